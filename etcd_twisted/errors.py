@@ -1,0 +1,126 @@
+"""
+The error table of the version 2 API, and the exceptions that people get to see.
+
+Imports nothing of this project, so that the key space, the servers and the clients can all share it.
+"""
+
+import enum
+
+import attrs
+
+
+@enum.unique
+class ErrorCode(enum.IntEnum):
+    """The C{errorCode} of an answer; L{MESSAGES} has its words and L{http_status} its status."""
+
+    KEY_NOT_FOUND = 100
+    COMPARE_FAILED = 101
+    NOT_A_FILE = 102
+    NO_MORE_PEER = 103
+    NOT_A_DIRECTORY = 104
+    KEY_EXISTS = 105
+    KEY_IS_PRESERVED = 106
+    ROOT_READ_ONLY = 107
+    DIRECTORY_NOT_EMPTY = 108
+    PEER_ADDRESS_EXISTS = 109
+    VALUE_REQUIRED = 200
+    PREVIOUS_VALUE_REQUIRED = 201
+    TTL_NOT_A_NUMBER = 202
+    INDEX_NOT_A_NUMBER = 203
+    VALUE_OR_TTL_REQUIRED = 204
+    TIMEOUT_NOT_A_NUMBER = 205
+    NAME_REQUIRED = 206
+    INDEX_OR_VALUE_REQUIRED = 207
+    INDEX_AND_VALUE = 208
+    INVALID_FIELD = 209
+    INVALID_FORM = 210
+    REFRESH_WITH_VALUE = 211
+    REFRESH_WITHOUT_TTL = 212
+    RAFT_INTERNAL = 300
+    DURING_ELECTION = 301
+    WATCHER_CLEARED = 400
+    HISTORY_CLEARED = 401
+    STANDBY_INTERNAL = 402
+    INVALID_ACTIVE_SIZE = 403
+    STANDBY_REMOVE_DELAY = 404
+    CLIENT_INTERNAL = 500
+
+
+MESSAGES: dict[ErrorCode, str] = {
+    ErrorCode.KEY_NOT_FOUND: "Key not found",
+    ErrorCode.COMPARE_FAILED: "Compare failed",
+    ErrorCode.NOT_A_FILE: "Not a file",
+    ErrorCode.NO_MORE_PEER: "Reached the max number of peers in the cluster",
+    ErrorCode.NOT_A_DIRECTORY: "Not a directory",
+    ErrorCode.KEY_EXISTS: "Key already exists",
+    ErrorCode.KEY_IS_PRESERVED: "The prefix of given key is a keyword in etcd",
+    ErrorCode.ROOT_READ_ONLY: "Root is read only",
+    ErrorCode.DIRECTORY_NOT_EMPTY: "Directory not empty",
+    ErrorCode.PEER_ADDRESS_EXISTS: "Peer address has existed",
+    ErrorCode.VALUE_REQUIRED: "Value is Required in POST form",
+    ErrorCode.PREVIOUS_VALUE_REQUIRED: "PrevValue is Required in POST form",
+    ErrorCode.TTL_NOT_A_NUMBER: "The given TTL in POST form is not a number",
+    ErrorCode.INDEX_NOT_A_NUMBER: "The given index in POST form is not a number",
+    ErrorCode.VALUE_OR_TTL_REQUIRED: "Value or TTL is required in POST form",
+    ErrorCode.TIMEOUT_NOT_A_NUMBER: "The given timeout in POST form is not a number",
+    ErrorCode.NAME_REQUIRED: "Name is required in POST form",
+    ErrorCode.INDEX_OR_VALUE_REQUIRED: "Index or value is required",
+    ErrorCode.INDEX_AND_VALUE: "Index and value cannot both be specified",
+    ErrorCode.INVALID_FIELD: "Invalid field",
+    ErrorCode.INVALID_FORM: "Invalid POST form",
+    ErrorCode.REFRESH_WITH_VALUE: "Value provided on refresh",
+    ErrorCode.REFRESH_WITHOUT_TTL: "A TTL must be provided on refresh",
+    ErrorCode.RAFT_INTERNAL: "Raft Internal Error",
+    ErrorCode.DURING_ELECTION: "During Leader Election",
+    ErrorCode.WATCHER_CLEARED: "watcher is cleared due to etcd recovery",
+    ErrorCode.HISTORY_CLEARED: "The event in requested index is outdated and cleared",
+    ErrorCode.STANDBY_INTERNAL: "Standby Internal Error",
+    ErrorCode.INVALID_ACTIVE_SIZE: "Invalid active size",
+    ErrorCode.STANDBY_REMOVE_DELAY: "Standby remove delay",
+    ErrorCode.CLIENT_INTERNAL: "Client Internal Error",
+}
+
+_STATUS = {
+    ErrorCode.KEY_NOT_FOUND: 404,
+    ErrorCode.NOT_A_FILE: 403,
+    ErrorCode.DIRECTORY_NOT_EMPTY: 403,
+    ErrorCode.COMPARE_FAILED: 412,
+    ErrorCode.KEY_EXISTS: 412,
+}
+
+
+def http_status(code: ErrorCode) -> int:
+    """The HTTP status of an error (spec, section 1, "Errors"): 3xx codes are 500, what is not listed 400."""
+    if 300 <= code < 400:
+        return 500
+    return _STATUS.get(code, 400)
+
+
+@attrs.define(slots=True, auto_exc=True, eq=True, hash=False)
+class EtcdError(Exception):
+    """
+    A request that can't be served, in the API's own terms.
+
+    @ivar code: which of the table's errors.
+    @ivar cause: what it is about: a key, or the comparison that failed.
+    @ivar index: the key space's index when it happened; 0 where the index is not known yet.
+    """
+
+    code: ErrorCode
+    cause: str
+    index: int = 0
+
+    def __str__(self) -> str:
+        return f"{int(self.code)}: {MESSAGES[self.code]} ({self.cause})"
+
+
+class StartError(Exception):
+    """The service can't start; its text is one line that names the option or file and the remedy."""
+
+
+class ConfigError(StartError):
+    """A setting that can't be used; its text is one line that names the setting and what it should be."""
+
+
+class StorageError(StartError):
+    """The data directory can't be used or trusted; its text names the file, and the offset where there is one."""
