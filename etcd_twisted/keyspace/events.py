@@ -1,0 +1,113 @@
+"""
+Events: what a change looks like to the one who made it and to all who watch, and how an answer is written.
+
+The order of the fields is the reference server's (spec, section 1, "Answers").
+"""
+
+import datetime
+import functools
+
+import attrs
+import msgspec
+
+from .nodes import File, Node
+from .paths import ROOT, is_below, is_hidden
+
+_EPOCH = datetime.datetime(1970, 1, 1)
+_SECOND = 1_000_000
+LAST_MOMENT = int((datetime.datetime(9999, 12, 31, 23, 59, 59) - _EPOCH).total_seconds()) * _SECOND
+"""The latest time that an answer can show, in microseconds since the epoch."""
+
+
+class NodeView(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, rename="camel"):
+    """A node as an answer shows it; what is empty or absent is left out."""
+
+    key: str
+    value: str | None = None
+    dir: bool = False
+    expiration: str | None = None
+    ttl: int = 0
+    modified_index: int = 0
+    created_index: int = 0
+
+
+class Answer(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, rename="camel"):
+    """The body of a successful answer about one node."""
+
+    action: str
+    node: NodeView
+    prev_node: NodeView | None = None
+
+
+encode_json = msgspec.json.Encoder().encode
+
+
+def format_time(microseconds: int) -> str:
+    """A time as answers write it: RFC 3339 with microseconds, in UTC."""
+    moment = _EPOCH + datetime.timedelta(microseconds=microseconds)
+    return moment.isoformat(timespec="microseconds") + "Z"
+
+
+def remaining_ttl(expires: int, now: int) -> int:
+    """Whole seconds until C{expires}, rounded up; 0 when it has passed."""
+    return max(0, -((now - expires) // _SECOND))
+
+
+def view(key: str, node: Node, now: int) -> NodeView:
+    """A node as it is, without its children. C{now} in microseconds since the epoch."""
+    value, is_directory = (node.value, False) if isinstance(node, File) else (None, True)
+    expires = node.expires
+    if expires is None:
+        return NodeView(key, value, is_directory, None, 0, node.modified, node.created)
+    expiration, ttl = format_time(expires), remaining_ttl(expires, now)
+    return NodeView(key, value, is_directory, expiration, ttl, node.modified, node.created)
+
+
+@attrs.frozen
+class Event:
+    """
+    One change of the key space.
+
+    @ivar answer: what the client gets to see.
+    """
+
+    answer: Answer
+
+    @functools.cached_property
+    def body(self) -> bytes:
+        """The event as JSON, encoded once however many want it."""
+        return encode_json(self.answer)
+
+    @property
+    def node(self) -> NodeView:
+        """The node that the event is about."""
+        return self.answer.node
+
+    @property
+    def index(self) -> int:
+        """The key space's index that this change made."""
+        return self.node.modified_index
+
+    @property
+    def created(self) -> bool:
+        """Whether the node did not exist before: the difference between 201 and 200."""
+        return self.answer.action == "create" or (self.answer.action == "set" and self.answer.prev_node is None)
+
+    @property
+    def removed_directory(self) -> bool:
+        """Whether a directory, and with it everything below, is gone."""
+        previous = self.answer.prev_node
+        return self.answer.action in ("delete", "expire") and previous is not None and previous.dir
+
+    def touches(self, key: str, recursive: bool) -> bool:
+        """
+        Whether a watcher of C{key} is to see this event (spec, section 1, "Watch").
+
+        The only rule there is, for history and for live watchers alike.
+        """
+        changed = self.node.key
+        if changed == key:
+            return True
+        if recursive and is_below(changed, key):
+            return not is_hidden(changed, key)
+        return self.removed_directory and key != ROOT and is_below(key, changed)

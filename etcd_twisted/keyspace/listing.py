@@ -1,0 +1,101 @@
+"""
+Directories as JSON, in pieces.
+
+A listing may have 100,000 keys in it: it is written piece by piece, each a bounded amount of work, from a tree that
+does not change meanwhile. No piece may take longer than a few milliseconds.
+"""
+
+from collections.abc import Iterator
+
+import attrs
+import msgspec
+
+from .events import NodeView, encode_json, view
+from .nodes import Child, Directory, in_order
+from .paths import join
+
+
+class _Indexes(msgspec.Struct, omit_defaults=True, rename="camel"):
+    """The fields of a directory that come after its nodes."""
+
+    modified_index: int = 0
+    created_index: int = 0
+
+
+def order(name: str) -> tuple[bool, int, str, str]:
+    """The sort key of C{sorted=true}: whole numbers first, by value, then the rest by code point."""
+    if name.isascii() and name.isdigit():
+        digits = name.lstrip("0")
+        return False, len(digits), digits, name
+    return True, 0, name, ""
+
+
+@attrs.frozen
+class Listing:
+    """
+    How a directory is to be listed.
+
+    @ivar recursive: whether to list what the directories in it hold, too.
+    @ivar ordered: whether to sort every level.
+    @ivar now: microseconds since the epoch, for the remaining TTLs.
+    """
+
+    recursive: bool
+    ordered: bool
+    now: int
+
+    PIECE = 256
+    """How many nodes go into one piece."""
+
+    def pieces(self, key: str, directory: Directory) -> Iterator[bytes]:
+        """
+        The JSON object of C{directory}, whose key is C{key}, with the nodes it shows.
+
+        An empty piece is a pause in a longer piece of work.
+        """
+        parts: list[bytes] = []
+        for part in self._parts(key, directory):
+            parts.append(part)
+            if len(parts) >= self.PIECE or not part:
+                yield b"".join(parts)
+                parts.clear()
+        yield b"".join(parts)
+
+    def _parts(self, key: str, directory: Directory) -> Iterator[bytes]:
+        head, tail = self._ends(key, directory)
+        yield head
+        opened = False
+        open_directories = [(key, tail, self._children(directory))]
+        while open_directories:
+            key, tail, children = open_directories[-1]
+            for child in children:
+                if child is None:
+                    yield b""
+                    continue
+                name, node = child
+                before = b"," if opened else b',"nodes":['
+                path = join(key, name)
+                if isinstance(node, Directory) and self.recursive:
+                    head, tail = self._ends(path, node)
+                    yield before + head
+                    opened = False
+                    open_directories.append((path, tail, self._children(node)))
+                    break
+                yield before + encode_json(view(path, node, self.now))
+                opened = True
+            else:
+                open_directories.pop()
+                yield b"]" + tail if opened else tail
+                opened = True
+
+    def _ends(self, key: str, directory: Directory) -> tuple[bytes, bytes]:
+        """What stands before and behind a directory's nodes."""
+        shown = view(key, directory, self.now)
+        head = encode_json(NodeView(key, None, True, shown.expiration, shown.ttl))
+        indexes = encode_json(_Indexes(directory.modified, directory.created))
+        return head[:-1], (b"," + indexes[1:]) if len(indexes) > 2 else b"}"
+
+    def _children(self, directory: Directory) -> Iterator[Child | None]:
+        """The visible children of a directory; C{None} is a pause."""
+        shown = (child for child in directory.children.items() if child[0][:1] != "_")
+        return in_order(shown, lambda child: order(child[0])) if self.ordered else shown

@@ -1,0 +1,72 @@
+"""
+What the tree is made of: files and directories that never change once made.
+
+A change makes new nodes along one path and shares all others, so that holding an old root is a consistent
+view of the whole key space and costs nothing. The children of a directory are a persistent map for the same reason.
+
+These are C{msgspec.Struct}s that the cyclic collector does not track (C{gc=False}): no node refers to its parent,
+so there are no cycles, and a full collection over 100,000 keys would stall the reactor.
+"""
+
+import heapq
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import immutables
+import msgspec
+
+
+class File(msgspec.Struct, frozen=True, gc=False):
+    """
+    A key with a value.
+
+    @ivar created: the index at which it was created.
+    @ivar modified: the index at which it was last changed.
+    @ivar expires: when its TTL ends, in microseconds since the epoch; C{None} for never.
+    """
+
+    value: str
+    created: int
+    modified: int
+    expires: int | None = None
+
+
+class Directory(msgspec.Struct, frozen=True, gc=False):
+    """A node that holds nodes by name; its other fields are L{File}'s."""
+
+    children: immutables.Map[str, "Node"]
+    created: int = 0
+    modified: int = 0
+    expires: int | None = None
+
+
+Node = File | Directory
+
+Child = tuple[str, Node]
+"""A node and its name in its directory."""
+
+EMPTY_ROOT = Directory(immutables.Map())
+"""The root of a key space that nothing was written to: without indexes, like every root."""
+
+
+def empty_directory(index: int, expires: int | None = None) -> Directory:
+    """A directory made at C{index}."""
+    return Directory(immutables.Map(), index, index, expires)
+
+
+def with_children(directory: Directory, children: immutables.Map[str, Node]) -> Directory:
+    """The same directory with other children: its own indexes and TTL don't change."""
+    return Directory(children, directory.created, directory.modified, directory.expires)
+
+
+def in_order(children: Iterator[Child], key: Callable[[Child], Any]) -> Iterator[Child | None]:
+    """
+    Children sorted by C{key}, with pauses: sorted in runs, which are then merged as they are asked for.
+    """
+    runs = []
+    while run := list(itertools.islice(children, 1_024)):
+        run.sort(key=key)
+        runs.append(run)
+        yield None
+    yield from heapq.merge(*runs, key=key) if len(runs) > 1 else itertools.chain(*runs)

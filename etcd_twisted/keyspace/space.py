@@ -1,0 +1,308 @@
+"""
+The key space: commands in, events or errors out.
+
+The state machine of the Raft paper (section 2): the same commands in the same order give the same tree, the same
+events and the same errors everywhere. Never reads a clock; a command brings its time along.
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import attrs
+import immutables
+
+from ..errors import ErrorCode, EtcdError
+from . import commands, tree
+from .events import Answer, Event, NodeView, view
+from .expiry import ExpirySchedule
+from .history import History
+from .nodes import EMPTY_ROOT, Directory, File, Node
+from .paths import ROOT, join
+from .statistics import CommandCounts, StoreStatistics
+from .watchers import Watcher, WatcherHub
+
+_Report = Callable[[str, NodeView, NodeView | None], Event]
+_Retiming = commands.Update | commands.Refresh | commands.CompareAndSwap
+
+
+@attrs.frozen
+class Content:
+    """Everything in a key space at one moment; it stays as it is while the key space goes on."""
+
+    root: Directory
+    index: int
+    counts: CommandCounts
+    history: tuple[Event, ...]
+    cleared: int
+
+
+class KeySpace:
+    """
+    A tree of keys, its index, its last events and its watchers.
+
+    @ivar root: the tree; never changed, only replaced.
+    @ivar index: raised by one by each change that succeeds, and by nothing else.
+    """
+
+    def __init__(self, history_capacity: int = 1_000, wake: Callable[[], None] = lambda: None) -> None:
+        """
+        @param history_capacity: how many events are kept for watchers that ask from an index on.
+        @param wake: called when there are events to deliver to watchers.
+        """
+        self.root = EMPTY_ROOT
+        self.index = 0
+        self.hub = WatcherHub(wake)
+        self._capacity = history_capacity
+        self._history = History(history_capacity)
+        self._schedule = ExpirySchedule()
+        self._counts = CommandCounts()
+        self._gets_success = 0
+        self._gets_fail = 0
+
+    # Reading
+
+    def get(self, key: str) -> Node:
+        """
+        The node at C{key}, for a client.
+
+        @raise EtcdError: 100 or 104, see L{tree.find}.
+        """
+        try:
+            node = tree.find(self.root, key)
+        except EtcdError as error:
+            self._gets_fail += 1
+            error.index = self.index
+            raise
+        self._gets_success += 1
+        return node
+
+    def watch(
+        self, key: str, recursive: bool, stream: bool, since: int | None, deliver: Callable[[Event], None]
+    ) -> Watcher:
+        """
+        Have C{deliver} called with the first event that touches C{key}, or with C{stream} every one.
+
+        Not before this returns, and not when the watcher was cancelled meanwhile.
+
+        @param since: the first index to see, which may be past or to come; C{None} for the next change.
+        @raise EtcdError: 401 when events from C{since} on are not kept any more.
+        """
+        first = self.index + 1 if since is None else since
+        try:
+            past = self._history.since(first, key, recursive)
+        except EtcdError as error:
+            error.index = self.index
+            raise
+        watcher = self.hub.watch(key, recursive, stream, first, deliver)
+        for event in past:
+            self.hub.queue(watcher, event)
+            if not stream:
+                break
+        return watcher
+
+    def next_expiry(self) -> int | None:
+        """When the next key expires, in microseconds since the epoch; C{None} when none does."""
+        return self._schedule.next_time()
+
+    def statistics(self) -> StoreStatistics:
+        """The counters as they stand."""
+        counts = {field: getattr(self._counts, field) for field in CommandCounts.__struct_fields__}
+        return StoreStatistics(
+            **counts, gets_success=self._gets_success, gets_fail=self._gets_fail, watchers=self.hub.count
+        )
+
+    def content(self) -> Content:
+        """What a snapshot has to hold, as it is at this moment."""
+        counts = CommandCounts(**{f: getattr(self._counts, f) for f in CommandCounts.__struct_fields__})
+        return Content(self.root, self.index, counts, tuple(self._history), self._history.cleared)
+
+    def restore(self, content: Content, schedule: ExpirySchedule) -> None:
+        """Become what a snapshot holds. Watchers stay; none is told."""
+        self.root = content.root
+        self.index = content.index
+        self._counts = content.counts
+        self._history = History(self._capacity, content.history, content.cleared)
+        self._schedule = schedule
+
+    # Changing
+
+    def apply(self, command: commands.Command) -> Event | None:
+        """
+        Carry a command out.
+
+        @return: what it did; C{None} for L{commands.Expire}, which answers nobody.
+        @raise EtcdError: why it did nothing.
+        """
+        apply, counter = self._APPLY[type(command)]
+        try:
+            event = apply(self, command)
+        except EtcdError as error:
+            error.index = self.index
+            self._count(counter + "_fail")
+            raise
+        if event is not None:
+            self._count(counter + "_success")
+        return event
+
+    def _count(self, counter: str) -> None:
+        setattr(self._counts, counter, getattr(self._counts, counter) + 1)
+
+    def _set(self, command: commands.Set) -> Event:
+        _refuse_root(command.key)
+        previous = tree.find_if_any(self.root, command.key)
+        if isinstance(previous, Directory):
+            raise EtcdError(ErrorCode.NOT_A_FILE, command.key)
+        return self._place("set", command, command.key, previous)
+
+    def _create(self, command: commands.Create) -> Event:
+        _refuse_root(command.key)
+        if tree.find_if_any(self.root, command.key) is not None:
+            raise EtcdError(ErrorCode.KEY_EXISTS, command.key)
+        return self._place("create", command, command.key, None)
+
+    def _create_in_order(self, command: commands.CreateInOrder) -> Event:
+        key = join(command.key, str(self.index + 1))
+        if tree.find_if_any(self.root, key) is not None:
+            raise EtcdError(ErrorCode.KEY_EXISTS, key)
+        return self._place("create", command, key, None)
+
+    def _place(
+        self,
+        action: str,
+        command: commands.Set | commands.Create | commands.CreateInOrder,
+        key: str,
+        previous: Node | None,
+    ) -> Event:
+        """Put a new node at C{key}, where C{previous} was."""
+        index = self.index + 1
+        node: Node
+        if command.directory:
+            node = Directory(immutables.Map(), index, index, command.expires)
+        else:
+            node = File(command.value, index, index, command.expires)
+        self.root = tree.put(self.root, key, node, index)
+        self._schedule.note(key, command.expires)
+        return self._happened(
+            action, view(key, node, command.time), None if previous is None else view(key, previous, command.time)
+        )
+
+    def _update(self, command: commands.Update) -> Event:
+        _refuse_root(command.key)
+        node = tree.find(self.root, command.key)
+        if isinstance(node, File):
+            if command.directory:
+                raise EtcdError(ErrorCode.NOT_A_DIRECTORY, command.key)
+            return self._rewrite("update", command, node, command.value, self._happened)
+        if command.value and not command.directory:
+            raise EtcdError(ErrorCode.NOT_A_FILE, command.key)
+        return self._retime(command, node, self._happened)
+
+    def _refresh(self, command: commands.Refresh) -> Event:
+        _refuse_root(command.key)
+        node = tree.find(self.root, command.key)
+        if isinstance(node, File):
+            return self._rewrite("update", command, node, node.value, self._unseen)
+        return self._retime(command, node, self._unseen)
+
+    def _compare_and_swap(self, command: commands.CompareAndSwap) -> Event:
+        _refuse_root(command.key)
+        node = self._compared(command)
+        if command.value is None:
+            return self._rewrite("compareAndSwap", command, node, node.value, self._unseen)
+        return self._rewrite("compareAndSwap", command, node, command.value, self._happened)
+
+    def _rewrite(self, action: str, command: _Retiming, node: File, value: str, report: _Report) -> Event:
+        """Give a file a value and a TTL."""
+        changed = File(value, node.created, self.index + 1, command.expires)
+        self.root = tree.put(self.root, command.key, changed, self.index + 1)
+        self._schedule.note(command.key, command.expires)
+        return report(action, view(command.key, changed, command.time), view(command.key, node, command.time))
+
+    def _retime(self, command: _Retiming, node: Directory, report: _Report) -> Event:
+        """
+        Give a directory a TTL. The answer shows the new index; the directory keeps its own, as in the reference.
+        """
+        changed = Directory(node.children, node.created, node.modified, command.expires)
+        self.root = tree.put(self.root, command.key, changed, self.index + 1)
+        self._schedule.note(command.key, command.expires)
+        shown = Directory(node.children, node.created, self.index + 1, command.expires)
+        return report("update", view(command.key, shown, command.time), view(command.key, node, command.time))
+
+    def _delete(self, command: commands.Delete) -> Event:
+        _refuse_root(command.key)
+        node = tree.find(self.root, command.key)
+        if isinstance(node, Directory):
+            if not (command.directory or command.recursive):
+                raise EtcdError(ErrorCode.NOT_A_FILE, command.key)
+            if node.children and not command.recursive:
+                raise EtcdError(ErrorCode.DIRECTORY_NOT_EMPTY, command.key)
+        return self._take_away("delete", command.key, node, command.time, isinstance(node, Directory))
+
+    def _compare_and_delete(self, command: commands.CompareAndDelete) -> Event:
+        _refuse_root(command.key)
+        node = self._compared(command)
+        return self._take_away("compareAndDelete", command.key, node, command.time, False)
+
+    def _expire(self, command: commands.Expire) -> None:
+        left = command.limit
+        for expires, key in self._schedule.take_due(command.time):
+            try:
+                node = tree.find_if_any(self.root, key)
+            except EtcdError:  # a file stands where the key's directory was: the key went with it
+                node = None
+            if node is None or node.expires != expires:
+                continue  # it went with a directory that was removed
+            self._take_away("expire", key, node, command.time, False)
+            self._counts.expire_count += 1
+            left -= 1
+            if not left:
+                return
+
+    def _take_away(self, action: str, key: str, node: Node, time: int, show_directory: bool) -> Event:
+        self.root = tree.remove(self.root, key)
+        self._schedule.note(key, None)
+        gone = NodeView(key, None, show_directory, None, 0, self.index + 1, node.created)
+        return self._happened(action, gone, view(key, node, time))
+
+    def _compared(self, command: commands.CompareAndSwap | commands.CompareAndDelete) -> File:
+        """The file that a command is about, when it is as the command expects."""
+        node = tree.find(self.root, command.key)
+        if not isinstance(node, File):
+            raise EtcdError(ErrorCode.NOT_A_FILE, command.key)
+        failed = []
+        if command.previous_value is not None and command.previous_value != node.value:
+            failed.append(f"[{command.previous_value} != {node.value}]")
+        if command.previous_index not in (0, node.modified):
+            failed.append(f"[{command.previous_index} != {node.modified}]")
+        if failed:
+            raise EtcdError(ErrorCode.COMPARE_FAILED, " ".join(failed))
+        return node
+
+    def _happened(self, action: str, node: NodeView, previous: NodeView | None) -> Event:
+        """A change that everyone may see."""
+        event = self._unseen(action, node, previous)
+        self._history.add(event)
+        self.hub.notify(event)
+        return event
+
+    def _unseen(self, action: str, node: NodeView, previous: NodeView | None) -> Event:
+        """A change that only the one who asked for it sees."""
+        self.index += 1
+        return Event(Answer(action, node, previous))
+
+    _APPLY: ClassVar[dict[type, tuple[Callable[["KeySpace", Any], Event | None], str]]] = {
+        commands.Set: (_set, "sets"),
+        commands.Create: (_create, "create"),
+        commands.CreateInOrder: (_create_in_order, "create"),
+        commands.Update: (_update, "update"),
+        commands.Refresh: (_refresh, "update"),
+        commands.CompareAndSwap: (_compare_and_swap, "compare_and_swap"),
+        commands.Delete: (_delete, "delete"),
+        commands.CompareAndDelete: (_compare_and_delete, "compare_and_delete"),
+        commands.Expire: (_expire, "expire"),
+    }
+
+
+def _refuse_root(key: str) -> None:
+    if key == ROOT:
+        raise EtcdError(ErrorCode.ROOT_READ_ONLY, ROOT)

@@ -1,0 +1,91 @@
+"""
+Finding, putting and removing nodes in a persistent tree.
+
+Every change returns a new root and leaves the old one as it was. Loops, never recursion: a key may have
+thousands of segments.
+"""
+
+from ..errors import ErrorCode, EtcdError
+from .nodes import Directory, File, Node, empty_directory, with_children
+from .paths import ROOT, segments
+
+
+def _key(names: list[str]) -> str:
+    return ROOT + "/".join(names)
+
+
+def find(root: Directory, key: str) -> Node:
+    """
+    The node at C{key}.
+
+    @raise EtcdError: 100 with the first key on the way that does not exist, 104 with a file that is on the way.
+    """
+    node: Node = root
+    names = segments(key)
+    for depth, name in enumerate(names):
+        if not isinstance(node, Directory):
+            raise EtcdError(ErrorCode.NOT_A_DIRECTORY, _key(names[:depth]))
+        child = node.children.get(name)
+        if child is None:
+            raise EtcdError(ErrorCode.KEY_NOT_FOUND, _key(names[: depth + 1]))
+        node = child
+    return node
+
+
+def find_if_any(root: Directory, key: str) -> Node | None:
+    """
+    The node at C{key}, C{None} when there is none.
+
+    @raise EtcdError: 104 with a file that is on the way.
+    """
+    node: Node = root
+    names = segments(key)
+    for depth, name in enumerate(names):
+        if not isinstance(node, Directory):
+            raise EtcdError(ErrorCode.NOT_A_DIRECTORY, _key(names[:depth]))
+        child = node.children.get(name)
+        if child is None:
+            return None
+        node = child
+    return node
+
+
+def _way_to(root: Directory, names: list[str], index: int) -> list[Directory]:
+    """The directories from the root to the parent of the last of C{names}; the missing ones are made at C{index}."""
+    directory = root
+    way = [root]
+    for depth, name in enumerate(names[:-1]):
+        child = directory.children.get(name)
+        if child is None:
+            child = empty_directory(index)
+        elif isinstance(child, File):
+            raise EtcdError(ErrorCode.NOT_A_DIRECTORY, _key(names[: depth + 1]))
+        directory = child
+        way.append(directory)
+    return way
+
+
+def _rebuilt(way: list[Directory], names: list[str], changed: Directory) -> Directory:
+    """The root above C{changed}, which takes the place of the last directory of the way."""
+    for parent, name in zip(reversed(way[:-1]), reversed(names[:-1]), strict=True):
+        changed = with_children(parent, parent.children.set(name, changed))
+    return changed
+
+
+def put(root: Directory, key: str, node: Node, index: int) -> Directory:
+    """
+    The tree with C{node} at C{key}, whatever was there before. Not for the root.
+
+    @param index: where missing parents are said to be made.
+    @raise EtcdError: 104 with a file that is on the way.
+    """
+    names = segments(key)
+    way = _way_to(root, names, index)
+    return _rebuilt(way, names, with_children(way[-1], way[-1].children.set(names[-1], node)))
+
+
+def remove(root: Directory, key: str) -> Directory:
+    """The tree without the node at C{key}, which is there and is not the root."""
+    names = segments(key)
+    way = _way_to(root, names, 0)
+    return _rebuilt(way, names, with_children(way[-1], way[-1].children.delete(names[-1])))

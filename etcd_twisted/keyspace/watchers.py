@@ -1,0 +1,119 @@
+"""
+Live watchers: who waits for which key, and who is told of an event.
+
+Telling is in two steps, so that thousands of watchers can't hold a turn up: L{WatcherHub.notify} queues what
+to tell, L{WatcherHub.deliver} tells a bounded number. A one-shot watcher is told once.
+"""
+
+from collections import deque
+from collections.abc import Callable
+
+from .events import Event
+from .paths import ROOT, is_below
+
+
+class Watcher:
+    """
+    One who waits. Made by L{WatcherHub.watch}.
+
+    @ivar cancelled: whether it is to be told nothing more.
+    """
+
+    __slots__ = ("_hub", "cancelled", "deliver", "key", "recursive", "since", "stream")
+
+    def __init__(
+        self, hub: "WatcherHub", key: str, recursive: bool, stream: bool, since: int, deliver: Callable[[Event], None]
+    ) -> None:
+        self._hub = hub
+        self.key = key
+        self.recursive = recursive
+        self.stream = stream
+        self.since = since
+        self.deliver = deliver
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        """Forget this watcher, queued events included."""
+        self.cancelled = True
+        self._hub.forget(self)
+
+
+class WatcherHub:
+    """
+    All live watchers.
+
+    @param wake: called when there is something to deliver and there was nothing before.
+    """
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
+        self._watchers: dict[str, dict[Watcher, None]] = {}
+        self._deliveries: deque[tuple[Watcher, Event]] = deque()
+        self.count = 0
+
+    def watch(
+        self, key: str, recursive: bool, stream: bool, since: int, deliver: Callable[[Event], None]
+    ) -> Watcher:
+        """
+        Wait for events that touch C{key}.
+
+        @param stream: whether to tell every event; else the first one only.
+        @param since: no event with a lower index is told.
+        """
+        watcher = Watcher(self, key, recursive, stream, since, deliver)
+        self._watchers.setdefault(key, {})[watcher] = None
+        self.count += 1
+        return watcher
+
+    def forget(self, watcher: Watcher) -> None:
+        """Drop a watcher, if it is still there."""
+        waiting = self._watchers.get(watcher.key)
+        if waiting is None or watcher not in waiting:
+            return
+        del waiting[watcher]
+        self.count -= 1
+        if not waiting:
+            del self._watchers[watcher.key]
+
+    def notify(self, event: Event) -> None:
+        """Queue an event for everyone whom it touches."""
+        if not self._watchers:
+            return
+        key = event.node.key
+        self._queue_at(key, event)
+        ancestor = key
+        while ancestor != ROOT:
+            ancestor = ancestor[: ancestor.rfind("/")] or ROOT
+            self._queue_at(ancestor, event)
+        if event.removed_directory:
+            for watched in [each for each in self._watchers if is_below(each, key)]:
+                self._queue_at(watched, event)
+
+    def _queue_at(self, key: str, event: Event) -> None:
+        waiting = self._watchers.get(key)
+        if waiting is None:
+            return
+        told = [w for w in waiting if event.index >= w.since and event.touches(key, w.recursive)]
+        for watcher in told:
+            self.queue(watcher, event)
+
+    def queue(self, watcher: Watcher, event: Event) -> None:
+        """Queue an event for one watcher; a one-shot watcher waits no longer."""
+        if not watcher.stream:
+            self.forget(watcher)
+        self._deliveries.append((watcher, event))
+        if len(self._deliveries) == 1:
+            self._wake()
+
+    def deliver(self, limit: int) -> bool:
+        """
+        Tell up to C{limit} watchers, in the order of the events.
+
+        @return: whether more wait to be told.
+        """
+        deliveries = self._deliveries
+        for _ in range(min(limit, len(deliveries))):
+            watcher, event = deliveries.popleft()
+            if not watcher.cancelled:
+                watcher.deliver(event)
+        return bool(deliveries)
