@@ -1,0 +1,119 @@
+"""
+Where a machine is reached and where it listens: a host and a port, read from and written for people.
+
+Must never resolve a name or open a socket: an address here is only what somebody wrote, checked for its form.
+"""
+
+import ipaddress
+import re
+
+import attrs
+
+_PORT = re.compile(r"[0-9]{1,5}")
+_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+_LONGEST_NAME = 253
+"""Characters of a host name (RFC 1035, section 2.3.4, less the length bytes at both ends)."""
+
+_EXAMPLE = "as in 127.0.0.1:4001, machine0.example.com:4001 or [::1]:4001"
+
+
+@attrs.frozen
+class Address:
+    """
+    A host and a port.
+
+    @ivar host: a host name, an IPv4 address, or an IPv6 address without brackets.
+    @ivar port: the TCP port.
+    """
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Address":
+        """
+        Read C{host:port} or C{[IPv6]:port}.
+
+        @raise ValueError: the text is no such address; says what it should be.
+        """
+        return BindAddress.parse(text).complete()
+
+    def url(self, scheme: str = "http") -> str:
+        """The address as the base of a URL, without a slash at its end."""
+        return f"{scheme}://{self}"
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@attrs.frozen
+class BindAddress:
+    """
+    Where to listen, as somebody wrote it: the port may be left out, and is then the advertised one.
+
+    @ivar host: as in L{Address}.
+    @ivar port: the TCP port, or L{None} where none was given.
+    """
+
+    host: str
+    port: int | None
+
+    @classmethod
+    def parse(cls, text: str) -> "BindAddress":
+        """
+        Read C{host}, C{host:port}, C{[IPv6]} or C{[IPv6]:port}.
+
+        @raise ValueError: the text is no such address; says what it should be.
+        """
+        if "://" in text:
+            raise ValueError(f"should be HOST:PORT without a scheme, {_EXAMPLE}")
+        if text.startswith("["):
+            host, bracket, rest = text[1:].partition("]")
+            if not bracket or not (rest == "" or rest.startswith(":")):
+                raise ValueError("should be [IPv6]:PORT, as in [::1]:4001")
+            return cls(_ipv6(host), _port(rest[1:]) if rest else None)
+        if text.count(":") > 1:
+            raise ValueError("should have its IPv6 address in brackets, as in [::1]:4001")
+        host, colon, port = text.partition(":")
+        return cls(_host_name(host), _port(port) if colon else None)
+
+    def complete(self, port: int | None = None) -> Address:
+        """
+        The whole address.
+
+        @param port: what to take where no port was given.
+        @raise ValueError: there is no port either way.
+        """
+        chosen = port if self.port is None else self.port
+        if chosen is None:
+            raise ValueError(f"should have a port, {_EXAMPLE}")
+        return Address(self.host, chosen)
+
+
+def _port(text: str) -> int:
+    if not _PORT.fullmatch(text) or not 1 <= int(text) <= 65535:
+        raise ValueError("should have a port from 1 to 65535")
+    return int(text)
+
+
+def _ipv6(text: str) -> str:
+    try:
+        address = ipaddress.IPv6Address(text)
+    except ValueError:
+        address = None
+    if address is None or address.scope_id is not None:
+        raise ValueError("should have an IPv6 address, without a zone, between its brackets, as in [::1]:4001")
+    return str(address)
+
+
+def _host_name(text: str) -> str:
+    labels = text.removesuffix(".").split(".")
+    if len(text) > _LONGEST_NAME or not all(_LABEL.fullmatch(label) for label in labels):
+        raise ValueError(f"should have a host name or an IP address, {_EXAMPLE}")
+    if labels[-1].isdigit():
+        # A name never ends in a number (RFC 1123, section 2.1): this is meant as an address.
+        try:
+            ipaddress.IPv4Address(text)
+        except ValueError:
+            raise ValueError("should have four numbers from 0 to 255 in its IPv4 address, as in 127.0.0.1") from None
+    return text
