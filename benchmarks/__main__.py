@@ -1,0 +1,84 @@
+"""The command line: C{python -m benchmarks [throughput | keys | watchers | all]}."""
+
+import argparse
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from benchmarks import keys, servers, tables, throughput, watchers
+from benchmarks.errors import BenchmarkError
+
+Work = Callable[[argparse.Namespace, Sequence[str], Path], str]
+
+
+def _throughput(options: argparse.Namespace, names: Sequence[str], directory: Path) -> str:
+    return throughput.run(names, directory, options.rounds, options.seconds, options.connections)
+
+
+def _keys(options: argparse.Namespace, names: Sequence[str], directory: Path) -> str:
+    return keys.run(names, directory, options.keys, options.snapshot_count)
+
+
+def _watchers(options: argparse.Namespace, names: Sequence[str], directory: Path) -> str:
+    return watchers.run(names, directory, options.watchers, options.changes)
+
+
+WORK: dict[str, tuple[Work, ...]] = {
+    "throughput": (_throughput,),
+    "keys": (_keys,),
+    "watchers": (_watchers,),
+    "all": (_throughput, _keys, _watchers),
+}
+
+
+def positive(text: str) -> int:
+    """A whole number above zero, for L{argparse}."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number above zero")
+    return number
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options; all of them are known to every kind of work."""
+    found = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure etcd_twisted against etcd.")
+    found.add_argument("work", nargs="?", choices=WORK, default="throughput", help="what to measure (%(default)s)")
+    found.add_argument("--only", choices=servers.KINDS, help="measure one server; else all that are present")
+    found.add_argument("--directory", type=Path, default=Path("build"), help="where temporary data goes (%(default)s)")
+    load = found.add_argument_group("throughput")
+    load.add_argument("--rounds", type=positive, default=3, help="how often each figure is taken (%(default)s)")
+    load.add_argument("--seconds", type=positive, default=5, help="how long each time (%(default)s)")
+    load.add_argument("--connections", type=positive, nargs="+", default=throughput.CONNECTIONS, metavar="N")
+    many = found.add_argument_group("keys")
+    many.add_argument("--keys", type=positive, default=100_000, help="how many (%(default)s)")
+    many.add_argument("--snapshot-count", type=positive, default=5_000, help="writes between snapshots (%(default)s)")
+    waiting = found.add_argument_group("watchers")
+    waiting.add_argument("--watchers", type=positive, default=5_000, help="how many (%(default)s)")
+    waiting.add_argument("--changes", type=positive, default=5, help="how many times they are told (%(default)s)")
+    return found
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure and print; the exit status."""
+    options = parser().parse_args(arguments)
+    names = [options.only] if options.only else servers.present()
+    # So that a benchmark that is told to end takes its servers with it.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+    try:
+        options.directory.mkdir(parents=True, exist_ok=True)
+        print(tables.machine(options.directory, [servers.KINDS[name].version() for name in names]), flush=True)
+        if servers.GoEtcd.name not in names and not options.only:
+            print("no etcd to compare with: 'apt-get install etcd-server' brings one", flush=True)
+        for work in WORK[options.work]:
+            with tempfile.TemporaryDirectory(prefix="bench-", dir=options.directory) as temporary:
+                print(f"\n{work(options, names, Path(temporary).resolve())}", flush=True)
+    except BenchmarkError as failure:
+        print(f"benchmarks: {failure}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,5 @@
+"""The one exception of the benchmarks. A figure that can't be trusted is raised, never printed."""
+
+
+class BenchmarkError(Exception):
+    """A measurement that can't be made or trusted; its text is for people: what failed, and the remedy."""

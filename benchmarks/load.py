@@ -1,0 +1,130 @@
+"""
+Load from C{wrk}, run as a child process: one thread, a number of connections, one of the scripts beside this file.
+
+Never returns a figure of a run with refused requests or broken connections: wrk counts those and ends with success.
+"""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import attrs
+
+from benchmarks.errors import BenchmarkError
+
+VALUE_BYTES = 64
+"""The size of the values that C{put.lua} writes."""
+
+KEYS = 1000
+"""The scripts use C{/bench/k0} to C{/bench/k999}."""
+
+_SCRIPTS = Path(__file__).resolve().parent
+_MILLISECONDS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0, "h": 3_600_000.0}
+_TIME = r"(\d+(?:\.\d+)?)(us|ms|s|m|h)"
+
+
+@attrs.frozen
+class Throughput:
+    """
+    What one run of wrk measured.
+
+    @ivar rate: requests per second.
+    @ivar mean: the average latency, in milliseconds.
+    @ivar p99: the 99th percentile of the latency, in milliseconds.
+    """
+
+    rate: float
+    mean: float
+    p99: float
+
+
+def parse(output: str) -> Throughput:
+    """
+    Read what C{wrk --latency} prints.
+
+    @raise BenchmarkError: when requests failed, when none were answered, or when a figure is missing.
+    """
+    for trouble in (r"Socket errors: (?!connect 0, read 0, write 0, timeout 0).*", r"Non-2xx or 3xx responses: .*"):
+        found = re.search(trouble, output)
+        if found:
+            raise BenchmarkError(f"wrk's requests failed, so its figures mean nothing: {found[0].strip()}")
+    rate = float(_find(r"^Requests/sec:\s+(\d+(?:\.\d+)?)$", output)[1])
+    if rate == 0:
+        raise BenchmarkError("wrk got no answer at all")
+    return Throughput(
+        rate,
+        mean=_milliseconds(_find(rf"^\s+Latency\s+{_TIME}\s", output)),
+        p99=_milliseconds(_find(rf"^\s+99%\s+{_TIME}$", output)),
+    )
+
+
+def _find(pattern: str, output: str) -> re.Match[str]:
+    found = re.search(pattern, output, re.MULTILINE)
+    if found is None:
+        raise BenchmarkError(f"wrk's output has no line like {pattern!r}:\n{output}")
+    return found
+
+
+def _milliseconds(found: re.Match[str]) -> float:
+    return float(found[1]) * _MILLISECONDS[found[2]]
+
+
+def executable() -> str:
+    """
+    The path of wrk.
+
+    @raise BenchmarkError: when it is not installed.
+    """
+    found = shutil.which("wrk")
+    if found is None:
+        raise BenchmarkError("wrk makes the load and is not installed: install it with 'apt-get install wrk'")
+    return found
+
+
+def command(url: str, verb: str, connections: int, seconds: int) -> list[str]:
+    """
+    wrk's arguments.
+
+    @param verb: C{PUT} or C{GET}.
+    """
+    script = str(_SCRIPTS / f"{verb.lower()}.lua")
+    return [
+        *(executable(), "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", script, url),
+    ]
+
+
+def begin(url: str, verb: str, connections: int, seconds: int) -> subprocess.Popen[str]:
+    """Let wrk drive a server; L{finish} has the result."""
+    return subprocess.Popen(
+        command(url, verb, connections, seconds), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def finish(running: subprocess.Popen[str], seconds: float) -> Throughput:
+    """
+    Wait for wrk's end and read its figures; whatever happens, it does not run any more afterwards.
+
+    @param seconds: how long it may still take.
+    @raise BenchmarkError: when wrk fails, or any request did.
+    """
+    try:
+        output, errors = running.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired as failure:
+        raise BenchmarkError(f"wrk did not end within {seconds:.0f} s of the time it was told to") from failure
+    finally:
+        if running.poll() is None:
+            running.kill()
+            running.communicate()
+    if running.returncode != 0:
+        raise BenchmarkError(f"wrk ended with status {running.returncode}: {errors.strip() or output.strip()}")
+    return parse(output)
+
+
+def run(url: str, verb: str, connections: int, seconds: int) -> Throughput:
+    """
+    Drive a server and wait for the result.
+
+    @raise BenchmarkError: when wrk fails, or any request did.
+    """
+    return finish(begin(url, verb, connections, seconds), seconds + 30)

@@ -1,0 +1,82 @@
+"""
+How long a server is deaf, seen from outside: one small request every few milliseconds on one kept connection.
+
+An answer can't come while the server's reactor is held, so the slowest answer is at least as long as the longest hold.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+
+import attrs
+
+from benchmarks import crowd, load
+from benchmarks.errors import BenchmarkError
+from benchmarks.servers import Server
+
+PATH = "/v2/keys/bench/k1"
+PAUSE_SECONDS = 0.002
+
+WRITERS = 4
+"""Few connections write beside the probe, so that it seldom queues behind their requests."""
+
+
+@attrs.frozen
+class Answers:
+    """
+    The answer times of a while, in milliseconds.
+
+    @ivar median: the usual one.
+    @ivar slowest: the largest.
+    """
+
+    median: float
+    slowest: float
+
+
+def watch(port: int, finished: Callable[[], bool]) -> Answers:
+    """
+    Ask for one key again and again.
+
+    @param finished: whether it is enough; asked after each answer.
+    @raise BenchmarkError: when an answer is no success.
+    """
+    times = []
+    with crowd.Connection(port) as connection:
+        request = crowd.get(PATH)
+        while not finished():
+            times.append(connection.ask(request) * 1000)
+            time.sleep(PAUSE_SECONDS)
+    return Answers(statistics.median(times), max(times))
+
+
+def quiet(server: Server, seconds: int) -> Answers:
+    """The answer times while nobody else asks for anything."""
+    until = time.monotonic() + seconds
+    return watch(server.port, lambda: time.monotonic() >= until)
+
+
+def writing(server: Server, seconds: int) -> Answers:
+    """The answer times while a few connections write as fast as they can."""
+    writer = load.begin(server.url, "PUT", WRITERS, seconds)
+    try:
+        return watch(server.port, lambda: writer.poll() is not None)
+    finally:
+        load.finish(writer, seconds + 30)
+
+
+def snapshotting(server: Server, seconds: int) -> tuple[Answers, int]:
+    """
+    The same, of a server whose writes cross the snapshot threshold.
+
+    @return: the answer times, and how many snapshots were completed meanwhile.
+    @raise BenchmarkError: when there was none.
+    """
+    before = server.snapshots()
+    answers = writing(server, seconds)
+    taken = len(server.snapshots() - before)
+    if taken == 0:
+        raise BenchmarkError(
+            f"{server.name} took no snapshot in {seconds} s of writing: a smaller --snapshot-count makes it take one"
+        )
+    return answers, taken

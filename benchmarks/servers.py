@@ -1,0 +1,277 @@
+"""
+The servers under test, each a child process on free loopback ports with a data directory of its own.
+
+Never leaves a process behind: whoever starts a server does it with C{with}, which stops it whatever happens.
+"""
+
+import abc
+import http.client
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+import etcd_twisted
+from benchmarks.errors import BenchmarkError
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+START_SECONDS = 60.0
+"""How long a server may take until it serves."""
+
+STOP_SECONDS = 15.0
+"""How long a server may take to end after SIGTERM, before SIGKILL."""
+
+_POLL_SECONDS = 0.005
+_LOG_TAIL = 8
+
+
+def free_ports(count: int) -> list[int]:
+    """Port numbers on the loopback address that nobody listens on, all different."""
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in held]
+    for each in held:
+        each.close()
+    return ports
+
+
+class Server(abc.ABC):
+    """
+    One server, started as often as needed on the same ports and data directory.
+
+    @cvar name: what tables and the command line call it.
+    @ivar port: where it serves clients, on 127.0.0.1.
+    @ivar directory: holds its log file and its data.
+    """
+
+    name: str
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory / self.name
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.port, self.peer_port = free_ports(2)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log: IO[bytes] | None = None
+
+    @abc.abstractmethod
+    def command(self) -> list[str]:
+        """The program and its arguments, without those that a measurement adds."""
+
+    @abc.abstractmethod
+    def environment(self) -> dict[str, str]:
+        """What the program needs in its environment."""
+
+    @abc.abstractmethod
+    def snapshots(self) -> set[str]:
+        """The names of the whole snapshots in the data directory."""
+
+    @classmethod
+    @abc.abstractmethod
+    def version(cls) -> str:
+        """Name and version, for the head of a column."""
+
+    @property
+    def data(self) -> Path:
+        """The data directory."""
+        return self.directory / "data"
+
+    @property
+    def url(self) -> str:
+        """Where clients find it."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """The process id.
+
+        @raise BenchmarkError: when it does not run.
+        """
+        if self._process is None:
+            raise BenchmarkError(f"{self.name} is not running")
+        return self._process.pid
+
+    def start(self, options: Sequence[str] = (), ready: str = "/v2/keys/") -> float:
+        """
+        Start it and wait until it serves.
+
+        @param options: arguments beside L{command}'s.
+        @param ready: the path whose C{GET} must answer 200.
+        @return: seconds from the start of the process to that answer.
+        @raise BenchmarkError: when it ends or takes too long; with the last lines of its log.
+        """
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("ETCD_")}
+        self._log = (self.directory / "log").open("ab")
+        began = time.perf_counter()
+        self._process = subprocess.Popen(
+            [*self.command(), *options],
+            cwd=self.directory,
+            env=inherited | self.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            self._wait_until_serving(ready, began + START_SECONDS)
+        except BaseException:
+            self.stop()
+            raise
+        return time.perf_counter() - began
+
+    def stop(self) -> None:
+        """End it with SIGTERM, or SIGKILL when it does not listen; nothing when it does not run."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            print(f"{self.name} did not end {STOP_SECONDS:.0f} s after SIGTERM; killed", file=sys.stderr)
+            self._process.kill()
+            self._process.wait()
+        self._forget()
+
+    def kill(self) -> None:
+        """End it with SIGKILL, as a crash would."""
+        os.kill(self.pid, signal.SIGKILL)
+        if self._process is not None:
+            self._process.wait()
+        self._forget()
+
+    def resident_bytes(self) -> int:
+        """Its resident memory (C{VmRSS}), in bytes."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        found = re.search(r"^VmRSS:\s+(\d+) kB$", status, re.MULTILINE)
+        if found is None:
+            raise BenchmarkError(f"/proc/{self.pid}/status has no VmRSS line: has {self.name} ended?")
+        return int(found[1]) * 1024
+
+    def log_tail(self) -> str:
+        """The last lines that it wrote."""
+        text = (self.directory / "log").read_text(errors="replace")
+        return "\n".join(text.splitlines()[-_LOG_TAIL:])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _forget(self) -> None:
+        self._process = None
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    def _wait_until_serving(self, path: str, deadline: float) -> None:
+        last = "no answer"
+        while time.perf_counter() < deadline:
+            self._pause_or_fail()
+            try:
+                status = self._status(path)
+            except (OSError, http.client.HTTPException) as failure:
+                last = repr(failure)
+                continue
+            if status == http.client.OK:
+                return
+            last = f"status {status}"
+        waited = f"{self.name} did not serve {path} within {START_SECONDS:.0f} s ({last})"
+        raise BenchmarkError(f"{waited}:\n{self.log_tail()}")
+
+    def _pause_or_fail(self) -> None:
+        """Let a poll's interval pass; a server that ends meanwhile is a failure at once."""
+        assert self._process is not None
+        try:
+            status = self._process.wait(_POLL_SECONDS)
+        except subprocess.TimeoutExpired:
+            return
+        raise BenchmarkError(f"{self.name} ended with status {status} before it served:\n{self.log_tail()}")
+
+    def _status(self, path: str) -> int:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().status
+        finally:
+            connection.close()
+
+
+class EtcdTwisted(Server):
+    """This project's server, run with C{twistd} of the environment that runs the benchmarks."""
+
+    name = "etcd_twisted"
+
+    def command(self) -> list[str]:
+        client, peer = f"127.0.0.1:{self.port}", f"127.0.0.1:{self.peer_port}"
+        twistd = Path(sysconfig.get_path("scripts")) / "twistd"
+        return [
+            *(str(twistd), "--nodaemon", "--pidfile=", "etcd", "--name", "bench", "--data-dir", str(self.data)),
+            *("--addr", client, "--bind-addr", client, "--peer-addr", peer, "--peer-bind-addr", peer),
+        ]
+
+    def environment(self) -> dict[str, str]:
+        return {"PYTHONPATH": str(REPOSITORY)}
+
+    def snapshots(self) -> set[str]:
+        return {str(path) for path in self.data.rglob("*.snap")}
+
+    @classmethod
+    def version(cls) -> str:
+        return f"{cls.name} {etcd_twisted.__version__}"
+
+
+class GoEtcd(Server):
+    """etcd itself, of a release that still serves the version 2 API (up to 3.5)."""
+
+    name = "etcd"
+
+    def command(self) -> list[str]:
+        client, peer = self.url, f"http://127.0.0.1:{self.peer_port}"
+        return [
+            *(self.executable(), "--name", "bench", "--data-dir", str(self.data)),
+            *("--listen-client-urls", client, "--advertise-client-urls", client),
+            *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer),
+            *("--initial-cluster", f"bench={peer}"),
+        ]
+
+    def environment(self) -> dict[str, str]:
+        return {"ETCD_ENABLE_V2": "true"}
+
+    def snapshots(self) -> set[str]:
+        return {str(path) for path in self.data.glob("member/snap/*.snap")}
+
+    @staticmethod
+    def executable() -> str:
+        """
+        The path of the program.
+
+        @raise BenchmarkError: when there is none.
+        """
+        found = shutil.which("etcd")
+        if found is None:
+            raise BenchmarkError("no etcd to compare with: install it with 'apt-get install etcd-server'")
+        return found
+
+    @classmethod
+    def version(cls) -> str:
+        shown = subprocess.run([cls.executable(), "--version"], capture_output=True, text=True, check=True, timeout=10)
+        found = re.search(r"etcd Version: (\S+)", shown.stdout)
+        return f"{cls.name} {found[1]}" if found else cls.name
+
+
+KINDS: dict[str, type[Server]] = {kind.name: kind for kind in (EtcdTwisted, GoEtcd)}
+
+
+def present() -> list[str]:
+    """The names of the servers that this machine can run."""
+    return [name for name in KINDS if name != GoEtcd.name or shutil.which("etcd")]
