@@ -10,8 +10,8 @@ import functools
 import attrs
 import msgspec
 
-from .nodes import File, Node
-from .paths import ROOT, is_below, is_hidden
+from etcd_twisted.keyspace.nodes import File, Node
+from etcd_twisted.keyspace.paths import ROOT, is_below, is_hidden
 
 _EPOCH = datetime.datetime(1970, 1, 1)
 _SECOND = 1_000_000

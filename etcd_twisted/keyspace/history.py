@@ -9,8 +9,8 @@ import operator
 from collections import deque
 from collections.abc import Iterable, Iterator
 
-from ..errors import ErrorCode, EtcdError
-from .events import Event
+from etcd_twisted.errors import ErrorCode, EtcdError
+from etcd_twisted.keyspace.events import Event
 
 
 class History:

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import attrs
 import msgspec
 
-from .events import NodeView, encode_json, view
-from .nodes import Child, Directory, in_order
-from .paths import join
+from etcd_twisted.keyspace.events import NodeView, encode_json, view
+from etcd_twisted.keyspace.nodes import Child, Directory, in_order
+from etcd_twisted.keyspace.paths import join
 
 
 class _Indexes(msgspec.Struct, omit_defaults=True, rename="camel"):

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 import immutables
 import msgspec
 
-from ..errors import StorageError
-from .events import Answer, Event
-from .expiry import ExpirySchedule
-from .nodes import Child, Directory, File, Node, in_order
-from .paths import ROOT, join
-from .space import Content
-from .statistics import CommandCounts
+from etcd_twisted.errors import StorageError
+from etcd_twisted.keyspace.events import Answer, Event
+from etcd_twisted.keyspace.expiry import ExpirySchedule
+from etcd_twisted.keyspace.nodes import Child, Directory, File, Node, in_order
+from etcd_twisted.keyspace.paths import ROOT, join
+from etcd_twisted.keyspace.space import Content
+from etcd_twisted.keyspace.statistics import CommandCounts
 
 _CHUNK_NODES = 512
 _CHUNK_BYTES = 1 << 18

@@ -11,15 +11,15 @@ from typing import Any, ClassVar
 import attrs
 import immutables
 
-from ..errors import ErrorCode, EtcdError
-from . import commands, tree
-from .events import Answer, Event, NodeView, view
-from .expiry import ExpirySchedule
-from .history import History
-from .nodes import EMPTY_ROOT, Directory, File, Node
-from .paths import ROOT, join
-from .statistics import CommandCounts, StoreStatistics
-from .watchers import Watcher, WatcherHub
+from etcd_twisted.errors import ErrorCode, EtcdError
+from etcd_twisted.keyspace import commands, tree
+from etcd_twisted.keyspace.events import Answer, Event, NodeView, view
+from etcd_twisted.keyspace.expiry import ExpirySchedule
+from etcd_twisted.keyspace.history import History
+from etcd_twisted.keyspace.nodes import EMPTY_ROOT, Directory, File, Node
+from etcd_twisted.keyspace.paths import ROOT, join
+from etcd_twisted.keyspace.statistics import CommandCounts, StoreStatistics
+from etcd_twisted.keyspace.watchers import Watcher, WatcherHub
 
 _Report = Callable[[str, NodeView, NodeView | None], Event]
 _Retiming = commands.Update | commands.Refresh | commands.CompareAndSwap

@@ -5,9 +5,9 @@ Every change returns a new root and leaves the old one as it was. Loops, never r
 thousands of segments.
 """
 
-from ..errors import ErrorCode, EtcdError
-from .nodes import Directory, File, Node, empty_directory, with_children
-from .paths import ROOT, segments
+from etcd_twisted.errors import ErrorCode, EtcdError
+from etcd_twisted.keyspace.nodes import Directory, File, Node, empty_directory, with_children
+from etcd_twisted.keyspace.paths import ROOT, segments
 
 
 def _key(names: list[str]) -> str:

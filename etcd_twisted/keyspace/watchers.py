@@ -8,8 +8,8 @@ to tell, L{WatcherHub.deliver} tells a bounded number. A one-shot watcher is tol
 from collections import deque
 from collections.abc import Callable
 
-from .events import Event
-from .paths import ROOT, is_below
+from etcd_twisted.keyspace.events import Event
+from etcd_twisted.keyspace.paths import ROOT, is_below
 
 
 class Watcher:

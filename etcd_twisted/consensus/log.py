@@ -1,0 +1,66 @@
+"""
+The log in memory: the entries behind the last snapshot.
+
+Knows nothing of terms' meaning, of disks or of other machines.
+"""
+
+from collections.abc import Iterable
+
+from etcd_twisted.consensus.entries import Entry
+
+
+class RaftLog:
+    """
+    Entries by index. What a snapshot stands for is not there any more, but for its last index and term.
+
+    @ivar first_index: of the first entry that is there, or would be.
+    """
+
+    def __init__(self, snapshot_index: int = 0, snapshot_term: int = 0) -> None:
+        self._snapshot_term = snapshot_term
+        self.first_index = snapshot_index + 1
+        self._entries: list[Entry] = []
+
+    @property
+    def last_index(self) -> int:
+        """The index of the last entry, the snapshot's when there is none."""
+        return self.first_index + len(self._entries) - 1
+
+    def term(self, index: int) -> int:
+        """
+        The term of the entry at C{index}; the snapshot's last entry counts.
+
+        @raise IndexError: it is not there.
+        """
+        if index == self.first_index - 1:
+            return self._snapshot_term
+        return self._at(index).term
+
+    def _at(self, index: int) -> Entry:
+        if not self.first_index <= index <= self.last_index:
+            raise IndexError(f"entry {index} is not in the log, which has {self.first_index} to {self.last_index}")
+        return self._entries[index - self.first_index]
+
+    def extend(self, entries: Iterable[Entry]) -> None:
+        """
+        Add entries. One that is there already is replaced, and what follows it dropped (Raft paper, section 5.3).
+
+        @raise IndexError: there is a gap before an entry.
+        """
+        for entry in entries:
+            if entry.index != self.last_index + 1:
+                if entry.index < self.first_index:
+                    continue  # the snapshot holds it
+                self._at(entry.index)
+                del self._entries[entry.index - self.first_index :]
+            self._entries.append(entry)
+
+    def between(self, start: int, stop: int) -> tuple[Entry, ...]:
+        """The entries from index C{start} up to, but not with, C{stop}."""
+        return tuple(self._entries[start - self.first_index : stop - self.first_index])
+
+    def compact(self, index: int) -> None:
+        """Forget the entries up to and with C{index}, which a snapshot holds."""
+        self._snapshot_term = self.term(index)
+        del self._entries[: index + 1 - self.first_index]
+        self.first_index = index + 1

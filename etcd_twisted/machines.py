@@ -1,0 +1,56 @@
+"""
+The machines of a cluster, as they are registered in the key space.
+
+Each is the key C{/_etcd/machines/NAME} with the value C{etcd=CLIENT_URL&raft=PEER_URL}, each URL percent-encoded
+(spec, section 3, "Joining").
+"""
+
+import urllib.parse
+
+import attrs
+
+from etcd_twisted.keyspace.nodes import Directory, File
+from etcd_twisted.keyspace.paths import join
+
+DIRECTORY = "/_etcd/machines"
+
+
+@attrs.frozen
+class Machine:
+    """
+    A registered machine.
+
+    @ivar client_url: where it serves clients.
+    @ivar peer_url: where it serves other machines and administrators.
+    """
+
+    name: str
+    client_url: str
+    peer_url: str
+
+    @property
+    def key(self) -> str:
+        """Where it is registered."""
+        return join(DIRECTORY, self.name)
+
+    @property
+    def value(self) -> str:
+        """What its key holds."""
+        return urllib.parse.urlencode({"etcd": self.client_url, "raft": self.peer_url})
+
+
+def registered_machines(root: Directory) -> list[Machine]:
+    """The machines registered in a key space, by name. What is no registration is passed over."""
+    directory = root
+    for name in DIRECTORY[1:].split("/"):
+        child = directory.children.get(name)
+        if not isinstance(child, Directory):
+            return []
+        directory = child
+    machines = []
+    for name, node in sorted(directory.children.items()):
+        if isinstance(node, File):
+            urls = dict(urllib.parse.parse_qsl(node.value))
+            if "etcd" in urls and "raft" in urls:
+                machines.append(Machine(name, urls["etcd"], urls["raft"]))
+    return machines
