@@ -1,0 +1,73 @@
+# Runs, tests and checks the project. Everything is installed into .venv, in the versions of constraints.txt.
+
+pythons = python3 python3.14 python3.13 python3.12 python3.11
+suitable = import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
+# The Python that .venv is made from, when there is no .venv yet: make PYTHON=/usr/bin/python3.12
+PYTHON ?= $(shell for python in $(pythons); do \
+	if $$python -c '$(suitable)' 2>/dev/null; then echo $$python; break; fi; done)
+
+bin = .venv/bin
+export PIP_CONSTRAINT = $(CURDIR)/constraints.txt
+export PIP_BUILD_CONSTRAINT = $(CURDIR)/constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: help run test lint bench kill-campaign wheel clean python
+
+help:
+	@echo 'make run            start one machine on 127.0.0.1:4001, with its data in ./machine0'
+	@echo 'make test           run the tests; TESTS=tests.test_config for some of them'
+	@echo 'make lint           ruff and mypy --strict'
+	@echo 'make bench          run the benchmarks'
+	@echo 'make kill-campaign  kill and restart the service, over and over, and look for lost writes'
+	@echo 'make wheel          build the wheel, into ./dist'
+	@echo 'make clean          remove what the other targets left, but for .venv and data directories'
+
+run: .venv/installed-run
+	$(bin)/twistd -n etcd --name machine0 --data-dir machine0
+
+# One process: several would share two cores with the services that the tests start, and trial's workers can't
+# say which test a dirty reactor belongs to.
+TESTS ?= tests
+test: .venv/installed-test
+	$(bin)/trial $(TESTS)
+
+lint: .venv/installed-lint
+	$(bin)/ruff check
+	$(bin)/mypy --strict
+
+bench: .venv/installed-test
+	$(bin)/python -m benchmarks
+
+KILL_ROUNDS ?= 20
+kill-campaign: .venv/installed-test
+	KILL_ROUNDS=$(KILL_ROUNDS) $(bin)/trial tests.processes.test_durability
+
+# What an earlier build left in ./build would go into the wheel.
+wheel: .venv/created
+	rm -rf build
+	$(bin)/pip wheel --no-deps --wheel-dir dist .
+
+clean:
+	rm -rf build dist *.egg-info _trial_temp* .mypy_cache .ruff_cache .hypothesis twisted/plugins/dropin.cache
+	find etcd_twisted tests twisted benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Says which Python .venv would be made from, or what is missing.
+python:
+	@test -n '$(PYTHON)' || { \
+		echo 'No Python 3.11 or later with its venv module was found.' \
+			'Install one (Debian: apt-get install python3 python3-venv) or name one: make PYTHON=/path/to/python3' >&2; \
+		exit 1; }
+	@echo '$(PYTHON)'
+
+.venv/created:
+	@$(MAKE) --no-print-directory python
+	$(PYTHON) -m venv .venv
+	$(bin)/pip install --quiet pip setuptools
+	@touch $@
+
+# Editable: what runs is this tree, from whatever directory.
+.venv/installed-test: extras = [test]
+.venv/installed-lint: extras = [lint]
+.venv/installed-run .venv/installed-test .venv/installed-lint: .venv/created setup.cfg setup.py constraints.txt
+	$(bin)/pip install --quiet --editable '.$(extras)'
+	@touch $@
