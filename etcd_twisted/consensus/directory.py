@@ -1,0 +1,216 @@
+"""
+The data directory: one process's alone, and where the machine remembers who it is.
+
+Must never change anything on disk when it can be seen beforehand that the directory can't be used, and never
+overwrite an identity. Blocking; knows no reactor.
+"""
+
+import errno
+import fcntl
+import os
+import re
+import zlib
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import attrs
+import msgspec
+
+from etcd_twisted.consensus.framing import FORMAT_VERSION, REMEDY, naming, sync_directory, write_all, wrong_version
+from etcd_twisted.errors import StorageError
+
+_ID = re.compile(r"[0-9a-f]{16}")
+_LOG = "log"
+_SNAPSHOTS = "snapshots"
+_LOCK = "lock"
+_IDENTITY = "identity.json"
+
+_REMEDIES = {
+    errno.EACCES: "it is not writable for this user; change its owner or mode, or choose another directory",
+    errno.EPERM: "it is not writable for this user; change its owner or mode, or choose another directory",
+    errno.EROFS: "it is on a file system that is not writable; choose another directory",
+    errno.ENOTDIR: "it is not a directory; choose another path",
+    errno.EEXIST: "it is not a directory; choose another path",
+    errno.ENOSPC: "there is no space left on its disk; make room, or choose another directory",
+    errno.EDQUOT: "there is no space left in this user's quota; make room, or choose another directory",
+}
+
+
+def _hex_id(_instance: object, attribute: "attrs.Attribute[str]", value: str) -> None:
+    if not _ID.fullmatch(value):
+        raise ValueError(f"{attribute.name} is {value!r} and should be 16 lower-case hexadecimal digits")
+
+
+@attrs.frozen(slots=True)
+class Identity:
+    """
+    Who a machine is, for as long as its data directory lives.
+
+    @ivar name: what people call it.
+    @ivar machine_id: what its Raft group calls it; 16 lower-case hexadecimal digits.
+    @ivar cluster_id: which cluster it belongs to; likewise.
+    """
+
+    name: str = attrs.field(validator=attrs.validators.min_len(1))
+    machine_id: str = attrs.field(validator=_hex_id)
+    cluster_id: str = attrs.field(validator=_hex_id)
+
+
+class _IdentityFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    version: int
+    name: str
+    machine_id: str
+    cluster_id: str
+    checksum: str
+
+    def expected_checksum(self) -> str:
+        fields = [self.version, self.name, self.machine_id, self.cluster_id]
+        return f"{zlib.crc32(msgspec.json.encode(fields)):08x}"
+
+
+class _IdentityVersion(msgspec.Struct, frozen=True):
+    version: int
+
+
+class DataDirectory:
+    """
+    The directory that C{--data-dir} names, locked from when this is made until L{close}.
+
+    @ivar path: where it is.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """
+        Make the directory if need be, and lock it.
+
+        @raise StorageError: it is in use, or can't be used; one line with the option, the path and the remedy.
+        """
+        self.path = path
+        self._lock = -1
+        try:
+            self._check_shape()
+            _make_directories(path)
+            try:
+                self._lock = self._acquire()
+                for directory in (self.log_directory, self.snapshot_directory):
+                    directory.mkdir(mode=0o700, exist_ok=True)
+                sync_directory(path)
+            except BaseException:
+                self.close()
+                raise
+        except OSError as error:
+            remedy = _REMEDIES.get(error.errno or 0, f"{error.strerror}; see to the disk, or choose another directory")
+            raise StorageError(f"--data-dir {path} can't be used: {remedy}") from error
+
+    @property
+    def log_directory(self) -> Path:
+        """Where the write-ahead log's segments are."""
+        return self.path / _LOG
+
+    @property
+    def snapshot_directory(self) -> Path:
+        """Where the snapshots are."""
+        return self.path / _SNAPSHOTS
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the lock. The lock file stays: another process may be opening it just then."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def load_identity(self) -> Identity | None:
+        """
+        Who this machine is, or C{None} when that was never saved.
+
+        @raise StorageError: the file is damaged, of a format that this program does not read, or unreadable.
+        """
+        path = self.path / _IDENTITY
+        with naming(path):
+            try:
+                data = path.read_bytes()
+            except FileNotFoundError:
+                return None
+        try:
+            version = msgspec.json.decode(data, type=_IdentityVersion).version
+            if version != FORMAT_VERSION:
+                raise wrong_version(path, version)
+            file = msgspec.json.decode(data, type=_IdentityFile)
+            if file.checksum != file.expected_checksum():
+                raise ValueError("its checksum is wrong")
+            return Identity(name=file.name, machine_id=file.machine_id, cluster_id=file.cluster_id)
+        except (ValueError, msgspec.MsgspecError) as error:
+            raise StorageError(f"{path} is damaged: {error}; {REMEDY}") from error
+
+    def save_identity(self, identity: Identity) -> None:
+        """
+        Remember who this machine is, once and for all.
+
+        @raise StorageError: it is somebody already, or the disk failed or is full.
+        """
+        path = self.path / _IDENTITY
+        if path.exists():
+            raise StorageError(f"{path} exists already, and a machine keeps its identity; choose another --data-dir")
+        file = _IdentityFile(FORMAT_VERSION, identity.name, identity.machine_id, identity.cluster_id, checksum="")
+        file = msgspec.structs.replace(file, checksum=file.expected_checksum())
+        unfinished = path.with_name(f"{path.name}.tmp")
+        with naming(path):
+            descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            try:
+                write_all(descriptor, msgspec.json.format(msgspec.json.encode(file)) + b"\n", 0)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            unfinished.rename(path)
+            sync_directory(self.path)
+
+    def _check_shape(self) -> None:
+        """Find what stands in the way, before anything is made."""
+        for path in (self.path, self.log_directory, self.snapshot_directory):
+            if path.exists():
+                if not path.is_dir():
+                    raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+                if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    def _acquire(self) -> int:
+        descriptor = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(descriptor, 0)
+            write_all(descriptor, b"%d\n" % os.getpid(), 0)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 32, 0).strip()
+            os.close(descriptor)
+            process = f"process {holder.decode()}" if holder.isdigit() else "another process"
+            raise StorageError(
+                f"--data-dir {self.path} is in use by {process}; stop that, or choose another directory"
+            ) from None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+
+def _make_directories(path: Path) -> None:
+    """Make C{path} and what is missing above it, durably; all or nothing."""
+    missing = [path] if not path.exists() else []
+    missing += [parent for parent in path.parents if not parent.exists()]
+    made: list[Path] = []
+    try:
+        for directory in reversed(missing):
+            directory.mkdir(mode=0o700 if directory == path else 0o777)
+            made.append(directory)
+            sync_directory(directory.parent)
+    except BaseException:
+        for directory in reversed(made):
+            directory.rmdir()
+        raise

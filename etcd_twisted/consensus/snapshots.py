@@ -1,0 +1,224 @@
+"""
+Snapshots on disk: the state machine as it was at one index, in place of the log up to there.
+
+One file of checked frames (L{etcd_twisted.consensus.framing}) per snapshot: its metadata, its chunks, and an end
+that counts them. It is written under another name, and older snapshots are deleted only when it is whole, synced
+and renamed.
+
+Must never show a snapshot that is not whole, nor fall back to an older one when the newest is damaged: the log
+behind the older one may be gone. Blocking; knows no reactor, and not what the chunks mean.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import msgspec
+
+from etcd_twisted.consensus.entries import SnapshotMetadata
+from etcd_twisted.consensus.framing import (
+    BadFrameError,
+    Frame,
+    FrameKind,
+    FrameReader,
+    damage,
+    encode_file_header,
+    encode_frame,
+    naming,
+    sync_directory,
+    write_all,
+)
+
+SNAPSHOT_MAGIC = b"etcdsnap"
+SYNC_BYTES = 1 << 20
+"""How much is written between syncs: about 1 ms each, where one at the end would hold the log up for them all."""
+
+_NAME = re.compile(r"([0-9]{20})-([0-9]{20})\.snapshot")
+_UNFINISHED = ".tmp"
+_T = TypeVar("_T")
+
+
+class SnapshotStore:
+    """The snapshots of one machine, in one directory."""
+
+    def __init__(self, directory: Path) -> None:
+        """
+        Remove what a process that died has left unfinished.
+
+        @param directory: exists, and is locked for this process.
+        @raise StorageError: the directory can't be read or written.
+        """
+        self._directory = directory
+        with naming(directory):
+            for path in directory.glob(f"*.snapshot{_UNFINISHED}"):
+                path.unlink()
+            sync_directory(directory)
+
+    def create(self, metadata: SnapshotMetadata) -> "SnapshotWriter":
+        """
+        Begin a snapshot, which L{latest} will not show before L{SnapshotWriter.finish}.
+
+        @raise OSError: the file can't be made; one reason is that this very snapshot is being written already.
+        """
+        return SnapshotWriter(self._directory, metadata)
+
+    def latest(self) -> "SnapshotReader | None":
+        """
+        The newest snapshot, opened, or C{None} when there is none. The caller closes it.
+
+        @raise StorageError: it is damaged as far as it has been read, or can't be read.
+        """
+        paths = _finished(self._directory)
+        return SnapshotReader(paths[-1]) if paths else None
+
+
+class SnapshotWriter:
+    """One snapshot being written. After an error, and whenever it shall not be finished, call L{abort}."""
+
+    def __init__(self, directory: Path, metadata: SnapshotMetadata) -> None:
+        """Use L{SnapshotStore.create}."""
+        self._directory = directory
+        self._path = directory / f"{metadata.term:020}-{metadata.index:020}.snapshot"
+        self._unfinished = self._path.with_name(self._path.name + _UNFINISHED)
+        self._descriptor = os.open(self._unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        self._salt = int.from_bytes(os.urandom(4), "little")
+        self._position = 0
+        self._synced = 0
+        self._chunks = 0
+        try:
+            self._write(encode_file_header(SNAPSHOT_MAGIC, self._salt))
+            self._write_frame(FrameKind.SNAPSHOT_METADATA, msgspec.msgpack.encode(metadata))
+        except BaseException:
+            self.abort()
+            raise
+
+    def write(self, chunk: bytes) -> None:
+        """
+        Add one chunk, which L{SnapshotReader} gives back as it is.
+
+        @raise OSError: the disk failed or is full.
+        @raise ValueError: the chunk is more than a frame can hold.
+        """
+        self._write_frame(FrameKind.SNAPSHOT_CHUNK, chunk)
+        self._chunks += 1
+        if self._position - self._synced >= SYNC_BYTES:
+            os.fdatasync(self._descriptor)
+            self._synced = self._position
+
+    def finish(self) -> None:
+        """
+        Make the snapshot durable, put it in the place of older ones, and delete these.
+
+        @raise OSError: the disk failed or is full. If the snapshot has its name by then, only deleting failed.
+        """
+        self._write_frame(FrameKind.SNAPSHOT_END, msgspec.msgpack.encode(self._chunks))
+        os.fsync(self._descriptor)
+        os.close(self._descriptor)
+        self._descriptor = -1
+        self._unfinished.rename(self._path)
+        sync_directory(self._directory)
+        for older in _finished(self._directory)[:-1]:
+            older.unlink()
+
+    def abort(self) -> None:
+        """Give the snapshot up and remove its file. After L{finish} or L{abort}, do nothing."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+        self._unfinished.unlink(missing_ok=True)
+
+    def _write_frame(self, kind: FrameKind, payload: bytes) -> None:
+        self._write(encode_frame(kind, payload, self._salt, self._position))
+
+    def _write(self, data: bytes) -> None:
+        write_all(self._descriptor, data, self._position)
+        self._position += len(data)
+
+
+class SnapshotReader:
+    """
+    One finished snapshot, open for reading; iterating gives its chunks, from the first one each time.
+
+    It stays readable when the store deletes it for a newer one. A context manager that closes the file.
+
+    @ivar path: its file.
+    @ivar metadata: what it stands for.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Use L{SnapshotStore.latest}."""
+        self.path = path
+        self._reader = FrameReader(path, SNAPSHOT_MAGIC)
+        try:
+            frame = self._next()
+            if frame.kind is not FrameKind.SNAPSHOT_METADATA:
+                raise damage(path, frame.offset, f"a {frame.kind.name} stands where the metadata should be")
+            self.metadata = self._decode(frame, SnapshotMetadata)
+            self._first = frame.end
+            if _position(path) != (self.metadata.term, self.metadata.index):
+                raise damage(
+                    path, frame.offset, f"it is the snapshot of term {self.metadata.term}, index {self.metadata.index}"
+                )
+        except BaseException:
+            self._reader.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[bytes]:
+        """
+        The chunks as they were written, read and checked one at a time. One iteration at a time.
+
+        @raise StorageError: damage. A chunk that came is right, but only the iterator's end says that all came.
+        """
+        self._reader.seek(self._first)
+        chunks = 0
+        while (frame := self._next()).kind is FrameKind.SNAPSHOT_CHUNK:
+            chunks += 1
+            yield frame.payload
+        if frame.kind is not FrameKind.SNAPSHOT_END:
+            raise damage(self.path, frame.offset, f"a {frame.kind.name} stands where a chunk should be")
+        if self._decode(frame, int) != chunks:
+            raise damage(self.path, frame.offset, f"{chunks} chunks are there, and the end counts otherwise")
+        if frame.end != self._reader.size:
+            raise damage(self.path, frame.end, "the file goes on behind the snapshot's end")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._reader.close()
+
+    def _next(self) -> Frame:
+        try:
+            frame = self._reader.next()
+        except BadFrameError as bad:
+            raise bad.as_damage() from None
+        if frame is None:
+            raise damage(self.path, self._reader.offset, "the file ends before the snapshot does")
+        return frame
+
+    def _decode(self, frame: Frame, shape: type[_T]) -> _T:
+        try:
+            return msgspec.msgpack.decode(frame.payload, type=shape)
+        except msgspec.MsgspecError as error:
+            raise damage(self.path, frame.offset, f"the {frame.kind.name} can't be decoded ({error})") from error
+
+
+def _position(path: Path) -> tuple[int, int] | None:
+    """The term and index in a finished snapshot's name."""
+    name = _NAME.fullmatch(path.name)
+    return (int(name[1]), int(name[2])) if name else None
+
+
+def _finished(directory: Path) -> list[Path]:
+    """The finished snapshots, the newest last."""
+    with naming(directory):
+        return sorted(path for path in directory.iterdir() if _position(path) is not None)

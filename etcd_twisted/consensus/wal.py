@@ -1,0 +1,463 @@
+"""
+The write-ahead log: what a machine must find again after it stopped, however it stopped.
+
+A directory of segments, each a file of checked frames (L{etcd_twisted.consensus.framing}); one frame is one
+L{Record}, written by one append and made durable by one sync. The rules kept here:
+
+  - An append is begun only after the one before it was synced. So a bad frame with anything good behind it is
+    damage, which is refused; only a bad frame with nothing behind it is the torn end of an append that nobody was
+    told of, which is cut off.
+  - After a failed write or sync the log takes nothing more: what the page cache holds can't be trusted.
+  - A segment depends on no older one: it begins with the hard state, so that older ones can be deleted.
+
+Must never acknowledge what is not on the disk, skip damage, or cut off a whole record. Blocking, for one thread at
+a time; knows no reactor. Resolves no conflicts: it gives back the records as they were appended.
+"""
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import attrs
+import msgspec
+
+from etcd_twisted.consensus.entries import HardState, Record
+from etcd_twisted.consensus.framing import (
+    FILE_HEADER_LENGTH,
+    BadFrameError,
+    Frame,
+    FrameKind,
+    FrameReader,
+    damage,
+    encode_file_header,
+    encode_frame,
+    end_of_data,
+    naming,
+    sync_directory,
+    write_all,
+)
+from etcd_twisted.errors import StorageError
+
+SEGMENT_BYTES = 64 << 20
+ALLOCATION_BYTES = 4 << 20
+"""How far a segment is allocated ahead: a sync that leaves the file's size alone takes two thirds of the time."""
+
+SEGMENT_MAGIC = b"etcd-wal"
+_NAME = re.compile(r"([0-9]{20})\.log")
+_UNSUPPORTED = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+
+
+class SegmentHead(msgspec.Struct, array_like=True, frozen=True):
+    """A segment's first frame: where the log stood when the segment was begun."""
+
+    hard_state: HardState
+    base: int
+    """The index of the last entry before this segment's first one."""
+    fresh: bool
+    """Whether the log begins anew here, and older segments mean nothing."""
+
+
+@attrs.frozen(slots=True)
+class TornTail:
+    """
+    What recovery cut off.
+
+    @ivar offset: where it began in the file; 0 when the file itself was torn while being created, and is removed.
+    @ivar length: bytes cut, without the zeros that were allocated ahead.
+    """
+
+    path: Path
+    offset: int
+    length: int
+
+
+@attrs.define(slots=True)
+class _Segment:
+    """
+    A segment in use.
+
+    @ivar start: the offset behind its head, where its first record is.
+    @ivar highest: the highest index of any entry in it, 0 when there is none.
+    """
+
+    sequence: int
+    path: Path
+    head: SegmentHead
+    start: int
+    highest: int = 0
+
+
+_T = TypeVar("_T")
+_HEAD = msgspec.msgpack.Decoder(SegmentHead)
+_RECORD = msgspec.msgpack.Decoder(Record)
+
+
+class WriteAheadLog:
+    """
+    The log of one machine in one directory.
+
+    First L{recover} must be run to its end; then L{append} and L{compact} may be called, and L{close} at last.
+
+    @ivar torn: what L{recover} cut off, if anything.
+    @ivar base: the index of the last entry that is no longer in the log; a snapshot must reach at least as far.
+        Right once L{recover} has begun.
+    @ivar last_index: the index of the last entry, or C{base} when there is none.
+    @ivar hard_state: the last one appended.
+    """
+
+    def __init__(self, directory: Path, segment_bytes: int = SEGMENT_BYTES) -> None:
+        """
+        Touch nothing yet.
+
+        @param directory: exists, and is locked for this process.
+        @param segment_bytes: the size over which no segment grows, unless one record alone is larger.
+        """
+        self.torn: TornTail | None = None
+        self.base = 0
+        self.last_index = 0
+        self.hard_state = HardState()
+        self._directory = directory
+        self._segment_bytes = segment_bytes
+        self._segments: list[_Segment] = []
+        self._descriptor = -1
+        self._salt = 0
+        self._position = 0
+        self._allocated = 0
+        self._allocate_ahead = True
+        self._ready = False
+        self._failure: OSError | None = None
+        self._encode = msgspec.msgpack.Encoder().encode
+
+    # Recovery.
+
+    def recover(self) -> Iterator[Record]:
+        """
+        Read and check the whole log, make its end good for L{append}, and give back the records in order.
+
+        They come lazily, so that the caller can take them in slices; the log is ready when the iterator ends. They
+        come as they were appended: a record whose first entry is not above the last one so far replaces that one
+        and all behind it, and entries that a snapshot covers may come too. What compaction left of the hard
+        state comes as a record of its own.
+
+        @raise StorageError: damage, or something that can't be read or written; nothing has been changed then.
+        """
+        segments, void, torn_creation = self._survey()
+        last: Frame | None = None
+        if segments:
+            head = segments[0].head
+            self.base = self.last_index = head.base
+            self.hard_state = head.hard_state
+            if head.hard_state != HardState():
+                yield Record(hard_state=head.hard_state, entries=())
+        for segment in segments:
+            self._check_continues(segment)
+            final = segment is segments[-1] and torn_creation is None
+            for frame, record in self._read_segment(segment, final):
+                last = frame
+                yield record
+            if segment is not segments[-1]:
+                last = None
+        self._segments = segments
+        with naming(self._directory):
+            if torn_creation is not None:
+                torn_creation.path.unlink()
+                self.torn = torn_creation
+            for path in void:
+                path.unlink()
+            sync_directory(self._directory)
+            if segments:
+                self._reopen(segments[-1], last)
+        self._ready = True
+
+    def _survey(self) -> tuple[list[_Segment], list[Path], TornTail | None]:
+        """
+        The segments that count, the paths of older ones that a fresh one made void, and a last one that was torn
+        while being created.
+        """
+        with naming(self._directory):
+            found = {int(name[1]): path for path in self._directory.iterdir() if (name := _NAME.fullmatch(path.name))}
+        sequences = sorted(found)
+        torn = None
+        # The older segments are deleted only once a new one is whole, so a last one alone was not torn in creation.
+        if sequences and (sequences[-1] == 1 or sequences[-1] - 1 in found):
+            torn = self._torn_creation(found[sequences[-1]])
+            if torn is not None:
+                del found[sequences.pop()]
+        segments: list[_Segment] = []
+        while sequences:
+            sequence = sequences.pop()
+            segments.append(_read_head(sequence, found.pop(sequence)))
+            if segments[-1].head.fresh:
+                break
+            if sequences and sequences[-1] != sequence - 1:
+                missing = self._path(sequence - 1)
+                raise StorageError(
+                    f"{missing} is missing, although there are segments before and behind it; restore it"
+                )
+        segments.reverse()
+        return segments, [found[sequence] for sequence in sequences], torn
+
+    @staticmethod
+    def _torn_creation(path: Path) -> TornTail | None:
+        """Whether the last segment never came to hold its head, and so never held a record either."""
+        with naming(path):
+            size = path.stat().st_size
+            with path.open("rb") as file:
+                header = file.read(FILE_HEADER_LENGTH)
+                if len(header) < FILE_HEADER_LENGTH:
+                    return TornTail(path, 0, size)
+        if not any(header) and end_of_data(path, 0) == 0:
+            return TornTail(path, 0, 0)
+        with FrameReader(path, SEGMENT_MAGIC) as reader:
+            try:
+                frame = reader.next()
+            except BadFrameError:
+                if reader.find_header(FILE_HEADER_LENGTH) is not None:
+                    return None
+            else:
+                if frame is not None:
+                    return None
+            return TornTail(path, 0, end_of_data(path, 0))
+
+    def _check_continues(self, segment: _Segment) -> None:
+        head = segment.head
+        if head.base != self.last_index or head.hard_state != self.hard_state:
+            raise damage(
+                segment.path,
+                FILE_HEADER_LENGTH,
+                f"the segment goes on from entry {head.base} in term {head.hard_state.term}, but the one before ends"
+                f" with entry {self.last_index} in term {self.hard_state.term}",
+            )
+
+    def _read_segment(self, segment: _Segment, final: bool) -> Iterator[tuple[Frame, Record]]:
+        """The segment's records, each with its frame; what is torn at the end of the final segment is noted."""
+        with FrameReader(segment.path, SEGMENT_MAGIC) as reader:
+            reader.seek(segment.start)
+            try:
+                while (frame := reader.next()) is not None:
+                    record = _decode(segment.path, frame, FrameKind.RECORD, _RECORD)
+                    self._check_contiguous(segment.path, frame.offset, record)
+                    self._note(segment, record)
+                    yield frame, record
+            except BadFrameError as bad:
+                if not final or reader.find_header(bad.offset) is not None:
+                    raise bad.as_damage() from None
+                end = end_of_data(segment.path, bad.offset)
+                if end > bad.offset:
+                    self.torn = TornTail(segment.path, bad.offset, end - bad.offset)
+
+    def _check_contiguous(self, path: Path, offset: int, record: Record) -> None:
+        if not _contiguous(record, self.last_index):
+            raise damage(
+                path,
+                offset,
+                f"entries {record.entries[0].index} to {record.entries[-1].index} in {len(record.entries)}"
+                f" do not follow entry {self.last_index}",
+            )
+
+    def _reopen(self, segment: _Segment, last: Frame | None) -> None:
+        """
+        Open the last segment behind its last record, and make certain that all before is on the disk.
+
+        The process before may have ended between a write and its sync, or because a sync failed. After a failed
+        sync the page cache may show what the disk does not have, and count it as clean; so the last record is
+        written again before it is synced. All before it were synced once.
+        """
+        descriptor = os.open(segment.path, os.O_RDWR)
+        try:
+            with FrameReader(segment.path, SEGMENT_MAGIC) as reader:
+                self._salt = reader.salt
+            position = segment.start if last is None else last.end
+            again = 0 if last is None else last.offset
+            write_all(descriptor, os.pread(descriptor, position - again, again), again)
+            os.ftruncate(descriptor, position)
+            os.fsync(descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._descriptor, self._position, self._allocated = descriptor, position, position
+
+    # Appending.
+
+    def append(self, record: Record) -> None:
+        """
+        Add one record; when this returns it is on the disk.
+
+        @raise ValueError: the record's entries leave a gap, or are more than a frame can hold; nothing was written.
+        @raise OSError: the disk failed or is full. What became of the record is known only after a restart.
+        @raise StorageError: the disk failed before, and the log takes nothing more.
+        """
+        self._check_usable()
+        if not _contiguous(record, self.last_index):
+            raise ValueError(f"entries from {record.entries[0].index} on do not follow entry {self.last_index}")
+        payload = self._encode(record)
+        frame = encode_frame(FrameKind.RECORD, payload, self._salt, self._position)
+        try:
+            if self._is_full(len(frame)):
+                self._begin_segment(SegmentHead(self.hard_state, self.last_index, fresh=not self._segments))
+                frame = encode_frame(FrameKind.RECORD, payload, self._salt, self._position)
+            end = self._position + len(frame)
+            self._allocate(end)
+            write_all(self._descriptor, frame, self._position)
+            os.fdatasync(self._descriptor)
+        except OSError as error:
+            self._failure = error
+            raise
+        self._position = end
+        self._note(self._segments[-1], record)
+
+    def compact(self, index: int) -> None:
+        """
+        Delete the segments that hold only entries up to C{index}, oldest first, but never the one being written.
+
+        Only for an index that a durable snapshot covers. One above L{last_index} is that of another machine's
+        snapshot, and the log begins anew behind it, as with L{restart_after}.
+
+        @raise OSError: a file could not be deleted.
+        @raise StorageError: the disk failed before.
+        """
+        self._check_usable()
+        if index > self.last_index:
+            self.restart_after(index)
+            return
+        while len(self._segments) > 1 and self._segments[0].highest <= index:
+            self._delete_oldest()
+
+    def restart_after(self, index: int) -> None:
+        """
+        Forget every entry, and go on with the entry behind C{index}, keeping the hard state.
+
+        For a snapshot from the leader that the log does not agree with (Raft paper, figure 13, step 7).
+
+        @raise OSError: the disk failed or is full; the log takes nothing more.
+        @raise StorageError: the disk failed before.
+        """
+        self._check_usable()
+        try:
+            self._begin_segment(SegmentHead(self.hard_state, index, fresh=True))
+        except OSError as error:
+            self._failure = error
+            raise
+        self.last_index = index
+        while len(self._segments) > 1:
+            self._delete_oldest()
+        self.base = index
+
+    def close(self) -> None:
+        """
+        Give back what was allocated ahead and close the file. Everything appended is on the disk already.
+
+        @raise OSError: giving back failed; the file is closed all the same.
+        """
+        descriptor, self._descriptor, self._ready = self._descriptor, -1, False
+        if descriptor < 0:
+            return
+        try:
+            if self._failure is None:
+                os.ftruncate(descriptor, self._position)
+        finally:
+            os.close(descriptor)
+
+    def _check_usable(self) -> None:
+        if self._failure is not None:
+            raise StorageError(
+                f"the log in {self._directory} takes nothing more after a failed write ({self._failure});"
+                " see to the disk, then restart this machine"
+            ) from self._failure
+        if not self._ready:
+            raise StorageError(f"the log in {self._directory} has not been recovered to its end, or is closed")
+
+    def _note(self, segment: _Segment, record: Record) -> None:
+        if record.hard_state is not None:
+            self.hard_state = record.hard_state
+        if record.entries:
+            self.last_index = record.entries[-1].index
+            segment.highest = max(segment.highest, self.last_index)
+
+    def _is_full(self, length: int) -> bool:
+        if not self._segments:
+            return True
+        return self._position > self._segments[-1].start and self._position + length > self._segment_bytes
+
+    def _begin_segment(self, head: SegmentHead) -> None:
+        """
+        Write a new segment's head, and go on in it once the file and its name are durable.
+
+        The one before is cut to its records first: zeros are allowed at the end of the last segment only.
+        """
+        if self._descriptor >= 0:
+            os.ftruncate(self._descriptor, self._position)
+            os.fsync(self._descriptor)
+            os.close(self._descriptor)
+            self._descriptor = -1
+        sequence = self._segments[-1].sequence + 1 if self._segments else 1
+        path = self._path(sequence)
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        self._salt = int.from_bytes(os.urandom(4), "little")
+        payload = self._encode(head)
+        data = encode_file_header(SEGMENT_MAGIC, self._salt) + encode_frame(
+            FrameKind.SEGMENT_HEAD, payload, self._salt, FILE_HEADER_LENGTH
+        )
+        self._allocated = 0
+        self._allocate(len(data))
+        write_all(self._descriptor, data, 0)
+        os.fsync(self._descriptor)
+        sync_directory(self._directory)
+        self._position = len(data)
+        self._segments.append(_Segment(sequence, path, head, self._position))
+
+    def _allocate(self, end: int) -> None:
+        """Allocate the file at least up to C{end}, in large steps, where the file system can."""
+        if end <= self._allocated or not self._allocate_ahead:
+            return
+        ahead = max(end, min(self._allocated + ALLOCATION_BYTES, self._segment_bytes))
+        try:
+            os.posix_fallocate(self._descriptor, self._allocated, ahead - self._allocated)
+        except OSError as error:
+            if error.errno not in _UNSUPPORTED:
+                raise
+            self._allocate_ahead = False
+        else:
+            self._allocated = ahead
+
+    def _delete_oldest(self) -> None:
+        # One at a time and each made durable, so that a crash leaves no hole in the middle.
+        self._segments[0].path.unlink()
+        sync_directory(self._directory)
+        del self._segments[0]
+        self.base = self._segments[0].head.base
+
+    def _path(self, sequence: int) -> Path:
+        return self._directory / f"{sequence:020}.log"
+
+
+def _read_head(sequence: int, path: Path) -> _Segment:
+    with FrameReader(path, SEGMENT_MAGIC) as reader:
+        try:
+            frame = reader.next()
+        except BadFrameError as bad:
+            raise bad.as_damage() from None
+        if frame is None:
+            raise damage(path, FILE_HEADER_LENGTH, "the segment's head is missing")
+        head = _decode(path, frame, FrameKind.SEGMENT_HEAD, _HEAD)
+        return _Segment(sequence, path, head, frame.end)
+
+
+def _decode(path: Path, frame: Frame, kind: FrameKind, decoder: msgspec.msgpack.Decoder[_T]) -> _T:
+    if frame.kind is not kind:
+        raise damage(path, frame.offset, f"the frame is a {frame.kind.name} and should be a {kind.name}")
+    try:
+        return decoder.decode(frame.payload)
+    except msgspec.MsgspecError as error:
+        raise damage(path, frame.offset, f"the {kind.name} can't be decoded ({error})") from error
+
+
+def _contiguous(record: Record, last_index: int) -> bool:
+    """Whether the record's entries are one unbroken run that leaves no gap behind C{last_index}."""
+    if not record.entries:
+        return True
+    first, last = record.entries[0].index, record.entries[-1].index
+    return 0 < first <= last_index + 1 and last - first == len(record.entries) - 1
