@@ -1,4 +1,4 @@
-"""The command line: C{python -m benchmarks [throughput | keys | watchers | all]}."""
+"""The command line: C{python -m benchmarks [throughput | keys | stall | watchers | all]}."""
 
 import argparse
 import signal
@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import keys, servers, tables, throughput, watchers
+from benchmarks import keys, servers, stall, tables, throughput, watchers
 from benchmarks.errors import BenchmarkError
 
 Work = Callable[[argparse.Namespace, Sequence[str], Path], str]
@@ -21,6 +21,12 @@ def _keys(options: argparse.Namespace, names: Sequence[str], directory: Path) ->
     return keys.run(names, directory, options.keys, options.snapshot_count)
 
 
+def _stall(options: argparse.Namespace, names: Sequence[str], directory: Path) -> str:
+    if servers.EtcdTwisted.name not in names:
+        return f"stall: not measured; only {servers.EtcdTwisted.name} has a reactor to look at"
+    return stall.run(directory, options.keys, options.snapshot_count)
+
+
 def _watchers(options: argparse.Namespace, names: Sequence[str], directory: Path) -> str:
     return watchers.run(names, directory, options.watchers, options.changes)
 
@@ -28,8 +34,9 @@ def _watchers(options: argparse.Namespace, names: Sequence[str], directory: Path
 WORK: dict[str, tuple[Work, ...]] = {
     "throughput": (_throughput,),
     "keys": (_keys,),
+    "stall": (_stall,),
     "watchers": (_watchers,),
-    "all": (_throughput, _keys, _watchers),
+    "all": (_throughput, _keys, _stall, _watchers),
 }
 
 
@@ -51,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
     load.add_argument("--rounds", type=positive, default=3, help="how often each figure is taken (%(default)s)")
     load.add_argument("--seconds", type=positive, default=5, help="how long each time (%(default)s)")
     load.add_argument("--connections", type=positive, nargs="+", default=throughput.CONNECTIONS, metavar="N")
-    many = found.add_argument_group("keys")
+    many = found.add_argument_group("keys and stall")
     many.add_argument("--keys", type=positive, default=100_000, help="how many (%(default)s)")
     many.add_argument("--snapshot-count", type=positive, default=5_000, help="writes between snapshots (%(default)s)")
     waiting = found.add_argument_group("watchers")

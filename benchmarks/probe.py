@@ -34,7 +34,7 @@ class Answers:
     slowest: float
 
 
-def watch(port: int, finished: Callable[[], bool]) -> Answers:
+def ask(port: int, finished: Callable[[], bool]) -> Answers:
     """
     Ask for one key again and again.
 
@@ -53,28 +53,37 @@ def watch(port: int, finished: Callable[[], bool]) -> Answers:
 def quiet(server: Server, seconds: int) -> Answers:
     """The answer times while nobody else asks for anything."""
     until = time.monotonic() + seconds
-    return watch(server.port, lambda: time.monotonic() >= until)
+    return ask(server.port, lambda: time.monotonic() >= until)
 
 
-def writing(server: Server, seconds: int) -> Answers:
-    """The answer times while a few connections write as fast as they can."""
+def writing(server: Server, seconds: int) -> tuple[Answers, int]:
+    """
+    The answer times while a few connections write as fast as they can.
+
+    @return: the answer times, and how many snapshots were completed meanwhile.
+    """
+    seen = before = server.snapshots()
     writer = load.begin(server.url, "PUT", WRITERS, seconds)
+
+    def finished() -> bool:
+        # Looked at each time, because a server soon deletes what a newer snapshot replaces.
+        nonlocal seen
+        seen = seen | server.snapshots()
+        return writer.poll() is not None
+
     try:
-        return watch(server.port, lambda: writer.poll() is not None)
+        return ask(server.port, finished), len(seen - before)
     finally:
         load.finish(writer, seconds + 30)
 
 
 def snapshotting(server: Server, seconds: int) -> tuple[Answers, int]:
     """
-    The same, of a server whose writes cross the snapshot threshold.
+    The same, of a server whose writes should cross the snapshot threshold.
 
-    @return: the answer times, and how many snapshots were completed meanwhile.
-    @raise BenchmarkError: when there was none.
+    @raise BenchmarkError: when there was no snapshot.
     """
-    before = server.snapshots()
-    answers = writing(server, seconds)
-    taken = len(server.snapshots() - before)
+    answers, taken = writing(server, seconds)
     if taken == 0:
         raise BenchmarkError(
             f"{server.name} took no snapshot in {seconds} s of writing: a smaller --snapshot-count makes it take one"

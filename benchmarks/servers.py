@@ -146,6 +146,20 @@ class Server(abc.ABC):
             self._process.wait()
         self._forget()
 
+    def rest(self, seconds: float) -> None:
+        """
+        Let time pass.
+
+        @raise BenchmarkError: when the server ends meanwhile, at once; with the last lines of its log.
+        """
+        if self._process is None:
+            raise BenchmarkError(f"{self.name} is not running")
+        try:
+            status = self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return
+        raise BenchmarkError(f"{self.name} ended with status {status}:\n{self.log_tail()}")
+
     def resident_bytes(self) -> int:
         """Its resident memory (C{VmRSS}), in bytes."""
         status = Path(f"/proc/{self.pid}/status").read_text()
@@ -176,7 +190,7 @@ class Server(abc.ABC):
     def _wait_until_serving(self, path: str, deadline: float) -> None:
         last = "no answer"
         while time.perf_counter() < deadline:
-            self._pause_or_fail()
+            self.rest(_POLL_SECONDS)
             try:
                 status = self._status(path)
             except (OSError, http.client.HTTPException) as failure:
@@ -187,15 +201,6 @@ class Server(abc.ABC):
             last = f"status {status}"
         waited = f"{self.name} did not serve {path} within {START_SECONDS:.0f} s ({last})"
         raise BenchmarkError(f"{waited}:\n{self.log_tail()}")
-
-    def _pause_or_fail(self) -> None:
-        """Let a poll's interval pass; a server that ends meanwhile is a failure at once."""
-        assert self._process is not None
-        try:
-            status = self._process.wait(_POLL_SECONDS)
-        except subprocess.TimeoutExpired:
-            return
-        raise BenchmarkError(f"{self.name} ended with status {status} before it served:\n{self.log_tail()}")
 
     def _status(self, path: str) -> int:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
@@ -223,7 +228,7 @@ class EtcdTwisted(Server):
         return {"PYTHONPATH": str(REPOSITORY)}
 
     def snapshots(self) -> set[str]:
-        return {str(path) for path in self.data.rglob("*.snap")}
+        return {path.name for path in self.data.glob("snapshots/*.snapshot")}
 
     @classmethod
     def version(cls) -> str:
@@ -248,7 +253,7 @@ class GoEtcd(Server):
         return {"ETCD_ENABLE_V2": "true"}
 
     def snapshots(self) -> set[str]:
-        return {str(path) for path in self.data.glob("member/snap/*.snap")}
+        return {path.name for path in self.data.glob("member/snap/*.snap")}
 
     @staticmethod
     def executable() -> str:

@@ -1,0 +1,290 @@
+"""The benchmarks' own arithmetic and reading: a figure that is read wrongly is worse than none."""
+
+import argparse
+import shutil
+from itertools import pairwise
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from benchmarks import __main__ as command_line
+from benchmarks import crowd, load, servers, stall, tables, throughput, turns
+from benchmarks.errors import BenchmarkError
+
+PUT_64 = """\
+Running 1s test @ http://127.0.0.1:24791
+  1 threads and 64 connections
+  Thread Stats   Avg      Stdev     Max   +/- Stdev
+    Latency     3.69ms    1.70ms  17.07ms   78.22%
+    Req/Sec    16.95k     1.98k   19.33k    70.00%
+  Latency Distribution
+     50%    3.31ms
+     75%    4.26ms
+     90%    5.77ms
+     99%    9.72ms
+  16890 requests in 1.01s, 10.76MB read
+Requests/sec:  16757.22
+Transfer/sec:     10.68MB
+"""
+
+PUT_1 = """\
+Running 1s test @ http://127.0.0.1:24791
+  1 threads and 1 connections
+  Thread Stats   Avg      Stdev     Max   +/- Stdev
+    Latency   460.22us  233.64us   4.14ms   93.89%
+    Req/Sec     2.17k   293.33     2.62k    63.64%
+  Latency Distribution
+     50%  426.00us
+     75%  530.00us
+     90%  622.00us
+     99%    1.09ms
+  2376 requests in 1.10s, 1.54MB read
+Requests/sec:   2159.94
+Transfer/sec:      1.40MB
+"""
+
+REFUSED = """\
+Running 1s test @ http://127.0.0.1:24791/v2/keys/nothing
+  1 threads and 64 connections
+  Thread Stats   Avg      Stdev     Max   +/- Stdev
+    Latency     1.67ms    1.43ms  12.03ms   78.25%
+    Req/Sec    40.15k     1.85k   44.28k    70.00%
+  Latency Distribution
+     50%    1.47ms
+     75%    1.97ms
+     90%    3.07ms
+     99%    7.43ms
+  39952 requests in 1.00s, 15.70MB read
+  Non-2xx or 3xx responses: 39952
+Requests/sec:  39836.79
+Transfer/sec:     15.65MB
+"""
+
+SILENT = """\
+Running 3s test @ http://127.0.0.1:24791/v2/keys/x?wait=true
+  1 threads and 2 connections
+  Thread Stats   Avg      Stdev     Max   +/- Stdev
+    Latency     0.00us    0.00us   0.00us    -nan%
+    Req/Sec     0.00      0.00     0.00      -nan%
+  Latency Distribution
+     50%    0.00us
+     75%    0.00us
+     90%    0.00us
+     99%    0.00us
+  0 requests in 3.01s, 746.00B read
+Requests/sec:      0.00
+Transfer/sec:     248.02B
+"""
+
+BROKEN = """\
+Running 2s test @ http://127.0.0.1:24791
+  1 threads and 8 connections
+  Thread Stats   Avg      Stdev     Max   +/- Stdev
+    Latency   442.39us  813.96us  10.11ms   91.86%
+    Req/Sec    24.62k     8.14k   30.74k    90.91%
+  Latency Distribution
+     50%  204.00us
+     75%  331.00us
+     90%  842.00us
+     99%    4.30ms
+  26920 requests in 2.00s, 13.60MB read
+  Socket errors: connect 0, read 8, write 68192, timeout 0
+Requests/sec:  13454.78
+Transfer/sec:      6.80MB
+"""
+
+MOUNTS = """\
+/dev/vda / ext4 rw,relatime 0 0
+tmpfs /run tmpfs rw,nosuid 0 0
+/dev/vdb /srv/big\\040disk xfs rw 0 0
+tmpfs /srv/shadow tmpfs rw 0 0
+/dev/vdc /srv/shadow btrfs rw 0 0
+"""
+
+
+class ParseTests(SynchronousTestCase):
+    """What is read from wrk's output, recorded from version 4.1."""
+
+    def test_milliseconds(self) -> None:
+        self.assertEqual(load.parse(PUT_64), load.Throughput(rate=16757.22, mean=3.69, p99=9.72))
+
+    def test_microseconds(self) -> None:
+        """wrk picks the unit for each figure by itself."""
+        self.assertEqual(load.parse(PUT_1), load.Throughput(rate=2159.94, mean=0.46022, p99=1.09))
+
+    def test_seconds(self) -> None:
+        self.assertEqual(load.parse(PUT_64.replace("9.72ms", "1.20s")).p99, 1200.0)
+
+    def test_refused(self) -> None:
+        """Answers that are no success are no figure, however many there were in a second."""
+        failure = self.assertRaises(BenchmarkError, load.parse, REFUSED)
+        self.assertIn("Non-2xx or 3xx responses: 39952", str(failure))
+
+    def test_broken(self) -> None:
+        failure = self.assertRaises(BenchmarkError, load.parse, BROKEN)
+        self.assertIn("read 8, write 68192", str(failure))
+
+    def test_timeouts(self) -> None:
+        broken = BROKEN.replace("read 8, write 68192, timeout 0", "read 0, write 0, timeout 3")
+        self.assertRaises(BenchmarkError, load.parse, broken)
+
+    def test_silent(self) -> None:
+        self.assertRaises(BenchmarkError, load.parse, SILENT)
+
+    def test_foreign(self) -> None:
+        """Output without the figures is shown, not guessed at."""
+        failure = self.assertRaises(BenchmarkError, load.parse, "unable to connect")
+        self.assertIn("unable to connect", str(failure))
+
+
+class TableTests(SynchronousTestCase):
+    """How figures are shown."""
+
+    def test_ratio(self) -> None:
+        self.assertEqual(tables.ratio(23_000.0, 15_500.0), "1.48")
+        self.assertEqual(tables.ratio(0.0, 15_500.0), "0.00")
+
+    def test_no_ratio(self) -> None:
+        """Nothing is made up for a figure that is missing, or that nothing can be divided by."""
+        for ours, theirs in ((None, 1.0), (1.0, None), (1.0, 0.0)):
+            self.assertEqual(tables.ratio(ours, theirs), "-")
+
+    def test_two_servers(self) -> None:
+        lines = [tables.Line("memory, MB", (120.4, 226.0)), tables.Line("listing, s", (0.2, None), decimals=2)]
+        self.assertEqual(
+            tables.compared(lines, ["ours", "etcd"]),
+            "            ours  etcd  ratio\n"
+            "----------  ----  ----  -----\n"
+            "memory, MB   120   226   0.53\n"
+            "listing, s  0.20     -      -",
+        )
+
+    def test_one_server(self) -> None:
+        lines = [tables.Line("memory, MB", (1234.0,))]
+        self.assertEqual(tables.compared(lines, ["ours"]), "             ours\n----------  -----\nmemory, MB  1,234")
+
+    @given(st.lists(st.lists(st.text("xyz", min_size=1), min_size=3, max_size=3), min_size=1, max_size=5))
+    def test_aligned(self, rows: list[list[str]]) -> None:
+        """Every line of a table is as long as its rule, and holds its cells in order."""
+        lines = tables.aligned(rows).splitlines()
+        self.assertEqual({len(line) for line in lines}, {len(lines[1])})
+        self.assertEqual([line.split() for line in (lines[0], *lines[2:])], rows)
+
+    def test_file_system(self) -> None:
+        """The innermost mount counts, and of two on one place the later."""
+        for place, kind in (
+            ("/home/bench", "ext4"),
+            ("/run/bench", "tmpfs"),
+            ("/runner", "ext4"),
+            ("/srv/big disk/bench", "xfs"),
+            ("/srv/shadow", "btrfs"),
+        ):
+            self.assertEqual(tables.file_system(Path(place), MOUNTS), kind, place)
+
+    def test_throughput(self) -> None:
+        cell = throughput.Cell("PUT", 1)
+        measured = {cell: [load.Throughput(3000.0, 0.3, 1.0), load.Throughput(2000.0, 0.4, 2.5)]}
+        self.assertEqual(
+            throughput.table(measured, ["ours", "etcd"]).splitlines()[2].split(),
+            ["PUT,", "1", "connection", "3,000", "2,000", "1.50", "1.00", "2.50"],
+        )
+
+
+class MedianTests(SynchronousTestCase):
+    """Several rounds become one figure."""
+
+    def test_each_figure(self) -> None:
+        """Each figure has a median of its own; they need not be of the same round."""
+        runs = [load.Throughput(100.0, 3.0, 9.0), load.Throughput(300.0, 1.0, 8.0), load.Throughput(200.0, 2.0, 70.0)]
+        self.assertEqual(throughput.middle(runs), load.Throughput(200.0, 2.0, 9.0))
+
+    def test_even(self) -> None:
+        runs = [load.Throughput(100.0, 1.0, 2.0), load.Throughput(200.0, 2.0, 4.0)]
+        self.assertEqual(throughput.middle(runs), load.Throughput(150.0, 1.5, 3.0))
+
+
+class TurnTests(SynchronousTestCase):
+    """The reactor's turns: written down in one process, read and judged in another."""
+
+    def test_noted(self) -> None:
+        """Every call is noted, arranges for the next, and is read back as the time since the one before."""
+        clock = Clock()
+        notes = turns.Notes(clock)
+        notes.note()
+        clock.pump([turns.PAUSE_SECONDS] * 10)
+        path = Path(self.mktemp())
+        notes.save(path)
+        noted = turns.read(path)
+        self.assertEqual(len(noted), 10)
+        for before, turn in pairwise(noted):
+            self.assertAlmostEqual(turn.ended - turn.gap, before.ended)
+            self.assertGreaterEqual(turn.cpu, 0.0)
+
+    def test_not_saved(self) -> None:
+        self.assertRaises(OSError, turns.read, Path(self.mktemp()))
+
+    def test_longest(self) -> None:
+        """The worst of a window, of each figure by itself; what lies wholly outside does not count."""
+        noted = [
+            turns.Turn(ended=1.0, gap=0.9, cpu=0.8),
+            turns.Turn(ended=2.0, gap=0.01, cpu=0.009),
+            turns.Turn(ended=2.5, gap=0.02, cpu=0.001),
+            turns.Turn(ended=4.0, gap=0.7, cpu=0.6),
+        ]
+        self.assertEqual(stall.longest(noted, stall.Window("", 1.5, 3.0)), stall.Longest(gap=0.02, cpu=0.009))
+
+    def test_edges(self) -> None:
+        """A turn that began before the window or ended after it held the reactor inside it as well."""
+        noted = [turns.Turn(ended=2.0, gap=0.5, cpu=0.1), turns.Turn(ended=3.4, gap=0.6, cpu=0.2)]
+        self.assertEqual(stall.longest(noted, stall.Window("", 1.8, 3.0)), stall.Longest(gap=0.6, cpu=0.2))
+
+    def test_nothing_noted(self) -> None:
+        """No figure is made of nothing."""
+        noted = [turns.Turn(ended=1.0, gap=0.1, cpu=0.1)]
+        self.assertRaises(BenchmarkError, stall.longest, noted, stall.Window("writes", 2.0, 3.0))
+
+
+class RequestTests(SynchronousTestCase):
+    """The requests that the benchmarks send without wrk."""
+
+    def test_put(self) -> None:
+        head, _blank, body = crowd.put("/v2/keys/bench/k1", "x" * 64).partition(b"\r\n\r\n")
+        self.assertEqual(body, b"value=" + b"x" * 64)
+        self.assertIn(b"Content-Length: 70", head.split(b"\r\n"))
+        self.assertTrue(head.startswith(b"PUT /v2/keys/bench/k1 HTTP/1.1\r\n"))
+
+    def test_free_ports(self) -> None:
+        ports = servers.free_ports(4)
+        self.assertEqual(len(set(ports)), 4)
+
+
+class CommandLineTests(SynchronousTestCase):
+    """What may be said on the command line."""
+
+    def test_default(self) -> None:
+        options = command_line.parser().parse_args([])
+        self.assertEqual((options.work, options.rounds, options.seconds), ("throughput", 3, 5))
+        self.assertEqual(tuple(options.connections), (1, 64, 256))
+
+    def test_nothing_to_do(self) -> None:
+        """A number that would measure nothing is refused."""
+        for text in ("0", "-1", "many"):
+            self.assertRaises((ValueError, argparse.ArgumentTypeError), command_line.positive, text)
+
+
+class SmokeTests(SynchronousTestCase):
+    """One short cell against a real server."""
+
+    if shutil.which("wrk") is None:
+        skip = "wrk is not installed (apt-get install wrk)"
+
+    def test_one_cell(self) -> None:
+        """This project's server takes a second of writes and of reads, and every request succeeds."""
+        directory = Path(self.mktemp()).resolve()
+        table = throughput.run([servers.EtcdTwisted.name], directory, rounds=1, seconds=1, connections=[1])
+        _head, _rule, *lines = table.splitlines()
+        self.assertEqual([line.split(",")[0] for line in lines], ["PUT", "GET"])
+        self.assertNotIn("-", "".join(lines))
