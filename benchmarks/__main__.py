@@ -75,6 +75,10 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     try:
         options.directory.mkdir(parents=True, exist_ok=True)
+    except OSError as failure:
+        print(f"benchmarks: --directory {options.directory}: {failure.strerror}", file=sys.stderr)
+        return 1
+    try:
         print(tables.machine(options.directory, [servers.KINDS[name].version() for name in names]), flush=True)
         if servers.GoEtcd.name not in names and not options.only:
             print("no etcd to compare with: 'apt-get install etcd-server' brings one", flush=True)
