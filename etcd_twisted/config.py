@@ -408,9 +408,19 @@ def _written(value: object) -> str:
     """A value as one would write it for L{Option.parse}."""
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, int) and value.bit_length() > 64:
+        # Too large for any option; Python refuses to write a number of thousands of digits, but for this way.
+        return hex(value)
     return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def _shown(value: object) -> str:
     """A value from a TOML file, on one line, as it is written there or nearly so."""
-    return repr(value) if isinstance(value, (str, list, dict)) else _written(value)
+    match value:
+        case str():
+            return repr(value)
+        case list():
+            return "[...]"
+        case dict():
+            return "{...}"
+    return _written(value)
