@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
 from etcd_twisted.config import Config
-from etcd_twisted.keyspace.commands import Command
+from etcd_twisted.keyspace.commands import Change
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.nodes import Node
 from etcd_twisted.keyspace.statistics import StoreStatistics
@@ -65,7 +65,7 @@ class IReplica(Interface):
         @raise EtcdError: 401.
         """
 
-    def propose(command: Command) -> "Deferred[Event]":
+    def propose(command: Change) -> "Deferred[Event]":
         """
         Change the key space. Fires with what happened, once a quorum has it on disk and it is applied here.
 

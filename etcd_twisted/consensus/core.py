@@ -1,12 +1,11 @@
 """
 The Raft core: what a machine decides.
 
-Sans-I/O: proposals and the news of finished syncs go in; what to persist, to apply and to answer comes out. It never
-opens a file or a socket, never reads a clock and knows no Deferreds. It is given back, in order:
-
-  1. L{Raft.ready}: what to do next;
-  2. the driver persists C{ready.record} and says so by L{Raft.persisted};
-  3. the driver applies C{ready.committed} and says so by L{Raft.applied}; meanwhile 2. may go on.
+Sans-I/O: it never opens a file or a socket, never reads a clock and knows no Deferreds. In go proposals, reads and
+the news of finished syncs: L{Raft.propose}, L{Raft.read}, L{Raft.persisted}, L{Raft.compacted}. Out come, whenever the
+driver asks, what to make durable, what to apply and what to answer: L{Raft.to_persist}, L{Raft.to_apply},
+L{Raft.to_answer}. Nothing is handed out twice. The driver persists one record after the other, and may apply and
+answer meanwhile.
 
 The rules kept here (Raft paper, figure 2): a term and a vote are durable before they are acted on; an entry counts
 for the quorum once it is durable; only an entry of the leader's own term is committed by counting; nothing is applied
@@ -17,7 +16,6 @@ It serves a group of one voter, which is its own quorum.
 
 import enum
 
-import attrs
 import msgspec
 
 from etcd_twisted.consensus.entries import Configuration, Entry, EntryKind, HardState, Record
@@ -37,29 +35,14 @@ class NotLeaderError(Exception):
     """Only the leader takes proposals and reads."""
 
 
-@attrs.frozen
-class Ready:
-    """
-    What there is to do.
-
-    @ivar record: what to make durable, in one append; C{None} for nothing. Not handed out again.
-    @ivar committed: what to apply, in order. Not handed out again.
-    @ivar reads: the reads that may be answered, each with the index that must be applied before.
-    """
-
-    record: Record | None
-    committed: tuple[Entry, ...]
-    reads: tuple[tuple[int, int], ...]
-
-
-_encode_configuration = msgspec.msgpack.Encoder().encode
-_decode_configuration = msgspec.msgpack.Decoder(Configuration).decode
+encode_configuration = msgspec.msgpack.Encoder().encode
+decode_configuration = msgspec.msgpack.Decoder(Configuration).decode
 
 
 def bootstrap(machine_id: str) -> Record:
     """The first record of a new group: a configuration of one voter, which nobody else can contradict."""
     configuration = Configuration((machine_id,))
-    entry = Entry(1, 1, EntryKind.CONFIGURATION, _encode_configuration(configuration))
+    entry = Entry(1, 1, EntryKind.CONFIGURATION, encode_configuration(configuration))
     return Record(HardState(1, ""), (entry,))
 
 
@@ -104,9 +87,19 @@ class Raft:
                 f"machine {machine_id} can't run alone in a group of the machines {self.configuration.voters}"
             )
 
+    @property
+    def leads_own_term(self) -> bool:
+        """Whether this machine leads and has committed an entry of its term: only then it knows what is committed."""
+        return self.role is Role.LEADER and self.commit_index >= self._own_term_starts
+
+    @property
+    def last_index(self) -> int:
+        """The index of the last entry, durable or not."""
+        return self._log.last_index
+
     def _adopt(self, entry: Entry) -> None:
         if entry.kind is EntryKind.CONFIGURATION:
-            self.configuration = _decode_configuration(entry.data)
+            self.configuration = decode_configuration(entry.data)
 
     # Inputs
 
@@ -136,7 +129,7 @@ class Raft:
 
     def read(self, token: int) -> None:
         """
-        Ask for a linearizable read: C{token} comes back in L{Ready.reads} when the state machine may be read.
+        Ask for a linearizable read: C{token} comes out of L{to_answer} when the state machine may be read.
 
         @raise NotLeaderError: this machine does not lead.
         """
@@ -146,7 +139,7 @@ class Raft:
         self._answer_reads()
 
     def persisted(self, record: Record) -> None:
-        """A record from L{ready} is durable."""
+        """A record from L{to_persist} is durable."""
         if record.hard_state is not None and record.hard_state.term == self.term and self.role is Role.CANDIDATE:
             self._lead()  # its own vote is the quorum
         if record.entries:
@@ -171,26 +164,30 @@ class Raft:
             self._answer_reads()
 
     def _answer_reads(self) -> None:
-        if self._waiting_reads and self.commit_index >= self._own_term_starts:
+        if self._waiting_reads and self.leads_own_term:
             self._answered_reads.extend((token, self.commit_index) for token in self._waiting_reads)
             self._waiting_reads.clear()
 
     # Outputs
 
-    def ready(self, most: int) -> Ready:
-        """
-        What there is to do, since it was last asked.
-
-        @param most: how many committed entries to hand out at the most; the others come next time.
-        """
-        record = None
+    def to_persist(self) -> Record | None:
+        """What to make durable, in one append; C{None} for nothing."""
         last = self._log.last_index
-        if self._unsaved_hard_state is not None or last > self._handed_out:
-            record = Record(self._unsaved_hard_state, self._log.between(self._handed_out + 1, last + 1))
-            self._unsaved_hard_state = None
-            self._handed_out = last
+        if self._unsaved_hard_state is None and last == self._handed_out:
+            return None
+        record = Record(self._unsaved_hard_state, self._log.between(self._handed_out + 1, last + 1))
+        self._unsaved_hard_state = None
+        self._handed_out = last
+        return record
+
+    def to_apply(self, most: int) -> tuple[Entry, ...]:
+        """The next committed entries, C{most} at the most, in order."""
         stop = min(self.commit_index, self._handed_to_apply + most) + 1
         committed = self._log.between(self._handed_to_apply + 1, stop)
         self._handed_to_apply = stop - 1
-        reads, self._answered_reads = tuple(self._answered_reads), []
-        return Ready(record, committed, reads)
+        return committed
+
+    def to_answer(self) -> list[tuple[int, int]]:
+        """The tokens of the reads that may be answered, each with the index that must be applied before."""
+        reads, self._answered_reads = self._answered_reads, []
+        return reads

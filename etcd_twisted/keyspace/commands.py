@@ -112,7 +112,10 @@ class Expire(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="expire
     limit: int
 
 
-Command = Set | Create | CreateInOrder | Update | Refresh | CompareAndSwap | Delete | CompareAndDelete | Expire
+Change = Set | Create | CreateInOrder | Update | Refresh | CompareAndSwap | Delete | CompareAndDelete
+"""What a client may ask for."""
+
+Command = Change | Expire
 
 encode_command = msgspec.msgpack.Encoder().encode
 decode_command = msgspec.msgpack.Decoder(Command).decode

@@ -6,7 +6,7 @@ events and the same errors everywhere. Never reads a clock; a command brings its
 """
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, overload
 
 import attrs
 import immutables
@@ -125,6 +125,12 @@ class KeySpace:
         self._schedule = schedule
 
     # Changing
+
+    @overload
+    def apply(self, command: commands.Change) -> Event: ...
+
+    @overload
+    def apply(self, command: commands.Command) -> Event | None: ...
 
     def apply(self, command: commands.Command) -> Event | None:
         """

@@ -1,0 +1,68 @@
+"""
+Proposes that what has expired be removed, when its time has come.
+
+Only the leader does so (spec, section 1, "TTL"). With nothing to expire it proposes nothing.
+"""
+
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from etcd_twisted.keyspace.commands import Expire
+
+_KEYS_A_COMMAND = 256
+_LONGEST_WAIT = 1.0
+"""Seconds after which the clock is looked at again: the system's may have been set meanwhile."""
+
+
+class Expirer:
+    """A timer for the key that expires next."""
+
+    def __init__(
+        self, clock: IReactorTime, next_expiry: Callable[[], int | None], propose: Callable[[Expire], None]
+    ) -> None:
+        """
+        @param next_expiry: when the next key expires, in microseconds since the epoch, or C{None}.
+        @param propose: has a command logged; L{applied} is called when it is applied.
+        """
+        self._clock = clock
+        self._next_expiry = next_expiry
+        self._propose = propose
+        self._timer: IDelayedCall | None = None
+        self._proposed = False
+
+    def applied(self) -> None:
+        """The command that was proposed has had its effect."""
+        self._proposed = False
+
+    def look(self) -> None:
+        """The key space may have changed: wait for what expires next now."""
+        if not self._proposed:
+            self._wait()
+
+    def _wait(self) -> None:
+        expires = self._next_expiry()
+        if expires is None:
+            self.stop()
+            return
+        delay = min(max(0.0, expires / 1e6 - self._clock.seconds()), _LONGEST_WAIT)
+        if self._timer is None:
+            self._timer = self._clock.callLater(delay, self._ring)
+        elif self._timer.getTime() - self._clock.seconds() > delay:
+            self._timer.reset(delay)
+
+    def _ring(self) -> None:
+        self._timer = None
+        now = int(self._clock.seconds() * 1e6)
+        expires = self._next_expiry()
+        if expires is not None and expires <= now:
+            self._proposed = True
+            self._propose(Expire(now, _KEYS_A_COMMAND))
+        else:
+            self._wait()
+
+    def stop(self) -> None:
+        """Wait no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
