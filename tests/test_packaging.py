@@ -1,0 +1,165 @@
+"""
+The wheel, installed where the source tree is not.
+
+Building and installing it is left to the real tools. Only its dependencies are not downloaded again: the files of the
+distributions that it asks for, and of those that they ask for, are copied from where the tests run. Nothing else is
+there, so that an import of something the wheel does not ask for fails.
+"""
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from importlib import metadata
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted import __version__
+
+SOURCE = Path(__file__).parent.parent
+ENVIRONMENT = {"PATH": os.defpath, "PIP_NO_INDEX": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+PIP = (sys.executable, "-m", "pip", "--quiet")
+UNPRIVILEGED = ("setpriv", "--bounding-set=-dac_override", "--") if os.geteuid() == 0 else ()
+"""What to put before a command so that permissions hold for it. Root stays the owner, as it may own the Python too."""
+
+
+def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a command from a directory that has nothing to do with the project."""
+    with tempfile.TemporaryDirectory() as directory:
+        return subprocess.run(command, cwd=directory, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+
+
+def succeed(*command: str | Path) -> str:
+    """What a command printed, that has to succeed."""
+    result = run(*command)
+    if result.returncode != 0:
+        raise AssertionError(f"{command}: status {result.returncode}\n{result.stdout}\n{result.stderr}")
+    return result.stdout
+
+
+def files_below(directory: Path) -> set[str]:
+    """The names of all files in a directory, relative to what the directory itself is in."""
+    return {str(path.relative_to(directory.parent)) for path in directory.rglob("*") if path.is_file()}
+
+
+@functools.cache
+def source() -> Path:
+    """A copy of what goes into the wheel: nothing is left in the tree, nothing else in it is needed."""
+    copy = Path(tempfile.mkdtemp(dir=Path.cwd()))
+    leftovers = shutil.ignore_patterns("__pycache__", "dropin.cache")
+    for name in ("etcd_twisted", "twisted"):
+        shutil.copytree(SOURCE / name, copy / name, ignore=leftovers)
+    for name in ("setup.cfg", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(SOURCE / name, copy)
+    return copy
+
+
+@functools.cache
+def wheel() -> Path:
+    """The wheel, built by the setuptools that is installed."""
+    target = Path(tempfile.mkdtemp(dir=Path.cwd()))
+    succeed(*PIP, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", target, source())
+    (built,) = target.iterdir()
+    return built
+
+
+@functools.cache
+def installation() -> Path:
+    """The C{site-packages} of a virtual environment with the wheel and what it asks for."""
+    environment = Path(tempfile.mkdtemp(dir=Path.cwd()))
+    succeed(sys.executable, "-m", "venv", "--without-pip", environment)
+    succeed(*PIP, "--python", environment / "bin" / "python", "install", "--no-deps", wheel())
+    (site_packages,) = (environment / "lib").glob("python*/site-packages")
+    (distribution,) = metadata.distributions(name="etcd_twisted", path=[str(site_packages)])
+    for dependency in dependencies(distribution):
+        copy_files(dependency, site_packages)
+    twistd = environment / "bin" / "twistd"
+    script = Path(sys.executable).with_name("twistd").read_text()
+    twistd.write_text(script.replace(sys.executable, str(environment / "bin" / "python"), 1))
+    twistd.chmod(0o755)
+    return site_packages
+
+
+def dependencies(distribution: metadata.Distribution) -> list[metadata.Distribution]:
+    """What a distribution asks for, and what that asks for, as it is installed where the tests run."""
+    wanted = [(distribution, "")]
+    found: dict[tuple[str, str], metadata.Distribution] = {}
+    while wanted:
+        asking, extra = wanted.pop()
+        for requirement in map(Requirement, asking.requires or ()):
+            if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
+                for asked in ("", *requirement.extras):
+                    if (requirement.name, asked) not in found:
+                        found[requirement.name, asked] = metadata.distribution(requirement.name)
+                        wanted.append((found[requirement.name, asked], asked))
+    return list(found.values())
+
+
+def copy_files(distribution: metadata.Distribution, site_packages: Path) -> None:
+    """Copy what a distribution has in its own C{site-packages}; commands are above it and left out."""
+    for file in distribution.files or ():
+        if ".." not in file.parts and "__pycache__" not in file.parts:
+            target = site_packages / file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(Path(str(distribution.locate_file(file))), target)
+
+
+class WheelTests(SynchronousTestCase):
+    """What is in the wheel."""
+
+    def test_files(self) -> None:
+        with zipfile.ZipFile(wheel()) as archive:
+            names = {name for name in archive.namelist() if ".dist-info/" not in name}
+        self.assertEqual(names, files_below(source() / "etcd_twisted") | {"twisted/plugins/etcd_twisted_plugin.py"})
+
+    def test_metadata(self) -> None:
+        (distribution,) = metadata.distributions(name="etcd_twisted", path=[str(installation())])
+        self.assertEqual(distribution.version, __version__)
+        self.assertEqual(distribution.metadata["Requires-Python"], ">=3.11")
+        self.assertEqual(distribution.metadata["License"], "MIT")
+        self.assertEqual(distribution.metadata["Description"], (SOURCE / "README.md").read_text())
+
+
+class InstallationTests(SynchronousTestCase):
+    """The wheel, installed."""
+
+    def setUp(self) -> None:
+        site_packages = installation()
+        self.plugins = site_packages / "twisted" / "plugins"
+        self.cache = self.plugins / "dropin.cache"
+        self.cache.unlink(missing_ok=True)
+        self.python = site_packages.parent.parent.parent / "bin" / "python"
+        self.twistd = self.python.with_name("twistd")
+
+    def assertHelp(self, result: subprocess.CompletedProcess[str]) -> None:
+        """C{twistd etcd --help} did its work and had nothing to complain about."""
+        self.assertEqual((result.stderr, result.returncode), ("", 0))
+        self.assertIn("Usage: twistd [options] etcd [options]", result.stdout)
+        self.assertIn("--data-dir DIRECTORY", result.stdout)
+
+    def test_everyModule(self) -> None:
+        """Each module is imported from there, and needs nothing that the wheel does not ask for."""
+        modules = [
+            name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+            for name in files_below(source() / "etcd_twisted")
+            if name.endswith(".py") and not name.endswith("__main__.py")
+        ]
+        imports = "".join(f"import {name}\n" for name in [*modules, "twisted.plugins.etcd_twisted_plugin"])
+        printed = succeed(self.python, "-c", f"{imports}print(etcd_twisted.__file__)")
+        self.assertEqual(printed, f"{installation()}/etcd_twisted/__init__.py\n")
+
+    def test_help(self) -> None:
+        self.assertHelp(run(self.twistd, "etcd", "--help"))
+        self.assertTrue(self.cache.exists())
+
+    def test_helpWhereNothingCanBeWritten(self) -> None:
+        """Twisted can't keep its cache of plugins, does without, and does not complain."""
+        self.plugins.chmod(0o555)
+        self.addCleanup(self.plugins.chmod, 0o755)
+        self.assertHelp(run(*UNPRIVILEGED, self.twistd, "etcd", "--help"))
+        self.assertFalse(self.cache.exists())
