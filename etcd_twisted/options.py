@@ -10,12 +10,12 @@ import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 
+from twisted.copyright import version as twisted_version
 from twisted.python import usage
 
 from etcd_twisted import __version__
 from etcd_twisted.config import OPTIONS, Config, Form, Option, load_config
 from etcd_twisted.errors import ConfigError
-from twisted import copyright as twisted_copyright
 
 _INDENT = " " * 6
 
@@ -40,7 +40,7 @@ class Options(usage.Options):
         self.given: dict[str, str | tuple[str, ...]] = {}
         self._environment = environment
         self._config: Config | None = None
-        super().__init__()  # type: ignore[no-untyped-call]  # Twisted has no types here
+        super().__init__()  # type: ignore[no-untyped-call]  # Twisted has no types there
 
     def config(self) -> Config:
         """
@@ -62,7 +62,7 @@ class Options(usage.Options):
         @raise SystemExit: something can't be used.
         """
         try:
-            super().parseOptions(options)  # type: ignore[no-untyped-call]  # likewise
+            super().parseOptions(options)  # type: ignore[no-untyped-call]  # Twisted has no types there
             self.config()
         except (usage.UsageError, ConfigError) as e:
             sys.exit(f"twistd etcd: {e}")
@@ -74,7 +74,7 @@ class Options(usage.Options):
 
     def opt_version(self) -> None:
         """Print the versions of this service and of Twisted, and exit."""
-        sys.stdout.write(f"etcd_twisted {__version__} (Twisted {twisted_copyright.version})\n")
+        sys.stdout.write(f"etcd_twisted {__version__} (Twisted {twisted_version})\n")
         sys.exit(0)
 
     def opt_help(self) -> None:

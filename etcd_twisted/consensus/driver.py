@@ -119,7 +119,7 @@ class Driver:
             self._apply_some()
             self._answer_reads()
         except Exception:
-            self.fail(Failure())  # type: ignore[no-untyped-call]  # Twisted has no type there
+            self.fail(Failure())
 
     def _persist(self) -> None:
         if self._writing:

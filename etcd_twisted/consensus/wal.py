@@ -18,6 +18,7 @@ import errno
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,6 +28,7 @@ import msgspec
 from etcd_twisted.consensus.entries import HardState, Record
 from etcd_twisted.consensus.framing import (
     FILE_HEADER_LENGTH,
+    FRAME_HEADER_LENGTH,
     BadFrameError,
     Frame,
     FrameKind,
@@ -203,14 +205,11 @@ class WriteAheadLog:
     @staticmethod
     def _torn_creation(path: Path) -> TornTail | None:
         """Whether the last segment never came to hold its head, and so never held a record either."""
-        with naming(path):
-            size = path.stat().st_size
-            with path.open("rb") as file:
-                header = file.read(FILE_HEADER_LENGTH)
-                if len(header) < FILE_HEADER_LENGTH:
-                    return TornTail(path, 0, size)
-        if not any(header) and end_of_data(path, 0) == 0:
-            return TornTail(path, 0, 0)
+        with naming(path), path.open("rb") as file:
+            file.seek(FILE_HEADER_LENGTH)
+            begun = any(file.read(FRAME_HEADER_LENGTH))
+        if not begun and (end := end_of_data(path, 0)) <= FILE_HEADER_LENGTH:
+            return TornTail(path, 0, end)
         with FrameReader(path, SEGMENT_MAGIC) as reader:
             try:
                 frame = reader.next()
@@ -228,6 +227,7 @@ class WriteAheadLog:
             raise damage(
                 segment.path,
                 FILE_HEADER_LENGTH,
+    FRAME_HEADER_LENGTH,
                 f"the segment goes on from entry {head.base} in term {head.hard_state.term}, but the one before ends"
                 f" with entry {self.last_index} in term {self.hard_state.term}",
             )
@@ -295,7 +295,7 @@ class WriteAheadLog:
             raise ValueError(f"entries from {record.entries[0].index} on do not follow entry {self.last_index}")
         payload = self._encode(record)
         frame = encode_frame(FrameKind.RECORD, payload, self._salt, self._position)
-        try:
+        with self._failing_for_good():
             if self._is_full(len(frame)):
                 self._begin_segment(SegmentHead(self.hard_state, self.last_index, fresh=not self._segments))
                 frame = encode_frame(FrameKind.RECORD, payload, self._salt, self._position)
@@ -303,9 +303,6 @@ class WriteAheadLog:
             self._allocate(end)
             write_all(self._descriptor, frame, self._position)
             os.fdatasync(self._descriptor)
-        except OSError as error:
-            self._failure = error
-            raise
         self._position = end
         self._note(self._segments[-1], record)
 
@@ -316,15 +313,16 @@ class WriteAheadLog:
         Only for an index that a durable snapshot covers. One above L{last_index} is that of another machine's
         snapshot, and the log begins anew behind it, as with L{restart_after}.
 
-        @raise OSError: a file could not be deleted.
+        @raise OSError: the disk failed; the log takes nothing more.
         @raise StorageError: the disk failed before.
         """
         self._check_usable()
         if index > self.last_index:
             self.restart_after(index)
             return
-        while len(self._segments) > 1 and self._segments[0].highest <= index:
-            self._delete_oldest()
+        with self._failing_for_good():
+            while len(self._segments) > 1 and self._segments[0].highest <= index:
+                self._delete_oldest()
 
     def restart_after(self, index: int) -> None:
         """
@@ -336,15 +334,11 @@ class WriteAheadLog:
         @raise StorageError: the disk failed before.
         """
         self._check_usable()
-        try:
+        with self._failing_for_good():
             self._begin_segment(SegmentHead(self.hard_state, index, fresh=True))
-        except OSError as error:
-            self._failure = error
-            raise
-        self.last_index = index
-        while len(self._segments) > 1:
-            self._delete_oldest()
-        self.base = index
+            self.base = self.last_index = index
+            while len(self._segments) > 1:
+                self._delete_oldest()
 
     def close(self) -> None:
         """
@@ -369,6 +363,14 @@ class WriteAheadLog:
             ) from self._failure
         if not self._ready:
             raise StorageError(f"the log in {self._directory} has not been recovered to its end, or is closed")
+
+    @contextmanager
+    def _failing_for_good(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._failure = error
+            raise
 
     def _note(self, segment: _Segment, record: Record) -> None:
         if record.hard_state is not None:

@@ -57,7 +57,7 @@ class LogWriter:
             try:
                 value = job()
             except BaseException:
-                self._reactor.callFromThread(result.errback, Failure())  # type: ignore[no-untyped-call]
+                self._reactor.callFromThread(result.errback, Failure())
             else:
                 self._reactor.callFromThread(result.callback, value)
 

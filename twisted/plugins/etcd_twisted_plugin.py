@@ -7,7 +7,7 @@ C{__init__.py} in these directories), and must never import the service: every C
 
 from twisted.application.service import ServiceMaker
 
-etcd = ServiceMaker(  # type: ignore[no-untyped-call]  # Twisted has no types here
+etcd = ServiceMaker(
     "etcd",
     "etcd_twisted.tap",
     "A replicated, hierarchical key-value store that speaks the etcd version 2 API.",
