@@ -11,8 +11,8 @@ import attrs
 import msgspec
 
 from etcd_twisted.keyspace.events import NodeView, encode_json, view
-from etcd_twisted.keyspace.nodes import Child, Directory, in_order
-from etcd_twisted.keyspace.paths import join
+from etcd_twisted.keyspace.nodes import RUN, Child, Directory, in_runs, merge
+from etcd_twisted.keyspace.paths import join, parent
 
 
 class _Indexes(msgspec.Struct, omit_defaults=True, rename="camel"):
@@ -47,6 +47,9 @@ class Listing:
     PIECE = 256
     """How many nodes go into one piece."""
 
+    PIECE_BYTES = 1 << 18
+    """A piece that has this many bytes is finished."""
+
     def pieces(self, key: str, directory: Directory) -> Iterator[bytes]:
         """
         The JSON object of C{directory}, whose key is C{key}, with the nodes it shows.
@@ -54,23 +57,30 @@ class Listing:
         An empty piece is a pause in a longer piece of work.
         """
         parts: list[bytes] = []
+        size = looked_at = 0
         for part in self._parts(key, directory):
-            parts.append(part)
-            if len(parts) >= self.PIECE or not part:
+            if isinstance(part, int):
+                looked_at += part
+            else:
+                parts.append(part)
+                size += len(part)
+            if len(parts) >= self.PIECE or size >= self.PIECE_BYTES or looked_at >= RUN:
                 yield b"".join(parts)
                 parts.clear()
+                size = looked_at = 0
         yield b"".join(parts)
 
-    def _parts(self, key: str, directory: Directory) -> Iterator[bytes]:
+    def _parts(self, key: str, directory: Directory) -> Iterator[bytes | int]:
+        """The JSON, node by node; a number says how many nodes were looked at besides."""
         head, tail = self._ends(key, directory)
         yield head
         opened = False
-        open_directories = [(key, tail, self._children(directory))]
+        open_directories = [(tail, self._children(directory))]
         while open_directories:
-            key, tail, children = open_directories[-1]
+            tail, children = open_directories[-1]
             for child in children:
-                if child is None:
-                    yield b""
+                if isinstance(child, int):
+                    yield child
                     continue
                 name, node = child
                 before = b"," if opened else b',"nodes":['
@@ -79,7 +89,8 @@ class Listing:
                     head, tail = self._ends(path, node)
                     yield before + head
                     opened = False
-                    open_directories.append((path, tail, self._children(node)))
+                    open_directories.append((tail, self._children(node)))
+                    key = path
                     break
                 yield before + encode_json(view(path, node, self.now))
                 opened = True
@@ -87,6 +98,7 @@ class Listing:
                 open_directories.pop()
                 yield b"]" + tail if opened else tail
                 opened = True
+                key = parent(key)
 
     def _ends(self, key: str, directory: Directory) -> tuple[bytes, bytes]:
         """What stands before and behind a directory's nodes."""
@@ -95,7 +107,19 @@ class Listing:
         indexes = encode_json(_Indexes(directory.modified, directory.created))
         return head[:-1], (b"," + indexes[1:]) if len(indexes) > 2 else b"}"
 
-    def _children(self, directory: Directory) -> Iterator[Child | None]:
-        """The visible children of a directory; C{None} is a pause."""
-        shown = (child for child in directory.children.items() if child[0][:1] != "_")
-        return in_order(shown, lambda child: order(child[0])) if self.ordered else shown
+    def _children(self, directory: Directory) -> Iterator[Child | int]:
+        """The visible children of a directory; a number among them says how many were looked at."""
+        runs = []
+        for run in in_runs(directory):
+            yield len(run)
+            shown = [child for child in run if child[0][:1] != "_"]
+            if self.ordered:
+                shown.sort(key=_by_order)
+                runs.append(shown)
+            else:
+                yield from shown
+        yield from merge(runs, _by_order)
+
+
+def _by_order(child: Child) -> tuple[bool, int, str, str]:
+    return order(child[0])

@@ -60,13 +60,17 @@ def with_children(directory: Directory, children: immutables.Map[str, Node]) -> 
     return Directory(children, directory.created, directory.modified, directory.expires)
 
 
-def in_order(children: Iterator[Child], key: Callable[[Child], Any]) -> Iterator[Child | None]:
-    """
-    Children sorted by C{key}, with pauses: sorted in runs, which are then merged as they are asked for.
-    """
-    runs = []
-    while run := list(itertools.islice(children, 1_024)):
-        run.sort(key=key)
-        runs.append(run)
-        yield None
-    yield from heapq.merge(*runs, key=key) if len(runs) > 1 else itertools.chain(*runs)
+RUN = 1_024
+"""How many children are looked at in one go."""
+
+
+def in_runs(directory: Directory) -> Iterator[list[Child]]:
+    """The children of a directory in no order, at most L{RUN} at a time."""
+    children = iter(directory.children.items())
+    while run := list(itertools.islice(children, RUN)):
+        yield run
+
+
+def merge(runs: list[list[Child]], key: Callable[[Child], Any]) -> Iterator[Child]:
+    """The children of all runs in the order of C{key}, by which each run is sorted already."""
+    return heapq.merge(*runs, key=key) if len(runs) > 1 else itertools.chain(*runs)

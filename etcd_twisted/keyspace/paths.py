@@ -31,6 +31,11 @@ def join(parent: str, name: str) -> str:
     return parent + name if parent == ROOT else f"{parent}/{name}"
 
 
+def parent(key: str) -> str:
+    """The key of the directory that holds C{key}; the root's is the root."""
+    return key[: key.rfind("/")] or ROOT
+
+
 def segments(key: str) -> list[str]:
     """A key's segments, from the top; none for the root."""
     return key[1:].split("/") if key != ROOT else []

@@ -5,7 +5,9 @@ The same content gives the same bytes on every machine. Both ways go chunk by ch
 so that the reactor can turn in between. The layout is described in C{docs/storage.md}.
 """
 
-from collections.abc import Iterator
+import operator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 import immutables
 import msgspec
@@ -13,13 +15,17 @@ import msgspec
 from etcd_twisted.errors import StorageError
 from etcd_twisted.keyspace.events import Answer, Event
 from etcd_twisted.keyspace.expiry import ExpirySchedule
-from etcd_twisted.keyspace.nodes import Child, Directory, File, Node, in_order
-from etcd_twisted.keyspace.paths import ROOT, join
+from etcd_twisted.keyspace.nodes import RUN, Child, Directory, File, Node, in_runs, merge
+from etcd_twisted.keyspace.paths import ROOT
 from etcd_twisted.keyspace.space import Content
 from etcd_twisted.keyspace.statistics import CommandCounts
 
-_CHUNK_NODES = 512
-_CHUNK_BYTES = 1 << 18
+_CHUNK_PARTS = 512
+_CHUNK_LENGTH = 1 << 18
+"""A chunk whose strings have this many characters is finished."""
+
+_T = TypeVar("_T")
+_name = operator.itemgetter(0)
 
 
 class _Head(msgspec.Struct, array_like=True, tag="head"):
@@ -52,66 +58,114 @@ class _Nodes(msgspec.Struct, array_like=True, tag="nodes"):
     records: list[_Record | None]
 
 
+class _End(msgspec.Struct, array_like=True, tag="end"):
+    """The last chunk: what all others held, so that a missing one is missed."""
+
+    events: int
+    records: int
+
+
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(_Head | _Events | _Nodes).decode
+_decode = msgspec.msgpack.Decoder(_Head | _Events | _Nodes | _End).decode
 
 
 def dump(content: Content) -> Iterator[bytes]:
     """The chunks of a snapshot. An empty one is a pause in a longer piece of work and need not be kept."""
     yield _encode(_Head(content.index, content.cleared, content.counts))
-    events = content.history
-    for start in range(0, len(events), _CHUNK_NODES):
-        yield _encode(_Events([event.answer for event in events[start : start + _CHUNK_NODES]]))
-    records: list[_Record | None] = []
-    size = 0
-    for step in _walk(content.root):
-        if not step:
-            yield b""
+    for answers in _in_chunks((event.answer for event in content.history), _answer_size):
+        yield _encode(_Events(answers)) if answers else b""
+    count = 0
+    for records in _in_chunks(_walk(content.root), _record_size):
+        count += len(records)
+        yield _encode(_Nodes(records)) if records else b""
+    yield _encode(_End(len(content.history), count))
+
+
+def _in_chunks(parts: Iterable[_T | int], size: Callable[[_T], int]) -> Iterator[list[_T]]:
+    """
+    What goes into one chunk each; an empty list is a pause.
+
+    @param parts: a number among them says how many nodes were looked at.
+    @param size: how long the strings of a part are.
+    """
+    chunk: list[_T] = []
+    length = looked_at = 0
+    for part in parts:
+        if isinstance(part, int):
+            looked_at += part
+            if looked_at >= RUN:
+                looked_at = 0
+                yield []
             continue
-        record = step[0]
-        records.append(record)
-        size += len(record.value or "") if record else 0
-        if len(records) >= _CHUNK_NODES or size >= _CHUNK_BYTES:
-            yield _encode(_Nodes(records))
-            records, size = [], 0
-    yield _encode(_Nodes(records))
+        chunk.append(part)
+        length += size(part)
+        if len(chunk) >= _CHUNK_PARTS or length >= _CHUNK_LENGTH:
+            yield chunk
+            chunk = []
+            length = looked_at = 0
+    if chunk:
+        yield chunk
 
 
-def _walk(root: Directory) -> Iterator[tuple[_Record | None] | tuple[()]]:
-    """Every record below the root, each in a tuple of its own; an empty tuple is a pause."""
+def _answer_size(answer: Answer) -> int:
+    previous = answer.prev_node
+    return sum(len(node.key) + len(node.value or "") for node in (answer.node, previous) if node)
+
+
+def _record_size(record: _Record | None) -> int:
+    return 0 if record is None else len(record.name) + len(record.value or "")
+
+
+def _walk(root: Directory) -> Iterator[_Record | int | None]:
+    """Every record below the root; a number says how many nodes were looked at besides."""
     way = [_by_name(root)]
     while way:
         for child in way[-1]:
-            if child is None:
-                yield ()
+            if isinstance(child, int):
+                yield child
                 continue
             name, node = child
             if isinstance(node, File):
-                yield (_Record(name, node.created, node.modified, node.expires, node.value),)
+                yield _Record(name, node.created, node.modified, node.expires, node.value)
             else:
-                yield (_Record(name, node.created, node.modified, node.expires, None),)
+                yield _Record(name, node.created, node.modified, node.expires, None)
                 way.append(_by_name(node))
                 break
         else:
             way.pop()
             if way:
-                yield (None,)
+                yield None
 
 
-def _by_name(directory: Directory) -> Iterator[Child | None]:
-    return in_order(iter(directory.children.items()), lambda child: child[0])
+def _by_name(directory: Directory) -> Iterator[Child | int]:
+    """The children of a directory by name; a number among them says how many were looked at."""
+    runs = []
+    for run in in_runs(directory):
+        yield len(run)
+        run.sort(key=_name)
+        runs.append(run)
+    yield from merge(runs, _name)
 
 
 class SnapshotLoader:
-    """Takes the chunks of L{dump} one by one and gives the content back."""
+    """
+    Takes the chunks of L{dump} one by one and gives the content back. Empty ones are passed over.
+
+    Chunks are expected to be whole: whoever stores them checks them. What is found here is a snapshot of something
+    else, and chunks that are missing or out of order.
+
+    @ivar schedule: the TTLs of what was loaded.
+    """
 
     def __init__(self) -> None:
         self.schedule = ExpirySchedule()
         self._head: _Head | None = None
+        self._end: _End | None = None
         self._events: list[Event] = []
-        self._way: list[tuple[str, _Record, immutables.MapMutation[str, Node]]] = []
-        self._path = ROOT
+        self._records = 0
+        self._way: list[tuple[_Record, immutables.MapMutation[str, Node]]] = []
         self._children: immutables.MapMutation[str, Node] = immutables.Map[str, Node]().mutate()
+        self._last_name = ""
 
     def feed(self, chunk: bytes) -> None:
         """
@@ -119,34 +173,49 @@ class SnapshotLoader:
 
         @raise StorageError: this is no snapshot of a key space.
         """
+        if not chunk:
+            return
         try:
             part = _decode(chunk)
-        except msgspec.DecodeError as error:
-            raise StorageError(f"the snapshot holds something else than a key space: {error}") from error
+        except ValueError as error:  # msgspec's, or a UnicodeDecodeError
+            raise _damage(str(error)) from error
+        if self._end is not None or (self._head is None) is not isinstance(part, _Head):
+            raise _damage("its chunks are out of order")
         if isinstance(part, _Head):
             self._head = part
         elif isinstance(part, _Events):
             self._events.extend(Event(answer) for answer in part.answers)
-        else:
+        elif isinstance(part, _Nodes):
+            self._records += len(part.records)
             for record in part.records:
                 self._take(record)
+        else:
+            self._end = part
 
     def _take(self, record: _Record | None) -> None:
         if record is None:
-            children = self._children.finish()
-            path, record, self._children = self._way.pop()
-            self._children[record.name] = Directory(children, record.created, record.modified, record.expires)
-            self._path = path
+            self._close_directory()
             return
-        path = join(self._path, record.name)
+        if record.name <= self._last_name:
+            raise _damage("its nodes are out of order")
+        self._last_name = record.name
         if record.expires is not None:
-            self.schedule.note(path, record.expires)
+            names = [directory.name for directory, _ in self._way]
+            self.schedule.note(ROOT + "/".join([*names, record.name]), record.expires)
         if record.value is None:
-            self._way.append((self._path, record, self._children))
-            self._path = path
+            self._way.append((record, self._children))
             self._children = immutables.Map[str, Node]().mutate()
+            self._last_name = ""
         else:
             self._children[record.name] = File(record.value, record.created, record.modified, record.expires)
+
+    def _close_directory(self) -> None:
+        if not self._way:
+            raise _damage("it ends more directories than it begins")
+        children = self._children.finish()
+        record, self._children = self._way.pop()
+        self._children[record.name] = Directory(children, record.created, record.modified, record.expires)
+        self._last_name = record.name
 
     def finish(self) -> Content:
         """
@@ -154,7 +223,11 @@ class SnapshotLoader:
 
         @raise StorageError: chunks are missing.
         """
-        if self._head is None or self._way:
-            raise StorageError("the snapshot ends before the key space in it does")
+        if self._head is None or self._end != _End(len(self._events), self._records) or self._way:
+            raise _damage("chunks of it are missing")
         root = Directory(self._children.finish())
         return Content(root, self._head.index, self._head.counts, tuple(self._events), self._head.cleared)
+
+
+def _damage(what: str) -> StorageError:
+    return StorageError(f"the snapshot is not one of a whole key space: {what}")
