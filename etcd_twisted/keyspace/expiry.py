@@ -1,12 +1,11 @@
 """
 Which key expires next.
 
-Knows times and keys only. A key whose directory was removed stays noted until its time comes: whoever takes it from
-here looks at the tree before believing it.
+Knows times and keys only. A key whose directory was removed stays noted: whoever reads it here looks at the tree
+before believing it, and notes that it has no TTL when it is gone.
 """
 
 import heapq
-from collections.abc import Iterator
 
 
 class ExpirySchedule:
@@ -30,18 +29,11 @@ class ExpirySchedule:
             self._heap = [(time, key) for key, time in self._times.items()]
             heapq.heapify(self._heap)
 
-    def next_time(self) -> int | None:
-        """When the next key expires; C{None} when nothing is noted."""
+    def first(self) -> tuple[int, str] | None:
+        """When the next key expires, and which: the earliest, then by key; C{None} when nothing is noted."""
         while self._heap:
             expires, key = self._heap[0]
             if self._times.get(key) == expires:
-                return expires
+                return expires, key
             heapq.heappop(self._heap)
         return None
-
-    def take_due(self, cutoff: int) -> Iterator[tuple[int, str]]:
-        """Take out, one by one, what expires at C{cutoff} or earlier: the earliest first, then by key."""
-        while (expires := self.next_time()) is not None and expires <= cutoff:
-            _, key = heapq.heappop(self._heap)
-            del self._times[key]
-            yield expires, key

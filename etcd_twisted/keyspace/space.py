@@ -5,6 +5,7 @@ The state machine of the Raft paper (section 2): the same commands in the same o
 events and the same errors everywhere. Never reads a clock; a command brings its time along.
 """
 
+import copy
 from collections.abc import Callable
 from typing import Any, ClassVar, overload
 
@@ -22,6 +23,7 @@ from etcd_twisted.keyspace.statistics import CommandCounts, StoreStatistics
 from etcd_twisted.keyspace.watchers import Watcher, WatcherHub
 
 _Report = Callable[[str, NodeView, NodeView | None], Event]
+_LOOKS = 1_000
 _Retiming = commands.Update | commands.Refresh | commands.CompareAndSwap
 
 
@@ -101,8 +103,20 @@ class KeySpace:
         return watcher
 
     def next_expiry(self) -> int | None:
-        """When the next key expires, in microseconds since the epoch; C{None} when none does."""
-        return self._schedule.next_time()
+        """
+        When the next key expires, in microseconds since the epoch; C{None} when none does.
+
+        Too early when more than L{_LOOKS} keys with a TTL went with their directories: each call forgets so many.
+        """
+        for _ in range(_LOOKS):
+            first = self._schedule.first()
+            if first is None:
+                return None
+            expires, key = first
+            if self._expiring(key, expires) is not None:
+                return expires
+            self._schedule.note(key, None)
+        return expires
 
     def statistics(self) -> StoreStatistics:
         """The counters as they stand."""
@@ -113,14 +127,13 @@ class KeySpace:
 
     def content(self) -> Content:
         """What a snapshot has to hold, as it is at this moment."""
-        counts = CommandCounts(**{f: getattr(self._counts, f) for f in CommandCounts.__struct_fields__})
-        return Content(self.root, self.index, counts, tuple(self._history), self._history.cleared)
+        return Content(self.root, self.index, copy.copy(self._counts), tuple(self._history), self._history.cleared)
 
     def restore(self, content: Content, schedule: ExpirySchedule) -> None:
         """Become what a snapshot holds. Watchers stay; none is told."""
         self.root = content.root
         self.index = content.index
-        self._counts = content.counts
+        self._counts = copy.copy(content.counts)
         self._history = History(self._capacity, content.history, content.cleared)
         self._schedule = schedule
 
@@ -251,18 +264,23 @@ class KeySpace:
 
     def _expire(self, command: commands.Expire) -> None:
         left = command.limit
-        for expires, key in self._schedule.take_due(command.time):
-            try:
-                node = tree.find_if_any(self.root, key)
-            except EtcdError:  # a file stands where the key's directory was: the key went with it
-                node = None
-            if node is None or node.expires != expires:
-                continue  # it went with a directory that was removed
+        while left > 0 and (first := self._schedule.first()) is not None and first[0] <= command.time:
+            expires, key = first
+            node = self._expiring(key, expires)
+            if node is None:
+                self._schedule.note(key, None)
+                continue
             self._take_away("expire", key, node, command.time, False)
             self._counts.expire_count += 1
             left -= 1
-            if not left:
-                return
+
+    def _expiring(self, key: str, expires: int) -> Node | None:
+        """The node whose TTL ends as noted; C{None} when it went with a directory that was removed."""
+        try:
+            node = tree.find_if_any(self.root, key)
+        except EtcdError:  # a file stands where the key's directory was
+            return None
+        return node if node is not None and node.expires == expires else None
 
     def _take_away(self, action: str, key: str, node: Node, time: int, show_directory: bool) -> Event:
         self.root = tree.remove(self.root, key)
