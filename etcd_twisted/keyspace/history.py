@@ -45,7 +45,7 @@ class History:
 
         @raise EtcdError: 401 when events from there on are not kept any more.
         """
-        if asked <= self.cleared:
+        if max(asked, 1) <= self.cleared:  # the first change has index 1
             oldest = self._events[0].index
             raise EtcdError(
                 ErrorCode.HISTORY_CLEARED, f"the requested history has been cleared [{oldest}/{asked}]"
