@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 
 from etcd_twisted.keyspace.events import Event
-from etcd_twisted.keyspace.paths import ROOT, is_below
+from etcd_twisted.keyspace.paths import ROOT, is_below, parent
 
 
 class Watcher:
@@ -77,17 +77,19 @@ class WatcherHub:
 
     def notify(self, event: Event) -> None:
         """Queue an event for everyone whom it touches."""
-        if not self._watchers:
-            return
+        for key in self._keys_near(event):
+            self._queue_at(key, event)
+
+    def _keys_near(self, event: Event) -> list[str]:
+        """Keys among which are all watched ones that the event may touch."""
         key = event.node.key
-        self._queue_at(key, event)
-        ancestor = key
-        while ancestor != ROOT:
-            ancestor = ancestor[: ancestor.rfind("/")] or ROOT
-            self._queue_at(ancestor, event)
-        if event.removed_directory:
-            for watched in [each for each in self._watchers if is_below(each, key)]:
-                self._queue_at(watched, event)
+        if event.removed_directory or key.count("/") >= len(self._watchers):
+            return [each for each in self._watchers if each == key or is_below(key, each) or is_below(each, key)]
+        keys = [key]
+        while key != ROOT:
+            key = parent(key)
+            keys.append(key)
+        return keys
 
     def _queue_at(self, key: str, event: Event) -> None:
         waiting = self._watchers.get(key)
