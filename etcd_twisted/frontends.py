@@ -1,0 +1,56 @@
+"""
+The protocols that a machine serves: those built in, and those that C{--frontend} asks for.
+"""
+
+import re
+from collections.abc import Mapping
+
+from twisted.plugin import getPlugins
+
+from etcd_twisted.config import Config
+from etcd_twisted.errors import ConfigError
+from etcd_twisted.interfaces import IFrontend
+from etcd_twisted.peer.frontend import PeerFrontend
+from etcd_twisted.web.frontend import HttpFrontend
+
+_COLON = re.compile(r"(?<!\\):")
+
+Chosen = tuple[IFrontend, Mapping[str, str]]
+"""A frontend, and the options it was given."""
+
+
+def parse_frontend(text: str) -> tuple[str, dict[str, str]]:
+    r"""
+    Read C{NAME[:option=value...]}; as in endpoint strings, C{\:} stands for a colon in a value.
+
+    @raise ConfigError: it is not of that form.
+    """
+    name, *parts = [part.replace(r"\:", ":") for part in _COLON.split(text)]
+    options = {}
+    for part in parts:
+        option, equals, value = part.partition("=")
+        if not option or not equals:
+            raise ConfigError(f"--frontend {text}: {part!r} should be OPTION=VALUE")
+        options[option] = value
+    if not name:
+        raise ConfigError(f"--frontend {text!r} should be NAME[:OPTION=VALUE...]")
+    return name, options
+
+
+def chosen_frontends(config: Config) -> list[Chosen]:
+    """
+    What a configuration asks for, in the order it is to be started in.
+
+    @raise ConfigError: a frontend that is not installed.
+    """
+    chosen: list[Chosen] = [(HttpFrontend(), {}), (PeerFrontend(), {})]
+    if not config.frontends:
+        return chosen
+    installed = {frontend.name: frontend for frontend in getPlugins(IFrontend)}
+    for text in config.frontends:
+        name, options = parse_frontend(text)
+        if name not in installed:
+            known = ", ".join(sorted(installed)) or "none"
+            raise ConfigError(f"--frontend {text}: no frontend {name!r} is installed; installed are: {known}")
+        chosen.append((installed[name], options))
+    return chosen

@@ -1,0 +1,101 @@
+"""
+A machine: everything built from a L{Config}, started and stopped in order. The one place that knows all rooms.
+
+The ports are opened first, so that a port that is taken is found out before anything is written to disk; requests
+that come before the key space is recovered wait.
+"""
+
+import secrets
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred, succeed
+from twisted.logger import Logger
+
+from etcd_twisted.config import Config
+from etcd_twisted.consensus.directory import DataDirectory, Identity
+from etcd_twisted.consensus.recovery import Storage, recover
+from etcd_twisted.consensus.replica import Replica
+from etcd_twisted.consensus.writer import LogWriter
+from etcd_twisted.frontends import chosen_frontends
+from etcd_twisted.machines import Machine
+
+
+class EtcdService(Service):
+    """
+    One machine, for a program of its own or as a part of another.
+
+    @ivar replica: what the frontends serve from; also for programs that embed this.
+    @ivar started: fires when requests are answered, or errbacks with why that can't be. Made by L{startService}.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, config: Config, fatal: Callable[[str], None] = lambda _reason: None) -> None:
+        """
+        @param reactor: provides C{IReactorTime}, C{IReactorTCP}, C{IReactorFromThreads}.
+        @param fatal: called once, with one line, when the disk failed: the machine answers nobody any more, and the
+            process should end.
+        @raise ConfigError: a frontend is not installed or can't use its options.
+        """
+        snapshot_count = config.snapshot_count if config.snapshot else None
+        self.replica = Replica(reactor, config.watch_history, snapshot_count, fatal)
+        self.started: Deferred[None] = succeed(None)
+        self._reactor = reactor
+        self._config = config
+        self._frontends = [
+            frontend.service(reactor, config, options, self.replica) for frontend, options in chosen_frontends(config)
+        ]
+        self._listening: list[IService] = []
+        self._storage: Storage | None = None
+        self._writer = LogWriter(reactor)
+
+    def startService(self) -> None:
+        """Open the ports, recover, and serve; see L{started}."""
+        super().startService()  # type: ignore[no-untyped-call]  # Twisted has no types there
+        self.started = ensureDeferred(self._start())
+
+    async def _start(self) -> None:
+        try:
+            for frontend in self._frontends:
+                self._listening.append(frontend)
+                await maybeDeferred(frontend.startService)
+            self._storage = Storage.open(DataDirectory(self._config.data_dir))
+            recovered = await recover(
+                self._storage, self.replica.keyspace, self._config.name, self._new_identity, self.replica.turn
+            )
+            self._writer.start()
+            machine = Machine(recovered.identity.name, self._config.addr.url(), self._config.peer_addr.url())
+            self.replica.start(machine, self._storage, self._writer, recovered)
+            await self.replica.when_serving()
+        except BaseException:
+            await self._close()
+            raise
+        self._log.info(
+            "{name} serves clients at {client_url} and machines at {peer_url}",
+            name=machine.name,
+            client_url=machine.client_url,
+            peer_url=machine.peer_url,
+        )
+
+    def _new_identity(self) -> Identity:
+        name = self._config.name or str(uuid.uuid4())
+        return Identity(name, machine_id=secrets.token_hex(8), cluster_id=secrets.token_hex(8))
+
+    def stopService(self) -> "Deferred[None]":
+        """Stop listening, finish what is under way, and give the data directory back."""
+        super().stopService()  # type: ignore[no-untyped-call]  # Twisted has no types there
+        self.started.cancel()
+        return ensureDeferred(self._close())
+
+    async def _close(self) -> None:
+        listening, self._listening = self._listening, []
+        for frontend in reversed(listening):
+            await maybeDeferred(frontend.stopService)
+        await self.replica.stop()
+        await self._writer.stop()
+        storage, self._storage = self._storage, None
+        if storage is not None:
+            storage.close()

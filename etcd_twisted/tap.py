@@ -1,0 +1,94 @@
+"""
+C{twistd etcd}: one machine as a process.
+
+What concerns the process and nothing else: one line on standard error and exit status 1 when the machine can't start
+or can't go on, and a garbage collector that does not stop the service for long.
+"""
+
+import contextlib
+import gc
+import os
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from twisted.application.service import IService, Service
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from etcd_twisted.config import Config
+from etcd_twisted.errors import StartError
+from etcd_twisted.options import Options
+from etcd_twisted.service import EtcdService
+
+__all__ = ["Options", "makeService"]
+
+_COLLECTOR_THRESHOLDS = (50_000, 20, 100)
+
+
+class ProcessService(Service):
+    """
+    The machine that a process is there for.
+
+    @ivar etcd: the machine; made when it starts, in the process and with the reactor that it will run with.
+    """
+
+    _log = Logger()
+
+    def __init__(self, config: Config, pid_file: str | None) -> None:
+        """
+        @param pid_file: what C{twistd} has written this process's id to, and won't remove if the process ends at once.
+        """
+        self.etcd: EtcdService | None = None
+        self._config = config
+        self._pid_file = pid_file
+
+    def startService(self) -> None:
+        """Start the machine, or end the process."""
+        from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it, which is twistd's to do
+
+        super().startService()  # type: ignore[no-untyped-call]  # Twisted has no types there
+        try:
+            self.etcd = EtcdService(reactor, self._config, self._end)
+        except StartError as error:
+            self._end(str(error))
+        self.etcd.startService()
+        self.etcd.started.addCallbacks(self._started, self._not_started)
+
+    def _started(self, _: None) -> None:
+        # What recovery made stays for long: it need not be looked at in every collection. A full collection takes
+        # tens of milliseconds with 100,000 keys, so it is left to come seldom.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*_COLLECTOR_THRESHOLDS)
+
+    def _not_started(self, failure: Failure) -> None:
+        if failure.check(CancelledError):
+            return
+        if not failure.check(StartError):
+            self._log.failure("Can't start", failure)
+        self._end(failure.getErrorMessage())
+
+    def stopService(self) -> "Deferred[Any] | None":
+        """Stop the machine."""
+        super().stopService()  # type: ignore[no-untyped-call]  # Twisted has no types there
+        return self.etcd.stopService() if self.etcd is not None else None
+
+    def _end(self, reason: str) -> NoReturn:
+        """End the process at once: what was acknowledged is on disk, and nothing else may be."""
+        self._log.critical("{reason}", reason=reason)
+        if sys.__stderr__ is not None:
+            sys.__stderr__.write(f"twistd etcd: {reason}\n")
+            sys.__stderr__.flush()
+        if self._pid_file is not None:
+            with contextlib.suppress(OSError):
+                Path(self._pid_file).unlink()
+        os._exit(1)
+
+
+def makeService(options: Options) -> IService:
+    """What C{twistd} runs."""
+    parent: Any = options.parent
+    service: IService = ProcessService(options.config(), parent.get("pidfile") if parent is not None else None)
+    return service

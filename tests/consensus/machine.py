@@ -1,0 +1,108 @@
+"""
+A replica on a fake clock, whose disk is real but whose syncs happen when the test says so.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred, ensureDeferred, succeed
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from etcd_twisted.consensus.directory import DataDirectory, Identity
+from etcd_twisted.consensus.recovery import Storage, recover
+from etcd_twisted.consensus.replica import Replica
+from etcd_twisted.keyspace.commands import Set
+from etcd_twisted.machines import Machine
+
+START = 1_700_000_000.0
+MACHINE = Machine("machine0", "http://127.0.0.1:4001", "http://127.0.0.1:7001")
+IDENTITY = Identity("machine0", "0" * 16, "1" * 16)
+
+
+class ManualWriter:
+    """Stands in for L{etcd_twisted.consensus.writer.LogWriter}: runs its jobs when told to."""
+
+    def __init__(self) -> None:
+        self.jobs: deque[tuple[Callable[[], Any], Deferred[Any]]] = deque()
+        self.failing: Exception | None = None
+
+    def submit(self, job: Callable[[], Any]) -> "Deferred[Any]":
+        done: Deferred[Any] = Deferred()
+        self.jobs.append((job, done))
+        return done
+
+    def stop(self) -> "Deferred[None]":
+        assert not self.jobs
+        return succeed(None)
+
+    def run_one(self) -> None:
+        job, done = self.jobs.popleft()
+        try:
+            if self.failing is not None:
+                raise self.failing
+            result = job()
+        except Exception:
+            done.errback(Failure())
+        else:
+            done.callback(result)
+
+
+class TestMachine:
+    """One machine in one directory, started."""
+
+    __test__ = False
+
+    def __init__(
+        self,
+        path: Path,
+        snapshot_count: int | None = None,
+        history: int = 1_000,
+        clock: Clock | None = None,
+        name: str | None = "machine0",
+    ) -> None:
+        self.name = name
+        self.clock = clock or Clock()
+        if clock is None:
+            self.clock.advance(START)
+        self.writer = ManualWriter()
+        self.fatal: list[str] = []
+        self.replica = Replica(self.clock, history, snapshot_count, self.fatal.append)
+        self.storage = Storage.open(DataDirectory(path))
+        self.started = ensureDeferred(self._start())
+        self.started.addErrback(self._close_after_failure)
+
+    def _close_after_failure(self, failure: Failure) -> Failure:
+        self.storage.close()
+        return failure
+
+    async def _start(self) -> None:
+        recovered = await recover(
+            self.storage, self.replica.keyspace, self.name, lambda: IDENTITY, self.replica.turn
+        )
+        self.replica.start(MACHINE, self.storage, self.writer, recovered)  # type: ignore[arg-type]
+
+    def settle(self) -> None:
+        """Let everything happen that can happen without time going by."""
+        while (self.clock.calls and self.clock.calls[0].getTime() <= self.clock.seconds()) or self.writer.jobs:
+            self.clock.advance(0)
+            if self.writer.jobs:
+                self.writer.run_one()
+
+    def set(self, key: str, value: str = "", expires: int | None = None) -> "Deferred[Any]":
+        return self.replica.propose(Set(key, self.replica.now(), value, False, expires))
+
+    def stop(self) -> None:
+        """Stop in order."""
+        stopped = ensureDeferred(self.replica.stop())
+        self.settle()
+        assert stopped.called
+        stopped.addErrback(lambda failure: failure.raiseException())
+        self.storage.close()
+
+    def crash(self) -> None:
+        """Stop as a killed process does: what was not synced is lost, nothing is tidied up."""
+        self.writer.jobs.clear()
+        self.storage.close()

@@ -1,0 +1,478 @@
+"""
+L{etcd_twisted.consensus.replica} and what it is made of, on a fake clock and a real disk.
+"""
+
+import itertools
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.consensus.core import bootstrap
+from etcd_twisted.consensus.directory import DataDirectory
+from etcd_twisted.consensus.recovery import Storage
+from etcd_twisted.consensus.wal import SegmentHead
+from etcd_twisted.errors import ConfigError, ErrorCode, EtcdError, StorageError
+from etcd_twisted.keyspace.commands import Delete, Set
+from etcd_twisted.keyspace.events import Event
+from etcd_twisted.keyspace.nodes import File
+from etcd_twisted.keyspace.snapshot import dump
+from tests.consensus.machine import MACHINE, TestMachine
+
+SECOND = 1_000_000
+
+
+class ReplicaTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.path = Path(self.mktemp())
+
+    def machine(self, snapshot_count: int | None = None, history: int = 1_000) -> TestMachine:
+        machine = TestMachine(self.path, snapshot_count, history)
+        machine.settle()
+        self.successResultOf(machine.started)
+        return machine
+
+    def value(self, machine: TestMachine, key: str) -> str:
+        node = machine.replica.get(key)
+        assert isinstance(node, File)
+        return node.value
+
+
+class StartTests(ReplicaTestCase):
+    def test_a_single_machine_elects_itself_and_registers_at_index_1(self) -> None:
+        machine = self.machine()
+        self.assertTrue(machine.replica.serving)
+        self.assertTrue(machine.replica.is_leader)
+        self.assertEqual(machine.replica.leader(), MACHINE)
+        self.assertEqual(machine.replica.machines(), [MACHINE])
+        self.assertEqual(machine.replica.index, 1)
+        self.assertEqual(
+            self.value(machine, "/_etcd/machines/machine0"),
+            "etcd=http%3A%2F%2F127.0.0.1%3A4001&raft=http%3A%2F%2F127.0.0.1%3A7001",
+        )
+        machine.stop()
+
+    def test_the_first_write_takes_index_2(self) -> None:
+        machine = self.machine()
+        answer = machine.set("/message", "Hello world")
+        machine.settle()
+        self.assertEqual(self.successResultOf(answer).index, 2)
+        machine.stop()
+
+    def test_a_restart_does_not_register_again(self) -> None:
+        self.machine().stop()
+        machine = self.machine()
+        self.assertEqual(machine.replica.index, 1)
+        self.assertGreater(machine.replica.term, 2)
+        machine.stop()
+
+    def test_requests_that_come_before_wait(self) -> None:
+        machine = TestMachine(self.path)
+        serving = machine.replica.when_serving()
+        answer = machine.set("/a", "1")
+        confirmed = machine.replica.confirm_reads()
+        self.assertNoResult(serving)
+        machine.settle()
+        self.successResultOf(serving)
+        self.successResultOf(confirmed)
+        self.assertEqual(self.successResultOf(answer).index, 2)
+        machine.stop()
+
+    def test_waiting_can_be_cancelled(self) -> None:
+        machine = TestMachine(self.path)
+        serving = machine.replica.when_serving()
+        serving.cancel()
+        self.failureResultOf(serving, CancelledError)
+        machine.settle()
+        machine.stop()
+
+    def test_a_name_that_is_not_the_directorys_is_refused(self) -> None:
+        self.machine().stop()
+        machine = TestMachine(self.path, name="other")
+        machine.settle()
+        error = self.failureResultOf(machine.started, ConfigError).value
+        self.assertIn("--data-dir", str(error))
+        self.assertIn("'machine0'", str(error))
+
+    def test_without_a_name_the_directorys_is_taken(self) -> None:
+        self.machine().stop()
+        machine = TestMachine(self.path, name=None)
+        machine.settle()
+        self.assertEqual(machine.replica.name, "machine0")
+        machine.stop()
+
+    def test_a_log_that_is_gone_is_refused(self) -> None:
+        self.machine().stop()
+        for segment in (self.path / "log").iterdir():
+            segment.unlink()
+        machine = TestMachine(self.path)
+        machine.settle()
+        error = self.failureResultOf(machine.started, StorageError).value
+        self.assertIn("the log is gone", str(error))
+
+    def test_a_machine_stopped_before_its_identity_was_written_goes_on(self) -> None:
+        self.machine().crash()
+        (self.path / "identity.json").unlink()
+        for segment in (self.path / "log").iterdir():
+            segment.unlink()
+        directory = DataDirectory(self.path)
+        storage = Storage.open(directory)
+        self.assertEqual(list(storage.log.recover()), [])
+        storage.log.append(bootstrap("a" * 16))
+        storage.close()
+        machine = self.machine()
+        identity = machine.storage.directory.load_identity()
+        assert identity is not None
+        self.assertEqual(identity.machine_id, "a" * 16)
+        machine.stop()
+
+    def test_a_log_without_an_identity_is_refused(self) -> None:
+        self.machine().stop()
+        (self.path / "identity.json").unlink()
+        machine = TestMachine(self.path)
+        machine.settle()
+        self.assertIn("identity.json", str(self.failureResultOf(machine.started, StorageError).value))
+
+    def test_a_registration_that_a_directory_is_in_the_way_of_does_not_stop_the_machine(self) -> None:
+        machine = self.machine()
+        for command in (Delete(MACHINE.key, 0), Set(MACHINE.key, 0, directory=True)):
+            answer = machine.replica.propose(command)
+            machine.settle()
+            self.successResultOf(answer)
+        machine.stop()
+        machine = self.machine()
+        self.assertTrue(machine.replica.serving)
+        machine.stop()
+
+
+class WriteTests(ReplicaTestCase):
+    """Nothing is acknowledged before it is durable and applied."""
+
+    def test_an_answer_waits_for_the_sync(self) -> None:
+        machine = self.machine()
+        answer = machine.set("/a", "1")
+        machine.clock.advance(0)
+        self.assertNoResult(answer)
+        self.assertRaises(EtcdError, machine.replica.get, "/a")
+        machine.writer.run_one()
+        self.assertEqual(self.successResultOf(answer).node.value, "1")
+        self.assertEqual(self.value(machine, "/a"), "1")
+        machine.stop()
+
+    def test_proposals_during_a_sync_go_into_the_next_one(self) -> None:
+        machine = self.machine()
+        first = machine.set("/a", "1")
+        machine.clock.advance(0)
+        others = [machine.set(f"/b{number}", "1") for number in range(50)]
+        machine.clock.advance(0)
+        self.assertEqual(len(machine.writer.jobs), 1)
+        machine.writer.run_one()
+        self.successResultOf(first)
+        self.assertEqual(len(machine.writer.jobs), 1)
+        machine.writer.run_one()
+        self.assertEqual([self.successResultOf(each).index for each in others], list(range(3, 53)))
+        machine.stop()
+
+    def test_an_error_is_answered_like_anything_else(self) -> None:
+        machine = self.machine()
+        answer = machine.replica.propose(Delete("/nothing", machine.replica.now()))
+        machine.settle()
+        error = self.failureResultOf(answer, EtcdError).value
+        self.assertEqual((error.code, error.cause, error.index), (ErrorCode.KEY_NOT_FOUND, "/nothing", 1))
+        machine.stop()
+
+    def test_who_went_away_is_not_answered_and_hurts_nobody(self) -> None:
+        machine = self.machine()
+        gone, there = machine.set("/a", "1"), machine.set("/b", "1")
+        gone.cancel()
+        self.failureResultOf(gone, CancelledError)
+        machine.settle()
+        self.successResultOf(there)
+        self.assertEqual(self.value(machine, "/a"), "1")
+        machine.stop()
+
+    def test_a_failing_disk_acknowledges_nothing_and_ends_the_machine(self) -> None:
+        machine = self.machine()
+        answers = [machine.set("/a", "1"), machine.set("/b", "1")]
+        machine.writer.failing = OSError(28, "No space left on device")
+        machine.settle()
+        for answer in answers:
+            error = self.failureResultOf(answer, EtcdError).value
+            self.assertEqual(error.code, ErrorCode.RAFT_INTERNAL)
+            self.assertIn("unknown", error.cause)
+        (reason,) = machine.fatal
+        self.assertIn("No space left on device", reason)
+        self.assertFalse(machine.replica.serving)
+        self.failureResultOf(machine.set("/c", "1"), EtcdError)
+        self.failureResultOf(machine.replica.when_serving(), EtcdError)
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+        machine.stop()
+
+    @given(st.lists(st.sampled_from(["set", "turn", "sync", "crash"]), max_size=40))
+    def test_what_was_acknowledged_survives_any_crash(self, steps: list[str]) -> None:
+        self.path = Path(self.mktemp())
+        machine = self.machine()
+        pending: list[tuple[str, Deferred[Event]]] = []
+        acknowledged: dict[str, int] = {}
+        for number, step in enumerate(steps):
+            if step == "set":
+                pending.append((f"/k{number}", machine.set(f"/k{number}", str(number))))
+            elif step == "turn":
+                machine.clock.advance(0)
+            elif step == "sync" and machine.writer.jobs:
+                machine.writer.run_one()
+            acknowledged |= {key: answer.result.index for key, answer in pending if hasattr(answer, "result")}
+            if step == "crash":
+                machine.crash()
+                machine, pending = self.machine(), []
+            for key, index in acknowledged.items():
+                node = machine.replica.get(key)
+                self.assertEqual(node.modified, index)
+                self.assertLessEqual(index, machine.replica.index)
+        machine.crash()
+
+
+class ReadTests(ReplicaTestCase):
+    def test_a_confirmed_read_sees_what_was_acknowledged_before(self) -> None:
+        machine = self.machine()
+        answer = machine.set("/a", "1")
+        machine.settle()
+        self.successResultOf(answer)
+        confirmed = machine.replica.confirm_reads()
+        machine.settle()
+        self.successResultOf(confirmed)
+        self.assertEqual(self.value(machine, "/a"), "1")
+        machine.stop()
+
+    def test_a_confirmed_read_writes_nothing(self) -> None:
+        machine = self.machine()
+        before = machine.replica.raft_index
+        machine.replica.confirm_reads()
+        machine.clock.advance(0)
+        self.assertEqual((len(machine.writer.jobs), machine.replica.raft_index), (0, before))
+        machine.stop()
+
+
+class ExpiryTests(ReplicaTestCase):
+    """Spec, section 1, "TTL"."""
+
+    def test_a_key_goes_when_its_time_has_come(self) -> None:
+        machine = self.machine()
+        machine.set("/a", "1", machine.replica.now() + 5 * SECOND)
+        machine.settle()
+        machine.clock.pump([0.5] * 9)
+        machine.settle()
+        self.assertEqual(self.value(machine, "/a"), "1")
+        machine.clock.pump([0.5])
+        machine.settle()
+        self.assertRaises(EtcdError, machine.replica.get, "/a")
+        self.assertEqual(machine.replica.index, 3)
+        machine.stop()
+
+    def test_nothing_is_written_while_nothing_expires(self) -> None:
+        machine = self.machine()
+        machine.set("/a", "1", machine.replica.now() + 3600 * SECOND)
+        machine.settle()
+        before = machine.replica.raft_index
+        machine.clock.pump([1.0] * 600)
+        self.assertEqual((len(machine.writer.jobs), machine.replica.raft_index), (0, before))
+        machine.stop()
+
+    def test_many_keys_expire_in_several_commands_and_all_of_them(self) -> None:
+        machine = self.machine()
+        expires = machine.replica.now() + 2 * SECOND
+        for number in range(700):
+            machine.set(f"/k{number}", "", expires)
+        machine.settle()
+        before = machine.replica.raft_index
+        machine.clock.pump([1.0, 1.0])
+        machine.settle()
+        self.assertEqual(machine.replica.statistics().expire_count, 700)
+        self.assertEqual(machine.replica.raft_index - before, 3)
+        machine.stop()
+
+    def test_one_command_is_under_way_at_a_time(self) -> None:
+        machine = self.machine()
+        machine.set("/a", "", machine.replica.now() + SECOND)
+        machine.settle()
+        before = machine.replica.raft_index
+        machine.clock.pump([1.0, 0, 0])
+        for number in range(5):
+            machine.set(f"/b{number}")
+            machine.clock.pump([1.0, 0])
+        machine.settle()
+        self.assertEqual(machine.replica.raft_index - before, 6)
+        machine.stop()
+
+    def test_keys_expire_that_were_due_while_the_machine_was_down(self) -> None:
+        machine = self.machine()
+        machine.set("/a", "", machine.replica.now() + SECOND)
+        machine.settle()
+        machine.stop()
+        machine.clock.advance(100)
+        machine = TestMachine(self.path, clock=machine.clock)
+        machine.settle()
+        self.assertRaises(EtcdError, machine.replica.get, "/a")
+        machine.stop()
+
+    def test_a_clock_that_is_set_forward_is_noticed(self) -> None:
+        machine = self.machine()
+        machine.set("/a", "", machine.replica.now() + 3600 * SECOND)
+        machine.settle()
+        machine.clock.rightNow += 3600
+        machine.clock.advance(0)
+        machine.settle()
+        self.assertRaises(EtcdError, machine.replica.get, "/a")
+        machine.stop()
+
+
+class SnapshotTests(ReplicaTestCase):
+    def test_a_snapshot_shortens_the_log_and_nothing_is_lost(self) -> None:
+        machine = self.machine(snapshot_count=20)
+        for number in range(50):
+            machine.set(f"/d{number % 7}/k{number}", "x" * number, machine.replica.now() + 1000 * SECOND)
+            machine.settle()
+        reader = machine.storage.snapshots.latest()
+        assert reader is not None
+        with reader:
+            self.assertGreaterEqual(reader.metadata.index, 40)
+        before = self.dumped(machine)
+        machine.stop()
+        machine = self.machine(snapshot_count=20)
+        self.assertEqual(self.dumped(machine), before)
+        machine.stop()
+
+    def dumped(self, machine: TestMachine) -> bytes:
+        return b"".join(dump(machine.replica.keyspace.content()))
+
+    def test_writes_go_on_meanwhile(self) -> None:
+        machine = self.machine(snapshot_count=10)
+        for number in range(12):
+            machine.set(f"/k{number}")
+        machine.clock.advance(0)
+        machine.writer.run_one()
+        machine.clock.advance(0)
+        answer = machine.set("/during", "1")
+        machine.clock.advance(0)
+        self.assertEqual(len(machine.writer.jobs), 2)
+        machine.settle()
+        self.successResultOf(answer)
+        machine.crash()
+        machine = self.machine()
+        self.assertEqual(self.value(machine, "/during"), "1")
+        machine.stop()
+
+    def test_a_crash_during_a_snapshot_loses_nothing(self) -> None:
+        machine = self.machine(snapshot_count=10)
+        answers = [machine.set(f"/k{number}") for number in range(12)]
+        machine.clock.advance(0)
+        machine.writer.run_one()
+        for answer in answers:
+            self.successResultOf(answer)
+        for _ in range(2):
+            machine.clock.advance(0)
+            machine.writer.run_one()
+        machine.crash()
+        machine = self.machine()
+        for number in range(12):
+            machine.replica.get(f"/k{number}")
+        machine.stop()
+
+    def test_a_stop_gives_a_snapshot_up(self) -> None:
+        machine = self.machine(snapshot_count=10)
+        for number in range(12):
+            machine.set(f"/k{number}")
+        machine.clock.advance(0)
+        machine.writer.run_one()
+        machine.stop()
+        self.assertEqual([path.name for path in (self.path / "snapshots").iterdir()], [])
+
+    def test_a_missing_snapshot_is_noticed(self) -> None:
+        machine = self.machine(snapshot_count=10)
+        for number in range(40):
+            machine.set(f"/k{number}", "x" * 100)
+            machine.settle()
+        storage, index = machine.storage, machine.replica.raft_index
+        # One more snapshot is not enough to have a segment deleted: roll the log over by hand.
+        storage.log._begin_segment(SegmentHead(storage.log.hard_state, index, fresh=False))
+        storage.log.compact(index)
+        machine.crash()
+        for snapshot in (self.path / "snapshots").iterdir():
+            snapshot.unlink()
+        machine = TestMachine(self.path)
+        machine.settle()
+        self.assertIn("snapshot", str(self.failureResultOf(machine.started, StorageError).value))
+
+
+class WatchTests(ReplicaTestCase):
+    def test_a_watcher_is_told_in_a_turn_of_its_own(self) -> None:
+        machine = self.machine()
+        told: list[Event] = []
+        machine.replica.watch("/a", False, False, None, told.append)
+        answer = machine.set("/a", "1")
+        machine.clock.advance(0)
+        machine.writer.run_one()
+        event = self.successResultOf(answer)
+        self.assertEqual(told, [])
+        machine.clock.advance(0)
+        self.assertEqual(told, [event])
+        machine.stop()
+
+    def test_many_watchers_are_told_in_slices(self) -> None:
+        machine = self.machine()
+        told: list[Event] = []
+        for _ in range(1_000):
+            machine.replica.watch("/a", False, False, None, told.append)
+        machine.set("/a", "1")
+        machine.clock.advance(0)
+        machine.writer.run_one()
+        seen: list[int] = []
+
+        def other_work() -> None:
+            seen.append(len(told))
+            if len(told) < 1_000:
+                machine.clock.callLater(0, other_work)
+
+        other_work()
+        machine.clock.advance(0)
+        self.assertEqual(len(told), 1_000)
+        self.assertLessEqual(max(after - before for before, after in itertools.pairwise(seen)), 128)
+        machine.stop()
+
+
+class StopTests(ReplicaTestCase):
+    def test_writes_under_way_finish_and_new_ones_are_refused(self) -> None:
+        machine = self.machine()
+        under_way = machine.set("/a", "1")
+        stopped = ensureDeferred(machine.replica.stop())
+        self.assertNoResult(stopped)
+        refused = machine.set("/b", "1")
+        machine.settle()
+        self.successResultOf(under_way)
+        self.successResultOf(stopped)
+        self.assertIn("stopping", self.failureResultOf(refused, EtcdError).value.cause)
+        machine.storage.close()
+        machine = self.machine()
+        self.assertEqual(self.value(machine, "/a"), "1")
+        machine.stop()
+
+    def test_nothing_is_left_on_the_clock(self) -> None:
+        machine = self.machine()
+        machine.set("/a", "1", machine.replica.now() + SECOND)
+        machine.replica.watch("/a", False, True, None, lambda _event: None)
+        machine.settle()
+        machine.stop()
+        self.assertEqual(machine.clock.getDelayedCalls(), [])
+
+    def test_a_disk_that_fails_during_the_stop_does_not_hold_it_up(self) -> None:
+        machine = self.machine()
+        under_way = machine.set("/a", "1")
+        stopped = ensureDeferred(machine.replica.stop())
+        machine.writer.failing = OSError(5, "Input/output error")
+        machine.settle()
+        self.successResultOf(stopped)
+        self.failureResultOf(under_way, EtcdError)
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+        machine.storage.close()
