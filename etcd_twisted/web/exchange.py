@@ -1,0 +1,283 @@
+"""
+One request being answered on an HTTP/1 connection: how a L{Response} gets onto the wire.
+
+Takes the place of C{twisted.web}'s request object as soon as that has been read, so that a waiting watcher keeps
+neither headers nor content alive. Sends nothing faster than the client reads it: what is long goes in pieces, and a
+stream that its client does not read is cut off.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.http import RESPONSES
+from zope.interface import implementer
+
+from etcd_twisted.web.answers import Body, Response
+from etcd_twisted.web.watches import Watch
+
+MOST_WAITING = 1 << 20
+"""How many bytes may wait for the client of a stream, before it is cut off at the next event."""
+
+_PIECE = 1 << 16
+"""A longer body is sent in pieces of this size, each when the client has taken the last."""
+
+_STATUS_LINES = {status: b"%d %s" % (status, reason) for status, reason in RESPONSES.items()}
+_LAST_CHUNK = b"0\r\n\r\n"
+
+
+class Channel(Protocol):
+    """
+    What an L{Exchange} needs of its connection.
+
+    @ivar paused: whether the client has to read before more is sent.
+    @ivar persistent: whether the connection stays open after this answer.
+    @ivar server_fields: header lines for every answer.
+    """
+
+    paused: bool
+    persistent: Any
+    clock: IReactorTime
+
+    @property
+    def server_fields(self) -> bytes:
+        """See the class."""
+
+    def write(self, data: bytes) -> None:
+        """Send bytes."""
+
+    def registerProducer(self, producer: object, streaming: bool) -> None:
+        """Tell C{producer} when to pause and resume."""
+
+    def unregisterProducer(self) -> None:
+        """Tell it no more."""
+
+    def requestDone(self, request: object) -> None:
+        """The answer is complete; begin with the next request."""
+
+    def abort(self) -> None:
+        """Close the connection without sending what waits."""
+
+
+class Exchange:
+    """
+    One request's answer.
+
+    @ivar waits: whether it waits for events, which may take for ever.
+    """
+
+    __slots__ = ("_channel", "_chunked", "_head_only", "_work")
+
+    def __init__(self, channel: Channel, version: bytes, head_only: bool) -> None:
+        """
+        @param version: the request's, as in C{HTTP/1.1}.
+        @param head_only: whether the request is a C{HEAD}.
+        """
+        self._channel: Channel | None = channel
+        self._chunked = version == b"HTTP/1.1"
+        self._head_only = head_only
+        # What is under way, to be cancelled when the client goes.
+        self._work: Deferred[Response] | Watch | _Sender | None = None
+
+    @property
+    def waits(self) -> bool:
+        """See the class."""
+        return isinstance(self._work, Watch)
+
+    def answer(self, response: "Response | Deferred[Response]") -> None:
+        """Send an answer, once it is there."""
+        if isinstance(response, Deferred):
+            self._work = response
+            response.addCallback(self._send)
+        else:
+            self._send(response)
+
+    def connectionLost(self, _reason: Failure) -> None:
+        """The client is gone. Called by the channel."""
+        self._channel = None
+        work, self._work = self._work, None
+        if work is not None:
+            work.cancel()
+
+    def end_waiting(self) -> None:
+        """End a wait for events without one: with an empty body, or what was sent of a stream."""
+        if isinstance(self._work, Watch):
+            self._work.cancel()
+            self._finish()
+
+    def _send(self, response: Response) -> None:
+        channel, body = self._channel, response.body
+        if channel is None:
+            if isinstance(body, Watch):
+                body.cancel()
+            return
+        self._work = None
+        head = self._head(channel, response)
+        if self._head_only:
+            channel.write(head)
+            self._finish()
+        elif isinstance(body, bytes):
+            self._chunked = False
+            if len(body) <= _PIECE and not channel.paused:
+                channel.write(head + body)
+                self._finish()
+            else:
+                channel.write(head)
+                self._send_pieces(channel, _sliced(body))
+        elif isinstance(body, Watch):
+            channel.write(head)
+            self._work = body
+            body.begin(_Stream(channel, self._framed).send if body.stream else self._happened)
+        else:
+            channel.write(head)
+            self._send_pieces(channel, body)
+
+    def _head(self, channel: Channel, response: Response) -> bytes:
+        body = response.body
+        length = framing(body, self._chunked)
+        closing = b"" if channel.persistent else b"Connection: close\r\n"
+        status = _STATUS_LINES[response.status]
+        return b"HTTP/1.1 %s\r\n%s%s%s%s\r\n" % (status, channel.server_fields, closing, response.fields, length)
+
+    def _send_pieces(self, channel: Channel, pieces: Iterator[bytes]) -> None:
+        sender = _Sender(channel, pieces, self._framed, self._finish)
+        self._work = sender
+        sender.start()
+
+    def _framed(self, piece: bytes) -> bytes:
+        return b"%x\r\n%s\r\n" % (len(piece), piece) if self._chunked else piece
+
+    def _happened(self, event: bytes) -> None:
+        """The one event that was waited for."""
+        channel = self._channel
+        if channel is None:
+            return
+        self._work = None
+        if len(event) <= _PIECE and not channel.paused:
+            channel.write(self._framed(event))
+            self._finish()
+        else:
+            self._send_pieces(channel, _sliced(event))
+
+    def _finish(self) -> None:
+        """The answer is complete."""
+        channel, self._channel = self._channel, None
+        self._work = None
+        if channel is not None:
+            channel.unregisterProducer()
+            if self._chunked and not self._head_only:
+                channel.write(_LAST_CHUNK)
+            channel.requestDone(self)
+
+
+@implementer(IPushProducer)
+class _Sender:
+    """Sends pieces one by one: the next when the client has room for it and the reactor has had its turn."""
+
+    __slots__ = ("_channel", "_done", "_framed", "_next", "_pieces")
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        channel: Channel,
+        pieces: Iterator[bytes],
+        framed: Callable[[bytes], bytes],
+        done: Callable[[], None],
+    ) -> None:
+        self._channel = channel
+        self._pieces = pieces
+        self._framed = framed
+        self._done = done
+        self._next: IDelayedCall | None = None
+
+    def start(self) -> None:
+        self._channel.registerProducer(self, True)
+        self.resumeProducing()
+
+    def resumeProducing(self) -> None:
+        if self._next is None and not self._channel.paused:
+            self._next = self._channel.clock.callLater(0, self._turn)
+
+    def pauseProducing(self) -> None:
+        """The channel's C{paused} says it all."""
+
+    def stopProducing(self) -> None:
+        self.cancel()
+
+    def cancel(self) -> None:
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+
+    def _turn(self) -> None:
+        self._next = None
+        if self._channel.paused:
+            return
+        try:
+            piece = next(self._pieces, None)
+        except Exception:
+            # The head has gone out: all that can be done is to let the client see that this is not the whole.
+            self._log.failure("An answer could not be finished")
+            self._channel.abort()
+            return
+        if piece is None:
+            self._done()
+            return
+        if piece:
+            self._channel.write(self._framed(piece))
+        self.resumeProducing()
+
+
+@implementer(IPushProducer)
+class _Stream:
+    """Sends events as they happen, and holds them while the client has no room for them, up to a limit."""
+
+    __slots__ = ("_channel", "_events", "_framed", "_size")
+
+    def __init__(self, channel: Channel, framed: Callable[[bytes], bytes]) -> None:
+        self._channel = channel
+        self._framed = framed
+        self._events: deque[bytes] = deque()
+        self._size = 0
+        channel.registerProducer(self, True)
+
+    def send(self, event: bytes) -> None:
+        if not self._channel.paused and not self._events:
+            self._channel.write(self._framed(event + b"\n"))
+        elif self._size > MOST_WAITING:
+            self._channel.abort()
+        else:
+            self._events.append(event)
+            self._size += len(event)
+
+    def resumeProducing(self) -> None:
+        while self._events and not self._channel.paused:
+            event = self._events.popleft()
+            self._size -= len(event)
+            self._channel.write(self._framed(event + b"\n"))
+
+    def pauseProducing(self) -> None:
+        """The channel's C{paused} says it all."""
+
+    def stopProducing(self) -> None:
+        self._events.clear()
+
+
+def framing(body: Body, chunked: bool) -> bytes:
+    """
+    The header line that says where a body ends; none where the end of the connection says so.
+
+    @param chunked: whether the client understands chunks.
+    """
+    if isinstance(body, bytes):
+        return b"Content-Length: %d\r\n" % len(body)
+    return b"Transfer-Encoding: chunked\r\n" if chunked else b""
+
+
+def _sliced(body: bytes) -> Iterator[bytes]:
+    return (body[start : start + _PIECE] for start in range(0, len(body), _PIECE))

@@ -1,0 +1,205 @@
+"""
+The key endpoint: C{/v2/keys} as a plain function of a parsed request and a replica.
+
+The one handler behind every door of the client port. Must never know of Klein, of L{twisted.web} or of sockets; and a
+common C{GET} or C{PUT} must find nothing in its way that it does not need.
+"""
+
+import itertools
+import re
+from collections.abc import Iterator
+
+import attrs
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from etcd_twisted.errors import ErrorCode, EtcdError
+from etcd_twisted.interfaces import IReplica
+from etcd_twisted.keyspace.events import Answer, Event, encode_json, view
+from etcd_twisted.keyspace.listing import Listing
+from etcd_twisted.keyspace.nodes import File
+from etcd_twisted.keyspace.paths import clean
+from etcd_twisted.web import answers, writes
+from etcd_twisted.web.answers import Response
+from etcd_twisted.web.forms import Form, flag, index, parse, unescape
+from etcd_twisted.web.watches import Watch
+
+PREFIX = b"/v2/keys"
+"""Where the keys are, in a request's path."""
+
+ALLOWED = b"Allow: GET, HEAD, PUT, POST, DELETE, OPTIONS\r\n"
+
+PATIENCE = 5.0
+"""How long a request waits for a leader, in seconds."""
+
+_WRITES = {b"PUT": writes.put, b"POST": writes.post, b"DELETE": writes.delete}
+_BOOLEANS = frozenset(
+    ("consistent", "dir", "noValueOnSuccess", "prevExist", "quorum", "recursive", "refresh", "sorted", "stream", "wait")
+)
+_PIECES_AT_ONCE = 3
+"""Listings of fewer pieces are answered at once. A small sorted one has two: a pause, and all the rest."""
+
+_UNSAFE = re.compile(rb"[^\x21-\x7e]")
+
+
+@attrs.define(eq=False)
+class KeyRequest:
+    """
+    A request about a key, as it came.
+
+    @ivar path: what stands behind L{PREFIX}, still percent-encoded: empty, or beginning with C{/}.
+    @ivar query: what stands behind the C{?}, without it.
+    @ivar content_type: C{None} where the request has none.
+    """
+
+    method: bytes
+    path: bytes
+    query: bytes = b""
+    content_type: bytes | None = None
+    body: bytes = b""
+
+
+class KeyEndpoint:
+    """Answers requests about keys."""
+
+    _log = Logger()
+
+    def __init__(self, replica: IReplica, clock: IReactorTime) -> None:
+        self._replica = replica
+        self._clock = clock
+
+    def handle(self, request: KeyRequest) -> "Response | Deferred[Response]":
+        """
+        Answer a request; errors are answers too.
+
+        The Deferred never errbacks. Cancelling it means that nobody wants the answer any more; a change that was
+        proposed is made all the same.
+
+        An answer whose body is a L{Watch} or pieces has to be sent, or the watch cancelled.
+        """
+        if not self._replica.serving:
+            return self._when_serving(request)
+        try:
+            method = request.method
+            if method in _WRITES:
+                return self._write(request)
+            if method in (b"GET", b"HEAD"):
+                return self._read(request)
+            if method == b"OPTIONS":
+                return Response(200, ALLOWED, b"")
+            return answers.plain(405, "405 method not allowed", ALLOWED)
+        except Exception:
+            return self._failed(Failure())
+
+    # Waiting for the replica
+
+    def _when_serving(self, request: KeyRequest) -> "Deferred[Response]":
+        serving = self._replica.when_serving()
+        serving.addTimeout(PATIENCE, self._clock)
+        return serving.addCallback(lambda _: self.handle(request)).addErrback(self._failed)
+
+    def _failed(self, reason: Failure) -> Response:
+        error = reason.value
+        if isinstance(error, TimeoutError):
+            error = EtcdError(ErrorCode.RAFT_INTERNAL, "no leader is known; try again")
+        elif isinstance(error, CancelledError):
+            error = EtcdError(ErrorCode.RAFT_INTERNAL, "the client is gone")
+        elif not isinstance(error, EtcdError):
+            self._log.failure("A request about a key failed", failure=reason)
+            error = EtcdError(ErrorCode.RAFT_INTERNAL, "an error in the server; its log says more")
+        return answers.failure(error, self._replica.index)
+
+    def _elsewhere(self, request: KeyRequest) -> Response:
+        """Send the client to the leader (spec, section 3, "Redirects")."""
+        leader = self._replica.leader()
+        if leader is None:
+            raise EtcdError(ErrorCode.RAFT_INTERNAL, "no leader is known; try again")
+        location = leader.client_url.encode() + PREFIX + request.path
+        if request.query:
+            location += b"?" + request.query
+        safe = _UNSAFE.sub(lambda found: b"%%%02X" % found[0][0], location)
+        return answers.plain(307, "307 the leader is elsewhere", b"Location: %s\r\n" % safe)
+
+    # Changing
+
+    def _write(self, request: KeyRequest) -> "Response | Deferred[Response]":
+        replica = self._replica
+        if not replica.is_leader:
+            return self._elsewhere(request)
+        form = parse(request.query, request.body, request.content_type)
+        _check_booleans(form)
+        command = _WRITES[request.method](form, _key(request.path), replica.now())
+        silent = request.method != b"DELETE" and flag(form, "noValueOnSuccess")
+        changed = replica.propose(command)
+        return changed.addCallbacks(self._written, self._failed, (silent,))
+
+    def _written(self, event: Event, silent: bool) -> Response:
+        body = encode_json({"action": event.answer.action}) if silent else event.body
+        return answers.success(self._replica, 201 if event.created else 200, event.index, body)
+
+    # Reading
+
+    def _read(self, request: KeyRequest) -> "Response | Deferred[Response]":
+        form = parse(request.query)
+        if not form:
+            return self._get(_key(request.path), form)
+        _check_booleans(form)
+        quorum = flag(form, "quorum")
+        if (quorum or flag(form, "consistent")) and not self._replica.is_leader:
+            return self._elsewhere(request)
+        answer = self._watch if flag(form, "wait") else self._get
+        key = _key(request.path)
+        if quorum:
+            confirmed = self._replica.confirm_reads()
+            return confirmed.addCallback(lambda _: self._finished(request, answer(key, form))).addErrback(self._failed)
+        return self._finished(request, answer(key, form))
+
+    def _finished(self, request: KeyRequest, response: Response) -> Response:
+        """A C{HEAD} waits for nothing."""
+        if request.method == b"HEAD" and isinstance(response.body, Watch):
+            response.body.cancel()
+            response.body = iter(())
+        return response
+
+    def _get(self, key: str, form: Form) -> Response:
+        replica = self._replica
+        node = replica.get(key)
+        now = replica.now()
+        if isinstance(node, File):
+            body = encode_json(Answer("get", view(key, node, now)))
+            return answers.success(replica, 200, replica.index, body)
+        listing = Listing(flag(form, "recursive"), flag(form, "sorted"), now)
+        pieces = itertools.chain((b'{"action":"get","node":',), listing.pieces(key, node), (b"}",))
+        return answers.success(replica, 200, replica.index, _whole_if_short(pieces))
+
+    def _watch(self, key: str, form: Form) -> Response:
+        since = index(form, "waitIndex", "Watch From Index") or None
+        watch = Watch(self._replica, key, flag(form, "recursive"), flag(form, "stream"), since)
+        return answers.success(self._replica, 200, self._replica.index, watch)
+
+
+def _whole_if_short(pieces: Iterator[bytes]) -> bytes | Iterator[bytes]:
+    """The pieces as one, when the first few are all there is."""
+    first = list(itertools.islice(pieces, _PIECES_AT_ONCE + 2))
+    if len(first) < _PIECES_AT_ONCE + 2:
+        return b"".join(first)
+    return itertools.chain(first, pieces)
+
+
+def _check_booleans(form: Form) -> None:
+    for name in _BOOLEANS.intersection(form):
+        flag(form, name)
+
+
+def _key(path: bytes) -> str:
+    """
+    The clean key that a path means.
+
+    @raise EtcdError: 210, with the part of the path that can't be decoded.
+    """
+    try:
+        return clean(unescape(path))
+    except ValueError as error:
+        raise EtcdError(ErrorCode.INVALID_FORM, f"the path has {error} in {path[:80].decode('latin-1')}") from None

@@ -1,0 +1,409 @@
+"""
+The HTTP server of a port: L{twisted.web}'s, with limits on what one client can make it hold and for how long.
+
+A request's head is at most L{HEAD_LIMIT}, its body at most what is configured. Whoever begins a request has to end it
+within the read timeout, however it trickles; whoever is sent an answer has to take some of it within the write
+timeout. Waiting for events is never timed out. A connection on which nothing is under way may stay for L{IDLE}
+seconds.
+
+Requests about keys go straight to the L{KeyEndpoint}, and L{Exchange} sends its answers; all others are for the site's
+resource. Through Klein a waiting watcher would hold some kilobytes more, and every key request take twice as long.
+"""
+
+from collections.abc import Callable
+from io import BytesIO
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web import http, server
+from twisted.web.resource import IResource
+
+from etcd_twisted.web.exchange import Exchange
+from etcd_twisted.web.keys import PREFIX, KeyEndpoint, KeyRequest
+
+HEAD_LIMIT = 1 << 16
+"""The longest request line and headers together, in bytes."""
+
+IDLE = 60.0
+"""How long a connection may stay without a request on it, in seconds."""
+
+LINGER = 2.0
+"""How long a refused client may go on sending, in seconds, so that it gets to read why."""
+
+_PRODUCT = b"etcd_twisted"
+_SWEEP = 1.0
+_LONGEST_LENGTH = 19
+
+
+class Request(server.Request):
+    """A request being read; one about a key is handed on as soon as it is complete."""
+
+    channel: "Channel | None"
+    defaultContentType = b"text/plain; charset=utf-8"
+
+    _received = 0
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Keep a part of the body, unless it grows too long (chunked bodies don't say how long they are)."""
+        if self.channel is None:
+            return
+        self._received += len(data)
+        if self._received > self.channel.site.most_body:
+            self.channel.refuse_body()
+        else:
+            super().handleContentChunk(data)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """The request is complete."""
+        target = _origin_form(path)
+        channel = self.channel
+        below = target[len(PREFIX) :]
+        if channel is None or channel.site.keys is None or target[: len(PREFIX)] != PREFIX or below[:1] not in b"/?":
+            super().requestReceived(command, target, version)
+            return
+        key, _, query = below.partition(b"?")
+        types = self.requestHeaders.getRawHeaders(b"Content-Type")
+        request = KeyRequest(command, key, query, types[0] if types else None, self.content.getvalue())
+        exchange = Exchange(channel, version, command == b"HEAD")
+        channel.replace(self, exchange)
+        exchange.answer(channel.site.keys.handle(request))
+
+    def write(self, data: bytes) -> None:
+        """Say who answers."""
+        if not self.startedWriting:
+            self.setHeader(b"Server", _PRODUCT)
+        super().write(data)
+
+
+def _origin_form(target: bytes) -> bytes:
+    """A request target without the scheme and host that a client of a proxy puts there (RFC 9112, section 3.2.2)."""
+    if target[:1] == b"/" or b"://" not in target:
+        return target
+    _, slash, path = target.partition(b"://")[2].partition(b"/")
+    return slash + path or b"/"
+
+
+class Channel(http.HTTPChannel):
+    """
+    A connection.
+
+    @ivar site: whose it is.
+    @ivar paused: whether the client has to read before more is sent.
+    """
+
+    site: "Site"
+    paused = False
+    MAX_LENGTH = HEAD_LIMIT
+    totalHeadersSize = 2 * HEAD_LIMIT  # never reached: lineReceived counts line ends too, and answers 431
+
+    _log = Logger()
+    _head_size = 0
+    _headers = 0
+    _deadline = 0.0
+    _stalled_since = 0.0
+    _receiving = False
+    _refused = False
+    _closing = False
+
+    @property
+    def clock(self) -> IReactorTime:
+        """The site's."""
+        return self.site.reactor
+
+    @property
+    def server_fields(self) -> bytes:
+        """The header lines of every answer."""
+        return self.site.server_fields
+
+    # Its life
+
+    def connectionMade(self) -> None:
+        """Begin to count the time until the first request."""
+        super().connectionMade()
+        self.site.channels.add(self)
+        self._expect_within(IDLE)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Tell whoever is answering."""
+        super().connectionLost(reason)
+        self.site.forget(self)
+
+    def loseConnection(self) -> None:
+        """Close, when what waits to be sent is sent or the client takes none of it."""
+        self._closing = True
+        self.paused = False
+        self._expect_within(self.site.write_timeout)
+        super().loseConnection()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self.transport.abortConnection()
+
+    def stop(self) -> None:
+        """Close: a request under way may be answered, a wait for events ends."""
+        if self._receiving or not self.requests:
+            self.loseConnection()
+            return
+        self.persistent = False
+        exchange = self.requests[0]
+        if isinstance(exchange, Exchange) and exchange.waits:
+            exchange.end_waiting()
+
+    # Time
+
+    def _expect_within(self, seconds: float) -> None:
+        self._deadline = self.clock.seconds() + seconds
+
+    def sweep(self, now: float) -> None:
+        """Close the connection if its time is over. Called every second or so."""
+        if self.paused and now >= self._stalled_since + self.site.write_timeout:
+            self.abort()
+        elif self._deadline and now >= self._deadline:
+            if self._closing or self._refused:
+                self.abort()
+            else:
+                self.loseConnection()
+
+    def pauseProducing(self) -> None:
+        """The client has to read before more is sent."""
+        if not self.paused:
+            self.paused = True
+            self._stalled_since = self.clock.seconds()
+        super().pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """The client has read all there was."""
+        self.paused = False
+        super().resumeProducing()
+
+    # Requests
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes have come, unless they are those of a request that was refused."""
+        if self._refused:
+            return
+        if not self.requests:
+            self._begin_receiving()
+        super().dataReceived(data)
+
+    def _begin_receiving(self) -> None:
+        if not self._receiving:
+            self._receiving = True
+            self._expect_within(self.site.read_timeout)
+
+    def lineReceived(self, line: bytes) -> None:
+        """Count what the head of a request takes."""
+        if self._refused:
+            return
+        self._begin_receiving()
+        self._head_size += len(line) + 2
+        if self._head_size > HEAD_LIMIT:
+            self._refuse_head()
+            return
+        super().lineReceived(line)
+
+    def lineLengthExceeded(self, _line: bytes) -> None:
+        """A line is longer than a whole head may be."""
+        self._refuse_head()
+
+    def rawDataReceived(self, data: bytes) -> None:
+        """Take a part of a body."""
+        if not self._refused:
+            super().rawDataReceived(data)
+
+    def headerReceived(self, line: bytes) -> bool:
+        """Take a header; one with too many digits for a length can't be read as a number."""
+        name, _, value = line.partition(b":")
+        value = value.strip()
+        if len(value) > _LONGEST_LENGTH and name.lower() == b"content-length" and value.isdigit():
+            self.refuse_body()
+            return False
+        self._headers += 1
+        if self._headers >= self.maxHeaders:
+            self._refuse_head()
+            return False
+        return super().headerReceived(line)
+
+    def allHeadersReceived(self) -> None:
+        """Refuse a body that is too long before any of it is read, or asked for with 100 Continue."""
+        if self._refused:
+            return
+        if self.length is not None and self.length > self.site.most_body:
+            self.length = None
+            self.refuse_body()
+            return
+        hosts = self.requests[-1].requestHeaders.getRawHeaders(b"Host", ())
+        if len(hosts) > 1 or (self._version == b"HTTP/1.1" and not hosts):
+            self.length = None
+            self._refuse(400, b"a request should have one Host header")
+            return
+        super().allHeadersReceived()
+
+    def checkPersistence(self, request: server.Request, version: bytes) -> bool:
+        """Whether the connection may stay open; C{close} may be one of several tokens, between commas."""
+        values = request.requestHeaders.getRawHeaders(b"Connection", ())
+        tokens = {token.strip().lower() for value in values for token in value.split(b",")}
+        if version != b"HTTP/1.1":
+            return False
+        if b"close" in tokens:
+            request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+            return False
+        return True
+
+    def allContentReceived(self) -> None:
+        """A request is complete: the time it takes to answer is not its sender's."""
+        if self._refused:
+            return
+        self._receiving = False
+        self._head_size = self._headers = 0
+        self._deadline = 0.0
+        super().allContentReceived()
+
+    def replace(self, request: Request, exchange: Exchange) -> None:
+        """Have a request answered by C{exchange}; the request is not needed any more."""
+        self.requests[0] = exchange
+        request.channel = None
+        request.content.close()
+
+    def requestDone(self, request: object) -> None:
+        """A request is answered; begin with the next."""
+        self._expect_within(IDLE)
+        super().requestDone(request)
+
+    # Refusing
+
+    def refuse_body(self) -> None:
+        """The body of the request is too long."""
+        self._refuse(413, b"the body should have at most %d bytes" % self.site.most_body)
+
+    def _refuse_head(self) -> None:
+        self._refuse(431, b"the request line and the headers should have at most %d bytes" % HEAD_LIMIT)
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        self._refuse(400, b"this is no HTTP request")
+
+    def _refuse(self, status: int, reason: bytes) -> None:
+        """
+        Answer a request that is not complete, and close.
+
+        What the client goes on sending is thrown away for a moment: to close at once would make its system drop the
+        answer (RFC 9112, section 9.6).
+        """
+        if self._refused:
+            return
+        self._refused = True
+        self._expect_within(LINGER)
+        body = reason + b"\n"
+        self.transport.write(
+            b"HTTP/1.1 %d %s\r\n%sContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n"
+            b"Connection: close\r\n\r\n%s"
+            % (status, http.RESPONSES[status], self.server_fields, len(body), body)
+        )
+        self.transport.unregisterProducer()
+        for request in self.requests:
+            request.connectionLost(Failure(http.PotentialDataLoss()))
+        self.requests = []
+        if self.isSecure():
+            self.transport.loseConnection()
+        else:
+            self.transport.loseWriteConnection()
+
+
+class Site(server.Site):
+    """
+    The connections of a port, and what they share.
+
+    @ivar channels: the connections.
+    @ivar keys: answers requests about keys; C{None} where there are none.
+    @ivar most_body: the longest body of a request, in bytes.
+    @ivar read_timeout: how long a client may take to send a request, in seconds.
+    @ivar write_timeout: how long a client may take no byte of an answer, in seconds.
+    @ivar server_fields: the header lines of every answer.
+    """
+
+    reactor: IReactorTime
+    protocol: Callable[[], Channel] = Channel
+    requestFactory = Request
+    _log = Logger()
+    timeOut = None  # the sweep does it: a delayed call for each connection would be moved twice for each request
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        resource: IResource,
+        keys: KeyEndpoint | None,
+        most_body: int,
+        read_timeout: float,
+        write_timeout: float,
+    ) -> None:
+        super().__init__(resource, parsePOSTFormSubmission=False, timeout=None, reactor=clock)
+        self.channels: set[Channel] = set()
+        self.keys = keys
+        self.most_body = most_body
+        self.read_timeout = read_timeout
+        self.write_timeout = write_timeout
+        self.server_fields = b""
+        self._sweeping = LoopingCall(self._sweep)
+        self._sweeping.clock = clock
+        self._empty: Deferred[None] | None = None
+
+
+    def getContentFile(self, _length: int | None) -> BytesIO:
+        """Bodies are held in memory; how long they may be is limited."""
+        return BytesIO()
+
+    def startFactory(self) -> None:
+        """Begin to watch the time. There is no log of requests."""
+        swept = self._sweeping.start(_SWEEP)
+        swept.addErrback(lambda reason: self._log.failure("The time of connections is not watched", reason))
+
+    def stopFactory(self) -> None:
+        """The port is closed; connections stay, see L{stop}."""
+
+    def log(self, request: object) -> None:
+        """There is no log of requests."""
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """Only HTTP/1: the limits are kept there."""
+        return [b"http/1.1"]
+
+    def _sweep(self) -> None:
+        now = self.reactor.seconds()
+        self.server_fields = b"Server: %s\r\nDate: %s\r\n" % (_PRODUCT, http.datetimeToString(now))
+        for channel in list(self.channels):
+            channel.sweep(now)
+
+    def forget(self, channel: Channel) -> None:
+        """A connection is gone."""
+        self.channels.discard(channel)
+        if not self.channels and self._empty is not None:
+            empty, self._empty = self._empty, None
+            empty.callback(None)
+
+    def stop(self, grace: float) -> "Deferred[None]":
+        """
+        Close every connection, when the port is closed. Waits for events end, other requests may be answered.
+
+        @param grace: how long they may take, in seconds.
+        """
+        for channel in list(self.channels):
+            channel.stop()
+        if not self.channels:
+            self._stopped()
+            return succeed(None)
+        self._empty = Deferred()
+        too_late = self.reactor.callLater(grace, self._abort)
+        return self._empty.addCallback(lambda _: self._stopped(too_late))
+
+    def _abort(self) -> None:
+        for channel in list(self.channels):
+            channel.abort()
+
+    def _stopped(self, too_late: IDelayedCall | None = None) -> None:
+        if too_late is not None and too_late.active():
+            too_late.cancel()
+        if self._sweeping.running:
+            self._sweeping.stop()

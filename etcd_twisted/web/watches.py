@@ -1,0 +1,52 @@
+"""
+Waiting for events, between the replica that tells them and the door that sends them.
+
+5,000 of these wait at a time: they hold nothing that is not needed until the event comes.
+"""
+
+from collections.abc import Callable
+
+from etcd_twisted.interfaces import IReplica
+from etcd_twisted.keyspace.events import Event
+from etcd_twisted.keyspace.watchers import Watcher
+
+
+class Watch:
+    """
+    A watcher whose events become JSON.
+
+    @ivar stream: whether every event is told; else the first one only.
+    """
+
+    __slots__ = ("_send", "_watcher", "stream")
+
+    def __init__(self, replica: IReplica, key: str, recursive: bool, stream: bool, since: int | None) -> None:
+        """
+        Begin to wait; L{begin} has to be called in the same turn of the reactor.
+
+        @raise EtcdError: 401, see L{IReplica.watch}.
+        """
+        self.stream = stream
+        self._send: Callable[[bytes], None] | None = None
+        self._watcher: Watcher | None = replica.watch(key, recursive, stream, since, self._happened)
+
+    def begin(self, send: Callable[[bytes], None]) -> None:
+        """
+        Have events sent.
+
+        @param send: called with each event's JSON: once, or with C{stream} until L{cancel}.
+        """
+        self._send = send
+
+    def cancel(self) -> None:
+        """Wait no longer; nothing is sent from here on."""
+        self._send = None
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None:
+            watcher.cancel()
+
+    def _happened(self, event: Event) -> None:
+        if not self.stream:
+            self._watcher = None  # it was told all it will be; without it no cycle is left to be collected
+        if self._send is not None:
+            self._send(event.body)

@@ -1,0 +1,86 @@
+"""
+Which command a request means (spec, section 1, "PUT", "POST", "DELETE", "Later additions").
+
+Must never look at the key space: whether the command can be carried out is found out where it is applied.
+"""
+
+from etcd_twisted.errors import ErrorCode, EtcdError
+from etcd_twisted.keyspace.commands import (
+    Change,
+    CompareAndDelete,
+    CompareAndSwap,
+    Create,
+    CreateInOrder,
+    Delete,
+    Refresh,
+    Set,
+    Update,
+)
+from etcd_twisted.web.forms import Form, expiry, flag, index
+
+_SWAP = "CompareAndSwap"
+
+
+def put(form: Form, key: str, now: int) -> Change:
+    """
+    The command of a C{PUT}.
+
+    @param now: microseconds since the epoch.
+    @raise EtcdError: the parameters make no sense.
+    """
+    if len(form) == 1 and "value" in form:
+        return Set(key, now, form["value"])
+    expires = expiry(form, now, "Update")
+    exists = flag(form, "prevExist")
+    if flag(form, "refresh"):
+        return _refresh(form, key, now, expires)
+    directory = flag(form, "dir")
+    value = "" if directory else form.get("value", "")
+    if "prevExist" in form and not exists:
+        return Create(key, now, value, directory, expires)
+    if "prevValue" in form or "prevIndex" in form:
+        previous_value, previous_index = _conditions(form, _SWAP)
+        return CompareAndSwap(key, now, form.get("value", ""), expires, previous_value, previous_index)
+    if exists:
+        if not ("value" in form or "ttl" in form or "dir" in form):
+            raise EtcdError(ErrorCode.VALUE_OR_TTL_REQUIRED, "Update")
+        return Update(key, now, value, directory, expires)
+    return Set(key, now, value, directory, expires)
+
+
+def _refresh(form: Form, key: str, now: int, expires: int | None) -> Change:
+    """A new TTL and nothing else; the causes are etcd 3.4's."""
+    if "prevExist" in form and not flag(form, "prevExist"):
+        raise EtcdError(ErrorCode.INVALID_FIELD, "refresh")  # only what exists can be refreshed
+    if form.get("value"):
+        raise EtcdError(ErrorCode.REFRESH_WITH_VALUE, "A value was provided on a refresh")
+    if expires is None:
+        raise EtcdError(ErrorCode.REFRESH_WITHOUT_TTL, "No TTL value set")
+    if "prevValue" in form or "prevIndex" in form:
+        previous_value, previous_index = _conditions(form, _SWAP)
+        return CompareAndSwap(key, now, None, expires, previous_value, previous_index)
+    return Refresh(key, now, expires)
+
+
+def _conditions(form: Form, cause: str) -> tuple[str | None, int]:
+    """The value and the index that a file must have: C{None} and 0 for any."""
+    value = form.get("prevValue")
+    if value == "":
+        raise EtcdError(ErrorCode.PREVIOUS_VALUE_REQUIRED, cause)
+    return value, index(form, "prevIndex", cause)
+
+
+def post(form: Form, key: str, now: int) -> Change:
+    """The command of a C{POST}; see L{put}."""
+    expires = expiry(form, now, "Create")
+    directory = flag(form, "dir")
+    return CreateInOrder(key, now, "" if directory else form.get("value", ""), directory, expires)
+
+
+def delete(form: Form, key: str, now: int) -> Change:
+    """The command of a C{DELETE}; see L{put}."""
+    directory, recursive = flag(form, "dir"), flag(form, "recursive")
+    if "prevValue" in form or "prevIndex" in form:
+        previous_value, previous_index = _conditions(form, "CompareAndDelete")
+        return CompareAndDelete(key, now, previous_value, previous_index)
+    return Delete(key, now, directory, recursive)
