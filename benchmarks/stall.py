@@ -6,7 +6,7 @@ Runs the server through L{benchmarks.turns}. L{benchmarks.probe} is the same que
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import attrs
@@ -73,36 +73,36 @@ def longest(noted: Sequence[turns.Turn], window: Window) -> Longest:
 
 def measure(server: Observed, keys: int, snapshot_count: int) -> list[tuple[Window, Longest]]:
     """
-    Fill a server, then look at it idle, writing, and writing across snapshots.
+    Fill a server and go on writing, with snapshots and in one process: what was just written is what the garbage
+    collector has to look at. Then, for comparison, write without snapshots.
 
     @raise BenchmarkError: when there was no snapshot where there should be.
     """
-    say(server, f"writing {keys:,} keys")
-    server.start()
-    fill(server, keys)
-    server.stop()
-    say(server, "the reactor's turns")
-    server.start(["--snapshot-count", str(NO_SNAPSHOT)], ready=probe.PATH)
-    began = time.monotonic()
-    server.rest(PROBE_SECONDS)
-    windows = [Window("idle", began, time.monotonic())]
-    windows.append(_writing(server, "writes"))
-    server.stop()
-    noted = turns.read(server.notes)
+    server.start(["--snapshot-count", str(snapshot_count)])
+    windows = [_window(server, f"{keys:,} keys are written, with snapshots", lambda: fill(server, keys))]
+    windows.append(_window(server, "idle", lambda: server.rest(PROBE_SECONDS)))
     before = server.snapshots()
-    server.start(["--snapshot-count", str(snapshot_count)], ready=probe.PATH)
-    windows.append(_writing(server, "writes and snapshots"))
+    windows.append(_window(server, "writes and snapshots", lambda: _write(server)))
     if not server.snapshots() - before:
         raise BenchmarkError(f"no snapshot in {PROBE_SECONDS} s of writing: use a smaller --snapshot-count")
+    server.stop()
+    noted = turns.read(server.notes)
+    server.start(["--snapshot-count", str(NO_SNAPSHOT)], ready=probe.PATH)
+    windows.append(_window(server, "writes, no snapshot, after a restart", lambda: _write(server)))
     server.stop()
     noted += turns.read(server.notes)
     return [(window, longest(noted, window)) for window in windows]
 
 
-def _writing(server: Observed, what: str) -> Window:
+def _window(server: Observed, what: str, work: Callable[[], object]) -> Window:
+    say(server, what)
     began = time.monotonic()
-    load.run(server.url, "PUT", probe.WRITERS, PROBE_SECONDS)
+    work()
     return Window(what, began, time.monotonic())
+
+
+def _write(server: Observed) -> None:
+    load.run(server.url, "PUT", probe.WRITERS, PROBE_SECONDS)
 
 
 def run(directory: Path, keys: int, snapshot_count: int) -> str:
@@ -113,6 +113,6 @@ def run(directory: Path, keys: int, snapshot_count: int) -> str:
     """
     with Observed(directory) as server:
         measured = measure(server, keys, snapshot_count)
-    rows = [["reactor", "longest turn, ms", "most processor time in a turn, ms"]]
+    rows = [["what went on", "longest turn, ms", "most processor time in a turn, ms"]]
     rows += [[window.what, f"{worst.gap * 1000:.1f}", f"{worst.cpu * 1000:.1f}"] for window, worst in measured]
     return f"{keys:,} keys of {load.VALUE_BYTES} bytes\n{tables.aligned(rows)}"

@@ -83,7 +83,7 @@ def main(path: Path, arguments: Sequence[str]) -> None:
     core.callWhenRunning(notes.note)
     core.addSystemEventTrigger("after", "shutdown", notes.save, path)
     sys.argv = ["twistd", *arguments]
-    twistd.run()  # type: ignore[no-untyped-call]  # Twisted has no types here
+    twistd.run()
 
 
 if __name__ == "__main__":
