@@ -212,14 +212,11 @@ class WriteAheadLog:
             return TornTail(path, 0, end)
         with FrameReader(path, SEGMENT_MAGIC) as reader:
             try:
-                frame = reader.next()
+                reader.next()
             except BadFrameError:
-                if reader.find_header(FILE_HEADER_LENGTH) is not None:
-                    return None
-            else:
-                if frame is not None:
-                    return None
-            return TornTail(path, 0, end_of_data(path, 0))
+                if reader.find_header(FILE_HEADER_LENGTH) is None:
+                    return TornTail(path, 0, end_of_data(path, 0))
+            return None
 
     def _check_continues(self, segment: _Segment) -> None:
         head = segment.head
@@ -227,7 +224,6 @@ class WriteAheadLog:
             raise damage(
                 segment.path,
                 FILE_HEADER_LENGTH,
-    FRAME_HEADER_LENGTH,
                 f"the segment goes on from entry {head.base} in term {head.hard_state.term}, but the one before ends"
                 f" with entry {self.last_index} in term {self.hard_state.term}",
             )
