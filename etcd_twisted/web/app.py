@@ -5,6 +5,7 @@ They tell what the replica knows at this moment and wait for nothing. Must never
 """
 
 import json
+from typing import cast
 
 import msgspec
 from klein import Klein
@@ -109,22 +110,20 @@ class ClientApp:
         return _send(request, Response(200, _JSON, encode_json(statistics)))
 
     @app.handle_errors(HTTPException)
-    def _no_such_route(self, request: IRequest, reason: Failure) -> bytes:
-        error = reason.value
+    def _no_such_route(self, request: IRequest, failure: Failure) -> bytes:
+        error = cast(HTTPException, failure.value)
         status = error.code or 500
-        fields = b""
-        for name, value in error.get_headers():
-            if name == "Allow":
-                fields = b"Allow: %s\r\n" % value.encode()
+        allowed = dict(error.get_headers()).get("Allow")
+        fields = b"Allow: %s\r\n" % allowed.encode() if allowed else b""
         return _send(request, answers.plain(status, f"{status} {error.name.lower()}", fields))
 
     @app.handle_errors(EtcdError)
-    def _refused(self, request: IRequest, reason: Failure) -> bytes:
-        return _send(request, answers.failure(reason.value, self._replica.index))
+    def _refused(self, request: IRequest, failure: Failure) -> bytes:
+        return _send(request, answers.failure(cast(EtcdError, failure.value), self._replica.index))
 
     @app.handle_errors(Exception)
-    def _failed(self, request: IRequest, reason: Failure) -> bytes:
-        self._log.failure("A request failed: {request}", failure=reason, request=request)
+    def _failed(self, request: IRequest, failure: Failure) -> bytes:
+        self._log.failure("A request failed: {request}", failure=failure, request=request)
         error = EtcdError(ErrorCode.RAFT_INTERNAL, "an error in the server; its log says more")
         return _send(request, answers.failure(error, self._replica.index))
 
@@ -135,6 +134,6 @@ def _send(request: IRequest, response: Response) -> bytes:
     for line in response.fields.split(b"\r\n")[:-1]:
         name, _, value = line.partition(b": ")
         request.setHeader(name, value)
-    assert isinstance(response.body, bytes)
-    request.setHeader(b"Content-Length", b"%d" % len(response.body))
-    return response.body
+    body = cast(bytes, response.body)
+    request.setHeader(b"Content-Length", b"%d" % len(body))
+    return body

@@ -36,12 +36,16 @@ class Channel(Protocol):
 
     @ivar paused: whether the client has to read before more is sent.
     @ivar persistent: whether the connection stays open after this answer.
+    @ivar clock: what turns the reactor.
     @ivar server_fields: header lines for every answer.
     """
 
     paused: bool
     persistent: Any
-    clock: IReactorTime
+
+    @property
+    def clock(self) -> IReactorTime:
+        """See the class."""
 
     @property
     def server_fields(self) -> bytes:
@@ -72,6 +76,8 @@ class Exchange:
 
     __slots__ = ("_channel", "_chunked", "_head_only", "_work")
 
+    _log = Logger()
+
     def __init__(self, channel: Channel, version: bytes, head_only: bool) -> None:
         """
         @param version: the request's, as in C{HTTP/1.1}.
@@ -92,9 +98,14 @@ class Exchange:
         """Send an answer, once it is there."""
         if isinstance(response, Deferred):
             self._work = response
-            response.addCallback(self._send)
+            response.addCallback(self._send).addErrback(self._broken)
         else:
             self._send(response)
+
+    def _broken(self, reason: Failure) -> None:
+        self._log.failure("An answer could not be sent", reason)
+        if self._channel is not None:
+            self._channel.abort()
 
     def connectionLost(self, _reason: Failure) -> None:
         """The client is gone. Called by the channel."""

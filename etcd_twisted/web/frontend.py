@@ -3,7 +3,7 @@ The client port as a frontend: where it listens, and how it starts and stops.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -42,7 +42,7 @@ class HttpService(Service):
 
         @raise StartError: (by errback) C{--bind-addr} can't be listened on.
         """
-        super().startService()
+        super().startService()  # type: ignore[no-untyped-call]  # Twisted has no types here
         return ensureDeferred(self._listen())
 
     async def _listen(self) -> None:
@@ -61,12 +61,11 @@ class HttpService(Service):
         """Where it listens: with port 0 configured, where that turned out to be."""
         if self._port is None:
             raise RuntimeError("the service does not listen")
-        host: IPv4Address | IPv6Address = self._port.getHost()
-        return host
+        return cast(IPv4Address | IPv6Address, self._port.getHost())
 
     def stopService(self) -> "Deferred[None]":
         """Listen no longer and close every connection; the Deferred fires when nothing is left."""
-        super().stopService()
+        super().stopService()  # type: ignore[no-untyped-call]  # likewise
         return ensureDeferred(self._close())
 
     async def _close(self) -> None:

@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterator
 
 import attrs
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet import defer
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -35,9 +36,10 @@ PATIENCE = 5.0
 """How long a request waits for a leader, in seconds."""
 
 _WRITES = {b"PUT": writes.put, b"POST": writes.post, b"DELETE": writes.delete}
-_BOOLEANS = frozenset(
-    ("consistent", "dir", "noValueOnSuccess", "prevExist", "quorum", "recursive", "refresh", "sorted", "stream", "wait")
-)
+_BOOLEANS = frozenset((
+    "consistent", "dir", "noValueOnSuccess", "prevExist", "quorum",
+    "recursive", "refresh", "sorted", "stream", "wait",
+))  # fmt: skip
 _PIECES_AT_ONCE = 3
 """Listings of fewer pieces are answered at once. A small sorted one has two: a pause, and all the rest."""
 
@@ -102,7 +104,7 @@ class KeyEndpoint:
 
     def _failed(self, reason: Failure) -> Response:
         error = reason.value
-        if isinstance(error, TimeoutError):
+        if isinstance(error, defer.TimeoutError):
             error = EtcdError(ErrorCode.RAFT_INTERNAL, "no leader is known; try again")
         elif isinstance(error, CancelledError):
             error = EtcdError(ErrorCode.RAFT_INTERNAL, "the client is gone")

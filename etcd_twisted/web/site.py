@@ -9,12 +9,15 @@ seconds.
 Requests about keys go straight to the L{KeyEndpoint}, and L{Exchange} sends its answers; all others are for the site's
 resource. Through Klein a waiting watcher would hold some kilobytes more, and every key request take twice as long.
 """
+# Twisted's HTTP server has no types.
+# mypy: disallow-untyped-calls=False, warn-return-any=False
 
-from collections.abc import Callable
 from io import BytesIO
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.protocol import connectionDone
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -41,35 +44,36 @@ _LONGEST_LENGTH = 19
 class Request(server.Request):
     """A request being read; one about a key is handed on as soon as it is complete."""
 
-    channel: "Channel | None"
-    defaultContentType = b"text/plain; charset=utf-8"
+    defaultContentType = b"text/plain; charset=utf-8"  # noqa: N815  # Twisted's name
 
     _received = 0
 
     def handleContentChunk(self, data: bytes) -> None:
         """Keep a part of the body, unless it grows too long (chunked bodies don't say how long they are)."""
-        if self.channel is None:
-            return
+        channel = cast("Channel | None", self.channel)
+        if channel is None:
+            return  # it was refused
         self._received += len(data)
-        if self._received > self.channel.site.most_body:
-            self.channel.refuse_body()
+        if self._received > channel.site.most_body:
+            channel.refuse_body()
         else:
             super().handleContentChunk(data)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         """The request is complete."""
         target = _origin_form(path)
-        channel = self.channel
+        channel = cast(Channel, self.channel)
         below = target[len(PREFIX) :]
-        if channel is None or channel.site.keys is None or target[: len(PREFIX)] != PREFIX or below[:1] not in b"/?":
+        keys = channel.site.keys
+        if keys is None or target[: len(PREFIX)] != PREFIX or below[:1] not in b"/?":
             super().requestReceived(command, target, version)
             return
         key, _, query = below.partition(b"?")
         types = self.requestHeaders.getRawHeaders(b"Content-Type")
-        request = KeyRequest(command, key, query, types[0] if types else None, self.content.getvalue())
+        request = KeyRequest(command, key, query, types[0] if types else None, cast(BytesIO, self.content).getvalue())
         exchange = Exchange(channel, version, command == b"HEAD")
-        channel.replace(self, exchange)
-        exchange.answer(channel.site.keys.handle(request))
+        channel.requests[0] = exchange  # this object is not needed any more, nor what it holds
+        exchange.answer(keys.handle(request))
 
     def write(self, data: bytes) -> None:
         """Say who answers."""
@@ -95,9 +99,10 @@ class Channel(http.HTTPChannel):
     """
 
     site: "Site"
+    transport: Any
     paused = False
     MAX_LENGTH = HEAD_LIMIT
-    totalHeadersSize = 2 * HEAD_LIMIT  # never reached: lineReceived counts line ends too, and answers 431
+    totalHeadersSize = 2 * HEAD_LIMIT  # noqa: N815  # not reached: lineReceived counts line ends too, and answers 431
 
     _log = Logger()
     _head_size = 0
@@ -126,7 +131,7 @@ class Channel(http.HTTPChannel):
         self.site.channels.add(self)
         self._expect_within(IDLE)
 
-    def connectionLost(self, reason: Failure) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell whoever is answering."""
         super().connectionLost(reason)
         self.site.forget(self)
@@ -262,12 +267,6 @@ class Channel(http.HTTPChannel):
         self._deadline = 0.0
         super().allContentReceived()
 
-    def replace(self, request: Request, exchange: Exchange) -> None:
-        """Have a request answered by C{exchange}; the request is not needed any more."""
-        self.requests[0] = exchange
-        request.channel = None
-        request.content.close()
-
     def requestDone(self, request: object) -> None:
         """A request is answered; begin with the next."""
         self._expect_within(IDLE)
@@ -303,6 +302,7 @@ class Channel(http.HTTPChannel):
             % (status, http.RESPONSES[status], self.server_fields, len(body), body)
         )
         self.transport.unregisterProducer()
+        self.paused = False
         for request in self.requests:
             request.connectionLost(Failure(http.PotentialDataLoss()))
         self.requests = []
@@ -325,10 +325,12 @@ class Site(server.Site):
     """
 
     reactor: IReactorTime
-    protocol: Callable[[], Channel] = Channel
-    requestFactory = Request
+    protocol = Channel  # type: ignore[assignment]  # declared as what can speak HTTP/2 too
+    requestFactory = Request  # noqa: N815
+    # The sweep watches the time: a delayed call for each connection would be moved twice for each request.
+    timeOut = None  # noqa: N815
+
     _log = Logger()
-    timeOut = None  # the sweep does it: a delayed call for each connection would be moved twice for each request
 
     def __init__(
         self,
