@@ -88,6 +88,7 @@ class SnapshotWriter:
         self._position = 0
         self._synced = 0
         self._chunks = 0
+        self._over = False
         try:
             self._write(encode_file_header(SNAPSHOT_MAGIC, self._salt))
             self._write_frame(FrameKind.SNAPSHOT_METADATA, msgspec.msgpack.encode(metadata))
@@ -119,12 +120,16 @@ class SnapshotWriter:
         os.close(self._descriptor)
         self._descriptor = -1
         self._unfinished.rename(self._path)
+        self._over = True
         sync_directory(self._directory)
         for older in _finished(self._directory)[:-1]:
             older.unlink()
 
     def abort(self) -> None:
-        """Give the snapshot up and remove its file. After L{finish} or L{abort}, do nothing."""
+        """Give the snapshot up and remove its file. Once it has its name, or was given up, do nothing."""
+        if self._over:
+            return
+        self._over = True
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
