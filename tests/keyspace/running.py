@@ -1,0 +1,73 @@
+"""Carrying commands out, and what came of it in a form that can be compared."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from etcd_twisted.errors import EtcdError
+from etcd_twisted.keyspace.commands import Command
+from etcd_twisted.keyspace.events import Event
+from etcd_twisted.keyspace.nodes import Directory, Node
+from etcd_twisted.keyspace.snapshot import SnapshotLoader, dump
+from etcd_twisted.keyspace.space import KeySpace
+from tests.keyspace.model import Model, RefusedError
+
+Outcome = tuple[int, str, int] | str | None
+"""An error's code, cause and index, or an answer's JSON with its fields in order, or nothing."""
+
+
+def outcome(space: KeySpace, command: Command) -> Outcome:
+    """What the key space makes of a command."""
+    try:
+        event = space.apply(command)
+    except EtcdError as error:
+        return (int(error.code), error.cause, error.index)
+    return None if event is None else json_of(event)
+
+
+def expected(model: Model, command: Command) -> Outcome:
+    """What the model makes of it."""
+    try:
+        answer = model.apply(command)
+    except RefusedError as refusal:
+        return (refusal.code, refusal.cause, refusal.index)
+    return None if answer is None else json.dumps(answer)
+
+
+def json_of(event: Event) -> str:
+    """An event's JSON, in the form of C{json.dumps}."""
+    return json.dumps(json.loads(event.body))
+
+
+def run(space: KeySpace, commands: Iterable[Command]) -> list[Outcome]:
+    """What came of each command."""
+    return [outcome(space, command) for command in commands]
+
+
+def key_space(*commands: Command, **settings: Any) -> KeySpace:
+    """A key space after these commands, all of which succeed."""
+    space = KeySpace(**settings)
+    for command in commands:
+        space.apply(command)
+    return space
+
+
+def chunks_of(space: KeySpace) -> list[bytes]:
+    """The chunks of its snapshot, without the pauses."""
+    return [chunk for chunk in dump(space.content()) if chunk]
+
+
+def restored(chunks: Iterable[bytes], **settings: Any) -> KeySpace:
+    """The key space that a snapshot's chunks hold."""
+    loader = SnapshotLoader()
+    for chunk in chunks:
+        loader.feed(chunk)
+    space = KeySpace(**settings)
+    space.restore(loader.finish(), loader.schedule)
+    return space
+
+
+def directory(node: Node) -> Directory:
+    """A node that is a directory."""
+    assert isinstance(node, Directory), node
+    return node

@@ -1,0 +1,310 @@
+"""
+Snapshots: the same content is the same bytes everywhere, and nothing is lost on the way there and back.
+"""
+
+import hashlib
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import immutables
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.errors import StorageError
+from etcd_twisted.keyspace import commands as c
+from etcd_twisted.keyspace.events import Event
+from etcd_twisted.keyspace.nodes import Directory, File
+from etcd_twisted.keyspace.snapshot import SnapshotLoader, dump
+from etcd_twisted.keyspace.space import Content, KeySpace
+from etcd_twisted.keyspace.statistics import CommandCounts
+from tests.keyspace.model import SECOND
+from tests.keyspace.running import chunks_of, json_of, key_space, outcome, restored, run
+from tests.keyspace.strategies import anything, histories
+from tests.keyspace.trees import Counting, bush, chain, looked_at
+
+Commands = list[c.Command]
+
+capacities = st.sampled_from([1, 5, 1_000])
+
+
+def retained(space: KeySpace) -> list[str]:
+    """The history, as JSON."""
+    return [json_of(event) for event in space.content().history]
+
+
+class PropertyTests(SynchronousTestCase):
+    @settings(deadline=None, max_examples=80)
+    @given(histories, capacities)
+    def test_nothingIsLost(self, some: Commands, capacity: int) -> None:
+        """Tree, TTLs, index, history, what is missing of it, and counters come back; dumped again it is the same."""
+        space = KeySpace(capacity)
+        run(space, some)
+        again = restored(chunks_of(space), history_capacity=capacity)
+        self.assertEqual(chunks_of(again), chunks_of(space))
+        self.assertEqual(again.index, space.index)
+        self.assertEqual(again.next_expiry(), space.next_expiry())
+        self.assertEqual(retained(again), retained(space))
+        self.assertEqual(again.content().cleared, space.content().cleared)
+        self.assertEqual(again.statistics(), space.statistics())
+
+    @settings(deadline=None, max_examples=80)
+    @given(histories, st.lists(anything, max_size=30), capacities)
+    def test_goesOnTheSame(self, before: Commands, after: Commands, capacity: int) -> None:
+        """A key space restored in the middle behaves like the one that went on: answers, errors, expiry, snapshots."""
+        space = KeySpace(capacity)
+        run(space, before)
+        again = restored(chunks_of(space), history_capacity=capacity)
+        for command in after:
+            self.assertEqual(outcome(again, command), outcome(space, command))
+            self.assertEqual(again.next_expiry(), space.next_expiry())
+        self.assertEqual(chunks_of(again), chunks_of(space))
+
+    @settings(deadline=None, max_examples=50)
+    @given(histories, st.lists(anything, min_size=1, max_size=20))
+    def test_staysAsItWas(self, before: Commands, after: Commands) -> None:
+        """What changes while a snapshot is being written is not in it."""
+        space = KeySpace()
+        run(space, before)
+        wanted = chunks_of(space)
+        dumping = dump(space.content())
+        changes = iter(after)
+        written = []
+        for chunk in dumping:
+            written.append(chunk)
+            run(space, [command for command, _ in zip(changes, range(3), strict=False)])
+        self.assertEqual([chunk for chunk in written if chunk], wanted)
+
+    @settings(deadline=None, max_examples=50)
+    @given(st.lists(st.text(min_size=1, max_size=3), unique=True, min_size=1), st.randoms(use_true_random=False))
+    def test_orderOfFilling(self, names: list[str], order: random.Random) -> None:
+        """The order in which a directory was filled does not show."""
+        dumps = []
+        for _ in range(2):
+            order.shuffle(names)
+            children = immutables.Map({name: File("x", 1, 1) for name in names})
+            dumps.append(list(dump(Content(Directory(children), 1, CommandCounts(), (), 0))))
+        self.assertEqual(dumps[0], dumps[1])
+
+    @settings(deadline=None, max_examples=50)
+    @given(histories, capacities)
+    def test_smallerHistory(self, some: Commands, capacity: int) -> None:
+        """A machine that keeps a shorter history than the snapshot holds says from where on it has it."""
+        space, shorter = KeySpace(), KeySpace(capacity)
+        run(space, some)
+        run(shorter, some)
+        again = restored(chunks_of(space), history_capacity=capacity)
+        self.assertEqual(retained(again), retained(shorter))
+        self.assertEqual(again.content().cleared, shorter.content().cleared)
+
+    @settings(deadline=None, max_examples=80)
+    @given(histories, st.data())
+    def test_damage(self, some: Commands, data: st.DataObject) -> None:
+        """Whatever bytes come, what is raised is a StorageError."""
+        space = KeySpace()
+        run(space, some)
+        chunks = chunks_of(space)
+        number = data.draw(st.integers(0, len(chunks) - 1))
+        damaged = bytearray(chunks[number])
+        for _ in range(data.draw(st.integers(1, 4))):
+            position = data.draw(st.integers(0, len(damaged) - 1))
+            damaged[position] = data.draw(st.integers(0, 255))
+        chunks[number] = bytes(damaged)
+        try:
+            again = restored(chunks)
+        except StorageError:
+            return
+        # What is left may say something else, which only whoever stores the chunks can know; but it is a key space.
+        self.assertEqual(chunks_of(restored(chunks_of(again))), chunks_of(again))
+
+    @settings(deadline=None, max_examples=50)
+    @given(histories, st.data())
+    def test_truncation(self, some: Commands, data: st.DataObject) -> None:
+        """A chunk that is cut short is refused."""
+        space = KeySpace()
+        run(space, some)
+        chunks = chunks_of(space)
+        number = data.draw(st.integers(0, len(chunks) - 1))
+        chunks[number] = chunks[number][: data.draw(st.integers(1, len(chunks[number]) - 1))]
+        self.assertRaises(StorageError, restored, chunks)
+
+
+class DeterminismTests(SynchronousTestCase):
+    def test_processes(self) -> None:
+        """Two processes whose hashes differ write the same bytes from the same log."""
+        seeded = random.Random(1)
+        log: list[c.Command] = []
+        for number in range(3_000):
+            key = f"/{seeded.randrange(20)}/{seeded.choice('abcdefgh')}/{seeded.randrange(300)}"
+            log.append(c.Set(key, number, str(number), expires=seeded.choice([None, 10**9, number + 100])))
+            if number % 50 == 0:
+                log.append(c.Expire(number, 20))
+            if number % 300 == 299:
+                log.append(c.Delete(f"/{seeded.randrange(20)}", number, recursive=True))
+        encoded = msgspec.msgpack.encode([c.encode_command(command) for command in log])
+        space = KeySpace()
+        run(space, log)
+        wanted = hashlib.sha256(b"".join(chunks_of(space))).hexdigest()
+        script = (
+            "import hashlib, sys, msgspec\n"
+            "from tests.keyspace.running import *\n"
+            "from etcd_twisted.keyspace.commands import decode_command\n"
+            "space = KeySpace()\n"
+            "run(space, map(decode_command, msgspec.msgpack.decode(sys.stdin.buffer.read())))\n"
+            "print(hashlib.sha256(b''.join(chunks_of(space))).hexdigest())\n"
+        )
+        for seed in ("1", "2"):
+            environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)}
+            done = subprocess.run(
+                [sys.executable, "-c", script], input=encoded, env=environment, capture_output=True, check=False
+            )
+            self.assertEqual((done.stdout.decode().strip(), done.stderr.decode()), (wanted, ""))
+
+
+class RestoreTests(SynchronousTestCase):
+    def test_watchersStay(self) -> None:
+        """Who waits goes on waiting: a snapshot tells nobody, what comes after it does."""
+        chunks = chunks_of(key_space(c.Set("/a", 0), c.Set("/a", 0)))
+        space = KeySpace()
+        told: list[Event] = []
+        space.watch("/a", False, False, None, told.append)
+        loader = SnapshotLoader()
+        for chunk in chunks:
+            loader.feed(chunk)
+        space.restore(loader.finish(), loader.schedule)
+        self.assertFalse(space.hub.deliver(10))
+        self.assertEqual(told, [])
+        space.apply(c.Set("/a", 0))
+        space.hub.deliver(10)
+        self.assertEqual([event.index for event in told], [3])
+
+    def test_sharesNothing(self) -> None:
+        """Two key spaces made from one content, and the content, don't see each other's changes."""
+        source = key_space(c.Set("/a", 0))
+        content = source.content()
+        spaces = [KeySpace(), KeySpace()]
+        for space in spaces:
+            loader = SnapshotLoader()
+            for chunk in dump(content):
+                loader.feed(chunk)
+            space.restore(content, loader.schedule)
+        spaces[0].apply(c.Set("/a", 0))
+        source.apply(c.Set("/b", 0))
+        self.assertEqual(spaces[1].statistics().sets_success, 1)
+        self.assertEqual(b"".join(chunks_of(spaces[1])), b"".join(dump(content)))
+
+    def test_removedDirectoriesLeaveNoTtl(self) -> None:
+        """A key that went with its directory does not expire, in the key space that went on as in the restored one."""
+        space = key_space(c.Set("/d/a", 0, expires=5 * SECOND), c.Delete("/d", 0, recursive=True), c.Set("/d/a", 0))
+        again = restored(chunks_of(space))
+        for each in (space, again):
+            each.apply(c.Expire(9 * SECOND, 10))
+            self.assertEqual((each.index, each.statistics().expire_count), (3, 0))
+
+    def test_empty(self) -> None:
+        """A key space that nothing was written to has a snapshot too."""
+        again = restored(chunks_of(KeySpace()))
+        self.assertEqual((again.index, list(again.root.children)), (0, []))
+
+
+class MissingChunkTests(SynchronousTestCase):
+    """A snapshot that is not whole is refused, never taken for a smaller one."""
+
+    def setUp(self) -> None:
+        space = key_space(*(c.Set(f"/{number:04}", 0, "x") for number in range(1_500)), history_capacity=1_600)
+        run(space, [c.Set("/d/e/f", 0, "x" * 300_000), c.Set("/d/g", 0)])
+        self.chunks = chunks_of(space)
+        self.assertGreater(len(self.chunks), 6)
+
+    def test_missing(self) -> None:
+        """Each chunk is missed."""
+        for number in range(len(self.chunks)):
+            self.assertRaises(StorageError, restored, self.chunks[:number] + self.chunks[number + 1 :])
+
+    def test_endMissing(self) -> None:
+        """So is everything behind a chunk."""
+        for number in range(len(self.chunks)):
+            self.assertRaises(StorageError, restored, self.chunks[:number])
+
+    def test_twice(self) -> None:
+        """A chunk that comes twice is refused."""
+        for number, chunk in enumerate(self.chunks):
+            self.assertRaises(StorageError, restored, [*self.chunks[:number], chunk, *self.chunks[number:]])
+
+    def test_order(self) -> None:
+        """So are chunks of nodes, or the ends, in another order."""
+        nodes = [number for number, chunk in enumerate(self.chunks) if msgspec.msgpack.decode(chunk)[0] == "nodes"]
+        for first, second in [(nodes[0], nodes[1]), (0, 1), (len(self.chunks) - 2, len(self.chunks) - 1)]:
+            swapped = list(self.chunks)
+            swapped[first], swapped[second] = swapped[second], swapped[first]
+            self.assertRaises(StorageError, restored, swapped)
+
+    def test_somethingElse(self) -> None:
+        """What is no chunk is refused, with a word about what it was."""
+        for chunk in (b"\xc1", b"{}", msgspec.msgpack.encode(["other", 1]), msgspec.msgpack.encode(["head", "x"])):
+            error = self.assertRaises(StorageError, restored, [chunk])
+            self.assertIn("the snapshot", str(error))
+
+    def test_notUtf8(self) -> None:
+        """So is a name that is not UTF-8."""
+        chunks = [chunk.replace(b"\xa40042", b"\xa400\xff2") for chunk in self.chunks]
+        self.assertNotEqual(chunks, self.chunks)
+        self.assertRaises(StorageError, restored, chunks)
+
+    def test_moreEndsThanBeginnings(self) -> None:
+        """So is a directory that ends and never began."""
+        chunks = list(self.chunks)
+        chunks.insert(-1, msgspec.msgpack.encode(["nodes", [None]]))
+        self.assertRaises(StorageError, restored, chunks)
+
+    def test_pauses(self) -> None:
+        """Empty chunks say nothing, wherever they are kept."""
+        with_pauses = [chunk for each in self.chunks for chunk in (b"", each, b"")]
+        again = restored(with_pauses, history_capacity=1_600)
+        self.assertEqual(chunks_of(again), self.chunks)
+
+
+class PieceTests(SynchronousTestCase):
+    """
+    Each chunk is a bounded amount of work, in nodes and in bytes.
+    """
+
+    def assertBounded(self, counting: Counting, steps: Iterator[bytes]) -> int:
+        """No step looks at more than two runs of nodes. How many steps there were."""
+        number = 0
+        for count in looked_at(counting, steps):
+            self.assertLessEqual(count, 2_048)
+            number += 1
+        return number
+
+    def test_nodesAStep(self) -> None:
+        """However the nodes are spread over directories."""
+        for shape in (bush(20, 5_000), bush(4_000, 1), bush(1, 20_000), chain(100, 300), chain(2_000, 3)):
+            counting, content = shape
+            self.assertBounded(counting, dump(content))
+            self.assertGreater(counting.nodes, 4_000)
+
+    def test_noTinySteps(self) -> None:
+        """Many small directories don't make many small steps."""
+        counting, content = bush(4_000, 1)
+        self.assertLess(self.assertBounded(counting, dump(content)), 50)
+
+    def test_nodesAChunk(self) -> None:
+        """No chunk holds more than 512 nodes and ends of directories."""
+        _, content = bush(700, 2)
+        records = [
+            len(part[1]) for part in map(msgspec.msgpack.decode, filter(None, dump(content))) if part[0] == "nodes"
+        ]
+        self.assertEqual((max(records), sum(records)), (512, 700 * 4))
+
+    def test_bytesAChunk(self) -> None:
+        """Long values, and long names, in nodes and in history, go into chunks of their own."""
+        long = "x" * 100_000
+        space = key_space(*(c.Set(f"/{number}/{long}", 0, long) for number in range(20)))
+        sizes = [len(chunk) for chunk in dump(space.content())]
+        self.assertGreater(sum(sizes), 20 * 400_000)
+        self.assertLess(max(sizes), 700_000)

@@ -1,0 +1,451 @@
+"""
+Who is told of what, and when (spec, section 1, "Watch").
+
+History and live watchers see the same events: whoever asks again from the index behind the last event on sees exactly
+what a streaming watcher sees.
+"""
+
+import functools
+
+import attrs
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.errors import EtcdError
+from etcd_twisted.keyspace import commands as c
+from etcd_twisted.keyspace.events import Event
+from etcd_twisted.keyspace.space import KeySpace
+from etcd_twisted.keyspace.watchers import Watcher
+from tests.keyspace.model import Model, Seen, sees
+from tests.keyspace.running import expected, json_of, key_space, outcome, run
+from tests.keyspace.strategies import anything, histories, keys
+
+EVERYTHING = 1_000_000
+
+
+@attrs.frozen
+class Deliver:
+    """Watchers are told of up to so many events."""
+
+    limit: int
+
+
+@attrs.frozen
+class AskAgain:
+    """A client that was answered comes back."""
+
+
+class Client:
+    """Watches with one-shot watchers, each from the index behind the last event's on."""
+
+    def __init__(self, space: KeySpace, key: str, recursive: bool, since: int) -> None:
+        self.events: list[Event] = []
+        self._watch = functools.partial(space.watch, key, recursive, False)
+        self._since = since
+        self._waiting = False
+
+    def ask(self) -> None:
+        if not self._waiting:
+            self._waiting = True
+            self._watch(self._since, self._told)
+
+    def _told(self, event: Event) -> None:
+        assert self._waiting
+        self._waiting = False
+        self.events.append(event)
+        self._since = event.index + 1
+
+
+def indexes(events: list[Event]) -> list[int]:
+    return [event.index for event in events]
+
+
+def model_of(space: KeySpace, some: list[c.Command]) -> Model:
+    """Carries commands out in both the key space and a model, which comes back."""
+    model = Model()
+    for command in some:
+        outcome(space, command)
+        expected(model, command)
+    return model
+
+
+def shown(events: list[Seen], key: str, recursive: bool, since: int = 0) -> list[int]:
+    """The indexes of the events that a watcher is to see."""
+    return [event.index for event in events if event.index >= since and sees(event, key, recursive)]
+
+
+class PropertyTests(SynchronousTestCase):
+    """For any sequence of commands and any watcher."""
+
+    steps = st.lists(
+        st.one_of(
+            anything, anything, anything, st.builds(Deliver, st.sampled_from([0, 1, 2, 100])), st.builds(AskAgain)
+        ),
+        max_size=40,
+    )
+
+    @settings(deadline=None, max_examples=100)
+    @given(histories, steps, keys, st.booleans())
+    def test_streamingAskingAgainAndHistoryAgree(
+        self, before: list[c.Command], steps: list[object], key: str, recursive: bool
+    ) -> None:
+        """
+        A streaming watcher, a client that asks again however late, and the rule applied to all events say the same.
+        """
+        space, model = KeySpace(), Model()
+        for command in before:
+            outcome(space, command)
+            expected(model, command)
+        first = space.index + 1
+        streamed: list[Event] = []
+        from_now: list[Event] = []
+        from_the_start: list[Event] = []
+        space.watch(key, recursive, True, first, streamed.append)
+        space.watch(key, recursive, True, None, from_now.append)
+        space.watch(key, recursive, True, 1, from_the_start.append)
+        client = Client(space, key, recursive, first)
+        client.ask()
+        for step in steps:
+            if isinstance(step, Deliver):
+                space.hub.deliver(step.limit)
+            elif isinstance(step, AskAgain):
+                client.ask()
+            else:
+                outcome(space, step)
+                expected(model, step)
+        told = -1
+        while told != len(client.events):
+            told = len(client.events)
+            client.ask()
+            space.hub.deliver(EVERYTHING)
+        self.assertEqual(indexes(streamed), shown(model.events, key, recursive, first))
+        self.assertEqual([json_of(event) for event in client.events], [json_of(event) for event in streamed])
+        self.assertEqual(indexes(from_now), indexes(streamed))
+        self.assertEqual(indexes(from_the_start), shown(model.events, key, recursive))
+
+    @settings(deadline=None, max_examples=50)
+    @given(histories, keys, st.booleans(), st.integers(1, 6))
+    def test_historyIsClearedExactlyWhenEventsAreMissing(
+        self, some: list[c.Command], key: str, recursive: bool, capacity: int
+    ) -> None:
+        """
+        A watch from an index on is refused if, and only if, an event from there on is not kept any more. The cause
+        names the oldest event kept and the index asked for.
+        """
+        space = KeySpace(capacity)
+        events = model_of(space, some).events
+        kept, dropped = events[-capacity:], events[:-capacity]
+        for asked in range(space.index + 3):
+            told: list[Event] = []
+            if any(event.index >= asked for event in dropped):
+                error = self.assertRaises(EtcdError, space.watch, key, recursive, True, asked, told.append)
+                cause = f"the requested history has been cleared [{kept[0].index}/{asked}]"
+                self.assertEqual((error.code, error.cause, error.index), (401, cause, space.index))
+                self.assertEqual(space.hub.count, 0)
+            else:
+                watcher = space.watch(key, recursive, True, asked, told.append)
+                space.hub.deliver(EVERYTHING)
+                self.assertEqual(indexes(told), shown(events, key, recursive, asked))
+                watcher.cancel()
+
+    @settings(deadline=None, max_examples=50)
+    @given(histories, st.lists(st.tuples(keys, st.booleans(), st.booleans()), max_size=8), st.integers(1, 3))
+    def test_deliveryIsInOrderAndBounded(
+        self, some: list[c.Command], watched: list[tuple[str, bool, bool]], limit: int
+    ) -> None:
+        """
+        Watchers are told in the order of the events, no more of them at a time than asked, one-shot watchers once.
+        """
+        space = KeySpace()
+        told: list[tuple[int, int]] = []
+        for number, (key, recursive, stream) in enumerate(watched):
+            space.watch(key, recursive, stream, None, lambda event, number=number: told.append((number, event.index)))
+        events = model_of(space, some).events
+        rounds = 0
+        more = True
+        while more:
+            before = len(told)
+            more = space.hub.deliver(limit)
+            self.assertLessEqual(len(told) - before, limit)
+            self.assertTrue(len(told) - before == limit or not more)
+            rounds += 1
+        self.assertEqual([index for _, index in told], sorted(index for _, index in told))
+        for number, (key, recursive, stream) in enumerate(watched):
+            expected_of_it = shown(events, key, recursive)[: None if stream else 1]
+            self.assertEqual([index for who, index in told if who == number], expected_of_it)
+        streaming = sum(1 for _, _, stream in watched if stream)
+        waiting = sum(1 for key, recursive, stream in watched if not stream and not shown(events, key, recursive))
+        self.assertEqual(space.hub.count, streaming + waiting)
+
+    @settings(deadline=None, max_examples=50)
+    @given(histories, keys, st.booleans(), st.booleans(), st.integers(0, 30), st.integers(0, 30))
+    def test_cancelledWatchersAreToldNothing(
+        self, some: list[c.Command], key: str, recursive: bool, stream: bool, cancelled: int, delivered: int
+    ) -> None:
+        """Whatever is queued for a watcher when it is cancelled is not told."""
+        space = KeySpace()
+        told: list[Event] = []
+        watcher = space.watch(key, recursive, stream, None, told.append)
+        for number, command in enumerate(some):
+            if number == delivered:
+                space.hub.deliver(1)
+            if number == cancelled:
+                watcher.cancel()
+                before = list(told)
+            outcome(space, command)
+        watcher.cancel()
+        if cancelled >= len(some):
+            before = list(told)
+        while space.hub.deliver(1):
+            pass
+        self.assertEqual(told, before)
+        self.assertEqual(space.hub.count, 0)
+
+    @settings(deadline=None, max_examples=50)
+    @given(st.lists(st.one_of(anything, anything, st.builds(Deliver, st.integers(1, 2))), max_size=40))
+    def test_wakesWhenDeliveriesBecomePending(self, steps: list[object]) -> None:
+        """C{wake} is called once for each time that there is something to deliver where nothing was."""
+        woken: list[None] = []
+        space = KeySpace(wake=lambda: woken.append(None))
+        told: list[Event] = []
+        for _ in range(2):
+            space.watch("/", True, True, None, told.append)
+        pending = 0
+        wakes = 0
+        model = Model()
+        for step in steps:
+            if isinstance(step, Deliver):
+                self.assertEqual(space.hub.deliver(step.limit), pending > step.limit)
+                pending = max(0, pending - step.limit)
+            else:
+                before = len(shown(model.events, "/", True))
+                outcome(space, step)
+                expected(model, step)
+                new = 2 * (len(shown(model.events, "/", True)) - before)
+                wakes += not pending and new > 0
+                pending += new
+            self.assertEqual(len(woken), wakes)
+
+
+class OneWatcherTests(SynchronousTestCase):
+    """The sentences of the specification, one by one."""
+
+    def told(
+        self, before: list[c.Change], key: str, recursive: bool, *then: c.Command, since: int | None = None
+    ) -> list[int]:
+        """What a streaming watcher is told that begins after C{before}: the events' indexes."""
+        space = key_space(*before)
+        events: list[Event] = []
+        space.watch(key, recursive, True, since, events.append)
+        run(space, then)
+        space.hub.deliver(EVERYTHING)
+        return indexes(events)
+
+    def test_nextChange(self) -> None:
+        """Without an index it is the first event after the current index."""
+        self.assertEqual(self.told([c.Set("/a", 0), c.Set("/a", 0)], "/a", False, c.Set("/a", 0)), [3])
+
+    def test_fromAnIndexOn(self) -> None:
+        """With an index it is the first event from there on, that index included."""
+        self.assertEqual(self.told([c.Set("/a", 0)] * 3, "/a", False, since=2), [2, 3])
+
+    def test_others(self) -> None:
+        """Events that do not touch the key are passed over, in history and later."""
+        before = [c.Set("/a", 0), c.Set("/ab", 0), c.Set("/b", 0)]
+        self.assertEqual(self.told(before, "/a", True, c.Set("/ab", 0), c.Set("/a/b", 0), since=1), [1])
+
+    def test_future(self) -> None:
+        """An index in the future is waited for; events before it are not told."""
+        self.assertEqual(self.told([c.Set("/a", 0)], "/a", False, *[c.Set("/a", 0)] * 4, since=4), [4, 5])
+
+    def test_below(self) -> None:
+        """Only a recursive watcher is told of what is below."""
+        changes = [c.Set("/d/e/f", 0), c.Set("/d/x", 0), c.Set("/other", 0)]
+        self.assertEqual(self.told([], "/d", True, *changes), [1, 2])
+        self.assertEqual(self.told([], "/d", False, *changes), [])
+        self.assertEqual(self.told([], "/", True, *changes), [1, 2, 3])
+
+    def test_everyChange(self) -> None:
+        """Every kind of change is seen: set, create, update, compareAndSwap, compareAndDelete, delete, expire."""
+        self.assertEqual(
+            self.told(
+                [],
+                "/a",
+                False,
+                c.Set("/a", 0),
+                c.Update("/a", 0),
+                c.CompareAndSwap("/a", 0, "x"),
+                c.CompareAndDelete("/a", 0),
+                c.Create("/a", 0),
+                c.Delete("/a", 0),
+                c.Set("/a", 0, expires=1),
+                c.Expire(1, 1),
+            ),
+            [1, 2, 3, 4, 5, 6, 7, 8],
+        )
+
+    def test_refresh(self) -> None:
+        """A refresh, also one with a condition, wakes no watcher and leaves a gap in what they see."""
+        refreshes = [c.Refresh("/a", 0, 9), c.CompareAndSwap("/a", 0, None, 9), c.Refresh("/d", 0, 9)]
+        before: list[c.Change] = [c.Set("/a", 0), c.Set("/d", 0, directory=True)]
+        self.assertEqual(self.told(before, "/", True, *refreshes, c.Set("/a", 0)), [6])
+        self.assertEqual(self.told([*before, *refreshes], "/", True, c.Set("/a", 0), since=1), [1, 2, 6])
+
+    def test_directoryDeleted(self) -> None:
+        """Deleting a directory wakes the watchers of everything below it, recursive or not, there or not."""
+        for key in ("/d/a", "/d/a/b/c", "/d/nothing", "/d/_hidden"):
+            for recursive in (False, True):
+                deletion = c.Delete("/d", 0, recursive=True)
+                self.assertEqual(self.told([c.Set("/d/a", 0)], key, recursive, deletion), [2])
+                self.assertEqual(self.told([c.Set("/d/a", 0), deletion], key, recursive, since=2), [2])
+
+    def test_directoryExpired(self) -> None:
+        """So does its expiry, with the directory's event."""
+        space = key_space(c.Set("/d", 0, directory=True, expires=5), c.Set("/d/asdf", 0))
+        events: list[Event] = []
+        space.watch("/d/asdf", False, False, None, events.append)
+        space.apply(c.Expire(5, 10))
+        space.hub.deliver(EVERYTHING)
+        self.assertEqual(
+            [event.body for event in events],
+            [
+                b'{"action":"expire","node":{"key":"/d","modifiedIndex":3,"createdIndex":1},'
+                b'"prevNode":{"key":"/d","dir":true,"expiration":"1970-01-01T00:00:00.000005Z",'
+                b'"modifiedIndex":1,"createdIndex":1}}'
+            ],
+        )
+
+    def test_fileDeleted(self) -> None:
+        """A file that goes wakes nobody who watches below it: there was nothing below it."""
+        self.assertEqual(self.told([c.Set("/a", 0)], "/a/b", True, c.Delete("/a", 0, recursive=True)), [])
+
+    def test_neighbourDeleted(self) -> None:
+        """A directory whose name another's begins with is not that other's parent."""
+        before: list[c.Change] = [c.Set("/d/a", 0), c.Set("/dd/a", 0)]
+        self.assertEqual(self.told(before, "/dd/a", False, c.Delete("/d", 0, recursive=True)), [])
+
+    def test_hidden(self) -> None:
+        """An event on a hidden node wakes only those who watch it directly."""
+        changes = [c.Set("/d/_h", 0), c.Set("/d/_e/x", 0), c.Set("/d/e/_h", 0), c.Set("/d/e_", 0)]
+        self.assertEqual(self.told([], "/d", True, *changes), [4])
+        self.assertEqual(self.told([], "/d/_h", False, *changes), [1])
+        self.assertEqual(self.told(changes, "/d", True, since=1), [4])
+
+    def test_hiddenRelatively(self) -> None:
+        """Hidden is meant relative to the watched key: below a hidden directory, its watcher sees what is not."""
+        changes = [c.Set("/_d/x", 0), c.Set("/_d/_h", 0), c.Set("/_d/e/y", 0)]
+        self.assertEqual(self.told([], "/_d", True, *changes), [1, 3])
+
+    def test_hiddenDirectoryDeleted(self) -> None:
+        """Deleting a hidden directory wakes the watchers below it, not those above."""
+        deletion = c.Delete("/d/_h", 0, recursive=True)
+        self.assertEqual(self.told([c.Set("/d/_h/x", 0)], "/d/_h/x", False, deletion), [2])
+        self.assertEqual(self.told([c.Set("/d/_h/x", 0)], "/d", True, deletion), [])
+
+    def test_failures(self) -> None:
+        """A command that fails wakes nobody."""
+        self.assertEqual(self.told([c.Set("/a", 0)], "/", True, c.Create("/a", 0), c.Delete("/b", 0)), [])
+
+    def test_fileBecomesDirectory(self) -> None:
+        """A file that is replaced by a directory is one event on its key."""
+        self.assertEqual(self.told([c.Set("/a", 0)], "/a", False, c.Set("/a", 0, directory=True)), [2])
+
+
+class HubTests(SynchronousTestCase):
+    def test_notBeforeItReturns(self) -> None:
+        """Even what has happened already is told by a delivery, not by the call."""
+        space = key_space(c.Set("/a", 0))
+        told: list[Event] = []
+        space.watch("/a", False, False, 1, told.append)
+        self.assertEqual(told, [])
+        self.assertFalse(space.hub.deliver(EVERYTHING))
+        self.assertEqual(indexes(told), [1])
+
+    def test_wakesForThePast(self) -> None:
+        """C{wake} is called for what has happened already, and not when there is nothing of it."""
+        woken: list[None] = []
+        space = key_space(c.Set("/a", 0), wake=lambda: woken.append(None))
+        space.watch("/b", False, False, 1, lambda _: None)
+        self.assertEqual(woken, [])
+        space.watch("/a", False, False, 1, lambda _: None)
+        self.assertEqual(woken, [None])
+
+    def test_count(self) -> None:
+        """A watcher counts until it is told its last event, or is cancelled, however often."""
+        space = KeySpace()
+        watchers = [space.watch("/a", False, stream, None, lambda _: None) for stream in (False, True, False)]
+        self.assertEqual(space.statistics().watchers, 3)
+        watchers[2].cancel()
+        watchers[2].cancel()
+        self.assertEqual(space.statistics().watchers, 2)
+        space.apply(c.Set("/a", 0))
+        self.assertEqual(space.statistics().watchers, 1)
+        watchers[0].cancel()
+        self.assertEqual(space.statistics().watchers, 1)
+        watchers[1].cancel()
+        self.assertEqual(space.statistics().watchers, 0)
+
+    def test_cancelledByAnother(self) -> None:
+        """A watcher that another one cancels during the same delivery is told nothing."""
+        space = KeySpace()
+        told: list[Event] = []
+        others: list[Watcher] = []
+        space.watch("/a", False, False, None, lambda _: others[0].cancel())
+        others.append(space.watch("/a", False, False, None, told.append))
+        space.apply(c.Set("/a", 0))
+        space.hub.deliver(EVERYTHING)
+        self.assertEqual(told, [])
+
+    def test_watchedDuringDelivery(self) -> None:
+        """Whoever is told may watch again at once, and may see the next event at the next delivery."""
+        space = key_space(c.Set("/a", 0), c.Set("/a", 0))
+        told: list[Event] = []
+
+        def again(event: Event) -> None:
+            told.append(event)
+            space.watch("/a", False, False, event.index + 1, told.append)
+
+        space.watch("/a", False, False, 1, again)
+        self.assertTrue(space.hub.deliver(EVERYTHING))
+        self.assertEqual(indexes(told), [1])
+        self.assertFalse(space.hub.deliver(EVERYTHING))
+        self.assertEqual(indexes(told), [1, 2])
+
+    def test_sameEventForAll(self) -> None:
+        """All watchers get the same event, which is encoded once."""
+        space = KeySpace()
+        told: list[Event] = []
+        for key in ("/", "/a", "/a"):
+            space.watch(key, True, False, None, told.append)
+        event = space.apply(c.Set("/a", 0))
+        space.hub.deliver(EVERYTHING)
+        self.assertEqual([each is event for each in told], [True, True, True])
+        self.assertIs(told[0].body, event.body)
+
+    def test_fewAndManyWatchers(self) -> None:
+        """Who is told does not depend on how many others watch."""
+        for others in (0, 1, 5, 50):
+            self.assertEqual(self._told_among(others), ["/", "/a", "/a/b/c"])
+
+    def _told_among(self, others: int) -> list[str]:
+        space = KeySpace()
+        told: list[str] = []
+        keys = ["/", "/a", "/a/b/c", "/a/b/c/d", "/b", *(f"/other/{number}" for number in range(others))]
+        for key in keys:
+            space.watch(key, True, True, None, lambda _, key=key: told.append(key))
+        space.apply(c.Set("/a/b/c", 0))
+        space.hub.deliver(EVERYTHING)
+        return sorted(told)
+
+    def test_allOfHistory(self) -> None:
+        """From index 0 on means from the first change on: with nothing dropped, nothing is missing."""
+        told: list[Event] = []
+        KeySpace().watch("/a", False, False, 0, told.append)
+        space = key_space(c.Set("/a", 0), c.Set("/a", 0), history_capacity=2)
+        space.watch("/a", False, True, 0, told.append)
+        space.hub.deliver(EVERYTHING)
+        self.assertEqual(indexes(told), [1, 2])
+        space.apply(c.Set("/a", 0))
+        error = self.assertRaises(EtcdError, space.watch, "/a", False, False, 0, told.append)
+        self.assertEqual((error.code, error.cause), (401, "the requested history has been cleared [2/0]"))

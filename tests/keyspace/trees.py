@@ -1,0 +1,80 @@
+"""Trees of many shapes, that say how much of them is looked at."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from etcd_twisted.keyspace.nodes import Child, Directory, File, Node
+from etcd_twisted.keyspace.space import Content
+from etcd_twisted.keyspace.statistics import CommandCounts
+
+
+class Counting:
+    """
+    Makes directories that count their nodes as they are looked at.
+
+    @ivar nodes: how many were looked at.
+    """
+
+    def __init__(self) -> None:
+        self.nodes = 0
+
+    def directory(self, children: dict[str, Node]) -> Directory:
+        """A directory."""
+        counted: Any = _Counted(self, children)
+        return Directory(counted, 1, 1)
+
+    def content(self, children: dict[str, Node]) -> Content:
+        """A key space with these nodes below its root and no history."""
+        root: Any = _Counted(self, children)
+        return Content(Directory(root), 1, CommandCounts(), (), 0)
+
+
+class _Counted:
+    """The part of a persistent map that is read in order to list what is in it."""
+
+    def __init__(self, counting: Counting, children: dict[str, Node]) -> None:
+        self._counting = counting
+        self._children = children
+
+    def items(self) -> Iterator[Child]:
+        for child in self._children.items():
+            self._counting.nodes += 1
+            yield child
+
+
+def looked_at(counting: Counting, steps: Iterator[bytes]) -> Iterator[int]:
+    """How many nodes each step looks at."""
+    before = counting.nodes
+    for _ in steps:
+        yield counting.nodes - before
+        before = counting.nodes
+    yield counting.nodes - before
+
+
+def bush(directories: int, files: int, prefix: str = "") -> tuple[Counting, Content]:
+    """
+    So many directories with so many files each.
+
+    @param prefix: what the files' names begin with.
+    """
+    counting = Counting()
+    return counting, counting.content(
+        {
+            f"{number}": counting.directory({f"{prefix}{name}": File("v", 1, 1) for name in range(files)})
+            for number in range(directories)
+        }
+    )
+
+
+def chain(depth: int, files: int, prefix: str = "") -> tuple[Counting, Content]:
+    """
+    So many directories, each in the one before, and so many files beside each. The directory comes first.
+
+    @param prefix: what the files' names begin with.
+    """
+    counting = Counting()
+    children: dict[str, Node] = {}
+    for _ in range(depth):
+        around: dict[str, Node] = {f"{prefix}{name + 1}": File("v", 1, 1) for name in range(files)}
+        children = {"0": counting.directory(children), **around}
+    return counting, counting.content(children)
