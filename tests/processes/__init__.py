@@ -1,0 +1,1 @@
+"""Tests with real processes: what they keep when they are killed, when the disk fails, and how they start and stop."""

@@ -1,0 +1,79 @@
+"""
+A client that decides nothing: it says what was answered, and raises when nothing was.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import msgspec
+from treq.client import HTTPClient
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectError, ConnectionClosed
+from twisted.web.client import Agent, HTTPConnectionPool, PartialDownloadError, ResponseFailed
+from twisted.web.http_headers import Headers
+
+GONE = (ConnectError, ConnectionClosed, PartialDownloadError, ResponseFailed)
+"""What a request raises when the server goes away before it has answered."""
+
+
+@attrs.frozen
+class Answer:
+    """An HTTP answer, complete."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+    def json(self) -> Any:
+        """The body, decoded."""
+        return msgspec.json.decode(self.body)
+
+    @property
+    def index(self) -> int:
+        """C{X-Etcd-Index}."""
+        (index,) = self.headers.getRawHeaders("X-Etcd-Index", [])
+        return int(index)
+
+
+class Client:
+    """Talks to one port over connections that it keeps."""
+
+    def __init__(self, url: str) -> None:
+        """
+        @param url: scheme, host and port.
+        """
+        self._url = url
+        self._pool = HTTPConnectionPool(reactor)
+        self._pool.retryAutomatically = False
+        self._pool.maxPersistentPerHost = 1_000
+        self._http = HTTPClient(Agent(reactor, pool=self._pool))
+
+    async def request(self, method: str, path: str, form: Mapping[str, str] | None = None) -> Answer:
+        """Ask, once, and wait for the whole answer."""
+        response = await self._http.request(method, self._url + path, data=form, allow_redirects=False)
+        return Answer(response.code, response.headers, await response.content())
+
+    def close(self) -> "Deferred[None]":
+        """Close the connections; none may have a request on it."""
+        closed: Deferred[None] = self._pool.closeCachedConnections()
+        return closed
+
+    # The API, for short
+
+    async def get(self, key: str, query: str = "") -> Answer:
+        """Read a key."""
+        return await self.request("GET", f"/v2/keys{key}{query}")
+
+    async def put(self, key: str, **form: str) -> Answer:
+        """Write a key."""
+        return await self.request("PUT", f"/v2/keys{key}", form)
+
+    async def post(self, key: str, **form: str) -> Answer:
+        """Make an in-order key in a directory."""
+        return await self.request("POST", f"/v2/keys{key}", form)
+
+    async def delete(self, key: str, query: str = "") -> Answer:
+        """Remove a key."""
+        return await self.request("DELETE", f"/v2/keys{key}{query}")

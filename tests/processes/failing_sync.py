@@ -1,0 +1,59 @@
+"""
+C{twistd} as it is, but on a disk that fails: one sync raises, and nothing written since the one before is kept.
+
+To be run as C{python -m tests.processes.failing_sync SYNCS} and what C{twistd} takes: so many C{fdatasync} work.
+"""
+
+import errno
+import os
+import sys
+from collections.abc import Callable
+
+from twisted.scripts.twistd import run
+
+
+class FailingDisk:
+    """Stands in for the calls by which the log and the snapshots get to the disk."""
+
+    def __init__(self, syncs: int) -> None:
+        self._syncs = syncs
+        self._write: Callable[[int, bytes, int], int] = os.pwrite
+        self._sync: Callable[[int], None] = os.fdatasync
+        self._sync_all: Callable[[int], None] = os.fsync
+        self._unsynced: list[tuple[int, int, int]] = []
+
+    def install(self) -> None:
+        """Replace the calls of L{os}."""
+        os.pwrite = self.pwrite
+        os.fdatasync = self.fdatasync
+        os.fsync = self.fsync
+
+    def pwrite(self, descriptor: int, data: bytes, offset: int) -> int:
+        """Write, and remember what was written."""
+        length = self._write(descriptor, data, offset)
+        self._unsynced.append((descriptor, length, offset))
+        return length
+
+    def fdatasync(self, descriptor: int) -> None:
+        """Sync, or lose what was written."""
+        if self._syncs == 0:
+            for written, length, offset in self._unsynced:
+                if written == descriptor:
+                    self._write(written, bytes(length), offset)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        self._syncs -= 1
+        self._sync(descriptor)
+        self._forget(descriptor)
+
+    def fsync(self, descriptor: int) -> None:
+        """Sync: only C{fdatasync} fails, so that a number says which."""
+        self._sync_all(descriptor)
+        self._forget(descriptor)
+
+    def _forget(self, descriptor: int) -> None:
+        self._unsynced = [each for each in self._unsynced if each[0] != descriptor]
+
+
+if __name__ == "__main__":
+    FailingDisk(int(sys.argv.pop(1))).install()
+    run()

@@ -1,0 +1,172 @@
+"""
+What writers know of the key space: what they were told was done, and what they asked for without being told.
+
+Each key belongs to one writer, which asks for one thing at a time. So after a crash a key must hold what its writer
+was told last, or what it asked for after that. A L{Ledger} compares this with the key space, and lives as long as the
+data directory does.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import attrs
+from twisted.internet.defer import Deferred
+
+DELETED: Literal[None] = None
+"""What a key holds that is not there."""
+
+_NOTHING = object()
+
+QUEUE = "/queue"
+"""The directory of all in-order keys."""
+
+
+@attrs.frozen
+class Held:
+    """A value, and the index that it was written at."""
+
+    value: str
+    index: int
+
+
+@attrs.define
+class Known:
+    """
+    What is known of one key.
+
+    @ivar held: what it held when that was last told.
+    @ivar asked: the value that was asked for since, or L{DELETED}.
+    """
+
+    held: Held | None = None
+    asked: object = _NOTHING
+
+    def explains(self, found: Held | None) -> bool:
+        """Whether the key may hold this."""
+        if found == self.held:
+            return True
+        if found is None:
+            return self.asked is DELETED
+        newer = self.held is None or found.index > self.held.index
+        return newer and found.value == self.asked
+
+
+@attrs.define
+class Ledger:
+    """
+    What all writers know.
+
+    @ivar keys: by their paths.
+    @ivar posted: the in-order keys, by their values, which are all different.
+    @ivar indexes: what was done at each index, as far as it is known.
+    @ivar told: how many writes were acknowledged.
+    @ivar problems: what must not happen, and did.
+    """
+
+    keys: dict[str, Known] = attrs.Factory(dict)
+    posted: dict[str, str | None] = attrs.Factory(dict)
+    indexes: dict[int, str] = attrs.Factory(dict)
+    told: int = 0
+    problems: list[str] = attrs.Factory(list)
+    _floor: int = 0
+    _goals: list[tuple[int, "Deferred[None]"]] = attrs.Factory(list)
+
+    # While writers are at work
+
+    def reached(self, more: int) -> "Deferred[None]":
+        """Fires when so many more writes are acknowledged."""
+        reached: Deferred[None] = Deferred()
+        self._goals.append((self.told + more, reached))
+        return reached
+
+    def held(self, key: str) -> Held | None:
+        """What a key holds, as its writer knows."""
+        known = self.keys.get(key)
+        return known.held if known is not None else None
+
+    def ask(self, key: str, value: str | None) -> None:
+        """A writer is about to ask for this."""
+        self.keys.setdefault(key, Known()).asked = value
+
+    def tell(self, key: str, value: str | None, index: int) -> None:
+        """A writer was told that what it asked for was done."""
+        self._take_index(index, key)
+        self.keys[key] = Known(None if value is None else Held(value, index))
+        self._count()
+
+    def ask_in_order(self, value: str) -> None:
+        """A writer is about to ask for an in-order key."""
+        self.posted[value] = None
+
+    def tell_in_order(self, value: str, key: str, index: int) -> None:
+        """A writer was told which in-order key it got."""
+        self._take_index(index, key)
+        if key != f"{QUEUE}/{index}":
+            self.problems.append(f"the in-order key of index {index} is {key}")
+        self.posted[value] = key
+        self.keys[key] = Known(Held(value, index))
+        self._count()
+
+    def _take_index(self, index: int, key: str) -> None:
+        if index in self.indexes:
+            self.problems.append(f"index {index} was acknowledged for {self.indexes[index]} and again for {key}")
+        if index <= self._floor:
+            self.problems.append(f"index {index} of {key} is not above {self._floor}, which was there after a restart")
+        self.indexes[index] = key
+
+    def _count(self) -> None:
+        self.told += 1
+        goals, self._goals = self._goals, []
+        for goal, reached in goals:
+            if goal <= self.told:
+                reached.callback(None)
+            else:
+                self._goals.append((goal, reached))
+
+    # After a restart
+
+    def compare(self, root: Any, index: int) -> None:
+        """
+        Note as L{problems} what the key space should have and has not, or the other way round; what is found of
+        things asked for counts as told from then on.
+
+        @param root: the root's node, with everything below it.
+        @param index: the key space's index.
+        """
+        highest = max(self.indexes, default=0)
+        if index < highest:
+            self.problems.append(f"the index is {index}, and {highest} was acknowledged")
+        self._floor = index
+        found = {node["key"]: node for node in leaves(root)}
+        self._settle_posted(found)
+        for key, known in self.keys.items():
+            node = found.pop(key, None)
+            held = None if node is None else Held(node["value"], node["modifiedIndex"])
+            if not known.explains(held):
+                self.problems.append(f"{key} holds {held}, and should hold {known}")
+            self._settle(key, held)
+        self.problems.extend(f"nobody wrote {node}" for node in found.values())
+
+    def _settle_posted(self, found: dict[str, Any]) -> None:
+        """The in-order keys that nobody was told of: each is there once or not at all, and then never will be."""
+        for key, node in found.items():
+            if key.startswith(QUEUE) and key not in self.keys and self.posted.get(node["value"], key) is None:
+                self.posted[node["value"]] = key
+                self.keys[key] = Known(asked=node["value"])
+        self.posted = {value: key for value, key in self.posted.items() if key is not None}
+
+    def _settle(self, key: str, held: Held | None) -> None:
+        self.keys[key] = Known(held)
+        if held is None:
+            return
+        other = self.indexes.setdefault(held.index, key)
+        if other != key or held.index > self._floor:
+            self.problems.append(f"{key} has index {held.index}, that of {other}; the highest is {self._floor}")
+
+
+def leaves(node: Any) -> Iterator[Any]:
+    """All keys at and below a node."""
+    if not node.get("dir"):
+        yield node
+    for child in node.get("nodes", ()):
+        yield from leaves(child)

@@ -1,0 +1,92 @@
+"""
+One machine as a process: C{twistd etcd} of this source tree, on free loopback ports and in a directory of the test.
+"""
+
+import signal
+import sys
+import sysconfig
+from pathlib import Path
+
+from twisted.trial.unittest import TestCase
+
+from benchmarks.servers import free_ports
+from tests.processes.child import Child, spawn
+from tests.processes.client import Client
+
+TWISTD = (sys.executable, str(Path(sysconfig.get_path("scripts")) / "twistd"))
+"""The program as it is."""
+
+SERVES = "serves clients at"
+"""What the log says when requests are answered."""
+
+STOPPED = -signal.SIGTERM
+"""The status of a machine that was asked to end and did: C{twistd} raises the signal again when all is done."""
+
+
+class Machine:
+    """
+    A machine that can be started again and again with the same ports and data directory.
+
+    @ivar directory: where it runs.
+    @ivar data: its data directory, made by the machine.
+    @ivar child: its process, the last one started.
+    @ivar client: talks to the client port, since the last start.
+    """
+
+    child: Child
+    client: Client
+
+    def __init__(self, test: TestCase) -> None:
+        """
+        @param test: its cleanup ends whatever was started.
+        """
+        self.directory = Path(test.mktemp()).resolve()
+        self.directory.mkdir(parents=True)
+        self.data = self.directory / "data"
+        self.port, self.peer_port = free_ports(2)
+        self._test = test
+
+    @property
+    def url(self) -> str:
+        """Where clients find it."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def peer_url(self) -> str:
+        """Where administrators find it."""
+        return f"http://127.0.0.1:{self.peer_port}"
+
+    def arguments(self) -> list[str]:
+        """The flags that it always has."""
+        return [
+            *("--data-dir", str(self.data)),
+            *("--addr", f"127.0.0.1:{self.port}", "--peer-addr", f"127.0.0.1:{self.peer_port}"),
+        ]
+
+    def launch(self, *flags: str | Path, program: tuple[str, ...] = TWISTD) -> Child:
+        """Start the process, and leave it to the caller what becomes of it."""
+        command = [*program, "-n", "--pidfile=", "etcd", *self.arguments(), *flags]
+        self.child = spawn(self._test, command, self.directory)
+        return self.child
+
+    async def start(self, *flags: str | Path, program: tuple[str, ...] = TWISTD) -> None:
+        """Start the process, and wait until it serves."""
+        self.launch(*flags, program=program)
+        await self.child.said(SERVES)
+        self.client = self.connect(self.url)
+
+    def connect(self, url: str) -> Client:
+        """A client that the end of the test closes."""
+        client = Client(url)
+        self._test.addCleanup(client.close)
+        return client
+
+    async def kill(self) -> None:
+        """End the process as a crash would."""
+        self.child.signal(signal.SIGKILL)
+        await self.child.ended()
+
+    async def terminate(self) -> int:
+        """Ask the process to end; its status."""
+        self.child.signal(signal.SIGTERM)
+        return await self.child.ended()

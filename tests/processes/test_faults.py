@@ -1,0 +1,198 @@
+"""
+A disk that is full, that fails, or that gives back other bytes than it was given.
+
+The machine may end, and then says why; what it acknowledged is there when the disk is well again.
+"""
+
+import errno
+import os
+import random
+import re
+import shutil
+import sys
+from pathlib import Path
+
+from twisted.internet.utils import getProcessOutputAndValue
+from twisted.trial.unittest import SkipTest, TestCase
+
+from tests.processes import writers
+from tests.processes.client import GONE
+from tests.processes.ledger import Ledger
+from tests.processes.machine import STOPPED, TWISTD, Machine
+from tests.processes.test_durability import compare
+
+LIMITED = (
+    sys.executable,
+    "-c",
+    "import os, resource, sys; size = int(sys.argv[1]);"
+    "resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)); os.execv(sys.argv[2], sys.argv[2:])",
+)
+"""What to put before a command to limit the size of its files; the number of bytes comes between."""
+
+MIB = 1 << 20
+
+
+def last_line(text: str) -> str:
+    """The last line of what a process wrote."""
+    return text.splitlines()[-1]
+
+
+class FailingTests(TestCase):
+    """The disk takes no more while 64 writers are at work."""
+
+    timeout = 120
+
+    async def run_until_it_fails(self, machine: Machine, reason: str, program: tuple[str, ...] = TWISTD) -> Ledger:
+        """
+        Run a machine until its disk fails: it ends with status 1, and its last words are why.
+
+        @return: what its writers know.
+        """
+        ledger = Ledger()
+        await machine.start("--snapshot-count", "1000", program=program)
+        await writers.write(ledger, machine.client, random.Random(1), most_words=400)
+        self.assertEqual(await machine.child.ended(), 1)
+        for words in (last_line(machine.child.output), machine.child.errors):
+            self.assertIn("this machine can't go on and stops: ", words)
+            self.assertIn(reason, words)
+        self.assertEqual(len(machine.child.errors.splitlines()), 1, machine.child.errors)
+        self.assertTrue(machine.child.errors.startswith("twistd etcd: "), machine.child.errors)
+        self.assertGreater(ledger.told, 0)
+        return ledger
+
+    async def recover(self, machine: Machine, ledger: Ledger) -> None:
+        """Start a machine whose disk is well again: it has what it acknowledged, and goes on."""
+        await machine.start()
+        await compare(ledger, machine)
+        self.assertEqual(ledger.problems, [])
+        answer = await machine.client.put("/afterwards", value="well")
+        self.assertEqual(answer.status, 201)
+        self.assertEqual(await machine.terminate(), STOPPED)
+
+    async def test_fileTooLarge(self) -> None:
+        """The system's limit on the size of files."""
+        machine = Machine(self)
+        ledger = await self.run_until_it_fails(machine, os.strerror(errno.EFBIG), (*LIMITED, str(6 * MIB), *TWISTD))
+        await self.recover(machine, ledger)
+
+    async def test_diskFull(self) -> None:
+        """A file system without any space left."""
+        machine = Machine(self)
+        mount = shutil.which("mount")
+        if os.geteuid() != 0 or mount is None:
+            raise SkipTest("only root can mount a small file system; test_fileTooLarge does not need one")
+        small = machine.directory / "small"
+        small.mkdir()
+        options = ("-t", "tmpfs", "-o", "size=6m", "tmpfs", str(small))
+        _, errors, status = await getProcessOutputAndValue(mount, options)
+        if status != 0:
+            raise SkipTest(f"no file system can be mounted here: {errors.decode().strip()}")
+        self.addCleanup(getProcessOutputAndValue, shutil.which("umount"), ("--lazy", str(small)))
+        machine.data = small / "data"
+        ledger = await self.run_until_it_fails(machine, os.strerror(errno.ENOSPC))
+        _, errors, status = await getProcessOutputAndValue(mount, ("-o", "remount,size=100m", str(small)))
+        self.assertEqual((errors, status), (b"", 0))
+        await self.recover(machine, ledger)
+
+    async def test_failedSync(self) -> None:
+        """A sync that fails: nothing is acknowledged that was not synced, and what was written is lost."""
+        machine = Machine(self)
+        program = (sys.executable, "-m", "tests.processes.failing_sync", "100")
+        ledger = await self.run_until_it_fails(machine, os.strerror(errno.EIO), program)
+        await self.recover(machine, ledger)
+
+    async def test_failedSyncOfOneWrite(self) -> None:
+        """The one write that waits for the sync is not acknowledged, and does not come back."""
+        machine = Machine(self)
+        await machine.start(program=(sys.executable, "-m", "tests.processes.failing_sync", "8"))
+        told = []
+        try:
+            while len(told) < 10:
+                answer = await machine.client.put(f"/{len(told)}", value="x")
+                if answer.status == 500:
+                    self.assertEqual(answer.json()["errorCode"], 300)
+                    self.assertIn("unknown", answer.json()["cause"])
+                    break
+                told.append((await machine.client.get(f"/{len(told)}")).json()["node"])
+        except GONE:
+            pass
+        self.assertEqual(await machine.child.ended(), 1)
+        self.assertGreater(len(told), 0)
+        self.assertLess(len(told), 9)
+        await machine.start()
+        listing = await machine.client.get("/", "?sorted=true")
+        self.assertEqual(listing.json()["node"]["nodes"], told)
+        self.assertEqual(await machine.terminate(), STOPPED)
+
+
+class DamageTests(TestCase):
+    """What is on the disk is not what was written there."""
+
+    timeout = 60
+
+    async def setUp(self) -> None:
+        """A machine with ten keys in its log, stopped."""
+        self.machine = Machine(self)
+        await self.machine.start()
+        for number in range(10):
+            self.assertEqual((await self.machine.client.put(f"/{number}", value="x" * 50)).status, 201)
+        self.assertEqual(await self.machine.terminate(), STOPPED)
+        (self.segment,) = self.machine.data.glob("log/*.log")
+        self.written = self.segment.read_bytes()
+
+    async def test_tornTail(self) -> None:
+        """A last record without its end is cut off, and the log says so; all before it is there."""
+        os.truncate(self.segment, len(self.written) - 3)
+        await self.machine.start()
+        cut = re.search(
+            rf"Cut (\d+) bytes of an unfinished append off {re.escape(str(self.segment))} at offset (\d+)",
+            self.machine.child.output,
+        )
+        self.assertIsNotNone(cut, self.machine.child.output)
+        self.assertEqual(int(cut[1]) + int(cut[2]), len(self.written) - 3)
+        listing = await self.machine.client.get("/", "?sorted=true")
+        self.assertEqual([node["key"] for node in listing.json()["node"]["nodes"]], [f"/{n}" for n in range(9)])
+        self.assertEqual((await self.machine.client.put("/9", value="again")).status, 201)
+        self.assertEqual(await self.machine.terminate(), STOPPED)
+        await self.machine.start()
+        self.assertNotIn("unfinished append", self.machine.child.output)
+        self.assertEqual((await self.machine.client.get("/9")).json()["node"]["value"], "again")
+
+    async def test_unfinishedAppend(self) -> None:
+        """What a killed process began to append is cut off, and nothing that was acknowledged with it."""
+        with self.segment.open("ab") as file:
+            file.write(b"\xe7\xcd\x92\x02half a frame")
+        await self.machine.start()
+        self.assertIn("bytes of an unfinished append", self.machine.child.output)
+        listing = await self.machine.client.get("/", "?sorted=true")
+        self.assertEqual(len(listing.json()["node"]["nodes"]), 10)
+
+    async def test_flippedBit(self) -> None:
+        """Damage before the last record is refused in one line with the file and the offset; nothing is touched."""
+        for position in (len(self.written) // 2, self.written.rindex(b"x" * 50) - 100):
+            await self._refuses(self.segment, position, longest_frame=150)
+
+    async def test_flippedBitInSnapshot(self) -> None:
+        """So is damage in a snapshot: the log that it stands for is gone."""
+        await self.machine.start("--snapshot-count", "5")
+        for number in range(20):
+            await self.machine.client.put(f"/more/{number}", value="y" * 50)
+        await self.machine.child.said("Took a snapshot")
+        self.assertEqual(await self.machine.terminate(), STOPPED)
+        (snapshot,) = self.machine.data.glob("snapshots/*.snapshot")
+        self.written = snapshot.read_bytes()
+        await self._refuses(snapshot, len(self.written) // 2, longest_frame=len(self.written))
+
+    async def _refuses(self, path: Path, position: int, longest_frame: int) -> None:
+        damaged = bytearray(self.written)
+        damaged[position] ^= 0x10
+        path.write_bytes(damaged)
+        child = self.machine.launch()
+        self.assertEqual(await child.ended(), 1)
+        self.assertEqual(len(child.errors.splitlines()), 1, child.errors)
+        named = re.fullmatch(rf"twistd etcd: {re.escape(str(path))} is damaged at byte (\d+): .*\n", child.errors)
+        self.assertIsNotNone(named, child.errors)
+        self.assertLessEqual(int(named[1]), position)
+        self.assertGreater(int(named[1]), position - longest_frame)
+        self.assertIn(child.errors.removeprefix("twistd etcd: ").strip(), last_line(child.output))
+        self.assertEqual(path.read_bytes(), damaged)
