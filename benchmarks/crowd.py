@@ -45,17 +45,22 @@ class Connection:
 
     @ivar accepted: how many answers' headers have come.
     @ivar answered: how many answers have come whole.
-    @ivar body_bytes: the size of all bodies so far.
     """
 
-    __slots__ = ("_parser", "_trouble", "accepted", "answered", "body_bytes", "socket")
+    __slots__ = ("_parser", "_pieces", "_trouble", "accepted", "answered", "socket")
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=30)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.accepted = self.answered = self.body_bytes = 0
+        self.accepted = self.answered = 0
+        self._pieces: list[bytes] = []
         self._trouble: str | None = None
         self._parser = httptools.HttpResponseParser(self)
+
+    @property
+    def body(self) -> bytes:
+        """The latest answer's body, as far as it has come."""
+        return b"".join(self._pieces)
 
     def send(self, requests: bytes) -> None:
         """Send one or more whole requests."""
@@ -98,13 +103,14 @@ class Connection:
     def on_headers_complete(self) -> None:
         """The parser has an answer's headers."""
         self.accepted += 1
+        self._pieces = []
         status = self._parser.get_status_code()
         if status not in _SUCCESS:
             self._trouble = f"the server answered a request with status {status}"
 
     def on_body(self, data: bytes) -> None:
         """The parser has a piece of a body."""
-        self.body_bytes += len(data)
+        self._pieces.append(data)
 
     def on_message_complete(self) -> None:
         """The parser has a whole answer."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import attrs
 
 from benchmarks import crowd, load, probe, tables
+from benchmarks.errors import BenchmarkError
 from benchmarks.servers import KINDS, Server
 from benchmarks.throughput import fill
 
@@ -50,14 +51,20 @@ class Result:
     snapshots: int
 
 
-def listing(server: Server) -> tuple[float, int]:
-    """The median time of a few recursive listings, in seconds, and a listing's size in bytes."""
+def listing(server: Server, keys: int) -> tuple[float, int]:
+    """
+    The median time of a few recursive listings, in seconds, and a listing's size in bytes.
+
+    @raise BenchmarkError: when a listing does not hold all keys.
+    """
     times = []
     with crowd.Connection(server.port) as connection:
         for _ in range(LISTINGS):
-            before = connection.body_bytes
             times.append(connection.ask(crowd.get(LISTING)))
-    return statistics.median(times), connection.body_bytes - before
+            listed = connection.body.count(b'"key":"/bench/k')
+            if listed != keys:
+                raise BenchmarkError(f"{server.name} listed {listed} of {keys} keys")
+    return statistics.median(times), len(connection.body)
 
 
 def measure(server: Server, keys: int, snapshot_count: int) -> Result:
@@ -71,7 +78,7 @@ def measure(server: Server, keys: int, snapshot_count: int) -> Result:
     fill(server, keys)
     memory = server.resident_bytes()
     say(server, "listing")
-    seconds, size = listing(server)
+    seconds, size = listing(server, keys)
     listed_memory = server.resident_bytes()
     say(server, "kill -9 and restart")
     server.kill()

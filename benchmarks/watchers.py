@@ -96,6 +96,7 @@ def tell(watchers: crowd.Crowd, writer: crowd.Connection, value: str) -> float:
 
     @param writer: a connection of the crowd that does not watch.
     @return: seconds from before the change was sent.
+    @raise BenchmarkError: when somebody was told something else.
     """
     left = {connection: connection.answered + 1 for connection in watchers}
     began = time.perf_counter()
@@ -103,7 +104,11 @@ def tell(watchers: crowd.Crowd, writer: crowd.Connection, value: str) -> float:
     for connection in watchers.read_until(lambda: not left, WAIT_SECONDS):
         if connection.answered == left.get(connection):
             del left[connection]
-    return time.perf_counter() - began
+    took = time.perf_counter() - began
+    wrong = [connection.body for connection in watchers if f'"value":"{value}"'.encode() not in connection.body]
+    if wrong:
+        raise BenchmarkError(f"{len(wrong)} of {len(watchers)} were not told of the change but {wrong[0]!r}")
+    return took
 
 
 def measure(server: Server, count: int, changes: int) -> Result:

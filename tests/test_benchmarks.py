@@ -2,6 +2,7 @@
 
 import argparse
 import shutil
+import socket
 from itertools import pairwise
 from pathlib import Path
 
@@ -255,6 +256,45 @@ class RequestTests(SynchronousTestCase):
         self.assertEqual(body, b"value=" + b"x" * 64)
         self.assertIn(b"Content-Length: 70", head.split(b"\r\n"))
         self.assertTrue(head.startswith(b"PUT /v2/keys/bench/k1 HTTP/1.1\r\n"))
+
+    def answered(self, *pieces: bytes) -> crowd.Connection:
+        """A connection whose server has sent something, each piece read by itself, and closed."""
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            connection = crowd.Connection(listening.getsockname()[1])
+            self.addCleanup(connection.close)
+            server, _address = listening.accept()
+        with server:
+            for piece in pieces:
+                server.sendall(piece)
+                connection.receive()
+        return connection
+
+    def test_answer_in_pieces(self) -> None:
+        """A watch counts as accepted with its headers and as answered with its last chunk, not before."""
+        head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        waiting = self.answered(head)
+        self.assertEqual((waiting.accepted, waiting.answered, waiting.body), (1, 0, b""))
+        half = self.answered(head, b"5\r\nev")
+        self.assertEqual((half.accepted, half.answered), (1, 0))
+        whole = self.answered(head, b"5\r\nev", b"ent\r\n0\r\n\r\n")
+        self.assertEqual((whole.accepted, whole.answered, whole.body), (1, 1, b"event"))
+
+    def test_pipelined_answers(self) -> None:
+        """Each answer counts, however many come at once; the body is the latest one's."""
+        one, two = (b"HTTP/1.1 201 Created\r\nContent-Length: 1\r\n\r\n%d" % each for each in (1, 2))
+        connection = self.answered(one + two)
+        self.assertEqual((connection.answered, connection.body), (2, b"2"))
+
+    def test_refused(self) -> None:
+        """An answer that is no success ends the measurement, a redirect too."""
+        for status in (b"307 Temporary Redirect", b"404 Not Found", b"500 Internal Server Error"):
+            refused = b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n\r\n"
+            failure = self.assertRaises(BenchmarkError, self.answered, refused)
+            self.assertIn(status[:3].decode(), str(failure))
+
+    def test_closed(self) -> None:
+        connection = self.answered()
+        self.assertRaises(BenchmarkError, connection.receive)
 
     def test_free_ports(self) -> None:
         ports = servers.free_ports(4)
