@@ -100,15 +100,20 @@ def wrong_version(path: Path, version: int) -> StorageError:
     )
 
 
+def unusable(path: Path, error: OSError) -> StorageError:
+    """An error for what the system refused to do with C{path}, at start-up."""
+    return StorageError(
+        f"{error.filename or path} cannot be used: {error.strerror}; see to the disk and to the file's owner"
+    )
+
+
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Turn an C{OSError} about C{path}, at start-up, into a L{StorageError} of one line."""
+    """Turn an C{OSError} about C{path} into what L{unusable} says."""
     try:
         yield
     except OSError as error:
-        raise StorageError(
-            f"{error.filename or path} cannot be used: {error.strerror}; see to the disk and to the file's owner"
-        ) from error
+        raise unusable(path, error) from error
 
 
 def encode_file_header(magic: bytes, salt: int) -> bytes:
@@ -240,14 +245,14 @@ class FrameReader:
         offset = self.offset
         if offset == self.size:
             return None
-        with naming(self.path):
-            header = self._file.read(FRAME_HEADER_LENGTH)
-        kind, length, checksum = self._check_header(header, offset)
         start = offset + FRAME_HEADER_LENGTH
-        if length > self.size - start:
-            raise BadFrameError(self.path, offset, f"{self.size - start} bytes of {length} are there")
-        with naming(self.path):
+        try:  # and not L{naming}: this runs once a record
+            kind, length, checksum = self._check_header(self._file.read(FRAME_HEADER_LENGTH), offset)
+            if length > self.size - start:
+                raise BadFrameError(self.path, offset, f"{self.size - start} bytes of {length} are there")
             payload = self._file.read(length)
+        except OSError as error:
+            raise unusable(self.path, error) from error
         if zlib.crc32(payload) != checksum or len(payload) < length:
             raise BadFrameError(self.path, offset, "the checksum of the frame's payload is wrong")
         self.offset = start + length

@@ -163,15 +163,16 @@ class WriteAheadLog:
             if segment is not segments[-1]:
                 last = None
         self._segments = segments
+        if torn_creation is not None:
+            self.torn = torn_creation
         with naming(self._directory):
-            if torn_creation is not None:
-                torn_creation.path.unlink()
-                self.torn = torn_creation
-            for path in void:
-                path.unlink()
-            sync_directory(self._directory)
             if segments:
                 self._reopen(segments[-1], last)
+            sync_directory(self._directory)
+            # Only now: what makes these void, or goes on without them, is itself on the disk.
+            for path in void if torn_creation is None else [*void, torn_creation.path]:
+                path.unlink()
+            sync_directory(self._directory)
         self._ready = True
 
     def _survey(self) -> tuple[list[_Segment], list[Path], TornTail | None]:

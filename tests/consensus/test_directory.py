@@ -207,6 +207,18 @@ class IdentityTests(DirectoryTestCase):
         self.assertIn(str(self.file), str(error))
         self.assertEqual(self.directory.load_identity(), IDENTITY)
 
+    def test_durable(self) -> None:
+        """Content, then name: each is synced, and the name never stands for less than the whole."""
+        events: list[tuple[str, list[str]]] = []
+
+        def names() -> list[str]:
+            return sorted(path.name for path in self.path.glob("identity*"))
+
+        self.patch(module.os, "fsync", lambda _descriptor: events.append(("file", names())))
+        self.patch(module, "sync_directory", lambda _path: events.append(("directory", names())))
+        self.directory.save_identity(IDENTITY)
+        self.assertEqual(events, [("file", ["identity.json.tmp"]), ("directory", ["identity.json"])])
+
     def test_interrupted(self) -> None:
         """A file that was not finished is no identity, and in nobody's way."""
         patched = self.patch(module, "write_all", fail(errno.ENOSPC))

@@ -766,6 +766,37 @@ class FailingDiskTests(LogTestCase):
                 number += 1
             self.assertGreater(number, 40)
 
+    def test_every_power_cut_after_every_kill(self) -> None:
+        """
+        A recovery makes durable what it builds on before it lets go of anything: a process is killed, the next one
+        finds in the page cache what is not on the disk, and then the power is cut.
+        """
+        kill, killed, cuts = 1, True, 0
+        while killed:
+            again, cut = 1, True
+            while cut:
+                directory = self.directory()
+                first = CuttableDisk(directory, kill)
+                self.use(first)
+                done, killed = self.run_until_cut(directory)
+                second = CuttableDisk(directory, again)
+                second.synced, second.names = first.synced, first.names
+                self.use(second)
+                log = WriteAheadLog(directory, 160)
+                try:
+                    list(log.recover())
+                    cut = False
+                    self.abandon(log)
+                except PowerCut:
+                    self.abandon(log)
+                    self.use(Disk(0, OSError()))
+                    second.restart(keep_names=False)
+                    self.check_state(directory, done)
+                    cuts += 1
+                again += 1
+            kill += 1
+        self.assertGreater(cuts, 200)
+
     def run_until_cut(self, directory: Path) -> tuple[int, bool]:
         log = WriteAheadLog(directory, 160)
         done = 0
@@ -776,8 +807,15 @@ class FailingDiskTests(LogTestCase):
                 done += 1
             log.close()
         except PowerCut:
+            self.abandon(log)
             return done, True
         return done, False
+
+    def abandon(self, log: WriteAheadLog) -> None:
+        """What becomes of a killed process's file."""
+        if log._descriptor >= 0:
+            os.close(log._descriptor)
+            log._descriptor = -1
 
     def test_failed_sync(self) -> None:
         """The record may be whole in the page cache; it was still not acknowledged, and the log is done with."""
