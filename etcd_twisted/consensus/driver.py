@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from etcd_twisted.consensus.core import Raft
@@ -28,20 +27,18 @@ class Driver:
     @ivar applied: the index of the last entry that was applied.
     """
 
-    _log = Logger()
-
     def __init__(
         self,
         clock: IReactorTime,
         core: Raft,
         append: Callable[[Record], "Deferred[None]"],
         apply: Callable[[tuple[Entry, ...]], None],
-        fatal: Callable[[str], None],
+        fatal: Callable[[Failure], None],
     ) -> None:
         """
         @param append: makes a record durable; called again only when the Deferred has fired.
         @param apply: takes committed entries, in order.
-        @param fatal: called once, with one line, when it can't go on.
+        @param fatal: called once, with the reason, when it can't go on.
         """
         self.core = core
         self.applied = core.commit_index
@@ -160,9 +157,8 @@ class Driver:
             confirmed.callback(None)
 
     def fail(self, failure: Failure) -> None:
-        """The disk or the state machine can't be trusted any more: stop for good, and say so."""
+        """The disk or the state machine can't be trusted any more: stop for good."""
         if self._stopped:
             return
         self.stop()
-        self._log.failure("This machine can't go on", failure)
-        self._fatal(f"this machine can't go on and stops: {failure.getErrorMessage()}")
+        self._fatal(failure)

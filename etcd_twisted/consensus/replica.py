@@ -8,12 +8,14 @@ and applied.
 import contextlib
 import functools
 from collections.abc import Callable
+from pathlib import Path
 
 import attrs
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from etcd_twisted.consensus.driver import Driver
@@ -97,7 +99,7 @@ class Replica:
             recovered.core,
             lambda record: writer.submit(functools.partial(storage.log.append, record)),
             self._apply,
-            self._failed,
+            functools.partial(self._failed, storage.directory.path),
         )
         self._expirer = Expirer(self._clock, self.keyspace.next_expiry, self._propose)
         self._snapshotter = Snapshotter(storage, writer, recovered.applied, self.turn, self._driver.fail)
@@ -121,7 +123,12 @@ class Replica:
         """Fires in the next turn of the reactor."""
         return deferLater(self._clock, 0, lambda: None)
 
-    def _failed(self, reason: str) -> None:
+    def _failed(self, path: Path, failure: Failure) -> None:
+        self._log.failure("This machine can't go on", failure)
+        reason = f"this machine can't go on: {failure.getErrorMessage()}; its log says more"
+        if isinstance(failure.value, OSError):
+            problem = failure.value.strerror
+            reason = f"--data-dir {path} failed: {problem}; see to the disk, then start this machine again"
         error = EtcdError(ErrorCode.RAFT_INTERNAL, f"{reason}; whether the write was done is unknown", self.index)
         self._fatal(reason)
         self._close(error)
