@@ -1,0 +1,73 @@
+"""
+Very deep keys: whatever a request line can hold works, without recursion and without a path held for each level.
+"""
+
+import gc
+import json
+import tracemalloc
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.errors import EtcdError
+from etcd_twisted.keyspace import commands as c
+from etcd_twisted.keyspace.events import Event
+from etcd_twisted.keyspace.listing import Listing
+from etcd_twisted.keyspace.nodes import File
+from tests.keyspace.running import chunks_of, directory, key_space, outcome, restored
+
+DEPTH = 10_000
+KEY = "/a" * DEPTH
+
+
+class DeepTests(SynchronousTestCase):
+    def test_putAndGet(self) -> None:
+        """A file far down can be written, read, changed and missed."""
+        space = key_space(c.Set(KEY, 0, "x"), c.CompareAndSwap(KEY, 0, "y", previous_value="x"))
+        self.assertEqual(space.get(KEY), File("y", 1, 2))
+        self.assertEqual(outcome(space, c.Set(KEY + "/b", 0)), (104, KEY, 2))
+        error = self.assertRaises(EtcdError, space.get, KEY[:-1] + "b")
+        self.assertEqual((error.code, error.cause), (100, KEY[:-1] + "b"))
+
+    def test_list(self) -> None:
+        """A directory far down can be listed, and so can all of a deep tree, piece by piece."""
+        space = key_space(c.Set(KEY, 0, "x"))
+        above = KEY[:-2]
+        shallow = b"".join(Listing(False, True, 0).pieces(above, directory(space.get(above))))
+        self.assertEqual(json.loads(shallow)["nodes"][0]["key"], KEY)
+        shown = sum(piece.count(b'"key":') for piece in Listing(True, False, 0).pieces("/", space.root))
+        self.assertEqual(shown, DEPTH + 1)
+
+    def test_snapshot(self) -> None:
+        """A deep tree is dumped and loaded, in memory for its names only, and its TTL is where it was."""
+        space = key_space(c.Set(KEY, 0, "x", expires=5))
+        chunks = chunks_of(space)
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        again = restored(chunks)
+        _, most = tracemalloc.get_traced_memory()
+        self.assertLess(most, 1_000 * DEPTH)
+        self.assertEqual(chunks_of(again), chunks)
+        again.apply(c.Expire(5, 1))
+        self.assertEqual((again.index, again.next_expiry()), (2, None))
+
+    def test_watch(self) -> None:
+        """Watchers at both ends of a deep key are told of each other's changes."""
+        space = key_space(c.Set(KEY, 0))
+        told: list[Event] = []
+        space.watch("/a", True, True, None, told.append)
+        space.watch(KEY, False, True, None, told.append)
+        space.apply(c.Set(KEY, 0))
+        space.apply(c.Delete("/a", 0, recursive=True))
+        space.hub.deliver(10)
+        self.assertEqual([event.index for event in told], [2, 2, 3, 3])
+
+    def test_removeAndCollect(self) -> None:
+        """A deep tree can be removed, and what is left of it goes away."""
+        space = key_space(c.Set(KEY, 0))
+        old = space.root
+        space.apply(c.Delete("/a", 0, recursive=True))
+        gc.collect()
+        self.assertEqual((len(space.root.children), len(old.children)), (0, 1))
+        del old
+        gc.collect()
+        self.assertEqual(outcome(space, c.Set(KEY, 0))[:16], '{"action": "set"')

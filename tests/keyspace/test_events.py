@@ -1,0 +1,86 @@
+"""What answers say of times, and what events say of themselves."""
+
+import datetime
+import fractions
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.keyspace import commands as c
+from etcd_twisted.keyspace.events import LAST_MOMENT, format_time, remaining_ttl, view
+from etcd_twisted.keyspace.nodes import File
+from tests.keyspace.model import SECOND
+from tests.keyspace.running import key_space
+
+moments = st.integers(0, LAST_MOMENT)
+
+
+class TimeTests(SynchronousTestCase):
+    def test_format(self) -> None:
+        """RFC 3339 with microseconds, always six digits of them, in UTC."""
+        self.assertEqual(format_time(0), "1970-01-01T00:00:00.000000Z")
+        self.assertEqual(format_time(1_386_154_881_874_888), "2013-12-04T11:01:21.874888Z")
+        self.assertEqual(format_time(SECOND), "1970-01-01T00:00:01.000000Z")
+        self.assertEqual(format_time(LAST_MOMENT), "9999-12-31T23:59:59.000000Z")
+
+    @given(moments)
+    def test_formatIsExact(self, moment: int) -> None:
+        """What is written is the time, to the microsecond."""
+        read = datetime.datetime.fromisoformat(format_time(moment))
+        epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+        self.assertEqual((read - epoch) // datetime.timedelta(microseconds=1), moment)
+
+    def test_remaining(self) -> None:
+        """Remaining seconds are rounded up; nothing remains of a time that has come."""
+        for left, ttl in ((0, 0), (1, 1), (SECOND - 1, 1), (SECOND, 1), (SECOND + 1, 2), (-1, 0), (-5 * SECOND, 0)):
+            self.assertEqual(remaining_ttl(10 * SECOND + left, 10 * SECOND), ttl)
+
+    @given(moments, moments)
+    def test_remainingIsExact(self, expires: int, now: int) -> None:
+        """Exactly, however large the numbers are."""
+        self.assertEqual(remaining_ttl(expires, now), max(0, math.ceil(fractions.Fraction(expires - now, SECOND))))
+
+    def test_noTtlLeft(self) -> None:
+        """A node whose time has come, but which is still there, shows its expiration and no TTL."""
+        shown = view("/a", File("", 1, 1, 5 * SECOND), 5 * SECOND)
+        self.assertEqual((shown.expiration, shown.ttl), ("1970-01-01T00:00:05.000000Z", 0))
+
+
+class EventTests(SynchronousTestCase):
+    def test_body(self) -> None:
+        """Compact JSON, C{action}, C{node}, C{prevNode}, without a newline."""
+        space = key_space(c.Set("/a", 0, "x", expires=SECOND))
+        event = space.apply(c.Set("/a", 0, "é<&>\n"))
+        self.assertEqual(
+            event.body.decode(),
+            '{"action":"set","node":{"key":"/a","value":"é<&>\\n","modifiedIndex":2,"createdIndex":2},'
+            '"prevNode":{"key":"/a","value":"x","expiration":"1970-01-01T00:00:01.000000Z","ttl":1,'
+            '"modifiedIndex":1,"createdIndex":1}}',
+        )
+
+    def test_emptyValue(self) -> None:
+        """An empty value is a value; a directory has none."""
+        space = key_space()
+        self.assertIn(b'"value":""', space.apply(c.Set("/a", 0)).body)
+        self.assertNotIn(b'"value"', space.apply(c.Set("/d", 0, "ignored", directory=True)).body)
+
+    def test_created(self) -> None:
+        """201 for set and create where nothing was, 200 for all else."""
+        space = key_space()
+        for command, created in (
+            (c.Set("/a", 0), True),
+            (c.Set("/a", 0), False),
+            (c.Set("/a", 0, directory=True), False),
+            (c.Set("/d", 0, directory=True), True),
+            (c.Create("/b", 0), True),
+            (c.CreateInOrder("/q", 0), True),
+            (c.Update("/b", 0), False),
+            (c.Refresh("/b", 0, SECOND), False),
+            (c.CompareAndSwap("/b", 0, "x"), False),
+            (c.CompareAndDelete("/b", 0), False),
+            (c.Delete("/d", 0, directory=True), False),
+            (c.Set("/b", 0), True),
+        ):
+            self.assertEqual(space.apply(command).created, created, command)

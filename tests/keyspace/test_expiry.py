@@ -1,0 +1,212 @@
+"""TTLs (spec, section 1, "TTL"): the schedule, against a sorted list, and what expires when its time has come."""
+
+import json
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.keyspace import commands as c
+from etcd_twisted.keyspace.expiry import ExpirySchedule
+from tests.keyspace.cases import SpaceTestCase
+from tests.keyspace.model import SECOND, Json
+from tests.keyspace.running import key_space
+
+
+class ScheduleMachine(RuleBasedStateMachine):
+    """Notes TTLs in a schedule and in a dictionary."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.schedule = ExpirySchedule()
+        self.noted: dict[str, int] = {}
+
+    keys = st.sampled_from("abcdef")
+
+    @rule(key=keys, expires=st.integers(0, 5))
+    def note(self, key: str, expires: int) -> None:
+        """A TTL is given, or given anew."""
+        self.schedule.note(key, expires)
+        self.noted[key] = expires
+
+    @rule(key=keys, times=st.lists(st.integers(0, 9), min_size=1, max_size=20))
+    def renew(self, key: str, times: list[int]) -> None:
+        """A TTL is renewed over and over: what makes most of what is held void."""
+        for expires in times:
+            self.note(key, expires)
+
+    @rule(key=keys)
+    def forget(self, key: str) -> None:
+        """A key has no TTL any more, or never had one."""
+        self.schedule.note(key, None)
+        self.noted.pop(key, None)
+
+    @rule()
+    def takeAll(self) -> None:
+        """They come in the order of their times, then of their keys."""
+        for first in sorted((expires, key) for key, expires in self.noted.items()):
+            assert self.schedule.first() == first
+            self.schedule.note(first[1], None)
+        self.noted.clear()
+
+    @invariant()
+    def first(self) -> None:
+        assert self.schedule.first() == min(
+            ((expires, key) for key, expires in self.noted.items()), default=None
+        )
+
+
+class ScheduleTests(SynchronousTestCase):
+    def test_likeASortedList(self) -> None:
+        """It always knows the earliest, compacting often or seldom."""
+        for slack in (0, 3, 1_000):
+            self.patch(ExpirySchedule, "_SLACK", slack)
+            run_state_machine_as_test(
+                ScheduleMachine, settings=settings(deadline=None, max_examples=40, stateful_step_count=30)
+            )
+
+    @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9)), max_size=30))
+    def test_asksNothing(self, noted: list[tuple[str, int]]) -> None:
+        """Whoever notes and never asks gets the same in the end."""
+        schedule, last = ExpirySchedule(), {}
+        for key, expires in noted:
+            schedule.note(key, expires)
+            last[key] = expires
+        self.assertEqual(schedule.first(), min(((expires, key) for key, expires in last.items()), default=None))
+
+    def test_compacts(self) -> None:
+        """A key that is renewed over and over does not take ever more memory."""
+        schedule = ExpirySchedule()
+        longest = 0
+        for expires in range(10_000):
+            schedule.note("/a", expires)
+            longest = max(longest, len(schedule._heap))
+        self.assertEqual(schedule.first(), (9_999, "/a"))
+        self.assertLess(longest, 1_100)
+
+
+class ExpireTests(SpaceTestCase):
+    def events(self, *commands: c.Command) -> list[Json]:
+        """What a watcher of everything sees of these commands."""
+        told: list[Json] = []
+        self.space.watch("/", True, True, None, lambda event: told.append(json.loads(event.body)))
+        for command in commands:
+            self.space.apply(command)
+        self.space.hub.deliver(1_000)
+        return told
+
+    def test_file(self) -> None:
+        """A file that expires is one event, without its value in C{node}."""
+        self.given(c.Set("/f", 0, "x", expires=SECOND))
+        self.assertEqual(
+            self.events(c.Expire(SECOND, 10)),
+            [
+                {
+                    "action": "expire",
+                    "node": {"key": "/f", "modifiedIndex": 2, "createdIndex": 1},
+                    "prevNode": {
+                        "key": "/f",
+                        "value": "x",
+                        "expiration": "1970-01-01T00:00:01.000000Z",
+                        "modifiedIndex": 1,
+                        "createdIndex": 1,
+                    },
+                }
+            ],
+        )
+
+    def test_directory(self) -> None:
+        """
+        A directory's expiry removes everything in it and is one event on the directory: C{node} has key and indexes
+        only, C{prevNode} has C{dir} and C{expiration}.
+        """
+        self.given(c.Set("/d", 0, directory=True, expires=SECOND), c.Set("/d/e/f", 0, expires=2 * SECOND))
+        self.assertEqual(
+            self.events(c.Expire(2 * SECOND, 10)),
+            [
+                {
+                    "action": "expire",
+                    "node": {"key": "/d", "modifiedIndex": 3, "createdIndex": 1},
+                    "prevNode": {
+                        "key": "/d",
+                        "dir": True,
+                        "expiration": "1970-01-01T00:00:01.000000Z",
+                        "modifiedIndex": 1,
+                        "createdIndex": 1,
+                    },
+                }
+            ],
+        )
+        self.assertEqual((list(self.space.root.children), self.space.next_expiry()), ([], None))
+
+    def test_cutoff(self) -> None:
+        """What ends at the cut-off time or earlier goes, what ends later stays."""
+        self.given(*(c.Set(f"/{expires}", 0, expires=expires) for expires in (4, 5, 6)), c.Set("/permanent", 99))
+        self.space.apply(c.Expire(5, 10))
+        self.assertEqual(sorted(self.space.root.children), ["6", "permanent"])
+
+    def test_order(self) -> None:
+        """The earliest goes first; of two at the same time, the lesser key."""
+        self.given(*(c.Set(key, 0, expires=expires) for key, expires in (("/c", 5), ("/a", 7), ("/b", 5))))
+        self.assertEqual([event["node"]["key"] for event in self.events(c.Expire(9, 10))], ["/b", "/c", "/a"])
+
+    def test_limit(self) -> None:
+        """At most so many go by one command; the next one takes the rest."""
+        self.given(*(c.Set(f"/{name}", 0, expires=1) for name in "abcde"))
+        left = []
+        for limit in (0, 2, 2, 2):
+            self.space.apply(c.Expire(1, limit))
+            left.append(sorted(self.space.root.children))
+        self.assertEqual(left, [["a", "b", "c", "d", "e"], ["c", "d", "e"], ["e"], []])
+
+    def test_renewed(self) -> None:
+        """A TTL that was renewed, or taken away, is the only one there is."""
+        self.given(
+            c.Set("/set", 0, expires=1),
+            c.Set("/set", 0, expires=9),
+            c.Set("/gone", 0, expires=1),
+            c.Update("/gone", 0),
+            c.Set("/refreshed", 0, expires=1),
+            c.Refresh("/refreshed", 0, 9),
+        )
+        self.space.apply(c.Expire(5, 10))
+        self.assertEqual(sorted(self.space.root.children), ["gone", "refreshed", "set"])
+        self.space.apply(c.Expire(9, 10))
+        self.assertEqual(sorted(self.space.root.children), ["gone"])
+
+    def test_comesBack(self) -> None:
+        """A key that went with its directory and comes back does not inherit a TTL, be it as a parent."""
+        gone = c.Delete("/d", 0, recursive=True)
+        self.given(c.Set("/d/a", 0, directory=True, expires=1), c.Set("/d/b", 0, expires=1), gone)
+        self.answer(c.Set("/d/a/x", 0))
+        self.answer(c.Set("/d/b", 0))
+        self.assertEqual(self.events(c.Expire(9, 10)), [])
+
+    def test_parentBecomesFile(self) -> None:
+        """Nor does anything happen when a file stands where its directory was."""
+        self.given(c.Set("/d/a", 0, expires=1), c.Delete("/d", 0, recursive=True), c.Set("/d", 0, "a file"))
+        self.assertEqual(self.events(c.Expire(9, 10)), [])
+        self.assertEqual(self.file("/d").value, "a file")
+
+    def test_answersNobody(self) -> None:
+        """The command itself answers nobody, and counts each key."""
+        self.given(c.Set("/a", 0, expires=1), c.Set("/b", 0, expires=1))
+        self.assertIsNone(self.space.apply(c.Expire(1, 10)))
+        self.assertEqual(self.space.statistics().expire_count, 2)
+
+
+class ForgottenTests(SynchronousTestCase):
+    def test_stale(self) -> None:
+        """However many keys went with their directory, asking again finds the next expiry that will happen."""
+        space = key_space(*(c.Set(f"/d/{number}", 0, expires=5) for number in range(2_500)), c.Set("/a", 0, expires=9))
+        space.apply(c.Delete("/d", 0, recursive=True))
+        asked = [space.next_expiry() for _ in range(4)]
+        self.assertEqual(asked, [5, 5, 9, 9])
+
+    def test_staleAndDue(self) -> None:
+        """What went with its directory does not count against a command's limit."""
+        space = key_space(*(c.Set(f"/d/{number}", 0, expires=5) for number in range(20)), c.Set("/a", 0, expires=9))
+        space.apply(c.Delete("/d", 0, recursive=True))
+        space.apply(c.Expire(9, 1))
+        self.assertEqual((space.next_expiry(), list(space.root.children)), (None, []))

@@ -1,0 +1,449 @@
+"""
+The key space, sentence by sentence of the specification (section 1): what each command does, answers and refuses.
+"""
+
+from etcd_twisted.keyspace import commands as c
+from etcd_twisted.keyspace.nodes import File
+from tests.keyspace.cases import SpaceTestCase
+from tests.keyspace.model import SECOND
+
+A_FILE = c.Set("/f", 0, "x")
+A_DIRECTORY = c.Set("/d", 0, directory=True)
+FULL_DIRECTORY = c.Set("/d/e/f", 0, "x")
+
+
+class IndexTests(SpaceTestCase):
+    def test_oneForEachChange(self) -> None:
+        """One counter, raised by one by each change that succeeds."""
+        changes = [A_FILE, A_FILE, c.Update("/f", 0), c.Refresh("/f", 0, 9), c.Delete("/f", 0)]
+        for number, command in enumerate(changes):
+            self.assertEqual(self.answer(command)["node"]["modifiedIndex"], number + 1)
+            self.assertEqual(self.space.index, number + 1)
+
+    def test_byNothingElse(self) -> None:
+        """A failed command does not raise it, nor does a read, a watch, or a look for what expires."""
+        self.given(A_FILE)
+        self.assertRefused(c.Delete("/nope", 0), 100, "/nope")
+        self.space.get("/f")
+        self.space.watch("/f", False, False, None, lambda _: None)
+        self.assertIsNone(self.space.apply(c.Expire(10**9, 10)))
+        self.assertEqual(self.space.index, 1)
+
+    def test_oneForEachExpiry(self) -> None:
+        """What expires by one command gets an index each."""
+        self.given(*(c.Set(f"/{name}", 0, expires=1) for name in "abc"))
+        self.space.apply(c.Expire(1, 10))
+        self.assertEqual(self.space.index, 6)
+
+
+class SetTests(SpaceTestCase):
+    def test_new(self) -> None:
+        """A new file has the new index as created and modified index, and no C{prevNode}."""
+        self.assertEqual(
+            self.answer(A_FILE),
+            {"action": "set", "node": {"key": "/f", "value": "x", "modifiedIndex": 1, "createdIndex": 1}},
+        )
+
+    def test_overFile(self) -> None:
+        """It replaces a file: new created index, C{prevNode} in the answer, and the old TTL gone."""
+        self.given(c.Set("/f", 0, "old", expires=9 * SECOND))
+        self.assertEqual(
+            self.answer(c.Set("/f", 2 * SECOND, "new")),
+            {
+                "action": "set",
+                "node": {"key": "/f", "value": "new", "modifiedIndex": 2, "createdIndex": 2},
+                "prevNode": {
+                    "key": "/f",
+                    "value": "old",
+                    "expiration": "1970-01-01T00:00:09.000000Z",
+                    "ttl": 7,
+                    "modifiedIndex": 1,
+                    "createdIndex": 1,
+                },
+            },
+        )
+        self.assertIsNone(self.space.next_expiry())
+
+    def test_directoryOverFile(self) -> None:
+        """With C{dir=true} it turns a file into a directory."""
+        self.given(A_FILE)
+        answer = self.answer(c.Set("/f", 0, directory=True))
+        self.assertEqual(answer["node"], {"key": "/f", "dir": True, "modifiedIndex": 2, "createdIndex": 2})
+        self.assertEqual(answer["prevNode"]["value"], "x")
+        self.assertEqual(self.answer(c.Set("/f/child", 0))["node"]["key"], "/f/child")
+
+    def test_overDirectory(self) -> None:
+        """Over a directory, as a file or a directory, it is 102."""
+        self.given(A_DIRECTORY)
+        self.assertRefused(c.Set("/d", 0, "x"), 102, "/d")
+        self.assertRefused(c.Set("/d", 0, directory=True), 102, "/d")
+
+    def test_parents(self) -> None:
+        """Missing parents are created, without TTL, with the new index."""
+        self.given(A_FILE)
+        self.answer(c.Set("/a/b/c", 0, expires=9))
+        for key in ("/a", "/a/b"):
+            node = self.space.get(key)
+            self.assertEqual((node.created, node.modified, node.expires), (2, 2, None))
+
+    def test_parentsThatAreThere(self) -> None:
+        """Parents that are there keep their indexes and TTLs."""
+        self.given(c.Set("/d", 0, directory=True, expires=9), c.Set("/d/f", 0))
+        node = self.space.get("/d")
+        self.assertEqual((node.created, node.modified, node.expires), (1, 1, 9))
+
+    def test_parentIsFile(self) -> None:
+        """A parent that is a file is 104 with that parent as cause."""
+        self.given(c.Set("/a/f", 0))
+        self.assertRefused(c.Set("/a/f/x", 0), 104, "/a/f")
+        self.assertRefused(c.Set("/a/f/x/y", 0, directory=True), 104, "/a/f")
+
+    def test_valueOfDirectory(self) -> None:
+        """With C{dir=true} a value is ignored."""
+        self.assertNotIn("value", self.answer(c.Set("/d", 0, "ignored", directory=True))["node"])
+
+    def test_expired(self) -> None:
+        """A TTL of 0 expires at once: the answer shows when, and no seconds left."""
+        node = self.answer(c.Set("/f", 5 * SECOND, "x", expires=5 * SECOND))["node"]
+        self.assertEqual((node["expiration"], node.get("ttl")), ("1970-01-01T00:00:05.000000Z", None))
+        self.space.apply(c.Expire(5 * SECOND, 10))
+        self.assertRefused(c.Delete("/f", 0), 100, "/f")
+
+    def test_root(self) -> None:
+        """The root is read-only: 107, cause C{/}, for every command but POST."""
+        for command in (
+            c.Set("/", 0, directory=True),
+            c.Create("/", 0),
+            c.Update("/", 0),
+            c.Refresh("/", 0, 9),
+            c.CompareAndSwap("/", 0, "x", previous_index=1),
+            c.Delete("/", 0),
+            c.Delete("/", 0, recursive=True),
+            c.CompareAndDelete("/", 0, previous_index=1),
+        ):
+            self.assertRefused(command, 107, "/")
+
+
+class CreateTests(SpaceTestCase):
+    def test_new(self) -> None:
+        """It creates what is not there, with its parents."""
+        self.assertEqual(
+            self.answer(c.Create("/a/b", 0, "x")),
+            {"action": "create", "node": {"key": "/a/b", "value": "x", "modifiedIndex": 1, "createdIndex": 1}},
+        )
+        self.assertTrue(self.answer(c.Create("/a/d", 0, directory=True))["node"]["dir"])
+
+    def test_there(self) -> None:
+        """What is there, file or directory, is 105."""
+        self.given(A_FILE, A_DIRECTORY)
+        self.assertRefused(c.Create("/f", 0, "y"), 105, "/f")
+        self.assertRefused(c.Create("/d", 0, directory=True), 105, "/d")
+
+    def test_parentIsFile(self) -> None:
+        """A parent that is a file is 104."""
+        self.given(A_FILE)
+        self.assertRefused(c.Create("/f/x", 0), 104, "/f")
+
+
+class UpdateTests(SpaceTestCase):
+    def test_file(self) -> None:
+        """Of a file it changes the value and keeps the created index."""
+        self.given(A_FILE)
+        self.assertEqual(
+            self.answer(c.Update("/f", 0, "y")),
+            {
+                "action": "update",
+                "node": {"key": "/f", "value": "y", "modifiedIndex": 2, "createdIndex": 1},
+                "prevNode": {"key": "/f", "value": "x", "modifiedIndex": 1, "createdIndex": 1},
+            },
+        )
+
+    def test_ttl(self) -> None:
+        """It changes the TTL too; none makes the file permanent."""
+        self.given(A_FILE)
+        self.assertEqual(self.answer(c.Update("/f", 0, "y", expires=3 * SECOND))["node"]["ttl"], 3)
+        self.assertNotIn("ttl", self.answer(c.Update("/f", 0, "y"))["node"])
+        self.assertIsNone(self.space.next_expiry())
+
+    def test_emptyValue(self) -> None:
+        """An explicitly empty value is a value."""
+        self.given(A_FILE)
+        self.answer(c.Update("/f", 0, ""))
+        self.assertEqual(self.file("/f").value, "")
+
+    def test_directory(self) -> None:
+        """
+        Of a directory it changes only the TTL; the answer shows the new index, the directory keeps its own.
+        """
+        self.given(FULL_DIRECTORY)
+        self.assertEqual(
+            self.answer(c.Update("/d", 0, expires=3 * SECOND)),
+            {
+                "action": "update",
+                "node": {
+                    "key": "/d",
+                    "dir": True,
+                    "expiration": "1970-01-01T00:00:03.000000Z",
+                    "ttl": 3,
+                    "modifiedIndex": 2,
+                    "createdIndex": 1,
+                },
+                "prevNode": {"key": "/d", "dir": True, "modifiedIndex": 1, "createdIndex": 1},
+            },
+        )
+        node = self.space.get("/d")
+        self.assertEqual((node.created, node.modified, node.expires), (1, 1, 3 * SECOND))
+        self.assertEqual(self.file("/d/e/f").value, "x")
+        self.answer(c.Update("/d", 0))
+        self.assertIsNone(self.space.get("/d").expires)
+
+    def test_valueForDirectory(self) -> None:
+        """A value that is not empty is 102 for a directory, unless a directory is meant: then it is ignored."""
+        self.given(A_DIRECTORY)
+        self.assertRefused(c.Update("/d", 0, "x"), 102, "/d")
+        self.assertEqual(self.answer(c.Update("/d", 0, "x", directory=True))["action"], "update")
+
+    def test_directoryMeant(self) -> None:
+        """A file is not emptied by who means a directory: 104."""
+        self.given(A_FILE)
+        self.assertRefused(c.Update("/f", 0, directory=True), 104, "/f")
+
+    def test_missing(self) -> None:
+        """A missing key is 100, with the first key on the way that is missing."""
+        self.given(A_DIRECTORY, A_FILE)
+        self.assertRefused(c.Update("/d/nope/deeper", 0, "x"), 100, "/d/nope")
+        self.assertRefused(c.Update("/f/below", 0, "x"), 104, "/f")
+
+
+class RefreshTests(SpaceTestCase):
+    def test_file(self) -> None:
+        """It changes the TTL and keeps the value."""
+        self.given(A_FILE)
+        answer = self.answer(c.Refresh("/f", 0, 3 * SECOND))
+        self.assertEqual((answer["action"], answer["node"]["value"], answer["node"]["ttl"]), ("update", "x", 3))
+        self.assertEqual(self.file("/f"), File("x", 1, 2, 3 * SECOND))
+        self.assertEqual(self.space.next_expiry(), 3 * SECOND)
+
+    def test_directory(self) -> None:
+        """So for a directory, which keeps what is in it."""
+        self.given(FULL_DIRECTORY)
+        self.answer(c.Refresh("/d", 0, 3 * SECOND))
+        self.assertEqual(self.space.get("/d").expires, 3 * SECOND)
+        self.assertEqual(self.file("/d/e/f").value, "x")
+
+    def test_missing(self) -> None:
+        """A missing key is 100."""
+        self.assertRefused(c.Refresh("/f", 0, 9), 100, "/f")
+
+
+class CompareAndSwapTests(SpaceTestCase):
+    def swap(self, value: str | None = None, index: int = 0, key: str = "/f") -> c.CompareAndSwap:
+        return c.CompareAndSwap(key, 0, "y", previous_value=value, previous_index=index)
+
+    def test_value(self) -> None:
+        """A value that is as given is changed; the created index is kept."""
+        self.given(A_FILE)
+        self.assertEqual(
+            self.answer(self.swap("x")),
+            {
+                "action": "compareAndSwap",
+                "node": {"key": "/f", "value": "y", "modifiedIndex": 2, "createdIndex": 1},
+                "prevNode": {"key": "/f", "value": "x", "modifiedIndex": 1, "createdIndex": 1},
+            },
+        )
+
+    def test_index(self) -> None:
+        """So is one whose modified index is as given."""
+        self.given(A_FILE, A_FILE)
+        self.assertEqual(self.answer(self.swap(index=2))["node"]["value"], "y")
+
+    def test_indexZero(self) -> None:
+        """C{prevIndex=0} always passes."""
+        self.given(A_FILE, A_FILE)
+        self.assertEqual(self.answer(self.swap(index=0))["node"]["value"], "y")
+
+    def test_mismatch(self) -> None:
+        """
+        A mismatch is 101, cause C{[given != current]} for the condition that failed, both when both failed, the value
+        first.
+        """
+        self.given(A_FILE)
+        self.assertRefused(self.swap("bad"), 101, "[bad != x]")
+        self.assertRefused(self.swap(index=50), 101, "[50 != 1]")
+        self.assertRefused(self.swap("bad", 50), 101, "[bad != x] [50 != 1]")
+        self.assertRefused(self.swap("x", 50), 101, "[50 != 1]")
+        self.assertRefused(self.swap("bad", 1), 101, "[bad != x]")
+
+    def test_missing(self) -> None:
+        """A missing key is 100, a file on the way 104, a directory 102, before anything is compared."""
+        self.given(A_FILE, A_DIRECTORY)
+        self.assertRefused(self.swap("x", key="/nope/deeper"), 100, "/nope")
+        self.assertRefused(self.swap("x", key="/f/below"), 104, "/f")
+        self.assertRefused(self.swap(index=50, key="/d"), 102, "/d")
+
+    def test_ttl(self) -> None:
+        """The TTL is changed with the value; none makes the file permanent."""
+        self.given(A_FILE)
+        self.assertEqual(self.answer(c.CompareAndSwap("/f", 0, "y", 3 * SECOND, "x"))["node"]["ttl"], 3)
+        self.assertNotIn("ttl", self.answer(self.swap("y"))["node"])
+        self.assertIsNone(self.space.next_expiry())
+
+    def test_refresh(self) -> None:
+        """Without a value it changes the TTL and keeps the value."""
+        self.given(A_FILE)
+        answer = self.answer(c.CompareAndSwap("/f", 0, None, 3 * SECOND, "x", 1))
+        self.assertEqual(
+            (answer["action"], answer["node"]["value"], answer["node"]["ttl"]), ("compareAndSwap", "x", 3)
+        )
+
+
+class CreateInOrderTests(SpaceTestCase):
+    def test_names(self) -> None:
+        """The key is named by the new index, unpadded."""
+        self.given(A_FILE, A_FILE)
+        self.assertEqual(
+            self.answer(c.CreateInOrder("/queue", 0, "job")),
+            {"action": "create", "node": {"key": "/queue/3", "value": "job", "modifiedIndex": 3, "createdIndex": 3}},
+        )
+        self.assertEqual(self.answer(c.CreateInOrder("/queue", 0, "job"))["node"]["key"], "/queue/4")
+
+    def test_parents(self) -> None:
+        """The directory is created when missing."""
+        self.answer(c.CreateInOrder("/a/b", 0, "job"))
+        self.assertEqual(self.space.get("/a/b").created, 1)
+
+    def test_root(self) -> None:
+        """The root is a directory like others."""
+        self.assertEqual(self.answer(c.CreateInOrder("/", 0, "job"))["node"]["key"], "/1")
+
+    def test_directory(self) -> None:
+        """With C{dir=true} it makes a directory, with a TTL where one is given."""
+        node = self.answer(c.CreateInOrder("/q", 0, directory=True, expires=3 * SECOND))["node"]
+        self.assertEqual((node["key"], node["dir"], node["ttl"]), ("/q/1", True, 3))
+
+    def test_onFile(self) -> None:
+        """On a file it is 104."""
+        self.given(A_FILE)
+        self.assertRefused(c.CreateInOrder("/f", 0), 104, "/f")
+
+    def test_taken(self) -> None:
+        """A name that somebody has taken already is 105."""
+        self.given(c.Set("/q/2", 0))
+        self.assertRefused(c.CreateInOrder("/q", 0), 105, "/q/2")
+
+
+class DeleteTests(SpaceTestCase):
+    def test_file(self) -> None:
+        """A file needs no flag. The answer's C{node} has no value; C{prevNode} has it all."""
+        self.given(c.Set("/f", 0, "x", expires=3 * SECOND))
+        self.assertEqual(
+            self.answer(c.Delete("/f", 0)),
+            {
+                "action": "delete",
+                "node": {"key": "/f", "modifiedIndex": 2, "createdIndex": 1},
+                "prevNode": {
+                    "key": "/f",
+                    "value": "x",
+                    "expiration": "1970-01-01T00:00:03.000000Z",
+                    "ttl": 3,
+                    "modifiedIndex": 1,
+                    "createdIndex": 1,
+                },
+            },
+        )
+        self.assertIsNone(self.space.next_expiry())
+
+    def test_fileWithFlags(self) -> None:
+        """Flags meant for directories don't matter for a file."""
+        for flags in ({"directory": True}, {"recursive": True}):
+            self.given(A_FILE)
+            self.assertNotIn("dir", self.answer(c.Delete("/f", 0, **flags))["node"])
+
+    def test_emptyDirectory(self) -> None:
+        """An empty directory needs C{dir=true}; the answer's C{node} carries C{dir}."""
+        self.given(A_DIRECTORY)
+        self.assertRefused(c.Delete("/d", 0), 102, "/d")
+        self.assertEqual(
+            self.answer(c.Delete("/d", 0, directory=True)),
+            {
+                "action": "delete",
+                "node": {"key": "/d", "dir": True, "modifiedIndex": 2, "createdIndex": 1},
+                "prevNode": {"key": "/d", "dir": True, "modifiedIndex": 1, "createdIndex": 1},
+            },
+        )
+
+    def test_fullDirectory(self) -> None:
+        """A full one needs C{recursive=true}; without a flag it is 102, with only C{dir} 108."""
+        self.given(FULL_DIRECTORY)
+        self.assertRefused(c.Delete("/d", 0), 102, "/d")
+        self.assertRefused(c.Delete("/d", 0, directory=True), 108, "/d")
+        self.assertTrue(self.answer(c.Delete("/d", 0, recursive=True))["node"]["dir"])
+        self.assertRefused(c.Delete("/d/e/f", 0), 100, "/d")
+
+    def test_hiddenContent(self) -> None:
+        """A directory with hidden nodes only is not empty."""
+        self.given(c.Set("/d/_h", 0))
+        self.assertRefused(c.Delete("/d", 0, directory=True), 108, "/d")
+
+    def test_emptyWithRecursive(self) -> None:
+        """C{recursive=true} implies C{dir=true}."""
+        self.given(A_DIRECTORY)
+        self.assertEqual(self.answer(c.Delete("/d", 0, recursive=True))["action"], "delete")
+
+    def test_parents(self) -> None:
+        """The parents stay, and keep their indexes."""
+        self.given(FULL_DIRECTORY)
+        self.answer(c.Delete("/d/e/f", 0))
+        node = self.space.get("/d/e")
+        self.assertEqual((node.created, node.modified), (1, 1))
+
+    def test_missing(self) -> None:
+        """A missing key is 100, a file on the way 104."""
+        self.given(A_FILE)
+        self.assertRefused(c.Delete("/nope/deeper", 0, recursive=True), 100, "/nope")
+        self.assertRefused(c.Delete("/f/below", 0), 104, "/f")
+
+
+class CompareAndDeleteTests(SpaceTestCase):
+    def test_match(self) -> None:
+        """A file that is as given is deleted."""
+        for conditions in ({"previous_value": "x"}, {"previous_index": 1}, {"previous_index": 0}):
+            self.given(A_FILE)
+            self.assertEqual(
+                self.answer(c.CompareAndDelete("/f", 0, **conditions)),
+                {
+                    "action": "compareAndDelete",
+                    "node": {"key": "/f", "modifiedIndex": 2, "createdIndex": 1},
+                    "prevNode": {"key": "/f", "value": "x", "modifiedIndex": 1, "createdIndex": 1},
+                },
+            )
+            self.assertRefused(c.Delete("/f", 0), 100, "/f")
+
+    def test_mismatch(self) -> None:
+        """A mismatch is 101."""
+        self.given(A_FILE)
+        self.assertRefused(c.CompareAndDelete("/f", 0, "two"), 101, "[two != x]")
+        self.assertRefused(c.CompareAndDelete("/f", 0, "two", 9), 101, "[two != x] [9 != 1]")
+
+    def test_directory(self) -> None:
+        """Files only: 102 on a directory."""
+        self.given(A_DIRECTORY)
+        self.assertRefused(c.CompareAndDelete("/d", 0, previous_index=1), 102, "/d")
+
+
+class GetTests(SpaceTestCase):
+    def test_hidden(self) -> None:
+        """Hidden nodes are left out of listings, not of direct reads."""
+        self.given(c.Set("/_h/_x", 0, "x"))
+        self.assertEqual(self.file("/_h/_x").value, "x")
+
+    def test_root(self) -> None:
+        """The root is there before anything was written, and has no indexes."""
+        self.assertEqual((self.space.get("/").created, self.space.get("/").modified), (0, 0))
+
+    def test_consistentView(self) -> None:
+        """A tree that was read stays as it was, whatever is written."""
+        self.given(FULL_DIRECTORY)
+        root = self.space.root
+        self.answer(c.Delete("/d", 0, recursive=True))
+        self.assertEqual((list(root.children), list(self.space.root.children)), (["d"], []))

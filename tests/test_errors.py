@@ -1,0 +1,82 @@
+"""The error table (spec, section 1, "Errors")."""
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.errors import MESSAGES, ConfigError, ErrorCode, EtcdError, StartError, StorageError, http_status
+
+# As the table in the specification has it.
+TABLE = {
+    100: "Key not found",
+    101: "Compare failed",
+    102: "Not a file",
+    103: "Reached the max number of peers in the cluster",
+    104: "Not a directory",
+    105: "Key already exists",
+    106: "The prefix of given key is a keyword in etcd",
+    107: "Root is read only",
+    108: "Directory not empty",
+    109: "Peer address has existed",
+    200: "Value is Required in POST form",
+    201: "PrevValue is Required in POST form",
+    202: "The given TTL in POST form is not a number",
+    203: "The given index in POST form is not a number",
+    204: "Value or TTL is required in POST form",
+    205: "The given timeout in POST form is not a number",
+    206: "Name is required in POST form",
+    207: "Index or value is required",
+    208: "Index and value cannot both be specified",
+    209: "Invalid field",
+    210: "Invalid POST form",
+    211: "Value provided on refresh",
+    212: "A TTL must be provided on refresh",
+    300: "Raft Internal Error",
+    301: "During Leader Election",
+    400: "watcher is cleared due to etcd recovery",
+    401: "The event in requested index is outdated and cleared",
+    402: "Standby Internal Error",
+    403: "Invalid active size",
+    404: "Standby remove delay",
+    500: "Client Internal Error",
+}
+
+
+class TableTests(SynchronousTestCase):
+    def test_messages(self) -> None:
+        """Every code has its message, and there are no others."""
+        self.assertEqual({int(code): message for code, message in MESSAGES.items()}, TABLE)
+        self.assertEqual({int(code) for code in ErrorCode}, set(TABLE))
+
+    def test_statuses(self) -> None:
+        """100 is 404; 102 and 108 are 403; 101 and 105 are 412; 3xx codes are 500; all others 400."""
+        statuses = {100: 404, 102: 403, 108: 403, 101: 412, 105: 412, 300: 500, 301: 500}
+        for code in ErrorCode:
+            self.assertEqual(http_status(code), statuses.get(int(code), 400), code)
+
+
+class EtcdErrorTests(SynchronousTestCase):
+    def test_text(self) -> None:
+        """Its text says all that a log needs: number, message and cause."""
+        self.assertEqual(str(EtcdError(ErrorCode.KEY_NOT_FOUND, "/a", 5)), "100: Key not found (/a)")
+
+    def test_indexMayComeLater(self) -> None:
+        """Where it is raised the index may not be known yet."""
+        error = EtcdError(ErrorCode.NOT_A_FILE, "/a")
+        self.assertEqual(error.index, 0)
+        error.index = 7
+        self.assertEqual(error.index, 7)
+
+    def test_canBeRaised(self) -> None:
+        """It is an exception like others, and keeps its cause when raised from one."""
+        reason = ValueError("why")
+        try:
+            raise EtcdError(ErrorCode.RAFT_INTERNAL, "lost") from reason
+        except EtcdError as error:
+            self.assertIs(error.__cause__, reason)
+
+
+class StartErrorTests(SynchronousTestCase):
+    def test_kinds(self) -> None:
+        """Whoever starts the service catches one kind of error for bad settings and bad data."""
+        for kind in (ConfigError, StorageError):
+            self.assertTrue(issubclass(kind, StartError))
+            self.assertEqual(str(kind("--name: is empty")), "--name: is empty")

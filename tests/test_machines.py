@@ -1,0 +1,69 @@
+"""Machines as they are registered in the key space (spec, section 3, "Joining")."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.keyspace import commands as c
+from etcd_twisted.keyspace.space import KeySpace
+from etcd_twisted.machines import DIRECTORY, Machine, registered_machines
+from tests.keyspace.running import key_space
+
+ONE = Machine("one", "http://127.0.0.1:4001", "http://127.0.0.1:7001")
+TWO = Machine("two", "https://[::1]:4001", "https://[::1]:7001")
+
+texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
+
+
+def registration(machine: Machine) -> c.Set:
+    return c.Set(machine.key, 0, machine.value)
+
+
+class MachineTests(SynchronousTestCase):
+    def test_registration(self) -> None:
+        """The key is C{/_etcd/machines/NAME}, the value both URLs, percent-encoded."""
+        self.assertEqual(ONE.key, "/_etcd/machines/one")
+        self.assertEqual(ONE.value, "etcd=http%3A%2F%2F127.0.0.1%3A4001&raft=http%3A%2F%2F127.0.0.1%3A7001")
+
+    @given(texts, texts)
+    def test_anyUrl(self, client_url: str, peer_url: str) -> None:
+        """What is registered is what is read, whatever the URLs hold."""
+        machine = Machine("name", client_url, peer_url)
+        self.assertEqual(registered_machines(key_space(registration(machine)).root), [machine])
+
+    @given(st.lists(texts.filter(lambda name: "/" not in name and name not in (".", "..")), unique=True))
+    def test_anyName(self, names: list[str]) -> None:
+        """Machines come by name, whatever their names are and in whatever order they were registered."""
+        machines = [Machine(name, "http://c", "http://p") for name in names]
+        space = key_space(*map(registration, machines))
+        self.assertEqual([machine.name for machine in registered_machines(space.root)], sorted(names))
+
+    def test_newAddress(self) -> None:
+        """A machine that is registered again has its new URLs."""
+        moved = Machine("one", "http://127.0.0.1:4009", "http://127.0.0.1:7009")
+        space = key_space(registration(ONE), registration(TWO), registration(moved))
+        self.assertEqual(registered_machines(space.root), [moved, TWO])
+
+    def test_none(self) -> None:
+        """None, when the directory is missing or something else is in its place."""
+        self.assertEqual(registered_machines(KeySpace().root), [])
+        self.assertEqual(registered_machines(key_space(c.Set("/_etcd", 0)).root), [])
+        self.assertEqual(registered_machines(key_space(c.Set(DIRECTORY, 0)).root), [])
+        self.assertEqual(registered_machines(key_space(c.Set(DIRECTORY, 0, directory=True)).root), [])
+
+    def test_strangers(self) -> None:
+        """What is no registration is passed over."""
+        space = key_space(
+            c.Set(f"{DIRECTORY}/directory/x", 0, ONE.value),
+            c.Set(f"{DIRECTORY}/empty", 0),
+            c.Set(f"{DIRECTORY}/half", 0, "etcd=http://c"),
+            c.Set(f"{DIRECTORY}/blank", 0, "etcd=&raft=http://p"),
+            c.Set(f"{DIRECTORY}/text", 0, "one"),
+            registration(ONE),
+        )
+        self.assertEqual(registered_machines(space.root), [ONE])
+
+    def test_removed(self) -> None:
+        """A machine whose key was deleted is not there."""
+        space = key_space(registration(ONE), registration(TWO), c.Delete(ONE.key, 0))
+        self.assertEqual(registered_machines(space.root), [TWO])
