@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectError, ConnectionClosed
 from twisted.web.client import Agent, HTTPConnectionPool, PartialDownloadError, ResponseFailed
 from twisted.web.http_headers import Headers
+from twisted.web.iweb import IResponse
 
 GONE = (ConnectError, ConnectionClosed, PartialDownloadError, ResponseFailed)
 """What a request raises when the server goes away before it has answered."""
@@ -50,9 +51,14 @@ class Client:
         self._pool.maxPersistentPerHost = 1_000
         self._http = HTTPClient(Agent(reactor, pool=self._pool))
 
+    async def begin(self, method: str, path: str, form: Mapping[str, str] | None = None) -> IResponse:
+        """Ask, once, and wait for the head of the answer; its C{content()} has to be called."""
+        response: IResponse = await self._http.request(method, self._url + path, data=form, allow_redirects=False)
+        return response
+
     async def request(self, method: str, path: str, form: Mapping[str, str] | None = None) -> Answer:
         """Ask, once, and wait for the whole answer."""
-        response = await self._http.request(method, self._url + path, data=form, allow_redirects=False)
+        response = await self.begin(method, path, form)
         return Answer(response.code, response.headers, await response.content())
 
     def close(self) -> "Deferred[None]":

@@ -16,6 +16,9 @@ from tests.processes.client import Client
 TWISTD = (sys.executable, str(Path(sysconfig.get_path("scripts")) / "twistd"))
 """The program as it is."""
 
+FOREGROUND = ("-n", "--pidfile=")
+"""C{twistd} stays what was started, logs to its standard output, and leaves no file about itself."""
+
 SERVES = "serves clients at"
 """What the log says when requests are answered."""
 
@@ -63,9 +66,15 @@ class Machine:
             *("--addr", f"127.0.0.1:{self.port}", "--peer-addr", f"127.0.0.1:{self.peer_port}"),
         ]
 
-    def launch(self, *flags: str | Path, program: tuple[str, ...] = TWISTD) -> Child:
-        """Start the process, and leave it to the caller what becomes of it."""
-        command = [*program, "-n", "--pidfile=", "etcd", *self.arguments(), *flags]
+    def launch(
+        self, *flags: str | Path, program: tuple[str, ...] = TWISTD, twistd: tuple[str, ...] = FOREGROUND
+    ) -> Child:
+        """
+        Start the process, and leave it to the caller what becomes of it.
+
+        @param twistd: the flags of C{twistd} itself.
+        """
+        command = [*program, *twistd, "etcd", *self.arguments(), *flags]
         self.child = spawn(self._test, command, self.directory)
         return self.child
 

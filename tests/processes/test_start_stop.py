@@ -1,0 +1,296 @@
+"""
+How a machine starts, refuses to start, and stops.
+"""
+
+import random
+import signal
+from pathlib import Path
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, DeferredList, ensureDeferred, gatherResults
+from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.protocol import Factory, Protocol
+from twisted.trial.unittest import TestCase
+
+from tests.processes import writers
+from tests.processes.child import Child, spawn
+from tests.processes.client import GONE
+from tests.processes.ledger import Ledger
+from tests.processes.machine import STOPPED, TWISTD, Machine
+from tests.processes.stranger import Stranger
+from tests.processes.test_durability import compare
+from tests.test_packaging import UNPRIVILEGED
+
+
+class FirstStartTests(TestCase):
+    """A machine with nothing but defaults for all that is not an address or a directory."""
+
+    timeout = 60
+
+    async def test_firstIndex(self) -> None:
+        """Registering the machine took index 1."""
+        machine = Machine(self)
+        await machine.start()
+        answer = await machine.client.put("/message", value="Hello world")
+        self.assertEqual(answer.status, 201)
+        self.assertEqual(answer.index, 2)
+        self.assertEqual(
+            answer.json(),
+            {
+                "action": "set",
+                "node": {"key": "/message", "value": "Hello world", "modifiedIndex": 2, "createdIndex": 2},
+            },
+        )
+
+    async def test_peerPort(self) -> None:
+        """Administrators are told about the machine at the peer port."""
+        machine = Machine(self)
+        await machine.start("--name", "machine0")
+        answer = await machine.connect(machine.peer_url).request("GET", "/v2/admin/machines")
+        self.assertEqual(answer.status, 200)
+        self.assertEqual(
+            answer.json(),
+            [{"clientURL": machine.url, "name": "machine0", "peerURL": machine.peer_url, "state": "leader"}],
+        )
+
+    async def test_help(self) -> None:
+        """C{--help} needs nothing and leaves nothing."""
+        directory = Path(self.mktemp()).resolve()
+        directory.mkdir()
+        child = spawn(self, [*TWISTD, "etcd", "--help"], directory)
+        self.assertEqual(await child.ended(), 0)
+        self.assertIn("--data-dir DIRECTORY", child.output)
+        self.assertEqual(list(directory.iterdir()), [])
+
+
+class RefusalTests(TestCase):
+    """What can't be is refused with one line and status 1, before anything is changed on disk."""
+
+    timeout = 60
+
+    async def assertRefused(self, child: Child, *words: str) -> None:
+        """The process ends by itself and says why."""
+        self.assertEqual(await child.ended(), 1)
+        self.assertEqual(len(child.errors.splitlines()), 1, child.errors)
+        self.assertTrue(child.errors.startswith("twistd etcd: "), child.errors)
+        for each in words:
+            self.assertIn(each, child.errors)
+
+    async def _portTaken(self, which: str, option: str) -> None:
+        machine = Machine(self)
+        port = getattr(machine, which)
+        taken = reactor.listenTCP(port, Factory.forProtocol(Protocol), interface="127.0.0.1")
+        self.addCleanup(taken.stopListening)
+        pid_file = machine.directory / "machine.pid"
+        child = machine.launch(twistd=("-n", f"--pidfile={pid_file}"))
+        await self.assertRefused(child, f"{option} 127.0.0.1:{port}", "another program uses it")
+        self.assertEqual(list(machine.directory.iterdir()), [])
+
+    async def test_clientPortTaken(self) -> None:
+        await self._portTaken("port", "--bind-addr")
+
+    async def test_peerPortTaken(self) -> None:
+        await self._portTaken("peer_port", "--peer-bind-addr")
+
+    async def _refusedAsDaemon(self, machine: Machine, flags: tuple[str, ...], words: str) -> None:
+        log = machine.directory / "machine.log"
+        child = machine.launch(*flags, twistd=(f"--pidfile={machine.directory / 'machine.pid'}", f"--logfile={log}"))
+        self.assertEqual(await child.ended(), 1)
+        self.assertIn(words, log.read_text())
+        self.assertEqual(list(machine.directory.iterdir()), [log])
+
+    async def test_portTakenAsDaemon(self) -> None:
+        """The command fails, the log says why, and no other file is left."""
+        machine = Machine(self)
+        taken = reactor.listenTCP(machine.peer_port, Factory.forProtocol(Protocol), interface="127.0.0.1")
+        self.addCleanup(taken.stopListening)
+        await self._refusedAsDaemon(machine, (), f"--peer-bind-addr 127.0.0.1:{machine.peer_port}")
+
+    async def test_badFrontendAsDaemon(self) -> None:
+        """Likewise for what is found out before any port is opened."""
+        await self._refusedAsDaemon(Machine(self), ("--frontend", "nonsense"), "--frontend nonsense")
+
+    async def test_directoryInUseAsDaemon(self) -> None:
+        """Likewise for what is found out after the ports were opened."""
+        machine, second = Machine(self), Machine(self)
+        await machine.start()
+        second.data = machine.data
+        await self._refusedAsDaemon(second, (), f"is in use by process {machine.child.pid}")
+
+    async def test_directoryInUse(self) -> None:
+        """The process that has it goes on."""
+        machine = Machine(self)
+        await machine.start()
+        second = Machine(self)
+        second.data = machine.data
+        holder = f"--data-dir {machine.data} is in use by process {machine.child.pid}"
+        await self.assertRefused(second.launch(), holder)
+        self.assertEqual((await machine.client.put("/message", value="still here")).status, 201)
+
+    async def test_directoryNotWritable(self) -> None:
+        """Neither one that is there, nor one that would have to be made."""
+        machine, other = Machine(self), Machine(self)
+        machine.data.mkdir(mode=0o555)
+        other.directory.chmod(0o555)
+        self.addCleanup(other.directory.chmod, 0o755)
+        program = ("/usr/bin/env", *UNPRIVILEGED, *TWISTD)
+        for each in (machine, other):
+            refused = each.launch(program=program)
+            await self.assertRefused(refused, f"--data-dir {each.data} can't be used", "not writable")
+        self.assertEqual(list(machine.data.iterdir()), [])
+
+    async def test_fileInItsPlace(self) -> None:
+        machine = Machine(self)
+        machine.data.write_text("something else")
+        await self.assertRefused(machine.launch(), f"--data-dir {machine.data} can't be used", "not a directory")
+        self.assertEqual(machine.data.read_text(), "something else")
+
+    async def test_badValues(self) -> None:
+        """The flag is named as it was given."""
+        machine = Machine(self)
+        bad = [
+            ("--snapshot-count", "abc"),
+            ("--addr", "127.0.0.1"),
+            ("--name", "machine 0"),
+            ("--http-read-timeout", "-1"),
+            ("--frontend", "nonsense"),
+            ("--nonsense", "1"),
+        ]
+        refused = [
+            ensureDeferred(self.assertRefused(machine.launch(*flag), flag[0].removeprefix("--"))) for flag in bad
+        ]
+        await gatherResults(refused, consumeErrors=True)
+        self.assertFalse(machine.data.exists())
+
+
+class RestartTests(TestCase):
+    """What a machine is after it was stopped and started again."""
+
+    timeout = 60
+
+    async def _name(self, machine: Machine) -> str:
+        answer = await machine.connect(machine.peer_url).request("GET", "/v2/admin/machines")
+        (described,) = answer.json()
+        name: str = described["name"]
+        return name
+
+    async def test_keepsDataAndName(self) -> None:
+        """A machine that was not named keeps the name that it gave itself."""
+        machine = Machine(self)
+        await machine.start()
+        name = await self._name(machine)
+        self.assertRegex(name, r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
+        written = await machine.client.put("/message", value="Hello world")
+        self.assertEqual(await machine.terminate(), STOPPED)
+        await machine.start()
+        read = await machine.client.get("/message")
+        self.assertEqual(read.json()["node"], written.json()["node"])
+        self.assertEqual(read.index, written.index)
+        self.assertEqual(await self._name(machine), name)
+
+    async def test_otherName(self) -> None:
+        """A directory belongs to the machine that it was made for."""
+        machine = Machine(self)
+        await machine.start("--name", "machine0")
+        self.assertEqual(await machine.terminate(), STOPPED)
+        child = machine.launch("--name", "machine1")
+        self.assertEqual(await child.ended(), 1)
+        self.assertEqual(len(child.errors.splitlines()), 1, child.errors)
+        for words in (str(machine.data), "'machine0'", "--name", "'machine1'"):
+            self.assertIn(words, child.errors)
+        await machine.start()
+        self.assertEqual(await self._name(machine), "machine0")
+
+    async def test_otherAddresses(self) -> None:
+        """A machine that moves to other ports says so."""
+        machine = Machine(self)
+        await machine.start("--name", "machine0")
+        self.assertEqual(await machine.terminate(), STOPPED)
+        moved = Machine(self)
+        moved.data = machine.data
+        await moved.start()
+        answer = await moved.client.request("GET", "/v2/machines")
+        self.assertEqual(answer.body, moved.url.encode())
+
+
+class StopTests(TestCase):
+    """A signal ends a machine in order."""
+
+    timeout = 60
+
+    async def test_underLoad(self) -> None:
+        """
+        Writers are answered or cut off, those who wait for events get no event or are cut off, and nothing is lost.
+        """
+        machine = Machine(self)
+        ledger = Ledger()
+        await machine.start("--snapshot-count", "100")
+        watches = [f"/v2/keys/nothing{number}?wait=true" for number in range(20)]
+        watches += [f"{path}&stream=true" for path in watches]
+        waiting = [(await machine.client.begin("GET", path)).content() for path in watches]
+        progress = ledger.reached(300)
+        writing = writers.write(ledger, machine.client, random.Random(2))
+        await progress
+        self.assertEqual(await machine.terminate(), STOPPED)
+        await writing
+        for succeeded, result in await DeferredList(waiting, consumeErrors=True):
+            if succeeded:
+                self.assertEqual(result, b"")
+            else:
+                self.assertIsNotNone(result.check(*GONE), result)
+        self.assertIn("Server Shut Down.", machine.child.output)
+        self.assertEqual(machine.child.errors, "")
+        self.assertNotIn("Traceback", machine.child.output)
+        await machine.start()
+        await compare(ledger, machine)
+        self.assertEqual(ledger.problems, [])
+
+    async def test_halfARequest(self) -> None:
+        """A client that does not finish its request holds nobody up."""
+        machine = Machine(self)
+        await machine.start()
+        half = Half()
+        await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", machine.port), half)
+        half.transport.write(b"PUT /v2/keys/half HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nvalue=")
+        self.assertEqual((await machine.client.get("/")).status, 200)
+        self.assertEqual(await machine.terminate(), STOPPED)
+        await half.lost
+
+    async def test_interrupt(self) -> None:
+        """Control-C, as in a terminal."""
+        machine = Machine(self)
+        await machine.start()
+        machine.child.signal(signal.SIGINT)
+        self.assertEqual(await machine.child.ended(), -signal.SIGINT)
+        self.assertIn("Server Shut Down.", machine.child.output)
+
+    async def test_daemon(self) -> None:
+        """
+        In the background: it serves as soon as the command returns, and its process id is in its file until it ends.
+        """
+        machine = Machine(self)
+        pid_file = machine.directory / "machine.pid"
+        log = machine.directory / "machine.log"
+        child = machine.launch(twistd=(f"--pidfile={pid_file}", f"--logfile={log}"))
+        status = await child.ended()
+        daemon = Stranger(self, int(pid_file.read_text()))
+        self.assertEqual((status, child.errors), (0, ""))
+        client = machine.connect(machine.url)
+        self.assertEqual((await client.put("/message", value="Hello world")).index, 2)
+        daemon.signal(signal.SIGTERM)
+        await daemon.ended
+        self.assertFalse(pid_file.exists())
+        self.assertIn("Server Shut Down.", log.read_text().splitlines()[-1])
+        await machine.start()
+        self.assertEqual((await machine.client.get("/message")).json()["node"]["value"], "Hello world")
+
+
+class Half(Protocol):
+    """A connection of its own."""
+
+    def __init__(self) -> None:
+        self.lost: Deferred[None] = Deferred()
+
+    def connectionLost(self, _reason: object = None) -> None:
+        """The server has closed it."""
+        self.lost.callback(None)
