@@ -43,6 +43,7 @@ class FakeReplica:
         self.holding = False
         self.proposed: list[Change] = []
         self.keyspace = KeySpace(history_capacity, self._deliver_soon)
+        self._expected: list[tuple[int, Deferred[None]]] = []
         self._held: list[Callable[[], None]] = []
         self._waiting: list[Deferred[None]] = []
         self._delivery: Any = None
@@ -92,11 +93,22 @@ class FakeReplica:
 
     def propose(self, command: Change) -> "Deferred[Event]":
         self.proposed.append(command)
+        for wanted, met in [each for each in self._expected if each[0] <= len(self.proposed)]:
+            self._expected.remove((wanted, met))
+            met.callback(None)
         if not self.holding:
             return self._apply(command)
         changed: Deferred[Event] = Deferred()
         self._held.append(lambda: self._apply(command).chainDeferred(changed))
         return changed
+
+    def when_proposed(self, count: int) -> "Deferred[None]":
+        """Fires when so many commands were proposed in all."""
+        if len(self.proposed) >= count:
+            return succeed(None)
+        met: Deferred[None] = Deferred()
+        self._expected.append((count, met))
+        return met
 
     def go_on(self) -> None:
         """Let everything held go on, in order."""

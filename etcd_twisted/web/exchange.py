@@ -8,13 +8,13 @@ stream that its client does not read is cut off.
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.http import RESPONSES
 from zope.interface import implementer
 
 from etcd_twisted.web.answers import Body, Response
@@ -26,7 +26,7 @@ MOST_WAITING = 1 << 20
 _PIECE = 1 << 16
 """A longer body is sent in pieces of this size, each when the client has taken the last."""
 
-_STATUS_LINES = {status: b"%d %s" % (status, reason) for status, reason in RESPONSES.items()}
+_STATUS_LINES = {status.value: f"{status.value} {status.phrase}".encode() for status in HTTPStatus}
 _LAST_CHUNK = b"0\r\n\r\n"
 
 
@@ -34,13 +34,13 @@ class Channel(Protocol):
     """
     What an L{Exchange} needs of its connection.
 
-    @ivar paused: whether the client has to read before more is sent.
+    @ivar stalled: whether the client has to read before more is sent.
     @ivar persistent: whether the connection stays open after this answer.
     @ivar clock: what turns the reactor.
     @ivar server_fields: header lines for every answer.
     """
 
-    paused: bool
+    stalled: bool
     persistent: Any
 
     @property
@@ -133,7 +133,7 @@ class Exchange:
             self._finish()
         elif isinstance(body, bytes):
             self._chunked = False
-            if len(body) <= _PIECE and not channel.paused:
+            if len(body) <= _PIECE and not channel.stalled:
                 channel.write(head + body)
                 self._finish()
             else:
@@ -168,7 +168,7 @@ class Exchange:
         if channel is None:
             return
         self._work = None
-        if len(event) <= _PIECE and not channel.paused:
+        if len(event) <= _PIECE and not channel.stalled:
             channel.write(self._framed(event))
             self._finish()
         else:
@@ -211,11 +211,11 @@ class _Sender:
         self.resumeProducing()
 
     def resumeProducing(self) -> None:
-        if self._next is None and not self._channel.paused:
+        if self._next is None and not self._channel.stalled:
             self._next = self._channel.clock.callLater(0, self._turn)
 
     def pauseProducing(self) -> None:
-        """The channel's C{paused} says it all."""
+        """The channel's C{stalled} says it all."""
 
     def stopProducing(self) -> None:
         self.cancel()
@@ -227,7 +227,7 @@ class _Sender:
 
     def _turn(self) -> None:
         self._next = None
-        if self._channel.paused:
+        if self._channel.stalled:
             return
         try:
             piece = next(self._pieces, None)
@@ -258,7 +258,7 @@ class _Stream:
         channel.registerProducer(self, True)
 
     def send(self, event: bytes) -> None:
-        if not self._channel.paused and not self._events:
+        if not self._channel.stalled and not self._events:
             self._channel.write(self._framed(event + b"\n"))
         elif self._size > MOST_WAITING:
             self._channel.abort()
@@ -267,13 +267,13 @@ class _Stream:
             self._size += len(event)
 
     def resumeProducing(self) -> None:
-        while self._events and not self._channel.paused:
+        while self._events and not self._channel.stalled:
             event = self._events.popleft()
             self._size -= len(event)
             self._channel.write(self._framed(event + b"\n"))
 
     def pauseProducing(self) -> None:
-        """The channel's C{paused} says it all."""
+        """The channel's C{stalled} says it all."""
 
     def stopProducing(self) -> None:
         self._events.clear()

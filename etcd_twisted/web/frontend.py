@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
+from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IListeningPort
 from zope.interface import implementer
 
@@ -70,10 +70,10 @@ class HttpService(Service):
 
     async def _close(self) -> None:
         port, self._port = self._port, None
-        if port is not None:
-            await maybeDeferred(port.stopListening)
+        closed = maybeDeferred(port.stopListening) if port is not None else succeed(None)
         if self._site is not None:
             await self._site.stop(min(GRACE, self._config.http_write_timeout))
+        await closed
 
 
 @implementer(IFrontend)

@@ -12,6 +12,7 @@ resource. Through Klein a waiting watcher would hold some kilobytes more, and ev
 # Twisted's HTTP server has no types.
 # mypy: disallow-untyped-calls=False, warn-return-any=False
 
+from http import HTTPStatus
 from io import BytesIO
 from typing import Any, cast
 
@@ -95,12 +96,12 @@ class Channel(http.HTTPChannel):
     A connection.
 
     @ivar site: whose it is.
-    @ivar paused: whether the client has to read before more is sent.
+    @ivar stalled: whether the client has to read before more is sent.
     """
 
     site: "Site"
     transport: Any
-    paused = False
+    stalled = False
     MAX_LENGTH = HEAD_LIMIT
     totalHeadersSize = 2 * HEAD_LIMIT  # noqa: N815  # not reached: lineReceived counts line ends too, and answers 431
 
@@ -139,7 +140,7 @@ class Channel(http.HTTPChannel):
     def loseConnection(self) -> None:
         """Close, when what waits to be sent is sent or the client takes none of it."""
         self._closing = True
-        self.paused = False
+        self.stalled = False
         self._expect_within(self.site.write_timeout)
         super().loseConnection()
 
@@ -164,7 +165,7 @@ class Channel(http.HTTPChannel):
 
     def sweep(self, now: float) -> None:
         """Close the connection if its time is over. Called every second or so."""
-        if self.paused and now >= self._stalled_since + self.site.write_timeout:
+        if self.stalled and now >= self._stalled_since + self.site.write_timeout:
             self.abort()
         elif self._deadline and now >= self._deadline:
             if self._closing or self._refused:
@@ -174,14 +175,14 @@ class Channel(http.HTTPChannel):
 
     def pauseProducing(self) -> None:
         """The client has to read before more is sent."""
-        if not self.paused:
-            self.paused = True
+        if not self.stalled:
+            self.stalled = True
             self._stalled_since = self.clock.seconds()
         super().pauseProducing()
 
     def resumeProducing(self) -> None:
         """The client has read all there was."""
-        self.paused = False
+        self.stalled = False
         super().resumeProducing()
 
     # Requests
@@ -299,10 +300,10 @@ class Channel(http.HTTPChannel):
         self.transport.write(
             b"HTTP/1.1 %d %s\r\n%sContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n"
             b"Connection: close\r\n\r\n%s"
-            % (status, http.RESPONSES[status], self.server_fields, len(body), body)
+            % (status, HTTPStatus(status).phrase.encode(), self.server_fields, len(body), body)
         )
         self.transport.unregisterProducer()
-        self.paused = False
+        self.stalled = False
         for request in self.requests:
             request.connectionLost(Failure(http.PotentialDataLoss()))
         self.requests = []

@@ -1,0 +1,152 @@
+"""
+The pages beside the keys.
+"""
+
+import json
+import re
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted import __version__
+from etcd_twisted.keyspace.commands import Set
+from etcd_twisted.web.durations import go_duration
+from tests.fakes import OTHER
+from tests.web.wires import Answer, Wire, read_answers
+
+PAGES = ("/version", "/health", "/v2/machines", "/v2/peers", "/v2/leader", "/v2/stats/store", "/v2/stats/self")
+
+
+class AppTests(SynchronousTestCase):
+    """Each page, through the server it is served by."""
+
+    def setUp(self) -> None:
+        self.wire = Wire()
+        self.replica = self.wire.replica
+        self.addCleanup(self.wire.stop)
+
+    def ask(self, path: str, method: str = "GET", fields: str = "") -> Answer:
+        channel, transport = self.wire.connect()
+        channel.dataReceived(f"{method} {path} HTTP/1.1\r\nHost: x\r\n{fields}\r\n".encode())
+        (answer,) = read_answers(transport.value(), method)
+        return answer
+
+    def text(self, path: str) -> str:
+        answer = self.ask(path)
+        self.assertEqual((answer.status, answer.headers["Content-Type"]), (200, "text/plain; charset=utf-8"))
+        return answer.body.decode()
+
+    def json(self, path: str, fields: str = "") -> dict[str, Any]:
+        answer = self.ask(path, fields=fields)
+        self.assertEqual((answer.status, answer.headers["Content-Type"]), (200, "application/json"))
+        decoded: dict[str, Any] = json.loads(answer.body)
+        return decoded
+
+    def test_version(self) -> None:
+        """As text, or as JSON for who asks for it."""
+        self.assertEqual(self.text("/version"), f"etcd_twisted {__version__}")
+        asked = self.json("/version", "Accept: text/html, Application/JSON;q=0.9\r\n")
+        self.assertEqual(asked, {"etcdserver": __version__, "etcdcluster": __version__})
+
+    def test_machines(self) -> None:
+        """All of them, the leader first, on both pages."""
+        self.replica.keyspace.apply(Set(OTHER.key, 0, OTHER.value))
+        for page in ("/v2/machines", "/v2/peers"):
+            self.assertEqual(self.text(page), "http://127.0.0.1:4001, http://127.0.0.1:4002")
+        self.replica.known_leader = OTHER
+        self.assertEqual(self.text("/v2/machines"), "http://127.0.0.1:4002, http://127.0.0.1:4001")
+
+    def test_leader(self) -> None:
+        """Its peer URL, or error 301."""
+        self.assertEqual(self.text("/v2/leader"), "http://127.0.0.1:7001")
+        self.replica.known_leader = None
+        answer = self.ask("/v2/leader")
+        self.assertEqual((answer.status, answer.headers["X-Etcd-Index"]), (500, "1"))
+        self.assertEqual(json.loads(answer.body)["errorCode"], 301)
+
+    def test_health(self) -> None:
+        """With exactly this space."""
+        self.assertEqual(self.ask("/health").body, b'{"health": "true"}')
+        for attribute, value in (("known_leader", None), ("serving", False)):
+            self.patch(self.replica, attribute, value)
+            answer = self.ask("/health")
+            self.assertEqual((answer.status, answer.body), (503, b'{"health": "false"}'))
+
+    def test_store_statistics(self) -> None:
+        """What was counted."""
+        self.replica.propose(Set("/k", 0, "v"))
+        statistics = self.json("/v2/stats/store")
+        self.assertEqual((statistics["setsSuccess"], statistics["watchers"]), (2, 0))
+
+    def test_self_statistics(self) -> None:
+        """A leader without peers."""
+        self.wire.clock.advance(78.5)
+        self.assertEqual(
+            self.json("/v2/stats/self"),
+            {
+                "name": "machine0",
+                "state": "leader",
+                "startTime": "1970-01-01T00:00:00.000000Z",
+                "leaderInfo": {"leader": "machine0", "uptime": "1m18.5s"},
+                "recvAppendRequestCnt": 0,
+                "sendAppendRequestCnt": 0,
+            },
+        )
+
+    def test_head(self) -> None:
+        """The headers of C{GET}."""
+        for page in PAGES:
+            self.assertEqual(self.ask(page, "HEAD").headers.items(), self.ask(page).headers.items())
+
+    def test_methods(self) -> None:
+        """405 with what is allowed."""
+        for page in PAGES:
+            for method in ("PUT", "POST", "DELETE", "PATCH"):
+                answer = self.ask(page, method)
+                self.assertEqual((answer.status, answer.body), (405, b"405 method not allowed\n"))
+                self.assertEqual(set(re.split(", ?", answer.headers["Allow"])), {"GET", "HEAD"})
+
+    def test_unknown_paths(self) -> None:
+        """404 with a short text, never a redirect."""
+        for path in ("/", "/nope", "/v2", "/v2/", "/v2//machines", "/v2/keysx", "/v2/stats", "/a?b=%zz"):
+            answer = self.ask(path)
+            self.assertEqual((answer.status, answer.body), (404, b"404 not found\n"), path)
+            self.assertEqual(answer.headers["Content-Type"], "text/plain; charset=utf-8")
+
+    def test_undecodable_path(self) -> None:
+        """Nothing to be found there either."""
+        self.assertEqual(self.ask("/%ff").status, 400)
+        self.assertEqual(len(self.flushLoggedErrors(UnicodeDecodeError)), 1)
+
+    def test_unexpected(self) -> None:
+        """Logged, and answered without a word of it."""
+
+        def broken() -> None:
+            raise ZeroDivisionError("secret")
+
+        self.patch(self.replica, "statistics", broken)
+        answer = self.ask("/v2/stats/store")
+        self.assertEqual((answer.status, json.loads(answer.body)["errorCode"]), (500, 300))
+        self.assertNotIn(b"secret", answer.body)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+
+class DurationTests(SynchronousTestCase):
+    """Durations in Go's words."""
+
+    def test_words(self) -> None:
+        """Examples of what Go prints."""
+        examples = {
+            0: "0s",
+            7: "7µs",
+            1_500: "1.5ms",
+            999_999: "999.999ms",
+            1_000_000: "1s",
+            24_648_619: "24.648619s",
+            60_000_000: "1m0s",
+            78_544_996: "1m18.544996s",
+            3_600_000_000: "1h0m0s",
+            360_000_000_001: "100h0m0.000001s",
+        }
+        for microseconds, text in examples.items():
+            self.assertEqual(go_duration(microseconds), text)

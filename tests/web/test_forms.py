@@ -1,0 +1,159 @@
+"""
+The parser of query strings and bodies.
+"""
+
+from urllib.parse import quote, urlencode
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.errors import ErrorCode, EtcdError
+from etcd_twisted.keyspace.events import LAST_MOMENT
+from etcd_twisted.web import forms
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+PAIRS = st.lists(st.tuples(TEXT, TEXT))
+
+
+class ParseTests(SynchronousTestCase):
+    """Strict decoding of both places where parameters stand."""
+
+    def refused(self, *arguments: bytes) -> str:
+        error = self.assertRaises(EtcdError, forms.parse, *arguments)
+        self.assertEqual(error.code, ErrorCode.INVALID_FORM)
+        return error.cause
+
+    @given(PAIRS)
+    def test_reads_what_was_written(self, pairs: list[tuple[str, str]]) -> None:
+        """What C{urlencode} writes comes back, the first of each name, from the query as from the body."""
+        first: dict[str, str] = {}
+        for name, value in pairs:
+            first.setdefault(name, value)
+        text = urlencode(pairs).encode()
+        self.assertEqual(forms.parse(text), first)
+        self.assertEqual(forms.parse(b"", text), first)
+
+    @given(PAIRS, PAIRS)
+    def test_body_wins(self, query: list[tuple[str, str]], body: list[tuple[str, str]]) -> None:
+        """A name in both places has the body's value; all others stay."""
+        text_of_query, text_of_body = urlencode(query).encode(), urlencode(body).encode()
+        expected = dict(forms.parse(text_of_query)) | dict(forms.parse(b"", text_of_body))
+        self.assertEqual(forms.parse(text_of_query, text_of_body), expected)
+
+    @given(TEXT)
+    def test_unescapes_what_was_escaped(self, text: str) -> None:
+        """Whatever is escaped, with small or big letters, comes back."""
+        everything = "".join(f"%{byte:02x}" for byte in text.encode()).encode()
+        self.assertEqual(forms.unescape(everything), text)
+        self.assertEqual(forms.unescape(everything.upper()), text)
+        self.assertEqual(forms.unescape(quote(text, safe="=\r\n_").encode()), text)
+
+    @given(st.lists(st.sampled_from([b"%", b"=", b"\r", b"\n", b"4", b"1", b"z", b"%41", b"%3D", b"_", b" "])))
+    def test_agrees_with_a_plain_decoder(self, parts: list[bytes]) -> None:
+        """Every mixture of escapes, good and bad, line ends and signs of quoted-printable is read byte by byte."""
+        text = b"".join(parts)
+        expected: str | None = _decoded_slowly(text)
+        if expected is None:
+            self.assertRaises(ValueError, forms.unescape, text)
+        else:
+            self.assertEqual(forms.unescape(text), expected)
+
+    def test_plus_is_a_space(self) -> None:
+        """In names and values; an escaped one is itself."""
+        self.assertEqual(forms.parse(b"a+b=c+d%2B"), {"a b": "c d+"})
+
+    def test_odd_pairs(self) -> None:
+        """Empty pairs are passed over, a name without a sign has an empty value, signs in values are values."""
+        self.assertEqual(forms.parse(b"&&wait&value=a=b&=x&"), {"wait": "", "value": "a=b", "": "x"})
+
+    def test_bad_escape(self) -> None:
+        """The cause names the part, the escape and the parameter; of a shadowed value too."""
+        self.assertEqual(self.refused(b"", b"value=a%zzb"), 'the body has the bad escape "%zz" in value')
+        self.assertEqual(self.refused(b"ttl=%4"), 'the query string has the bad escape "%4" in ttl')
+        self.assertEqual(self.refused(b"%=1"), 'the query string has the bad escape "%" in a name')
+        self.assertIn("bad escape", self.refused(b"value=%zz", b"value=fine"))
+        self.assertIn("bad escape", self.refused(b"a=1&a=%zz"))
+
+    def test_not_utf8(self) -> None:
+        """Neither as it stands nor after decoding."""
+        self.assertEqual(self.refused(b"", b"value=\xff"), "the body has bytes that are not UTF-8 (\\xff) in value")
+        self.assertIn("not UTF-8", self.refused(b"value=%ff"))
+        self.assertIn("not UTF-8", self.refused(b"", b"value=%ed%a0%80"))
+
+    def test_other_type(self) -> None:
+        """A body in another language is refused, with its name and the one to use; an empty one has no language."""
+        self.assertEqual(
+            self.refused(b"", b'{"value": 1}', b"Application/JSON; charset=utf-8"),
+            "the body is application/json: it should be application/x-www-form-urlencoded",
+        )
+        self.assertEqual(forms.parse(b"a=1", b"", b"application/json"), {"a": "1"})
+
+    def test_own_type(self) -> None:
+        """In any case, with parameters, or left out."""
+        own = b"application/x-www-form-urlencoded"
+        for content_type in (own, own + b"; charset=utf-8", own.upper(), b""):
+            self.assertEqual(forms.parse(b"", b"a=1", content_type), {"a": "1"})
+        self.assertEqual(forms.parse(b"", b"a=1", None), {"a": "1"})
+
+    def test_too_many(self) -> None:
+        """A body of nothing but separators is not taken apart."""
+        self.assertIn("more than 1000 parameters", self.refused(b"", b"&" * 10_000))
+
+    def test_long_causes_are_cut(self) -> None:
+        """A stranger's megabyte does not come back in an error."""
+        self.assertLess(len(self.refused(b"", b"x" * 1_000_000 + b"=%zz")), 200)
+        self.assertLess(len(self.refused(b"", b"x", b"x" * 10_000)), 200)
+
+
+def _decoded_slowly(text: bytes) -> str | None:
+    out, position = bytearray(), 0
+    while position < len(text):
+        if text[position : position + 1] == b"%":
+            digits = text[position + 1 : position + 3]
+            if len(digits) < 2 or not all(digit in b"0123456789abcdefABCDEF" for digit in digits):
+                return None
+            out.append(int(digits, 16))
+            position += 3
+        else:
+            out.append(text[position])
+            position += 1
+    return out.decode()
+
+
+class TypedTests(SynchronousTestCase):
+    """Parameters with a type."""
+
+    def code(self, function: object, *arguments: object) -> tuple[ErrorCode, str]:
+        error = self.assertRaises(EtcdError, function, *arguments)
+        return error.code, error.cause
+
+    def test_flags(self) -> None:
+        """True and false in any case; a missing one is false; anything else names the parameter."""
+        form = {"a": "true", "b": "TRUE", "c": "False", "d": "1", "e": "", "f": " true"}
+        self.assertEqual([forms.flag(form, name) for name in ("a", "b", "c", "missing")], [True, True, False, False])
+        for name in "def":
+            self.assertEqual(self.code(forms.flag, form, name), (ErrorCode.INVALID_FIELD, name))
+
+    def test_indexes(self) -> None:
+        """Whole numbers of 64 bits."""
+        for good in ("0", "7", "007", str(2**64 - 1)):
+            self.assertEqual(forms.index({"i": good}, "i", "Why"), int(good))
+        self.assertEqual(forms.index({}, "i", "Why"), 0)
+        for bad in ("", "-1", "+1", "1.5", "0x1", "1_0", " 1", "٣", str(2**64), "9" * 5_000):
+            self.assertEqual(self.code(forms.index, {"i": bad}, "i", "Why"), (ErrorCode.INDEX_NOT_A_NUMBER, "Why"))
+
+    def test_expiry(self) -> None:
+        """Seconds from the given moment; none where none or nothing is given; 0 is at once."""
+        self.assertEqual(forms.expiry({"ttl": "5"}, 1_000, "Why"), 5_001_000)
+        self.assertEqual(forms.expiry({"ttl": "0"}, 1_000, "Why"), 1_000)
+        self.assertIsNone(forms.expiry({"ttl": ""}, 1_000, "Why"))
+        self.assertIsNone(forms.expiry({}, 1_000, "Why"))
+        for bad in ("abc", "-1", "1.5", "+5", "٣", "9" * 5_000):
+            self.assertEqual(self.code(forms.expiry, {"ttl": bad}, 0, "Why"), (ErrorCode.TTL_NOT_A_NUMBER, "Why"))
+
+    def test_last_moment(self) -> None:
+        """A TTL may end in the year 9999, and not after."""
+        last = LAST_MOMENT // 1_000_000
+        self.assertEqual(forms.expiry({"ttl": str(last)}, 0, "Why"), LAST_MOMENT)
+        self.assertRaises(EtcdError, forms.expiry, {"ttl": str(last)}, 1, "Why")

@@ -1,0 +1,474 @@
+"""
+The key endpoint, rule by rule, against a replica that is a key space and nothing more.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.errors import ErrorCode
+from etcd_twisted.keyspace import commands
+from etcd_twisted.keyspace.commands import Change
+from etcd_twisted.keyspace.events import Event
+from etcd_twisted.web.answers import Response
+from etcd_twisted.web.keys import PATIENCE, KeyEndpoint, KeyRequest
+from etcd_twisted.web.watches import Watch
+from tests.fakes import MACHINE, OTHER, FakeReplica
+
+SEGMENT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/"), min_size=1).filter(
+    lambda text: text not in (".", "..")
+)
+
+
+class EndpointTest(SynchronousTestCase):
+    """An endpoint on a fake clock."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(1_000)
+        self.replica = FakeReplica(self.clock)
+        self.endpoint = KeyEndpoint(self.replica, self.clock)
+
+    def start(self, method: str, path: str, query: str = "", **form: Any) -> Response | Deferred[Response]:
+        body = urlencode({name: str(value) for name, value in form.items()}).encode()
+        return self.endpoint.handle(KeyRequest(method.encode(), path.encode(), query.encode(), None, body))
+
+    def ask(self, method: str, path: str, query: str = "", **form: Any) -> Response:
+        answer = self.start(method, path, query, **form)
+        return self.successResultOf(answer) if isinstance(answer, Deferred) else answer
+
+    def json(self, response: Response) -> dict[str, Any]:
+        body = response.body
+        self.assertIsInstance(body, bytes)
+        decoded: dict[str, Any] = json.loads(body)
+        return decoded
+
+    def put(self, path: str, query: str = "", **form: Any) -> dict[str, Any]:
+        """A C{PUT} that succeeds."""
+        response = self.ask("PUT", path, query, **form)
+        self.assertIn(response.status, (200, 201), response.body)
+        return self.json(response)
+
+    def assert_error(self, response: Response, code: int, cause: str, status: int = 400) -> None:
+        answer = self.json(response)
+        self.assertEqual((answer["errorCode"], answer["cause"], response.status), (code, cause, status))
+
+
+class CommandTests(EndpointTest):
+    """Which command a request means, and what its answer looks like."""
+
+    def assert_proposes(self, expected: Change, method: str, path: str, query: str = "", **form: Any) -> None:
+        self.ask(method, path, query, **form)
+        self.assertEqual(self.replica.proposed[-1], expected)
+
+    def test_put(self) -> None:
+        """The order of precedence."""
+        now = self.replica.now()
+        later = now + 5_000_000
+        cases: list[tuple[Change, str, dict[str, str]]] = [
+            (commands.Set("/k", now, "v"), "", {"value": "v"}),
+            (commands.Set("/k", now), "", {}),
+            (commands.Set("/k", now, "v", False, later), "", {"value": "v", "ttl": "5"}),
+            (commands.Set("/k", now, "", True), "", {"value": "ignored", "dir": "true"}),
+            (commands.Create("/k", now, "v"), "prevExist=false&prevValue=&prevIndex=x", {"value": "v"}),
+            (commands.Update("/k", now, "v"), "prevExist=true", {"value": "v"}),
+            (commands.Update("/k", now, "", False, later), "prevExist=true", {"ttl": "5"}),
+            (commands.Update("/k", now, "", True), "prevExist=true", {"dir": "true", "value": "ignored"}),
+            (commands.Update("/k", now, ""), "prevExist=true", {"value": ""}),
+            (commands.CompareAndSwap("/k", now, "v", None, "w", 0), "prevExist=true&prevValue=w", {"value": "v"}),
+            (commands.CompareAndSwap("/k", now, "v", None, "w", 7), "prevValue=w&prevIndex=7", {"value": "v"}),
+            (commands.CompareAndSwap("/k", now, "", later, None, 0), "prevIndex=0", {"ttl": "5"}),
+            (commands.Refresh("/k", now, later), "refresh=true&prevExist=true", {"ttl": "5"}),
+            (commands.Refresh("/k", now, later), "refresh=true", {"ttl": "5", "value": ""}),
+            (commands.CompareAndSwap("/k", now, None, later, "w", 0), "refresh=true&prevValue=w", {"ttl": "5"}),
+            (commands.Set("/k", now, "v"), "refresh=false", {"value": "v"}),
+        ]
+        for expected, query, form in cases:
+            self.assert_proposes(expected, "PUT", "/k", query, **form)
+
+    def test_post(self) -> None:
+        """Always an in-order key."""
+        now = self.replica.now()
+        self.assert_proposes(commands.CreateInOrder("/q", now, "v", False, now), "POST", "/q", value="v", ttl=0)
+        self.assert_proposes(commands.CreateInOrder("/q", now, "", True), "POST", "/q", "dir=true", value="ignored")
+
+    def test_delete(self) -> None:
+        """Parameters may stand in the body as well as in the query."""
+        now = self.replica.now()
+        self.assert_proposes(commands.Delete("/k", now), "DELETE", "/k")
+        self.assert_proposes(commands.Delete("/k", now, True, False), "DELETE", "/k", "dir=true")
+        self.assert_proposes(commands.Delete("/k", now, False, True), "DELETE", "/k", recursive="true")
+        self.assert_proposes(commands.CompareAndDelete("/k", now, "v", 0), "DELETE", "/k", "prevValue=v&dir=true")
+        self.assert_proposes(commands.CompareAndDelete("/k", now, None, 3), "DELETE", "/k", "prevIndex=3")
+
+    def test_status(self) -> None:
+        """201 where the node did not exist before."""
+        self.assertEqual(self.ask("PUT", "/k", value="1").status, 201)
+        self.assertEqual(self.ask("PUT", "/k", value="1").status, 200)
+        self.assertEqual(self.ask("PUT", "/c", "prevExist=false").status, 201)
+        self.assertEqual(self.ask("PUT", "/k", "prevExist=true", value="1").status, 200)
+        self.assertEqual(self.ask("POST", "/q").status, 201)
+        self.assertEqual(self.ask("DELETE", "/k").status, 200)
+
+    def test_headers_of_success(self) -> None:
+        """All three indexes; a write's are its own."""
+        self.replica.term = 7
+        self.replica.holding = True
+        first = self.start("PUT", "/k", value="1")
+        second = self.start("PUT", "/k", value="2")
+        self.replica.go_on()
+        for answer, index in ((first, 2), (second, 3)):
+            lines = self.successResultOf(answer).fields.split(b"\r\n")
+            self.assertEqual(
+                lines[:2] + lines[3:],
+                [b"Content-Type: application/json", b"X-Etcd-Index: %d" % index, b"X-Raft-Term: 7", b""],
+            )
+            self.assertRegex(lines[2], rb"X-Raft-Index: \d+")
+
+    def test_headers_of_errors(self) -> None:
+        """Only the one index; the body ends its line."""
+        for response in (self.ask("GET", "/nope"), self.ask("PUT", "/k", ttl="x"), self.ask("PUT", "/")):
+            self.assertEqual(response.fields, b"Content-Type: application/json\r\nX-Etcd-Index: 1\r\n")
+            self.assertTrue(response.body.endswith(b',"index":1}\n'), response.body)
+
+    def test_event_has_no_line_end(self) -> None:
+        """Compact, in the reference's order of fields."""
+        self.assertEqual(
+            self.ask("PUT", "/k", value="1").body,
+            b'{"action":"set","node":{"key":"/k","value":"1","modifiedIndex":2,"createdIndex":2}}',
+        )
+
+    def test_no_value_on_success(self) -> None:
+        """The action alone; status and headers as ever. Not for C{DELETE}, as in etcd 3.4."""
+        response = self.ask("PUT", "/k", "noValueOnSuccess=true", value="1")
+        self.assertEqual((response.body, response.status), (b'{"action":"set"}', 201))
+        self.assertIn(b"X-Etcd-Index: 2\r\n", response.fields)
+        self.assertEqual(self.ask("POST", "/q", noValueOnSuccess="true").body, b'{"action":"create"}')
+        self.assertIn("node", self.json(self.ask("DELETE", "/k", noValueOnSuccess="true")))
+        self.assert_error(self.ask("PUT", "/", noValueOnSuccess="true"), 107, "/")
+
+    def test_refused_parameters(self) -> None:
+        """Each with its own code and cause, and nothing is proposed."""
+        cases = [
+            ("PUT", "prevExist=true", 204, "Update"),
+            ("PUT", "prevExist=yes", 209, "prevExist"),
+            ("PUT", "recursive=yes", 209, "recursive"),
+            ("PUT", "ttl=x", 202, "Update"),
+            ("PUT", "ttl=-1", 202, "Update"),
+            ("POST", "ttl=x", 202, "Create"),
+            ("PUT", "prevValue=", 201, "CompareAndSwap"),
+            ("PUT", "prevIndex=x", 203, "CompareAndSwap"),
+            ("DELETE", "prevValue=", 201, "CompareAndDelete"),
+            ("DELETE", "prevIndex=", 203, "CompareAndDelete"),
+            ("PUT", "refresh=true&value=v&ttl=5", 211, "A value was provided on a refresh"),
+            ("PUT", "refresh=true&prevExist=true", 212, "No TTL value set"),
+            ("PUT", "refresh=true&ttl=", 212, "No TTL value set"),
+            ("PUT", "refresh=true&ttl=5&prevExist=false", 209, "refresh"),
+            ("PUT", "value=%zz", 210, 'the query string has the bad escape "%zz" in value'),
+        ]
+        for method, query, code, cause in cases:
+            self.assert_error(self.ask(method, "/k", query), code, cause)
+        self.assertEqual(self.replica.proposed, [])
+
+    def test_refresh_wakes_nobody(self) -> None:
+        """The TTL changes, the value stays, and watchers see the change after it only."""
+        self.put("/k", value="v")
+        seen: list[bytes] = []
+        watch = self.ask("GET", "/k", "wait=true").body
+        watch.begin(seen.append)
+        answer = self.put("/k", "refresh=true&prevExist=true", ttl=50)
+        self.assertEqual((answer["action"], answer["node"]["value"], answer["node"]["ttl"]), ("update", "v", 50))
+        self.put("/k", value="w")
+        self.clock.advance(0)
+        self.assertEqual([json.loads(event)["node"]["value"] for event in seen], ["w"])
+
+    def test_times(self) -> None:
+        """A TTL counts from the replica's time."""
+        node = self.put("/k", value="v", ttl=5)["node"]
+        self.assertEqual((node["expiration"], node["ttl"]), ("1970-01-01T00:16:45.000000Z", 5))
+        self.clock.advance(2.5)
+        self.assertEqual(self.json(self.ask("GET", "/k"))["node"]["ttl"], 3)
+
+    def test_other_content_type(self) -> None:
+        """A JSON body is not taken for an empty form."""
+        request = KeyRequest(b"PUT", b"/k", b"", b"application/json", b'{"value":"v"}')
+        cause = "the body is application/json: it should be application/x-www-form-urlencoded"
+        self.assert_error(self.endpoint.handle(request), 210, cause)
+
+
+class PathTests(EndpointTest):
+    """From a raw path to a key."""
+
+    def key(self, path: str) -> str:
+        return str(self.put(path, value="v")["node"]["key"])
+
+    def test_cleaned(self) -> None:
+        """Slashes and dots are served, not redirected."""
+        self.assertEqual(self.key("//a///b/"), "/a/b")
+        self.assertEqual(self.key("/a/./c/../d"), "/a/d")
+        self.assertEqual(self.key("/../../e"), "/e")
+        self.assertEqual(self.key("/x%2Fy"), "/x/y")
+        self.assertEqual(self.key("/x/%2e%2e/z"), "/z")
+
+    def test_decoded_once(self) -> None:
+        """What is escaped twice stays escaped once; a plus is a plus."""
+        self.assertEqual(self.key("/a%2525+b"), "/a%25+b")
+
+    def test_root(self) -> None:
+        """With and without its slash; read-only."""
+        for path in ("", "/", "//", "/.."):
+            self.assertEqual(self.json(self.ask("GET", path))["node"]["key"], "/")
+            self.assert_error(self.ask("PUT", path, value="x"), 107, "/")
+
+    def test_undecodable(self) -> None:
+        """The error shows the path."""
+        self.assert_error(self.ask("GET", "/a/%zz"), 210, 'the path has the bad escape "%zz" in /a/%zz')
+        self.assert_error(self.ask("PUT", "/%ff"), 210, "the path has bytes that are not UTF-8 (\\xff) in /%ff")
+
+    @given(st.lists(SEGMENT, min_size=1))
+    def test_any_key(self, segments: list[str]) -> None:
+        """Whatever UTF-8 a key is made of, it is read back."""
+        self.setUp()
+        path = "".join("/" + quote(segment, safe="") for segment in segments)
+        key = "/" + "/".join(segments)
+        self.assertEqual(self.key(path), key)
+        self.assertEqual(self.json(self.ask("GET", path))["node"]["key"], key)
+
+
+class ReadTests(EndpointTest):
+    """C{GET}, C{HEAD} and the rest."""
+
+    def test_file(self) -> None:
+        """A read shows the current index."""
+        self.put("/k", value="v")
+        self.put("/other", value="w")
+        response = self.ask("GET", "/k")
+        self.assertEqual(
+            response.body, b'{"action":"get","node":{"key":"/k","value":"v","modifiedIndex":2,"createdIndex":2}}'
+        )
+        self.assertIn(b"X-Etcd-Index: 3\r\n", response.fields)
+
+    def test_listing(self) -> None:
+        """A small directory is one body, sorted or not."""
+        for name in ("b", "10", "9"):
+            self.put(f"/d/{name}", value=name)
+        node = self.json(self.ask("GET", "/d", "sorted=true"))["node"]
+        self.assertEqual([each["key"] for each in node["nodes"]], ["/d/9", "/d/10", "/d/b"])
+        self.assertEqual(len(self.json(self.ask("GET", "/d"))["node"]["nodes"]), 3)
+        self.assertEqual(self.json(self.ask("GET", ""))["node"]["nodes"][0]["key"], "/d")
+        nested = self.json(self.ask("GET", "", "recursive=true"))["node"]["nodes"][0]
+        self.assertEqual(len(nested["nodes"]), 3)
+
+    def test_long_listing_comes_in_pieces(self) -> None:
+        """As it was when it was asked for, whatever happens while it is sent."""
+        for number in range(2_000):
+            self.put(f"/d/{number}", value="v")
+        pieces = self.ask("GET", "/d", "sorted=true").body
+        self.assertIsInstance(pieces, Iterator)
+        begun = next(pieces) + next(pieces)
+        self.ask("DELETE", "/d", "recursive=true")
+        listing = json.loads(begun + b"".join(pieces))
+        self.assertEqual(listing["action"], "get")
+        self.assertEqual([each["key"] for each in listing["node"]["nodes"]], [f"/d/{n}" for n in range(2_000)])
+
+    def test_methods(self) -> None:
+        """Others than those there are get the list of them."""
+        response = self.ask("PATCH", "/k")
+        self.assertEqual((response.status, response.body), (405, b"405 method not allowed\n"))
+        self.assertIn(b"Allow: GET, HEAD, PUT, POST, DELETE, OPTIONS\r\n", response.fields)
+        response = self.ask("OPTIONS", "/k")
+        self.assertEqual((response.status, response.body), (200, b""))
+        self.assertEqual(response.fields, b"Allow: GET, HEAD, PUT, POST, DELETE, OPTIONS\r\n")
+
+    def test_quorum(self) -> None:
+        """Nothing is read before the read is confirmed."""
+        self.put("/k", value="old")
+        self.replica.holding = True
+        answer = self.start("GET", "/k", "quorum=true")
+        self.assertNoResult(answer)
+        self.replica.keyspace.apply(commands.Set("/k", self.replica.now(), "new"))
+        self.replica.go_on()
+        self.assertEqual(self.json(self.successResultOf(answer))["node"]["value"], "new")
+
+    def test_quorum_of_what_is_missing(self) -> None:
+        """An error after the confirmation is an answer like any other."""
+        self.assert_error(self.ask("GET", "/nope", "quorum=true"), 100, "/nope", 404)
+
+    def test_bad_booleans(self) -> None:
+        """Each names itself."""
+        for name in ("recursive", "sorted", "wait", "stream", "quorum", "consistent"):
+            self.assert_error(self.ask("GET", "/k", f"{name}=1"), 209, name)
+
+
+class WatchTests(EndpointTest):
+    """C{wait=true}."""
+
+    def watch(self, path: str, query: str = "") -> tuple[Response, list[dict[str, Any]]]:
+        response = self.ask("GET", path, "wait=true&" + query)
+        self.assertIsInstance(response.body, Watch)
+        events: list[dict[str, Any]] = []
+        response.body.begin(lambda event: events.append(json.loads(event)))
+        return response, events
+
+    def test_one_event(self) -> None:
+        """The first one; the headers are of the moment of the question."""
+        response, events = self.watch("/k")
+        self.assertIn(b"X-Etcd-Index: 1\r\n", response.fields)
+        self.put("/other", value="0")
+        self.put("/k", value="1")
+        self.put("/k", value="2")
+        self.clock.advance(0)
+        self.assertEqual([event["node"]["value"] for event in events], ["1"])
+        self.assertEqual(self.replica.keyspace.hub.count, 0)
+
+    def test_stream(self) -> None:
+        """Every event, until it is cancelled."""
+        response, events = self.watch("/d", "recursive=true&stream=true")
+        self.put("/d/a", value="1")
+        self.put("/d/b", value="2")
+        self.clock.advance(0)
+        self.put("/d/c", value="3")
+        response.body.cancel()
+        self.clock.advance(0)
+        self.assertEqual([event["node"]["value"] for event in events], ["1", "2"])
+        self.assertEqual(self.replica.keyspace.hub.count, 0)
+
+    def test_index(self) -> None:
+        """From the past, from the future; 0 is none."""
+        self.put("/k", value="1")
+        _, past = self.watch("/k", "waitIndex=2")
+        _, future = self.watch("/k", "waitIndex=4")
+        _, next_one = self.watch("/k", "waitIndex=0")
+        self.put("/k", value="2")
+        self.put("/k", value="3")
+        self.clock.advance(0)
+        self.assertEqual([events[0]["node"]["value"] for events in (past, future, next_one)], ["1", "3", "2"])
+
+    def test_bad_index(self) -> None:
+        """203, with the reference's cause."""
+        for bad in ("x", "-1", ""):
+            self.assert_error(self.ask("GET", "/k", f"wait=true&waitIndex={bad}"), 203, "Watch From Index")
+
+    def test_cleared(self) -> None:
+        """401 before any header is sent."""
+        self.replica = FakeReplica(self.clock, history_capacity=2)
+        self.endpoint = KeyEndpoint(self.replica, self.clock)
+        for number in range(4):
+            self.put("/k", value=number)
+        response = self.ask("GET", "/k", "wait=true&waitIndex=2")
+        self.assert_error(response, 401, "the requested history has been cleared [4/2]")
+
+    def test_head_waits_for_nothing(self) -> None:
+        """The headers a C{GET} would get, and no watcher left behind."""
+        response = self.ask("HEAD", "/k", "wait=true")
+        self.assertEqual(response.status, 200)
+        self.assertNotIsInstance(response.body, Watch)
+        self.assertEqual(self.replica.keyspace.hub.count, 0)
+
+    def test_quorum_wait(self) -> None:
+        """Confirmed first, then waiting."""
+        self.replica.holding = True
+        answer = self.start("GET", "/k", "wait=true&quorum=true")
+        self.assertEqual(self.replica.keyspace.hub.count, 0)
+        self.replica.go_on()
+        self.assertIsInstance(self.successResultOf(answer).body, Watch)
+
+
+class WithoutLeaderTests(EndpointTest):
+    """A machine that can't answer yet, or is not the one to ask."""
+
+    def test_waits_until_serving(self) -> None:
+        """The request is handled as if it came then."""
+        self.replica.serving = False
+        answer = self.start("PUT", "/k", value="v")
+        self.clock.advance(PATIENCE / 2)
+        self.assertNoResult(answer)
+        self.assertEqual(self.replica.proposed, [])
+        self.replica.begin_to_serve()
+        self.assertEqual(self.successResultOf(answer).status, 201)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_does_not_wait_for_ever(self) -> None:
+        """300, and nothing proposed later."""
+        self.replica.serving = False
+        answer = self.start("PUT", "/k", value="v")
+        self.clock.advance(PATIENCE)
+        self.assert_error(self.successResultOf(answer), 300, "no leader is known; try again", 500)
+        self.replica.begin_to_serve()
+        self.assertEqual(self.replica.proposed, [])
+
+    def test_nobody_waits_any_more(self) -> None:
+        """A request whose client has gone is forgotten, quietly."""
+        self.replica.serving = False
+        answer = self.start("PUT", "/k", value="v")
+        answer.cancel()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.replica.begin_to_serve()
+        self.assertEqual(self.replica.proposed, [])
+        self.successResultOf(answer)
+
+    def test_redirects(self) -> None:
+        """Writes and reads that only the leader answers go there, path and query kept; plain reads stay."""
+        self.put("/k", value="v")
+        self.replica.is_leader = False
+        self.replica.known_leader = OTHER
+        for method, query in (
+            ("PUT", "prevExist=true"),
+            ("POST", ""),
+            ("DELETE", ""),
+            ("GET", "quorum=true"),
+            ("GET", "consistent=true&wait=true"),
+        ):
+            response = self.ask(method, "/a%20b", query)
+            target = f"http://127.0.0.1:4002/v2/keys/a%20b{'?' if query else ''}{query}"
+            self.assertEqual(response.status, 307)
+            self.assertIn(b"Location: %s\r\n" % target.encode(), response.fields)
+        self.assertEqual(self.ask("GET", "/k", "quorum=false").status, 200)
+        self.assertIsInstance(self.ask("GET", "/k", "wait=true").body, Watch)
+
+    def test_redirect_is_one_line(self) -> None:
+        """A registered URL can't put headers of its own into an answer."""
+        self.replica.is_leader = False
+        self.replica.known_leader = type(MACHINE)("evil", "http://x\r\nSet-Cookie: y", "http://x")
+        response = self.ask("PUT", "/k", value="v")
+        self.assertIn(b"Location: http://x%0D%0ASet-Cookie:%20y/v2/keys/k\r\n", response.fields)
+
+    def test_no_leader_to_redirect_to(self) -> None:
+        """300 when it was lost meanwhile."""
+        self.replica.is_leader = False
+        self.replica.known_leader = None
+        self.assert_error(self.ask("PUT", "/k", value="v"), 300, "no leader is known; try again", 500)
+
+
+class BrokenTests(EndpointTest):
+    """What nobody expected."""
+
+    def test_logged_and_answered(self) -> None:
+        """The log has the reason, the client a plain error."""
+
+        def broken(_key: str) -> Any:
+            raise ZeroDivisionError("secret")
+
+        self.patch(self.replica, "get", broken)
+        response = self.ask("GET", "/k")
+        self.assert_error(response, 300, "an error in the server; its log says more", 500)
+        self.assertNotIn(b"secret", response.body)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_failing_proposal(self) -> None:
+        """Likewise when it comes later."""
+
+        def broken(_command: Change) -> "Deferred[Event]":
+            return fail(ZeroDivisionError("secret"))
+
+        self.patch(self.replica, "propose", broken)
+        response = self.ask("PUT", "/k")
+        self.assertEqual(self.json(response)["errorCode"], ErrorCode.RAFT_INTERNAL)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)

@@ -1,0 +1,552 @@
+"""
+The limits of the HTTP server: on a fake clock where time matters, else through sockets.
+"""
+
+import json
+import tracemalloc
+from urllib.parse import urlencode
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.keyspace.watchers import Watcher
+from etcd_twisted.web.exchange import MOST_WAITING
+from etcd_twisted.web.site import HEAD_LIMIT, IDLE, LINGER
+from tests.web.wires import Answer, ServedTest, Transport, Wire, read_answers
+
+GET = b"GET /v2/keys/k HTTP/1.1\r\nHost: x\r\n\r\n"
+HEAD = b"HEAD /v2/keys/k HTTP/1.1\r\nHost: x\r\n\r\n"
+VERSION = b"GET /version HTTP/1.1\r\nHost: x\r\n\r\n"
+WATCH = b"GET /v2/keys/k?wait=true HTTP/1.1\r\nHost: x\r\n\r\n"
+STREAM = b"GET /v2/keys/k?wait=true&stream=true HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def put(value: str, key: str = "k", fields: bytes = b"") -> bytes:
+    body = urlencode({"value": value}).encode()
+    return b"PUT /v2/keys/%s HTTP/1.1\r\nHost: x\r\n%sContent-Length: %d\r\n\r\n%s" % (
+        key.encode(), fields, len(body), body
+    )  # fmt: skip
+
+
+class WireTest(SynchronousTestCase):
+    """A site without sockets, on a fake clock."""
+
+    def setUp(self) -> None:
+        self.wire = Wire()
+        self.addCleanup(self.wire.stop)
+        self.channel, self.transport = self.wire.connect()
+
+    def send(self, data: bytes) -> None:
+        self.channel.dataReceived(data)
+
+    def answers(self, *methods: str) -> list[Answer]:
+        """Everything that was sent, which has to be whole answers."""
+        return read_answers(self.transport.value(), *methods)
+
+    def answer(self, method: str = "GET") -> Answer:
+        return self.answers(method)[0]
+
+    def watchers(self) -> int:
+        return self.wire.replica.keyspace.hub.count
+
+
+class BodyTests(WireTest):
+    """A body may be 1,000 bytes here."""
+
+    def test_longest(self) -> None:
+        """Exactly as long as it may be."""
+        self.send(put("x" * (1_000 - len("value="))))
+        self.assertEqual(self.answer().status, 201)
+
+    def test_too_long(self) -> None:
+        """413 before any of the body has come; the client may go on sending for a while and is heard by nobody."""
+        self.send(b"PUT /v2/keys/k HTTP/1.1\r\nHost: x\r\nContent-Length: 1001\r\n\r\n")
+        answer = self.answer()
+        self.assertEqual(answer.status, 413)
+        self.assertEqual(answer.body, b"the body should have at most 1000 bytes\n")
+        self.assertEqual(answer.headers["Connection"], "close")
+        self.assertTrue(self.transport.writes_closed)
+        self.send(b"x" * 1_001 + GET)
+        self.assertEqual(len(self.answers("PUT")), 1)
+        self.wire.pass_time(int(LINGER))
+        self.assertEqual(self.transport.how_lost, "aborted")
+        self.assertEqual(self.wire.replica.proposed, [])
+
+    def test_no_number(self) -> None:
+        """A length that no machine could hold."""
+        self.send(b"PUT /v2/keys/k HTTP/1.1\r\nHost: x\r\nContent-Length: " + b"9" * 10_000 + b"\r\n\r\n")
+        self.assertEqual(self.answer().status, 413)
+
+    def test_chunked(self) -> None:
+        """Taken chunk by chunk."""
+        self.send(b"PUT /v2/keys/k HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for chunk in (b"6\r\nvalue=\r\n", b"2\r\nv", b"w\r\n0\r\n", b"\r\n"):
+            self.send(chunk)
+        self.assertEqual(json.loads(self.answer().body)["node"]["value"], "vw")
+
+    def test_chunked_too_long(self) -> None:
+        """413 as soon as it is too long, even when its end is there too."""
+        self.send(b"PUT /v2/keys/k HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        self.send(b"1f4\r\n" + b"x" * 500 + b"\r\n")
+        self.assertEqual(self.transport.value(), b"")
+        self.send(b"1f5\r\n" + b"x" * 501 + b"\r\n1\r\nx\r\n0\r\n\r\n" + GET)
+        self.assertEqual(self.answer().status, 413)
+        self.assertEqual(self.wire.replica.proposed, [])
+
+    def test_expectation(self) -> None:
+        """Who asks before sending is told to go on, or why not to."""
+        head = put("v", fields=b"Expect: 100-continue\r\n").partition(b"value=")[0]
+        self.send(head)
+        self.assertEqual(self.transport.value(), b"HTTP/1.1 100 Continue\r\n\r\n")
+        self.transport.clear()
+        self.send(b"value=v")
+        self.assertEqual(self.answer().status, 201)
+
+    def test_expectation_of_too_much(self) -> None:
+        """No C{100 Continue} for what is refused."""
+        self.send(b"PUT /v2/keys/k HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 1001\r\n\r\n")
+        self.assertEqual(self.answer().status, 413)
+
+    def test_for_the_pages_too(self) -> None:
+        """The limit is the port's, not the key endpoint's."""
+        self.send(b"GET /version HTTP/1.1\r\nHost: x\r\nContent-Length: 1001\r\n\r\n")
+        self.assertEqual(self.answer().status, 413)
+
+
+class HeadTests(WireTest):
+    """Request line and headers may be 64 KiB."""
+
+    def request(self, size: int, line: bytes = b"X-Filler: %s\r\n") -> bytes:
+        """A request whose head has this size."""
+        start, end = b"GET /v2/keys/ HTTP/1.1\r\nHost: x\r\n", b"\r\n"
+        rest = size - len(start) - len(end)
+        lines = line % (b"x" * 1_000)
+        fillers = lines * (rest // len(lines) - 1)
+        last = line % (b"x" * (rest - len(fillers) - len(line % b"")))
+        return start + fillers + last + end
+
+    def test_longest(self) -> None:
+        """To the byte."""
+        request = self.request(HEAD_LIMIT)
+        self.assertEqual(len(request), HEAD_LIMIT)
+        self.send(request)
+        self.assertEqual(self.answer().status, 200)
+
+    def test_too_long(self) -> None:
+        """431."""
+        self.send(self.request(HEAD_LIMIT + 1))
+        self.assertEqual(self.answer().status, 431)
+        self.assertIn(b"65536 bytes", self.answer().body)
+        self.wire.pass_time(int(LINGER))
+        self.assertEqual(self.transport.how_lost, "aborted")
+
+    def test_continued_lines_count(self) -> None:
+        """However they are folded."""
+        self.send(self.request(HEAD_LIMIT + 1, b" %s\r\n"))
+        self.assertEqual(self.answer().status, 431)
+
+    def test_endless_line(self) -> None:
+        """431 although no line ever ends; nothing of what comes after is kept."""
+        self.send(b"GET /v2/keys/")
+        for _ in range(65):
+            self.send(b"x" * 1_024)
+        self.assertEqual(self.answer().status, 431)
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        before, _ = tracemalloc.get_traced_memory()
+        for _ in range(100):
+            self.send(b"x" * 100_000)
+        after, _ = tracemalloc.get_traced_memory()
+        self.assertLess(after - before, 100_000)
+
+    def test_too_many(self) -> None:
+        """Many small headers cost more than their bytes."""
+        self.send(b"GET / HTTP/1.1\r\nHost: x\r\n" + b"a:\r\n" * 600 + b"\r\n")
+        self.assertEqual(self.answer().status, 431)
+
+    def test_each_request_anew(self) -> None:
+        """Two requests may together be longer."""
+        self.send(self.request(HEAD_LIMIT) * 2)
+        self.assertEqual([each.status for each in self.answers("GET", "GET")], [200, 200])
+
+
+class MalformedTests(WireTest):
+    """What is no HTTP request."""
+
+    def assert_refused(self, data: bytes) -> None:
+        _, transport = self.channel, self.transport = self.wire.connect()
+        self.send(data)
+        self.assertEqual(self.answer().status, 400, data)
+        self.assertTrue(transport.writes_closed)
+
+    def test_refused(self) -> None:
+        """400, and the connection is closed."""
+        self.assert_refused(b"nonsense\r\n\r\n")
+        self.assert_refused(b"\x16\x03\x01\x02\x00\x01\x00\r\n")
+        self.assert_refused(b"GET / HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n")
+        self.assert_refused(b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n")
+        self.assert_refused(b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n")
+        self.assert_refused(b"GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n")
+        self.assert_refused(b"PUT / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
+        self.assert_refused(b"GET / HTTP/1.1\r\n\r\n")
+        self.assert_refused(b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n")
+
+    def test_absolute_target(self) -> None:
+        """What a client sends that takes the server for a proxy."""
+        self.send(b"GET http://x:4001/v2/keys/?recursive=true HTTP/1.1\r\nHost: x\r\n\r\n")
+        self.assertEqual(json.loads(self.answer().body)["node"]["key"], "/")
+
+
+class PersistenceTests(WireTest):
+    """Which connections stay open."""
+
+    def test_stays(self) -> None:
+        """Until something says otherwise; the server says who it is, and when."""
+        self.send(GET)
+        self.send(GET)
+        for answer in self.answers("GET", "GET"):
+            self.assertEqual(answer.headers["Server"], "etcd_twisted")
+            self.assertEqual(answer.headers["Date"], "Thu, 01 Jan 1970 00:00:00 GMT")
+            self.assertNotIn("Connection", answer.headers)
+        self.assertIsNone(self.transport.how_lost)
+
+    def test_pages_stay_too(self) -> None:
+        """With the same headers."""
+        self.send(VERSION + GET)
+        version, _ = self.answers("GET", "GET")
+        self.assertEqual(version.headers["Server"], "etcd_twisted")
+        self.assertIsNone(self.transport.how_lost)
+
+    def test_close(self) -> None:
+        """As one of several tokens."""
+        self.send(GET[:-2] + b"Connection: close, TE\r\n\r\n")
+        self.assertEqual(self.answer().headers["Connection"], "close")
+        self.assertEqual(self.transport.how_lost, "closed")
+
+    def test_old_protocol(self) -> None:
+        """HTTP/1.0 has one request, no chunks, and needs no host."""
+        self.send(b"GET /v2/keys/k?wait=true HTTP/1.0\r\n\r\n")
+        channel, _ = self.wire.connect()
+        channel.dataReceived(put("v"))
+        self.wire.clock.advance(0)
+        answer = self.answer()
+        self.assertNotIn("Transfer-Encoding", answer.headers)
+        self.assertEqual(json.loads(answer.body)["node"]["value"], "v")
+        self.assertEqual(self.transport.how_lost, "closed")
+
+    def test_pipelining(self) -> None:
+        """Answered in order, although the first takes longest; what it changes, the next one sees."""
+        self.wire.replica.holding = True
+        self.send(put("v") + GET + HEAD + VERSION)
+        self.assertEqual(self.transport.value(), b"")
+        self.wire.replica.go_on()
+        written, read, head, version = self.answers("PUT", "GET", "HEAD", "GET")
+        self.assertEqual((written.status, read.status, head.status, version.status), (201, 200, 200, 200))
+        self.assertEqual(head.headers["Content-Length"], str(len(read.body)))
+
+    def test_byte_by_byte(self) -> None:
+        """Nothing depends on how requests are cut."""
+        for byte in put("v") + GET:
+            self.send(bytes([byte]))
+        self.assertEqual([each.status for each in self.answers("PUT", "GET")], [201, 200])
+
+
+class TimeTests(WireTest):
+    """Read and write timeouts are 10 seconds here."""
+
+    def test_half_a_request(self) -> None:
+        """Is not waited for for ever."""
+        self.send(GET[:20])
+        self.wire.pass_time(9)
+        self.assertIsNone(self.transport.how_lost)
+        self.wire.pass_time(2)
+        self.assertEqual(self.transport.how_lost, "closed")
+
+    def test_trickle(self) -> None:
+        """A byte every second does not help, in the head or in the body."""
+        for request in (GET + b"x", put("v" * 100)):
+            self.channel, self.transport = self.wire.connect()
+            for byte in request:
+                if self.transport.how_lost is None:
+                    self.send(bytes([byte]))
+                    self.wire.pass_time(1)
+            self.assertEqual(self.transport.how_lost, "closed")
+        self.assertEqual(self.wire.replica.proposed, [])
+
+    def test_silence(self) -> None:
+        """Before the first request and between two, longer."""
+        silent, idle = self.transport, self.wire.connect()
+        idle[0].dataReceived(GET)
+        self.wire.pass_time(int(IDLE) - 2)
+        self.assertEqual((silent.how_lost, idle[1].how_lost), (None, None))
+        idle[0].dataReceived(GET)
+        self.wire.pass_time(3)
+        self.assertEqual((silent.how_lost, idle[1].how_lost), ("closed", None))
+        self.wire.pass_time(int(IDLE))
+        self.assertEqual(idle[1].how_lost, "closed")
+
+    def test_waiting(self) -> None:
+        """Waiting for events takes as long as it takes; a change that takes long is not hurried either."""
+        self.send(WATCH)
+        stream, streaming = self.wire.connect()
+        stream.dataReceived(STREAM)
+        self.wire.replica.holding = True
+        slow, writing = self.wire.connect()
+        slow.dataReceived(put("v"))
+        self.wire.pass_time(1_000)
+        self.assertEqual([each.how_lost for each in (self.transport, streaming, writing)], [None] * 3)
+        self.wire.replica.go_on()
+        self.wire.clock.advance(0)
+        self.assertEqual(json.loads(self.answer().body)["node"]["value"], "v")
+        self.assertEqual(read_answers(writing.value(), "PUT")[0].status, 201)
+        self.wire.pass_time(1_000)
+        self.assertIsNone(streaming.how_lost)
+
+    def test_reads_nothing(self) -> None:
+        """A client that takes none of its answer is dropped; one that takes some in time is not."""
+        self.send(VERSION)
+        self.channel.pauseProducing()
+        self.wire.pass_time(9)
+        self.channel.resumeProducing()
+        self.channel.pauseProducing()
+        self.wire.pass_time(9)
+        self.assertIsNone(self.transport.how_lost)
+        self.wire.pass_time(2)
+        self.assertEqual(self.transport.how_lost, "aborted")
+
+    def test_never_takes_the_end(self) -> None:
+        """A connection that is to be closed waits no longer for its client either."""
+        self.patch(Transport, "loseConnection", lambda _transport: None)
+        self.send(GET[:-2] + b"Connection: close\r\n\r\n")
+        self.wire.pass_time(9)
+        self.assertIsNone(self.transport.how_lost)
+        self.wire.pass_time(2)
+        self.assertEqual(self.transport.how_lost, "aborted")
+
+
+class BackPressureTests(WireTest):
+    """A client that is slow costs only itself."""
+
+    def setUp(self) -> None:
+        self.wire = Wire(most_body=1 << 24)
+        self.addCleanup(self.wire.stop)
+        self.channel, self.transport = self.wire.connect()
+        self.writer, _ = self.wire.connect()
+
+    def write(self, value: str) -> None:
+        self.writer.dataReceived(put(value))
+        self.wire.clock.advance(0)
+
+    def test_long_answer(self) -> None:
+        """Goes out piece by piece, as it is read, and is whole in the end."""
+        self.write("x" * 1_000_000)
+        self.transport.room = 10_000
+        self.send(GET)
+        sent, reads = 0, 0
+        while len(self.transport.value()) < 1_000_000:
+            self.wire.clock.advance(0)
+            self.assertLess(len(self.transport.value()) - sent, 100_000)
+            sent = len(self.transport.value())
+            self.transport.client_reads()
+            reads += 1
+        self.assertGreater(reads, 10)
+        self.wire.clock.advance(0)
+        self.assertEqual(len(json.loads(self.answer().body)["node"]["value"]), 1_000_000)
+
+    def test_pipelined_without_reading(self) -> None:
+        """Answers that nobody reads are not made: requests wait for room."""
+        self.write("x" * 1_000)
+        self.transport.room = 3_000
+        self.send(GET * 50)
+        self.wire.clock.advance(0)
+        self.assertLess(len(self.transport.value()), 6_000)
+        for _ in range(50):
+            self.transport.client_reads()
+            self.wire.clock.advance(0)
+        self.assertEqual([each.status for each in self.answers(*["GET"] * 50)], [200] * 50)
+
+    def test_long_event(self) -> None:
+        """An event is an answer like any other."""
+        self.send(WATCH)
+        self.write("x" * 1_000_000)
+        self.wire.clock.advance(0)
+        self.assertEqual(len(json.loads(self.answer().body)["node"]["value"]), 1_000_000)
+
+    def test_long_listing(self) -> None:
+        """Chunked, and the connection goes on."""
+        for number in range(3_000):
+            self.writer.dataReceived(put("v", f"d/{number}"))
+        self.send(b"GET /v2/keys/d?sorted=true HTTP/1.1\r\nHost: x\r\n\r\n" + VERSION)
+        self.wire.clock.advance(0)
+        listing, version = self.answers("GET", "GET")
+        self.assertEqual(len(json.loads(listing.body)["node"]["nodes"]), 3_000)
+        self.assertEqual(version.status, 200)
+
+    def test_listing_of_one_who_goes(self) -> None:
+        """Is not gone on with."""
+        for number in range(3_000):
+            self.writer.dataReceived(put("v", f"d/{number}"))
+        self.send(b"GET /v2/keys/d HTTP/1.1\r\nHost: x\r\n\r\n")
+        self.wire.clock.advance(0)
+        self.transport.client_goes()
+        self.assertEqual([call.func for call in self.wire.clock.getDelayedCalls() if call.getTime() == 0], [])
+
+    def test_slow_stream_keeps_up(self) -> None:
+        """What happens while the client does not read comes when it does."""
+        self.send(STREAM)
+        self.transport.room = 0
+        self.write("1")
+        self.write("2")
+        self.write("3")
+        held = self.transport.value()
+        self.transport.room = None
+        self.transport.client_reads()
+        self.write("4")
+        self.assertNotIn(b'"value":"2"', held)
+        self.wire.site.channels.discard(self.writer)
+        self.wire.site.stop(5.0)
+        events = [json.loads(line) for line in self.answer().body.splitlines()]
+        self.assertEqual([event["node"]["value"] for event in events], ["1", "2", "3", "4"])
+
+    def test_slow_stream_is_cut_off(self) -> None:
+        """At the first event that comes when too much waits; others don't notice."""
+        self.send(STREAM)
+        other, others = self.wire.connect()
+        other.dataReceived(STREAM)
+        self.transport.room = 0
+        writes = 0
+        while self.transport.how_lost is None:
+            self.write(f"{writes:0100000}")
+            writes += 1
+        self.assertEqual(self.transport.how_lost, "aborted")
+        self.assertEqual(self.watchers(), 1)
+        sent_to_others = others.value()
+        self.assertEqual(sent_to_others.count(b'"action":"set"'), writes)
+        waited = len(sent_to_others) - len(self.transport.value())
+        largest = 220_000
+        self.assertGreater(waited, MOST_WAITING)
+        self.assertLess(waited, MOST_WAITING + 3 * largest)
+
+
+class GoneTests(WireTest):
+    """A client that goes away."""
+
+    def test_watcher(self) -> None:
+        """Is forgotten at once."""
+        for request in (WATCH, STREAM):
+            channel, transport = self.wire.connect()
+            channel.dataReceived(request)
+            self.assertEqual(self.watchers(), 1)
+            transport.client_goes()
+            self.assertEqual(self.watchers(), 0)
+
+    def test_between_event_and_delivery(self) -> None:
+        """Told nothing more, without an error."""
+        self.send(WATCH)
+        writer, _ = self.wire.connect()
+        writer.dataReceived(put("v"))
+        self.transport.client_goes()
+        self.wire.clock.advance(0)
+        self.assertNotIn(b"action", self.transport.value())
+
+    def test_writer(self) -> None:
+        """The change is made all the same."""
+        self.wire.replica.holding = True
+        self.send(put("v"))
+        self.transport.client_goes()
+        self.wire.replica.go_on()
+        self.assertEqual(self.wire.replica.keyspace.get("/k").value, "v")
+
+    def test_waiting_for_a_leader(self) -> None:
+        """Nothing is left in the reactor, and no watcher comes to be later."""
+        self.wire.replica.serving = False
+        self.send(WATCH)
+        self.transport.client_goes()
+        self.wire.replica.begin_to_serve()
+        self.assertEqual(self.watchers(), 0)
+        self.assertEqual(len(self.wire.clock.getDelayedCalls()), 1)  # the site's sweep
+
+
+class WatchMemoryTests(SynchronousTestCase):
+    """What a waiting watcher costs the server, without its socket."""
+
+    def test_small(self) -> None:
+        """The request that asked is gone, with its headers and its content."""
+        wire = Wire()
+        self.addCleanup(wire.stop)
+        request = WATCH[:-2] + b"User-Agent: %s\r\n\r\n" % (b"x" * 10_000)
+        channels = [wire.site.buildProtocol(None) for _ in range(100)]
+        for channel in channels:
+            channel.makeConnection(Transport(channel))
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        before, _ = tracemalloc.get_traced_memory()
+        for channel in channels:
+            channel.dataReceived(request)
+        after, _ = tracemalloc.get_traced_memory()
+        self.assertEqual(wire.replica.keyspace.hub.count, 100)
+        self.assertLess((after - before) / 100, 4_000)
+
+
+class SocketTests(ServedTest):
+    """The same server with real connections."""
+
+    settings = {"max_request_bytes": 2_000_000}  # noqa: RUF012
+
+    async def test_refusal_is_read(self) -> None:
+        """A client that sends everything before it reads still gets to know why it was refused."""
+        head = b"PUT /v2/keys/k HTTP/1.1\r\nHost: x\r\nContent-Length: 8000000\r\n\r\n"
+        answer = await self.ask(head + b"x" * 8_000_000, "PUT")
+        self.assertEqual(answer.status, 413)
+
+    async def test_long_value(self) -> None:
+        """There and back through sockets that take it bit by bit."""
+        value = "v" * 1_900_000
+        client = await self.connect()
+        client.send(put(value))
+        await client.when_ends_with(b"}")
+        client.data = b""
+        client.send(GET[:-2] + b"Connection: close\r\n\r\n")
+        await client.when_closed()
+        (answer,) = read_answers(client.data, "GET")
+        self.assertEqual(json.loads(answer.body)["node"]["value"], value)
+
+    async def test_head_of_watch_comes_first(self) -> None:
+        """The answer's head is sent when the watch is accepted, its body when there is an event."""
+        watcher, writer = await self.connect(), await self.connect()
+        watcher.send(WATCH)
+        await watcher.when_ends_with(b"\r\n\r\n")
+        self.assertIn(b"X-Etcd-Index: 1\r\n", watcher.data)
+        writer.send(put("v"))
+        await watcher.when_ends_with(b"0\r\n\r\n")
+        (answer,) = read_answers(watcher.data, "GET")
+        self.assertEqual(json.loads(answer.body)["node"]["value"], "v")
+
+    async def test_watcher_on_connection_of_its_own(self) -> None:
+        """After its answer the connection serves the next request."""
+        client, writer = await self.connect(), await self.connect()
+        client.send(WATCH)
+        await client.when_ends_with(b"\r\n\r\n")
+        writer.send(put("v"))
+        await client.when_ends_with(b"0\r\n\r\n")
+        client.send(GET)
+        await client.when_ends_with(b"}")
+        self.assertEqual([each.status for each in read_answers(client.data, "GET", "GET")], [200, 200])
+
+    async def test_client_gone(self) -> None:
+        """A closed socket ends the watch."""
+        client = await self.connect()
+        client.send(WATCH)
+        await client.when_ends_with(b"\r\n\r\n")
+        self.assertEqual(self.replica.keyspace.hub.count, 1)
+        hub, gone = self.replica.keyspace.hub, Deferred()
+        forget = hub.forget
+
+        def forgotten(watcher: Watcher) -> None:
+            forget(watcher)
+            gone.callback(None)
+
+        self.patch(hub, "forget", forgotten)
+        client.transport.abortConnection()
+        await gone
+        self.assertEqual(hub.count, 0)

@@ -1,0 +1,226 @@
+"""
+Both ends of an HTTP connection, for tests: a transport without a socket, and a client that sees every byte.
+"""
+
+import http.client
+import io
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.error import ConnectionAborted, ConnectionDone
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import TestCase
+
+from etcd_twisted.addresses import Address
+from etcd_twisted.config import Config
+from etcd_twisted.web.app import ClientApp
+from etcd_twisted.web.frontend import HttpFrontend, HttpService
+from etcd_twisted.web.keys import KeyEndpoint
+from etcd_twisted.web.site import Channel, Site
+from tests.fakes import FakeReplica
+
+
+@attrs.frozen
+class Answer:
+    """An answer as a client sees it."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+
+class _Socket:
+    """What L{http.client} reads an answer from."""
+
+    def __init__(self, file: io.BytesIO) -> None:
+        self._file = file
+
+    def makefile(self, _mode: str) -> io.BytesIO:
+        return self._file
+
+
+def read_answers(data: bytes, *methods: str) -> list[Answer]:
+    """
+    The answers in C{data}, one for each of C{methods}, which have to be all there is.
+
+    @raise Exception: an answer is not whole, or something is left over.
+    """
+    file = io.BytesIO(data)
+    answers = []
+    for method in methods:
+        response = http.client.HTTPResponse(_Socket(file), method=method)
+        response.close = lambda: None  # or it would close the file that the next answer is in
+        response._close_conn = lambda: None
+        response.begin()
+        body = response.read()
+        answers.append(Answer(response.status, response.headers, body))
+    rest = file.read()
+    if rest:
+        raise ValueError(f"left over: {rest!r}")
+    return answers
+
+
+class Transport(StringTransport):
+    """
+    A connection's transport, and its client.
+
+    @ivar room: how many bytes can be sent before the client has to read some; C{None} while it reads everything.
+    @ivar how_lost: C{"closed"} or C{"aborted"} when the server ended the connection, else C{None}.
+    @ivar writes_closed: whether the server sends no more, but still reads.
+    """
+
+    def __init__(self, protocol: Protocol) -> None:
+        super().__init__()
+        self._protocol = protocol
+        self._unread = 0
+        self.room: int | None = None
+        self.how_lost: str | None = None
+        self.writes_closed = False
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        self._unread += len(data)
+        if self.room is not None and self._unread > self.room and self.producer is not None:
+            self.producer.pauseProducing()
+
+    def client_reads(self) -> None:
+        """The client takes everything that was sent."""
+        self._unread = 0
+        if self.producer is not None:
+            self.producer.resumeProducing()
+
+    def loseConnection(self) -> None:
+        self._lost("closed", ConnectionDone())
+
+    def abortConnection(self) -> None:
+        self._lost("aborted", ConnectionAborted())
+
+    def loseWriteConnection(self) -> None:
+        self.writes_closed = True
+
+    def client_goes(self) -> None:
+        """The client closes the connection."""
+        self._lost(None, ConnectionDone())
+
+    def _lost(self, how: str | None, reason: Exception) -> None:
+        if not self.disconnecting:
+            self.disconnecting = True
+            self.how_lost = how
+            self._protocol.connectionLost(Failure(reason))
+
+
+class Wire:
+    """
+    A site on a fake clock, and connections to it.
+    """
+
+    def __init__(self, replica: FakeReplica | None = None, most_body: int = 1_000) -> None:
+        self.clock = Clock() if replica is None else replica.clock
+        self.replica = FakeReplica(self.clock) if replica is None else replica
+        self.site = Site(
+            self.clock,
+            ClientApp(self.replica).app.resource(),
+            KeyEndpoint(self.replica, self.clock),
+            most_body,
+            read_timeout=10.0,
+            write_timeout=10.0,
+        )
+        self.site.startFactory()
+
+    def connect(self) -> tuple[Channel, Transport]:
+        channel = self.site.buildProtocol(None)
+        transport = Transport(channel)
+        channel.makeConnection(transport)
+        return channel, transport
+
+    def pass_time(self, seconds: int) -> None:
+        """Let time go by, second by second."""
+        for _ in range(seconds):
+            self.clock.advance(1)
+
+    def stop(self) -> None:
+        self.replica.stop()
+
+
+class RawClient(Protocol):
+    """A client that sends bytes and collects bytes."""
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.closed = False
+        self._waiting: list[tuple[Callable[[], bool], Deferred[None]]] = []
+
+    def dataReceived(self, data: bytes) -> None:
+        self.data += data
+        self._look()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002
+        self.closed = True
+        self._look()
+
+    def _look(self) -> None:
+        for entry in list(self._waiting):
+            condition, met = entry
+            if condition():
+                self._waiting.remove(entry)
+                met.callback(None)
+
+    def when(self, condition: Callable[[], bool]) -> "Deferred[None]":
+        """Fires when C{condition} is met. The test's own timeout bounds the wait."""
+        met: Deferred[None] = Deferred()
+        self._waiting.append((condition, met))
+        self._look()
+        return met
+
+    def when_ends_with(self, ending: bytes) -> "Deferred[None]":
+        return self.when(lambda: self.data.endswith(ending))
+
+    def when_closed(self) -> "Deferred[None]":
+        return self.when(lambda: self.closed)
+
+    def send(self, data: bytes) -> None:
+        self.transport.write(data)
+
+
+class ServedTest(TestCase):
+    """A test with the client port served for real, from a fake replica."""
+
+    timeout = 30
+    settings: dict[str, Any] = {}  # noqa: RUF012
+
+    async def setUp(self) -> None:
+        self.replica = FakeReplica(reactor)
+        self.addCleanup(self.replica.stop)
+        config = Config(bind_addr=Address("127.0.0.1", 0), **self.settings)
+        self.service: HttpService = HttpFrontend().service(reactor, config, {}, self.replica)
+        await self.service.startService()
+        self.addCleanup(self._stop)
+        self.port = self.service.getHost().port
+
+    async def _stop(self) -> None:
+        if self.service.running:
+            await self.service.stopService()
+
+    async def connect(self) -> RawClient:
+        client = await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", self.port), RawClient())
+        self.addCleanup(self._hang_up, client)
+        return client
+
+    async def _hang_up(self, client: RawClient) -> None:
+        client.transport.abortConnection()
+        await client.when_closed()
+
+    async def ask(self, request: bytes, method: str = "GET") -> Answer:
+        """Send one request on a connection of its own, and read the answer to its end."""
+        client = await self.connect()
+        client.send(request)
+        await client.when_closed()
+        (answer,) = read_answers(client.data, method)
+        return answer
