@@ -7,6 +7,8 @@ import sys
 import sysconfig
 from pathlib import Path
 
+from twisted.internet import reactor
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from benchmarks.servers import free_ports
@@ -89,6 +91,15 @@ class Machine:
         client = Client(url)
         self._test.addCleanup(client.close)
         return client
+
+    async def when_watched(self, watchers: int) -> None:
+        """Return when exactly so many wait for events; nobody is told of that, so it is asked for until it is so."""
+        for _ in range(1_000):
+            statistics = (await self.client.request("GET", "/v2/stats/store")).json()
+            if statistics["watchers"] == watchers:
+                return
+            await deferLater(reactor, 0.01, lambda: None)
+        raise AssertionError(f"{watchers} watchers did not come: {statistics}")
 
     async def kill(self) -> None:
         """End the process as a crash would."""

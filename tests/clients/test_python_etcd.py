@@ -1,0 +1,197 @@
+"""
+python-etcd, the client library that most Python programs use (U{https://pypi.org/project/python-etcd/}).
+
+It blocks, so each call is made in a thread.
+"""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import etcd
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import TestCase
+
+from tests.processes.machine import Machine
+
+HISTORY = 20
+
+
+class PythonEtcdTests(TestCase):
+    """What its documentation shows."""
+
+    timeout = 60
+
+    async def setUp(self) -> None:
+        """One machine, and a client of it."""
+        self.machine = Machine(self)
+        await self.machine.start("--watch-history", str(HISTORY))
+        self.etcd = self.connect()
+
+    def connect(self) -> Any:
+        """A further client."""
+        return etcd.Client(port=self.machine.port, read_timeout=20, allow_reconnect=True)
+
+    def call(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> "Deferred[Any]":
+        """Call one of its methods."""
+        return deferToThread(function, *arguments, **named)
+
+    async def test_values(self) -> None:
+        """Set, get, update and remove a key."""
+        await self.call(self.etcd.set, "/nodes/n1", "one")
+        read = await self.call(self.etcd.get, "/nodes/n1")
+        self.assertEqual((read.key, read.value, read.dir), ("/nodes/n1", "one", False))
+        self.assertEqual((read.createdIndex, read.modifiedIndex, read.etcd_index), (2, 2, 2))
+        read.value = "two"
+        updated = await self.call(self.etcd.update, read)
+        self.assertEqual((updated.action, updated.value, updated.createdIndex), ("compareAndSwap", "two", 2))
+        self.assertTrue(await self.call(self.etcd.__contains__, "/nodes/n1"))
+        removed = await self.call(self.etcd.pop, "/nodes/n1")
+        self.assertEqual((removed.value, removed.modifiedIndex), ("two", 3))
+        self.assertFalse(await self.call(self.etcd.__contains__, "/nodes/n1"))
+
+    async def test_unicode(self) -> None:
+        """Keys and values outside ASCII."""
+        await self.call(self.etcd.set, "/\u00fcber/\u96ea", "\u2603 & = +%\n")
+        read = await self.call(self.etcd.read, "/\u00fcber", recursive=True)
+        self.assertEqual([(each.key, each.value) for each in read.leaves], [("/\u00fcber/\u96ea", "\u2603 & = +%\n")])
+
+    async def test_directories(self) -> None:
+        """Make, list and remove directories."""
+        made = await self.call(self.etcd.write, "/dir", None, dir=True)
+        self.assertTrue(made.dir)
+        self.assertTrue(made.newKey)
+        for key in ("/dir/b", "/dir/a", "/dir/sub/c"):
+            await self.call(self.etcd.set, key, key[-1])
+        listed = await self.call(self.etcd.read, "/dir", recursive=True, sorted=True)
+        self.assertEqual([each.key for each in listed.leaves], ["/dir/a", "/dir/b", "/dir/sub/c"])
+        self.assertEqual(
+            [each.key for each in listed.get_subtree()], ["/dir", "/dir/a", "/dir/b", "/dir/sub", "/dir/sub/c"]
+        )
+        await self.assertFailure(self.call(self.etcd.delete, "/dir"), etcd.EtcdNotFile)
+        await self.assertFailure(self.call(self.etcd.delete, "/dir", dir=True), etcd.EtcdDirNotEmpty)
+        removed = await self.call(self.etcd.delete, "/dir", recursive=True)
+        self.assertEqual((removed.action, removed.dir), ("delete", True))
+        await self.assertFailure(self.call(self.etcd.read, "/dir"), etcd.EtcdKeyNotFound)
+
+    async def test_append(self) -> None:
+        """In-order keys."""
+        keys = [
+            (await self.call(self.etcd.write, "/queue", value, append=True)).key
+            for value in ("first", "second", "third")
+        ]
+        listed = await self.call(self.etcd.read, "/queue", sorted=True)
+        self.assertEqual([each.key for each in listed.leaves], keys)
+        self.assertEqual([each.value for each in listed.leaves], ["first", "second", "third"])
+
+    async def test_conditions(self) -> None:
+        """Compare and swap, in all its forms."""
+        await self.call(self.etcd.write, "/key", "one", prevExist=False)
+        swapped = await self.call(self.etcd.test_and_set, "/key", "two", "one")
+        self.assertEqual((swapped.action, swapped.value), ("compareAndSwap", "two"))
+        await self.call(self.etcd.write, "/key", "three", prevIndex=swapped.modifiedIndex)
+        await self.call(self.etcd.write, "/key", "four", prevExist=True)
+        refused = [
+            (etcd.EtcdCompareFailed, self.etcd.test_and_set, ("/key", "five", "one"), {}),
+            (etcd.EtcdCompareFailed, self.etcd.delete, ("/key",), {"prevValue": "one"}),
+            (etcd.EtcdCompareFailed, self.etcd.delete, ("/key",), {"prevIndex": 1}),
+            (etcd.EtcdAlreadyExist, self.etcd.write, ("/key", "five"), {"prevExist": False}),
+            (etcd.EtcdKeyNotFound, self.etcd.write, ("/other", "five"), {"prevExist": True}),
+        ]
+        for error, function, arguments, named in refused:
+            await self.assertFailure(self.call(function, *arguments, **named), error)
+        self.assertEqual((await self.call(self.etcd.get, "/key")).value, "four")
+        await self.call(self.etcd.delete, "/key", prevValue="four")
+
+    async def test_errors(self) -> None:
+        """The library's exceptions for the API's errors, with what the server said."""
+        await self.call(self.etcd.set, "/file", "x")
+        await self.call(self.etcd.write, "/dir", None, dir=True)
+        refused = [
+            (etcd.EtcdKeyNotFound, self.etcd.get, ("/none",), {}),
+            (etcd.EtcdKeyNotFound, self.etcd.delete, ("/none",), {}),
+            (etcd.EtcdNotFile, self.etcd.set, ("/dir", "x"), {}),
+            (etcd.EtcdNotDir, self.etcd.set, ("/file/below", "x"), {}),
+            (etcd.EtcdRootReadOnly, self.etcd.delete, ("/",), {"recursive": True}),
+            (etcd.EtcdValueError, self.etcd.write, ("/file", "x"), {"ttl": "soon"}),
+        ]
+        for error, function, arguments, named in refused:
+            await self.assertFailure(self.call(function, *arguments, **named), error)
+        raised = await self.assertFailure(self.call(self.etcd.get, "/none"), etcd.EtcdKeyNotFound)
+        self.assertEqual(
+            raised.payload,
+            {"errorCode": 100, "message": "Key not found", "cause": "/none", "index": 3, "status": 404},
+        )
+
+    async def test_ttl(self) -> None:
+        """A TTL is set, shown, refreshed, and runs out."""
+        written = await self.call(self.etcd.set, "/key", "x", ttl=100)
+        self.assertEqual(written.ttl, 100)
+        read = await self.call(self.etcd.get, "/key")
+        self.assertLessEqual(read.ttl, 100)
+        watching = self.call(self.etcd.watch, "/key", index=read.modifiedIndex + 1)
+        await self.machine.when_watched(1)
+        refreshed = await self.call(self.etcd.refresh, "/key", ttl=200)
+        self.assertEqual((refreshed.ttl, refreshed.value), (200, "x"))
+        await self.call(self.etcd.set, "/key", "y", ttl=1)
+        self.assertEqual((await watching).action, "set")
+        expired = await self.call(self.etcd.watch, "/key", index=refreshed.modifiedIndex + 2)
+        self.assertEqual((expired.action, expired.key), ("expire", "/key"))
+        await self.assertFailure(self.call(self.etcd.get, "/key"), etcd.EtcdKeyNotFound)
+
+    async def test_watch(self) -> None:
+        """Wait for the next event, for one of the past, and for one that does not come."""
+        watching = self.call(self.etcd.watch, "/dir", recursive=True)
+        await self.machine.when_watched(1)
+        written = await self.call(self.connect().set, "/dir/key", "x")
+        seen = await watching
+        self.assertEqual((seen.action, seen.key, seen.value), ("set", "/dir/key", "x"))
+        self.assertEqual(seen.modifiedIndex, written.modifiedIndex)
+        self.assertEqual(await self.call(self.etcd.watch, "/dir/key", index=seen.modifiedIndex), seen)
+        await self.assertFailure(self.call(self.etcd.watch, "/dir/key", timeout=0.1), etcd.EtcdWatchTimedOut)
+        await self.machine.when_watched(0)
+
+    async def test_eternalWatch(self) -> None:
+        """Every event in order, those of the past and those to come."""
+        for number in range(3):
+            await self.call(self.etcd.set, "/key", str(number))
+
+        def seen() -> list[str]:
+            return [each.value for each in itertools.islice(self.etcd.eternal_watch("/key", index=2), 6)]
+
+        watching = self.call(seen)
+        await self.machine.when_watched(1)
+        writer = self.connect()
+        for number in range(3, 6):
+            await self.call(writer.set, "/key", str(number))
+        self.assertEqual(await watching, ["0", "1", "2", "3", "4", "5"])
+
+    async def test_forgottenHistory(self) -> None:
+        """Who asks for events too old is told so, and where history begins."""
+        for number in range(HISTORY + 5):
+            await self.call(self.etcd.set, "/key", str(number))
+        late = self.call(self.etcd.watch, "/key", index=2)
+        raised = await self.assertFailure(late, etcd.EtcdEventIndexCleared)
+        self.assertRegex(str(raised), r"the requested history has been cleared \[\d+/2\]")
+
+    async def test_lock(self) -> None:
+        """Its lock, made of in-order keys with a TTL and of watches: one holds it, the other waits."""
+        first, second = (etcd.Lock(self.connect(), "job") for _ in range(2))
+        self.assertTrue(await self.call(first.acquire, lock_ttl=60))
+        waiting = self.call(second.acquire, lock_ttl=60)
+        await self.machine.when_watched(1)
+        self.assertFalse(waiting.called)
+        await self.call(first.release)
+        self.assertTrue(await waiting)
+        self.assertFalse(await self.call(lambda: first.is_acquired))
+        await self.call(second.release)
+
+    async def test_machines(self) -> None:
+        """Where to reconnect to, and the store's counters."""
+        self.assertEqual(await self.call(lambda: self.etcd.machines), [self.machine.url])
+        before = await self.call(lambda: self.etcd.store_stats)
+        await self.call(self.etcd.set, "/key", "x")
+        after = await self.call(lambda: self.etcd.store_stats)
+        self.assertEqual(after["setsSuccess"], before["setsSuccess"] + 1)
+        self.assertEqual((await self.call(lambda: self.etcd.stats))["state"], "leader")
