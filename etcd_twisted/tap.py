@@ -24,7 +24,8 @@ from etcd_twisted.service import EtcdService
 
 __all__ = ["Options", "makeService"]
 
-_COLLECTOR_THRESHOLDS = (50_000, 20, 100)
+_COLLECTOR_THRESHOLDS = (2_000, 10, 50)
+"""The young generations small, for a collection must not take longer than a turn may; full collections seldom."""
 
 
 class ProcessService(Service):
@@ -57,8 +58,7 @@ class ProcessService(Service):
         self.etcd.started.addCallbacks(self._started, self._not_started)
 
     def _started(self, _: None) -> None:
-        # What recovery made stays for long: it need not be looked at in every collection. A full collection takes
-        # tens of milliseconds with 100,000 keys, so it is left to come seldom.
+        # What start and recovery made stays: full collections need not look at it.
         gc.collect()
         gc.freeze()
         gc.set_threshold(*_COLLECTOR_THRESHOLDS)
