@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import attrs
 import msgspec
 
-from etcd_twisted.errors import MESSAGES, EtcdError, http_status
+from etcd_twisted.errors import MESSAGES, ErrorCode, EtcdError, http_status
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.keyspace.events import encode_json
 from etcd_twisted.web.watches import Watch
@@ -34,6 +34,9 @@ class Response:
     body: Body
 
 
+_JSON = b"Content-Type: application/json\r\n"
+
+
 class _Error(msgspec.Struct, rename="camel"):
     """The body of an answer that is an error (spec, section 1, "Answers")."""
 
@@ -45,7 +48,7 @@ class _Error(msgspec.Struct, rename="camel"):
 
 def success(replica: IReplica, status: int, index: int, body: Body) -> Response:
     """A successful answer about keys, at C{index} of the key space."""
-    fields = b"Content-Type: application/json\r\nX-Etcd-Index: %d\r\nX-Raft-Index: %d\r\nX-Raft-Term: %d\r\n"
+    fields = _JSON + b"X-Etcd-Index: %d\r\nX-Raft-Index: %d\r\nX-Raft-Term: %d\r\n"
     return Response(status, fields % (index, replica.raft_index, replica.term), body)
 
 
@@ -56,9 +59,17 @@ def failure(error: EtcdError, index: int) -> Response:
     @param index: the key space's, for an error that has none of its own.
     """
     index = error.index or index
-    body = encode_json(_Error(error.code, MESSAGES[error.code], error.cause, index)) + b"\n"
-    fields = b"Content-Type: application/json\r\nX-Etcd-Index: %d\r\n" % index
-    return Response(http_status(error.code), fields, body)
+    return Response(http_status(error.code), _JSON + b"X-Etcd-Index: %d\r\n" % index, _error_body(error, index))
+
+
+def no_key(cause: str, index: int) -> Response:
+    """The path means no key. Like the reference's, this answer says nothing of the key space in its headers."""
+    error = EtcdError(ErrorCode.INVALID_FORM, cause)
+    return Response(http_status(error.code), _JSON, _error_body(error, index))
+
+
+def _error_body(error: EtcdError, index: int) -> bytes:
+    return encode_json(_Error(error.code, MESSAGES[error.code], error.cause, index)) + b"\n"
 
 
 def plain(status: int, text: str, fields: bytes = b"") -> Response:

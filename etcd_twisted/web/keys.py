@@ -46,6 +46,10 @@ _PIECES_AT_ONCE = 3
 _UNSAFE = re.compile(rb"[^\x21-\x7e]")
 
 
+class _NoKeyError(ValueError):
+    """A path that can't be decoded; its text says why."""
+
+
 @attrs.define(eq=False)
 class KeyRequest:
     """
@@ -104,6 +108,8 @@ class KeyEndpoint:
 
     def _failed(self, reason: Failure) -> Response:
         error = reason.value
+        if isinstance(error, _NoKeyError):
+            return answers.no_key(str(error), self._replica.index)
         if isinstance(error, defer.TimeoutError):
             error = EtcdError(ErrorCode.RAFT_INTERNAL, "no leader is known; try again")
         elif isinstance(error, CancelledError):
@@ -199,9 +205,9 @@ def _key(path: bytes) -> str:
     """
     The clean key that a path means.
 
-    @raise EtcdError: 210, with the part of the path that can't be decoded.
+    @raise _NoKeyError: the path can't be decoded.
     """
     try:
         return clean(unescape(path))
     except ValueError as error:
-        raise EtcdError(ErrorCode.INVALID_FORM, f"the path has {error} in {path[:80].decode('latin-1')}") from None
+        raise _NoKeyError(f"the path has {error} in {path[:80].decode('latin-1')}") from None

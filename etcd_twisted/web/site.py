@@ -26,6 +26,7 @@ from twisted.web import http, server
 from twisted.web.resource import IResource
 
 from etcd_twisted.web.exchange import Exchange
+from etcd_twisted.web.forms import unescape
 from etcd_twisted.web.keys import PREFIX, KeyEndpoint, KeyRequest
 
 HEAD_LIMIT = 1 << 16
@@ -67,7 +68,12 @@ class Request(server.Request):
         below = target[len(PREFIX) :]
         keys = channel.site.keys
         if keys is None or target[: len(PREFIX)] != PREFIX or below[:1] not in b"/?":
-            super().requestReceived(command, target, version)
+            try:
+                unescape(target.partition(b"?")[0])
+            except ValueError as error:
+                channel.refuse(400, f"the path has {error}")
+            else:
+                super().requestReceived(command, target, version)
             return
         key, _, query = below.partition(b"?")
         types = self.requestHeaders.getRawHeaders(b"Content-Type")
@@ -244,7 +250,7 @@ class Channel(http.HTTPChannel):
         hosts = self.requests[-1].requestHeaders.getRawHeaders(b"Host", ())
         if len(hosts) > 1 or (self._version == b"HTTP/1.1" and not hosts):
             self.length = None
-            self._refuse(400, b"a request should have one Host header")
+            self.refuse(400, "a request should have one Host header")
             return
         super().allHeadersReceived()
 
@@ -277,17 +283,17 @@ class Channel(http.HTTPChannel):
 
     def refuse_body(self) -> None:
         """The body of the request is too long."""
-        self._refuse(413, b"the body should have at most %d bytes" % self.site.most_body)
+        self.refuse(413, f"the body should have at most {self.site.most_body} bytes")
 
     def _refuse_head(self) -> None:
-        self._refuse(431, b"the request line and the headers should have at most %d bytes" % HEAD_LIMIT)
+        self.refuse(431, f"the request line and the headers should have at most {HEAD_LIMIT} bytes")
 
     def _respondToBadRequestAndDisconnect(self) -> None:
-        self._refuse(400, b"this is no HTTP request")
+        self.refuse(400, "this is no HTTP request")
 
-    def _refuse(self, status: int, reason: bytes) -> None:
+    def refuse(self, status: int, reason: str) -> None:
         """
-        Answer a request that is not complete, and close.
+        Answer a request that is not complete or can't be understood, and close.
 
         What the client goes on sending is thrown away for a moment: to close at once would make its system drop the
         answer (RFC 9112, section 9.6).
@@ -296,7 +302,7 @@ class Channel(http.HTTPChannel):
             return
         self._refused = True
         self._expect_within(LINGER)
-        body = reason + b"\n"
+        body = f"{reason}\n".encode()
         self.transport.write(
             b"HTTP/1.1 %d %s\r\n%sContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n"
             b"Connection: close\r\n\r\n%s"

@@ -114,9 +114,11 @@ class AppTests(SynchronousTestCase):
             self.assertEqual(answer.headers["Content-Type"], "text/plain; charset=utf-8")
 
     def test_undecodable_path(self) -> None:
-        """Nothing to be found there either."""
-        self.assertEqual(self.ask("/%ff").status, 400)
-        self.assertEqual(len(self.flushLoggedErrors(UnicodeDecodeError)), 1)
+        """Refused with what is wrong, and not a word in the log."""
+        for path, cause in (("/%ff", b"not UTF-8"), ("/%zz", b'bad escape "%zz"')):
+            answer = self.ask(path)
+            self.assertEqual(answer.status, 400)
+            self.assertIn(cause, answer.body)
 
     def test_unexpected(self) -> None:
         """Logged, and answered without a word of it."""

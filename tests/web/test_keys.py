@@ -228,7 +228,8 @@ class PathTests(EndpointTest):
             self.assert_error(self.ask("PUT", path, value="x"), 107, "/")
 
     def test_undecodable(self) -> None:
-        """The error shows the path."""
+        """The error shows the path, and its headers nothing of the key space."""
+        self.assertEqual(self.ask("PUT", "/%zz").fields, b"Content-Type: application/json\r\n")
         self.assert_error(self.ask("GET", "/a/%zz"), 210, 'the path has the bad escape "%zz" in /a/%zz')
         self.assert_error(self.ask("PUT", "/%ff"), 210, "the path has bytes that are not UTF-8 (\\xff) in /%ff")
 

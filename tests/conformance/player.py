@@ -1,0 +1,265 @@
+"""
+Plays the recorded scenarios against a server, and says where its answers differ from the recorded ones.
+
+C{scenarios.json} says what to ask, C{transcripts.json} what the reference server answers, or what was ruled to be
+right where the reference has a fault. The steps of a scenario share one key prefix of their own, C{{p}} in a path:
+
+  - C{do}: one request, its answer compared; with C{start}, one that is left waiting;
+  - C{finish}: the answer of the one that was left waiting;
+  - C{sleep}: so many seconds, for a key to expire in. Over as soon as something happens to the scenario's keys.
+
+What has to differ from run to run is made the same before the comparison:
+
+  - every index becomes its distance from the index before the scenario (C{+0}, C{+1}, ...), numbers in
+    keys and causes that look like one too; a text that is a number becomes C{<number>};
+  - an expiration becomes C{<time>}, and a TTL within 2 s of the step's C{ttl} becomes C{<ttl>};
+  - a directory's nodes are in the order of their keys, unless C{sorted=true} was asked for;
+  - C{*} in a transcript is like anything, and like nothing.
+"""
+
+import json
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import attrs
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.trial.unittest import TestCase
+from twisted.web.client import Agent, FileBodyProducer, readBody
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IResponse
+
+Scenario = dict[str, Any]
+Step = dict[str, Any]
+Shape = dict[str, Any]
+
+_HERE = Path(__file__).parent
+_INDEXES = ("createdIndex", "modifiedIndex", "index")
+_NUMBER = re.compile(r"(?<![\w.{+])(\d{1,12})(?![\w.])")
+_FARTHEST = 60
+_LARGEST_IN_KEYS = 10
+_CLOSE = 2
+
+
+def load() -> dict[str, tuple[Scenario, list[Shape | None]]]:
+    """The scenarios and their transcripts, by name."""
+    transcripts = json.loads((_HERE / "transcripts.json").read_text())
+    scenarios = json.loads((_HERE / "scenarios.json").read_text())
+    return {scenario["name"]: (scenario, transcripts[scenario["name"]]) for scenario in scenarios}
+
+
+@attrs.frozen
+class _Left:
+    """A request that was left waiting."""
+
+    step: Step
+    response: IResponse
+    body: "Deferred[bytes]"
+
+
+class _Body(Protocol):
+    """An answer's body that nobody wants to read, only to know when it ends."""
+
+    def __init__(self) -> None:
+        self.ended: Deferred[None] = Deferred()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002
+        self.ended.callback(None)
+
+    def give_up(self) -> None:
+        self.transport.loseConnection()
+
+
+@attrs.define
+class Player:
+    """
+    Plays one scenario.
+
+    @ivar base: the server's URL, without a slash at its end.
+    """
+
+    reactor: Any
+    base: str
+    _prefix: str = attrs.field(init=False, factory=lambda: "t" + uuid.uuid4().hex[:12])
+    _first: int = attrs.field(init=False, default=0)
+    _seen: int = attrs.field(init=False, default=0)
+    _waiting: dict[str, _Left] = attrs.field(init=False, factory=dict)
+
+    async def play(self, scenario: Scenario) -> list[Shape | None]:
+        """The answers in the shape of a transcript; C{None} for a step that has none to compare."""
+        while self._first <= _LARGEST_IN_KEYS:
+            # On a fresh server an index could else be taken for a number that is part of a key, or the reverse.
+            filler = await self._send({"do": "PUT", "path": "/v2/keys/{p}-filler"})
+            await readBody(filler)
+            self._first = self._seen = _index(filler)
+        return [await self._take(step) for step in scenario["steps"]]
+
+    async def _take(self, step: Step) -> Shape | None:
+        if "sleep" in step:
+            await self._until_something_happens(step["sleep"])
+            return None
+        if "finish" in step:
+            left = self._waiting.pop(step["finish"])
+            return self._shape(left.response, await left.body, {**left.step, **step})
+        response = await self._send(step)
+        if "start" in step:
+            # The head says that the server waits; the body is yet to come.
+            self._waiting[step["start"]] = _Left(step, response, readBody(response))
+            return None
+        self._seen = max(self._seen, _index(response))
+        return self._shape(response, await readBody(response), step)
+
+    async def _until_something_happens(self, seconds: float) -> None:
+        query = {"wait": "true", "recursive": "true", "waitIndex": str(self._seen + 1)}
+        response = await self._send({"do": "GET", "path": "/v2/keys/{p}", "query": query})
+        body = _Body()
+        response.deliverBody(body)
+        too_late = self.reactor.callLater(seconds, body.give_up)
+        await body.ended
+        if too_late.active():
+            too_late.cancel()
+
+    def _send(self, step: Step) -> "Deferred[IResponse]":
+        path = self._filled(step["path"])
+        if step.get("query"):
+            path += "?" + self._encoded(step["query"])
+        headers = Headers()
+        for name, value in step.get("headers", {}).items():
+            headers.addRawHeader(name, value)
+        body = None
+        if "form" in step:
+            headers.addRawHeader("Content-Type", "application/x-www-form-urlencoded")
+            body = FileBodyProducer(BytesIO(self._encoded(step["form"]).encode()))
+        elif "body" in step:
+            body = FileBodyProducer(BytesIO(step["body"].encode()))
+        sent: Deferred[IResponse] = Agent(self.reactor).request(
+            step["do"].encode(), (self.base + path).encode(), headers, body
+        )
+        return sent
+
+    def _encoded(self, parameters: dict[str, object]) -> str:
+        return urlencode({name: self._filled(str(value)) for name, value in parameters.items()})
+
+    def _filled(self, text: str) -> str:
+        text = text.replace("{p}", self._prefix)
+        return re.sub(r"\{\+(\d+)\}", lambda found: str(self._first + int(found[1])), text)
+
+    # Making answers comparable
+
+    def _shape(self, response: IResponse, body: bytes, step: Step) -> Shape:
+        headers = response.headers
+        kind = (headers.getRawHeaders("Content-Type") or [""])[0]
+        shape: Shape = {"status": response.code, "type": kind.partition(";")[0]}
+        text = body.decode("utf-8", "replace")
+        if text[:1] in ("{", "["):
+            shape["json"] = self._tidy(json.loads(text), step)
+        else:
+            shape["text"] = re.sub(r"^\d+$", "<number>", self._anonymous(text.strip()))
+        if headers.hasHeader("X-Etcd-Index"):
+            shape["x-etcd-index"] = self._distance(_index(response))
+        for name in ("x-raft-index", "x-raft-term"):
+            shape[name] = "present" if headers.hasHeader(name) else "absent"
+        if headers.hasHeader("Location"):
+            shape["location"] = self._anonymous(headers.getRawHeaders("Location")[0])
+        for name in step.get("headers_seen", []):
+            shape[name.lower()] = (headers.getRawHeaders(name) or ["absent"])[0]
+        return shape
+
+    def _tidy(self, value: Any, step: Step, name: str = "") -> Any:
+        if isinstance(value, dict):
+            tidied = {key: self._tidy(each, step, key) for key, each in value.items()}
+            if "nodes" in tidied and step.get("query", {}).get("sorted") != "true":
+                tidied["nodes"].sort(key=lambda node: node["key"])
+            return tidied
+        if isinstance(value, list):
+            return [self._tidy(each, step, name) for each in value]
+        if name in _INDEXES:
+            return self._distance(value)
+        if name == "expiration":
+            return "<time>"
+        if name == "ttl":
+            return "<ttl>" if "ttl" in step and abs(value - step["ttl"]) <= _CLOSE else value
+        if isinstance(value, str):
+            value = self._anonymous(value)
+            return _NUMBER.sub(self._numbered, value) if name in ("key", "cause") else value
+        return value
+
+    def _numbered(self, found: re.Match[str]) -> str:
+        number = int(found[1])
+        return self._distance(number) if self._first <= number <= self._first + _FARTHEST else found[1]
+
+    def _distance(self, index: int) -> str:
+        return f"+{index - self._first}" if index >= self._first else str(index)
+
+    def _anonymous(self, text: str) -> str:
+        return text.replace(self._prefix, "{p}")
+
+
+def _index(response: IResponse) -> int:
+    return int((response.headers.getRawHeaders("X-Etcd-Index") or ["0"])[0])
+
+
+class ConformanceTest(TestCase):
+    """
+    A test for each scenario, made by L{with_scenarios}.
+    """
+
+    timeout = 60
+
+    async def served(self) -> str:
+        """Start a server of one's own, and say its URL."""
+        raise NotImplementedError
+
+    async def _conforms(self, scenario: Scenario, transcript: list[Shape | None]) -> None:
+        answers = await Player(reactor, await self.served()).play(scenario)
+        found = []
+        for step, wanted, got in zip(scenario["steps"], transcript, answers, strict=True):
+            if wanted is not None:
+                found += [f"{json.dumps(step)}: {line}" for line in differences(wanted, got)]
+        self.assertEqual(found, [])
+
+
+def with_scenarios(not_served: dict[str, str]) -> Callable[[type[ConformanceTest]], type[ConformanceTest]]:
+    """
+    Give a class its tests.
+
+    @param not_served: the scenarios to leave out: how their names begin, and why.
+    """
+
+    def decorate(cls: type[ConformanceTest]) -> type[ConformanceTest]:
+        for name, (scenario, transcript) in load().items():
+            setattr(cls, "test_" + name.replace("-", "_"), _test(scenario, transcript, not_served))
+        return cls
+
+    return decorate
+
+
+def _test(scenario: Scenario, transcript: list[Shape | None], not_served: dict[str, str]) -> Callable[..., Any]:
+    async def test(self: ConformanceTest) -> None:
+        await self._conforms(scenario, transcript)
+
+    for beginning, reason in not_served.items():
+        if scenario["name"].startswith(beginning):
+            test.skip = reason  # type: ignore[attr-defined]  # trial looks for it there
+    return test
+
+
+def differences(wanted: Any, got: Any, where: str = "") -> Iterator[str]:
+    """Where an answer differs from its transcript, a line each."""
+    if wanted == "*":
+        return
+    if isinstance(wanted, dict) and isinstance(got, dict):
+        for key in sorted(wanted.keys() | got.keys()):
+            yield from differences(wanted.get(key, "(absent)"), got.get(key, "(absent)"), f"{where}.{key}")
+    elif isinstance(wanted, list) and isinstance(got, list) and len(wanted) == len(got):
+        for position, (one, other) in enumerate(zip(wanted, got, strict=True)):
+            yield from differences(one, other, f"{where}[{position}]")
+    elif wanted != got:
+        yield f"{where or 'answer'}: expected {wanted!r}, got {got!r}"

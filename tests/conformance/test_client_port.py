@@ -1,0 +1,30 @@
+"""
+The client port against the recorded answers, with a key space behind it and nothing more.
+"""
+
+from twisted.internet import reactor
+
+from etcd_twisted.addresses import Address
+from etcd_twisted.config import Config
+from etcd_twisted.web.frontend import HttpFrontend
+from tests.conformance.player import ConformanceTest, with_scenarios
+from tests.fakes import FakeReplica
+
+NOT_SERVED = {
+    "lock-": "the lock module is not served yet",
+    "leader-module": "the leader module is not served yet",
+}
+
+
+@with_scenarios(NOT_SERVED)
+class ClientPortTests(ConformanceTest):
+    """HTTP, the commands and the key space."""
+
+    async def served(self) -> str:
+        """A client port on a port of its own."""
+        replica = FakeReplica(reactor)
+        self.addCleanup(replica.stop)
+        service = HttpFrontend().service(reactor, Config(bind_addr=Address("127.0.0.1", 0)), {}, replica)
+        self.addCleanup(service.stopService)
+        await service.startService()
+        return f"http://127.0.0.1:{service.getHost().port}"

@@ -1,0 +1,34 @@
+"""
+A whole machine against the recorded answers: log, disk and expiry too.
+"""
+
+from pathlib import Path
+
+from twisted.internet import reactor
+
+from benchmarks.servers import free_ports
+from etcd_twisted.addresses import Address
+from etcd_twisted.config import Config
+from etcd_twisted.service import EtcdService
+from tests.conformance.player import ConformanceTest, with_scenarios
+from tests.conformance.test_client_port import NOT_SERVED
+
+
+@with_scenarios(NOT_SERVED)
+class SingleMachineTests(ConformanceTest):
+    """A cluster of one."""
+
+    async def served(self) -> str:
+        """A machine with a data directory of its own."""
+        port, peer_port = free_ports(2)
+        config = Config(
+            name="machine0",
+            data_dir=Path(self.mktemp()),
+            addr=Address("127.0.0.1", port),
+            peer_addr=Address("127.0.0.1", peer_port),
+        )
+        service = EtcdService(reactor, config)
+        self.addCleanup(service.stopService)
+        service.startService()
+        await service.started
+        return config.addr.url()
