@@ -111,7 +111,6 @@ class Channel(http.HTTPChannel):
     MAX_LENGTH = HEAD_LIMIT
     totalHeadersSize = 2 * HEAD_LIMIT  # noqa: N815  # not reached: lineReceived counts line ends too, and answers 431
 
-    _log = Logger()
     _head_size = 0
     _headers = 0
     _deadline = 0.0

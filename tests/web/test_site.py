@@ -6,6 +6,8 @@ import json
 import tracemalloc
 from urllib.parse import urlencode
 
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -244,11 +246,32 @@ class PersistenceTests(WireTest):
         self.assertEqual((written.status, read.status, head.status, version.status), (201, 200, 200, 200))
         self.assertEqual(head.headers["Content-Length"], str(len(read.body)))
 
+    @given(st.lists(st.integers(1, 200)))
+    def test_cuts(self, sizes: list[int]) -> None:
+        """Nothing depends on how requests are cut into segments."""
+        self.wire = Wire()
+        self.channel, self.transport = self.wire.connect()
+        chunked = b"PUT /v2/keys/k HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n7\r\nvalue=w\r\n0\r\n\r\n"
+        requests = put("v") + GET + chunked + HEAD + VERSION
+        start = 0
+        for size in [*sizes, len(requests)]:
+            self.send(requests[start : start + size])
+            start += size
+        answers = self.answers("PUT", "GET", "PUT", "HEAD", "GET")
+        self.assertEqual([each.status for each in answers], [201, 200, 200, 200, 200])
+
     def test_byte_by_byte(self) -> None:
-        """Nothing depends on how requests are cut."""
+        """Not even into these."""
         for byte in put("v") + GET:
             self.send(bytes([byte]))
         self.assertEqual([each.status for each in self.answers("PUT", "GET")], [201, 200])
+
+    def test_head_of_watch(self) -> None:
+        """Ends at once, and the next request is answered."""
+        self.send(WATCH.replace(b"GET", b"HEAD") + VERSION)
+        watched, _ = self.answers("HEAD", "GET")
+        self.assertEqual((watched.status, watched.headers["X-Etcd-Index"]), (200, "1"))
+        self.assertEqual(self.watchers(), 0)
 
 
 class TimeTests(WireTest):
