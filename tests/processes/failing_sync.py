@@ -1,5 +1,6 @@
 """
-C{twistd} as it is, but on a disk that fails: one sync raises, and nothing written since the one before is kept.
+C{twistd} as it is, but on a disk that fails: one sync hangs for a while and then raises, and nothing written since the
+one before is kept. Whoever was told meanwhile that a write was done was told too early.
 
 To be run as C{python -m tests.processes.failing_sync SYNCS} and what C{twistd} takes: so many C{fdatasync} work.
 """
@@ -7,9 +8,13 @@ To be run as C{python -m tests.processes.failing_sync SYNCS} and what C{twistd} 
 import errno
 import os
 import sys
+import threading
 from collections.abc import Callable
 
 from twisted.scripts.twistd import run
+
+STALL = 0.2
+"""How long the failing sync hangs, in seconds."""
 
 
 class FailingDisk:
@@ -37,6 +42,7 @@ class FailingDisk:
     def fdatasync(self, descriptor: int) -> None:
         """Sync, or lose what was written."""
         if self._syncs == 0:
+            threading.Event().wait(STALL)
             for written, length, offset in self._unsynced:
                 if written == descriptor:
                     self._write(written, bytes(length), offset)
