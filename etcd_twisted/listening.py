@@ -13,6 +13,9 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from etcd_twisted.addresses import Address
 from etcd_twisted.errors import StartError
 
+_BACKLOG = 4_096
+"""How many connections may wait to be taken: with fewer, thousands of watchers that return at once must try again."""
+
 _REMEDIES = {
     errno.EADDRINUSE: "another program uses it: stop that, or choose another port",
     errno.EACCES: "this user may not open it: choose a port above 1023",
@@ -37,7 +40,7 @@ async def listen(reactor: object, option: str, address: Address, factory: IProto
         raise StartError(f"{option} {address}: the host name can't be looked up: {error.strerror}") from error
     kind = "tcp6" if family == socket.AF_INET6 else "tcp"
     interface = quoteStringArgument(str(sockaddr[0]))
-    endpoint = serverFromString(reactor, f"{kind}:{address.port}:interface={interface}")
+    endpoint = serverFromString(reactor, f"{kind}:{address.port}:interface={interface}:backlog={_BACKLOG}")
     try:
         port: IListeningPort = await endpoint.listen(factory)
     except CannotListenError as error:

@@ -6,7 +6,6 @@ or can't go on, and a garbage collector that does not stop the service for long.
 """
 
 import contextlib
-import gc
 import os
 import sys
 from pathlib import Path
@@ -17,15 +16,13 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from etcd_twisted.collector import Collector
 from etcd_twisted.config import Config
 from etcd_twisted.errors import StartError
 from etcd_twisted.options import Options
 from etcd_twisted.service import EtcdService
 
 __all__ = ["Options", "makeService"]
-
-_COLLECTOR_THRESHOLDS = (2_000, 10, 50)
-"""The young generations small, for a collection must not take longer than a turn may; full collections seldom."""
 
 
 class ProcessService(Service):
@@ -44,6 +41,7 @@ class ProcessService(Service):
         self.etcd: EtcdService | None = None
         self._config = config
         self._pid_file = pid_file
+        self._collector: Collector | None = None
 
     def startService(self) -> None:
         """Start the machine, or end the process."""
@@ -54,14 +52,10 @@ class ProcessService(Service):
             self.etcd = EtcdService(reactor, self._config, self._end)
         except StartError as error:
             self._end(str(error))
+        self._collector = Collector(reactor)
+        self._collector.start()
         self.etcd.startService()
-        self.etcd.started.addCallbacks(self._started, self._not_started)
-
-    def _started(self, _: None) -> None:
-        # What start and recovery made stays: full collections need not look at it.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*_COLLECTOR_THRESHOLDS)
+        self.etcd.started.addErrback(self._not_started)
 
     def _not_started(self, failure: Failure) -> None:
         if failure.check(CancelledError):
@@ -73,6 +67,9 @@ class ProcessService(Service):
     def stopService(self) -> "Deferred[Any] | None":
         """Stop the machine."""
         super().stopService()  # type: ignore[no-untyped-call]  # Twisted has no types there
+        if self._collector is not None:
+            self._collector.stop()
+            self._collector = None
         return self.etcd.stopService() if self.etcd is not None else None
 
     def _end(self, reason: str) -> NoReturn:

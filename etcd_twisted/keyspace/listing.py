@@ -11,7 +11,7 @@ import attrs
 import msgspec
 
 from etcd_twisted.keyspace.events import NodeView, encode_json, view
-from etcd_twisted.keyspace.nodes import RUN, Child, Directory, in_runs, merge
+from etcd_twisted.keyspace.nodes import RUN, Directory, in_runs, merge
 from etcd_twisted.keyspace.paths import join, parent
 
 
@@ -75,21 +75,21 @@ class Listing:
         head, tail = self._ends(key, directory)
         yield head
         opened = False
-        open_directories = [(tail, self._children(directory))]
+        open_directories = [(directory, tail, self._names(directory))]
         while open_directories:
-            tail, children = open_directories[-1]
-            for child in children:
-                if isinstance(child, int):
-                    yield child
+            directory, tail, names = open_directories[-1]
+            for name in names:
+                if isinstance(name, int):
+                    yield name
                     continue
-                name, node = child
+                node = directory.children[name]
                 before = b"," if opened else b',"nodes":['
                 path = join(key, name)
                 if isinstance(node, Directory) and self.recursive:
                     head, tail = self._ends(path, node)
                     yield before + head
                     opened = False
-                    open_directories.append((tail, self._children(node)))
+                    open_directories.append((node, tail, self._names(node)))
                     key = path
                     break
                 yield before + encode_json(view(path, node, self.now))
@@ -107,19 +107,15 @@ class Listing:
         indexes = encode_json(_Indexes(directory.modified, directory.created))
         return head[:-1], (b"," + indexes[1:]) if len(indexes) > 2 else b"}"
 
-    def _children(self, directory: Directory) -> Iterator[Child | int]:
-        """The visible children of a directory; a number among them says how many were looked at."""
+    def _names(self, directory: Directory) -> Iterator[str | int]:
+        """The names that a directory shows; a number among them says how many were looked at."""
         runs = []
         for run in in_runs(directory):
             yield len(run)
-            shown = [child for child in run if child[0][:1] != "_"]
+            shown = [name for name in run if name[:1] != "_"]
             if self.ordered:
-                shown.sort(key=_by_order)
+                shown.sort(key=order)
                 runs.append(shown)
             else:
                 yield from shown
-        yield from merge(runs, _by_order)
-
-
-def _by_order(child: Child) -> tuple[bool, int, str, str]:
-    return order(child[0])
+        yield from merge(runs, order)

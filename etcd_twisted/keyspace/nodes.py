@@ -43,9 +43,6 @@ class Directory(msgspec.Struct, frozen=True, gc=False):
 
 Node = File | Directory
 
-Child = tuple[str, Node]
-"""A node and its name in its directory."""
-
 EMPTY_ROOT = Directory(immutables.Map())
 """The root of a key space that nothing was written to: without indexes, like every root."""
 
@@ -61,24 +58,24 @@ def with_children(directory: Directory, children: immutables.Map[str, Node]) -> 
 
 
 RUN = 1_024
-"""How many children are looked at in one go."""
+"""How many names are looked at in one go."""
 
 
-def in_runs(directory: Directory) -> Iterator[list[Child]]:
-    """The children of a directory in no order, at most L{RUN} at a time."""
-    children = iter(directory.children.items())
-    while run := list(itertools.islice(children, RUN)):
+def in_runs(directory: Directory) -> Iterator[list[str]]:
+    """The names in a directory in no order, at most L{RUN} at a time."""
+    names = iter(directory.children)
+    while run := list(itertools.islice(names, RUN)):
         yield run
 
 
-def merge(runs: list[list[Child]], key: Callable[[Child], Any]) -> Iterator[Child]:
-    """The children of all runs, each sorted by C{key} already, in the order of C{key}. Takes them out of the runs."""
+def merge(runs: list[list[str]], key: Callable[[str], Any] | None = None) -> Iterator[str]:
+    """The names of all runs, each sorted by C{key} already, in the order of C{key}. Takes them out of the runs."""
     emptied = [_emptied(run) for run in runs]
     return heapq.merge(*emptied, key=key) if len(emptied) > 1 else itertools.chain(*emptied)
 
 
-def _emptied(run: list[Child]) -> Iterator[Child]:
-    # One by one: to let go of 100,000 children at the end takes as long as a whole turn of the reactor may.
+def _emptied(run: list[str]) -> Iterator[str]:
+    # One by one: to let go of 100,000 names at the end takes as long as a whole turn of the reactor may.
     run.reverse()
     while run:
         yield run.pop()

@@ -5,7 +5,6 @@ The same content gives the same bytes on every machine. Both ways go chunk by ch
 so that the reactor can turn in between. The layout is described in C{docs/storage.md}.
 """
 
-import operator
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
@@ -15,7 +14,7 @@ import msgspec
 from etcd_twisted.errors import StorageError
 from etcd_twisted.keyspace.events import Answer, Event
 from etcd_twisted.keyspace.expiry import ExpirySchedule
-from etcd_twisted.keyspace.nodes import RUN, Child, Directory, File, Node, in_runs, merge
+from etcd_twisted.keyspace.nodes import RUN, Directory, File, Node, in_runs, merge
 from etcd_twisted.keyspace.paths import ROOT
 from etcd_twisted.keyspace.space import Content
 from etcd_twisted.keyspace.statistics import CommandCounts
@@ -25,7 +24,6 @@ _CHUNK_LENGTH = 1 << 18
 """A chunk whose strings have this many characters is finished."""
 
 _T = TypeVar("_T")
-_name = operator.itemgetter(0)
 
 
 class _Head(msgspec.Struct, array_like=True, tag="head"):
@@ -118,18 +116,19 @@ def _record_size(record: _Record | None) -> int:
 
 def _walk(root: Directory) -> Iterator[_Record | int | None]:
     """Every record below the root; a number says how many nodes were looked at besides."""
-    way = [_by_name(root)]
+    way = [(root, _by_name(root))]
     while way:
-        for child in way[-1]:
-            if isinstance(child, int):
-                yield child
+        directory, names = way[-1]
+        for name in names:
+            if isinstance(name, int):
+                yield name
                 continue
-            name, node = child
+            node = directory.children[name]
             if isinstance(node, File):
                 yield _Record(name, node.created, node.modified, node.expires, node.value)
             else:
                 yield _Record(name, node.created, node.modified, node.expires, None)
-                way.append(_by_name(node))
+                way.append((node, _by_name(node)))
                 break
         else:
             way.pop()
@@ -137,14 +136,14 @@ def _walk(root: Directory) -> Iterator[_Record | int | None]:
                 yield None
 
 
-def _by_name(directory: Directory) -> Iterator[Child | int]:
-    """The children of a directory by name; a number among them says how many were looked at."""
+def _by_name(directory: Directory) -> Iterator[str | int]:
+    """The names in a directory, in order; a number among them says how many were looked at."""
     runs = []
     for run in in_runs(directory):
         yield len(run)
-        run.sort(key=_name)
+        run.sort()
         runs.append(run)
-    yield from merge(runs, _name)
+    yield from merge(runs)
 
 
 class SnapshotLoader:

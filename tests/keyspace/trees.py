@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from etcd_twisted.keyspace.nodes import Child, Directory, File, Node
+from etcd_twisted.keyspace.nodes import Directory, File, Node
 from etcd_twisted.keyspace.space import Content
 from etcd_twisted.keyspace.statistics import CommandCounts
 
@@ -36,10 +36,13 @@ class _Counted:
         self._counting = counting
         self._children = children
 
-    def items(self) -> Iterator[Child]:
-        for child in self._children.items():
+    def __iter__(self) -> Iterator[str]:
+        for name in self._children:
             self._counting.nodes += 1
-            yield child
+            yield name
+
+    def __getitem__(self, name: str) -> Node:
+        return self._children[name]
 
 
 def looked_at(counting: Counting, steps: Iterator[bytes]) -> Iterator[int]:

@@ -1,0 +1,63 @@
+"""
+L{etcd_twisted.collector}.
+"""
+
+import gc
+import weakref
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.collector import INTERVAL, Collector
+
+
+class Cycle:
+    def __init__(self) -> None:
+        self.itself = self
+
+
+class CollectorTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.collector = Collector(self.clock)
+        self.collector.start()
+        self.stopped = False
+        self.addCleanup(self.stop)
+
+    def stop(self) -> None:
+        if not self.stopped:
+            self.stopped = True
+            self.collector.stop()
+
+    def test_young_garbage_goes_with_the_next_helping(self) -> None:
+        gone = weakref.ref(Cycle())
+        self.assertIsNotNone(gone())
+        self.clock.advance(INTERVAL)
+        self.assertIsNone(gone())
+
+    def test_garbage_that_lived_for_some_helpings_goes_within_a_second(self) -> None:
+        cycle = Cycle()
+        gone = weakref.ref(cycle)
+        self.clock.pump([INTERVAL] * 3)
+        del cycle
+        self.clock.pump([INTERVAL] * 7)
+        self.assertIsNone(gone())
+
+    def test_what_lives_on_is_set_aside_and_found_again_the_next_day(self) -> None:
+        cycle = Cycle()
+        gone = weakref.ref(cycle)
+        self.clock.pump([INTERVAL] * 10)
+        self.assertFalse(any(each is cycle for each in gc.get_objects()))
+        del cycle
+        self.clock.pump([INTERVAL] * 20)
+        self.assertIsNotNone(gone())
+        self.collector._helpings += 24 * 3600 * 10 - 31
+        self.clock.advance(INTERVAL)
+        self.assertIsNone(gone())
+
+    def test_it_leaves_things_as_they_were(self) -> None:
+        self.assertFalse(gc.isenabled())
+        self.stop()
+        self.assertTrue(gc.isenabled())
+        self.assertEqual(gc.get_freeze_count(), 0)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
