@@ -35,8 +35,12 @@ class Collector:
     def start(self) -> None:
         """Set aside all there is, and go by the clock from here on."""
         gc.disable()
-        gc.freeze()
+        self.set_aside()
         self._calling.start(INTERVAL, now=False)
+
+    def set_aside(self) -> None:
+        """Look no more at what there is at this moment; it will live long."""
+        gc.freeze()
 
     def stop(self) -> None:
         """Leave the collector to itself again."""

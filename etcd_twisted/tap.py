@@ -52,10 +52,10 @@ class ProcessService(Service):
             self.etcd = EtcdService(reactor, self._config, self._end)
         except StartError as error:
             self._end(str(error))
-        self._collector = Collector(reactor)
-        self._collector.start()
+        self._collector = collector = Collector(reactor)
+        collector.start()
         self.etcd.startService()
-        self.etcd.started.addErrback(self._not_started)
+        self.etcd.started.addCallbacks(lambda _: collector.set_aside(), self._not_started)
 
     def _not_started(self, failure: Failure) -> None:
         if failure.check(CancelledError):
