@@ -13,6 +13,7 @@ from typing import Any
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred, succeed
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from etcd_twisted.config import Config
 from etcd_twisted.consensus.directory import DataDirectory, Identity
@@ -25,10 +26,11 @@ from etcd_twisted.machines import Machine
 
 class EtcdService(Service):
     """
-    One machine, for a program of its own or as a part of another.
+    One machine, for a program of its own or as a part of another. It is started and stopped once.
 
     @ivar replica: what the frontends serve from; also for programs that embed this.
-    @ivar started: fires when requests are answered, or errbacks with why that can't be. Made by L{startService}.
+    @ivar started: fires when requests are answered, or errbacks with why that can't be. Made by L{startService};
+        when that returns it has failed already if a port can't be opened or the data directory can't be used.
     """
 
     _log = Logger()
@@ -50,29 +52,30 @@ class EtcdService(Service):
         ]
         self._listening: list[IService] = []
         self._storage: Storage | None = None
-        self._writer = LogWriter(reactor)
+        self._writer: LogWriter | None = None
+        self._starting: Deferred[None] = succeed(None)
+        self._closing: Deferred[None] | None = None
 
     def startService(self) -> None:
         """Open the ports, recover, and serve; see L{started}."""
         super().startService()  # type: ignore[no-untyped-call]  # Twisted has no types there
-        self.started = ensureDeferred(self._start())
+        self.started = Deferred(lambda _: self._starting.cancel())
+        self._starting = ensureDeferred(self._start())
+        self._starting.addCallbacks(self.started.callback, self._not_started)
 
     async def _start(self) -> None:
-        try:
-            for frontend in self._frontends:
-                self._listening.append(frontend)
-                await maybeDeferred(frontend.startService)
-            self._storage = Storage.open(DataDirectory(self._config.data_dir))
-            recovered = await recover(
-                self._storage, self.replica.keyspace, self._config.name, self._new_identity, self.replica.turn
-            )
-            self._writer.start()
-            machine = Machine(recovered.identity.name, self._config.addr.url(), self._config.peer_addr.url())
-            self.replica.start(machine, self._storage, self._writer, recovered)
-            await self.replica.when_serving()
-        except BaseException:
-            await self._close()
-            raise
+        for frontend in self._frontends:
+            self._listening.append(frontend)
+            await maybeDeferred(frontend.startService)
+        self._storage = storage = Storage.open(DataDirectory(self._config.data_dir))
+        recovered = await recover(
+            storage, self.replica.keyspace, self._config.name, self._new_identity, self.replica.turn
+        )
+        self._writer = LogWriter(self._reactor)
+        self._writer.start()
+        machine = Machine(recovered.identity.name, self._config.addr.url(), self._config.peer_addr.url())
+        self.replica.start(machine, storage, self._writer, recovered)
+        await self.replica.when_serving()
         self._log.info(
             "{name} serves clients at {client_url} and machines at {peer_url}",
             name=machine.name,
@@ -84,18 +87,30 @@ class EtcdService(Service):
         name = self._config.name or str(uuid.uuid4())
         return Identity(name, machine_id=secrets.token_hex(8), cluster_id=secrets.token_hex(8))
 
+    def _not_started(self, failure: Failure) -> None:
+        closed = self._close()
+        closed.addErrback(lambda problem: self._log.failure("Closing what was opened failed", problem))
+        self.started.errback(failure)
+
     def stopService(self) -> "Deferred[None]":
         """Stop listening, finish what is under way, and give the data directory back."""
         super().stopService()  # type: ignore[no-untyped-call]  # Twisted has no types there
         self.started.cancel()
-        return ensureDeferred(self._close())
+        return self._close()
 
-    async def _close(self) -> None:
-        listening, self._listening = self._listening, []
-        for frontend in reversed(listening):
+    def _close(self) -> "Deferred[None]":
+        """Close whatever is open; the Deferred fires when all of it is closed, whoever began with it."""
+        if self._closing is None:
+            self._closing = ensureDeferred(self._close_all())
+        closed: Deferred[None] = Deferred()
+        self._closing.chainDeferred(closed)
+        return closed
+
+    async def _close_all(self) -> None:
+        for frontend in reversed(self._listening):
             await maybeDeferred(frontend.stopService)
         await self.replica.stop()
-        await self._writer.stop()
-        storage, self._storage = self._storage, None
-        if storage is not None:
-            storage.close()
+        if self._writer is not None:
+            await self._writer.stop()
+        if self._storage is not None:
+            self._storage.close()

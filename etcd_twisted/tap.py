@@ -34,28 +34,42 @@ class ProcessService(Service):
 
     _log = Logger()
 
-    def __init__(self, config: Config, pid_file: str | None) -> None:
+    def __init__(self, config: Config, pid_file: str | None, daemon: bool) -> None:
         """
         @param pid_file: what C{twistd} has written this process's id to, and won't remove if the process ends at once.
+        @param daemon: whether the process has no terminal; then the process that has it waits to be told of the start.
         """
         self.etcd: EtcdService | None = None
         self._config = config
         self._pid_file = pid_file
+        self._daemon = daemon
         self._collector: Collector | None = None
 
     def startService(self) -> None:
-        """Start the machine, or end the process."""
+        """
+        Start the machine, or end the process.
+
+        @raise StartError: in a daemon, what is found out at once; C{twistd} tells its parent, and ends.
+        """
         from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it, which is twistd's to do
 
         super().startService()  # type: ignore[no-untyped-call]  # Twisted has no types there
         try:
-            self.etcd = EtcdService(reactor, self._config, self._end)
+            self.etcd = etcd = EtcdService(reactor, self._config, self._end)
+            self._collector = collector = Collector(reactor)
+            collector.start()
+            etcd.startService()
+            etcd.started.addCallback(lambda _: collector.set_aside())
+            if etcd.started.called:
+                refused: list[Failure] = []
+                etcd.started.addErrback(refused.append)
+                refused[0].raiseException()
         except StartError as error:
+            if self._daemon:
+                self._log.critical("{reason}", reason=error)
+                raise
             self._end(str(error))
-        self._collector = collector = Collector(reactor)
-        collector.start()
-        self.etcd.startService()
-        self.etcd.started.addCallbacks(lambda _: collector.set_aside(), self._not_started)
+        etcd.started.addErrback(self._not_started)
 
     def _not_started(self, failure: Failure) -> None:
         if failure.check(CancelledError):
@@ -87,5 +101,6 @@ class ProcessService(Service):
 def makeService(options: Options) -> IService:
     """What C{twistd} runs."""
     parent: Any = options.parent
-    service: IService = ProcessService(options.config(), parent.get("pidfile") if parent is not None else None)
+    settings: Any = parent if parent is not None else {"pidfile": None, "nodaemon": True}
+    service: IService = ProcessService(options.config(), settings["pidfile"], not settings["nodaemon"])
     return service
