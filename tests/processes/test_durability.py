@@ -20,7 +20,7 @@ from tests.processes.machine import STOPPED, TWISTD, Machine
 ROUNDS = int(os.environ.get("KILL_ROUNDS", "5"))
 SEED = int(os.environ.get("KILL_SEED") or random.SystemRandom().getrandbits(32))
 
-SMALL_SEGMENTS = (sys.executable, "-m", "tests.processes.small_segments", "65536")
+SMALL_SEGMENTS = (sys.executable, "-m", "tests.processes.small_segments", "32768")
 
 PROGRESSES = (150, 600)
 """The least and the most writes to see before a kill."""
@@ -57,7 +57,7 @@ class KillTests(TestCase):
         await compare(ledger, machine)
         self.assertEqual(ledger.problems, [], f"KILL_SEED={SEED}")
         self.assertGreater(ledger.told, ROUNDS * PROGRESSES[0])
-        self.assertEqual(len(list(machine.data.glob("snapshots/*.snapshot"))), 1)
+        self.assertGreater(len(list(machine.data.glob("snapshots/*.snapshot"))), 0)
         oldest = min(int(path.stem) for path in machine.data.glob("log/*.log"))
         self.assertGreater(oldest, 1, "no segment of the log was ever deleted")
         self.assertEqual(await machine.terminate(), STOPPED)

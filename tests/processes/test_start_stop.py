@@ -96,6 +96,7 @@ class RefusalTests(TestCase):
         log = machine.directory / "machine.log"
         child = machine.launch(*flags, twistd=(f"--pidfile={machine.directory / 'machine.pid'}", f"--logfile={log}"))
         self.assertEqual(await child.ended(), 1)
+        self.assertIn("An error has occurred", child.errors)
         self.assertIn(words, log.read_text())
         self.assertEqual(list(machine.directory.iterdir()), [log])
 
