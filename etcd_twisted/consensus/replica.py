@@ -290,5 +290,9 @@ class Replica:
 
     def _deliver(self) -> None:
         self._delivery = None
-        if self.keyspace.hub.deliver(_DELIVERIES_A_TURN):
-            self._deliver_soon()
+        more = True
+        try:
+            more = self.keyspace.hub.deliver(_DELIVERIES_A_TURN)
+        finally:
+            if more:
+                self._deliver_soon()

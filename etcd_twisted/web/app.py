@@ -16,10 +16,10 @@ from werkzeug.exceptions import HTTPException
 
 from etcd_twisted import __version__
 from etcd_twisted.errors import ErrorCode, EtcdError
+from etcd_twisted.http import answers
+from etcd_twisted.http.answers import Response
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.keyspace.events import encode_json, format_time
-from etcd_twisted.web import answers
-from etcd_twisted.web.answers import Response
 from etcd_twisted.web.durations import go_duration
 
 _JSON = b"Content-Type: application/json\r\n"

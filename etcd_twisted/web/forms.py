@@ -5,12 +5,11 @@ Strict: what can't be decoded is refused with what is wrong, never guessed at. M
 body, which may be 10 MiB.
 """
 
-import binascii
-import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
 from etcd_twisted.errors import ErrorCode, EtcdError
+from etcd_twisted.http.escapes import shown, unescape
 from etcd_twisted.keyspace.events import LAST_MOMENT
 
 Form = Mapping[str, str]
@@ -24,8 +23,6 @@ _NOTHING: Form = MappingProxyType({})
 _SECOND = 1_000_000
 _LARGEST_INDEX = 2**64 - 1
 _MOST_DIGITS = 20
-_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2}).{0,2}", re.DOTALL)
-_LONGEST_SHOWN = 40
 
 
 def parse(query: bytes, body: bytes = b"", content_type: bytes | None = None) -> Form:
@@ -55,7 +52,7 @@ def parse(query: bytes, body: bytes = b"", content_type: bytes | None = None) ->
 def _refuse_other_type(content_type: bytes) -> None:
     kind = content_type.partition(b";")[0].strip().lower()
     if kind not in (b"", _URLENCODED):
-        given = _shown(kind)
+        given = shown(kind)
         raise EtcdError(ErrorCode.INVALID_FORM, f"the body is {given}: it should be {_URLENCODED.decode()}")
 
 
@@ -81,34 +78,7 @@ def _decode(text: bytes, part: str, name: bytes) -> str:
     try:
         return unescape(text)
     except ValueError as error:
-        raise EtcdError(ErrorCode.INVALID_FORM, f"the {part} has {error} in {_shown(name)}") from None
-
-
-def unescape(text: bytes) -> str:
-    """
-    Percent-decode, once, to UTF-8.
-
-    @raise ValueError: there is a bad escape, or the outcome is not UTF-8; says which, for "has ... in".
-    """
-    if b"%" in text:
-        # With = for %, escapes are those of quoted-printable, whose decoder is in C and thirty times as fast as
-        # urllib's. It lets bad escapes pass, but each good one makes the text shorter by two and a bad one by less.
-        # Only a soft line break would make it shorter still.
-        plain = binascii.a2b_qp(text.replace(b"=", b"%3D").replace(b"%", b"="))
-        good = len(text) - 2 * text.count(b"%")
-        if len(plain) != good or b"%\r" in text or b"%\n" in text:
-            bad = _BAD_ESCAPE.search(text)
-            raise ValueError(f'the bad escape "{_shown(bad[0] if bad else text)}"')
-        text = plain
-    try:
-        return text.decode()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"bytes that are not UTF-8 ({_shown(text[error.start : error.end])})") from None
-
-
-def _shown(text: bytes) -> str:
-    """Bytes of a stranger, fit for an error."""
-    return text[:_LONGEST_SHOWN].decode("ascii", "backslashreplace")
+        raise EtcdError(ErrorCode.INVALID_FORM, f"the {part} has {error} in {shown(name)}") from None
 
 
 def flag(form: Form, name: str) -> bool:

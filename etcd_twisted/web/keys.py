@@ -9,7 +9,6 @@ import itertools
 import re
 from collections.abc import Iterator
 
-import attrs
 from twisted.internet import defer
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -17,18 +16,18 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from etcd_twisted.errors import ErrorCode, EtcdError
+from etcd_twisted.http import answers
+from etcd_twisted.http.answers import Response
+from etcd_twisted.http.door import DoorRequest
+from etcd_twisted.http.escapes import unescape
+from etcd_twisted.http.watches import Watch
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.keyspace.events import Answer, Event, encode_json, view
 from etcd_twisted.keyspace.listing import Listing
 from etcd_twisted.keyspace.nodes import File
 from etcd_twisted.keyspace.paths import clean
-from etcd_twisted.web import answers, writes
-from etcd_twisted.web.answers import Response
-from etcd_twisted.web.forms import Form, flag, index, parse, unescape
-from etcd_twisted.web.watches import Watch
-
-PREFIX = b"/v2/keys"
-"""Where the keys are, in a request's path."""
+from etcd_twisted.web import writes
+from etcd_twisted.web.forms import Form, flag, index, parse
 
 ALLOWED = b"Allow: GET, HEAD, PUT, POST, DELETE, OPTIONS\r\n"
 
@@ -50,25 +49,10 @@ class _NoKeyError(ValueError):
     """A path that can't be decoded; its text says why."""
 
 
-@attrs.define(eq=False)
-class KeyRequest:
-    """
-    A request about a key, as it came.
-
-    @ivar path: what stands behind L{PREFIX}, still percent-encoded: empty, or beginning with C{/}.
-    @ivar query: what stands behind the C{?}, without it.
-    @ivar content_type: C{None} where the request has none.
-    """
-
-    method: bytes
-    path: bytes
-    query: bytes = b""
-    content_type: bytes | None = None
-    body: bytes = b""
-
-
 class KeyEndpoint:
-    """Answers requests about keys."""
+    """The door to the keys."""
+
+    prefix = b"/v2/keys"
 
     _log = Logger()
 
@@ -76,7 +60,7 @@ class KeyEndpoint:
         self._replica = replica
         self._clock = clock
 
-    def handle(self, request: KeyRequest) -> "Response | Deferred[Response]":
+    def handle(self, request: DoorRequest) -> "Response | Deferred[Response]":
         """
         Answer a request; errors are answers too.
 
@@ -101,7 +85,7 @@ class KeyEndpoint:
 
     # Waiting for the replica
 
-    def _when_serving(self, request: KeyRequest) -> "Deferred[Response]":
+    def _when_serving(self, request: DoorRequest) -> "Deferred[Response]":
         serving = self._replica.when_serving()
         serving.addTimeout(PATIENCE, self._clock)
         return serving.addCallback(lambda _: self.handle(request)).addErrback(self._failed)
@@ -119,12 +103,12 @@ class KeyEndpoint:
             error = EtcdError(ErrorCode.RAFT_INTERNAL, "an error in the server; its log says more")
         return answers.failure(error, self._replica.index)
 
-    def _elsewhere(self, request: KeyRequest) -> Response:
+    def _elsewhere(self, request: DoorRequest) -> Response:
         """Send the client to the leader (spec, section 3, "Redirects")."""
         leader = self._replica.leader()
         if leader is None:
             raise EtcdError(ErrorCode.RAFT_INTERNAL, "no leader is known; try again")
-        location = leader.client_url.encode() + PREFIX + request.path
+        location = leader.client_url.encode() + self.prefix + request.path
         if request.query:
             location += b"?" + request.query
         safe = _UNSAFE.sub(lambda found: b"%%%02X" % found[0][0], location)
@@ -132,7 +116,7 @@ class KeyEndpoint:
 
     # Changing
 
-    def _write(self, request: KeyRequest) -> "Response | Deferred[Response]":
+    def _write(self, request: DoorRequest) -> "Response | Deferred[Response]":
         replica = self._replica
         if not replica.is_leader:
             return self._elsewhere(request)
@@ -149,7 +133,7 @@ class KeyEndpoint:
 
     # Reading
 
-    def _read(self, request: KeyRequest) -> "Response | Deferred[Response]":
+    def _read(self, request: DoorRequest) -> "Response | Deferred[Response]":
         form = parse(request.query)
         if not form:
             return self._get(_key(request.path), form)
@@ -164,7 +148,7 @@ class KeyEndpoint:
             return confirmed.addCallback(lambda _: self._finished(request, answer(key, form))).addErrback(self._failed)
         return self._finished(request, answer(key, form))
 
-    def _finished(self, request: KeyRequest, response: Response) -> Response:
+    def _finished(self, request: DoorRequest, response: Response) -> Response:
         """A C{HEAD} waits for nothing."""
         if request.method == b"HEAD" and isinstance(response.body, Watch):
             response.body.cancel()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.errors import ErrorCode, EtcdError
+from etcd_twisted.http.escapes import unescape
 from etcd_twisted.keyspace.events import LAST_MOMENT
 from etcd_twisted.web import forms
 
@@ -45,9 +46,9 @@ class ParseTests(SynchronousTestCase):
     def test_unescapes_what_was_escaped(self, text: str) -> None:
         """Whatever is escaped, with small or big letters, comes back."""
         everything = "".join(f"%{byte:02x}" for byte in text.encode()).encode()
-        self.assertEqual(forms.unescape(everything), text)
-        self.assertEqual(forms.unescape(everything.upper()), text)
-        self.assertEqual(forms.unescape(quote(text, safe="=\r\n_").encode()), text)
+        self.assertEqual(unescape(everything), text)
+        self.assertEqual(unescape(everything.upper()), text)
+        self.assertEqual(unescape(quote(text, safe="=\r\n_").encode()), text)
 
     @given(st.lists(st.sampled_from([b"%", b"=", b"\r", b"\n", b"4", b"1", b"z", b"%41", b"%3D", b"_", b" "])))
     def test_agrees_with_a_plain_decoder(self, parts: list[bytes]) -> None:
@@ -55,9 +56,9 @@ class ParseTests(SynchronousTestCase):
         text = b"".join(parts)
         expected: str | None = _decoded_slowly(text)
         if expected is None:
-            self.assertRaises(ValueError, forms.unescape, text)
+            self.assertRaises(ValueError, unescape, text)
         else:
-            self.assertEqual(forms.unescape(text), expected)
+            self.assertEqual(unescape(text), expected)
 
     def test_plus_is_a_space(self) -> None:
         """In names and values; an escaped one is itself."""

@@ -12,11 +12,12 @@ from zope.interface.verify import verifyObject
 from etcd_twisted.addresses import Address
 from etcd_twisted.config import Config
 from etcd_twisted.errors import ConfigError, StartError
+from etcd_twisted.http.service import GRACE
+from etcd_twisted.http.site import Channel
 from etcd_twisted.interfaces import IFrontend
-from etcd_twisted.web.frontend import GRACE, HttpFrontend
-from etcd_twisted.web.site import Channel
+from etcd_twisted.web.frontend import HttpFrontend
 from tests.fakes import FakeReplica
-from tests.web.test_site import GET, STREAM, WATCH, put
+from tests.http.test_site import GET, STREAM, WATCH, put
 from tests.web.wires import ServedTest, Wire, read_answers
 
 

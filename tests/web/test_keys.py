@@ -14,12 +14,13 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.errors import ErrorCode
+from etcd_twisted.http.answers import Response
+from etcd_twisted.http.door import DoorRequest
+from etcd_twisted.http.watches import Watch
 from etcd_twisted.keyspace import commands
 from etcd_twisted.keyspace.commands import Change
 from etcd_twisted.keyspace.events import Event
-from etcd_twisted.web.answers import Response
-from etcd_twisted.web.keys import PATIENCE, KeyEndpoint, KeyRequest
-from etcd_twisted.web.watches import Watch
+from etcd_twisted.web.keys import PATIENCE, KeyEndpoint
 from tests.fakes import MACHINE, OTHER, FakeReplica
 
 SEGMENT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/"), min_size=1).filter(
@@ -38,7 +39,7 @@ class EndpointTest(SynchronousTestCase):
 
     def start(self, method: str, path: str, query: str = "", **form: Any) -> Response | Deferred[Response]:
         body = urlencode({name: str(value) for name, value in form.items()}).encode()
-        return self.endpoint.handle(KeyRequest(method.encode(), path.encode(), query.encode(), None, body))
+        return self.endpoint.handle(DoorRequest(method.encode(), path.encode(), query.encode(), None, body))
 
     def ask(self, method: str, path: str, query: str = "", **form: Any) -> Response:
         answer = self.start(method, path, query, **form)
@@ -198,7 +199,7 @@ class CommandTests(EndpointTest):
 
     def test_other_content_type(self) -> None:
         """A JSON body is not taken for an empty form."""
-        request = KeyRequest(b"PUT", b"/k", b"", b"application/json", b'{"value":"v"}')
+        request = DoorRequest(b"PUT", b"/k", b"", b"application/json", b'{"value":"v"}')
         cause = "the body is application/json: it should be application/x-www-form-urlencoded"
         self.assert_error(self.endpoint.handle(request), 210, cause)
 

@@ -20,10 +20,11 @@ from twisted.trial.unittest import TestCase
 
 from etcd_twisted.addresses import Address
 from etcd_twisted.config import Config
+from etcd_twisted.http.service import HttpService
+from etcd_twisted.http.site import Channel, Site
 from etcd_twisted.web.app import ClientApp
-from etcd_twisted.web.frontend import HttpFrontend, HttpService
+from etcd_twisted.web.frontend import HttpFrontend
 from etcd_twisted.web.keys import KeyEndpoint
-from etcd_twisted.web.site import Channel, Site
 from tests.fakes import FakeReplica
 
 

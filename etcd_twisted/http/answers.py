@@ -10,9 +10,9 @@ import attrs
 import msgspec
 
 from etcd_twisted.errors import MESSAGES, ErrorCode, EtcdError, http_status
+from etcd_twisted.http.watches import Watch
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.keyspace.events import encode_json
-from etcd_twisted.web.watches import Watch
 
 Body = bytes | Iterator[bytes] | Watch
 """All at once; or in pieces, to be asked for as fast as they can be sent; or as events happen."""

@@ -17,8 +17,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from etcd_twisted.web.answers import Body, Response
-from etcd_twisted.web.watches import Watch
+from etcd_twisted.http.answers import Body, Response
+from etcd_twisted.http.watches import Watch
 
 MOST_WAITING = 1 << 20
 """How many bytes may wait for the client of a stream, before it is cut off at the next event."""

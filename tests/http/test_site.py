@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from etcd_twisted.http.exchange import MOST_WAITING
+from etcd_twisted.http.site import HEAD_LIMIT, IDLE, LINGER
 from etcd_twisted.keyspace.watchers import Watcher
-from etcd_twisted.web.exchange import MOST_WAITING
-from etcd_twisted.web.site import HEAD_LIMIT, IDLE, LINGER
 from tests.web.wires import Answer, ServedTest, Transport, Wire, read_answers
 
 GET = b"GET /v2/keys/k HTTP/1.1\r\nHost: x\r\n\r\n"

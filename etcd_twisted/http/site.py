@@ -6,8 +6,8 @@ within the read timeout, however it trickles; whoever is sent an answer has to t
 timeout. Waiting for events is never timed out. A connection on which nothing is under way may stay for L{IDLE}
 seconds.
 
-Requests about keys go straight to the L{KeyEndpoint}, and L{Exchange} sends its answers; all others are for the site's
-resource. Through Klein a waiting watcher would hold some kilobytes more, and every key request take twice as long.
+Requests below the site's L{Door} go straight to it, and L{Exchange} sends its answers; all others are for the site's
+resource. Through Klein a waiting watcher would hold some kilobytes more, and every request take twice as long.
 """
 # Twisted's HTTP server has no types.
 # mypy: disallow-untyped-calls=False, warn-return-any=False
@@ -25,9 +25,9 @@ from twisted.python.failure import Failure
 from twisted.web import http, server
 from twisted.web.resource import IResource
 
-from etcd_twisted.web.exchange import Exchange
-from etcd_twisted.web.forms import unescape
-from etcd_twisted.web.keys import PREFIX, KeyEndpoint, KeyRequest
+from etcd_twisted.http.door import Door, DoorRequest
+from etcd_twisted.http.escapes import unescape
+from etcd_twisted.http.exchange import Exchange
 
 HEAD_LIMIT = 1 << 16
 """The longest request line and headers together, in bytes."""
@@ -44,7 +44,7 @@ _LONGEST_LENGTH = 19
 
 
 class Request(server.Request):
-    """A request being read; one about a key is handed on as soon as it is complete."""
+    """A request being read; one for the door is handed on as soon as it is complete."""
 
     defaultContentType = b"text/plain; charset=utf-8"  # noqa: N815  # Twisted's name
 
@@ -65,9 +65,9 @@ class Request(server.Request):
         """The request is complete."""
         target = _origin_form(path)
         channel = cast(Channel, self.channel)
-        below = target[len(PREFIX) :]
-        keys = channel.site.keys
-        if keys is None or target[: len(PREFIX)] != PREFIX or below[:1] not in b"/?":
+        door = channel.site.door
+        below = target[len(door.prefix) :] if door is not None and target.startswith(door.prefix) else None
+        if door is None or below is None or below[:1] not in b"/?":
             try:
                 unescape(target.partition(b"?")[0])
             except ValueError as error:
@@ -75,12 +75,13 @@ class Request(server.Request):
             else:
                 super().requestReceived(command, target, version)
             return
-        key, _, query = below.partition(b"?")
+        path, _, query = below.partition(b"?")
         types = self.requestHeaders.getRawHeaders(b"Content-Type")
-        request = KeyRequest(command, key, query, types[0] if types else None, cast(BytesIO, self.content).getvalue())
+        body = cast(BytesIO, self.content).getvalue()
+        request = DoorRequest(command, path, query, types[0] if types else None, body)
         exchange = Exchange(channel, version, command == b"HEAD")
         channel.requests[0] = exchange  # this object is not needed any more, nor what it holds
-        exchange.answer(keys.handle(request))
+        exchange.answer(door.handle(request))
 
     def write(self, data: bytes) -> None:
         """Say who answers."""
@@ -323,7 +324,7 @@ class Site(server.Site):
     The connections of a port, and what they share.
 
     @ivar channels: the connections.
-    @ivar keys: answers requests about keys; C{None} where there are none.
+    @ivar door: answers the requests below its prefix; C{None} where there is none.
     @ivar most_body: the longest body of a request, in bytes.
     @ivar read_timeout: how long a client may take to send a request, in seconds.
     @ivar write_timeout: how long a client may take no byte of an answer, in seconds.
@@ -342,14 +343,14 @@ class Site(server.Site):
         self,
         clock: IReactorTime,
         resource: IResource,
-        keys: KeyEndpoint | None,
+        door: Door | None,
         most_body: int,
         read_timeout: float,
         write_timeout: float,
     ) -> None:
         super().__init__(resource, parsePOSTFormSubmission=False, timeout=None, reactor=clock)
         self.channels: set[Channel] = set()
-        self.keys = keys
+        self.door = door
         self.most_body = most_body
         self.read_timeout = read_timeout
         self.write_timeout = write_timeout

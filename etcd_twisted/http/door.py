@@ -1,0 +1,44 @@
+"""
+What serves the requests below one path without a detour through L{twisted.web}'s resources.
+"""
+
+from typing import Protocol
+
+import attrs
+from twisted.internet.defer import Deferred
+
+from etcd_twisted.http.answers import Response
+
+
+@attrs.define(eq=False)
+class DoorRequest:
+    """
+    A request, as it came.
+
+    @ivar path: what stands behind the door's prefix, still percent-encoded: empty, or beginning with C{/}.
+    @ivar query: what stands behind the C{?}, without it.
+    @ivar content_type: C{None} where the request has none.
+    """
+
+    method: bytes
+    path: bytes
+    query: bytes = b""
+    content_type: bytes | None = None
+    body: bytes = b""
+
+
+class Door(Protocol):
+    """
+    See the module.
+
+    @ivar prefix: the path, without a slash at its end.
+    """
+
+    prefix: bytes
+
+    def handle(self, request: DoorRequest) -> "Response | Deferred[Response]":
+        """
+        Answer a request; errors are answers too.
+
+        The Deferred never errbacks. Cancelling it means that nobody wants the answer any more.
+        """

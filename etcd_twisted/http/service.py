@@ -1,0 +1,61 @@
+"""
+A port that is served while a service runs.
+"""
+
+from typing import Any, cast
+
+from twisted.application.service import Service
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred, succeed
+from twisted.internet.interfaces import IListeningPort
+
+from etcd_twisted.addresses import Address
+from etcd_twisted.http.site import Site
+from etcd_twisted.listening import listen
+
+GRACE = 5.0
+"""How long a request may take to be answered when the service stops, in seconds."""
+
+
+class HttpService(Service):
+    """Serves a site while it runs."""
+
+    def __init__(self, reactor: Any, option: str, address: Address, site: Site) -> None:
+        """
+        @param reactor: provides C{IReactorTime} and C{IReactorTCP}.
+        @param option: what the address was given as, for errors.
+        """
+        self._reactor = reactor
+        self._option = option
+        self._address = address
+        self._site = site
+        self._port: IListeningPort | None = None
+
+    def startService(self) -> "Deferred[None]":
+        """
+        Listen; the Deferred fires when that is so.
+
+        @raise StartError: (by errback) the address can't be listened on.
+        """
+        super().startService()  # type: ignore[no-untyped-call]  # Twisted has no types there
+        return ensureDeferred(self._listen())
+
+    async def _listen(self) -> None:
+        self._port = await listen(self._reactor, self._option, self._address, self._site)
+
+    def getHost(self) -> IPv4Address | IPv6Address:
+        """Where it listens: with port 0 configured, where that turned out to be."""
+        if self._port is None:
+            raise RuntimeError("the service does not listen")
+        return cast(IPv4Address | IPv6Address, self._port.getHost())
+
+    def stopService(self) -> "Deferred[None]":
+        """Listen no longer and close every connection; the Deferred fires when nothing is left."""
+        super().stopService()  # type: ignore[no-untyped-call]  # Twisted has no types there
+        return ensureDeferred(self._close())
+
+    async def _close(self) -> None:
+        port, self._port = self._port, None
+        closed = maybeDeferred(port.stopListening) if port is not None else succeed(None)
+        await self._site.stop(min(GRACE, self._site.write_timeout))
+        await closed
