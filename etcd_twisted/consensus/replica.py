@@ -26,7 +26,7 @@ from etcd_twisted.consensus.snapshotting import Snapshotter
 from etcd_twisted.consensus.writer import LogWriter
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.interfaces import IReplica
-from etcd_twisted.keyspace.commands import Change, Command, Expire, Set, decode_command, encode_command
+from etcd_twisted.keyspace.commands import Change, Command, Create, Expire, Set, decode_command, encode_command
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.nodes import Node
 from etcd_twisted.keyspace.space import KeySpace
@@ -253,10 +253,12 @@ class Replica:
             return
         if not driver.core.leads_own_term or driver.applied < driver.core.last_index:
             return
-        if machine not in self.machines():
+        registered = self.machines()
+        if machine not in registered:
             if not self._registering:
                 self._registering = True
-                self._propose(Set(machine.key, self.now(), machine.value))
+                known = machine.name in [each.name for each in registered]
+                self._propose((Set if known else Create)(machine.key, self.now(), machine.value))
                 return
             self._log.error("Can't register this machine: {key} is a directory; remove it", key=machine.key)
         self.serving = True
