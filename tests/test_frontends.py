@@ -5,13 +5,13 @@ L{etcd_twisted.frontends}: protocols that are plugged in.
 import sys
 from pathlib import Path
 
+import twisted.plugins
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.plugin import getCache
 from twisted.trial.unittest import SynchronousTestCase
 
-import twisted.plugins
 from etcd_twisted.config import Config
 from etcd_twisted.errors import ConfigError
 from etcd_twisted.frontends import chosen_frontends, parse_frontend

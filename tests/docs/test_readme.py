@@ -47,7 +47,7 @@ class ReadmeTests(TestCase):
 
     async def planned(self, command: str) -> str:
         """What C{make} would do."""
-        child = spawn(self, ["/bin/sh", "-c", f"{command} --dry-run"], SOURCE)
+        child = spawn(self, ["/bin/sh", "-c", f"{command} --dry-run --no-print-directory"], SOURCE)
         self.assertEqual(await child.ended(), 0, f"{command}\n{child.errors}")
         return child.output
 
