@@ -5,11 +5,13 @@ Never leaves a process behind: whoever starts a server does it with C{with}, whi
 """
 
 import abc
+import contextlib
 import http.client
 import os
 import re
 import shutil
 import signal
+import random
 import socket
 import subprocess
 import sys
@@ -36,12 +38,18 @@ _LOG_TAIL = 8
 
 
 def free_ports(count: int) -> list[int]:
-    """Port numbers on the loopback address that nobody listens on, all different."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in held]
-    for each in held:
-        each.close()
-    return ports
+    """
+    Port numbers on the loopback address that nobody listens on, all different.
+
+    Below those that systems give to outgoing connections: such a one might be taken before it is listened on.
+    """
+    chosen = random.SystemRandom()
+    ports: set[int] = set()
+    while len(ports) < count:
+        port = chosen.randrange(10_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            ports.add(port)
+    return list(ports)
 
 
 class Server(abc.ABC):
