@@ -8,10 +8,10 @@ import abc
 import contextlib
 import http.client
 import os
+import random
 import re
 import shutil
 import signal
-import random
 import socket
 import subprocess
 import sys
