@@ -2,7 +2,8 @@
 Takes snapshots of the key space and shortens the log.
 
 The key space is held as it was when the snapshot began, which costs nothing, and written chunk by chunk while the
-reactor turns in between. The log is shortened only once the snapshot is durable.
+reactor turns in between. The log goes on in a new segment, and is shortened only once the snapshot is durable; an entry that
+was appended but not applied when the snapshot began keeps its segment for one snapshot more.
 """
 
 import functools
@@ -71,6 +72,7 @@ class Snapshotter:
         self._running = None
 
     async def _take(self, metadata: SnapshotMetadata, content: Content, taken: Callable[[int], None]) -> None:
+        await self._writer.submit(self._storage.log.roll)
         file = await self._writer.submit(functools.partial(self._storage.snapshots.create, metadata))
         if not await self._write(file, content):
             await self._writer.submit(file.abort)

@@ -303,6 +303,18 @@ class WriteAheadLog:
         self._position = end
         self._note(self._segments[-1], record)
 
+    def roll(self) -> None:
+        """
+        Go on in a new segment, so that L{compact} can delete all before it one day.
+
+        @raise OSError: the disk failed or is full; the log takes nothing more.
+        @raise StorageError: the disk failed before.
+        """
+        self._check_usable()
+        if self._segments and self._position > self._segments[-1].start:
+            with self._failing_for_good():
+                self._begin_segment(SegmentHead(self.hard_state, self.last_index, fresh=False))
+
     def compact(self, index: int) -> None:
         """
         Delete the segments that hold only entries up to C{index}, oldest first, but never the one being written.

@@ -491,6 +491,23 @@ class CompactionTests(LogTestCase):
         hard_state, found = resolve(recover(directory), 20)
         self.assertEqual((hard_state, found), (vote(7).hard_state, {21: b"more"}))
 
+    def test_rolling_over_frees_what_was_before(self) -> None:
+        directory = self.directory()
+        log = WriteAheadLog(directory)
+        list(log.recover())
+        log.roll()
+        self.assertEqual(len(contents(directory)), 0)
+        log.append(entries(1, b"a", b"b"))
+        log.roll()
+        log.roll()
+        self.assertEqual(len(contents(directory)), 2)
+        log.append(entries(3, b"c"))
+        log.compact(2)
+        self.assertEqual(len(contents(directory)), 1)
+        log.close()
+        _, found = resolve(recover(directory), 2)
+        self.assertEqual(found, {3: b"c"})
+
     def test_replaced_entries_hold_their_segment(self) -> None:
         """A segment is kept while it holds an entry behind the index, replaced or not."""
         directory = self.directory()
