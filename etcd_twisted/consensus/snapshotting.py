@@ -2,8 +2,8 @@
 Takes snapshots of the key space and shortens the log.
 
 The key space is held as it was when the snapshot began, which costs nothing, and written chunk by chunk while the
-reactor turns in between. The log goes on in a new segment, and is shortened only once the snapshot is durable; an entry that
-was appended but not applied when the snapshot began keeps its segment for one snapshot more.
+reactor turns in between. The log goes on in a new segment, and is shortened only once the snapshot is durable; an
+entry that was appended but not applied when the snapshot began keeps its segment for one snapshot more.
 """
 
 import functools
