@@ -50,6 +50,7 @@ class Config:
     @ivar http_read_timeout: how long a client may take to send a request, in seconds.
     @ivar http_write_timeout: how long a client may take to read an answer, in seconds.
     @ivar frontends: further protocols to serve, each C{NAME[:option=value...]}.
+    @ivar sources: how options were given, by their names in the table; see L{given_as}. Has no part in comparisons.
     """
 
     name: str | None = None
@@ -65,6 +66,7 @@ class Config:
     http_read_timeout: float = 10.0
     http_write_timeout: float = 10.0
     frontends: tuple[str, ...] = ()
+    sources: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False, kw_only=True)
 
     @data_dir.default
     def _named_directory(self) -> Path:
@@ -77,6 +79,23 @@ class Config:
     @peer_bind_addr.default
     def _advertised_to_peers(self) -> Address:
         return self.peer_addr
+
+    def given_as(self, option: str) -> str:
+        """
+        How the value of an option was given, for errors: C{--addr}, C{ETCD_ADDR} or C{machine0.toml: addr}.
+
+        Where nobody gave one it is the flag. An address to listen on that follows the advertised one was given as
+        that one was.
+
+        @param option: its name in L{OPTIONS}, as in C{bind-addr}.
+        """
+        if option in self.sources:
+            return self.sources[option]
+        if option == "bind-addr" and self.bind_addr == self.addr:
+            return self.given_as("addr")
+        if option == "peer-bind-addr" and self.peer_bind_addr == self.peer_addr:
+            return self.given_as("peer-addr")
+        return f"--{option}"
 
 
 @enum.unique
@@ -336,18 +355,24 @@ def load_config(flags: Mapping[str, str | tuple[str, ...]], environment: Mapping
     @raise ConfigError: a value can't be used, or the file can't be read.
     """
     values: dict[str, Any] = {}
-    for setting in (*_from_flags(flags), *_from_environment(environment)):
+    sources: dict[str, str] = {}
+
+    def add(setting: _Setting) -> None:
         values.setdefault(setting.option.name, setting.value())
+        sources.setdefault(setting.option.name, setting.source)
+
+    for setting in (*_from_flags(flags), *_from_environment(environment)):
+        add(setting)
     if "config" in values:
         for setting in _from_file(values["config"]):
-            values.setdefault(setting.option.name, setting.value())
-    return _resolve({o.field: values[o.name] for o in OPTIONS if o.field and o.name in values})
+            add(setting)
+    return _resolve({o.field: values[o.name] for o in OPTIONS if o.field and o.name in values}, sources)
 
 
-def _resolve(values: dict[str, Any]) -> Config:
+def _resolve(values: dict[str, Any], sources: Mapping[str, str]) -> Config:
     """Make a L{Config} of its fields' values; an address to listen on without a port takes the advertised one."""
     listening = {field: values.pop(field) for field in ("bind_addr", "peer_bind_addr") if field in values}
-    config = Config(**values)
+    config = Config(**values, sources=sources)
     ports = {"bind_addr": config.addr.port, "peer_bind_addr": config.peer_addr.port}
     return attrs.evolve(config, **{field: given.complete(ports[field]) for field, given in listening.items()})
 

@@ -19,10 +19,11 @@ Chosen = tuple[IFrontend, Mapping[str, str]]
 """A frontend, and the options it was given."""
 
 
-def parse_frontend(text: str) -> tuple[str, dict[str, str]]:
+def parse_frontend(text: str, source: str = "--frontend") -> tuple[str, dict[str, str]]:
     r"""
     Read C{NAME[:option=value...]}; as in endpoint strings, C{\:} stands for a colon in a value.
 
+    @param source: how it was given, for the error.
     @raise ConfigError: it is not of that form.
     """
     name, *parts = [part.replace(r"\:", ":") for part in _COLON.split(text)]
@@ -30,10 +31,10 @@ def parse_frontend(text: str) -> tuple[str, dict[str, str]]:
     for part in parts:
         option, equals, value = part.partition("=")
         if not option or not equals:
-            raise ConfigError(f"--frontend {text}: {part!r} should be OPTION=VALUE")
+            raise ConfigError(f"{source} {text}: {part!r} should be OPTION=VALUE")
         options[option] = value
     if not name:
-        raise ConfigError(f"--frontend {text!r} should be NAME[:OPTION=VALUE...]")
+        raise ConfigError(f"{source} {text!r} should be NAME[:OPTION=VALUE...]")
     return name, options
 
 
@@ -47,10 +48,11 @@ def chosen_frontends(config: Config) -> list[Chosen]:
     if not config.frontends:
         return chosen
     installed = {frontend.name: frontend for frontend in getPlugins(IFrontend)}
+    source = config.given_as("frontend")
     for text in config.frontends:
-        name, options = parse_frontend(text)
+        name, options = parse_frontend(text, source)
         if name not in installed:
             known = ", ".join(sorted(installed)) or "none"
-            raise ConfigError(f"--frontend {text}: no frontend {name!r} is installed; installed are: {known}")
+            raise ConfigError(f"{source} {text}: no frontend {name!r} is installed; installed are: {known}")
         chosen.append((installed[name], options))
     return chosen

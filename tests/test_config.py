@@ -101,7 +101,7 @@ class TableTests(SynchronousTestCase):
 
     def test_everyFieldHasItsOption(self) -> None:
         fields = [option.field for option in OPTIONS if option.field is not None]
-        self.assertEqual(fields, [field.name for field in attrs.fields(Config)])
+        self.assertEqual(fields, [field.name for field in attrs.fields(Config) if field.name != "sources"])
 
     def test_namesAreDerived(self) -> None:
         option = SETTABLE["data-dir"]
@@ -198,6 +198,48 @@ class PrecedenceTests(SynchronousTestCase):
 
     def test_emptyAndUnknownVariables(self) -> None:
         self.assertEqual(load_config({}, {"ETCD_NAME": "", "ETCD_FLY": "high", "SNAPSHOT_COUNT": "3"}), Config())
+
+
+class SourceTests(SynchronousTestCase):
+    """L{Config.given_as}: how a value was given, as an error has to call it."""
+
+    def test_everyWay(self) -> None:
+        file = Sources(self).file("data-dir = 'd'\nwatch_history = 7\nsnapshot-count = 8")
+        config = load_config(
+            {"name": "machine0", "config": file, "snapshot-count": "9"},
+            {"ETCD_FRONTEND": "dns", "ETCD_NAME": "machine1", "ETCD_WATCH_HISTORY": "10"},
+        )
+        for option, source in [
+            ("name", "--name"),
+            ("frontend", "ETCD_FRONTEND"),
+            ("data-dir", f"{file}: data-dir"),
+            ("watch-history", "ETCD_WATCH_HISTORY"),
+            ("snapshot-count", "--snapshot-count"),
+            ("max-request-bytes", "--max-request-bytes"),
+        ]:
+            self.assertEqual(config.given_as(option), source)
+
+    def test_listeningFollowsAdvertised(self) -> None:
+        for flags, environment, sources in [
+            ({}, {}, ("--addr", "--peer-addr")),
+            ({"addr": "h:1"}, {}, ("--addr", "--peer-addr")),
+            ({"peer-addr": "h:1"}, {"ETCD_ADDR": "h:2"}, ("ETCD_ADDR", "--peer-addr")),
+            ({"peer-bind-addr": "h"}, {"ETCD_BIND_ADDR": "h:2"}, ("ETCD_BIND_ADDR", "--peer-bind-addr")),
+            ({"addr": "h:2"}, {"ETCD_BIND_ADDR": "h"}, ("ETCD_BIND_ADDR", "--peer-addr")),
+        ]:
+            config = load_config(flags, environment)
+            self.assertEqual((config.given_as("bind-addr"), config.given_as("peer-bind-addr")), sources)
+
+    def test_withoutSources(self) -> None:
+        """A program that makes its own L{Config} is told the flags that would have set it."""
+        config = Config(bind_addr=Address("h", 1), peer_bind_addr=Address("h", 2))
+        self.assertEqual(config.given_as("bind-addr"), "--bind-addr")
+        self.assertEqual(config.given_as("peer-bind-addr"), "--peer-bind-addr")
+        self.assertEqual(config.given_as("addr"), "--addr")
+
+    def test_noPartInComparisons(self) -> None:
+        given, made = load_config({"watch-history": "7"}, {}), Config(watch_history=7)
+        self.assertEqual((given, hash(given), repr(given)), (made, hash(made), repr(made)))
 
 
 BAD_VALUES: dict[str, tuple[str, ...]] = {

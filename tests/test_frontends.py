@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from twisted.plugin import getCache
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.config import Config
+from etcd_twisted.config import Config, load_config
 from etcd_twisted.errors import ConfigError
 from etcd_twisted.frontends import chosen_frontends, parse_frontend
 from etcd_twisted.service import EtcdService
@@ -83,6 +83,11 @@ class ChosenTests(SynchronousTestCase):
     def test_one_that_is_not_installed_is_refused(self) -> None:
         with self.assertRaisesRegex(ConfigError, r"--frontend dns:port=53: .*'dns'.*installed are: greeter"):
             chosen_frontends(Config(frontends=("dns:port=53",)))
+
+    def test_it_is_named_as_it_was_given(self) -> None:
+        for text, reason in [("dns:port=53", "no frontend"), ("dns:port", "'port' should be")]:
+            with self.assertRaisesRegex(ConfigError, f"^ETCD_FRONTEND {text}: {reason}"):
+                chosen_frontends(load_config({}, {"ETCD_FRONTEND": text}))
 
     def test_its_refusal_of_an_option_is_the_machines(self) -> None:
         with self.assertRaisesRegex(ConfigError, "one option, greeting"):
