@@ -11,12 +11,22 @@ from treq.client import HTTPClient
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectError, ConnectionClosed
-from twisted.web.client import Agent, HTTPConnectionPool, PartialDownloadError, ResponseFailed
+from twisted.web.client import (
+    Agent,
+    HTTPConnectionPool,
+    PartialDownloadError,
+    RequestTransmissionFailed,
+    ResponseFailed,
+)
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
 
-GONE = (ConnectError, ConnectionClosed, PartialDownloadError, ResponseFailed)
-"""What a request raises when the server goes away before it has answered."""
+GONE = (ConnectError, ConnectionClosed, PartialDownloadError, RequestTransmissionFailed, ResponseFailed)
+"""
+What a request raises when the server goes away before it has answered: before it is there, before it has the whole
+request, before the head of the answer, or before its end. L{Client}'s pool gives out no connection that is known to be
+closed, so that there is no request that was not begun.
+"""
 
 
 @attrs.frozen

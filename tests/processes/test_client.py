@@ -1,0 +1,64 @@
+"""
+The client of these tests: whenever the server goes away, what is raised is one of L{GONE}.
+"""
+
+from twisted.internet import reactor
+from twisted.internet.defer import ensureDeferred
+from twisted.internet.protocol import Factory, Protocol
+from twisted.trial.unittest import TestCase
+
+from benchmarks.ports import free_ports
+from tests.processes.client import GONE, Client
+
+MORE_THAN_BUFFERS_HOLD = "x" * (1 << 25)
+
+
+class Leaving(Protocol):
+    """A server that has something to say to the first bytes that it sees, and is gone."""
+
+    def __init__(self, words: bytes) -> None:
+        self._words = words
+
+    def dataReceived(self, _data: bytes) -> None:
+        """Leave, and leave the rest of the request unread."""
+        self.transport.write(self._words)
+        self.transport.loseConnection()
+
+
+class GoneTests(TestCase):
+    """A request ends whenever its server does."""
+
+    timeout = 60
+
+    async def _gone(self, port: int, value: str) -> None:
+        client = Client(f"http://127.0.0.1:{port}")
+        self.addCleanup(client.close)
+        await self.assertFailure(ensureDeferred(client.put("/key", value=value)), *GONE)
+
+    async def _left(self, words: bytes, value: str = "short") -> None:
+        factory = Factory()
+        factory.buildProtocol = lambda _address: Leaving(words)
+        server = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        self.addCleanup(server.stopListening)
+        await self._gone(server.getHost().port, value)
+
+    async def test_nobodyThere(self) -> None:
+        (port,) = free_ports(1)
+        await self._gone(port, "short")
+
+    async def test_inTheRequest(self) -> None:
+        """There is more of the request than the server took."""
+        await self._left(b"", MORE_THAN_BUFFERS_HOLD)
+
+    async def test_noAnswer(self) -> None:
+        await self._left(b"")
+
+    async def test_inTheHead(self) -> None:
+        await self._left(b"HTTP/1.1 200 OK\r\nContent-Le")
+
+    async def test_inTheBody(self) -> None:
+        await self._left(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfive.")
+
+    async def test_inAChunk(self) -> None:
+        """An answer in chunks has no last one."""
+        await self._left(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfive.\r\n")
