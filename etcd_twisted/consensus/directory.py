@@ -11,13 +11,19 @@ import os
 import re
 import zlib
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import attrs
 import msgspec
 
-from etcd_twisted.consensus.framing import FORMAT_VERSION, REMEDY, naming, sync_directory, write_all, wrong_version
+from etcd_twisted.consensus.framing import (
+    FORMAT_VERSION,
+    REMEDY,
+    naming,
+    remedy,
+    sync_directory,
+    write_all,
+    wrong_version,
+)
 from etcd_twisted.errors import StorageError
 
 _ID = re.compile(r"[0-9a-f]{16}")
@@ -25,16 +31,26 @@ _LOG = "log"
 _SNAPSHOTS = "snapshots"
 _LOCK = "lock"
 _IDENTITY = "identity.json"
+_UNFINISHED = f"{_IDENTITY}.tmp"
 
-_REMEDIES = {
-    errno.EACCES: "it is not writable for this user; change its owner or mode, or choose another directory",
-    errno.EPERM: "it is not writable for this user; change its owner or mode, or choose another directory",
-    errno.EROFS: "it is on a file system that is not writable; choose another directory",
-    errno.ENOTDIR: "it is not a directory; choose another path",
-    errno.EEXIST: "it is not a directory; choose another path",
-    errno.ENOSPC: "there is no space left on its disk; make room, or choose another directory",
-    errno.EDQUOT: "there is no space left in this user's quota; make room, or choose another directory",
+_ACCESS = "is not writable for this user; change its owner or mode"
+_TROUBLES = {
+    errno.EACCES: _ACCESS,
+    errno.EPERM: _ACCESS,
+    errno.EROFS: "is on a file system that is not writable; make that writable",
+    errno.ENOTDIR: "is not a directory; move it away",
+    errno.EEXIST: "is not a directory; move it away",
+    errno.EISDIR: "is a directory and should be a file; move it away",
+    errno.ENOSPC: "has no space left on its disk; make room",
+    errno.EDQUOT: "has no space left in this user's quota; make room",
+    errno.ENAMETOOLONG: "has a name that is too long; shorten it",
 }
+_CONTROL_CHARACTER = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_NUMBERED = re.compile(r"[0-9]{20}\D.*")
+"""What the names of segments and of snapshots look like."""
+
+_PASSED_OVER = {_LOCK, "lost+found"}
+"""Names that may stand in a directory which is empty otherwise."""
 
 
 def _hex_id(_instance: object, attribute: "attrs.Attribute[str]", value: str) -> None:
@@ -75,21 +91,30 @@ class _IdentityVersion(msgspec.Struct, frozen=True):
 
 class DataDirectory:
     """
-    The directory that C{--data-dir} names, locked from when this is made until L{close}.
+    The directory of one machine, locked from when this is made until L{close}.
 
     @ivar path: where it is.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, option: str = "--data-dir") -> None:
         """
-        Make the directory if need be, and lock it.
+        Make the directory if need be, and lock it. One that can't be used, or is not a machine's, is left as it is.
 
-        @raise StorageError: it is in use, or can't be used; one line with the option, the path and the remedy.
+        @param option: what the path was given as, for messages.
+        @raise StorageError: it is in use, damaged, or can't be used; one line with the path and the remedy.
         """
         self.path = path
+        self._option = option
         self._lock = -1
+        if _CONTROL_CHARACTER.search(str(path)):
+            raise StorageError(
+                f"{option} {str(path)!r} can't be used: there is a line break or another control character in it;"
+                " choose another directory"
+            )
         try:
             self._check_shape()
+            self._check_ours()
+            self.load_identity()
             _make_directories(path)
             try:
                 self._lock = self._acquire()
@@ -100,8 +125,7 @@ class DataDirectory:
                 self.close()
                 raise
         except OSError as error:
-            remedy = _REMEDIES.get(error.errno or 0, f"{error.strerror}; see to the disk, or choose another directory")
-            raise StorageError(f"--data-dir {path} can't be used: {remedy}") from error
+            raise self._refusal(error) from error
 
     @property
     def log_directory(self) -> Path:
@@ -112,14 +136,6 @@ class DataDirectory:
     def snapshot_directory(self) -> Path:
         """Where the snapshots are."""
         return self.path / _SNAPSHOTS
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Release the lock. The lock file stays: another process may be opening it just then."""
@@ -158,10 +174,10 @@ class DataDirectory:
         """
         path = self.path / _IDENTITY
         if path.exists():
-            raise StorageError(f"{path} exists already, and a machine keeps its identity; choose another --data-dir")
+            raise StorageError(f"{path} exists already, and a machine keeps its identity; choose another directory")
         file = _IdentityFile(FORMAT_VERSION, identity.name, identity.machine_id, identity.cluster_id, checksum="")
         file = msgspec.structs.replace(file, checksum=file.expected_checksum())
-        unfinished = path.with_name(f"{path.name}.tmp")
+        unfinished = self.path / _UNFINISHED
         with naming(path):
             descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             try:
@@ -172,14 +188,48 @@ class DataDirectory:
             unfinished.rename(path)
             sync_directory(self.path)
 
+    def _refusal(self, error: OSError) -> StorageError:
+        """Say which file stands in the way, which need not be the directory itself."""
+        subject = "it" if error.filename is None or Path(error.filename) == self.path else str(error.filename)
+        trouble = _TROUBLES.get(error.errno or 0)
+        if trouble is None:
+            reason = f"{error.strerror}; {remedy(error)}"
+        else:
+            reason = f"{subject} {trouble}, or choose another directory"
+        return StorageError(f"{self._option} {self.path} can't be used: {reason}")
+
     def _check_shape(self) -> None:
         """Find what stands in the way, before anything is made."""
-        for path in (self.path, self.log_directory, self.snapshot_directory):
-            if path.exists():
-                if not path.is_dir():
-                    raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
-                if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
-                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        within = (self.path, self.log_directory, self.snapshot_directory)
+        for path in (*reversed(self.path.parents), *within):
+            if not os.path.lexists(path):
+                continue
+            if not path.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+            if path in within and not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    def _check_ours(self) -> None:
+        """
+        Refuse a directory that is not empty and not a machine's.
+
+        A start that was cut short leaves no identity, and maybe nothing in its log or snapshots either.
+
+        @raise StorageError: as said.
+        """
+        if not self.path.exists():
+            return
+        names = _names(self.path)
+        if _IDENTITY in names:
+            return
+        inside = set[str]().union(*(_names(self.path / name) for name in names & {_LOG, _SNAPSHOTS}))
+        if any(_NUMBERED.fullmatch(name) for name in inside):
+            return
+        if strange := (names - {_LOG, _SNAPSHOTS, _UNFINISHED}) | inside:
+            raise StorageError(
+                f"{self._option} {self.path} can't be used: it holds {min(strange)!r} and no {_IDENTITY}, so it is"
+                " not a machine's; choose another directory, or an empty one"
+            )
 
     def _acquire(self) -> int:
         descriptor = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
@@ -192,12 +242,16 @@ class DataDirectory:
             os.close(descriptor)
             process = f"process {holder.decode()}" if holder.isdigit() else "another process"
             raise StorageError(
-                f"--data-dir {self.path} is in use by {process}; stop that, or choose another directory"
+                f"{self._option} {self.path} is in use by {process}; stop that, or choose another directory"
             ) from None
         except BaseException:
             os.close(descriptor)
             raise
         return descriptor
+
+
+def _names(directory: Path) -> set[str]:
+    return {path.name for path in directory.iterdir()} - _PASSED_OVER
 
 
 def _make_directories(path: Path) -> None:

@@ -13,14 +13,14 @@ Must never decide what a bad frame means: the log may cut it off, a snapshot may
 """
 
 import enum
+import errno
 import os
 import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO
 
 import attrs
 
@@ -38,6 +38,17 @@ REMEDY = (
     "restore the data directory from a backup, or remove this machine from its cluster"
     " and let it join again with an empty one"
 )
+
+_REMEDIES = {
+    errno.EMFILE: "raise this process's limit on open files (ulimit -n, LimitNOFILE= in a systemd unit)",
+    errno.ENFILE: "raise the system's limit on open files (sysctl fs.file-max)",
+    errno.EACCES: "change its owner or mode",
+    errno.EPERM: "change its owner or mode",
+    errno.EROFS: "make its file system writable",
+    errno.ENOSPC: "make room on its disk",
+    errno.EDQUOT: "make room in this user's quota",
+    errno.EISDIR: f"there should be a file: {REMEDY}",
+}
 
 _FILE_HEADER = struct.Struct(f"<{MAGIC_LENGTH}sIII")
 _FRAME_HEADER = struct.Struct("<3sBIII")
@@ -100,11 +111,14 @@ def wrong_version(path: Path, version: int) -> StorageError:
     )
 
 
+def remedy(error: OSError) -> str:
+    """What to do about something that the system refused."""
+    return _REMEDIES.get(error.errno or 0, "see to the disk")
+
+
 def unusable(path: Path, error: OSError) -> StorageError:
     """An error for what the system refused to do with C{path}, at start-up."""
-    return StorageError(
-        f"{error.filename or path} cannot be used: {error.strerror}; see to the disk and to the file's owner"
-    )
+    return StorageError(f"{error.filename or path} can't be used: {error.strerror}; {remedy(error)}")
 
 
 @contextmanager
@@ -192,7 +206,7 @@ def _seed(salt: int, offset: int) -> int:
 
 class FrameReader:
     """
-    The frames of one file, in order. A context manager that closes the file.
+    The frames of one file, in order. The caller closes it.
 
     @ivar size: bytes in the file when it was opened.
     @ivar offset: where the next frame is expected.
@@ -217,14 +231,6 @@ class FrameReader:
             self._file.close()
             raise
         self.offset = FILE_HEADER_LENGTH
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file; nothing can be read after it."""

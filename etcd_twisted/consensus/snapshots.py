@@ -46,16 +46,25 @@ class SnapshotStore:
 
     def __init__(self, directory: Path) -> None:
         """
-        Remove what a process that died has left unfinished.
+        Touch nothing yet.
 
         @param directory: exists, and is locked for this process.
-        @raise StorageError: the directory can't be read or written.
         """
         self._directory = directory
-        with naming(directory):
-            for path in directory.glob(f"*.snapshot{_UNFINISHED}"):
+
+    def remove_unfinished(self) -> None:
+        """
+        Remove what a process that died has left unfinished.
+
+        To be called once, before the first L{create}, and only when the machine is certain to start: a refused
+        start changes nothing.
+
+        @raise StorageError: the directory can't be read or written.
+        """
+        with naming(self._directory):
+            for path in self._directory.glob(f"*.snapshot{_UNFINISHED}"):
                 path.unlink()
-            sync_directory(directory)
+            sync_directory(self._directory)
 
     def create(self, metadata: SnapshotMetadata) -> "SnapshotWriter":
         """

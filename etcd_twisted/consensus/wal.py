@@ -18,7 +18,7 @@ import errno
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -211,7 +211,7 @@ class WriteAheadLog:
             begun = any(file.read(FRAME_HEADER_LENGTH))
         if not begun and (end := end_of_data(path, 0)) <= FILE_HEADER_LENGTH:
             return TornTail(path, 0, end)
-        with FrameReader(path, SEGMENT_MAGIC) as reader:
+        with closing(FrameReader(path, SEGMENT_MAGIC)) as reader:
             try:
                 reader.next()
             except BadFrameError:
@@ -231,7 +231,7 @@ class WriteAheadLog:
 
     def _read_segment(self, segment: _Segment, final: bool) -> Iterator[tuple[Frame, Record]]:
         """The segment's records, each with its frame; what is torn at the end of the final segment is noted."""
-        with FrameReader(segment.path, SEGMENT_MAGIC) as reader:
+        with closing(FrameReader(segment.path, SEGMENT_MAGIC)) as reader:
             reader.seek(segment.start)
             try:
                 while (frame := reader.next()) is not None:
@@ -265,7 +265,7 @@ class WriteAheadLog:
         """
         descriptor = os.open(segment.path, os.O_RDWR)
         try:
-            with FrameReader(segment.path, SEGMENT_MAGIC) as reader:
+            with closing(FrameReader(segment.path, SEGMENT_MAGIC)) as reader:
                 self._salt = reader.salt
             position = segment.start if last is None else last.end
             again = 0 if last is None else last.offset
@@ -446,7 +446,7 @@ class WriteAheadLog:
 
 
 def _read_head(sequence: int, path: Path) -> _Segment:
-    with FrameReader(path, SEGMENT_MAGIC) as reader:
+    with closing(FrameReader(path, SEGMENT_MAGIC)) as reader:
         try:
             frame = reader.next()
         except BadFrameError as bad:

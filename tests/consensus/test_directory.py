@@ -3,8 +3,10 @@
 import errno
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 from hypothesis import given, settings
@@ -53,7 +55,7 @@ class CreationTests(DirectoryTestCase):
     def test_new(self) -> None:
         """It is made with what is missing above it, and only its owner may look into it."""
         path = self.parent / "a" / "b" / "data"
-        with DataDirectory(path) as directory:
+        with closing(DataDirectory(path)) as directory:
             self.assertEqual(directory.log_directory, path / "log")
             self.assertEqual(directory.snapshot_directory, path / "snapshots")
             for made in (path, directory.log_directory, directory.snapshot_directory):
@@ -66,23 +68,58 @@ class CreationTests(DirectoryTestCase):
         self.assertEqual(synced, [self.parent, self.parent / "a", self.parent / "a" / "data"])
 
     def test_again(self) -> None:
-        DataDirectory(self.path).close()
+        with closing(DataDirectory(self.path)) as directory:
+            directory.save_identity(IDENTITY)
         (self.path / "log" / "kept").write_bytes(b"kept")
         DataDirectory(self.path).close()
         self.assertEqual((self.path / "log" / "kept").read_bytes(), b"kept")
 
     def test_not_a_directory(self) -> None:
         self.path.write_bytes(b"a file")
-        self.assert_refused(self.path, "not a directory")
-        self.assert_refused(self.path / "below", "not a directory")
+        self.assert_refused(self.path, "can't be used: it is not a directory")
+        self.assert_refused(self.path / "below", f"can't be used: {self.path} is not a directory")
         self.path.unlink()
         self.path.symlink_to(self.parent / "nowhere")
         self.assert_refused(self.path, "not a directory")
 
     def test_file_in_a_directory_s_place(self) -> None:
+        """The file is named: etcd 0.4 keeps its log in one."""
         self.path.mkdir()
-        (self.path / "log").write_bytes(b"a file")
-        self.assert_refused(self.path, "not a directory")
+        for name in ("log", "snapshots"):
+            (self.path / name).write_bytes(b"a file")
+            self.assert_refused(self.path, f"can't be used: {self.path / name} is not a directory; move it away")
+            (self.path / name).unlink()
+            (self.path / name).symlink_to(self.parent / "nowhere")
+            self.assert_refused(self.path, f"can't be used: {self.path / name} is not a directory; move it away")
+            (self.path / name).unlink()
+
+    def test_directory_in_a_file_s_place(self) -> None:
+        self.path.mkdir()
+        (self.path / "lock").mkdir()
+        self.assert_refused(self.path, f"{self.path / 'lock'} is a directory and should be a file; move it away")
+
+    def test_control_characters(self) -> None:
+        """A path that would tear a message apart is refused, and shown so that it does not."""
+        for character in "\n\r\x00\x1b\x85\u2028":
+            path = self.parent / f"da{character}ta"
+            error = self.assertRaises(StorageError, DataDirectory, path)
+            self.assertEqual(len(str(error).splitlines()), 1)
+            self.assertIn(f"--data-dir {str(path)!r} can't be used: there is a line break", str(error))
+            self.assertEqual(tree(self.parent), {})
+
+    def test_given_otherwise(self) -> None:
+        """Messages name the directory as it was given."""
+        self.path.write_bytes(b"a file")
+        error = self.assertRaises(StorageError, DataDirectory, self.path, "ETCD_DATA_DIR")
+        self.assertEqual(
+            str(error),
+            f"ETCD_DATA_DIR {self.path} can't be used: it is not a directory; move it away,"
+            " or choose another directory",
+        )
+        self.path.unlink()
+        with closing(DataDirectory(self.path)):
+            error = self.assertRaises(StorageError, DataDirectory, self.path, "ETCD_DATA_DIR")
+        self.assertIn(f"ETCD_DATA_DIR {self.path} is in use by", str(error))
 
     def test_not_writable(self) -> None:
         """Root may write everywhere, so the system's answer is put in its mouth."""
@@ -96,19 +133,20 @@ class CreationTests(DirectoryTestCase):
             (errno.EROFS, "not writable"),
             (errno.ENOSPC, "no space left"),
             (errno.EIO, "see to the disk"),
+            (errno.EMFILE, "Too many open files; raise this process's limit on open files (ulimit -n"),
         ):
             self.patch(module.os, "mkdir", fail(number))
             self.assert_refused(self.path, words)
 
     def test_made_half(self) -> None:
         """Directories above it are removed again when the last one can't be made."""
-        self.assert_refused(self.parent / "a" / "b" / ("x" * 300), "File name too long")
+        self.assert_refused(self.parent / "a" / "b" / ("x" * 300), "has a name that is too long; shorten it")
 
     def test_full(self) -> None:
         """When there is no room for the lock's file, its holder is not this process."""
         patched = self.patch(module, "write_all", fail(errno.ENOSPC))
         error = self.assertRaises(StorageError, DataDirectory, self.path)
-        self.assertIn(f"--data-dir {self.path} can't be used: there is no space left on its disk", str(error))
+        self.assertIn(f"--data-dir {self.path} can't be used: it has no space left on its disk; make room", str(error))
         patched.restore()
         DataDirectory(self.path).close()
 
@@ -118,6 +156,55 @@ def fail(number: int) -> object:
         raise OSError(number, os.strerror(number))
 
     return failing
+
+
+class WhoseTests(DirectoryTestCase):
+    """A directory is used when it is a machine's, or nobody's."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.path.mkdir()
+
+    def put(self, *names: str) -> None:
+        for name in names:
+            path = self.path / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(b"")
+
+    def test_nobody_s(self) -> None:
+        """Empty, or what a file system or a start that was cut short leaves behind."""
+        (self.path / "lost+found").mkdir()
+        DataDirectory(self.path).close()
+        (self.path / "snapshots").rmdir()
+        DataDirectory(self.path).close()
+        self.put("identity.json.tmp")
+        DataDirectory(self.path).close()
+
+    def test_only_lock(self) -> None:
+        self.put("lock")
+        DataDirectory(self.path).close()
+        self.assertTrue((self.path / "log").is_dir())
+
+    def test_without_identity(self) -> None:
+        """What is missing of a machine's directory is said by those who miss it."""
+        for name in (f"log/{1:020}.log", f"snapshots/{1:020}-{2:020}.snapshot"):
+            self.put("notes.txt", name)
+            DataDirectory(self.path).close()
+            (self.path / name).unlink()
+
+    def test_another_s(self) -> None:
+        """One with other files in it is not taken over, whatever else they are called."""
+        for names in (
+            ("notes.txt",),
+            (".profile",),
+            ("lock", "notes.txt"),
+            ("log/access.log",),
+            ("conf", "snapshot/0_0.ss"),
+        ):
+            self.put(*names)
+            self.assert_refused(self.path, "and no identity.json, so it is not a machine's; choose another directory")
+            shutil.rmtree(self.path)
+            self.path.mkdir()
 
 
 class LockTests(DirectoryTestCase):
@@ -148,7 +235,7 @@ class LockTests(DirectoryTestCase):
         DataDirectory(self.path).close()
 
     def test_same_process(self) -> None:
-        with DataDirectory(self.path):
+        with closing(DataDirectory(self.path)):
             self.assert_refused(self.path, f"in use by process {os.getpid()}")
         DataDirectory(self.path).close()
 
@@ -169,7 +256,7 @@ class LockTests(DirectoryTestCase):
         """Nothing of a former holder's id is left behind a shorter one."""
         DataDirectory(self.path).close()
         (self.path / "lock").write_bytes(b"9" * 30)
-        with DataDirectory(self.path):
+        with closing(DataDirectory(self.path)):
             self.assert_refused(self.path, f"in use by process {os.getpid()};")
 
 
@@ -253,6 +340,24 @@ class IdentityTests(DirectoryTestCase):
             self.file.write_bytes(data[:length])
             error = self.assertRaises(StorageError, self.directory.load_identity)
             self.assertIn(f"{self.file} is damaged", str(error))
+
+    def test_refused_before_anything_is_made(self) -> None:
+        """A directory whose identity is no good is left as it is."""
+        self.directory.close()
+        for name in ("log", "snapshots"):
+            (self.path / name).rmdir()
+        (self.path / "lock").unlink()
+        self.file.write_bytes(b"{}")
+        self.assert_left_alone("is damaged")
+        self.file.unlink()
+        self.file.mkdir()
+        self.assert_left_alone("can't be used: Is a directory; there should be a file: restore the data directory")
+
+    def assert_left_alone(self, words: str) -> None:
+        before = tree(self.path)
+        error = self.assertRaises(StorageError, DataDirectory, self.path)
+        self.assertIn(f"{self.file} {words}", str(error))
+        self.assertEqual(tree(self.path), before)
 
     def test_newer_version(self) -> None:
         """Said as such, whatever else a later version has in the file."""

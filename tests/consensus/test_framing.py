@@ -1,6 +1,8 @@
 """Files made of checked frames: what is written comes back, and nothing else is believed."""
 
+import errno
 import os
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -33,7 +35,7 @@ def encode_file(payloads: list[bytes], salt: int = SALT) -> bytes:
 
 
 def read_file(path: Path) -> list[Frame]:
-    with FrameReader(path, MAGIC) as reader:
+    with closing(FrameReader(path, MAGIC)) as reader:
         frames = []
         while (frame := reader.next()) is not None:
             frames.append(frame)
@@ -104,7 +106,7 @@ class FramingTests(SynchronousTestCase):
         data = encode_file([copy * 3, b"last"])
         path = self.write(data)
         first, second = read_file(path)
-        with FrameReader(path, MAGIC) as reader:
+        with closing(FrameReader(path, MAGIC)) as reader:
             self.assertEqual(reader.find_header(first.offset), second.offset)
             self.assertIsNone(reader.find_header(second.offset))
 
@@ -113,7 +115,7 @@ class FramingTests(SynchronousTestCase):
         path = self.write(data)
         second = read_file(path)[1]
         path.write_bytes(data[: second.offset + FRAME_HEADER_LENGTH])
-        with FrameReader(path, MAGIC) as reader:
+        with closing(FrameReader(path, MAGIC)) as reader:
             self.assertEqual(reader.find_header(FILE_HEADER_LENGTH), second.offset)
 
     def test_end_of_data(self) -> None:
@@ -147,7 +149,18 @@ class FramingTests(SynchronousTestCase):
     def test_file_that_can_not_be_read(self) -> None:
         path = Path(self.mktemp())
         error = self.assertRaises(StorageError, FrameReader, path, MAGIC)
-        self.assertIn(f"{path} cannot be used: No such file or directory", str(error))
+        self.assertIn(f"{path} can't be used: No such file or directory", str(error))
+
+    def test_remedies(self) -> None:
+        """What a person has to do depends on what went wrong."""
+        for number, words in (
+            (errno.EMFILE, "Too many open files; raise this process's limit on open files"),
+            (errno.EACCES, "Permission denied; change its owner or mode"),
+            (errno.ENOSPC, "No space left on device; make room on its disk"),
+            (errno.EIO, "Input/output error; see to the disk"),
+        ):
+            error = framing.unusable(Path("data/log"), OSError(number, os.strerror(number)))
+            self.assertTrue(str(error).startswith(f"data/log can't be used: {words}"), str(error))
 
     def test_payload_too_long(self) -> None:
         self.patch(framing, "MAX_PAYLOAD", 3)

@@ -136,13 +136,17 @@ class UnfinishedTests(SnapshotTestCase):
         self.assertEqual(read(self.store), [b"again"])
 
     def test_left_over(self) -> None:
-        """What a process left unfinished is removed when the next one starts, and nothing else is."""
+        """What a process left unfinished is removed when the next one is told to, and nothing else is."""
         kept = self.write(metadata(5), b"five")
         writer = self.store.create(metadata(6))
         writer.write(b"six")
         (self.directory / "lost+found").mkdir()
         self.assertEqual(len(self.names()), 3)
-        self.assertEqual(read(SnapshotStore(self.directory)), [b"five"])
+        store = SnapshotStore(self.directory)
+        self.assertEqual(read(store), [b"five"])
+        self.assertEqual(len(self.names()), 3)
+        store.remove_unfinished()
+        self.assertEqual(read(store), [b"five"])
         self.assertEqual(self.names(), [kept.name, "lost+found"])
         writer.abort()
 

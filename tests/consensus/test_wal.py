@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from pathlib import Path
 
 from hypothesis import given, settings
@@ -50,7 +51,7 @@ def recover(directory: Path) -> list[Record]:
 
 def frame_offsets(path: Path) -> list[int]:
     """Where the file's frames begin, and where the last one ends."""
-    with FrameReader(path, SEGMENT_MAGIC) as reader:
+    with closing(FrameReader(path, SEGMENT_MAGIC)) as reader:
         offsets = [reader.offset]
         while reader.next() is not None:
             offsets.append(reader.offset)
@@ -335,7 +336,7 @@ class TornCreationTests(LogTestCase):
 
 
 def frame_offsets_until_bad(path: Path) -> int:
-    with FrameReader(path, SEGMENT_MAGIC) as reader:
+    with closing(FrameReader(path, SEGMENT_MAGIC)) as reader:
         while True:
             try:
                 reader.next()
@@ -464,7 +465,7 @@ class DamageTests(LogTestCase):
         self.assert_refused(directory, str(path), "format version 2", "reads version 1")
 
     def append_frame(self, path: Path, kind: FrameKind, payload: bytes) -> None:
-        with FrameReader(path, SEGMENT_MAGIC) as reader:
+        with closing(FrameReader(path, SEGMENT_MAGIC)) as reader:
             salt, end = reader.salt, reader.size
         with path.open("ab") as file:
             file.write(encode_frame(kind, payload, salt, end))
