@@ -5,14 +5,11 @@ Never leaves a process behind: whoever starts a server does it with C{with}, whi
 """
 
 import abc
-import contextlib
 import http.client
 import os
-import random
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -24,6 +21,7 @@ from typing import IO, Self
 
 import etcd_twisted
 from benchmarks.errors import BenchmarkError
+from benchmarks.ports import free_ports
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -35,21 +33,6 @@ STOP_SECONDS = 15.0
 
 _POLL_SECONDS = 0.005
 _LOG_TAIL = 8
-
-
-def free_ports(count: int) -> list[int]:
-    """
-    Port numbers on the loopback address that nobody listens on, all different.
-
-    Below those that systems give to outgoing connections: such a one might be taken before it is listened on.
-    """
-    chosen = random.SystemRandom()
-    ports: set[int] = set()
-    while len(ports) < count:
-        port = chosen.randrange(10_000, 32_000)
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            ports.add(port)
-    return list(ports)
 
 
 class Server(abc.ABC):

@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks import __main__ as command_line
-from benchmarks import crowd, load, servers, stall, tables, throughput, turns
+from benchmarks import crowd, load, ports, servers, stall, tables, throughput, turns
 from benchmarks.errors import BenchmarkError
 
 PUT_64 = """\
@@ -297,8 +297,8 @@ class RequestTests(SynchronousTestCase):
         self.assertRaises(BenchmarkError, connection.receive)
 
     def test_free_ports(self) -> None:
-        ports = servers.free_ports(4)
-        self.assertEqual(len(set(ports)), 4)
+        found = ports.free_ports(4)
+        self.assertEqual(len(set(found)), 4)
 
 
 class CommandLineTests(SynchronousTestCase):

@@ -20,12 +20,11 @@ from packaging.requirements import Requirement
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted import __version__
+from tests.privileges import UNPRIVILEGED
 
 SOURCE = Path(__file__).parent.parent
 ENVIRONMENT = {"PATH": os.defpath, "PIP_NO_INDEX": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
 PIP = (sys.executable, "-m", "pip", "--quiet")
-UNPRIVILEGED = ("setpriv", "--bounding-set=-dac_override", "--") if os.geteuid() == 0 else ()
-"""What to put before a command so that permissions hold for it. Root stays the owner, as it may own the Python too."""
 
 
 def run(*command: str | Path) -> subprocess.CompletedProcess[str]:

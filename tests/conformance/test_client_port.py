@@ -7,16 +7,11 @@ from twisted.internet import reactor
 from etcd_twisted.addresses import Address
 from etcd_twisted.config import Config
 from etcd_twisted.web.frontend import HttpFrontend
-from tests.conformance.player import ConformanceTest, with_scenarios
+from tests.conformance.cases import ConformanceTest, with_scenarios
 from tests.fakes import FakeReplica
 
-NOT_SERVED = {
-    "lock-": "the lock module is not served yet",
-    "leader-module": "the leader module is not served yet",
-}
 
-
-@with_scenarios(NOT_SERVED)
+@with_scenarios
 class ClientPortTests(ConformanceTest):
     """HTTP, the commands and the key space."""
 

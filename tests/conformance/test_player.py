@@ -4,7 +4,7 @@ The player itself: what it takes for the same, and what not.
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.conformance.player import differences, load
+from tests.conformance.player import differences, left_of, load
 
 
 class DifferencesTests(SynchronousTestCase):
@@ -30,6 +30,13 @@ class DifferencesTests(SynchronousTestCase):
     def test_star(self) -> None:
         """Like anything, and like nothing."""
         self.assertEqual(list(differences({"a": "*", "b": ["*"]}, {"b": [{"c": 1}]})), [])
+
+    def test_what_is_left(self) -> None:
+        """Of a TTL there is no more left than was given, and what is gone has passed."""
+        for value, elapsed in ((100, 0.0), (100, 0.5), (100, 7.0), (98, 2.5), (93, 7.0)):
+            self.assertTrue(left_of(100, value, elapsed), (value, elapsed))
+        for value, elapsed in ((101, 0.0), (99, 0.5), (92, 7.0)):
+            self.assertFalse(left_of(100, value, elapsed), (value, elapsed))
 
     def test_everything_is_recorded(self) -> None:
         """Each step has its transcript, and most have something to compare."""

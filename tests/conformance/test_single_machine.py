@@ -6,15 +6,14 @@ from pathlib import Path
 
 from twisted.internet import reactor
 
-from benchmarks.servers import free_ports
+from benchmarks.ports import free_ports
 from etcd_twisted.addresses import Address
 from etcd_twisted.config import Config
 from etcd_twisted.service import EtcdService
-from tests.conformance.player import ConformanceTest, with_scenarios
-from tests.conformance.test_client_port import NOT_SERVED
+from tests.conformance.cases import ConformanceTest, with_scenarios
 
 
-@with_scenarios(NOT_SERVED)
+@with_scenarios
 class SingleMachineTests(ConformanceTest):
     """A cluster of one."""
 
@@ -27,7 +26,7 @@ class SingleMachineTests(ConformanceTest):
             addr=Address("127.0.0.1", port),
             peer_addr=Address("127.0.0.1", peer_port),
         )
-        service = EtcdService(reactor, config)
+        service = EtcdService(reactor, config, self.fail)
         self.addCleanup(service.stopService)
         service.startService()
         await service.started

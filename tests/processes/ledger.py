@@ -12,6 +12,8 @@ from typing import Any, Literal
 import attrs
 from twisted.internet.defer import Deferred
 
+from tests.processes.client import Client
+
 DELETED: Literal[None] = None
 """What a key holds that is not there."""
 
@@ -125,14 +127,17 @@ class Ledger:
 
     # After a restart
 
-    def compare(self, root: Any, index: int) -> None:
+    async def compare(self, client: Client) -> None:
         """
         Note as L{problems} what the key space should have and has not, or the other way round; what is found of
         things asked for counts as told from then on.
 
-        @param root: the root's node, with everything below it.
-        @param index: the key space's index.
+        @param client: talks to a machine that has started again.
         """
+        answer = await client.get("/", "?recursive=true")
+        self._compare(answer.json()["node"], answer.index)
+
+    def _compare(self, root: Any, index: int) -> None:
         highest = max(self.indexes, default=0)
         if index < highest:
             self.problems.append(f"the index is {index}, and {highest} was acknowledged")

@@ -29,12 +29,6 @@ LONGEST_DELAY = 0.1
 """How long after the last of these a kill may come, in seconds."""
 
 
-async def compare(ledger: Ledger, machine: Machine) -> None:
-    """Hold a machine that has started again against what the writers know."""
-    answer = await machine.client.get("/", "?recursive=true")
-    ledger.compare(answer.json()["node"], answer.index)
-
-
 class KillTests(TestCase):
     """C{kill -9} under load, over and over in the same directory."""
 
@@ -54,7 +48,7 @@ class KillTests(TestCase):
         for number in range(ROUNDS):
             await self._round(machine, ledger, chance, TWISTD if number % 2 else SMALL_SEGMENTS)
         await machine.start()
-        await compare(ledger, machine)
+        await ledger.compare(machine.client)
         self.assertEqual(ledger.problems, [], f"KILL_SEED={SEED}")
         self.assertGreater(ledger.told, ROUNDS * PROGRESSES[0])
         self.assertGreater(len(list(machine.data.glob("snapshots/*.snapshot"))), 0)
@@ -67,7 +61,7 @@ class KillTests(TestCase):
     ) -> None:
         await machine.start("--snapshot-count", str(chance.randint(20, 200)), program=program)
         if ledger.keys:
-            await compare(ledger, machine)
+            await ledger.compare(machine.client)
             self.assertEqual(ledger.problems, [], f"KILL_SEED={SEED}")
         reached = ledger.reached(chance.randint(*PROGRESSES))
         writing = writers.write(ledger, machine.client, chance)

@@ -19,7 +19,6 @@ from tests.processes import writers
 from tests.processes.client import GONE
 from tests.processes.ledger import Ledger
 from tests.processes.machine import STOPPED, TWISTD, Machine
-from tests.processes.test_durability import compare
 
 LIMITED = (
     sys.executable,
@@ -62,7 +61,7 @@ class FailingTests(TestCase):
     async def recover(self, machine: Machine, ledger: Ledger) -> None:
         """Start a machine whose disk is well again: it has what it acknowledged, and goes on."""
         await machine.start()
-        await compare(ledger, machine)
+        await ledger.compare(machine.client)
         self.assertEqual(ledger.problems, [])
         answer = await machine.client.put("/afterwards", value="well")
         self.assertEqual(answer.status, 201)

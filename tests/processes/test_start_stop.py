@@ -12,14 +12,13 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import TestCase
 
+from tests.privileges import UNPRIVILEGED
 from tests.processes import writers
 from tests.processes.child import Child, spawn
 from tests.processes.client import GONE
 from tests.processes.ledger import Ledger
 from tests.processes.machine import STOPPED, TWISTD, Machine
 from tests.processes.stranger import Stranger
-from tests.processes.test_durability import compare
-from tests.test_packaging import UNPRIVILEGED
 
 
 class FirstStartTests(TestCase):
@@ -243,7 +242,7 @@ class StopTests(TestCase):
         self.assertEqual(machine.child.errors, "")
         self.assertNotIn("Traceback", machine.child.output)
         await machine.start()
-        await compare(ledger, machine)
+        await ledger.compare(machine.client)
         self.assertEqual(ledger.problems, [])
 
     async def test_halfARequest(self) -> None:

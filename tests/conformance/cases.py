@@ -1,0 +1,53 @@
+"""
+A test for each recorded scenario, whatever the server is.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.trial.unittest import SkipTest, TestCase
+
+from tests.conformance.player import Player, Scenario, Shape, differences, load
+
+_NOT_SERVED = {
+    "lock-": "the lock module is not served yet",
+    "leader-module": "the leader module is not served yet",
+}
+"""The scenarios that are left out: how their names begin, and why."""
+
+
+class ConformanceTest(TestCase):
+    """The tests are made by L{with_scenarios}."""
+
+    timeout = 60
+
+    async def served(self) -> str:
+        """Start a server of one's own, and say its URL."""
+        raise NotImplementedError
+
+    async def _conforms(self, scenario: Scenario, transcript: list[Shape | None]) -> None:
+        for beginning, reason in _NOT_SERVED.items():
+            if scenario["name"].startswith(beginning):
+                raise SkipTest(reason)
+        answers = await Player(reactor, await self.served()).play(scenario)
+        found = []
+        for step, wanted, got in zip(scenario["steps"], transcript, answers, strict=True):
+            if wanted is not None:
+                found += [f"{json.dumps(step)}: {line}" for line in differences(wanted, got)]
+        self.assertEqual(found, [])
+
+
+def with_scenarios(cls: type[ConformanceTest]) -> type[ConformanceTest]:
+    """Give a class its tests."""
+    for name, (scenario, transcript) in load().items():
+        setattr(cls, "test_" + name.replace("-", "_"), _test(scenario, transcript))
+    return cls
+
+
+def _test(scenario: Scenario, transcript: list[Shape | None]) -> Callable[..., Any]:
+    async def test(self: ConformanceTest) -> None:
+        await self._conforms(scenario, transcript)
+
+    return test
