@@ -6,13 +6,16 @@ comes late, with the whole tree among the young objects: tens of milliseconds fo
 each helping is what a fraction of a second has made. What survives is set aside and not looked at again, but once a
 day: the tree has no cycles, and what has some, like a finished request, seldom lives for seconds.
 
-For a process that this service has to itself: it changes how the collector works for all of it.
+It changes how the collector works for the whole process, so it is for one that this service has to itself, and must
+never be started in a program that embeds the service.
 """
 
 import gc
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 INTERVAL = 0.1
 """Seconds between helpings."""
@@ -27,6 +30,8 @@ _WHOLE = 864_000
 class Collector:
     """The collector under the clock, from L{start} to L{stop}."""
 
+    _log = Logger()
+
     def __init__(self, clock: IReactorTime) -> None:
         self._helpings = 0
         self._calling = LoopingCall(self.collect)
@@ -36,7 +41,11 @@ class Collector:
         """Set aside all there is, and go by the clock from here on."""
         gc.disable()
         self.set_aside()
-        self._calling.start(INTERVAL, now=False)
+        self._calling.start(INTERVAL, now=False).addErrback(self._stopped)
+
+    def _stopped(self, failure: Failure) -> None:
+        self._log.failure("The garbage collector is left to itself", failure)
+        gc.enable()
 
     def set_aside(self) -> None:
         """Look no more at what there is at this moment; it will live long."""

@@ -2,7 +2,8 @@
 C{twistd etcd}: one machine as a process.
 
 What concerns the process and nothing else: one line on standard error and exit status 1 when the machine can't start
-or can't go on, and a garbage collector that does not stop the service for long.
+or can't go on, and a garbage collector that does not stop the service for long. Must never be used by a program that
+embeds the service: it ends the process.
 """
 
 import contextlib
@@ -56,20 +57,23 @@ class ProcessService(Service):
         super().startService()  # type: ignore[no-untyped-call]  # Twisted has no types there
         try:
             self.etcd = etcd = EtcdService(reactor, self._config, self._end)
-            self._collector = collector = Collector(reactor)
-            collector.start()
-            etcd.startService()
-            etcd.started.addCallback(lambda _: collector.set_aside())
-            if etcd.started.called:
-                refused: list[Failure] = []
-                etcd.started.addErrback(refused.append)
-                refused[0].raiseException()
         except StartError as error:
-            if self._daemon:
-                self._log.critical("{reason}", reason=error)
-                raise
-            self._end(str(error))
+            self._refuse(error)
+        self._collector = collector = Collector(reactor)
+        collector.start()
+        etcd.startService()
+        etcd.started.addCallback(lambda _: collector.set_aside())
+        if self._daemon and isinstance(etcd.refusal, StartError):
+            etcd.started.addErrback(lambda _: None)  # told here
+            self._refuse(etcd.refusal)
         etcd.started.addErrback(self._not_started)
+
+    def _refuse(self, error: StartError) -> NoReturn:
+        """End before the reactor runs."""
+        if not self._daemon:
+            self._end(str(error))
+        self._log.critical("{reason}", reason=error)
+        raise error
 
     def _not_started(self, failure: Failure) -> None:
         if failure.check(CancelledError):

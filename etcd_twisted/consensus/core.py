@@ -11,7 +11,8 @@ The rules kept here (Raft paper, figure 2): a term and a vote are durable before
 for the quorum once it is durable; only an entry of the leader's own term is committed by counting; nothing is applied
 before it is committed; a read is answered only by a leader that has committed in its own term (dissertation, 6.4).
 
-It serves a group of one voter, which is its own quorum.
+It serves a group of one voter, which is its own quorum: such a group has nobody to send to and no time-outs to wait
+for, so there are neither messages nor ticks.
 """
 
 import enum
@@ -29,6 +30,10 @@ class Role(enum.Enum):
     FOLLOWER = "follower"
     CANDIDATE = "candidate"
     LEADER = "leader"
+
+
+RECORD_BYTES = 64 << 20
+"""How many bytes of commands go into one record, unless one alone has more: it must fit into a frame of the log."""
 
 
 class NotLeaderError(Exception):
@@ -172,12 +177,12 @@ class Raft:
 
     def to_persist(self) -> Record | None:
         """What to make durable, in one append; C{None} for nothing."""
-        last = self._log.last_index
-        if self._unsaved_hard_state is None and last == self._handed_out:
+        if self._unsaved_hard_state is None and self._log.last_index == self._handed_out:
             return None
-        record = Record(self._unsaved_hard_state, self._log.between(self._handed_out + 1, last + 1))
+        entries = _fitting(self._log.between(self._handed_out + 1, self._log.last_index + 1))
+        record = Record(self._unsaved_hard_state, entries)
         self._unsaved_hard_state = None
-        self._handed_out = last
+        self._handed_out += len(entries)
         return record
 
     def to_apply(self, most: int) -> tuple[Entry, ...]:
@@ -191,3 +196,13 @@ class Raft:
         """The tokens of the reads that may be answered, each with the index that must be applied before."""
         reads, self._answered_reads = self._answered_reads, []
         return reads
+
+
+def _fitting(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    """As many of the first entries as go into one record; at least one, if there is one."""
+    size = 0
+    for count, entry in enumerate(entries):
+        size += len(entry.data)
+        if size > RECORD_BYTES and count:
+            return entries[:count]
+    return entries

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-from etcd_twisted.consensus.core import Raft
+from etcd_twisted.consensus.core import NotLeaderError, Raft
 from etcd_twisted.consensus.entries import Entry, Record
 
 _ENTRIES_A_TURN = 256
@@ -23,7 +23,7 @@ class Driver:
     """
     Runs one core.
 
-    @ivar core: to be looked at; what it is told comes through here.
+    @ivar core: to be looked at only; what it is told comes through here.
     @ivar applied: the index of the last entry that was applied.
     """
 
@@ -74,7 +74,8 @@ class Driver:
 
     def confirm_read(self) -> "Deferred[None]":
         """
-        Fires when everything that was committed before the call is applied and this machine is known to lead.
+        Fires when everything that was committed before the call is applied and this machine is known to lead; errbacks
+        with L{NotLeaderError} when that won't be.
 
         @raise NotLeaderError: this machine does not lead.
         """
@@ -85,8 +86,12 @@ class Driver:
         self._wake()
         return confirmed
 
+    def compacted(self, index: int) -> None:
+        """A durable snapshot stands for the log up to C{index}."""
+        self.core.compacted(index)
+
     def drain(self) -> "Deferred[None]":
-        """Fires when nothing is left to write or to apply, or never will be because the disk failed."""
+        """Fires when nothing is left to write, to apply or to answer, or never will be because the disk failed."""
         if self._stopped or self._is_idle():
             return succeed(None)
         if self._drained is None:
@@ -94,8 +99,13 @@ class Driver:
         return self._drained
 
     def stop(self) -> None:
-        """Do nothing more."""
+        """Do nothing more. Reads that are not confirmed never will be."""
         self._stopped = True
+        reads = [*self._reads.values(), *(read for _, read in self._confirmed)]
+        self._reads.clear()
+        self._confirmed.clear()
+        for read in reads:
+            read.errback(NotLeaderError())
         if self._drained is not None:
             drained, self._drained = self._drained, None
             drained.callback(None)
@@ -115,6 +125,7 @@ class Driver:
             self._persist()
             self._apply_some()
             self._answer_reads()
+            self._say_if_drained()
         except Exception:
             self.fail(Failure())
 
@@ -142,12 +153,10 @@ class Driver:
             self._apply(entries)
         if self.applied < self.core.commit_index:
             self._wake()
-        elif self._drained is not None and self._is_idle():
-            drained, self._drained = self._drained, None
-            drained.callback(None)
 
     def _is_idle(self) -> bool:
-        return not self._writing and self._turn is None and self.applied == self.core.last_index
+        at_rest = not self._writing and self._turn is None and self.applied == self.core.last_index
+        return at_rest and not self._reads and not self._confirmed
 
     def _answer_reads(self) -> None:
         for token, index in self.core.to_answer():
@@ -156,9 +165,15 @@ class Driver:
             _, confirmed = self._confirmed.pop(0)
             confirmed.callback(None)
 
+    def _say_if_drained(self) -> None:
+        if self._drained is not None and self._is_idle():
+            drained, self._drained = self._drained, None
+            drained.callback(None)
+
     def fail(self, failure: Failure) -> None:
         """The disk or the state machine can't be trusted any more: stop for good."""
         if self._stopped:
             return
-        self.stop()
+        self._stopped = True
         self._fatal(failure)
+        self.stop()

@@ -1,7 +1,7 @@
 """
 Proposes that what has expired be removed, when its time has come.
 
-Only the leader does so (spec, section 1, "TTL"). With nothing to expire it proposes nothing.
+Only the leader does so (spec, section 1, "TTL"). Must never propose anything when nothing has expired.
 """
 
 from collections.abc import Callable

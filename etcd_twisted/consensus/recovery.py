@@ -1,11 +1,12 @@
 """
 From what is on disk to what a replica goes on from.
 
-Takes the snapshot and the log in slices and lets the reactor turn in between. What can't be trusted is refused
-with the file named, never skipped.
+Takes the snapshot and the log in slices and lets the reactor turn in between. Must never skip what can't be trusted:
+it is refused, with the file named.
 """
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import attrs
 from twisted.logger import Logger
@@ -24,6 +25,9 @@ _RECORDS_A_TURN = 128
 
 _log = Logger()
 
+Turn = Callable[[], Awaitable[None]]
+"""Awaited between slices of work."""
+
 
 @attrs.frozen
 class Storage:
@@ -38,14 +42,28 @@ class Storage:
     snapshots: SnapshotStore
 
     @classmethod
-    def open(cls, directory: DataDirectory) -> "Storage":
-        """The files in a data directory."""
-        return cls(directory, WriteAheadLog(directory.log_directory), SnapshotStore(directory.snapshot_directory))
+    def open(cls, path: Path, option: str) -> "Storage":
+        """
+        The files in a data directory, which is made if need be.
+
+        @param option: what the path was given as, for errors.
+        @raise StorageError: it is in use, or can't be used.
+        """
+        directory = DataDirectory(path, option)
+        try:
+            return cls(
+                directory, WriteAheadLog(directory.log_directory), SnapshotStore(directory.snapshot_directory)
+            )
+        except BaseException:
+            directory.close()
+            raise
 
     def close(self) -> None:
         """Give the files and the lock back."""
-        self.log.close()
-        self.directory.close()
+        try:
+            self.log.close()
+        finally:
+            self.directory.close()
 
 
 @attrs.frozen
@@ -59,23 +77,30 @@ class Recovered:
     identity: Identity
     core: Raft
     applied: int
-    term: int
-    """The term of the last applied entry."""
+
+
+@attrs.define
+class _Found:
+    """What the disk holds of the log, while it is being read."""
+
+    log: RaftLog
+    configuration: Configuration
+    hard_state: HardState
+
+    def absorb(self, record: Record) -> None:
+        self.log.extend(record.entries)
+        if record.hard_state is not None:
+            self.hard_state = record.hard_state
 
 
 async def recover(
-    storage: Storage,
-    keyspace: KeySpace,
-    name: str | None,
-    new_identity: Callable[[], Identity],
-    turn: Callable[[], Awaitable[None]],
+    storage: Storage, keyspace: KeySpace, name: str | None, new_identity: Callable[[], Identity], turn: Turn
 ) -> Recovered:
     """
     Bring the key space to the last snapshot and the core to the end of the log; in an empty directory, begin both.
 
     @param name: what this machine must be called; C{None} for whatever it was called before.
     @param new_identity: makes an identity for an empty directory.
-    @param turn: awaited between slices.
     @raise StorageError: something is damaged or missing.
     @raise ConfigError: the directory belongs to a machine of another name.
     """
@@ -85,47 +110,50 @@ async def recover(
             f"--data-dir: {storage.directory.path} belongs to the machine {identity.name!r}: give it that --name, "
             f"or give {name!r} another directory"
         )
-    log, configuration = await _load_snapshot(storage, keyspace, turn)
-    applied = log.last_index
-    applied_term = log.term(applied) if applied else 0
-    hard_state = await _load_log(storage, log, turn)
-    if log.last_index == 0:
-        if identity is not None:
-            raise StorageError(
-                f"{storage.directory.log_directory}: the log is gone: restore it from a backup, "
-                f"or remove {storage.directory.path} to begin with an empty key space"
-            )
-        identity = new_identity()
-        first = bootstrap(identity.machine_id)
-        storage.log.append(first)
-        hard_state = _absorb(log, first, hard_state)
-    elif identity is None:
-        identity = _adopt_beginning(storage, log, new_identity())
-    if storage.directory.load_identity() is None:
-        storage.directory.save_identity(identity)
+    found = await _load_snapshot(storage, keyspace, turn)
+    applied = found.log.last_index
+    await _load_log(storage, found, turn)
+    if identity is None:
+        identity = _begin(storage, found, new_identity())
+    elif found.log.last_index == 0:
+        raise StorageError(
+            f"{storage.directory.log_directory}: the log is gone: restore it from a backup, "
+            f"or remove {storage.directory.path} to begin with an empty key space"
+        )
     try:
-        core = Raft(identity.machine_id, configuration, hard_state, log)
+        core = Raft(identity.machine_id, found.configuration, found.hard_state, found.log)
     except ValueError as error:
         raise StorageError(f"{storage.directory.path}: {error}") from error
-    return Recovered(identity, core, applied, applied_term)
+    return Recovered(identity, core, applied)
 
 
-def _adopt_beginning(storage: Storage, log: RaftLog, identity: Identity) -> Identity:
-    """The identity of a machine that was stopped between its log's first record and writing its identity down."""
-    if (log.first_index, log.last_index) != (1, 1):
+def _begin(storage: Storage, found: _Found, identity: Identity) -> Identity:
+    """
+    Make a log with its first record, and then an identity, so that who has an identity has a log.
+
+    @return: the identity: the one given, or with the machine id of a first record that was there already, because the
+        machine was stopped between the two.
+    """
+    log = found.log
+    if log.last_index == 0:
+        first = bootstrap(identity.machine_id)
+        storage.log.append(first)
+        found.absorb(first)
+    elif (log.first_index, log.last_index) == (1, 1):
+        (voter,) = decode_configuration(log.between(1, 2)[0].data).voters
+        identity = attrs.evolve(identity, machine_id=voter)
+    else:
         raise StorageError(
             f"{storage.directory.path}: there is a log but no identity.json: restore that file from a backup"
         )
-    (voter,) = decode_configuration(log.between(1, 2)[0].data).voters
-    return attrs.evolve(identity, machine_id=voter)
+    storage.directory.save_identity(identity)
+    return identity
 
 
-async def _load_snapshot(
-    storage: Storage, keyspace: KeySpace, turn: Callable[[], Awaitable[None]]
-) -> tuple[RaftLog, Configuration]:
+async def _load_snapshot(storage: Storage, keyspace: KeySpace, turn: Turn) -> _Found:
     reader = storage.snapshots.latest()
     if reader is None:
-        return RaftLog(), Configuration(())
+        return _Found(RaftLog(), Configuration(()), HardState())
     loader = SnapshotLoader()
     with reader:
         for chunk in reader:
@@ -133,17 +161,17 @@ async def _load_snapshot(
             await turn()
     keyspace.restore(loader.finish(), loader.schedule)
     _log.info("Loaded the snapshot of log index {index}", index=reader.metadata.index)
-    return RaftLog(reader.metadata.index, reader.metadata.term), reader.metadata.configuration
+    log = RaftLog(reader.metadata.index, reader.metadata.term)
+    return _Found(log, reader.metadata.configuration, HardState())
 
 
-async def _load_log(storage: Storage, log: RaftLog, turn: Callable[[], Awaitable[None]]) -> HardState:
-    hard_state = HardState()
+async def _load_log(storage: Storage, found: _Found, turn: Turn) -> None:
     for count, record in enumerate(storage.log.recover()):
-        _check_reaches(storage, log)
-        hard_state = _absorb(log, record, hard_state)
+        _check_reaches(storage, found.log)
+        found.absorb(record)
         if count % _RECORDS_A_TURN == 0:
             await turn()
-    _check_reaches(storage, log)
+    _check_reaches(storage, found.log)
     if (torn := storage.log.torn) is not None:
         _log.warn(
             "Cut {length} bytes of an unfinished append off {path} at offset {offset}: nobody was told it was done",
@@ -151,7 +179,6 @@ async def _load_log(storage: Storage, log: RaftLog, turn: Callable[[], Awaitable
             path=str(torn.path),
             offset=torn.offset,
         )
-    return hard_state
 
 
 def _check_reaches(storage: Storage, log: RaftLog) -> None:
@@ -161,8 +188,3 @@ def _check_reaches(storage: Storage, log: RaftLog) -> None:
             f"{storage.directory.log_directory}: the log begins at index {storage.log.base + 1}, but the newest "
             f"snapshot ends at {log.first_index - 1}: restore the missing snapshot from a backup"
         )
-
-
-def _absorb(log: RaftLog, record: Record, hard_state: HardState) -> HardState:
-    log.extend(record.entries)
-    return hard_state if record.hard_state is None else record.hard_state

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import attrs
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from etcd_twisted.consensus.core import NotLeaderError
+from etcd_twisted.consensus.delivery import Delivery
 from etcd_twisted.consensus.driver import Driver
 from etcd_twisted.consensus.entries import Entry, EntryKind, SnapshotMetadata
 from etcd_twisted.consensus.expirer import Expirer
@@ -34,8 +36,6 @@ from etcd_twisted.keyspace.statistics import StoreStatistics
 from etcd_twisted.keyspace.watchers import Watcher
 from etcd_twisted.machines import Machine, registered_machines
 
-_DELIVERIES_A_TURN = 128
-
 
 @attrs.frozen
 class _Proposal:
@@ -43,6 +43,25 @@ class _Proposal:
 
     command: Change
     answer: "Deferred[Event]"
+
+
+@attrs.frozen
+class _Running:
+    """
+    What there is from the start on.
+
+    @ivar machine: how this machine is to be registered.
+    """
+
+    machine: Machine
+    driver: Driver
+    expirer: Expirer
+    snapshotter: Snapshotter
+
+    @property
+    def leads_and_is_up_to_date(self) -> bool:
+        """Whether this machine leads, and has applied all that is in its log."""
+        return self.driver.core.leads_own_term and self.driver.applied == self.driver.core.last_index
 
 
 @implementer(IReplica)
@@ -69,18 +88,15 @@ class Replica:
         self.name = ""
         self.serving = False
         self.leading_since = 0
-        self.keyspace = KeySpace(history_capacity, self._deliver_soon)
         self._clock = clock
         self._snapshot_count = snapshot_count
         self._fatal = fatal
-        self._machine: Machine | None = None
-        self._driver: Driver | None = None
-        self._expirer: Expirer | None = None
-        self._snapshotter: Snapshotter | None = None
+        self._delivery = Delivery(clock)
+        self.keyspace = KeySpace(history_capacity, lambda: self._delivery.soon(self.keyspace.hub))
+        self._running: _Running | None = None
         self._proposals: dict[int, _Proposal] = {}
         self._waiting: list[Deferred[None]] = []
         self._registering = False
-        self._delivery: IDelayedCall | None = None
         self._closed: EtcdError | None = None
 
     # Its life
@@ -93,31 +109,31 @@ class Replica:
         @param writer: runs what is done to the storage from here on.
         """
         self.name = machine.name
-        self._machine = machine
-        self._driver = Driver(
+        driver = Driver(
             self._clock,
             recovered.core,
             lambda record: writer.submit(functools.partial(storage.log.append, record)),
             self._apply,
             functools.partial(self._failed, storage.directory.path),
         )
-        self._expirer = Expirer(self._clock, self.keyspace.next_expiry, self._propose)
-        self._snapshotter = Snapshotter(storage, writer, recovered.applied, self.turn, self._driver.fail)
-        self._driver.campaign()
+        self._running = _Running(
+            machine,
+            driver,
+            Expirer(self._clock, self.keyspace.next_expiry, self._propose),
+            Snapshotter(storage, writer, recovered.applied, self.turn, driver.fail),
+        )
+        driver.campaign()
 
     async def stop(self) -> None:
         """Take no more requests, and return when those under way are done."""
         self._close(EtcdError(ErrorCode.RAFT_INTERNAL, "this machine is stopping", self.index))
-        if self._delivery is not None:
-            self._delivery.cancel()
-            self._delivery = None
-        if self._driver is None or self._expirer is None or self._snapshotter is None:
+        self._delivery.stop()
+        if (running := self._running) is None:
             return
-        self._expirer.stop()
-        await self._driver.drain()
-        await self._snapshotter.stop()
-        self._driver.stop()
-        self._expirer.stop()
+        running.expirer.stop()
+        await running.driver.drain()
+        await running.snapshotter.stop()
+        running.driver.stop()
 
     def turn(self) -> "Deferred[None]":
         """Fires in the next turn of the reactor."""
@@ -138,7 +154,7 @@ class Replica:
 
     def _close(self, error: EtcdError) -> None:
         self.serving = False
-        self._closed = error
+        self._closed = self._closed or error
         waiting, self._waiting = self._waiting, []
         for each in waiting:
             each.errback(error)
@@ -153,17 +169,17 @@ class Replica:
     @property
     def raft_index(self) -> int:
         """See L{IReplica}."""
-        return self._driver.applied if self._driver is not None else 0
+        return self._running.driver.applied if self._running is not None else 0
 
     @property
     def term(self) -> int:
         """See L{IReplica}."""
-        return self._driver.core.term if self._driver is not None else 0
+        return self._running.driver.core.term if self._running is not None else 0
 
     @property
     def is_leader(self) -> bool:
         """See L{IReplica}."""
-        return self._driver is not None and self._driver.core.leads_own_term
+        return self._running is not None and self._running.driver.core.leads_own_term
 
     def now(self) -> int:
         """See L{IReplica}."""
@@ -181,7 +197,7 @@ class Replica:
 
     def leader(self) -> Machine | None:
         """See L{IReplica}."""
-        return self._machine if self.is_leader else None
+        return self._running.machine if self._running is not None and self.is_leader else None
 
     def machines(self) -> list[Machine]:
         """See L{IReplica}."""
@@ -203,16 +219,20 @@ class Replica:
 
     def confirm_reads(self) -> "Deferred[None]":
         """See L{IReplica}."""
-        if not self.serving or self._driver is None:
+        if not self.serving or self._running is None:
             return self.when_serving().addCallback(lambda _: self.confirm_reads())
-        return self._driver.confirm_read()
+        return self._running.driver.confirm_read().addErrback(self._unconfirmed)
+
+    def _unconfirmed(self, failure: Failure) -> None:
+        failure.trap(NotLeaderError)
+        raise self._closed or EtcdError(ErrorCode.RAFT_INTERNAL, "this machine leads no longer; try again", self.index)
 
     def propose(self, command: Change) -> "Deferred[Event]":
         """See L{IReplica}."""
-        if not self.serving or self._driver is None:
+        if not self.serving or self._running is None:
             return self.when_serving().addCallback(lambda _: self.propose(command))
         answer: Deferred[Event] = Deferred()
-        self._proposals[self._driver.propose(encode_command(command))] = _Proposal(command, answer)
+        self._proposals[self._running.driver.propose(encode_command(command))] = _Proposal(command, answer)
         return answer
 
     # Applying
@@ -221,11 +241,13 @@ class Replica:
         for entry in entries:
             if entry.kind is EntryKind.COMMAND:
                 self._apply_command(entry)
-        if self._closed is None:
-            self._serve_if_ready()
-            if self.serving:
-                self._expire_next()
-            self._snapshot_if_due(entries[-1])
+        if (running := self._running) is None or self._closed is not None:
+            return
+        if not self.serving and running.leads_and_is_up_to_date:
+            self._register_or_serve(running)
+        if self.serving:
+            running.expirer.look()
+        self._snapshot_if_due(running, entries[-1])
 
     def _apply_command(self, entry: Entry) -> None:
         proposal = self._proposals.pop(entry.index, None)
@@ -243,17 +265,17 @@ class Replica:
         """Apply a command that nobody here waits for: a command that fails has failed everywhere, and was answered."""
         with contextlib.suppress(EtcdError):
             self.keyspace.apply(command)
-        if isinstance(command, Expire) and self._expirer is not None:
-            self._expirer.applied()
+        if isinstance(command, Expire) and self._running is not None:
+            self._running.expirer.applied()
 
-    def _serve_if_ready(self) -> None:
-        """Begin to serve, once this machine leads, has applied all there was before, and is registered."""
-        driver, machine = self._driver, self._machine
-        if self.serving or driver is None or machine is None:
-            return
-        if not driver.core.leads_own_term or driver.applied < driver.core.last_index:
-            return
-        registered = self.machines()
+    def _propose(self, command: Command) -> None:
+        """Have a command logged that nobody waits for."""
+        if self._running is not None and self._closed is None:
+            self._running.driver.propose(encode_command(command))
+
+    def _register_or_serve(self, running: _Running) -> None:
+        """Begin to serve, once this machine is registered as it is."""
+        machine, registered = running.machine, self.machines()
         if machine not in registered:
             if not self._registering:
                 self._registering = True
@@ -267,34 +289,9 @@ class Replica:
         for each in waiting:
             each.callback(None)
 
-    def _propose(self, command: Command) -> None:
-        """Have a command logged that nobody waits for."""
-        if self._driver is not None and self._closed is None:
-            self._driver.propose(encode_command(command))
-
-    def _expire_next(self) -> None:
-        if self._expirer is not None:
-            self._expirer.look()
-
-    def _snapshot_if_due(self, last: Entry) -> None:
-        driver, snapshotter = self._driver, self._snapshotter
-        if self._snapshot_count is None or driver is None or snapshotter is None or snapshotter.busy:
+    def _snapshot_if_due(self, running: _Running, last: Entry) -> None:
+        if self._snapshot_count is None or running.snapshotter.busy:
             return
-        if last.index - snapshotter.index >= self._snapshot_count:
-            metadata = SnapshotMetadata(last.index, last.term, driver.core.configuration)
-            snapshotter.take(metadata, self.keyspace.content(), driver.core.compacted)
-
-    # Telling watchers
-
-    def _deliver_soon(self) -> None:
-        if self._delivery is None and self._closed is None:
-            self._delivery = self._clock.callLater(0, self._deliver)
-
-    def _deliver(self) -> None:
-        self._delivery = None
-        more = True
-        try:
-            more = self.keyspace.hub.deliver(_DELIVERIES_A_TURN)
-        finally:
-            if more:
-                self._deliver_soon()
+        if last.index - running.snapshotter.index >= self._snapshot_count:
+            metadata = SnapshotMetadata(last.index, last.term, running.driver.core.configuration)
+            running.snapshotter.take(metadata, self.keyspace.content(), running.driver.compacted)

@@ -2,8 +2,10 @@
 Takes snapshots of the key space and shortens the log.
 
 The key space is held as it was when the snapshot began, which costs nothing, and written chunk by chunk while the
-reactor turns in between. The log goes on in a new segment, and is shortened only once the snapshot is durable; an
-entry that was appended but not applied when the snapshot began keeps its segment for one snapshot more.
+reactor turns in between. The log goes on in a new segment. An entry that was appended but not applied when the
+snapshot began keeps its segment for one snapshot more.
+
+Must never shorten the log before the snapshot that stands for it is durable.
 """
 
 import functools
@@ -74,10 +76,14 @@ class Snapshotter:
     async def _take(self, metadata: SnapshotMetadata, content: Content, taken: Callable[[int], None]) -> None:
         await self._writer.submit(self._storage.log.roll)
         file = await self._writer.submit(functools.partial(self._storage.snapshots.create, metadata))
-        if not await self._write(file, content):
+        try:
+            whole = await self._write(file, content)
+            await self._writer.submit(file.finish if whole else file.abort)
+        except Exception:
             await self._writer.submit(file.abort)
+            raise
+        if not whole:
             return
-        await self._writer.submit(file.finish)
         await self._writer.submit(functools.partial(self._storage.log.compact, metadata.index))
         self.index = metadata.index
         taken(metadata.index)

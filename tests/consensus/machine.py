@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from etcd_twisted.consensus.directory import DataDirectory, Identity
+from etcd_twisted.consensus.directory import Identity
 from etcd_twisted.consensus.recovery import Storage, recover
 from etcd_twisted.consensus.replica import Replica
 from etcd_twisted.keyspace.commands import Set
@@ -70,7 +70,7 @@ class TestMachine:
         self.writer = ManualWriter()
         self.fatal: list[str] = []
         self.replica = Replica(self.clock, history, snapshot_count, self.fatal.append)
-        self.storage = Storage.open(DataDirectory(path))
+        self.storage = Storage.open(path, "--data-dir")
         self.started = ensureDeferred(self._start())
         self.started.addErrback(self._close_after_failure)
 

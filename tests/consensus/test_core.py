@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus.core import NotLeaderError, Raft, Role, bootstrap
+from etcd_twisted.consensus.core import RECORD_BYTES, NotLeaderError, Raft, Role, bootstrap
 from etcd_twisted.consensus.entries import Configuration, EntryKind, HardState, Record
 from etcd_twisted.consensus.log import RaftLog
 
@@ -109,6 +109,17 @@ class CommitTests(SynchronousTestCase):
             core.propose(data)
         self.assertEqual([entry.data for entry in save(core).entries], [b"x", b"y", b"z"])
         self.assertIsNone(core.to_persist())
+
+    def test_a_record_is_bounded(self) -> None:
+        """However much is proposed between two syncs, a record fits into a frame of the log."""
+        core = leading()
+        large = bytes(RECORD_BYTES // 2)
+        for data in (large, large, b"x", bytes(RECORD_BYTES + 1), b"y"):
+            core.propose(data)
+        sizes = [[len(entry.data) for entry in save(core).entries] for _ in range(4)]
+        self.assertEqual(sizes, [[len(large)] * 2, [1], [RECORD_BYTES + 1], [1]])
+        self.assertIsNone(core.to_persist())
+        self.assertEqual(len(core.to_apply(ALL)), 5)
 
     def test_only_a_leader_takes_proposals(self) -> None:
         self.assertRaises(NotLeaderError, fresh().propose, b"x")

@@ -3,15 +3,16 @@ L{etcd_twisted.consensus.replica} and what it is made of, on a fake clock and a 
 """
 
 import itertools
+import os
 from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.consensus.core import bootstrap
-from etcd_twisted.consensus.directory import DataDirectory
 from etcd_twisted.consensus.recovery import Storage
 from etcd_twisted.errors import ConfigError, ErrorCode, EtcdError, StorageError
 from etcd_twisted.keyspace.commands import Delete, Set
@@ -21,6 +22,10 @@ from etcd_twisted.keyspace.snapshot import dump
 from tests.consensus.machine import MACHINE, TestMachine
 
 SECOND = 1_000_000
+
+
+def failing_sync(_descriptor: int) -> None:
+    raise OSError(5, "Input/output error")
 
 
 class ReplicaTestCase(SynchronousTestCase):
@@ -116,8 +121,7 @@ class StartTests(ReplicaTestCase):
         (self.path / "identity.json").unlink()
         for segment in (self.path / "log").iterdir():
             segment.unlink()
-        directory = DataDirectory(self.path)
-        storage = Storage.open(directory)
+        storage = Storage.open(self.path, "--data-dir")
         self.assertEqual(list(storage.log.recover()), [])
         storage.log.append(bootstrap("a" * 16))
         storage.close()
@@ -244,6 +248,30 @@ class ReadTests(ReplicaTestCase):
         self.successResultOf(confirmed)
         self.assertEqual(self.value(machine, "/a"), "1")
         machine.stop()
+
+    def test_a_read_that_can_not_be_confirmed_any_more_fails(self) -> None:
+        """Much is committed and little of it applied when the disk fails: the read must not wait for ever."""
+        machine = self.machine()
+        for number in range(1_000):
+            machine.set(f"/k{number}").addErrback(lambda failure: failure.trap(EtcdError))
+        machine.clock.advance(0)
+        driver = machine.replica._running.driver
+        self.patch(driver, "_wake", lambda: None)  # the reactor has not come to the rest of the entries yet
+        machine.writer.run_one()
+        self.assertLess(driver.applied, driver.core.commit_index)
+        confirmed = machine.replica.confirm_reads()
+        driver.fail(Failure(OSError(5, "Input/output error")))
+        error = self.failureResultOf(confirmed, EtcdError).value
+        self.assertEqual(error.code, ErrorCode.RAFT_INTERNAL)
+        self.assertIn("Input/output error", error.cause)
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+        machine.stop()
+
+    def test_a_stop_waits_for_reads(self) -> None:
+        machine = self.machine()
+        confirmed = machine.replica.confirm_reads()
+        machine.stop()
+        self.successResultOf(confirmed)
 
     def test_a_confirmed_read_writes_nothing(self) -> None:
         machine = self.machine()
@@ -390,6 +418,22 @@ class SnapshotTests(ReplicaTestCase):
         machine.writer.run_one()
         machine.stop()
         self.assertEqual([path.name for path in (self.path / "snapshots").iterdir()], [])
+
+    def test_a_snapshot_that_fails_leaves_no_file_and_ends_the_machine(self) -> None:
+        machine = self.machine(snapshot_count=10)
+        for number in range(12):
+            machine.set(f"/k{number}")
+        machine.clock.advance(0)
+        machine.writer.run_one()
+        while not list((self.path / "snapshots").iterdir()):
+            machine.clock.advance(0)
+            machine.writer.run_one()
+        self.patch(os, "fsync", failing_sync)
+        machine.settle()
+        self.assertEqual(list((self.path / "snapshots").iterdir()), [])
+        self.assertIn("Input/output error", machine.fatal[0])
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+        machine.stop()
 
     def test_a_missing_snapshot_is_noticed(self) -> None:
         machine = self.machine(snapshot_count=10)

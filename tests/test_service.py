@@ -1,0 +1,124 @@
+"""
+L{etcd_twisted.service}: a whole machine in this process.
+"""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet import reactor
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.trial.unittest import TestCase
+
+from etcd_twisted import service as module
+from etcd_twisted.addresses import Address
+from etcd_twisted.config import Config
+from etcd_twisted.errors import StartError, StorageError
+from etcd_twisted.keyspace.commands import Set
+from etcd_twisted.service import EtcdService
+
+ANY_PORT = Address("127.0.0.1", 0)
+
+
+class Frontend(Service):
+    """A frontend and its service, that may fail."""
+
+    name = "test"
+    starts: "Deferred[None]"
+    stops: "Deferred[None]"
+
+    def __init__(self, starts: "Deferred[None] | None" = None, stops: "Deferred[None] | None" = None) -> None:
+        self.starts = starts or succeed(None)
+        self.stops = stops or succeed(None)
+        self.stopped = 0
+
+    def service(self, *_arguments: Any) -> "Frontend":
+        return self
+
+    def startService(self) -> "Deferred[None]":
+        return self.starts
+
+    def stopService(self) -> "Deferred[None]":
+        self.stopped += 1
+        return self.stops
+
+
+class ServiceTests(TestCase):
+    def setUp(self) -> None:
+        self.path = Path(self.mktemp())
+        self.fatal: list[str] = []
+
+    def service(self, *frontends: Frontend) -> EtcdService:
+        chosen = module.chosen_frontends
+        self.patch(module, "chosen_frontends", lambda config: [*chosen(config), *((each, {}) for each in frontends)])
+        config = Config(data_dir=self.path, bind_addr=ANY_PORT, peer_bind_addr=ANY_PORT)
+        return EtcdService(reactor, config, self.fatal.append)
+
+    def assertClosed(self) -> None:
+        """Nothing runs any more, and the data directory is free; trial looks after the ports."""
+        self.assertEqual([thread.name for thread in threading.enumerate() if thread.name == "log-writer"], [])
+        module.Storage.open(self.path, "--data-dir").close()
+
+    async def test_a_machine_that_is_embedded_keeps_what_it_is_told(self) -> None:
+        for index in (2, 3):
+            service = self.service()
+            service.startService()
+            await service.started
+            replica = service.replica
+            event = await replica.propose(Set(f"/k{index}", replica.now(), "v"))
+            self.assertEqual(event.index, index)
+            await service.stopService()
+            self.assertClosed()
+
+    async def test_a_frontend_that_can_not_be_stopped_keeps_nothing_else_open(self) -> None:
+        frontend = Frontend(stops=fail(RuntimeError("stuck")))
+        service = self.service(frontend)
+        service.startService()
+        await service.started
+        first, second = service.stopService(), service.stopService()
+        await self.assertFailure(first, RuntimeError)
+        await self.assertFailure(second, RuntimeError)
+        self.assertEqual(frontend.stopped, 1)
+        self.assertClosed()
+        self.flushLoggedErrors(RuntimeError)
+
+    async def test_a_frontend_that_can_not_be_started_stops_the_start(self) -> None:
+        first, refusing = Frontend(), Frontend(starts=fail(StartError("no such port")))
+        service = self.service(first, refusing)
+        service.startService()
+        self.assertIsInstance(service.refusal, StartError)
+        await self.assertFailure(service.started, StartError)
+        await service.stopService()
+        self.assertEqual((first.stopped, refusing.stopped), (1, 1))
+        self.assertFalse(self.path.exists())
+
+    async def test_a_directory_that_can_not_be_used_is_left_unlocked(self) -> None:
+        (self.path / "snapshots" / "00000000000000000001-00000000000000000001.snapshot").mkdir(parents=True)
+        (self.path / "log").mkdir()
+        service = self.service()
+        service.startService()
+        await self.assertFailure(service.started, StorageError)
+        await service.stopService()
+        again = self.service()
+        again.startService()
+        error = await self.assertFailure(again.started, StorageError)
+        self.assertNotIn("in use", str(error))
+        await again.stopService()
+
+    async def test_it_can_be_stopped_before_it_has_started(self) -> None:
+        service = self.service()
+        service.startService()
+        started = self.assertFailure(service.started, CancelledError)
+        await service.stopService()
+        await started
+        self.assertClosed()
+
+    async def test_it_can_be_stopped_while_a_frontend_starts(self) -> None:
+        frontend = Frontend(starts=Deferred())
+        service = self.service(frontend)
+        service.startService()
+        started = self.assertFailure(service.started, CancelledError)
+        await service.stopService()
+        await started
+        self.assertFalse(self.path.exists())
