@@ -42,6 +42,19 @@ class Address:
         """The address as the base of a URL, without a slash at its end."""
         return f"{scheme}://{self}"
 
+    def overlaps(self, other: "Address") -> bool:
+        """
+        Whether listening on the one takes the other: they are the same, or the one stands for all of its kind.
+
+        Names are compared as they are written, as nothing is looked up here.
+        """
+        if self.port != other.port:
+            return False
+        one, two = _number(self.host), _number(other.host)
+        if one is None or two is None:
+            return self.host.removesuffix(".").lower() == other.host.removesuffix(".").lower()
+        return one == two or (one.version == two.version and (one.is_unspecified or two.is_unspecified))
+
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
@@ -94,6 +107,14 @@ def _port(text: str) -> int:
     if not _PORT.fullmatch(text) or not 1 <= int(text) <= 65535:
         raise ValueError("should have a port from 1 to 65535")
     return int(text)
+
+
+def _number(host: str) -> "ipaddress.IPv4Address | ipaddress.IPv6Address | None":
+    """The IP address that a host is, or L{None} for a name."""
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
 
 
 def _ipv6(text: str) -> str:

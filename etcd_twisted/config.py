@@ -11,6 +11,7 @@ written is found out by those who open them.
 
 import difflib
 import enum
+import errno
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
@@ -28,8 +29,15 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
 _CLIENTS = Address("127.0.0.1", 4001)
 _PEERS = Address("127.0.0.1", 7001)
 _LARGEST = 2**63 - 1
+_LARGEST_BODY = 512 * 1024 * 1024
+"""Bytes. A request has to fit into one record of the log, of at most 1 GiB, with room for what is kept beside it."""
 _LONGEST_TIMEOUT = 86400.0
 """Seconds. The reactor's poll takes a wait of at most 24 days; nobody means one of more than a day."""
+
+_REMEDIES = {
+    errno.EISDIR: "name the file in it",
+    errno.EACCES: "give this user the right to read it",
+}
 
 
 @attrs.frozen
@@ -180,11 +188,15 @@ def _path(text: str) -> Path:
     return Path(text)
 
 
-def _positive(text: str) -> int:
+def _positive(text: str, largest: int = _LARGEST, why: str = "") -> int:
     # The length is looked at first, as Python refuses to make a number of thousands of digits.
-    if not _WHOLE.fullmatch(text) or len(text.lstrip("0")) > len(str(_LARGEST)) or not 1 <= int(text) <= _LARGEST:
-        raise ValueError(f"should be a whole number from 1 to {_LARGEST}")
+    if not _WHOLE.fullmatch(text) or len(text.lstrip("0")) > len(str(largest)) or not 1 <= int(text) <= largest:
+        raise ValueError(f"should be a whole number from 1 to {largest}{why}")
     return int(text)
+
+
+def _body_size(text: str) -> int:
+    return _positive(text, _LARGEST_BODY, " (512 MiB), as a request has to fit into one record of the log")
 
 
 def _seconds(text: str) -> float:
@@ -284,7 +296,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "max-request-bytes",
         Form.WHOLE,
-        _positive,
+        _body_size,
         "BYTES",
         "The longest request body that a client may send.",
     ),
@@ -321,7 +333,7 @@ class _Setting:
 
     @ivar option: what it is for.
     @ivar source: how it was given, in the giver's own spelling.
-    @ivar texts: the value; more or less than one text only for L{Form.LIST}.
+    @ivar texts: the values of a L{Form.LIST}; else the value, after those that were given before it and lost to it.
     """
 
     option: Option
@@ -335,7 +347,7 @@ class _Setting:
         @raise ConfigError: nothing that can be used.
         """
         values = tuple(self._parse(text) for text in self.texts)
-        return values if self.option.form is Form.LIST else values[0]
+        return values if self.option.form is Form.LIST else values[-1]
 
     def _parse(self, text: str) -> object:
         try:
@@ -350,9 +362,10 @@ def load_config(flags: Mapping[str, str | tuple[str, ...]], environment: Mapping
 
     Every value that was given is checked, also where another one wins.
 
-    @param flags: the flags that were given, without their dashes; a tuple where one may be given several times.
+    @param flags: the flags that were given, without their dashes; a tuple of its values where one was given several
+        times, of which the last one counts unless they are collected.
     @param environment: the process's environment. An empty variable counts as not set.
-    @raise ConfigError: a value can't be used, or the file can't be read.
+    @raise ConfigError: a value can't be used, two of them don't go together, or the file can't be read.
     """
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
@@ -364,7 +377,7 @@ def load_config(flags: Mapping[str, str | tuple[str, ...]], environment: Mapping
     for setting in (*_from_flags(flags), *_from_environment(environment)):
         add(setting)
     if "config" in values:
-        for setting in _from_file(values["config"]):
+        for setting in _from_file(values["config"], sources["config"]):
             add(setting)
     return _resolve({o.field: values[o.name] for o in OPTIONS if o.field and o.name in values}, sources)
 
@@ -374,7 +387,21 @@ def _resolve(values: dict[str, Any], sources: Mapping[str, str]) -> Config:
     listening = {field: values.pop(field) for field in ("bind_addr", "peer_bind_addr") if field in values}
     config = Config(**values, sources=sources)
     ports = {"bind_addr": config.addr.port, "peer_bind_addr": config.peer_addr.port}
-    return attrs.evolve(config, **{field: given.complete(ports[field]) for field, given in listening.items()})
+    config = attrs.evolve(config, **{field: given.complete(ports[field]) for field, given in listening.items()})
+    _check_apart(config, ("addr", config.addr), ("peer-addr", config.peer_addr))
+    _check_apart(config, ("bind-addr", config.bind_addr), ("peer-bind-addr", config.peer_bind_addr))
+    return config
+
+
+def _check_apart(config: Config, clients: tuple[str, Address], peers: tuple[str, Address]) -> None:
+    """
+    See to it that clients and machines have an address each.
+
+    @raise ConfigError: they share one.
+    """
+    if clients[1].overlaps(peers[1]):
+        first, second = (f"{config.given_as(option)} {address}" for option, address in (clients, peers))
+        raise ConfigError(f"{first} and {second} take the same port; give one of them another")
 
 
 def _from_flags(flags: Mapping[str, str | tuple[str, ...]]) -> Iterator[_Setting]:
@@ -393,11 +420,16 @@ def _from_environment(environment: Mapping[str, str]) -> Iterator[_Setting]:
             yield _Setting(option, option.variable, texts)
 
 
-def _from_file(path: Path) -> Iterator[_Setting]:
+def _from_file(path: Path, source: str) -> Iterator[_Setting]:
+    """
+    Read the configuration file.
+
+    @param source: how the file was given.
+    """
     file = str(path) if str(path).isprintable() else repr(str(path))
     options = {option.key: option for option in OPTIONS if option.field}
     spellings: dict[str, str] = {}
-    for key, value in _read_toml(path, file).items():
+    for key, value in _read_toml(path, f"{source} {file}").items():
         plain = key.replace("-", "_")
         if plain not in options:
             close = difflib.get_close_matches(plain, options, n=1)
@@ -418,15 +450,16 @@ def _from_toml(option: Option, source: str, value: object) -> _Setting:
     return _Setting(option, source, tuple(_written(item) for item in items))
 
 
-def _read_toml(path: Path, file: str) -> dict[str, Any]:
+def _read_toml(path: Path, given: str) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_bytes().decode("utf-8"))
     except OSError as e:
-        raise ConfigError(f"{file}: can't read the configuration file: {e.strerror}") from e
+        remedy = _REMEDIES.get(e.errno or 0, "give the path of a TOML file, or leave it out")
+        raise ConfigError(f"{given}: can't be read: {e.strerror}; {remedy}") from e
     except UnicodeDecodeError as e:
-        raise ConfigError(f"{file}: is not UTF-8 text, at byte {e.start}") from e
+        raise ConfigError(f"{given}: is not UTF-8 text, at byte {e.start}; save it as UTF-8") from e
     except (ValueError, RecursionError) as e:
-        raise ConfigError(f"{file}: is not TOML: {e}") from e
+        raise ConfigError(f"{given}: is not TOML: {e}") from e
 
 
 def _written(value: object) -> str:

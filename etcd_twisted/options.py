@@ -4,6 +4,7 @@ The command line of C{twistd etcd}, made from L{etcd_twisted.config.OPTIONS}.
 Must never know one option from another: what can be set, and what is a good value, is the table's business alone.
 """
 
+import getopt
 import os
 import shutil
 import sys
@@ -18,6 +19,7 @@ from etcd_twisted.config import OPTIONS, Config, Form, Option, load_config
 from etcd_twisted.errors import ConfigError
 
 _INDENT = " " * 6
+_DASHES = "; options begin with --, as in --name machine0"
 
 
 class Options(usage.Options):
@@ -25,9 +27,9 @@ class Options(usage.Options):
     What was asked for on the command line, in the environment and in the configuration file.
 
     Each option of the table is a flag here; a switch is a pair, C{--snapshot} and C{--no-snapshot}. Where a flag is
-    given twice the last one counts, but for those that collect their values.
+    given twice the last one counts, but for those that collect their values; all are checked.
 
-    @ivar given: the flags that were given, as L{load_config} takes them.
+    @ivar given: the values of the flags that were given, as L{load_config} takes them.
     """
 
     synopsis = "[options]"
@@ -37,7 +39,7 @@ class Options(usage.Options):
     )
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
-        self.given: dict[str, str | tuple[str, ...]] = {}
+        self.given: dict[str, tuple[str, ...]] = {}
         self._environment = environment
         self._config: Config | None = None
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted has no types there
@@ -64,13 +66,21 @@ class Options(usage.Options):
         try:
             super().parseOptions(options)  # type: ignore[no-untyped-call]  # Twisted has no types there
             self.config()
-        except (usage.UsageError, ConfigError) as e:
+        except usage.UsageError as e:
+            sys.exit(f"twistd etcd: {e}{_remedy(e.__context__)}")
+        except ConfigError as e:
             sys.exit(f"twistd etcd: {e}")
 
     def parseArgs(self, *arguments: str) -> None:
         """Refuse what is not a flag."""
         if arguments:
-            raise usage.UsageError(f"{arguments[0]!r} is not an option; options begin with --, as in --name machine0")
+            switches = [option for option in OPTIONS if option.form is Form.SWITCH and option.name in self.given]
+            hint = "".join(f"; {option.flag} takes no value: give {_pair(option)}" for option in switches)
+            raise usage.UsageError(f"{arguments[0]!r} is not an option{_DASHES}{hint}")
+
+    def collect(self, option: Option, value: str) -> None:
+        """Add a value that was given for an option."""
+        self.given[option.name] = (*self.given.get(option.name, ()), value)
 
     def opt_version(self) -> None:
         """Print the versions of this service and of Twisted, and exit."""
@@ -94,6 +104,21 @@ class Options(usage.Options):
         return "\n".join(["Options:", *blocks, "", textwrap.fill(self.longdesc, width)])
 
 
+def _remedy(reason: BaseException | None) -> str:
+    """What to do about a command line that C{getopt} refuses, in the words that end the error."""
+    if not isinstance(reason, getopt.GetoptError):
+        return ""
+    for option in OPTIONS:
+        if option.form is Form.SWITCH and reason.opt in {option.name, f"no-{option.name}"}:
+            return f": give {_pair(option)}"
+    # Programs in Go take options with one dash, as in -name. All that getopt names of them is their first letter.
+    return _DASHES if reason.msg.startswith(f"option -{reason.opt} ") else ""
+
+
+def _pair(option: Option) -> str:
+    return f"{option.flag} or --no-{option.name}"
+
+
 def _explain(option: Option, width: int) -> str:
     usages = {
         Form.SWITCH: f"{option.flag}, --no-{option.name}",
@@ -115,37 +140,33 @@ def _block(title: str, text: str, width: int) -> str:
     return f"  {title}\n{body}"
 
 
-def _taking_value(option: Option) -> Callable[[Options, str], None]:
-    def handler(options: Options, value: str) -> None:
-        options.given[option.name] = value
-
-    return handler
-
-
 def _collecting(option: Option) -> Callable[[Options, str], None]:
     def handler(options: Options, value: str) -> None:
-        options.given[option.name] = (*options.given.get(option.name, ()), value)
+        options.collect(option, value)
 
     return handler
 
 
 def _switching(option: Option, value: str) -> Callable[[Options], None]:
     def handler(options: Options) -> None:
-        options.given[option.name] = value
+        options.collect(option, value)
 
     return handler
 
 
-def _add_handlers(option: Option) -> None:
-    """Give L{Options} the C{opt_} methods, in which C{usage.Options} looks for its flags."""
-    attribute = option.key
-    if option.form is Form.SWITCH:
-        setattr(Options, f"opt_{attribute}", _switching(option, "true"))
-        setattr(Options, f"opt_no_{attribute}", _switching(option, "false"))
-    else:
-        make = _collecting if option.form is Form.LIST else _taking_value
-        setattr(Options, f"opt_{attribute}", make(option))
+def _add_handlers() -> None:
+    """
+    Give L{Options} the C{opt_} methods, in which C{usage.Options} looks for its flags.
+
+    C{optParameters} and C{optFlags} would keep only the last of several values, so that the others could not be
+    checked, and not which one of a pair came last.
+    """
+    for option in OPTIONS:
+        if option.form is Form.SWITCH:
+            setattr(Options, f"opt_{option.key}", _switching(option, "true"))
+            setattr(Options, f"opt_no_{option.key}", _switching(option, "false"))
+        else:
+            setattr(Options, f"opt_{option.key}", _collecting(option))
 
 
-for _option in OPTIONS:
-    _add_handlers(_option)
+_add_handlers()

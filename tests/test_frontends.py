@@ -76,7 +76,7 @@ class ChosenTests(SynchronousTestCase):
 
     def test_the_service_makes_it_with_the_replica(self) -> None:
         clock, config = Clock(), Config(frontends=("greeter:greeting=hello",))
-        service = EtcdService(clock, config)
+        service = EtcdService(clock, config, self.fail)
         made = service._frontends[-1].made_from  # type: ignore[attr-defined]
         self.assertEqual(made, (clock, config, {"greeting": "hello"}, service.replica))
 
@@ -91,4 +91,4 @@ class ChosenTests(SynchronousTestCase):
 
     def test_its_refusal_of_an_option_is_the_machines(self) -> None:
         with self.assertRaisesRegex(ConfigError, "one option, greeting"):
-            EtcdService(Clock(), Config(frontends=("greeter:x=1",)))
+            EtcdService(Clock(), Config(frontends=("greeter:x=1",)), self.fail)

@@ -44,7 +44,7 @@ class ParseTests(SynchronousTestCase):
             if option.form is Form.SWITCH:
                 self.assertRaises(SystemExit, options.parseOptions, [f"{option.flag}=true"])
                 options.parseOptions([option.flag])
-                self.assertEqual(options.given, {option.name: "true"})
+                self.assertEqual(options.given, {option.name: ("true",)})
             else:
                 error = self.assertRaises(SystemExit, options.parseOptions, [option.flag, ""])
                 self.assertIn(f"{option.flag} '': should ", str(error.code))
@@ -80,17 +80,32 @@ class RefusalTests(SynchronousTestCase):
         for arguments, line in [
             (["--snapshot-count", "abc"], "--snapshot-count 'abc': should be a whole number from 1 to "),
             (["--bind-addr", "::1"], "--bind-addr '::1': should have its IPv6 address in brackets"),
-            (["--config", "missing.toml"], "missing.toml: can't read the configuration file: No such file"),
-            (["--snapshots"], "option --snapshots not recognized"),
-            (["-x"], "option -x not recognized"),
-            (["--name"], "option --name requires argument"),
-            (["--no-snapshot=5"], "option --no-snapshot must not have an argument"),
-            (["--s", "5"], "option --s not a unique prefix"),
-            (["machine0"], "'machine0' is not an option; options begin with --"),
-            (["--name", "a", "b\nc"], "'b\\nc' is not an option; options begin with --"),
+            (["--config", "missing.toml"], "--config missing.toml: can't be read: No such file"),
+            (["--snapshot-count", "abc", "--snapshot-count", "5"], "--snapshot-count 'abc': should be a whole number"),
         ]:
             error = self.assertRaises(SystemExit, Options({}).parseOptions, arguments)
             self.assertIn(f"twistd etcd: {line}", str(error.code))
+            self.assertTrue(str(error.code).isprintable(), error.code)
+
+    def test_notThatWay(self) -> None:
+        """What is no option at all, or not written as one: the whole line, with its remedy where there is one."""
+        dashes = "; options begin with --, as in --name machine0"
+        pair = "give --snapshot or --no-snapshot"
+        for arguments, line in [
+            (["--snapshots"], "option --snapshots not recognized"),
+            (["--name"], "option --name requires argument"),
+            (["--help=5"], "option --help must not have an argument"),
+            (["--s", "5"], "option --s not a unique prefix"),
+            (["-x"], f"option -x not recognized{dashes}"),
+            (["-name", "machine0"], f"option -n not recognized{dashes}"),
+            (["--snapshot=false"], f"option --snapshot must not have an argument: {pair}"),
+            (["--no-snapshot=5"], f"option --no-snapshot must not have an argument: {pair}"),
+            (["--snapshot", "maybe"], f"'maybe' is not an option{dashes}; --snapshot takes no value: {pair}"),
+            (["machine0"], f"'machine0' is not an option{dashes}"),
+            (["--name", "a", "b\nc"], f"'b\\nc' is not an option{dashes}"),
+        ]:
+            error = self.assertRaises(SystemExit, Options({}).parseOptions, arguments)
+            self.assertEqual(error.code, f"twistd etcd: {line}")
             self.assertTrue(str(error.code).isprintable(), error.code)
 
     def test_environment(self) -> None:

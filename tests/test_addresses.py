@@ -1,0 +1,79 @@
+"""Hosts and ports: what is taken for an address, and how it is written."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.addresses import Address, BindAddress
+
+unhurried = settings(deadline=None)
+
+LABELS = st.from_regex(r"[A-Za-z]([A-Za-z0-9-]{0,8}[A-Za-z0-9])?", fullmatch=True)
+HOSTS = st.one_of(
+    st.ip_addresses(v=4).map(str),
+    st.ip_addresses(v=6).map(str),
+    st.lists(LABELS, min_size=1, max_size=4).map(".".join),
+)
+ADDRESSES = st.builds(Address, HOSTS, st.integers(1, 65535))
+
+
+class AddressTests(SynchronousTestCase):
+    """Addresses, from text and back."""
+
+    @unhurried
+    @given(address=ADDRESSES)
+    def test_roundTrip(self, address: Address) -> None:
+        self.assertEqual(Address.parse(str(address)), address)
+        self.assertEqual(BindAddress.parse(str(address)), BindAddress(address.host, address.port))
+
+    @unhurried
+    @given(text=st.text(st.sampled_from("aZ0159-_.:[]%/ é"), max_size=12))
+    def test_whatIsReadIsPrintedAlike(self, text: str) -> None:
+        """What is taken for an address is printed as one that means the same."""
+        try:
+            address = Address.parse(text)
+        except ValueError as e:
+            self.assertTrue(str(e).startswith("should "))
+        else:
+            self.assertEqual(Address.parse(str(address)), address)
+
+    def test_forms(self) -> None:
+        for text, host, url in [
+            ("127.0.0.1:4001", "127.0.0.1", "http://127.0.0.1:4001"),
+            ("machine0.example.com:4001", "machine0.example.com", "http://machine0.example.com:4001"),
+            ("[::1]:4001", "::1", "http://[::1]:4001"),
+            ("[2001:DB8:0::1]:4001", "2001:db8::1", "http://[2001:db8::1]:4001"),
+        ]:
+            address = Address.parse(text)
+            self.assertEqual(address, Address(host, 4001))
+            self.assertEqual(address.url(), url)
+            self.assertEqual(address.url("https"), url.replace("http:", "https:"))
+
+    def test_remedies(self) -> None:
+        for text, remedy in [
+            ("127.0.0.1", "should have a port"),
+            ("::1:4001", "should have its IPv6 address in brackets, as in [::1]:4001"),
+            ("http://127.0.0.1:4001", "should be HOST:PORT without a scheme"),
+            ("127.0.0.1:70000", "should have a port from 1 to 65535"),
+            ("[127.0.0.1]:4001", "should have an IPv6 address, without a zone, between its brackets"),
+            ("300.0.0.1:4001", "should have four numbers from 0 to 255"),
+            (":4001", "should have a host name or an IP address"),
+        ]:
+            self.assertIn(remedy, str(self.assertRaises(ValueError, Address.parse, text)))
+
+    def test_overlaps(self) -> None:
+        """Same port, and the same host or one that stands for every host of its kind."""
+        for one, two, expected in [
+            ("127.0.0.1:1", "127.0.0.1:1", True),
+            ("127.0.0.1:1", "127.0.0.1:2", False),
+            ("127.0.0.1:1", "127.0.0.2:1", False),
+            ("0.0.0.0:1", "127.0.0.2:1", True),
+            ("0.0.0.0:1", "127.0.0.2:2", False),
+            ("[::]:1", "[::1]:1", True),
+            ("[::]:1", "127.0.0.1:1", False),
+            ("Machine0.example.com:1", "machine0.example.com.:1", True),
+            ("machine0:1", "machine1:1", False),
+            ("0.0.0.0:1", "machine1:1", False),
+        ]:
+            first, second = Address.parse(one), Address.parse(two)
+            self.assertEqual((first.overlaps(second), second.overlaps(first)), (expected, expected), f"{one} {two}")
