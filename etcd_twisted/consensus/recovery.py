@@ -113,6 +113,7 @@ async def recover(
     found = await _load_snapshot(storage, keyspace, turn)
     applied = found.log.last_index
     await _load_log(storage, found, turn)
+    storage.snapshots.remove_unfinished()
     if identity is None:
         identity = _begin(storage, found, new_identity())
     elif found.log.last_index == 0:
