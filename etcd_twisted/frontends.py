@@ -1,5 +1,7 @@
 """
 The protocols that a machine serves: those built in, and those that C{--frontend} asks for.
+
+Must never start one, nor know what its options mean.
 """
 
 import re

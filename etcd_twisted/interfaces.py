@@ -1,11 +1,14 @@
 """
 The walls between the rooms: what a door sees of the replica, and what a pluggable protocol is.
+
+Must never hold any code: only what others promise each other.
 """
 
 from collections.abc import Callable, Mapping
 
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorFromThreads, IReactorTCP, IReactorTime
 from zope.interface import Attribute, Interface
 
 from etcd_twisted.config import Config
@@ -15,6 +18,13 @@ from etcd_twisted.keyspace.nodes import Node
 from etcd_twisted.keyspace.statistics import StoreStatistics
 from etcd_twisted.keyspace.watchers import Watcher
 from etcd_twisted.machines import Machine
+
+
+class IReactor(IReactorTime, IReactorTCP, IReactorFromThreads):
+    """
+    What a machine needs of Twisted's reactor. For type checks only: a reactor provides each of the three, and does
+    not know that they have a name together.
+    """
 
 
 class IReplica(Interface):
@@ -84,7 +94,7 @@ class IFrontend(Interface):
 
     name: str = Attribute("What C{--frontend} calls it.")
 
-    def service(reactor: object, config: Config, options: Mapping[str, str], replica: IReplica) -> IService:
+    def service(reactor: IReactor, config: Config, options: Mapping[str, str], replica: IReplica) -> IService:
         """
         A service that serves C{replica} while it runs.
 

@@ -1,20 +1,42 @@
 """
 What is answered: a status, header lines and a body, before anybody has to know how they are sent.
 
-Must never know of sockets or of L{twisted.web}: every door of the client port sends these.
+Must never know what a port serves, nor of sockets, nor of L{twisted.web}.
 """
 
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 
 import attrs
-import msgspec
 
-from etcd_twisted.errors import MESSAGES, ErrorCode, EtcdError, http_status
-from etcd_twisted.http.watches import Watch
-from etcd_twisted.interfaces import IReplica
-from etcd_twisted.keyspace.events import encode_json
 
-Body = bytes | Iterator[bytes] | Watch
+class Events(ABC):
+    """
+    A body that comes as things happen.
+
+    A class to inherit from, and no C{typing.Protocol}: every request would pay for asking whether its body is one.
+
+    @ivar stream: whether every event is told; else the first one only.
+    """
+
+    __slots__ = ()
+
+    stream: bool
+
+    @abstractmethod
+    def begin(self, send: Callable[[bytes], None]) -> None:
+        """
+        Have events sent.
+
+        @param send: called with each event: once, or with C{stream} until L{cancel}.
+        """
+
+    @abstractmethod
+    def cancel(self) -> None:
+        """Wait no longer; nothing is sent from here on."""
+
+
+Body = bytes | Iterator[bytes] | Events
 """All at once; or in pieces, to be asked for as fast as they can be sent; or as events happen."""
 
 
@@ -32,44 +54,6 @@ class Response:
     status: int
     fields: bytes
     body: Body
-
-
-_JSON = b"Content-Type: application/json\r\n"
-
-
-class _Error(msgspec.Struct, rename="camel"):
-    """The body of an answer that is an error (spec, section 1, "Answers")."""
-
-    error_code: int
-    message: str
-    cause: str
-    index: int
-
-
-def success(replica: IReplica, status: int, index: int, body: Body) -> Response:
-    """A successful answer about keys, at C{index} of the key space."""
-    fields = _JSON + b"X-Etcd-Index: %d\r\nX-Raft-Index: %d\r\nX-Raft-Term: %d\r\n"
-    return Response(status, fields % (index, replica.raft_index, replica.term), body)
-
-
-def failure(error: EtcdError, index: int) -> Response:
-    """
-    An error as an answer.
-
-    @param index: the key space's, for an error that has none of its own.
-    """
-    index = error.index or index
-    return Response(http_status(error.code), _JSON + b"X-Etcd-Index: %d\r\n" % index, _error_body(error, index))
-
-
-def no_key(cause: str, index: int) -> Response:
-    """The path means no key. Like the reference's, this answer says nothing of the key space in its headers."""
-    error = EtcdError(ErrorCode.INVALID_FORM, cause)
-    return Response(http_status(error.code), _JSON, _error_body(error, index))
-
-
-def _error_body(error: EtcdError, index: int) -> bytes:
-    return encode_json(_Error(error.code, MESSAGES[error.code], error.cause, index)) + b"\n"
 
 
 def plain(status: int, text: str, fields: bytes = b"") -> Response:

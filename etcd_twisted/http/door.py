@@ -1,5 +1,7 @@
 """
 What serves the requests below one path without a detour through L{twisted.web}'s resources.
+
+Must never know of connections: a door is told what was asked, and returns what to answer.
 """
 
 from typing import Protocol

@@ -1,5 +1,7 @@
 """
 Percent-encoding, and bytes of strangers made fit to be shown.
+
+Must never guess: what can't be decoded is refused.
 """
 
 import binascii

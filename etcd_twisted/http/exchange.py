@@ -2,14 +2,14 @@
 One request being answered on an HTTP/1 connection: how a L{Response} gets onto the wire.
 
 Takes the place of C{twisted.web}'s request object as soon as that has been read, so that a waiting watcher keeps
-neither headers nor content alive. Sends nothing faster than the client reads it: what is long goes in pieces, and a
-stream that its client does not read is cut off.
+neither headers nor content alive. Must never send anything faster than the client reads it: what is long goes in
+pieces, and a stream that its client does not read is cut off.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
@@ -17,8 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from etcd_twisted.http.answers import Body, Response
-from etcd_twisted.http.watches import Watch
+from etcd_twisted.http.answers import Body, Events, Response
 
 MOST_WAITING = 1 << 20
 """How many bytes may wait for the client of a stream, before it is cut off at the next event."""
@@ -30,9 +29,9 @@ _STATUS_LINES = {status.value: f"{status.value} {status.phrase}".encode() for st
 _LAST_CHUNK = b"0\r\n\r\n"
 
 
-class Channel(Protocol):
+class Connection(Protocol):
     """
-    What an L{Exchange} needs of its connection.
+    What an L{Exchange} needs of the connection it is on.
 
     @ivar stalled: whether the client has to read before more is sent.
     @ivar persistent: whether the connection stays open after this answer.
@@ -41,7 +40,10 @@ class Channel(Protocol):
     """
 
     stalled: bool
-    persistent: Any
+
+    @property
+    def persistent(self) -> object:
+        """See the class."""
 
     @property
     def clock(self) -> IReactorTime:
@@ -74,25 +76,25 @@ class Exchange:
     @ivar waits: whether it waits for events, which may take for ever.
     """
 
-    __slots__ = ("_channel", "_chunked", "_head_only", "_work")
+    __slots__ = ("_chunked", "_connection", "_head_only", "_work")
 
     _log = Logger()
 
-    def __init__(self, channel: Channel, version: bytes, head_only: bool) -> None:
+    def __init__(self, connection: Connection, version: bytes, head_only: bool) -> None:
         """
         @param version: the request's, as in C{HTTP/1.1}.
         @param head_only: whether the request is a C{HEAD}.
         """
-        self._channel: Channel | None = channel
+        self._connection: Connection | None = connection
         self._chunked = version == b"HTTP/1.1"
         self._head_only = head_only
         # What is under way, to be cancelled when the client goes.
-        self._work: Deferred[Response] | Watch | _Sender | None = None
+        self._work: Deferred[Response] | Events | _Sender | None = None
 
     @property
     def waits(self) -> bool:
         """See the class."""
-        return isinstance(self._work, Watch)
+        return isinstance(self._work, Events)
 
     def answer(self, response: "Response | Deferred[Response]") -> None:
         """Send an answer, once it is there."""
@@ -104,58 +106,58 @@ class Exchange:
 
     def _broken(self, reason: Failure) -> None:
         self._log.failure("An answer could not be sent", reason)
-        if self._channel is not None:
-            self._channel.abort()
+        if self._connection is not None:
+            self._connection.abort()
 
     def connectionLost(self, _reason: Failure) -> None:
-        """The client is gone. Called by the channel."""
-        self._channel = None
+        """The client is gone. Called by the connection."""
+        self._connection = None
         work, self._work = self._work, None
         if work is not None:
             work.cancel()
 
     def end_waiting(self) -> None:
         """End a wait for events without one: with an empty body, or what was sent of a stream."""
-        if isinstance(self._work, Watch):
+        if isinstance(self._work, Events):
             self._work.cancel()
             self._finish()
 
     def _send(self, response: Response) -> None:
-        channel, body = self._channel, response.body
-        if channel is None:
-            if isinstance(body, Watch):
+        connection, body = self._connection, response.body
+        if connection is None:
+            if isinstance(body, Events):
                 body.cancel()
             return
         self._work = None
-        head = self._head(channel, response)
+        head = self._head(connection, response)
         if self._head_only:
-            channel.write(head)
+            connection.write(head)
             self._finish()
         elif isinstance(body, bytes):
             self._chunked = False
-            if len(body) <= _PIECE and not channel.stalled:
-                channel.write(head + body)
+            if len(body) <= _PIECE and not connection.stalled:
+                connection.write(head + body)
                 self._finish()
             else:
-                channel.write(head)
-                self._send_pieces(channel, _sliced(body))
-        elif isinstance(body, Watch):
-            channel.write(head)
+                connection.write(head)
+                self._send_pieces(connection, _sliced(body))
+        elif isinstance(body, Events):
+            connection.write(head)
             self._work = body
-            body.begin(_Stream(channel, self._framed).send if body.stream else self._happened)
+            body.begin(_Stream(connection, self._framed).send if body.stream else self._happened)
         else:
-            channel.write(head)
-            self._send_pieces(channel, body)
+            connection.write(head)
+            self._send_pieces(connection, body)
 
-    def _head(self, channel: Channel, response: Response) -> bytes:
+    def _head(self, connection: Connection, response: Response) -> bytes:
         body = response.body
         length = framing(body, self._chunked)
-        closing = b"" if channel.persistent else b"Connection: close\r\n"
+        closing = b"" if connection.persistent else b"Connection: close\r\n"
         status = _STATUS_LINES[response.status]
-        return b"HTTP/1.1 %s\r\n%s%s%s%s\r\n" % (status, channel.server_fields, closing, response.fields, length)
+        return b"HTTP/1.1 %s\r\n%s%s%s%s\r\n" % (status, connection.server_fields, closing, response.fields, length)
 
-    def _send_pieces(self, channel: Channel, pieces: Iterator[bytes]) -> None:
-        sender = _Sender(channel, pieces, self._framed, self._finish)
+    def _send_pieces(self, connection: Connection, pieces: Iterator[bytes]) -> None:
+        sender = _Sender(connection, pieces, self._framed, self._finish)
         self._work = sender
         sender.start()
 
@@ -164,58 +166,58 @@ class Exchange:
 
     def _happened(self, event: bytes) -> None:
         """The one event that was waited for."""
-        channel = self._channel
-        if channel is None:
+        connection = self._connection
+        if connection is None:
             return
         self._work = None
-        if len(event) <= _PIECE and not channel.stalled:
-            channel.write(self._framed(event))
+        if len(event) <= _PIECE and not connection.stalled:
+            connection.write(self._framed(event))
             self._finish()
         else:
-            self._send_pieces(channel, _sliced(event))
+            self._send_pieces(connection, _sliced(event))
 
     def _finish(self) -> None:
         """The answer is complete."""
-        channel, self._channel = self._channel, None
+        connection, self._connection = self._connection, None
         self._work = None
-        if channel is not None:
-            channel.unregisterProducer()
+        if connection is not None:
+            connection.unregisterProducer()
             if self._chunked and not self._head_only:
-                channel.write(_LAST_CHUNK)
-            channel.requestDone(self)
+                connection.write(_LAST_CHUNK)
+            connection.requestDone(self)
 
 
 @implementer(IPushProducer)
 class _Sender:
     """Sends pieces one by one: the next when the client has room for it and the reactor has had its turn."""
 
-    __slots__ = ("_channel", "_done", "_framed", "_next", "_pieces")
+    __slots__ = ("_connection", "_done", "_framed", "_next", "_pieces")
 
     _log = Logger()
 
     def __init__(
         self,
-        channel: Channel,
+        connection: Connection,
         pieces: Iterator[bytes],
         framed: Callable[[bytes], bytes],
         done: Callable[[], None],
     ) -> None:
-        self._channel = channel
+        self._connection = connection
         self._pieces = pieces
         self._framed = framed
         self._done = done
         self._next: IDelayedCall | None = None
 
     def start(self) -> None:
-        self._channel.registerProducer(self, True)
+        self._connection.registerProducer(self, True)
         self.resumeProducing()
 
     def resumeProducing(self) -> None:
-        if self._next is None and not self._channel.stalled:
-            self._next = self._channel.clock.callLater(0, self._turn)
+        if self._next is None and not self._connection.stalled:
+            self._next = self._connection.clock.callLater(0, self._turn)
 
     def pauseProducing(self) -> None:
-        """The channel's C{stalled} says it all."""
+        """The connection's C{stalled} says it all."""
 
     def stopProducing(self) -> None:
         self.cancel()
@@ -227,20 +229,20 @@ class _Sender:
 
     def _turn(self) -> None:
         self._next = None
-        if self._channel.stalled:
+        if self._connection.stalled:
             return
         try:
             piece = next(self._pieces, None)
         except Exception:
             # The head has gone out: all that can be done is to let the client see that this is not the whole.
             self._log.failure("An answer could not be finished")
-            self._channel.abort()
+            self._connection.abort()
             return
         if piece is None:
             self._done()
             return
         if piece:
-            self._channel.write(self._framed(piece))
+            self._connection.write(self._framed(piece))
         self.resumeProducing()
 
 
@@ -248,32 +250,32 @@ class _Sender:
 class _Stream:
     """Sends events as they happen, and holds them while the client has no room for them, up to a limit."""
 
-    __slots__ = ("_channel", "_events", "_framed", "_size")
+    __slots__ = ("_connection", "_events", "_framed", "_size")
 
-    def __init__(self, channel: Channel, framed: Callable[[bytes], bytes]) -> None:
-        self._channel = channel
+    def __init__(self, connection: Connection, framed: Callable[[bytes], bytes]) -> None:
+        self._connection = connection
         self._framed = framed
         self._events: deque[bytes] = deque()
         self._size = 0
-        channel.registerProducer(self, True)
+        connection.registerProducer(self, True)
 
     def send(self, event: bytes) -> None:
-        if not self._channel.stalled and not self._events:
-            self._channel.write(self._framed(event + b"\n"))
+        if not self._connection.stalled and not self._events:
+            self._connection.write(self._framed(event + b"\n"))
         elif self._size > MOST_WAITING:
-            self._channel.abort()
+            self._connection.abort()
         else:
             self._events.append(event)
             self._size += len(event)
 
     def resumeProducing(self) -> None:
-        while self._events and not self._channel.stalled:
+        while self._events and not self._connection.stalled:
             event = self._events.popleft()
             self._size -= len(event)
-            self._channel.write(self._framed(event + b"\n"))
+            self._connection.write(self._framed(event + b"\n"))
 
     def pauseProducing(self) -> None:
-        """The channel's C{stalled} says it all."""
+        """The connection's C{stalled} says it all."""
 
     def stopProducing(self) -> None:
         self._events.clear()

@@ -1,17 +1,22 @@
 """
 A port that is served while a service runs.
+
+Must never know what is served there.
 """
 
-from typing import Any, cast
+from typing import cast
 
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred, succeed
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.interfaces import IListeningPort, IReactorTCP
+from twisted.web.resource import IResource
 
-from etcd_twisted.addresses import Address
+from etcd_twisted.config import Config
+from etcd_twisted.http.door import Door
+from etcd_twisted.http.listening import Place, listen
 from etcd_twisted.http.site import Site
-from etcd_twisted.listening import listen
+from etcd_twisted.interfaces import IReactor
 
 GRACE = 5.0
 """How long a request may take to be answered when the service stops, in seconds."""
@@ -20,14 +25,9 @@ GRACE = 5.0
 class HttpService(Service):
     """Serves a site while it runs."""
 
-    def __init__(self, reactor: Any, option: str, address: Address, site: Site) -> None:
-        """
-        @param reactor: provides C{IReactorTime} and C{IReactorTCP}.
-        @param option: what the address was given as, for errors.
-        """
+    def __init__(self, reactor: IReactorTCP, place: Place, site: Site) -> None:
         self._reactor = reactor
-        self._option = option
-        self._address = address
+        self._place = place
         self._site = site
         self._port: IListeningPort | None = None
 
@@ -41,7 +41,7 @@ class HttpService(Service):
         return ensureDeferred(self._listen())
 
     async def _listen(self) -> None:
-        self._port = await listen(self._reactor, self._option, self._address, self._site)
+        self._port = await listen(self._reactor, self._place, self._site)
 
     def getHost(self) -> IPv4Address | IPv6Address:
         """Where it listens: with port 0 configured, where that turned out to be."""
@@ -59,3 +59,22 @@ class HttpService(Service):
         closed = maybeDeferred(port.stopListening) if port is not None else succeed(None)
         await self._site.stop(min(GRACE, self._site.write_timeout))
         await closed
+
+
+def http_service(
+    reactor: IReactor, config: Config, place: Place, resource: IResource, door: Door | None = None
+) -> HttpService:
+    """
+    A service that serves C{resource}, and C{door} before it, within the limits that are configured.
+
+    @param door: see L{Site}.
+    """
+    site = Site(
+        reactor,
+        resource,
+        door,
+        config.max_request_bytes,
+        config.http_read_timeout,
+        config.http_write_timeout,
+    )
+    return HttpService(reactor, place, site)

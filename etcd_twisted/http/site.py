@@ -8,6 +8,12 @@ seconds.
 
 Requests below the site's L{Door} go straight to it, and L{Exchange} sends its answers; all others are for the site's
 resource. Through Klein a waiting watcher would hold some kilobytes more, and every request take twice as long.
+
+Must never let a client hold more than that, or for longer, nor leave one without an answer that it could be given.
+
+Two names of C{twisted.web}'s are private and used all the same, as there are no others: C{HTTPChannel._version}, the
+version in a request line, is read, and C{HTTPChannel._respondToBadRequestAndDisconnect}, which answers what is no
+HTTP, is overridden. A Twisted without them fails the tests of what is malformed and of what has no C{Host}.
 """
 # Twisted's HTTP server has no types.
 # mypy: disallow-untyped-calls=False, warn-return-any=False
@@ -332,6 +338,7 @@ class Site(server.Site):
     """
 
     reactor: IReactorTime
+    noisy = False  # or the log would tell of this object's starts and stops, beside the port's
     protocol = Channel  # type: ignore[assignment]  # declared as what can speak HTTP/2 too
     requestFactory = Request  # noqa: N815
     # The sweep watches the time: a delayed call for each connection would be moved twice for each request.
@@ -358,7 +365,6 @@ class Site(server.Site):
         self._sweeping = LoopingCall(self._sweep)
         self._sweeping.clock = clock
         self._empty: Deferred[None] | None = None
-
 
     def getContentFile(self, _length: int | None) -> BytesIO:
         """Bodies are held in memory; how long they may be is limited."""

@@ -1,5 +1,5 @@
 """
 The peer port: what machines and administrators say to each other.
 
-Sees the replica through L{etcd_twisted.interfaces.IReplica} only.
+Must never see the replica but through L{etcd_twisted.interfaces.IReplica}.
 """

@@ -1,16 +1,23 @@
 """
 The admin resource of the peer port: what administrators ask about machines (api, "Remove Machines").
+
+Must never wait for anything, nor show a traceback to a client.
 """
 
 import msgspec
-from klein import Klein
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 
+from etcd_twisted.http.answers import Response, plain
+from etcd_twisted.http.pages import new_app, no_such_page, send
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.machines import Machine
 
+_JSON = b"Content-Type: application/json\r\n"
 
-class MachineView(msgspec.Struct, rename="camel"):
+
+class MachineView(msgspec.Struct):
     """A machine, as C{/v2/admin/machines} shows it."""
 
     client_url: str = msgspec.field(name="clientURL")
@@ -20,9 +27,15 @@ class MachineView(msgspec.Struct, rename="camel"):
 
 
 class AdminApp:
-    """The routes below C{/v2/admin}."""
+    """
+    The routes below C{/v2/admin}.
 
-    app = Klein()
+    @ivar app: for L{klein.Klein.resource}.
+    """
+
+    app = new_app()
+
+    _log = Logger()
 
     def __init__(self, replica: IReplica) -> None:
         self._replica = replica
@@ -34,16 +47,21 @@ class AdminApp:
     @app.route("/v2/admin/machines", methods=["GET"])
     def machines(self, request: IRequest) -> bytes:
         """All registered machines."""
-        request.setHeader("Content-Type", "application/json")
-        return msgspec.json.encode([self._view(machine) for machine in self._replica.machines()])
+        views = [self._view(machine) for machine in self._replica.machines()]
+        return send(request, Response(200, _JSON, msgspec.json.encode(views)))
 
     @app.route("/v2/admin/machines/<name>", methods=["GET"])
     def machine(self, request: IRequest, name: str) -> bytes:
         """One registered machine."""
         for machine in self._replica.machines():
             if machine.name == name:
-                request.setHeader("Content-Type", "application/json")
-                return msgspec.json.encode(self._view(machine))
-        request.setResponseCode(404)
-        request.setHeader("Content-Type", "text/plain; charset=utf-8")
-        return f"no machine {name!r} is registered\n".encode()
+                return send(request, Response(200, _JSON, msgspec.json.encode(self._view(machine))))
+        return send(request, plain(404, f"no machine {name!r} is registered"))
+
+    @app.handle_errors(Exception)
+    def _failed(self, request: IRequest, failure: Failure) -> bytes:
+        return send(request, no_such_page(failure) or self._broken(request, failure))
+
+    def _broken(self, request: IRequest, failure: Failure) -> Response:
+        self._log.failure("A request failed: {request}", failure=failure, request=request)
+        return plain(500, "an error in the server; its log says more")

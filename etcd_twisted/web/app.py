@@ -5,24 +5,22 @@ They tell what the replica knows at this moment and wait for nothing. Must never
 """
 
 import json
-from typing import cast
 
 import msgspec
-from klein import Klein
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
-from werkzeug.exceptions import HTTPException
 
 from etcd_twisted import __version__
 from etcd_twisted.errors import ErrorCode, EtcdError
-from etcd_twisted.http import answers
 from etcd_twisted.http.answers import Response
+from etcd_twisted.http.pages import new_app, no_such_page, send
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.keyspace.events import encode_json, format_time
+from etcd_twisted.web import answers
+from etcd_twisted.web.answers import JSON
 from etcd_twisted.web.durations import go_duration
 
-_JSON = b"Content-Type: application/json\r\n"
 _TEXT = b"Content-Type: text/plain; charset=utf-8\r\n"
 
 
@@ -46,12 +44,10 @@ class ClientApp:
     """
     The routes.
 
-    @ivar app: for L{Klein.resource}.
+    @ivar app: for L{klein.Klein.resource}.
     """
 
-    app = Klein()
-    app.url_map.strict_slashes = False
-    app.url_map.merge_slashes = False
+    app = new_app()
 
     _log = Logger()
 
@@ -64,15 +60,15 @@ class ClientApp:
         """The server's name and version: as text, or as JSON where the client asks for that."""
         if b"application/json" in (request.getHeader(b"Accept") or b"").lower():
             body = encode_json({"etcdserver": __version__, "etcdcluster": __version__})
-            return _send(request, Response(200, _JSON, body))
-        return _send(request, Response(200, _TEXT, f"etcd_twisted {__version__}".encode()))
+            return send(request, Response(200, JSON, body))
+        return send(request, Response(200, _TEXT, f"etcd_twisted {__version__}".encode()))
 
     @app.route("/health", methods=["GET"])
     def health(self, request: IRequest) -> bytes:
         """Whether requests are served. The space is the one that clients look for."""
         healthy = self._replica.serving and self._replica.leader() is not None
         body = json.dumps({"health": "true" if healthy else "false"}).encode()
-        return _send(request, Response(200 if healthy else 503, _JSON, body))
+        return send(request, Response(200 if healthy else 503, JSON, body))
 
     @app.route("/v2/machines", methods=["GET"])
     @app.route("/v2/peers", methods=["GET"])
@@ -80,7 +76,7 @@ class ClientApp:
         """The client URLs of all machines, the leader's first."""
         leader = self._replica.leader()
         machines = sorted(self._replica.machines(), key=lambda machine: machine != leader)
-        return _send(request, Response(200, _TEXT, ", ".join(each.client_url for each in machines).encode()))
+        return send(request, Response(200, _TEXT, ", ".join(each.client_url for each in machines).encode()))
 
     @app.route("/v2/leader", methods=["GET"])
     def leader(self, request: IRequest) -> bytes:
@@ -88,12 +84,12 @@ class ClientApp:
         leader = self._replica.leader()
         if leader is None:
             raise EtcdError(ErrorCode.DURING_ELECTION, "no leader is known")
-        return _send(request, Response(200, _TEXT, leader.peer_url.encode()))
+        return send(request, Response(200, _TEXT, leader.peer_url.encode()))
 
     @app.route("/v2/stats/store", methods=["GET"])
     def store_statistics(self, request: IRequest) -> bytes:
         """The store's counters."""
-        return _send(request, Response(200, _JSON, encode_json(self._replica.statistics())))
+        return send(request, Response(200, JSON, encode_json(self._replica.statistics())))
 
     @app.route("/v2/stats/self", methods=["GET"])
     def self_statistics(self, request: IRequest) -> bytes:
@@ -107,33 +103,14 @@ class ClientApp:
             format_time(self._started),
             _Leader("" if leader is None else leader.name, go_duration(uptime)),
         )
-        return _send(request, Response(200, _JSON, encode_json(statistics)))
-
-    @app.handle_errors(HTTPException)
-    def _no_such_route(self, request: IRequest, failure: Failure) -> bytes:
-        error = cast(HTTPException, failure.value)
-        status = error.code or 500
-        allowed = dict(error.get_headers()).get("Allow")
-        fields = b"Allow: %s\r\n" % allowed.encode() if allowed else b""
-        return _send(request, answers.plain(status, f"{status} {error.name.lower()}", fields))
-
-    @app.handle_errors(EtcdError)
-    def _refused(self, request: IRequest, failure: Failure) -> bytes:
-        return _send(request, answers.failure(cast(EtcdError, failure.value), self._replica.index))
+        return send(request, Response(200, JSON, encode_json(statistics)))
 
     @app.handle_errors(Exception)
     def _failed(self, request: IRequest, failure: Failure) -> bytes:
+        return send(request, no_such_page(failure) or self._failure(request, failure))
+
+    def _failure(self, request: IRequest, failure: Failure) -> Response:
+        if isinstance(failure.value, EtcdError):
+            return answers.failure(failure.value, self._replica.index)
         self._log.failure("A request failed: {request}", failure=failure, request=request)
-        error = EtcdError(ErrorCode.RAFT_INTERNAL, "an error in the server; its log says more")
-        return _send(request, answers.failure(error, self._replica.index))
-
-
-def _send(request: IRequest, response: Response) -> bytes:
-    """Set what C{response} says; its body is to be returned."""
-    request.setResponseCode(response.status)
-    for line in response.fields.split(b"\r\n")[:-1]:
-        name, _, value = line.partition(b": ")
-        request.setHeader(name, value)
-    body = cast(bytes, response.body)
-    request.setHeader(b"Content-Length", b"%d" % len(body))
-    return body
+        return answers.broken(self._replica.index)

@@ -1,5 +1,7 @@
 """
 Durations as the reference writes them: like Go's C{time.Duration.String}.
+
+Must never round: clients read these back.
 """
 
 _MICROSECONDS = {"h": 3_600_000_000, "m": 60_000_000, "s": 1_000_000}

@@ -1,37 +1,34 @@
 """
 The client port as a frontend.
+
+Must never serve anything itself: it only puts the port's parts together.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from zope.interface import implementer
 
 from etcd_twisted.config import Config
-from etcd_twisted.errors import ConfigError
-from etcd_twisted.http.service import HttpService
-from etcd_twisted.http.site import Site
-from etcd_twisted.interfaces import IFrontend, IReplica
+from etcd_twisted.http.listening import Place
+from etcd_twisted.http.service import HttpService, http_service
+from etcd_twisted.interfaces import IFrontend, IReactor, IReplica
 from etcd_twisted.web.app import ClientApp
 from etcd_twisted.web.keys import KeyEndpoint
 
 
 @implementer(IFrontend)
 class HttpFrontend:
-    """Serves clients from the replica."""
+    """Serves clients from the replica. It is built in: nobody can give it options."""
 
     name = "http"
 
-    def service(self, reactor: Any, config: Config, options: Mapping[str, str], replica: IReplica) -> HttpService:
+    def service(
+        self,
+        reactor: IReactor,
+        config: Config,
+        options: Mapping[str, str],  # noqa: ARG002  # see the class
+        replica: IReplica,
+    ) -> HttpService:
         """See L{IFrontend}."""
-        if options:
-            raise ConfigError(f"--frontend {self.name} has no option {next(iter(options))!r}; it has none at all")
-        site = Site(
-            reactor,
-            ClientApp(replica).app.resource(),
-            KeyEndpoint(replica, reactor),
-            config.max_request_bytes,
-            config.http_read_timeout,
-            config.http_write_timeout,
-        )
-        return HttpService(reactor, "--bind-addr", config.bind_addr, site)
+        place = Place(config.bind_addr, config.given_as("bind-addr"), "--bind-addr")
+        return http_service(reactor, config, place, ClientApp(replica).app.resource(), KeyEndpoint(replica, reactor))

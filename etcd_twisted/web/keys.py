@@ -16,18 +16,17 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from etcd_twisted.errors import ErrorCode, EtcdError
-from etcd_twisted.http import answers
-from etcd_twisted.http.answers import Response
+from etcd_twisted.http.answers import Events, Response, plain
 from etcd_twisted.http.door import DoorRequest
 from etcd_twisted.http.escapes import unescape
-from etcd_twisted.http.watches import Watch
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.keyspace.events import Answer, Event, encode_json, view
 from etcd_twisted.keyspace.listing import Listing
 from etcd_twisted.keyspace.nodes import File
 from etcd_twisted.keyspace.paths import clean
-from etcd_twisted.web import writes
+from etcd_twisted.web import answers, writes
 from etcd_twisted.web.forms import Form, flag, index, parse
+from etcd_twisted.web.watches import Watch
 
 ALLOWED = b"Allow: GET, HEAD, PUT, POST, DELETE, OPTIONS\r\n"
 
@@ -67,7 +66,7 @@ class KeyEndpoint:
         The Deferred never errbacks. Cancelling it means that nobody wants the answer any more; a change that was
         proposed is made all the same.
 
-        An answer whose body is a L{Watch} or pieces has to be sent, or the watch cancelled.
+        An answer whose body is L{Events} or pieces has to be sent, or the events cancelled.
         """
         if not self._replica.serving:
             return self._when_serving(request)
@@ -79,7 +78,7 @@ class KeyEndpoint:
                 return self._read(request)
             if method == b"OPTIONS":
                 return Response(200, ALLOWED, b"")
-            return answers.plain(405, "405 method not allowed", ALLOWED)
+            return plain(405, "405 method not allowed", ALLOWED)
         except Exception:
             return self._failed(Failure())
 
@@ -100,7 +99,7 @@ class KeyEndpoint:
             error = EtcdError(ErrorCode.RAFT_INTERNAL, "the client is gone")
         elif not isinstance(error, EtcdError):
             self._log.failure("A request about a key failed", failure=reason)
-            error = EtcdError(ErrorCode.RAFT_INTERNAL, "an error in the server; its log says more")
+            return answers.broken(self._replica.index)
         return answers.failure(error, self._replica.index)
 
     def _elsewhere(self, request: DoorRequest) -> Response:
@@ -112,7 +111,7 @@ class KeyEndpoint:
         if request.query:
             location += b"?" + request.query
         safe = _UNSAFE.sub(lambda found: b"%%%02X" % found[0][0], location)
-        return answers.plain(307, "307 the leader is elsewhere", b"Location: %s\r\n" % safe)
+        return plain(307, "307 the leader is elsewhere", b"Location: %s\r\n" % safe)
 
     # Changing
 
@@ -150,7 +149,7 @@ class KeyEndpoint:
 
     def _finished(self, request: DoorRequest, response: Response) -> Response:
         """A C{HEAD} waits for nothing."""
-        if request.method == b"HEAD" and isinstance(response.body, Watch):
+        if request.method == b"HEAD" and isinstance(response.body, Events):
             response.body.cancel()
             response.body = iter(())
         return response

@@ -4,7 +4,6 @@ The limits of the HTTP server: on a fake clock where time matters, else through 
 
 import json
 import tracemalloc
-from urllib.parse import urlencode
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,20 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from etcd_twisted.http.exchange import MOST_WAITING
 from etcd_twisted.http.site import HEAD_LIMIT, IDLE, LINGER
 from etcd_twisted.keyspace.watchers import Watcher
-from tests.web.wires import Answer, ServedTest, Transport, Wire, read_answers
-
-GET = b"GET /v2/keys/k HTTP/1.1\r\nHost: x\r\n\r\n"
-HEAD = b"HEAD /v2/keys/k HTTP/1.1\r\nHost: x\r\n\r\n"
-VERSION = b"GET /version HTTP/1.1\r\nHost: x\r\n\r\n"
-WATCH = b"GET /v2/keys/k?wait=true HTTP/1.1\r\nHost: x\r\n\r\n"
-STREAM = b"GET /v2/keys/k?wait=true&stream=true HTTP/1.1\r\nHost: x\r\n\r\n"
-
-
-def put(value: str, key: str = "k", fields: bytes = b"") -> bytes:
-    body = urlencode({"value": value}).encode()
-    return b"PUT /v2/keys/%s HTTP/1.1\r\nHost: x\r\n%sContent-Length: %d\r\n\r\n%s" % (
-        key.encode(), fields, len(body), body
-    )  # fmt: skip
+from tests.wires import GET, HEAD, STREAM, VERSION, WATCH, Answer, ServedTest, Transport, Wire, put, read_answers
 
 
 class WireTest(SynchronousTestCase):

@@ -12,7 +12,7 @@ from etcd_twisted import __version__
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.web.durations import go_duration
 from tests.fakes import OTHER
-from tests.web.wires import Answer, Wire, read_answers
+from tests.wires import Answer, Wire, read_answers
 
 PAGES = ("/version", "/health", "/v2/machines", "/v2/peers", "/v2/leader", "/v2/stats/store", "/v2/stats/self")
 

@@ -4,21 +4,14 @@ Starting and stopping the client port.
 
 import socket
 
-from twisted.internet import reactor
-from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from etcd_twisted.addresses import Address
-from etcd_twisted.config import Config
-from etcd_twisted.errors import ConfigError, StartError
 from etcd_twisted.http.service import GRACE
 from etcd_twisted.http.site import Channel
 from etcd_twisted.interfaces import IFrontend
 from etcd_twisted.web.frontend import HttpFrontend
-from tests.fakes import FakeReplica
-from tests.http.test_site import GET, STREAM, WATCH, put
-from tests.web.wires import ServedTest, Wire, read_answers
+from tests.wires import GET, STREAM, WATCH, ServedTest, Wire, put, read_answers
 
 
 class FrontendTests(SynchronousTestCase):
@@ -27,56 +20,6 @@ class FrontendTests(SynchronousTestCase):
     def test_interface(self) -> None:
         """It is one."""
         verifyObject(IFrontend, HttpFrontend())
-
-    def test_options(self) -> None:
-        """It has none, and says so."""
-        clock = Clock()
-        error = self.assertRaises(
-            ConfigError, HttpFrontend().service, clock, Config(), {"speed": "11"}, FakeReplica(clock)
-        )
-        self.assertIn("'speed'", str(error))
-
-
-class StartTests(TestCase):
-    """What can be in the way."""
-
-    async def start(self, address: Address) -> None:
-        replica = FakeReplica(reactor)
-        service = HttpFrontend().service(reactor, Config(bind_addr=address), {}, replica)
-        self.addCleanup(service.stopService)
-        await service.startService()
-
-    async def refused(self, address: Address) -> str:
-        with self.assertRaises(StartError) as caught:
-            await self.start(address)
-        return str(caught.exception)
-
-    async def test_port_taken(self) -> None:
-        """One line: the option, the address, the remedy."""
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            port = taken.getsockname()[1]
-            text = await self.refused(Address("127.0.0.1", port))
-        self.assertIn(f"--bind-addr 127.0.0.1:{port}", text)
-        self.assertIn("choose another port", text)
-        self.assertNotIn("\n", text)
-
-    async def test_not_this_machines(self) -> None:
-        """Likewise."""
-        text = await self.refused(Address("192.0.2.1", 4001))
-        self.assertIn("--bind-addr 192.0.2.1:4001", text)
-        self.assertIn("no address of this machine", text)
-
-    async def test_ipv6(self) -> None:
-        """Addresses of six."""
-        if not socket.has_ipv6:
-            self.skipTest("this machine has no IPv6")
-        replica = FakeReplica(reactor)
-        service = HttpFrontend().service(reactor, Config(bind_addr=Address("::1", 0)), {}, replica)
-        self.addCleanup(service.stopService)
-        await service.startService()
-        self.assertEqual(service.getHost().host, "::1")
-        with socket.create_connection(("::1", service.getHost().port)):
-            pass
 
 
 class StopTests(ServedTest):

@@ -16,11 +16,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from etcd_twisted.errors import ErrorCode
 from etcd_twisted.http.answers import Response
 from etcd_twisted.http.door import DoorRequest
-from etcd_twisted.http.watches import Watch
 from etcd_twisted.keyspace import commands
 from etcd_twisted.keyspace.commands import Change
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.web.keys import PATIENCE, KeyEndpoint
+from etcd_twisted.web.watches import Watch
 from tests.fakes import MACHINE, OTHER, FakeReplica
 
 SEGMENT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/"), min_size=1).filter(

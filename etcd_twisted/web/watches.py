@@ -1,22 +1,19 @@
 """
 Waiting for events, between the replica that tells them and the door that sends them.
 
-5,000 of these wait at a time: they hold nothing that is not needed until the event comes.
+5,000 of these wait at a time: they must never hold anything that is not needed until the event comes.
 """
 
 from collections.abc import Callable
 
+from etcd_twisted.http.answers import Events
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.watchers import Watcher
 
 
-class Watch:
-    """
-    A watcher whose events become JSON.
-
-    @ivar stream: whether every event is told; else the first one only.
-    """
+class Watch(Events):
+    """A watcher whose events become JSON."""
 
     __slots__ = ("_send", "_watcher", "stream")
 
@@ -31,15 +28,11 @@ class Watch:
         self._watcher: Watcher | None = replica.watch(key, recursive, stream, since, self._happened)
 
     def begin(self, send: Callable[[bytes], None]) -> None:
-        """
-        Have events sent.
-
-        @param send: called with each event's JSON: once, or with C{stream} until L{cancel}.
-        """
+        """See L{Events}; what is sent is each event's JSON."""
         self._send = send
 
     def cancel(self) -> None:
-        """Wait no longer; nothing is sent from here on."""
+        """See L{Events}."""
         self._send = None
         watcher, self._watcher = self._watcher, None
         if watcher is not None:

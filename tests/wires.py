@@ -1,11 +1,12 @@
 """
-Both ends of an HTTP connection, for tests: a transport without a socket, and a client that sees every byte.
+Both ends of an HTTP connection, for tests: requests, a transport without a socket, and a client that sees every byte.
 """
 
 import http.client
 import io
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlencode
 
 import attrs
 from twisted.internet import reactor
@@ -26,6 +27,20 @@ from etcd_twisted.web.app import ClientApp
 from etcd_twisted.web.frontend import HttpFrontend
 from etcd_twisted.web.keys import KeyEndpoint
 from tests.fakes import FakeReplica
+
+GET = b"GET /v2/keys/k HTTP/1.1\r\nHost: x\r\n\r\n"
+HEAD = b"HEAD /v2/keys/k HTTP/1.1\r\nHost: x\r\n\r\n"
+VERSION = b"GET /version HTTP/1.1\r\nHost: x\r\n\r\n"
+WATCH = b"GET /v2/keys/k?wait=true HTTP/1.1\r\nHost: x\r\n\r\n"
+STREAM = b"GET /v2/keys/k?wait=true&stream=true HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def put(value: str, key: str = "k", fields: bytes = b"") -> bytes:
+    """A request that sets a key."""
+    body = urlencode({"value": value}).encode()
+    return b"PUT /v2/keys/%s HTTP/1.1\r\nHost: x\r\n%sContent-Length: %d\r\n\r\n%s" % (
+        key.encode(), fields, len(body), body
+    )  # fmt: skip
 
 
 @attrs.frozen
