@@ -156,9 +156,7 @@ class RefusalTests(TestCase):
             ("--frontend", "nonsense"),
             ("--nonsense", "1"),
         ]
-        refused = [
-            ensureDeferred(self.assertRefused(machine.launch(*flag), flag[0].removeprefix("--"))) for flag in bad
-        ]
+        refused = [ensureDeferred(self.assertRefused(machine.launch(*flag), f"{flag[0]} ")) for flag in bad]
         await gatherResults(refused, consumeErrors=True)
         self.assertFalse(machine.data.exists())
 
