@@ -12,15 +12,11 @@ import sysconfig
 
 from twisted.trial.unittest import TestCase
 
+from tests.docs.pages import blocks, planned
 from tests.processes.child import SOURCE, Child, spawn
 from tests.processes.machine import SERVES, Machine
 
-README = (SOURCE / "README.md").read_text()
-
-
-def blocks(language: str) -> list[str]:
-    """The README's code of one language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+README = SOURCE / "README.md"
 
 
 class ReadmeTests(TestCase):
@@ -45,16 +41,10 @@ class ReadmeTests(TestCase):
         }
         return spawn(self, ["/bin/sh", "-c", f"exec {command}"], self.machine.directory, addresses)
 
-    async def planned(self, command: str) -> str:
-        """What C{make} would do."""
-        child = spawn(self, ["/bin/sh", "-c", f"{command} --dry-run --no-print-directory"], SOURCE)
-        self.assertEqual(await child.ended(), 0, f"{command}\n{child.errors}")
-        return child.output
-
     async def run_line(self, line: str) -> str:
         """Type one line; what it printed."""
         if line.startswith("make "):
-            return await self.planned(line)
+            return await planned(self, line)
         child = self.shell(line)
         if "/twistd " in line:
             await child.said(SERVES)
@@ -65,24 +55,24 @@ class ReadmeTests(TestCase):
     async def test_shell(self) -> None:
         """Every line succeeds, and every request is answered without an error."""
         printed = {}
-        for line in "".join(blocks("sh")).splitlines():
+        for line in "".join(blocks(README, "sh")).splitlines():
             printed[line] = await self.run_line(line)
         requests = [line for line in printed if line.startswith("curl ")]
         self.assertGreater(len(requests), 0)
         for line in requests:
             self.assertNotEqual(printed[line], "", line)
             self.assertNotIn("errorCode", printed[line], line)
-        (shown,) = blocks("json")
+        (shown,) = blocks(README, "json")
         self.assertEqual(json.loads(printed[requests[0]]), json.loads(shown))
 
     async def test_makeRun(self) -> None:
         """C{make run} does what the README says it does."""
-        (command,) = [line for line in "".join(blocks("sh")).splitlines() if "/twistd " in line]
-        self.assertEqual((await self.planned("make run")).splitlines()[-1], command)
+        (command,) = [line for line in "".join(blocks(README, "sh")).splitlines() if "/twistd " in line]
+        self.assertEqual((await planned(self, "make run")).splitlines()[-1], command)
 
     async def test_embedding(self) -> None:
         """The example of a service inside another program."""
-        (program,) = blocks("python")
+        (program,) = blocks(README, "python")
         addresses = f'{{"addr": "127.0.0.1:{self.machine.port}", "peer-addr": "127.0.0.1:{self.machine.peer_port}"}}'
         program = program.replace("import Config\n", "import load_config\n")
         program = program.replace("Config()", f"load_config({addresses}, {{}})")
@@ -93,7 +83,7 @@ class ReadmeTests(TestCase):
 
     def test_links(self) -> None:
         """Every file that it points to is there."""
-        named = re.findall(r"\]\(([^):]+)\)|`((?:etcd_twisted|docs|tests|benchmarks)/[\w./]*)`", README)
+        named = re.findall(r"\]\(([^):]+)\)|`((?:etcd_twisted|docs|tests|benchmarks)/[\w./]*)`", README.read_text())
         self.assertGreater(len(named), 0)
         for path in (link or file for link, file in named):
             self.assertTrue((SOURCE / path).exists(), path)
