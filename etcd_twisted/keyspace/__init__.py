@@ -1,6 +1,6 @@
 """
 The replicated state machine: a tree of keys, the commands that change it, the events they make.
 
-Pure: nothing in here reads a clock, a file, a socket or a source of randomness, so that the same log
+Nothing in here must ever read a clock, a file, a socket or a source of randomness, so that the same log
 gives the same tree, byte for byte, on every machine.
 """

@@ -2,8 +2,8 @@
 The commands that change the key space, as they stand in the log.
 
 A command carries everything its effect depends on: the time at which the leader took it, the absolute time at
-which a TTL ends. Applying it reads nothing else. The layout is the format on disk (C{docs/storage.md}): fields
-are only ever added at the end, with defaults, and a tag never changes its meaning.
+which a TTL ends. Applying it must never read anything else. The layout is the format on disk (C{docs/storage.md}):
+fields are only ever added at the end, with defaults, and a tag must never change its meaning.
 
 Times are microseconds since the epoch.
 """

@@ -1,7 +1,8 @@
 """
 Events: what a change looks like to the one who made it and to all who watch, and how an answer is written.
 
-The order of the fields is the reference server's (spec, section 1, "Answers").
+The order of the fields is the reference server's (spec, section 1, "Answers"). An event must never change once it is
+made: history, watchers and snapshots share it.
 """
 
 import datetime

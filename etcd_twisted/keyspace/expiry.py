@@ -1,8 +1,8 @@
 """
 Which key expires next.
 
-Knows times and keys only. A key whose directory was removed stays noted: whoever reads it here looks at the tree
-before believing it, and notes that it has no TTL when it is gone.
+Must never know more than times and keys. A key whose directory was removed stays noted: whoever reads it here looks
+at the tree before believing it, and notes that it has no TTL when it is gone.
 """
 
 import heapq

@@ -1,7 +1,8 @@
 """
 The last events, for watchers that ask from an index on.
 
-Sees every event that live watchers see, and no other.
+Sees every event that live watchers see, and no other. Must never pass over an event that is not kept any more: who
+asks from before it is told so.
 """
 
 import bisect

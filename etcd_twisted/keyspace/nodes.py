@@ -1,5 +1,5 @@
 """
-What the tree is made of: files and directories that never change once made.
+What the tree is made of: files and directories, which must never change once made.
 
 A change makes new nodes along one path and shares all others, so that holding an old root is a consistent
 view of the whole key space and costs nothing. The children of a directory are a persistent map for the same reason.

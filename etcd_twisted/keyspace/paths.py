@@ -2,7 +2,7 @@
 Keys as paths: cleaning, hiding, and which key lies below which.
 
 A clean key begins with C{/}, has no empty, C{.} or C{..} segment and no trailing slash; the root is C{/}.
-Everything in the key space but L{clean} expects clean keys.
+Everything in the key space but L{clean} expects clean keys. Must never know what the tree holds.
 """
 
 ROOT = "/"

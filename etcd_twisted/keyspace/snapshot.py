@@ -2,7 +2,8 @@
 The key space as a sequence of chunks of bytes, and back.
 
 The same content gives the same bytes on every machine. Both ways go chunk by chunk, each a bounded amount of work,
-so that the reactor can turn in between. The layout is described in C{docs/storage.md}.
+so that the reactor can turn in between. The layout is described in C{docs/storage.md}. Must never give a key space
+back of which a part is missing.
 """
 
 from collections.abc import Callable, Iterable, Iterator

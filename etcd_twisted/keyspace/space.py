@@ -2,7 +2,7 @@
 The key space: commands in, events or errors out.
 
 The state machine of the Raft paper (section 2): the same commands in the same order give the same tree, the same
-events and the same errors everywhere. Never reads a clock; a command brings its time along.
+events and the same errors everywhere. Must never read a clock; a command brings its time along.
 """
 
 import copy
@@ -152,6 +152,9 @@ class KeySpace:
         @return: what it did; C{None} for L{commands.Expire}, which answers nobody.
         @raise EtcdError: why it did nothing.
         """
+        if isinstance(command, commands.Expire):
+            self._expire(command)
+            return None
         apply, counter = self._APPLY[type(command)]
         try:
             event = apply(self, command)
@@ -159,8 +162,7 @@ class KeySpace:
             error.index = self.index
             self._count(counter + "_fail")
             raise
-        if event is not None:
-            self._count(counter + "_success")
+        self._count(counter + "_success")
         return event
 
     def _count(self, counter: str) -> None:
@@ -314,7 +316,7 @@ class KeySpace:
         self.index += 1
         return Event(Answer(action, node, previous))
 
-    _APPLY: ClassVar[dict[type, tuple[Callable[["KeySpace", Any], Event | None], str]]] = {
+    _APPLY: ClassVar[dict[type[commands.Change], tuple[Callable[["KeySpace", Any], Event], str]]] = {
         commands.Set: (_set, "sets"),
         commands.Create: (_create, "create"),
         commands.CreateInOrder: (_create_in_order, "create"),
@@ -323,7 +325,6 @@ class KeySpace:
         commands.CompareAndSwap: (_compare_and_swap, "compare_and_swap"),
         commands.Delete: (_delete, "delete"),
         commands.CompareAndDelete: (_compare_and_delete, "compare_and_delete"),
-        commands.Expire: (_expire, "expire"),
     }
 
 

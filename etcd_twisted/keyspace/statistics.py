@@ -2,7 +2,7 @@
 The store's counters (api, "Store Statistics").
 
 What a command counts is part of the replicated state, so that it agrees on all machines and survives a restart;
-reads and watchers are each machine's own.
+reads and watchers are each machine's own, and must never get into a snapshot.
 """
 
 import msgspec

@@ -1,8 +1,8 @@
 """
 Finding, putting and removing nodes in a persistent tree.
 
-Every change returns a new root and leaves the old one as it was. Loops, never recursion: a key may have
-thousands of segments.
+Every change returns a new root. Must never change a node that is there, nor recurse: a key may have thousands of
+segments.
 """
 
 from etcd_twisted.errors import ErrorCode, EtcdError
@@ -14,22 +14,34 @@ def _key(names: list[str]) -> str:
     return ROOT + "/".join(names)
 
 
+def _look(root: Directory, names: list[str]) -> Node | int:
+    """
+    The node at the end of the way C{names}, or how many of them exist when not all do.
+
+    @raise EtcdError: 104 with a file that is on the way.
+    """
+    node: Node = root
+    for depth, name in enumerate(names):
+        if not isinstance(node, Directory):
+            raise EtcdError(ErrorCode.NOT_A_DIRECTORY, _key(names[:depth]))
+        child = node.children.get(name)
+        if child is None:
+            return depth
+        node = child
+    return node
+
+
 def find(root: Directory, key: str) -> Node:
     """
     The node at C{key}.
 
     @raise EtcdError: 100 with the first key on the way that does not exist, 104 with a file that is on the way.
     """
-    node: Node = root
     names = segments(key)
-    for depth, name in enumerate(names):
-        if not isinstance(node, Directory):
-            raise EtcdError(ErrorCode.NOT_A_DIRECTORY, _key(names[:depth]))
-        child = node.children.get(name)
-        if child is None:
-            raise EtcdError(ErrorCode.KEY_NOT_FOUND, _key(names[: depth + 1]))
-        node = child
-    return node
+    found = _look(root, names)
+    if isinstance(found, int):
+        raise EtcdError(ErrorCode.KEY_NOT_FOUND, _key(names[: found + 1]))
+    return found
 
 
 def find_if_any(root: Directory, key: str) -> Node | None:
@@ -38,16 +50,8 @@ def find_if_any(root: Directory, key: str) -> Node | None:
 
     @raise EtcdError: 104 with a file that is on the way.
     """
-    node: Node = root
-    names = segments(key)
-    for depth, name in enumerate(names):
-        if not isinstance(node, Directory):
-            raise EtcdError(ErrorCode.NOT_A_DIRECTORY, _key(names[:depth]))
-        child = node.children.get(name)
-        if child is None:
-            return None
-        node = child
-    return node
+    found = _look(root, segments(key))
+    return None if isinstance(found, int) else found
 
 
 def _way_to(root: Directory, names: list[str], index: int) -> list[Directory]:

@@ -2,7 +2,7 @@
 Live watchers: who waits for which key, and who is told of an event.
 
 Telling is in two steps, so that thousands of watchers can't hold a turn up: L{WatcherHub.notify} queues what
-to tell, L{WatcherHub.deliver} tells a bounded number. A one-shot watcher is told once.
+to tell, L{WatcherHub.deliver} tells a bounded number. Must never tell a one-shot watcher twice, nor a cancelled one.
 """
 
 from collections import deque
