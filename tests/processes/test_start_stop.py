@@ -12,6 +12,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import TestCase
 
+from benchmarks.ports import free_ports
 from tests.privileges import UNPRIVILEGED
 from tests.processes import writers
 from tests.processes.child import Child, spawn
@@ -75,21 +76,27 @@ class RefusalTests(TestCase):
         for each in words:
             self.assertIn(each, child.errors)
 
-    async def _portTaken(self, which: str, option: str) -> None:
-        machine = Machine(self)
-        port = getattr(machine, which)
+    async def _portTaken(self, machine: Machine, port: int, option: str, *flags: str) -> None:
         taken = reactor.listenTCP(port, Factory.forProtocol(Protocol), interface="127.0.0.1")
         self.addCleanup(taken.stopListening)
         pid_file = machine.directory / "machine.pid"
-        child = machine.launch(twistd=("-n", f"--pidfile={pid_file}"))
+        child = machine.launch(*flags, twistd=("-n", f"--pidfile={pid_file}"))
         await self.assertRefused(child, f"{option} 127.0.0.1:{port}", "another program uses it")
         self.assertEqual(list(machine.directory.iterdir()), [])
 
     async def test_clientPortTaken(self) -> None:
-        await self._portTaken("port", "--bind-addr")
+        machine = Machine(self)
+        await self._portTaken(machine, machine.port, "--addr")
 
     async def test_peerPortTaken(self) -> None:
-        await self._portTaken("peer_port", "--peer-bind-addr")
+        machine = Machine(self)
+        await self._portTaken(machine, machine.peer_port, "--peer-addr")
+
+    async def test_otherPortTaken(self) -> None:
+        """The option that is named is the one that says where to listen."""
+        machine = Machine(self)
+        (port,) = free_ports(1)
+        await self._portTaken(machine, port, "--bind-addr", "--bind-addr", f"127.0.0.1:{port}")
 
     async def _refusedAsDaemon(self, machine: Machine, flags: tuple[str, ...], words: str) -> None:
         log = machine.directory / "machine.log"
@@ -104,7 +111,7 @@ class RefusalTests(TestCase):
         machine = Machine(self)
         taken = reactor.listenTCP(machine.peer_port, Factory.forProtocol(Protocol), interface="127.0.0.1")
         self.addCleanup(taken.stopListening)
-        await self._refusedAsDaemon(machine, (), f"--peer-bind-addr 127.0.0.1:{machine.peer_port}")
+        await self._refusedAsDaemon(machine, (), f"--peer-addr 127.0.0.1:{machine.peer_port}")
 
     async def test_badFrontendAsDaemon(self) -> None:
         """Likewise for what is found out before any port is opened."""
