@@ -132,9 +132,25 @@ class Transport(StringTransport):
             self._protocol.connectionLost(Failure(reason))
 
 
+def connect(site: Site) -> tuple[Channel, Transport]:
+    """A connection to a site without a socket."""
+    channel = site.buildProtocol(None)
+    transport = Transport(channel)
+    channel.makeConnection(transport)
+    return channel, transport
+
+
+def ask(site: Site, path: str, method: str = "GET", fields: str = "") -> Answer:
+    """Send one request on a connection of its own; the answer has to be there at once."""
+    channel, transport = connect(site)
+    channel.dataReceived(f"{method} {path} HTTP/1.1\r\nHost: x\r\n{fields}\r\n".encode())
+    (answer,) = read_answers(transport.value(), method)
+    return answer
+
+
 class Wire:
     """
-    A site on a fake clock, and connections to it.
+    The client port's site on a fake clock, and connections to it.
     """
 
     def __init__(self, replica: FakeReplica | None = None, most_body: int = 1_000) -> None:
@@ -151,10 +167,7 @@ class Wire:
         self.site.startFactory()
 
     def connect(self) -> tuple[Channel, Transport]:
-        channel = self.site.buildProtocol(None)
-        transport = Transport(channel)
-        channel.makeConnection(transport)
-        return channel, transport
+        return connect(self.site)
 
     def pass_time(self, seconds: int) -> None:
         """Let time go by, second by second."""

@@ -8,6 +8,7 @@ import tracemalloc
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
+from twisted.logger import LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.http.exchange import MOST_WAITING
@@ -495,6 +496,20 @@ class WatchMemoryTests(SynchronousTestCase):
         after, _ = tracemalloc.get_traced_memory()
         self.assertEqual(wire.replica.keyspace.hub.count, 100)
         self.assertLess((after - before) / 100, 4_000)
+
+
+class LogTests(WireTest):
+    """What a site tells the log."""
+
+    def test_starts_and_stops_in_silence(self) -> None:
+        """An object's address in memory says nothing to anybody."""
+        told: list[LogEvent] = []
+        globalLogPublisher.addObserver(told.append)
+        self.addCleanup(globalLogPublisher.removeObserver, told.append)
+        self.patch(self.wire.site, "startFactory", lambda: None)
+        self.wire.site.doStart()
+        self.wire.site.doStop()
+        self.assertEqual(told, [])
 
 
 class SocketTests(ServedTest):

@@ -12,7 +12,7 @@ from etcd_twisted import __version__
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.web.durations import go_duration
 from tests.fakes import OTHER
-from tests.wires import Answer, Wire, read_answers
+from tests.wires import Answer, Wire, ask
 
 PAGES = ("/version", "/health", "/v2/machines", "/v2/peers", "/v2/leader", "/v2/stats/store", "/v2/stats/self")
 
@@ -26,10 +26,7 @@ class AppTests(SynchronousTestCase):
         self.addCleanup(self.wire.stop)
 
     def ask(self, path: str, method: str = "GET", fields: str = "") -> Answer:
-        channel, transport = self.wire.connect()
-        channel.dataReceived(f"{method} {path} HTTP/1.1\r\nHost: x\r\n{fields}\r\n".encode())
-        (answer,) = read_answers(transport.value(), method)
-        return answer
+        return ask(self.wire.site, path, method, fields)
 
     def text(self, path: str) -> str:
         answer = self.ask(path)

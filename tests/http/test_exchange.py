@@ -1,0 +1,224 @@
+"""
+How an answer gets onto the wire, without the server around it: what goes wrong under way, and who is gone by then.
+"""
+
+from collections.abc import Callable, Iterator
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.protocol import connectionDone
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.http.answers import Events, Response, plain
+from etcd_twisted.http.exchange import Exchange, framing
+
+FIELDS = b"X-Field: 1\r\n"
+
+
+class Connection:
+    """A connection that only remembers what is done to it."""
+
+    def __init__(self, persistent: bool = True) -> None:
+        self.clock = Clock()
+        self.stalled = False
+        self.persistent = persistent
+        self.server_fields = b"Server: x\r\n"
+        self.sent = b""
+        self.done: list[object] = []
+        self.aborted = False
+        self.producer: object = None
+
+    def write(self, data: bytes) -> None:
+        self.sent += data
+
+    def registerProducer(self, producer: object, streaming: bool) -> None:
+        assert self.producer is None
+        assert streaming
+        self.producer = producer
+
+    def unregisterProducer(self) -> None:
+        self.producer = None
+
+    def requestDone(self, request: object) -> None:
+        self.done.append(request)
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def turn(self) -> None:
+        """Let everything happen that need not wait for a client."""
+        while self.clock.getDelayedCalls():
+            self.clock.advance(0)
+
+
+class HandMadeEvents(Events):
+    """Events that the test makes happen."""
+
+    def __init__(self, stream: bool) -> None:
+        self.stream = stream
+        self.send: Callable[[bytes], None] | None = None
+        self.cancelled = False
+
+    def begin(self, send: Callable[[bytes], None]) -> None:
+        self.send = send
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class ExchangeTest(SynchronousTestCase):
+    """A connection, and answers on it."""
+
+    def setUp(self) -> None:
+        self.connection = Connection()
+
+    def exchange(self, version: bytes = b"HTTP/1.1", head_only: bool = False) -> Exchange:
+        return Exchange(self.connection, version, head_only)
+
+    def sent(
+        self, response: Response, version: bytes = b"HTTP/1.1", head_only: bool = False
+    ) -> tuple[list[bytes], bytes]:
+        """The lines of the head, and all that follows it."""
+        exchange = self.exchange(version, head_only)
+        exchange.answer(response)
+        self.connection.turn()
+        self.assertEqual(self.connection.done, [exchange])
+        self.assertIsNone(self.connection.producer)
+        head, _, rest = self.connection.sent.partition(b"\r\n\r\n")
+        return head.split(b"\r\n"), rest
+
+
+class FramingTests(ExchangeTest):
+    """Where a body ends."""
+
+    def test_line(self) -> None:
+        """A length, or chunks for who knows them, or the end of the connection."""
+        self.assertEqual(framing(b"12345", True), b"Content-Length: 5\r\n")
+        self.assertEqual(framing(b"", False), b"Content-Length: 0\r\n")
+        self.assertEqual(framing(iter(()), True), b"Transfer-Encoding: chunked\r\n")
+        self.assertEqual(framing(HandMadeEvents(True), False), b"")
+
+    def test_whole(self) -> None:
+        """The status line, the connection's own lines, the answer's, the length."""
+        head, body = self.sent(Response(404, FIELDS, b"gone"))
+        self.assertEqual(head, [b"HTTP/1.1 404 Not Found", b"Server: x", b"X-Field: 1", b"Content-Length: 4"])
+        self.assertEqual(body, b"gone")
+
+    def test_last_on_its_connection(self) -> None:
+        """Says so."""
+        self.connection = Connection(persistent=False)
+        head, _ = self.sent(plain(200, "x"))
+        self.assertIn(b"Connection: close", head)
+
+    def test_pieces(self) -> None:
+        """One chunk each; an empty one is left out, as it would mean the end."""
+        head, body = self.sent(Response(200, FIELDS, iter((b"ab", b"", b"cde"))))
+        self.assertIn(b"Transfer-Encoding: chunked", head)
+        self.assertEqual(body, b"2\r\nab\r\n3\r\ncde\r\n0\r\n\r\n")
+
+    def test_pieces_for_an_old_client(self) -> None:
+        """As they are."""
+        head, body = self.sent(Response(200, FIELDS, iter((b"ab", b"", b"cde"))), b"HTTP/1.0")
+        self.assertEqual(head, [b"HTTP/1.1 200 OK", b"Server: x", b"X-Field: 1"])
+        self.assertEqual(body, b"abcde")
+
+    def test_head_only(self) -> None:
+        """Nothing follows the head, not even the end of the chunks, and no piece is asked for."""
+
+        def pieces() -> Iterator[bytes]:
+            raise AssertionError("nobody wants these")
+            yield b""
+
+        for body in (b"x" * 100_000, pieces()):
+            self.connection = Connection()
+            _, rest = self.sent(Response(200, FIELDS, body), head_only=True)
+            self.assertEqual(rest, b"")
+
+
+class BrokenTests(ExchangeTest):
+    """What goes wrong when it is too late to say so."""
+
+    def test_pieces(self) -> None:
+        """The client sees that this is not the whole, as the end of the chunks never comes."""
+
+        def pieces() -> Iterator[bytes]:
+            yield b"ab"
+            raise ZeroDivisionError
+
+        self.exchange().answer(Response(200, FIELDS, pieces()))
+        self.connection.turn()
+        self.assertTrue(self.connection.aborted)
+        self.assertTrue(self.connection.sent.endswith(b"2\r\nab\r\n"))
+        self.assertEqual(self.connection.done, [])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_promised_answer(self) -> None:
+        """A door that breaks its word costs its client the connection, and nobody else anything."""
+        promised: Deferred[Response] = Deferred()
+        self.exchange().answer(promised)
+        promised.errback(ZeroDivisionError())
+        self.assertTrue(self.connection.aborted)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+
+class GoneTests(ExchangeTest):
+    """A client that is gone before its answer."""
+
+    def test_promised_answer_is_cancelled(self) -> None:
+        """Nobody works on it any more."""
+        cancelled: list[Deferred[Response]] = []
+        promised: Deferred[Response] = Deferred(cancelled.append)
+        promised.addErrback(lambda reason: plain(500, str(reason.check(CancelledError))))
+        exchange = self.exchange()
+        exchange.answer(promised)
+        exchange.connectionLost(connectionDone)
+        self.assertEqual(cancelled, [promised])
+        self.assertEqual((self.connection.sent, self.connection.done), (b"", []))
+
+    def test_events_that_come_too_late(self) -> None:
+        """A wait that is only granted when nobody is there to wait ends at once."""
+        events = HandMadeEvents(stream=False)
+        promised: Deferred[Response] = Deferred(lambda cancelled: cancelled.callback(Response(200, FIELDS, events)))
+        exchange = self.exchange()
+        exchange.answer(promised)
+        exchange.connectionLost(connectionDone)
+        self.assertTrue(events.cancelled)
+        self.assertIsNone(events.send)
+
+    def test_event_after_the_client(self) -> None:
+        """Is dropped, should whoever tells it not know yet."""
+        events = HandMadeEvents(stream=False)
+        exchange = self.exchange()
+        exchange.answer(Response(200, FIELDS, events))
+        head = self.connection.sent
+        exchange.connectionLost(connectionDone)
+        self.assertTrue(events.cancelled)
+        events.send(b"{}")
+        self.assertEqual((self.connection.sent, self.connection.done), (head, []))
+
+
+class EndedWaitTests(ExchangeTest):
+    """A wait that the server ends."""
+
+    def test_while_it_waits(self) -> None:
+        """The body is empty and whole."""
+        events = HandMadeEvents(stream=False)
+        exchange = self.exchange()
+        exchange.answer(Response(200, FIELDS, events))
+        self.assertTrue(exchange.waits)
+        exchange.end_waiting()
+        self.assertTrue(events.cancelled)
+        self.assertTrue(self.connection.sent.endswith(b"\r\n\r\n0\r\n\r\n"))
+        self.assertEqual(self.connection.done, [exchange])
+
+    def test_other_work_goes_on(self) -> None:
+        """Who waits for a change to be made gets to know."""
+        promised: Deferred[Response] = Deferred()
+        exchange = self.exchange()
+        exchange.answer(promised)
+        self.assertFalse(exchange.waits)
+        exchange.end_waiting()
+        self.assertEqual(self.connection.done, [])
+        promised.callback(plain(200, "made"))
+        self.assertTrue(self.connection.sent.endswith(b"made\n"))
+        self.assertEqual(self.connection.done, [exchange])

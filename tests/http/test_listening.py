@@ -1,0 +1,106 @@
+"""
+Opening ports, and what is in the way.
+"""
+
+import errno
+import socket
+from typing import NoReturn
+
+from twisted.internet import reactor
+from twisted.internet.defer import ensureDeferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.protocol import Factory
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from etcd_twisted.addresses import Address
+from etcd_twisted.errors import StartError
+from etcd_twisted.http.listening import Place, listen
+
+
+class ListenTests(TestCase):
+    """Real ports."""
+
+    async def listen(self, host: str, port: int = 0, given_as: str = "--bind-addr") -> IListeningPort:
+        opened = await listen(reactor, Place(Address(host, port), given_as, "--bind-addr"), Factory())
+        self.addCleanup(opened.stopListening)
+        return opened
+
+    async def refused(self, host: str, port: int = 4001, given_as: str = "--bind-addr") -> str:
+        with self.assertRaises(StartError) as caught:
+            await self.listen(host, port, given_as)
+        return str(caught.exception)
+
+    async def test_there_alone(self) -> None:
+        """The address that was asked for, and no other one."""
+        opened = await self.listen("127.0.0.1")
+        self.assertEqual(opened.getHost().host, "127.0.0.1")
+
+    async def test_by_name(self) -> None:
+        """A name that this machine knows."""
+        opened = await self.listen("localhost")
+        self.assertIn(opened.getHost().host, ("127.0.0.1", "::1"))
+
+    async def test_ipv6(self) -> None:
+        """Addresses of six."""
+        if not socket.has_ipv6:
+            self.skipTest("this machine has no IPv6")
+        opened = await self.listen("::1")
+        self.assertEqual(opened.getHost().host, "::1")
+        with socket.create_connection(("::1", opened.getHost().port)):
+            pass
+
+    async def test_taken(self) -> None:
+        """One line: how it was given, the address, the remedy."""
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            text = await self.refused("127.0.0.1", port, "ETCD_ADDR")
+        remedy = "another program uses it: stop that, or choose another port"
+        self.assertEqual(text, f"ETCD_ADDR 127.0.0.1:{port} can't be listened on: {remedy}")
+
+    async def test_not_this_machines(self) -> None:
+        """What is advertised need not be what is listened on; the remedy names the flag that says so."""
+        remedy = "it is no address of this machine: give --bind-addr the address to listen on, as in 0.0.0.0"
+        self.assertEqual(await self.refused("192.0.2.1", given_as="--addr"),
+                         f"--addr 192.0.2.1:4001 can't be listened on: {remedy}")  # fmt: skip
+
+    async def test_unknown_name(self) -> None:
+        """Likewise, where no name server knows it."""
+
+        def unknown(*_: object, **__: object) -> NoReturn:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+        self.patch(socket, "getaddrinfo", unknown)
+        self.assertEqual(
+            await self.refused("machine0.example.com", given_as="machine0.toml: addr"),
+            "machine0.toml: addr machine0.example.com:4001: the host name can't be looked up "
+            "(Name or service not known): give --bind-addr the address to listen on, as in 0.0.0.0",
+        )
+
+
+class _RefusingReactor:
+    """Opens no port."""
+
+    def __init__(self, code: int) -> None:
+        self._code = code
+
+    def listenTCP(self, port: int, _factory: object, backlog: int, interface: str) -> NoReturn:
+        assert backlog > 1_000
+        raise CannotListenError(interface, port, OSError(self._code, "refused"))
+
+
+class ReasonTests(SynchronousTestCase):
+    """Reasons that can't be had on every machine."""
+
+    def refused(self, code: int) -> str:
+        place = Place(Address("127.0.0.1", 80), "--bind-addr", "--bind-addr")
+        opening = ensureDeferred(listen(_RefusingReactor(code), place, Factory()))
+        return str(self.failureResultOf(opening, StartError).value)
+
+    def test_not_allowed(self) -> None:
+        """A port for the superuser."""
+        self.assertTrue(self.refused(errno.EACCES).endswith(": this user may not open it: choose a port above 1023"))
+
+    def test_any_other(self) -> None:
+        """In the system's words."""
+        self.assertTrue(self.refused(errno.ENOBUFS).endswith(" can't be listened on: No buffer space available"))

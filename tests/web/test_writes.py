@@ -1,0 +1,108 @@
+"""
+From a form to a command: what holds whatever the form is. Which command it is, case by case, is in
+L{tests.web.test_keys}.
+"""
+
+from collections.abc import Callable
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.errors import EtcdError
+from etcd_twisted.keyspace.commands import Change, CompareAndDelete, CompareAndSwap, Create, Refresh, Update
+from etcd_twisted.keyspace.events import LAST_MOMENT
+from etcd_twisted.web import writes
+from etcd_twisted.web.forms import Form
+
+NOW = 1_000_000_000
+SECOND = 1_000_000
+
+BOOLEAN = st.sampled_from(("true", "false", "True", "no"))
+NUMBER = st.one_of(st.integers(0, 2**64 + 1).map(str), st.sampled_from(("", "x", "-1", "1.5")))
+FORMS = st.fixed_dictionaries(
+    {},
+    optional={
+        "value": st.text(max_size=3),
+        "ttl": NUMBER,
+        "dir": BOOLEAN,
+        "prevExist": BOOLEAN,
+        "prevValue": st.text(max_size=3),
+        "prevIndex": NUMBER,
+        "refresh": BOOLEAN,
+        "recursive": BOOLEAN,
+        "unknown": st.text(max_size=3),
+    },
+)
+
+
+def meant(make: Callable[[Form, str, int], Change], form: Form) -> Change | None:
+    """The command, or C{None} where the parameters are refused."""
+    try:
+        return make(form, "/k", NOW)
+    except EtcdError:
+        return None
+
+
+class AnyFormTests(SynchronousTestCase):
+    """Rules over all forms."""
+
+    @given(st.sampled_from((writes.put, writes.post, writes.delete)), FORMS)
+    def test_a_command_or_an_error(self, make: Callable[[Form, str, int], Change], form: Form) -> None:
+        """Nothing else is raised; the command is for the key and the time that it was asked for."""
+        command = meant(make, form)
+        if command is not None:
+            self.assertEqual((command.key, command.time), ("/k", NOW))
+
+    @given(FORMS)
+    def test_conditions_are_never_forgotten(self, form: Form) -> None:
+        """What has a condition is carried out with it, or not at all."""
+        put, delete = meant(writes.put, form), meant(writes.delete, form)
+        compares = "prevValue" in form or "prevIndex" in form
+        exists = form.get("prevExist", "").lower()
+        if exists == "false":
+            self.assertIsInstance(put, Create | None)
+        elif compares:
+            self.assertIsInstance(put, CompareAndSwap | None)
+        elif exists == "true":
+            self.assertIsInstance(put, Update | Refresh | None)
+        if compares:
+            self.assertIsInstance(delete, CompareAndDelete | None)
+        for command in (put, delete):
+            if isinstance(command, CompareAndSwap | CompareAndDelete):
+                conditions = (command.previous_value, command.previous_index)
+                self.assertEqual(conditions, (form.get("prevValue"), int(form.get("prevIndex", "0"))))
+
+    @given(FORMS)
+    def test_expiry(self, form: Form) -> None:
+        """A TTL is as many seconds from the time of the request, within the calendar; an empty one is none."""
+        command = meant(writes.put, form)
+        if command is None:
+            return
+        ttl = form.get("ttl", "")
+        self.assertEqual(command.expires, NOW + int(ttl) * SECOND if ttl else None)
+        self.assertLessEqual(command.expires or 0, LAST_MOMENT)
+
+    @given(FORMS)
+    def test_refresh_keeps_the_value(self, form: Form) -> None:
+        """A refresh never has a value of its own to set."""
+        command = meant(writes.put, {**form, "refresh": "true"})
+        if isinstance(command, CompareAndSwap):
+            self.assertIsNone(command.value)
+        elif command is not None:
+            self.assertIsInstance(command, Refresh)
+
+    @given(FORMS)
+    def test_directories_have_no_value(self, form: Form) -> None:
+        """Whatever was sent as one."""
+        for make in (writes.put, writes.post):
+            command = meant(make, {**form, "dir": "true"})
+            if getattr(command, "directory", False):
+                self.assertEqual(command.value, "")
+
+    @given(FORMS)
+    def test_only_what_has_a_meaning_counts(self, form: Form) -> None:
+        """Parameters that the method does not know change nothing."""
+        without = {name: value for name, value in form.items() if name != "unknown"}
+        for make in (writes.put, writes.post, writes.delete):
+            self.assertEqual(meant(make, form), meant(make, without))
