@@ -1,0 +1,76 @@
+"""What is on the disk is what docs/storage.md shows, byte for byte."""
+
+import json
+import re
+from pathlib import Path
+
+import msgspec
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.consensus.core import encode_configuration
+from etcd_twisted.consensus.entries import Configuration
+from etcd_twisted.keyspace import commands as c
+from tests.keyspace.running import chunks_of, key_space
+
+_PAGE = Path(__file__).parent.parent.parent / "docs" / "storage.md"
+
+COMMANDS: tuple[c.Command, ...] = (
+    c.Set("/a/b", 1_700_000_000_000_000, "x", False, 1_700_000_060_000_000),
+    c.Create("/d", 1_700_000_000_000_000, "", True),
+    c.CreateInOrder("/queue", 1_700_000_000_000_000, "x"),
+    c.Update("/a/b", 1_700_000_000_000_000, "y"),
+    c.Refresh("/a/b", 1_700_000_000_000_000, 1_700_000_060_000_000),
+    c.CompareAndSwap("/a/b", 1_700_000_000_000_000, "z", None, "y", 4),
+    c.Delete("/d", 1_700_000_000_000_000, True),
+    c.CompareAndDelete("/a/b", 1_700_000_000_000_000, None, 6),
+    c.Expire(1_700_000_060_000_000, 100),
+)
+
+
+def section(title: str) -> str:
+    """What the page has between this heading and the next one."""
+    found = re.search(rf"^#+ {re.escape(title)}\n(.*?)(?=^#+ |\Z)", _PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    assert found is not None, title
+    return found[1]
+
+
+def examples(title: str) -> list[bytes]:
+    """The lines of a section's example, as msgpack."""
+    (block,) = re.findall(r"```json\n(.*?)```", section(title), re.DOTALL)
+    return [msgspec.msgpack.encode(json.loads(line)) for line in block.splitlines()]
+
+
+def row(command: type[c.Command]) -> str:
+    """A command's line in the table."""
+    names, defaults = command.__struct_fields__, command.__struct_defaults__
+    required = len(names) - len(defaults)
+    fields = [f'"{command.__struct_config__.tag}"', *names[:required]]
+    for name, default in zip(names[required:], defaults, strict=True):
+        shown = "nil" if default is None else json.dumps(default)
+        fields.append(f"{name} = {shown}")
+    return f"| `{command.__name__}` | `[{', '.join(fields)}]` |\n"
+
+
+class LayoutTests(SynchronousTestCase):
+    def test_commands(self) -> None:
+        """A log that was written once can be read for good: a change here needs a new format version."""
+        self.assertEqual(tuple(map(c.decode_command, examples("Commands"))), COMMANDS)
+        self.assertEqual(examples("Commands"), [c.encode_command(command) for command in COMMANDS])
+
+    def test_allCommands(self) -> None:
+        """The table has every command with its tag, its fields and their defaults, and no other."""
+        rows = "".join(row(type(command)) for command in COMMANDS)
+        self.assertEqual({type(command) for command in COMMANDS}, set(c.Command.__args__))
+        self.assertIn(f"|---|---|\n{rows}\n", section("Commands"))
+
+    def test_configuration(self) -> None:
+        configuration = Configuration(("0123456789abcdef",))
+        self.assertEqual(examples("Configurations"), [encode_configuration(configuration)])
+
+    def test_chunks(self) -> None:
+        space = key_space(
+            c.Set("/a/b", 1_700_000_000_000_000, "x", False, 1_700_000_060_000_000),
+            c.Set("/c", 1_700_000_000_000_000, "y"),
+            c.Set("/c", 1_700_000_000_000_000, "z"),
+        )
+        self.assertEqual(examples("Chunks"), chunks_of(space))
