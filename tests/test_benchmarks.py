@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks import __main__ as command_line
-from benchmarks import crowd, load, ports, servers, stall, tables, throughput, turns
+from benchmarks import crowd, keys, load, ports, servers, stall, tables, throughput, turns, watchers
 from benchmarks.errors import BenchmarkError
 
 PUT_64 = """\
@@ -315,6 +315,20 @@ class CommandLineTests(SynchronousTestCase):
             self.assertRaises((ValueError, argparse.ArgumentTypeError), command_line.positive, text)
 
 
+class WatchersSmokeTests(SynchronousTestCase):
+    """A few watchers of a real server."""
+
+    def test_everyone_is_told(self) -> None:
+        """Each kind of figure has one."""
+        directory = Path(self.mktemp()).resolve()
+        table = watchers.run([servers.EtcdTwisted.name], directory, count=20, changes=1)
+        self.assertTrue(table.startswith("20 waiting watchers\n"))
+        _caption, _head, _rule, *lines = table.splitlines()
+        self.assertEqual(len(lines), 3)
+        for line in lines:
+            self.assertRegex(line, r"\d$")
+
+
 class SmokeTests(SynchronousTestCase):
     """One short cell against a real server."""
 
@@ -328,3 +342,20 @@ class SmokeTests(SynchronousTestCase):
         _head, _rule, *lines = table.splitlines()
         self.assertEqual([line.split(",")[0] for line in lines], ["PUT", "GET"])
         self.assertNotIn("-", "".join(lines))
+
+    def test_keys(self) -> None:
+        """A few keys, a second for each probe, and so many snapshots that a slow machine takes one in that time."""
+        self.patch(keys, "PROBE_SECONDS", 1)
+        table = keys.run([servers.EtcdTwisted.name], Path(self.mktemp()).resolve(), keys=200, snapshot_count=5)
+        self.assertIn("200 keys of 64 bytes", table)
+        (snapshots,) = [line for line in table.splitlines() if line.startswith("snapshots taken meanwhile")]
+        self.assertGreater(int(snapshots.split()[-1]), 0)
+
+    def test_stall(self) -> None:
+        """Likewise; each window has turns in it."""
+        self.patch(stall, "PROBE_SECONDS", 1)
+        table = stall.run(Path(self.mktemp()).resolve(), keys=200, snapshot_count=5)
+        _caption, _head, _rule, *lines = table.splitlines()
+        self.assertEqual(len(lines), 4)
+        for line in lines:
+            self.assertRegex(line, r"\d\.\d +\d+\.\d$")
