@@ -10,7 +10,6 @@ import secrets
 import uuid
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from typing import Any
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred, succeed
@@ -23,6 +22,7 @@ from etcd_twisted.consensus.recovery import Storage, recover
 from etcd_twisted.consensus.replica import Replica
 from etcd_twisted.consensus.writer import LogWriter
 from etcd_twisted.frontends import chosen_frontends
+from etcd_twisted.interfaces import IReactor
 from etcd_twisted.machines import Machine
 
 
@@ -38,9 +38,8 @@ class EtcdService(Service):
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, config: Config, fatal: Callable[[str], None]) -> None:
+    def __init__(self, reactor: IReactor, config: Config, fatal: Callable[[str], None]) -> None:
         """
-        @param reactor: provides C{IReactorTime}, C{IReactorTCP}, C{IReactorFromThreads}.
         @param fatal: called once, with one line, when the disk failed: the machine answers nobody any more, and the
             process should end.
         @raise ConfigError: a frontend is not installed or can't use its options.

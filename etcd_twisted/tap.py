@@ -10,7 +10,7 @@ import contextlib
 import os
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import CancelledError, Deferred
@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from etcd_twisted.collector import Collector
 from etcd_twisted.config import Config
 from etcd_twisted.errors import StartError
+from etcd_twisted.interfaces import IReactor
 from etcd_twisted.options import Options
 from etcd_twisted.service import EtcdService
 
@@ -56,7 +57,7 @@ class ProcessService(Service):
 
         super().startService()  # type: ignore[no-untyped-call]  # Twisted has no types there
         try:
-            self.etcd = etcd = EtcdService(reactor, self._config, self._end)
+            self.etcd = etcd = EtcdService(cast(IReactor, reactor), self._config, self._end)
         except StartError as error:
             self._refuse(error)
         self._collector = collector = Collector(reactor)

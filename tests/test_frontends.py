@@ -77,7 +77,7 @@ class ChosenTests(SynchronousTestCase):
     def test_the_service_makes_it_with_the_replica(self) -> None:
         clock, config = Clock(), Config(frontends=("greeter:greeting=hello",))
         service = EtcdService(clock, config, self.fail)
-        made = service._frontends[-1].made_from  # type: ignore[attr-defined]
+        made = service._frontends[-1].made_from
         self.assertEqual(made, (clock, config, {"greeting": "hello"}, service.replica))
 
     def test_one_that_is_not_installed_is_refused(self) -> None:

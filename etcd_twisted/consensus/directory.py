@@ -94,6 +94,7 @@ class DataDirectory:
     The directory of one machine, locked from when this is made until L{close}.
 
     @ivar path: where it is.
+    @ivar option: what it was given as.
     """
 
     def __init__(self, path: Path, option: str = "--data-dir") -> None:
@@ -104,7 +105,7 @@ class DataDirectory:
         @raise StorageError: it is in use, damaged, or can't be used; one line with the path and the remedy.
         """
         self.path = path
-        self._option = option
+        self.option = option
         self._lock = -1
         if _CONTROL_CHARACTER.search(str(path)):
             raise StorageError(
@@ -196,7 +197,7 @@ class DataDirectory:
             reason = f"{error.strerror}; {remedy(error)}"
         else:
             reason = f"{subject} {trouble}, or choose another directory"
-        return StorageError(f"{self._option} {self.path} can't be used: {reason}")
+        return StorageError(f"{self.option} {self.path} can't be used: {reason}")
 
     def _check_shape(self) -> None:
         """Find what stands in the way, before anything is made."""
@@ -227,7 +228,7 @@ class DataDirectory:
             return
         if strange := (names - {_LOG, _SNAPSHOTS, _UNFINISHED}) | inside:
             raise StorageError(
-                f"{self._option} {self.path} can't be used: it holds {min(strange)!r} and no {_IDENTITY}, so it is"
+                f"{self.option} {self.path} can't be used: it holds {min(strange)!r} and no {_IDENTITY}, so it is"
                 " not a machine's; choose another directory, or an empty one"
             )
 
@@ -242,7 +243,7 @@ class DataDirectory:
             os.close(descriptor)
             process = f"process {holder.decode()}" if holder.isdigit() else "another process"
             raise StorageError(
-                f"{self._option} {self.path} is in use by {process}; stop that, or choose another directory"
+                f"{self.option} {self.path} is in use by {process}; stop that, or choose another directory"
             ) from None
         except BaseException:
             os.close(descriptor)

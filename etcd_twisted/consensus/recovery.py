@@ -6,6 +6,7 @@ it is refused, with the file named.
 """
 
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 
 import attrs
@@ -106,14 +107,14 @@ async def recover(
     """
     identity = storage.directory.load_identity()
     if identity is not None and name is not None and identity.name != name:
+        directory = storage.directory
         raise ConfigError(
-            f"--data-dir: {storage.directory.path} belongs to the machine {identity.name!r}: give it that --name, "
+            f"{directory.option} {directory.path} belongs to the machine {identity.name!r}: give it that --name, "
             f"or give {name!r} another directory"
         )
     found = await _load_snapshot(storage, keyspace, turn)
     applied = found.log.last_index
     await _load_log(storage, found, turn)
-    storage.snapshots.remove_unfinished()
     if identity is None:
         identity = _begin(storage, found, new_identity())
     elif found.log.last_index == 0:
@@ -125,6 +126,7 @@ async def recover(
         core = Raft(identity.machine_id, found.configuration, found.hard_state, found.log)
     except ValueError as error:
         raise StorageError(f"{storage.directory.path}: {error}") from error
+    storage.snapshots.remove_unfinished()
     return Recovered(identity, core, applied)
 
 
@@ -156,7 +158,7 @@ async def _load_snapshot(storage: Storage, keyspace: KeySpace, turn: Turn) -> _F
     if reader is None:
         return _Found(RaftLog(), Configuration(()), HardState())
     loader = SnapshotLoader()
-    with reader:
+    with closing(reader):
         for chunk in reader:
             loader.feed(chunk)
             await turn()

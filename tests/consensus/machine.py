@@ -82,7 +82,7 @@ class TestMachine:
         recovered = await recover(
             self.storage, self.replica.keyspace, self.name, lambda: IDENTITY, self.replica.turn
         )
-        self.replica.start(MACHINE, self.storage, self.writer, recovered)  # type: ignore[arg-type]
+        self.replica.start(MACHINE, self.storage, self.writer, recovered)
 
     def settle(self) -> None:
         """Let everything happen that can happen without time going by."""

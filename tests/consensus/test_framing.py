@@ -169,7 +169,7 @@ class FramingTests(SynchronousTestCase):
 
     def test_unknown_kind(self) -> None:
         header = encode_file_header(MAGIC, SALT)
-        path = self.write(header + encode_frame(99, b"", SALT, len(header)))  # type: ignore[arg-type]
+        path = self.write(header + encode_frame(99, b"", SALT, len(header)))
         bad = self.assertRaises(BadFrameError, read_file, path)
         self.assertIn("no frame of kind 99", bad.reason)
 

@@ -4,6 +4,7 @@ L{etcd_twisted.consensus.replica} and what it is made of, on a fake clock and a 
 
 import itertools
 import os
+from contextlib import closing
 from pathlib import Path
 
 from hypothesis import given
@@ -363,7 +364,7 @@ class SnapshotTests(ReplicaTestCase):
             machine.settle()
         reader = machine.storage.snapshots.latest()
         assert reader is not None
-        with reader:
+        with closing(reader):
             self.assertGreaterEqual(reader.metadata.index, 40)
         self.assertEqual(len(list((self.path / "snapshots").iterdir())), 1)
         self.assertEqual(len(list((self.path / "log").iterdir())), 1)

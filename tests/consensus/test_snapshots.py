@@ -2,6 +2,7 @@
 
 import errno
 import os
+from contextlib import closing
 from pathlib import Path
 
 from hypothesis import given, settings
@@ -24,7 +25,7 @@ def read(store: SnapshotStore) -> list[bytes] | None:
     reader = store.latest()
     if reader is None:
         return None
-    with reader:
+    with closing(reader):
         return list(reader)
 
 
@@ -57,7 +58,7 @@ class RoundTripTests(SnapshotTestCase):
         self.write(about, *chunks)
         reader = self.store.latest()
         assert reader is not None
-        with reader:
+        with closing(reader):
             self.assertEqual(reader.metadata, about)
             self.assertEqual(list(reader), chunks)
             self.assertEqual(list(reader), chunks)  # from the beginning each time
@@ -82,7 +83,7 @@ class RoundTripTests(SnapshotTestCase):
         self.write(metadata(5), b"one", b"two")
         reader = self.store.latest()
         assert reader is not None
-        with reader:
+        with closing(reader):
             chunks = iter(reader)
             self.assertEqual(next(chunks), b"one")
             self.write(metadata(6), b"newer")

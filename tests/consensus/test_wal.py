@@ -656,9 +656,9 @@ class CuttableDisk(Disk):
 
     def done(self, name: str, result: object, *arguments: object) -> None:
         if name == "open":
-            self.paths[result] = Path(str(arguments[0]))  # type: ignore[index]
+            self.paths[result] = Path(str(arguments[0]))
         elif name in {"fsync", "fdatasync"}:
-            path = self.paths[arguments[0]]  # type: ignore[index]
+            path = self.paths[arguments[0]]
             if path == self.directory:
                 self.names = {file.name for file in path.iterdir()}
             else:
@@ -709,7 +709,7 @@ class FailingDiskTests(LogTestCase):
                 """It takes no entry that counts."""
 
         for step, covered in self.scenario():
-            step(Recorder())  # type: ignore[arg-type]
+            step(Recorder())
             states.append(resolve(appended, covered))
         return states
 
@@ -968,7 +968,7 @@ except StorageError:
         """The kernel takes a part of the record and then no more."""
         self.run_to_the_limit("10000")
         self.assertIsNotNone(self.torn)
-        self.assertLess(self.torn.length, 1000)  # type: ignore[union-attr]
+        self.assertLess(self.torn.length, 1000)
 
     def test_full_when_allocating(self) -> None:
         """A new segment gets no room; nothing of the record was written."""

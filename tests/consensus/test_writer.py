@@ -11,7 +11,7 @@ from etcd_twisted.consensus.writer import LogWriter, WriterStoppedError
 
 class WriterTests(TestCase):
     def setUp(self) -> None:
-        self.writer = LogWriter(reactor)  # type: ignore[arg-type]
+        self.writer = LogWriter(reactor)
         self.addCleanup(self.writer.stop)
 
     async def test_result(self) -> None:
@@ -48,7 +48,7 @@ class WriterTests(TestCase):
         first = self.writer.submit(lambda: release.wait(30))
         second = self.writer.submit(lambda: "second")
         turned: Deferred[None] = Deferred()
-        reactor.callLater(0, turned.callback, None)  # type: ignore[attr-defined]
+        reactor.callLater(0, turned.callback, None)
         await turned
         self.assertNoResult(first)
         self.assertNoResult(second)
