@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from etcd_twisted.collector import Collector
 from etcd_twisted.config import Config
 from etcd_twisted.errors import StartError
+from etcd_twisted.http import descriptors
 from etcd_twisted.interfaces import IReactor
 from etcd_twisted.options import Options
 from etcd_twisted.service import EtcdService
@@ -56,6 +57,7 @@ class ProcessService(Service):
         from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it, which is twistd's to do
 
         super().startService()  # type: ignore[no-untyped-call]  # Twisted has no types there
+        descriptors.raise_limit()
         try:
             self.etcd = etcd = EtcdService(cast(IReactor, reactor), self._config, self._end)
         except StartError as error:

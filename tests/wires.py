@@ -160,6 +160,7 @@ class Wire:
             self.clock,
             ClientApp(self.replica).app.resource(),
             KeyEndpoint(self.replica, self.clock),
+            1_000,
             most_body,
             read_timeout=10.0,
             write_timeout=10.0,

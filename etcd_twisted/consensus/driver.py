@@ -16,8 +16,6 @@ from twisted.python.failure import Failure
 from etcd_twisted.consensus.core import NotLeaderError, Raft
 from etcd_twisted.consensus.entries import Entry, Record
 
-_ENTRIES_A_TURN = 256
-
 
 class Driver:
     """
@@ -32,11 +30,13 @@ class Driver:
         clock: IReactorTime,
         core: Raft,
         append: Callable[[Record], "Deferred[None]"],
+        room: Callable[[], int],
         apply: Callable[[tuple[Entry, ...]], None],
         fatal: Callable[[Failure], None],
     ) -> None:
         """
         @param append: makes a record durable; called again only when the Deferred has fired.
+        @param room: how many entries may be applied in this turn; asked again in the next one.
         @param apply: takes committed entries, in order.
         @param fatal: called once, with the reason, when it can't go on.
         """
@@ -44,6 +44,7 @@ class Driver:
         self.applied = core.commit_index
         self._clock = clock
         self._append = append
+        self._room = room
         self._apply = apply
         self._fatal = fatal
         self._writing = False
@@ -147,7 +148,7 @@ class Driver:
         self._run()
 
     def _apply_some(self) -> None:
-        entries = self.core.to_apply(_ENTRIES_A_TURN)
+        entries = self.core.to_apply(self._room())
         if entries:
             self.applied = entries[-1].index
             self._apply(entries)

@@ -36,6 +36,11 @@ from etcd_twisted.keyspace.statistics import StoreStatistics
 from etcd_twisted.keyspace.watchers import Watcher
 from etcd_twisted.machines import Machine, registered_machines
 
+_ENTRIES_A_TURN = 256
+
+_MOST_DELIVERIES = 10_000
+"""How much may wait to be told to watchers, about, before changes have to wait for them."""
+
 
 @attrs.frozen
 class _Proposal:
@@ -113,6 +118,7 @@ class Replica:
             self._clock,
             recovered.core,
             lambda record: writer.submit(functools.partial(storage.log.append, record)),
+            self._room,
             self._apply,
             functools.partial(self._failed, storage.directory.path),
         )
@@ -236,6 +242,13 @@ class Replica:
         return answer
 
     # Applying
+
+    def _room(self) -> int:
+        """How many entries may be applied: fewer with many watchers, none while too much waits to be delivered."""
+        hub = self.keyspace.hub
+        if hub.backlog >= _MOST_DELIVERIES:
+            return 0
+        return max(1, min(_ENTRIES_A_TURN, _MOST_DELIVERIES // (hub.count + 1)))
 
     def _apply(self, entries: tuple[Entry, ...]) -> None:
         for entry in entries:

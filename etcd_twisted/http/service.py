@@ -62,17 +62,19 @@ class HttpService(Service):
 
 
 def http_service(
-    reactor: IReactor, config: Config, place: Place, resource: IResource, door: Door | None = None
+    reactor: IReactor, config: Config, place: Place, most_connections: int, resource: IResource, door: Door | None = None
 ) -> HttpService:
     """
     A service that serves C{resource}, and C{door} before it, within the limits that are configured.
 
+    @param most_connections: see L{Site}.
     @param door: see L{Site}.
     """
     site = Site(
         reactor,
         resource,
         door,
+        most_connections,
         config.max_request_bytes,
         config.http_read_timeout,
         config.http_write_timeout,

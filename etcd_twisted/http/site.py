@@ -23,7 +23,7 @@ from io import BytesIO
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -331,6 +331,7 @@ class Site(server.Site):
 
     @ivar channels: the connections.
     @ivar door: answers the requests below its prefix; C{None} where there is none.
+    @ivar most_connections: how many connections there may be; more are closed as soon as they come.
     @ivar most_body: the longest body of a request, in bytes.
     @ivar read_timeout: how long a client may take to send a request, in seconds.
     @ivar write_timeout: how long a client may take no byte of an answer, in seconds.
@@ -351,6 +352,7 @@ class Site(server.Site):
         clock: IReactorTime,
         resource: IResource,
         door: Door | None,
+        most_connections: int,
         most_body: int,
         read_timeout: float,
         write_timeout: float,
@@ -358,6 +360,7 @@ class Site(server.Site):
         super().__init__(resource, parsePOSTFormSubmission=False, timeout=None, reactor=clock)
         self.channels: set[Channel] = set()
         self.door = door
+        self.most_connections = most_connections
         self.most_body = most_body
         self.read_timeout = read_timeout
         self.write_timeout = write_timeout
@@ -365,6 +368,20 @@ class Site(server.Site):
         self._sweeping = LoopingCall(self._sweep)
         self._sweeping.clock = clock
         self._empty: Deferred[None] | None = None
+        self._full = False
+
+    def buildProtocol(self, addr: IAddress) -> Channel | None:
+        """A connection, unless there are too many."""
+        if len(self.channels) < self.most_connections:
+            self._full = False
+            return cast(Channel, super().buildProtocol(addr))
+        if not self._full:
+            self._full = True
+            self._log.warn(
+                "All {most} connections are taken, and new ones are closed: raise the limit of open files",
+                most=self.most_connections,
+            )
+        return None
 
     def getContentFile(self, _length: int | None) -> BytesIO:
         """Bodies are held in memory; how long they may be is limited."""

@@ -75,6 +75,11 @@ class WatcherHub:
         if not waiting:
             del self._watchers[watcher.key]
 
+    @property
+    def backlog(self) -> int:
+        """How many times somebody is still to be told of something."""
+        return len(self._deliveries)
+
     def notify(self, event: Event) -> None:
         """Queue an event for everyone whom it touches."""
         for key in self._keys_near(event):

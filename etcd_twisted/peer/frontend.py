@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from zope.interface import implementer
 
 from etcd_twisted.config import Config
+from etcd_twisted.http import descriptors
 from etcd_twisted.http.listening import Place
 from etcd_twisted.http.service import HttpService, http_service
 from etcd_twisted.interfaces import IFrontend, IReactor, IReplica
@@ -30,4 +31,4 @@ class PeerFrontend:
     ) -> HttpService:
         """See L{IFrontend}."""
         place = Place(config.peer_bind_addr, config.given_as("peer-bind-addr"), "--peer-bind-addr")
-        return http_service(reactor, config, place, AdminApp(replica).app.resource())
+        return http_service(reactor, config, place, descriptors.FOR_PEERS, AdminApp(replica).app.resource())

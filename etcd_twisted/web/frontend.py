@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from zope.interface import implementer
 
 from etcd_twisted.config import Config
+from etcd_twisted.http import descriptors
 from etcd_twisted.http.listening import Place
 from etcd_twisted.http.service import HttpService, http_service
 from etcd_twisted.interfaces import IFrontend, IReactor, IReplica
@@ -31,4 +32,5 @@ class HttpFrontend:
     ) -> HttpService:
         """See L{IFrontend}."""
         place = Place(config.bind_addr, config.given_as("bind-addr"), "--bind-addr")
-        return http_service(reactor, config, place, ClientApp(replica).app.resource(), KeyEndpoint(replica, reactor))
+        pages, door = ClientApp(replica).app.resource(), KeyEndpoint(replica, reactor)
+        return http_service(reactor, config, place, descriptors.for_clients(), pages, door)
