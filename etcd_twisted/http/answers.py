@@ -35,6 +35,19 @@ class Events(ABC):
     def cancel(self) -> None:
         """Wait no longer; nothing is sent from here on."""
 
+    @abstractmethod
+    def hold(self) -> None:
+        """Send nothing until L{release}."""
+
+    @abstractmethod
+    def release(self) -> None:
+        """There is room again: send what happened meanwhile, and go on."""
+
+    @property
+    @abstractmethod
+    def waiting_bytes(self) -> int:
+        """How much has happened that could not be sent, since the waiting began."""
+
 
 Body = bytes | Iterator[bytes] | Events
 """All at once; or in pieces, to be asked for as fast as they can be sent; or as events happen."""

@@ -6,7 +6,6 @@ neither headers nor content alive. Must never send anything faster than the clie
 pieces, and a stream that its client does not read is cut off.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import Protocol
@@ -20,7 +19,7 @@ from zope.interface import implementer
 from etcd_twisted.http.answers import Body, Events, Response
 
 MOST_WAITING = 1 << 20
-"""How many bytes may wait for the client of a stream, before it is cut off at the next event."""
+"""How many bytes may wait for the client of a stream that has taken nothing for a second, before it is cut off."""
 
 _PIECE = 1 << 16
 """A longer body is sent in pieces of this size, each when the client has taken the last."""
@@ -96,6 +95,11 @@ class Exchange:
         """See the class."""
         return isinstance(self._work, Events)
 
+    @property
+    def waiting_bytes(self) -> int:
+        """How much a stream has to send that its client has no room for."""
+        return self._work.waiting_bytes if isinstance(self._work, Events) else 0
+
     def answer(self, response: "Response | Deferred[Response]") -> None:
         """Send an answer, once it is there."""
         if isinstance(response, Deferred):
@@ -111,6 +115,8 @@ class Exchange:
 
     def connectionLost(self, _reason: Failure) -> None:
         """The client is gone. Called by the connection."""
+        if self._connection is not None:
+            self._connection.unregisterProducer()
         self._connection = None
         work, self._work = self._work, None
         if work is not None:
@@ -144,10 +150,18 @@ class Exchange:
         elif isinstance(body, Events):
             connection.write(head)
             self._work = body
-            body.begin(_Stream(connection, self._framed).send if body.stream else self._happened)
+            self._begin(connection, body)
         else:
             connection.write(head)
             self._send_pieces(connection, body)
+
+    def _begin(self, connection: Connection, events: Events) -> None:
+        if events.stream:
+            stream = _Stream(connection, events, self._framed)
+            events.begin(stream.send)
+            stream.start()
+        else:
+            events.begin(self._happened)
 
     def _head(self, connection: Connection, response: Response) -> bytes:
         body = response.body
@@ -223,6 +237,7 @@ class _Sender:
         self.cancel()
 
     def cancel(self) -> None:
+        self._pieces = iter(())  # they hold a whole tree
         if self._next is not None:
             self._next.cancel()
             self._next = None
@@ -248,37 +263,31 @@ class _Sender:
 
 @implementer(IPushProducer)
 class _Stream:
-    """Sends events as they happen, and holds them while the client has no room for them, up to a limit."""
+    """Sends events as they happen, as long as the client has room for them."""
 
-    __slots__ = ("_connection", "_events", "_framed", "_size")
+    __slots__ = ("_connection", "_events", "_framed")
 
-    def __init__(self, connection: Connection, framed: Callable[[bytes], bytes]) -> None:
+    def __init__(self, connection: Connection, events: Events, framed: Callable[[bytes], bytes]) -> None:
         self._connection = connection
+        self._events = events
         self._framed = framed
-        self._events: deque[bytes] = deque()
-        self._size = 0
-        connection.registerProducer(self, True)
+
+    def start(self) -> None:
+        if self._connection.stalled:
+            self._events.hold()
+        self._connection.registerProducer(self, True)
 
     def send(self, event: bytes) -> None:
-        if not self._connection.stalled and not self._events:
-            self._connection.write(self._framed(event + b"\n"))
-        elif self._size > MOST_WAITING:
-            self._connection.abort()
-        else:
-            self._events.append(event)
-            self._size += len(event)
+        self._connection.write(self._framed(event + b"\n"))
 
     def resumeProducing(self) -> None:
-        while self._events and not self._connection.stalled:
-            event = self._events.popleft()
-            self._size -= len(event)
-            self._connection.write(self._framed(event + b"\n"))
+        self._events.release()
 
     def pauseProducing(self) -> None:
-        """The connection's C{stalled} says it all."""
+        self._events.hold()
 
     def stopProducing(self) -> None:
-        self._events.clear()
+        self._events.cancel()
 
 
 def framing(body: Body, chunked: bool) -> bytes:

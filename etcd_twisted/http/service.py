@@ -62,7 +62,12 @@ class HttpService(Service):
 
 
 def http_service(
-    reactor: IReactor, config: Config, place: Place, most_connections: int, resource: IResource, door: Door | None = None
+    reactor: IReactor,
+    config: Config,
+    place: Place,
+    most_connections: int,
+    resource: IResource,
+    door: Door | None = None,
 ) -> HttpService:
     """
     A service that serves C{resource}, and C{door} before it, within the limits that are configured.

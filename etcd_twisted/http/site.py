@@ -18,12 +18,13 @@ HTTP, is overridden. A Twisted without them fails the tests of what is malformed
 # Twisted's HTTP server has no types.
 # mypy: disallow-untyped-calls=False, warn-return-any=False
 
+import socket
 from http import HTTPStatus
 from io import BytesIO
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -33,7 +34,7 @@ from twisted.web.resource import IResource
 
 from etcd_twisted.http.door import Door, DoorRequest
 from etcd_twisted.http.escapes import unescape
-from etcd_twisted.http.exchange import Exchange
+from etcd_twisted.http.exchange import MOST_WAITING, Exchange
 
 HEAD_LIMIT = 1 << 16
 """The longest request line and headers together, in bytes."""
@@ -96,6 +97,13 @@ class Request(server.Request):
         super().write(data)
 
 
+def _keep_alive(handle: socket.socket) -> None:
+    """Have the system find out when a client has gone without a word: after a minute and a half."""
+    handle.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4)):
+        handle.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
 def _origin_form(target: bytes) -> bytes:
     """A request target without the scheme and host that a client of a proxy puts there (RFC 9112, section 3.2.2)."""
     if target[:1] == b"/" or b"://" not in target:
@@ -141,6 +149,8 @@ class Channel(http.HTTPChannel):
     def connectionMade(self) -> None:
         """Begin to count the time until the first request."""
         super().connectionMade()
+        if ITCPTransport.providedBy(self.transport):
+            _keep_alive(cast(Any, self.transport).getHandle())
         self.site.channels.add(self)
         self._expect_within(IDLE)
 
@@ -177,13 +187,19 @@ class Channel(http.HTTPChannel):
 
     def sweep(self, now: float) -> None:
         """Close the connection if its time is over. Called every second or so."""
-        if self.stalled and now >= self._stalled_since + self.site.write_timeout:
+        stalled_for = now - self._stalled_since if self.stalled else 0.0
+        if stalled_for >= self.site.write_timeout or (stalled_for >= _SWEEP and self._falls_behind()):
             self.abort()
         elif self._deadline and now >= self._deadline:
             if self._closing or self._refused:
                 self.abort()
             else:
                 self.loseConnection()
+
+    def _falls_behind(self) -> bool:
+        """Whether too much waits for a stream's client."""
+        exchange = self.requests[0] if self.requests else None
+        return isinstance(exchange, Exchange) and exchange.waiting_bytes > MOST_WAITING
 
     def pauseProducing(self) -> None:
         """The client has to read before more is sent."""
@@ -370,11 +386,11 @@ class Site(server.Site):
         self._empty: Deferred[None] | None = None
         self._full = False
 
-    def buildProtocol(self, addr: IAddress) -> Channel | None:
+    def buildProtocol(self, addr: IAddress | None) -> Any:
         """A connection, unless there are too many."""
         if len(self.channels) < self.most_connections:
             self._full = False
-            return cast(Channel, super().buildProtocol(addr))
+            return super().buildProtocol(addr)
         if not self._full:
             self._full = True
             self._log.warn(

@@ -96,6 +96,7 @@ class KeySpace:
             error.index = self.index
             raise
         watcher = self.hub.watch(key, recursive, stream, first, deliver)
+        watcher.joined = self.index
         for event in past:
             self.hub.queue(watcher, event)
             if not stream:
@@ -211,8 +212,6 @@ class KeySpace:
         _refuse_root(command.key)
         node = tree.find(self.root, command.key)
         if isinstance(node, File):
-            if command.directory:
-                raise EtcdError(ErrorCode.NOT_A_DIRECTORY, command.key)
             return self._rewrite("update", command, node, command.value, self._happened)
         if command.value and not command.directory:
             raise EtcdError(ErrorCode.NOT_A_FILE, command.key)

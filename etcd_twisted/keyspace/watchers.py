@@ -17,9 +17,25 @@ class Watcher:
     One who waits. Made by L{WatcherHub.watch}.
 
     @ivar cancelled: whether it is to be told nothing more.
+    @ivar joined: the key space's index when it began to wait.
+    @ivar held: whether it has no room for events; those that come are put aside.
+    @ivar waiting_bytes: how much is put aside of what happened since it began to wait; what was past by then is there
+        for whoever comes late, and does not count.
     """
 
-    __slots__ = ("_hub", "cancelled", "deliver", "key", "recursive", "since", "stream")
+    __slots__ = (
+        "_aside",
+        "_hub",
+        "cancelled",
+        "deliver",
+        "held",
+        "joined",
+        "key",
+        "recursive",
+        "since",
+        "stream",
+        "waiting_bytes",
+    )
 
     def __init__(
         self, hub: "WatcherHub", key: str, recursive: bool, stream: bool, since: int, deliver: Callable[[Event], None]
@@ -31,11 +47,51 @@ class Watcher:
         self.since = since
         self.deliver = deliver
         self.cancelled = False
+        self.joined = 0
+        self.held = False
+        self.waiting_bytes = 0
+        self._aside: deque[Event] | None = None
 
     def cancel(self) -> None:
         """Forget this watcher, queued events included."""
         self.cancelled = True
+        self._aside = None
         self._hub.forget(self)
+
+    def hold(self) -> None:
+        """Tell this watcher nothing until L{release}."""
+        self.held = True
+
+    def release(self) -> None:
+        """There is room again: tell what was put aside, and go on."""
+        if self.held:
+            self.held = False
+            if self._aside:
+                self._hub.go_on_with(self)
+
+    @property
+    def behind(self) -> bool:
+        """Whether events have to be put aside, to keep their order."""
+        return self.held or bool(self._aside)
+
+    def put_aside(self, event: Event) -> None:
+        """Keep an event for later."""
+        if self._aside is None:
+            self._aside = deque()
+        self._aside.append(event)
+        self.waiting_bytes += self._counted(event)
+
+    def tell_one_put_aside(self) -> bool:
+        """Tell the first event that was put aside; whether another may follow."""
+        if not self._aside:
+            return False
+        event = self._aside.popleft()
+        self.waiting_bytes -= self._counted(event)
+        self.deliver(event)
+        return bool(self._aside) and not self.held
+
+    def _counted(self, event: Event) -> int:
+        return len(event.body) if event.index > self.joined else 0
 
 
 class WatcherHub:
@@ -49,6 +105,7 @@ class WatcherHub:
         self._wake = wake
         self._watchers: dict[str, dict[Watcher, None]] = {}
         self._deliveries: deque[tuple[Watcher, Event]] = deque()
+        self._released: deque[Watcher] = deque()
         self.count = 0
 
     def watch(
@@ -89,7 +146,8 @@ class WatcherHub:
         """Keys among which are all watched ones that the event may touch."""
         key = event.node.key
         if event.removed_directory or key.count("/") >= len(self._watchers):
-            return [each for each in self._watchers if each == key or is_below(key, each) or is_below(each, key)]
+            below = "/" if key == ROOT else key + "/"
+            return [each for each in self._watchers if each.startswith(below) or each == key or is_below(key, each)]
         keys = [key]
         while key != ROOT:
             key = parent(key)
@@ -118,9 +176,22 @@ class WatcherHub:
 
         @return: whether more wait to be told.
         """
+        for _ in range(min(limit, len(self._released))):
+            watcher = self._released.popleft()
+            if watcher.tell_one_put_aside():
+                self._released.append(watcher)
         deliveries = self._deliveries
         for _ in range(min(limit, len(deliveries))):
             watcher, event = deliveries.popleft()
-            if not watcher.cancelled:
+            if watcher.cancelled:
+                continue
+            if watcher.behind:
+                watcher.put_aside(event)
+            else:
                 watcher.deliver(event)
-        return bool(deliveries)
+        return bool(deliveries or self._released)
+
+    def go_on_with(self, watcher: Watcher) -> None:
+        """Tell a watcher what was put aside for it, event by event."""
+        self._released.append(watcher)
+        self._wake()

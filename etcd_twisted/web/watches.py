@@ -38,6 +38,21 @@ class Watch(Events):
         if watcher is not None:
             watcher.cancel()
 
+    def hold(self) -> None:
+        """See L{Events}."""
+        if self._watcher is not None:
+            self._watcher.hold()
+
+    def release(self) -> None:
+        """See L{Events}."""
+        if self._watcher is not None:
+            self._watcher.release()
+
+    @property
+    def waiting_bytes(self) -> int:
+        """See L{Events}."""
+        return self._watcher.waiting_bytes if self._watcher is not None else 0
+
     def _happened(self, event: Event) -> None:
         if not self.stream:
             self._watcher = None  # it was told all it will be; without it no cycle is left to be collected

@@ -35,17 +35,18 @@ def put(form: Form, key: str, now: int) -> Change:
     if flag(form, "refresh"):
         return _refresh(form, key, now, expires)
     directory = flag(form, "dir")
-    value = "" if directory else form.get("value", "")
+    value = form.get("value", "")
+    new_value = "" if directory else value
     if "prevExist" in form and not exists:
-        return Create(key, now, value, directory, expires)
+        return Create(key, now, new_value, directory, expires)
     if "prevValue" in form or "prevIndex" in form:
         previous_value, previous_index = _conditions(form, _SWAP)
-        return CompareAndSwap(key, now, form.get("value", ""), expires, previous_value, previous_index)
+        return CompareAndSwap(key, now, value, expires, previous_value, previous_index)
     if exists:
         if not ("value" in form or "ttl" in form or "dir" in form):
             raise EtcdError(ErrorCode.VALUE_OR_TTL_REQUIRED, "Update")
         return Update(key, now, value, directory, expires)
-    return Set(key, now, value, directory, expires)
+    return Set(key, now, new_value, directory, expires)
 
 
 def _refresh(form: Form, key: str, now: int, expires: int | None) -> Change:

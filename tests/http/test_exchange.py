@@ -65,6 +65,16 @@ class HandMadeEvents(Events):
     def cancel(self) -> None:
         self.cancelled = True
 
+    def hold(self) -> None:
+        """What the test sends is sent."""
+
+    def release(self) -> None:
+        """See L{hold}."""
+
+    @property
+    def waiting_bytes(self) -> int:
+        return 0
+
 
 class ExchangeTest(SynchronousTestCase):
     """A connection, and answers on it."""

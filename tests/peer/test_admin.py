@@ -44,7 +44,7 @@ class AdminTests(SynchronousTestCase):
         self.replica = FakeReplica(clock)
         self.addCleanup(self.replica.stop)
         resource = AdminApp(self.replica).app.resource()
-        self.site = Site(clock, resource, None, most_connections=10, most_body=1_000, read_timeout=10.0, write_timeout=10.0)
+        self.site = Site(clock, resource, None, 10, most_body=1_000, read_timeout=10.0, write_timeout=10.0)
 
     def ask(self, path: str, method: str = "GET") -> Answer:
         return ask(self.site, path, method)
