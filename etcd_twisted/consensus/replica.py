@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import attrs
+import msgspec
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
@@ -29,8 +30,9 @@ from etcd_twisted.consensus.writer import LogWriter
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.keyspace.commands import Change, Command, Create, Expire, Set, decode_command, encode_command
-from etcd_twisted.keyspace.events import Event
+from etcd_twisted.keyspace.events import LAST_MOMENT, Event
 from etcd_twisted.keyspace.nodes import Node
+from etcd_twisted.keyspace.paths import clean
 from etcd_twisted.keyspace.space import KeySpace
 from etcd_twisted.keyspace.statistics import StoreStatistics
 from etcd_twisted.keyspace.watchers import Watcher
@@ -38,8 +40,33 @@ from etcd_twisted.machines import Machine, registered_machines
 
 _ENTRIES_A_TURN = 256
 
+SNAPSHOT_BYTES = 64 << 20
+"""A snapshot is due when the entries applied since the last one hold more: they are all in memory."""
+
 _MOST_DELIVERIES = 10_000
 """How much may wait to be told to watchers, about, before changes have to wait for them."""
+
+
+def _encoded(command: Change) -> bytes:
+    """
+    A command as it stands in the log, if it can be read back and applied: once it is durable, each start applies it.
+
+    @raise EtcdError: see L{IReplica.propose}.
+    """
+    try:
+        data = encode_command(command)
+        decode_command(data)
+    except UnicodeEncodeError as error:
+        raise EtcdError(ErrorCode.INVALID_FORM, f"text that is not UTF-8: {error}") from error
+    except (msgspec.ValidationError, OverflowError, TypeError) as error:
+        raise EtcdError(ErrorCode.INVALID_FIELD, f"not a command: {error}") from error
+    if clean(command.key) != command.key:
+        raise EtcdError(ErrorCode.INVALID_FIELD, f"key: {command.key!r} is not clean; {clean(command.key)!r} is")
+    expires: int | None = getattr(command, "expires", None)
+    if expires is not None and not 0 <= expires <= LAST_MOMENT:
+        cause = f"expires: {expires} is not in 0 to {LAST_MOMENT}, in microseconds since the epoch"
+        raise EtcdError(ErrorCode.TTL_NOT_A_NUMBER, cause)
+    return data
 
 
 @attrs.frozen
@@ -87,7 +114,8 @@ class Replica:
         fatal: Callable[[str], None],
     ) -> None:
         """
-        @param snapshot_count: how many entries are applied from one snapshot to the next; C{None} for no snapshots.
+        @param snapshot_count: how many entries are applied from one snapshot to the next, if they hold no more than
+            L{SNAPSHOT_BYTES}; C{None} for no snapshots.
         @param fatal: called once, with one line, when the replica can't go on: the process must end.
         """
         self.name = ""
@@ -95,6 +123,7 @@ class Replica:
         self.leading_since = 0
         self._clock = clock
         self._snapshot_count = snapshot_count
+        self._bytes_since_snapshot = 0
         self._fatal = fatal
         self._delivery = Delivery(clock)
         self.keyspace = KeySpace(history_capacity, lambda: self._delivery.soon(self.keyspace.hub))
@@ -237,8 +266,13 @@ class Replica:
         """See L{IReplica}."""
         if not self.serving or self._running is None:
             return self.when_serving().addCallback(lambda _: self.propose(command))
+        try:
+            data = _encoded(command)
+        except EtcdError as error:
+            error.index = self.index
+            return fail(error)
         answer: Deferred[Event] = Deferred()
-        self._proposals[self._running.driver.propose(encode_command(command))] = _Proposal(command, answer)
+        self._proposals[self._running.driver.propose(data)] = _Proposal(command, answer)
         return answer
 
     # Applying
@@ -252,6 +286,7 @@ class Replica:
 
     def _apply(self, entries: tuple[Entry, ...]) -> None:
         for entry in entries:
+            self._bytes_since_snapshot += len(entry.data)
             if entry.kind is EntryKind.COMMAND:
                 self._apply_command(entry)
         if (running := self._running) is None or self._closed is not None:
@@ -271,6 +306,10 @@ class Replica:
             event = self.keyspace.apply(proposal.command)
         except EtcdError as error:
             proposal.answer.errback(error)
+        except Exception:
+            cause = "this machine can't go on: applying the change failed; its log says more"
+            proposal.answer.errback(EtcdError(ErrorCode.RAFT_INTERNAL, cause, self.index))
+            raise
         else:
             proposal.answer.callback(event)
 
@@ -305,6 +344,8 @@ class Replica:
     def _snapshot_if_due(self, running: _Running, last: Entry) -> None:
         if self._snapshot_count is None or running.snapshotter.busy:
             return
-        if last.index - running.snapshotter.index >= self._snapshot_count:
+        many = last.index - running.snapshotter.index >= self._snapshot_count
+        if many or self._bytes_since_snapshot > SNAPSHOT_BYTES:
+            self._bytes_since_snapshot = 0
             metadata = SnapshotMetadata(last.index, last.term, running.driver.core.configuration)
             running.snapshotter.take(metadata, self.keyspace.content(), running.driver.compacted)

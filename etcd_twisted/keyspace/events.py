@@ -18,6 +18,7 @@ _EPOCH = datetime.datetime(1970, 1, 1)
 _SECOND = 1_000_000
 LAST_MOMENT = int((datetime.datetime(9999, 12, 31, 23, 59, 59) - _EPOCH).total_seconds()) * _SECOND
 """The latest time that an answer can show, in microseconds since the epoch."""
+_FIRST_MOMENT = int((datetime.datetime.min - _EPOCH).total_seconds()) * _SECOND
 
 
 class NodeView(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, rename="camel"):
@@ -44,7 +45,9 @@ encode_json = msgspec.json.Encoder().encode
 
 
 def format_time(microseconds: int) -> str:
-    """A time as answers write it: RFC 3339 with microseconds, in UTC."""
+    """A time as answers write it: RFC 3339 with microseconds, in UTC; the nearest that has a year from 1 to 9999."""
+    if not _FIRST_MOMENT <= microseconds <= LAST_MOMENT:
+        microseconds = max(_FIRST_MOMENT, min(microseconds, LAST_MOMENT))
     moment = _EPOCH + datetime.timedelta(microseconds=microseconds)
     return moment.isoformat(timespec="microseconds") + "Z"
 

@@ -13,11 +13,12 @@ from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from etcd_twisted.consensus import replica
 from etcd_twisted.consensus.core import bootstrap
 from etcd_twisted.consensus.recovery import Storage
 from etcd_twisted.errors import ConfigError, ErrorCode, EtcdError, StorageError
-from etcd_twisted.keyspace.commands import Delete, Set
-from etcd_twisted.keyspace.events import Event
+from etcd_twisted.keyspace.commands import CompareAndSwap, CreateInOrder, Delete, Refresh, Set
+from etcd_twisted.keyspace.events import LAST_MOMENT, Event, format_time
 from etcd_twisted.keyspace.nodes import File
 from etcd_twisted.keyspace.snapshot import dump
 from tests.consensus.machine import MACHINE, TestMachine
@@ -187,6 +188,51 @@ class WriteTests(ReplicaTestCase):
         self.assertEqual((error.code, error.cause, error.index), (ErrorCode.KEY_NOT_FOUND, "/nothing", 1))
         machine.stop()
 
+    def test_what_could_not_be_applied_or_read_back_is_refused_and_not_logged(self) -> None:
+        machine = self.machine()
+        logged = machine.replica.raft_index
+        for command, code, words in (
+            (Set("/big", 0, "x", False, 10**18), ErrorCode.TTL_NOT_A_NUMBER, "expires: 1000000000000000000"),
+            (Set("/big", 0, "x", False, 10**30), ErrorCode.INVALID_FIELD, "not a command"),
+            (Refresh("/old", 0, -1), ErrorCode.TTL_NOT_A_NUMBER, "expires: -1"),
+            (CompareAndSwap("/a", 0, "x", LAST_MOMENT + 1), ErrorCode.TTL_NOT_A_NUMBER, "expires"),
+            (Set("/a//b", 0), ErrorCode.INVALID_FIELD, "key: '/a//b' is not clean; '/a/b' is"),
+            (Delete("a", 0), ErrorCode.INVALID_FIELD, "key: 'a'"),
+            (CreateInOrder("/a/", 0), ErrorCode.INVALID_FIELD, "key: '/a/'"),
+            (Set("", 0), ErrorCode.INVALID_FIELD, "key: ''"),
+            (Set("/a", 0, "\ud800"), ErrorCode.INVALID_FORM, "surrogates"),
+            (Set("/\udfff", 0), ErrorCode.INVALID_FORM, "surrogates"),
+            (Set("/a", 0, 5), ErrorCode.INVALID_FIELD, "Expected `str`, got `int`"),  # type: ignore[arg-type]
+        ):
+            error = self.failureResultOf(machine.replica.propose(command), EtcdError).value
+            self.assertEqual((error.code, error.index), (code, 1), command)
+            self.assertIn(words, error.cause)
+        machine.settle()
+        self.assertEqual(machine.replica.raft_index, logged)
+        last = machine.set("/last", "x", LAST_MOMENT)
+        machine.settle()
+        self.assertEqual(self.successResultOf(last).node.expiration, "9999-12-31T23:59:59.000000Z")
+        machine.stop()
+        machine = self.machine()
+        self.assertEqual(self.value(machine, "/last"), "x")
+        machine.stop()
+
+    def test_a_change_that_can_not_be_applied_is_answered_and_ends_the_machine(self) -> None:
+        machine = self.machine()
+
+        def broken(_command: object) -> None:
+            raise RuntimeError("a mistake")
+
+        self.patch(machine.replica.keyspace, "apply", broken)
+        answers = [machine.set("/a", "1"), machine.set("/b", "1")]
+        machine.settle()
+        for answer in answers:
+            self.assertEqual(self.failureResultOf(answer, EtcdError).value.code, ErrorCode.RAFT_INTERNAL)
+        (reason,) = machine.fatal
+        self.assertIn("a mistake", reason)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        machine.stop()
+
     def test_who_went_away_is_not_answered_and_hurts_nobody(self) -> None:
         machine = self.machine()
         gone, there = machine.set("/a", "1"), machine.set("/b", "1")
@@ -236,6 +282,17 @@ class WriteTests(ReplicaTestCase):
                 self.assertEqual(node.modified, index)
                 self.assertLessEqual(index, machine.replica.index)
         machine.crash()
+
+
+class TimeTests(SynchronousTestCase):
+    """What an older log may hold has to be shown somehow."""
+
+    def test_a_time_that_no_year_has_is_moved_to_the_nearest(self) -> None:
+        for beyond in (LAST_MOMENT + 1, 10**18, 10**30):
+            self.assertEqual(format_time(beyond), "9999-12-31T23:59:59.000000Z")
+        for before in (-(10**18), -(10**30)):
+            self.assertEqual(format_time(before), "0001-01-01T00:00:00.000000Z")
+        self.assertEqual(format_time(-1), "1969-12-31T23:59:59.999999Z")
 
 
 class ReadTests(ReplicaTestCase):
@@ -377,6 +434,47 @@ class SnapshotTests(ReplicaTestCase):
 
     def dumped(self, machine: TestMachine) -> bytes:
         return b"".join(dump(machine.replica.keyspace.content()))
+
+    def snapshot_index(self, machine: TestMachine) -> int:
+        reader = machine.storage.snapshots.latest()
+        if reader is None:
+            return 0
+        with closing(reader):
+            return reader.metadata.index
+
+    def test_few_large_entries_make_a_snapshot_due_too(self) -> None:
+        self.patch(replica, "SNAPSHOT_BYTES", 1_000)
+        machine = self.machine(snapshot_count=10_000)
+        due = []
+        for _ in range(12):
+            machine.set("/a", "x" * 290)
+            machine.settle()
+            if (index := self.snapshot_index(machine)) not in (0, *due):
+                self.assertEqual(index, machine.replica.raft_index)
+                due.append(index)
+        self.assertEqual([after - before for before, after in itertools.pairwise(due)], [4, 4])
+        machine.stop()
+
+    def test_large_entries_from_before_a_restart_count(self) -> None:
+        self.patch(replica, "SNAPSHOT_BYTES", 1_000)
+        machine = self.machine(snapshot_count=10_000)
+        machine.set("/a", "x" * 600)
+        machine.settle()
+        machine.stop()
+        machine = self.machine(snapshot_count=10_000)
+        self.assertEqual(self.snapshot_index(machine), 0)
+        machine.set("/a", "x" * 400)
+        machine.settle()
+        self.assertEqual(self.snapshot_index(machine), machine.replica.raft_index)
+        machine.stop()
+
+    def test_without_snapshots_large_entries_make_none(self) -> None:
+        self.patch(replica, "SNAPSHOT_BYTES", 1_000)
+        machine = self.machine()
+        machine.set("/a", "x" * 2_000)
+        machine.settle()
+        self.assertEqual(self.snapshot_index(machine), 0)
+        machine.stop()
 
     def test_writes_go_on_meanwhile(self) -> None:
         machine = self.machine(snapshot_count=10)
