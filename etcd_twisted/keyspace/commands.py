@@ -45,7 +45,7 @@ class Update(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="update
     """
     Change value and TTL of a file, or the TTL of a directory.
 
-    @ivar directory: that a directory is meant; C{value} says nothing then.
+    @ivar directory: of a directory, C{value} says nothing; without it, a directory takes no value that is not empty.
     """
 
     key: str

@@ -6,6 +6,7 @@ asks from before it is told so.
 """
 
 import bisect
+import itertools
 import operator
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -52,8 +53,6 @@ class History:
                 ErrorCode.HISTORY_CLEARED, f"the requested history has been cleared [{oldest}/{asked}]"
             )
         start = bisect.bisect_left(self._events, asked, key=operator.attrgetter("index"))
-        return (
-            self._events[position]
-            for position in range(start, len(self._events))
-            if self._events[position].touches(key, recursive)
-        )
+        # A copy: events may be added while it is read, and a deque is slow to index in its middle.
+        kept = list(itertools.islice(self._events, start, None))
+        return (event for event in kept if event.touches(key, recursive))

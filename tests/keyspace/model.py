@@ -205,8 +205,6 @@ class Model:
             if command.value and not command.directory:
                 raise self._refusal(102, command.key)
             return self._retime(command.key, entry, command.expires, command.time, seen=True)
-        if command.directory:
-            raise self._refusal(104, command.key)
         return self._rewrite("update", command, entry, command.value, seen=True)
 
     @_apply.register

@@ -204,9 +204,13 @@ class UpdateTests(SpaceTestCase):
         self.assertEqual(self.answer(c.Update("/d", 0, "x", directory=True))["action"], "update")
 
     def test_directoryMeant(self) -> None:
-        """A file is not emptied by who means a directory: 104."""
+        """A file stays one, whatever is meant: it takes the value, be it empty, and the TTL."""
         self.given(A_FILE)
-        self.assertRefused(c.Update("/f", 0, directory=True), 104, "/f")
+        answer = self.answer(c.Update("/f", 0, "y", directory=True, expires=3 * SECOND))
+        self.assertEqual((answer["action"], answer["node"]["value"], answer["node"]["ttl"]), ("update", "y", 3))
+        self.assertNotIn("dir", answer["node"])
+        self.answer(c.Update("/f", 0, directory=True))
+        self.assertEqual((self.file("/f").value, self.file("/f").expires), ("", None))
 
     def test_missing(self) -> None:
         """A missing key is 100, with the first key on the way that is missing."""

@@ -93,11 +93,13 @@ class AnyFormTests(SynchronousTestCase):
             self.assertIsInstance(command, Refresh)
 
     @given(FORMS)
-    def test_directories_have_no_value(self, form: Form) -> None:
-        """Whatever was sent as one."""
+    def test_new_directories_have_no_value(self, form: Form) -> None:
+        """Whatever was sent as one; what is there already may be a file, which takes it."""
         for make in (writes.put, writes.post):
             command = meant(make, {**form, "dir": "true"})
-            if getattr(command, "directory", False):
+            if isinstance(command, Update):
+                self.assertEqual(command.value, form.get("value", ""))
+            elif getattr(command, "directory", False):
                 self.assertEqual(command.value, "")
 
     @given(FORMS)
