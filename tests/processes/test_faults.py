@@ -1,5 +1,5 @@
 """
-A disk that is full, that fails, or that gives back other bytes than it was given.
+A disk that is full, that fails, or that gives back other bytes than it was given; more clients than files.
 
 The machine may end, and then says why; what it acknowledged is there when the disk is well again.
 """
@@ -12,7 +12,12 @@ import shutil
 import sys
 from pathlib import Path
 
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.utils import getProcessOutputAndValue
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SkipTest, TestCase
 
 from tests.processes import writers
@@ -27,6 +32,14 @@ LIMITED = (
     "resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)); os.execv(sys.argv[2], sys.argv[2:])",
 )
 """What to put before a command to limit the size of its files; the number of bytes comes between."""
+
+FEW_FILES = (
+    sys.executable,
+    "-c",
+    "import os, resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256));"
+    "os.execv(sys.argv[1], sys.argv[1:])",
+)
+"""What to put before a command so that it can have only 256 files open, connections among them."""
 
 MIB = 1 << 20
 
@@ -194,3 +207,76 @@ class DamageTests(TestCase):
         self.assertGreater(int(named[1]), position - longest_frame)
         self.assertIn(child.errors.removeprefix("twistd etcd: ").strip(), last_line(child.output))
         self.assertEqual(path.read_bytes(), damaged)
+
+
+class Visitor(Protocol):
+    """
+    A connection that asks once and then stays open without a word.
+
+    @ivar told: fires with whether it was answered; if not, it was closed instead.
+    @ivar gone: fires when it is closed.
+    """
+
+    def __init__(self) -> None:
+        self.told: Deferred[bool] = Deferred()
+        self.gone: Deferred[None] = Deferred()
+        self._answer = bytearray()
+
+    def connectionMade(self) -> None:
+        """Ask."""
+        self.transport.write(b"GET /version HTTP/1.1\r\nHost: machine\r\n\r\n")
+
+    def dataReceived(self, data: bytes) -> None:
+        """An answer, or a part of one."""
+        self._answer += data
+        if b"\r\n\r\n" in self._answer and not self.told.called:
+            self.told.callback(self._answer.startswith(b"HTTP/1.1 200 "))
+
+    def connectionLost(self, _reason: Failure = connectionDone) -> None:
+        """It was closed, by whichever side."""
+        if not self.told.called:
+            self.told.callback(False)
+        self.gone.callback(None)
+
+
+class DescriptorTests(TestCase):
+    """More clients than the process may have files open."""
+
+    timeout = 60
+
+    async def visit(self, machine: Machine) -> tuple[Visitor, bool]:
+        """A new connection, and whether it is served."""
+        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", machine.port)
+        visitor: Visitor = await connectProtocol(endpoint, Visitor())
+        self.addCleanup(lambda: visitor.gone)
+        self.addCleanup(visitor.transport.abortConnection)
+        return visitor, await visitor.told
+
+    async def test_logAndSnapshotsGoOn(self) -> None:
+        """
+        Connections that are too many are closed at once. Those that were there before are served, and the log and the
+        snapshots have the files that they need; when the others are gone, new ones are served again.
+        """
+        machine = Machine(self)
+        await machine.start("--snapshot-count", "50", program=(*FEW_FILES, *TWISTD))
+        self.assertEqual((await machine.client.put("/first", value="x")).status, 201)
+        idle = []
+        visitor, served = await self.visit(machine)
+        while served and len(idle) < 256:
+            idle.append(visitor)
+            visitor, served = await self.visit(machine)
+        self.assertFalse(served)
+        self.assertGreater(len(idle), 50)
+        await machine.child.said("connections are taken, and new ones are closed")
+        for number in range(200):
+            self.assertEqual((await machine.client.put(f"/{number}", value="x")).status, 201)
+        await machine.child.said("Took a snapshot")
+        self.assertEqual([each.gone.called for each in idle], [False] * len(idle))
+        for each in idle:
+            each.transport.loseConnection()
+        await gatherResults([each.gone for each in idle])
+        self.assertEqual((await machine.client.get("/199")).status, 200)
+        visitor, served = await self.visit(machine)
+        self.assertTrue(served)
+        self.assertNotEqual(list(machine.data.glob("snapshots/*.snapshot")), [])
+        self.assertEqual(await machine.terminate(), STOPPED)

@@ -1,0 +1,50 @@
+"""How many connections the limit of open files leaves room for."""
+
+import resource
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.http import descriptors
+
+
+class DescriptorsTests(SynchronousTestCase):
+    def limit(self, soft: int, hard: int = resource.RLIM_INFINITY) -> None:
+        """Let the process seem to have these limits of open files."""
+
+        def getrlimit(which: int) -> tuple[int, int]:
+            self.assertEqual(which, resource.RLIMIT_NOFILE)
+            return soft, hard
+
+        self.patch(resource, "getrlimit", getrlimit)
+
+    def test_ordinary(self) -> None:
+        """What the log, the snapshots, the reactor and the peer port may need is left out."""
+        self.limit(1_024)
+        self.assertEqual(descriptors.for_clients(), 1_024 - 96 - 64)
+
+    def test_infinite(self) -> None:
+        """No limit, which the system writes as -1, is a large one."""
+        self.limit(resource.RLIM_INFINITY)
+        self.assertGreater(descriptors.for_clients(), 1_000_000)
+
+    def test_small(self) -> None:
+        """With hardly any files a few clients are served all the same."""
+        for soft in (0, 64, 160, 175):
+            self.limit(soft)
+            self.assertEqual(descriptors.for_clients(), 16)
+
+    @given(st.integers(200, 1 << 30))
+    def test_reserve(self, soft: int) -> None:
+        """Whatever the limit, connections on both ports leave the same reserve to the rest."""
+        self.limit(soft)
+        self.assertEqual(soft - descriptors.for_clients() - descriptors.FOR_PEERS, descriptors.RESERVED)
+
+    def test_raise(self) -> None:
+        """The process takes as many as it may have, and leaves that bound as it is."""
+        self.limit(1_024, 4_096)
+        asked: list[tuple[int, tuple[int, int]]] = []
+        self.patch(resource, "setrlimit", lambda which, limits: asked.append((which, limits)))
+        descriptors.raise_limit()
+        self.assertEqual(asked, [(resource.RLIMIT_NOFILE, (4_096, 4_096))])
