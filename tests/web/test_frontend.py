@@ -2,14 +2,19 @@
 Starting and stopping the client port.
 """
 
+import gc
 import socket
+import weakref
 
+from twisted.internet import reactor
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from etcd_twisted.http.service import GRACE
 from etcd_twisted.http.site import Channel
 from etcd_twisted.interfaces import IFrontend
+from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.web.frontend import HttpFrontend
 from tests.wires import GET, STREAM, WATCH, ServedTest, Wire, put, read_answers
 
@@ -20,6 +25,40 @@ class FrontendTests(SynchronousTestCase):
     def test_interface(self) -> None:
         """It is one."""
         verifyObject(IFrontend, HttpFrontend())
+
+
+class StreamTests(ServedTest):
+    """A client that reads as fast as it can is never cut off, however much it has missed."""
+
+    async def test_much_of_the_past(self) -> None:
+        for number in range(60):
+            self.replica.keyspace.apply(Set(f"/d/k{number}", 0, "x" * 50_000))
+        client = await self.connect()
+        path = b"/v2/keys/d?wait=true&stream=true&recursive=true&waitIndex=1"
+        client.send(b"GET " + path + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+        await client.when(lambda: client.data.count(b'"action":"set"') == 60)
+        self.assertFalse(client.closed)
+
+    async def test_much_at_once(self) -> None:
+        client = await self.connect()
+        client.send(STREAM)
+        await client.when_ends_with(b"\r\n\r\n")
+        for _ in range(60):
+            self.replica.keyspace.apply(Set("/k", 0, "x" * 50_000))
+        await client.when(lambda: client.data.count(b'"action":"set"') == 60)
+        self.assertFalse(client.closed)
+
+    async def test_nothing_is_kept_of_one_who_goes(self) -> None:
+        client = await self.connect()
+        client.send(STREAM)
+        await client.when_ends_with(b"\r\n\r\n")
+        gc.disable()
+        self.addCleanup(gc.enable)
+        (gone,) = [weakref.ref(channel) for channel in self.service._site.channels]
+        client.transport.abortConnection()
+        await self.service.stopService()
+        await deferLater(reactor, 0)  # the last to be told that it is gone is still on the stack before
+        self.assertIsNone(gone(), "a cycle keeps it until the next collection")
 
 
 class StopTests(ServedTest):
