@@ -7,6 +7,7 @@ went wrong with the rest.
 """
 
 import secrets
+import time
 import uuid
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -38,14 +39,23 @@ class EtcdService(Service):
 
     _log = Logger()
 
-    def __init__(self, reactor: IReactor, config: Config, fatal: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        reactor: IReactor,
+        config: Config,
+        fatal: Callable[[str], None],
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
         """
+        @param reactor: its time should be one that nobody sets, or timers are late after the system's clock was set
+            back, see L{etcd_twisted.tap.keep_time_evenly}.
         @param fatal: called once, with one line, when the disk failed: the machine answers nobody any more, and the
             process should end.
+        @param wall_clock: the time by which keys expire, in seconds since the epoch.
         @raise ConfigError: a frontend is not installed or can't use its options.
         """
         snapshot_count = config.snapshot_count if config.snapshot else None
-        self.replica = Replica(reactor, config.watch_history, snapshot_count, fatal)
+        self.replica = Replica(reactor, wall_clock, config.watch_history, snapshot_count, fatal)
         self.started: Deferred[None] = succeed(None)
         self.refusal: BaseException | None = None
         self._reactor = reactor

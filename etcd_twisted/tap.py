@@ -2,13 +2,15 @@
 C{twistd etcd}: one machine as a process.
 
 What concerns the process and nothing else: one line on standard error and exit status 1 when the machine can't start
-or can't go on, and a garbage collector that does not stop the service for long. Must never be used by a program that
+or can't go on, timers that don't mind the system's clock being set, and a garbage collector that does not stop the
+service for long. Must never be used by a program that
 embeds the service: it ends the process.
 """
 
 import contextlib
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
@@ -26,6 +28,17 @@ from etcd_twisted.options import Options
 from etcd_twisted.service import EtcdService
 
 __all__ = ["Options", "makeService"]
+
+
+def keep_time_evenly(reactor: Any) -> None:
+    """
+    Have a reactor's time go on evenly from what it is, whatever becomes of the system's clock.
+
+    Twisted's reactors go by the system's clock: when it is set back, what is to be done next waits until it has
+    made up for that. To be called before anything is scheduled.
+    """
+    ahead = time.time() - time.monotonic()
+    reactor.seconds = lambda: time.monotonic() + ahead
 
 
 class ProcessService(Service):
@@ -57,6 +70,7 @@ class ProcessService(Service):
         from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it, which is twistd's to do
 
         super().startService()  # type: ignore[no-untyped-call]  # Twisted has no types there
+        keep_time_evenly(reactor)
         descriptors.raise_limit()
         try:
             self.etcd = etcd = EtcdService(cast(IReactor, reactor), self._config, self._end)

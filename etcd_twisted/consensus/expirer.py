@@ -12,20 +12,27 @@ from etcd_twisted.keyspace.commands import Expire
 
 _KEYS_A_COMMAND = 256
 _LONGEST_WAIT = 1.0
-"""Seconds after which the clock is looked at again: the system's may have been set meanwhile."""
+"""Seconds after which the time is looked at again: the system's clock may have been set meanwhile."""
 
 
 class Expirer:
     """A timer for the key that expires next."""
 
     def __init__(
-        self, clock: IReactorTime, next_expiry: Callable[[], int | None], propose: Callable[[Expire], None]
+        self,
+        clock: IReactorTime,
+        now: Callable[[], int],
+        next_expiry: Callable[[], int | None],
+        propose: Callable[[Expire], None],
     ) -> None:
         """
+        @param clock: for the timer; it may count from anywhere.
+        @param now: the time by which keys expire, in microseconds since the epoch. It may be set back and forward.
         @param next_expiry: when the next key expires, in microseconds since the epoch, or C{None}.
         @param propose: has a command logged; L{applied} is called when it is applied.
         """
         self._clock = clock
+        self._now = now
         self._next_expiry = next_expiry
         self._propose = propose
         self._timer: IDelayedCall | None = None
@@ -45,7 +52,7 @@ class Expirer:
         if expires is None:
             self.stop()
             return
-        delay = min(max(0.0, expires / 1e6 - self._clock.seconds()), _LONGEST_WAIT)
+        delay = min(max(0, expires - self._now()) / 1e6, _LONGEST_WAIT)
         if self._timer is None:
             self._timer = self._clock.callLater(delay, self._ring)
         elif self._timer.getTime() - self._clock.seconds() > delay:
@@ -53,7 +60,7 @@ class Expirer:
 
     def _ring(self) -> None:
         self._timer = None
-        now = int(self._clock.seconds() * 1e6)
+        now = self._now()
         expires = self._next_expiry()
         if expires is not None and expires <= now:
             self._proposed = True

@@ -109,11 +109,14 @@ class Replica:
     def __init__(
         self,
         clock: IReactorTime,
+        wall_clock: Callable[[], float],
         history_capacity: int,
         snapshot_count: int | None,
         fatal: Callable[[str], None],
     ) -> None:
         """
+        @param clock: for what is to be done later; it may count from anywhere, and should never be set.
+        @param wall_clock: for when keys expire; seconds since the epoch.
         @param snapshot_count: how many entries are applied from one snapshot to the next, if they hold no more than
             L{SNAPSHOT_BYTES}; C{None} for no snapshots.
         @param fatal: called once, with one line, when the replica can't go on: the process must end.
@@ -122,6 +125,7 @@ class Replica:
         self.serving = False
         self.leading_since = 0
         self._clock = clock
+        self._wall_clock = wall_clock
         self._snapshot_count = snapshot_count
         self._bytes_since_snapshot = 0
         self._fatal = fatal
@@ -154,7 +158,7 @@ class Replica:
         self._running = _Running(
             machine,
             driver,
-            Expirer(self._clock, self.keyspace.next_expiry, self._propose),
+            Expirer(self._clock, self.now, self.keyspace.next_expiry, self._propose),
             Snapshotter(storage, writer, recovered.applied, self.turn, driver.fail),
         )
         driver.campaign()
@@ -218,7 +222,7 @@ class Replica:
 
     def now(self) -> int:
         """See L{IReplica}."""
-        return int(self._clock.seconds() * 1e6)
+        return int(self._wall_clock() * 1e6)
 
     def when_serving(self) -> "Deferred[None]":
         """See L{IReplica}."""

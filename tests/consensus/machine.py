@@ -51,7 +51,12 @@ class ManualWriter:
 
 
 class TestMachine:
-    """One machine in one directory, started."""
+    """
+    One machine in one directory, started.
+
+    @ivar clock: for its timers.
+    @ivar wall_ahead: how many seconds the time by which keys expire is ahead of that.
+    """
 
     __test__ = False
 
@@ -69,10 +74,15 @@ class TestMachine:
             self.clock.advance(START)
         self.writer = ManualWriter()
         self.fatal: list[str] = []
-        self.replica = Replica(self.clock, history, snapshot_count, self.fatal.append)
+        self.wall_ahead = 0.0
+        self.replica = Replica(self.clock, self.wall_clock, history, snapshot_count, self.fatal.append)
         self.storage = Storage.open(path, "--data-dir")
         self.started = ensureDeferred(self._start())
         self.started.addErrback(self._close_after_failure)
+
+    def wall_clock(self) -> float:
+        """The time by which keys expire."""
+        return self.clock.seconds() + self.wall_ahead
 
     def _close_after_failure(self, failure: Failure) -> Failure:
         self.storage.close()

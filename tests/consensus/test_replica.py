@@ -406,10 +406,31 @@ class ExpiryTests(ReplicaTestCase):
         machine = self.machine()
         machine.set("/a", "", machine.replica.now() + 3600 * SECOND)
         machine.settle()
-        machine.clock.rightNow += 3600
-        machine.clock.advance(0)
+        machine.wall_ahead = 3600
+        machine.clock.advance(1)
         machine.settle()
         self.assertRaises(EtcdError, machine.replica.get, "/a")
+        machine.stop()
+
+    def test_a_clock_that_is_set_back_makes_keys_live_longer_and_holds_up_nothing_else(self) -> None:
+        machine = self.machine()
+        told: list[Event] = []
+        machine.replica.watch("/", True, True, None, told.append)
+        machine.set("/a", "", machine.replica.now() + 2 * SECOND)
+        machine.clock.advance(0)
+        machine.wall_ahead = -30
+        machine.settle()
+        short = machine.set("/b", "", machine.replica.now() + 1 * SECOND)
+        machine.settle()
+        self.assertEqual([event.node.key for event in told], ["/a", "/b"])
+        self.assertEqual(self.successResultOf(short).node.ttl, 1)
+        for _ in range(31):
+            machine.clock.advance(1)
+            machine.settle()
+        self.assertEqual([event.node.key for event in told], ["/a", "/b", "/b"])
+        machine.clock.advance(1)
+        machine.settle()
+        self.assertEqual([event.node.key for event in told], ["/a", "/b", "/b", "/a"])
         machine.stop()
 
 
