@@ -203,7 +203,7 @@ class KeySpace:
         else:
             node = File(command.value, index, index, command.expires)
         self.root = tree.put(self.root, key, node, index)
-        self._schedule.note(key, command.expires)
+        self._note(key, command.expires)
         return self._happened(
             action, view(key, node, command.time), None if previous is None else view(key, previous, command.time)
         )
@@ -235,7 +235,7 @@ class KeySpace:
         """Give a file a value and a TTL."""
         changed = File(value, node.created, self.index + 1, command.expires)
         self.root = tree.put(self.root, command.key, changed, self.index + 1)
-        self._schedule.note(command.key, command.expires)
+        self._note(command.key, command.expires)
         return report(action, view(command.key, changed, command.time), view(command.key, node, command.time))
 
     def _retime(self, command: _Retiming, node: Directory, report: _Report) -> Event:
@@ -244,7 +244,7 @@ class KeySpace:
         """
         changed = Directory(node.children, node.created, node.modified, command.expires)
         self.root = tree.put(self.root, command.key, changed, self.index + 1)
-        self._schedule.note(command.key, command.expires)
+        self._note(command.key, command.expires)
         shown = Directory(node.children, node.created, self.index + 1, command.expires)
         return report("update", view(command.key, shown, command.time), view(command.key, node, command.time))
 
@@ -262,6 +262,14 @@ class KeySpace:
         _refuse_root(command.key)
         node = self._compared(command)
         return self._take_away("compareAndDelete", command.key, node, command.time, False)
+
+    def _note(self, key: str, expires: int | None) -> None:
+        """Have a key expire; as more keys do, those that went with their directories are forgotten bit by bit."""
+        self._schedule.note(key, expires)
+        if expires is not None:
+            for noted, other in self._schedule.some():
+                if self._expiring(other, noted) is None:
+                    self._schedule.note(other, None)
 
     def _expire(self, command: commands.Expire) -> None:
         left = command.limit

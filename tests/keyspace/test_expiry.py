@@ -204,6 +204,28 @@ class ForgottenTests(SynchronousTestCase):
         asked = [space.next_expiry() for _ in range(4)]
         self.assertEqual(asked, [5, 5, 9, 9])
 
+    def test_staleBehindOneThatLives(self) -> None:
+        """Keys that went with their directories are forgotten, though one that expires before them stays."""
+        space = key_space(c.Set("/a", 0, expires=1))
+        most = 0
+        for number in range(5_000):
+            space.apply(c.Set(f"/d/{number}", 0, expires=5))
+            space.apply(c.Delete("/d", 0, recursive=True))
+            most = max(most, len(space._schedule._times))
+        self.assertLess(most, 2_500)
+        self.assertEqual(space.next_expiry(), 1)
+
+    def test_staleAmongThoseThatLive(self) -> None:
+        """Forgetting them takes no TTL from a key that is there."""
+        space = key_space()
+        for number in range(3_000):
+            space.apply(c.Set(f"/live/{number}", 0, expires=6))
+            space.apply(c.Set(f"/d/{number}", 0, expires=5))
+            space.apply(c.Delete("/d", 0, recursive=True))
+        self.assertLess(len(space._schedule._times), 5_000)
+        space.apply(c.Expire(6, 3_000))
+        self.assertEqual((list(space.root.children["live"].children), space.next_expiry()), ([], None))
+
     def test_staleAndDue(self) -> None:
         """What went with its directory does not count against a command's limit."""
         space = key_space(*(c.Set(f"/d/{number}", 0, expires=5) for number in range(20)), c.Set("/a", 0, expires=9))
