@@ -420,7 +420,7 @@ class Site(server.Site):
 
     def _sweep(self) -> None:
         now = self.reactor.seconds()
-        self.server_fields = b"Server: %s\r\nDate: %s\r\n" % (_PRODUCT, http.datetimeToString(now))
+        self.server_fields = b"Server: %s\r\nDate: %s\r\n" % (_PRODUCT, http.datetimeToString())
         for channel in list(self.channels):
             channel.sweep(now)
 
