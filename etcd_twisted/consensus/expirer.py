@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from etcd_twisted.keyspace.commands import Expire
 
-_KEYS_A_COMMAND = 256
+_KEYS_A_COMMAND = 1_000
 _LONGEST_WAIT = 1.0
 """Seconds after which the time is looked at again: the system's clock may have been set meanwhile."""
 

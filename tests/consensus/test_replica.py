@@ -368,13 +368,13 @@ class ExpiryTests(ReplicaTestCase):
     def test_many_keys_expire_in_several_commands_and_all_of_them(self) -> None:
         machine = self.machine()
         expires = machine.replica.now() + 2 * SECOND
-        for number in range(700):
+        for number in range(2_500):
             machine.set(f"/k{number}", "", expires)
         machine.settle()
         before = machine.replica.raft_index
         machine.clock.pump([1.0, 1.0])
         machine.settle()
-        self.assertEqual(machine.replica.statistics().expire_count, 700)
+        self.assertEqual(machine.replica.statistics().expire_count, 2_500)
         self.assertEqual(machine.replica.raft_index - before, 3)
         machine.stop()
 
