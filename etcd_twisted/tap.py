@@ -3,8 +3,7 @@ C{twistd etcd}: one machine as a process.
 
 What concerns the process and nothing else: one line on standard error and exit status 1 when the machine can't start
 or can't go on, timers that don't mind the system's clock being set, and a garbage collector that does not stop the
-service for long. Must never be used by a program that
-embeds the service: it ends the process.
+service for long. Must never be used by a program that embeds the service: it ends the process.
 """
 
 import contextlib
