@@ -18,6 +18,8 @@ from etcd_twisted.keyspace.nodes import Node
 from etcd_twisted.keyspace.statistics import StoreStatistics
 from etcd_twisted.keyspace.watchers import Watcher
 from etcd_twisted.machines import Machine
+from etcd_twisted.membership import ClusterConfig, ClusterView, JoinReply, JoinRequest
+from etcd_twisted.traffic import Traffic
 
 
 class IReactor(IReactorTime, IReactorTCP, IReactorFromThreads):
@@ -31,20 +33,26 @@ class IReplica(Interface):
     """This machine's copy of the key space, and the way to change all copies."""
 
     name: str = Attribute("This machine's name.")
-    serving: bool = Attribute("Whether requests can be answered: recovered, and a leader is known.")
+    serving: bool = Attribute("Whether this copy can be read: it is as new as what was committed when it started.")
+    standby: bool = Attribute("Whether this machine has no copy: it is beyond the active size, and others serve.")
     index: int = Attribute("The key space's index.")
     raft_index: int = Attribute("The index of the last applied log entry.")
     term: int = Attribute("The Raft term.")
     is_leader: bool = Attribute("Whether this machine leads.")
-    leading_since: int = Attribute("When this machine became the leader, in microseconds since the epoch.")
+    led_since: int = Attribute("Since when there is this leader, in microseconds since the epoch.")
+    traffic: Traffic = Attribute("What is sent to other machines and received from them.")
 
     def now() -> int:
         """The time by which keys expire, in microseconds since the epoch."""
 
     def when_serving() -> "Deferred[None]":
         """
-        Fires when requests can be answered, at once if they can. Errbacks with an EtcdError when the service stops
-        before.
+        Fires when this copy can be read, at once if it can. Errbacks with an EtcdError when the service stops before.
+        """
+
+    def when_led() -> "Deferred[None]":
+        """
+        Fires when a leader is known, at once if one is. Errbacks with an EtcdError when the service stops before.
         """
 
     def leader() -> Machine | None:
@@ -64,6 +72,12 @@ class IReplica(Interface):
         """
         Fires when this machine's copy holds everything that was acknowledged before the call: a L{get} from then on
         is linearizable (Raft dissertation, section 6.4).
+        """
+
+    def confirm_recent() -> "Deferred[None]":
+        """
+        Like L{confirm_reads}, but at once while this machine leads and holds a lease: a quorum has heard from it
+        within an election timeout.
         """
 
     def watch(
@@ -88,6 +102,115 @@ class IReplica(Interface):
 
     def statistics() -> StoreStatistics:
         """The store's counters."""
+
+    def cluster_config() -> ClusterConfig:
+        """What was set for the whole cluster, or this machine's defaults."""
+
+    def configure(config: ClusterConfig) -> "Deferred[None]":
+        """Set that for the whole cluster; only on the leader, and with L{propose}'s errors."""
+
+    def remove(name: str) -> "Deferred[None]":
+        """
+        Take a machine out of the cluster; only on the leader. Fires when a quorum knows.
+
+        Errbacks with an L{EtcdError}: 100 when there is no such machine, 300 when it can't be done now or the outcome
+        is unknown.
+        """
+
+
+class IRaftPeer(Interface):
+    """What the peer port sees of the replica: this machine's place in its Raft group."""
+
+    machine_id: str = Attribute("What the group calls this machine; empty until it is known.")
+    cluster_id: str = Attribute("Which cluster it is of; empty until it is known.")
+    configuration_index: int = Attribute("The log index of the group's newest configuration that this machine knows.")
+
+    def admits(machine_id: str, configuration_index: int) -> bool:
+        """
+        Whether messages of another machine are taken: it is a member here, or the newest configuration that it knows,
+        and in which it is a member, is newer than this machine's.
+        """
+
+    def received(sender: str, payload: bytes) -> None:
+        """
+        Take what the transport of C{sender} was given to send.
+
+        @raise ValueError: these are no messages; one line that says why.
+        """
+
+    def unreachable(machine_id: str) -> None:
+        """What was sent to a machine last may be lost."""
+
+    def excluded() -> None:
+        """A member with a newer configuration does not take this machine's messages: it was removed."""
+
+    def snapshot_offered(sender: str, metadata: bytes, head: bytes, size: int) -> "Deferred[int]":
+        """
+        The leader is about to send a snapshot file.
+
+        @param head: the file's first bytes, by which a file that came in part is known again.
+        @param size: of the whole file, in bytes.
+        @return: fires with how many bytes of it are here already.
+        """
+
+    def snapshot_piece(sender: str, offset: int, data: bytes) -> "Deferred[None]":
+        """
+        A part of the file that was offered last. Fires when it is written; for the last one, when the whole is durable.
+
+        Errbacks with L{ValueError} when it does not go on where the file ends so far, or with a failure of the disk.
+        """
+
+    def join(request: JoinRequest) -> "Deferred[JoinReply]":
+        """
+        Take a machine into the group, or note its new addresses. Fires when a quorum knows of it.
+
+        Errbacks with an L{EtcdError}: 103 when the cluster is full, 109 when another machine has the address, 105 when
+        another machine that is alive has the name, 300 when this machine does not lead or it can't be done now.
+        """
+
+    def describe() -> ClusterView:
+        """Who is in the cluster and who leads it, as far as this machine knows."""
+
+
+class ISnapshotFile(Interface):
+    """A snapshot on disk, to be sent."""
+
+    metadata: bytes = Attribute("What it stands for, as the replica of the receiver understands it.")
+    head: bytes = Attribute("The file's first bytes, other ones for each file.")
+    size: int = Attribute("Bytes.")
+
+    def read(offset: int, length: int) -> "Deferred[bytes]":
+        """A part of it."""
+
+    def close() -> None:
+        """It is needed no more."""
+
+
+class ITransport(Interface):
+    """
+    Carries messages to the other machines of the group: AMP over TCP, or a simulated network.
+
+    What was given to it may be lost, come late or come twice; it never comes changed.
+    """
+
+    def connect(peers: Mapping[str, str]) -> None:
+        """
+        Have connections to these machines and to no others.
+
+        @param peers: the peer URL of each, by machine id.
+        """
+
+    def send(machine_id: str, payload: bytes) -> None:
+        """
+        Send; to a machine that can't be reached just now it is dropped. L{IRaftPeer.unreachable} is told of what is lost.
+        """
+
+    def send_snapshot(machine_id: str, file: ISnapshotFile) -> "Deferred[None]":
+        """
+        Send a snapshot, in pieces between which other messages go. Fires when the machine has it on its disk.
+
+        Errbacks when the connection is lost. The file is closed either way. Cancelling it gives it up.
+        """
 
 
 class IFrontend(Interface):

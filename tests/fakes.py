@@ -38,7 +38,7 @@ class FakeReplica:
         self.term = 1
         self.raft_index = 1
         self.is_leader = True
-        self.leading_since = self.now()
+        self.led_since = self.now()
         self.known_leader: Machine | None = MACHINE
         self.holding = False
         self.proposed: list[Change] = []

@@ -42,10 +42,29 @@ class HardState(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """The machine id voted for in this term, or C{""}."""
 
 
+class Member(msgspec.Struct, array_like=True, frozen=True):
+    """How a machine of the group is called and reached; the core does not look at it."""
+
+    name: str
+    client_url: str
+    peer_url: str
+
+
 class Configuration(msgspec.Struct, array_like=True, frozen=True):
-    """The members of the Raft group, by machine id."""
+    """
+    The members of the Raft group, by machine id.
+
+    @ivar voters: those whose majority is a quorum.
+    @ivar learners: those who get the log and have no vote yet (dissertation, section 4.2.1).
+    @ivar members: how each is called and reached.
+    """
 
     voters: tuple[str, ...]
+    learners: tuple[str, ...] = ()
+    members: dict[str, Member] = {}
+
+    def __contains__(self, machine_id: str) -> bool:
+        return machine_id in self.voters or machine_id in self.learners
 
 
 class Record(msgspec.Struct, array_like=True, frozen=True):

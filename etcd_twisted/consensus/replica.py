@@ -123,7 +123,7 @@ class Replica:
         """
         self.name = ""
         self.serving = False
-        self.leading_since = 0
+        self.led_since = 0
         self._clock = clock
         self._wall_clock = wall_clock
         self._snapshot_count = snapshot_count
@@ -340,7 +340,7 @@ class Replica:
                 return
             self._log.error("Can't register this machine: {key} is a directory; remove it", key=machine.key)
         self.serving = True
-        self.leading_since = self.now()
+        self.led_since = self.now()
         waiting, self._waiting = self._waiting, []
         for each in waiting:
             each.callback(None)

@@ -96,7 +96,7 @@ class ClientApp:
         """What this machine is, since when, and whom it follows."""
         replica = self._replica
         leader = replica.leader()
-        uptime = replica.now() - replica.leading_since if replica.is_leader else 0
+        uptime = replica.now() - replica.led_since if replica.is_leader else 0
         statistics = _SelfStatistics(
             replica.name,
             "leader" if replica.is_leader else "follower",
