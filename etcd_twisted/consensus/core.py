@@ -1,26 +1,47 @@
 """
 The Raft core: what a machine decides.
 
-Sans-I/O: it never opens a file or a socket, never reads a clock and knows no Deferreds. In go proposals, reads and
-the news of finished syncs: L{Raft.propose}, L{Raft.read}, L{Raft.persisted}, L{Raft.compacted}. Out come, whenever the
-driver asks, what to make durable, what to apply and what to answer: L{Raft.to_persist}, L{Raft.to_apply},
-L{Raft.to_answer}. Nothing is handed out twice. The driver persists one record after the other, and may apply and
-answer meanwhile.
+Sans-I/O: it never opens a file or a socket, never reads a clock and knows no Deferreds. In go the time, messages,
+proposals, reads and the news of finished syncs; out come, whenever the driver asks, what to make durable, what to
+send, what to apply and what to answer: L{Raft.to_persist}, L{Raft.to_send}, L{Raft.to_apply}, L{Raft.to_answer}.
+Nothing is handed out twice. The driver persists one record after the other, and may do the rest meanwhile. Times are
+seconds of a clock that is not set back; the same inputs and the same seed give the same outputs.
 
-The rules kept here (Raft paper, figure 2): a term and a vote are durable before they are acted on; an entry counts
-for the quorum once it is durable; only an entry of the leader's own term is committed by counting; nothing is applied
-before it is committed; a read is answered only by a leader that has committed in its own term (dissertation, 6.4).
+The rules kept here (Raft paper, figure 2): a term and a vote are durable before anything is sent in it; an entry
+counts for the quorum once it is durable; only an entry of the leader's own term is committed by counting; nothing is
+applied before it is committed and durable here; a read is answered only by a leader that has committed in its own
+term and was confirmed since (dissertation, 6.4). Who has heard from a leader within an election timeout, or has only just
+started, votes for nobody else, and nobody begins a new term without having asked whether it could win (9.6).
 
-It serves a group of one voter, which is its own quorum: such a group has nobody to send to and no time-outs to wait
-for, so there are neither messages nor ticks.
+A configuration counts as soon as it is in the log (dissertation, 4.1); there is never more than one that is not
+committed, and it has one voter more or less than the one before.
 """
 
 import enum
+import random
 
 import msgspec
 
-from etcd_twisted.consensus.entries import Configuration, Entry, EntryKind, HardState, Record
-from etcd_twisted.consensus.log import RaftLog
+from etcd_twisted.consensus import quorum
+from etcd_twisted.consensus.entries import (
+    Configuration,
+    Entry,
+    EntryKind,
+    HardState,
+    Member,
+    Record,
+    SnapshotMetadata,
+)
+from etcd_twisted.consensus.leadership import Leadership, Outgoing, Timing
+from etcd_twisted.consensus.log import RaftLog, fitting
+from etcd_twisted.consensus.messages import (
+    Append,
+    AppendReply,
+    Message,
+    TimeoutNow,
+    VoteReply,
+    VoteRequest,
+)
 
 
 @enum.unique
@@ -28,6 +49,7 @@ class Role(enum.Enum):
     """What a machine is in its term (Raft paper, section 5.1)."""
 
     FOLLOWER = "follower"
+    PRE_CANDIDATE = "pre-candidate"
     CANDIDATE = "candidate"
     LEADER = "leader"
 
@@ -35,18 +57,28 @@ class Role(enum.Enum):
 RECORD_BYTES = 64 << 20
 """How many bytes of commands go into one record, unless one alone has more: it must fit into a frame of the log."""
 
+TRAILING_ENTRIES = 5_000
+"""How many entries that a snapshot stands for are kept all the same, for machines that are a little behind."""
+
+TRAILING_BYTES = 16 << 20
+"""The most that these may have of data."""
+
 
 class NotLeaderError(Exception):
-    """Only the leader takes proposals and reads."""
+    """Only a leader that is not handing over takes proposals and reads."""
+
+
+class ConfigurationError(Exception):
+    """The group can't be changed like that, or not now; the text says why."""
 
 
 encode_configuration = msgspec.msgpack.Encoder().encode
 decode_configuration = msgspec.msgpack.Decoder(Configuration).decode
 
 
-def bootstrap(machine_id: str) -> Record:
+def bootstrap(machine_id: str, member: Member) -> Record:
     """The first record of a new group: a configuration of one voter, which nobody else can contradict."""
-    configuration = Configuration((machine_id,))
+    configuration = Configuration((machine_id,), (), {machine_id: member})
     entry = Entry(1, 1, EntryKind.CONFIGURATION, encode_configuration(configuration))
     return Record(HardState(1, ""), (entry,))
 
@@ -59,119 +91,437 @@ class Raft:
     @ivar term: its term.
     @ivar leader: the leader's machine id in this term, C{None} while unknown.
     @ivar commit_index: the last entry known to be committed.
-    @ivar configuration: the newest one in the log, committed or not (dissertation, section 4.1).
+    @ivar leader_commit: the highest commit index that a leader of this term has told; the log may not reach so far.
     """
 
     def __init__(
-        self, machine_id: str, configuration: Configuration, hard_state: HardState, log: RaftLog
+        self,
+        machine_id: str,
+        snapshot: SnapshotMetadata,
+        hard_state: HardState,
+        log: RaftLog,
+        timing: Timing,
+        seed: int,
+        now: float,
     ) -> None:
         """
-        @param configuration: that of the snapshot which the log follows.
+        @param snapshot: what the log follows; index 0 for none.
         @param hard_state: as it was last made durable.
         @param log: as it was last made durable.
-        @raise ValueError: the group has other voters than this machine.
         """
         self.role = Role.FOLLOWER
         self.leader: str | None = None
+        self.term = hard_state.term
+        self.commit_index = snapshot.index
         self._id = machine_id
         self._log = log
-        self.term = hard_state.term
+        self._timing = timing
+        self._random = random.Random(seed)
         self._vote = hard_state.vote
         self._unsaved_hard_state: HardState | None = None
+        self._saving_hard_state: HardState | None = None
         self._handed_out = self._durable = log.last_index
-        self.commit_index = log.first_index - 1
         self._handed_to_apply = self.commit_index
-        self._own_term_starts = 0
-        self._waiting_reads: list[int] = []
-        self._answered_reads: list[tuple[int, int]] = []
-        self.configuration = configuration
+        self.leader_commit = 0
+        self._matched = 0
+        self._ack: Append | None = None
+        self._votes: set[str] = set()
+        self._leadership: Leadership | None = None
+        self._outbox: list[Outgoing] = []
+        self._configurations = [(snapshot.index, snapshot.configuration)]
         for entry in log.between(log.first_index, log.last_index + 1):
             self._adopt(entry)
-        if self.configuration.voters != (machine_id,):
-            raise ValueError(
-                f"machine {machine_id} can't run alone in a group of the machines {self.configuration.voters}"
-            )
+        self._heard = now  # it may have promised a leader not to vote just before it stopped
+        self._stand_at = 0.0
+        self._wait_to_stand(now)
+
+    # What it knows
+
+    @property
+    def machine_id(self) -> str:
+        """This machine."""
+        return self._id
+
+    @property
+    def configuration(self) -> Configuration:
+        """The newest in the log, committed or not (dissertation, section 4.1)."""
+        return self._configurations[-1][1]
+
+    @property
+    def configuration_index(self) -> int:
+        """The index of the entry that holds L{configuration}."""
+        return self._configurations[-1][0]
+
+    def configuration_at(self, index: int) -> Configuration:
+        """The newest up to the entry at C{index}, which is not older than the last snapshot."""
+        return next(each for at, each in reversed(self._configurations) if at <= index)
+
+    @property
+    def leads(self) -> bool:
+        """Whether this machine leads and takes proposals."""
+        return self._leadership is not None and not self._leadership.transferring
 
     @property
     def leads_own_term(self) -> bool:
         """Whether this machine leads and has committed an entry of its term: only then it knows what is committed."""
-        return self.role is Role.LEADER and self.commit_index >= self._own_term_starts
+        return self._leadership is not None and self.commit_index >= self._leadership.starts
+
+    @property
+    def leadership(self) -> Leadership | None:
+        """What a leader knows of the others; to be looked at only. C{None} for one that does not lead."""
+        return self._leadership
 
     @property
     def last_index(self) -> int:
         """The index of the last entry, durable or not."""
         return self._log.last_index
 
+    @property
+    def deadline(self) -> float:
+        """When L{tick} is to be called, though nothing else happens."""
+        if self._leadership is not None:
+            return self._leadership.deadline
+        return self._stand_at if self._id in self.configuration.voters else float("inf")
+
+    def term_at(self, index: int) -> int:
+        """
+        The term of an entry.
+
+        @raise IndexError: it is not in memory any more, or not yet.
+        """
+        return self._log.term(index)
+
+    def holds_lease(self, now: float) -> bool:
+        """Whether this machine leads, knows what is committed, and nobody else can lead now."""
+        return self.leads_own_term and self._leadership is not None and self._leadership.holds_lease(now)
+
     def _adopt(self, entry: Entry) -> None:
         if entry.kind is EntryKind.CONFIGURATION:
-            self.configuration = decode_configuration(entry.data)
+            self._configurations.append((entry.index, decode_configuration(entry.data)))
 
-    # Inputs
+    # Time
 
-    def campaign(self) -> None:
-        """Stand for election in a new term (Raft paper, section 5.2)."""
-        self.role = Role.CANDIDATE
-        self.term += 1
-        self._vote = self._id
+    def tick(self, now: float) -> None:
+        """Time has passed."""
+        if self._leadership is not None:
+            if self._leadership.lost_quorum(now):
+                self._follow(self.term, None, now)
+        elif now >= self._stand_at and self._id in self.configuration.voters:
+            self.campaign(now)
+
+    def _wait_to_stand(self, now: float) -> None:
+        self._stand_at = now + self._timing.election * self._random.uniform(1.0, 2.0)
+
+    def _knows_a_leader(self, now: float) -> bool:
+        return self._leadership is not None or now < self._heard + self._timing.election
+
+    # Elections (paper, section 5.2; dissertation, section 9.6)
+
+    def campaign(self, now: float) -> None:
+        """Ask whether it would be elected, and stand if so. The only voter need not ask."""
+        self._leadership = None
         self.leader = None
-        self._unsaved_hard_state = HardState(self.term, self._vote)
+        self._wait_to_stand(now)
+        if self.configuration.voters == (self._id,):
+            self._stand(transfer=False)
+            return
+        self.role = Role.PRE_CANDIDATE
+        self._votes = {self._id}
+        self._ask_for_votes(self.term + 1, pre=True, transfer=False)
+
+    def _stand(self, transfer: bool) -> None:
+        self.role = Role.CANDIDATE
+        self.leader = None
+        self._votes = set()  # its own counts once it is durable
+        self._set_hard_state(self.term + 1, self._id)
+        self._ask_for_votes(self.term, pre=False, transfer=transfer)
+
+    def _set_hard_state(self, term: int, vote: str) -> None:
+        if term != self.term:
+            self.leader_commit = 0
+            self._matched = 0
+            self._ack = None
+        self.term = term
+        self._vote = vote
+        self._unsaved_hard_state = HardState(term, vote)
+
+    def _ask_for_votes(self, term: int, pre: bool, transfer: bool) -> None:
+        request = VoteRequest(term, self._log.last_index, self._log.last_term, pre, transfer)
+        self._outbox += [(voter, request) for voter in self.configuration.voters if voter != self._id]
+
+    def _count_vote(self, voter: str, now: float) -> None:
+        self._votes.add(voter)
+        voters = self.configuration.voters
+        if len(self._votes.intersection(voters)) < quorum.size(len(voters)):
+            return
+        if self.role is Role.PRE_CANDIDATE:
+            self._stand(transfer=False)
+        else:
+            self._lead(now)
+
+    def _lead(self, now: float) -> None:
+        """Become the leader, and commit an entry of the new term at once: only that commits what came before."""
+        self.role = Role.LEADER
+        self.leader = self._id
+        self._leadership = Leadership(self._id, self.term, self._log, self.configuration, self._timing, now)
+        self._leadership.commit = self.commit_index
+        self._append(EntryKind.EMPTY, b"")
+
+    def _follow(self, term: int, leader: str | None, now: float) -> None:
+        """Be a follower, in a term that is not older."""
+        if term > self.term:
+            self._set_hard_state(term, "")
+        if self.role is not Role.FOLLOWER or leader is not None:
+            self._wait_to_stand(now)
+        self.role = Role.FOLLOWER
+        self.leader = leader
+        self._leadership = None
+
+    # Messages
+
+    def receive(self, sender: str, message: Message, now: float) -> None:
+        """Take a message of another machine."""
+        if isinstance(message, VoteRequest):
+            self._vote_asked(sender, message, now)
+            return
+        if message.term > self.term and not (isinstance(message, VoteReply) and message.pre and message.granted):
+            self._follow(message.term, None, now)
+        if message.term < self.term:
+            if isinstance(message, Append):  # one that leads no longer, and should know
+                self._outbox.append((sender, AppendReply(self.term, 0, 0, message.prev_index, rejected=True)))
+            return
+        match message:
+            case Append():
+                self._appended(sender, message, now)
+            case AppendReply():
+                self._answered(sender, message, now)
+            case VoteReply():
+                self._voted(sender, message, now)
+            case TimeoutNow():
+                if self._id in self.configuration.voters and self._leadership is None:
+                    self._stand(transfer=True)
+
+    def _vote_asked(self, candidate: str, request: VoteRequest, now: float) -> None:
+        if self._knows_a_leader(now) and not request.transfer:
+            return
+        last = (self._log.last_term, self._log.last_index)
+        up_to_date = (request.last_term, request.last_index) >= last
+        if request.pre:
+            granted = request.term > self.term and up_to_date
+            self._outbox.append((candidate, VoteReply(request.term if granted else self.term, granted, pre=True)))
+            return
+        if request.term > self.term:
+            self._follow(request.term, None, now)
+        current = request.term == self.term
+        granted = current and up_to_date and self._vote in ("", candidate) and self.leader is None
+        if granted:
+            self._wait_to_stand(now)
+            if not self._vote:
+                self._set_hard_state(self.term, candidate)
+        self._outbox.append((candidate, VoteReply(self.term, granted)))
+
+    def _voted(self, voter: str, reply: VoteReply, now: float) -> None:
+        if reply.pre:
+            if self.role is Role.PRE_CANDIDATE and reply.granted and reply.term == self.term + 1:
+                self._count_vote(voter, now)
+        elif self.role is Role.CANDIDATE and reply.granted:
+            self._count_vote(voter, now)
+
+    # Following (paper, section 5.3)
+
+    def _appended(self, leader: str, append: Append, now: float) -> None:
+        self._heard = now
+        self._follow(self.term, leader, now)
+        self.leader_commit = max(self.leader_commit, append.commit)
+        if not self._agrees(append):
+            self._reject(leader, append)
+            return
+        self._take(append)
+        self._matched = max(self._matched, append.last_index)
+        self.commit_index = max(self.commit_index, min(append.commit, append.last_index))
+        if append.entries and self._durable < self._matched:
+            self._ack = append  # once it is durable
+        else:
+            self._acknowledge(leader, append)
+
+    def _agrees(self, append: Append) -> bool:
+        """Whether this log has the entry before the first of these; what is committed is the same everywhere."""
+        return append.prev_index <= self.commit_index or self._log.has(append.prev_index, append.prev_term)
+
+    def _take(self, append: Append) -> None:
+        """Add the entries that are not there; one that contradicts replaces what is there, and all behind it."""
+        news = [e for e in append.entries if e.index > self.commit_index and not self._log.has(e.index, e.term)]
+        if not news:
+            return
+        before = news[0].index - 1
+        self._handed_out = min(self._handed_out, before)
+        self._durable = min(self._durable, before)
+        while self._configurations[-1][0] > before:
+            self._configurations.pop()
+        self._log.extend(news)
+        for entry in news:
+            self._adopt(entry)
+
+    def _reject(self, leader: str, append: Append) -> None:
+        hint = self._log.last_of_term(append.prev_index - 1, append.prev_term)
+        known = min(self._durable, self._matched)
+        reply = AppendReply(
+            self.term, append.round, known, append.prev_index, True, hint, self._log.term(hint)
+        )
+        self._outbox.append((leader, reply))
+
+    def _acknowledge(self, leader: str, append: Append) -> None:
+        known = min(self._durable, self._matched)
+        self._outbox.append((leader, AppendReply(self.term, append.round, known, append.last_index)))
+
+    # Leading
+
+    def _answered(self, sender: str, reply: AppendReply, now: float) -> None:
+        if self._leadership is not None:
+            self._leadership.answered(sender, reply, now)
+            self._commit(now)
 
     def propose(self, data: bytes) -> int:
         """
         Add a command to the log.
 
         @return: the index it will have if it is committed.
-        @raise NotLeaderError: this machine does not lead.
+        @raise NotLeaderError: this machine does not lead, or is handing over.
         """
-        if self.role is not Role.LEADER:
+        if not self.leads:
             raise NotLeaderError
         return self._append(EntryKind.COMMAND, data)
+
+    def propose_configuration(self, configuration: Configuration, now: float) -> int:
+        """
+        Change the group by one voter, or by learners, or by what is said of a member (dissertation, section 4.1).
+
+        @return: the index at which it will be committed.
+        @raise NotLeaderError: this machine does not lead, or is handing over.
+        @raise ConfigurationError: another change is not committed yet, or this one is too much at once.
+        """
+        if not self.leads or self._leadership is None:
+            raise NotLeaderError
+        if not self.leads_own_term or self.configuration_index > self.commit_index:
+            raise ConfigurationError("another change of the group is not done yet; try again")
+        changed = set(self.configuration.voters) ^ set(configuration.voters)
+        if len(changed) > 1 or not configuration.voters:
+            raise ConfigurationError("only one voter at a time can come or go, and one has to stay")
+        index = self._append(EntryKind.CONFIGURATION, encode_configuration(configuration))
+        self._leadership.reconfigure(configuration, now)
+        return index
 
     def _append(self, kind: EntryKind, data: bytes) -> int:
         entry = Entry(self._log.last_index + 1, self.term, kind, data)
         self._log.extend((entry,))
+        self._adopt(entry)
         return entry.index
 
     def read(self, token: int) -> None:
         """
-        Ask for a linearizable read: C{token} comes out of L{to_answer} when the state machine may be read.
+        Ask for a linearizable read: C{token} comes out of L{to_answer} when the state machine may be read. It never
+        does when this machine stops leading before.
 
         @raise NotLeaderError: this machine does not lead.
         """
-        if self.role is not Role.LEADER:
+        if self._leadership is None:
             raise NotLeaderError
-        self._waiting_reads.append(token)
-        self._answer_reads()
+        self._leadership.read(token)
 
-    def persisted(self, record: Record) -> None:
+    def transfer(self, now: float) -> bool:
+        """
+        Hand over to another machine, within an election timeout or not at all (dissertation, section 3.10).
+
+        @return: whether there is one to hand over to.
+        """
+        return self._leadership is not None and self._leadership.transfer(now) is not None
+
+    def unreachable(self, machine_id: str) -> None:
+        """What was sent to a machine last may be lost."""
+        if self._leadership is not None:
+            self._leadership.unreachable(machine_id)
+
+    def snapshot_ended(self, machine_id: str) -> None:
+        """A snapshot that was sent has arrived, or was given up."""
+        if self._leadership is not None:
+            self._leadership.snapshot_ended(machine_id)
+
+    def _commit(self, now: float) -> None:
+        leadership = self._leadership
+        if leadership is None:
+            return
+        index = leadership.durable_on_quorum(self._durable)
+        if index > self.commit_index and index >= leadership.starts:
+            self.commit_index = leadership.commit = index
+            if self._id not in self.configuration.voters and index >= self.configuration_index:
+                self._leave(now)
+
+    def _leave(self, now: float) -> None:
+        """This machine was taken out of the group, and has led it to the end of that change (dissertation, 4.2.2)."""
+        if self._leadership is not None and (heir := self._leadership.transfer(now)) is not None:
+            self._outbox += self._leadership.due(now)
+            self._outbox.append((heir, TimeoutNow(self.term)))
+        self._follow(self.term, None, now)
+
+    # The disk
+
+    def persisted(self, record: Record, now: float) -> None:
         """A record from L{to_persist} is durable."""
-        if record.hard_state is not None and record.hard_state.term == self.term and self.role is Role.CANDIDATE:
-            self._lead()  # its own vote is the quorum
+        if record.hard_state is not None:
+            self._saving_hard_state = None
+            if record.hard_state == HardState(self.term, self._id) and self.role is Role.CANDIDATE:
+                self._count_vote(self._id, now)
         if record.entries:
-            self._durable = record.entries[-1].index
-            self._commit()
+            # What was replaced meanwhile does not count.
+            self._durable = max(self._durable, min(record.entries[-1].index, self._handed_out))
+            if self._ack is not None and self.leader is not None and self._leadership is None:
+                ack = self._ack
+                self._ack = None if self._durable >= self._matched else ack
+                self._acknowledge(self.leader, ack)
+            self._commit(now)
 
     def compacted(self, index: int) -> None:
         """A durable snapshot stands for the log up to C{index}, which was applied."""
-        self._log.compact(index)
+        kept = max(index - TRAILING_ENTRIES, self._log.first_index - 1)
+        trailing = sum(len(entry.data) for entry in self._log.between(kept + 1, index + 1))
+        while trailing > TRAILING_BYTES:
+            kept += 1
+            trailing -= len(self._log.between(kept, kept + 1)[0].data)
+        self._log.compact(kept)
+        while len(self._configurations) > 1 and self._configurations[1][0] <= index:
+            del self._configurations[0]
 
-    # Decisions
+    def wants_snapshot(self, sender: str, term: int, index: int, now: float) -> bool:
+        """Whether the snapshot that a leader offers is of use; hearing of it counts as hearing from the leader."""
+        if term > self.term:
+            self._follow(term, None, now)
+        if term < self.term:
+            return False
+        self._heard = now
+        self._follow(term, sender, now)
+        return index > self.commit_index
 
-    def _lead(self) -> None:
-        """Become the leader, and commit an entry of the new term at once: only that commits what came before."""
-        self.role = Role.LEADER
-        self.leader = self._id
-        self._own_term_starts = self._append(EntryKind.EMPTY, b"")
+    def install(self, snapshot: SnapshotMetadata) -> bool:
+        """
+        Go on from a durable snapshot of the leader, which the state machine has become (paper, figure 13).
 
-    def _commit(self) -> None:
-        if self.role is Role.LEADER and self._durable >= self._own_term_starts:
-            self.commit_index = max(self.commit_index, self._durable)
-            self._answer_reads()
-
-    def _answer_reads(self) -> None:
-        if self._waiting_reads and self.leads_own_term:
-            self._answered_reads.extend((token, self.commit_index) for token in self._waiting_reads)
-            self._waiting_reads.clear()
+        @return: whether the log agrees with it, and the part behind it stays.
+        """
+        agrees = self._log.has(snapshot.index, snapshot.term)
+        if agrees:
+            kept = [each for each in self._configurations if each[0] > snapshot.index]
+            self._handed_out = max(self._handed_out, snapshot.index)
+            self._durable = max(self._durable, snapshot.index)
+        else:
+            kept = []
+            self._log.begin_after(snapshot.index, snapshot.term)
+            self._handed_out = self._durable = snapshot.index
+        self._configurations = [(snapshot.index, snapshot.configuration), *kept]
+        self.commit_index = self._handed_to_apply = snapshot.index
+        self._matched = max(self._matched, snapshot.index)
+        if self.leader is not None:
+            self._outbox.append((self.leader, AppendReply(self.term, 0, snapshot.index, snapshot.index)))
+        return agrees
 
     # Outputs
 
@@ -179,30 +529,32 @@ class Raft:
         """What to make durable, in one append; C{None} for nothing."""
         if self._unsaved_hard_state is None and self._log.last_index == self._handed_out:
             return None
-        entries = _fitting(self._log.between(self._handed_out + 1, self._log.last_index + 1))
+        entries = fitting(self._log.between(self._handed_out + 1, self._log.last_index + 1), RECORD_BYTES)
         record = Record(self._unsaved_hard_state, entries)
-        self._unsaved_hard_state = None
+        self._saving_hard_state, self._unsaved_hard_state = self._unsaved_hard_state, None
         self._handed_out += len(entries)
         return record
 
+    def to_send(self, now: float) -> list[Outgoing]:
+        """What to send; nothing while a term or a vote is not durable."""
+        if self._unsaved_hard_state is not None or self._saving_hard_state is not None:
+            return []
+        messages, self._outbox = self._outbox, []
+        if self._leadership is not None:
+            messages += self._leadership.due(now)
+        return messages
+
     def to_apply(self, most: int) -> tuple[Entry, ...]:
         """The next committed entries, C{most} at the most, in order."""
-        stop = min(self.commit_index, self._handed_to_apply + most) + 1
+        stop = min(self.commit_index, self._durable, self._handed_to_apply + most) + 1
+        if stop <= self._handed_to_apply + 1:
+            return ()
         committed = self._log.between(self._handed_to_apply + 1, stop)
         self._handed_to_apply = stop - 1
         return committed
 
     def to_answer(self) -> list[tuple[int, int]]:
         """The tokens of the reads that may be answered, each with the index that must be applied before."""
-        reads, self._answered_reads = self._answered_reads, []
-        return reads
-
-
-def _fitting(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
-    """As many of the first entries as go into one record; at least one, if there is one."""
-    size = 0
-    for count, entry in enumerate(entries):
-        size += len(entry.data)
-        if size > RECORD_BYTES and count:
-            return entries[:count]
-    return entries
+        if self._leadership is None or not self.leads_own_term:
+            return []
+        return [(token, self.commit_index) for token in self._leadership.confirmed_reads()]

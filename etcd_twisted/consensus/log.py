@@ -1,5 +1,5 @@
 """
-The log in memory: the entries behind the last snapshot.
+The log in memory: the entries behind the last snapshot, and some before it for machines that are a little behind.
 
 Knows nothing of terms' meaning, of disks or of other machines.
 """
@@ -11,7 +11,7 @@ from etcd_twisted.consensus.entries import Entry
 
 class RaftLog:
     """
-    Entries by index. What a snapshot stands for is not there any more, but for its last index and term.
+    Entries by index. Those before C{first_index} are not there any more, but for the last one's term.
 
     @ivar first_index: of the first entry that is there, or would be.
     """
@@ -26,6 +26,11 @@ class RaftLog:
         """The index of the last entry, the snapshot's when there is none."""
         return self.first_index + len(self._entries) - 1
 
+    @property
+    def last_term(self) -> int:
+        """The term of the last entry, the snapshot's when there is none."""
+        return self._entries[-1].term if self._entries else self._snapshot_term
+
     def term(self, index: int) -> int:
         """
         The term of the entry at C{index}; the snapshot's last entry counts.
@@ -35,6 +40,20 @@ class RaftLog:
         if index == self.first_index - 1:
             return self._snapshot_term
         return self._at(index).term
+
+    def has(self, index: int, term: int) -> bool:
+        """Whether the entry at C{index} is there and of that term; the snapshot's last entry counts."""
+        return self.first_index - 1 <= index <= self.last_index and self.term(index) == term
+
+    def last_of_term(self, index: int, term: int) -> int:
+        """
+        The last index, not above C{index}, whose entry's term is not above C{term}: where another log that has
+        C{term} at C{index} may agree with this one. At the least the last index that is not there any more.
+        """
+        index = min(index, self.last_index)
+        while index >= self.first_index and self.term(index) > term:
+            index -= 1
+        return max(index, self.first_index - 1)
 
     def _at(self, index: int) -> Entry:
         if not self.first_index <= index <= self.last_index:
@@ -64,3 +83,19 @@ class RaftLog:
         self._snapshot_term = self.term(index)
         del self._entries[: index + 1 - self.first_index]
         self.first_index = index + 1
+
+    def begin_after(self, index: int, term: int) -> None:
+        """Forget every entry; the next one follows a snapshot that ends at C{index}."""
+        self._entries.clear()
+        self._snapshot_term = term
+        self.first_index = index + 1
+
+
+def fitting(entries: tuple[Entry, ...], length: int) -> tuple[Entry, ...]:
+    """As many of the first entries as have no more than C{length} bytes of data; at least one, if there is one."""
+    total = 0
+    for count, entry in enumerate(entries):
+        total += len(entry.data)
+        if total > length and count:
+            return entries[:count]
+    return entries
