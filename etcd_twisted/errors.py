@@ -124,3 +124,7 @@ class ConfigError(StartError):
 
 class StorageError(StartError):
     """The data directory can't be used or trusted; its text names the file, and the offset where there is one."""
+
+
+class NotDoneError(Exception):
+    """The change was not made, and never will be; it can be asked for again."""

@@ -81,7 +81,12 @@ class IReplica(Interface):
         """
 
     def watch(
-        key: str, recursive: bool, stream: bool, since: int | None, deliver: Callable[[Event], None]
+        key: str,
+        recursive: bool,
+        stream: bool,
+        since: int | None,
+        deliver: Callable[[Event], None],
+        end: Callable[[], None] | None = None,
     ) -> Watcher:
         """
         Wait for changes, see L{etcd_twisted.keyspace.space.KeySpace.watch}.
@@ -155,7 +160,8 @@ class IRaftPeer(Interface):
 
     def snapshot_piece(sender: str, offset: int, data: bytes) -> "Deferred[None]":
         """
-        A part of the file that was offered last. Fires when it is written; for the last one, when the whole is durable.
+        A part of the file that was offered last. Fires when it is written; for the last one, when the key space is
+        what the whole file holds.
 
         Errbacks with L{ValueError} when it does not go on where the file ends so far, or with a failure of the disk.
         """
@@ -202,7 +208,7 @@ class ITransport(Interface):
 
     def send(machine_id: str, payload: bytes) -> None:
         """
-        Send; to a machine that can't be reached just now it is dropped. L{IRaftPeer.unreachable} is told of what is lost.
+        Send. To a machine that can't be reached just now it is dropped, and L{IRaftPeer.unreachable} is told.
         """
 
     def send_snapshot(machine_id: str, file: ISnapshotFile) -> "Deferred[None]":

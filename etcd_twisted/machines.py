@@ -9,6 +9,9 @@ import urllib.parse
 
 import attrs
 
+from etcd_twisted.errors import EtcdError
+from etcd_twisted.keyspace import tree
+from etcd_twisted.keyspace.commands import Change, Create, Delete, Set
 from etcd_twisted.keyspace.nodes import Directory, File
 from etcd_twisted.keyspace.paths import join
 
@@ -54,3 +57,23 @@ def registered_machines(root: Directory) -> list[Machine]:
             if "etcd" in urls and "raft" in urls:
                 machines.append(Machine(name, urls["etcd"], urls["raft"]))
     return machines
+
+
+def registrations(root: Directory, before: list[Machine], after: list[Machine]) -> list[Change]:
+    """
+    The commands that register a cluster's machines in a key space and take those out that have gone.
+
+    @param before: who was in the cluster.
+    """
+    staying = {machine.name for machine in after}
+    commands: list[Change] = [Delete(each.key, 0) for each in before if each.name not in staying]
+    for machine in after:
+        try:
+            node = tree.find_if_any(root, machine.key)
+        except EtcdError:  # a file stands where a directory should be: the command will say so
+            node = None
+        if node is None:
+            commands.append(Create(machine.key, 0, machine.value))
+        elif not isinstance(node, File) or node.value != machine.value:
+            commands.append(Set(machine.key, 0, machine.value))
+    return commands

@@ -6,6 +6,9 @@ Must never know how it is asked or stored.
 
 import msgspec
 
+from etcd_twisted.errors import EtcdError
+from etcd_twisted.keyspace import tree
+from etcd_twisted.keyspace.nodes import Directory, File
 from etcd_twisted.machines import Machine
 
 PROTOCOL_VERSION = 1
@@ -27,6 +30,25 @@ class ClusterConfig(msgspec.Struct, frozen=True, rename="camel"):
     active_size: int = 9
     remove_delay: float = 1800.0
     sync_interval: float = 5.0
+
+
+_decode = msgspec.json.Decoder(ClusterConfig).decode
+
+
+def written(config: ClusterConfig) -> str:
+    """As it is kept and shown: JSON, whole numbers without a fraction."""
+    fields = {name: getattr(config, name) for name in ClusterConfig.__struct_fields__}
+    whole = {name: int(value) if value == int(value) else value for name, value in fields.items()}
+    return msgspec.json.encode(ClusterConfig(**whole)).decode()
+
+
+def stored_config(root: Directory) -> ClusterConfig | None:
+    """What is kept in a key space; C{None} when nobody has set it, or what is there is none."""
+    try:
+        node = tree.find_if_any(root, CONFIG_KEY)
+        return _decode(node.value) if isinstance(node, File) else None
+    except (EtcdError, msgspec.MsgspecError):
+        return None
 
 
 class JoinRequest(msgspec.Struct, frozen=True):

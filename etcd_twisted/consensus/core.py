@@ -10,8 +10,8 @@ seconds of a clock that is not set back; the same inputs and the same seed give 
 The rules kept here (Raft paper, figure 2): a term and a vote are durable before anything is sent in it; an entry
 counts for the quorum once it is durable; only an entry of the leader's own term is committed by counting; nothing is
 applied before it is committed and durable here; a read is answered only by a leader that has committed in its own
-term and was confirmed since (dissertation, 6.4). Who has heard from a leader within an election timeout, or has only just
-started, votes for nobody else, and nobody begins a new term without having asked whether it could win (9.6).
+term and was confirmed since (dissertation, 6.4). Who has heard from a leader within an election timeout, or has only
+just started, votes for nobody else, and nobody begins a new term without having asked whether it could win (9.6).
 
 A configuration counts as soon as it is in the log (dissertation, 4.1); there is never more than one that is not
 committed, and it has one voter more or less than the one before.
@@ -116,7 +116,7 @@ class Raft:
         self._id = machine_id
         self._log = log
         self._timing = timing
-        self._random = random.Random(seed)
+        self._random = random.Random(seed)  # noqa: S311  # nobody is kept out by it
         self._vote = hard_state.vote
         self._unsaved_hard_state: HardState | None = None
         self._saving_hard_state: HardState | None = None
@@ -552,6 +552,17 @@ class Raft:
         committed = self._log.between(self._handed_to_apply + 1, stop)
         self._handed_to_apply = stop - 1
         return committed
+
+    @property
+    def has_to_apply(self) -> bool:
+        """Whether L{to_apply} has more."""
+        return min(self.commit_index, self._durable) > self._handed_to_apply
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is left to make durable or to apply."""
+        saved = self._unsaved_hard_state is None and self._durable == self._log.last_index
+        return saved and not self.has_to_apply
 
     def to_answer(self) -> list[tuple[int, int]]:
         """The tokens of the reads that may be answered, each with the index that must be applied before."""

@@ -97,11 +97,12 @@ class DataDirectory:
     @ivar option: what it was given as.
     """
 
-    def __init__(self, path: Path, option: str = "--data-dir") -> None:
+    def __init__(self, path: Path, option: str = "--data-dir", fresh: bool = False) -> None:
         """
         Make the directory if need be, and lock it. One that can't be used, or is not a machine's, is left as it is.
 
         @param option: what the path was given as, for messages.
+        @param fresh: whether to forget what a machine has left in it, even if it is damaged.
         @raise StorageError: it is in use, damaged, or can't be used; one line with the path and the remedy.
         """
         self.path = path
@@ -115,12 +116,15 @@ class DataDirectory:
         try:
             self._check_shape()
             self._check_ours()
-            self.load_identity()
+            if not fresh:
+                self.load_identity()
             _make_directories(path)
             try:
                 self._lock = self._acquire()
                 for directory in (self.log_directory, self.snapshot_directory):
                     directory.mkdir(mode=0o700, exist_ok=True)
+                if fresh:
+                    self._erase()
                 sync_directory(path)
             except BaseException:
                 self.close()
@@ -188,6 +192,16 @@ class DataDirectory:
                 os.close(descriptor)
             unfinished.rename(path)
             sync_directory(self.path)
+
+    def _erase(self) -> None:
+        """Forget who this machine is, first of all, and then what it knew."""
+        (self.path / _IDENTITY).unlink(missing_ok=True)
+        sync_directory(self.path)
+        for directory in (self.log_directory, self.snapshot_directory):
+            for name in sorted(_names(directory)):
+                if _NUMBERED.fullmatch(name):
+                    (directory / name).unlink()
+            sync_directory(directory)
 
     def _refusal(self, error: OSError) -> StorageError:
         """Say which file stands in the way, which need not be the directory itself."""

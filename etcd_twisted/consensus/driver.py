@@ -1,20 +1,48 @@
 """
-The driver: lets the Raft core have its way with the disk and the state machine.
+The driver: lets the Raft core have its way with the disk, the other machines, the clock and the state machine.
 
-One turn of the reactor makes one append, whatever the number of proposals in it; proposals that come while a sync is
-running go into the next one (group commit). What is committed is applied a bounded number of entries a turn.
+One turn of the reactor makes one append and one message for each machine, whatever the number of proposals in it;
+proposals that come while a sync is running go into the next one (group commit). What is committed is applied a
+bounded number of entries a turn.
 
 What it must never do: apply what is not durable, or go on after the disk failed.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterable
+from typing import Protocol
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-from etcd_twisted.consensus.core import NotLeaderError, Raft
-from etcd_twisted.consensus.entries import Entry, Record
+from etcd_twisted.consensus.core import NotLeaderError, Raft, Role
+from etcd_twisted.consensus.entries import Configuration, Entry, Record, SnapshotMetadata
+from etcd_twisted.consensus.messages import InstallSnapshot, Message
+
+
+class Driven(Protocol):
+    """What a driver needs beside the core."""
+
+    def append(self, record: Record) -> "Deferred[None]":
+        """Make a record durable; called again only when the Deferred has fired."""
+
+    def room(self) -> int:
+        """How many entries may be applied in this turn; asked again in the next one."""
+
+    def apply(self, entries: tuple[Entry, ...]) -> None:
+        """Take committed entries, in order."""
+
+    def send(self, machine_id: str, messages: list[Message]) -> None:
+        """Send messages to another machine; they may be lost."""
+
+    def send_snapshot(self, machine_id: str, term: int) -> None:
+        """Send the newest snapshot to another machine, and say L{Driver.snapshot_ended} at last."""
+
+    def changed(self) -> None:
+        """The role, the term, the leader or the group have changed, as C{core} tells."""
+
+    def failed(self, failure: Failure) -> None:
+        """It can't go on; called once."""
 
 
 class Driver:
@@ -25,42 +53,32 @@ class Driver:
     @ivar applied: the index of the last entry that was applied.
     """
 
-    def __init__(
-        self,
-        clock: IReactorTime,
-        core: Raft,
-        append: Callable[[Record], "Deferred[None]"],
-        room: Callable[[], int],
-        apply: Callable[[tuple[Entry, ...]], None],
-        fatal: Callable[[Failure], None],
-    ) -> None:
-        """
-        @param append: makes a record durable; called again only when the Deferred has fired.
-        @param room: how many entries may be applied in this turn; asked again in the next one.
-        @param apply: takes committed entries, in order.
-        @param fatal: called once, with the reason, when it can't go on.
-        """
+    def __init__(self, clock: IReactorTime, core: Raft, driven: Driven) -> None:
         self.core = core
         self.applied = core.commit_index
         self._clock = clock
-        self._append = append
-        self._room = room
-        self._apply = apply
-        self._fatal = fatal
+        self._driven = driven
         self._writing = False
         self._stopped = False
         self._turn: IDelayedCall | None = None
+        self._timer: IDelayedCall | None = None
+        self._ticking: IDelayedCall | None = None
         self._reads: dict[int, Deferred[None]] = {}
         self._last_read = 0
         self._confirmed: list[tuple[int, Deferred[None]]] = []
         self._drained: Deferred[None] | None = None
+        self._seen: tuple[object, ...] = ()
 
     # What the replica asks for
 
-    def campaign(self) -> None:
-        """Stand for election."""
-        self.core.campaign()
+    def start(self) -> None:
+        """Begin to wait for a leader, or to be one; who is the only voter stands for election at once."""
+        if self.core.configuration.voters == (self.core.machine_id,):
+            self.core.campaign(self._now())
         self._wake()
+
+    def _now(self) -> float:
+        return self._clock.seconds()
 
     def propose(self, data: bytes) -> int:
         """
@@ -70,6 +88,16 @@ class Driver:
         @raise NotLeaderError: this machine does not lead.
         """
         index = self.core.propose(data)
+        self._wake()
+        return index
+
+    def propose_configuration(self, configuration: Configuration) -> int:
+        """
+        Change the group, see L{Raft.propose_configuration}.
+
+        @return: its index.
+        """
+        index = self.core.propose_configuration(configuration, self._now())
         self._wake()
         return index
 
@@ -87,9 +115,48 @@ class Driver:
         self._wake()
         return confirmed
 
+    def holds_lease(self) -> bool:
+        """Whether this machine is the only one that can lead now, and has applied all that is committed."""
+        return self.core.holds_lease(self._now()) and self.applied >= self.core.commit_index
+
+    def receive(self, sender: str, messages: Iterable[Message]) -> None:
+        """Take messages of another machine."""
+        now = self._now()
+        for message in messages:
+            self.core.receive(sender, message, now)
+        self._wake()
+
+    def unreachable(self, machine_id: str) -> None:
+        """What was sent to a machine last may be lost."""
+        self.core.unreachable(machine_id)
+
+    def snapshot_ended(self, machine_id: str) -> None:
+        """A snapshot that was sent has arrived, or was given up."""
+        self.core.snapshot_ended(machine_id)
+        self._wake()
+
+    def wants_snapshot(self, sender: str, term: int, index: int) -> bool:
+        """Whether a snapshot that another machine offers is of use."""
+        wanted = self.core.wants_snapshot(sender, term, index, self._now())
+        self._wake()
+        return wanted
+
+    def install(self, snapshot: SnapshotMetadata) -> bool:
+        """Go on from a snapshot that the state machine has become; whether the log behind it stays."""
+        agrees = self.core.install(snapshot)
+        self.applied = snapshot.index
+        self._wake()
+        return agrees
+
     def compacted(self, index: int) -> None:
         """A durable snapshot stands for the log up to C{index}."""
         self.core.compacted(index)
+
+    def transfer(self) -> bool:
+        """Hand over to another machine, see L{Raft.transfer}."""
+        handing_over = self.core.transfer(self._now())
+        self._wake()
+        return handing_over
 
     def drain(self) -> "Deferred[None]":
         """Fires when nothing is left to write, to apply or to answer, or never will be because the disk failed."""
@@ -102,17 +169,15 @@ class Driver:
     def stop(self) -> None:
         """Do nothing more. Reads that are not confirmed never will be."""
         self._stopped = True
-        reads = [*self._reads.values(), *(read for _, read in self._confirmed)]
-        self._reads.clear()
+        self._fail_reads([*self._reads.values(), *(read for _, read in self._confirmed)])
         self._confirmed.clear()
-        for read in reads:
-            read.errback(NotLeaderError())
         if self._drained is not None:
             drained, self._drained = self._drained, None
             drained.callback(None)
-        if self._turn is not None:
-            self._turn.cancel()
-            self._turn = None
+        for call in (self._turn, self._timer, self._ticking):
+            if call is not None:
+                call.cancel()
+        self._turn = self._timer = self._ticking = None
 
     # A turn
 
@@ -124,11 +189,48 @@ class Driver:
         self._turn = None
         try:
             self._persist()
+            self._send()
             self._apply_some()
             self._answer_reads()
+            self._tell_changes()
             self._say_if_drained()
+            self._wait()
         except Exception:
             self.fail(Failure())
+
+    def _wait(self) -> None:
+        """Ring when the core wants to know the time."""
+        if self._stopped or self._ticking is not None:
+            return
+        deadline = self.core.deadline
+        if self._timer is not None:
+            if self._timer.getTime() <= deadline:
+                return  # it is looked at again then
+            self._timer.cancel()
+            self._timer = None
+        if deadline < float("inf"):
+            self._timer = self._clock.callLater(max(0.0, deadline - self._now()), self._rung)
+
+    def _rung(self) -> None:
+        self._timer = None
+        leads = self.core.role is Role.LEADER
+        if leads or self._now() >= self.core.deadline:
+            # If this process was held up, what others have sent waits to be read: that has its turn before.
+            self._ticking = self._clock.callLater(0, self._tick)
+            if leads:
+                self._run_now()  # heartbeats are not put off
+        else:
+            self._wait()
+
+    def _tick(self) -> None:
+        self._ticking = None
+        self.core.tick(self._now())
+        self._run_now()
+
+    def _run_now(self) -> None:
+        if self._turn is not None:
+            self._turn.cancel()
+        self._run()
 
     def _persist(self) -> None:
         if self._writing:
@@ -136,27 +238,35 @@ class Driver:
         record = self.core.to_persist()
         if record is not None:
             self._writing = True
-            self._append(record).addCallback(self._persisted, record).addErrback(self.fail)
+            self._driven.append(record).addCallback(self._persisted, record).addErrback(self.fail)
 
     def _persisted(self, _: None, record: Record) -> None:
         self._writing = False
         if self._stopped:
             return
-        self.core.persisted(record)
-        if self._turn is not None:
-            self._turn.cancel()
-        self._run()
+        self.core.persisted(record, self._now())
+        self._run_now()
+
+    def _send(self) -> None:
+        messages: dict[str, list[Message]] = {}
+        for machine_id, message in self.core.to_send(self._now()):
+            if isinstance(message, InstallSnapshot):
+                self._driven.send_snapshot(machine_id, message.term)
+            else:
+                messages.setdefault(machine_id, []).append(message)
+        for machine_id, several in messages.items():
+            self._driven.send(machine_id, several)
 
     def _apply_some(self) -> None:
-        entries = self.core.to_apply(self._room())
+        entries = self.core.to_apply(self._driven.room())
         if entries:
             self.applied = entries[-1].index
-            self._apply(entries)
-        if self.applied < self.core.commit_index:
+            self._driven.apply(entries)
+        if self.core.has_to_apply:
             self._wake()
 
     def _is_idle(self) -> bool:
-        at_rest = not self._writing and self._turn is None and self.applied == self.core.last_index
+        at_rest = not self._writing and self._turn is None and self.core.is_settled
         return at_rest and not self._reads and not self._confirmed
 
     def _answer_reads(self) -> None:
@@ -165,6 +275,20 @@ class Driver:
         while self._confirmed and self._confirmed[0][0] <= self.applied:
             _, confirmed = self._confirmed.pop(0)
             confirmed.callback(None)
+        if self._reads and self.core.role is not Role.LEADER:
+            self._fail_reads(list(self._reads.values()))
+
+    def _fail_reads(self, reads: list["Deferred[None]"]) -> None:
+        self._reads.clear()
+        for read in reads:
+            read.errback(NotLeaderError())
+
+    def _tell_changes(self) -> None:
+        core = self.core
+        seen = (core.role, core.term, core.leader, core.leads, core.leads_own_term, core.configuration_index)
+        if seen != self._seen:
+            self._seen = seen
+            self._driven.changed()
 
     def _say_if_drained(self) -> None:
         if self._drained is not None and self._is_idle():
@@ -176,5 +300,5 @@ class Driver:
         if self._stopped:
             return
         self._stopped = True
-        self._fatal(failure)
+        self._driven.failed(failure)
         self.stop()

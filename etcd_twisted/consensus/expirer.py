@@ -50,7 +50,7 @@ class Expirer:
     def _wait(self) -> None:
         expires = self._next_expiry()
         if expires is None:
-            self.stop()
+            self._cancel()
             return
         delay = min(max(0, expires - self._now()) / 1e6, _LONGEST_WAIT)
         if self._timer is None:
@@ -69,7 +69,11 @@ class Expirer:
             self._wait()
 
     def stop(self) -> None:
-        """Wait no more."""
+        """Wait no more, nor for what was proposed: it may be lost."""
+        self._proposed = False
+        self._cancel()
+
+    def _cancel(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

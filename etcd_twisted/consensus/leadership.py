@@ -268,7 +268,7 @@ class Leadership:
         return messages
 
     def _append(self, progress: Progress, room: int) -> Append:
-        """The next batch for a machine; without room for any, a heartbeat that asks whether it has what came before."""
+        """The next batch for a machine; without room for any, a question whether it has what came before."""
         before = progress.next - 1
         entries = self._log.between(progress.next, progress.next + _BATCH_ENTRIES) if room else ()
         entries = fitting(entries, room)

@@ -12,9 +12,9 @@ from pathlib import Path
 import attrs
 from twisted.logger import Logger
 
-from etcd_twisted.consensus.core import Raft, bootstrap, decode_configuration
+from etcd_twisted.consensus.core import bootstrap, decode_configuration
 from etcd_twisted.consensus.directory import DataDirectory, Identity
-from etcd_twisted.consensus.entries import Configuration, HardState, Record
+from etcd_twisted.consensus.entries import Configuration, EntryKind, HardState, Member, Record, SnapshotMetadata
 from etcd_twisted.consensus.log import RaftLog
 from etcd_twisted.consensus.snapshots import SnapshotStore
 from etcd_twisted.consensus.wal import WriteAheadLog
@@ -43,21 +43,25 @@ class Storage:
     snapshots: SnapshotStore
 
     @classmethod
-    def open(cls, path: Path, option: str) -> "Storage":
+    def open(cls, path: Path, option: str, fresh: bool = False) -> "Storage":
         """
         The files in a data directory, which is made if need be.
 
         @param option: what the path was given as, for errors.
+        @param fresh: whether to forget what a machine has left in it.
         @raise StorageError: it is in use, or can't be used.
         """
-        directory = DataDirectory(path, option)
+        directory = DataDirectory(path, option, fresh)
         try:
-            return cls(
-                directory, WriteAheadLog(directory.log_directory), SnapshotStore(directory.snapshot_directory)
-            )
+            return cls.within(directory)
         except BaseException:
             directory.close()
             raise
+
+    @classmethod
+    def within(cls, directory: DataDirectory) -> "Storage":
+        """The files in a data directory that is locked for this process; none of them is open yet."""
+        return cls(directory, WriteAheadLog(directory.log_directory), SnapshotStore(directory.snapshot_directory))
 
     def close(self) -> None:
         """Give the files and the lock back."""
@@ -67,41 +71,53 @@ class Storage:
             self.directory.close()
 
 
-@attrs.frozen
+@attrs.define
 class Recovered:
     """
-    What was found.
+    What was found on the disk.
 
-    @ivar applied: the index up to which the key space holds the log.
+    @ivar identity: who this machine is; C{None} for one that is of no cluster yet.
+    @ivar snapshot: what the key space holds; index 0 when there was none.
+    @ivar log: what is behind that.
     """
 
-    identity: Identity
-    core: Raft
-    applied: int
-
-
-@attrs.define
-class _Found:
-    """What the disk holds of the log, while it is being read."""
-
+    identity: Identity | None
+    snapshot: SnapshotMetadata
     log: RaftLog
-    configuration: Configuration
-    hard_state: HardState
+    hard_state: HardState = attrs.field(factory=HardState)
+    _term_at_snapshot: int | None = None
+
+    @property
+    def configuration(self) -> Configuration:
+        """The newest that is in the log, or the snapshot's."""
+        for entry in reversed(self.log.between(self.log.first_index, self.log.last_index + 1)):
+            if entry.kind is EntryKind.CONFIGURATION:
+                return decode_configuration(entry.data)
+        return self.snapshot.configuration
 
     def absorb(self, record: Record) -> None:
+        """Take a record of the log."""
         self.log.extend(record.entries)
         if record.hard_state is not None:
             self.hard_state = record.hard_state
+        for entry in record.entries:
+            if entry.index <= self.snapshot.index:
+                self._term_at_snapshot = entry.term if entry.index == self.snapshot.index else None
+
+    @property
+    def contradicts(self) -> bool:
+        """
+        Whether the log on disk is not the one that the snapshot stands for, and void: a leader's snapshot was made
+        durable, and the machine stopped before its log was begun anew.
+        """
+        return self._term_at_snapshot not in (None, self.snapshot.term)
 
 
-async def recover(
-    storage: Storage, keyspace: KeySpace, name: str | None, new_identity: Callable[[], Identity], turn: Turn
-) -> Recovered:
+async def recover(storage: Storage, keyspace: KeySpace, name: str | None, turn: Turn) -> Recovered:
     """
-    Bring the key space to the last snapshot and the core to the end of the log; in an empty directory, begin both.
+    Bring the key space to the last snapshot, and find the log behind it.
 
     @param name: what this machine must be called; C{None} for whatever it was called before.
-    @param new_identity: makes an identity for an empty directory.
     @raise StorageError: something is damaged or missing.
     @raise ConfigError: the directory belongs to a machine of another name.
     """
@@ -112,51 +128,58 @@ async def recover(
             f"{directory.option} {directory.path} belongs to the machine {identity.name!r}: give it that --name, "
             f"or give {name!r} another directory"
         )
-    found = await _load_snapshot(storage, keyspace, turn)
-    applied = found.log.last_index
+    found = await _load_snapshot(storage, keyspace, identity, turn)
     await _load_log(storage, found, turn)
-    if identity is None:
-        identity = _begin(storage, found, new_identity())
-    elif found.log.last_index == 0:
+    if identity is not None and storage.log.is_empty:
         raise StorageError(
             f"{storage.directory.log_directory}: the log is gone: restore it from a backup, "
             f"or remove {storage.directory.path} to begin with an empty key space"
         )
-    try:
-        core = Raft(identity.machine_id, found.configuration, found.hard_state, found.log)
-    except ValueError as error:
-        raise StorageError(f"{storage.directory.path}: {error}") from error
-    storage.snapshots.remove_unfinished()
-    return Recovered(identity, core, applied)
-
-
-def _begin(storage: Storage, found: _Found, identity: Identity) -> Identity:
-    """
-    Make a log with its first record, and then an identity, so that who has an identity has a log.
-
-    @return: the identity: the one given, or with the machine id of a first record that was there already, because the
-        machine was stopped between the two.
-    """
-    log = found.log
-    if log.last_index == 0:
-        first = bootstrap(identity.machine_id)
-        storage.log.append(first)
-        found.absorb(first)
-    elif (log.first_index, log.last_index) == (1, 1):
-        (voter,) = decode_configuration(log.between(1, 2)[0].data).voters
-        identity = attrs.evolve(identity, machine_id=voter)
-    else:
+    if identity is None and (found.log.first_index, max(1, found.log.last_index)) != (1, 1):
         raise StorageError(
             f"{storage.directory.path}: there is a log but no identity.json: restore that file from a backup"
         )
+    storage.snapshots.remove_unfinished()
+    return found
+
+
+def found_cluster(storage: Storage, found: Recovered, identity: Identity, member: Member) -> None:
+    """
+    Make this the first machine of a new cluster: a log with its first record, and then its identity, so that who has
+    an identity has a log. When that was interrupted before, the machine is who it was to be then.
+    """
+    if found.log.last_index == 0:
+        first = bootstrap(identity.machine_id, member)
+        storage.log.append(first)
+        found.absorb(first)
+    else:
+        (voter,) = decode_configuration(found.log.between(1, 2)[0].data).voters
+        identity = attrs.evolve(identity, machine_id=voter)
     storage.directory.save_identity(identity)
-    return identity
+    found.identity = identity
 
 
-async def _load_snapshot(storage: Storage, keyspace: KeySpace, turn: Turn) -> _Found:
+def enter_cluster(storage: Storage, found: Recovered, identity: Identity) -> None:
+    """
+    Make this a machine of a cluster that is there, whose log it will get from the leader.
+
+    What an interrupted L{found_cluster} has left is void.
+    """
+    if found.log.last_index > 0:
+        storage.log.restart_after(0)
+        found.log = RaftLog()
+    found.hard_state = HardState()
+    storage.log.append(Record(found.hard_state, ()))
+    storage.directory.save_identity(identity)
+    found.identity = identity
+
+
+async def _load_snapshot(
+    storage: Storage, keyspace: KeySpace, identity: Identity | None, turn: Turn
+) -> Recovered:
     reader = storage.snapshots.latest()
     if reader is None:
-        return _Found(RaftLog(), Configuration(()), HardState())
+        return Recovered(identity, SnapshotMetadata(0, 0, Configuration(())), RaftLog())
     loader = SnapshotLoader()
     with closing(reader):
         for chunk in reader:
@@ -165,16 +188,20 @@ async def _load_snapshot(storage: Storage, keyspace: KeySpace, turn: Turn) -> _F
     keyspace.restore(loader.finish(), loader.schedule)
     _log.info("Loaded the snapshot of log index {index}", index=reader.metadata.index)
     log = RaftLog(reader.metadata.index, reader.metadata.term)
-    return _Found(log, reader.metadata.configuration, HardState())
+    return Recovered(identity, reader.metadata, log)
 
 
-async def _load_log(storage: Storage, found: _Found, turn: Turn) -> None:
+async def _load_log(storage: Storage, found: Recovered, turn: Turn) -> None:
     for count, record in enumerate(storage.log.recover()):
         _check_reaches(storage, found.log)
         found.absorb(record)
         if count % _RECORDS_A_TURN == 0:
             await turn()
     _check_reaches(storage, found.log)
+    snapshot = found.snapshot
+    if found.contradicts or storage.log.last_index < snapshot.index:
+        found.log.begin_after(snapshot.index, snapshot.term)
+        storage.log.restart_after(snapshot.index)
     if (torn := storage.log.torn) is not None:
         _log.warn(
             "Cut {length} bytes of an unfinished append off {path} at offset {offset}: nobody was told it was done",

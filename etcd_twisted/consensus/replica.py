@@ -1,18 +1,17 @@
 """
 The replica: one machine's copy of the key space, kept in step with the log, as the doors see it.
 
-Everything here runs on the reactor. What it must never do: tell anyone that a change was made before it is durable
-and applied.
+Everything here runs on the reactor. What it must never do: answer a read from a copy that is older than what this
+machine has shown before, or say that a change was made before it was.
 """
 
-import contextlib
-import functools
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
-import attrs
 import msgspec
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet import defer
+from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -21,30 +20,32 @@ from zope.interface import implementer
 
 from etcd_twisted.consensus.core import NotLeaderError
 from etcd_twisted.consensus.delivery import Delivery
-from etcd_twisted.consensus.driver import Driver
-from etcd_twisted.consensus.entries import Entry, EntryKind, SnapshotMetadata
-from etcd_twisted.consensus.expirer import Expirer
+from etcd_twisted.consensus.leadership import Timing
+from etcd_twisted.consensus.participant import Participant, Surroundings, machines_of
+from etcd_twisted.consensus.peering import Parts, Peering
 from etcd_twisted.consensus.recovery import Recovered, Storage
-from etcd_twisted.consensus.snapshotting import Snapshotter
+from etcd_twisted.consensus.waiting import Waiting
 from etcd_twisted.consensus.writer import LogWriter
-from etcd_twisted.errors import ErrorCode, EtcdError
-from etcd_twisted.interfaces import IReplica
-from etcd_twisted.keyspace.commands import Change, Command, Create, Expire, Set, decode_command, encode_command
+from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
+from etcd_twisted.interfaces import IReplica, ITransport
+from etcd_twisted.keyspace.commands import Change, Set, decode_command, encode_command
 from etcd_twisted.keyspace.events import LAST_MOMENT, Event
 from etcd_twisted.keyspace.nodes import Node
 from etcd_twisted.keyspace.paths import clean
 from etcd_twisted.keyspace.space import KeySpace
 from etcd_twisted.keyspace.statistics import StoreStatistics
 from etcd_twisted.keyspace.watchers import Watcher
-from etcd_twisted.machines import Machine, registered_machines
+from etcd_twisted.machines import Machine
+from etcd_twisted.membership import CONFIG_KEY, ClusterConfig, ClusterView, stored_config, written
+from etcd_twisted.traffic import Traffic
 
-_ENTRIES_A_TURN = 256
+_T = TypeVar("_T")
 
-SNAPSHOT_BYTES = 64 << 20
-"""A snapshot is due when the entries applied since the last one hold more: they are all in memory."""
+_PATIENCE = 5.0
+"""How many election timeouts one who proposed is kept waiting when the leader is lost."""
 
-_MOST_DELIVERIES = 10_000
-"""How much may wait to be told to watchers, about, before changes have to wait for them."""
+_LEAST_PATIENCE = 1.0
+"""The same in seconds, at the least."""
 
 
 def _encoded(command: Change) -> bytes:
@@ -69,39 +70,13 @@ def _encoded(command: Change) -> bytes:
     return data
 
 
-@attrs.frozen
-class _Proposal:
-    """A command on its way through the log, and who waits for it."""
-
-    command: Change
-    answer: "Deferred[Event]"
-
-
-@attrs.frozen
-class _Running:
-    """
-    What there is from the start on.
-
-    @ivar machine: how this machine is to be registered.
-    """
-
-    machine: Machine
-    driver: Driver
-    expirer: Expirer
-    snapshotter: Snapshotter
-
-    @property
-    def leads_and_is_up_to_date(self) -> bool:
-        """Whether this machine leads, and has applied all that is in its log."""
-        return self.driver.core.leads_own_term and self.driver.applied == self.driver.core.last_index
-
-
 @implementer(IReplica)
 class Replica:
     """
-    See L{IReplica} for what the doors use. It serves nobody until it is started and leads.
+    See L{IReplica} for what the doors use. It serves nobody until it has a leader and all that was committed.
 
     @ivar keyspace: to be recovered into before L{start}.
+    @ivar peer: what the peer port sees.
     """
 
     _log = Logger()
@@ -113,6 +88,10 @@ class Replica:
         history_capacity: int,
         snapshot_count: int | None,
         fatal: Callable[[str], None],
+        timing: Timing = Timing(),  # noqa: B008  # it is frozen
+        defaults: ClusterConfig = ClusterConfig(),  # noqa: B008  # it is frozen
+        excluded: Callable[[], None] = lambda: None,
+        seed: int = 0,
     ) -> None:
         """
         @param clock: for what is to be done later; it may count from anywhere, and should never be set.
@@ -120,59 +99,115 @@ class Replica:
         @param snapshot_count: how many entries are applied from one snapshot to the next, if they hold no more than
             L{SNAPSHOT_BYTES}; C{None} for no snapshots.
         @param fatal: called once, with one line, when the replica can't go on: the process must end.
+        @param defaults: what is set for the cluster as long as nobody has set it.
+        @param excluded: called when this machine was taken out of the cluster, maybe more than once.
+        @param seed: for what is left to chance; another one on each machine.
         """
         self.name = ""
         self.serving = False
+        self.standby = False
         self.led_since = 0
+        self.traffic = Traffic()
+        self.timing = timing
         self._clock = clock
         self._wall_clock = wall_clock
+        self._history_capacity = history_capacity
         self._snapshot_count = snapshot_count
-        self._bytes_since_snapshot = 0
         self._fatal = fatal
-        self._delivery = Delivery(clock)
-        self.keyspace = KeySpace(history_capacity, lambda: self._delivery.soon(self.keyspace.hub))
-        self._running: _Running | None = None
-        self._proposals: dict[int, _Proposal] = {}
-        self._waiting: list[Deferred[None]] = []
-        self._registering = False
+        self._defaults = defaults
+        self._seed = seed
+        self._participant: Participant | None = None
+        self._view: ClusterView | None = None
+        self._leader: Machine | None = None
+        self._serving = Waiting()
+        self._led = Waiting()
         self._closed: EtcdError | None = None
+        self.peer = Peering(self._describe, self._heard, excluded)
+        self._excluded = excluded
+        self._was_member = False
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._delivery = Delivery(self._clock)
+        self.keyspace = KeySpace(self._history_capacity, lambda: self._delivery.soon(self.keyspace.hub))
 
     # Its life
 
-    def start(self, machine: Machine, storage: Storage, writer: LogWriter, recovered: Recovered) -> None:
+    def start(
+        self, machine: Machine, storage: Storage, writer: LogWriter, recovered: Recovered, transport: ITransport
+    ) -> None:
         """
-        Go on from what was recovered, and stand for election.
+        Take part in consensus, from what was recovered on.
 
-        @param machine: how this machine is to be registered.
+        @param machine: how this machine is to be called and reached.
         @param writer: runs what is done to the storage from here on.
         """
+        identity = recovered.identity
+        if identity is None:
+            raise ValueError("a machine has to know who it is")
         self.name = machine.name
-        driver = Driver(
+        self.standby = False
+        around = Surroundings(
             self._clock,
-            recovered.core,
-            lambda record: writer.submit(functools.partial(storage.log.append, record)),
-            self._room,
-            self._apply,
-            functools.partial(self._failed, storage.directory.path),
+            self.now,
+            self.turn,
+            self.keyspace,
+            storage,
+            writer,
+            transport,
+            self.traffic,
+            self.timing,
+            self.cluster_config,
+            self._snapshot_count,
+            max(_LEAST_PATIENCE, _PATIENCE * self.timing.election),
+            self._changed,
+            lambda failure: self._failed(storage.directory.path, failure),
         )
-        self._running = _Running(
-            machine,
-            driver,
-            Expirer(self._clock, self.now, self.keyspace.next_expiry, self._propose),
-            Snapshotter(storage, writer, recovered.applied, self.turn, driver.fail),
-        )
-        driver.campaign()
+        self._was_member = False
+        self._participant = participant = Participant(around, identity.machine_id, recovered, machine, self._seed)
+        parts = Parts(participant.driver, participant.members, participant.receiver)
+        self.peer.begin(identity.machine_id, identity.cluster_id, parts)
+        participant.start()
+
+    async def hand_over(self) -> None:
+        """Have another machine lead, if this one does and another can; return when one does, or none will."""
+        participant = self._participant
+        if participant is None or not participant.leads or not participant.driver.transfer():
+            return
+        handed_over = self.when_led()
+        handed_over.addTimeout(2 * self.timing.election, self._clock)
+        try:
+            await handed_over
+        except (defer.TimeoutError, EtcdError):
+            self._log.warn("No other machine took over")
 
     async def stop(self) -> None:
         """Take no more requests, and return when those under way are done."""
         self._close(EtcdError(ErrorCode.RAFT_INTERNAL, "this machine is stopping", self.index))
         self._delivery.stop()
-        if (running := self._running) is None:
-            return
-        running.expirer.stop()
-        await running.driver.drain()
-        await running.snapshotter.stop()
-        running.driver.stop()
+        await self._end_participation()
+
+    async def _end_participation(self) -> None:
+        participant, self._participant = self._participant, None
+        self.peer.end()
+        if participant is not None:
+            await participant.stop()
+
+    async def stand_by(self, view: ClusterView) -> None:
+        """
+        Take part no longer, and have no copy: others serve. Watchers are told that no more will come.
+
+        @param view: who is in the cluster; to be renewed with each call.
+        """
+        self._view = view
+        if not self.standby:
+            self.standby = True
+            self.serving = False
+            await self._end_participation()
+            self._delivery.stop()
+            self.keyspace.hub.end_all()
+            self._begin_anew()
+        self._note_leader()
 
     def turn(self) -> "Deferred[None]":
         """Fires in the next turn of the reactor."""
@@ -187,16 +222,44 @@ class Replica:
         error = EtcdError(ErrorCode.RAFT_INTERNAL, f"{reason}; whether the write was done is unknown", self.index)
         self._fatal(reason)
         self._close(error)
-        proposals, self._proposals = self._proposals, {}
-        for proposal in proposals.values():
-            proposal.answer.errback(error)
+        if self._participant is not None:
+            self._participant.proposals.fail(error)
 
     def _close(self, error: EtcdError) -> None:
         self.serving = False
         self._closed = self._closed or error
-        waiting, self._waiting = self._waiting, []
-        for each in waiting:
-            each.errback(error)
+        self._serving.fail(error)
+        self._led.fail(error)
+
+    def _changed(self) -> None:
+        """The leader, the group or the key space may have changed."""
+        participant = self._participant
+        if participant is None or self._closed is not None:
+            return
+        self._note_leader()
+        if not self.serving and participant.is_caught_up:
+            self.serving = True
+            self._serving.fire()
+        core = participant.driver.core
+        is_member = core.machine_id in core.configuration
+        if self._was_member and not is_member and core.configuration_index <= core.commit_index:
+            self._excluded()
+        self._was_member = is_member
+
+    def _note_leader(self) -> None:
+        leader = self.leader()
+        if leader != self._leader:
+            self._leader = leader
+            self.led_since = self.now()
+            self.traffic.followers.clear()
+            if leader is not None:
+                self._log.info("{leader} leads in term {term}", leader=leader.name, term=self.term)
+        if leader is not None:
+            self._led.fire()
+
+    def _heard(self, length: int) -> None:
+        if not self.is_leader:
+            self.traffic.received.add(self._clock.seconds(), length)
 
     # What doors see
 
@@ -208,17 +271,17 @@ class Replica:
     @property
     def raft_index(self) -> int:
         """See L{IReplica}."""
-        return self._running.driver.applied if self._running is not None else 0
+        return self._participant.driver.applied if self._participant is not None else 0
 
     @property
     def term(self) -> int:
         """See L{IReplica}."""
-        return self._running.driver.core.term if self._running is not None else 0
+        return self._participant.driver.core.term if self._participant is not None else 0
 
     @property
     def is_leader(self) -> bool:
         """See L{IReplica}."""
-        return self._running is not None and self._running.driver.core.leads_own_term
+        return self._participant is not None and self._participant.leads
 
     def now(self) -> int:
         """See L{IReplica}."""
@@ -228,19 +291,33 @@ class Replica:
         """See L{IReplica}."""
         if self._closed is not None:
             return fail(self._closed)
-        if self.serving:
-            return succeed(None)
-        waiting: Deferred[None] = Deferred(self._waiting.remove)
-        self._waiting.append(waiting)
-        return waiting
+        return succeed(None) if self.serving else self._serving.wait()
+
+    def when_led(self) -> "Deferred[None]":
+        """See L{IReplica}."""
+        if self._closed is not None:
+            return fail(self._closed)
+        return succeed(None) if self.leader() is not None else self._led.wait()
 
     def leader(self) -> Machine | None:
         """See L{IReplica}."""
-        return self._running.machine if self._running is not None and self.is_leader else None
+        if self._participant is not None:
+            return self._participant.leader()
+        if self._view is None:
+            return None
+        return next((each for each in self._view.machines if each.name == self._view.leader), None)
 
     def machines(self) -> list[Machine]:
         """See L{IReplica}."""
-        return registered_machines(self.keyspace.root)
+        if self._participant is not None:
+            return machines_of(self._participant.configuration)
+        return self._view.machines if self._view is not None else []
+
+    def _describe(self) -> ClusterView:
+        leader = self.leader()
+        name = "" if leader is None else leader.name
+        cluster_id = self._view.cluster_id if self._view is not None and self.standby else self.peer.cluster_id
+        return ClusterView(cluster_id, self.machines(), name, self.cluster_config())
 
     def get(self, key: str) -> Node:
         """See L{IReplica}."""
@@ -251,105 +328,77 @@ class Replica:
         return self.keyspace.statistics()
 
     def watch(
-        self, key: str, recursive: bool, stream: bool, since: int | None, deliver: Callable[[Event], None]
+        self,
+        key: str,
+        recursive: bool,
+        stream: bool,
+        since: int | None,
+        deliver: Callable[[Event], None],
+        end: Callable[[], None] | None = None,
     ) -> Watcher:
         """See L{IReplica}."""
-        return self.keyspace.watch(key, recursive, stream, since, deliver)
+        return self.keyspace.watch(key, recursive, stream, since, deliver, end)
 
     def confirm_reads(self) -> "Deferred[None]":
         """See L{IReplica}."""
-        if not self.serving or self._running is None:
-            return self.when_serving().addCallback(lambda _: self.confirm_reads())
-        return self._running.driver.confirm_read().addErrback(self._unconfirmed)
+        if self._closed is not None or self._participant is None or not self.is_leader:
+            return self._when_leading(self.confirm_reads)
+        return self._participant.driver.confirm_read().addErrback(self._unconfirmed)
 
     def _unconfirmed(self, failure: Failure) -> None:
         failure.trap(NotLeaderError)
-        raise self._closed or EtcdError(ErrorCode.RAFT_INTERNAL, "this machine leads no longer; try again", self.index)
+        raise self._closed or NotDoneError("this machine leads no longer")
+
+    def confirm_recent(self) -> "Deferred[None]":
+        """See L{IReplica}."""
+        if self._participant is not None and self._participant.driver.holds_lease():
+            return succeed(None)
+        return self.confirm_reads()
+
+    # Changing
 
     def propose(self, command: Change) -> "Deferred[Event]":
         """See L{IReplica}."""
-        if not self.serving or self._running is None:
-            return self.when_serving().addCallback(lambda _: self.propose(command))
+        participant = self._participant
+        if self._closed is not None or participant is None or not participant.leads:
+            return self._when_leading(lambda: self.propose(command))
         try:
             data = _encoded(command)
         except EtcdError as error:
             error.index = self.index
             return fail(error)
-        answer: Deferred[Event] = Deferred()
-        self._proposals[self._running.driver.propose(data)] = _Proposal(command, answer)
-        return answer
+        return participant.propose(command, data)  # type: ignore[return-value]  # a change has an event
 
-    # Applying
+    def _when_leading(self, go_on: Callable[[], "Deferred[_T]"]) -> "Deferred[_T]":
+        """Wait for a leader, and go on if that is this machine."""
 
-    def _room(self) -> int:
-        """How many entries may be applied: fewer with many watchers, none while too much waits to be delivered."""
-        hub = self.keyspace.hub
-        if hub.backlog >= _MOST_DELIVERIES:
-            return 0
-        return max(1, min(_ENTRIES_A_TURN, _MOST_DELIVERIES // (hub.count + 1)))
+        def led(_: None) -> "Deferred[_T]":
+            if not self.is_leader:
+                raise NotDoneError("another machine leads")
+            return go_on()
 
-    def _apply(self, entries: tuple[Entry, ...]) -> None:
-        for entry in entries:
-            self._bytes_since_snapshot += len(entry.data)
-            if entry.kind is EntryKind.COMMAND:
-                self._apply_command(entry)
-        if (running := self._running) is None or self._closed is not None:
-            return
-        if not self.serving and running.leads_and_is_up_to_date:
-            self._register_or_serve(running)
-        if self.serving:
-            running.expirer.look()
-        self._snapshot_if_due(running, entries[-1])
+        return self.when_led().addCallback(led)
 
-    def _apply_command(self, entry: Entry) -> None:
-        proposal = self._proposals.pop(entry.index, None)
-        if proposal is None:
-            self._apply_unasked(decode_command(entry.data))
-            return
+    def cluster_config(self) -> ClusterConfig:
+        """See L{IReplica}."""
+        if self.standby and self._view is not None:
+            return self._view.config
+        return stored_config(self.keyspace.root) or self._defaults
+
+    def configure(self, config: ClusterConfig) -> "Deferred[None]":
+        """See L{IReplica}."""
+        changed = self.propose(Set(CONFIG_KEY, self.now(), written(config)))
+        return changed.addCallback(lambda _: None)
+
+    def remove(self, name: str) -> "Deferred[None]":
+        """See L{IReplica}."""
+        return ensureDeferred(self._remove(name))
+
+    async def _remove(self, name: str) -> None:
+        participant = self._participant
+        if participant is None or not participant.leads:
+            raise NotDoneError("another machine leads")
         try:
-            event = self.keyspace.apply(proposal.command)
-        except EtcdError as error:
-            proposal.answer.errback(error)
-        except Exception:
-            cause = "this machine can't go on: applying the change failed; its log says more"
-            proposal.answer.errback(EtcdError(ErrorCode.RAFT_INTERNAL, cause, self.index))
-            raise
-        else:
-            proposal.answer.callback(event)
-
-    def _apply_unasked(self, command: Command) -> None:
-        """Apply a command that nobody here waits for: a command that fails has failed everywhere, and was answered."""
-        with contextlib.suppress(EtcdError):
-            self.keyspace.apply(command)
-        if isinstance(command, Expire) and self._running is not None:
-            self._running.expirer.applied()
-
-    def _propose(self, command: Command) -> None:
-        """Have a command logged that nobody waits for."""
-        if self._running is not None and self._closed is None:
-            self._running.driver.propose(encode_command(command))
-
-    def _register_or_serve(self, running: _Running) -> None:
-        """Begin to serve, once this machine is registered as it is."""
-        machine, registered = running.machine, self.machines()
-        if machine not in registered:
-            if not self._registering:
-                self._registering = True
-                known = machine.name in [each.name for each in registered]
-                self._propose((Set if known else Create)(machine.key, self.now(), machine.value))
-                return
-            self._log.error("Can't register this machine: {key} is a directory; remove it", key=machine.key)
-        self.serving = True
-        self.led_since = self.now()
-        waiting, self._waiting = self._waiting, []
-        for each in waiting:
-            each.callback(None)
-
-    def _snapshot_if_due(self, running: _Running, last: Entry) -> None:
-        if self._snapshot_count is None or running.snapshotter.busy:
-            return
-        many = last.index - running.snapshotter.index >= self._snapshot_count
-        if many or self._bytes_since_snapshot > SNAPSHOT_BYTES:
-            self._bytes_since_snapshot = 0
-            metadata = SnapshotMetadata(last.index, last.term, running.driver.core.configuration)
-            running.snapshotter.take(metadata, self.keyspace.content(), running.driver.compacted)
+            await participant.members.remove(name)
+        except NotLeaderError:
+            raise NotDoneError("another machine leads") from None

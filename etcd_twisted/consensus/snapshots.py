@@ -30,6 +30,7 @@ from etcd_twisted.consensus.framing import (
     sync_directory,
     write_all,
 )
+from etcd_twisted.errors import StorageError
 
 SNAPSHOT_MAGIC = b"etcdsnap"
 SYNC_BYTES = 1 << 20
@@ -73,6 +74,14 @@ class SnapshotStore:
         """
         return SnapshotWriter(self._directory, metadata)
 
+    def receive(self, metadata: SnapshotMetadata) -> "IncomingSnapshot":
+        """
+        Begin to take the file of a snapshot that another machine has finished.
+
+        @raise OSError: the file can't be made.
+        """
+        return IncomingSnapshot(self._directory, metadata)
+
     def latest(self) -> "SnapshotReader | None":
         """
         The newest snapshot, opened, or C{None} when there is none. The caller closes it.
@@ -89,7 +98,7 @@ class SnapshotWriter:
     def __init__(self, directory: Path, metadata: SnapshotMetadata) -> None:
         """Use L{SnapshotStore.create}."""
         self._directory = directory
-        self._path = directory / f"{metadata.term:020}-{metadata.index:020}.snapshot"
+        self._path = snapshot_path(directory, metadata)
         self._unfinished = self._path.with_name(self._path.name + _UNFINISHED)
         self._descriptor = os.open(self._unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         self._salt = int.from_bytes(os.urandom(4), "little")
@@ -130,8 +139,7 @@ class SnapshotWriter:
         self._unfinished.rename(self._path)
         self._over = True
         sync_directory(self._directory)
-        for older in _finished(self._directory)[:-1]:
-            older.unlink()
+        _remove_older(self._directory)
 
     def abort(self) -> None:
         """Give the snapshot up and remove its file. Once it has its name, or was given up, do nothing."""
@@ -149,6 +157,65 @@ class SnapshotWriter:
     def _write(self, data: bytes) -> None:
         write_all(self._descriptor, data, self._position)
         self._position += len(data)
+
+
+class IncomingSnapshot:
+    """
+    The file of another machine's snapshot, as it comes. When it shall not be finished, call L{abort}.
+
+    @ivar metadata: what it is to stand for.
+    @ivar length: how many bytes of it are there.
+    """
+
+    def __init__(self, directory: Path, metadata: SnapshotMetadata) -> None:
+        """Use L{SnapshotStore.receive}."""
+        self.metadata = metadata
+        self.length = 0
+        self._directory = directory
+        self._path = snapshot_path(directory, metadata)
+        self._unfinished = self._path.with_name(f"{self._path.name}{_UNFINISHED}")
+        self._descriptor = os.open(self._unfinished, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+
+    def write(self, data: bytes) -> None:
+        """
+        Add what comes next.
+
+        @raise OSError: the disk failed or is full.
+        """
+        write_all(self._descriptor, data, self.length)
+        self.length += len(data)
+
+    def reader(self) -> "SnapshotReader":
+        """
+        What came, once all of it is there. The caller closes it.
+
+        @raise StorageError: it is damaged as far as it has been read, or another snapshot than it should be.
+        """
+        reader = SnapshotReader(self._unfinished)
+        if reader.metadata != self.metadata:
+            reader.close()
+            raise StorageError(f"{self._unfinished} is the snapshot of index {reader.metadata.index}")
+        return reader
+
+    def finish(self) -> None:
+        """
+        Put it in the place of older snapshots, durably.
+
+        @raise OSError: the disk failed or is full.
+        """
+        os.fsync(self._descriptor)
+        os.close(self._descriptor)
+        self._descriptor = -1
+        self._unfinished.rename(self._path)
+        sync_directory(self._directory)
+        _remove_older(self._directory)
+
+    def abort(self) -> None:
+        """Remove it, unless it is finished."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+            self._unfinished.unlink(missing_ok=True)
 
 
 class SnapshotReader:
@@ -217,13 +284,23 @@ class SnapshotReader:
             raise damage(self.path, frame.offset, f"the {frame.kind.name} can't be decoded ({error})") from error
 
 
+def snapshot_path(directory: Path, metadata: SnapshotMetadata) -> Path:
+    """Where a snapshot is, once it is finished."""
+    return directory / f"{metadata.term:020}-{metadata.index:020}.snapshot"
+
+
+def _remove_older(directory: Path) -> None:
+    for older in _finished(directory)[:-1]:
+        older.unlink()
+
+
 def _position(path: Path) -> tuple[int, int] | None:
-    """The term and index in a finished snapshot's name."""
-    name = _NAME.fullmatch(path.name)
+    """The term and index in a snapshot's name, finished or not."""
+    name = _NAME.fullmatch(path.name.removesuffix(_UNFINISHED))
     return (int(name[1]), int(name[2])) if name else None
 
 
 def _finished(directory: Path) -> list[Path]:
     """The finished snapshots, the newest last."""
     with naming(directory):
-        return sorted(path for path in directory.iterdir() if _position(path) is not None)
+        return sorted(path for path in directory.iterdir() if _NAME.fullmatch(path.name))

@@ -133,6 +133,11 @@ class WriteAheadLog:
         self._failure: OSError | None = None
         self._encode = msgspec.msgpack.Encoder().encode
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was ever appended. Right once L{recover} has ended."""
+        return not self._segments
+
     # Recovery.
 
     def recover(self) -> Iterator[Record]:

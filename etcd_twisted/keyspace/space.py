@@ -79,7 +79,13 @@ class KeySpace:
         return node
 
     def watch(
-        self, key: str, recursive: bool, stream: bool, since: int | None, deliver: Callable[[Event], None]
+        self,
+        key: str,
+        recursive: bool,
+        stream: bool,
+        since: int | None,
+        deliver: Callable[[Event], None],
+        end: Callable[[], None] | None = None,
     ) -> Watcher:
         """
         Have C{deliver} called with the first event that touches C{key}, or with C{stream} every one.
@@ -87,6 +93,7 @@ class KeySpace:
         Not before this returns, and not when the watcher was cancelled meanwhile.
 
         @param since: the first index to see, which may be past or to come; C{None} for the next change.
+        @param end: called when the watcher is told nothing more, since what it waits for may have been missed.
         @raise EtcdError: 401 when events from C{since} on are not kept any more.
         """
         first = self.index + 1 if since is None else since
@@ -95,7 +102,7 @@ class KeySpace:
         except EtcdError as error:
             error.index = self.index
             raise
-        watcher = self.hub.watch(key, recursive, stream, first, deliver)
+        watcher = self.hub.watch(key, recursive, stream, first, deliver, end)
         watcher.joined = self.index
         for event in past:
             self.hub.queue(watcher, event)
@@ -131,12 +138,22 @@ class KeySpace:
         return Content(self.root, self.index, copy.copy(self._counts), tuple(self._history), self._history.cleared)
 
     def restore(self, content: Content, schedule: ExpirySchedule) -> None:
-        """Become what a snapshot holds. Watchers stay; none is told."""
+        """
+        Become what a snapshot holds. Watchers are told what has happened meanwhile; when the snapshot does not say all
+        of that, they end.
+        """
+        before = self.index
         self.root = content.root
         self.index = content.index
         self._counts = copy.copy(content.counts)
         self._history = History(self._capacity, content.history, content.cleared)
         self._schedule = schedule
+        if content.cleared > before:
+            self.hub.end_all()
+            return
+        for event in content.history:
+            if event.index > before:
+                self.hub.notify(event)
 
     # Changing
 

@@ -28,6 +28,7 @@ class Watcher:
         "_hub",
         "cancelled",
         "deliver",
+        "end",
         "held",
         "joined",
         "key",
@@ -38,7 +39,14 @@ class Watcher:
     )
 
     def __init__(
-        self, hub: "WatcherHub", key: str, recursive: bool, stream: bool, since: int, deliver: Callable[[Event], None]
+        self,
+        hub: "WatcherHub",
+        key: str,
+        recursive: bool,
+        stream: bool,
+        since: int,
+        deliver: Callable[[Event], None],
+        end: Callable[[], None] | None = None,
     ) -> None:
         self._hub = hub
         self.key = key
@@ -46,6 +54,7 @@ class Watcher:
         self.stream = stream
         self.since = since
         self.deliver = deliver
+        self.end = end
         self.cancelled = False
         self.joined = 0
         self.held = False
@@ -109,15 +118,22 @@ class WatcherHub:
         self.count = 0
 
     def watch(
-        self, key: str, recursive: bool, stream: bool, since: int, deliver: Callable[[Event], None]
+        self,
+        key: str,
+        recursive: bool,
+        stream: bool,
+        since: int,
+        deliver: Callable[[Event], None],
+        end: Callable[[], None] | None = None,
     ) -> Watcher:
         """
         Wait for events that touch C{key}.
 
         @param stream: whether to tell every event; else the first one only.
         @param since: no event with a lower index is told.
+        @param end: called by L{end_all}.
         """
-        watcher = Watcher(self, key, recursive, stream, since, deliver)
+        watcher = Watcher(self, key, recursive, stream, since, deliver, end)
         self._watchers.setdefault(key, {})[watcher] = None
         self.count += 1
         return watcher
@@ -131,6 +147,14 @@ class WatcherHub:
         self.count -= 1
         if not waiting:
             del self._watchers[watcher.key]
+
+    def end_all(self) -> None:
+        """Tell all who wait that what they wait for can't be told here any more."""
+        waiting = [watcher for watchers in self._watchers.values() for watcher in watchers]
+        for watcher in waiting:
+            watcher.cancel()
+            if watcher.end is not None:
+                watcher.end()
 
     @property
     def backlog(self) -> int:

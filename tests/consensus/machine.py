@@ -3,23 +3,41 @@ A replica on a fake clock, whose disk is real but whose syncs happen when the te
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from etcd_twisted.consensus.directory import Identity
-from etcd_twisted.consensus.recovery import Storage, recover
+from etcd_twisted.consensus.entries import Member
+from etcd_twisted.consensus.recovery import Storage, found_cluster, recover
 from etcd_twisted.consensus.replica import Replica
+from etcd_twisted.interfaces import ISnapshotFile, ITransport
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.machines import Machine
 
 START = 1_700_000_000.0
 MACHINE = Machine("machine0", "http://127.0.0.1:4001", "http://127.0.0.1:7001")
+MEMBER = Member(MACHINE.name, MACHINE.client_url, MACHINE.peer_url)
 IDENTITY = Identity("machine0", "0" * 16, "1" * 16)
+
+
+@implementer(ITransport)
+class NobodyElse:
+    """The transport of a machine that is alone."""
+
+    def connect(self, peers: Mapping[str, str]) -> None:
+        assert not peers
+
+    def send(self, machine_id: str, payload: bytes) -> None:
+        raise AssertionError(f"there is no {machine_id}")
+
+    def send_snapshot(self, machine_id: str, file: ISnapshotFile) -> "Deferred[None]":
+        raise AssertionError(f"there is no {machine_id}")
 
 
 class ManualWriter:
@@ -89,10 +107,10 @@ class TestMachine:
         return failure
 
     async def _start(self) -> None:
-        recovered = await recover(
-            self.storage, self.replica.keyspace, self.name, lambda: IDENTITY, self.replica.turn
-        )
-        self.replica.start(MACHINE, self.storage, self.writer, recovered)
+        recovered = await recover(self.storage, self.replica.keyspace, self.name, self.replica.turn)
+        if recovered.identity is None:
+            found_cluster(self.storage, recovered, IDENTITY, MEMBER)
+        self.replica.start(MACHINE, self.storage, self.writer, recovered, NobodyElse())
 
     def settle(self) -> None:
         """Let everything happen that can happen without time going by."""

@@ -13,7 +13,7 @@ from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus import replica
+from etcd_twisted.consensus import participant
 from etcd_twisted.consensus.core import bootstrap
 from etcd_twisted.consensus.recovery import Storage
 from etcd_twisted.errors import ConfigError, ErrorCode, EtcdError, StorageError
@@ -21,7 +21,7 @@ from etcd_twisted.keyspace.commands import CompareAndSwap, CreateInOrder, Delete
 from etcd_twisted.keyspace.events import LAST_MOMENT, Event, format_time
 from etcd_twisted.keyspace.nodes import File
 from etcd_twisted.keyspace.snapshot import dump
-from tests.consensus.machine import MACHINE, TestMachine
+from tests.consensus.machine import MACHINE, MEMBER, TestMachine
 
 SECOND = 1_000_000
 
@@ -125,7 +125,7 @@ class StartTests(ReplicaTestCase):
             segment.unlink()
         storage = Storage.open(self.path, "--data-dir")
         self.assertEqual(list(storage.log.recover()), [])
-        storage.log.append(bootstrap("a" * 16))
+        storage.log.append(bootstrap("a" * 16, MEMBER))
         storage.close()
         machine = self.machine()
         identity = machine.storage.directory.load_identity()
@@ -313,7 +313,7 @@ class ReadTests(ReplicaTestCase):
         for number in range(1_000):
             machine.set(f"/k{number}").addErrback(lambda failure: failure.trap(EtcdError))
         machine.clock.advance(0)
-        driver = machine.replica._running.driver
+        driver = machine.replica._participant.driver
         self.patch(driver, "_wake", lambda: None)  # the reactor has not come to the rest of the entries yet
         machine.writer.run_one()
         self.assertLess(driver.applied, driver.core.commit_index)
@@ -464,7 +464,7 @@ class SnapshotTests(ReplicaTestCase):
             return reader.metadata.index
 
     def test_few_large_entries_make_a_snapshot_due_too(self) -> None:
-        self.patch(replica, "SNAPSHOT_BYTES", 1_000)
+        self.patch(participant, "SNAPSHOT_BYTES", 1_000)
         machine = self.machine(snapshot_count=10_000)
         due = []
         for _ in range(12):
@@ -477,7 +477,7 @@ class SnapshotTests(ReplicaTestCase):
         machine.stop()
 
     def test_large_entries_from_before_a_restart_count(self) -> None:
-        self.patch(replica, "SNAPSHOT_BYTES", 1_000)
+        self.patch(participant, "SNAPSHOT_BYTES", 1_000)
         machine = self.machine(snapshot_count=10_000)
         machine.set("/a", "x" * 600)
         machine.settle()
@@ -490,7 +490,7 @@ class SnapshotTests(ReplicaTestCase):
         machine.stop()
 
     def test_without_snapshots_large_entries_make_none(self) -> None:
-        self.patch(replica, "SNAPSHOT_BYTES", 1_000)
+        self.patch(participant, "SNAPSHOT_BYTES", 1_000)
         machine = self.machine()
         machine.set("/a", "x" * 2_000)
         machine.settle()

@@ -8,7 +8,7 @@ import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.consensus.core import encode_configuration
-from etcd_twisted.consensus.entries import Configuration
+from etcd_twisted.consensus.entries import Configuration, Member
 from etcd_twisted.keyspace import commands as c
 from tests.keyspace.running import chunks_of, key_space
 
@@ -64,7 +64,11 @@ class LayoutTests(SynchronousTestCase):
         self.assertIn(f"|---|---|\n{rows}\n", section("Commands"))
 
     def test_configuration(self) -> None:
-        configuration = Configuration(("0123456789abcdef",))
+        members = {
+            "0123456789abcdef": Member("machine0", "http://127.0.0.1:4001", "http://127.0.0.1:7001"),
+            "fedcba9876543210": Member("machine1", "http://127.0.0.1:4002", "http://127.0.0.1:7002"),
+        }
+        configuration = Configuration(("0123456789abcdef",), ("fedcba9876543210",), members)
         self.assertEqual(examples("Configurations"), [encode_configuration(configuration)])
 
     def test_chunks(self) -> None:

@@ -167,20 +167,35 @@ class DeterminismTests(SynchronousTestCase):
 
 class RestoreTests(SynchronousTestCase):
     def test_watchersStay(self) -> None:
-        """Who waits goes on waiting: a snapshot tells nobody, what comes after it does."""
-        chunks = chunks_of(key_space(c.Set("/a", 0), c.Set("/a", 0)))
+        """Who waits goes on waiting, and is told what the snapshot says has happened meanwhile."""
+        chunks = chunks_of(key_space(c.Set("/a", 0), c.Set("/b", 0), c.Set("/a", 0)))
         space = KeySpace()
+        space.apply(c.Set("/a", 0))
         told: list[Event] = []
-        space.watch("/a", False, False, None, told.append)
+        space.watch("/a", False, True, None, told.append)
         loader = SnapshotLoader()
         for chunk in chunks:
             loader.feed(chunk)
         space.restore(loader.finish(), loader.schedule)
-        self.assertFalse(space.hub.deliver(10))
-        self.assertEqual(told, [])
         space.apply(c.Set("/a", 0))
         space.hub.deliver(10)
-        self.assertEqual([event.index for event in told], [3])
+        self.assertEqual([event.index for event in told], [3, 4])
+
+    def test_watchersEndThatMayHaveMissedSomething(self) -> None:
+        """A history that does not go back far enough can't tell them what has happened meanwhile."""
+        space = KeySpace()
+        ended: list[str] = []
+        told: list[Event] = []
+        space.watch("/a", False, True, None, told.append, lambda: ended.append("/a"))
+        whole = KeySpace(history_capacity=2)
+        for _ in range(4):
+            whole.apply(c.Set("/a", 0))
+        loader = SnapshotLoader()
+        for chunk in chunks_of(whole):
+            loader.feed(chunk)
+        space.restore(loader.finish(), loader.schedule)
+        self.assertFalse(space.hub.deliver(10))
+        self.assertEqual((told, ended, space.hub.count), ([], ["/a"], 0))
 
     def test_sharesNothing(self) -> None:
         """Two key spaces made from one content, and the content, don't see each other's changes."""

@@ -1,0 +1,248 @@
+"""
+What a leader does about who is in the cluster (spec, section 3: "Joining", "Standby", "Membership safety").
+
+Takes machines in, first as learners, and gives them a vote when they have the log; takes out those that shall go, that
+are too many or that have been silent for too long. Must never begin a change while another is not done, nor take out
+a machine when that would leave no quorum of those that are heard.
+"""
+
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredLock, ensureDeferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from etcd_twisted.consensus import quorum
+from etcd_twisted.consensus.core import ConfigurationError, NotLeaderError
+from etcd_twisted.consensus.driver import Driver
+from etcd_twisted.consensus.entries import Configuration, Member
+from etcd_twisted.errors import ErrorCode, EtcdError
+from etcd_twisted.membership import ClusterConfig, JoinRequest
+
+LOOK = 0.1
+"""How often a leader looks whether there is anything to do, in seconds."""
+
+ALIVE = 1.0
+"""Who was heard within so many seconds is alive."""
+
+_CLOSE = 1_000
+"""A learner that lacks no more entries than this may get a vote: it has the rest before long."""
+
+_Change = Callable[[], Coroutine[Any, Any, None]]
+"""Something to do about the group."""
+
+
+def with_member(configuration: Configuration, machine_id: str, member: Member) -> Configuration:
+    """The same group with a machine called and reached as C{member} says; a new one is a learner."""
+    learners = configuration.learners
+    if machine_id not in configuration:
+        learners = (*learners, machine_id)
+    return Configuration(configuration.voters, learners, {**configuration.members, machine_id: member})
+
+
+def with_voter(configuration: Configuration, machine_id: str) -> Configuration:
+    """The same group with a learner that has a vote now."""
+    learners = tuple(each for each in configuration.learners if each != machine_id)
+    return Configuration((*configuration.voters, machine_id), learners, configuration.members)
+
+
+def without(configuration: Configuration, machine_id: str) -> Configuration:
+    """The same group without a machine."""
+    return Configuration(
+        tuple(each for each in configuration.voters if each != machine_id),
+        tuple(each for each in configuration.learners if each != machine_id),
+        {each: member for each, member in configuration.members.items() if each != machine_id},
+    )
+
+
+class Members:
+    """The leader's hand on the group; does nothing while this machine does not lead."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        driver: Driver,
+        propose: Callable[[Configuration], "Deferred[Any]"],
+        config: Callable[[], ClusterConfig],
+    ) -> None:
+        """
+        @param propose: has a configuration logged; fires when it is committed and applied.
+        """
+        self._clock = clock
+        self._driver = driver
+        self._propose = propose
+        self._config = config
+        self._lock = DeferredLock()
+        self._looking = LoopingCall(self._look)
+        self._looking.clock = clock
+        self._changing: Deferred[None] | None = None
+
+    def start(self) -> None:
+        """This machine leads from here on."""
+        if not self._looking.running:
+            self._looking.start(LOOK, now=False).addErrback(self._broken)
+
+    def _broken(self, failure: Failure) -> None:
+        self._log.failure("The group's members are not looked after", failure)
+
+    def stop(self) -> None:
+        """It leads no longer."""
+        if self._looking.running:
+            self._looking.stop()
+        if self._changing is not None:
+            self._changing.cancel()
+
+    @property
+    def _configuration(self) -> Configuration:
+        return self._driver.core.configuration
+
+    def _heard(self, machine_id: str) -> float:
+        """When a machine was heard last, as far as this leader knows."""
+        core = self._driver.core
+        if core.leadership is None:
+            raise NotLeaderError
+        if machine_id == core.machine_id:
+            return self._clock.seconds()
+        return core.leadership.progress[machine_id].heard
+
+    def _alive(self, machine_id: str) -> bool:
+        return self._heard(machine_id) > self._clock.seconds() - ALIVE
+
+    # What is asked for
+
+    async def join(self, request: JoinRequest) -> None:
+        """
+        See L{etcd_twisted.interfaces.IRaftPeer.join}.
+
+        @raise NotLeaderError: this machine does not lead.
+        """
+        await self._lock.run(lambda: ensureDeferred(self._join(request)))
+
+    async def _join(self, request: JoinRequest) -> None:
+        member = Member(request.name, request.client_url, request.peer_url)
+        configuration = self._configuration
+        if configuration.members.get(request.machine_id) == member and request.machine_id in configuration:
+            return
+        self._check_address(request, member)
+        await self._free_name(request)
+        if request.machine_id not in self._configuration and self._count() >= self._config().active_size:
+            raise EtcdError(ErrorCode.NO_MORE_PEER, request.name)
+        await self._change(with_member(self._configuration, request.machine_id, member))
+        self._log.info("{name} at {peer_url} is in the cluster", name=member.name, peer_url=member.peer_url)
+
+    def _count(self) -> int:
+        return len(self._configuration.voters) + len(self._configuration.learners)
+
+    def _check_address(self, request: JoinRequest, member: Member) -> None:
+        for machine_id, other in self._configuration.members.items():
+            if machine_id == request.machine_id or other.name == request.name:
+                continue
+            for url in (member.peer_url, member.client_url):
+                if url in (other.peer_url, other.client_url):
+                    raise EtcdError(ErrorCode.PEER_ADDRESS_EXISTS, f"{url} is the address of {other.name}")
+
+    async def _free_name(self, request: JoinRequest) -> None:
+        """Take out a machine of the same name that has lost its data and is now another one."""
+        for machine_id, other in self._configuration.members.items():
+            if other.name == request.name and machine_id != request.machine_id:
+                if self._alive(machine_id):
+                    raise EtcdError(ErrorCode.KEY_EXISTS, f"a machine named {other.name} is alive")
+                self._log.warn("{name} has come back without its data: it begins anew", name=other.name)
+                await self._take_out(machine_id)
+                return
+
+    async def remove(self, name: str) -> None:
+        """
+        See L{etcd_twisted.interfaces.IReplica.remove}.
+
+        @raise NotLeaderError: this machine does not lead.
+        """
+        await self._lock.run(lambda: ensureDeferred(self._remove(name)))
+
+    async def _remove(self, name: str) -> None:
+        for machine_id, member in self._configuration.members.items():
+            if member.name == name:
+                await self._take_out(machine_id)
+                self._log.info("{name} is not in the cluster any more", name=name)
+                return
+        raise EtcdError(ErrorCode.KEY_NOT_FOUND, f"no machine {name} is in the cluster")
+
+    async def _take_out(self, machine_id: str) -> None:
+        """
+        @raise EtcdError: 300 when those that are left could not go on.
+        """
+        configuration = without(self._configuration, machine_id)
+        alive = sum(self._alive(each) for each in configuration.voters)
+        if not configuration.voters or alive < quorum.size(len(configuration.voters)):
+            raise EtcdError(
+                ErrorCode.RAFT_INTERNAL, "too few machines are alive to go on without that one: start others first"
+            )
+        await self._change(configuration)
+
+    async def _change(self, configuration: Configuration) -> None:
+        try:
+            await self._propose(configuration)
+        except ConfigurationError as error:
+            raise EtcdError(ErrorCode.RAFT_INTERNAL, str(error)) from error
+
+    # What it does of itself
+
+    def _look(self) -> None:
+        core = self._driver.core
+        busy = self._changing is not None or self._lock.locked
+        if busy or not core.leads or not core.leads_own_term or core.configuration_index > core.commit_index:
+            return
+        change = self._promotion() or self._removal()
+        if change is not None:
+            self._changing = ensureDeferred(self._do(change))
+            self._changing.addErrback(self._not_done)
+            self._changing.addCallback(self._done)
+
+    async def _do(self, change: _Change) -> None:
+        await self._lock.run(lambda: ensureDeferred(change()))
+
+    def _not_done(self, failure: Failure) -> None:
+        self._log.info("The group was not changed: {reason}", reason=failure.getErrorMessage())
+
+    def _done(self, _: None) -> None:
+        self._changing = None
+
+    def _promotion(self) -> _Change | None:
+        """Give a vote to a learner that has the log."""
+        core = self._driver.core
+        if core.leadership is None:
+            return None
+        for learner in core.configuration.learners:
+            progress = core.leadership.progress[learner]
+            if self._alive(learner) and progress.match > 0 and progress.match + _CLOSE >= core.last_index:
+                return partial(self._change, with_voter(core.configuration, learner))
+        return None
+
+    def _removal(self) -> _Change | None:
+        """Take out who is silent for too long or one too many: who is silent, then who came last; never the leader."""
+        config = self._config()
+        configuration = self._configuration
+        others = [
+            each
+            for each in (*configuration.learners, *reversed(configuration.voters))
+            if each != self._driver.core.machine_id
+        ]
+        silent = sorted((each for each in others if not self._alive(each)), key=self._heard)
+        too_long = self._clock.seconds() - config.remove_delay
+        if silent and self._heard(silent[0]) <= too_long:
+            return partial(self._remove_for, silent[0], "it was silent for too long")
+        if self._count() > config.active_size and others:
+            return partial(self._remove_for, (silent or others)[0], "there are too many machines")
+        return None
+
+    async def _remove_for(self, machine_id: str, reason: str) -> None:
+        member = self._configuration.members.get(machine_id)
+        name = machine_id if member is None else member.name
+        self._log.info("Taking {name} out of the cluster: {reason}", name=name, reason=reason)
+        await self._take_out(machine_id)

@@ -1,0 +1,342 @@
+"""
+A machine that takes part in consensus: the core and its driver, and what is done with what they say.
+
+Brings the key space up to what is committed, tells those who proposed, and takes snapshots; as a leader also has keys
+expire and looks after the group. Everything here runs on the reactor. What it must never do: tell anyone that a change
+was made before it is committed and applied.
+"""
+
+import contextlib
+import functools
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from etcd_twisted.consensus.core import Raft, decode_configuration
+from etcd_twisted.consensus.driver import Driver
+from etcd_twisted.consensus.entries import Configuration, Entry, EntryKind, Member, Record, SnapshotMetadata
+from etcd_twisted.consensus.expirer import Expirer
+from etcd_twisted.consensus.leadership import Timing
+from etcd_twisted.consensus.members import Members, with_member
+from etcd_twisted.consensus.messages import Message, encode_messages
+from etcd_twisted.consensus.proposals import Proposal, Proposals
+from etcd_twisted.consensus.recovery import Recovered, Storage
+from etcd_twisted.consensus.snapshotting import Snapshotter
+from etcd_twisted.consensus.transfers import SnapshotFile, SnapshotReceiver
+from etcd_twisted.consensus.writer import LogWriter
+from etcd_twisted.errors import ErrorCode, EtcdError
+from etcd_twisted.interfaces import ITransport
+from etcd_twisted.keyspace.commands import Change, Command, Expire, decode_command, encode_command
+from etcd_twisted.keyspace.events import Event
+from etcd_twisted.keyspace.expiry import ExpirySchedule
+from etcd_twisted.keyspace.space import Content, KeySpace
+from etcd_twisted.machines import Machine, registrations
+from etcd_twisted.membership import ClusterConfig
+from etcd_twisted.traffic import Traffic
+
+_ENTRIES_A_TURN = 256
+
+SNAPSHOT_BYTES = 64 << 20
+"""A snapshot is due when the entries applied since the last one hold more: they are all in memory."""
+
+_MOST_DELIVERIES = 10_000
+"""How much may wait to be told to watchers, about, before changes have to wait for them."""
+
+
+@attrs.frozen
+class Surroundings:
+    """
+    What a participant works with and reports to.
+
+    @ivar clock: for what is to be done later; never set.
+    @ivar now: the time by which keys expire, in microseconds since the epoch.
+    @ivar turn: awaited between slices of work.
+    @ivar config: what is set for the cluster.
+    @ivar patience: how long who proposed is kept waiting when the leader is lost, in seconds.
+    @ivar changed: called when the role, the leader or the group may have changed, and when entries were applied.
+    @ivar failed: called once when it can't go on.
+    """
+
+    clock: IReactorTime
+    now: Callable[[], int]
+    turn: Callable[[], Awaitable[None]]
+    keyspace: KeySpace
+    storage: Storage
+    writer: LogWriter
+    transport: ITransport
+    traffic: Traffic
+    timing: Timing
+    config: Callable[[], ClusterConfig]
+    snapshot_count: int | None
+    patience: float
+    changed: Callable[[], None]
+    failed: Callable[[Failure], None]
+
+
+def machines_of(configuration: Configuration) -> list[Machine]:
+    """The machines of a group, by name."""
+    machines = [Machine(each.name, each.client_url, each.peer_url) for each in configuration.members.values()]
+    return sorted(machines, key=lambda machine: machine.name)
+
+
+class Participant:
+    """
+    See the module. It is what L{etcd_twisted.consensus.driver.Driven} asks for.
+
+    @ivar driver: to be looked at, and for reads; what is proposed goes through here.
+    @ivar configuration: the group as of the last entry that was applied.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, around: Surroundings, machine_id: str, recovered: Recovered, machine: Machine, seed: int
+    ) -> None:
+        """
+        @param machine: how this machine is to be called and reached.
+        """
+        self.machine = machine
+        self.configuration = recovered.snapshot.configuration
+        self._around = around
+        self._bytes_since_snapshot = 0
+        self._rounds: dict[int, float] = {}
+        core = Raft(
+            machine_id,
+            recovered.snapshot,
+            recovered.hard_state,
+            recovered.log,
+            around.timing,
+            seed,
+            around.clock.seconds(),
+        )
+        self.driver = Driver(around.clock, core, self)
+        self.proposals = Proposals(around.clock, around.patience, self._unknown)
+        self.members = Members(around.clock, self.driver, self.change_group, around.config)
+        self.receiver = SnapshotReceiver(
+            around.storage, around.writer, self.driver, around.turn, self._restore
+        )
+        self._expirer = Expirer(around.clock, around.now, around.keyspace.next_expiry, self._propose_unasked)
+        self._snapshotter = Snapshotter(
+            around.storage, around.writer, recovered.snapshot.index, around.turn, self.driver.fail
+        )
+
+    def start(self) -> None:
+        """Begin."""
+        self._connect()
+        self.driver.start()
+
+    async def stop(self) -> None:
+        """Return when what is under way is done."""
+        self._expirer.stop()
+        self.members.stop()
+        await self.receiver.stop()
+        await self.driver.drain()
+        await self._snapshotter.stop()
+        self.driver.stop()
+        self.proposals.fail(self._unknown())
+        self._around.transport.connect({})
+
+    def _unknown(self) -> EtcdError:
+        cause = "this machine leads no longer; whether the write was done is unknown"
+        return EtcdError(ErrorCode.RAFT_INTERNAL, cause, self._around.keyspace.index)
+
+    # What it knows
+
+    @property
+    def leads(self) -> bool:
+        """Whether this machine leads, knows what is committed, and is not handing over."""
+        core = self.driver.core
+        return core.leads and core.leads_own_term
+
+    @property
+    def is_caught_up(self) -> bool:
+        """Whether the key space holds all that the leader had committed when it was last heard."""
+        core = self.driver.core
+        known = core.commit_index if core.leadership is not None else core.leader_commit
+        led = core.leads_own_term if core.leadership is not None else core.leader is not None
+        return led and self.driver.applied >= known
+
+    def leader(self) -> Machine | None:
+        """The machine that leads, C{None} while none is known."""
+        core = self.driver.core
+        if core.leader is None or (core.leadership is not None and not self.leads):
+            return None
+        member = core.configuration.members.get(core.leader)
+        return None if member is None else Machine(member.name, member.client_url, member.peer_url)
+
+    # Proposing
+
+    def propose(self, command: Change, data: bytes) -> "Deferred[Event | None]":
+        """
+        Have a change logged.
+
+        @param data: the same, encoded.
+        @raise NotLeaderError: this machine does not lead.
+        """
+        index = self.driver.propose(data)
+        return self.proposals.add(index, self.driver.core.term, command)
+
+    def change_group(self, configuration: Configuration) -> "Deferred[Any]":
+        """
+        Have a group logged; fires when it is committed and applied.
+
+        @raise NotLeaderError: this machine does not lead.
+        @raise ConfigurationError: the group can't be changed now.
+        """
+        index = self.driver.propose_configuration(configuration)
+        return self.proposals.add(index, self.driver.core.term, None)
+
+    def _propose_unasked(self, command: Command) -> None:
+        if self.driver.core.leads:
+            self.driver.propose(encode_command(command))
+
+    # What the driver asks for
+
+    def append(self, record: Record) -> "Deferred[None]":
+        """See L{etcd_twisted.consensus.driver.Driven}."""
+        return self._around.writer.submit(functools.partial(self._around.storage.log.append, record))
+
+    def room(self) -> int:
+        """Fewer with many watchers, none while too much waits to be delivered."""
+        hub = self._around.keyspace.hub
+        if hub.backlog >= _MOST_DELIVERIES:
+            return 0
+        return max(1, min(_ENTRIES_A_TURN, _MOST_DELIVERIES // (hub.count + 1)))
+
+    def send(self, machine_id: str, messages: list[Message]) -> None:
+        """See L{etcd_twisted.consensus.driver.Driven}."""
+        payload = encode_messages(messages)
+        if self.driver.core.leadership is not None:
+            self._around.traffic.sent.add(self._around.clock.seconds(), len(payload))
+        self._around.transport.send(machine_id, payload)
+
+    def send_snapshot(self, machine_id: str, term: int) -> None:
+        """See L{etcd_twisted.consensus.driver.Driven}."""
+        reader = self._around.storage.snapshots.latest()
+        if reader is None:
+            raise RuntimeError("the log was shortened, and there is no snapshot")
+        reader.close()
+        file = SnapshotFile(reader.path, reader.metadata, term, self._around.writer)
+        self._log.info("Sending the snapshot of log index {index} to {id}", index=reader.metadata.index, id=machine_id)
+        sent = self._around.transport.send_snapshot(machine_id, file)
+        sent.addErrback(self._snapshot_not_sent, machine_id)
+        sent.addCallback(lambda _: self.driver.snapshot_ended(machine_id))
+
+    def _snapshot_not_sent(self, failure: Failure, machine_id: str) -> None:
+        reason = failure.getErrorMessage()
+        self._log.warn("The snapshot was not sent to {id}: {reason}", id=machine_id, reason=reason)
+
+    def changed(self) -> None:
+        """See L{etcd_twisted.consensus.driver.Driven}."""
+        self._connect()
+        if self.driver.core.leadership is not None:
+            self.proposals.leads()
+            self.members.start()
+        else:
+            self.proposals.leads_no_longer()
+            self.members.stop()
+            self._expirer.stop()
+        if self.leads:
+            self._expirer.look()
+            self._correct_own_entry()
+        self._around.changed()
+
+    def failed(self, failure: Failure) -> None:
+        """See L{etcd_twisted.consensus.driver.Driven}."""
+        self._around.failed(failure)
+
+    def _connect(self) -> None:
+        core = self.driver.core
+        members = core.configuration.members.items()
+        self._around.transport.connect({each: member.peer_url for each, member in members if each != core.machine_id})
+
+    def _correct_own_entry(self) -> None:
+        """A leader whose name or addresses are not what is known of it says so."""
+        core = self.driver.core
+        member = Member(self.machine.name, self.machine.client_url, self.machine.peer_url)
+        wrong = core.machine_id in core.configuration and core.configuration.members.get(core.machine_id) != member
+        if wrong and core.configuration_index <= core.commit_index:
+            self.driver.propose_configuration(with_member(core.configuration, core.machine_id, member))
+
+    # Applying
+
+    def apply(self, entries: tuple[Entry, ...]) -> None:
+        """See L{etcd_twisted.consensus.driver.Driven}."""
+        for entry in entries:
+            self._bytes_since_snapshot += len(entry.data)
+            if entry.kind is EntryKind.COMMAND:
+                self._apply_command(entry)
+            else:
+                self._apply_other(entry)
+        if self.leads:
+            self._expirer.look()
+        self._snapshot_if_due(entries[-1])
+        self._around.changed()
+
+    def _apply_command(self, entry: Entry) -> None:
+        proposal = self.proposals.take(entry)
+        if proposal is None or proposal.command is None:
+            self._apply_unasked(decode_command(entry.data))
+            return
+        self._answer(proposal, proposal.command)
+
+    def _answer(self, proposal: Proposal, command: Change) -> None:
+        try:
+            event = self._around.keyspace.apply(command)
+        except EtcdError as error:
+            proposal.answer.errback(error)
+        except Exception:
+            cause = "this machine can't go on: applying the change failed; its log says more"
+            proposal.answer.errback(EtcdError(ErrorCode.RAFT_INTERNAL, cause, self._around.keyspace.index))
+            raise
+        else:
+            proposal.answer.callback(event)
+
+    def _apply_unasked(self, command: Command) -> None:
+        """Apply a command that nobody here waits for: a command that fails has failed everywhere, and was answered."""
+        with contextlib.suppress(EtcdError):
+            self._around.keyspace.apply(command)
+        if isinstance(command, Expire):
+            self._expirer.applied()
+
+    def _apply_other(self, entry: Entry) -> None:
+        if entry.kind is EntryKind.CONFIGURATION:
+            self._apply_configuration(decode_configuration(entry.data))
+        proposal = self.proposals.take(entry)
+        if proposal is not None:
+            proposal.answer.callback(None)
+
+    def _apply_configuration(self, configuration: Configuration) -> None:
+        """The machines of a cluster are registered in its key space, by the very entry that makes them members."""
+        keyspace = self._around.keyspace
+        before, self.configuration = self.configuration, configuration
+        for command in registrations(keyspace.root, machines_of(before), machines_of(configuration)):
+            try:
+                keyspace.apply(command)
+            except EtcdError as error:
+                self._log.error("Can't keep {key}: {error}; remove what stands there", key=command.key, error=error)
+
+    # Snapshots
+
+    def _snapshot_if_due(self, last: Entry) -> None:
+        count = self._around.snapshot_count
+        if count is None or self._snapshotter.busy or self.receiver.installing:
+            return
+        many = last.index - self._snapshotter.index >= count
+        if many or self._bytes_since_snapshot > SNAPSHOT_BYTES:
+            self._bytes_since_snapshot = 0
+            metadata = SnapshotMetadata(last.index, last.term, self.configuration)
+            self._snapshotter.take(metadata, self._around.keyspace.content(), self.driver.compacted)
+
+    def _restore(self, content: Content, schedule: ExpirySchedule, snapshot: SnapshotMetadata) -> None:
+        """Become what the leader's snapshot holds."""
+        self._around.keyspace.restore(content, schedule)
+        self.configuration = snapshot.configuration
+        self._snapshotter.index = snapshot.index
+        self._bytes_since_snapshot = 0
+        self.proposals.skip(snapshot.index)

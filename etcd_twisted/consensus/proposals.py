@@ -1,0 +1,118 @@
+"""
+What was proposed here and is on its way through the log, and who waits to be told what became of it.
+
+An entry that this machine proposed as a leader is known by its index and term. When that index is applied it is known
+whether the entry made it; until then it may, though this machine leads no longer. Must never say that a change was not
+made when it may yet be.
+"""
+
+from collections.abc import Callable
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from etcd_twisted.consensus.entries import Entry
+from etcd_twisted.consensus.waiting import Waiting
+from etcd_twisted.errors import NotDoneError
+from etcd_twisted.keyspace.commands import Change
+from etcd_twisted.keyspace.events import Event
+
+
+@attrs.frozen
+class Proposal:
+    """
+    A change on its way.
+
+    @ivar command: C{None} for a change of the group.
+    @ivar term: the term it was proposed in.
+    @ivar answer: fires with the event; C{None} for a change of the group.
+    """
+
+    command: Change | None
+    term: int
+    answer: "Deferred[Event | None]"
+
+
+class Proposals:
+    """All of one machine's."""
+
+    def __init__(self, clock: IReactorTime, patience: float, unknown: Callable[[], Exception]) -> None:
+        """
+        @param patience: how long who waits is kept waiting when this machine leads no longer, in seconds.
+        @param unknown: makes the error for a change that may have been made or not.
+        """
+        self._clock = clock
+        self._patience = patience
+        self._unknown = unknown
+        self._proposals: dict[int, Proposal] = {}
+        self._too_late: IDelayedCall | None = None
+        self._none = Waiting()
+
+    def add(self, index: int, term: int, command: Change | None) -> "Deferred[Event | None]":
+        """
+        Wait for the entry at C{index}. What waits there already was replaced in this log, but may be in another one.
+        """
+        replaced = self._proposals.get(index)
+        answer: Deferred[Event | None] = Deferred()
+        self._proposals[index] = Proposal(command, term, answer)
+        if replaced is not None:
+            replaced.answer.errback(self._unknown())
+        return answer
+
+    def take(self, entry: Entry) -> Proposal | None:
+        """
+        The proposal that an entry to be applied was made from, C{None} for another leader's. The caller answers.
+
+        One whose place another leader's entry has taken is told that it was not done.
+        """
+        proposal = self._proposals.pop(entry.index, None)
+        if proposal is None:
+            return None
+        if not self._proposals:
+            self._none.fire()
+        if proposal.term != entry.term:
+            proposal.answer.errback(NotDoneError())
+            return None
+        return proposal
+
+    def leads(self) -> None:
+        """This machine leads: what waits will be settled."""
+        self._wait_no_longer()
+
+    def leads_no_longer(self) -> None:
+        """Another machine may lead: what waits may never be settled here."""
+        if self._proposals and self._too_late is None:
+            self._too_late = self._clock.callLater(self._patience, self._give_up)
+
+    def _give_up(self) -> None:
+        self._too_late = None
+        self.fail(self._unknown())
+
+    def _wait_no_longer(self) -> None:
+        if self._too_late is not None:
+            self._too_late.cancel()
+            self._too_late = None
+
+    def skip(self, index: int) -> None:
+        """What is up to C{index} came with a snapshot: whose entries these were can't be told."""
+        skipped = [each for each in self._proposals if each <= index]
+        for each in skipped:
+            self._proposals.pop(each).answer.errback(self._unknown())
+        if not self._proposals:
+            self._none.fire()
+
+    def fail(self, error: Exception) -> None:
+        """Nobody here will be told more than C{error}."""
+        self._wait_no_longer()
+        proposals, self._proposals = self._proposals, {}
+        for proposal in proposals.values():
+            proposal.answer.errback(error)
+        self._none.fire()
+
+    def when_none(self) -> "Deferred[None]":
+        """Fires when nobody waits."""
+        waiting = self._none.wait()
+        if not self._proposals:
+            self._none.fire()
+        return waiting

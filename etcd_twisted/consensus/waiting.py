@@ -1,0 +1,32 @@
+"""
+Those who wait until something is so.
+
+Must never leave anybody waiting when it can't become so any more.
+"""
+
+from twisted.internet.defer import Deferred
+
+
+class Waiting:
+    """Some who wait for the same."""
+
+    def __init__(self) -> None:
+        self._waiting: list[Deferred[None]] = []
+
+    def wait(self) -> "Deferred[None]":
+        """Fires with L{fire}; cancelling it means that nobody waits any more."""
+        waiting: Deferred[None] = Deferred(self._waiting.remove)
+        self._waiting.append(waiting)
+        return waiting
+
+    def fire(self) -> None:
+        """It is so."""
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            each.callback(None)
+
+    def fail(self, error: Exception) -> None:
+        """It won't be."""
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            each.errback(error)

@@ -1,0 +1,338 @@
+"""
+The life of a machine: the first of a cluster, a member that joins or comes back, a standby (spec, section 3).
+
+What is in the data directory decides first, then where the machine was told to look for others. Must never give a
+machine that is of a cluster another identity, nor begin a new cluster when others were named.
+"""
+
+import secrets
+import uuid
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol
+
+import attrs
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from etcd_twisted.config import Config
+from etcd_twisted.consensus.directory import Identity
+from etcd_twisted.consensus.entries import Configuration, Member
+from etcd_twisted.consensus.recovery import Recovered, Storage, enter_cluster, found_cluster, recover
+from etcd_twisted.consensus.replica import Replica
+from etcd_twisted.consensus.writer import LogWriter
+from etcd_twisted.errors import ErrorCode, EtcdError, StartError
+from etcd_twisted.interfaces import ITransport
+from etcd_twisted.machines import Machine
+from etcd_twisted.membership import PROTOCOL_VERSION, ClusterView, JoinReply, JoinRequest
+
+RETRY = 1.0
+"""Seconds between rounds of asking others."""
+
+_NOT_NOW = (ErrorCode.RAFT_INTERNAL, ErrorCode.DURING_ELECTION)
+"""Errors of a leader that may be gone in a moment."""
+
+
+class UnreachableError(Exception):
+    """A machine can't be asked; the text says why."""
+
+
+class Peers(Protocol):
+    """How other machines are asked."""
+
+    async def describe(self, peer_url: str) -> ClusterView:
+        """
+        Who is in the cluster of the machine at C{peer_url}.
+
+        @raise UnreachableError: nobody answers there.
+        """
+
+    async def join(self, peer_url: str, request: JoinRequest) -> JoinReply:
+        """
+        Ask the leader at C{peer_url} to be taken in.
+
+        @raise EtcdError: see L{etcd_twisted.interfaces.IRaftPeer.join}.
+        @raise UnreachableError: nobody answers there.
+        """
+
+
+@attrs.frozen
+class _Full:
+    """There is no place for this machine: others are as many as there should be."""
+
+    view: ClusterView
+
+
+class Life:
+    """
+    One machine's.
+
+    @ivar storage: its files, from L{begin} on; to be closed by who began it.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        config: Config,
+        replica: Replica,
+        peers: Peers,
+        transport: ITransport,
+        seeds: Callable[[str], Awaitable[list[str]]],
+    ) -> None:
+        """
+        @param seeds: finds the peer URLs of others for a machine of a given name; none for the first one.
+        """
+        self.storage: Storage | None = None
+        self._clock = clock
+        self._config = config
+        self._replica = replica
+        self._peers = peers
+        self._transport = transport
+        self._find_seeds = seeds
+        self._seeds: list[str] = []
+        self._writer: LogWriter | None = None
+        self._identity: Identity | None = None
+        self._name = ""
+        self._task: Deferred[None] | None = None
+        self._stopped = False
+
+    # Starting
+
+    async def begin(self, storage: Storage, writer: LogWriter) -> None:
+        """
+        Return when this machine serves, or stands by.
+
+        @raise StartError: it can't.
+        """
+        self.storage = storage
+        self._writer = writer
+        recovered = await self._recover(storage)
+        if recovered.identity is not None:
+            self._name = recovered.identity.name
+            self._take_part(recovered)
+            if self._is_known_otherwise(recovered.configuration, recovered.identity):
+                self._do(self._announce())
+        else:
+            self._name = self._config.name or str(uuid.uuid4())
+            self._seeds = list(await self._find_seeds(self._name))
+            if not self._seeds:
+                identity = Identity(self._name, secrets.token_hex(8), secrets.token_hex(8))
+                found_cluster(storage, recovered, identity, self._member())
+                self._take_part(recovered)
+            elif (full := await self._enter(recovered)) is not None:
+                await self._stand_by(full.view)
+                self._do(self._wait_for_a_place())
+                return
+        await self._replica.when_serving()
+
+    async def _recover(self, storage: Storage) -> Recovered:
+        recovered = await recover(storage, self._replica.keyspace, self._config.name, self._replica.turn)
+        self._identity = recovered.identity
+        return recovered
+
+    def _machine(self) -> Machine:
+        return Machine(self._name, self._config.client_url, self._config.peer_url)
+
+    def _member(self) -> Member:
+        return Member(self._name, self._config.client_url, self._config.peer_url)
+
+    def _take_part(self, recovered: Recovered) -> None:
+        if self.storage is None or self._writer is None:
+            raise RuntimeError("a machine's life begins with its files")
+        self._identity = recovered.identity
+        self._remember(recovered.configuration, recovered.identity)
+        self._replica.start(self._machine(), self.storage, self._writer, recovered, self._transport)
+
+    def _remember(self, configuration: Configuration, identity: Identity | None) -> None:
+        """Note where others are, for when this machine has to ask them."""
+        own = "" if identity is None else identity.machine_id
+        known = [member.peer_url for each, member in configuration.members.items() if each != own]
+        self._seeds = list(dict.fromkeys([*known, *self._seeds]))
+
+    def _is_known_otherwise(self, configuration: Configuration, identity: Identity) -> bool:
+        """Whether others are told a name or addresses of this machine that are not its own any more."""
+        others = set(configuration.voters) - {identity.machine_id}
+        return bool(others) and configuration.members.get(identity.machine_id) != self._member()
+
+    # Joining
+
+    async def _enter(self, recovered: Recovered) -> "_Full | None":
+        """
+        Be taken into the cluster of the seeds, and take part.
+
+        @return: C{None} when that is done.
+        @raise StartError: nobody answers, or the cluster does not want this machine.
+        """
+        storage = self.storage
+        if storage is None:
+            raise RuntimeError("a machine's life begins with its files")
+        identity = recovered.identity or Identity(self._name, secrets.token_hex(8), "0" * 16)
+        reply = await self._be_taken_in(identity.machine_id, recovered.identity)
+        if isinstance(reply, _Full):
+            return reply
+        if recovered.identity is None:
+            enter_cluster(storage, recovered, attrs.evolve(identity, cluster_id=reply.cluster_id))
+        self._take_part(recovered)
+        return None
+
+    async def _be_taken_in(self, machine_id: str, identity: Identity | None) -> "JoinReply | _Full":
+        """Ask round after round, as often as is configured."""
+        problem = "nobody was asked"
+        for attempt in range(self._config.max_retry_attempts):
+            if attempt:
+                await self._pause(RETRY)
+            for url in list(self._seeds):
+                try:
+                    return await self._ask(url, machine_id, identity)
+                except UnreachableError as error:
+                    problem = str(error)
+                except EtcdError as error:
+                    if error.code not in _NOT_NOW:
+                        raise self._refusal(error) from error
+                    problem = f"{url} says: {error.cause}"
+        tried = ", ".join(self._seeds)
+        raise StartError(
+            f"{self._seed_option()}: no cluster takes this machine in; tried {tried}: {problem};"
+            " see that one of them runs and leads, or name others"
+        )
+
+    def _seed_option(self) -> str:
+        for option in ("discovery", "peers", "peers-file"):
+            if option in self._config.sources:
+                return self._config.given_as(option)
+        return self._config.given_as("peers")
+
+    def _refusal(self, error: EtcdError) -> StartError:
+        if error.code is ErrorCode.PEER_ADDRESS_EXISTS:
+            option = self._config.given_as("peer-addr")
+            return StartError(f"{option} {self._config.peer_addr}: {error.cause}; choose another address")
+        if error.code is ErrorCode.KEY_EXISTS:
+            return StartError(f"{self._config.given_as('name')} {self._name}: {error.cause}; choose another name")
+        return StartError(f"{self._seed_option()}: the cluster refused this machine: {error}")
+
+    async def _ask(self, url: str, machine_id: str, identity: Identity | None) -> "JoinReply | _Full":
+        """Ask the leader of the cluster of the machine at C{url}."""
+        view = await self._peers.describe(url)
+        leader = next((each.peer_url for each in view.machines if each.name == view.leader), None)
+        if leader is None:
+            raise UnreachableError(f"{url} knows no leader")
+        cluster_id = "" if identity is None else identity.cluster_id
+        request = JoinRequest(
+            PROTOCOL_VERSION, machine_id, cluster_id, self._name, self._config.client_url, self._config.peer_url
+        )
+        try:
+            return await self._peers.join(leader, request)
+        except EtcdError as error:
+            if error.code is ErrorCode.NO_MORE_PEER:
+                return _Full(view)
+            raise
+
+    async def _announce(self) -> None:
+        """A member has come back with another name or address: have the leader note it."""
+        while self._identity is not None:
+            for url in list(self._seeds):
+                try:
+                    await self._ask(url, self._identity.machine_id, self._identity)
+                except (UnreachableError, EtcdError) as error:
+                    self._log.info("Can't tell {url} of this machine's address: {error}", url=url, error=error)
+                else:
+                    return
+            await self._pause(RETRY)
+
+    # Standing by
+
+    def excluded(self) -> None:
+        """This machine may have been taken out of the cluster."""
+        if not self._stopped and not self._replica.standby and self._task is None:
+            self._do(self._leave_if_excluded())
+
+    async def _leave_if_excluded(self) -> None:
+        self._seeds = list(dict.fromkeys([*self._others(), *self._seeds]))
+        view = await self._look()
+        if view is None or view.leader == "":
+            return  # somebody will say it again
+        own = self._machine()
+        if any(each.peer_url == own.peer_url and each.name == own.name for each in view.machines):
+            return
+        await self._stand_by(view)
+        await self._wait_for_a_place()
+
+    def _others(self) -> list[str]:
+        return [each.peer_url for each in self._replica.machines() if each.peer_url != self._config.peer_url]
+
+    async def _look(self) -> ClusterView | None:
+        """What the first machine that can be asked says; C{None} when none can."""
+        for url in list(self._seeds):
+            try:
+                return await self._peers.describe(url)
+            except (UnreachableError, EtcdError) as error:
+                self._log.debug("{url} does not say who is in the cluster: {error}", url=url, error=error)
+        return None
+
+    async def _stand_by(self, view: ClusterView) -> None:
+        await self._replica.stand_by(view)
+        self._seeds = list(dict.fromkeys([*(each.peer_url for each in view.machines), *self._seeds]))
+        if self.storage is not None:
+            self.storage.log.close()
+        self._log.info("{name} is a standby: it sends everyone to the leader", name=self._name)
+
+    async def _wait_for_a_place(self) -> None:
+        view: ClusterView | None = None
+        while self._replica.standby and not self._stopped:
+            await self._pause(self._replica.cluster_config().sync_interval)
+            view = await self._look()
+            if view is None:
+                self._log.warn("No machine of the cluster answers this standby")
+                continue
+            await self._replica.stand_by(view)
+            if len(view.machines) < view.config.active_size:
+                await self._try_to_enter()
+
+    async def _try_to_enter(self) -> None:
+        if self.storage is None:
+            return
+        self.storage = storage = Storage.within(self.storage.directory)
+        recovered = await self._recover(storage)
+        try:
+            full = await self._enter(recovered)
+        except StartError as error:
+            self._log.warn("This standby was not taken in: {error}", error=error)
+        else:
+            if full is None:
+                await self._replica.when_serving()
+                self._log.info("{name} is a member now", name=self._name)
+                return
+        storage.log.close()
+
+    # Tasks
+
+    def _pause(self, seconds: float) -> "Deferred[None]":
+        return deferLater(self._clock, seconds, lambda: None)
+
+    def _do(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have something done beside; one thing at a time."""
+        task = ensureDeferred(work)
+        if task.called:
+            task.addErrback(self._broken)
+            return
+        self._task = task
+        task.addErrback(self._broken)
+        task.addCallback(self._done, task)
+
+    def _done(self, _: None, task: "Deferred[None]") -> None:
+        if self._task is task:
+            self._task = None
+
+    def _broken(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            self._log.failure("This machine's place in the cluster is not looked after", failure)
+
+    def stop(self) -> None:
+        """Ask and wait no more."""
+        self._stopped = True
+        if self._task is not None:
+            self._task.cancel()
