@@ -21,6 +21,7 @@ from etcd_twisted.consensus.core import Raft, decode_configuration
 from etcd_twisted.consensus.driver import Driver
 from etcd_twisted.consensus.entries import Configuration, Entry, EntryKind, Member, Record, SnapshotMetadata
 from etcd_twisted.consensus.expirer import Expirer
+from etcd_twisted.consensus.latencies import Latencies
 from etcd_twisted.consensus.leadership import Timing
 from etcd_twisted.consensus.members import Members, with_member
 from etcd_twisted.consensus.messages import Message, encode_messages
@@ -104,7 +105,8 @@ class Participant:
         self.configuration = recovered.snapshot.configuration
         self._around = around
         self._bytes_since_snapshot = 0
-        self._rounds: dict[int, float] = {}
+        self._latencies = Latencies(around.traffic)
+        self._led_term = 0
         core = Raft(
             machine_id,
             recovered.snapshot,
@@ -212,8 +214,37 @@ class Participant:
         """See L{etcd_twisted.consensus.driver.Driven}."""
         payload = encode_messages(messages)
         if self.driver.core.leadership is not None:
-            self._around.traffic.sent.add(self._around.clock.seconds(), len(payload))
+            now = self._around.clock.seconds()
+            self._around.traffic.sent.add(now, len(payload))
+            for message in messages:
+                if isinstance(message, Append):
+                    self._latencies.sent(self._name_of(machine_id), message, now)
         self._around.transport.send(machine_id, payload)
+
+    def _name_of(self, machine_id: str) -> str:
+        member = self.driver.core.configuration.members.get(machine_id)
+        return machine_id if member is None else member.name
+
+    def receive(self, sender: str, messages: list[Message], length: int) -> None:
+        """
+        Take messages of another machine.
+
+        @param length: of all of them on the wire, in bytes.
+        """
+        now = self._around.clock.seconds()
+        if self.driver.core.leadership is None:
+            self._around.traffic.received.add(now, length)
+        else:
+            for message in messages:
+                if isinstance(message, AppendReply):
+                    self._latencies.answered(self._name_of(sender), message, now)
+        self.driver.receive(sender, messages)
+
+    def unreachable(self, machine_id: str) -> None:
+        """What was sent to a machine last may be lost."""
+        if self.driver.core.leadership is not None:
+            self._latencies.lost(self._name_of(machine_id))
+        self.driver.unreachable(machine_id)
 
     def send_snapshot(self, machine_id: str, term: int) -> None:
         """See L{etcd_twisted.consensus.driver.Driven}."""
@@ -234,10 +265,15 @@ class Participant:
     def changed(self) -> None:
         """See L{etcd_twisted.consensus.driver.Driven}."""
         self._connect()
-        if self.driver.core.leadership is not None:
+        core = self.driver.core
+        if core.leadership is not None:
+            if self._led_term != core.term:
+                self._led_term = core.term
+                self._latencies.clear()
             self.proposals.leads()
             self.members.start()
         else:
+            self._latencies.clear()
             self.proposals.leads_no_longer()
             self.members.stop()
             self._expirer.stop()

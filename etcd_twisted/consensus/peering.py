@@ -6,75 +6,57 @@ Must never let a machine that is not of this cluster, or not in it any more, be 
 
 from collections.abc import Callable
 
-import attrs
 from twisted.internet.defer import Deferred, ensureDeferred, fail
 from zope.interface import implementer
 
 from etcd_twisted.consensus.core import NotLeaderError
 from etcd_twisted.consensus.driver import Driver
-from etcd_twisted.consensus.members import Members
 from etcd_twisted.consensus.messages import decode_messages
-from etcd_twisted.consensus.transfers import SnapshotReceiver
+from etcd_twisted.consensus.participant import Participant
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.interfaces import IRaftPeer
 from etcd_twisted.membership import PROTOCOL_VERSION, ClusterView, JoinReply, JoinRequest
-
-
-@attrs.frozen
-class Parts:
-    """What there is of a machine that takes part."""
-
-    driver: Driver
-    members: Members
-    receiver: SnapshotReceiver
 
 
 @implementer(IRaftPeer)
 class Peering:
     """See L{IRaftPeer}. It takes nothing before L{begin} and after L{end}."""
 
-    def __init__(
-        self,
-        view: Callable[[], ClusterView],
-        heard: Callable[[int], None],
-        excluded: Callable[[], None],
-    ) -> None:
+    def __init__(self, view: Callable[[], ClusterView], excluded: Callable[[], None]) -> None:
         """
         @param view: who is in the cluster.
-        @param heard: told how long what came was, in bytes.
         @param excluded: told that this machine was removed.
         """
         self.machine_id = ""
         self.cluster_id = ""
         self._view = view
-        self._heard = heard
         self._excluded = excluded
-        self._parts: Parts | None = None
+        self._participant: Participant | None = None
         self._admitted: dict[str, int] = {}
 
-    def begin(self, machine_id: str, cluster_id: str, parts: Parts) -> None:
+    def begin(self, machine_id: str, cluster_id: str, participant: Participant) -> None:
         """This machine takes part from here on."""
         self.machine_id = machine_id
         self.cluster_id = cluster_id
-        self._parts = parts
+        self._participant = participant
 
     def end(self) -> None:
         """It takes part no longer."""
-        self._parts = None
+        self._participant = None
         self._admitted.clear()
         self.machine_id = self.cluster_id = ""
 
     @property
     def configuration_index(self) -> int:
         """See L{IRaftPeer}."""
-        return self._parts.driver.core.configuration_index if self._parts is not None else 0
+        return self._participant.driver.core.configuration_index if self._participant is not None else 0
 
     def admits(self, machine_id: str, configuration_index: int) -> bool:
         """See L{IRaftPeer}."""
-        if self._parts is None:
+        if self._participant is None:
             return False
         self._admitted[machine_id] = configuration_index
-        return self._takes_from(self._parts.driver, machine_id)
+        return self._takes_from(self._participant.driver, machine_id)
 
     def _takes_from(self, driver: Driver, machine_id: str) -> bool:
         known = machine_id in driver.core.configuration
@@ -82,44 +64,41 @@ class Peering:
 
     def received(self, sender: str, payload: bytes) -> None:
         """See L{IRaftPeer}."""
-        parts = self._parts
-        if parts is None:
+        participant = self._participant
+        if participant is None:
             raise ValueError("this machine takes no part in consensus")
-        if not self._takes_from(parts.driver, sender):
+        if not self._takes_from(participant.driver, sender):
             raise ValueError("it is not in the cluster any more")
-        messages = decode_messages(payload)
-        self._heard(len(payload))
-        parts.driver.receive(sender, messages)
+        participant.receive(sender, decode_messages(payload), len(payload))
 
     def unreachable(self, machine_id: str) -> None:
         """See L{IRaftPeer}."""
-        if self._parts is not None:
-            self._parts.driver.unreachable(machine_id)
+        if self._participant is not None:
+            self._participant.unreachable(machine_id)
 
     def excluded(self) -> None:
         """See L{IRaftPeer}."""
-        if self._parts is not None:
+        if self._participant is not None:
             self._excluded()
 
     def snapshot_offered(self, sender: str, metadata: bytes, head: bytes, size: int) -> "Deferred[int]":
         """See L{IRaftPeer}."""
-        if self._parts is None or not self._takes_from(self._parts.driver, sender):
+        if self._participant is None or not self._takes_from(self._participant.driver, sender):
             return fail(ValueError("this machine takes no snapshot of that one"))
-        return self._parts.receiver.offered(sender, metadata, head, size)
+        return self._participant.receiver.offered(sender, metadata, head, size)
 
     def snapshot_piece(self, sender: str, offset: int, data: bytes) -> "Deferred[None]":
         """See L{IRaftPeer}."""
-        if self._parts is None or not self._takes_from(self._parts.driver, sender):
+        if self._participant is None or not self._takes_from(self._participant.driver, sender):
             return fail(ValueError("this machine takes no snapshot of that one"))
-        self._heard(len(data))
-        return self._parts.receiver.piece(offset, data)
+        return self._participant.receiver.piece(offset, data)
 
     def join(self, request: JoinRequest) -> "Deferred[JoinReply]":
         """See L{IRaftPeer}."""
         return ensureDeferred(self._join(request))
 
     async def _join(self, request: JoinRequest) -> JoinReply:
-        if self._parts is None:
+        if self._participant is None:
             raise EtcdError(ErrorCode.RAFT_INTERNAL, "this machine takes no part in consensus; ask another")
         if request.version != PROTOCOL_VERSION:
             cause = f"machines speak version {PROTOCOL_VERSION} with each other here, not {request.version}"
@@ -128,7 +107,7 @@ class Peering:
             cause = f"this is the cluster {self.cluster_id}, not {request.cluster_id}"
             raise EtcdError(ErrorCode.RAFT_INTERNAL, cause)
         try:
-            await self._parts.members.join(request)
+            await self._participant.members.join(request)
         except NotLeaderError:
             raise EtcdError(ErrorCode.RAFT_INTERNAL, "this machine does not lead") from None
         return JoinReply(self.cluster_id)

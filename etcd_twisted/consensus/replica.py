@@ -22,7 +22,7 @@ from etcd_twisted.consensus.core import NotLeaderError
 from etcd_twisted.consensus.delivery import Delivery
 from etcd_twisted.consensus.leadership import Timing
 from etcd_twisted.consensus.participant import Participant, Surroundings, machines_of
-from etcd_twisted.consensus.peering import Parts, Peering
+from etcd_twisted.consensus.peering import Peering
 from etcd_twisted.consensus.recovery import Recovered, Storage
 from etcd_twisted.consensus.waiting import Waiting
 from etcd_twisted.consensus.writer import LogWriter
@@ -122,7 +122,7 @@ class Replica:
         self._serving = Waiting()
         self._led = Waiting()
         self._closed: EtcdError | None = None
-        self.peer = Peering(self._describe, self._heard, excluded)
+        self.peer = Peering(self._describe, excluded)
         self._excluded = excluded
         self._was_member = False
         self._begin_anew()
@@ -165,8 +165,7 @@ class Replica:
         )
         self._was_member = False
         self._participant = participant = Participant(around, identity.machine_id, recovered, machine, self._seed)
-        parts = Parts(participant.driver, participant.members, participant.receiver)
-        self.peer.begin(identity.machine_id, identity.cluster_id, parts)
+        self.peer.begin(identity.machine_id, identity.cluster_id, participant)
         participant.start()
 
     async def hand_over(self) -> None:
@@ -241,25 +240,21 @@ class Replica:
             self.serving = True
             self._serving.fire()
         core = participant.driver.core
-        is_member = core.machine_id in core.configuration
-        if self._was_member and not is_member and core.configuration_index <= core.commit_index:
+        if core.machine_id in core.configuration:
+            self._was_member = True
+        elif self._was_member and core.configuration_index <= core.commit_index:
+            self._was_member = False
             self._excluded()
-        self._was_member = is_member
 
     def _note_leader(self) -> None:
         leader = self.leader()
         if leader != self._leader:
             self._leader = leader
             self.led_since = self.now()
-            self.traffic.followers.clear()
             if leader is not None:
                 self._log.info("{leader} leads in term {term}", leader=leader.name, term=self.term)
         if leader is not None:
             self._led.fire()
-
-    def _heard(self, length: int) -> None:
-        if not self.is_leader:
-            self.traffic.received.add(self._clock.seconds(), length)
 
     # What doors see
 
