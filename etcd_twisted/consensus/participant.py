@@ -24,7 +24,7 @@ from etcd_twisted.consensus.expirer import Expirer
 from etcd_twisted.consensus.latencies import Latencies
 from etcd_twisted.consensus.leadership import Timing
 from etcd_twisted.consensus.members import Members, with_member
-from etcd_twisted.consensus.messages import Message, encode_messages
+from etcd_twisted.consensus.messages import Append, AppendReply, Message, encode_messages
 from etcd_twisted.consensus.proposals import Proposal, Proposals
 from etcd_twisted.consensus.recovery import Recovered, Storage
 from etcd_twisted.consensus.snapshotting import Snapshotter
