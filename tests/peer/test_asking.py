@@ -1,0 +1,200 @@
+"""
+Asking another cluster: servers that are broken, slow, elsewhere or none, and what is left when nobody wants to know.
+"""
+
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, fail
+from twisted.internet.error import ConnectionRefusedError as RefusedError
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from benchmarks.ports import free_ports
+from etcd_twisted.peer.asking import MOST_BYTES, MOST_REDIRECTS, Asker, NoAnswerError
+from tests.peer.scripted import Said, Scripted, ServersTest, networked
+
+FORM = {"value": "a b&c"}
+
+
+class FaultTests(ServersTest):
+    """Over real connections."""
+
+    async def reason(self, url: str, **limits: Any) -> str:
+        """Why there was no answer."""
+        with self.assertRaises(NoAnswerError) as caught:
+            await networked(**limits).ask("PUT", url, FORM)
+        self.assertEqual(len(str(caught.exception).splitlines()), 1)
+        return str(caught.exception)
+
+    async def test_nobody_there(self) -> None:
+        (port,) = free_ports(1)
+        self.assertIn("refused", await self.reason(f"http://127.0.0.1:{port}/", retries=2))
+
+    async def test_garbage(self) -> None:
+        """Bytes that are no HTTP, half a head, half a body, and nothing at all."""
+        half = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"
+        for words in (b"\0\0\0garbage\r\n\r\n", b"HTTP/1.1 200", half, b""):
+            await self.reason(self.say(words), retries=1)
+
+    async def test_no_tls(self) -> None:
+        """A server that speaks HTTP where TLS was asked for."""
+        url = self.say(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        self.assertIn("SSL", await self.reason(url.replace("http", "https")))
+
+    async def test_always_broken(self) -> None:
+        """It is tried so often and no more; the reason is what was said last."""
+        asked = []
+
+        def answer(request: Any) -> Said:
+            asked.append(request)
+            return 503, {}, b"no\nquorum"
+
+        reason = await self.reason(self.answer_with(answer), retries=2)
+        self.assertEqual(reason, "it answers with status 503 (no quorum)")
+        self.assertEqual(len(asked), 3)
+
+    async def test_broken_for_a_while(self) -> None:
+        """An answer that comes in the end is as good as any."""
+        asked = []
+
+        def answer(request: Any) -> Said:
+            asked.append(request)
+            return (200, {}, b"fine") if len(asked) == 3 else (500, {}, b"")
+
+        self.assertEqual((await networked(retries=2).ask("GET", self.answer_with(answer))).body, b"fine")
+
+    async def test_slow(self) -> None:
+        """Neither the head of an answer nor its end is waited for without end."""
+        for words in (b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"):
+
+            class Slow(Protocol):
+                def connectionMade(self, words: bytes = words) -> None:
+                    self.transport.write(words)
+
+            reason = await self.reason(self.serve(Factory.forProtocol(Slow)), retries=1, patience=0.05)
+            self.assertEqual(reason, "no answer within 0.05 seconds")
+
+    async def test_endless(self) -> None:
+        """An answer that is too long is not read to its end."""
+
+        class Endless(Protocol):
+            def dataReceived(self, _data: bytes) -> None:
+                self.transport.write(b"HTTP/1.1 200 OK\r\n\r\n")
+                self.transport.registerProducer(self, streaming=False)
+
+            def resumeProducing(self) -> None:
+                self.transport.write(b"x" * 65_536)
+
+            def stopProducing(self) -> None:
+                self.transport.unregisterProducer()
+
+        reason = await self.reason(self.serve(Factory.forProtocol(Endless)))
+        self.assertEqual(reason, f"its answer is longer than {MOST_BYTES} bytes")
+
+
+class RedirectTests(ServersTest):
+    """Answers that send to another place."""
+
+    async def test_followed(self) -> None:
+        """With method, query and body, from one to the next."""
+        asked = []
+
+        def last(request: Any) -> Said:
+            asked.append((request.method, request.uri, request.content.read()))
+            return 201, {}, b"done"
+
+        for status in (301, 302, 307, 308):
+            url = self.answer_with(last)
+            for _ in range(2):
+                said = status, {"Location": f"{url}/k?q=1"}, b"there"
+                url = self.answer_with(lambda _, said=said: said)
+            answer = await networked().ask("PUT", url, FORM)
+            self.assertEqual((answer.status, answer.body), (201, b"done"))
+        self.assertEqual(asked, [(b"PUT", b"/k?q=1", b"value=a+b%26c")] * 4)
+
+    async def test_without_end(self) -> None:
+        asked = []
+
+        def answer(request: Any) -> Said:
+            asked.append(request)
+            return 307, {"Location": request.uri.decode()}, b""
+
+        with self.assertRaises(NoAnswerError):
+            await networked().ask("PUT", self.answer_with(answer), FORM)
+        self.assertEqual(len(asked), MOST_REDIRECTS + 1)
+
+    async def test_elsewhere(self) -> None:
+        """To what is no server."""
+        for location in ("file:///etc/passwd", "http://[", "http://a b/", "http://x:0/", "http://a:b@x/", "ftp://x/"):
+            url = self.answer_with(lambda _, location=location: (307, {"Location": location}, b""))
+            with self.assertRaises(NoAnswerError) as caught:
+                await networked().ask("PUT", url, FORM)
+            self.assertEqual(str(caught.exception), f"it redirects to {location!r}, which is no URL of a server")
+
+    async def test_nowhere(self) -> None:
+        """Whoever asked has to see what to make of it."""
+        answer = await networked().ask("PUT", self.answer_with(lambda _: (307, {}, b"")), FORM)
+        self.assertEqual(answer.status, 307)
+
+
+class PauseTests(SynchronousTestCase):
+    """Between tries."""
+
+    def test_longer_each_time(self) -> None:
+        clock = Clock()
+        http = Scripted(lambda *_: fail(RefusedError()))
+        asking = ensureDeferred(Asker(clock, http, retries=3).ask("GET", "http://x/"))
+        for pause in (0.5, 1.0, 2.0):
+            tried = len(http.asked)
+            clock.advance(pause - 0.01)
+            self.assertEqual(len(http.asked), tried)
+            clock.advance(0.01)
+            self.assertEqual(len(http.asked), tried + 1)
+        self.failureResultOf(asking, NoAnswerError)
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+    def test_cancelled(self) -> None:
+        """A machine that is stopped meanwhile leaves nothing, whatever it waits for."""
+        for answer in (lambda *_: fail(RefusedError()), lambda *_: Deferred()):
+            clock = Clock()
+            asking = ensureDeferred(Asker(clock, Scripted(answer), 3).ask("GET", "http://x/"))
+            asking.cancel()
+            self.failureResultOf(asking, CancelledError)
+            self.assertEqual(clock.getDelayedCalls(), [])
+
+
+class CancelTests(ServersTest):
+    """A machine that is stopped while it asks for real."""
+
+    async def _cancelled(self, words: bytes) -> None:
+        asked: Deferred[None] = Deferred()
+        gone: Deferred[None] = Deferred()
+
+        class Silent(Protocol):
+            def dataReceived(self, _data: bytes) -> None:
+                self.transport.write(words)
+                if not asked.called:
+                    asked.callback(None)
+
+            def connectionLost(self, _reason: object = None) -> None:
+                gone.callback(None)
+
+        url = self.serve(Factory.forProtocol(Silent))
+        asking = ensureDeferred(networked(retries=9).ask("GET", url))
+        await asked
+        asking.cancel()
+        self.failureResultOf(asking, CancelledError)
+        await gone
+
+    async def test_before_the_head(self) -> None:
+        """It is over at once, with that for a reason and not for another try."""
+        await self._cancelled(b"")
+
+    async def test_in_the_body(self) -> None:
+        await self._cancelled(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
+
+    async def test_while_it_connects(self) -> None:
+        asking = ensureDeferred(networked(retries=9).ask("GET", self.say(b"")))
+        asking.cancel()
+        self.failureResultOf(asking, CancelledError)

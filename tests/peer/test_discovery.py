@@ -1,0 +1,260 @@
+"""
+Discovery: who is the first machine, whom the others find, and what becomes of a directory that can't be used.
+"""
+
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, ensureDeferred, fail, gatherResults, succeed
+from twisted.internet.error import ConnectionRefusedError as RefusedError
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.client import ResponseFailed
+
+from benchmarks.ports import free_ports
+from etcd_twisted.errors import ConfigError, StartError
+from etcd_twisted.keyspace.commands import Set
+from etcd_twisted.peer.asking import Asker
+from etcd_twisted.peer.discovery import AGAIN, REFRESH, TTL, Discovery, Registration
+from tests.peer.scripted import Response, Said, Scripted, ServersTest, done, networked
+from tests.wires import ServedTest
+
+FIRST = "http://127.0.0.1:7001"
+SECOND = "http://127.0.0.1:7002"
+THIRD = "https://machine2.example.com:7003"
+
+
+
+class FindTests(ServedTest):
+    """With this project's own client port."""
+
+    def discovery(self, key: str = "/discovery/token") -> Discovery:
+        return Discovery(networked(), f"http://127.0.0.1:{self.port}/v2/keys{key}")
+
+    async def refusal(self, discovery: Discovery, name: str = "machine1", peer_url: str = SECOND) -> str:
+        with self.assertRaises(StartError) as caught:
+            await discovery.find(name, peer_url)
+        self.assertEqual(len(str(caught.exception).splitlines()), 1)
+        return str(caught.exception)
+
+    async def test_one_after_the_other(self) -> None:
+        """The first one finds nobody, each other one those that came before it; nobody finds itself or the state."""
+        self.assertEqual(await self.discovery().find("machine0", FIRST), [])
+        self.assertEqual(await self.discovery().find("machine1", SECOND), [FIRST])
+        self.assertEqual(set(await self.discovery().find("machine2", THIRD)), {FIRST, SECOND})
+
+    async def test_registration(self) -> None:
+        """The key is the name, its value the peer URL, and it goes after a week."""
+        await self.discovery().find("machine0", FIRST)
+        node = self.replica.get("/discovery/token/machine0")
+        self.assertEqual(node.value, FIRST)
+        left = node.expires / 1e6 - reactor.seconds()
+        self.assertTrue(TTL - 60 < left <= TTL, left)
+        self.assertIsNone(self.replica.get("/discovery/token/_state").expires)
+
+    async def test_all_at_once(self) -> None:
+        """One is the first, and every other one finds it."""
+        urls = {f"machine{number}": f"http://127.0.0.1:{7000 + number}" for number in range(8)}
+        found = await gatherResults([
+            ensureDeferred(self.discovery().find(name, url)) for name, url in urls.items()
+        ])
+        (first,) = [url for url, peers in zip(urls.values(), found, strict=True) if not peers]
+        for url, peers in zip(urls.values(), found, strict=True):
+            self.assertTrue(url == first or first in peers, (first, url, peers))
+            self.assertNotIn(url, peers)
+
+    async def test_again(self) -> None:
+        """A machine that lost its data finds the others, but not itself: neither by its name nor by its address."""
+        await self.discovery().find("machine0", FIRST)
+        await self.discovery().find("machine1", SECOND)
+        self.assertEqual(await self.discovery().find("machine0", FIRST), [SECOND])
+        self.assertEqual(await self.discovery().find("renamed", FIRST), [SECOND])
+
+    async def test_used_directory(self) -> None:
+        """A cluster was started and nobody of it is left: this machine is not its first one."""
+        self.replica.keyspace.apply(Set("/discovery/token/_state", 0, "started"))
+        url = f"http://127.0.0.1:{self.port}/v2/keys/discovery/token"
+        self.assertEqual(
+            await self.refusal(self.discovery()),
+            f"--discovery {url} can't be used: a cluster was started by it, and no other machine is registered there: "
+            "give the URL of a new directory",
+        )
+
+    async def test_what_is_no_machine(self) -> None:
+        """Directories, and values that are no peer URLs, are passed over; those of etcd 0.4 are not."""
+        directory = "/discovery/token"
+        for name, value in (("a", "nonsense"), ("b", "http://nobody"), ("c", ""), ("d", "http://[::1:1"),
+                            ("machine0", FIRST), ("same", FIRST), ("slash", f"{THIRD}/")):  # fmt: skip
+            self.replica.keyspace.apply(Set(f"{directory}/{name}", 0, value))
+        self.replica.keyspace.apply(Set(f"{directory}/deeper/machine9", 0, "http://127.0.0.1:7009"))
+        self.replica.keyspace.apply(Set(f"{directory}/_state", 0, "started"))
+        self.assertEqual(set(await self.discovery().find("machine1", SECOND)), {FIRST, THIRD})
+
+    async def test_no_directory(self) -> None:
+        """The other cluster's own words, and the remedy."""
+        self.replica.keyspace.apply(Set("/file", 0, "value"))
+        remedy = "give the URL of a directory, as in http://127.0.0.1:4001/v2/keys/discovery/TOKEN"
+        text = await self.refusal(self.discovery("/file"))
+        told = "its cluster answers with error 104: Not a directory (/file)"
+        self.assertTrue(text.endswith(f"can't be used: {told}: {remedy}"), text)
+        self.replica.keyspace.apply(Set("/full/machine1", 0, directory=True))
+        self.assertIn("error 102: Not a file (/full/machine1)", await self.refusal(self.discovery("/full")))
+
+    async def test_no_etcd(self) -> None:
+        """A server that knows no such page."""
+        discovery = Discovery(networked(), f"http://127.0.0.1:{self.port}/elsewhere", "ETCD_DISCOVERY")
+        self.assertIn(
+            f"ETCD_DISCOVERY http://127.0.0.1:{self.port}/elsewhere can't be used: "
+            "PUT there was answered with status 404, and not as etcd does",
+            await self.refusal(discovery),
+        )
+
+    async def test_hidden_name(self) -> None:
+        """A name that would not be listed, and might be the state's."""
+        text = await self.refusal(self.discovery(), "_state")
+        self.assertIn("it does not list names that begin with '_': give another --name than _state", text)
+        self.assertEqual(self.replica.proposed, [])
+
+
+class StrangerTests(ServersTest):
+    """What is at the URL, is no etcd."""
+
+    async def refusal(self, url: str, retries: int = 0) -> str:
+        with self.assertRaises(StartError) as caught:
+            await Discovery(networked(retries), url).find("machine0", FIRST)
+        text = str(caught.exception)
+        self.assertEqual(len(text.splitlines()), 1)
+        self.assertTrue(text.startswith(f"--discovery {url} can't be used: "), text)
+        return text
+
+    async def test_nobody_there(self) -> None:
+        """The reason and the remedy."""
+        (port,) = free_ports(1)
+        text = await self.refusal(f"http://127.0.0.1:{port}/v2/keys/d", retries=1)
+        self.assertIn("refused", text)
+        self.assertTrue(text.endswith(": see that the cluster that serves it runs, or give another URL"), text)
+
+    async def test_other_bodies(self) -> None:
+        """HTTP, and JSON, but not of this API."""
+        for body in (b"", b"<html>", b"[]", b'{"node":1}', b'{"action":"set"}', b"\xff", b"[" * 100_000):
+            for status in (200, 412):
+                text = await self.refusal(self.answer_with(lambda _, said=(status, {}, body): said))
+                self.assertIn(f"PUT there was answered with status {status}, and not as etcd does", text)
+
+
+class RedirectTests(ServedTest, ServersTest):
+    """A machine of the other cluster that sends writes, and reads that must not be stale, to its leader."""
+
+    async def test_followed(self) -> None:
+        """What is found is what the leader knows."""
+        redirected = []
+
+        def answer(request: Any) -> Said:
+            redirected.append((request.method, request.uri))
+            return 307, {"Location": f"http://127.0.0.1:{self.port}{request.uri.decode()}"}, b""
+
+        url = f"{self.answer_with(answer)}/v2/keys/d"
+        self.assertEqual(await Discovery(networked(), url).find("machine0", FIRST), [])
+        self.assertEqual(self.replica.get("/d/machine0").value, FIRST)
+        self.assertEqual(await Discovery(networked(), f"{url}/").find("machine1", SECOND), [FIRST])
+        self.assertIn((b"PUT", b"/v2/keys/d/_state?prevExist=false"), redirected)
+        self.assertIn((b"GET", b"/v2/keys/d?quorum=true"), redirected)
+
+
+class LostAnswerTests(SynchronousTestCase):
+    """The other cluster does what it is told, and its answer gets lost."""
+
+    def test_state(self) -> None:
+        """The one that made the state is the first machine, though it is told that the state is there already."""
+        clock = Clock()
+        states: list[str] = []
+
+        def answer(method: str, path: str, _query: object, form: dict[str, str]) -> "Deferred[Response]":
+            if not path.endswith("/_state"):
+                return done(path, form["value"])
+            if method == "GET":
+                return done(path, states[0])
+            states.append(form["value"])
+            if len(states) == 1:
+                return fail(ResponseFailed([Failure(RefusedError())]))
+            return succeed(Response(412, {"errorCode": 105, "message": "Key already exists", "cause": "/d/_state"}))
+
+        http = Scripted(answer)
+        finding = ensureDeferred(Discovery(Asker(clock, http, retries=1), "http://x/d").find("machine0", FIRST))
+        self.assertNoResult(finding)
+        clock.advance(0.5)
+        self.assertEqual(self.successResultOf(finding), [])
+        self.assertEqual(http.asked, ["PUT /d/machine0", "PUT /d/_state", "PUT /d/_state", "GET /d/_state"])
+
+
+class RegistrationTests(SynchronousTestCase):
+    """A machine stays registered while it runs."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.works = True
+        self.http = Scripted(self.answer)
+        discovery = Discovery(Asker(self.clock, self.http, 0), "http://x/d")
+        self.registration = Registration(self.clock, discovery, "machine0", FIRST)
+
+    def answer(self, _method: str, path: str, _query: object, form: dict[str, str]) -> "Deferred[Response]":
+        return done(path, form["value"]) if self.works else fail(RefusedError())
+
+    def stop(self) -> None:
+        self.successResultOf(ensureDeferred(self.registration.stop()))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_daily(self) -> None:
+        """The first time a day after it was registered, then each day."""
+        self.registration.start(registered=True)
+        self.clock.advance(REFRESH - 1)
+        self.assertEqual(self.http.asked, [])
+        self.clock.advance(1)
+        self.assertEqual(self.http.asked, ["PUT /d/machine0"])
+        self.clock.advance(REFRESH)
+        self.assertEqual(len(self.http.asked), 2)
+        self.stop()
+
+    def test_at_once(self) -> None:
+        """A machine that had no need to look for others registers itself all the same."""
+        self.registration.start(registered=False)
+        self.clock.advance(0)
+        self.assertEqual(self.http.asked, ["PUT /d/machine0"])
+        self.stop()
+
+    def test_failures(self) -> None:
+        """It is tried again soon, and nobody is stopped by it."""
+        self.works = False
+        self.registration.start(registered=False)
+        self.clock.advance(0)
+        self.clock.advance(AGAIN)
+        self.assertEqual(len(self.http.asked), 2)
+        self.works = True
+        self.clock.advance(AGAIN)
+        self.assertEqual(len(self.http.asked), 3)
+        self.clock.advance(REFRESH - 1)
+        self.assertEqual(len(self.http.asked), 3)
+        self.stop()
+
+    def test_stopped_while_asking(self) -> None:
+        """What is asked is given up."""
+        self.http.answer = lambda *_: Deferred()
+        self.registration.start(registered=False)
+        self.clock.advance(0)
+        self.assertEqual(len(self.http.asked), 1)
+        self.stop()
+        self.stop()
+
+
+class UrlTests(SynchronousTestCase):
+    """What can't be a directory is found out without asking."""
+
+    def test_refused(self) -> None:
+        bad = ["", "token", "127.0.0.1:4001", "ftp://127.0.0.1/d", "http://", "http://:80/d", "http://x:0/d", "http://["]
+        bad += ["http://x:99999/d", "http://x/d?a=b", "http://x/d#a", "http://a:b@x/d", "http://x/a b", "http://x/\n"]
+        for url in bad:
+            with self.assertRaises(ConfigError) as caught:
+                Discovery(networked(), url, "ETCD_DISCOVERY")
+            text = str(caught.exception)
+            self.assertTrue(text.startswith(f"ETCD_DISCOVERY {url!r}: is no such URL; give the URL of a dir"), text)
