@@ -91,18 +91,18 @@ class Asker:
         self,
         clock: IReactorTime,
         http: HTTPClient,
-        retries: int,
+        attempts: int,
         patience: float = PATIENCE,
         first_pause: float = FIRST_PAUSE,
     ) -> None:
         """
-        @param retries: how often to try again.
+        @param attempts: how often to ask, at the most.
         @param patience: see L{PATIENCE}.
         @param first_pause: see L{FIRST_PAUSE}.
         """
         self._clock = clock
         self._http = http
-        self._retries = retries
+        self._attempts = attempts
         self._patience = patience
         self._first_pause = first_pause
 
@@ -114,7 +114,7 @@ class Asker:
         @raise NoAnswerError: there was no answer each time, or one with a status of 500 or above.
         """
         pause = self._first_pause
-        for _ in range(self._retries):
+        for _ in range(self._attempts - 1):
             try:
                 return await self._ask_once(method, url, form)
             except NoAnswerError:
@@ -170,9 +170,9 @@ class Asker:
         return Answer(response.code, locations[0], content)
 
 
-def asker(reactor: IReactor, retries: int) -> Asker:
+def asker(reactor: IReactor, attempts: int) -> Asker:
     """An L{Asker} that uses the network."""
-    return Asker(reactor, HTTPClient(Agent(reactor, connectTimeout=PATIENCE)), retries)
+    return Asker(reactor, HTTPClient(Agent(reactor, connectTimeout=PATIENCE)), attempts)
 
 
 def is_http(url: str) -> bool:

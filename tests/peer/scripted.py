@@ -24,9 +24,9 @@ Said = tuple[int, dict[str, str], bytes]
 """An answer: status, headers, body."""
 
 
-def networked(retries: int = 0, patience: float = 20.0) -> Asker:
+def networked(attempts: int = 1, patience: float = 20.0) -> Asker:
     """An asker that loses no time between its tries."""
-    return Asker(reactor, HTTPClient(Agent(reactor)), retries, patience, first_pause=0.001)
+    return Asker(reactor, HTTPClient(Agent(reactor)), attempts, patience, first_pause=0.001)
 
 
 class _Page(Resource):

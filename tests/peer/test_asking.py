@@ -29,13 +29,13 @@ class FaultTests(ServersTest):
 
     async def test_nobody_there(self) -> None:
         (port,) = free_ports(1)
-        self.assertIn("refused", await self.reason(f"http://127.0.0.1:{port}/", retries=2))
+        self.assertIn("refused", await self.reason(f"http://127.0.0.1:{port}/", attempts=3))
 
     async def test_garbage(self) -> None:
         """Bytes that are no HTTP, half a head, half a body, and nothing at all."""
         half = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"
         for words in (b"\0\0\0garbage\r\n\r\n", b"HTTP/1.1 200", half, b""):
-            await self.reason(self.say(words), retries=1)
+            await self.reason(self.say(words), attempts=2)
 
     async def test_no_tls(self) -> None:
         """A server that speaks HTTP where TLS was asked for."""
@@ -50,7 +50,7 @@ class FaultTests(ServersTest):
             asked.append(request)
             return 503, {}, b"no\nquorum"
 
-        reason = await self.reason(self.answer_with(answer), retries=2)
+        reason = await self.reason(self.answer_with(answer), attempts=3)
         self.assertEqual(reason, "it answers with status 503 (no quorum)")
         self.assertEqual(len(asked), 3)
 
@@ -62,7 +62,7 @@ class FaultTests(ServersTest):
             asked.append(request)
             return (200, {}, b"fine") if len(asked) == 3 else (500, {}, b"")
 
-        self.assertEqual((await networked(retries=2).ask("GET", self.answer_with(answer))).body, b"fine")
+        self.assertEqual((await networked(attempts=3).ask("GET", self.answer_with(answer))).body, b"fine")
 
     async def test_slow(self) -> None:
         """Neither the head of an answer nor its end is waited for without end."""
@@ -72,7 +72,7 @@ class FaultTests(ServersTest):
                 def connectionMade(self, words: bytes = words) -> None:
                     self.transport.write(words)
 
-            reason = await self.reason(self.serve(Factory.forProtocol(Slow)), retries=1, patience=0.05)
+            reason = await self.reason(self.serve(Factory.forProtocol(Slow)), attempts=2, patience=0.05)
             self.assertEqual(reason, "no answer within 0.05 seconds")
 
     async def test_endless(self) -> None:
@@ -144,7 +144,7 @@ class PauseTests(SynchronousTestCase):
     def test_longer_each_time(self) -> None:
         clock = Clock()
         http = Scripted(lambda *_: fail(RefusedError()))
-        asking = ensureDeferred(Asker(clock, http, retries=3).ask("GET", "http://x/"))
+        asking = ensureDeferred(Asker(clock, http, attempts=4).ask("GET", "http://x/"))
         for pause in (0.5, 1.0, 2.0):
             tried = len(http.asked)
             clock.advance(pause - 0.01)
@@ -158,7 +158,7 @@ class PauseTests(SynchronousTestCase):
         """A machine that is stopped meanwhile leaves nothing, whatever it waits for."""
         for answer in (lambda *_: fail(RefusedError()), lambda *_: Deferred()):
             clock = Clock()
-            asking = ensureDeferred(Asker(clock, Scripted(answer), 3).ask("GET", "http://x/"))
+            asking = ensureDeferred(Asker(clock, Scripted(answer), 4).ask("GET", "http://x/"))
             asking.cancel()
             self.failureResultOf(asking, CancelledError)
             self.assertEqual(clock.getDelayedCalls(), [])
@@ -181,7 +181,7 @@ class CancelTests(ServersTest):
                 gone.callback(None)
 
         url = self.serve(Factory.forProtocol(Silent))
-        asking = ensureDeferred(networked(retries=9).ask("GET", url))
+        asking = ensureDeferred(networked(attempts=10).ask("GET", url))
         await asked
         asking.cancel()
         self.failureResultOf(asking, CancelledError)
@@ -195,6 +195,6 @@ class CancelTests(ServersTest):
         await self._cancelled(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
 
     async def test_while_it_connects(self) -> None:
-        asking = ensureDeferred(networked(retries=9).ask("GET", self.say(b"")))
+        asking = ensureDeferred(networked(attempts=10).ask("GET", self.say(b"")))
         asking.cancel()
         self.failureResultOf(asking, CancelledError)

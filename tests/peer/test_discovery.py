@@ -120,9 +120,9 @@ class FindTests(ServedTest):
 class StrangerTests(ServersTest):
     """What is at the URL, is no etcd."""
 
-    async def refusal(self, url: str, retries: int = 0) -> str:
+    async def refusal(self, url: str, attempts: int = 1) -> str:
         with self.assertRaises(StartError) as caught:
-            await Discovery(networked(retries), url).find("machine0", FIRST)
+            await Discovery(networked(attempts), url).find("machine0", FIRST)
         text = str(caught.exception)
         self.assertEqual(len(text.splitlines()), 1)
         self.assertTrue(text.startswith(f"--discovery {url} can't be used: "), text)
@@ -131,7 +131,7 @@ class StrangerTests(ServersTest):
     async def test_nobody_there(self) -> None:
         """The reason and the remedy."""
         (port,) = free_ports(1)
-        text = await self.refusal(f"http://127.0.0.1:{port}/v2/keys/d", retries=1)
+        text = await self.refusal(f"http://127.0.0.1:{port}/v2/keys/d", attempts=2)
         self.assertIn("refused", text)
         self.assertTrue(text.endswith(": see that the cluster that serves it runs, or give another URL"), text)
 
@@ -181,7 +181,7 @@ class LostAnswerTests(SynchronousTestCase):
             return succeed(Response(412, {"errorCode": 105, "message": "Key already exists", "cause": "/d/_state"}))
 
         http = Scripted(answer)
-        finding = ensureDeferred(Discovery(Asker(clock, http, retries=1), "http://x/d").find("machine0", FIRST))
+        finding = ensureDeferred(Discovery(Asker(clock, http, attempts=2), "http://x/d").find("machine0", FIRST))
         self.assertNoResult(finding)
         clock.advance(0.5)
         self.assertEqual(self.successResultOf(finding), [])
@@ -195,7 +195,7 @@ class RegistrationTests(SynchronousTestCase):
         self.clock = Clock()
         self.works = True
         self.http = Scripted(self.answer)
-        discovery = Discovery(Asker(self.clock, self.http, 0), "http://x/d")
+        discovery = Discovery(Asker(self.clock, self.http, 1), "http://x/d")
         self.registration = Registration(self.clock, discovery, "machine0", FIRST)
 
     def answer(self, _method: str, path: str, _query: object, form: dict[str, str]) -> "Deferred[Response]":

@@ -44,7 +44,7 @@ class EtcdTests(TestCase):
     def discovery(self, path: str) -> Discovery:
         """A machine's view of a directory there."""
         network: IReactor = reactor
-        return Discovery(asker(network, retries=0), self.url + path)
+        return Discovery(asker(network, attempts=1), self.url + path)
 
     async def test_three_machines(self) -> None:
         """One is the first, the others find it, and their registrations go after a week."""
