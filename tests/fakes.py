@@ -87,9 +87,15 @@ class FakeReplica:
         return confirmed
 
     def watch(
-        self, key: str, recursive: bool, stream: bool, since: int | None, deliver: Callable[[Event], None]
+        self,
+        key: str,
+        recursive: bool,
+        stream: bool,
+        since: int | None,
+        deliver: Callable[[Event], None],
+        end: Callable[[], None] | None = None,
     ) -> Watcher:
-        return self.keyspace.watch(key, recursive, stream, since, deliver)
+        return self.keyspace.watch(key, recursive, stream, since, deliver, end)
 
     def propose(self, command: Change) -> "Deferred[Event]":
         self.proposed.append(command)

@@ -24,11 +24,12 @@ class Events(ABC):
     stream: bool
 
     @abstractmethod
-    def begin(self, send: Callable[[bytes], None]) -> None:
+    def begin(self, send: Callable[[bytes], None], end: Callable[[], None]) -> None:
         """
         Have events sent.
 
         @param send: called with each event: once, or with C{stream} until L{cancel}.
+        @param end: called when no more can come, though not all did.
         """
 
     @abstractmethod

@@ -158,10 +158,10 @@ class Exchange:
     def _begin(self, connection: Connection, events: Events) -> None:
         if events.stream:
             stream = _Stream(connection, events, self._framed)
-            events.begin(stream.send)
+            events.begin(stream.send, self.end_waiting)
             stream.start()
         else:
-            events.begin(self._happened)
+            events.begin(self._happened, self.end_waiting)
 
     def _head(self, connection: Connection, response: Response) -> bytes:
         body = response.body

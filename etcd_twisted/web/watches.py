@@ -15,7 +15,7 @@ from etcd_twisted.keyspace.watchers import Watcher
 class Watch(Events):
     """A watcher whose events become JSON."""
 
-    __slots__ = ("_send", "_watcher", "stream")
+    __slots__ = ("_end", "_send", "_watcher", "stream")
 
     def __init__(self, replica: IReplica, key: str, recursive: bool, stream: bool, since: int | None) -> None:
         """
@@ -25,15 +25,17 @@ class Watch(Events):
         """
         self.stream = stream
         self._send: Callable[[bytes], None] | None = None
-        self._watcher: Watcher | None = replica.watch(key, recursive, stream, since, self._happened)
+        self._end: Callable[[], None] | None = None
+        self._watcher: Watcher | None = replica.watch(key, recursive, stream, since, self._happened, self._ended)
 
-    def begin(self, send: Callable[[bytes], None]) -> None:
+    def begin(self, send: Callable[[bytes], None], end: Callable[[], None]) -> None:
         """See L{Events}; what is sent is each event's JSON."""
         self._send = send
+        self._end = end
 
     def cancel(self) -> None:
         """See L{Events}."""
-        self._send = None
+        self._send = self._end = None
         watcher, self._watcher = self._watcher, None
         if watcher is not None:
             watcher.cancel()
@@ -58,3 +60,8 @@ class Watch(Events):
             self._watcher = None  # it was told all it will be; without it no cycle is left to be collected
         if self._send is not None:
             self._send(event.body)
+
+    def _ended(self) -> None:
+        """What is waited for can't be told here any more."""
+        if self._end is not None:
+            self._end()

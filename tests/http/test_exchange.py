@@ -57,10 +57,12 @@ class HandMadeEvents(Events):
     def __init__(self, stream: bool) -> None:
         self.stream = stream
         self.send: Callable[[bytes], None] | None = None
+        self.end: Callable[[], None] | None = None
         self.cancelled = False
 
-    def begin(self, send: Callable[[bytes], None]) -> None:
+    def begin(self, send: Callable[[bytes], None], end: Callable[[], None]) -> None:
         self.send = send
+        self.end = end
 
     def cancel(self) -> None:
         self.cancelled = True
@@ -219,6 +221,18 @@ class EndedWaitTests(ExchangeTest):
         exchange.end_waiting()
         self.assertTrue(events.cancelled)
         self.assertTrue(self.connection.sent.endswith(b"\r\n\r\n0\r\n\r\n"))
+        self.assertEqual(self.connection.done, [exchange])
+
+    def test_by_what_it_waits_for(self) -> None:
+        """A stream whose events can't be told any more ends after those that were."""
+        events = HandMadeEvents(stream=True)
+        exchange = self.exchange()
+        exchange.answer(Response(200, FIELDS, events))
+        assert events.send is not None
+        assert events.end is not None
+        events.send(b"{}")
+        events.end()
+        self.assertTrue(self.connection.sent.endswith(b"3\r\n{}\n\r\n0\r\n\r\n"))
         self.assertEqual(self.connection.done, [exchange])
 
     def test_other_work_goes_on(self) -> None:
