@@ -1,5 +1,6 @@
 """
-A client that decides nothing: it says what was answered, and raises when nothing was.
+A client that decides nothing: it says what was answered, and raises when nothing was. It goes where it is sent only if
+it was made for that.
 """
 
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from twisted.web.client import (
     ResponseFailed,
 )
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IResponse
+from twisted.web.iweb import IPolicyForHTTPS, IResponse
 
 GONE = (ConnectError, ConnectionClosed, PartialDownloadError, RequestTransmissionFailed, ResponseFailed)
 """
@@ -42,6 +43,12 @@ class Answer:
         return msgspec.json.decode(self.body)
 
     @property
+    def location(self) -> str:
+        """Where it sends whoever asked."""
+        (location,) = self.headers.getRawHeaders("Location", [])
+        return location
+
+    @property
     def index(self) -> int:
         """C{X-Etcd-Index}."""
         (index,) = self.headers.getRawHeaders("X-Etcd-Index", [])
@@ -51,25 +58,35 @@ class Answer:
 class Client:
     """Talks to one port over connections that it keeps."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, redirects: int = 0, tls: IPolicyForHTTPS | None = None) -> None:
         """
         @param url: scheme, host and port.
+        @param redirects: how many redirects to follow, one after the other.
+        @param tls: whom to trust, and what to show; for C{https}.
         """
         self._url = url
+        self._redirects = redirects
         self._pool = HTTPConnectionPool(reactor)
         self._pool.retryAutomatically = False
         self._pool.maxPersistentPerHost = 1_000
-        self._http = HTTPClient(Agent(reactor, pool=self._pool))
+        agent = Agent(reactor, pool=self._pool) if tls is None else Agent(reactor, tls, pool=self._pool)
+        self._http = HTTPClient(agent)
 
-    async def begin(self, method: str, path: str, form: Mapping[str, str] | None = None) -> IResponse:
+    async def begin(self, method: str, path: str, form: Mapping[str, str] | bytes | None = None) -> IResponse:
         """Ask, once, and wait for the head of the answer; its C{content()} has to be called."""
         response: IResponse = await self._http.request(method, self._url + path, data=form, allow_redirects=False)
         return response
 
-    async def request(self, method: str, path: str, form: Mapping[str, str] | None = None) -> Answer:
+    async def request(self, method: str, path: str, form: Mapping[str, str] | bytes | None = None) -> Answer:
         """Ask, once, and wait for the whole answer."""
         response = await self.begin(method, path, form)
-        return Answer(response.code, response.headers, await response.content())
+        answer = Answer(response.code, response.headers, await response.content())
+        for _ in range(self._redirects):
+            if answer.status != 307:
+                break
+            response = await self._http.request(method, answer.location, data=form, allow_redirects=False)
+            answer = Answer(response.code, response.headers, await response.content())
+        return answer
 
     def close(self) -> "Deferred[None]":
         """Close the connections; none may have a request on it."""

@@ -1,0 +1,323 @@
+"""
+Several machines as processes, and what their users see of them.
+
+What a cluster does by itself, nobody is told of: it is asked for until it is so, and only so long.
+"""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+from twisted.internet import reactor
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, gatherResults
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
+from twisted.trial.unittest import TestCase
+from twisted.web.iweb import IPolicyForHTTPS
+
+from benchmarks.ports import free_ports
+from tests.processes.client import GONE, Answer, Client
+from tests.processes.ledger import leaves
+from tests.processes.machine import TWISTD, Machine
+
+_T = TypeVar("_T")
+
+OFTEN = 0.05
+"""How long to wait until it is asked again, in seconds."""
+
+PATIENCE = 20.0
+"""How long that goes on, in seconds."""
+
+REDIRECTS = 3
+"""To the leader; and on, if another one has taken over meanwhile."""
+
+
+async def until(probe: Callable[[], Awaitable[_T | None]], wanted: str) -> _T:
+    """
+    What C{probe} says, as soon as that is not C{None}. Until then it may also raise one of L{GONE}, or find that what
+    it asserts is not so yet.
+
+    @param wanted: what is waited for, for whoever reads that it did not come.
+    """
+    told: object = None
+    latest = reactor.seconds() + PATIENCE
+    while reactor.seconds() < latest:
+        try:
+            result = await probe()
+        except (*GONE, AssertionError) as error:
+            told = error
+        else:
+            if result is not None:
+                return result
+            told = None
+        await deferLater(reactor, OFTEN, lambda: None)
+    raise AssertionError(f"{wanted}: not within {PATIENCE} seconds; {told}")
+
+
+class Member(Machine):
+    """
+    A machine that has a name, and is told of others.
+
+    @ivar user: a client of its client port that follows redirects, as C{curl -L} does.
+    @ivar admin: one of its peer port.
+    @ivar others: those that it is told of when it starts.
+    @ivar flags: what it is always told beside.
+    """
+
+    user: Client
+    admin: Client
+    scheme = "http"
+    tls: IPolicyForHTTPS | None = None
+
+    def __init__(self, test: TestCase, name: str, *flags: str | Path) -> None:
+        super().__init__(test)
+        self.name = name
+        self.others: list[Member] = []
+        self.flags = flags
+
+    @property
+    def url(self) -> str:
+        """Where clients find it."""
+        return f"{self.scheme}://127.0.0.1:{self.port}"
+
+    @property
+    def peer_url(self) -> str:
+        """Where machines and administrators find it."""
+        return f"{self.scheme}://127.0.0.1:{self.peer_port}"
+
+    @property
+    def runs(self) -> bool:
+        """Whether its process does."""
+        return hasattr(self, "child") and self.child.status is None
+
+    def arguments(self) -> list[str]:
+        """The flags that it always has."""
+        arguments = [*super().arguments(), "--name", self.name, *map(str, self.flags)]
+        if self.others:
+            arguments += ["--peers", ",".join(f"127.0.0.1:{other.peer_port}" for other in self.others)]
+        return arguments
+
+    async def start(self, *flags: str | Path, program: tuple[str, ...] = TWISTD) -> None:
+        """Start the process, and wait until it serves, or sends its users to others."""
+        await super().start(*flags, program=program)
+        self.user = self.connect(self.url, REDIRECTS)
+        self.admin = self.connect(self.peer_url, REDIRECTS)
+
+    def connect(self, url: str, redirects: int = 0) -> Client:
+        """A client that the end of the test closes."""
+        client = Client(url, redirects, self.tls)
+        self._test.addCleanup(client.close)
+        return client
+
+    def move(self) -> None:
+        """Be somewhere else when it starts again."""
+        self.port, self.peer_port = free_ports(2)
+
+    async def administer(self, method: str, path: str, settings: dict[str, object] | None = None) -> Answer:
+        """Ask its peer port."""
+        body = None if settings is None else msgspec.json.encode(settings)
+        return await self.admin.request(method, f"/v2/admin/{path}", body)
+
+    async def machines(self) -> list[str]:
+        """The client URLs that it tells of, the leader's first."""
+        answer = await self.client.request("GET", "/v2/machines")
+        self._test.assertEqual(answer.status, 200, answer)
+        return answer.body.decode().split(", ")
+
+    async def leader_url(self) -> str | None:
+        """The peer URL of the machine that leads, as this one knows."""
+        answer = await self.client.request("GET", "/v2/leader")
+        return answer.body.decode() if answer.status == 200 else None
+
+    async def keys(self) -> dict[str, tuple[str, int]]:
+        """The value and the index of every key in its copy."""
+        answer = await self.client.get("/", "?recursive=true")
+        self._test.assertEqual(answer.status, 200, answer)
+        return {node["key"]: (node["value"], node["modifiedIndex"]) for node in leaves(answer.json()["node"])}
+
+
+class Cluster:
+    """
+    Machines that are meant to be of one cluster.
+
+    @ivar machines: all of them, whether they run or not.
+    """
+
+    def __init__(self, test: TestCase, size: int, *flags: str | Path) -> None:
+        """
+        @param flags: what each machine is always told.
+        """
+        self._test = test
+        self._flags = flags
+        self.machines: list[Member] = []
+        for _ in range(size):
+            self.add()
+
+    def add(self) -> Member:
+        """One more machine, that is told of those that are there."""
+        machine = Member(self._test, f"machine{len(self.machines)}", *self._flags)
+        machine.others = list(self.machines)
+        self.machines.append(machine)
+        return machine
+
+    @property
+    def running(self) -> list[Member]:
+        """Those whose processes run."""
+        return [machine for machine in self.machines if machine.runs]
+
+    async def start(self) -> None:
+        """The first machine alone, then all others at once."""
+        first, *others = self.machines
+        await first.start()
+        for machine in others:
+            machine.others = [other for other in self.machines if other is not machine]
+        await together(machine.start() for machine in others)
+        await self.agree(self.machines)
+
+    async def agree(self, members: list[Member]) -> None:
+        """Return when each of these says that they are the cluster, and that the same one leads."""
+        urls = {machine.url for machine in members}
+
+        async def agreed() -> bool | None:
+            told = [(machine, await machine.machines()) for machine in members]
+            leaders = {(await machine.leader_url()) for machine in members}
+            for machine, listed in told:
+                self._test.assertEqual((set(listed), len(listed)), (urls, len(urls)), f"{machine.name}: {listed}")
+            self._test.assertEqual(len({listed[0] for _, listed in told}), 1, told)
+            self._test.assertEqual(len(leaders), 1, leaders)
+            return True if leaders <= {machine.peer_url for machine in members} else None
+
+        await until(agreed, f"the cluster is {', '.join(machine.name for machine in members)}")
+
+    async def leader(self) -> Member:
+        """The machine that all that run and know of a leader take for theirs, and that runs."""
+
+        async def found() -> Member | None:
+            told = {await machine.leader_url() for machine in self.running} - {None}
+            leading = [machine for machine in self.running if {machine.peer_url} == told]
+            return leading[0] if leading else None
+
+        return await until(found, "there is a leader")
+
+    async def followers(self) -> list[Member]:
+        """The running machines that do not lead."""
+        leader = await self.leader()
+        return [machine for machine in self.running if machine is not leader]
+
+    async def converge(self, *members: Member) -> dict[str, tuple[str, int]]:
+        """
+        The keys, when all copies are the same.
+
+        @param members: the machines that have copies; all that run, if none is named.
+        """
+
+        async def converged() -> dict[str, tuple[str, int]] | None:
+            first, *others = [await machine.keys() for machine in members or self.running]
+            for other in others:
+                self._test.assertEqual(other, first)
+            return first
+
+        return await until(converged, "all copies are the same")
+
+    async def kill(self, *machines: Member) -> None:
+        """End processes as crashes would, at the same moment."""
+        await together(machine.kill() for machine in machines)
+
+
+async def together(work: Any) -> list[Any]:
+    """Have several things done at once; what each returned."""
+    results: list[Any] = await gatherResults([ensureDeferred(each) for each in work], consumeErrors=True)
+    return results
+
+
+class SteadyWriter:
+    """
+    Sets one key after the other, through each machine in turn, and again until that is acknowledged.
+
+    @ivar acknowledged: what was.
+    @ivar refused: how often it was not.
+    """
+
+    def __init__(self, test: TestCase, cluster: Cluster, directory: str) -> None:
+        """
+        Begin.
+
+        @param test: its cleanup ends it.
+        """
+        self.acknowledged: dict[str, str] = {}
+        self.refused = 0
+        self._cluster = cluster
+        self._directory = directory
+        self._problems: list[Answer] = []
+        self._goals: list[tuple[int, Deferred[None]]] = []
+        self._stopping = self._given_up = False
+        self._writing = ensureDeferred(self._run())
+        self._writing.addErrback(self._broken)
+        test.addCleanup(self._give_up)
+
+    async def stop(self) -> None:
+        """End with the next key that is acknowledged."""
+        self._stopping = True
+        await self._writing
+        if self._problems:
+            raise AssertionError(self._problems)
+
+    def _give_up(self) -> None:
+        """End at once. A request that is cancelled fails as if the machine were gone."""
+        self._stopping = self._given_up = True
+        self._writing.cancel()
+
+    async def _run(self) -> None:
+        number = 0
+        while not self._stopping:
+            number += 1
+            await self._set(f"{self._directory}/{number}", f"value {number}", number)
+
+    def _broken(self, failure: Failure) -> Failure | None:
+        goals, self._goals = self._goals, []
+        for _, reached in goals:
+            reached.errback(failure)
+        return None if goals or failure.check(CancelledError) else failure
+
+    async def _set(self, key: str, value: str, number: int) -> None:
+        for turn in range(number, number + 2_000):
+            machines = self._cluster.running
+            if machines and await self._ask(machines[turn % len(machines)], key, value):
+                return
+            if self._given_up:
+                return
+            self.refused += 1
+            await deferLater(reactor, 0.01, lambda: None)
+        raise AssertionError(f"{key} could not be written")
+
+    async def _ask(self, machine: Member, key: str, value: str) -> bool:
+        try:
+            answer = await machine.user.put(key, value=value)
+        except GONE:
+            return False
+        if answer.status in {200, 201}:
+            self.acknowledged[key] = value
+            self._count()
+            return True
+        if answer.status != 500 or answer.json()["errorCode"] not in {300, 301}:
+            self._problems.append(answer)
+        return False
+
+    def _count(self) -> None:
+        goals, self._goals = self._goals, []
+        for goal, reached in goals:
+            if goal <= len(self.acknowledged):
+                reached.callback(None)
+            else:
+                self._goals.append((goal, reached))
+
+    def reached(self, more: int) -> "Deferred[None]":
+        """Fires when so many more are acknowledged."""
+        reached: Deferred[None] = Deferred()
+        self._goals.append((len(self.acknowledged) + more, reached))
+        return reached
+
+    def lost(self, keys: dict[str, tuple[str, int]]) -> list[str]:
+        """What was acknowledged and is not among these keys."""
+        return [key for key, value in self.acknowledged.items() if keys.get(key, ("", 0))[0] != value]

@@ -1,0 +1,403 @@
+"""
+Clusters of real processes, through every step that their users and administrators take them (api, "Clustering").
+"""
+
+from twisted.trial.unittest import TestCase
+
+from benchmarks.ports import free_ports
+from tests.processes.child import Child
+from tests.processes.cluster import Cluster, Member, SteadyWriter, together, until
+from tests.processes.machine import STOPPED
+
+SOON = ("--cluster-sync-interval", "1")
+"""A standby looks for a place as often as it may."""
+
+
+class ClusterTest(TestCase):
+    """What is looked at in each of them."""
+
+    timeout = 120
+
+    async def assert_standby(self, machine: Member, cluster: Cluster) -> None:
+        """A machine without a copy sends every client to the leader, and has nothing to say to administrators."""
+
+        async def stands_by() -> bool:
+            answer = await machine.connect(machine.peer_url).request("GET", "/v2/admin/machines")
+            self.assertEqual(answer.status, 404, answer)
+            return True
+
+        await until(stands_by, f"{machine.name} is a standby")
+        leader = await cluster.leader()
+        for request in ("GET /v2/keys/?recursive=true", "PUT /v2/keys/key?value=x", "GET /v2/leader", "GET /version"):
+            method, path = request.split()
+            answer = await machine.client.request(method, path)
+            self.assertEqual((answer.status, answer.location), (307, leader.url + path), answer)
+        self.assertIn("is a standby", machine.child.output)
+
+    async def configure(self, machine: Member, **settings: float) -> None:
+        """Set something for the whole cluster, through any member."""
+        wanted = {"activeSize": 9, "removeDelay": 1800, "syncInterval": 1, **settings}
+        answer = await machine.administer("PUT", "config", wanted)
+        self.assertEqual((answer.status, answer.json()), (200, wanted), answer)
+
+    def assert_clean_end(self, machine: Member) -> None:
+        """A process that was asked to end had nothing to complain about."""
+        self.assertEqual(machine.child.errors, "")
+        self.assertNotIn("Traceback", machine.child.output)
+
+
+class ThreeMachinesTests(ClusterTest):
+    """One cluster from its start through the deaths of its leaders."""
+
+    async def test_life(self) -> None:
+        """In order, as each step goes on from the last one."""
+        self.cluster = Cluster(self, 3)
+        await self.cluster.start()
+        for step in (self._one_view, self._redirects, self._writes):
+            await step()
+        for step in (self._leader_killed, self._leader_stopped, self._all_killed):
+            await step()
+
+    async def _one_view(self) -> None:
+        """Every machine tells the same of the cluster, at both ports."""
+        leader = await self.cluster.leader()
+        for machine in self.cluster.machines:
+            self.assertEqual((await machine.machines())[0], leader.url)
+            listed = (await machine.administer("GET", "machines")).json()
+            self.assertEqual(
+                sorted(listed, key=lambda each: each["name"]),
+                [
+                    {
+                        "clientURL": each.url,
+                        "name": each.name,
+                        "peerURL": each.peer_url,
+                        "state": "leader" if each is leader else "follower",
+                    }
+                    for each in self.cluster.machines
+                ],
+            )
+            statistics = (await machine.client.request("GET", "/v2/stats/self")).json()
+            self.assertEqual((statistics["name"], statistics["leaderInfo"]["leader"]), (machine.name, leader.name))
+            self.assertEqual(statistics["state"], "leader" if machine is leader else "follower")
+            self.assertEqual((await machine.client.request("GET", "/health")).json(), {"health": "true"})
+
+    async def _redirects(self) -> None:
+        """A follower sends those on who need the leader, and answers all others itself."""
+        leader = await self.cluster.leader()
+        for follower in await self.cluster.followers():
+            for method, path in (
+                ("PUT", "/v2/keys/redirected?value=a%20b"),
+                ("POST", "/v2/keys/redirected"),
+                ("DELETE", "/v2/keys/redirected?recursive=true"),
+                ("GET", "/v2/keys/?consistent=true"),
+                ("GET", "/v2/keys/?quorum=true&recursive=true"),
+            ):
+                answer = await follower.client.request(method, path)
+                self.assertEqual((answer.status, answer.location), (307, leader.url + path))
+            self.assertEqual((await follower.client.get("/")).status, 200)
+            answer = await follower.client.request("GET", "/v2/stats/leader")
+            self.assertEqual(answer.status, 403)
+            config = (await follower.administer("GET", "config")).body
+            answer = await follower.connect(follower.peer_url).request("PUT", "/v2/admin/config", config)
+            self.assertEqual((answer.status, answer.location), (307, f"{leader.peer_url}/v2/admin/config"))
+        statistics = (await leader.client.request("GET", "/v2/stats/leader")).json()
+        followers = {machine.name for machine in await self.cluster.followers()}
+        self.assertEqual((statistics["leader"], statistics["followers"].keys()), (leader.name, followers))
+
+    async def _writes(self) -> None:
+        """What is written through any machine is read from each."""
+        for machine in self.cluster.machines:
+            answer = await machine.user.put(f"/from/{machine.name}", value=f"by {machine.name}")
+            self.assertEqual(answer.status, 201)
+            for other in self.cluster.machines:
+                read = await other.user.get(f"/from/{machine.name}", "?quorum=true")
+                self.assertEqual(read.json()["node"], answer.json()["node"])
+                waited = await other.client.get(f"/from/{machine.name}", f"?wait=true&waitIndex={answer.index}")
+                self.assertEqual(waited.json(), answer.json())
+                local = await other.client.get(f"/from/{machine.name}")
+                self.assertEqual(local.json()["node"], answer.json()["node"])
+
+    async def _leader_killed(self) -> None:
+        """Another machine takes over, and all that was acknowledged is there; the dead one gets it when it is back."""
+        writer = SteadyWriter(self, self.cluster, "/killed")
+        await writer.reached(30)
+        leader = await self.cluster.leader()
+        await leader.kill()
+        await writer.reached(30)
+        self.assertIsNot(await self.cluster.leader(), leader)
+        await leader.start()
+        await writer.reached(30)
+        await writer.stop()
+        self.assertEqual(writer.lost(await self.cluster.converge()), [])
+        await self.cluster.agree(self.cluster.machines)
+
+    async def _leader_stopped(self) -> None:
+        """A leader that is asked to end hands over first: the others can be written to at once."""
+        writer = SteadyWriter(self, self.cluster, "/stopped")
+        await writer.reached(30)
+        leader = await self.cluster.leader()
+        self.assertEqual(await leader.terminate(), STOPPED)
+        self.assert_clean_end(leader)
+        await writer.reached(30)
+        await writer.stop()
+        self.assertEqual(writer.lost(await self.cluster.converge()), [])
+        await leader.start()
+        self.assertEqual(writer.lost(await self.cluster.converge()), [])
+
+    async def _all_killed(self) -> None:
+        """In the middle of writes. All data is there when they are back."""
+        writer = SteadyWriter(self, self.cluster, "/all")
+        await writer.reached(30)
+        before = await self.cluster.machines[0].keys()
+        await self.cluster.kill(*self.cluster.machines)
+        await together(machine.start() for machine in self.cluster.machines)
+        await writer.reached(10)
+        await writer.stop()
+        keys = await self.cluster.converge()
+        self.assertEqual(writer.lost(keys), [])
+        self.assertLessEqual(before.items(), keys.items())
+        await self.cluster.agree(self.cluster.machines)
+
+
+class ChangeTests(ClusterTest):
+    """Machines that were away, have moved, or are taken out."""
+
+    async def test_changes(self) -> None:
+        """In order."""
+        self.cluster = Cluster(self, 3, "--snapshot-count", "50", "--cluster-sync-interval", "3")
+        await self.cluster.start()
+        for step in (self._away, self._moved, self._removed):
+            await step()
+
+    async def _away(self) -> None:
+        """One that comes back when the others have compacted their logs gets a snapshot."""
+        away, _ = await self.cluster.followers()
+        await away.kill()
+        leader = await self.cluster.leader()
+
+        async def write(writer: int) -> None:
+            for number in range(40):
+                answer = await leader.client.put(f"/away/{writer}/{number % 20}", value=f"{writer} {number}")
+                self.assertIn(answer.status, (200, 201))
+
+        await together(write(writer) for writer in range(8))
+        await leader.child.said("Took a snapshot at log index")
+        await away.start()
+        await away.child.said("Went on from the leader's snapshot")
+        keys = await self.cluster.converge()
+        self.assertEqual({key: value for key, (value, _) in keys.items() if key.startswith("/away")},
+                         {f"/away/{writer}/{number}": f"{writer} {number + 20}"
+                          for writer in range(8) for number in range(20)})  # fmt: skip
+        written = await away.user.put("/away/back", value="here")
+        waited = await away.client.get("/away/back", f"?wait=true&waitIndex={written.index}")
+        self.assertEqual(waited.json(), written.json())
+
+    async def _moved(self) -> None:
+        """One that comes back with other addresses tells all others of them."""
+        moving, _ = await self.cluster.followers()
+        before = moving.url, moving.peer_url
+        self.assertEqual(await moving.terminate(), STOPPED)
+        moving.move()
+        await moving.start()
+        await self.cluster.agree(self.cluster.machines)
+        for machine in self.cluster.machines:
+            described = (await machine.administer("GET", f"machines/{moving.name}")).json()
+            self.assertEqual((described["clientURL"], described["peerURL"]), (moving.url, moving.peer_url))
+            self.assertNotIn(before, [(described["clientURL"], described["peerURL"])])
+        await moving.user.put("/moved", value="here")
+        self.assertEqual((await self.cluster.converge())["/moved"][0], "here")
+
+    async def _removed(self) -> None:
+        """
+        By an administrator, at a machine that does not lead: the machine is a standby, and takes its place again.
+        """
+        removed, asked = await self.cluster.followers()
+        answer = await asked.administer("DELETE", f"machines/{removed.name}")
+        self.assertEqual(answer.status, 200, answer)
+        await self.assert_standby(removed, self.cluster)
+        staying = [machine for machine in self.cluster.machines if machine is not removed]
+        await self.cluster.agree(staying)
+        self.assertEqual((await asked.administer("GET", f"machines/{removed.name}")).status, 404)
+        self.assertEqual((await asked.administer("DELETE", f"machines/{removed.name}")).status, 404)
+        self.assertEqual((await removed.user.put("/removed", value="by a standby")).status, 201)
+        await self.cluster.agree(self.cluster.machines)
+        self.assertEqual((await self.cluster.converge())["/removed"][0], "by a standby")
+
+
+class StandbyTests(ClusterTest):
+    """A cluster has as many machines as it should have."""
+
+    async def test_activeSize(self) -> None:
+        """What becomes of a machine too many, and of one too few; in order."""
+        self.cluster = cluster = Cluster(self, 3, *SOON)
+        await cluster.start()
+        *_, follower = await cluster.followers()
+        await self.configure(follower, activeSize=3)
+        for machine in cluster.machines:
+            self.assertEqual((await machine.administer("GET", "config")).json()["activeSize"], 3)
+        self.standby = cluster.add()
+        await self.standby.start()
+        await self.assert_standby(self.standby, cluster)
+        for step in (self._more, self._fewer, self._silent, self._leader_removed):
+            await step()
+
+    async def _more(self) -> None:
+        """A place is free: the standby takes it, and has all data."""
+        await self.standby.user.put("/more", value="written before")
+        await self.configure(await self.cluster.leader(), activeSize=4)
+        await self.cluster.agree(self.cluster.machines)
+        self.assertEqual((await self.cluster.converge())["/more"][0], "written before")
+
+    async def _fewer(self) -> None:
+        """There is one too many: one that does not lead becomes a standby."""
+        leader = await self.cluster.leader()
+        await self.configure(leader, activeSize=3)
+        members = await self._three()
+        self.assertIn(leader, members)
+        (self.standby,) = [machine for machine in self.cluster.machines if machine not in members]
+        await self.assert_standby(self.standby, self.cluster)
+
+    async def _three(self) -> list[Member]:
+        """The members, when there are three."""
+
+        async def three() -> list[Member] | None:
+            answer = await self.cluster.running[0].user.request("GET", "/v2/machines")
+            urls = answer.body.decode().split(", ")
+            return [machine for machine in self.cluster.machines if machine.url in urls] if len(urls) == 3 else None
+
+        members = await until(three, "three machines are in the cluster")
+        await self.cluster.agree(members)
+        return members
+
+    async def _silent(self) -> None:
+        """A dead machine is taken out after a while, and the standby takes its place; it finds none later."""
+        leader = await self.cluster.leader()
+        dead, *_ = [each for each in self.cluster.machines if each is not leader and each is not self.standby]
+        await self.configure(leader, activeSize=3, removeDelay=2)
+        await dead.kill()
+        await self.cluster.agree(self.cluster.running)
+        await self.cluster.converge()
+        await dead.start()
+        self.standby = dead
+        await self.assert_standby(dead, self.cluster)
+
+    async def _leader_removed(self) -> None:
+        """By an administrator. Another machine leads; who looks first takes the place."""
+        leader = await self.cluster.leader()
+        answer = await leader.administer("DELETE", f"machines/{leader.name}")
+        self.assertEqual(answer.status, 200, answer)
+        members = await self._three()
+        self.assertIsNot(await self.cluster.leader(), leader)
+        (standby,) = [machine for machine in self.cluster.machines if machine not in members]
+        await self.assert_standby(standby, self.cluster)
+        await self.cluster.converge(*members)
+
+
+class FiveMachinesTests(ClusterTest):
+    """Two of five may die."""
+
+    async def test_twoDead(self) -> None:
+        """The leader among them, at the same moment; with a third one, nothing is acknowledged any more."""
+        cluster = Cluster(self, 5)
+        await cluster.start()
+        writer = SteadyWriter(self, cluster, "/five")
+        await writer.reached(20)
+        leader, (follower, *_) = await cluster.leader(), await cluster.followers()
+        await cluster.kill(leader, follower)
+        await writer.reached(20)
+        await writer.stop()
+        self.assertEqual(writer.lost(await cluster.converge()), [])
+        third, *others = cluster.running
+        await third.kill()
+        await together(self._no_leader(machine) for machine in others)
+        await third.start()
+        self.assertEqual((await third.user.put("/five/again", value="x")).status, 201)
+        self.assertEqual(writer.lost(await cluster.converge()), [])
+
+
+    async def _no_leader(self, machine: Member) -> None:
+        """A machine sends nobody to a leader that is not there, and acknowledges nothing."""
+        acknowledged = []
+
+        async def refused() -> bool:
+            answer = await machine.user.put("/five/none", value="x")
+            if answer.status != 500:
+                acknowledged.append(answer)
+            self.assertEqual((answer.status, answer.json().get("errorCode")), (500, 300))
+            return True
+
+        await until(refused, f"{machine.name} refuses to write")
+        self.assertEqual(acknowledged, [])
+        self.assertEqual((await machine.client.get("/five/1")).status, 200)
+
+
+class DiscoveryTests(ClusterTest):
+    """Machines that know of nothing but a directory of another cluster."""
+
+    async def test_threeAtOnce(self) -> None:
+        """One of them is the first; the directory is not needed any more once they are a cluster."""
+        service = Member(self, "discovery")
+        await service.start()
+        directory = f"{service.url}/v2/keys/discovery/token"
+        cluster = Cluster(self, 3, "--discovery", directory)
+        for machine in cluster.machines:
+            machine.others = []
+        await together(machine.start() for machine in cluster.machines)
+        await cluster.agree(cluster.machines)
+        listed = (await service.client.get("/discovery/token")).json()["node"]["nodes"]
+        self.assertEqual({node["key"].rpartition("/")[2]: node["value"] for node in listed},
+                         {machine.name: machine.peer_url for machine in cluster.machines})  # fmt: skip
+        self.assertTrue(all(604_000 < node["ttl"] <= 604_800 for node in listed), listed)
+        *_, follower = await cluster.followers()
+        self.assertEqual(await service.terminate(), STOPPED)
+        self.assertEqual(await follower.terminate(), STOPPED)
+        await follower.start()
+        await follower.user.put("/discovered", value="x")
+        await cluster.agree(cluster.machines)
+
+
+class RefusalTests(ClusterTest):
+    """A machine that a cluster can't take says so in one line, and ends."""
+
+    async def assert_refused(self, child: Child, *words: str) -> None:
+        """It ends by itself."""
+        self.assertEqual(await child.ended(), 1, child.output)
+        self.assertEqual(len(child.errors.splitlines()), 1, child.errors)
+        for each in ("twistd etcd: ", *words):
+            self.assertIn(each, child.errors)
+
+    async def test_refused(self) -> None:
+        """Each for its own reason; the cluster goes on, and takes the one that is put right."""
+        cluster = Cluster(self, 1)
+        (first,) = cluster.machines
+        await first.start()
+        same_name, same_peer, same_client, lonely, lost = (cluster.add() for _ in range(5))
+        for machine in (same_name, same_peer, same_client):
+            machine.others = [first]
+        nowhere, token = free_ports(2)
+        lonely.others, lost.others = [], []
+        own = f"127.0.0.1:{same_peer.peer_port}"
+        same_peer.peer_port = first.peer_port
+        clients = f"127.0.0.1:{same_client.port}"
+        same_client.port = first.port
+        await together([
+            self.assert_refused(same_name.launch("--name", "machine0"), "--name machine0: ", "choose another name"),
+            self.assert_refused(
+                same_peer.launch("--peer-bind-addr", own), f"--peer-addr 127.0.0.1:{first.peer_port}: ", first.name
+            ),
+            self.assert_refused(
+                same_client.launch("--bind-addr", clients), f"--addr 127.0.0.1:{first.port}: ", first.name
+            ),
+            self.assert_refused(
+                lonely.launch("--peers", f"127.0.0.1:{nowhere}"), "--peers", f"127.0.0.1:{nowhere}"
+            ),
+            self.assert_refused(
+                lost.launch("--discovery", f"http://127.0.0.1:{token}/v2/keys/token"),
+                f"--discovery http://127.0.0.1:{token}/v2/keys/token can't be used: ",
+            ),
+        ])
+        self.assertEqual(await first.machines(), [first.url])
+        same_peer.move()
+        await same_peer.start()
+        await cluster.agree([first, same_peer])
+        self.assertEqual((await same_peer.user.put("/key", value="x")).status, 201)
