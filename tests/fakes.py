@@ -8,15 +8,18 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
-from etcd_twisted.errors import EtcdError
+from etcd_twisted.consensus.waiting import Waiting
+from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.interfaces import IReplica
-from etcd_twisted.keyspace.commands import Change, Expire, Set
+from etcd_twisted.keyspace.commands import Change, Delete, Expire, Set
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.nodes import Node
 from etcd_twisted.keyspace.space import KeySpace
 from etcd_twisted.keyspace.statistics import StoreStatistics
 from etcd_twisted.keyspace.watchers import Watcher
 from etcd_twisted.machines import Machine, registered_machines
+from etcd_twisted.membership import CONFIG_KEY, ClusterConfig, stored_config, written
+from etcd_twisted.traffic import Traffic
 
 MACHINE = Machine("machine0", "http://127.0.0.1:4001", "http://127.0.0.1:7001")
 OTHER = Machine("machine1", "http://127.0.0.1:4002", "http://127.0.0.1:7002")
@@ -27,28 +30,72 @@ class FakeReplica:
     """
     A machine that is its own quorum and has no disk: what is proposed is applied at once, or when it is let go on.
 
-    @ivar holding: whether changes and confirmations wait for L{go_on}.
+    It leads; L{follow}, L{lead}, L{lose_leader} and L{stand_by} have it be something else.
+
+    @ivar holding: whether changes and confirmations wait for L{go_on} or L{fail_held}.
+    @ivar leased: whether the leader holds a lease, so that L{confirm_recent} need not wait.
     @ivar proposed: every command, in order.
+    @ivar removed: the names of the machines that were to be taken out, in order.
     """
 
     def __init__(self, clock: Any, history_capacity: int = 1_000) -> None:
         self.clock = clock
         self.name = MACHINE.name
         self.serving = True
+        self.standby = False
         self.term = 1
         self.raft_index = 1
         self.is_leader = True
         self.led_since = self.now()
+        self.traffic = Traffic()
         self.known_leader: Machine | None = MACHINE
         self.holding = False
+        self.leased = True
         self.proposed: list[Change] = []
+        self.removed: list[str] = []
         self.keyspace = KeySpace(history_capacity, self._deliver_soon)
         self._expected: list[tuple[int, Deferred[None]]] = []
-        self._held: list[Callable[[], None]] = []
-        self._waiting: list[Deferred[None]] = []
+        self._held: list[tuple[Callable[[], None], Deferred[Any]]] = []
+        self._serving = Waiting()
+        self._led = Waiting()
         self._delivery: Any = None
         self._expiry: Any = None
         self.keyspace.apply(Set(MACHINE.key, self.now(), MACHINE.value))
+
+    # Its place in the cluster
+
+    def lead(self) -> None:
+        """Lead."""
+        self.is_leader = True
+        self._is_led_by(MACHINE)
+
+    def follow(self, leader: Machine = OTHER) -> None:
+        """Follow a leader. What waits for this machine as a leader waits on, see L{fail_held}."""
+        self.is_leader = False
+        self._is_led_by(leader)
+
+    def lose_leader(self) -> None:
+        """Know of no leader, itself included."""
+        self.is_leader = False
+        self.known_leader = None
+
+    def stand_by(self, leader: Machine | None = OTHER) -> None:
+        """Have no copy."""
+        self.standby = True
+        self.serving = False
+        self.lose_leader()
+        if leader is not None:
+            self._is_led_by(leader)
+
+    def _is_led_by(self, leader: Machine) -> None:
+        self.known_leader = leader
+        self.led_since = self.now()
+        self._led.fire()
+
+    def register(self, *machines: Machine) -> None:
+        """Have more machines in the cluster."""
+        for machine in machines:
+            self.keyspace.apply(Set(machine.key, self.now(), machine.value))
 
     @property
     def index(self) -> int:
@@ -58,17 +105,20 @@ class FakeReplica:
         return int(self.clock.seconds() * 1e6)
 
     def when_serving(self) -> "Deferred[None]":
-        if self.serving:
-            return succeed(None)
-        waiting: Deferred[None] = Deferred(self._waiting.remove)
-        self._waiting.append(waiting)
-        return waiting
+        return succeed(None) if self.serving else self._serving.wait()
 
     def begin_to_serve(self) -> None:
         self.serving = True
-        waiting, self._waiting = self._waiting, []
-        for each in waiting:
-            each.callback(None)
+        self._serving.fire()
+
+    def when_led(self) -> "Deferred[None]":
+        return succeed(None) if self.known_leader is not None else self._led.wait()
+
+    def stop_serving(self, error: Exception) -> None:
+        """Have everyone who waits fail."""
+        self.serving = False
+        self._serving.fail(error)
+        self._led.fail(error)
 
     def leader(self) -> Machine | None:
         return self.known_leader
@@ -80,11 +130,10 @@ class FakeReplica:
         return self.keyspace.get(key)
 
     def confirm_reads(self) -> "Deferred[None]":
-        if not self.holding:
-            return succeed(None)
-        confirmed: Deferred[None] = Deferred()
-        self._held.append(lambda: confirmed.callback(None))
-        return confirmed
+        return self._when_leading(lambda: succeed(None))
+
+    def confirm_recent(self) -> "Deferred[None]":
+        return succeed(None) if self.is_leader and self.leased else self.confirm_reads()
 
     def watch(
         self,
@@ -102,11 +151,17 @@ class FakeReplica:
         for wanted, met in [each for each in self._expected if each[0] <= len(self.proposed)]:
             self._expected.remove((wanted, met))
             met.callback(None)
+        return self._when_leading(lambda: self._apply(command))
+
+    def _when_leading(self, go_on: Callable[[], "Deferred[Any]"]) -> "Deferred[Any]":
+        """Do what only a leader can; at once, or when it is let go on."""
+        if not self.is_leader:
+            return fail(NotDoneError("another machine leads"))
         if not self.holding:
-            return self._apply(command)
-        changed: Deferred[Event] = Deferred()
-        self._held.append(lambda: self._apply(command).chainDeferred(changed))
-        return changed
+            return go_on()
+        done: Deferred[Any] = Deferred()
+        self._held.append((lambda: go_on().chainDeferred(done), done))
+        return done
 
     def when_proposed(self, count: int) -> "Deferred[None]":
         """Fires when so many commands were proposed in all."""
@@ -120,8 +175,32 @@ class FakeReplica:
         """Let everything held go on, in order."""
         self.holding = False
         held, self._held = self._held, []
-        for each in held:
-            each()
+        for go_on, _ in held:
+            go_on()
+
+    def fail_held(self, error: Exception) -> None:
+        """Let everything held fail, in order."""
+        self.holding = False
+        held, self._held = self._held, []
+        for _, done in held:
+            done.errback(error)
+
+    def cluster_config(self) -> ClusterConfig:
+        return stored_config(self.keyspace.root) or ClusterConfig()
+
+    def configure(self, config: ClusterConfig) -> "Deferred[None]":
+        changed = self.propose(Set(CONFIG_KEY, self.now(), written(config)))
+        return changed.addCallback(lambda _: None)
+
+    def remove(self, name: str) -> "Deferred[None]":
+        return self._when_leading(lambda: self._take_out(name))
+
+    def _take_out(self, name: str) -> "Deferred[None]":
+        self.removed.append(name)
+        for machine in self.machines():
+            if machine.name == name:
+                return self._apply(Delete(machine.key, self.now())).addCallback(lambda _: None)
+        return fail(EtcdError(ErrorCode.KEY_NOT_FOUND, f"no machine {name} is in the cluster", self.index))
 
     def statistics(self) -> StoreStatistics:
         return self.keyspace.statistics()

@@ -23,7 +23,7 @@ from etcd_twisted.addresses import Address
 from etcd_twisted.config import Config
 from etcd_twisted.http.service import HttpService
 from etcd_twisted.http.site import Channel, Site
-from etcd_twisted.web.app import ClientApp
+from etcd_twisted.web.app import ClientPages
 from etcd_twisted.web.frontend import HttpFrontend
 from etcd_twisted.web.keys import KeyEndpoint
 from tests.fakes import FakeReplica
@@ -158,7 +158,7 @@ class Wire:
         self.replica = FakeReplica(self.clock) if replica is None else replica
         self.site = Site(
             self.clock,
-            ClientApp(self.replica).app.resource(),
+            ClientPages(self.replica, self.clock),
             KeyEndpoint(self.replica, self.clock),
             1_000,
             most_body,

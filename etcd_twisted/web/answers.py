@@ -1,26 +1,13 @@
 """
-Answers of the client port in the API's own terms: with the key space's index, or with an error of its table.
+Answers about keys: with the key space's index, or why a path means no key.
 
-Must never know how they are sent: the key endpoint and the pages beside the keys both answer with these.
+Must never know how they are sent.
 """
 
-import msgspec
-
-from etcd_twisted.errors import MESSAGES, ErrorCode, EtcdError, http_status
+from etcd_twisted.errors import ErrorCode, EtcdError, http_status
+from etcd_twisted.failures import JSON, error_body
 from etcd_twisted.http.answers import Body, Response
 from etcd_twisted.interfaces import IReplica
-from etcd_twisted.keyspace.events import encode_json
-
-JSON = b"Content-Type: application/json\r\n"
-
-
-class _Error(msgspec.Struct, rename="camel"):
-    """The body of an answer that is an error (spec, section 1, "Answers")."""
-
-    error_code: int
-    message: str
-    cause: str
-    index: int
 
 
 def success(replica: IReplica, status: int, index: int, body: Body) -> Response:
@@ -29,26 +16,7 @@ def success(replica: IReplica, status: int, index: int, body: Body) -> Response:
     return Response(status, fields % (index, replica.raft_index, replica.term), body)
 
 
-def failure(error: EtcdError, index: int) -> Response:
-    """
-    An error as an answer.
-
-    @param index: the key space's, for an error that has none of its own.
-    """
-    index = error.index or index
-    return Response(http_status(error.code), JSON + b"X-Etcd-Index: %d\r\n" % index, _error_body(error, index))
-
-
 def no_key(cause: str, index: int) -> Response:
     """The path means no key. Like the reference's, this answer says nothing of the key space in its headers."""
     error = EtcdError(ErrorCode.INVALID_FORM, cause)
-    return Response(http_status(error.code), JSON, _error_body(error, index))
-
-
-def broken(index: int) -> Response:
-    """Something went wrong that nobody expected; the client is told no more than that."""
-    return failure(EtcdError(ErrorCode.RAFT_INTERNAL, "an error in the server; its log says more"), index)
-
-
-def _error_body(error: EtcdError, index: int) -> bytes:
-    return encode_json(_Error(error.code, MESSAGES[error.code], error.cause, index)) + b"\n"
+    return Response(http_status(error.code), JSON, error_body(error, index))

@@ -5,39 +5,28 @@ They tell what the replica knows at this moment and wait for nothing. Must never
 """
 
 import json
+from typing import cast
 
-import msgspec
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
+from twisted.web.resource import Resource
 
-from etcd_twisted import __version__
+from etcd_twisted import __version__, failures
 from etcd_twisted.errors import ErrorCode, EtcdError
-from etcd_twisted.http.answers import Response
+from etcd_twisted.failures import JSON
+from etcd_twisted.http.answers import Response, plain
 from etcd_twisted.http.pages import new_app, no_such_page, send
 from etcd_twisted.interfaces import IReplica
-from etcd_twisted.keyspace.events import encode_json, format_time
-from etcd_twisted.web import answers
-from etcd_twisted.web.answers import JSON
-from etcd_twisted.web.durations import go_duration
+from etcd_twisted.keyspace.events import encode_json
+from etcd_twisted.referral import no_leader, redirect
+from etcd_twisted.web.statistics import leader_statistics, self_statistics
 
 _TEXT = b"Content-Type: text/plain; charset=utf-8\r\n"
 
-
-class _Leader(msgspec.Struct):
-    leader: str
-    uptime: str
-
-
-class _SelfStatistics(msgspec.Struct, rename="camel"):
-    """C{/v2/stats/self}; on a machine without peers nothing is sent or received, and there are no rates."""
-
-    name: str
-    state: str
-    start_time: str
-    leader_info: _Leader
-    recv_append_request_cnt: int = 0
-    send_append_request_cnt: int = 0
+_OF_ANY_MACHINE = (b"/version", b"/health")
+"""Pages that a standby has too."""
 
 
 class ClientApp:
@@ -51,8 +40,12 @@ class ClientApp:
 
     _log = Logger()
 
-    def __init__(self, replica: IReplica) -> None:
+    def __init__(self, replica: IReplica, clock: IReactorTime) -> None:
+        """
+        @param clock: the one that the replica counts its traffic with.
+        """
         self._replica = replica
+        self._clock = clock
         self._started = replica.now()
 
     @app.route("/version", methods=["GET"])
@@ -65,8 +58,9 @@ class ClientApp:
 
     @app.route("/health", methods=["GET"])
     def health(self, request: IRequest) -> bytes:
-        """Whether requests are served. The space is the one that clients look for."""
-        healthy = self._replica.serving and self._replica.leader() is not None
+        """Whether requests are served, here or where a standby sends them. The space is one that clients look for."""
+        replica = self._replica
+        healthy = (replica.serving or replica.standby) and replica.leader() is not None
         body = json.dumps({"health": "true" if healthy else "false"}).encode()
         return send(request, Response(200 if healthy else 503, JSON, body))
 
@@ -75,7 +69,8 @@ class ClientApp:
     def machines(self, request: IRequest) -> bytes:
         """The client URLs of all machines, the leader's first."""
         leader = self._replica.leader()
-        machines = sorted(self._replica.machines(), key=lambda machine: machine != leader)
+        first = "" if leader is None else leader.name
+        machines = sorted(self._replica.machines(), key=lambda machine: machine.name != first)
         return send(request, Response(200, _TEXT, ", ".join(each.client_url for each in machines).encode()))
 
     @app.route("/v2/leader", methods=["GET"])
@@ -93,17 +88,16 @@ class ClientApp:
 
     @app.route("/v2/stats/self", methods=["GET"])
     def self_statistics(self, request: IRequest) -> bytes:
-        """What this machine is, since when, and whom it follows."""
-        replica = self._replica
-        leader = replica.leader()
-        uptime = replica.now() - replica.led_since if replica.is_leader else 0
-        statistics = _SelfStatistics(
-            replica.name,
-            "leader" if replica.is_leader else "follower",
-            format_time(self._started),
-            _Leader("" if leader is None else leader.name, go_duration(uptime)),
-        )
+        """What this machine is and since when, whom it follows, and what goes between it and others."""
+        statistics = self_statistics(self._replica, self._started, self._clock.seconds())
         return send(request, Response(200, JSON, encode_json(statistics)))
+
+    @app.route("/v2/stats/leader", methods=["GET"])
+    def leader_statistics(self, request: IRequest) -> bytes:
+        """How this machine's followers answer it; only the leader knows."""
+        if not self._replica.is_leader:
+            return send(request, plain(403, "not current leader"))
+        return send(request, Response(200, JSON, encode_json(leader_statistics(self._replica))))
 
     @app.handle_errors(Exception)
     def _failed(self, request: IRequest, failure: Failure) -> bytes:
@@ -111,6 +105,35 @@ class ClientApp:
 
     def _failure(self, request: IRequest, failure: Failure) -> Response:
         if isinstance(failure.value, EtcdError):
-            return answers.failure(failure.value, self._replica.index)
+            return failures.failure(failure.value, self._replica.index)
         self._log.failure("A request failed: {request}", failure=failure, request=request)
-        return answers.broken(self._replica.index)
+        return failures.broken(self._replica.index)
+
+
+class ClientPages(Resource):
+    """
+    The pages, on a machine that may be a standby: then it has only those about itself, and sends clients to the
+    leader for the others, whatever they are.
+    """
+
+    isLeaf = True  # noqa: N815  # Twisted's name
+
+    def __init__(self, replica: IReplica, clock: IReactorTime) -> None:
+        """
+        @param clock: see L{ClientApp}.
+        """
+        super().__init__()  # type: ignore[no-untyped-call]  # Twisted has no types there
+        self._replica = replica
+        self._pages = ClientApp(replica, clock).app.resource()
+
+    def render(self, request: IRequest) -> bytes | int:
+        """See L{twisted.web.resource.IResource}."""
+        if self._replica.standby and request.path not in _OF_ANY_MACHINE:
+            return send(request, self._refer(request))
+        return cast(int, self._pages.render(request))  # Klein answers later
+
+    def _refer(self, request: IRequest) -> Response:
+        leader = self._replica.leader()
+        if leader is None:
+            return failures.failure(no_leader(), self._replica.index)
+        return redirect(leader.client_url, request.uri)

@@ -13,7 +13,7 @@ from etcd_twisted.http import descriptors
 from etcd_twisted.http.listening import Place
 from etcd_twisted.http.service import HttpService, http_service
 from etcd_twisted.interfaces import IFrontend, IReactor, IReplica
-from etcd_twisted.web.app import ClientApp
+from etcd_twisted.web.app import ClientPages
 from etcd_twisted.web.keys import KeyEndpoint
 
 
@@ -32,5 +32,5 @@ class HttpFrontend:
     ) -> HttpService:
         """See L{IFrontend}."""
         place = Place(config.bind_addr, config.given_as("bind-addr"), "--bind-addr")
-        pages, door = ClientApp(replica).app.resource(), KeyEndpoint(replica, reactor)
+        pages, door = ClientPages(replica, reactor), KeyEndpoint(replica, reactor)
         return http_service(reactor, config, place, descriptors.for_clients(), pages, door)

@@ -6,16 +6,16 @@ common C{GET} or C{PUT} must find nothing in its way that it does not need.
 """
 
 import itertools
-import re
 from collections.abc import Iterator
 
 from twisted.internet import defer
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from etcd_twisted.errors import ErrorCode, EtcdError
+from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
+from etcd_twisted.failures import broken, failure
 from etcd_twisted.http.answers import Events, Response, plain
 from etcd_twisted.http.door import DoorRequest
 from etcd_twisted.http.escapes import unescape
@@ -24,6 +24,7 @@ from etcd_twisted.keyspace.events import Answer, Event, encode_json, view
 from etcd_twisted.keyspace.listing import Listing
 from etcd_twisted.keyspace.nodes import File
 from etcd_twisted.keyspace.paths import clean
+from etcd_twisted.referral import LEAST_WAIT, LeaderWait, no_leader, redirect
 from etcd_twisted.web import answers, writes
 from etcd_twisted.web.forms import Form, flag, index, parse
 from etcd_twisted.web.watches import Watch
@@ -31,7 +32,7 @@ from etcd_twisted.web.watches import Watch
 ALLOWED = b"Allow: GET, HEAD, PUT, POST, DELETE, OPTIONS\r\n"
 
 PATIENCE = 5.0
-"""How long a request waits for a leader, in seconds."""
+"""How long a read waits for this machine's copy, in seconds."""
 
 _WRITES = {b"PUT": writes.put, b"POST": writes.post, b"DELETE": writes.delete}
 _BOOLEANS = frozenset((
@@ -40,8 +41,6 @@ _BOOLEANS = frozenset((
 ))  # fmt: skip
 _PIECES_AT_ONCE = 3
 """Listings of fewer pieces are answered at once. A small sorted one has two: a pause, and all the rest."""
-
-_UNSAFE = re.compile(rb"[^\x21-\x7e]")
 
 
 class _NoKeyError(ValueError):
@@ -55,11 +54,15 @@ class KeyEndpoint:
 
     _log = Logger()
 
-    def __init__(self, replica: IReplica, clock: IReactorTime) -> None:
+    def __init__(self, replica: IReplica, clock: IReactorTime, longest_wait: float = LEAST_WAIT) -> None:
+        """
+        @param longest_wait: how long a request waits for a leader, in seconds.
+        """
         self._replica = replica
         self._clock = clock
+        self._leader = LeaderWait(replica, clock, longest_wait)
 
-    def handle(self, request: DoorRequest) -> "Response | Deferred[Response]":
+    def handle(self, request: DoorRequest, deadline: float | None = None) -> "Response | Deferred[Response]":
         """
         Answer a request; errors are answers too.
 
@@ -67,64 +70,81 @@ class KeyEndpoint:
         proposed is made all the same.
 
         An answer whose body is L{Events} or pieces has to be sent, or the events cancelled.
+
+        @param deadline: until when it may wait for a leader; C{None} for one that has not waited yet.
         """
-        if not self._replica.serving:
-            return self._when_serving(request)
         try:
             method = request.method
             if method in _WRITES:
-                return self._write(request)
+                return self._write(request, deadline)
             if method in (b"GET", b"HEAD"):
-                return self._read(request)
+                return self._read(request, deadline)
+            if self._replica.standby:
+                return self._at_leader(request, deadline)
             if method == b"OPTIONS":
                 return Response(200, ALLOWED, b"")
             return plain(405, "405 method not allowed", ALLOWED)
         except Exception:
             return self._failed(Failure())
 
-    # Waiting for the replica
-
-    def _when_serving(self, request: DoorRequest) -> "Deferred[Response]":
-        serving = self._replica.when_serving()
-        serving.addTimeout(PATIENCE, self._clock)
-        return serving.addCallback(lambda _: self.handle(request)).addErrback(self._failed)
-
     def _failed(self, reason: Failure) -> Response:
         error = reason.value
         if isinstance(error, _NoKeyError):
             return answers.no_key(str(error), self._replica.index)
-        if isinstance(error, defer.TimeoutError):
-            error = EtcdError(ErrorCode.RAFT_INTERNAL, "no leader is known; try again")
-        elif isinstance(error, CancelledError):
+        if isinstance(error, CancelledError):
             error = EtcdError(ErrorCode.RAFT_INTERNAL, "the client is gone")
         elif not isinstance(error, EtcdError):
             self._log.failure("A request about a key failed", failure=reason)
-            return answers.broken(self._replica.index)
-        return answers.failure(error, self._replica.index)
+            return broken(self._replica.index)
+        return failure(error, self._replica.index)
 
-    def _elsewhere(self, request: DoorRequest) -> Response:
-        """Send the client to the leader (spec, section 3, "Redirects")."""
+    # Being the wrong machine to ask
+
+    def _at_leader(self, request: DoorRequest, deadline: float | None) -> "Deferred[Response]":
+        """Have the leader answer: the one that the client is sent to, or this machine if it leads after all."""
         leader = self._replica.leader()
-        if leader is None:
-            raise EtcdError(ErrorCode.RAFT_INTERNAL, "no leader is known; try again")
-        location = leader.client_url.encode() + self.prefix + request.path
-        if request.query:
-            location += b"?" + request.query
-        safe = _UNSAFE.sub(lambda found: b"%%%02X" % found[0][0], location)
-        return plain(307, "307 the leader is elsewhere", b"Location: %s\r\n" % safe)
+        if leader is not None and not self._replica.is_leader:
+            query = b"?" + request.query if request.query else b""
+            return succeed(redirect(leader.client_url, self.prefix + request.path + query))
+        led = self._leader.until_led(deadline)
+        return led.addCallback(lambda until: self.handle(request, until)).addErrback(self._failed)
+
+    def _lost(self, reason: Failure, request: DoorRequest, deadline: float | None) -> "Deferred[Response]":
+        """What this machine could not do because it leads no longer is the new leader's."""
+        return self._at_leader(request, deadline) if reason.check(NotDoneError) else succeed(self._failed(reason))
+
+    def _not_serving(self, request: DoorRequest, deadline: float | None) -> "Deferred[Response]":
+        """A read comes before this machine has a copy to read."""
+        replica = self._replica
+        if replica.standby or (not replica.is_leader and _is_for_leader(parse(request.query))):
+            return self._at_leader(request, deadline)
+        serving = replica.when_serving()
+        serving.addTimeout(PATIENCE, self._clock)
+        served = serving.addCallback(lambda _: self.handle(request, deadline))
+        return served.addErrback(self._never_served, request, deadline)
+
+    def _never_served(self, reason: Failure, request: DoorRequest, deadline: float | None) -> "Deferred[Response]":
+        if not reason.check(defer.TimeoutError):
+            return succeed(self._failed(reason))
+        if self._replica.standby:
+            return self._at_leader(request, deadline)
+        error = no_leader()
+        if self._replica.leader() is not None:
+            error.cause = "this machine is catching up with the others; try again"
+        return succeed(failure(error, self._replica.index))
 
     # Changing
 
-    def _write(self, request: DoorRequest) -> "Response | Deferred[Response]":
+    def _write(self, request: DoorRequest, deadline: float | None) -> "Response | Deferred[Response]":
         replica = self._replica
         if not replica.is_leader:
-            return self._elsewhere(request)
+            return self._at_leader(request, deadline)
         form = parse(request.query, request.body, request.content_type)
         _check_booleans(form)
         command = _WRITES[request.method](form, _key(request.path), replica.now())
         silent = request.method != b"DELETE" and flag(form, "noValueOnSuccess")
         changed = replica.propose(command)
-        return changed.addCallbacks(self._written, self._failed, (silent,))
+        return changed.addCallbacks(self._written, self._lost, (silent,), errbackArgs=(request, deadline))
 
     def _written(self, event: Event, silent: bool) -> Response:
         body = encode_json({"action": event.answer.action}) if silent else event.body
@@ -132,20 +152,26 @@ class KeyEndpoint:
 
     # Reading
 
-    def _read(self, request: DoorRequest) -> "Response | Deferred[Response]":
+    def _read(self, request: DoorRequest, deadline: float | None) -> "Response | Deferred[Response]":
+        replica = self._replica
+        if not replica.serving:
+            return self._not_serving(request, deadline)
         form = parse(request.query)
         if not form:
             return self._get(_key(request.path), form)
         _check_booleans(form)
-        quorum = flag(form, "quorum")
-        if (quorum or flag(form, "consistent")) and not self._replica.is_leader:
-            return self._elsewhere(request)
+        if not _is_for_leader(form):
+            return self._here(request, form)
+        if not replica.is_leader:
+            return self._at_leader(request, deadline)
+        confirmed = replica.confirm_reads() if flag(form, "quorum") else replica.confirm_recent()
+        answer = confirmed.addCallback(lambda _: self._here(request, form))
+        return answer.addErrback(self._lost, request, deadline)
+
+    def _here(self, request: DoorRequest, form: Form) -> Response:
+        """Read this machine's copy."""
         answer = self._watch if flag(form, "wait") else self._get
-        key = _key(request.path)
-        if quorum:
-            confirmed = self._replica.confirm_reads()
-            return confirmed.addCallback(lambda _: self._finished(request, answer(key, form))).addErrback(self._failed)
-        return self._finished(request, answer(key, form))
+        return self._finished(request, answer(_key(request.path), form))
 
     def _finished(self, request: DoorRequest, response: Response) -> Response:
         """A C{HEAD} waits for nothing."""
@@ -177,6 +203,10 @@ def _whole_if_short(pieces: Iterator[bytes]) -> bytes | Iterator[bytes]:
     if len(first) < _PIECES_AT_ONCE + 2:
         return b"".join(first)
     return itertools.chain(first, pieces)
+
+
+def _is_for_leader(form: Form) -> bool:
+    return flag(form, "quorum") or flag(form, "consistent")
 
 
 def _check_booleans(form: Form) -> None:

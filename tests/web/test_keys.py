@@ -19,9 +19,9 @@ from etcd_twisted.http.door import DoorRequest
 from etcd_twisted.keyspace import commands
 from etcd_twisted.keyspace.commands import Change
 from etcd_twisted.keyspace.events import Event
-from etcd_twisted.web.keys import PATIENCE, KeyEndpoint
+from etcd_twisted.web.keys import KeyEndpoint
 from etcd_twisted.web.watches import Watch
-from tests.fakes import MACHINE, OTHER, FakeReplica
+from tests.fakes import FakeReplica
 
 SEGMENT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/"), min_size=1).filter(
     lambda text: text not in (".", "..")
@@ -185,7 +185,7 @@ class CommandTests(EndpointTest):
         self.put("/k", value="v")
         seen: list[bytes] = []
         watch = self.ask("GET", "/k", "wait=true").body
-        watch.begin(seen.append)
+        watch.begin(seen.append, lambda: None)
         answer = self.put("/k", "refresh=true&prevExist=true", ttl=50)
         self.assertEqual((answer["action"], answer["node"]["value"], answer["node"]["ttl"]), ("update", "v", 50))
         self.put("/k", value="w")
@@ -318,7 +318,7 @@ class WatchTests(EndpointTest):
         response = self.ask("GET", path, "wait=true&" + query)
         self.assertIsInstance(response.body, Watch)
         events: list[dict[str, Any]] = []
-        response.body.begin(lambda event: events.append(json.loads(event)))
+        response.body.begin(lambda event: events.append(json.loads(event)), lambda: None)
         return response, events
 
     def test_one_event(self) -> None:
@@ -383,72 +383,6 @@ class WatchTests(EndpointTest):
         self.assertEqual(self.replica.keyspace.hub.count, 0)
         self.replica.go_on()
         self.assertIsInstance(self.successResultOf(answer).body, Watch)
-
-
-class WithoutLeaderTests(EndpointTest):
-    """A machine that can't answer yet, or is not the one to ask."""
-
-    def test_waits_until_serving(self) -> None:
-        """The request is handled as if it came then."""
-        self.replica.serving = False
-        answer = self.start("PUT", "/k", value="v")
-        self.clock.advance(PATIENCE / 2)
-        self.assertNoResult(answer)
-        self.assertEqual(self.replica.proposed, [])
-        self.replica.begin_to_serve()
-        self.assertEqual(self.successResultOf(answer).status, 201)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
-
-    def test_does_not_wait_for_ever(self) -> None:
-        """300, and nothing proposed later."""
-        self.replica.serving = False
-        answer = self.start("PUT", "/k", value="v")
-        self.clock.advance(PATIENCE)
-        self.assert_error(self.successResultOf(answer), 300, "no leader is known; try again", 500)
-        self.replica.begin_to_serve()
-        self.assertEqual(self.replica.proposed, [])
-
-    def test_nobody_waits_any_more(self) -> None:
-        """A request whose client has gone is forgotten, quietly."""
-        self.replica.serving = False
-        answer = self.start("PUT", "/k", value="v")
-        answer.cancel()
-        self.assertEqual(self.clock.getDelayedCalls(), [])
-        self.replica.begin_to_serve()
-        self.assertEqual(self.replica.proposed, [])
-        self.successResultOf(answer)
-
-    def test_redirects(self) -> None:
-        """Writes and reads that only the leader answers go there, path and query kept; plain reads stay."""
-        self.put("/k", value="v")
-        self.replica.is_leader = False
-        self.replica.known_leader = OTHER
-        for method, query in (
-            ("PUT", "prevExist=true"),
-            ("POST", ""),
-            ("DELETE", ""),
-            ("GET", "quorum=true"),
-            ("GET", "consistent=true&wait=true"),
-        ):
-            response = self.ask(method, "/a%20b", query)
-            target = f"http://127.0.0.1:4002/v2/keys/a%20b{'?' if query else ''}{query}"
-            self.assertEqual(response.status, 307)
-            self.assertIn(b"Location: %s\r\n" % target.encode(), response.fields)
-        self.assertEqual(self.ask("GET", "/k", "quorum=false").status, 200)
-        self.assertIsInstance(self.ask("GET", "/k", "wait=true").body, Watch)
-
-    def test_redirect_is_one_line(self) -> None:
-        """A registered URL can't put headers of its own into an answer."""
-        self.replica.is_leader = False
-        self.replica.known_leader = type(MACHINE)("evil", "http://x\r\nSet-Cookie: y", "http://x")
-        response = self.ask("PUT", "/k", value="v")
-        self.assertIn(b"Location: http://x%0D%0ASet-Cookie:%20y/v2/keys/k\r\n", response.fields)
-
-    def test_no_leader_to_redirect_to(self) -> None:
-        """300 when it was lost meanwhile."""
-        self.replica.is_leader = False
-        self.replica.known_leader = None
-        self.assert_error(self.ask("PUT", "/k", value="v"), 300, "no leader is known; try again", 500)
 
 
 class BrokenTests(EndpointTest):

@@ -1,0 +1,42 @@
+"""
+Errors of the API's table as HTTP answers, the same on the client port and on the peer port.
+
+Must never tell a client more than the table and the cause: what nobody expected is the log's.
+"""
+
+import msgspec
+
+from etcd_twisted.errors import MESSAGES, ErrorCode, EtcdError, http_status
+from etcd_twisted.http.answers import Response
+from etcd_twisted.keyspace.events import encode_json
+
+JSON = b"Content-Type: application/json\r\n"
+
+
+class _Error(msgspec.Struct, rename="camel"):
+    """The body of an answer that is an error (spec, section 1, "Answers")."""
+
+    error_code: int
+    message: str
+    cause: str
+    index: int
+
+
+def failure(error: EtcdError, index: int) -> Response:
+    """
+    An error as an answer.
+
+    @param index: the key space's, for an error that has none of its own.
+    """
+    index = error.index or index
+    return Response(http_status(error.code), JSON + b"X-Etcd-Index: %d\r\n" % index, error_body(error, index))
+
+
+def broken(index: int) -> Response:
+    """Something went wrong that nobody expected; the client is told no more than that."""
+    return failure(EtcdError(ErrorCode.RAFT_INTERNAL, "an error in the server; its log says more"), index)
+
+
+def error_body(error: EtcdError, index: int) -> bytes:
+    """The error as a line of JSON."""
+    return encode_json(_Error(error.code, MESSAGES[error.code], error.cause, index)) + b"\n"

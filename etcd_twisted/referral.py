@@ -1,0 +1,80 @@
+"""
+Requests that only the leader can serve, on whatever port (spec, section 3, "Redirects").
+
+Must never change what was asked for, nor have anyone wait longer than for a few elections.
+"""
+
+import re
+
+from twisted.internet import defer
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from etcd_twisted.config import Config
+from etcd_twisted.errors import ErrorCode, EtcdError
+from etcd_twisted.http.answers import Response, plain
+from etcd_twisted.interfaces import IReplica
+
+LEAST_WAIT = 1.0
+"""How long a request waits for a leader if need be, in seconds, however short the election timeout is."""
+
+_ELECTIONS = 5
+"""How many election timeouts it waits otherwise."""
+
+# What would end a header or its URL, and a fragment, which clients don't send.
+_UNSAFE = re.compile(rb"[^\x21\x22\x24-\x7e]")
+
+
+def longest_wait(config: Config) -> float:
+    """How long a request waits for a leader if need be, in seconds."""
+    return max(LEAST_WAIT, _ELECTIONS * config.peer_election_timeout / 1_000)
+
+
+def no_leader() -> EtcdError:
+    """What is said when nobody leads."""
+    return EtcdError(ErrorCode.RAFT_INTERNAL, "no leader is known; try again")
+
+
+def redirect(url: str, target: bytes) -> Response:
+    """
+    Send the client to another machine.
+
+    @param url: the machine's, without a path.
+    @param target: path and query, as they came; byte for byte what the other machine will be asked for, but that what
+        can't stand in a URL is percent-encoded.
+    """
+    location = _UNSAFE.sub(lambda found: b"%%%02X" % found[0][0], url.encode() + target)
+    return plain(307, "307 the leader is elsewhere", b"Location: %s\r\n" % location)
+
+
+class LeaderWait:
+    """Where requests wait for a leader."""
+
+    def __init__(self, replica: IReplica, clock: IReactorTime, longest: float) -> None:
+        """
+        @param longest: how long a request waits in all, in seconds.
+        """
+        self._replica = replica
+        self._clock = clock
+        self._longest = longest
+
+    def until_led(self, deadline: float | None) -> "Deferred[float]":
+        """
+        Wait until a leader is known, this machine or another. Fires with the deadline, for when that one is lost too.
+
+        Errbacks with an L{EtcdError} when there is none in time, or this machine stops before.
+
+        @param deadline: until when, by the clock; C{None} for a request that has not waited yet.
+        """
+        now = self._clock.seconds()
+        until = now + self._longest if deadline is None else deadline
+        if now >= until:
+            return fail(no_leader())
+        led = self._replica.when_led()
+        led.addTimeout(until - now, self._clock)
+        return led.addCallbacks(lambda _: until, _not_led)
+
+
+def _not_led(reason: Failure) -> Failure:
+    return Failure(no_leader()) if reason.check(defer.TimeoutError) else reason

@@ -1,0 +1,106 @@
+"""
+What C{/v2/stats/self} and C{/v2/stats/leader} show, in the reference's order (api, "Statistics").
+
+Must never count anything: that is done where things happen.
+"""
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from etcd_twisted.interfaces import IReplica
+from etcd_twisted.keyspace.events import format_time
+from etcd_twisted.traffic import FollowerTraffic
+from etcd_twisted.web.durations import go_duration
+
+
+class LeaderInfo(msgspec.Struct):
+    """Who leads, and for how long."""
+
+    leader: str
+    uptime: str
+
+
+class SelfStatistics(msgspec.Struct, rename="camel"):
+    """One machine's. Of the rates only those of its role are there, and only when there was anything to count."""
+
+    name: str
+    state: str
+    start_time: str
+    leader_info: LeaderInfo
+    recv_append_request_cnt: int
+    send_append_request_cnt: int
+    recv_pkg_rate: float | UnsetType = UNSET
+    recv_bandwidth_rate: float | UnsetType = UNSET
+    send_pkg_rate: float | UnsetType = UNSET
+    send_bandwidth_rate: float | UnsetType = UNSET
+
+
+class Latency(msgspec.Struct, rename="camel"):
+    """How long a follower took to answer, in milliseconds."""
+
+    current: float
+    average: float
+    standard_deviation: float
+    minimum: float
+    maximum: float
+
+
+class Counts(msgspec.Struct):
+    """How often a follower answered, and how often it could not be reached."""
+
+    fail: int
+    success: int
+
+
+class FollowerStatistics(msgspec.Struct):
+    """One follower's."""
+
+    latency: Latency
+    counts: Counts
+
+
+class LeaderStatistics(msgspec.Struct):
+    """The leader's view of the others, by name."""
+
+    leader: str
+    followers: dict[str, FollowerStatistics]
+
+
+def self_statistics(replica: IReplica, started: int, now: float) -> SelfStatistics:
+    """
+    Those of this machine.
+
+    @param started: when it was started, in microseconds since the epoch.
+    @param now: seconds, by the clock that the traffic is counted with.
+    """
+    leader = replica.leader()
+    traffic = replica.traffic
+    uptime = 0 if leader is None else max(0, replica.now() - replica.led_since)
+    statistics = SelfStatistics(
+        replica.name,
+        "leader" if replica.is_leader else "follower",
+        format_time(started),
+        LeaderInfo("" if leader is None else leader.name, go_duration(uptime)),
+        traffic.received.count,
+        traffic.sent.count,
+    )
+    rates = (traffic.sent if replica.is_leader else traffic.received).rates(now)
+    if rates is not None and replica.is_leader:
+        statistics.send_pkg_rate, statistics.send_bandwidth_rate = rates
+    elif rates is not None:
+        statistics.recv_pkg_rate, statistics.recv_bandwidth_rate = rates
+    return statistics
+
+
+def leader_statistics(replica: IReplica) -> LeaderStatistics:
+    """Those of the machines that follow this one."""
+    names = [machine.name for machine in replica.machines() if machine.name != replica.name]
+    counted = replica.traffic.followers
+    return LeaderStatistics(replica.name, {name: _follower(counted.get(name, FollowerTraffic())) for name in names})
+
+
+def _follower(traffic: FollowerTraffic) -> FollowerStatistics:
+    latency = Latency(
+        traffic.current, traffic.average, traffic.standard_deviation, traffic.minimum, traffic.maximum
+    )
+    return FollowerStatistics(latency, Counts(traffic.fail, traffic.success))
