@@ -15,8 +15,10 @@ from twisted.copyright import version as twisted_version
 from twisted.python import usage
 
 from etcd_twisted import __version__
-from etcd_twisted.config import OPTIONS, Config, Form, Option, load_config
+from etcd_twisted.config import Config
 from etcd_twisted.errors import ConfigError
+from etcd_twisted.loading import load_config
+from etcd_twisted.settings import OPTIONS, Form, Option
 
 _INDENT = " " * 6
 _DASHES = "; options begin with --, as in --name machine0"

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.addresses import Address, BindAddress
-from etcd_twisted.config import OPTIONS, Config, Form, Option, load_config
+from etcd_twisted.config import Config
 from etcd_twisted.errors import ConfigError
+from etcd_twisted.loading import load_config
+from etcd_twisted.settings import OPTIONS, Form, Option
 
 unhurried = settings(deadline=None)
 

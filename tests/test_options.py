@@ -15,9 +15,10 @@ from twisted.plugin import getPlugins
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted import __version__
-from etcd_twisted.config import OPTIONS, Config, Form
+from etcd_twisted.config import Config
 from etcd_twisted.errors import ConfigError
 from etcd_twisted.options import Options
+from etcd_twisted.settings import OPTIONS, Form
 
 
 def configured(*arguments: str, **environment: str) -> Config:

@@ -1,0 +1,217 @@
+"""
+Putting together what was given: flags over the environment over the TOML file over the defaults.
+
+Must never touch anything but the one file it is told to read: whether a port is free or a directory can be written
+is found out by those who open them.
+"""
+
+import difflib
+import errno
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from etcd_twisted.addresses import Address
+from etcd_twisted.config import Config
+from etcd_twisted.errors import ConfigError
+from etcd_twisted.settings import OPTIONS, Form, Option, written
+
+_REMEDIES = {
+    errno.EISDIR: "name the file in it",
+    errno.EACCES: "give this user the right to read it",
+}
+
+_HEARTBEATS = 3
+"""How many heartbeats should fit into an election timeout."""
+
+_TOML_TYPES: dict[Form, tuple[type, ...]] = {
+    Form.TEXT: (str,),
+    Form.WHOLE: (int,),
+    Form.NUMBER: (int, float),
+    Form.SWITCH: (bool,),
+    Form.LIST: (list,),
+}
+
+
+@attrs.frozen
+class _Setting:
+    """
+    A value that somebody gave.
+
+    @ivar option: what it is for.
+    @ivar source: how it was given, in the giver's own spelling.
+    @ivar texts: the values of a L{Form.LIST}; else the value, after those that were given before it and lost to it.
+    """
+
+    option: Option
+    source: str
+    texts: tuple[str, ...]
+
+    def value(self) -> object:
+        """
+        What the text means.
+
+        @raise ConfigError: nothing that can be used.
+        """
+        values = tuple(self._parse(text) for text in self.texts)
+        return values if self.option.form is Form.LIST else values[-1]
+
+    def _parse(self, text: str) -> object:
+        try:
+            return self.option.parse(text)
+        except ValueError as e:
+            raise ConfigError(f"{self.source} {text!r}: {e}") from e
+
+
+def load_config(flags: Mapping[str, str | tuple[str, ...]], environment: Mapping[str, str]) -> Config:
+    """
+    Put together what was given, the flags over the environment over the TOML file over the defaults.
+
+    Every value that was given is checked, also where another one wins.
+
+    @param flags: the flags that were given, without their dashes; a tuple of its values where one was given several
+        times, of which the last one counts unless they are collected.
+    @param environment: the process's environment. An empty variable counts as not set.
+    @raise ConfigError: a value can't be used, two of them don't go together, or the file can't be read.
+    """
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+
+    def add(setting: _Setting) -> None:
+        values.setdefault(setting.option.name, setting.value())
+        sources.setdefault(setting.option.name, setting.source)
+
+    for setting in (*_from_flags(flags), *_from_environment(environment)):
+        add(setting)
+    if "config" in values:
+        for setting in _from_file(values["config"], sources["config"]):
+            add(setting)
+    return _resolve({o.field: values[o.name] for o in OPTIONS if o.field and o.name in values}, sources)
+
+
+def _resolve(values: dict[str, Any], sources: Mapping[str, str]) -> Config:
+    """Make a L{Config} of its fields' values; an address to listen on without a port takes the advertised one."""
+    listening = {field: values.pop(field) for field in ("bind_addr", "peer_bind_addr") if field in values}
+    config = Config(**values, sources=sources)
+    ports = {"bind_addr": config.addr.port, "peer_bind_addr": config.peer_addr.port}
+    config = attrs.evolve(config, **{field: given.complete(ports[field]) for field, given in listening.items()})
+    _check_apart(config, ("addr", config.addr), ("peer-addr", config.peer_addr))
+    _check_apart(config, ("bind-addr", config.bind_addr), ("peer-bind-addr", config.peer_bind_addr))
+    _check_timing(config)
+    for port in ("", "peer-"):
+        _check_tls(config, port)
+    return config
+
+
+def _check_timing(config: Config) -> None:
+    """
+    See to it that a lost heartbeat is no reason for an election.
+
+    @raise ConfigError: it would be.
+    """
+    heartbeat, election = config.peer_heartbeat_interval, config.peer_election_timeout
+    if election < _HEARTBEATS * heartbeat:
+        given, other = config.given_as("peer-election-timeout"), config.given_as("peer-heartbeat-interval")
+        raise ConfigError(f"{given} {election} should be at least {_HEARTBEATS} times {other} {heartbeat}")
+
+
+def _check_tls(config: Config, port: str) -> None:
+    """
+    See to it that a certificate has a key, and that who asks for certificates has one.
+
+    @param port: how the port's options begin.
+    @raise ConfigError: one of them is missing.
+    """
+    certificate, key, authority = (f"{port}{kind}-file" for kind in ("cert", "key", "ca"))
+    for given, needed in ((certificate, key), (key, certificate), (authority, certificate)):
+        if _file(config, given) is not None and _file(config, needed) is None:
+            raise ConfigError(f"{config.given_as(given)} {_file(config, given)} needs --{needed} too")
+
+
+def _file(config: Config, option: str) -> Path | None:
+    path: Path | None = getattr(config, option.replace("-", "_"))
+    return path
+
+
+def _check_apart(config: Config, clients: tuple[str, Address], peers: tuple[str, Address]) -> None:
+    """
+    See to it that clients and machines have an address each.
+
+    @raise ConfigError: they share one.
+    """
+    if clients[1].overlaps(peers[1]):
+        first, second = (f"{config.given_as(option)} {address}" for option, address in (clients, peers))
+        raise ConfigError(f"{first} and {second} take the same port; give one of them another")
+
+
+def _from_flags(flags: Mapping[str, str | tuple[str, ...]]) -> Iterator[_Setting]:
+    options = {option.name: option for option in OPTIONS}
+    for name, value in flags.items():
+        if name not in options:
+            raise ConfigError(f"--{name}: there is no such option")
+        yield _Setting(options[name], options[name].flag, (value,) if isinstance(value, str) else value)
+
+
+def _from_environment(environment: Mapping[str, str]) -> Iterator[_Setting]:
+    for option in OPTIONS:
+        text = environment.get(option.variable)
+        if text:
+            texts = tuple(text.split()) if option.form is Form.LIST else (text,)
+            yield _Setting(option, option.variable, texts)
+
+
+def _from_file(path: Path, source: str) -> Iterator[_Setting]:
+    """
+    Read the configuration file.
+
+    @param source: how the file was given.
+    """
+    file = str(path) if str(path).isprintable() else repr(str(path))
+    options = {option.key: option for option in OPTIONS if option.field}
+    spellings: dict[str, str] = {}
+    for key, value in _read_toml(path, f"{source} {file}").items():
+        plain = key.replace("-", "_")
+        if plain not in options:
+            close = difflib.get_close_matches(plain, options, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"the keys are {', '.join(options)}"
+            raise ConfigError(f"{file}: {key!r} is not a setting; {hint}")
+        if plain in spellings:
+            raise ConfigError(f"{file}: {spellings[plain]} and {key} are the same setting; leave one of them out")
+        spellings[plain] = key
+        yield _from_toml(options[plain], f"{file}: {key}", value)
+
+
+def _from_toml(option: Option, source: str, value: object) -> _Setting:
+    """Check the type of a value in the file. C{True} is a Python whole number, but not a TOML one: hence C{type}."""
+    items = value if isinstance(value, list) else [value]
+    matches = type(value) in _TOML_TYPES[option.form]
+    if not matches or (option.form is Form.LIST and not all(isinstance(item, str) for item in items)):
+        raise ConfigError(f"{source} {_shown(value)}: should be {option.form.value}")
+    return _Setting(option, source, tuple(written(item) for item in items))
+
+
+def _read_toml(path: Path, given: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_bytes().decode("utf-8"))
+    except OSError as e:
+        remedy = _REMEDIES.get(e.errno or 0, "give the path of a TOML file, or leave it out")
+        raise ConfigError(f"{given}: can't be read: {e.strerror}; {remedy}") from e
+    except UnicodeDecodeError as e:
+        raise ConfigError(f"{given}: is not UTF-8 text, at byte {e.start}; save it as UTF-8") from e
+    except (ValueError, RecursionError) as e:
+        raise ConfigError(f"{given}: is not TOML: {e}") from e
+
+
+def _shown(value: object) -> str:
+    """A value from a TOML file, on one line, as it is written there or nearly so."""
+    match value:
+        case str():
+            return repr(value)
+        case list():
+            return "[...]"
+        case dict():
+            return "{...}"
+    return written(value)

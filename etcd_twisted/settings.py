@@ -1,0 +1,394 @@
+"""
+What can be set: L{OPTIONS}, the one table of it.
+
+Flags, environment variables, the keys of the TOML file and the help text all follow from the table, and
+C{docs/configuration.md} is checked against it. Must never know where a value came from.
+"""
+
+import enum
+import re
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import attrs
+
+from etcd_twisted.addresses import Address, BindAddress
+from etcd_twisted.config import Config
+
+_WHOLE = re.compile(r"[0-9]+")
+_DECIMAL = re.compile(r"[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
+_LARGEST = 2**63 - 1
+_LARGEST_BODY = 512 * 1024 * 1024
+"""Bytes. A request has to fit into one record of the log, of at most 1 GiB, with room for what is kept beside it."""
+LEAST_ACTIVE_SIZE = 3
+LEAST_REMOVE_DELAY = 2.0
+LEAST_SYNC_INTERVAL = 1.0
+_LONGEST_WAIT = 60_000
+_LONGEST_TIMEOUT = 86400.0
+"""Seconds. The reactor's poll takes a wait of at most 24 days; nobody means one of more than a day."""
+
+
+@enum.unique
+class Form(enum.Enum):
+    """How a value is written: the TOML type, and whether a flag takes a value, comes as a pair, or repeats."""
+
+    TEXT = "a string"
+    WHOLE = "a whole number"
+    NUMBER = "a number"
+    SWITCH = "true or false"
+    LIST = "a list of strings"
+
+
+@attrs.frozen
+class Option:
+    """
+    One line of the table.
+
+    @ivar name: the flag without its dashes.
+    @ivar form: how a value is written.
+    @ivar parse: makes one value from its text; raises L{ValueError} saying what it should be.
+    @ivar metavar: what stands for a value in help texts.
+    @ivar help: what it sets, as a sentence.
+    @ivar field: the attribute of L{Config} that it sets, or L{None} if it sets none.
+    @ivar depends: the default in words, where it follows from something else.
+    """
+
+    name: str
+    form: Form
+    parse: Callable[[str], object]
+    metavar: str
+    help: str
+    field: str | None = attrs.field()
+    depends: str | None = None
+
+    @field.default
+    def _same_name(self) -> str:
+        return self.key
+
+    @property
+    def flag(self) -> str:
+        """The flag, dashes and all."""
+        return f"--{self.name}"
+
+    @property
+    def key(self) -> str:
+        """The key in a TOML file, in its spelling with underscores."""
+        return self.name.replace("-", "_")
+
+    @property
+    def variable(self) -> str:
+        """The environment variable."""
+        return f"ETCD_{self.key.upper()}"
+
+    @property
+    def default(self) -> str:
+        """The default, for people: the value as it would be written, or the words for where it comes from."""
+        if self.depends is not None or self.field is None:
+            return self.depends or "none"
+        value = getattr(Config(), self.field)
+        return "none" if value in {None, ()} else written(value)
+
+
+def written(value: object) -> str:
+    """A value as one would write it for L{Option.parse}."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int) and value.bit_length() > 64:
+        # Too large for any option; Python refuses to write a number of thousands of digits, but for this way.
+        return hex(value)
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
+
+
+def _name(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise ValueError("should be 1 to 255 letters, digits, '.', '_' and '-', the first not '.' or '-'")
+    return text
+
+
+def _path(text: str) -> Path:
+    if not text or "\0" in text:
+        raise ValueError("should be a path, neither empty nor with a zero byte")
+    return Path(text)
+
+
+def _positive(text: str, largest: int = _LARGEST, why: str = "") -> int:
+    # The length is looked at first, as Python refuses to make a number of thousands of digits.
+    if not _WHOLE.fullmatch(text) or len(text.lstrip("0")) > len(str(largest)) or not 1 <= int(text) <= largest:
+        raise ValueError(f"should be a whole number from 1 to {largest}{why}")
+    return int(text)
+
+
+def _body_size(text: str) -> int:
+    return _positive(text, _LARGEST_BODY, " (512 MiB), as a request has to fit into one record of the log")
+
+
+def _milliseconds(text: str) -> int:
+    return _positive(text, _LONGEST_WAIT, " (a minute)")
+
+
+def _active_size(text: str) -> int:
+    size = _positive(text)
+    if size < LEAST_ACTIVE_SIZE:
+        raise ValueError(f"should be at least {LEAST_ACTIVE_SIZE}")
+    return size
+
+
+def _at_least(least: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        if not _DECIMAL.fullmatch(text) or not least <= float(text) <= _LARGEST:
+            raise ValueError(f"should be a number of seconds, at least {least:g}")
+        return float(text)
+
+    return parse
+
+
+def _addresses(text: str) -> tuple[Address, ...]:
+    return tuple(Address.parse(each.strip()) for each in text.split(",") if each.strip())
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("should be the URL of a directory, as in http://127.0.0.1:4001/v2/keys/discovery/TOKEN")
+    return text
+
+
+def _seconds(text: str) -> float:
+    if not _DECIMAL.fullmatch(text) or not 0 < float(text) <= _LONGEST_TIMEOUT:
+        raise ValueError(f"should be a number of seconds above 0, at most {_LONGEST_TIMEOUT:.0f}, as in 10 or 0.5")
+    return float(text)
+
+
+def _switch(text: str) -> bool:
+    if text.lower() not in {"true", "false"}:
+        raise ValueError("should be true or false")
+    return text.lower() == "true"
+
+
+def _frontend(text: str) -> str:
+    if not text or text.startswith(":"):
+        raise ValueError("should be NAME or NAME:option=value...")
+    return text
+
+
+OPTIONS: tuple[Option, ...] = (
+    Option(
+        "config",
+        Form.TEXT,
+        _path,
+        "FILE",
+        "A TOML file to read settings from.",
+        field=None,
+    ),
+    Option(
+        "name",
+        Form.TEXT,
+        _name,
+        "NAME",
+        "This machine's name in the cluster: letters, digits, '.', '_' and '-'.",
+        depends="a UUID kept in the data directory",
+    ),
+    Option(
+        "data-dir",
+        Form.TEXT,
+        _path,
+        "DIRECTORY",
+        "The directory of the log and the snapshots.",
+        depends="NAME.etcd, or default.etcd when no name is given",
+    ),
+    Option(
+        "addr",
+        Form.TEXT,
+        Address.parse,
+        "HOST:PORT",
+        "The address that clients are told to reach this machine at.",
+    ),
+    Option(
+        "bind-addr",
+        Form.TEXT,
+        BindAddress.parse,
+        "HOST[:PORT]",
+        "The address to listen on for clients; without a port, on that of --addr.",
+        depends="the value of --addr",
+    ),
+    Option(
+        "peer-addr",
+        Form.TEXT,
+        Address.parse,
+        "HOST:PORT",
+        "The address that other machines are told to reach this one at.",
+    ),
+    Option(
+        "peer-bind-addr",
+        Form.TEXT,
+        BindAddress.parse,
+        "HOST[:PORT]",
+        "The address to listen on for other machines; without a port, on that of --peer-addr.",
+        depends="the value of --peer-addr",
+    ),
+    Option(
+        "peers",
+        Form.TEXT,
+        _addresses,
+        "HOST:PORT,...",
+        "Peer addresses of members of the cluster that this machine is to join.",
+    ),
+    Option(
+        "peers-file",
+        Form.TEXT,
+        _path,
+        "FILE",
+        "A file of such addresses, with commas between them or each on a line.",
+    ),
+    Option(
+        "discovery",
+        Form.TEXT,
+        _url,
+        "URL",
+        "A directory of another cluster, where the machines of a new one find each other.",
+    ),
+    Option(
+        "force",
+        Form.SWITCH,
+        _switch,
+        "true|false",
+        "Whether to forget everything that the data directory holds, and begin anew.",
+    ),
+    Option(
+        "cert-file",
+        Form.TEXT,
+        _path,
+        "FILE",
+        "The certificate of the client port, with the chain behind it, in PEM; the port then speaks TLS.",
+    ),
+    Option(
+        "key-file",
+        Form.TEXT,
+        _path,
+        "FILE",
+        "The key of --cert-file, in PEM.",
+    ),
+    Option(
+        "ca-file",
+        Form.TEXT,
+        _path,
+        "FILE",
+        "The authority that clients have to have a certificate of, in PEM.",
+    ),
+    Option(
+        "peer-cert-file",
+        Form.TEXT,
+        _path,
+        "FILE",
+        "The certificate of the peer port, with the chain behind it, in PEM; the port then speaks TLS.",
+    ),
+    Option(
+        "peer-key-file",
+        Form.TEXT,
+        _path,
+        "FILE",
+        "The key of --peer-cert-file, in PEM.",
+    ),
+    Option(
+        "peer-ca-file",
+        Form.TEXT,
+        _path,
+        "FILE",
+        "The authority that other machines have to have a certificate of, in PEM.",
+    ),
+    Option(
+        "peer-heartbeat-interval",
+        Form.WHOLE,
+        _milliseconds,
+        "MILLISECONDS",
+        "How often the leader is heard.",
+    ),
+    Option(
+        "peer-election-timeout",
+        Form.WHOLE,
+        _milliseconds,
+        "MILLISECONDS",
+        "How long the leader may be silent, at the least, before another is elected.",
+    ),
+    Option(
+        "max-retry-attempts",
+        Form.WHOLE,
+        _positive,
+        "NUMBER",
+        "How often a machine that is to join a cluster asks before it gives up.",
+    ),
+    Option(
+        "cluster-active-size",
+        Form.WHOLE,
+        _active_size,
+        "NUMBER",
+        "How many machines take part in consensus, until that is set for the cluster.",
+    ),
+    Option(
+        "cluster-remove-delay",
+        Form.NUMBER,
+        _at_least(LEAST_REMOVE_DELAY),
+        "SECONDS",
+        "How long a machine may be silent before it is taken out, until that is set for the cluster.",
+    ),
+    Option(
+        "cluster-sync-interval",
+        Form.NUMBER,
+        _at_least(LEAST_SYNC_INTERVAL),
+        "SECONDS",
+        "How often a standby looks for a place, until that is set for the cluster.",
+    ),
+    Option(
+        "snapshot",
+        Form.SWITCH,
+        _switch,
+        "true|false",
+        "Whether to take snapshots of the key space and drop the part of the log that they stand for.",
+    ),
+    Option(
+        "snapshot-count",
+        Form.WHOLE,
+        _positive,
+        "NUMBER",
+        "How many log entries are applied from one snapshot to the next.",
+    ),
+    Option(
+        "watch-history",
+        Form.WHOLE,
+        _positive,
+        "NUMBER",
+        "How many events are kept for watchers that ask for past ones.",
+    ),
+    Option(
+        "max-request-bytes",
+        Form.WHOLE,
+        _body_size,
+        "BYTES",
+        "The longest request body that a client may send.",
+    ),
+    Option(
+        "http-read-timeout",
+        Form.NUMBER,
+        _seconds,
+        "SECONDS",
+        "How long a client may take to send a request.",
+    ),
+    Option(
+        "http-write-timeout",
+        Form.NUMBER,
+        _seconds,
+        "SECONDS",
+        "How long a client may take to read an answer.",
+    ),
+    Option(
+        "frontend",
+        Form.LIST,
+        _frontend,
+        "NAME[:option=value...]",
+        "A further protocol to serve; may be given several times.",
+        field="frontends",
+    ),
+)
+"""Everything that can be set. The order is that of the help text."""
