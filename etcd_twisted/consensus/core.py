@@ -20,28 +20,28 @@ committed, and it has one voter more or less than the one before.
 import enum
 import random
 
-import msgspec
-
-from etcd_twisted.consensus import quorum
-from etcd_twisted.consensus.entries import (
-    Configuration,
-    Entry,
-    EntryKind,
-    HardState,
-    Member,
-    Record,
-    SnapshotMetadata,
+from etcd_twisted.consensus.ballot import Ballot
+from etcd_twisted.consensus.configurations import (
+    ConfigurationError,
+    Configurations,
+    bootstrap,
+    decode_configuration,
+    encode_configuration,
 )
+from etcd_twisted.consensus.entries import Configuration, Entry, EntryKind, HardState, Record, SnapshotMetadata
 from etcd_twisted.consensus.leadership import Leadership, Outgoing, Timing
 from etcd_twisted.consensus.log import RaftLog, fitting
-from etcd_twisted.consensus.messages import (
-    Append,
-    AppendReply,
-    Message,
-    TimeoutNow,
-    VoteReply,
-    VoteRequest,
-)
+from etcd_twisted.consensus.messages import Append, AppendReply, Message, TimeoutNow, VoteReply, VoteRequest
+
+__all__ = [
+    "ConfigurationError",
+    "NotLeaderError",
+    "Raft",
+    "Role",
+    "bootstrap",
+    "decode_configuration",
+    "encode_configuration",
+]
 
 
 @enum.unique
@@ -68,27 +68,11 @@ class NotLeaderError(Exception):
     """Only a leader that is not handing over takes proposals and reads."""
 
 
-class ConfigurationError(Exception):
-    """The group can't be changed like that, or not now; the text says why."""
-
-
-encode_configuration = msgspec.msgpack.Encoder().encode
-decode_configuration = msgspec.msgpack.Decoder(Configuration).decode
-
-
-def bootstrap(machine_id: str, member: Member) -> Record:
-    """The first record of a new group: a configuration of one voter, which nobody else can contradict."""
-    configuration = Configuration((machine_id,), (), {machine_id: member})
-    entry = Entry(1, 1, EntryKind.CONFIGURATION, encode_configuration(configuration))
-    return Record(HardState(1, ""), (entry,))
-
-
 class Raft:
     """
     One machine's state (Raft paper, figure 2).
 
     @ivar role: what it is.
-    @ivar term: its term.
     @ivar leader: the leader's machine id in this term, C{None} while unknown.
     @ivar commit_index: the last entry known to be committed.
     @ivar leader_commit: the highest commit index that a leader of this term has told; the log may not reach so far.
@@ -111,26 +95,21 @@ class Raft:
         """
         self.role = Role.FOLLOWER
         self.leader: str | None = None
-        self.term = hard_state.term
         self.commit_index = snapshot.index
         self._id = machine_id
         self._log = log
         self._timing = timing
         self._random = random.Random(seed)  # noqa: S311  # nobody is kept out by it
-        self._vote = hard_state.vote
-        self._unsaved_hard_state: HardState | None = None
-        self._saving_hard_state: HardState | None = None
+        self._ballot = Ballot(hard_state)
         self._handed_out = self._durable = log.last_index
         self._handed_to_apply = self.commit_index
         self.leader_commit = 0
         self._matched = 0
         self._ack: Append | None = None
-        self._votes: set[str] = set()
         self._leadership: Leadership | None = None
         self._outbox: list[Outgoing] = []
-        self._configurations = [(snapshot.index, snapshot.configuration)]
-        for entry in log.between(log.first_index, log.last_index + 1):
-            self._adopt(entry)
+        self._configurations = Configurations(snapshot.index, snapshot.configuration)
+        self._configurations.adopt(log.between(log.first_index, log.last_index + 1))
         self._heard = now  # it may have promised a leader not to vote just before it stopped
         self._stand_at = 0.0
         self._wait_to_stand(now)
@@ -143,18 +122,27 @@ class Raft:
         return self._id
 
     @property
+    def term(self) -> int:
+        """The term that it is in."""
+        return self._ballot.term
+
+    @property
     def configuration(self) -> Configuration:
         """The newest in the log, committed or not (dissertation, section 4.1)."""
-        return self._configurations[-1][1]
+        return self._configurations.current
 
     @property
     def configuration_index(self) -> int:
         """The index of the entry that holds L{configuration}."""
-        return self._configurations[-1][0]
+        return self._configurations.index
 
     def configuration_at(self, index: int) -> Configuration:
-        """The newest up to the entry at C{index}, which is not older than the last snapshot."""
-        return next(each for at, each in reversed(self._configurations) if at <= index)
+        """
+        The newest up to the entry at C{index}.
+
+        @raise IndexError: that is older than the last snapshot.
+        """
+        return self._configurations.at(index)
 
     @property
     def leads(self) -> bool:
@@ -195,10 +183,6 @@ class Raft:
         """Whether this machine leads, knows what is committed, and nobody else can lead now."""
         return self.leads_own_term and self._leadership is not None and self._leadership.holds_lease(now)
 
-    def _adopt(self, entry: Entry) -> None:
-        if entry.kind is EntryKind.CONFIGURATION:
-            self._configurations.append((entry.index, decode_configuration(entry.data)))
-
     # Time
 
     def tick(self, now: float) -> None:
@@ -226,33 +210,30 @@ class Raft:
             self._stand(transfer=False)
             return
         self.role = Role.PRE_CANDIDATE
-        self._votes = {self._id}
+        self._ballot.ask(self._id)
         self._ask_for_votes(self.term + 1, pre=True, transfer=False)
 
     def _stand(self, transfer: bool) -> None:
         self.role = Role.CANDIDATE
         self.leader = None
-        self._votes = set()  # its own counts once it is durable
-        self._set_hard_state(self.term + 1, self._id)
+        self._enter(self.term + 1, self._id)
+        self._ballot.ask()  # its own counts once it is durable
         self._ask_for_votes(self.term, pre=False, transfer=transfer)
 
-    def _set_hard_state(self, term: int, vote: str) -> None:
-        if term != self.term:
-            self.leader_commit = 0
-            self._matched = 0
-            self._ack = None
-        self.term = term
-        self._vote = vote
-        self._unsaved_hard_state = HardState(term, vote)
+    def _enter(self, term: int, vote: str = "") -> None:
+        """Go on to a later term, of whose leader nothing is known."""
+        self._ballot.enter(term, vote)
+        self.leader_commit = 0
+        self._matched = 0
+        self._ack = None
 
     def _ask_for_votes(self, term: int, pre: bool, transfer: bool) -> None:
         request = VoteRequest(term, self._log.last_index, self._log.last_term, pre, transfer)
         self._outbox += [(voter, request) for voter in self.configuration.voters if voter != self._id]
 
     def _count_vote(self, voter: str, now: float) -> None:
-        self._votes.add(voter)
-        voters = self.configuration.voters
-        if len(self._votes.intersection(voters)) < quorum.size(len(voters)):
+        self._ballot.count(voter)
+        if not self._ballot.is_won(self.configuration.voters):
             return
         if self.role is Role.PRE_CANDIDATE:
             self._stand(transfer=False)
@@ -270,7 +251,7 @@ class Raft:
     def _follow(self, term: int, leader: str | None, now: float) -> None:
         """Be a follower, in a term that is not older."""
         if term > self.term:
-            self._set_hard_state(term, "")
+            self._enter(term)
         if self.role is not Role.FOLLOWER or leader is not None:
             self._wait_to_stand(now)
         self.role = Role.FOLLOWER
@@ -313,11 +294,10 @@ class Raft:
         if request.term > self.term:
             self._follow(request.term, None, now)
         current = request.term == self.term
-        granted = current and up_to_date and self._vote in ("", candidate) and self.leader is None
+        granted = current and up_to_date and self._ballot.vote in ("", candidate) and self.leader is None
         if granted:
             self._wait_to_stand(now)
-            if not self._vote:
-                self._set_hard_state(self.term, candidate)
+            self._ballot.give(candidate)
         self._outbox.append((candidate, VoteReply(self.term, granted)))
 
     def _voted(self, voter: str, reply: VoteReply, now: float) -> None:
@@ -356,11 +336,9 @@ class Raft:
         before = news[0].index - 1
         self._handed_out = min(self._handed_out, before)
         self._durable = min(self._durable, before)
-        while self._configurations[-1][0] > before:
-            self._configurations.pop()
+        self._configurations.replaced_after(before)
         self._log.extend(news)
-        for entry in news:
-            self._adopt(entry)
+        self._configurations.adopt(news)
 
     def _reject(self, leader: str, append: Append) -> None:
         hint = self._log.last_of_term(append.prev_index - 1, append.prev_term)
@@ -404,9 +382,7 @@ class Raft:
             raise NotLeaderError
         if not self.leads_own_term or self.configuration_index > self.commit_index:
             raise ConfigurationError("another change of the group is not done yet; try again")
-        changed = set(self.configuration.voters) ^ set(configuration.voters)
-        if len(changed) > 1 or not configuration.voters:
-            raise ConfigurationError("only one voter at a time can come or go, and one has to stay")
+        self._configurations.check_change(configuration)
         index = self._append(EntryKind.CONFIGURATION, encode_configuration(configuration))
         self._leadership.reconfigure(configuration, now)
         return index
@@ -414,7 +390,7 @@ class Raft:
     def _append(self, kind: EntryKind, data: bytes) -> int:
         entry = Entry(self._log.last_index + 1, self.term, kind, data)
         self._log.extend((entry,))
-        self._adopt(entry)
+        self._configurations.adopt((entry,))
         return entry.index
 
     def read(self, token: int) -> None:
@@ -468,8 +444,8 @@ class Raft:
     def persisted(self, record: Record, now: float) -> None:
         """A record from L{to_persist} is durable."""
         if record.hard_state is not None:
-            self._saving_hard_state = None
-            if record.hard_state == HardState(self.term, self._id) and self.role is Role.CANDIDATE:
+            self._ballot.persisted(record.hard_state)
+            if self.role is Role.CANDIDATE and self._ballot.is_durable:
                 self._count_vote(self._id, now)
         if record.entries:
             # What was replaced meanwhile does not count.
@@ -488,8 +464,7 @@ class Raft:
             kept += 1
             trailing -= len(self._log.between(kept, kept + 1)[0].data)
         self._log.compact(kept)
-        while len(self._configurations) > 1 and self._configurations[1][0] <= index:
-            del self._configurations[0]
+        self._configurations.compacted(index)
 
     def wants_snapshot(self, sender: str, term: int, index: int, now: float) -> bool:
         """Whether the snapshot that a leader offers is of use; hearing of it counts as hearing from the leader."""
@@ -509,14 +484,13 @@ class Raft:
         """
         agrees = self._log.has(snapshot.index, snapshot.term)
         if agrees:
-            kept = [each for each in self._configurations if each[0] > snapshot.index]
             self._handed_out = max(self._handed_out, snapshot.index)
             self._durable = max(self._durable, snapshot.index)
         else:
-            kept = []
+            self._configurations.replaced_after(self.commit_index)
             self._log.begin_after(snapshot.index, snapshot.term)
             self._handed_out = self._durable = snapshot.index
-        self._configurations = [(snapshot.index, snapshot.configuration), *kept]
+        self._configurations.installed(snapshot.index, snapshot.configuration)
         self.commit_index = self._handed_to_apply = snapshot.index
         self._matched = max(self._matched, snapshot.index)
         if self.leader is not None:
@@ -527,17 +501,15 @@ class Raft:
 
     def to_persist(self) -> Record | None:
         """What to make durable, in one append; C{None} for nothing."""
-        if self._unsaved_hard_state is None and self._log.last_index == self._handed_out:
+        if self._ballot.is_handed_out and self._log.last_index == self._handed_out:
             return None
         entries = fitting(self._log.between(self._handed_out + 1, self._log.last_index + 1), RECORD_BYTES)
-        record = Record(self._unsaved_hard_state, entries)
-        self._saving_hard_state, self._unsaved_hard_state = self._unsaved_hard_state, None
         self._handed_out += len(entries)
-        return record
+        return Record(self._ballot.to_persist(), entries)
 
     def to_send(self, now: float) -> list[Outgoing]:
         """What to send; nothing while a term or a vote is not durable."""
-        if self._unsaved_hard_state is not None or self._saving_hard_state is not None:
+        if not self._ballot.is_durable:
             return []
         messages, self._outbox = self._outbox, []
         if self._leadership is not None:
@@ -561,7 +533,7 @@ class Raft:
     @property
     def is_settled(self) -> bool:
         """Whether nothing is left to make durable or to apply."""
-        saved = self._unsaved_hard_state is None and self._durable == self._log.last_index
+        saved = self._ballot.is_durable and self._durable == self._log.last_index
         return saved and not self.has_to_apply
 
     def to_answer(self) -> list[tuple[int, int]]:
