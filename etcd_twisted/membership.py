@@ -4,9 +4,12 @@ What machines tell each other about who is in the cluster, and what is set for t
 Must never know how it is asked or stored.
 """
 
+from typing import Any
+
+import attrs
 import msgspec
 
-from etcd_twisted.errors import EtcdError
+from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.keyspace import tree
 from etcd_twisted.keyspace.nodes import Directory, File
 from etcd_twisted.machines import Machine
@@ -16,6 +19,15 @@ PROTOCOL_VERSION = 1
 
 CONFIG_KEY = "/_etcd/config"
 """Where L{ClusterConfig} is kept, once somebody has set it."""
+
+LEAST_ACTIVE_SIZE = 3
+LEAST_REMOVE_DELAY = 2.0
+LEAST_SYNC_INTERVAL = 1.0
+LONGEST_SYNC_INTERVAL = 86_400.0
+"""Seconds. The reactor's poll takes a wait of at most 24 days; nobody means one of more than a day."""
+
+_LARGEST = 2**31 - 1
+_LONGEST_SHOWN = 40
 
 
 class ClusterConfig(msgspec.Struct, frozen=True, rename="camel"):
@@ -32,7 +44,75 @@ class ClusterConfig(msgspec.Struct, frozen=True, rename="camel"):
     sync_interval: float = 5.0
 
 
-_decode = msgspec.json.Decoder(ClusterConfig).decode
+@attrs.frozen
+class _Field:
+    """
+    What a field of a L{ClusterConfig} may be.
+
+    @ivar name: as an attribute.
+    @ivar too_small: the error when it is a number, but not one from C{least} to C{largest}.
+    """
+
+    name: str
+    whole: bool
+    least: float
+    largest: float
+    too_small: ErrorCode
+
+    def problem(self, value: object) -> ErrorCode | None:
+        """What is wrong with a value; C{None} if nothing is."""
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            return ErrorCode.INVALID_FIELD
+        if self.whole and value != int(value):
+            return ErrorCode.INVALID_FIELD
+        return None if self.least <= value <= self.largest else self.too_small
+
+    def read(self, value: float) -> float:
+        """The value as it is kept."""
+        return int(value) if self.whole else float(value)
+
+    def __str__(self) -> str:
+        unit = "a whole number" if self.whole else "a number of seconds"
+        return f"{unit} from {self.least:g} to {self.largest:.0f}"
+
+
+_FIELDS = {
+    "activeSize": _Field("active_size", True, LEAST_ACTIVE_SIZE, _LARGEST, ErrorCode.INVALID_ACTIVE_SIZE),
+    "removeDelay": _Field("remove_delay", False, LEAST_REMOVE_DELAY, _LARGEST, ErrorCode.STANDBY_REMOVE_DELAY),
+    "syncInterval": _Field(
+        "sync_interval", False, LEAST_SYNC_INTERVAL, LONGEST_SYNC_INTERVAL, ErrorCode.INVALID_FIELD
+    ),
+}
+
+_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def read_config(text: str | bytes, base: ClusterConfig) -> ClusterConfig:
+    """
+    Read what somebody wants to be set.
+
+    @param text: JSON.
+    @param base: what it is where the text does not say.
+    @raise EtcdError: 210 when this is no JSON object; else with each field that can't be used and what it should be:
+        209 for one that is unknown or of another type, 403 for an active size and 404 for a delay out of bounds.
+    """
+    try:
+        given = _decode_object(text)
+    except (ValueError, RecursionError) as error:
+        raise EtcdError(ErrorCode.INVALID_FORM, f"the configuration should be a JSON object: {error}") from None
+    problems: list[tuple[ErrorCode, str]] = []
+    values: dict[str, float] = {}
+    for name, value in given.items():
+        field = _FIELDS.get(name)
+        if field is None:
+            problems.append((ErrorCode.INVALID_FIELD, f"{name[:_LONGEST_SHOWN]} is none of {', '.join(_FIELDS)}"))
+        elif (problem := field.problem(value)) is not None:
+            problems.append((problem, f"{name} should be {field}"))
+        else:
+            values[field.name] = field.read(value)
+    if problems:
+        raise EtcdError(problems[0][0], "; ".join(text for _, text in problems[: len(_FIELDS)]))
+    return msgspec.structs.replace(base, **values)
 
 
 def written(config: ClusterConfig) -> str:
@@ -46,8 +126,8 @@ def stored_config(root: Directory) -> ClusterConfig | None:
     """What is kept in a key space; C{None} when nobody has set it, or what is there is none."""
     try:
         node = tree.find_if_any(root, CONFIG_KEY)
-        return _decode(node.value) if isinstance(node, File) else None
-    except (EtcdError, msgspec.MsgspecError):
+        return read_config(node.value, ClusterConfig()) if isinstance(node, File) else None
+    except EtcdError:
         return None
 
 

@@ -1,0 +1,164 @@
+"""
+What is set for a whole cluster: how it is read and written.
+"""
+
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.errors import ErrorCode, EtcdError
+from etcd_twisted.keyspace.commands import Set
+from etcd_twisted.keyspace.space import KeySpace
+from etcd_twisted.membership import CONFIG_KEY, ClusterConfig, read_config, stored_config, written
+
+BASE = ClusterConfig(5, 60.0, 2.5)
+
+CONFIGS = st.builds(
+    ClusterConfig,
+    st.integers(3, 2**31 - 1),
+    st.floats(2.0, 2**31 - 1),
+    st.floats(1.0, 86_400.0),
+)
+
+SIZE = "activeSize should be a whole number from 3 to 2147483647"
+DELAY = "removeDelay should be a number of seconds from 2 to 2147483647"
+INTERVAL = "syncInterval should be a number of seconds from 1 to 86400"
+
+
+class WrittenTests(SynchronousTestCase):
+    """As it is kept and shown."""
+
+    def test_whole_numbers(self) -> None:
+        """They have no fraction, and fields are in the specification's order."""
+        self.assertEqual(written(ClusterConfig(3)), '{"activeSize":3,"removeDelay":1800,"syncInterval":5}')
+        self.assertEqual(written(BASE), '{"activeSize":5,"removeDelay":60,"syncInterval":2.5}')
+
+    @given(CONFIGS)
+    def test_read_again(self, config: ClusterConfig) -> None:
+        """What is written is read."""
+        self.assertEqual(read_config(written(config), BASE), config)
+
+
+class ReadTests(SynchronousTestCase):
+    """What somebody wants to be set."""
+
+    def read(self, **fields: Any) -> ClusterConfig:
+        return read_config(json.dumps(fields), BASE)
+
+    def assert_refused(self, code: ErrorCode, cause: str, text: str | bytes) -> None:
+        error = self.assertRaises(EtcdError, read_config, text, BASE)
+        self.assertEqual((error.code, error.cause), (code, cause), text)
+
+    def test_all(self) -> None:
+        """Each field is what it was set to."""
+        read = self.read(activeSize=3, removeDelay=1800, syncInterval=5)
+        self.assertEqual(read, ClusterConfig(3, 1800.0, 5.0))
+        self.assertEqual([type(each) for each in (read.active_size, read.remove_delay)], [int, float])
+
+    def test_some(self) -> None:
+        """The others stay."""
+        self.assertEqual(self.read(), BASE)
+        self.assertEqual(self.read(activeSize=9), ClusterConfig(9, 60.0, 2.5))
+        self.assertEqual(self.read(removeDelay=2.5), ClusterConfig(5, 2.5, 2.5))
+        self.assertEqual(self.read(syncInterval=1), ClusterConfig(5, 60.0, 1.0))
+
+    def test_whole_number_as_a_fraction(self) -> None:
+        """JSON has one kind of number."""
+        self.assertEqual(self.read(activeSize=7.0), ClusterConfig(7, 60.0, 2.5))
+        self.assertEqual(type(self.read(activeSize=7.0).active_size), int)
+
+    def test_bounds(self) -> None:
+        """What is beyond them is refused, with the field and its bounds."""
+        for value in ("2", "0", "-3", "2147483648", "1" + 400 * "0"):
+            self.assert_refused(ErrorCode.INVALID_ACTIVE_SIZE, SIZE, f'{{"activeSize":{value}}}')
+        for value in ("1.9", "0", "-2", "1e300"):
+            self.assert_refused(ErrorCode.STANDBY_REMOVE_DELAY, DELAY, f'{{"removeDelay":{value}}}')
+        for value in ("0.9", "0", "-1", "86400.5"):
+            self.assert_refused(ErrorCode.INVALID_FIELD, INTERVAL, f'{{"syncInterval":{value}}}')
+
+    def test_other_types(self) -> None:
+        """A value that is no number, or no whole one where that is needed."""
+        for value in ('"3"', "true", "null", "[3]", '{"a":3}', "3.5"):
+            self.assert_refused(ErrorCode.INVALID_FIELD, SIZE, f'{{"activeSize":{value}}}')
+        for value in ('"60"', "false", "null", "[]"):
+            self.assert_refused(ErrorCode.INVALID_FIELD, DELAY, f'{{"removeDelay":{value}}}')
+            self.assert_refused(ErrorCode.INVALID_FIELD, INTERVAL, f'{{"syncInterval":{value}}}')
+
+    def test_unknown(self) -> None:
+        """Names are exact; a long one is cut."""
+        fields = "is none of activeSize, removeDelay, syncInterval"
+        for name in ("activesize", "active_size", "promoteDelay", ""):
+            self.assert_refused(ErrorCode.INVALID_FIELD, f"{name} {fields}", f'{{"{name}":3}}')
+        self.assert_refused(ErrorCode.INVALID_FIELD, f"{40 * 'x'} {fields}", f'{{"{50_000 * "x"}":3}}')
+
+    def test_several(self) -> None:
+        """All are named, so that one answer is enough to put them right."""
+        self.assert_refused(
+            ErrorCode.INVALID_ACTIVE_SIZE,
+            f"{SIZE}; x is none of activeSize, removeDelay, syncInterval; {DELAY}",
+            '{"activeSize":1,"x":1,"syncInterval":1,"removeDelay":null}',
+        )
+        many = json.dumps({str(number): number for number in range(10_000)})
+        self.assertLess(len(self.assertRaises(EtcdError, read_config, many, BASE).cause), 500)
+
+    def test_no_json_object(self) -> None:
+        """The cause says what is wrong."""
+        for text in (b"", b"activeSize=3", b"[3]", b"3", b'{"activeSize":3', b'{"a":"\xff"}', b'{"activeSize":1e400}'):
+            error = self.assertRaises(EtcdError, read_config, text, BASE)
+            self.assertEqual(error.code, ErrorCode.INVALID_FORM)
+            self.assertTrue(error.cause.startswith("the configuration should be a JSON object: "), error.cause)
+        for text in (100_000 * b'{"a":', 100_000 * b"["):
+            self.assertEqual(self.assertRaises(EtcdError, read_config, text, BASE).code, ErrorCode.INVALID_FORM)
+
+    @given(st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+        lambda inner: st.dictionaries(
+            st.sampled_from(("activeSize", "removeDelay", "syncInterval", "x")), inner
+        ) | st.lists(inner),
+        max_leaves=5,
+    ))  # fmt: skip
+    def test_anything(self, value: Any) -> None:
+        """A configuration within the bounds, or an error."""
+        try:
+            read = read_config(json.dumps(value), BASE)
+        except EtcdError:
+            return
+        self.assertGreaterEqual(read.active_size, 3)
+        self.assertGreaterEqual(read.remove_delay, 2.0)
+        self.assertGreaterEqual(read.sync_interval, 1.0)
+        self.assertEqual(read_config(written(read), ClusterConfig()), read)
+
+
+class StoredTests(SynchronousTestCase):
+    """Where it is kept."""
+
+    def setUp(self) -> None:
+        self.keyspace = KeySpace(10, lambda: None)
+
+    def test_nobody_has_set_it(self) -> None:
+        """There is none, with other keys around it or without."""
+        self.assertIsNone(stored_config(self.keyspace.root))
+        self.keyspace.apply(Set("/_etcd/machines/a", 0, "x"))
+        self.assertIsNone(stored_config(self.keyspace.root))
+
+    def test_set(self) -> None:
+        """It is what was written."""
+        self.keyspace.apply(Set(CONFIG_KEY, 0, written(BASE)))
+        self.assertEqual(stored_config(self.keyspace.root), BASE)
+
+    def test_not_one(self) -> None:
+        """What a client has put there and can't be used changes nothing."""
+        for value in ("", "x", '{"activeSize":1}', '{"activeSize":"3"}', '{"x":3}'):
+            self.keyspace.apply(Set(CONFIG_KEY, 0, value))
+            self.assertIsNone(stored_config(self.keyspace.root), value)
+
+    def test_in_the_way(self) -> None:
+        """Neither does a directory there, nor a file above."""
+        self.keyspace.apply(Set(CONFIG_KEY, 0, "", True))
+        self.assertIsNone(stored_config(self.keyspace.root))
+        other = KeySpace(10, lambda: None)
+        other.apply(Set("/_etcd", 0, "x"))
+        self.assertIsNone(stored_config(other.root))
