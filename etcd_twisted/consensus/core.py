@@ -23,14 +23,15 @@ import random
 from etcd_twisted.consensus.ballot import Ballot
 from etcd_twisted.consensus.configurations import (
     ConfigurationError,
-    Configurations,
     bootstrap,
     decode_configuration,
     encode_configuration,
 )
 from etcd_twisted.consensus.entries import Configuration, Entry, EntryKind, HardState, Record, SnapshotMetadata
+from etcd_twisted.consensus.following import Following
+from etcd_twisted.consensus.keeper import LogKeeper
 from etcd_twisted.consensus.leadership import Leadership, Outgoing, Timing
-from etcd_twisted.consensus.log import RaftLog, fitting
+from etcd_twisted.consensus.log import RaftLog
 from etcd_twisted.consensus.messages import Append, AppendReply, Message, TimeoutNow, VoteReply, VoteRequest
 
 __all__ = [
@@ -72,10 +73,11 @@ class Raft:
     """
     One machine's state (Raft paper, figure 2).
 
+    @ivar machine_id: this machine.
     @ivar role: what it is.
     @ivar leader: the leader's machine id in this term, C{None} while unknown.
     @ivar commit_index: the last entry known to be committed.
-    @ivar leader_commit: the highest commit index that a leader of this term has told; the log may not reach so far.
+    @ivar leadership: what a leader knows of the others; to be looked at only. C{None} for one that does not lead.
     """
 
     def __init__(
@@ -93,33 +95,24 @@ class Raft:
         @param hard_state: as it was last made durable.
         @param log: as it was last made durable.
         """
+        self.machine_id = machine_id
         self.role = Role.FOLLOWER
         self.leader: str | None = None
         self.commit_index = snapshot.index
-        self._id = machine_id
+        self.leadership: Leadership | None = None
         self._log = log
         self._timing = timing
         self._random = random.Random(seed)  # noqa: S311  # nobody is kept out by it
         self._ballot = Ballot(hard_state)
-        self._handed_out = self._durable = log.last_index
-        self._handed_to_apply = self.commit_index
-        self.leader_commit = 0
-        self._matched = 0
-        self._ack: Append | None = None
-        self._leadership: Leadership | None = None
+        self._keeper = LogKeeper(snapshot, log)
+        self._following = Following(self.term, log, self._keeper)
         self._outbox: list[Outgoing] = []
-        self._configurations = Configurations(snapshot.index, snapshot.configuration)
-        self._configurations.adopt(log.between(log.first_index, log.last_index + 1))
+        self._configurations = self._keeper.configurations
         self._heard = now  # it may have promised a leader not to vote just before it stopped
         self._stand_at = 0.0
         self._wait_to_stand(now)
 
     # What it knows
-
-    @property
-    def machine_id(self) -> str:
-        """This machine."""
-        return self._id
 
     @property
     def term(self) -> int:
@@ -147,17 +140,17 @@ class Raft:
     @property
     def leads(self) -> bool:
         """Whether this machine leads and takes proposals."""
-        return self._leadership is not None and not self._leadership.transferring
+        return self.leadership is not None and not self.leadership.transferring
 
     @property
     def leads_own_term(self) -> bool:
         """Whether this machine leads and has committed an entry of its term: only then it knows what is committed."""
-        return self._leadership is not None and self.commit_index >= self._leadership.starts
+        return self.leadership is not None and self.commit_index >= self.leadership.starts
 
     @property
-    def leadership(self) -> Leadership | None:
-        """What a leader knows of the others; to be looked at only. C{None} for one that does not lead."""
-        return self._leadership
+    def leader_commit(self) -> int:
+        """The highest commit index that a leader of this term has told; the log may not reach so far."""
+        return self._following.leader_commit
 
     @property
     def last_index(self) -> int:
@@ -167,9 +160,9 @@ class Raft:
     @property
     def deadline(self) -> float:
         """When L{tick} is to be called, though nothing else happens."""
-        if self._leadership is not None:
-            return self._leadership.deadline
-        return self._stand_at if self._id in self.configuration.voters else float("inf")
+        if self.leadership is not None:
+            return self.leadership.deadline
+        return self._stand_at if self.machine_id in self.configuration.voters else float("inf")
 
     def term_at(self, index: int) -> int:
         """
@@ -181,55 +174,53 @@ class Raft:
 
     def holds_lease(self, now: float) -> bool:
         """Whether this machine leads, knows what is committed, and nobody else can lead now."""
-        return self.leads_own_term and self._leadership is not None and self._leadership.holds_lease(now)
+        return self.leads_own_term and self.leadership is not None and self.leadership.holds_lease(now)
 
     # Time
 
     def tick(self, now: float) -> None:
         """Time has passed."""
-        if self._leadership is not None:
-            if self._leadership.lost_quorum(now):
+        if self.leadership is not None:
+            if self.leadership.lost_quorum(now):
                 self._follow(self.term, None, now)
-        elif now >= self._stand_at and self._id in self.configuration.voters:
+        elif now >= self._stand_at and self.machine_id in self.configuration.voters:
             self.campaign(now)
 
     def _wait_to_stand(self, now: float) -> None:
         self._stand_at = now + self._timing.election * self._random.uniform(1.0, 2.0)
 
     def _knows_a_leader(self, now: float) -> bool:
-        return self._leadership is not None or now < self._heard + self._timing.election
+        return self.leadership is not None or now < self._heard + self._timing.election
 
     # Elections (paper, section 5.2; dissertation, section 9.6)
 
     def campaign(self, now: float) -> None:
         """Ask whether it would be elected, and stand if so. The only voter need not ask."""
-        self._leadership = None
+        self.leadership = None
         self.leader = None
         self._wait_to_stand(now)
-        if self.configuration.voters == (self._id,):
+        if self.configuration.voters == (self.machine_id,):
             self._stand(transfer=False)
             return
         self.role = Role.PRE_CANDIDATE
-        self._ballot.ask(self._id)
+        self._ballot.ask(self.machine_id)
         self._ask_for_votes(self.term + 1, pre=True, transfer=False)
 
     def _stand(self, transfer: bool) -> None:
         self.role = Role.CANDIDATE
         self.leader = None
-        self._enter(self.term + 1, self._id)
+        self._enter(self.term + 1, self.machine_id)
         self._ballot.ask()  # its own counts once it is durable
         self._ask_for_votes(self.term, pre=False, transfer=transfer)
 
     def _enter(self, term: int, vote: str = "") -> None:
         """Go on to a later term, of whose leader nothing is known."""
         self._ballot.enter(term, vote)
-        self.leader_commit = 0
-        self._matched = 0
-        self._ack = None
+        self._following = Following(term, self._log, self._keeper)
 
     def _ask_for_votes(self, term: int, pre: bool, transfer: bool) -> None:
         request = VoteRequest(term, self._log.last_index, self._log.last_term, pre, transfer)
-        self._outbox += [(voter, request) for voter in self.configuration.voters if voter != self._id]
+        self._outbox += [(voter, request) for voter in self.configuration.voters if voter != self.machine_id]
 
     def _count_vote(self, voter: str, now: float) -> None:
         self._ballot.count(voter)
@@ -243,9 +234,9 @@ class Raft:
     def _lead(self, now: float) -> None:
         """Become the leader, and commit an entry of the new term at once: only that commits what came before."""
         self.role = Role.LEADER
-        self.leader = self._id
-        self._leadership = Leadership(self._id, self.term, self._log, self.configuration, self._timing, now)
-        self._leadership.commit = self.commit_index
+        self.leader = self.machine_id
+        self.leadership = Leadership(self.machine_id, self.term, self._log, self.configuration, self._timing, now)
+        self.leadership.commit = self.commit_index
         self._append(EntryKind.EMPTY, b"")
 
     def _follow(self, term: int, leader: str | None, now: float) -> None:
@@ -256,7 +247,7 @@ class Raft:
             self._wait_to_stand(now)
         self.role = Role.FOLLOWER
         self.leader = leader
-        self._leadership = None
+        self.leadership = None
 
     # Messages
 
@@ -279,7 +270,7 @@ class Raft:
             case VoteReply():
                 self._voted(sender, message, now)
             case TimeoutNow():
-                if self._id in self.configuration.voters and self._leadership is None:
+                if self.machine_id in self.configuration.voters and self.leadership is None:
                     self._stand(transfer=True)
 
     def _vote_asked(self, candidate: str, request: VoteRequest, now: float) -> None:
@@ -312,51 +303,15 @@ class Raft:
     def _appended(self, leader: str, append: Append, now: float) -> None:
         self._heard = now
         self._follow(self.term, leader, now)
-        self.leader_commit = max(self.leader_commit, append.commit)
-        if not self._agrees(append):
-            self._reject(leader, append)
-            return
-        self._take(append)
-        self._matched = max(self._matched, append.last_index)
-        self.commit_index = max(self.commit_index, min(append.commit, append.last_index))
-        if append.entries and self._durable < self._matched:
-            self._ack = append  # once it is durable
-        else:
-            self._acknowledge(leader, append)
-
-    def _agrees(self, append: Append) -> bool:
-        """Whether this log has the entry before the first of these; what is committed is the same everywhere."""
-        return append.prev_index <= self.commit_index or self._log.has(append.prev_index, append.prev_term)
-
-    def _take(self, append: Append) -> None:
-        """Add the entries that are not there; one that contradicts replaces what is there, and all behind it."""
-        news = [e for e in append.entries if e.index > self.commit_index and not self._log.has(e.index, e.term)]
-        if not news:
-            return
-        before = news[0].index - 1
-        self._handed_out = min(self._handed_out, before)
-        self._durable = min(self._durable, before)
-        self._configurations.replaced_after(before)
-        self._log.extend(news)
-        self._configurations.adopt(news)
-
-    def _reject(self, leader: str, append: Append) -> None:
-        hint = self._log.last_of_term(append.prev_index - 1, append.prev_term)
-        known = min(self._durable, self._matched)
-        reply = AppendReply(
-            self.term, append.round, known, append.prev_index, True, hint, self._log.term(hint)
-        )
-        self._outbox.append((leader, reply))
-
-    def _acknowledge(self, leader: str, append: Append) -> None:
-        known = min(self._durable, self._matched)
-        self._outbox.append((leader, AppendReply(self.term, append.round, known, append.last_index)))
+        self.commit_index, reply = self._following.appended(append, self.commit_index)
+        if reply is not None:
+            self._outbox.append((leader, reply))
 
     # Leading
 
     def _answered(self, sender: str, reply: AppendReply, now: float) -> None:
-        if self._leadership is not None:
-            self._leadership.answered(sender, reply, now)
+        if self.leadership is not None:
+            self.leadership.answered(sender, reply, now)
             self._commit(now)
 
     def propose(self, data: bytes) -> int:
@@ -378,19 +333,18 @@ class Raft:
         @raise NotLeaderError: this machine does not lead, or is handing over.
         @raise ConfigurationError: another change is not committed yet, or this one is too much at once.
         """
-        if not self.leads or self._leadership is None:
+        if not self.leads or self.leadership is None:
             raise NotLeaderError
         if not self.leads_own_term or self.configuration_index > self.commit_index:
             raise ConfigurationError("another change of the group is not done yet; try again")
         self._configurations.check_change(configuration)
         index = self._append(EntryKind.CONFIGURATION, encode_configuration(configuration))
-        self._leadership.reconfigure(configuration, now)
+        self.leadership.reconfigure(configuration, now)
         return index
 
     def _append(self, kind: EntryKind, data: bytes) -> int:
         entry = Entry(self._log.last_index + 1, self.term, kind, data)
-        self._log.extend((entry,))
-        self._configurations.adopt((entry,))
+        self._keeper.append((entry,))
         return entry.index
 
     def read(self, token: int) -> None:
@@ -400,9 +354,9 @@ class Raft:
 
         @raise NotLeaderError: this machine does not lead.
         """
-        if self._leadership is None:
+        if self.leadership is None:
             raise NotLeaderError
-        self._leadership.read(token)
+        self.leadership.read(token)
 
     def transfer(self, now: float) -> bool:
         """
@@ -410,32 +364,32 @@ class Raft:
 
         @return: whether there is one to hand over to.
         """
-        return self._leadership is not None and self._leadership.transfer(now) is not None
+        return self.leadership is not None and self.leadership.transfer(now) is not None
 
     def unreachable(self, machine_id: str) -> None:
         """What was sent to a machine last may be lost."""
-        if self._leadership is not None:
-            self._leadership.unreachable(machine_id)
+        if self.leadership is not None:
+            self.leadership.unreachable(machine_id)
 
     def snapshot_ended(self, machine_id: str) -> None:
         """A snapshot that was sent has arrived, or was given up."""
-        if self._leadership is not None:
-            self._leadership.snapshot_ended(machine_id)
+        if self.leadership is not None:
+            self.leadership.snapshot_ended(machine_id)
 
     def _commit(self, now: float) -> None:
-        leadership = self._leadership
+        leadership = self.leadership
         if leadership is None:
             return
-        index = leadership.durable_on_quorum(self._durable)
+        index = leadership.durable_on_quorum(self._keeper.durable)
         if index > self.commit_index and index >= leadership.starts:
             self.commit_index = leadership.commit = index
-            if self._id not in self.configuration.voters and index >= self.configuration_index:
+            if self.machine_id not in self.configuration.voters and index >= self.configuration_index:
                 self._leave(now)
 
     def _leave(self, now: float) -> None:
         """This machine was taken out of the group, and has led it to the end of that change (dissertation, 4.2.2)."""
-        if self._leadership is not None and (heir := self._leadership.transfer(now)) is not None:
-            self._outbox += self._leadership.due(now)
+        if self.leadership is not None and (heir := self.leadership.transfer(now)) is not None:
+            self._outbox += self.leadership.due(now)
             self._outbox.append((heir, TimeoutNow(self.term)))
         self._follow(self.term, None, now)
 
@@ -446,25 +400,18 @@ class Raft:
         if record.hard_state is not None:
             self._ballot.persisted(record.hard_state)
             if self.role is Role.CANDIDATE and self._ballot.is_durable:
-                self._count_vote(self._id, now)
+                self._count_vote(self.machine_id, now)
         if record.entries:
-            # What was replaced meanwhile does not count.
-            self._durable = max(self._durable, min(record.entries[-1].index, self._handed_out))
-            if self._ack is not None and self.leader is not None and self._leadership is None:
-                ack = self._ack
-                self._ack = None if self._durable >= self._matched else ack
-                self._acknowledge(self.leader, ack)
+            self._keeper.persisted(record.entries)
+            if self.leader is not None and self.leadership is None:
+                reply = self._following.persisted(self.commit_index)
+                if reply is not None:
+                    self._outbox.append((self.leader, reply))
             self._commit(now)
 
     def compacted(self, index: int) -> None:
         """A durable snapshot stands for the log up to C{index}, which was applied."""
-        kept = max(index - TRAILING_ENTRIES, self._log.first_index - 1)
-        trailing = sum(len(entry.data) for entry in self._log.between(kept + 1, index + 1))
-        while trailing > TRAILING_BYTES:
-            kept += 1
-            trailing -= len(self._log.between(kept, kept + 1)[0].data)
-        self._log.compact(kept)
-        self._configurations.compacted(index)
+        self._keeper.compacted(index, TRAILING_ENTRIES, TRAILING_BYTES)
 
     def wants_snapshot(self, sender: str, term: int, index: int, now: float) -> bool:
         """Whether the snapshot that a leader offers is of use; hearing of it counts as hearing from the leader."""
@@ -482,62 +429,46 @@ class Raft:
 
         @return: whether the log agrees with it, and the part behind it stays.
         """
-        agrees = self._log.has(snapshot.index, snapshot.term)
-        if agrees:
-            self._handed_out = max(self._handed_out, snapshot.index)
-            self._durable = max(self._durable, snapshot.index)
-        else:
-            self._configurations.replaced_after(self.commit_index)
-            self._log.begin_after(snapshot.index, snapshot.term)
-            self._handed_out = self._durable = snapshot.index
-        self._configurations.installed(snapshot.index, snapshot.configuration)
-        self.commit_index = self._handed_to_apply = snapshot.index
-        self._matched = max(self._matched, snapshot.index)
-        if self.leader is not None:
-            self._outbox.append((self.leader, AppendReply(self.term, 0, snapshot.index, snapshot.index)))
+        agrees = self._keeper.installed(snapshot)
+        self.commit_index = snapshot.index
+        if self.leader is not None and self.leadership is None:
+            self._outbox.append((self.leader, self._following.installed(snapshot.index)))
         return agrees
 
     # Outputs
 
     def to_persist(self) -> Record | None:
         """What to make durable, in one append; C{None} for nothing."""
-        if self._ballot.is_handed_out and self._log.last_index == self._handed_out:
+        if self._ballot.is_handed_out and self._keeper.is_handed_out:
             return None
-        entries = fitting(self._log.between(self._handed_out + 1, self._log.last_index + 1), RECORD_BYTES)
-        self._handed_out += len(entries)
-        return Record(self._ballot.to_persist(), entries)
+        return Record(self._ballot.to_persist(), self._keeper.to_persist(RECORD_BYTES))
 
     def to_send(self, now: float) -> list[Outgoing]:
         """What to send; nothing while a term or a vote is not durable."""
         if not self._ballot.is_durable:
             return []
         messages, self._outbox = self._outbox, []
-        if self._leadership is not None:
-            messages += self._leadership.due(now)
+        if self.leadership is not None:
+            messages += self.leadership.due(now)
         return messages
 
     def to_apply(self, most: int) -> tuple[Entry, ...]:
         """The next committed entries, C{most} at the most, in order."""
-        stop = min(self.commit_index, self._durable, self._handed_to_apply + most) + 1
-        if stop <= self._handed_to_apply + 1:
-            return ()
-        committed = self._log.between(self._handed_to_apply + 1, stop)
-        self._handed_to_apply = stop - 1
-        return committed
+        return self._keeper.to_apply(self.commit_index, most)
 
     @property
     def has_to_apply(self) -> bool:
         """Whether L{to_apply} has more."""
-        return min(self.commit_index, self._durable) > self._handed_to_apply
+        return min(self.commit_index, self._keeper.durable) > self._keeper.taken
 
     @property
     def is_settled(self) -> bool:
         """Whether nothing is left to make durable or to apply."""
-        saved = self._ballot.is_durable and self._durable == self._log.last_index
+        saved = self._ballot.is_durable and self._keeper.durable == self._log.last_index
         return saved and not self.has_to_apply
 
     def to_answer(self) -> list[tuple[int, int]]:
         """The tokens of the reads that may be answered, each with the index that must be applied before."""
-        if self._leadership is None or not self.leads_own_term:
+        if self.leadership is None or not self.leads_own_term:
             return []
-        return [(token, self.commit_index) for token in self._leadership.confirmed_reads()]
+        return [(token, self.commit_index) for token in self.leadership.confirmed_reads()]
