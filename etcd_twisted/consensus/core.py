@@ -55,16 +55,6 @@ class Role(enum.Enum):
     LEADER = "leader"
 
 
-RECORD_BYTES = 64 << 20
-"""How many bytes of commands go into one record, unless one alone has more: it must fit into a frame of the log."""
-
-TRAILING_ENTRIES = 5_000
-"""How many entries that a snapshot stands for are kept all the same, for machines that are a little behind."""
-
-TRAILING_BYTES = 16 << 20
-"""The most that these may have of data."""
-
-
 class NotLeaderError(Exception):
     """Only a leader that is not handing over takes proposals and reads."""
 
@@ -163,14 +153,6 @@ class Raft:
         if self.leadership is not None:
             return self.leadership.deadline
         return self._stand_at if self.machine_id in self.configuration.voters else float("inf")
-
-    def term_at(self, index: int) -> int:
-        """
-        The term of an entry.
-
-        @raise IndexError: it is not in memory any more, or not yet.
-        """
-        return self._log.term(index)
 
     def holds_lease(self, now: float) -> bool:
         """Whether this machine leads, knows what is committed, and nobody else can lead now."""
@@ -411,7 +393,7 @@ class Raft:
 
     def compacted(self, index: int) -> None:
         """A durable snapshot stands for the log up to C{index}, which was applied."""
-        self._keeper.compacted(index, TRAILING_ENTRIES, TRAILING_BYTES)
+        self._keeper.compacted(index)
 
     def wants_snapshot(self, sender: str, term: int, index: int, now: float) -> bool:
         """Whether the snapshot that a leader offers is of use; hearing of it counts as hearing from the leader."""
@@ -441,7 +423,7 @@ class Raft:
         """What to make durable, in one append; C{None} for nothing."""
         if self._ballot.is_handed_out and self._keeper.is_handed_out:
             return None
-        return Record(self._ballot.to_persist(), self._keeper.to_persist(RECORD_BYTES))
+        return Record(self._ballot.to_persist(), self._keeper.to_persist())
 
     def to_send(self, now: float) -> list[Outgoing]:
         """What to send; nothing while a term or a vote is not durable."""

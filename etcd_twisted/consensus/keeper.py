@@ -13,6 +13,16 @@ from etcd_twisted.consensus.entries import Entry, SnapshotMetadata
 from etcd_twisted.consensus.log import RaftLog, fitting
 
 
+RECORD_BYTES = 64 << 20
+"""How many bytes of commands go into one record, unless one alone has more: it must fit into a frame of the log."""
+
+TRAILING_ENTRIES = 5_000
+"""How many entries that a snapshot stands for are kept all the same, for machines that are a little behind."""
+
+TRAILING_BYTES = 16 << 20
+"""The most that these may have of data."""
+
+
 class LogKeeper:
     """
     See the module.
@@ -67,9 +77,9 @@ class LogKeeper:
         """Whether L{to_persist} has nothing."""
         return self._handed_out == self._log.last_index
 
-    def to_persist(self, length: int) -> tuple[Entry, ...]:
-        """The next entries that are to be made durable, with C{length} bytes of data unless one alone has more."""
-        entries = fitting(self._log.between(self._handed_out + 1, self._log.last_index + 1), length)
+    def to_persist(self) -> tuple[Entry, ...]:
+        """The next entries that are to be made durable."""
+        entries = fitting(self._log.between(self._handed_out + 1, self._log.last_index + 1), RECORD_BYTES)
         self._handed_out += len(entries)
         return entries
 
@@ -91,14 +101,11 @@ class LogKeeper:
 
     # Snapshots
 
-    def compacted(self, index: int, most: int, length: int) -> None:
-        """
-        A durable snapshot stands for the log up to C{index}, which was applied. Of the entries up to there, C{most} at
-        the most are kept all the same, with no more than C{length} bytes of data.
-        """
-        kept = max(index - most, self._log.first_index - 1)
+    def compacted(self, index: int) -> None:
+        """A durable snapshot stands for the log up to C{index}, which was applied."""
+        kept = max(index - TRAILING_ENTRIES, self._log.first_index - 1)
         trailing = sum(len(entry.data) for entry in self._log.between(kept + 1, index + 1))
-        while trailing > length:
+        while trailing > TRAILING_BYTES:
             kept += 1
             trailing -= len(self._log.between(kept, kept + 1)[0].data)
         self._log.compact(kept)
