@@ -279,8 +279,8 @@ class Leadership:
         return append
 
     def _heartbeat(self) -> Append:
-        """A heartbeat that compares nothing."""
-        return Append(self._term, self._round, 0, 0, 0)
+        """A heartbeat that compares nothing. It says what is committed: who lacks that must not think to have it all."""
+        return Append(self._term, self._round, 0, 0, self.commit)
 
     def _behind_the_log(self, progress: Progress, beat: bool) -> list[Message | InstallSnapshot]:
         """What it needs is not in the log any more. It gets a snapshot when it is heard from: then it is there."""

@@ -69,6 +69,7 @@ class RaftLog:
         for entry in entries:
             if entry.index != self.last_index + 1:
                 if entry.index < self.first_index:
+                    self._entries.clear()
                     continue  # the snapshot holds it
                 self._at(entry.index)
                 del self._entries[entry.index - self.first_index :]

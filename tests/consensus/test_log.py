@@ -35,6 +35,15 @@ class RaftLogTests(SynchronousTestCase):
         log.extend(entries(5, 10))
         self.assertEqual(log.between(8, 10), (entry(8), entry(9)))
 
+    def test_what_a_snapshot_holds_replaces_what_followed_it_before(self) -> None:
+        """A machine's log: entries of a term that lost, and then those of one that won."""
+        log = RaftLog(7, 2)
+        log.extend(entries(1, 11))
+        log.extend(entries(5, 8, term=2))
+        self.assertEqual((log.last_index, log.last_term), (7, 2))
+        log.extend(entries(8, 10, term=2))
+        self.assertEqual(log.between(8, 10), (entry(8, 2), entry(9, 2)))
+
     def test_a_gap_is_refused(self) -> None:
         log = RaftLog()
         log.extend(entries(1, 4))
