@@ -279,7 +279,7 @@ class Leadership:
         return append
 
     def _heartbeat(self) -> Append:
-        """A heartbeat that compares nothing. It says what is committed: who lacks that must not think to have it all."""
+        """A heartbeat that compares nothing. It says what is committed: who lacks that must know that it does."""
         return Append(self._term, self._round, 0, 0, self.commit)
 
     def _behind_the_log(self, progress: Progress, beat: bool) -> list[Message | InstallSnapshot]:
