@@ -12,7 +12,6 @@ from etcd_twisted.consensus.configurations import Configurations
 from etcd_twisted.consensus.entries import Entry, SnapshotMetadata
 from etcd_twisted.consensus.log import RaftLog, fitting
 
-
 RECORD_BYTES = 64 << 20
 """How many bytes of commands go into one record, unless one alone has more: it must fit into a frame of the log."""
 
