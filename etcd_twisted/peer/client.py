@@ -1,0 +1,97 @@
+"""
+Asking one thing of a machine that need not know this one: to be let in, to let one go, who is in the cluster.
+
+Must never wait for long, nor follow to another machine than the one that was named: that is for who asks to decide.
+"""
+
+from typing import Any
+
+import attrs
+from twisted.internet.defer import ensureDeferred
+from twisted.protocols import amp
+
+from etcd_twisted.errors import ErrorCode, EtcdError
+from etcd_twisted.interfaces import IReactor
+from etcd_twisted.membership import ClusterView, JoinReply, JoinRequest
+from etcd_twisted.peer.commands import Describe, Join, Leave, RefusedError, VersionError
+from etcd_twisted.peer.dialing import ClientTls, Dialer, PeerUrlError
+from etcd_twisted.peer.outgoing import AnswerError, LostError, Outgoing
+from etcd_twisted.peer.words import FAILURES, reason_of
+
+PATIENCE = 5.0
+"""How long a machine may take to say who is in the cluster, in seconds."""
+
+CHANGE_PATIENCE = 15.0
+"""How long the cluster may take to agree on a change, in seconds."""
+
+_PROBLEMS = (*FAILURES, AnswerError, LostError, PeerUrlError)
+
+
+class UnreachableError(Exception):
+    """A machine can't be asked; the text says why."""
+
+
+@attrs.frozen
+class PeerClient:
+    """
+    Asks machines, each time on a connection of its own.
+
+    @ivar tls: for the machines whose URL asks for it; C{None} when none is configured.
+    """
+
+    reactor: IReactor
+    tls: ClientTls | None
+
+    async def describe(self, peer_url: str) -> ClusterView:
+        """
+        Who is in the cluster of the machine at C{peer_url}.
+
+        @raise UnreachableError: nobody answers there.
+        """
+        answer = await self._ask(peer_url, PATIENCE, Describe)
+        view: ClusterView = answer["view"]
+        return view
+
+    async def join(self, peer_url: str, request: JoinRequest) -> JoinReply:
+        """
+        Ask the leader at C{peer_url} to take a machine in, or to note its new addresses.
+
+        @raise EtcdError: see L{etcd_twisted.interfaces.IRaftPeer.join}.
+        @raise UnreachableError: nobody answers there. It may be done all the same.
+        """
+        answer = await self._ask(peer_url, CHANGE_PATIENCE, Join, request=request)
+        reply: JoinReply = answer["reply"]
+        return reply
+
+    async def leave(self, peer_url: str, name: str) -> None:
+        """
+        Ask the leader at C{peer_url} to take a machine out.
+
+        @raise EtcdError: see L{etcd_twisted.interfaces.IReplica.remove}.
+        @raise UnreachableError: nobody answers there. It may be done all the same.
+        """
+        await self._ask(peer_url, CHANGE_PATIENCE, Leave, name=name)
+
+    async def _ask(
+        self, peer_url: str, patience: float, command: type[amp.Command], **arguments: object
+    ) -> dict[str, Any]:
+        asked = ensureDeferred(self._exchange(peer_url, command, arguments))
+        try:
+            return await asked.addTimeout(patience, self.reactor)
+        except RefusedError as error:
+            raise error.error() from error
+        except VersionError as error:
+            raise EtcdError(ErrorCode.RAFT_INTERNAL, str(error)) from error
+        except _PROBLEMS as error:
+            raise UnreachableError(f"{peer_url} can't be asked: {reason_of(error)}") from error
+
+    async def _exchange(
+        self, peer_url: str, command: type[amp.Command], arguments: dict[str, object]
+    ) -> dict[str, Any]:
+        connection = Outgoing(self.reactor)
+        await Dialer(self.reactor, self.tls).dial(peer_url, connection)
+        try:
+            return await connection.ask(command, **arguments)
+        finally:
+            connection.abort()
+            await connection.when_lost()

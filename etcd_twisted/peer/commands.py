@@ -1,0 +1,207 @@
+"""
+What machines can ask of each other: the AMP commands, their arguments and their errors.
+
+A command, an argument or an error is only ever added, and what is added may be left out; anything else needs a new
+protocol version (L{etcd_twisted.membership.PROTOCOL_VERSION}). Only L{Join}, L{Leave} and L{Describe} may be asked
+before L{Hello}.
+
+Must never decide anything: only what goes over the wire is said here.
+"""
+# Twisted's AMP has no types.
+# mypy: disallow-untyped-calls=False
+
+from collections.abc import Mapping, MutableMapping
+from typing import Any, ClassVar
+
+import msgspec
+from twisted.protocols import amp
+
+from etcd_twisted.errors import ErrorCode, EtcdError
+from etcd_twisted.membership import ClusterView, JoinReply, JoinRequest
+
+LONGEST_CAUSE = 10_000
+"""How many characters of an error's cause are sent."""
+
+
+class LongBytes(amp.Argument):
+    """
+    Bytes of any length: what an AMP value has no room for goes into further keys of the same box, C{name.1}, C{name.2}
+    and so on.
+    """
+
+    def toBox(
+        self, name: bytes, strings: MutableMapping[bytes, bytes], objects: MutableMapping[str, Any], proto: object
+    ) -> None:
+        """Split."""
+        value = self.toString(self.retrieve(objects, name.decode(), proto))
+        strings[name] = value[: amp.MAX_VALUE_LENGTH]
+        for number, start in enumerate(range(amp.MAX_VALUE_LENGTH, len(value), amp.MAX_VALUE_LENGTH), 1):
+            strings[b"%s.%d" % (name, number)] = value[start : start + amp.MAX_VALUE_LENGTH]
+
+    def fromBox(
+        self, name: bytes, strings: MutableMapping[bytes, bytes], objects: MutableMapping[str, Any], proto: object
+    ) -> None:
+        """Put together."""
+        pieces = [self.retrieve(strings, name, proto)]
+        while (piece := strings.pop(b"%s.%d" % (name, len(pieces)), None)) is not None:
+            pieces.append(piece)
+        objects[name.decode()] = self.fromString(b"".join(pieces) if len(pieces) > 1 else pieces[0])
+
+    def toString(self, value: Any) -> bytes:
+        """The bytes of a value."""
+        return bytes(value)
+
+    def fromString(self, data: bytes) -> Any:
+        """The value of these bytes."""
+        return data
+
+
+class Structure(LongBytes):
+    """A C{msgspec} structure; a field that is not known is passed over."""
+
+    def __init__(self, kind: type) -> None:
+        """
+        @param kind: the structure's class.
+        """
+        super().__init__()
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(kind)
+
+    def toString(self, value: Any) -> bytes:
+        """The bytes of a value."""
+        return self._encode(value)
+
+    def fromString(self, data: bytes) -> Any:
+        """
+        The value of these bytes.
+
+        @raise ValueError: there is none.
+        """
+        try:
+            return self._decoder.decode(data)
+        except msgspec.MsgspecError as error:
+            raise ValueError(f"no {self._decoder.type.__name__}: {error}") from error
+
+
+class VersionError(Exception):
+    """The machines speak different versions of the protocol."""
+
+
+class ClusterError(Exception):
+    """The machines are of different clusters."""
+
+
+class MachineError(Exception):
+    """Another machine is here than the one that was expected."""
+
+
+class NotMemberError(Exception):
+    """The machine that asks is not in the cluster, or not any more."""
+
+
+class IdleError(Exception):
+    """The machine that was asked takes no part in consensus, or not yet."""
+
+
+class SnapshotError(Exception):
+    """A snapshot, or a part of one, is not taken."""
+
+
+class RefusedError(Exception):
+    """An L{EtcdError} on its way. The text is what goes over the wire."""
+
+    @classmethod
+    def carrying(cls, error: EtcdError) -> "RefusedError":
+        """One that becomes C{error} again."""
+        return cls(msgspec.json.encode((error.code, error.cause[:LONGEST_CAUSE], error.index)).decode())
+
+    def error(self) -> EtcdError:
+        """
+        The error that it carries; what can't be read is an error 300 that says so.
+        """
+        try:
+            code, cause, index = msgspec.json.decode(str(self), type=tuple[ErrorCode, str, int])
+        except msgspec.MsgspecError:
+            return EtcdError(ErrorCode.RAFT_INTERNAL, f"an error that can't be read: {str(self)[:100]!r}")
+        return EtcdError(code, cause, index)
+
+
+class Hello(amp.Command):
+    """
+    The first thing that a machine says on a connection over which it is going to send messages.
+
+    C{version} is the protocol's, C{cluster_id} and C{sender} are the cluster and the machine that speaks, C{name} is
+    what people call it. C{configuration_index} is the log index of the newest configuration that it knows, and in
+    which it is a member. C{receiver} is the machine that it expects.
+    """
+
+    arguments: ClassVar = [
+        (b"version", amp.Integer()),
+        (b"cluster_id", amp.Unicode()),
+        (b"sender", amp.Unicode()),
+        (b"name", amp.Unicode()),
+        (b"configuration_index", amp.Integer()),
+        (b"receiver", amp.Unicode()),
+    ]
+    response: ClassVar = [(b"machine_id", amp.Unicode())]
+    fatalErrors: ClassVar = {  # noqa: N815  # Twisted's name
+        VersionError: b"VERSION",
+        ClusterError: b"CLUSTER",
+        MachineError: b"MACHINE",
+        NotMemberError: b"NOT_A_MEMBER",
+        IdleError: b"IDLE",
+    }
+
+
+class Deliver(amp.Command):
+    """
+    Messages of the machine that said L{Hello}. With C{more}, C{payload} goes on in the next L{Deliver}.
+
+    It is not answered: the answers are messages too, on the other machine's own connection.
+    """
+
+    arguments: ClassVar = [(b"payload", LongBytes()), (b"more", amp.Boolean(optional=True))]
+    requiresAnswer = False  # noqa: N815  # Twisted's name
+
+
+class OfferSnapshot(amp.Command):
+    """See L{etcd_twisted.interfaces.IRaftPeer.snapshot_offered}; C{offset} is how much of it is there already."""
+
+    arguments: ClassVar = [(b"metadata", LongBytes()), (b"head", LongBytes()), (b"size", amp.Integer())]
+    response: ClassVar = [(b"offset", amp.Integer())]
+    errors: ClassVar = {SnapshotError: b"SNAPSHOT"}
+
+
+class SnapshotPiece(amp.Command):
+    """See L{etcd_twisted.interfaces.IRaftPeer.snapshot_piece}. It is answered when the piece is on disk."""
+
+    arguments: ClassVar = [(b"offset", amp.Integer()), (b"data", LongBytes())]
+    errors: ClassVar = {SnapshotError: b"SNAPSHOT"}
+
+
+class Join(amp.Command):
+    """See L{etcd_twisted.interfaces.IRaftPeer.join}."""
+
+    arguments: ClassVar = [(b"request", Structure(JoinRequest))]
+    response: ClassVar = [(b"reply", Structure(JoinReply))]
+    errors: ClassVar = {RefusedError: b"ETCD_ERROR"}
+    fatalErrors: ClassVar = {VersionError: b"VERSION"}  # noqa: N815  # Twisted's name
+
+
+class Leave(amp.Command):
+    """See L{etcd_twisted.interfaces.IReplica.remove}."""
+
+    arguments: ClassVar = [(b"name", amp.Unicode())]
+    errors: ClassVar = {RefusedError: b"ETCD_ERROR"}
+
+
+class Describe(amp.Command):
+    """See L{etcd_twisted.interfaces.IRaftPeer.describe}."""
+
+    response: ClassVar = [(b"view", Structure(ClusterView))]
+
+
+COMMANDS: Mapping[bytes, type[amp.Command]] = {
+    command.commandName: command for command in (Hello, Deliver, OfferSnapshot, SnapshotPiece, Join, Leave, Describe)
+}
+"""All of them, by their names on the wire."""

@@ -1,0 +1,81 @@
+"""
+Payloads in boxes of L{Deliver}, and out of them again.
+
+This is what machines do thousands of times a second, so the one box of a payload that fits into an AMP value is
+written and read without a detour through the command's arguments; it is the same box. A longer one takes more keys, a
+very long one more boxes, so that no box is larger than about a megabyte.
+
+Must never hold more of a payload than is allowed.
+"""
+# Twisted's AMP has no types.
+# mypy: disallow-untyped-calls=False, warn-return-any=False
+
+from struct import Struct
+
+from twisted.protocols.amp import COMMAND, MAX_VALUE_LENGTH, AmpBox
+
+from etcd_twisted.peer.boxes import BoxError
+from etcd_twisted.peer.commands import Deliver
+
+BOX_BYTES = 16 * MAX_VALUE_LENGTH
+"""How much of a payload goes into one box."""
+
+MOST_IN_BOX = BOX_BYTES + 4096
+"""How many bytes such a box may take, with what stands beside the payload."""
+
+LONGEST = 1 << 30
+"""Bytes. A payload holds what goes into one record of the log, or less."""
+
+_PAYLOAD = b"payload"
+_pack_length = Struct("!H").pack
+_END = _pack_length(0)
+_START = AmpBox({COMMAND: Deliver.commandName}).serialize()[: -len(_END)] + _pack_length(len(_PAYLOAD)) + _PAYLOAD
+
+
+def boxes(payload: bytes) -> list[bytes]:
+    """The boxes that carry a payload, as they go over the wire."""
+    if len(payload) <= MAX_VALUE_LENGTH:
+        return [b"".join((_START, _pack_length(len(payload)), payload, _END))]
+    starts = range(0, len(payload), BOX_BYTES)
+    return [_box(payload[start : start + BOX_BYTES], more=start != starts[-1]) for start in starts]
+
+
+def _box(part: bytes, more: bool) -> bytes:
+    box: AmpBox = Deliver.makeArguments({"payload": part, "more": more or None}, None)
+    box[COMMAND] = Deliver.commandName
+    return box.serialize()
+
+
+class Assembly:
+    """Puts the payloads of one connection together."""
+
+    def __init__(self, longest: int = LONGEST) -> None:
+        self._longest = longest
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    @property
+    def has_part(self) -> bool:
+        """Whether more of a payload is to come."""
+        return bool(self._parts)
+
+    def take(self, box: AmpBox) -> bytes | None:
+        """
+        The payload that is complete with this box of L{Deliver}; C{None} when it is not.
+
+        @raise BoxError: it is no such box, or the payload is too long.
+        """
+        if len(box) == 2 and not self._parts and _PAYLOAD in box:
+            return box[_PAYLOAD]
+        try:
+            arguments = Deliver.parseArguments(box, None)
+        except (KeyError, TypeError) as error:
+            raise BoxError(f"messages that can't be read: {error!r}") from error
+        self._size += len(arguments["payload"])
+        if self._size > self._longest:
+            raise BoxError(f"a payload of more than {self._longest} bytes")
+        self._parts.append(arguments["payload"])
+        if arguments["more"]:
+            return None
+        parts, self._parts, self._size = self._parts, [], 0
+        return b"".join(parts)

@@ -1,0 +1,95 @@
+"""
+The way to a machine, from its peer URL.
+
+Must never speak without TLS to a machine whose URL says C{https}.
+"""
+
+from collections.abc import Callable
+from typing import NoReturn, TypeVar
+from urllib.parse import urlsplit
+
+import attrs
+from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.endpoints import (
+    HostnameEndpoint,
+    TCP4ClientEndpoint,
+    TCP6ClientEndpoint,
+    connectProtocol,
+    wrapClientTLS,
+)
+from twisted.internet.error import ConnectingCancelledError
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IProtocol, IReactorTCP, IStreamClientEndpoint
+from twisted.python.failure import Failure
+
+from etcd_twisted.addresses import Address
+
+PATIENCE = 2.0
+"""How long it may take to be connected, in seconds; about what a lost packet costs twice."""
+
+ClientTls = Callable[[str], IOpenSSLClientConnectionCreator]
+"""How to speak TLS with a host of a given name."""
+
+_P = TypeVar("_P", bound=IProtocol)
+
+
+class PeerUrlError(ValueError):
+    """No machine can be reached by this URL; the text says why."""
+
+
+def read_peer_url(url: str) -> tuple[bool, Address]:
+    """
+    Whether a peer URL asks for TLS, and where it leads.
+
+    @raise PeerUrlError: it is no peer URL; says what it should be.
+    """
+    try:
+        parts = urlsplit(url)
+        address = Address.parse(parts.netloc)
+    except ValueError as error:
+        raise PeerUrlError(f"{url[:300]!r}: {error}") from error
+    if parts.scheme not in ("http", "https") or parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise PeerUrlError(f"{url[:300]!r} should be http://HOST:PORT or https://HOST:PORT")
+    return parts.scheme == "https", address
+
+
+def _as_cancelled(failure: Failure) -> NoReturn:
+    """Who cancels is told so in the same way as by any other Deferred."""
+    if failure.check(ConnectingCancelledError):
+        raise CancelledError from failure.value
+    failure.raiseException()
+
+
+@attrs.frozen
+class Dialer:
+    """
+    Connects to machines.
+
+    @ivar tls: C{None} when no TLS is configured.
+    @ivar patience: see L{PATIENCE}.
+    """
+
+    reactor: IReactorTCP
+    tls: ClientTls | None
+    patience: float = PATIENCE
+
+    def dial(self, url: str, protocol: _P) -> "Deferred[_P]":
+        """
+        Connect.
+
+        @raise PeerUrlError: the URL can't be used.
+        """
+        secure, address = read_peer_url(url)
+        endpoint = self._endpoint(address)
+        if secure:
+            if self.tls is None:
+                raise PeerUrlError(f"{url} asks for TLS, for which this machine has no certificate")
+            endpoint = wrapClientTLS(self.tls(address.host), endpoint)
+        connected: Deferred[_P] = connectProtocol(endpoint, protocol)
+        return connected.addErrback(_as_cancelled)
+
+    def _endpoint(self, address: Address) -> IStreamClientEndpoint:
+        for is_one, kind in ((isIPAddress, TCP4ClientEndpoint), (isIPv6Address, TCP6ClientEndpoint)):
+            if is_one(address.host):
+                return kind(self.reactor, address.host, address.port, timeout=self.patience)
+        return HostnameEndpoint(self.reactor, address.host, address.port, timeout=self.patience)

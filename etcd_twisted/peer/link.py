@@ -1,0 +1,228 @@
+"""
+The way to one other machine: a connection, made again whenever it is lost, over which this machine's messages go.
+
+Must never keep a message for later while there is no connection: the sender has newer ones by then.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import attrs
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, maybeDeferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from etcd_twisted.interfaces import IRaftPeer
+from etcd_twisted.membership import PROTOCOL_VERSION
+from etcd_twisted.peer.backoff import LONGEST, Backoff
+from etcd_twisted.peer.commands import ClusterError, Hello, IdleError, MachineError, NotMemberError, VersionError
+from etcd_twisted.peer.dialing import Dialer, PeerUrlError
+from etcd_twisted.peer.outgoing import AnswerError, LostError, Outgoing
+from etcd_twisted.peer.visitors import Visitors
+from etcd_twisted.peer.words import FAILURES, reason_of
+
+REFUSED_PAUSE = 5.0
+"""Seconds until a machine that has refused this one is asked again."""
+
+_T = TypeVar("_T")
+_REFUSALS = (ClusterError, MachineError, NotMemberError, VersionError)
+_PROBLEMS = (*FAILURES, AnswerError, IdleError, LostError, PeerUrlError)
+
+
+@attrs.frozen
+class Sender:
+    """
+    What all links of this machine share.
+
+    @ivar chance: a number from 0 to 1, another one each time.
+    @ivar name: what people call this machine.
+    """
+
+    clock: IReactorTime
+    raft: IRaftPeer
+    visitors: Visitors
+    dialer: Dialer
+    chance: Callable[[], float]
+    name: Callable[[], str]
+
+
+class Link:
+    """
+    See the module.
+
+    @ivar machine_id: the other machine.
+    @ivar url: its peer URL.
+    @ivar connection: to it, once it has said that it is the one; C{None} while there is none.
+    """
+
+    _log = Logger()
+
+    def __init__(self, sender: Sender, machine_id: str, url: str) -> None:
+        self.machine_id = machine_id
+        self.url = url
+        self.connection: Outgoing | None = None
+        self._sender = sender
+        self._backoff = Backoff(sender.chance)
+        self._stopped = False
+        self._awaited: Deferred[Any] | None = None
+        self._pausing = False
+        self._losing = False
+        self._said = ""
+        self._ended = False
+        self._waiting: list[Deferred[None]] = []
+
+    # Messages
+
+    def send(self, payload: bytes) -> None:
+        """
+        Send, or drop and say so, once for all that is dropped in a row.
+
+        While there is no connection, the one that the other machine has made will do.
+        """
+        if self.connection is None:
+            sent = self._sender.visitors.deliver(self.machine_id, payload)
+        else:
+            sent = self.connection.deliver(payload)
+        if sent:
+            self._losing = False
+        else:
+            self._lose()
+
+    def _lose(self) -> None:
+        if not self._losing and not self._stopped:
+            self._losing = True
+            self._sender.raft.unreachable(self.machine_id)
+
+    def sweep(self, now: float) -> None:
+        """Give a connection up that does not go on. Called every second or so."""
+        if self.connection is not None:
+            self.connection.check_progress(now)
+
+    # Its life
+
+    def start(self) -> None:
+        """Connect, and stay connected."""
+        ensureDeferred(self._keep_connected()).addErrback(self._broken).addBoth(self._end)
+
+    def _broken(self, failure: Failure) -> None:
+        self._log.failure("Nothing is sent to {url} any more", failure, url=self.url)
+
+    def _end(self, _: None) -> None:
+        self._ended = True
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            each.callback(None)
+
+    def stop(self) -> "Deferred[None]":
+        """Close. What was written may still be sent; the Deferred fires when nothing is left."""
+        ended: Deferred[None] = Deferred()
+        self._waiting.append(ended)
+        self._stopped = True
+        if self._ended:
+            self._end(None)
+        elif self.connection is not None:
+            self.connection.close()
+        elif self._awaited is not None:
+            self._awaited.cancel()
+        return ended
+
+    def redial(self) -> None:
+        """The machine is there: if this link waits to try again, let it try now."""
+        self._backoff.reset()
+        if self._pausing and self._awaited is not None:
+            self._awaited.cancel()
+
+    async def _keep_connected(self) -> None:
+        while not self._stopped:
+            try:
+                connection = await self._connect()
+            except CancelledError:  # by L{stop}
+                return
+            except _REFUSALS as error:
+                await self._refused(error)
+            except _PROBLEMS as error:
+                await self._pause(reason_of(error), self._backoff.next())
+            else:
+                await self._use(connection)
+
+    async def _connect(self) -> Outgoing:
+        """
+        Connect, and say who this is.
+
+        @raise Exception: one of L{_REFUSALS} or L{_PROBLEMS}, or it was cancelled.
+        """
+        dialer = self._sender.dialer
+        connection = Outgoing(self._sender.clock)
+        await self._cancellable(maybeDeferred(dialer.dial, self.url, connection))
+        try:
+            greeting = self._greet(connection).addTimeout(dialer.patience, self._sender.clock)
+            answer = await self._cancellable(greeting)
+            if answer["machine_id"] != self.machine_id:
+                raise MachineError(f"the machine {answer['machine_id']} is there")
+        except BaseException:
+            connection.abort()
+            await connection.when_lost()
+            raise
+        return connection
+
+    def _greet(self, connection: Outgoing) -> "Deferred[dict[str, str]]":
+        raft = self._sender.raft
+        return connection.ask(
+            Hello,
+            version=PROTOCOL_VERSION,
+            cluster_id=raft.cluster_id,
+            sender=raft.machine_id,
+            name=self._sender.name(),
+            configuration_index=raft.configuration_index,
+            receiver=self.machine_id,
+        )
+
+    async def _use(self, connection: Outgoing) -> None:
+        """Let messages go over a connection until it is lost."""
+        clock = self._sender.clock
+        since = clock.seconds()
+        self.connection = connection
+        raft = self._sender.raft
+        connection.received = lambda payload: raft.received(self.machine_id, payload)
+        self._said = ""
+        self._log.info("Connected to the machine at {url}", url=self.url)
+        if self._stopped:
+            connection.close()
+        problem = await connection.when_lost()
+        self.connection = None
+        if connection.used:
+            self._lose()
+        if clock.seconds() - since >= LONGEST:
+            self._backoff.reset()
+        if not self._stopped:
+            await self._pause(problem, self._backoff.next())
+
+    async def _refused(self, error: Exception) -> None:
+        if isinstance(error, NotMemberError):
+            self._sender.raft.excluded()
+        await self._pause(f"it refuses this machine: {reason_of(error)}", REFUSED_PAUSE)
+
+    async def _pause(self, problem: str, seconds: float) -> None:
+        """Say what is wrong, unless that was said before, and wait."""
+        if self._stopped:
+            return
+        if problem != self._said:
+            self._said = problem
+            self._log.warn("Can't send to the machine at {url}: {problem}", url=self.url, problem=problem)
+        self._pausing = True
+        try:
+            await self._cancellable(deferLater(self._sender.clock, seconds, lambda: None))
+        except CancelledError:
+            return
+        finally:
+            self._pausing = False
+
+    async def _cancellable(self, step: "Deferred[_T]") -> _T:
+        """Wait for something that L{stop} can put an end to."""
+        self._awaited = step
+        try:
+            return await step
+        finally:
+            self._awaited = None

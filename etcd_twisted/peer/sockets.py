@@ -1,0 +1,43 @@
+"""
+What the system is told about a connection between machines.
+
+Must never fail for a connection that is no TCP.
+"""
+
+import socket
+from typing import Any
+
+from twisted.internet.interfaces import ITCPTransport, ITransport
+from twisted.protocols.policies import ProtocolWrapper
+
+SILENCE = 2.0
+"""After how many seconds in which nothing that was sent was acknowledged a connection is given up."""
+
+
+def tune(transport: ITransport | None, silence: float = SILENCE) -> None:
+    """
+    Have small messages go at once, and a connection end when the other side is not there any more.
+
+    @param silence: see L{SILENCE}. A connection on which nothing is sent is probed, and ends a little later.
+    """
+    if not ITCPTransport.providedBy(transport):
+        return
+    handle = _socket(transport)
+    handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    handle.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    pause = max(1, round(silence / 2))
+    for option, value in (
+        (socket.TCP_KEEPIDLE, pause),
+        (socket.TCP_KEEPINTVL, pause),
+        (socket.TCP_KEEPCNT, 2),
+        (socket.TCP_USER_TIMEOUT, round(silence * 1e3)),
+    ):
+        handle.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def _socket(transport: Any) -> socket.socket:
+    """The socket, below TLS if there is any."""
+    while isinstance(transport, ProtocolWrapper):
+        transport = transport.transport
+    handle: socket.socket = transport.getHandle()
+    return handle

@@ -1,0 +1,40 @@
+"""
+Errors of the network in a few words, on one line, for the log and for people.
+
+Must never lose what the system said.
+"""
+
+from typing import Any
+
+from OpenSSL.SSL import Error as TlsError
+from twisted.internet.defer import TimeoutError as NoAnswerError
+from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
+
+from etcd_twisted.addresses import Address
+
+FAILURES = (ConnectError, ConnectionClosed, DNSLookupError, NoAnswerError, TlsError, OSError)
+"""What happens on a network."""
+
+
+def address_of(address: Any) -> str:
+    """Where the other side of a connection is."""
+    host, port = getattr(address, "host", None), getattr(address, "port", None)
+    return str(address) if host is None or port is None else str(Address(host, port))
+
+
+def reason_of(error: BaseException | None) -> str:
+    """What an error says, without a full stop."""
+    if isinstance(error, TlsError):
+        return f"TLS: {_tls_reason(error)}"
+    if isinstance(error, NoAnswerError):
+        return "no answer in time"
+    text = " ".join(str(error).split()).rstrip(".")
+    return text or type(error).__name__
+
+
+def _tls_reason(error: Any) -> str:
+    """OpenSSL has a list of what went wrong, each with the part of the library and the function."""
+    try:
+        return ", ".join(str(reason) for *_, reason in error.args[0]) or "the connection was closed"
+    except (IndexError, TypeError, ValueError):
+        return " ".join(str(error).split()) or type(error).__name__
