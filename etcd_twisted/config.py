@@ -122,3 +122,12 @@ class Config:
         if option == "peer-bind-addr" and self.peer_bind_addr == self.peer_addr:
             return self.given_as("peer-addr")
         return f"--{option}"
+
+    def given(self, option: str) -> str:
+        """
+        How the value of an option was given, and the value, on one line.
+
+        @param option: as for L{given_as}; the field of that name has the value.
+        """
+        value = str(getattr(self, option.replace("-", "_")))
+        return f"{self.given_as(option)} {value if value.isprintable() else repr(value)}"

@@ -14,7 +14,6 @@ from typing import Any
 
 import attrs
 
-from etcd_twisted.addresses import Address
 from etcd_twisted.config import Config
 from etcd_twisted.errors import ConfigError
 from etcd_twisted.settings import OPTIONS, Form, Option, written
@@ -98,8 +97,10 @@ def _resolve(values: dict[str, Any], sources: Mapping[str, str]) -> Config:
     config = Config(**values, sources=sources)
     ports = {"bind_addr": config.addr.port, "peer_bind_addr": config.peer_addr.port}
     config = attrs.evolve(config, **{field: given.complete(ports[field]) for field, given in listening.items()})
-    _check_apart(config, ("addr", config.addr), ("peer-addr", config.peer_addr))
-    _check_apart(config, ("bind-addr", config.bind_addr), ("peer-bind-addr", config.peer_bind_addr))
+    if config.addr.overlaps(config.peer_addr):
+        raise _one_port(config, "addr", "peer-addr")
+    if config.bind_addr.overlaps(config.peer_bind_addr):
+        raise _one_port(config, "bind-addr", "peer-bind-addr")
     _check_timing(config)
     for port in ("", "peer-"):
         _check_tls(config, port)
@@ -112,10 +113,9 @@ def _check_timing(config: Config) -> None:
 
     @raise ConfigError: it would be.
     """
-    heartbeat, election = config.peer_heartbeat_interval, config.peer_election_timeout
-    if election < _HEARTBEATS * heartbeat:
-        given, other = config.given_as("peer-election-timeout"), config.given_as("peer-heartbeat-interval")
-        raise ConfigError(f"{given} {election} should be at least {_HEARTBEATS} times {other} {heartbeat}")
+    if config.peer_election_timeout < _HEARTBEATS * config.peer_heartbeat_interval:
+        election, heartbeat = config.given("peer-election-timeout"), config.given("peer-heartbeat-interval")
+        raise ConfigError(f"{election} should be at least {_HEARTBEATS} times {heartbeat}")
 
 
 def _check_tls(config: Config, port: str) -> None:
@@ -126,25 +126,17 @@ def _check_tls(config: Config, port: str) -> None:
     @raise ConfigError: one of them is missing.
     """
     certificate, key, authority = (f"{port}{kind}-file" for kind in ("cert", "key", "ca"))
+    files = {name: getattr(config, name.replace("-", "_")) for name in (certificate, key, authority)}
     for given, needed in ((certificate, key), (key, certificate), (authority, certificate)):
-        if _file(config, given) is not None and _file(config, needed) is None:
-            raise ConfigError(f"{config.given_as(given)} {_file(config, given)} needs --{needed} too")
+        if files[given] is not None and files[needed] is None:
+            raise ConfigError(f"{config.given(given)} needs --{needed} too")
 
 
-def _file(config: Config, option: str) -> Path | None:
-    path: Path | None = getattr(config, option.replace("-", "_"))
-    return path
-
-
-def _check_apart(config: Config, clients: tuple[str, Address], peers: tuple[str, Address]) -> None:
-    """
-    See to it that clients and machines have an address each.
-
-    @raise ConfigError: they share one.
-    """
-    if clients[1].overlaps(peers[1]):
-        first, second = (f"{config.given_as(option)} {address}" for option, address in (clients, peers))
-        raise ConfigError(f"{first} and {second} take the same port; give one of them another")
+def _one_port(config: Config, clients: str, peers: str) -> ConfigError:
+    """Clients and machines should have an address each, but these options give them the same."""
+    return ConfigError(
+        f"{config.given(clients)} and {config.given(peers)} take the same port; give one of them another"
+    )
 
 
 def _from_flags(flags: Mapping[str, str | tuple[str, ...]]) -> Iterator[_Setting]:

@@ -1,5 +1,5 @@
 """
-The command line of C{twistd etcd}, made from L{etcd_twisted.config.OPTIONS}.
+The command line of C{twistd etcd}, made from L{etcd_twisted.settings.OPTIONS}.
 
 Must never know one option from another: what can be set, and what is a good value, is the table's business alone.
 """

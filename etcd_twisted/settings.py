@@ -6,6 +6,7 @@ C{docs/configuration.md} is checked against it. Must never know where a value ca
 """
 
 import enum
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -19,15 +20,21 @@ from etcd_twisted.config import Config
 _WHOLE = re.compile(r"[0-9]+")
 _DECIMAL = re.compile(r"[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
+_URL = re.compile(r"https?://[!\"$->@-~]+")
+"""Without a query or a fragment."""
 _LARGEST = 2**63 - 1
 _LARGEST_BODY = 512 * 1024 * 1024
 """Bytes. A request has to fit into one record of the log, of at most 1 GiB, with room for what is kept beside it."""
+_LONGEST_TIMEOUT = 86400.0
+"""Seconds. The reactor's poll takes a wait of at most 24 days; nobody means one of more than a day."""
+
+_LONGEST_SILENCE = 60_000
+"""Milliseconds without a leader that anybody could mean."""
+
 LEAST_ACTIVE_SIZE = 3
 LEAST_REMOVE_DELAY = 2.0
 LEAST_SYNC_INTERVAL = 1.0
-_LONGEST_WAIT = 60_000
-_LONGEST_TIMEOUT = 86400.0
-"""Seconds. The reactor's poll takes a wait of at most 24 days; nobody means one of more than a day."""
+"""What can be set for a cluster, at the least (spec, section 3, "Admin"); times are in seconds."""
 
 
 @enum.unique
@@ -113,52 +120,81 @@ def _path(text: str) -> Path:
     return Path(text)
 
 
-def _positive(text: str, largest: int = _LARGEST, why: str = "") -> int:
+def _whole(text: str, least: int, largest: int = _LARGEST, why: str = "") -> int:
     # The length is looked at first, as Python refuses to make a number of thousands of digits.
-    if not _WHOLE.fullmatch(text) or len(text.lstrip("0")) > len(str(largest)) or not 1 <= int(text) <= largest:
-        raise ValueError(f"should be a whole number from 1 to {largest}{why}")
+    if not _WHOLE.fullmatch(text) or len(text.lstrip("0")) > len(str(largest)) or not least <= int(text) <= largest:
+        raise ValueError(f"should be a whole number from {least} to {largest}{why}")
     return int(text)
 
 
+def _positive(text: str) -> int:
+    return _whole(text, 1)
+
+
 def _body_size(text: str) -> int:
-    return _positive(text, _LARGEST_BODY, " (512 MiB), as a request has to fit into one record of the log")
+    return _whole(text, 1, _LARGEST_BODY, " (512 MiB), as a request has to fit into one record of the log")
 
 
 def _milliseconds(text: str) -> int:
-    return _positive(text, _LONGEST_WAIT, " (a minute)")
+    return _whole(text, 1, _LONGEST_SILENCE, " (a minute)")
 
 
 def _active_size(text: str) -> int:
-    size = _positive(text)
-    if size < LEAST_ACTIVE_SIZE:
-        raise ValueError(f"should be at least {LEAST_ACTIVE_SIZE}")
-    return size
+    return _whole(text, LEAST_ACTIVE_SIZE)
 
 
-def _at_least(least: float) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        if not _DECIMAL.fullmatch(text) or not least <= float(text) <= _LARGEST:
-            raise ValueError(f"should be a number of seconds, at least {least:g}")
-        return float(text)
+def _number(text: str) -> float:
+    """What a text means; where it is no number, one that is between no others."""
+    return float(text) if _DECIMAL.fullmatch(text) else math.nan
 
-    return parse
+
+def _timeout(text: str) -> float:
+    seconds = _number(text)
+    if not 0 < seconds <= _LONGEST_TIMEOUT:
+        raise ValueError(f"should be a number of seconds above 0, at most {_LONGEST_TIMEOUT:.0f}, as in 10 or 0.5")
+    return seconds
+
+
+def _remove_delay(text: str) -> float:
+    seconds = _number(text)
+    if not LEAST_REMOVE_DELAY <= seconds <= _LARGEST:
+        raise ValueError(f"should be a number of seconds, at least {LEAST_REMOVE_DELAY:.0f}, as in 1800")
+    return seconds
+
+
+def _sync_interval(text: str) -> float:
+    seconds = _number(text)
+    if not LEAST_SYNC_INTERVAL <= seconds <= _LONGEST_TIMEOUT:
+        bounds = f"from {LEAST_SYNC_INTERVAL:.0f} to {_LONGEST_TIMEOUT:.0f}"
+        raise ValueError(f"should be a number of seconds {bounds}, as in 5 or 2.5")
+    return seconds
 
 
 def _addresses(text: str) -> tuple[Address, ...]:
-    return tuple(Address.parse(each.strip()) for each in text.split(",") if each.strip())
+    written = [each.strip() for each in text.split(",")]
+    addresses = tuple(_one_of_several(each) for each in written if each)
+    if not addresses:
+        # Who is told of nobody would begin a cluster of its own.
+        raise ValueError("should be HOST:PORT or several of these with commas between them, as in h:7001,[::1]:7001")
+    return addresses
+
+
+def _one_of_several(text: str) -> Address:
+    try:
+        return Address.parse(text)
+    except ValueError as error:
+        raise ValueError(f"{error}, unlike {text!r}") from error
 
 
 def _url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("should be the URL of a directory, as in http://127.0.0.1:4001/v2/keys/discovery/TOKEN")
+    try:
+        if not _URL.fullmatch(text):
+            raise ValueError(text)
+        BindAddress.parse(urlsplit(text).netloc)
+    except ValueError:
+        example = "http://127.0.0.1:4001/v2/keys/discovery/TOKEN"
+        raise ValueError(f"should be the URL of a directory, as in {example}") from None
     return text
-
-
-def _seconds(text: str) -> float:
-    if not _DECIMAL.fullmatch(text) or not 0 < float(text) <= _LONGEST_TIMEOUT:
-        raise ValueError(f"should be a number of seconds above 0, at most {_LONGEST_TIMEOUT:.0f}, as in 10 or 0.5")
-    return float(text)
 
 
 def _switch(text: str) -> bool:
@@ -329,14 +365,14 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "cluster-remove-delay",
         Form.NUMBER,
-        _at_least(LEAST_REMOVE_DELAY),
+        _remove_delay,
         "SECONDS",
         "How long a machine may be silent before it is taken out, until that is set for the cluster.",
     ),
     Option(
         "cluster-sync-interval",
         Form.NUMBER,
-        _at_least(LEAST_SYNC_INTERVAL),
+        _sync_interval,
         "SECONDS",
         "How often a standby looks for a place, until that is set for the cluster.",
     ),
@@ -371,14 +407,14 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "http-read-timeout",
         Form.NUMBER,
-        _seconds,
+        _timeout,
         "SECONDS",
         "How long a client may take to send a request.",
     ),
     Option(
         "http-write-timeout",
         Form.NUMBER,
-        _seconds,
+        _timeout,
         "SECONDS",
         "How long a client may take to read an answer.",
     ),

@@ -1,0 +1,85 @@
+"""The table of options, and the page about it."""
+
+import os
+import re
+from pathlib import Path
+
+import attrs
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.addresses import Address
+from etcd_twisted.config import Config
+from etcd_twisted.errors import ConfigError
+from etcd_twisted.loading import load_config
+from etcd_twisted.settings import OPTIONS, Form
+from tests.values import SETTABLE, VALUES, Sources
+
+DOCUMENT = Path(__file__).parent.parent / "docs" / "configuration.md"
+
+
+class TableTests(SynchronousTestCase):
+    """The table and L{Config} fit together."""
+
+    def test_everyFieldHasItsOption(self) -> None:
+        fields = [option.field for option in OPTIONS if option.field is not None]
+        self.assertEqual(fields, [field.name for field in attrs.fields(Config) if field.name != "sources"])
+
+    def test_namesAreDerived(self) -> None:
+        option = SETTABLE["data-dir"]
+        self.assertEqual((option.flag, option.variable, option.key), ("--data-dir", "ETCD_DATA_DIR", "data_dir"))
+
+    def test_defaultsCanBeParsed(self) -> None:
+        """A default that the help shows as a value means just that value, when it is given."""
+        for option in SETTABLE.values():
+            if option.depends is None and option.default != "none":
+                self.assertEqual(load_config({option.name: option.default}, {}), Config(), option.name)
+
+    def test_everyOptionIsTried(self) -> None:
+        self.assertEqual(set(VALUES), set(SETTABLE))
+
+
+class DocumentTests(SynchronousTestCase):
+    """C{docs/configuration.md} says what the table says."""
+
+    def test_options(self) -> None:
+        rows = [
+            [cell.strip() for cell in line.replace("`", "").strip("|").split("|")]
+            for line in DOCUMENT.read_text().splitlines()
+            if line.startswith("| `--")
+        ]
+        expected = [
+            [
+                f"{option.flag}, --no-{option.name}" if option.form is Form.SWITCH else option.flag,
+                option.variable,
+                option.key if option.field else "",
+                option.default,
+            ]
+            for option in OPTIONS
+        ]
+        self.assertEqual([row[:4] for row in rows], expected)
+        for row, option in zip(rows, OPTIONS, strict=True):
+            self.assertTrue(row[4].startswith(re.split("[;:.]|, as", option.help)[0]), f"{row[4]} / {option.help}")
+
+    def test_example(self) -> None:
+        (example,) = re.findall(r"```toml\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+        config = load_config({"config": Sources(self).file(example)}, {})
+        self.assertEqual(
+            config,
+            Config(
+                name="machine0",
+                data_dir=Path("/var/lib/etcd/machine0"),
+                addr=Address("machine0.example.com", 4001),
+                bind_addr=Address("0.0.0.0", 4001),
+                peer_addr=Address("machine0.example.com", 7001),
+                peer_bind_addr=Address("0.0.0.0", 7001),
+                snapshot_count=20000,
+                watch_history=5000,
+                max_request_bytes=1048576,
+                http_read_timeout=5,
+                http_write_timeout=2.5,
+            ),
+        )
+
+    def test_exampleOfARefusal(self) -> None:
+        error = self.assertRaises(ConfigError, load_config, {"snapshot-count": "abc"}, {})
+        self.assertIn(f"twistd etcd: {error}{os.linesep}", DOCUMENT.read_text())

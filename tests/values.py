@@ -1,0 +1,104 @@
+"""Values for every option, and how they are written in each of the ways in which they can be given."""
+
+import json
+from pathlib import Path
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.addresses import Address, BindAddress
+from etcd_twisted.settings import OPTIONS, Form, Option
+
+unhurried = settings(deadline=None)
+
+HOSTS = st.ip_addresses().map(str) | st.sampled_from(["localhost", "machine0.example.com"])
+# Clients and machines have ports of their own; the defaults are among them.
+CLIENTS = st.builds(Address, HOSTS, st.integers(1, 5000))
+PEERS = st.builds(Address, HOSTS, st.integers(5001, 65535))
+COUNTS = st.integers(1, 2**63 - 1)
+TIMEOUTS = st.floats(0.001, 86400) | st.integers(1, 86400)
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20)
+TOKENS = st.from_regex(r"[A-Za-z0-9/]{1,9}", fullmatch=True)
+FRONTENDS = st.from_regex(r"[a-z]{1,8}(:[a-z]{1,5}=[!-~]{1,9}){0,2}", fullmatch=True)
+
+# For each option, values as a TOML file has them. What differs from them in text is in `as_text`.
+VALUES: dict[str, st.SearchStrategy[object]] = {
+    "name": st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,20}", fullmatch=True),
+    "data-dir": TEXTS,
+    "addr": CLIENTS.map(str),
+    "bind-addr": CLIENTS.map(str),
+    "peer-addr": PEERS.map(str),
+    "peer-bind-addr": PEERS.map(str),
+    "peers": st.lists(PEERS.map(str), min_size=1, max_size=5).map(",".join),
+    "peers-file": TEXTS,
+    "discovery": st.builds("{}://{}/v2/keys/{}".format, st.sampled_from(["http", "https"]), CLIENTS, TOKENS),
+    "force": st.booleans(),
+    "cert-file": TEXTS,
+    "key-file": TEXTS,
+    "ca-file": TEXTS,
+    "peer-cert-file": TEXTS,
+    "peer-key-file": TEXTS,
+    "peer-ca-file": TEXTS,
+    "peer-heartbeat-interval": st.integers(1, 60),
+    "peer-election-timeout": st.integers(180, 60_000),
+    "max-retry-attempts": COUNTS,
+    "cluster-active-size": st.integers(3, 2**63 - 1),
+    "cluster-remove-delay": st.floats(2, 2**60) | st.integers(2, 2**60),
+    "cluster-sync-interval": st.floats(1, 86400) | st.integers(1, 86400),
+    "snapshot": st.booleans(),
+    "snapshot-count": COUNTS,
+    "watch-history": COUNTS,
+    "max-request-bytes": st.integers(1, 512 * 1024 * 1024),
+    "http-read-timeout": TIMEOUTS,
+    "http-write-timeout": TIMEOUTS,
+    "frontend": st.lists(FRONTENDS, min_size=1, max_size=3),
+}
+SOURCES = st.sets(st.sampled_from(["file", "environment", "flag"]))
+# Settings that can't be given without each other.
+TOGETHER = [[f"{port}{kind}-file" for kind in ("cert", "key", "ca")] for port in ("", "peer-")]
+SETTABLE = {option.name: option for option in OPTIONS if option.field is not None}
+
+
+def as_text(value: object) -> str:
+    """A value as an environment variable has it."""
+    if isinstance(value, list):
+        return " ".join(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def as_flag(value: object) -> str | tuple[str, ...]:
+    """A value as L{load_config} takes it for a flag."""
+    return tuple(value) if isinstance(value, list) else as_text(value)
+
+
+def as_toml(value: object) -> str:
+    """A value as a TOML file has it. JSON's strings, numbers, booleans and lists are TOML's, but for DEL."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def as_field(option: Option, value: object) -> object:
+    """A value as L{Config} has it."""
+    texts = value if isinstance(value, list) else [as_text(value)]
+    parsed = tuple(option.parse(text) for text in texts)
+    if option.form is Form.LIST:
+        return parsed
+    return parsed[0].complete() if isinstance(parsed[0], BindAddress) else parsed[0]
+
+
+class Sources:
+    """
+    Somewhere to write TOML files to.
+
+    @ivar test: the test that they are for.
+    """
+
+    def __init__(self, test: SynchronousTestCase) -> None:
+        self.path = Path(test.mktemp())
+        self.path.mkdir(parents=True)
+
+    def file(self, content: str | bytes) -> str:
+        """The path of a file with that content."""
+        path = self.path / "etcd.toml"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return str(path)
