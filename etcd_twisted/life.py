@@ -27,16 +27,13 @@ from etcd_twisted.errors import ErrorCode, EtcdError, StartError
 from etcd_twisted.interfaces import ITransport
 from etcd_twisted.machines import Machine
 from etcd_twisted.membership import PROTOCOL_VERSION, ClusterView, JoinReply, JoinRequest
+from etcd_twisted.peer.client import UnreachableError
 
 RETRY = 1.0
 """Seconds between rounds of asking others."""
 
 _NOT_NOW = (ErrorCode.RAFT_INTERNAL, ErrorCode.DURING_ELECTION)
 """Errors of a leader that may be gone in a moment."""
-
-
-class UnreachableError(Exception):
-    """A machine can't be asked; the text says why."""
 
 
 class Peers(Protocol):

@@ -8,7 +8,6 @@ went wrong with the rest.
 
 import secrets
 import time
-import uuid
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
@@ -18,13 +17,19 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from etcd_twisted.config import Config
-from etcd_twisted.consensus.directory import Identity
-from etcd_twisted.consensus.recovery import Storage, recover
+from etcd_twisted.consensus.leadership import Timing
+from etcd_twisted.consensus.recovery import Storage
 from etcd_twisted.consensus.replica import Replica
 from etcd_twisted.consensus.writer import LogWriter
 from etcd_twisted.frontends import chosen_frontends
 from etcd_twisted.interfaces import IReactor
-from etcd_twisted.machines import Machine
+from etcd_twisted.life import Life
+from etcd_twisted.membership import ClusterConfig
+from etcd_twisted.peer.client import PeerClient
+from etcd_twisted.peer.discovery import Registration, configured_discovery
+from etcd_twisted.peer.frontend import PeerService
+from etcd_twisted.peer.seeds import seeds
+from etcd_twisted.peer.transport import AmpTransport
 
 
 class EtcdService(Service):
@@ -54,8 +59,17 @@ class EtcdService(Service):
         @param wall_clock: the time by which keys expire, in seconds since the epoch.
         @raise ConfigError: a frontend is not installed or can't use its options.
         """
-        snapshot_count = config.snapshot_count if config.snapshot else None
-        self.replica = Replica(reactor, wall_clock, config.watch_history, snapshot_count, fatal)
+        self.replica = Replica(
+            reactor,
+            wall_clock,
+            config.watch_history,
+            config.snapshot_count if config.snapshot else None,
+            fatal,
+            Timing(config.peer_heartbeat_interval / 1e3, config.peer_election_timeout / 1e3),
+            ClusterConfig(config.cluster_active_size, config.cluster_remove_delay, config.cluster_sync_interval),
+            self._excluded,
+            secrets.randbits(64),
+        )
         self.started: Deferred[None] = succeed(None)
         self.refusal: BaseException | None = None
         self._reactor = reactor
@@ -63,12 +77,34 @@ class EtcdService(Service):
         self._frontends = [
             frontend.service(reactor, config, options, self.replica) for frontend, options in chosen_frontends(config)
         ]
+        tls = None
+        self._transport = AmpTransport(reactor, self.replica.peer, tls, lambda: self.replica.name)
+        for frontend in self._frontends:
+            if isinstance(frontend, PeerService):
+                frontend.visitors = self._transport.visitors
+        self._discovery = configured_discovery(reactor, config)
+        self._registration: Registration | None = None
+        self._registered = False
+        self._life = Life(
+            reactor, config, self.replica, PeerClient(reactor, tls), self._transport, self._seeds
+        )
         self._listening: list[IService] = []
         self._storage: Storage | None = None
         self._writer: LogWriter | None = None
         self._starting: Deferred[None] = succeed(None)
         self._closing: Deferred[None] | None = None
         self._problem: Failure | None = None
+
+    def _excluded(self) -> None:
+        self._life.excluded()
+
+    async def _seeds(self, name: str) -> list[str]:
+        """Where a machine that is of no cluster yet is to look for others; none for the first one."""
+        if self._discovery is not None:
+            others = await self._discovery.find(name, self._config.peer_url)
+            self._registered = True
+            return others
+        return seeds(self._config)
 
     def startService(self) -> None:
         """Open the ports, recover, and serve; see L{started}."""
@@ -81,25 +117,21 @@ class EtcdService(Service):
         for frontend in self._frontends:
             self._listening.append(frontend)
             await maybeDeferred(frontend.startService)
-        self._storage = storage = Storage.open(self._config.data_dir, self._config.given_as("data-dir"))
-        recovered = await recover(
-            storage, self.replica.keyspace, self._config.name, self._new_identity, self.replica.turn
-        )
+        config = self._config
+        self._storage = Storage.open(config.data_dir, config.given_as("data-dir"), fresh=config.force)
         self._writer = LogWriter(self._reactor)
         self._writer.start()
-        machine = Machine(recovered.identity.name, self._config.addr.url(), self._config.peer_addr.url())
-        self.replica.start(machine, storage, self._writer, recovered)
-        await self.replica.when_serving()
+        await self._life.begin(self._storage, self._writer)
+        if self._discovery is not None:
+            name = self.replica.name
+            self._registration = Registration(self._reactor, self._discovery, name, config.peer_url)
+            self._registration.start(self._registered)
         self._log.info(
             "{name} serves clients at {client_url} and machines at {peer_url}",
-            name=machine.name,
-            client_url=machine.client_url,
-            peer_url=machine.peer_url,
+            name=self.replica.name,
+            client_url=config.client_url,
+            peer_url=config.peer_url,
         )
-
-    def _new_identity(self) -> Identity:
-        name = self._config.name or str(uuid.uuid4())
-        return Identity(name, machine_id=secrets.token_hex(8), cluster_id=secrets.token_hex(8))
 
     def _not_started(self, failure: Failure) -> None:
         self.refusal = failure.value
@@ -133,9 +165,20 @@ class EtcdService(Service):
     async def _close_all(self) -> None:
         async with AsyncExitStack() as last_first:
             if self._storage is not None:
-                last_first.callback(self._storage.close)
+                last_first.callback(self._close_storage)
             if self._writer is not None:
                 last_first.push_async_callback(self._writer.stop)
+            last_first.push_async_callback(self._transport.stop)
             last_first.push_async_callback(self.replica.stop)
             for frontend in self._listening:
                 last_first.push_async_callback(maybeDeferred, frontend.stopService)
+            # Another machine leads before this one stops to listen, so that whoever comes meanwhile is sent there.
+            last_first.push_async_callback(self.replica.hand_over)
+            last_first.callback(self._life.stop)
+            if self._registration is not None:
+                last_first.push_async_callback(self._registration.stop)
+
+    def _close_storage(self) -> None:
+        storage = self._life.storage or self._storage
+        if storage is not None:
+            storage.close()

@@ -96,7 +96,7 @@ class Player:
             # On a fresh server an index could else be taken for a number that is part of a key, or the reverse.
             filler = await self._send({"do": "PUT", "path": "/v2/keys/{p}-filler"})
             await readBody(filler)
-            self._first = self._seen = _index(filler)
+            self._first = self._seen = index_of(filler)
         self._began = self.reactor.seconds()
         return [await self._take(step) for step in scenario["steps"]]
 
@@ -112,7 +112,7 @@ class Player:
             # The head says that the server waits; the body is yet to come.
             self._waiting[step["start"]] = _Left(step, response, readBody(response))
             return None
-        self._seen = max(self._seen, _index(response))
+        self._seen = max(self._seen, index_of(response))
         return self._shape(response, await readBody(response), step)
 
     async def _until_something_happens(self, seconds: float) -> None:
@@ -125,10 +125,14 @@ class Player:
         if too_late.active():
             too_late.cancel()
 
-    def _send(self, step: Step) -> "Deferred[IResponse]":
+    async def _send(self, step: Step) -> IResponse:
         path = self._filled(step["path"])
         if step.get("query"):
             path += "?" + self._encoded(step["query"])
+        return await self._request(step, self.base + path)
+
+    def _request(self, step: Step, url: str) -> "Deferred[IResponse]":
+        """Send a step's request, wherever."""
         headers = Headers()
         for name, value in step.get("headers", {}).items():
             headers.addRawHeader(name, value)
@@ -138,9 +142,7 @@ class Player:
             body = FileBodyProducer(BytesIO(self._encoded(step["form"]).encode()))
         elif "body" in step:
             body = FileBodyProducer(BytesIO(step["body"].encode()))
-        sent: Deferred[IResponse] = Agent(self.reactor).request(
-            step["do"].encode(), (self.base + path).encode(), headers, body
-        )
+        sent: Deferred[IResponse] = Agent(self.reactor).request(step["do"].encode(), url.encode(), headers, body)
         return sent
 
     def _encoded(self, parameters: dict[str, object]) -> str:
@@ -162,7 +164,7 @@ class Player:
         else:
             shape["text"] = re.sub(r"^\d+$", "<number>", self._anonymous(text.strip()))
         if headers.hasHeader("X-Etcd-Index"):
-            shape["x-etcd-index"] = self._distance(_index(response))
+            shape["x-etcd-index"] = self._distance(index_of(response))
         for name in ("x-raft-index", "x-raft-term"):
             shape[name] = "present" if headers.hasHeader(name) else "absent"
         if headers.hasHeader("Location"):
@@ -205,7 +207,8 @@ class Player:
         return text.replace(self._prefix, "{p}")
 
 
-def _index(response: IResponse) -> int:
+def index_of(response: IResponse) -> int:
+    """The key space's index that an answer tells, 0 for none."""
     return int((response.headers.getRawHeaders("X-Etcd-Index") or ["0"])[0])
 
 

@@ -1,0 +1,90 @@
+"""
+Each machine of a cluster against the recorded answers, redirects followed.
+"""
+
+import json
+from pathlib import Path
+
+from twisted.internet import reactor
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
+from twisted.web.client import readBody
+from twisted.web.iweb import IResponse
+
+from benchmarks.ports import free_ports
+from etcd_twisted.addresses import Address
+from etcd_twisted.config import Config
+from etcd_twisted.service import EtcdService
+from tests.conformance.cases import left_out
+from tests.conformance.player import Player, Step, differences, index_of, load
+
+_MOST_REDIRECTS = 5
+
+
+class ClusterPlayer(Player):
+    """One who follows redirects, and lets a machine that is behind catch up before asking it."""
+
+    async def _send(self, step: Step) -> IResponse:
+        await self._until_caught_up()
+        response = await super()._send(step)
+        for _ in range(_MOST_REDIRECTS):
+            if response.code != 307:
+                break
+            await readBody(response)
+            (location,) = response.headers.getRawHeaders("Location")
+            response = await self._request(step, location)
+        return response
+
+    async def _until_caught_up(self) -> None:
+        for _ in range(200):
+            response = await super()._send({"do": "GET", "path": "/v2/keys/"})
+            await readBody(response)
+            if index_of(response) >= self._seen:
+                return
+            await deferLater(self.reactor, 0.01, lambda: None)
+        raise AssertionError(f"{self.base} has not come to index {self._seen}")
+
+
+class ClusterTests(TestCase):
+    """Three machines in one process."""
+
+    timeout = 240
+
+    async def setUp(self) -> None:
+        self.services: list[EtcdService] = []
+        ports = free_ports(6)
+        for number in range(3):
+            config = Config(
+                name=f"machine{number}",
+                data_dir=Path(self.mktemp()),
+                addr=Address("127.0.0.1", ports[2 * number]),
+                peer_addr=Address("127.0.0.1", ports[2 * number + 1]),
+                peers=(Address("127.0.0.1", ports[1]),) if number else (),
+            )
+            service = EtcdService(reactor, config, self.fail)
+            self.addCleanup(service.stopService)
+            service.startService()
+            await service.started
+            self.services.append(service)
+
+    async def _conforms(self, service: EtcdService) -> None:
+        found = []
+        (base,) = [each.client_url for each in service.replica.machines() if each.name == service.replica.name]
+        for name, (scenario, transcript) in load().items():
+            if left_out(name) is not None:
+                continue
+            answers = await ClusterPlayer(reactor, base).play(scenario)
+            for step, wanted, got in zip(scenario["steps"], transcript, answers, strict=True):
+                if wanted is not None:
+                    found += [f"{name}: {json.dumps(step)}: {line}" for line in differences(wanted, got)]
+        self.assertEqual(found, [])
+
+    async def test_leader(self) -> None:
+        """The machine that leads."""
+        (leader,) = [each for each in self.services if each.replica.is_leader]
+        await self._conforms(leader)
+
+    async def test_follower(self) -> None:
+        """One that follows: what it can't do itself it sends to the leader."""
+        follower = next(each for each in self.services if not each.replica.is_leader)
+        await self._conforms(follower)
