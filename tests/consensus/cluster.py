@@ -1,0 +1,365 @@
+"""
+Several replicas on one fake clock, each with a real disk, and a network in memory between them.
+
+Nothing happens but in L{Cluster.run}. A machine can be stopped in order, crash, and be started again on its directory.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from etcd_twisted.consensus.directory import Identity
+from etcd_twisted.consensus.driver import Driver
+from etcd_twisted.consensus.entries import Member
+from etcd_twisted.consensus.leadership import Timing
+from etcd_twisted.consensus.participant import Participant
+from etcd_twisted.consensus.recovery import Recovered, Storage, enter_cluster, found_cluster, recover
+from etcd_twisted.consensus.replica import Replica
+from etcd_twisted.interfaces import IRaftPeer
+from etcd_twisted.keyspace.commands import Set
+from etcd_twisted.keyspace.nodes import File
+from etcd_twisted.keyspace.snapshot import dump
+from etcd_twisted.machines import Machine
+from etcd_twisted.membership import PROTOCOL_VERSION, ClusterConfig, JoinRequest
+from tests.consensus.machine import START, ManualWriter
+from tests.consensus.network import MemoryTransport, Network
+
+CLUSTER_ID = "c" * 16
+TIMING = Timing()
+_MOST_STEPS = 200_000
+
+
+@implementer(IReactorTime)
+class ProcessClock:
+    """The clock as one process has it: what it has planned goes with it."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._planned: list[IDelayedCall] = []
+
+    def seconds(self) -> float:
+        """See L{IReactorTime}."""
+        return self._clock.seconds()
+
+    def callLater(self, delay: float, callable: Callable[..., Any], *args: object, **kw: object) -> IDelayedCall:  # noqa: A002
+        """See L{IReactorTime}."""
+        call = self._clock.callLater(delay, callable, *args, **kw)
+        self._planned = [*self.getDelayedCalls(), call]
+        return call
+
+    def getDelayedCalls(self) -> Sequence[IDelayedCall]:
+        """See L{IReactorTime}."""
+        return [call for call in self._planned if call.active()]
+
+    def end(self) -> None:
+        """The process has ended."""
+        for call in self.getDelayedCalls():
+            call.cancel()
+
+
+class Disk(ManualWriter):
+    """
+    A writer that runs its jobs when the cluster runs.
+
+    @ivar held: whether it is stuck.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held = False
+
+
+class ClusterMachine:
+    """
+    A machine, and the process that runs on it just now.
+
+    @ivar wall_ahead: how many seconds its time of day is ahead.
+    @ivar fatal: why it could not go on.
+    @ivar excluded: how often it was told that it is not of the cluster any more.
+    """
+
+    def __init__(self, cluster: "Cluster", number: int) -> None:
+        self.cluster = cluster
+        self.number = number
+        self.id = f"{number:016x}"
+        self.machine = Machine(f"machine{number}", f"http://clients:{4000 + number}", f"http://peers:{7000 + number}")
+        self.path = cluster.path / self.machine.name
+        self.wall_ahead = 0.0
+        self.fatal: list[str] = []
+        self.excluded = 0
+        self.up = False
+        self._begin()
+
+    def _begin(self) -> None:
+        """A new process."""
+        cluster = self.cluster
+        self.clock = ProcessClock(cluster.clock)
+        self.disk = Disk()
+        self.replica = Replica(
+            self.clock,
+            lambda: cluster.clock.seconds() + self.wall_ahead,
+            cluster.history,
+            cluster.snapshot_count,
+            self.fatal.append,
+            TIMING,
+            cluster.defaults,
+            self._note_excluded,
+            seed=self.number,
+        )
+        self.transport = MemoryTransport(cluster.network, self)
+        cluster.network.hosts[self.machine.peer_url] = self
+
+    def _note_excluded(self) -> None:
+        self.excluded += 1
+
+    # What it is
+
+    @property
+    def url(self) -> str:
+        """Where others reach it."""
+        return self.machine.peer_url
+
+    @property
+    def peer(self) -> IRaftPeer:
+        """As the network sees it."""
+        return self.replica.peer
+
+    @property
+    def participant(self) -> Participant:
+        """Its part in the group."""
+        participant = self.replica._participant
+        assert participant is not None
+        return participant
+
+    @property
+    def driver(self) -> Driver:
+        """What runs its core."""
+        return self.participant.driver
+
+    @property
+    def leads(self) -> bool:
+        """Whether it leads, as far as it knows."""
+        return self.up and self.replica.is_leader
+
+    def value(self, key: str) -> str:
+        """What a key holds in its copy."""
+        node = self.replica.get(key)
+        assert isinstance(node, File)
+        return node.value
+
+    def dumped(self) -> bytes:
+        """Its whole copy."""
+        return b"".join(dump(self.replica.keyspace.content()))
+
+    # What it does
+
+    def set(self, key: str, value: str = "", expires: int | None = None) -> "Deferred[Any]":
+        """Propose a change."""
+        return self.replica.propose(Set(key, self.replica.now(), value, False, expires))
+
+    def request(self, **changes: Any) -> JoinRequest:
+        """How it asks to be taken in."""
+        fields: dict[str, Any] = {
+            "version": PROTOCOL_VERSION,
+            "machine_id": self.id,
+            "cluster_id": "",
+            "name": self.machine.name,
+            "client_url": self.machine.client_url,
+            "peer_url": self.machine.peer_url,
+        }
+        return JoinRequest(**(fields | changes))
+
+    def start(self) -> "Deferred[None]":
+        """Start the process; fires when it serves."""
+        self.up = True
+        return ensureDeferred(self._start())
+
+    async def _start(self) -> None:
+        self.storage = Storage.open(self.path, "--data-dir")
+        recovered = await recover(self.storage, self.replica.keyspace, None, self.replica.turn)
+        if recovered.identity is None:
+            await self._become_member(recovered)
+        self.replica.start(self.machine, self.storage, self.disk, recovered, self.transport)
+        await self.replica.when_serving()
+
+    async def _become_member(self, recovered: Recovered) -> None:
+        identity = Identity(self.machine.name, self.id, CLUSTER_ID)
+        member = Member(self.machine.name, self.machine.client_url, self.machine.peer_url)
+        if self.number == 1:
+            found_cluster(self.storage, recovered, identity, member)
+        else:
+            await self.cluster.leader.replica.peer.join(self.request())
+            enter_cluster(self.storage, recovered, identity)
+
+    def stop(self) -> None:
+        """Stop in order."""
+        stopped = ensureDeferred(self.replica.stop())
+        self.cluster.run_until(lambda: stopped.called)
+        stopped.addErrback(lambda failure: failure.raiseException())
+        self.storage.close()
+        self._end()
+
+    def crash(self) -> None:
+        """End as a killed process does: what was not synced is lost, nothing is tidied up."""
+        self.disk.jobs.clear()
+        self.storage.close()
+        self._end()
+
+    def _end(self) -> None:
+        self.up = False
+        self.clock.end()
+        self.cluster.network.break_connections(self.machine.peer_url)
+        self.clock.end()
+        self.transport.forget()
+
+    def restart(self) -> "Deferred[None]":
+        """Start a new process where one has ended."""
+        assert not self.up
+        self._begin()
+        return self.start()
+
+
+class Cluster:
+    """
+    All machines.
+
+    @ivar snapshot_count: for machines that begin from now on.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        snapshot_count: int | None = None,
+        history: int = 1_000,
+        defaults: ClusterConfig = ClusterConfig(),  # noqa: B008  # it is frozen
+    ) -> None:
+        self.path = path
+        self.snapshot_count = snapshot_count
+        self.history = history
+        self.defaults = defaults
+        self.clock = Clock()
+        self.clock.advance(START)
+        self.network = Network()
+        self.machines: list[ClusterMachine] = []
+
+    def add(self) -> ClusterMachine:
+        """A machine that is not started yet."""
+        machine = ClusterMachine(self, len(self.machines) + 1)
+        self.machines.append(machine)
+        return machine
+
+    def start(self, count: int) -> list[ClusterMachine]:
+        """Start so many machines, one after the other, and let all of them vote."""
+        started = [self.start_one() for _ in range(count)]
+        self.run_until(lambda: self.leader.driver.core.configuration.learners == ())
+        self.settle()
+        return started
+
+    def start_one(self) -> ClusterMachine:
+        """Add a machine, start it, and wait until it serves."""
+        machine = self.add()
+        self.finish(machine.start())
+        return machine
+
+    @property
+    def up(self) -> list[ClusterMachine]:
+        """Those that run."""
+        return [machine for machine in self.machines if machine.up]
+
+    @property
+    def leader(self) -> ClusterMachine:
+        """The one that leads; of several the one with the highest term."""
+        leading = [machine for machine in self.up if machine.leads]
+        assert leading, "no machine leads"
+        return max(leading, key=lambda machine: machine.replica.term)
+
+    @property
+    def has_leader(self) -> bool:
+        """Whether one leads."""
+        return any(machine.leads for machine in self.up)
+
+    @property
+    def followers(self) -> list[ClusterMachine]:
+        """All others that run."""
+        leader = self.leader
+        return [machine for machine in self.up if machine is not leader]
+
+    # Time
+
+    def run(self, seconds: float) -> None:
+        """Let everything happen that happens in so many seconds."""
+        end = self.clock.seconds() + seconds
+        self._run(end, lambda: False)
+
+    def run_until(self, condition: Callable[[], bool], patience: float = 10.0) -> None:
+        """Let things happen until something is so."""
+        end = self.clock.seconds() + patience
+        self._run(end, condition)
+        assert condition(), f"this has not come to be in {patience} seconds"
+
+    def _run(self, end: float, condition: Callable[[], bool]) -> None:
+        for _ in range(_MOST_STEPS):
+            self.clock.advance(0)
+            busy = self._let_disks_work()
+            if condition():
+                return
+            if busy:
+                continue
+            now = self.clock.seconds()
+            upcoming = self.clock.calls[0].getTime() if self.clock.calls else end
+            if upcoming > end or now >= end:
+                self.clock.advance(max(0.0, end - now))
+                return
+            self.clock.advance(max(0.0, upcoming - now))
+        raise AssertionError("it goes round and round")
+
+    def _let_disks_work(self) -> bool:
+        busy = False
+        for machine in self.up:
+            if machine.disk.jobs and not machine.disk.held:
+                machine.disk.run_one()
+                busy = True
+        return busy
+
+    def settle(self) -> None:
+        """Let all machines that run and reach each other come to the same."""
+        self.run_until(lambda: len({machine.replica.raft_index for machine in self.up}) == 1)
+        self.run(0.2)
+
+    def finish(self, deferred: "Deferred[Any]", patience: float = 10.0) -> Any:
+        """Wait for a Deferred; what it gives, or its exception."""
+        result: list[Any] = []
+        failed: list[BaseException] = []
+        deferred.addCallbacks(result.append, lambda failure: failed.append(failure.value))
+        self.run_until(lambda: bool(result or failed), patience)
+        if failed:
+            raise failed[0]
+        return result[0]
+
+    def stop(self) -> None:
+        """Stop all that run."""
+        for machine in self.up:
+            machine.stop()
+
+
+class ClusterTestCase(SynchronousTestCase):
+    """Makes clusters, and sees to it that nothing is left of them."""
+
+    def cluster(self, **settings: Any) -> Cluster:
+        """A new one, without machines."""
+        cluster = Cluster(Path(self.mktemp()), **settings)
+        cluster.path.mkdir()
+        self.addCleanup(self._bury, cluster)
+        return cluster
+
+    def _bury(self, cluster: Cluster) -> None:
+        for machine in cluster.up:
+            machine.crash()
+        self.assertEqual([reason for machine in cluster.machines for reason in machine.fatal], [])
+        self.assertEqual(cluster.clock.getDelayedCalls(), [])
