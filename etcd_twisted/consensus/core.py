@@ -154,6 +154,14 @@ class Raft:
             return self.leadership.deadline
         return self._stand_at if self.machine_id in self.configuration.voters else float("inf")
 
+    def term_at(self, index: int) -> int:
+        """
+        The term of an entry.
+
+        @raise IndexError: it is not in memory any more, or not yet.
+        """
+        return self._log.term(index)
+
     def holds_lease(self, now: float) -> bool:
         """Whether this machine leads, knows what is committed, and nobody else can lead now."""
         return self.leads_own_term and self.leadership is not None and self.leadership.holds_lease(now)

@@ -157,11 +157,15 @@ class Participant:
 
     @property
     def is_caught_up(self) -> bool:
-        """Whether the key space holds all that the leader had committed when it was last heard."""
+        """
+        Whether the key space holds all that the leader had committed when it was last heard. What that is nobody
+        knows, the leader included, before it has committed an entry of its own term.
+        """
         core = self.driver.core
-        known = core.commit_index if core.leadership is not None else core.leader_commit
-        led = core.leads_own_term if core.leadership is not None else core.leader is not None
-        return led and self.driver.applied >= known
+        applied = self.driver.applied
+        if core.leadership is not None:
+            return core.leads_own_term and applied >= core.commit_index
+        return core.leader is not None and applied >= core.leader_commit and core.term_at(applied) == core.term
 
     def leader(self) -> Machine | None:
         """The machine that leads, C{None} while none is known."""
