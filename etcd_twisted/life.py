@@ -214,7 +214,7 @@ class Life:
     async def _ask(self, url: str, machine_id: str, identity: Identity | None) -> "JoinReply | _Full":
         """Ask the leader of the cluster of the machine at C{url}."""
         view = await self._peers.describe(url)
-        leader = next((each.peer_url for each in view.machines if each.name == view.leader), None)
+        leader = _leader_of(view)
         if leader is None:
             raise UnreachableError(f"{url} knows no leader")
         cluster_id = "" if identity is None else identity.cluster_id
@@ -262,15 +262,18 @@ class Life:
         return [each.peer_url for each in self._replica.machines() if each.peer_url != self._config.peer_url]
 
     async def _look(self) -> ClusterView | None:
-        """What the first machine that can be asked says; C{None} when none can."""
+        """What the leader says that the first machine to answer knows of; C{None} when none can be asked."""
         for url in list(self._seeds):
             try:
-                return await self._peers.describe(url)
+                view = await self._peers.describe(url)
+                leader = _leader_of(view)
+                return view if leader in (None, url) else await self._peers.describe(leader)
             except (UnreachableError, EtcdError) as error:
                 self._log.debug("{url} does not say who is in the cluster: {error}", url=url, error=error)
         return None
 
     async def _stand_by(self, view: ClusterView) -> None:
+        self._replica.name = self._name
         await self._replica.stand_by(view)
         self._seeds = list(dict.fromkeys([*(each.peer_url for each in view.machines), *self._seeds]))
         if self.storage is not None:
@@ -333,3 +336,8 @@ class Life:
         self._stopped = True
         if self._task is not None:
             self._task.cancel()
+
+
+def _leader_of(view: ClusterView) -> str | None:
+    """The leader's peer URL."""
+    return next((each.peer_url for each in view.machines if each.name == view.leader), None)
