@@ -1,4 +1,4 @@
-"""The command line: C{python -m benchmarks [throughput | keys | stall | watchers | all]}."""
+"""The command line: C{python -m benchmarks [WORK]}, with the kinds of work in L{WORK}."""
 
 import argparse
 import signal
@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import keys, servers, stall, tables, throughput, watchers
+from benchmarks import cluster, elections, failover, keys, servers, stall, tables, throughput, watchers
 from benchmarks.errors import BenchmarkError
 
 Work = Callable[[argparse.Namespace, Sequence[str], Path], str]
@@ -15,6 +15,18 @@ Work = Callable[[argparse.Namespace, Sequence[str], Path], str]
 
 def _throughput(options: argparse.Namespace, names: Sequence[str], directory: Path) -> str:
     return throughput.run(names, directory, options.rounds, options.seconds, options.connections)
+
+
+def _cluster(options: argparse.Namespace, names: Sequence[str], directory: Path) -> str:
+    return cluster.run(names, directory, options.rounds, options.seconds, options.connections)
+
+
+def _failover(options: argparse.Namespace, names: Sequence[str], directory: Path) -> str:
+    return failover.run(names, directory, options.failures)
+
+
+def _elections(options: argparse.Namespace, names: Sequence[str], directory: Path) -> str:
+    return elections.run(names, directory, options.idle_seconds, options.load_seconds)
 
 
 def _keys(options: argparse.Namespace, names: Sequence[str], directory: Path) -> str:
@@ -31,12 +43,19 @@ def _watchers(options: argparse.Namespace, names: Sequence[str], directory: Path
     return watchers.run(names, directory, options.watchers, options.changes)
 
 
+USUAL = "usual"
+"""What is done when nothing else is asked for."""
+
 WORK: dict[str, tuple[Work, ...]] = {
+    USUAL: (_throughput, _cluster, _failover, _elections),
     "throughput": (_throughput,),
+    "cluster": (_cluster,),
+    "failover": (_failover,),
+    "elections": (_elections,),
     "keys": (_keys,),
     "stall": (_stall,),
     "watchers": (_watchers,),
-    "all": (_throughput, _keys, _stall, _watchers),
+    "all": (_throughput, _cluster, _failover, _elections, _keys, _stall, _watchers),
 }
 
 
@@ -51,13 +70,17 @@ def positive(text: str) -> int:
 def parser() -> argparse.ArgumentParser:
     """The options; all of them are known to every kind of work."""
     found = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure etcd_twisted against etcd.")
-    found.add_argument("work", nargs="?", choices=WORK, default="throughput", help="what to measure (%(default)s)")
+    found.add_argument("work", nargs="?", choices=WORK, default=USUAL, help="what to measure (%(default)s)")
     found.add_argument("--only", choices=servers.KINDS, help="measure one server; else all that are present")
     found.add_argument("--directory", type=Path, default=Path("build"), help="where temporary data goes (%(default)s)")
-    load = found.add_argument_group("throughput")
+    load = found.add_argument_group("throughput and cluster")
     load.add_argument("--rounds", type=positive, default=3, help="how often each figure is taken (%(default)s)")
     load.add_argument("--seconds", type=positive, default=5, help="how long each time (%(default)s)")
     load.add_argument("--connections", type=positive, nargs="+", default=throughput.CONNECTIONS, metavar="N")
+    ending = found.add_argument_group("failover and elections")
+    ending.add_argument("--failures", type=positive, default=10, help="how often each is measured (%(default)s)")
+    ending.add_argument("--idle-seconds", type=positive, default=60, help="how long to watch (%(default)s)")
+    ending.add_argument("--load-seconds", type=positive, default=30, help="how long to load (%(default)s)")
     many = found.add_argument_group("keys and stall")
     many.add_argument("--keys", type=positive, default=100_000, help="how many (%(default)s)")
     many.add_argument("--snapshot-count", type=positive, default=5_000, help="writes between snapshots (%(default)s)")

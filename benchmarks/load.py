@@ -86,9 +86,9 @@ def command(url: str, verb: str, connections: int, seconds: int) -> list[str]:
     """
     wrk's arguments.
 
-    @param verb: C{PUT} or C{GET}.
+    @param verb: C{PUT}, C{GET} or C{quorum GET}.
     """
-    script = str(_SCRIPTS / f"{verb.lower()}.lua")
+    script = str(_SCRIPTS / f"{verb.lower().replace(' ', '-')}.lua")
     return [
         *(executable(), "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", script, url),
     ]

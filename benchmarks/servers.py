@@ -19,6 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+import attrs
+
 import etcd_twisted
 from benchmarks.errors import BenchmarkError
 from benchmarks.ports import free_ports
@@ -31,8 +33,24 @@ START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 """How long a server may take to end after SIGTERM, before SIGKILL."""
 
+ANSWER_SECONDS = 5.0
+"""How long a server may be silent before it answers a single question."""
+
 _POLL_SECONDS = 0.005
 _LOG_TAIL = 8
+
+
+@attrs.frozen
+class Answer:
+    """
+    What a server answered to one request.
+
+    @ivar headers: their names in lower case.
+    """
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
 
 
 class Server(abc.ABC):
@@ -40,14 +58,21 @@ class Server(abc.ABC):
     One server, started as often as needed on the same ports and data directory.
 
     @cvar name: what tables and the command line call it.
+    @cvar founded: whether the first machine of a cluster has to serve before others can join it.
+    @ivar machine: what its cluster calls it.
+    @ivar cluster: the machines of its cluster, itself among them, the first one first; alone when nobody says else.
     @ivar port: where it serves clients, on 127.0.0.1.
+    @ivar peer_port: where it serves other machines.
     @ivar directory: holds its log file and its data.
     """
 
     name: str
+    founded: bool
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory / self.name
+    def __init__(self, directory: Path, machine: str = "bench") -> None:
+        self.machine = machine
+        self.cluster: Sequence[Server] = (self,)
+        self.directory = directory / self.name / machine
         self.directory.mkdir(parents=True, exist_ok=True)
         self.port, self.peer_port = free_ports(2)
         self._process: subprocess.Popen[bytes] | None = None
@@ -82,7 +107,8 @@ class Server(abc.ABC):
 
     @property
     def pid(self) -> int:
-        """The process id.
+        """
+        The process id.
 
         @raise BenchmarkError: when it does not run.
         """
@@ -99,9 +125,15 @@ class Server(abc.ABC):
         @return: seconds from the start of the process to that answer.
         @raise BenchmarkError: when it ends or takes too long; with the last lines of its log.
         """
+        began = time.perf_counter()
+        self.launch(options)
+        self.wait_until_serving(ready)
+        return time.perf_counter() - began
+
+    def launch(self, options: Sequence[str] = ()) -> None:
+        """Start it, and don't wait."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("ETCD_")}
         self._log = (self.directory / "log").open("ab")
-        began = time.perf_counter()
         self._process = subprocess.Popen(
             [*self.command(), *options],
             cwd=self.directory,
@@ -110,31 +142,81 @@ class Server(abc.ABC):
             stdout=self._log,
             stderr=subprocess.STDOUT,
         )
+
+    def wait_until_serving(self, ready: str = "/v2/keys/") -> None:
+        """
+        Wait until the process that was launched serves; it does not run any more when it fails to.
+
+        @param ready: the path whose C{GET} must answer 200.
+        @raise BenchmarkError: when it ends or takes too long; with the last lines of its log.
+        """
         try:
-            self._wait_until_serving(ready, began + START_SECONDS)
+            self._wait_until_serving(ready, time.perf_counter() + START_SECONDS)
         except BaseException:
             self.stop()
             raise
-        return time.perf_counter() - began
+
+    def get(self, path: str) -> Answer:
+        """
+        Ask on a connection of its own.
+
+        @raise OSError: when it can't be reached.
+        @raise http.client.HTTPException: when it does not answer in HTTP.
+        """
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=ANSWER_SECONDS)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
+        finally:
+            connection.close()
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started and nobody has seen it end."""
+        return self._process is not None
 
     def stop(self) -> None:
         """End it with SIGTERM, or SIGKILL when it does not listen; nothing when it does not run."""
-        if self._process is None:
-            return
-        self._process.terminate()
+        if self.running:
+            self.send_signal(signal.SIGTERM)
+            self.finish()
+
+    def finish(self) -> None:
+        """Wait for the end of a process that was sent SIGTERM, and help with SIGKILL when it does not listen."""
         try:
-            self._process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            print(f"{self.name} did not end {STOP_SECONDS:.0f} s after SIGTERM; killed", file=sys.stderr)
-            self._process.kill()
-            self._process.wait()
-        self._forget()
+            self.wait_until_ended()
+        except BenchmarkError as failure:
+            print(f"{failure}; killed", file=sys.stderr)
+            self.kill()
 
     def kill(self) -> None:
         """End it with SIGKILL, as a crash would."""
-        os.kill(self.pid, signal.SIGKILL)
-        if self._process is not None:
-            self._process.wait()
+        self.send_signal(signal.SIGKILL)
+        self.wait_until_ended()
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """
+        Send it a signal, and don't wait.
+
+        @raise BenchmarkError: when it does not run.
+        """
+        if self._process is None:
+            raise BenchmarkError(f"{self.name} is not running")
+        self._process.send_signal(number)
+
+    def wait_until_ended(self) -> None:
+        """
+        Wait for the end of a process that was sent a signal.
+
+        @raise BenchmarkError: when it does not run, or does not end.
+        """
+        if self._process is None:
+            raise BenchmarkError(f"{self.name} is not running")
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired as failure:
+            raise BenchmarkError(f"{self.name} did not end within {STOP_SECONDS:.0f} s of its signal") from failure
         self._forget()
 
     def rest(self, seconds: float) -> None:
@@ -183,7 +265,7 @@ class Server(abc.ABC):
         while time.perf_counter() < deadline:
             self.rest(_POLL_SECONDS)
             try:
-                status = self._status(path)
+                status = self.get(path).status
             except (OSError, http.client.HTTPException) as failure:
                 last = repr(failure)
                 continue
@@ -193,26 +275,21 @@ class Server(abc.ABC):
         waited = f"{self.name} did not serve {path} within {START_SECONDS:.0f} s ({last})"
         raise BenchmarkError(f"{waited}:\n{self.log_tail()}")
 
-    def _status(self, path: str) -> int:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
-        try:
-            connection.request("GET", path)
-            return connection.getresponse().status
-        finally:
-            connection.close()
-
 
 class EtcdTwisted(Server):
     """This project's server, run with C{twistd} of the environment that runs the benchmarks."""
 
     name = "etcd_twisted"
+    founded = True
 
     def command(self) -> list[str]:
         client, peer = f"127.0.0.1:{self.port}", f"127.0.0.1:{self.peer_port}"
         twistd = Path(sysconfig.get_path("scripts")) / "twistd"
+        first = self.cluster[0]
         return [
-            *(str(twistd), "--nodaemon", "--pidfile=", "etcd", "--name", "bench", "--data-dir", str(self.data)),
+            *(str(twistd), "--nodaemon", "--pidfile=", "etcd", "--name", self.machine, "--data-dir", str(self.data)),
             *("--addr", client, "--bind-addr", client, "--peer-addr", peer, "--peer-bind-addr", peer),
+            *(() if first is self else ("--peers", f"127.0.0.1:{first.peer_port}")),
         ]
 
     def environment(self) -> dict[str, str]:
@@ -230,14 +307,16 @@ class GoEtcd(Server):
     """etcd itself, of a release that still serves the version 2 API (up to 3.5)."""
 
     name = "etcd"
+    founded = False
 
     def command(self) -> list[str]:
         client, peer = self.url, f"http://127.0.0.1:{self.peer_port}"
+        members = [f"{each.machine}=http://127.0.0.1:{each.peer_port}" for each in self.cluster]
         return [
-            *(self.executable(), "--name", "bench", "--data-dir", str(self.data)),
+            *(self.executable(), "--name", self.machine, "--data-dir", str(self.data)),
             *("--listen-client-urls", client, "--advertise-client-urls", client),
             *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer),
-            *("--initial-cluster", f"bench={peer}"),
+            *("--initial-cluster", ",".join(members)),
         ]
 
     def environment(self) -> dict[str, str]:

@@ -6,7 +6,7 @@ All servers run for the whole of it, one loaded at a time, so that a slow minute
 
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -41,23 +41,24 @@ def middle(runs: Sequence[load.Throughput]) -> load.Throughput:
 
 
 def measure(
-    servers: Sequence[Server], cells: Sequence[Cell], rounds: int, seconds: int
+    names: Sequence[str], cells: Sequence[Cell], rounds: int, drive: Callable[[str, Cell], load.Throughput]
 ) -> dict[Cell, list[load.Throughput]]:
     """
     Load running servers in turns, round by round.
 
-    @param seconds: how long each server is loaded for each cell and round.
+    @param names: of the servers.
+    @param drive: loads the named server.
     @return: the medians over the rounds for each cell, in the order of the servers.
     """
     runs: dict[tuple[Cell, str], list[load.Throughput]] = {}
     for turn in range(rounds):
         for cell in cells:
             # Who goes first changes, so that being first is no advantage.
-            for server in servers if turn % 2 == 0 else reversed(servers):
-                result = load.run(server.url, cell.verb, cell.connections, seconds)
-                runs.setdefault((cell, server.name), []).append(result)
-                print(f"round {turn + 1}: {cell}: {server.name} {result.rate:,.0f}/s", file=sys.stderr)
-    return {cell: [middle(runs[cell, server.name]) for server in servers] for cell in cells}
+            for name in names if turn % 2 == 0 else reversed(names):
+                result = drive(name, cell)
+                runs.setdefault((cell, name), []).append(result)
+                print(f"round {turn + 1}: {cell}: {name} {result.rate:,.0f}/s", file=sys.stderr)
+    return {cell: [middle(runs[cell, name]) for name in names] for cell in cells}
 
 
 def table(measured: dict[Cell, list[load.Throughput]], heads: Sequence[str]) -> str:
@@ -76,16 +77,21 @@ def run(names: Sequence[str], directory: Path, rounds: int, seconds: int, connec
     Start the servers, measure, stop them.
 
     @param names: of L{KINDS}.
+    @param seconds: how long each server is loaded for each cell and round.
     @return: the table.
     """
     load.executable()
     cells = [Cell(verb, count) for verb in VERBS for count in connections]
     with ExitStack() as stack:
-        servers = [stack.enter_context(KINDS[name](directory)) for name in names]
-        for server in servers:
+        servers = {name: stack.enter_context(KINDS[name](directory)) for name in names}
+        for server in servers.values():
             server.start()
             fill(server, load.KEYS)
-        measured = measure(servers, cells, rounds, seconds)
+
+        def drive(name: str, cell: Cell) -> load.Throughput:
+            return load.run(servers[name].url, cell.verb, cell.connections, seconds)
+
+        measured = measure(names, cells, rounds, drive)
     return table(measured, [KINDS[name].version() for name in names])
 
 

@@ -1,5 +1,5 @@
 """
-The page about the benchmarks, and every other command that a page under C{docs} shows.
+The page about the benchmarks, and every other command that a page under C{docs} shows and no other test types.
 
 A command is not run, as it would take minutes or install something: the program that it is for is asked whether it
 understands it.
@@ -12,17 +12,18 @@ import shutil
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from benchmarks import __main__ as benchmarks
+from tests.docs import test_clustering
 from tests.docs.pages import blocks, planned
 from tests.processes.child import SOURCE
 
-PAGES = sorted((SOURCE / "docs").glob("*.md"))
+PAGES = sorted({*(SOURCE / "docs").glob("*.md")} - {test_clustering.PAGE})
 PAGE = SOURCE / "docs" / "benchmarks.md"
 BENCHMARKS = [".venv/bin/python", "-m", "benchmarks"]
 INSTALL = ["apt-get", "install"]
 
 
 def commands() -> list[list[str]]:
-    """The words of each line of shell in all pages, without the comment at its end."""
+    """The words of each line of shell in these pages, without the comment at its end."""
     lines = [line for page in PAGES for block in blocks(page, "sh") for line in block.splitlines()]
     return [words for line in lines if (words := shlex.split(line, comments=True))]
 
