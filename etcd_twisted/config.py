@@ -11,6 +11,7 @@ from pathlib import Path
 import attrs
 
 from etcd_twisted.addresses import Address
+from etcd_twisted.errors import ConfigError
 
 _CLIENTS = Address("127.0.0.1", 4001)
 _PEERS = Address("127.0.0.1", 7001)
@@ -96,6 +97,16 @@ class Config:
     def _advertised_to_peers(self) -> Address:
         return self.peer_addr
 
+    def __attrs_post_init__(self) -> None:
+        for port in ("", "peer-"):
+            certificate, key, authority = (f"{port}{kind}-file" for kind in ("cert", "key", "ca"))
+            for option, needed in ((certificate, key), (key, certificate), (authority, certificate)):
+                if self._value(option) is not None and self._value(needed) is None:
+                    raise ConfigError(f"{self.given(option)} needs --{needed} too")
+
+    def _value(self, option: str) -> object:
+        return getattr(self, option.replace("-", "_"))
+
     @property
     def client_url(self) -> str:
         """Where clients are told to reach this machine."""
@@ -129,5 +140,5 @@ class Config:
 
         @param option: as for L{given_as}; the field of that name has the value.
         """
-        value = str(getattr(self, option.replace("-", "_")))
+        value = str(self._value(option))
         return f"{self.given_as(option)} {value if value.isprintable() else repr(value)}"

@@ -102,8 +102,6 @@ def _resolve(values: dict[str, Any], sources: Mapping[str, str]) -> Config:
     if config.bind_addr.overlaps(config.peer_bind_addr):
         raise _one_port(config, "bind-addr", "peer-bind-addr")
     _check_timing(config)
-    for port in ("", "peer-"):
-        _check_tls(config, port)
     return config
 
 
@@ -116,20 +114,6 @@ def _check_timing(config: Config) -> None:
     if config.peer_election_timeout < _HEARTBEATS * config.peer_heartbeat_interval:
         election, heartbeat = config.given("peer-election-timeout"), config.given("peer-heartbeat-interval")
         raise ConfigError(f"{election} should be at least {_HEARTBEATS} times {heartbeat}")
-
-
-def _check_tls(config: Config, port: str) -> None:
-    """
-    See to it that a certificate has a key, and that who asks for certificates has one.
-
-    @param port: how the port's options begin.
-    @raise ConfigError: one of them is missing.
-    """
-    certificate, key, authority = (f"{port}{kind}-file" for kind in ("cert", "key", "ca"))
-    files = {name: getattr(config, name.replace("-", "_")) for name in (certificate, key, authority)}
-    for given, needed in ((certificate, key), (key, certificate), (authority, certificate)):
-        if files[given] is not None and files[needed] is None:
-            raise ConfigError(f"{config.given(given)} needs --{needed} too")
 
 
 def _one_port(config: Config, clients: str, peers: str) -> ConfigError:

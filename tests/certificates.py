@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _DAY = timedelta(days=1)
@@ -50,15 +50,16 @@ class Authority:
         self.path = self._write(f"{name}.pem", _pem(self._certificate))
 
     def certificate(
-        self, name: str, hosts: Sequence[str] = ("127.0.0.1",), expired: bool = False
+        self, name: str, hosts: Sequence[str] = ("127.0.0.1",), expired: bool = False, weak: bool = False
     ) -> tuple[Path, Path]:
         """
         Files with a new certificate, the chain behind it (but for the last authority), and its key.
 
         @param hosts: the host names and IP addresses that it is for.
         @param expired: whether its time is over.
+        @param weak: whether its key is one that nobody should trust any more.
         """
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = rsa.generate_private_key(65537, 1024) if weak else ec.generate_private_key(ec.SECP256R1())
         usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
         builder = self._builder(name, key.public_key(), expired)
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -71,7 +72,9 @@ class Authority:
         )
         return self._write(f"{name}.pem", chain), self._write(f"{name}.key", private)
 
-    def _builder(self, name: str, key: ec.EllipticCurvePublicKey, expired: bool) -> x509.CertificateBuilder:
+    def _builder(
+        self, name: str, key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey, expired: bool
+    ) -> x509.CertificateBuilder:
         now = datetime.now(UTC)
         return (
             x509.CertificateBuilder()

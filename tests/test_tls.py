@@ -1,0 +1,332 @@
+"""
+From certificate files to what speaks TLS, and what is said of files that can't be used.
+"""
+
+import socket
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives import serialization
+from OpenSSL import SSL
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.task import Clock
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
+from twisted.test.iosim import FakeTransport
+from twisted.test.iosim import connect as connect_in_memory
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.addresses import Address
+from etcd_twisted.config import Config
+from etcd_twisted.errors import ConfigError
+from etcd_twisted.loading import load_config
+from etcd_twisted.tls import client_port_tls, peer_port_tls, tls_for_peers, tls_reason
+from tests.certificates import Authority
+
+
+class _End(Protocol):
+    """One end of a connection: takes what comes, and why it ended."""
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.reason: Failure | None = None
+
+    def dataReceived(self, data: bytes) -> None:
+        self.data += data
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.reason = reason
+
+
+def connect(server_tls: Any, client_tls: Any) -> tuple[_End, _End]:
+    """A server and a client that have said something to each other, if they could."""
+    ends = []
+    protocols = []
+    for tls, is_client in ((server_tls, False), (client_tls, True)):
+        end = _End()
+        clock = Clock()
+        factory = TLSMemoryBIOFactory(tls, is_client, Factory.forProtocol(lambda end=end: end), clock)
+        ends.append(end)
+        protocols.append((factory.buildProtocol(None), clock))
+    (server, server_clock), (client, client_clock) = protocols
+    pump = connect_in_memory(server, FakeTransport(server, True), client, FakeTransport(client, False))
+    for end in ends:
+        end.transport.write(b"hello")
+    for clock in (server_clock, client_clock):
+        clock.advance(0)
+    pump.flush()
+    return ends[0], ends[1]
+
+
+class TlsTest(SynchronousTestCase):
+    """A test with an authority."""
+
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp())
+        self.authority = Authority(self.directory)
+
+    def files(self, name: str = "machine0", authority: Authority | None = None, **more: Any) -> dict[str, Path]:
+        """The peer port's files, as fields of a configuration."""
+        authority = authority or self.authority
+        certificate, key = authority.certificate(name, **more)
+        return {"peer_cert_file": certificate, "peer_key_file": key, "peer_ca_file": authority.path}
+
+    def machines(self, server: dict[str, Path], client: dict[str, Path], host: str = "127.0.0.1") -> tuple[_End, _End]:
+        """One machine that is connected to by another."""
+        port, speak = peer_port_tls(Config(**server)), tls_for_peers(Config(**client))
+        assert port is not None
+        assert speak is not None
+        return connect(port, speak(host))
+
+
+class NoneTests(SynchronousTestCase):
+    """Without certificates."""
+
+    def test_nothing(self) -> None:
+        self.assertIsNone(client_port_tls(Config()))
+        self.assertIsNone(peer_port_tls(Config()))
+        self.assertIsNone(tls_for_peers(Config()))
+
+
+class MachineTests(TlsTest):
+    """Machines among each other."""
+
+    def assertTalked(self, ends: tuple[_End, _End]) -> None:
+        self.assertEqual([(end.data, end.reason) for end in ends], [(b"hello", None)] * 2)
+
+    def assertRefused(self, ends: tuple[_End, _End]) -> list[str]:
+        """What each end says; neither has taken anything from the other."""
+        for end in ends:
+            self.assertIsNotNone(end.reason)
+            self.assertEqual(end.data, b"")
+        return [tls_reason(end.reason.value) for end in ends if end.reason]
+
+    def test_good(self) -> None:
+        """Each has a certificate of the same authority."""
+        self.assertTalked(self.machines(self.files(), self.files("machine1")))
+
+    def test_versions(self) -> None:
+        """The newest."""
+        server, _ = self.machines(self.files(), self.files("machine1"))
+        self.assertEqual(server.transport.getHandle().get_protocol_version_name(), "TLSv1.3")
+
+    def test_hosts(self) -> None:
+        """By whatever name or address the certificate has."""
+        hosts = ["machine0.example.com", "::1", "192.0.2.1"]
+        for host in (*hosts, "machine0.example.com.", "MACHINE0.example.com"):
+            self.assertTalked(self.machines(self.files(hosts=hosts), self.files("machine1"), host))
+
+    def test_other_host(self) -> None:
+        """A certificate for another one is worth nothing."""
+        for host in ("127.0.0.2", "::1", "machine0.example.com", "localhost"):
+            server, client = self.machines(self.files(), self.files("machine1"), host)
+            self.assertEqual((server.data, client.data), (b"", b""))
+            self.assertEqual(tls_reason(client.reason.value), "the certificate is for another host")
+
+    def test_chain(self) -> None:
+        """The certificates between one's own and the authority's come with it, in both directions."""
+        middle = Authority(self.directory, "middle", self.authority)
+        ends = [{**self.files(name, middle), "peer_ca_file": self.authority.path} for name in ("m0", "m1")]
+        self.assertTalked(self.machines(*ends))
+
+    def test_several_authorities(self) -> None:
+        """One file may have them all."""
+        other = Authority(self.directory, "other")
+        both = self.directory / "both.pem"
+        both.write_bytes(self.authority.path.read_bytes() + other.path.read_bytes())
+        mine, theirs = self.files(), self.files("machine1", other)
+        self.assertTalked(self.machines({**mine, "peer_ca_file": both}, {**theirs, "peer_ca_file": both}))
+
+    def test_one_file(self) -> None:
+        """Certificate and key may be in one."""
+        files = self.files()
+        both = self.directory / "both.pem"
+        both.write_bytes(files["peer_key_file"].read_bytes() + files["peer_cert_file"].read_bytes())
+        self.assertTalked(self.machines({**files, "peer_cert_file": both, "peer_key_file": both}, self.files("m1")))
+
+    def test_stranger(self) -> None:
+        """A client with a certificate of another authority, whoever it trusts."""
+        other = self.files("machine1", Authority(self.directory, "other"))
+        self.assertRefused(self.machines(self.files(), other))
+        ends = self.machines(self.files(), {**other, "peer_ca_file": self.authority.path})
+        self.assertIn("certificate verify failed", self.assertRefused(ends)[0])
+
+    def test_false_server(self) -> None:
+        """A server with one."""
+        other = {**self.files("machine0", Authority(self.directory, "other")), "peer_ca_file": self.authority.path}
+        server, client = self.machines(other, self.files("machine1"))
+        self.assertIn("certificate verify failed", tls_reason(client.reason.value))
+        self.assertEqual((server.data, client.data), (b"", b""))
+
+    def test_expired(self) -> None:
+        """On either side."""
+        old = self.files("old", expired=True)
+        self.assertIn("certificate verify failed", self.assertRefused(self.machines(self.files(), old))[0])
+        self.assertIn("certificate verify failed", self.assertRefused(self.machines(old, self.files("m1")))[1])
+
+    def test_platform(self) -> None:
+        """Without an authority, other machines need certificates that the system trusts, and anybody may connect."""
+        without = {name: path for name, path in self.files("machine1").items() if name != "peer_ca_file"}
+        _, client = self.machines(self.files(), without)
+        self.assertIn("certificate verify failed", tls_reason(client.reason.value))
+        port = peer_port_tls(Config(**without))
+        assert port is not None
+        self.assertTalked(connect(port, tls_for_peers(Config(**self.files()))("127.0.0.1")))
+
+    def test_same_host_again(self) -> None:
+        """What is made for a host is made once."""
+        speak = tls_for_peers(Config(**self.files()))
+        self.assertIs(speak("127.0.0.1"), speak("127.0.0.1"))
+
+
+class PortTests(TlsTest):
+    """The port's side alone."""
+
+    def test_own_files(self) -> None:
+        """Each port has files of its own."""
+        config = Config(**self.files())
+        self.assertIsNone(client_port_tls(config))
+        self.assertIsNotNone(peer_port_tls(config))
+        config = Config(**{name.removeprefix("peer_"): path for name, path in self.files().items()})
+        self.assertIsNotNone(client_port_tls(config))
+        self.assertIsNone(peer_port_tls(config))
+
+
+class RefusalTests(TlsTest):
+    """One line: how the file was given, its name, what is wrong, and what to do."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.certificate, self.key = self.authority.certificate("machine0")
+        self.flags = {
+            "cert-file": str(self.certificate),
+            "key-file": str(self.key),
+            "ca-file": str(self.authority.path),
+        }
+        self.made = self.directory / "made.pem"
+
+    def refused(self, **changed: Path) -> str:
+        """What is said of these files, the same of both ports' and of the client side."""
+        flags = {**self.flags, **{name.replace("_", "-"): str(path) for name, path in changed.items()}}
+        text = str(self.assertRaises(ConfigError, client_port_tls, load_config(flags, {})))
+        self.assertTrue(text.isprintable(), text)
+        environment = {f"ETCD_PEER_{name.replace('-', '_').upper()}": path for name, path in flags.items()}
+        for make in (peer_port_tls, tls_for_peers):
+            peers = str(self.assertRaises(ConfigError, make, load_config({}, environment)))
+            for name in ("CERT", "KEY", "CA"):
+                peers = peers.replace(f"ETCD_PEER_{name}_FILE", f"--{name.lower()}-file")
+            self.assertEqual(peers.replace("--peer-", "--"), text)
+        return text
+
+    def file(self, content: bytes) -> Path:
+        self.made.write_bytes(content)
+        return self.made
+
+    def test_missing(self) -> None:
+        for name in ("cert_file", "key_file", "ca_file"):
+            flag = f"--{name.replace('_', '-')}"
+            path = self.directory / "missing.pem"
+            text = self.refused(**{name: path})
+            self.assertTrue(text.startswith(f"{flag} {path}: can't be read: No such file or directory; "), text)
+            text = self.refused(**{name: self.directory})
+            self.assertTrue(text.startswith(f"{flag} {self.directory}: can't be read: Is a directory; "), text)
+
+    def test_odd_name(self) -> None:
+        text = self.refused(cert_file=Path("no\nfile"))
+        self.assertTrue(text.startswith("--cert-file 'no\\nfile': can't be read: "), text)
+
+    def test_no_certificate(self) -> None:
+        broken = self.certificate.read_bytes().replace(b"M", b"!", 3)
+        for content in (b"", b"\xff\x00", b"hello\n", self.key.read_bytes(), broken):
+            for name, what in (("cert_file", "certificate"), ("ca_file", "authority's certificate")):
+                text = self.refused(**{name: self.file(content)})
+                given = f"--{name.replace('_', '-')} {self.made}"
+                self.assertEqual(text, f"{given}: has no certificate in PEM in it; name a file with the {what}")
+
+    def test_no_key(self) -> None:
+        for content in (b"", b"\xff\x00", b"hello\n", self.certificate.read_bytes()):
+            text = self.refused(key_file=self.file(content))
+            self.assertEqual(
+                text,
+                f"--key-file {self.made}: has no private key in PEM in it; name a file with the certificate's key",
+            )
+
+    def test_passphrase(self) -> None:
+        key: Any = serialization.load_pem_private_key(self.key.read_bytes(), None)
+        self.made.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.BestAvailableEncryption(b"secret"),
+            )
+        )
+        self.assertEqual(
+            self.refused(key_file=self.made),
+            f"--key-file {self.made}: has a passphrase, which nobody is there to type; name a file without one",
+        )
+
+    def test_other_key(self) -> None:
+        _, other = self.authority.certificate("machine1")
+        self.assertEqual(
+            self.refused(key_file=other),
+            f"--key-file {other} is not the key of --cert-file {self.certificate}; name the one that belongs to it",
+        )
+
+    def test_key_of_the_chain(self) -> None:
+        """The certificate has to be the first, as its key is compared with that."""
+        middle = Authority(self.directory, "middle", self.authority)
+        certificate, key = middle.certificate("machine2")
+        first, second, third = (
+            certificate.read_bytes()
+            .partition(b"-----BEGIN CERTIFICATE-----\n")[2]
+            .partition(b"-----BEGIN CERTIFICATE-----\n")
+        )
+        turned = self.file(second + third + b"-----BEGIN CERTIFICATE-----\n" + first)
+        self.assertIn(f"--key-file {key} is not the key of ", self.refused(cert_file=turned, key_file=key))
+
+    def test_weak(self) -> None:
+        """What OpenSSL does not take any more, in its words."""
+        certificate, key = self.authority.certificate("weak", weak=True)
+        text = self.refused(cert_file=certificate, key_file=key)
+        self.assertTrue(text.startswith(f"--cert-file {certificate}: can't be used: "), text)
+        self.assertIn("too small", text)
+
+    def test_no_such_host(self) -> None:
+        """A name that no certificate can have is found out before others can't connect to it."""
+        files = self.files()
+        config = Config(peer_addr=Address("machine_0", 7001), **files)
+        text = str(self.assertRaises(ConfigError, tls_for_peers, config))
+        self.assertEqual(
+            text,
+            "--peer-addr machine_0:7001: no certificate can be for a host of that name; "
+            "give a name of letters, digits and '-', or an IP address",
+        )
+
+    def test_without_each_other(self) -> None:
+        """Also in a configuration that a program made by itself: a port that seems secure and is not must not be."""
+        for fields, text in (
+            ({"cert_file": self.certificate}, f"--cert-file {self.certificate} needs --key-file too"),
+            (
+                {"peer_ca_file": self.authority.path},
+                f"--peer-ca-file {self.authority.path} needs --peer-cert-file too",
+            ),
+        ):
+            self.assertEqual(str(self.assertRaises(ConfigError, Config, **fields)), text)
+
+    def test_nothing_is_opened(self) -> None:
+        """Files are all that is looked at."""
+        self.patch(socket, "socket", None)
+        self.refused(key_file=self.directory / "missing.pem")
+
+
+class ReasonTests(SynchronousTestCase):
+    """Errors of TLS in words."""
+
+    def test_openssl(self) -> None:
+        error = SSL.Error([("SSL routines", "", "no shared cipher"), ("", "", "other")])
+        self.assertEqual(tls_reason(error), "no shared cipher, other")
+
+    def test_other(self) -> None:
+        for error, text in ((SSL.Error(), "Error"), (SSL.SysCallError(-1, "Unexpected EOF"), "Unexpected EOF"),
+                            (ValueError("a\nb"), "a b"), (SSL.Error([]), "Error")):  # fmt: skip
+            self.assertEqual(tls_reason(error), text)
