@@ -8,6 +8,7 @@ bounded number of entries a turn.
 What it must never do: apply what is not durable, or go on after the disk failed.
 """
 
+from collections import deque
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -18,6 +19,7 @@ from twisted.python.failure import Failure
 from etcd_twisted.consensus.core import NotLeaderError, Raft, Role
 from etcd_twisted.consensus.entries import Configuration, Entry, Record, SnapshotMetadata
 from etcd_twisted.consensus.messages import InstallSnapshot, Message
+from etcd_twisted.consensus.waiting import Waiting
 
 
 class Driven(Protocol):
@@ -60,12 +62,14 @@ class Driver:
         self._driven = driven
         self._writing = False
         self._stopped = False
+        self._running = False
         self._turn: IDelayedCall | None = None
         self._timer: IDelayedCall | None = None
         self._ticking: IDelayedCall | None = None
         self._reads: dict[int, Deferred[None]] = {}
         self._last_read = 0
-        self._confirmed: list[tuple[int, Deferred[None]]] = []
+        self._confirmed: deque[tuple[int, Deferred[None]]] = deque()
+        self._answered = Waiting()
         self._drained: Deferred[None] | None = None
         self._seen: tuple[object, ...] = ()
 
@@ -158,8 +162,14 @@ class Driver:
         self._wake()
         return handing_over
 
+    def when_answered(self) -> "Deferred[None]":
+        """Fires when no read waits to be confirmed, or to fail."""
+        if not self._reads and not self._confirmed:
+            return succeed(None)
+        return self._answered.wait()
+
     def drain(self) -> "Deferred[None]":
-        """Fires when nothing is left to write, to apply or to answer, or never will be because the disk failed."""
+        """Fires when nothing is left to write or to apply, or never will be because the disk failed."""
         if self._stopped or self._is_idle():
             return succeed(None)
         if self._drained is None:
@@ -169,8 +179,10 @@ class Driver:
     def stop(self) -> None:
         """Do nothing more. Reads that are not confirmed never will be."""
         self._stopped = True
-        self._fail_reads([*self._reads.values(), *(read for _, read in self._confirmed)])
+        confirmed = [read for _, read in self._confirmed]
         self._confirmed.clear()
+        self._fail_reads(confirmed)
+        self._answered.fire()
         if self._drained is not None:
             drained, self._drained = self._drained, None
             drained.callback(None)
@@ -187,16 +199,18 @@ class Driver:
 
     def _run(self) -> None:
         self._turn = None
+        self._running = True
         try:
-            self._persist()
-            self._send()
-            self._apply_some()
-            self._answer_reads()
-            self._tell_changes()
-            self._say_if_drained()
-            self._wait()
+            for step in (self._persist, self._send, self._apply_some, self._answer_reads, self._tell_changes):
+                if self._stopped:  # by whoever was told something in the step before
+                    return
+                step()
         except Exception:
             self.fail(Failure())
+        finally:
+            self._running = False
+        self._say_if_drained()
+        self._wait()
 
     def _wait(self) -> None:
         """Ring when the core wants to know the time."""
@@ -266,21 +280,23 @@ class Driver:
             self._wake()
 
     def _is_idle(self) -> bool:
-        at_rest = not self._writing and self._turn is None and self.core.is_settled
-        return at_rest and not self._reads and not self._confirmed
+        return not self._writing and not self._running and self._turn is None and self.core.is_settled
 
     def _answer_reads(self) -> None:
         for token, index in self.core.to_answer():
             self._confirmed.append((index, self._reads.pop(token)))
         while self._confirmed and self._confirmed[0][0] <= self.applied:
-            _, confirmed = self._confirmed.pop(0)
+            _, confirmed = self._confirmed.popleft()
             confirmed.callback(None)
         if self._reads and self.core.role is not Role.LEADER:
-            self._fail_reads(list(self._reads.values()))
+            self._fail_reads()
+        if not self._reads and not self._confirmed:
+            self._answered.fire()
 
-    def _fail_reads(self, reads: list["Deferred[None]"]) -> None:
-        self._reads.clear()
-        for read in reads:
+    def _fail_reads(self, confirmed: Iterable["Deferred[None]"] = ()) -> None:
+        """Those that wait to be confirmed, and some that are, can't be answered any more."""
+        reads, self._reads = self._reads, {}
+        for read in (*reads.values(), *confirmed):
             read.errback(NotLeaderError())
 
     def _tell_changes(self) -> None:

@@ -27,7 +27,9 @@ LOOK = 0.1
 """How often a leader looks whether there is anything to do, in seconds."""
 
 ALIVE = 1.0
-"""Who was heard within so many seconds is alive."""
+"""Who was heard within so many seconds is alive, or within L{_ELECTIONS} election timeouts if these are longer."""
+
+_ELECTIONS = 2
 
 _CLOSE = 1_000
 """A learner that lacks no more entries than this may get a vote: it has the rest before long."""
@@ -70,14 +72,17 @@ class Members:
         driver: Driver,
         propose: Callable[[Configuration], "Deferred[Any]"],
         config: Callable[[], ClusterConfig],
+        election: float,
     ) -> None:
         """
         @param propose: has a configuration logged; fires when it is committed and applied.
+        @param election: how long a leader may be silent, in seconds.
         """
         self._clock = clock
         self._driver = driver
         self._propose = propose
         self._config = config
+        self._patience = max(ALIVE, _ELECTIONS * election)
         self._lock = DeferredLock()
         self._looking = LoopingCall(self._look)
         self._looking.clock = clock
@@ -112,7 +117,7 @@ class Members:
         return core.leadership.progress[machine_id].heard
 
     def _alive(self, machine_id: str) -> bool:
-        return self._heard(machine_id) > self._clock.seconds() - ALIVE
+        return self._heard(machine_id) > self._clock.seconds() - self._patience
 
     # What is asked for
 
@@ -128,6 +133,7 @@ class Members:
         member = Member(request.name, request.client_url, request.peer_url)
         configuration = self._configuration
         if configuration.members.get(request.machine_id) == member and request.machine_id in configuration:
+            self._check_settled()
             return
         self._check_address(request, member)
         await self._free_name(request)
@@ -135,6 +141,12 @@ class Members:
             raise EtcdError(ErrorCode.NO_MORE_PEER, request.name)
         await self._change(with_member(self._configuration, request.machine_id, member))
         self._log.info("{name} at {peer_url} is in the cluster", name=member.name, peer_url=member.peer_url)
+
+    def _check_settled(self) -> None:
+        """See to it that the group is what a quorum knows it to be: what is not committed may be lost again."""
+        core = self._driver.core
+        if not core.leads_own_term or core.configuration_index > core.commit_index:
+            raise EtcdError(ErrorCode.RAFT_INTERNAL, "another change of the group is not done yet; try again")
 
     def _count(self) -> int:
         return len(self._configuration.voters) + len(self._configuration.learners)

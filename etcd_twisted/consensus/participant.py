@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -28,7 +28,7 @@ from etcd_twisted.consensus.messages import Append, AppendReply, Message, encode
 from etcd_twisted.consensus.proposals import Proposal, Proposals
 from etcd_twisted.consensus.recovery import Recovered, Storage
 from etcd_twisted.consensus.snapshotting import Snapshotter
-from etcd_twisted.consensus.transfers import SnapshotFile, SnapshotReceiver
+from etcd_twisted.consensus.transfers import SnapshotReceiver, SnapshotSender
 from etcd_twisted.consensus.writer import LogWriter
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.interfaces import ITransport
@@ -60,7 +60,7 @@ class Surroundings:
     @ivar config: what is set for the cluster.
     @ivar patience: how long who proposed is kept waiting when the leader is lost, in seconds.
     @ivar changed: called when the role, the leader or the group may have changed, and when entries were applied.
-    @ivar failed: called once when it can't go on.
+    @ivar failed: called once when it can't go on; returns what to tell those who wait.
     """
 
     clock: IReactorTime
@@ -76,7 +76,7 @@ class Surroundings:
     snapshot_count: int | None
     patience: float
     changed: Callable[[], None]
-    failed: Callable[[Failure], None]
+    failed: Callable[[Failure], EtcdError]
 
 
 def machines_of(configuration: Configuration) -> list[Machine]:
@@ -118,9 +118,12 @@ class Participant:
         )
         self.driver = Driver(around.clock, core, self)
         self.proposals = Proposals(around.clock, around.patience, self._unknown)
-        self.members = Members(around.clock, self.driver, self.change_group, around.config)
-        self.receiver = SnapshotReceiver(
-            around.storage, around.writer, self.driver, around.turn, self._restore
+        self.members = Members(
+            around.clock, self.driver, self.change_group, around.config, around.timing.election
+        )
+        self.receiver = SnapshotReceiver(around.storage, around.writer, self.driver, around.turn, self._restore)
+        self._sender = SnapshotSender(
+            around.clock, around.storage, around.writer, around.transport, self.driver.snapshot_ended
         )
         self._expirer = Expirer(around.clock, around.now, around.keyspace.next_expiry, self._propose_unasked)
         self._snapshotter = Snapshotter(
@@ -132,16 +135,27 @@ class Participant:
         self._connect()
         self.driver.start()
 
+    async def settle(self) -> None:
+        """Return when nobody waits for an answer, or has waited long enough. To be called while others are heard."""
+        waiting = [self.proposals.when_none(), self.driver.when_answered()]
+        await DeferredList(waiting, consumeErrors=True).addTimeout(self._around.patience, self._around.clock)
+
     async def stop(self) -> None:
         """Return when what is under way is done."""
-        self._expirer.stop()
-        self.members.stop()
+        self._lead_no_longer()
         await self.receiver.stop()
         await self.driver.drain()
-        await self._snapshotter.stop()
         self.driver.stop()
+        self._lead_no_longer()
         self.proposals.fail(self._unknown())
         self._around.transport.connect({})
+        await self._sender.stop()
+        await self._snapshotter.stop()
+
+    def _lead_no_longer(self) -> None:
+        self._expirer.stop()
+        self.members.stop()
+        self._sender.give_up()
 
     def _unknown(self) -> EtcdError:
         cause = "this machine leads no longer; whether the write was done is unknown"
@@ -252,19 +266,7 @@ class Participant:
 
     def send_snapshot(self, machine_id: str, term: int) -> None:
         """See L{etcd_twisted.consensus.driver.Driven}."""
-        reader = self._around.storage.snapshots.latest()
-        if reader is None:
-            raise RuntimeError("the log was shortened, and there is no snapshot")
-        reader.close()
-        file = SnapshotFile(reader.path, reader.metadata, term, self._around.writer)
-        self._log.info("Sending the snapshot of log index {index} to {id}", index=reader.metadata.index, id=machine_id)
-        sent = self._around.transport.send_snapshot(machine_id, file)
-        sent.addErrback(self._snapshot_not_sent, machine_id)
-        sent.addCallback(lambda _: self.driver.snapshot_ended(machine_id))
-
-    def _snapshot_not_sent(self, failure: Failure, machine_id: str) -> None:
-        reason = failure.getErrorMessage()
-        self._log.warn("The snapshot was not sent to {id}: {reason}", id=machine_id, reason=reason)
+        self._sender.send(machine_id, term)
 
     def changed(self) -> None:
         """See L{etcd_twisted.consensus.driver.Driven}."""
@@ -279,16 +281,17 @@ class Participant:
         else:
             self._latencies.clear()
             self.proposals.leads_no_longer()
-            self.members.stop()
-            self._expirer.stop()
+            self._lead_no_longer()
         if self.leads:
             self._expirer.look()
             self._correct_own_entry()
+        else:
+            self._expirer.stop()  # what it would propose while handing over would be lost
         self._around.changed()
 
     def failed(self, failure: Failure) -> None:
         """See L{etcd_twisted.consensus.driver.Driven}."""
-        self._around.failed(failure)
+        self.proposals.fail(self._around.failed(failure))
 
     def _connect(self) -> None:
         core = self.driver.core
@@ -315,6 +318,7 @@ class Participant:
                 self._apply_other(entry)
         if self.leads:
             self._expirer.look()
+        self.receiver.passed(entries[-1].index)
         self._snapshot_if_due(entries[-1])
         self._around.changed()
 

@@ -13,9 +13,12 @@ from etcd_twisted.consensus.core import NotLeaderError
 from etcd_twisted.consensus.driver import Driver
 from etcd_twisted.consensus.messages import decode_messages
 from etcd_twisted.consensus.participant import Participant
-from etcd_twisted.errors import ErrorCode, EtcdError
+from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.interfaces import IRaftPeer
 from etcd_twisted.membership import PROTOCOL_VERSION, ClusterView, JoinReply, JoinRequest
+
+_MOST_ADMITTED = 64
+"""How many machines that are not members here yet are remembered: more than a group has."""
 
 
 @implementer(IRaftPeer)
@@ -55,8 +58,13 @@ class Peering:
         """See L{IRaftPeer}."""
         if self._participant is None:
             return False
-        self._admitted[machine_id] = configuration_index
-        return self._takes_from(self._participant.driver, machine_id)
+        driver = self._participant.driver
+        own = driver.core.configuration_index
+        self._admitted.pop(machine_id, None)
+        if machine_id not in driver.core.configuration and configuration_index > own:
+            newer = [(each, index) for each, index in self._admitted.items() if index > own]
+            self._admitted = {**dict(newer[1 - _MOST_ADMITTED :]), machine_id: configuration_index}
+        return self._takes_from(driver, machine_id)
 
     def _takes_from(self, driver: Driver, machine_id: str) -> bool:
         known = machine_id in driver.core.configuration
@@ -91,7 +99,7 @@ class Peering:
         """See L{IRaftPeer}."""
         if self._participant is None or not self._takes_from(self._participant.driver, sender):
             return fail(ValueError("this machine takes no snapshot of that one"))
-        return self._participant.receiver.piece(offset, data)
+        return self._participant.receiver.piece(sender, offset, data)
 
     def join(self, request: JoinRequest) -> "Deferred[JoinReply]":
         """See L{IRaftPeer}."""
@@ -108,7 +116,7 @@ class Peering:
             raise EtcdError(ErrorCode.RAFT_INTERNAL, cause)
         try:
             await self._participant.members.join(request)
-        except NotLeaderError:
+        except (NotDoneError, NotLeaderError):
             raise EtcdError(ErrorCode.RAFT_INTERNAL, "this machine does not lead") from None
         return JoinReply(self.cluster_id)
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import msgspec
 from twisted.internet import defer
-from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
+from twisted.internet.defer import Deferred, DeferredLock, ensureDeferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -125,6 +125,9 @@ class Replica:
         self.peer = Peering(self._describe, excluded)
         self._excluded = excluded
         self._was_member = False
+        self._is_ending = False
+        self._ended = Waiting()
+        self._standing_by = DeferredLock()
         self._begin_anew()
 
     def _begin_anew(self) -> None:
@@ -183,14 +186,28 @@ class Replica:
     async def stop(self) -> None:
         """Take no more requests, and return when those under way are done."""
         self._close(EtcdError(ErrorCode.RAFT_INTERNAL, "this machine is stopping", self.index))
-        self._delivery.stop()
         await self._end_participation()
+        self._delivery.stop()  # not before: while much waits to be delivered, nothing is applied
 
     async def _end_participation(self) -> None:
+        """Return when it has ended, which goes on though whoever waits is cancelled."""
         participant, self._participant = self._participant, None
-        self.peer.end()
         if participant is not None:
-            await participant.stop()
+            self._is_ending = True
+            ensureDeferred(self._end(participant)).addBoth(self._has_ended)
+        if self._is_ending:
+            await self._ended.wait()
+
+    async def _end(self, participant: Participant) -> None:
+        await participant.settle()
+        self.peer.end()
+        await participant.stop()
+
+    def _has_ended(self, result: Failure | None) -> None:
+        self._is_ending = False
+        if result is not None:
+            self._log.failure("This machine's part in consensus did not end in order", result)
+        self._ended.fire()
 
     async def stand_by(self, view: ClusterView) -> None:
         """
@@ -199,20 +216,26 @@ class Replica:
         @param view: who is in the cluster; to be renewed with each call.
         """
         self._view = view
-        if not self.standby:
-            self.standby = True
-            self.serving = False
-            await self._end_participation()
-            self._delivery.stop()
-            self.keyspace.hub.end_all()
-            self._begin_anew()
+        await self._standing_by.run(lambda: ensureDeferred(self._stand_by()))
         self._note_leader()
+
+    async def _stand_by(self) -> None:
+        if self.standby:
+            return
+        self.standby = True
+        self.serving = False
+        await self._end_participation()
+        while self.keyspace.hub.backlog and self._closed is None:
+            await self.turn()  # until all are told what happened before
+        self._delivery.stop()
+        self.keyspace.hub.end_all()
+        self._begin_anew()
 
     def turn(self) -> "Deferred[None]":
         """Fires in the next turn of the reactor."""
         return deferLater(self._clock, 0, lambda: None)
 
-    def _failed(self, path: Path, failure: Failure) -> None:
+    def _failed(self, path: Path, failure: Failure) -> EtcdError:
         self._log.failure("This machine can't go on", failure)
         reason = f"this machine can't go on: {failure.getErrorMessage()}; its log says more"
         if isinstance(failure.value, OSError):
@@ -221,8 +244,7 @@ class Replica:
         error = EtcdError(ErrorCode.RAFT_INTERNAL, f"{reason}; whether the write was done is unknown", self.index)
         self._fatal(reason)
         self._close(error)
-        if self._participant is not None:
-            self._participant.proposals.fail(error)
+        return error
 
     def _close(self, error: EtcdError) -> None:
         self.serving = False
@@ -346,7 +368,8 @@ class Replica:
 
     def confirm_recent(self) -> "Deferred[None]":
         """See L{IReplica}."""
-        if self._participant is not None and self._participant.driver.holds_lease():
+        participant = self._participant
+        if self._closed is None and participant is not None and participant.driver.holds_lease():
             return succeed(None)
         return self.confirm_reads()
 

@@ -38,6 +38,8 @@ SYNC_BYTES = 1 << 20
 
 _NAME = re.compile(r"([0-9]{20})-([0-9]{20})\.snapshot")
 _UNFINISHED = ".tmp"
+_INCOMING = ".incoming"
+"""In the name of what comes from another machine, while this one may take a snapshot at the same index."""
 _T = TypeVar("_T")
 
 
@@ -171,9 +173,11 @@ class IncomingSnapshot:
         """Use L{SnapshotStore.receive}."""
         self.metadata = metadata
         self.length = 0
+        self._synced = 0
+        self._over = False
         self._directory = directory
         self._path = snapshot_path(directory, metadata)
-        self._unfinished = self._path.with_name(f"{self._path.name}{_UNFINISHED}")
+        self._unfinished = self._path.with_name(f"{self._path.stem}{_INCOMING}{self._path.suffix}{_UNFINISHED}")
         self._descriptor = os.open(self._unfinished, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
 
     def write(self, data: bytes) -> None:
@@ -184,6 +188,9 @@ class IncomingSnapshot:
         """
         write_all(self._descriptor, data, self.length)
         self.length += len(data)
+        if self.length - self._synced >= SYNC_BYTES:
+            os.fdatasync(self._descriptor)
+            self._synced = self.length
 
     def reader(self) -> "SnapshotReader":
         """
@@ -207,15 +214,19 @@ class IncomingSnapshot:
         os.close(self._descriptor)
         self._descriptor = -1
         self._unfinished.rename(self._path)
+        self._over = True
         sync_directory(self._directory)
         _remove_older(self._directory)
 
     def abort(self) -> None:
-        """Remove it, unless it is finished."""
+        """Remove it, unless it is finished or was removed before."""
+        if self._over:
+            return
+        self._over = True
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
-            self._unfinished.unlink(missing_ok=True)
+        self._unfinished.unlink(missing_ok=True)
 
 
 class SnapshotReader:
@@ -296,7 +307,7 @@ def _remove_older(directory: Path) -> None:
 
 def _position(path: Path) -> tuple[int, int] | None:
     """The term and index in a snapshot's name, finished or not."""
-    name = _NAME.fullmatch(path.name.removesuffix(_UNFINISHED))
+    name = _NAME.fullmatch(path.name.removesuffix(_UNFINISHED).replace(_INCOMING, ""))
     return (int(name[1]), int(name[2])) if name else None
 
 

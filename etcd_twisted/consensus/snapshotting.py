@@ -85,6 +85,8 @@ class Snapshotter:
         if not whole:
             return
         await self._writer.submit(functools.partial(self._storage.log.compact, metadata.index))
+        if metadata.index < self.index:
+            return  # the leader's newer one came meanwhile
         self.index = metadata.index
         taken(metadata.index)
         _log.info("Took a snapshot at log index {index}", index=metadata.index)

@@ -11,22 +11,24 @@ class Waiting:
     """Some who wait for the same."""
 
     def __init__(self) -> None:
-        self._waiting: list[Deferred[None]] = []
+        self._waiting: dict[Deferred[None], None] = {}
 
     def wait(self) -> "Deferred[None]":
         """Fires with L{fire}; cancelling it means that nobody waits any more."""
-        waiting: Deferred[None] = Deferred(self._waiting.remove)
-        self._waiting.append(waiting)
+        waiting: Deferred[None] = Deferred(lambda each: self._waiting.pop(each, None))
+        self._waiting[waiting] = None
         return waiting
 
     def fire(self) -> None:
         """It is so."""
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting = self._waiting, {}
         for each in waiting:
-            each.callback(None)
+            if not each.called:  # one who was told before may have cancelled it
+                each.callback(None)
 
     def fail(self, error: Exception) -> None:
         """It won't be."""
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting = self._waiting, {}
         for each in waiting:
-            each.errback(error)
+            if not each.called:
+                each.errback(error)

@@ -152,9 +152,10 @@ class WatcherHub:
         """Tell all who wait that what they wait for can't be told here any more."""
         waiting = [watcher for watchers in self._watchers.values() for watcher in watchers]
         for watcher in waiting:
-            watcher.cancel()
-            if watcher.end is not None:
-                watcher.end()
+            if not watcher.cancelled:
+                watcher.cancel()
+                if watcher.end is not None:
+                    watcher.end()
 
     @property
     def backlog(self) -> int:
