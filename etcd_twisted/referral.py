@@ -9,6 +9,7 @@ import re
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from etcd_twisted.config import Config
@@ -18,6 +19,9 @@ from etcd_twisted.interfaces import IReplica
 
 LEAST_WAIT = 1.0
 """How long a request waits for a leader if need be, in seconds, however short the election timeout is."""
+
+PAUSE = 0.01
+"""How long a request pauses that could not be served though a leader is known, in seconds."""
 
 _ELECTIONS = 5
 """How many election timeouts it waits otherwise."""
@@ -71,6 +75,8 @@ class LeaderWait:
         until = now + self._longest if deadline is None else deadline
         if now >= until:
             return fail(no_leader())
+        if self._replica.leader() is not None:  # this machine has lost the lead and won it again
+            return deferLater(self._clock, PAUSE, lambda: until)
         led = self._replica.when_led()
         led.addTimeout(until - now, self._clock)
         return led.addCallbacks(lambda _: until, _not_led)

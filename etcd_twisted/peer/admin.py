@@ -1,20 +1,32 @@
 """
-The admin resource of the peer port: what administrators ask about machines (api, "Remove Machines").
+The admin resource of the peer port: who is in the cluster and what is set for it, and how that is changed (api,
+"Cluster Config", "Remove Machines").
 
-Must never wait for anything, nor show a traceback to a client.
+A standby has none of it. Must never change anything but on the leader, nor show a traceback to a client.
 """
 
+from collections.abc import Awaitable, Callable
+from typing import cast
+
 import msgspec
+from twisted.internet.defer import DeferredLock, ensureDeferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
+from twisted.web.resource import Resource
 
+from etcd_twisted import failures
+from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
+from etcd_twisted.failures import JSON
 from etcd_twisted.http.answers import Response, plain
 from etcd_twisted.http.pages import new_app, no_such_page, send
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.machines import Machine
+from etcd_twisted.membership import read_config, written
+from etcd_twisted.referral import LEAST_WAIT, LeaderWait, redirect
 
-_JSON = b"Content-Type: application/json\r\n"
+_DONE = Response(200, b"Content-Type: text/plain; charset=utf-8\r\n", b"")
 
 
 class MachineView(msgspec.Struct):
@@ -37,31 +49,110 @@ class AdminApp:
 
     _log = Logger()
 
-    def __init__(self, replica: IReplica) -> None:
+    def __init__(self, replica: IReplica, clock: IReactorTime, longest_wait: float) -> None:
+        """
+        @param longest_wait: how long a change waits for a leader, in seconds.
+        """
         self._replica = replica
+        self._leader = LeaderWait(replica, clock, longest_wait)
+        self._configuring = DeferredLock()
 
-    def _view(self, machine: Machine) -> MachineView:
-        state = "leader" if machine == self._replica.leader() else "follower"
-        return MachineView(machine.client_url, machine.name, machine.peer_url, state)
+    # The machines
 
     @app.route("/v2/admin/machines", methods=["GET"])
     def machines(self, request: IRequest) -> bytes:
         """All registered machines."""
         views = [self._view(machine) for machine in self._replica.machines()]
-        return send(request, Response(200, _JSON, msgspec.json.encode(views)))
+        return send(request, Response(200, JSON, msgspec.json.encode(views)))
 
     @app.route("/v2/admin/machines/<name>", methods=["GET"])
     def machine(self, request: IRequest, name: str) -> bytes:
         """One registered machine."""
         for machine in self._replica.machines():
             if machine.name == name:
-                return send(request, Response(200, _JSON, msgspec.json.encode(self._view(machine))))
-        return send(request, plain(404, f"no machine {name!r} is registered"))
+                return send(request, Response(200, JSON, msgspec.json.encode(self._view(machine))))
+        raise EtcdError(ErrorCode.KEY_NOT_FOUND, f"no machine {name!r} is registered")
+
+    def _view(self, machine: Machine) -> MachineView:
+        leader = self._replica.leader()
+        leads = leader is not None and leader.name == machine.name
+        return MachineView(machine.client_url, machine.name, machine.peer_url, "leader" if leads else "follower")
+
+    @app.route("/v2/admin/machines/<name>", methods=["DELETE"])
+    async def remove(self, request: IRequest, name: str) -> bytes:
+        """Take a machine out of the cluster."""
+        return send(request, await self._at_leader(request, lambda: self._remove(name)))
+
+    async def _remove(self, name: str) -> Response:
+        await self._replica.remove(name)
+        return _DONE
+
+    # What is set for all of them
+
+    @app.route("/v2/admin/config", methods=["GET"])
+    def config(self, request: IRequest) -> bytes:
+        """What is set for the cluster."""
+        return send(request, Response(200, JSON, written(self._replica.cluster_config()).encode()))
+
+    @app.route("/v2/admin/config", methods=["PUT"])
+    async def configure(self, request: IRequest) -> bytes:
+        """Set some of it, or all. The body is JSON, whatever its type is said to be."""
+        text = request.content.read()
+        return send(request, await self._at_leader(request, lambda: self._configure_in_turn(text)))
+
+    def _configure_in_turn(self, text: bytes) -> Awaitable[Response]:
+        """One after another: what one sets, the next must not set back."""
+        return self._configuring.run(lambda: ensureDeferred(self._configure(text)))
+
+    async def _configure(self, text: bytes) -> Response:
+        config = read_config(text, self._replica.cluster_config())
+        await self._replica.configure(config)
+        return Response(200, JSON, written(config).encode())
+
+    # Being the wrong machine to ask
+
+    async def _at_leader(self, request: IRequest, change: Callable[[], Awaitable[Response]]) -> Response:
+        """Have the leader make a change: the one that the client is sent to, or this machine."""
+        deadline: float | None = None
+        while True:
+            if self._replica.is_leader:
+                try:
+                    return await change()
+                except NotDoneError:
+                    self._log.info("This machine leads no longer: {request} is the next leader's", request=request)
+            leader = self._replica.leader()
+            if leader is not None and not self._replica.is_leader:
+                return redirect(leader.peer_url, request.uri)
+            deadline = await self._leader.until_led(deadline)
+
+    # Errors
 
     @app.handle_errors(Exception)
     def _failed(self, request: IRequest, failure: Failure) -> bytes:
-        return send(request, no_such_page(failure) or self._broken(request, failure))
+        return send(request, no_such_page(failure) or self._failure(request, failure))
 
-    def _broken(self, request: IRequest, failure: Failure) -> Response:
+    def _failure(self, request: IRequest, failure: Failure) -> Response:
+        if isinstance(failure.value, EtcdError):
+            return failures.failure(failure.value, self._replica.index)
         self._log.failure("A request failed: {request}", failure=failure, request=request)
-        return plain(500, "an error in the server; its log says more")
+        return failures.broken(self._replica.index)
+
+
+class AdminPages(Resource):
+    """All that administrators are served, on a machine that may be a standby."""
+
+    isLeaf = True  # noqa: N815  # Twisted's name
+
+    def __init__(self, replica: IReplica, clock: IReactorTime, longest_wait: float = LEAST_WAIT) -> None:
+        """
+        @param longest_wait: how long a change waits for a leader, in seconds.
+        """
+        super().__init__()  # type: ignore[no-untyped-call]  # Twisted has no types there
+        self._replica = replica
+        self._pages = AdminApp(replica, clock, longest_wait).app.resource()
+
+    def render(self, request: IRequest) -> bytes | int:
+        """See L{twisted.web.resource.IResource}."""
+        if self._replica.standby:
+            return send(request, plain(404, "404 not found"))
+        return cast(int, self._pages.render(request))  # Klein answers later

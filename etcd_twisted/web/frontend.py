@@ -13,6 +13,8 @@ from etcd_twisted.http import descriptors
 from etcd_twisted.http.listening import Place
 from etcd_twisted.http.service import HttpService, http_service
 from etcd_twisted.interfaces import IFrontend, IReactor, IReplica
+from etcd_twisted.referral import longest_wait
+from etcd_twisted.tls import client_port_tls
 from etcd_twisted.web.app import ClientPages
 from etcd_twisted.web.keys import KeyEndpoint
 
@@ -30,7 +32,11 @@ class HttpFrontend:
         options: Mapping[str, str],  # noqa: ARG002  # see the class
         replica: IReplica,
     ) -> HttpService:
-        """See L{IFrontend}."""
+        """
+        See L{IFrontend}.
+
+        @raise ConfigError: a certificate or its key can't be used.
+        """
         place = Place(config.bind_addr, config.given_as("bind-addr"), "--bind-addr")
-        pages, door = ClientPages(replica, reactor), KeyEndpoint(replica, reactor)
-        return http_service(reactor, config, place, descriptors.for_clients(), pages, door)
+        pages, door = ClientPages(replica, reactor), KeyEndpoint(replica, reactor, longest_wait(config))
+        return http_service(reactor, config, place, descriptors.for_clients(), pages, door, client_port_tls(config))

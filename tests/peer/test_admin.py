@@ -1,27 +1,34 @@
 """
-The peer port: what administrators are told about machines.
+The peer port: what administrators are told about the cluster, and how they change it.
 """
 
+import itertools
 import json
 import socket
 
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
 from etcd_twisted.addresses import Address
 from etcd_twisted.config import Config
-from etcd_twisted.errors import StartError
-from etcd_twisted.http.site import Site
+from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError, StartError
+from etcd_twisted.http.site import Channel, Site
 from etcd_twisted.interfaces import IFrontend
 from etcd_twisted.keyspace.commands import Set
-from etcd_twisted.peer.admin import AdminApp
+from etcd_twisted.membership import CONFIG_KEY, ClusterConfig, written
+from etcd_twisted.peer.admin import AdminPages
 from etcd_twisted.peer.frontend import PeerFrontend
-from tests.fakes import OTHER, FakeReplica
-from tests.wires import Answer, ask
+from etcd_twisted.referral import LEAST_WAIT, PAUSE
+from tests.fakes import MACHINE, OTHER, FakeReplica
+from tests.peer.fakes import PeerReplica
+from tests.wires import Answer, Transport, connect, read_answers
 
-PAGES = ("/v2/admin/machines", "/v2/admin/machines/machine0")
+MACHINES = ("/v2/admin/machines", "/v2/admin/machines/machine0")
+CONFIG = "/v2/admin/config"
+PAGES = (*MACHINES, CONFIG)
 FIRST = {
     "clientURL": "http://127.0.0.1:4001",
     "name": "machine0",
@@ -34,63 +41,274 @@ SECOND = {
     "peerURL": "http://127.0.0.1:7002",
     "state": "follower",
 }
+DEFAULTS = {"activeSize": 9, "removeDelay": 1800, "syncInterval": 5}
+NOBODY = "no leader is known; try again"
 
 
-class AdminTests(SynchronousTestCase):
-    """Each page, through the server it is served by."""
+class AdminTest(SynchronousTestCase):
+    """The pages of a machine, through the server that they are served by."""
 
     def setUp(self) -> None:
-        clock = Clock()
-        self.replica = FakeReplica(clock)
+        self.clock = Clock()
+        self.replica = FakeReplica(self.clock)
         self.addCleanup(self.replica.stop)
-        resource = AdminApp(self.replica).app.resource()
-        self.site = Site(clock, resource, None, 10, most_body=1_000, read_timeout=10.0, write_timeout=10.0)
+        pages = AdminPages(self.replica, self.clock)
+        self.site = Site(self.clock, pages, None, 100, most_body=1_000, read_timeout=10.0, write_timeout=10.0)
 
-    def ask(self, path: str, method: str = "GET") -> Answer:
-        return ask(self.site, path, method)
+    def begin(self, method: str, path: str, body: str = "") -> tuple[Channel, Transport]:
+        """Ask for something that may take a while."""
+        channel, transport = connect(self.site)
+        fields = f"Host: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n"
+        channel.dataReceived(f"{method} {path} HTTP/1.1\r\n{fields}\r\n{body}".encode())
+        return channel, transport
 
-    def json(self, path: str) -> object:
-        answer = self.ask(path)
-        self.assertEqual((answer.status, answer.headers["Content-Type"]), (200, "application/json"))
+    def ask(self, path: str, method: str = "GET", body: str = "") -> Answer:
+        _, transport = self.begin(method, path, body)
+        return self.answer_to(transport, method)
+
+    def answer_to(self, transport: Transport, method: str) -> Answer:
+        (answer,) = read_answers(transport.value(), method)
+        return answer
+
+    def json(self, path: str, method: str = "GET", body: str = "") -> object:
+        answer = self.ask(path, method, body)
+        self.assertEqual((answer.status, answer.headers["Content-Type"]), (200, "application/json"), answer.body)
         return json.loads(answer.body)
 
     def assert_plain(self, answer: Answer, status: int, text: str) -> None:
         self.assertEqual((answer.status, answer.body.decode()), (status, f"{text}\n"))
         self.assertEqual(answer.headers["Content-Type"], "text/plain; charset=utf-8")
 
+    def assert_error(self, answer: Answer, status: int, code: int, cause: str) -> None:
+        self.assertEqual(answer.headers["Content-Type"], "application/json")
+        error = json.loads(answer.body)
+        self.assertEqual((answer.status, error["errorCode"], error["cause"]), (status, code, cause))
+
+    def assert_redirected(self, answer: Answer, path: str) -> None:
+        self.assertEqual((answer.status, answer.headers["Location"]), (307, f"http://127.0.0.1:7002{path}"))
+
+
+class MachinesTests(AdminTest):
+    """Who is in the cluster."""
+
     def test_one_machine(self) -> None:
         """A list all the same."""
         self.assertEqual(self.json("/v2/admin/machines"), [FIRST])
 
     def test_all_machines(self) -> None:
-        """Whoever is registered, and who of them leads at this moment."""
-        self.replica.keyspace.apply(Set(OTHER.key, 0, OTHER.value))
+        """Whoever is registered, and who of them leads at this moment, on any of them."""
+        self.replica.register(OTHER)
         self.assertEqual(self.json("/v2/admin/machines"), [FIRST, SECOND])
-        self.replica.known_leader = OTHER
+        self.replica.follow()
         states = [{**FIRST, "state": "follower"}, {**SECOND, "state": "leader"}]
         self.assertEqual(self.json("/v2/admin/machines"), states)
-        self.replica.known_leader = None
+        self.replica.lose_leader()
         self.assertEqual(self.json("/v2/admin/machines/machine1"), SECOND)
 
     def test_by_name(self) -> None:
-        """One machine, or a line that says that there is none, whatever is in the name."""
+        """One machine, or an error that says that there is none, whatever is in the name."""
         self.assertEqual(self.json("/v2/admin/machines/machine0"), FIRST)
-        self.assert_plain(self.ask("/v2/admin/machines/machine7"), 404, "no machine 'machine7' is registered")
-        self.assert_plain(self.ask("/v2/admin/machines/a%0Ab"), 404, r"no machine 'a\nb' is registered")
+        for name, shown in (("machine7", "'machine7'"), ("a%0Ab", r"'a\nb'")):
+            answer = self.ask(f"/v2/admin/machines/{name}")
+            self.assert_error(answer, 404, 100, f"no machine {shown} is registered")
+
+
+class RemovalTests(AdminTest):
+    """Taking machines out."""
+
+    def test_removed(self) -> None:
+        """It is in no list any more."""
+        self.replica.register(OTHER)
+        answer = self.ask("/v2/admin/machines/machine1", "DELETE")
+        self.assertEqual((answer.status, answer.body), (200, b""))
+        self.assertEqual(self.json("/v2/admin/machines"), [FIRST])
+        self.assertEqual(self.replica.removed, ["machine1"])
+
+    def test_answered_when_done(self) -> None:
+        """And not before."""
+        self.replica.register(OTHER)
+        self.replica.holding = True
+        _, transport = self.begin("DELETE", "/v2/admin/machines/machine1")
+        self.assertEqual(transport.value(), b"")
+        self.replica.go_on()
+        self.assertEqual(self.answer_to(transport, "DELETE").status, 200)
+
+    def test_unknown(self) -> None:
+        """404 and error 100."""
+        answer = self.ask("/v2/admin/machines/machine7", "DELETE")
+        self.assert_error(answer, 404, 100, "no machine machine7 is in the cluster")
+
+    def test_impossible(self) -> None:
+        """The error says why."""
+        error = EtcdError(ErrorCode.RAFT_INTERNAL, "too few machines are alive")
+        self.patch(self.replica, "remove", lambda _name: fail(error))
+        answer = self.ask("/v2/admin/machines/machine0", "DELETE")
+        self.assert_error(answer, 500, 300, "too few machines are alive")
+        self.assertEqual(self.json("/v2/admin/machines"), [FIRST])
+
+
+class ConfigTests(AdminTest):
+    """What is set for the whole cluster."""
+
+    def test_defaults(self) -> None:
+        """Nobody has set anything, and nothing is in the key space."""
+        self.assertEqual(self.ask(CONFIG).body, b'{"activeSize":9,"removeDelay":1800,"syncInterval":5}')
+        self.assertEqual(self.replica.index, 1)
+
+    def test_set(self) -> None:
+        """Answered with what is set from then on, and kept in the key space."""
+        body = '{"activeSize":3, "removeDelay":60.5,"syncInterval":2}'
+        expected = {"activeSize": 3, "removeDelay": 60.5, "syncInterval": 2}
+        self.assertEqual(self.json(CONFIG, "PUT", body), expected)
+        self.assertEqual(self.json(CONFIG), expected)
+        node = self.replica.get(CONFIG_KEY)
+        self.assertEqual(json.loads(getattr(node, "value", "")), expected)
+
+    def test_set_a_part(self) -> None:
+        """The rest stays."""
+        self.assertEqual(self.json(CONFIG, "PUT", '{"activeSize":3}'), {**DEFAULTS, "activeSize": 3})
+        changed = {**DEFAULTS, "activeSize": 3, "syncInterval": 1}
+        self.assertEqual(self.json(CONFIG, "PUT", '{"syncInterval":1}'), changed)
+        self.assertEqual(self.json(CONFIG, "PUT", "{}"), changed)
+
+    def test_two_at_a_time(self) -> None:
+        """Neither undoes what the other has set, nor does one who goes hold up the rest."""
+        self.replica.holding = True
+        self.begin("PUT", CONFIG, '{"activeSize":5}')
+        _, gone = self.begin("PUT", CONFIG, '{"activeSize":7}')
+        gone.client_goes()
+        _, last = self.begin("PUT", CONFIG, '{"syncInterval":1}')
+        self.assertEqual(len(self.replica.proposed), 1)
+        self.replica.go_on()
+        expected = {**DEFAULTS, "activeSize": 5, "syncInterval": 1}
+        self.assertEqual(json.loads(self.answer_to(last, "PUT").body), expected)
+        self.assertEqual(self.json(CONFIG), expected)
+
+    def test_refused(self) -> None:
+        """400 with what is wrong, and nothing is set."""
+        fields = "activeSize, removeDelay, syncInterval"
+        for body, code, cause in (
+            ('{"activeSize":2}', 403, "activeSize should be a whole number from 3 to 2147483647"),
+            ('{"removeDelay":1}', 404, "removeDelay should be a number of seconds from 2 to 2147483647"),
+            ('{"syncInterval":0.5}', 209, "syncInterval should be a number of seconds from 1 to 86400"),
+            ('{"activeSize":"9"}', 209, "activeSize should be a whole number from 3 to 2147483647"),
+            ('{"activeSize":3,"promoteDelay":5}', 209, f"promoteDelay is none of {fields}"),
+        ):
+            self.assert_error(self.ask(CONFIG, "PUT", body), 400, code, cause)
+        for body in ("", "activeSize=3", "[]"):
+            answer = self.ask(CONFIG, "PUT", body)
+            self.assertEqual((answer.status, json.loads(answer.body)["errorCode"]), (400, 210))
+        self.assertEqual(self.replica.proposed, [])
+
+    def test_unknown_outcome(self) -> None:
+        """The client is told so."""
+        self.replica.holding = True
+        _, transport = self.begin("PUT", CONFIG, "{}")
+        self.replica.fail_held(EtcdError(ErrorCode.RAFT_INTERNAL, "whether the write was done is unknown"))
+        answer = self.answer_to(transport, "PUT")
+        self.assert_error(answer, 500, 300, "whether the write was done is unknown")
+
+
+class ElsewhereTests(AdminTest):
+    """Machines that do not lead."""
+
+    changes = (
+        ("PUT", "/v2/admin/config?a=%20b", '{"activeSize":3}'),
+        ("DELETE", "/v2/admin/machines/machine1", ""),
+        ("DELETE", "/v2/admin/machines/a%41b%20c?x=y%zz", ""),
+    )
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.replica.register(OTHER)
+
+    def test_follower(self) -> None:
+        """Changes go to the leader's peer URL, path and query kept; this machine answers what it knows."""
+        self.replica.keyspace.apply(Set(CONFIG_KEY, 0, written(ClusterConfig(3))))
+        self.replica.follow()
+        for method, path, body in self.changes:
+            self.assert_redirected(self.ask(path, method, body), path)
+        self.assertEqual(self.json(CONFIG), {**DEFAULTS, "activeSize": 3})
+        self.assertEqual((self.replica.proposed, self.replica.removed), ([], []))
+
+    def test_waits_for_a_leader(self) -> None:
+        """Another machine or this one; not for ever."""
+        self.replica.lose_leader()
+        waiting = [self.begin(*change)[1] for change in self.changes]
+        self.assertEqual([transport.value() for transport in waiting], [b"", b"", b""])
+        self.replica.follow()
+        for (method, path, _), transport in zip(self.changes, waiting, strict=True):
+            self.assert_redirected(self.answer_to(transport, method), path)
+        self.replica.lose_leader()
+        _, transport = self.begin("PUT", CONFIG, '{"activeSize":3}')
+        self.replica.lead()
+        self.assertEqual(self.answer_to(transport, "PUT").status, 200)
+        self.replica.lose_leader()
+        waiting = [self.begin(*change)[1] for change in self.changes]
+        self.clock.advance(LEAST_WAIT)
+        for (method, _, _), transport in zip(self.changes, waiting, strict=True):
+            self.assert_error(self.answer_to(transport, method), 500, 300, NOBODY)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_nobody_waits_any_more(self) -> None:
+        """A change whose client has gone is forgotten."""
+        self.replica.lose_leader()
+        for change in self.changes:
+            _, transport = self.begin(*change)
+            transport.client_goes()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.replica.lead()
+        self.assertEqual((self.replica.proposed, self.replica.removed), ([], []))
+
+    def test_lost_the_lead(self) -> None:
+        """What is known not to have been done is repeated by the client at the new leader."""
+        for method, path, body in self.changes:
+            self.replica.lead()
+            self.replica.holding = True
+            _, transport = self.begin(method, path, body)
+            self.replica.follow()
+            self.replica.fail_held(NotDoneError())
+            self.assert_redirected(self.answer_to(transport, method), path)
+
+    def test_leader_that_can_do_nothing(self) -> None:
+        """Not even that can make a change wait for ever."""
+        asked: list[str] = []
+
+        def nothing(name: str) -> "Deferred[None]":
+            asked.append(name)
+            return fail(NotDoneError())
+
+        self.patch(self.replica, "remove", nothing)
+        _, transport = self.begin("DELETE", "/v2/admin/machines/machine1")
+        self.assertEqual(asked, ["machine1"])
+        self.clock.pump(itertools.repeat(PAUSE, round(LEAST_WAIT / PAUSE)))
+        self.assert_error(self.answer_to(transport, "DELETE"), 500, 300, NOBODY)
+
+    def test_standby(self) -> None:
+        """It has nothing to say."""
+        self.replica.stand_by(MACHINE)
+        for path in (*PAGES, "/nope"):
+            for method in ("GET", "PUT", "DELETE", "PATCH"):
+                self.assert_plain(self.ask(path, method), 404, "404 not found")
+
+
+class PortTests(AdminTest):
+    """What holds for all pages."""
 
     def test_head(self) -> None:
-        """The headers of C{GET}."""
+        """The headers of C{GET}, but for the time."""
         for page in PAGES:
-            head = self.ask(page, "HEAD")
-            self.assertEqual((head.body, head.headers.items()), (b"", self.ask(page).headers.items()))
+            head, answer = self.ask(page, "HEAD"), self.ask(page)
+            del head.headers["Date"], answer.headers["Date"]
+            self.assertEqual((head.body, head.headers.items()), (b"", answer.headers.items()))
 
     def test_methods(self) -> None:
         """405 with what is allowed."""
-        for page in PAGES:
-            for method in ("PUT", "POST", "DELETE"):
+        for page, allowed in zip(PAGES, ("", "DELETE", "PUT"), strict=True):
+            for method in {"PUT", "POST", "DELETE"} - {allowed}:
                 answer = self.ask(page, method)
                 self.assert_plain(answer, 405, "405 method not allowed")
-                self.assertEqual(set(answer.headers["Allow"].split(", ")), {"GET", "HEAD"})
+                self.assertEqual(set(answer.headers["Allow"].split(", ")), {"GET", "HEAD", allowed} - {""})
 
     def test_unknown_paths(self) -> None:
         """404 with a short text; the client port's paths are not served here."""
@@ -103,10 +321,13 @@ class AdminTests(SynchronousTestCase):
         def broken() -> None:
             raise ZeroDivisionError("secret")
 
-        self.patch(self.replica, "machines", broken)
-        for page in PAGES:
-            self.assert_plain(self.ask(page), 500, "an error in the server; its log says more")
-            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        for name, pages in (("machines", MACHINES), ("cluster_config", (CONFIG,))):
+            self.patch(self.replica, name, broken)
+            for page in pages:
+                self.assert_error(self.ask(page), 500, 300, "an error in the server; its log says more")
+                self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assert_error(self.ask(CONFIG, "PUT", "{}"), 500, 300, "an error in the server; its log says more")
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
 
 class FrontendTests(TestCase):
@@ -120,7 +341,7 @@ class FrontendTests(TestCase):
         """Not where clients are served; and says so where it can't."""
         with socket.create_server(("127.0.0.1", 0)) as taken:
             config = Config(peer_bind_addr=Address("127.0.0.1", taken.getsockname()[1]))
-            service = PeerFrontend().service(reactor, config, {}, FakeReplica(Clock()))
+            service = PeerFrontend().service(reactor, config, {}, PeerReplica(Clock()))
             self.addCleanup(service.stopService)
             with self.assertRaises(StartError) as caught:
                 await service.startService()

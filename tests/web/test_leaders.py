@@ -2,6 +2,8 @@
 The key endpoint on machines that do not lead: followers, standbys, and those that know of no leader.
 """
 
+import itertools
+
 from twisted.internet.defer import Deferred, fail
 
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
@@ -9,7 +11,7 @@ from etcd_twisted.http.answers import Response
 from etcd_twisted.keyspace import commands
 from etcd_twisted.keyspace.commands import Change
 from etcd_twisted.keyspace.events import Event
-from etcd_twisted.referral import LEAST_WAIT
+from etcd_twisted.referral import LEAST_WAIT, PAUSE
 from etcd_twisted.web.keys import PATIENCE, KeyEndpoint
 from etcd_twisted.web.watches import Watch
 from tests.fakes import MACHINE, OTHER
@@ -190,6 +192,7 @@ class LostTests(LeaderTest):
         """If this machine leads again; nothing is read before."""
         answer = self.begin("GET", "/k", "quorum=true")
         self.replica.fail_held(NotDoneError())
+        self.clock.advance(PAUSE)
         self.assertEqual(self.json(self.successResultOf(answer))["node"]["value"], "v")
         self.replica.holding = True
         answer = self.begin("GET", "/k", "quorum=true")
@@ -258,14 +261,20 @@ class LostTests(LeaderTest):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_leader_that_can_do_nothing(self) -> None:
-        """Not even that can make a request wait for ever."""
+        """Not even that can make a request wait for ever, nor take the time of others."""
+        proposed: list[Change] = []
 
-        def nothing(_command: Change) -> "Deferred[Event]":
-            self.clock.advance(LEAST_WAIT / 4)
+        def nothing(command: Change) -> "Deferred[Event]":
+            proposed.append(command)
             return fail(NotDoneError())
 
         self.patch(self.replica, "propose", nothing)
-        self.assert_error(self.ask("PUT", "/k", value="v"), 300, NOBODY, 500)
+        answer = self.begin("PUT", "/k")
+        self.clock.advance(PAUSE)
+        self.assertEqual(len(proposed), 2)
+        self.clock.pump(itertools.repeat(PAUSE, round(LEAST_WAIT / PAUSE)))
+        self.assert_error(self.successResultOf(answer), 300, NOBODY, 500)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
 class LeaseTests(LeaderTest):
