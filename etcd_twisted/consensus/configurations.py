@@ -59,10 +59,16 @@ class Configurations:
 
         @raise IndexError: that is older than the last snapshot.
         """
+        if index < self._stack[0][0]:
+            raise IndexError(f"the configuration at entry {index} is not known any more")
+        return list(self.since(index))[-1]
+
+    def since(self, index: int) -> Iterator[Configuration]:
+        """The newest up to the entry at C{index} and those behind it, newest first."""
         for at, configuration in reversed(self._stack):
+            yield configuration
             if at <= index:
-                return configuration
-        raise IndexError(f"the configuration at entry {index} is not known any more")
+                return
 
     def adopt(self, entries: Iterable[Entry]) -> None:
         """Entries were added to the log."""

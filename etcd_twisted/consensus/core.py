@@ -152,7 +152,7 @@ class Raft:
         """When L{tick} is to be called, though nothing else happens."""
         if self.leadership is not None:
             return self.leadership.deadline
-        return self._stand_at if self.machine_id in self.configuration.voters else float("inf")
+        return self._stand_at if self._may_stand else float("inf")
 
     def term_at(self, index: int) -> int:
         """
@@ -173,11 +173,19 @@ class Raft:
         if self.leadership is not None:
             if self.leadership.lost_quorum(now):
                 self._follow(self.term, None, now)
-        elif now >= self._stand_at and self.machine_id in self.configuration.voters:
+        elif now >= self._stand_at and self._may_stand:
             self.campaign(now)
 
     def _wait_to_stand(self, now: float) -> None:
         self._stand_at = now + self._timing.election * self._random.uniform(1.0, 2.0)
+
+    @property
+    def _may_stand(self) -> bool:
+        """
+        Whether it has a vote, or had one before a change that is not known to be committed: it may be the only one
+        that has the entry, and then the others need it to go on (dissertation, section 4.2.2).
+        """
+        return any(self.machine_id in each.voters for each in self._configurations.since(self.commit_index))
 
     def _knows_a_leader(self, now: float) -> bool:
         return self.leadership is not None or now < self._heard + self._timing.election
@@ -260,7 +268,7 @@ class Raft:
             case VoteReply():
                 self._voted(sender, message, now)
             case TimeoutNow():
-                if self.machine_id in self.configuration.voters and self.leadership is None:
+                if self._may_stand and self.leadership is None:
                     self._stand(transfer=True)
 
     def _vote_asked(self, candidate: str, request: VoteRequest, now: float) -> None:
