@@ -2,12 +2,11 @@
 Several machines of one kind on this host that form a cluster, and what they say of it themselves.
 
 A cluster is used only when all of its machines agree about it. Never leaves a process behind: whoever starts a
-cluster does it with C{with}, which stops all machines whatever happens.
+cluster does it with C{with}, which ends all machines whatever happens.
 """
 
 import http.client
 import json
-import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -160,13 +159,15 @@ class Cluster:
         """
         return [term_of(_asked(member, "/v2/keys/")) for member in self.members]
 
-    def stop(self) -> None:
-        """End all machines that run, at the same time."""
-        running = [member for member in self.members if member.running]
+    def kill(self) -> None:
+        """
+        End all machines that run, as a crash would. Nobody needs them any more, and a leader that is asked to end
+        would look long for another one among machines that end too.
+        """
         with ExitStack() as each:
-            for member in running:
-                member.send_signal(signal.SIGTERM)
-                each.callback(member.finish)
+            for member in self.members:
+                if member.running:
+                    each.callback(member.kill)
 
     @staticmethod
     def _view(member: Server) -> View:
@@ -182,7 +183,7 @@ class Cluster:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.stop()
+        self.kill()
 
 
 def _asked(member: Server, path: str) -> Answer:
@@ -195,7 +196,7 @@ def _asked(member: Server, path: str) -> Answer:
 @contextmanager
 def started(name: str, directory: Path) -> Iterator[Cluster]:
     """
-    A cluster that serves, and is stopped at the end.
+    A cluster that serves, and is ended at the end of the context.
 
     @param name: of L{KINDS}.
     """

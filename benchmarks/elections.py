@@ -82,11 +82,16 @@ def measure(cluster: Cluster, idle_seconds: int, load_seconds: int) -> Result:
         loader.kill()
         loader.communicate()
         raise
-    return Result(idle, loaded, _rate(loader, loaded))
+    return Result(idle, loaded, measured_rate(loader, loaded))
 
 
-def _rate(loader: "subprocess.Popen[str]", begun: int) -> float | None:
-    """What the loader measured, if that means anything."""
+def measured_rate(loader: "subprocess.Popen[str]", begun: int) -> float | None:
+    """
+    What the loader measured, or C{None} when elections made that meaningless.
+
+    @param begun: how many terms were, while it ran.
+    @raise BenchmarkError: when requests failed though none was.
+    """
     try:
         rate = load.finish(loader, FINISH_SECONDS).rate
     except BenchmarkError as failure:

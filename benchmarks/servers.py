@@ -178,12 +178,9 @@ class Server(abc.ABC):
 
     def stop(self) -> None:
         """End it with SIGTERM, or SIGKILL when it does not listen; nothing when it does not run."""
-        if self.running:
-            self.send_signal(signal.SIGTERM)
-            self.finish()
-
-    def finish(self) -> None:
-        """Wait for the end of a process that was sent SIGTERM, and help with SIGKILL when it does not listen."""
+        if not self.running:
+            return
+        self.send_signal(signal.SIGTERM)
         try:
             self.wait_until_ended()
         except BenchmarkError as failure:

@@ -306,7 +306,7 @@ class CommandLineTests(SynchronousTestCase):
 
     def test_default(self) -> None:
         options = command_line.parser().parse_args([])
-        self.assertEqual((options.work, options.rounds, options.seconds), ("throughput", 3, 5))
+        self.assertEqual((options.work, options.rounds, options.seconds), ("usual", 3, 5))
         self.assertEqual(tuple(options.connections), (1, 64, 256))
 
     def test_nothing_to_do(self) -> None:
