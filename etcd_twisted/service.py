@@ -170,7 +170,8 @@ class EtcdService(Service):
                 last_first.push_async_callback(self._writer.stop)
             last_first.push_async_callback(self._transport.stop)
             last_first.push_async_callback(self.replica.stop)
-            for frontend in self._listening:
+            # Requests under way need the other machines until they are answered.
+            for frontend in sorted(self._listening, key=lambda each: not isinstance(each, PeerService)):
                 last_first.push_async_callback(maybeDeferred, frontend.stopService)
             # Another machine leads before this one stops to listen, so that whoever comes meanwhile is sent there.
             last_first.push_async_callback(self.replica.hand_over)
