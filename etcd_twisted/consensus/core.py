@@ -174,7 +174,10 @@ class Raft:
             if self.leadership.lost_quorum(now):
                 self._follow(self.term, None, now)
         elif now >= self._stand_at and self._may_stand:
-            self.campaign(now)
+            if self._ballot.is_durable:
+                self.campaign(now)
+            else:
+                self._wait_to_stand(now)  # the disk is slower than that: another term would not make it faster
 
     def _wait_to_stand(self, now: float) -> None:
         self._stand_at = now + self._timing.election * self._random.uniform(1.0, 2.0)
@@ -198,15 +201,16 @@ class Raft:
         self.leader = None
         self._wait_to_stand(now)
         if self.configuration.voters == (self.machine_id,):
-            self._stand(transfer=False)
+            self._stand(False, now)
             return
         self.role = Role.PRE_CANDIDATE
         self._ballot.ask(self.machine_id)
         self._ask_for_votes(self.term + 1, pre=True, transfer=False)
 
-    def _stand(self, transfer: bool) -> None:
+    def _stand(self, transfer: bool, now: float) -> None:
         self.role = Role.CANDIDATE
         self.leader = None
+        self._wait_to_stand(now)
         self._enter(self.term + 1, self.machine_id)
         self._ballot.ask()  # its own counts once it is durable
         self._ask_for_votes(self.term, pre=False, transfer=transfer)
@@ -225,7 +229,7 @@ class Raft:
         if not self._ballot.is_won(self.configuration.voters):
             return
         if self.role is Role.PRE_CANDIDATE:
-            self._stand(transfer=False)
+            self._stand(False, now)
         else:
             self._lead(now)
 
@@ -269,7 +273,7 @@ class Raft:
                 self._voted(sender, message, now)
             case TimeoutNow():
                 if self._may_stand and self.leadership is None:
-                    self._stand(transfer=True)
+                    self._stand(True, now)
 
     def _vote_asked(self, candidate: str, request: VoteRequest, now: float) -> None:
         if self._knows_a_leader(now) and not request.transfer:
@@ -386,9 +390,8 @@ class Raft:
 
     def _leave(self, now: float) -> None:
         """This machine was taken out of the group, and has led it to the end of that change (dissertation, 4.2.2)."""
-        if self.leadership is not None and (heir := self.leadership.transfer(now)) is not None:
-            self._outbox += self.leadership.due(now)
-            self._outbox.append((heir, TimeoutNow(self.term)))
+        if self.leadership is not None:
+            self._outbox += self.leadership.last_words(now)
         self._follow(self.term, None, now)
 
     # The disk
@@ -398,6 +401,7 @@ class Raft:
         if record.hard_state is not None:
             self._ballot.persisted(record.hard_state)
             if self.role is Role.CANDIDATE and self._ballot.is_durable:
+                self._wait_to_stand(now)  # only now the others are asked
                 self._count_vote(self.machine_id, now)
         if record.entries:
             self._keeper.persisted(record.entries)
