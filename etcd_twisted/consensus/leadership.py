@@ -90,6 +90,8 @@ class Leadership:
 
     def reconfigure(self, configuration: Configuration, now: float) -> None:
         """The group has changed."""
+        if self._alone:
+            self._confirmed = now
         self._configuration = configuration
         others = {each for each in (*configuration.voters, *configuration.learners) if each != self._id}
         self.progress = {
@@ -109,6 +111,8 @@ class Leadership:
         progress = self.progress.get(sender)
         if progress is None:
             return  # it was removed meanwhile
+        if reply.index > self._log.last_index:
+            return  # it has another log than this leader's, and it is not known whose
         progress.heard = now
         if reply.round > progress.round:
             progress.round = reply.round
@@ -122,8 +126,8 @@ class Leadership:
             self._rejected(progress, reply)
         elif progress.phase is Phase.PROBE and reply.asked >= progress.next - 1 >= self._log.first_index - 1:
             progress.replicate()
-        elif progress.phase is Phase.PROBE:
-            progress.asking = reply.asked == 0 and progress.next < self._log.first_index
+        elif progress.phase is Phase.PROBE and reply.asked == 0 and progress.next < self._log.first_index:
+            progress.asking = True
 
     def _rejected(self, progress: Progress, reply: AppendReply) -> None:
         if reply.asked <= progress.match:
@@ -226,6 +230,14 @@ class Leadership:
         transfer.told = True
         self._lease_ended = True  # whoever is told to stand need not wait for this leader, however late it hears
         return [(transfer.target, TimeoutNow(self._term))]
+
+    def last_words(self, now: float) -> list[Outgoing]:
+        """What a leader that is not in the group any more sends: all that is left, and who is to lead (4.2.2)."""
+        heir = self.transfer(now)
+        messages = self.due(now)
+        if heir is not None and self._transfer is not None and not self._transfer.told:
+            messages.append((heir, TimeoutNow(self._term)))
+        return messages
 
     # What to send
 
