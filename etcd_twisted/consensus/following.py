@@ -58,6 +58,9 @@ class Following:
 
     def installed(self, index: int) -> AppendReply:
         """A snapshot of what is committed up to C{index} was put in the place of the state machine; the answer."""
+        self._matched = max(self._matched, index)
+        if self._keeper.durable >= self._matched:
+            self._unanswered = None
         return AppendReply(self._term, 0, index, index)
 
     def _known(self, commit: int) -> int:

@@ -102,6 +102,8 @@ class LogKeeper:
 
     def compacted(self, index: int) -> None:
         """A durable snapshot stands for the log up to C{index}, which was applied."""
+        if index < self._log.first_index:
+            return  # another machine's, which goes further, came in between
         kept = max(index - TRAILING_ENTRIES, self._log.first_index - 1)
         trailing = sum(len(entry.data) for entry in self._log.between(kept + 1, index + 1))
         while trailing > TRAILING_BYTES:

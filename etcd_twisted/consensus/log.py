@@ -4,9 +4,13 @@ The log in memory: the entries behind the last snapshot, and some before it for 
 Knows nothing of terms' meaning, of disks or of other machines.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable
+from operator import attrgetter
 
 from etcd_twisted.consensus.entries import Entry
+
+_term_of = attrgetter("term")
 
 
 class RaftLog:
@@ -50,10 +54,8 @@ class RaftLog:
         The last index, not above C{index}, whose entry's term is not above C{term}: where another log that has
         C{term} at C{index} may agree with this one. At the least the last index that is not there any more.
         """
-        index = min(index, self.last_index)
-        while index >= self.first_index and self.term(index) > term:
-            index -= 1
-        return max(index, self.first_index - 1)
+        stop = max(min(index, self.last_index) - self.first_index + 1, 0)
+        return self.first_index - 1 + bisect_right(self._entries, term, 0, stop, key=_term_of)
 
     def _at(self, index: int) -> Entry:
         if not self.first_index <= index <= self.last_index:
@@ -76,8 +78,9 @@ class RaftLog:
             self._entries.append(entry)
 
     def between(self, start: int, stop: int) -> tuple[Entry, ...]:
-        """The entries from index C{start} up to, but not with, C{stop}."""
-        return tuple(self._entries[start - self.first_index : stop - self.first_index])
+        """The entries from index C{start} up to, but not with, C{stop}, as far as they are there."""
+        first = self.first_index
+        return tuple(self._entries[max(start - first, 0) : max(stop - first, 0)])
 
     def compact(self, index: int) -> None:
         """Forget the entries up to and with C{index}, which a snapshot holds."""
