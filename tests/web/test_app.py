@@ -14,7 +14,16 @@ from etcd_twisted.web.durations import go_duration
 from tests.fakes import OTHER
 from tests.wires import Answer, Wire, ask
 
-PAGES = ("/version", "/health", "/v2/machines", "/v2/peers", "/v2/leader", "/v2/stats/store", "/v2/stats/self")
+PAGES = (
+    "/version",
+    "/health",
+    "/v2/machines",
+    "/v2/peers",
+    "/v2/leader",
+    "/v2/stats/store",
+    "/v2/stats/self",
+    "/v2/stats/leader",
+)
 
 
 class AppTests(SynchronousTestCase):
@@ -47,48 +56,45 @@ class AppTests(SynchronousTestCase):
 
     def test_machines(self) -> None:
         """All of them, the leader first, on both pages."""
-        self.replica.keyspace.apply(Set(OTHER.key, 0, OTHER.value))
+        self.replica.register(OTHER)
         for page in ("/v2/machines", "/v2/peers"):
             self.assertEqual(self.text(page), "http://127.0.0.1:4001, http://127.0.0.1:4002")
-        self.replica.known_leader = OTHER
+        self.replica.follow()
         self.assertEqual(self.text("/v2/machines"), "http://127.0.0.1:4002, http://127.0.0.1:4001")
+        self.replica.lose_leader()
+        self.assertEqual(self.text("/v2/machines"), "http://127.0.0.1:4001, http://127.0.0.1:4002")
 
     def test_leader(self) -> None:
         """Its peer URL, or error 301."""
         self.assertEqual(self.text("/v2/leader"), "http://127.0.0.1:7001")
-        self.replica.known_leader = None
+        self.replica.follow()
+        self.assertEqual(self.text("/v2/leader"), "http://127.0.0.1:7002")
+        self.replica.lose_leader()
         answer = self.ask("/v2/leader")
         self.assertEqual((answer.status, answer.headers["X-Etcd-Index"]), (500, "1"))
         self.assertEqual(json.loads(answer.body)["errorCode"], 301)
 
     def test_health(self) -> None:
-        """With exactly this space."""
-        self.assertEqual(self.ask("/health").body, b'{"health": "true"}')
-        for attribute, value in (("known_leader", None), ("serving", False)):
-            self.patch(self.replica, attribute, value)
+        """With exactly this space; not without a leader, nor while there is nothing to read."""
+        healthy, unhealthy = (200, b'{"health": "true"}'), (503, b'{"health": "false"}')
+        for change, expected in (
+            (self.replica.lead, healthy),
+            (self.replica.follow, healthy),
+            (self.replica.lose_leader, unhealthy),
+            (lambda: self.replica.stand_by(None), unhealthy),
+            (self.replica.stand_by, healthy),
+        ):
+            change()
             answer = self.ask("/health")
-            self.assertEqual((answer.status, answer.body), (503, b'{"health": "false"}'))
+            self.assertEqual((answer.status, answer.body), expected)
+        self.replica.standby = False
+        self.assertEqual(self.ask("/health").status, 503)
 
     def test_store_statistics(self) -> None:
         """What was counted."""
         self.replica.propose(Set("/k", 0, "v"))
         statistics = self.json("/v2/stats/store")
         self.assertEqual((statistics["setsSuccess"], statistics["watchers"]), (2, 0))
-
-    def test_self_statistics(self) -> None:
-        """A leader without peers."""
-        self.wire.clock.advance(78.5)
-        self.assertEqual(
-            self.json("/v2/stats/self"),
-            {
-                "name": "machine0",
-                "state": "leader",
-                "startTime": "1970-01-01T00:00:00.000000Z",
-                "leaderInfo": {"leader": "machine0", "uptime": "1m18.5s"},
-                "recvAppendRequestCnt": 0,
-                "sendAppendRequestCnt": 0,
-            },
-        )
 
     def test_head(self) -> None:
         """The headers of C{GET}, but for the time."""
@@ -130,6 +136,41 @@ class AppTests(SynchronousTestCase):
         self.assertEqual((answer.status, json.loads(answer.body)["errorCode"]), (500, 300))
         self.assertNotIn(b"secret", answer.body)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+
+class StandbyTests(SynchronousTestCase):
+    """A machine that only knows where the leader is."""
+
+    paths = ("/", "/nope", "/v2", "/v2/", "/v2/stats/nothing", "/v2//machines", "/version/", "/v2/keysx")
+
+    def setUp(self) -> None:
+        self.wire = Wire()
+        self.addCleanup(self.wire.stop)
+        self.wire.replica.stand_by()
+
+    def test_pages(self) -> None:
+        """All but those about the machine itself are the leader's, and what is no page too."""
+        for path in (*PAGES[2:], *self.paths):
+            for method in ("GET", "HEAD", "PUT", "DELETE", "PATCH"):
+                answer = ask(self.wire.site, f"{path}?a=%zz&b", method)
+                self.assertEqual(answer.status, 307)
+                self.assertEqual(answer.headers["Location"], f"http://127.0.0.1:4002{path}?a=%zz&b")
+                self.assertEqual(answer.body, b"" if method == "HEAD" else b"307 the leader is elsewhere\n")
+
+    def test_own_pages(self) -> None:
+        """They are answered here, whatever stands behind them."""
+        for path in PAGES[:2]:
+            self.assertEqual(ask(self.wire.site, f"{path}?a=b").status, 200)
+            self.assertEqual(ask(self.wire.site, path, "PUT").status, 405)
+
+    def test_no_leader(self) -> None:
+        """Error 300 at once."""
+        self.wire.replica.stand_by(leader=None)
+        for path in (*PAGES[2:], *self.paths):
+            answer = ask(self.wire.site, path)
+            error = json.loads(answer.body)
+            self.assertEqual((answer.status, error["errorCode"]), (500, 300))
+            self.assertEqual(error["cause"], "no leader is known; try again")
 
 
 class DurationTests(SynchronousTestCase):

@@ -1,0 +1,74 @@
+"""
+Sending requests to the leader, and having them wait for one.
+"""
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.config import Config
+from etcd_twisted.errors import ErrorCode, EtcdError
+from etcd_twisted.referral import LEAST_WAIT, PAUSE, LeaderWait, longest_wait, no_leader, redirect
+from tests.fakes import FakeReplica
+
+
+class LongestWaitTests(SynchronousTestCase):
+    """How long a request waits."""
+
+    def test_election_timeouts(self) -> None:
+        """As long as a few elections take, and never less than a second."""
+        for timeout, expected in ((200, 1.0), (10, 1.0), (201, 1.005), (2_000, 10.0)):
+            self.assertEqual(longest_wait(Config(peer_election_timeout=timeout)), expected)
+
+
+class RedirectTests(SynchronousTestCase):
+    """One redirect; what holds for any is in L{tests.web.test_redirects}."""
+
+    def test_location(self) -> None:
+        """The target stands behind the URL, and what would end that or its line is encoded."""
+        response = redirect("https://[::1]:4001", b"/a%20b/?x=1&y=\xff#z \r\n")
+        self.assertEqual(response.status, 307)
+        self.assertIn(b"Location: https://[::1]:4001/a%20b/?x=1&y=%FF%23z%20%0D%0A\r\n", response.fields)
+
+
+class LeaderWaitTests(SynchronousTestCase):
+    """Waiting for a leader."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(100.0)
+        self.replica = FakeReplica(self.clock)
+        self.addCleanup(self.replica.stop)
+        self.wait = LeaderWait(self.replica, self.clock, LEAST_WAIT)
+
+    def test_until_there_is_one(self) -> None:
+        """Fires with the deadline, for when that one is lost too."""
+        self.replica.lose_leader()
+        led = self.wait.until_led(None)
+        self.clock.advance(0.25)
+        self.assertNoResult(led)
+        self.replica.follow()
+        deadline = self.successResultOf(led)
+        self.assertEqual(deadline, 100.0 + LEAST_WAIT)
+        self.replica.lose_leader()
+        again = self.wait.until_led(deadline)
+        self.clock.advance(LEAST_WAIT - 0.5)
+        self.assertNoResult(again)
+        self.clock.advance(0.25)
+        self.assertEqual(str(self.failureResultOf(again, EtcdError).value), str(no_leader()))
+        self.failureResultOf(self.wait.until_led(deadline), EtcdError)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_one_is_known(self) -> None:
+        """A pause, so that who tries again and again leaves others their time."""
+        led = self.wait.until_led(None)
+        self.assertNoResult(led)
+        self.clock.advance(PAUSE)
+        self.assertEqual(self.successResultOf(led), 100.0 + LEAST_WAIT)
+
+    def test_stops(self) -> None:
+        """The replica's own error."""
+        self.replica.lose_leader()
+        led = self.wait.until_led(None)
+        error = EtcdError(ErrorCode.RAFT_INTERNAL, "this machine is stopping")
+        self.replica.stop_serving(error)
+        self.assertIs(self.failureResultOf(led, EtcdError).value, error)

@@ -1,0 +1,111 @@
+"""
+What goes between machines, counted.
+"""
+
+import math
+import statistics
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.traffic import WINDOW, Flow, FollowerTraffic
+
+LATENCIES = st.lists(st.floats(0.0, 1e6), min_size=1)
+REQUESTS = st.lists(st.tuples(st.floats(0.0, 100.0), st.integers(0, 1_000)))
+
+
+class FlowTests(SynchronousTestCase):
+    """Requests in one direction."""
+
+    def test_nothing(self) -> None:
+        """No rate that could be mistaken for one."""
+        self.assertEqual((Flow().count, Flow().rates(5.0)), (0, None))
+
+    def test_rates(self) -> None:
+        """Over the time since the first request of the last minute."""
+        flow = Flow()
+        for second in range(10):
+            flow.add(100.0 + second, 50)
+            flow.add(100.5 + second, 150)
+        self.assertEqual(flow.rates(110.0), (2.0, 200.0))
+        self.assertEqual(flow.rates(120.0), (1.0, 100.0))
+        self.assertEqual(flow.count, 20)
+
+    def test_first_second(self) -> None:
+        """A single request is no thousand in a second."""
+        flow = Flow()
+        flow.add(5.0, 100)
+        self.assertEqual(flow.rates(5.001), (1.0, 100.0))
+
+    def test_forgets(self) -> None:
+        """What is older than a minute counts no longer, but is still counted."""
+        flow = Flow()
+        flow.add(0.0, 100)
+        flow.add(30.0, 100)
+        self.assertEqual(flow.rates(60.0), (1 / 30, 100 / 30))
+        self.assertIsNone(flow.rates(90.0))
+        self.assertEqual(flow.count, 2)
+        flow.add(200.0, 7)
+        self.assertEqual(flow.rates(201.0), (1.0, 7.0))
+
+    def test_steady(self) -> None:
+        """A heartbeat every 50 ms is 20 requests a second, however long it has gone on; little is kept of it."""
+        flow = Flow()
+        for beat in range(20 * 300):
+            flow.add(beat / 20, 30)
+        requests, size = flow.rates(300.0) or (0.0, 0.0)
+        self.assertAlmostEqual(requests, 20.0, delta=0.5)
+        self.assertAlmostEqual(size, 600.0, delta=15.0)
+        self.assertLessEqual(len(flow._seconds), WINDOW)
+
+    @given(REQUESTS, st.floats(0.0, 200.0))
+    def test_any(self, gaps: list[tuple[float, int]], pause: float) -> None:
+        """Nothing is counted twice or lost, and rates stay within what could be."""
+        flow = Flow()
+        now = 0.0
+        recent: list[tuple[float, int]] = []
+        for gap, length in gaps:
+            now += gap
+            flow.add(now, length)
+            recent.append((now, length))
+        now += pause
+        lengths = [length for moment, length in recent if int(moment) > int(now) - WINDOW]
+        rates = flow.rates(now)
+        self.assertEqual(flow.count, len(gaps))
+        if not lengths:
+            self.assertIsNone(rates)
+            return
+        assert rates is not None
+        self.assertTrue(len(lengths) / WINDOW <= rates[0] <= len(lengths))
+        self.assertTrue(sum(lengths) / WINDOW <= rates[1] <= sum(lengths))
+
+
+class FollowerTrafficTests(SynchronousTestCase):
+    """A follower's answers."""
+
+    def test_nothing(self) -> None:
+        """All is zero."""
+        traffic = FollowerTraffic()
+        self.assertEqual((traffic.success, traffic.fail, traffic.standard_deviation), (0, 0, 0.0))
+
+    def test_failures(self) -> None:
+        """They have no latency."""
+        traffic = FollowerTraffic()
+        traffic.succeeded(3.0)
+        traffic.failed()
+        traffic.failed()
+        self.assertEqual((traffic.success, traffic.fail), (1, 2))
+        self.assertEqual((traffic.current, traffic.average, traffic.minimum, traffic.maximum), (3.0, 3.0, 3.0, 3.0))
+
+    @given(LATENCIES)
+    def test_latencies(self, latencies: list[float]) -> None:
+        """As if all of them had been kept."""
+        traffic = FollowerTraffic()
+        for latency in latencies:
+            traffic.succeeded(latency)
+        self.assertEqual((traffic.success, traffic.current), (len(latencies), latencies[-1]))
+        self.assertEqual((traffic.minimum, traffic.maximum), (min(latencies), max(latencies)))
+        self.assertTrue(math.isclose(traffic.average, statistics.fmean(latencies), rel_tol=1e-9, abs_tol=1e-9))
+        deviation = statistics.pstdev(latencies)
+        self.assertTrue(math.isclose(traffic.standard_deviation, deviation, rel_tol=1e-6, abs_tol=1e-3))

@@ -1,0 +1,219 @@
+"""
+Redirects as clients see them: nothing of what was asked for is lost on the way to the leader, nor is the connection.
+"""
+
+import json
+import re
+from urllib.parse import quote, unquote_to_bytes
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.http.answers import Response, plain
+from etcd_twisted.http.door import DoorRequest
+from etcd_twisted.http.site import Site
+from etcd_twisted.referral import LEAST_WAIT
+from etcd_twisted.web.app import ClientPages
+from etcd_twisted.web.keys import KeyEndpoint
+from tests.fakes import OTHER, FakeReplica
+from tests.wires import Answer, Wire, ask, connect, read_answers
+
+ODD = (b"%2F", b"%ff", b"%zz", b"%", b"//", b"/../", b"a=b&", b"%0D%0A")
+"""What is often mistaken for something else."""
+VISIBLE = st.sampled_from([bytes((byte,)) for byte in range(0x21, 0x7F)])
+QUERIES = st.lists(VISIBLE | st.sampled_from(ODD)).map(b"".join)
+PATHS = QUERIES.map(lambda text: b"/" + text.replace(b"?", b""))
+ANY_QUERIES = st.lists(st.binary(max_size=3) | st.sampled_from(ODD)).map(b"".join)
+ANY_PATHS = ANY_QUERIES.map(lambda text: b"/" + text.replace(b"?", b""))
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
+
+
+class _Noted:
+    """A door that notes what it is asked."""
+
+    prefix = b"/v2/keys"
+
+    def __init__(self) -> None:
+        self.requests: list[DoorRequest] = []
+
+    def handle(self, request: DoorRequest) -> Response:
+        self.requests.append(request)
+        return plain(200, "noted")
+
+
+def get(site: Site, target: bytes) -> Answer:
+    """Send a request whose target may be any bytes."""
+    channel, transport = connect(site)
+    channel.dataReceived(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % target)
+    (answer,) = read_answers(transport.value(), "GET")
+    return answer
+
+
+class AnyTargetTests(SynchronousTestCase):
+    """Whatever is asked for on a machine that does not lead arrives at the one that does."""
+
+    def setUp(self) -> None:
+        self.wire = Wire()
+        self.addCleanup(self.wire.stop)
+        self.wire.replica.stand_by()
+        self.leader = _Noted()
+        clock = Clock()
+        pages = ClientPages(FakeReplica(clock), clock)
+        self.site = Site(clock, pages, self.leader, 1_000, 1_000, read_timeout=10.0, write_timeout=10.0)
+
+    def redirected(self, target: bytes) -> bytes:
+        """What a client that is sent on asks the leader for."""
+        answer = get(self.wire.site, target)
+        self.assertEqual(answer.status, 307)
+        self.wire.site.channels.clear()
+        location = answer.headers["Location"]
+        self.assertTrue(location.startswith(OTHER.client_url + "/"), location)
+        return location.removeprefix(OTHER.client_url).encode("ascii")
+
+    def asked_for(self, location: bytes) -> DoorRequest:
+        """What the leader makes of it."""
+        self.assertEqual(get(self.site, location).status, 200)
+        self.site.channels.clear()
+        return self.leader.requests.pop()
+
+    @given(PATHS, QUERIES)
+    def test_keys(self, path: bytes, query: bytes) -> None:
+        """Byte for byte, but for the sign of a fragment, which clients don't send."""
+        target = b"/v2/keys" + path + (b"?" + query if query else b"")
+        location = self.redirected(target)
+        self.assertEqual(location, target.replace(b"#", b"%23"))
+        asked = self.asked_for(location)
+        self.assertEqual((asked.path, asked.query), (path.replace(b"#", b"%23"), query.replace(b"#", b"%23")))
+
+    @given(ANY_PATHS, ANY_QUERIES)
+    def test_any_bytes(self, path: bytes, query: bytes) -> None:
+        """What can't stand in a URL is percent-encoded, and means the same."""
+        endpoint = KeyEndpoint(self.wire.replica, self.wire.clock)
+        answer = self.successResultOf(endpoint.handle(DoorRequest(b"GET", path, query)))
+        found = re.fullmatch(rb"Content-Type: [^\r\n]+\r\nLocation: ([\x21-\x7e]+)\r\n", answer.fields)
+        assert found is not None, answer.fields
+        asked = self.asked_for(found[1].removeprefix(OTHER.client_url.encode()))
+        self.assertEqual(unquote_to_bytes(asked.path), unquote_to_bytes(path))
+        self.assertEqual(unquote_to_bytes(asked.query), unquote_to_bytes(query))
+
+    @given(TEXTS, QUERIES)
+    def test_pages(self, path: str, query: bytes) -> None:
+        """Like keys."""
+        target = b"/v2/" + quote(path).encode() + (b"?" + query if query else b"")
+        self.assertEqual(self.redirected(target), target.replace(b"#", b"%23"))
+
+
+class ConnectionTests(SynchronousTestCase):
+    """A redirect is an answer like any other."""
+
+    def setUp(self) -> None:
+        self.wire = Wire()
+        self.addCleanup(self.wire.stop)
+        self.wire.replica.follow()
+
+    def send(self, data: bytes, *methods: str) -> list[Answer]:
+        channel, transport = self.wire.connect()
+        channel.dataReceived(data)
+        return read_answers(transport.value(), *methods)
+
+    def assert_redirected(self, answer: Answer, target: str) -> None:
+        self.assertEqual((answer.status, answer.headers["Location"]), (307, f"http://127.0.0.1:4002{target}"))
+        self.assertEqual(answer.headers["Content-Type"], "text/plain; charset=utf-8")
+
+    def test_bodies(self) -> None:
+        """They are read to their end, whatever they are, and the next request is answered."""
+        long = b"value=" + b"x" * 900
+        form = b"Content-Type: application/x-www-form-urlencoded\r\n"
+        for head, body in (
+            (b"Content-Length: %d\r\n" % len(long), long),
+            (b"Transfer-Encoding: chunked\r\n", b"%x\r\n%s\r\n0\r\n\r\n" % (len(long), long)),
+            (form + b"Content-Length: 9\r\n", b"value=%zz"),
+            (b"Content-Type: application/json\r\nContent-Length: 2\r\n", b"{}"),
+            (b"Content-Length: 4\r\n", b"\xff\x00\r\n"),
+        ):
+            for method in (b"PUT", b"POST", b"DELETE"):
+                request = b"%s /v2/keys/k?ttl=5 HTTP/1.1\r\nHost: x\r\n%s\r\n%s" % (method, head, body)
+                first, second = self.send(request + b"GET /v2/keys/ HTTP/1.1\r\nHost: x\r\n\r\n", "PUT", "GET")
+                self.assert_redirected(first, "/v2/keys/k?ttl=5")
+                self.assertEqual(first.body, b"307 the leader is elsewhere\n")
+                self.assertEqual(second.status, 200)
+        self.assertEqual(self.wire.replica.proposed, [])
+
+    def test_body_too_long(self) -> None:
+        """It is as much too long here as it would be there."""
+        (answer,) = self.send(b"PUT /v2/keys/k HTTP/1.1\r\nHost: x\r\nContent-Length: 1001\r\n\r\n", "PUT")
+        self.assertEqual(answer.status, 413)
+
+    def test_head(self) -> None:
+        """The headers of C{GET}, no body, and the next request is answered."""
+        request = b"%s /v2/keys/k?quorum=true HTTP/1.1\r\nHost: x\r\n\r\n"
+        head, get = self.send(request % b"HEAD" + request % b"GET", "HEAD", "GET")
+        for answer in (head, get):
+            self.assert_redirected(answer, "/v2/keys/k?quorum=true")
+        self.assertEqual((head.body, head.headers.items()), (b"", get.headers.items()))
+
+    def test_streams(self) -> None:
+        """A redirect is whole at once, though what it leads to is not; nothing waits here."""
+        query = "wait=true&stream=true&consistent=true&recursive=true&waitIndex=5"
+        request = f"GET /v2/keys/?{query} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        for answer in self.send(request * 2, "GET", "GET"):
+            self.assert_redirected(answer, f"/v2/keys/?{query}")
+            self.assertIn("Content-Length", answer.headers)
+        self.assertEqual(self.wire.replica.keyspace.hub.count, 0)
+
+    def test_old_clients(self) -> None:
+        """HTTP/1.0, and a proxy's way to name what is asked for."""
+        (answer,) = self.send(b"DELETE /v2/keys/k HTTP/1.0\r\n\r\n", "DELETE")
+        self.assert_redirected(answer, "/v2/keys/k")
+        request = b"PUT http://127.0.0.1:4001/v2/keys/k?a=b HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+        (answer,) = self.send(request, "PUT")
+        self.assert_redirected(answer, "/v2/keys/k?a=b")
+
+    def test_prefix_alone(self) -> None:
+        """No slash is added."""
+        for target in ("/v2/keys", "/v2/keys?recursive=true"):
+            self.assert_redirected(ask(self.wire.site, target, "DELETE"), target)
+
+
+class WaitingTests(SynchronousTestCase):
+    """Connections while no leader is known."""
+
+    request = b"DELETE /v2/keys/k HTTP/1.1\r\nHost: x\r\n\r\n"
+
+    def setUp(self) -> None:
+        self.wire = Wire()
+        self.wire.pass_time(1)
+        self.addCleanup(self.wire.stop)
+        self.wire.replica.lose_leader()
+        self.calls = len(self.wire.clock.getDelayedCalls())
+        """What the site itself will do later."""
+
+    def test_in_order(self) -> None:
+        """What comes behind a request that waits is answered behind it."""
+        channel, transport = self.wire.connect()
+        channel.dataReceived(self.request + b"GET /v2/keys/ HTTP/1.1\r\nHost: x\r\n\r\n")
+        self.assertEqual(transport.value(), b"")
+        self.wire.replica.follow()
+        first, second = read_answers(transport.value(), "DELETE", "GET")
+        self.assertEqual((first.status, second.status), (307, 200))
+
+    def test_too_long(self) -> None:
+        """Error 300, and the connection stays."""
+        channel, transport = self.wire.connect()
+        channel.dataReceived(self.request)
+        self.wire.clock.advance(LEAST_WAIT)
+        (answer,) = read_answers(transport.value(), "DELETE")
+        self.assertEqual((answer.status, json.loads(answer.body)["errorCode"]), (500, 300))
+        self.assertIsNone(transport.how_lost)
+
+    def test_client_goes(self) -> None:
+        """Nothing of its request is left."""
+        channel, transport = self.wire.connect()
+        channel.dataReceived(self.request)
+        self.assertEqual(len(self.wire.clock.getDelayedCalls()), self.calls + 1)
+        transport.client_goes()
+        self.assertEqual(len(self.wire.clock.getDelayedCalls()), self.calls)
+        self.wire.replica.lead()
+        self.assertEqual(self.wire.replica.proposed, [])

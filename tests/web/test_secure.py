@@ -1,0 +1,366 @@
+"""
+The client port over TLS: who gets in, and that everything is as it is without.
+"""
+
+import json
+import socket
+from pathlib import Path
+
+from OpenSSL.SSL import Error as TlsError
+from twisted.internet import reactor
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from twisted.internet.protocol import Protocol
+from twisted.internet.ssl import CertificateOptions, TLSVersion
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.config import Config
+from etcd_twisted.errors import ConfigError
+from etcd_twisted.http.secure import SecureFactory
+from etcd_twisted.http.service import GRACE
+from etcd_twisted.http.site import Channel
+from etcd_twisted.keyspace.commands import Set
+from etcd_twisted.tls import client_port_tls, tls_for_peers, tls_reason
+from etcd_twisted.web.frontend import HttpFrontend
+from tests.certificates import Authority
+from tests.fakes import FakeReplica
+from tests.http import test_site
+from tests.logs import Log
+from tests.web import test_frontend
+from tests.wires import GET, ServedTest, Transport, Wire, read_answers
+
+
+class SecureTest(ServedTest):
+    """
+    A test with the client port served over TLS to those who have certificates.
+
+    @ivar authority: whose.
+    """
+
+    async def setUp(self) -> None:
+        self.authority = Authority(Path(self.mktemp()))
+        certificate, key = self.authority.certificate("machine0")
+        files = {"cert_file": certificate, "key_file": key, "ca_file": self.authority.path}
+        self.settings = {**self.settings, **files}
+        self.tls = self.client(self.authority)
+        await super().setUp()
+
+    def client(self, authority: Authority, expired: bool = False) -> IOpenSSLClientConnectionCreator:
+        """A client that has a certificate of C{authority}, and knows the server's."""
+        certificate, key = authority.certificate("client", expired=expired)
+        speak = tls_for_peers(Config(peer_cert_file=certificate, peer_key_file=key, peer_ca_file=self.authority.path))
+        assert speak is not None
+        return speak("127.0.0.1")
+
+
+class SocketTests(SecureTest, test_site.SocketTests):
+    """Long bodies, watches, refusals."""
+
+
+class StreamTests(SecureTest, test_frontend.StreamTests):
+    """Streams."""
+
+
+class StopTests(SecureTest, test_frontend.StopTests):
+    """Stopping."""
+
+    async def test_idle_client(self) -> None:
+        """One that does not answer the end of TLS, as it keeps its connection for later, is not waited for."""
+        client = await self.connect()
+        client.send(GET)
+        await client.when_ends_with(b"\n")
+        client.transport.pauseProducing()
+        before = reactor.seconds()
+        await self.service.stopService()
+        self.assertLess(reactor.seconds() - before, GRACE / 2)
+
+    async def test_in_a_handshake(self) -> None:
+        """Nor one that has not said hello yet."""
+        self.tls = None
+        await self.connect()
+        await self.connect()
+        await self.until_connected(2)
+        before = reactor.seconds()
+        await self.service.stopService()
+        self.assertLess(reactor.seconds() - before, GRACE / 2)
+
+    async def until_connected(self, number: int) -> None:
+        """Return when so many connections have been taken."""
+        site, taken = self.service._site, Deferred()
+        if len(site.channels) >= number:
+            return
+        build = site.buildProtocol
+
+        def built(address: object) -> object:
+            channel = build(address)
+            if len(site.channels) + 1 >= number:
+                reactor.callLater(0, taken.callback, None)
+            return channel
+
+        self.patch(site, "buildProtocol", built)
+        await taken
+
+
+class HandshakeTests(SecureTest):
+    """Who gets in."""
+
+    async def setUp(self) -> None:
+        await super().setUp()
+        self.log = Log(self)
+        self.heard: list[bytes] = []
+        heard, received = self.heard, Channel.dataReceived
+
+        def listen(channel: object, data: bytes) -> None:
+            heard.append(data)
+            received(channel, data)
+
+        self.patch(Channel, "dataReceived", listen)
+
+    async def refused(self, tls: IOpenSSLClientConnectionCreator | None) -> str:
+        """Try to get in; what the log says of it, and that that is all, and what the client is told."""
+        said = self.log.when_said("TLS with ")
+        self.tls = tls
+        client = await self.connect()
+        port = client.transport.getHost().port
+        client.send(GET)
+        address, _, reason = (await said).removeprefix("TLS with ").partition(" failed: ")
+        await client.when_closed()
+        self.assertEqual(address, f"127.0.0.1:{port}")
+        self.assertEqual(self.heard, [])
+        self.assertEqual(len(self.log.warnings), 1, self.log.warnings)
+        self.assertEqual(self.flushLoggedErrors(), [])
+        self.client_reason = client.reason.value
+        self.data = client.data
+        return reason
+
+    async def test_good(self) -> None:
+        client = await self.connect()
+        client.send(GET)
+        await client.when_ends_with(b"\n")
+        (answer,) = read_answers(client.data, "GET")
+        self.assertEqual(answer.status, 404)
+        self.assertEqual(self.log.warnings, [])
+
+    async def test_missing(self) -> None:
+        without = CertificateOptions(raiseMinimumTo=TLSVersion.TLSv1_2)
+        self.assertIn("peer did not return a certificate", await self.refused(without))
+        self.assertIsInstance(self.client_reason, TlsError)
+
+    async def test_other_authority(self) -> None:
+        other = Authority(self.authority.directory / "other")
+        self.assertIn("certificate verify failed", await self.refused(self.client(other)))
+        self.assertIn("unknown ca", tls_reason(self.client_reason))
+
+    async def test_expired(self) -> None:
+        self.assertIn("certificate verify failed", await self.refused(self.client(self.authority, expired=True)))
+        self.assertIn("certificate expired", tls_reason(self.client_reason))
+
+    async def test_old_version(self) -> None:
+        """TLS 1.1 is over."""
+        old = CertificateOptions(
+            insecurelyLowerMinimumTo=TLSVersion.TLSv1_1, lowerMaximumSecurityTo=TLSVersion.TLSv1_1
+        )
+        old.getContext().set_cipher_list(b"ALL:@SECLEVEL=0")
+        self.assertIn("unsupported protocol", await self.refused(old))
+        self.assertIn("protocol version", tls_reason(self.client_reason))
+
+    async def test_second_oldest_version(self) -> None:
+        """TLS 1.2 is not."""
+        certificate, key = self.authority.certificate("client")
+        config = Config(cert_file=certificate, key_file=key)
+        options = client_port_tls(config)
+        assert options is not None
+        self.tls = CertificateOptions(
+            privateKey=options.privateKey, certificate=options.certificate, lowerMaximumSecurityTo=TLSVersion.TLSv1_2
+        )
+        client = await self.connect()
+        client.send(GET)
+        await client.when_ends_with(b"\n")
+        self.assertEqual(client.transport.getHandle().get_protocol_version_name(), "TLSv1.2")
+
+    async def test_no_tls(self) -> None:
+        """Somebody who does not know of TLS."""
+        self.assertIn("http request", await self.refused(None))
+        self.assertNotIn(b"HTTP", self.data)
+
+    async def test_garbage(self) -> None:
+        """Somebody who speaks nothing at all."""
+        said = self.log.when_said("TLS with ")
+        self.tls = None
+        client = await self.connect()
+        client.send(b"\0" * 100)
+        await said
+        await client.when_closed()
+        self.assertEqual(len(self.log.warnings), 1, self.log.warnings)
+
+    async def test_nothing_said(self) -> None:
+        """One who comes and goes, to see whether the port is open, is nothing to tell of."""
+        gone: Deferred[None] = Deferred()
+        forget = self.service._site.forget
+
+        def forgotten(channel: Channel) -> None:
+            forget(channel)
+            gone.callback(None)
+
+        self.patch(self.service._site, "forget", forgotten)
+        with socket.create_connection(("127.0.0.1", self.port)):
+            pass
+        await gone
+        self.assertEqual(self.log.warnings, [])
+
+    async def test_server_without_authority(self) -> None:
+        """Then everybody gets in."""
+        certificate, key = self.authority.certificate("machine0")
+        config = Config(bind_addr=self.service._place.address, cert_file=certificate, key_file=key)
+        await self.service.stopService()
+        self.service = HttpFrontend().service(reactor, config, {}, self.replica)
+        await self.service.startService()
+        self.port = self.service.getHost().port
+        self.tls = CertificateOptions(raiseMinimumTo=TLSVersion.TLSv1_2)
+        client = await self.connect()
+        client.send(GET)
+        await client.when_ends_with(b"\n")
+        self.assertTrue(client.data.startswith(b"HTTP/1.1 404 "))
+
+
+class SlowReaderTests(SecureTest):
+    """Somebody who does not read makes the server hold no more than without TLS."""
+
+    settings = {"max_request_bytes": 8_000_000, "http_write_timeout": 20.0}  # noqa: RUF012
+
+    async def setUp(self) -> None:
+        await super().setUp()
+        for number in range(40):
+            self.replica.keyspace.apply(Set(f"/d/k{number}", 0, "x" * 500_000))
+        self.client = await self.connect()
+        self.client.send(GET)
+        await self.client.when_ends_with(b"\n")
+        self.client.data = b""
+
+    def when_stalled(self) -> "Deferred[None]":
+        stalled: Deferred[None] = Deferred()
+        paused = Channel.pauseProducing
+
+        def pause(channel: Channel) -> None:
+            paused(channel)
+            if not stalled.called:
+                stalled.callback(None)
+
+        self.patch(Channel, "pauseProducing", pause)
+        return stalled
+
+    async def test_long_answer(self) -> None:
+        """What waits is bounded, and all of it comes when it is read."""
+        stalled = self.when_stalled()
+        self.client.transport.pauseProducing()
+        self.client.send(b"GET /v2/keys/d?recursive=true HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        await stalled
+        (channel,) = self.service._site.channels
+        below = channel.transport.transport
+        self.assertLess(len(below.dataBuffer) + below._tempDataLen, 1_000_000)
+        self.client.transport.resumeProducing()
+        await self.client.when_closed()
+        (answer,) = read_answers(self.client.data, "GET")
+        self.assertEqual(len(json.loads(answer.body)["node"]["nodes"]), 40)
+
+    async def test_stuck(self) -> None:
+        """One who takes nothing for as long as the write timeout is cut off."""
+        gone: Deferred[None] = Deferred()
+        forget = self.service._site.forget
+
+        def forgotten(channel: Channel) -> None:
+            forget(channel)
+            gone.callback(None)
+
+        self.patch(self.service._site, "forget", forgotten)
+        self.client.transport.pauseProducing()
+        self.client.send(b"GET /v2/keys/d?recursive=true HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        await gone
+        self.assertEqual(self.service._site.channels, set())
+
+
+class TcpTransport(Transport):
+    """A transport that has a socket, so that it can be below TLS."""
+
+    def __init__(self, protocol: Protocol, handle: socket.socket) -> None:
+        super().__init__(protocol)
+        self._handle = handle
+
+    def getPeer(self) -> IPv4Address:
+        return IPv4Address("TCP", "127.0.0.1", 5)
+
+    def getHandle(self) -> socket.socket:
+        return self._handle
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """Nothing is sent."""
+
+
+class TimeTests(SynchronousTestCase):
+    """Handshakes that are not finished, on a fake clock."""
+
+    def setUp(self) -> None:
+        authority = Authority(Path(self.mktemp()))
+        certificate, key = authority.certificate("machine0")
+        tls = client_port_tls(Config(cert_file=certificate, key_file=key))
+        assert tls is not None
+        self.handle = socket.socket()
+        self.addCleanup(self.handle.close)
+        self.wire = Wire()
+        self.addCleanup(self.wire.stop)
+        self.factory = SecureFactory(tls, self.wire.site, self.wire.clock)
+        self.log = Log(self)
+
+    def connect(self) -> Transport:
+        self.connection = connection = self.factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 5))
+        assert connection is not None
+        transport = TcpTransport(connection, self.handle)
+        connection.makeConnection(transport)
+        return transport
+
+    def test_never_begun(self) -> None:
+        """Closed after the read timeout, not before, with one line."""
+        transport = self.connect()
+        self.wire.pass_time(9)
+        self.assertIsNone(transport.how_lost)
+        self.wire.pass_time(2)
+        self.assertEqual(transport.how_lost, "aborted")
+        self.assertEqual(self.wire.site.channels, set())
+        self.assertEqual(self.log.warnings, ["TLS with 127.0.0.1:5 failed: no handshake within 10 seconds"])
+
+    def test_trickling(self) -> None:
+        """However it trickles."""
+        transport = self.connect()
+        for _ in range(9):
+            self.connection.dataReceived(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03"[:1])
+            self.wire.pass_time(1)
+            if transport.how_lost:
+                break
+        self.wire.pass_time(2)
+        self.assertIsNotNone(transport.how_lost)
+        self.assertEqual(len(self.log.warnings), 1, self.log.warnings)
+
+    def test_many(self) -> None:
+        """The log is not filled with them."""
+        for _ in range(100):
+            self.connect()
+        self.wire.pass_time(12)
+        self.assertLess(len(self.log.warnings), 30)
+
+    def test_full(self) -> None:
+        """When there are too many connections, there is no more of TLS either."""
+        self.wire.site.most_connections = 1
+        self.connect()
+        self.assertIsNone(self.factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 6)))
+
+
+class ConfigurationTests(SynchronousTestCase):
+    """Files that can't be used are found out before the port is opened."""
+
+    def test_missing(self) -> None:
+        config = Config(cert_file=Path("missing.pem"), key_file=Path("missing.key"))
+        replica = FakeReplica(reactor)
+        self.addCleanup(replica.stop)
+        error = self.assertRaises(ConfigError, HttpFrontend().service, reactor, config, {}, replica)
+        self.assertTrue(str(error).startswith("--cert-file missing.pem: can't be read: "), error)

@@ -1,0 +1,135 @@
+"""
+The pages of statistics: what a leader and a follower show of what goes between them.
+"""
+
+import json
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.keyspace.commands import Delete
+from etcd_twisted.machines import Machine
+from etcd_twisted.traffic import FollowerTraffic
+from tests.fakes import OTHER
+from tests.wires import Wire, ask
+
+THIRD = Machine("machine2", "http://127.0.0.1:4003", "http://127.0.0.1:7003")
+
+
+class StatisticsTest(SynchronousTestCase):
+    """Pages, through the server they are served by."""
+
+    def setUp(self) -> None:
+        self.wire = Wire()
+        self.replica = self.wire.replica
+        self.traffic = self.replica.traffic
+        self.addCleanup(self.wire.stop)
+
+    def body(self, page: str) -> bytes:
+        answer = ask(self.wire.site, page)
+        self.assertEqual((answer.status, answer.headers["Content-Type"]), (200, "application/json"))
+        return answer.body
+
+    def json(self, page: str) -> dict[str, Any]:
+        decoded: dict[str, Any] = json.loads(self.body(page))
+        return decoded
+
+
+class SelfTests(StatisticsTest):
+    """C{/v2/stats/self}."""
+
+    def test_alone(self) -> None:
+        """A leader that has nobody to send anything to has no rates."""
+        self.wire.clock.advance(78.5)
+        self.assertEqual(
+            self.body("/v2/stats/self").decode(),
+            '{"name":"machine0","state":"leader","startTime":"1970-01-01T00:00:00.000000Z",'
+            '"leaderInfo":{"leader":"machine0","uptime":"1m18.5s"},"recvAppendRequestCnt":0,"sendAppendRequestCnt":0}',
+        )
+
+    def test_leader(self) -> None:
+        """What it sends; of what it received when it followed another, only the count."""
+        self.traffic.received.add(0.0, 1_000)
+        for _ in range(20):
+            self.traffic.sent.add(0.0, 100)
+        self.wire.clock.advance(10)
+        statistics = self.json("/v2/stats/self")
+        self.assertEqual((statistics["sendAppendRequestCnt"], statistics["recvAppendRequestCnt"]), (20, 1))
+        self.assertEqual((statistics["sendPkgRate"], statistics["sendBandwidthRate"]), (2.0, 200.0))
+        self.assertEqual([name for name in statistics if name.startswith("recv")], ["recvAppendRequestCnt"])
+
+    def test_follower(self) -> None:
+        """What it receives, and since when it has its leader."""
+        self.wire.clock.advance(5)
+        self.replica.follow()
+        self.traffic.sent.add(5.0, 1_000)
+        for _ in range(4):
+            self.traffic.received.add(5.0, 50)
+        self.wire.clock.advance(2)
+        statistics = self.json("/v2/stats/self")
+        self.assertEqual(
+            {name: statistics[name] for name in statistics if name not in ("name", "startTime")},
+            {
+                "state": "follower",
+                "leaderInfo": {"leader": "machine1", "uptime": "2s"},
+                "recvAppendRequestCnt": 4,
+                "sendAppendRequestCnt": 1,
+                "recvPkgRate": 2.0,
+                "recvBandwidthRate": 100.0,
+            },
+        )
+
+    def test_idle(self) -> None:
+        """After a minute without a request there is no rate, but still a count."""
+        self.traffic.sent.add(0.0, 100)
+        self.wire.clock.advance(61)
+        statistics = self.json("/v2/stats/self")
+        self.assertEqual(statistics["sendAppendRequestCnt"], 1)
+        self.assertNotIn("sendPkgRate", statistics)
+        self.assertNotIn("sendBandwidthRate", statistics)
+
+    def test_no_leader(self) -> None:
+        """Nobody's name, and no time."""
+        self.wire.clock.advance(5)
+        self.replica.lose_leader()
+        statistics = self.json("/v2/stats/self")
+        self.assertEqual((statistics["state"], statistics["leaderInfo"]), ("follower", {"leader": "", "uptime": "0s"}))
+
+    def test_clock_set_back(self) -> None:
+        """A leader has led for no less than no time."""
+        self.replica.led_since = self.replica.now() + 1_000_000
+        self.assertEqual(self.json("/v2/stats/self")["leaderInfo"]["uptime"], "0s")
+
+
+class LeaderTests(StatisticsTest):
+    """C{/v2/stats/leader}."""
+
+    def test_alone(self) -> None:
+        """A leader without followers."""
+        self.assertEqual(self.body("/v2/stats/leader"), b'{"leader":"machine0","followers":{}}')
+
+    def test_followers(self) -> None:
+        """All of the cluster's machines but the leader, with what was counted; whoever went is gone."""
+        self.replica.register(OTHER, THIRD)
+        counted = FollowerTraffic()
+        for latency in (1.0, 3.0, 2.0):
+            counted.succeeded(latency)
+        counted.failed()
+        self.traffic.followers.update({OTHER.name: counted, "gone": FollowerTraffic()})
+        self.assertEqual(
+            self.body("/v2/stats/leader").decode(),
+            '{"leader":"machine0","followers":{'
+            '"machine1":{"latency":{"current":2.0,"average":2.0,"standardDeviation":%s,"minimum":1.0,"maximum":3.0},'
+            '"counts":{"fail":1,"success":3}},'
+            '"machine2":{"latency":{"current":0.0,"average":0.0,"standardDeviation":0.0,"minimum":0.0,"maximum":0.0},'
+            '"counts":{"fail":0,"success":0}}}}' % (2 / 3) ** 0.5,
+        )
+        self.replica.keyspace.apply(Delete(OTHER.key, 0))
+        self.assertEqual(list(self.json("/v2/stats/leader")["followers"]), ["machine2"])
+
+    def test_not_the_leader(self) -> None:
+        """403 with a line that says so, whoever leads."""
+        for change in (self.replica.follow, self.replica.lose_leader):
+            change()
+            answer = ask(self.wire.site, "/v2/stats/leader")
+            self.assertEqual((answer.status, answer.body), (403, b"not current leader\n"))
