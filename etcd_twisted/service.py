@@ -30,6 +30,7 @@ from etcd_twisted.peer.discovery import Registration, configured_discovery
 from etcd_twisted.peer.frontend import PeerService
 from etcd_twisted.peer.seeds import seeds
 from etcd_twisted.peer.transport import AmpTransport
+from etcd_twisted.tls import tls_for_peers
 
 
 class EtcdService(Service):
@@ -77,7 +78,7 @@ class EtcdService(Service):
         self._frontends = [
             frontend.service(reactor, config, options, self.replica) for frontend, options in chosen_frontends(config)
         ]
-        tls = None
+        tls = tls_for_peers(config)
         self._transport = AmpTransport(reactor, self.replica.peer, tls, lambda: self.replica.name)
         for frontend in self._frontends:
             if isinstance(frontend, PeerService):
