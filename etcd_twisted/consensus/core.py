@@ -413,7 +413,7 @@ class Raft:
 
     def compacted(self, index: int) -> None:
         """A durable snapshot stands for the log up to C{index}, which was applied."""
-        self._keeper.compacted(index)
+        self._keeper.compacted(index, None if self.leadership is None else self.leadership.needed)
 
     def wants_snapshot(self, sender: str, term: int, index: int, now: float) -> bool:
         """Whether the snapshot that a leader offers is of use; hearing of it counts as hearing from the leader."""

@@ -21,6 +21,15 @@ TRAILING_ENTRIES = 5_000
 TRAILING_BYTES = 16 << 20
 """The most that these may have of data."""
 
+NEEDED_ENTRIES = 100_000
+"""
+How many are kept for a machine that is catching up: it would have to begin anew, and might never be done, if what
+follows the snapshot that it gets were gone each time.
+"""
+
+NEEDED_BYTES = 64 << 20
+"""The most that these may have of data."""
+
 
 class LogKeeper:
     """
@@ -100,17 +109,29 @@ class LogKeeper:
 
     # Snapshots
 
-    def compacted(self, index: int) -> None:
-        """A durable snapshot stands for the log up to C{index}, which was applied."""
+    def compacted(self, index: int, needed: int | None) -> None:
+        """
+        A durable snapshot stands for the log up to C{index}, which was applied.
+
+        @param needed: the first entry that a machine needs which is about to catch up; C{None} for none.
+        """
         if index < self._log.first_index:
             return  # another machine's, which goes further, came in between
-        kept = max(index - TRAILING_ENTRIES, self._log.first_index - 1)
-        trailing = sum(len(entry.data) for entry in self._log.between(kept + 1, index + 1))
-        while trailing > TRAILING_BYTES:
-            kept += 1
-            trailing -= len(self._log.between(kept, kept + 1)[0].data)
+        self._log.covered = index
+        kept = self._before_last(index, TRAILING_ENTRIES, TRAILING_BYTES)
+        if needed is not None and needed <= kept:
+            kept = max(needed - 1, self._before_last(index, NEEDED_ENTRIES, NEEDED_BYTES))
         self._log.compact(kept)
         self.configurations.compacted(index)
+
+    def _before_last(self, index: int, most: int, length: int) -> int:
+        """The index before the last C{most} entries up to C{index}, or fewer with no more than C{length} of data."""
+        total = 0
+        for entry in reversed(self._log.between(index + 1 - most, index + 1)):
+            total += len(entry.data)
+            if total > length:
+                return entry.index
+        return max(index - most, self._log.first_index - 1)
 
     def installed(self, snapshot: SnapshotMetadata) -> bool:
         """
@@ -120,6 +141,7 @@ class LogKeeper:
         """
         agrees = self._log.has(snapshot.index, snapshot.term)
         if agrees:
+            self._log.covered = snapshot.index
             self._handed_out = max(self._handed_out, snapshot.index)
             self.durable = max(self.durable, snapshot.index)
         else:

@@ -151,6 +151,13 @@ class Leadership:
             progress.probe(progress.match + 1)
             progress.asking = False
 
+    @property
+    def needed(self) -> int | None:
+        """The first entry that one of the machines needs that were heard lately; C{None} when none was."""
+        lately = self._next_beat - self._timing.election
+        needed = [each.needed for each in self.progress.values() if each.heard > lately and each.needed > 1]
+        return min(needed, default=None)
+
     def durable_on_quorum(self, own: int) -> int:
         """
         The index up to which a quorum has the log on disk.
@@ -297,7 +304,7 @@ class Leadership:
     def _behind_the_log(self, progress: Progress, beat: bool) -> list[Message | InstallSnapshot]:
         """What it needs is not in the log any more. It gets a snapshot when it is heard from: then it is there."""
         if progress.asking and progress.phase is Phase.PROBE and progress.round > 0:
-            progress.await_snapshot()
+            progress.await_snapshot(self._log.covered)
             return [InstallSnapshot(self._term)]
         if progress.phase is Phase.REPLICATE:
             progress.probe(progress.match + 1)

@@ -18,11 +18,13 @@ class RaftLog:
     Entries by index. Those before C{first_index} are not there any more, but for the last one's term.
 
     @ivar first_index: of the first entry that is there, or would be.
+    @ivar covered: up to which index the newest snapshot stands for the log; entries up to there may be there still.
     """
 
     def __init__(self, snapshot_index: int = 0, snapshot_term: int = 0) -> None:
         self._snapshot_term = snapshot_term
         self.first_index = snapshot_index + 1
+        self.covered = snapshot_index
         self._entries: list[Entry] = []
 
     @property
@@ -93,6 +95,7 @@ class RaftLog:
         self._entries.clear()
         self._snapshot_term = term
         self.first_index = index + 1
+        self.covered = index
 
 
 def fitting(entries: tuple[Entry, ...], length: int) -> tuple[Entry, ...]:

@@ -54,6 +54,7 @@ class Progress:
     _in_flight: deque[tuple[int, int]] = attrs.field(factory=deque)
     """The last index and the bytes of each batch on its way."""
     _bytes: int = 0
+    _snapshot: int = 0
 
     @property
     def has_room(self) -> bool:
@@ -91,9 +92,15 @@ class Progress:
         """It is known where its log agrees: at C{next - 1}."""
         self._turn_to(Phase.REPLICATE)
 
-    def await_snapshot(self) -> None:
-        """A snapshot is being sent."""
+    def await_snapshot(self, index: int) -> None:
+        """A snapshot is being sent that stands for the log up to C{index}."""
         self._turn_to(Phase.SNAPSHOT)
+        self._snapshot = index
+
+    @property
+    def needed(self) -> int:
+        """The first entry that it may yet have to be sent."""
+        return (max(self._snapshot, self.match) if self.phase is Phase.SNAPSHOT else self.match) + 1
 
     def _turn_to(self, phase: Phase) -> None:
         self.phase = phase
