@@ -9,7 +9,8 @@ from typing import Annotated
 
 import msgspec
 
-from etcd_twisted.consensus.entries import Entry
+from etcd_twisted.consensus.configurations import decode_configuration
+from etcd_twisted.consensus.entries import Entry, EntryKind
 
 _Number = Annotated[int, msgspec.Meta(ge=0, le=1 << 48)]
 """Terms and indexes. No cluster gets that far in a million years: what is beyond is not from one."""
@@ -117,18 +118,20 @@ def decode_messages(payload: bytes) -> list[Message]:
     """
     try:
         messages = _decoder.decode(payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        for message in messages:
+            if isinstance(message, Append):
+                _check(message)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"no Raft messages: {error}") from error
-    for message in messages:
-        if isinstance(message, Append):
-            _check_contiguous(message)
     return messages
 
 
-def _check_contiguous(append: Append) -> None:
+def _check(append: Append) -> None:
     index, term = append.prev_index, append.prev_term
     for entry in append.entries:
         index += 1
         if entry.index != index or not term <= entry.term <= append.term:
             raise ValueError(f"no Raft messages: entry {entry.index} of term {entry.term} does not follow")
         term = entry.term
+        if entry.kind is EntryKind.CONFIGURATION:
+            decode_configuration(entry.data)
