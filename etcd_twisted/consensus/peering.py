@@ -67,8 +67,11 @@ class Peering:
         return self._takes_from(driver, machine_id)
 
     def _takes_from(self, driver: Driver, machine_id: str) -> bool:
-        known = machine_id in driver.core.configuration
-        return known or self._admitted.get(machine_id, -1) > driver.core.configuration_index
+        core = driver.core
+        if machine_id in core.configuration or self._admitted.get(machine_id, -1) > core.configuration_index:
+            return True
+        # A leader that is being taken out leads on until that is committed, and hands over then.
+        return machine_id in core.configuration_at(core.commit_index)
 
     def received(self, sender: str, payload: bytes) -> None:
         """See L{IRaftPeer}."""

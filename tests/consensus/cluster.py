@@ -28,7 +28,7 @@ from etcd_twisted.keyspace.snapshot import dump
 from etcd_twisted.machines import Machine
 from etcd_twisted.membership import PROTOCOL_VERSION, ClusterConfig, JoinRequest
 from tests.consensus.machine import START, ManualWriter
-from tests.consensus.network import MemoryTransport, Network
+from tests.consensus.network import LATENCY, MemoryTransport, Network
 
 CLUSTER_ID = "c" * 16
 TIMING = Timing()
@@ -245,7 +245,7 @@ class Cluster:
         self.defaults = defaults
         self.clock = Clock()
         self.clock.advance(START)
-        self.network = Network()
+        self.network = Network(self.clock)
         self.machines: list[ClusterMachine] = []
 
     def add(self) -> ClusterMachine:
@@ -283,6 +283,11 @@ class Cluster:
     def has_leader(self) -> bool:
         """Whether one leads."""
         return any(machine.leads for machine in self.up)
+
+    def await_leader(self) -> ClusterMachine:
+        """Wait until one leads."""
+        self.run_until(lambda: self.has_leader)
+        return self.leader
 
     @property
     def followers(self) -> list[ClusterMachine]:
@@ -361,5 +366,6 @@ class ClusterTestCase(SynchronousTestCase):
     def _bury(self, cluster: Cluster) -> None:
         for machine in cluster.up:
             machine.crash()
+        cluster.run(LATENCY)
         self.assertEqual([reason for machine in cluster.machines for reason in machine.fatal], [])
         self.assertEqual(cluster.clock.getDelayedCalls(), [])

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, ensureDeferred, fail
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import Clock
 from zope.interface import implementer
 
 from etcd_twisted.interfaces import IRaftPeer, ISnapshotFile, ITransport
@@ -50,7 +51,8 @@ class Network:
     @ivar on_piece: called when a piece of a snapshot is about to be sent, with its offset.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
         self.hosts: dict[str, Host] = {}
         self.cut: set[tuple[str, str]] = set()
         self.carried = 0
@@ -142,22 +144,23 @@ class _Connection:
     def send(self, payload: bytes) -> None:
         """Send, or lose."""
         own = self._transport.host.peer
-        if not self.is_open or not self._reaches():
+        if self.is_open and self._network.hosts[self.url].up:
+            self._carry(self._transport.url, self._network.hosts[self.url], own.machine_id, payload)
+        else:
             if self.is_open:
                 self.lose()
             own.unreachable(self.machine_id)
-            return
-        host = self._network.hosts[self.url]
-        host.clock.callLater(LATENCY, self._arrive, self._transport.url, host, own.machine_id, payload)
 
     def send_back(self, payload: bytes) -> None:
         """Send from the other end to this one, or lose."""
-        if self.is_open and self._reaches():
-            host = self._transport.host
-            host.clock.callLater(LATENCY, self._arrive, self.url, host, self.machine_id, payload)
+        if self.is_open:
+            self._carry(self.url, self._transport.host, self.machine_id, payload)
 
-    def _arrive(self, origin: str, host: Host, sender: str, payload: bytes) -> None:
-        if (origin, host.url) in self._network.cut:
+    def _carry(self, origin: str, host: Host, sender: str, payload: bytes) -> None:
+        self._network.clock.callLater(LATENCY, self._arrive, origin, host, host.clock, sender, payload)
+
+    def _arrive(self, origin: str, host: Host, process: IReactorTime, sender: str, payload: bytes) -> None:
+        if (origin, host.url) in self._network.cut or not host.up or host.clock is not process:
             return
         self._network.carried += 1
         try:
@@ -178,7 +181,13 @@ class _Connection:
                 self._asking.discard(answer)
                 answer.callback(result)
 
-        host.clock.callLater(LATENCY, lambda: question(host.peer).addBoth(answered))
+        process = host.clock
+
+        def arrive() -> None:
+            if host.up and host.clock is process:
+                question(host.peer).addBoth(answered)
+
+        self._network.clock.callLater(LATENCY, arrive)
         return answer
 
 

@@ -1,0 +1,685 @@
+"""
+L{etcd_twisted.consensus.replica} in a group of several machines.
+"""
+
+from pathlib import Path
+
+from twisted.internet.defer import Deferred, ensureDeferred
+
+from etcd_twisted.consensus import keeper
+from etcd_twisted.consensus.core import encode_configuration
+from etcd_twisted.consensus.directory import Identity
+from etcd_twisted.consensus.entries import Configuration, Entry, EntryKind, HardState, Record
+from etcd_twisted.consensus.recovery import Storage
+from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
+from etcd_twisted.keyspace.events import Event
+from etcd_twisted.keyspace.watchers import Watcher
+from etcd_twisted.membership import CONFIG_KEY, ClusterConfig, ClusterView
+from tests.consensus.cluster import CLUSTER_ID, TIMING, Cluster, ClusterMachine, ClusterTestCase
+
+PATIENCE = 1.0
+"""How long one who proposed is kept waiting when the leader is lost."""
+
+
+class GroupTestCase(ClusterTestCase):
+    def assertSame(self, cluster: Cluster) -> None:
+        """All copies are the same."""
+        cluster.settle()
+        self.assertEqual(len({machine.dumped() for machine in cluster.up}), 1)
+
+    def lose_leader(self, cluster: Cluster) -> ClusterMachine:
+        """Cut the leader off, and wait for another one."""
+        leader = cluster.leader
+        cluster.network.isolate(leader.url)
+        cluster.run_until(lambda: any(each.leads for each in cluster.up if each is not leader))
+        return leader
+
+
+class StartTests(GroupTestCase):
+    def test_all_come_to_the_same_and_are_registered(self) -> None:
+        cluster = self.cluster()
+        machines = cluster.start(3)
+        cluster.finish(cluster.leader.set("/a", "1"))
+        self.assertSame(cluster)
+        for machine in machines:
+            self.assertTrue(machine.replica.serving)
+            self.assertEqual(machine.value("/a"), "1")
+            for each in machines:
+                self.assertEqual(machine.value(each.machine.key), each.machine.value)
+            self.assertEqual(machine.replica.machines(), [each.machine for each in machines])
+            self.assertEqual(machine.replica.leader(), cluster.leader.machine)
+            self.assertEqual(len(machine.driver.core.configuration.voters), 3)
+
+    def test_nothing_is_left_on_the_clock_by_a_stop(self) -> None:
+        cluster = self.cluster()
+        machines = cluster.start(3)
+        cluster.finish(cluster.leader.set("/a", "1", cluster.leader.replica.now() + 10**9))
+        for machine in machines:
+            machine.replica.watch("/a", False, True, None, lambda _event: None)
+        for machine in [*cluster.followers, cluster.leader]:
+            stopped = ensureDeferred(machine.replica.stop())
+            cluster.finish(stopped)
+            self.assertEqual(machine.clock.getDelayedCalls(), [])
+            self.assertEqual(machine.transport.connected, {})
+
+    def test_all_restarted_have_what_was_acknowledged(self) -> None:
+        cluster = self.cluster()
+        machines = cluster.start(3)
+        for number in range(20):
+            cluster.finish(cluster.leader.set(f"/k{number}", "x"))
+        for machine in machines:
+            machine.crash()
+        started = [machine.restart() for machine in machines]
+        for each in started:
+            cluster.finish(each)
+        self.assertSame(cluster)
+        for number in range(20):
+            self.assertEqual(machines[0].value(f"/k{number}"), "x")
+
+    def test_requests_that_come_before_there_is_a_leader_wait(self) -> None:
+        cluster = self.cluster()
+        machines = cluster.start(3)
+        for machine in machines:
+            machine.crash()
+        for machine in machines[:2]:
+            machine.restart()
+        answers = [machine.set(f"/{machine.number}", "x") for machine in machines[:2]]
+        reads = [machine.replica.confirm_reads() for machine in machines[:2]]
+        cluster.run_until(lambda: cluster.has_leader)
+        cluster.run(0.1)
+        for machine, answer, read in zip(machines, answers, reads, strict=False):
+            if machine.leads:
+                self.assertEqual(self.successResultOf(answer).node.key, f"/{machine.number}")
+                self.successResultOf(read)
+            else:
+                self.failureResultOf(answer, NotDoneError)
+                self.failureResultOf(read, NotDoneError)
+
+    def test_who_is_far_behind_serves_nobody_before_it_has_the_snapshot(self) -> None:
+        """Heartbeats go on while the snapshot comes: they must not make it believe that it has everything."""
+        self.patch(keeper, "TRAILING_ENTRIES", 0)
+        cluster = self.cluster(snapshot_count=20)
+        cluster.start(3)
+        late = cluster.followers[0]
+        late.crash()
+        for number in range(100):
+            cluster.finish(cluster.leader.set(f"/k{number}", "x" * 100))
+        cluster.network.piece = 64
+        cluster.finish(late.restart())
+        self.assertEqual(late.value("/k99"), "x" * 100)
+        self.assertSame(cluster)
+
+    def test_a_directory_from_before_machines_were_named_in_the_log(self) -> None:
+        """Its only voter leads, and says how it is called and reached."""
+        cluster = self.cluster()
+        machine = cluster.add()
+        self.found_unnamed(machine.path, machine.id)
+        cluster.finish(machine.start())
+        cluster.run(0.2)
+        self.assertEqual(machine.replica.machines(), [machine.machine])
+        self.assertEqual(machine.value(machine.machine.key), machine.machine.value)
+        self.assertEqual(machine.driver.core.configuration.voters, (machine.id,))
+        logged = machine.replica.raft_index
+        machine.stop()
+        cluster.finish(machine.restart())
+        cluster.run(0.2)
+        self.assertEqual(machine.replica.raft_index, logged + 1)  # this term's first entry, and nothing more
+
+    def found_unnamed(self, path: Path, machine_id: str) -> None:
+        storage = Storage.open(path, "--data-dir")
+        self.assertEqual(list(storage.log.recover()), [])
+        entry = Entry(1, 1, EntryKind.CONFIGURATION, encode_configuration(Configuration((machine_id,))))
+        storage.log.append(Record(HardState(1, ""), (entry,)))
+        storage.directory.save_identity(Identity("machine1", machine_id, CLUSTER_ID))
+        storage.close()
+
+    def test_a_leader_with_new_addresses_says_so(self) -> None:
+        cluster = self.cluster()
+        machine = cluster.start(1)[0]
+        machine.stop()
+        machine.machine = type(machine.machine)("machine1", "http://new:1", machine.machine.peer_url)
+        cluster.finish(machine.restart())
+        cluster.run(0.1)
+        self.assertEqual(machine.replica.machines(), [machine.machine])
+        self.assertEqual(machine.value(machine.machine.key), machine.machine.value)
+
+
+class FollowerTests(GroupTestCase):
+    def test_it_serves_reads_and_watches(self) -> None:
+        cluster = self.cluster()
+        cluster.start(3)
+        follower = cluster.followers[0]
+        told: list[Event] = []
+        follower.replica.watch("/a", False, True, None, told.append)
+        event = cluster.finish(cluster.leader.set("/a", "1"))
+        cluster.run(0.1)
+        self.assertEqual([each.index for each in told], [event.index])
+        self.assertEqual(follower.value("/a"), "1")
+
+    def test_an_election_does_not_disturb_watches(self) -> None:
+        cluster = self.cluster()
+        cluster.start(3)
+        follower = cluster.followers[0]
+        told: list[Event] = []
+        ended: list[int] = []
+        follower.replica.watch("/a", False, True, None, told.append, lambda: ended.append(1))
+        self.lose_leader(cluster)
+        event = cluster.finish(cluster.leader.set("/a", "1"))
+        cluster.run(0.2)
+        self.assertEqual(([each.index for each in told], ended), ([event.index], []))
+
+    def test_it_takes_no_writes_and_confirms_no_reads(self) -> None:
+        cluster = self.cluster()
+        cluster.start(3)
+        follower = cluster.followers[0]
+        logged = follower.replica.raft_index
+        for refused in (
+            follower.set("/a", "1"),
+            follower.replica.confirm_reads(),
+            follower.replica.confirm_recent(),
+            follower.replica.configure(ClusterConfig()),
+            follower.replica.remove("machine1"),
+        ):
+            self.failureResultOf(refused, NotDoneError)
+        cluster.run(0.2)
+        self.assertEqual(cluster.leader.replica.raft_index, logged)
+
+    def test_it_does_not_expire_keys_of_itself(self) -> None:
+        cluster = self.cluster()
+        cluster.start(3)
+        leader = cluster.leader
+        cluster.finish(leader.set("/a", "1", leader.replica.now() + 2_000_000))
+        cluster.settle()
+        for follower in cluster.followers:
+            follower.wall_ahead = 100.0
+        cluster.run(1.5)
+        self.assertEqual([machine.value("/a") for machine in cluster.up], ["1", "1", "1"])
+        cluster.run(0.7)
+        for machine in cluster.up:
+            self.assertRaises(EtcdError, machine.replica.get, "/a")
+        self.assertSame(cluster)
+
+    def test_a_new_leader_expires_what_the_old_one_had_to(self) -> None:
+        cluster = self.cluster()
+        cluster.start(3)
+        leader = cluster.leader
+        cluster.finish(leader.set("/a", "1", leader.replica.now() + 1_000_000))
+        self.lose_leader(cluster)
+        cluster.run(1.2)
+        self.assertRaises(EtcdError, cluster.leader.replica.get, "/a")
+
+
+class LostLeadershipTests(GroupTestCase):
+    """What became of a write that was under way when its leader was lost."""
+
+    def test_who_can_not_know_says_so_after_a_while(self) -> None:
+        cluster = self.cluster()
+        cluster.start(3)
+        leader = cluster.leader
+        cluster.network.isolate(leader.url)
+        answer = leader.set("/a", "1")
+        cluster.run_until(lambda: not leader.leads)
+        cluster.run(PATIENCE - 0.05)
+        self.assertNoResult(answer)
+        cluster.run(0.1)
+        error = self.failureResultOf(answer, EtcdError).value
+        self.assertEqual(error.code, ErrorCode.RAFT_INTERNAL)
+        self.assertIn("unknown", error.cause)
+
+    def test_what_another_leader_has_overwritten_was_not_done(self) -> None:
+        cluster = self.cluster()
+        cluster.start(3)
+        leader = cluster.leader
+        cluster.network.isolate(leader.url)
+        answers = [leader.set(f"/lost{number}", "1") for number in range(3)]
+        cluster.run_until(lambda: any(each.leads for each in cluster.up if each is not leader))
+        for number in range(3):
+            cluster.finish(cluster.leader.set(f"/kept{number}", "2"))
+        cluster.network.heal()
+        cluster.run(0.5)
+        for answer in answers:
+            self.failureResultOf(answer, NotDoneError)
+        self.assertSame(cluster)
+        self.assertRaises(EtcdError, leader.replica.get, "/lost0")
+
+    def test_what_another_leader_has_committed_was_done(self) -> None:
+        cluster = self.cluster()
+        cluster.start(3)
+        leader = cluster.leader
+        for follower in cluster.followers:  # its entries come there, and nothing comes back
+            cluster.network.cut.add((follower.url, leader.url))
+        answer = leader.set("/a", "1")
+        cluster.run_until(lambda: all(each.driver.core.last_index > leader.replica.raft_index for each in cluster.up))
+        cluster.network.isolate(leader.url)
+        cluster.run_until(lambda: any(each.leads for each in cluster.up if each is not leader))
+        self.assertNoResult(answer)
+        cluster.network.heal()
+        cluster.run_until(lambda: answer.called, PATIENCE)
+        self.assertEqual(self.successResultOf(answer).node.value, "1")
+        self.assertSame(cluster)
+
+    def test_reads_that_can_not_be_confirmed_fail(self) -> None:
+        cluster = self.cluster()
+        cluster.start(3)
+        leader = cluster.leader
+        cluster.network.isolate(leader.url)
+        read = leader.replica.confirm_reads()
+        cluster.run_until(lambda: not leader.leads)
+        self.failureResultOf(read, NotDoneError)
+
+    def test_many_that_wait_are_told_though_one_goes_away_when_told(self) -> None:
+        cluster = self.cluster()
+        cluster.start(3)
+        leader = cluster.leader
+        cluster.network.isolate(leader.url)
+        first, second = leader.set("/a", "1"), leader.set("/b", "1")
+        first.addErrback(lambda _: second.cancel())
+        second.addErrback(lambda _: None)
+        cluster.run(2.0)
+        self.successResultOf(first)
+        self.successResultOf(second)
+
+
+class ReadTests(GroupTestCase):
+    def test_a_confirmed_read_asks_the_others_and_logs_nothing(self) -> None:
+        cluster = self.cluster()
+        cluster.start(3)
+        leader = cluster.leader
+        logged, carried = leader.replica.raft_index, cluster.network.carried
+        cluster.finish(leader.replica.confirm_reads())
+        self.assertGreater(cluster.network.carried, carried)
+        self.assertEqual(leader.replica.raft_index, logged)
+
+    def test_with_a_lease_nobody_is_asked(self) -> None:
+        cluster = self.cluster()
+        cluster.start(3)
+        self.successResultOf(cluster.leader.replica.confirm_recent())
+
+    def test_without_one_others_are(self) -> None:
+        cluster = self.cluster()
+        cluster.start(3)
+        leader = cluster.leader
+        cluster.network.isolate(leader.url)
+        cluster.run(TIMING.election)
+        read = leader.replica.confirm_recent()
+        self.assertNoResult(read)
+        cluster.run(2 * TIMING.election)
+        self.failureResultOf(read, NotDoneError)
+
+    def test_a_deposed_leader_shows_nothing_that_is_too_old(self) -> None:
+        """At no time is a lease held here while another machine has taken a write."""
+        cluster = self.cluster()
+        cluster.start(3)
+        leader = cluster.leader
+        cluster.network.isolate(leader.url)
+        cluster.run_until(lambda: any(each.leads for each in cluster.up if each is not leader))
+        self.assertFalse(leader.driver.holds_lease())
+
+    def test_a_disk_that_failed_ends_the_lease(self) -> None:
+        cluster = self.cluster()
+        machine = cluster.start(1)[0]
+        self.successResultOf(machine.replica.confirm_recent())
+        machine.disk.failing = OSError(5, "Input/output error")
+        machine.set("/a", "1").addErrback(lambda failure: failure.trap(EtcdError))
+        cluster.run(0.1)
+        self.failureResultOf(machine.replica.confirm_recent(), EtcdError)
+        self.assertEqual((len(machine.fatal), len(self.flushLoggedErrors(OSError))), (1, 1))
+        machine.fatal.clear()
+
+
+class HandOverTests(GroupTestCase):
+    def test_another_machine_leads_and_nothing_is_refused(self) -> None:
+        cluster = self.cluster()
+        cluster.start(3)
+        leader = cluster.leader
+        under_way = [leader.set(f"/k{number}", "1") for number in range(10)]
+        handed_over = ensureDeferred(leader.replica.hand_over())
+        waits = leader.set("/late", "1")
+        before = cluster.clock.seconds()
+        cluster.finish(handed_over)
+        self.assertLess(cluster.clock.seconds() - before, 0.1)
+        self.assertFalse(leader.leads)
+        self.assertNotEqual(leader.replica.leader(), None)
+        self.failureResultOf(waits, NotDoneError)
+        for answer in under_way:
+            cluster.finish(answer)
+        leader.stop()
+        self.assertEqual(cluster.await_leader().value("/k9"), "1")
+
+    def test_who_is_alone_does_not_wait(self) -> None:
+        cluster = self.cluster()
+        machine = cluster.start(1)[0]
+        self.successResultOf(ensureDeferred(machine.replica.hand_over()))
+        self.assertTrue(machine.leads)
+
+    def test_a_follower_has_nothing_to_hand_over(self) -> None:
+        cluster = self.cluster()
+        cluster.start(3)
+        self.successResultOf(ensureDeferred(cluster.followers[0].replica.hand_over()))
+
+    def test_when_no_other_can_it_leads_on_and_keys_expire(self) -> None:
+        cluster = self.cluster()
+        cluster.start(2)
+        leader, other = cluster.leader, cluster.followers[0]
+        cluster.finish(leader.set("/a", "1", leader.replica.now() + 300_000))
+        cluster.run(0.2)
+        other.disk.held = True  # it has not the last entry, and won't have it
+        under_way = leader.set("/b", "1")
+        handed_over = ensureDeferred(leader.replica.hand_over())
+        cluster.run(TIMING.election + TIMING.heartbeat)
+        self.successResultOf(handed_over)
+        self.assertTrue(leader.leads)
+        other.disk.held = False
+        cluster.finish(under_way)
+        cluster.run(0.3)
+        self.assertRaises(EtcdError, leader.replica.get, "/a")
+
+    def test_requests_are_answered_while_it_stops_after_that(self) -> None:
+        cluster = self.cluster()
+        cluster.start(3)
+        leader, followers = cluster.leader, cluster.followers
+        for follower in followers:
+            follower.disk.held = True
+        under_way = leader.set("/a", "1")
+        stopped = ensureDeferred(leader.replica.stop())
+        cluster.run(0.05)
+        self.assertNoResult(stopped)
+        for follower in followers:
+            follower.disk.held = False
+        cluster.finish(stopped)
+        self.assertEqual(self.successResultOf(under_way).node.value, "1")
+
+    def test_a_stop_does_not_wait_for_ever(self) -> None:
+        cluster = self.cluster()
+        cluster.start(3)
+        leader = cluster.leader
+        for follower in cluster.followers:
+            follower.disk.held = True
+        under_way = leader.set("/a", "1")
+        stopped = ensureDeferred(leader.replica.stop())
+        cluster.run(PATIENCE + 0.01)
+        self.successResultOf(stopped)
+        self.assertIn("unknown", self.failureResultOf(under_way, EtcdError).value.cause)
+        self.assertEqual(leader.clock.getDelayedCalls(), [])
+
+
+class StopTests(GroupTestCase):
+    """A stop ends, whatever is going on."""
+
+    def test_while_much_waits_to_be_delivered(self) -> None:
+        """What is committed is applied before it ends, though watchers hold that up."""
+        cluster = self.cluster()
+        machine = cluster.start(1)[0]
+        for _ in range(200):
+            machine.replica.watch("/", True, True, None, lambda _event: None)
+        answers = [machine.set(f"/k{number}") for number in range(200)]
+        stopped = ensureDeferred(machine.replica.stop())
+        cluster.finish(stopped)
+        for answer in answers:
+            self.successResultOf(answer)
+        self.assertEqual(machine.clock.getDelayedCalls(), [])
+
+    def test_by_one_who_is_told_of_a_change(self) -> None:
+        """The turn that told of it does nothing more."""
+        cluster = self.cluster()
+        machine = cluster.start(1)[0]
+        stopping: list[Deferred[None]] = []
+        answers = [machine.set("/a"), machine.set("/b")]
+        answers[0].addCallback(lambda _: stopping.append(ensureDeferred(machine.replica.stop())))
+        cluster.run(0.1)
+        self.successResultOf(stopping[0])
+        self.successResultOf(answers[1])
+        self.assertEqual(machine.clock.getDelayedCalls(), [])
+        self.assertEqual(machine.transport.connected, {})
+
+    def test_while_keys_are_about_to_expire(self) -> None:
+        cluster = self.cluster()
+        machine = cluster.start(1)[0]
+        answer = machine.set("/a", "", machine.replica.now() + 10**9)
+        stopped = ensureDeferred(machine.replica.stop())
+        cluster.finish(stopped)
+        self.successResultOf(answer)
+        self.assertEqual(machine.clock.getDelayedCalls(), [])
+
+    def test_twice(self) -> None:
+        cluster = self.cluster()
+        cluster.start(2)
+        leader = cluster.leader
+        leader.set("/a").addErrback(lambda failure: failure.trap(EtcdError))
+        first, second = (ensureDeferred(leader.replica.stop()) for _ in range(2))
+        self.assertNoResult(second)
+        cluster.finish(first)
+        self.successResultOf(second)
+
+    def test_before_there_is_a_leader(self) -> None:
+        cluster = self.cluster()
+        machines = cluster.start(3)
+        for machine in machines:
+            machine.crash()
+        waiting = machines[0].restart()
+        cluster.run(0.1)
+        answer = machines[0].set("/a")
+        machines[0].stop()
+        self.assertIn("stopping", self.failureResultOf(answer, EtcdError).value.cause)
+        self.failureResultOf(waiting, EtcdError)
+        self.assertEqual(machines[0].clock.getDelayedCalls(), [])
+
+    def test_when_nobody_waits_for_its_end_any_more(self) -> None:
+        cluster = self.cluster()
+        cluster.start(3)
+        leader = cluster.leader
+        for follower in cluster.followers:
+            follower.disk.held = True
+        leader.set("/a").addErrback(lambda failure: failure.trap(EtcdError))
+        view = leader.replica.peer.describe()
+        standing_by = ensureDeferred(leader.replica.stand_by(view))
+        standing_by.cancel()
+        self.failureResultOf(standing_by)
+        stopped = ensureDeferred(leader.replica.stop())
+        self.assertNoResult(stopped)
+        cluster.finish(stopped)
+        self.assertEqual(leader.clock.getDelayedCalls(), [])
+
+
+class StandByTests(GroupTestCase):
+    def stand_by(self, cluster: Cluster, machine: ClusterMachine) -> ClusterView:
+        view = cluster.leader.replica.peer.describe()
+        cluster.finish(ensureDeferred(machine.replica.stand_by(view)))
+        return view
+
+    def test_it_has_no_copy_and_knows_the_leader(self) -> None:
+        cluster = self.cluster(defaults=ClusterConfig(active_size=3))
+        cluster.start(3)
+        cluster.finish(cluster.leader.set("/a", "1"))
+        cluster.settle()
+        machine = cluster.followers[0]
+        view = self.stand_by(cluster, machine)
+        replica = machine.replica
+        self.assertTrue(replica.standby)
+        self.assertFalse(replica.serving)
+        self.assertEqual(replica.leader(), cluster.leader.machine)
+        self.assertEqual(replica.machines(), view.machines)
+        self.assertEqual(replica.cluster_config(), ClusterConfig(active_size=3))
+        self.assertEqual(replica.peer.describe(), view)
+        self.assertRaises(EtcdError, replica.get, "/a")
+        for refused in (machine.set("/b"), replica.confirm_reads(), replica.confirm_recent()):
+            self.failureResultOf(refused, NotDoneError)
+        self.assertEqual(machine.clock.getDelayedCalls(), [])
+        self.assertFalse(replica.peer.admits(cluster.leader.id, 100))
+        self.assertRaises(ValueError, replica.peer.received, cluster.leader.id, b"\x90")
+
+    def test_watchers_are_told_what_happened_and_then_that_it_is_over(self) -> None:
+        cluster = self.cluster()
+        cluster.start(3)
+        machine = cluster.followers[0]
+        view = cluster.leader.replica.peer.describe()
+        standing_by: list[Deferred[None]] = []
+        told: list[Event] = []
+        ended: list[str] = []
+
+        def first_of_all(_event: Event) -> None:
+            standing_by.append(ensureDeferred(machine.replica.stand_by(view)))
+
+        machine.replica.watch("/a", False, False, None, first_of_all, lambda: ended.append("first"))
+        for _ in range(300):  # so many that they are not all told in one turn
+            machine.replica.watch("/a", False, False, None, told.append, lambda: ended.append("a"))
+        machine.replica.watch("/b", False, False, None, told.append, lambda: ended.append("b"))
+        cluster.leader.set("/a", "1")
+        cluster.run_until(lambda: bool(standing_by))
+        cluster.finish(standing_by[0])
+        self.assertEqual((len(told), ended), (300, ["b"]))
+
+    def test_who_is_told_that_it_is_over_may_end_others(self) -> None:
+        cluster = self.cluster()
+        cluster.start(3)
+        machine = cluster.followers[0]
+        ended: list[str] = []
+        watchers: list[Watcher] = []
+
+        def end_all() -> None:
+            ended.append("one")
+            for watcher in watchers:
+                watcher.cancel()
+
+        watchers += [machine.replica.watch("/a", False, True, None, lambda _: None, end_all) for _ in range(3)]
+        self.stand_by(cluster, machine)
+        self.assertEqual(ended, ["one"])
+
+    def test_two_who_ask_for_it_at_once(self) -> None:
+        cluster = self.cluster()
+        cluster.start(3)
+        machine = cluster.followers[0]
+        view = cluster.leader.replica.peer.describe()
+        first, second = (ensureDeferred(machine.replica.stand_by(view)) for _ in range(2))
+        cluster.finish(first)
+        cluster.finish(second)
+        keyspace = machine.replica.keyspace
+        cluster.finish(ensureDeferred(machine.replica.stand_by(view)))
+        self.assertIs(machine.replica.keyspace, keyspace)
+
+    def test_a_new_leader_is_noted_with_each_view(self) -> None:
+        cluster = self.cluster()
+        cluster.start(4)
+        machine = cluster.followers[0]
+        self.stand_by(cluster, machine)
+        leader = cluster.leader
+        cluster.finish(ensureDeferred(leader.replica.hand_over()))
+        cluster.await_leader()
+        self.stand_by(cluster, machine)
+        self.assertEqual(machine.replica.leader(), cluster.leader.machine)
+        self.assertNotEqual(cluster.leader, leader)
+
+    def test_without_a_leader_requests_wait_for_one(self) -> None:
+        cluster = self.cluster()
+        cluster.start(3)
+        machine = cluster.followers[0]
+        view = cluster.leader.replica.peer.describe()
+        nobody = ClusterView(view.cluster_id, view.machines, "", view.config)
+        cluster.finish(ensureDeferred(machine.replica.stand_by(nobody)))
+        answer = machine.set("/a")
+        self.assertNoResult(answer)
+        cluster.finish(ensureDeferred(machine.replica.stand_by(view)))
+        self.failureResultOf(answer, NotDoneError)
+
+    def test_writes_under_way_are_answered(self) -> None:
+        cluster = self.cluster()
+        cluster.start(3)
+        leader = cluster.leader
+        answer = leader.set("/a", "1")
+        self.stand_by(cluster, leader)
+        self.successResultOf(answer)
+
+
+class MembershipTests(GroupTestCase):
+    """The group as the doors see it; what a leader does about it is L{tests.consensus.test_members}' business."""
+
+    def test_registrations_follow_the_group(self) -> None:
+        cluster = self.cluster()
+        cluster.start(3)
+        gone = cluster.followers[0]
+        index = cluster.leader.replica.index
+        cluster.finish(cluster.leader.replica.remove(gone.machine.name))
+        left = [machine for machine in cluster.up if machine is not gone]
+        cluster.run(0.1)
+        for machine in left:
+            self.assertRaises(EtcdError, machine.replica.get, gone.machine.key)
+            self.assertNotIn(gone.machine, machine.replica.machines())
+            self.assertEqual(machine.replica.index, index + 1)
+
+    def test_what_stands_in_the_way_of_a_registration_does_not_end_anything(self) -> None:
+        cluster = self.cluster()
+        cluster.start(2)
+        cluster.finish(cluster.leader.set("/_etcd/machines/machine3/x", "in the way"))
+        third = cluster.start_one()
+        self.assertIn(third.machine, cluster.leader.replica.machines())
+        self.assertEqual(third.value("/_etcd/machines/machine3/x"), "in the way")
+        self.assertSame(cluster)
+
+    def test_a_follower_that_is_taken_out_is_told(self) -> None:
+        cluster = self.cluster()
+        cluster.start(3)
+        gone = cluster.followers[0]
+        cluster.finish(cluster.leader.replica.remove(gone.machine.name))
+        cluster.run_until(lambda: gone.excluded > 0)
+        term = cluster.leader.replica.term
+        cluster.run(2.0)
+        self.assertEqual(cluster.leader.replica.term, term)
+
+    def test_a_leader_that_is_taken_out_hands_over_and_is_told(self) -> None:
+        cluster = self.cluster()
+        cluster.start(3)
+        gone = cluster.leader
+        before = cluster.clock.seconds()
+        cluster.finish(gone.replica.remove(gone.machine.name))
+        self.assertEqual(gone.excluded, 1)
+        cluster.await_leader()
+        self.assertLess(cluster.clock.seconds() - before, 0.15)
+        cluster.finish(cluster.leader.set("/a", "1"))
+        self.assertRaises(EtcdError, cluster.leader.replica.get, gone.machine.key)
+
+    def test_who_is_removed_may_stand_by_at_once(self) -> None:
+        """In the very call that tells it."""
+        cluster = self.cluster()
+        cluster.start(3)
+        gone = cluster.leader
+        view = gone.replica.peer.describe()
+        standing_by: list[Deferred[None]] = []
+        self.patch(
+            gone.replica, "_excluded", lambda: standing_by.append(ensureDeferred(gone.replica.stand_by(view)))
+        )
+        removed = gone.replica.remove(gone.machine.name)
+        cluster.finish(removed)
+        cluster.run_until(lambda: any(each.called for each in standing_by))
+        self.assertEqual(len(standing_by), 1)
+        self.assertEqual(gone.clock.getDelayedCalls(), [])
+        self.assertEqual(gone.transport.connected, {})
+
+    def test_what_is_set_for_the_cluster(self) -> None:
+        cluster = self.cluster(defaults=ClusterConfig(active_size=5))
+        cluster.start(2)
+        self.assertEqual(cluster.leader.replica.cluster_config(), ClusterConfig(active_size=5))
+        cluster.finish(cluster.leader.replica.configure(ClusterConfig(4, 60.0, 1.5)))
+        cluster.settle()
+        for machine in cluster.up:
+            self.assertEqual(machine.replica.cluster_config(), ClusterConfig(4, 60.0, 1.5))
+            self.assertEqual(machine.value(CONFIG_KEY), '{"activeSize":4,"removeDelay":60,"syncInterval":1.5}')
+
+    def test_what_is_counted(self) -> None:
+        cluster = self.cluster()
+        cluster.start(3)
+        leader = cluster.leader
+        cluster.finish(leader.set("/a", "1"))
+        cluster.run(1.0)
+        self.assertEqual(set(leader.replica.traffic.followers), {each.machine.name for each in cluster.followers})
+        for name, followed in leader.replica.traffic.followers.items():
+            self.assertGreater(followed.success, 10, name)
+            self.assertLess(abs(followed.current - 2.0), 0.1)
+        self.assertIsNotNone(leader.replica.traffic.sent.rates(cluster.clock.seconds()))
+        for follower in cluster.followers:
+            self.assertEqual(follower.replica.traffic.followers, {})
+            self.assertGreater(follower.replica.traffic.received.count, 10)
+        failing = cluster.followers[0]
+        before = leader.replica.traffic.followers[failing.machine.name].fail
+        failing.crash()
+        cluster.run(0.2)
+        self.assertGreater(leader.replica.traffic.followers[failing.machine.name].fail, before)
