@@ -11,8 +11,9 @@ from urllib.parse import urlencode
 import attrs
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol, wrapClientTLS
 from twisted.internet.error import ConnectionAborted, ConnectionDone
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IStreamClientEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -180,19 +181,26 @@ class Wire:
 
 
 class RawClient(Protocol):
-    """A client that sends bytes and collects bytes."""
+    """
+    A client that sends bytes and collects bytes.
+
+    @ivar closed: whether the connection has ended.
+    @ivar reason: why.
+    """
 
     def __init__(self) -> None:
         self.data = b""
         self.closed = False
+        self.reason = connectionDone
         self._waiting: list[tuple[Callable[[], bool], Deferred[None]]] = []
 
     def dataReceived(self, data: bytes) -> None:
         self.data += data
         self._look()
 
-    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.closed = True
+        self.reason = reason
         self._look()
 
     def _look(self) -> None:
@@ -220,10 +228,15 @@ class RawClient(Protocol):
 
 
 class ServedTest(TestCase):
-    """A test with the client port served for real, from a fake replica."""
+    """
+    A test with the client port served for real, from a fake replica.
+
+    @ivar tls: how clients speak TLS; C{None} if they don't.
+    """
 
     timeout = 30
     settings: dict[str, Any] = {}  # noqa: RUF012
+    tls: IOpenSSLClientConnectionCreator | None = None
 
     async def setUp(self) -> None:
         self.replica = FakeReplica(reactor)
@@ -239,12 +252,16 @@ class ServedTest(TestCase):
             await self.service.stopService()
 
     async def connect(self) -> RawClient:
-        client = await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", self.port), RawClient())
+        endpoint: IStreamClientEndpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", self.port)
+        if self.tls is not None:
+            endpoint = wrapClientTLS(self.tls, endpoint)
+        client = await connectProtocol(endpoint, RawClient())
         self.addCleanup(self._hang_up, client)
         return client
 
     async def _hang_up(self, client: RawClient) -> None:
-        client.transport.abortConnection()
+        if not client.closed:
+            client.transport.abortConnection()
         await client.when_closed()
 
     async def ask(self, request: bytes, method: str = "GET") -> Answer:

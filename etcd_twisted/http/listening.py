@@ -11,10 +11,12 @@ import socket
 import attrs
 from twisted.internet.endpoints import quoteStringArgument, serverFromString
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorTCP
+from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnectionCreator, IProtocolFactory
 
 from etcd_twisted.addresses import Address
 from etcd_twisted.errors import StartError
+from etcd_twisted.http.secure import SecureFactory
+from etcd_twisted.interfaces import IReactor
 
 _BACKLOG = 4_096
 """How many connections may wait to be taken: with fewer, thousands of watchers that return at once must try again."""
@@ -38,12 +40,18 @@ class Place:
         return f"{self.given_as} {self.address}"
 
 
-async def listen(reactor: IReactorTCP, place: Place, factory: IProtocolFactory) -> IListeningPort:
+async def listen(
+    reactor: IReactor,
+    place: Place,
+    factory: IProtocolFactory,
+    tls: IOpenSSLServerConnectionCreator | None = None,
+) -> IListeningPort:
     """
     Listen.
 
     A host name is looked up at once, on the reactor's thread: nothing is served yet that could wait for it.
 
+    @param tls: how the port speaks TLS; C{None} if it does not.
     @raise StartError: it can't be listened on; one line with what was given and the remedy.
     """
     address = place.address
@@ -57,8 +65,9 @@ async def listen(reactor: IReactorTCP, place: Place, factory: IProtocolFactory) 
     kind = "tcp6" if family == socket.AF_INET6 else "tcp"
     interface = quoteStringArgument(str(sockaddr[0]))
     endpoint = serverFromString(reactor, f"{kind}:{address.port}:interface={interface}:backlog={_BACKLOG}")
+    served = factory if tls is None else SecureFactory(tls, factory, reactor)
     try:
-        port: IListeningPort = await endpoint.listen(factory)
+        port: IListeningPort = await endpoint.listen(served)
     except CannotListenError as error:
         raise StartError(f"{place} can't be listened on: {_remedy(place, error.socketError.errno)}") from error
     return port

@@ -9,7 +9,7 @@ from typing import cast
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred, succeed
-from twisted.internet.interfaces import IListeningPort, IReactorTCP
+from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnectionCreator
 from twisted.web.resource import IResource
 
 from etcd_twisted.config import Config
@@ -25,10 +25,20 @@ GRACE = 5.0
 class HttpService(Service):
     """Serves a site while it runs."""
 
-    def __init__(self, reactor: IReactorTCP, place: Place, site: Site) -> None:
+    def __init__(
+        self,
+        reactor: IReactor,
+        place: Place,
+        site: Site,
+        tls: IOpenSSLServerConnectionCreator | None = None,
+    ) -> None:
+        """
+        @param tls: how the port speaks TLS; C{None} if it does not.
+        """
         self._reactor = reactor
         self._place = place
         self._site = site
+        self._tls = tls
         self._port: IListeningPort | None = None
 
     def startService(self) -> "Deferred[None]":
@@ -41,7 +51,7 @@ class HttpService(Service):
         return ensureDeferred(self._listen())
 
     async def _listen(self) -> None:
-        self._port = await listen(self._reactor, self._place, self._site)
+        self._port = await listen(self._reactor, self._place, self._site, self._tls)
 
     def getHost(self) -> IPv4Address | IPv6Address:
         """Where it listens: with port 0 configured, where that turned out to be."""
@@ -68,12 +78,14 @@ def http_service(
     most_connections: int,
     resource: IResource,
     door: Door | None = None,
+    tls: IOpenSSLServerConnectionCreator | None = None,
 ) -> HttpService:
     """
     A service that serves C{resource}, and C{door} before it, within the limits that are configured.
 
     @param most_connections: see L{Site}.
     @param door: see L{Site}.
+    @param tls: see L{HttpService}.
     """
     site = Site(
         reactor,
@@ -84,4 +96,4 @@ def http_service(
         config.http_read_timeout,
         config.http_write_timeout,
     )
-    return HttpService(reactor, place, site)
+    return HttpService(reactor, place, site, tls)

@@ -4,7 +4,7 @@ The HTTP server of a port: L{twisted.web}'s, with limits on what one client can 
 A request's head is at most L{HEAD_LIMIT}, its body at most what is configured. Whoever begins a request has to end it
 within the read timeout, however it trickles; whoever is sent an answer has to take some of it within the write
 timeout. Waiting for events is never timed out. A connection on which nothing is under way may stay for L{IDLE}
-seconds.
+seconds. Over TLS, the handshake has to be done within the read timeout too.
 
 Requests below the site's L{Door} go straight to it, and L{Exchange} sends its answers; all others are for the site's
 resource. Through Klein a waiting watcher would hold some kilobytes more, and every request take twice as long.
@@ -23,18 +23,24 @@ from http import HTTPStatus
 from io import BytesIO
 from typing import Any, cast
 
+from OpenSSL.SSL import Error as TlsError
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, ITCPTransport
+from twisted.internet.interfaces import IAddress, IDelayedCall, IHandshakeListener, IReactorTime, ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 from twisted.web import http, server
 from twisted.web.resource import IResource
+from zope.interface import implementer
 
+from etcd_twisted.addresses import Address
+from etcd_twisted.complaints import Complaints
 from etcd_twisted.http.door import Door, DoorRequest
 from etcd_twisted.http.escapes import unescape
 from etcd_twisted.http.exchange import MOST_WAITING, Exchange
+from etcd_twisted.tls import tls_reason
 
 HEAD_LIMIT = 1 << 16
 """The longest request line and headers together, in bytes."""
@@ -97,8 +103,11 @@ class Request(server.Request):
         super().write(data)
 
 
-def _keep_alive(handle: socket.socket) -> None:
+def _keep_alive(transport: Any) -> None:
     """Have the system find out when a client has gone without a word: after a minute and a half."""
+    while isinstance(transport, ProtocolWrapper):
+        transport = transport.transport  # TLS has no socket, but is over one
+    handle: socket.socket = transport.getHandle()
     handle.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4)):
         handle.setsockopt(socket.IPPROTO_TCP, option, value)
@@ -112,6 +121,7 @@ def _origin_form(target: bytes) -> bytes:
     return slash + path or b"/"
 
 
+@implementer(IHandshakeListener)
 class Channel(http.HTTPChannel):
     """
     A connection.
@@ -133,6 +143,7 @@ class Channel(http.HTTPChannel):
     _receiving = False
     _refused = False
     _closing = False
+    _shaking_hands = False
 
     @property
     def clock(self) -> IReactorTime:
@@ -150,14 +161,26 @@ class Channel(http.HTTPChannel):
         """Begin to count the time until the first request."""
         super().connectionMade()
         if ITCPTransport.providedBy(self.transport):
-            _keep_alive(cast(Any, self.transport).getHandle())
+            _keep_alive(self.transport)
         self.site.channels.add(self)
+        self._shaking_hands = self.isSecure()
+        self._expect_within(self.site.read_timeout if self._shaking_hands else IDLE)
+
+    def handshakeCompleted(self) -> None:
+        """TLS is there: what has come through it can be trusted."""
+        self._shaking_hands = False
         self._expect_within(IDLE)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell whoever is answering."""
+        if isinstance(reason.value, TlsError):
+            self._complain(tls_reason(reason.value))
         super().connectionLost(reason)
         self.site.forget(self)
+
+    def _complain(self, reason: str) -> None:
+        peer = self.transport.getPeer()
+        self.site.complaints.say("TLS", f"TLS with {Address(peer.host, peer.port)} failed: {reason}")
 
     def loseConnection(self) -> None:
         """Close, when what waits to be sent is sent or the client takes none of it."""
@@ -191,7 +214,10 @@ class Channel(http.HTTPChannel):
         if stalled_for >= self.site.write_timeout or (stalled_for >= _SWEEP and self._falls_behind()):
             self.abort()
         elif self._deadline and now >= self._deadline:
-            if self._closing or self._refused:
+            if self._shaking_hands and not self._closing:
+                self._complain(f"no handshake within {self.site.read_timeout:g} seconds")
+                self.abort()
+            elif self._closing or self._refused:
                 self.abort()
             else:
                 self.loseConnection()
@@ -226,6 +252,7 @@ class Channel(http.HTTPChannel):
     def _begin_receiving(self) -> None:
         if not self._receiving:
             self._receiving = True
+            self._shaking_hands = False
             self._expect_within(self.site.read_timeout)
 
     def lineReceived(self, line: bytes) -> None:
@@ -335,10 +362,7 @@ class Channel(http.HTTPChannel):
         for request in self.requests:
             request.connectionLost(Failure(http.PotentialDataLoss()))
         self.requests = []
-        if self.isSecure():
-            self.transport.loseConnection()
-        else:
-            self.transport.loseWriteConnection()
+        self.transport.loseWriteConnection()
 
 
 class Site(server.Site):
@@ -352,6 +376,7 @@ class Site(server.Site):
     @ivar read_timeout: how long a client may take to send a request, in seconds.
     @ivar write_timeout: how long a client may take no byte of an answer, in seconds.
     @ivar server_fields: the header lines of every answer.
+    @ivar complaints: says what is wrong with connections.
     """
 
     reactor: IReactorTime
@@ -381,6 +406,7 @@ class Site(server.Site):
         self.read_timeout = read_timeout
         self.write_timeout = write_timeout
         self.server_fields = b""
+        self.complaints = Complaints(clock)
         self._sweeping = LoopingCall(self._sweep)
         self._sweeping.clock = clock
         self._empty: Deferred[None] | None = None

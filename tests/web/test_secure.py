@@ -46,6 +46,18 @@ class SecureTest(ServedTest):
         self.tls = self.client(self.authority)
         await super().setUp()
 
+    def when_gone(self) -> "Deferred[None]":
+        """Fires when the server has forgotten the next connection that ends."""
+        site, gone = self.service._site, Deferred()
+        forget = site.forget
+
+        def forgotten(channel: Channel) -> None:
+            forget(channel)
+            gone.callback(None)
+
+        self.patch(site, "forget", forgotten)
+        return gone
+
     def client(self, authority: Authority, expired: bool = False) -> IOpenSSLClientConnectionCreator:
         """A client that has a certificate of C{authority}, and knows the server's."""
         certificate, key = authority.certificate("client", expired=expired)
@@ -196,14 +208,7 @@ class HandshakeTests(SecureTest):
 
     async def test_nothing_said(self) -> None:
         """One who comes and goes, to see whether the port is open, is nothing to tell of."""
-        gone: Deferred[None] = Deferred()
-        forget = self.service._site.forget
-
-        def forgotten(channel: Channel) -> None:
-            forget(channel)
-            gone.callback(None)
-
-        self.patch(self.service._site, "forget", forgotten)
+        gone = self.when_gone()
         with socket.create_connection(("127.0.0.1", self.port)):
             pass
         await gone
@@ -227,8 +232,6 @@ class HandshakeTests(SecureTest):
 class SlowReaderTests(SecureTest):
     """Somebody who does not read makes the server hold no more than without TLS."""
 
-    settings = {"max_request_bytes": 8_000_000, "http_write_timeout": 20.0}  # noqa: RUF012
-
     async def setUp(self) -> None:
         await super().setUp()
         for number in range(40):
@@ -236,7 +239,7 @@ class SlowReaderTests(SecureTest):
         self.client = await self.connect()
         self.client.send(GET)
         await self.client.when_ends_with(b"\n")
-        self.client.data = b""
+        self.client.data = bytearray()  # or each piece would have all before it copied
 
     def when_stalled(self) -> "Deferred[None]":
         stalled: Deferred[None] = Deferred()
@@ -266,14 +269,8 @@ class SlowReaderTests(SecureTest):
 
     async def test_stuck(self) -> None:
         """One who takes nothing for as long as the write timeout is cut off."""
-        gone: Deferred[None] = Deferred()
-        forget = self.service._site.forget
-
-        def forgotten(channel: Channel) -> None:
-            forget(channel)
-            gone.callback(None)
-
-        self.patch(self.service._site, "forget", forgotten)
+        gone = self.when_gone()
+        self.service._site.write_timeout = 0.5
         self.client.transport.pauseProducing()
         self.client.send(b"GET /v2/keys/d?recursive=true HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         await gone
