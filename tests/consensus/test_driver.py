@@ -1,0 +1,456 @@
+"""
+L{etcd_twisted.consensus.driver}: what it has the core, the disk and the state machine do, and in which order.
+"""
+
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.consensus.core import NotLeaderError, Raft, Role
+from etcd_twisted.consensus.driver import Driver
+from etcd_twisted.consensus.entries import Configuration, Entry, EntryKind, HardState, Record, SnapshotMetadata
+from etcd_twisted.consensus.leadership import Timing
+from etcd_twisted.consensus.log import RaftLog
+from etcd_twisted.consensus.messages import Append, AppendReply, Message, VoteReply, VoteRequest
+
+A, B, C = "a" * 16, "b" * 16, "c" * 16
+TIMING = Timing()
+
+
+class Around:
+    """
+    What a driver needs, played by the test.
+
+    @ivar writes: the records that are being made durable, and who waits for that.
+    @ivar applied: the indexes of what was applied, by turn.
+    @ivar on_apply: called with each batch.
+    """
+
+    def __init__(self) -> None:
+        self.writes: list[tuple[Record, Deferred[None]]] = []
+        self.written: list[Record] = []
+        self.applied: list[list[int]] = []
+        self.sent: list[tuple[str, Message]] = []
+        self.snapshots: list[tuple[str, int]] = []
+        self.changes = 0
+        self.failures: list[Failure] = []
+        self.most = 1_000
+        self.on_apply: Any = lambda _: None
+
+    def append(self, record: Record) -> "Deferred[None]":
+        done: Deferred[None] = Deferred()
+        self.writes.append((record, done))
+        assert len(self.writes) == 1, "one after another"
+        return done
+
+    def room(self) -> int:
+        return self.most
+
+    def apply(self, entries: tuple[Entry, ...]) -> None:
+        self.applied.append([entry.index for entry in entries])
+        self.on_apply(entries)
+
+    def send(self, machine_id: str, messages: list[Message]) -> None:
+        self.sent += [(machine_id, message) for message in messages]
+
+    def send_snapshot(self, machine_id: str, term: int) -> None:
+        self.snapshots.append((machine_id, term))
+
+    def changed(self) -> None:
+        self.changes += 1
+
+    def failed(self, failure: Failure) -> None:
+        self.failures.append(failure)
+
+    def sync(self) -> None:
+        """The write that is under way is done."""
+        record, done = self.writes.pop()
+        self.written.append(record)
+        done.callback(None)
+
+    def take_sent(self) -> list[tuple[str, Message]]:
+        sent, self.sent = self.sent, []
+        return sent
+
+
+class DriverTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(100.0)
+        self.around = Around()
+
+    def driver(self, *voters: str) -> Driver:
+        snapshot = SnapshotMetadata(0, 0, Configuration(voters))
+        core = Raft(A, snapshot, HardState(), RaftLog(), TIMING, 1, self.clock.seconds())
+        return Driver(self.clock, core, self.around)
+
+    def settle(self) -> None:
+        """Let everything happen that can without time going by."""
+        while self.around.writes or any(call.getTime() <= self.clock.seconds() for call in self.clock.calls):
+            self.clock.advance(0)
+            if self.around.writes:
+                self.around.sync()
+
+    def ring(self) -> None:
+        """Let the first delayed call happen that is due, and nothing after it."""
+        call = self.clock.calls.pop(0)
+        self.assertLessEqual(call.getTime(), self.clock.seconds())
+        call.called = 1
+        call.func(*call.args)
+
+    def alone(self) -> Driver:
+        """One that leads."""
+        driver = self.driver(A)
+        driver.start()
+        self.settle()
+        self.assertTrue(driver.core.leads_own_term)
+        self.around.applied.clear()
+        self.around.written.clear()
+        return driver
+
+    def elected(self) -> Driver:
+        """One that leads with another one's vote."""
+        driver = self.driver(A, B, C)
+        driver.start()
+        self.clock.advance(0)
+        self.clock.advance(2 * TIMING.election)
+        self.clock.advance(0)
+        for pre in (True, False):
+            self.settle()
+            requests = [message for _, message in self.around.take_sent() if isinstance(message, VoteRequest)]
+            driver.receive(B, [VoteReply(requests[-1].term, True, pre)])
+        self.settle()
+        self.assertIs(driver.core.role, Role.LEADER)
+        return driver
+
+    def acknowledge(self, driver: Driver) -> None:
+        """Another machine has all of it."""
+        core = driver.core
+        rounds = [message.round for _, message in self.around.sent if isinstance(message, Append)]
+        driver.receive(B, [AppendReply(core.term, max(rounds, default=0), core.last_index, core.last_index)])
+
+
+class TurnTests(DriverTestCase):
+    """One turn of the reactor."""
+
+    def test_many_proposals_are_one_record(self) -> None:
+        driver = self.alone()
+        for _ in range(10):
+            driver.propose(b"x")
+        self.assertEqual(self.around.writes, [])
+        self.clock.advance(0)
+        ((record, _),) = self.around.writes
+        self.assertEqual(len(record.entries), 10)
+
+    def test_those_that_come_during_a_sync_go_into_the_next(self) -> None:
+        driver = self.alone()
+        driver.propose(b"x")
+        self.clock.advance(0)
+        for _ in range(5):
+            driver.propose(b"y")
+            self.clock.advance(0)
+        self.around.sync()
+        ((record, _),) = self.around.writes
+        self.assertEqual(len(record.entries), 5)
+
+    def test_nothing_is_applied_before_it_is_durable(self) -> None:
+        driver = self.alone()
+        driver.propose(b"x")
+        self.clock.advance(0)
+        self.assertEqual(self.around.applied, [])
+        self.around.sync()
+        self.assertEqual(self.around.applied, [[driver.applied]])
+
+    def test_a_follower_applies_nothing_before_it_is_durable(self) -> None:
+        """Though the leader says that it is committed."""
+        driver = self.driver(A, B, C)
+        driver.start()
+        entry = Entry(1, 1, EntryKind.COMMAND, b"x")
+        driver.receive(B, [Append(1, 1, 0, 0, 1, (entry,))])
+        self.clock.advance(0)
+        self.assertEqual((driver.core.commit_index, self.around.applied), (1, []))
+        self.assertEqual([each for each in self.around.sent if isinstance(each[1], AppendReply)], [])
+        self.settle()
+        self.assertEqual(self.around.applied, [[1]])
+
+    def test_a_bounded_number_is_applied(self) -> None:
+        driver = self.alone()
+        self.around.most = 3
+        for _ in range(8):
+            driver.propose(b"x")
+        self.clock.advance(0)
+        self.around.sync()
+        self.assertEqual([len(each) for each in self.around.applied], [3])
+        self.around.most = 0
+        self.ring()
+        self.assertEqual([len(each) for each in self.around.applied], [3])
+        self.around.most = 3
+        self.clock.advance(0)
+        self.assertEqual([len(each) for each in self.around.applied], [3, 3, 2])
+
+    def test_a_change_is_told_once(self) -> None:
+        driver = self.alone()
+        before = self.around.changes
+        driver.propose(b"x")
+        self.settle()
+        self.assertEqual(self.around.changes, before)
+
+    def test_what_is_told_within_a_turn_may_ask_for_more(self) -> None:
+        driver = self.alone()
+        self.around.on_apply = lambda entries: driver.propose(b"y") if entries[0].data == b"x" else None
+        driver.propose(b"x")
+        self.settle()
+        self.assertEqual(len(self.around.applied), 2)
+
+    def test_who_stops_it_within_a_turn_has_stopped_it(self) -> None:
+        driver = self.alone()
+        read = driver.confirm_read()
+        self.around.on_apply = lambda _: driver.stop()
+        driver.propose(b"x")
+        changes = self.around.changes
+        self.settle()
+        self.failureResultOf(read, NotLeaderError)
+        self.assertEqual(self.around.changes, changes)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class TimeTests(DriverTestCase):
+    def test_a_late_timer_lets_messages_be_read_before_an_election(self) -> None:
+        """A process that was held up finds its leader's heartbeats in its socket: they have their turn first."""
+        driver = self.driver(A, B, C)
+        driver.start()
+        driver.receive(B, [Append(1, 1, 0, 0, 0)])
+        self.settle()
+        self.around.take_sent()
+
+        def read_sockets() -> None:
+            driver.receive(B, [Append(1, 2, 0, 0, 0)])
+
+        self.clock.rightNow += 10.0
+        self.ring()
+        read_sockets()  # as the reactor does between two turns
+        self.settle()
+        self.assertIs(driver.core.role, Role.FOLLOWER)
+        self.assertEqual([each for each in self.around.sent if isinstance(each[1], VoteRequest)], [])
+
+    def test_without_any_it_stands(self) -> None:
+        driver = self.driver(A, B, C)
+        driver.start()
+        self.clock.advance(0)
+        self.clock.advance(10.0)
+        self.settle()
+        self.assertEqual({each for each, message in self.around.sent if isinstance(message, VoteRequest)}, {B, C})
+
+    def test_heartbeats_go_on(self) -> None:
+        driver = self.elected()
+        self.acknowledge(driver)
+        self.settle()
+        self.around.take_sent()
+        for _ in range(10):
+            self.clock.advance(TIMING.heartbeat)
+            self.acknowledge(driver)
+            self.settle()
+        beats = [message for each, message in self.around.sent if each == C]
+        self.assertGreaterEqual(len(beats), 10)
+        self.assertIs(driver.core.role, Role.LEADER)
+
+    def test_a_late_leader_is_heard_at_once(self) -> None:
+        driver = self.elected()
+        self.acknowledge(driver)
+        self.settle()
+        self.around.take_sent()
+        self.clock.rightNow += 5 * TIMING.heartbeat
+        self.ring()
+        self.assertNotEqual(self.around.sent, [])
+
+    def test_a_leader_that_hears_nobody_leads_no_longer(self) -> None:
+        driver = self.elected()
+        self.acknowledge(driver)
+        self.settle()
+        for _ in range(20):
+            self.clock.advance(TIMING.heartbeat)
+            self.settle()
+        self.assertIsNot(driver.core.role, Role.LEADER)
+
+    def test_with_no_part_in_elections_no_time_is_kept(self) -> None:
+        self.driver(B).start()
+        self.settle()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_who_is_alone_keeps_none_either(self) -> None:
+        self.alone()
+        self.clock.advance(1.0)  # it has waited to stand before
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_busy_turn_does_not_go_round_and_round(self) -> None:
+        """While a term is being made durable, a leader to be has nothing to send and no time to keep."""
+        driver = self.driver(A, B, C)
+        driver.start()
+        self.clock.advance(0)
+        for _ in range(20):
+            self.clock.advance(0.1)
+            if driver.core.role is Role.PRE_CANDIDATE:
+                driver.receive(B, [VoteReply(driver.core.term + 1, True, True)])
+        due = [call for call in self.clock.calls if call.getTime() <= self.clock.seconds()]
+        self.assertEqual(due, [])
+
+
+class ReadTests(DriverTestCase):
+    def test_it_waits_for_what_is_committed_to_be_applied(self) -> None:
+        driver = self.alone()
+        driver.propose(b"x")
+        self.clock.advance(0)
+        self.around.most = 0
+        self.around.sync()
+        read = driver.confirm_read()
+        self.assertNoResult(read)
+        self.around.most = 10
+        self.settle()
+        self.successResultOf(read)
+
+    def test_others_are_asked(self) -> None:
+        driver = self.elected()
+        self.acknowledge(driver)
+        self.settle()
+        read = driver.confirm_read()
+        self.settle()
+        self.assertNoResult(read)
+        self.acknowledge(driver)
+        self.settle()
+        self.successResultOf(read)
+
+    def test_it_fails_when_the_leader_is_lost(self) -> None:
+        driver = self.elected()
+        read = driver.confirm_read()
+        driver.receive(B, [Append(driver.core.term + 1, 1, 0, 0, 0)])
+        self.settle()
+        self.failureResultOf(read, NotLeaderError)
+        self.assertRaises(NotLeaderError, driver.confirm_read)
+
+    def test_it_fails_when_it_is_stopped(self) -> None:
+        driver = self.alone()
+        driver.propose(b"x")
+        self.clock.advance(0)
+        self.around.most = 0
+        self.around.sync()
+        confirmed = driver.confirm_read()
+        driver.stop()
+        self.failureResultOf(confirmed, NotLeaderError)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_one_who_has_gone(self) -> None:
+        driver = self.elected()
+        self.acknowledge(driver)
+        self.settle()
+        gone, there = driver.confirm_read(), driver.confirm_read()
+        gone.cancel()
+        self.failureResultOf(gone, CancelledError)
+        self.settle()
+        self.acknowledge(driver)
+        self.settle()
+        self.successResultOf(there)
+
+    def test_when_none_waits(self) -> None:
+        driver = self.elected()
+        self.successResultOf(driver.when_answered())
+        self.acknowledge(driver)
+        self.settle()
+        read = driver.confirm_read()
+        answered = driver.when_answered()
+        self.settle()
+        self.assertNoResult(answered)
+        self.acknowledge(driver)
+        self.settle()
+        self.successResultOf(read)
+        self.successResultOf(answered)
+
+
+class EndTests(DriverTestCase):
+    def test_it_is_drained_when_nothing_is_under_way(self) -> None:
+        driver = self.alone()
+        self.successResultOf(driver.drain())
+        driver.propose(b"x")
+        drained = driver.drain()
+        self.clock.advance(0)
+        self.assertNoResult(drained)
+        self.around.most = 0
+        self.around.sync()
+        self.assertNoResult(drained)
+        self.around.most = 10
+        self.clock.advance(0)
+        self.successResultOf(drained)
+        self.assertEqual(len(self.around.applied), 1)
+
+    def test_it_is_not_drained_within_a_turn(self) -> None:
+        """Who asks then waits for the rest of the batch."""
+        driver = self.alone()
+        drained: list[Deferred[None]] = []
+        results: list[int] = []
+
+        def applying(_: object) -> None:
+            drained.append(driver.drain())
+            drained[0].addCallback(lambda _: results.append(len(self.around.applied)))
+            self.assertEqual(results, [])
+
+        self.around.on_apply = applying
+        driver.propose(b"x")
+        self.settle()
+        self.assertEqual(results, [1])
+
+    def test_two_may_wait_for_that(self) -> None:
+        driver = self.alone()
+        driver.propose(b"x")
+        first, second = driver.drain(), driver.drain()
+        self.settle()
+        self.successResultOf(first)
+        self.successResultOf(second)
+
+    def test_a_disk_that_fails(self) -> None:
+        driver = self.alone()
+        driver.propose(b"x")
+        read = driver.confirm_read()
+        drained = driver.drain()
+        self.clock.advance(0)
+        self.successResultOf(read)
+        (_, done) = self.around.writes.pop()
+        done.errback(OSError(5, "Input/output error"))
+        (failure,) = self.around.failures
+        failure.trap(OSError)
+        self.successResultOf(drained)
+        self.assertEqual((self.around.applied, self.clock.getDelayedCalls()), ([], []))
+
+    def test_a_state_machine_that_fails(self) -> None:
+        driver = self.alone()
+
+        def broken(_: object) -> None:
+            raise RuntimeError("a mistake")
+
+        self.around.on_apply = broken
+        driver.propose(b"x")
+        self.settle()
+        (failure,) = self.around.failures
+        failure.trap(RuntimeError)
+        driver.fail(Failure(OSError()))
+        self.assertEqual(len(self.around.failures), 1)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_write_that_ends_after_it_was_stopped(self) -> None:
+        driver = self.alone()
+        driver.propose(b"x")
+        self.clock.advance(0)
+        driver.stop()
+        self.around.sync()
+        self.assertEqual((self.around.applied, self.clock.getDelayedCalls()), ([], []))
+
+    def test_it_does_nothing_once_stopped(self) -> None:
+        driver = self.elected()
+        driver.stop()
+        driver.stop()
+        self.around.take_sent()
+        driver.receive(B, [Append(driver.core.term + 1, 1, 0, 0, 0)])
+        driver.snapshot_ended(B)
+        self.clock.advance(10.0)
+        self.assertEqual((self.around.sent, self.around.writes, self.clock.getDelayedCalls()), ([], [], []))
