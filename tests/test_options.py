@@ -178,6 +178,18 @@ class ProcessTests(SynchronousTestCase):
             self.assertIn(f"twistd etcd: {line}", said)
             self.assertEqual((result.stdout, result.returncode), ("", 1))
 
+    def test_certificates(self) -> None:
+        """Files that can't be used are found out when the machine starts, before it writes or opens anything."""
+        for arguments, environment, line in [
+            (["--cert-file", "c.pem", "--key-file", "c.key"], {}, "--cert-file c.pem: can't be read: No such file"),
+            (["--peer-cert-file", "c"], {"ETCD_PEER_KEY_FILE": "k"}, "--peer-cert-file c: can't be read: No such"),
+        ]:
+            result = self.twistd(*arguments, **environment)
+            (said,) = result.stderr.splitlines()
+            self.assertIn(f"twistd etcd: {line}", said)
+            self.assertEqual(result.returncode, 1)
+            self.assertNotIn("starting on", result.stdout)
+
     def test_help(self) -> None:
         result = self.twistd("--help")
         self.assertEqual((result.stderr, result.returncode), ("", 0))
