@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
 import attrs
+from twisted.internet import defer
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
@@ -31,6 +32,9 @@ from etcd_twisted.peer.client import UnreachableError
 
 RETRY = 1.0
 """Seconds between rounds of asking others."""
+
+DOUBT = 5.0
+"""After how many seconds without serving a member asks whether it still is one."""
 
 _NOT_NOW = (ErrorCode.RAFT_INTERNAL, ErrorCode.DURING_ELECTION)
 """Errors of a leader that may be gone in a moment."""
@@ -124,7 +128,23 @@ class Life:
                 await self._stand_by(full.view)
                 self._do(self._wait_for_a_place())
                 return
-        await self._replica.when_serving()
+        await self._serve(as_task=False)
+
+    async def _serve(self, as_task: bool) -> None:
+        """
+        Return when this machine serves, or stands by. Nobody can tell it that it was taken out before it had the log,
+        since neither knows of the other: it asks.
+
+        @param as_task: whether this is a part of L{_task}.
+        """
+        while not self._replica.serving and not self._replica.standby:
+            try:
+                await self._replica.when_serving().addTimeout(DOUBT, self._clock)
+            except defer.TimeoutError:
+                if as_task:
+                    await self._stand_by_if_excluded()
+                else:
+                    self.excluded()
 
     async def _recover(self, storage: Storage) -> Recovered:
         recovered = await recover(storage, self._replica.keyspace, self._config.name, self._replica.turn)
@@ -248,28 +268,35 @@ class Life:
             self._do(self._leave_if_excluded())
 
     async def _leave_if_excluded(self) -> None:
+        await self._stand_by_if_excluded()
+        await self._wait_for_a_place()
+
+    async def _stand_by_if_excluded(self) -> None:
         self._seeds = list(dict.fromkeys([*self._others(), *self._seeds]))
         view = await self._look()
-        if view is None or view.leader == "":
+        if view is None or self._identity is None or view.cluster_id != self._identity.cluster_id:
             return  # somebody will say it again
         own = self._machine()
-        if any(each.peer_url == own.peer_url and each.name == own.name for each in view.machines):
-            return
-        await self._stand_by(view)
-        await self._wait_for_a_place()
+        if not any(each.peer_url == own.peer_url and each.name == own.name for each in view.machines):
+            await self._stand_by(view)
 
     def _others(self) -> list[str]:
         return [each.peer_url for each in self._replica.machines() if each.peer_url != self._config.peer_url]
 
     async def _look(self) -> ClusterView | None:
-        """What the leader says that the first machine to answer knows of; C{None} when none can be asked."""
+        """
+        What the leader says who is in the cluster; C{None} when it can't be asked. Others may know of no leader, or of
+        one that leads no longer.
+        """
         for url in list(self._seeds):
             try:
-                view = await self._peers.describe(url)
-                leader = _leader_of(view)
-                return view if leader in (None, url) else await self._peers.describe(leader)
+                leader = _leader_of(await self._peers.describe(url))
+                view = None if leader is None else await self._peers.describe(leader)
             except (UnreachableError, EtcdError) as error:
                 self._log.debug("{url} does not say who is in the cluster: {error}", url=url, error=error)
+            else:
+                if view is not None and _leader_of(view) == leader:
+                    return view
         return None
 
     async def _stand_by(self, view: ClusterView) -> None:
@@ -286,7 +313,7 @@ class Life:
             await self._pause(self._replica.cluster_config().sync_interval)
             view = await self._look()
             if view is None:
-                self._log.warn("No machine of the cluster answers this standby")
+                self._log.warn("The leader of the cluster does not answer this standby")
                 continue
             await self._replica.stand_by(view)
             if len(view.machines) < view.config.active_size:
@@ -303,8 +330,9 @@ class Life:
             self._log.warn("This standby was not taken in: {error}", error=error)
         else:
             if full is None:
-                await self._replica.when_serving()
-                self._log.info("{name} is a member now", name=self._name)
+                await self._serve(as_task=True)
+                if self._replica.serving:
+                    self._log.info("{name} is a member now", name=self._name)
                 return
         storage.log.close()
 
