@@ -10,8 +10,8 @@ import resource
 RESERVED = 96
 """For the log, snapshots, the reactor and the program's own files."""
 
-FOR_PEERS = 64
-"""How many connections the peer port may have."""
+FOR_PEERS = 192
+"""How many connections there may be to the peer port, and from here to those of others."""
 
 _FEWEST = 16
 _UNLIMITED = 1 << 20

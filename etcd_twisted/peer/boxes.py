@@ -9,13 +9,13 @@ Must never hold more of a box than is allowed, nor know what a box means.
 
 from collections.abc import Iterator
 
-from twisted.protocols.amp import MAX_KEY_LENGTH, AmpBox
+from twisted.protocols.amp import MAX_KEY_LENGTH
 
 MOST_KEYS = 64
 """How many keys a box may have."""
 
-_LENGTH = 2
-"""Bytes of a length."""
+Box = dict[bytes, bytes]
+"""The values by their keys."""
 
 
 class BoxError(ValueError):
@@ -32,7 +32,7 @@ class BoxReader:
     def __init__(self, most: int) -> None:
         self.most = most
         self._rest = b""
-        self._box = AmpBox()
+        self._box: Box = {}
         self._key: bytes | None = None
         self._size = 0
 
@@ -41,7 +41,7 @@ class BoxReader:
         """Whether a box has begun that is not complete."""
         return self._size > 0 or bool(self._rest)
 
-    def read(self, data: bytes) -> Iterator[AmpBox]:
+    def read(self, data: bytes) -> Iterator[Box]:
         """
         The boxes that are complete with these bytes. Who does not take all of them can't read on.
 
@@ -49,36 +49,31 @@ class BoxReader:
         """
         if self._rest:
             data = self._rest + data
-        at = 0
+        box, key = self._box, self._key
         end = len(data)
-        while end - at >= _LENGTH:
+        at = 0
+        begin = -self._size  # of the box
+        while end - at >= 2:
             length = data[at] << 8 | data[at + 1]
-            if length == 0 and self._key is None:
-                at += _LENGTH
-                box, self._box, self._size = self._box, AmpBox(), 0
-                yield box
-                continue
-            self._expect(length)
-            behind = at + _LENGTH + length
-            if behind > end:
+            behind = at + 2 + length
+            if behind - begin > self.most:
+                raise BoxError(f"a box of more than {self.most} bytes")
+            if key is not None:
+                if behind > end:
+                    break
+                box[key] = data[at + 2 : behind]
+                key = None
+            elif length == 0:
+                whole, box = box, {}
+                begin = behind
+                yield whole
+            elif length > MAX_KEY_LENGTH or len(box) == MOST_KEYS:
+                raise BoxError(f"a key of {length} bytes, or more than {MOST_KEYS} of them")
+            elif behind > end:
                 break
-            self._take(data[at + _LENGTH : behind])
+            else:
+                key = data[at + 2 : behind]
             at = behind
+        self._box, self._key = box, key
+        self._size = at - begin
         self._rest = data[at:]
-
-    def _expect(self, length: int) -> None:
-        """A key or a value of that many bytes comes."""
-        if self._key is None and length > MAX_KEY_LENGTH:
-            raise BoxError(f"a key of {length} bytes")
-        if self._size + _LENGTH + length > self.most:
-            raise BoxError(f"a box of more than {self.most} bytes")
-
-    def _take(self, text: bytes) -> None:
-        self._size += _LENGTH + len(text)
-        if self._key is not None:
-            self._box[self._key] = text
-            self._key = None
-        elif len(self._box) < MOST_KEYS:
-            self._key = text
-        else:
-            raise BoxError(f"a box of more than {MOST_KEYS} keys")

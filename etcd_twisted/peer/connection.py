@@ -12,7 +12,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.protocols.amp import AmpBox
 from twisted.python.failure import Failure
 
-from etcd_twisted.peer.boxes import BoxError, BoxReader
+from etcd_twisted.peer.boxes import Box, BoxError, BoxReader
 from etcd_twisted.peer.sockets import tune
 from etcd_twisted.peer.words import address_of, reason_of
 
@@ -63,7 +63,7 @@ class BoxConnection(Protocol):
         except BoxError as error:
             self.refuse(str(error))
 
-    def box_received(self, box: AmpBox) -> None:
+    def box_received(self, box: Box) -> None:
         """A box has come."""
         raise NotImplementedError
 

@@ -14,7 +14,7 @@ from struct import Struct
 
 from twisted.protocols.amp import COMMAND, MAX_VALUE_LENGTH, AmpBox
 
-from etcd_twisted.peer.boxes import BoxError
+from etcd_twisted.peer.boxes import Box, BoxError
 from etcd_twisted.peer.commands import Deliver
 
 BOX_BYTES = 16 * MAX_VALUE_LENGTH
@@ -59,7 +59,7 @@ class Assembly:
         """Whether more of a payload is to come."""
         return bool(self._parts)
 
-    def take(self, box: AmpBox) -> bytes | None:
+    def take(self, box: Box) -> bytes | None:
         """
         The payload that is complete with this box of L{Deliver}; C{None} when it is not.
 

@@ -5,7 +5,7 @@ Must never speak without TLS to a machine whose URL says C{https}.
 """
 
 from collections.abc import Callable
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 import attrs
@@ -15,11 +15,17 @@ from twisted.internet.endpoints import (
     HostnameEndpoint,
     TCP4ClientEndpoint,
     TCP6ClientEndpoint,
-    connectProtocol,
     wrapClientTLS,
 )
 from twisted.internet.error import ConnectingCancelledError
-from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IProtocol, IReactorTCP, IStreamClientEndpoint
+from twisted.internet.interfaces import (
+    IAddress,
+    IOpenSSLClientConnectionCreator,
+    IProtocol,
+    IReactorTCP,
+    IStreamClientEndpoint,
+)
+from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from etcd_twisted.addresses import Address
@@ -51,6 +57,18 @@ def read_peer_url(url: str) -> tuple[bool, Address]:
     if parts.scheme not in ("http", "https") or parts.path not in ("", "/") or parts.query or parts.fragment:
         raise PeerUrlError(f"{url[:300]!r} should be http://HOST:PORT or https://HOST:PORT")
     return parts.scheme == "https", address
+
+
+class _Once(Factory):
+    """Makes one connection."""
+
+    noisy = False  # or the log would tell of each attempt
+
+    def __init__(self, protocol: Any) -> None:
+        self._protocol = protocol
+
+    def buildProtocol(self, _: IAddress | None) -> Any:
+        return self._protocol
 
 
 def _as_cancelled(failure: Failure) -> NoReturn:
@@ -85,8 +103,7 @@ class Dialer:
             if self.tls is None:
                 raise PeerUrlError(f"{url} asks for TLS, for which this machine has no certificate")
             endpoint = wrapClientTLS(self.tls(address.host), endpoint)
-        connected: Deferred[_P] = connectProtocol(endpoint, protocol)
-        return connected.addErrback(_as_cancelled)
+        return endpoint.connect(_Once(protocol)).addCallbacks(lambda _: protocol, _as_cancelled)
 
     def _endpoint(self, address: Address) -> IStreamClientEndpoint:
         for is_one, kind in ((isIPAddress, TCP4ClientEndpoint), (isIPv6Address, TCP6ClientEndpoint)):

@@ -5,20 +5,51 @@ Must never serve anything itself: it only puts the port's parts together.
 """
 
 from collections.abc import Mapping
+from typing import Any, cast
 
 from zope.interface import implementer
 
 from etcd_twisted.config import Config
-from etcd_twisted.http import descriptors
 from etcd_twisted.http.listening import Place
-from etcd_twisted.http.service import HttpService, http_service
-from etcd_twisted.interfaces import IFrontend, IReactor, IReplica
-from etcd_twisted.peer.admin import AdminApp
+from etcd_twisted.http.service import HttpService
+from etcd_twisted.http.site import Site
+from etcd_twisted.interfaces import IFrontend, IRaftPeer, IReactor, IReplica
+from etcd_twisted.peer.admin import AdminPages
+from etcd_twisted.peer.answering import Answering
+from etcd_twisted.peer.complaints import Complaints
+from etcd_twisted.peer.incoming import Host
+from etcd_twisted.peer.port import PeerPort
+from etcd_twisted.peer.visitors import Visitors
+from etcd_twisted.referral import longest_wait
+
+MOST_ADMINISTRATORS = 64
+"""How many connections there may be that speak HTTP."""
+
+
+class PeerService(HttpService):
+    """
+    Serves machines and administrators while it runs.
+
+    @ivar host: what the connections of machines share.
+    """
+
+    def __init__(self, reactor: IReactor, place: Place, port: PeerPort) -> None:
+        self.host = port.host
+        super().__init__(reactor, place, cast(Any, port))
+
+    @property
+    def visitors(self) -> Visitors:
+        """The machines that are connected; to be shared with the transport, by setting it before the start."""
+        return self.host.visitors
+
+    @visitors.setter
+    def visitors(self, visitors: Visitors) -> None:
+        self.host.visitors = visitors
 
 
 @implementer(IFrontend)
 class PeerFrontend:
-    """Serves administrators from the replica. It is built in: nobody can give it options."""
+    """Serves machines and administrators from the replica. It is built in: nobody can give it options."""
 
     name = "peer"
 
@@ -28,7 +59,18 @@ class PeerFrontend:
         config: Config,
         options: Mapping[str, str],  # noqa: ARG002  # see the class
         replica: IReplica,
-    ) -> HttpService:
+    ) -> PeerService:
         """See L{IFrontend}."""
+        raft: IRaftPeer = cast(Any, replica).peer
+        host = Host(reactor, raft, Answering(replica, raft), Visitors(), Complaints(reactor), config.http_read_timeout)
+        site = Site(
+            reactor,
+            AdminPages(replica, reactor, longest_wait(config)),
+            None,
+            MOST_ADMINISTRATORS,
+            config.max_request_bytes,
+            config.http_read_timeout,
+            config.http_write_timeout,
+        )
         place = Place(config.peer_bind_addr, config.given_as("peer-bind-addr"), "--peer-bind-addr")
-        return http_service(reactor, config, place, descriptors.FOR_PEERS, AdminApp(replica).app.resource())
+        return PeerService(reactor, place, PeerPort(host, site))

@@ -23,6 +23,7 @@ from twisted.python.failure import Failure
 from etcd_twisted.interfaces import IRaftPeer
 from etcd_twisted.peer import commands
 from etcd_twisted.peer.answering import Answering, Values
+from etcd_twisted.peer.boxes import Box
 from etcd_twisted.peer.complaints import Complaints
 from etcd_twisted.peer.delivery import MOST_IN_BOX
 from etcd_twisted.peer.messages import MessageConnection
@@ -143,7 +144,7 @@ class Incoming(MessageConnection):
         self.received = received
         self._host.visitors.welcome(sender, self)
 
-    def other_received(self, box: amp.AmpBox) -> None:
+    def other_received(self, box: Box) -> None:
         """A question has come, or something that is none."""
         name = box.get(amp.COMMAND, b"")
         command = commands.COMMANDS.get(name)
@@ -176,13 +177,13 @@ class Incoming(MessageConnection):
         self.pending -= 1
         return result
 
-    def _answered(self, values: Values, command: type[amp.Command], question: amp.AmpBox) -> None:
+    def _answered(self, values: Values, command: type[amp.Command], question: Box) -> None:
         if amp.ASK in question:
             box: amp.AmpBox = command.makeResponse(values, self)
             box[amp.ANSWER] = question[amp.ASK]
             self.send_box(box)
 
-    def _failed(self, failure: Failure, command: type[amp.Command], question: amp.AmpBox) -> Failure | None:
+    def _failed(self, failure: Failure, command: type[amp.Command], question: Box) -> Failure | None:
         """Tell of an error, if it is one that the command has; with some of them the connection ends."""
         kinds: dict[Any, bytes] = {**command.errors, **command.fatalErrors}
         code = kinds.get(failure.type)

@@ -200,7 +200,7 @@ class Link:
             await self._pause(problem, self._backoff.next())
 
     async def _refused(self, error: Exception) -> None:
-        if isinstance(error, NotMemberError):
+        if isinstance(error, NotMemberError) and not self._stopped:
             self._sender.raft.excluded()
         await self._pause(f"it refuses this machine: {reason_of(error)}", REFUSED_PAUSE)
 

@@ -11,9 +11,10 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import connectionDone
-from twisted.protocols.amp import COMMAND, AmpBox
+from twisted.protocols.amp import COMMAND
 from twisted.python.failure import Failure
 
+from etcd_twisted.peer.boxes import Box
 from etcd_twisted.peer.commands import Deliver
 from etcd_twisted.peer.connection import BoxConnection
 from etcd_twisted.peer.delivery import Assembly, boxes
@@ -53,7 +54,7 @@ class MessageConnection(BoxConnection):
         """Whether the rest of a box, or of a payload, is to come."""
         return self.reader.has_part or self._assembly.has_part
 
-    def box_received(self, box: AmpBox) -> None:
+    def box_received(self, box: Box) -> None:
         """A box has come: a payload, or a part of one, or something else."""
         if box.get(COMMAND) != _DELIVER:
             self.other_received(box)
@@ -68,7 +69,7 @@ class MessageConnection(BoxConnection):
         except ValueError as error:
             self.refuse(str(error))
 
-    def other_received(self, box: AmpBox) -> None:
+    def other_received(self, box: Box) -> None:
         """A box has come that is no payload."""
         raise NotImplementedError
 

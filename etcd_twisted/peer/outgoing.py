@@ -12,6 +12,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
+from etcd_twisted.peer.boxes import Box
 from etcd_twisted.peer.delivery import MOST_IN_BOX
 from etcd_twisted.peer.messages import MessageConnection
 
@@ -48,7 +49,7 @@ class Outgoing(MessageConnection):
         self.send_box(box)
         return answer
 
-    def other_received(self, box: amp.AmpBox) -> None:
+    def other_received(self, box: Box) -> None:
         """An answer has come."""
         asked = self._asked.pop(box.get(amp.ANSWER) or box.get(amp.ERROR) or b"", None)
         if asked is None:
@@ -60,7 +61,7 @@ class Outgoing(MessageConnection):
         else:
             self._answered(command, answer, box)
 
-    def _answered(self, command: type[amp.Command], answer: "Deferred[dict[str, Any]]", box: amp.AmpBox) -> None:
+    def _answered(self, command: type[amp.Command], answer: "Deferred[dict[str, Any]]", box: Box) -> None:
         try:
             values: dict[str, Any] = command.parseResponse(box, self)
         except (KeyError, TypeError, ValueError) as error:
@@ -78,7 +79,7 @@ class Outgoing(MessageConnection):
             answer.errback(LostError(self.problem))
 
 
-def _error(command: type[amp.Command], box: amp.AmpBox) -> Exception:
+def _error(command: type[amp.Command], box: Box) -> Exception:
     """The error that an answer stands for."""
     kinds: dict[bytes, type[Exception]] = cast(Any, command).reverseErrors
     kind = kinds.get(box.get(amp.ERROR_CODE, b""), AnswerError)

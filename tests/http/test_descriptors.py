@@ -22,7 +22,7 @@ class DescriptorsTests(SynchronousTestCase):
     def test_ordinary(self) -> None:
         """What the log, the snapshots, the reactor and the peer port may need is left out."""
         self.limit(1_024)
-        self.assertEqual(descriptors.for_clients(), 1_024 - 96 - 64)
+        self.assertEqual(descriptors.for_clients(), 1_024 - 96 - 192)
 
     def test_infinite(self) -> None:
         """No limit, which the system writes as -1, is a large one."""
@@ -31,11 +31,11 @@ class DescriptorsTests(SynchronousTestCase):
 
     def test_small(self) -> None:
         """With hardly any files a few clients are served all the same."""
-        for soft in (0, 64, 160, 175):
+        for soft in (0, 64, 288, 303):
             self.limit(soft)
             self.assertEqual(descriptors.for_clients(), 16)
 
-    @given(st.integers(200, 1 << 30))
+    @given(st.integers(304, 1 << 30))
     def test_reserve(self, soft: int) -> None:
         """Whatever the limit, connections on both ports leave the same reserve to the rest."""
         self.limit(soft)
