@@ -211,10 +211,11 @@ class TurnTests(DriverTestCase):
         driver.propose(b"x")
         self.clock.advance(0)
         read = driver.confirm_read()
-        changes = self.around.changes
-        self.settle()
+        self.around.sync()
         self.failureResultOf(read, NotLeaderError)
-        self.assertEqual(self.around.changes, changes)
+        self.around.take_sent()
+        self.settle()
+        self.assertEqual((self.around.sent, self.around.failures), ([], []))
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
