@@ -219,6 +219,20 @@ class TurnTests(DriverTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
+    def test_once_stopped_within_a_turn_it_tells_nothing_more(self) -> None:
+        driver = self.driver(A)
+        told: list[int] = []
+
+        def stop(_: object) -> None:
+            driver.stop()
+            told.append(self.around.changes)
+
+        self.around.on_apply = stop  # with the entry by which it knows what is committed, which is a change
+        driver.start()
+        self.settle()
+        self.assertEqual(told, [self.around.changes])
+
+
 class TimeTests(DriverTestCase):
     def test_a_late_timer_lets_messages_be_read_before_an_election(self) -> None:
         """A process that was held up finds its leader's heartbeats in its socket: they have their turn first."""
