@@ -345,6 +345,11 @@ class TimeTests(SynchronousTestCase):
         self.wire.pass_time(12)
         self.assertLess(len(self.log.warnings), 30)
 
+    def test_keep_alive(self) -> None:
+        """The system looks for clients that are gone, below TLS."""
+        self.connect()
+        self.assertEqual(self.handle.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE), 1)
+
     def test_full(self) -> None:
         """When there are too many connections, there is no more of TLS either."""
         self.wire.site.most_connections = 1
