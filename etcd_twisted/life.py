@@ -114,6 +114,8 @@ class Life:
         recovered = await self._recover(storage)
         if recovered.identity is not None:
             self._name = recovered.identity.name
+            if not recovered.configuration.members:  # it was taken in, and stopped before it knew by whom
+                self._seeds = list(await self._find_seeds(self._name))
             self._take_part(recovered)
             if self._is_known_otherwise(recovered.configuration, recovered.identity):
                 self._do(self._announce())
