@@ -1,0 +1,467 @@
+"""
+L{etcd_twisted.consensus.members}, in a cluster (spec, section 3: "Joining", "Standby", "Membership safety").
+"""
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.consensus.entries import Configuration, Member
+from etcd_twisted.consensus.leadership import Timing
+from etcd_twisted.consensus.members import ALIVE, with_member, with_voter, without
+from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
+from etcd_twisted.membership import ClusterConfig
+from tests.consensus import cluster as module
+from tests.consensus.cluster import Cluster, ClusterMachine, ClusterTestCase
+
+
+class MembersTestCase(ClusterTestCase):
+    def voters(self, cluster: Cluster) -> set[str]:
+        return set(cluster.leader.driver.core.configuration.voters)
+
+    def names(self, cluster: Cluster) -> list[str]:
+        return [machine.name for machine in cluster.leader.replica.machines()]
+
+    def join(self, cluster: Cluster, machine: ClusterMachine, **changes: Any) -> "Deferred[Any]":
+        """Ask the leader to take a machine in."""
+        return cluster.leader.replica.peer.join(machine.request(**changes))
+
+    def assertRefused(self, cluster: Cluster, answer: "Deferred[Any]", code: ErrorCode, words: str) -> None:
+        configuration = cluster.leader.driver.core.configuration_index
+        with self.assertRaises(EtcdError) as caught:
+            cluster.finish(answer)
+        self.assertEqual(caught.exception.code, code)
+        self.assertIn(words, caught.exception.cause)
+        self.assertEqual(cluster.leader.driver.core.configuration_index, configuration)
+
+
+class ConfigurationTests(SynchronousTestCase):
+    """What is made of a configuration."""
+
+    ONE, TWO = Member("one", "c1", "p1"), Member("two", "c2", "p2")
+
+    def test_a_new_machine_is_a_learner(self) -> None:
+        self.assertEqual(
+            with_member(Configuration(("a",), (), {"a": self.ONE}), "b", self.TWO),
+            Configuration(("a",), ("b",), {"a": self.ONE, "b": self.TWO}),
+        )
+
+    def test_one_that_is_there_has_another_address(self) -> None:
+        for before in (Configuration(("a",), (), {"a": self.ONE}), Configuration(("b",), ("a",), {"a": self.ONE})):
+            after = with_member(before, "a", self.TWO)
+            self.assertEqual((after.voters, after.learners), (before.voters, before.learners))
+            self.assertEqual(after.members["a"], self.TWO)
+
+    def test_a_learner_gets_a_vote(self) -> None:
+        before = Configuration(("a",), ("b", "c"), {"b": self.TWO})
+        self.assertEqual(with_voter(before, "b"), Configuration(("a", "b"), ("c",), {"b": self.TWO}))
+
+    def test_one_is_taken_out(self) -> None:
+        before = Configuration(("a", "b"), ("c",), {"a": self.ONE, "c": self.TWO})
+        self.assertEqual(without(before, "c"), Configuration(("a", "b"), (), {"a": self.ONE}))
+        self.assertEqual(without(before, "a"), Configuration(("b",), ("c",), {"c": self.TWO}))
+
+
+class JoinTests(MembersTestCase):
+    def test_a_new_machine_learns_before_it_votes(self) -> None:
+        cluster = self.cluster()
+        cluster.start(1)
+        new = cluster.add()
+        cluster.finish(self.join(cluster, new))
+        configuration = cluster.leader.driver.core.configuration
+        self.assertEqual(configuration.learners, (new.id,))
+        cluster.run(5.0)
+        self.assertEqual(cluster.leader.driver.core.configuration.learners, (new.id,))  # it is not there
+        self.assertEqual(cluster.finish(cluster.leader.set("/a")).node.key, "/a")  # and is not needed
+        cluster.finish(new.start())
+        cluster.run_until(lambda: new.id in self.voters(cluster))
+
+    def test_the_answer_says_which_cluster_it_is(self) -> None:
+        cluster = self.cluster()
+        cluster.start(1)
+        reply = cluster.finish(self.join(cluster, cluster.add()))
+        self.assertEqual(reply.cluster_id, module.CLUSTER_ID)
+
+    def test_a_member_may_ask_again(self) -> None:
+        """It may not have heard the answer."""
+        cluster = self.cluster()
+        cluster.start(2)
+        logged = cluster.leader.replica.raft_index
+        self.successResultOf(self.join(cluster, cluster.followers[0]))
+        cluster.run(0.1)
+        self.assertEqual(cluster.leader.replica.raft_index, logged)
+
+    def test_a_member_has_new_addresses(self) -> None:
+        cluster = self.cluster()
+        cluster.start(3)
+        moved = cluster.followers[0]
+        cluster.finish(self.join(cluster, moved, client_url="http://clients:9", peer_url=moved.url))
+        cluster.settle()
+        for machine in cluster.up:
+            self.assertIn("http://clients:9", [each.client_url for each in machine.replica.machines()])
+            self.assertIn("clients%3A9", machine.value(moved.machine.key))
+        self.assertEqual(len(self.voters(cluster)), 3)
+
+    def test_a_member_has_a_new_name(self) -> None:
+        cluster = self.cluster()
+        cluster.start(3)
+        renamed = cluster.followers[0]
+        cluster.finish(self.join(cluster, renamed, name="new"))
+        cluster.settle()
+        for machine in cluster.up:
+            self.assertRaises(EtcdError, machine.replica.get, renamed.machine.key)
+            machine.replica.get("/_etcd/machines/new")
+
+    def test_another_machine_has_the_name_and_is_alive(self) -> None:
+        cluster = self.cluster()
+        cluster.start(3)
+        for named in ("machine1", "machine2"):  # the leader and another one
+            answer = self.join(cluster, cluster.add(), name=named)
+            self.assertRefused(cluster, answer, ErrorCode.KEY_EXISTS, named)
+
+    def test_another_machine_has_the_name_and_is_gone(self) -> None:
+        """It has lost its data, and begins anew."""
+        cluster = self.cluster()
+        cluster.start(3)
+        lost = cluster.followers[0]
+        lost.crash()
+        cluster.run(ALIVE + 0.1)
+        anew = cluster.add()
+        anew.machine = lost.machine
+        cluster.finish(self.join(cluster, anew))
+        configuration = cluster.leader.driver.core.configuration
+        self.assertNotIn(lost.id, configuration)
+        self.assertEqual(configuration.learners, (anew.id,))
+        self.assertEqual(len(configuration.members), 3)
+        self.assertEqual(self.names(cluster), ["machine1", "machine2", "machine3"])
+
+    def test_a_member_can_not_take_the_name_of_another_that_is_alive(self) -> None:
+        cluster = self.cluster()
+        cluster.start(3)
+        one, two = cluster.followers
+        answer = self.join(cluster, one, name=two.machine.name)
+        self.assertRefused(cluster, answer, ErrorCode.KEY_EXISTS, two.machine.name)
+
+    def test_another_machine_has_an_address(self) -> None:
+        cluster = self.cluster()
+        cluster.start(3)
+        other = cluster.followers[0].machine
+        new = cluster.add()
+        for changes in (
+            {"peer_url": other.peer_url},
+            {"client_url": other.client_url},
+            {"client_url": other.peer_url},
+            {"peer_url": other.client_url},
+        ):
+            answer = self.join(cluster, new, **changes)
+            self.assertRefused(cluster, answer, ErrorCode.PEER_ADDRESS_EXISTS, f"the address of {other.name}")
+        answer = self.join(cluster, cluster.followers[1], peer_url=other.peer_url)
+        self.assertRefused(cluster, answer, ErrorCode.PEER_ADDRESS_EXISTS, other.peer_url)
+
+    def test_one_of_the_same_name_and_address_that_is_gone(self) -> None:
+        cluster = self.cluster()
+        cluster.start(2)
+        new = cluster.add()
+        cluster.finish(self.join(cluster, new))
+        cluster.run(ALIVE + 0.1)
+        cluster.finish(self.join(cluster, new, machine_id="f" * 16))
+        self.assertEqual(cluster.leader.driver.core.configuration.learners, ("f" * 16,))
+
+    def test_the_cluster_is_full(self) -> None:
+        cluster = self.cluster(defaults=ClusterConfig(active_size=3))
+        cluster.start(3)
+        new = cluster.add()
+        self.assertRefused(cluster, self.join(cluster, new), ErrorCode.NO_MORE_PEER, new.machine.name)
+        cluster.finish(self.join(cluster, cluster.followers[0], client_url="http://clients:9"))  # who is in may move
+        cluster.finish(cluster.leader.replica.configure(ClusterConfig(active_size=4)))
+        cluster.finish(self.join(cluster, new))
+
+    def test_learners_take_places_too(self) -> None:
+        cluster = self.cluster(defaults=ClusterConfig(active_size=3))
+        cluster.start(2)
+        cluster.finish(self.join(cluster, cluster.add()))
+        self.assertRefused(cluster, self.join(cluster, cluster.add()), ErrorCode.NO_MORE_PEER, "machine4")
+
+    def test_who_takes_the_place_of_one_that_is_gone_needs_no_other(self) -> None:
+        cluster = self.cluster(defaults=ClusterConfig(active_size=3))
+        cluster.start(3)
+        lost = cluster.followers[0]
+        lost.crash()
+        cluster.run(ALIVE + 0.1)
+        cluster.finish(self.join(cluster, lost, machine_id="f" * 16))
+        self.assertEqual(len(cluster.leader.driver.core.configuration.members), 3)
+
+    def test_what_is_not_of_this_cluster(self) -> None:
+        cluster = self.cluster()
+        cluster.start(1)
+        new = cluster.add()
+        answer = self.join(cluster, new, cluster_id="e" * 16)
+        self.assertRefused(cluster, answer, ErrorCode.RAFT_INTERNAL, "e" * 16)
+        answer = self.join(cluster, new, version=2)
+        self.assertRefused(cluster, answer, ErrorCode.RAFT_INTERNAL, "version")
+
+    def test_only_the_leader_takes_machines_in(self) -> None:
+        cluster = self.cluster()
+        cluster.start(2)
+        follower = cluster.followers[0]
+        answer = follower.replica.peer.join(cluster.add().request())
+        self.assertRefused(cluster, answer, ErrorCode.RAFT_INTERNAL, "does not lead")
+        follower.stop()
+        answer = follower.replica.peer.join(cluster.add().request())
+        self.assertIn("takes no part", self.failureResultOf(answer, EtcdError).value.cause)
+
+    def test_many_at_once_are_taken_in_one_after_another(self) -> None:
+        cluster = self.cluster()
+        cluster.start(1)
+        new = [cluster.add() for _ in range(4)]
+        for answer in [self.join(cluster, machine) for machine in new]:
+            cluster.finish(answer)
+        self.assertEqual(len(cluster.leader.driver.core.configuration.learners), 4)
+        started = [machine.start() for machine in new]
+        cluster.run_until(lambda: len(self.voters(cluster)) == 5)
+        for each in started:
+            cluster.finish(each)
+
+    def test_two_of_the_same_name_at_once(self) -> None:
+        """The second finds the first one there."""
+        cluster = self.cluster()
+        cluster.start(1)
+        one, two = cluster.add(), cluster.add()
+        first = self.join(cluster, one, name="same")
+        second = self.join(cluster, two, name="same")
+        cluster.finish(first)
+        self.assertRefused(cluster, second, ErrorCode.KEY_EXISTS, "same")
+
+    def test_a_leader_that_is_lost_meanwhile(self) -> None:
+        cluster = self.cluster()
+        cluster.start(3)
+        leader = cluster.leader
+        cluster.network.isolate(leader.url)
+        answers = [leader.replica.peer.join(cluster.add().request()) for _ in range(2)]
+        cluster.run(3.0)
+        for answer in answers:
+            self.assertEqual(self.failureResultOf(answer, EtcdError).value.code, ErrorCode.RAFT_INTERNAL)
+
+    def test_one_that_is_in_by_a_change_that_may_be_lost_again(self) -> None:
+        """It is told so only when a quorum knows."""
+        cluster = self.cluster()
+        cluster.start(3)
+        leader = cluster.leader
+        cluster.network.isolate(leader.url)
+        new = cluster.add()
+        first = leader.replica.peer.join(new.request())
+        cluster.run(0.01)
+        self.assertIn(new.id, leader.driver.core.configuration)
+        leader.participant.members._lock.release()  # as if another leader had left that in this one's log
+        second = leader.replica.peer.join(new.request())
+        leader.participant.members._lock.locked = True
+        error = self.failureResultOf(second, EtcdError).value
+        self.assertIn("not done yet", error.cause)
+        first.addErrback(lambda failure: failure.trap(EtcdError))
+
+
+class RemoveTests(MembersTestCase):
+    def test_a_follower(self) -> None:
+        cluster = self.cluster()
+        cluster.start(3)
+        gone = cluster.followers[0]
+        cluster.finish(cluster.leader.replica.remove(gone.machine.name))
+        self.assertNotIn(gone.id, cluster.leader.driver.core.configuration)
+        self.assertNotIn(gone.id, cluster.leader.transport.connected)
+        gone.crash()
+        cluster.followers[0].crash()  # of two: one alone is no quorum
+        answer = cluster.leader.set("/a")
+        cluster.run(2.0)
+        self.failureResultOf(answer, EtcdError)
+
+    def test_a_machine_that_is_not_there(self) -> None:
+        cluster = self.cluster()
+        cluster.start(2)
+        answer = cluster.leader.replica.remove("nobody")
+        self.assertRefused(cluster, answer, ErrorCode.KEY_NOT_FOUND, "nobody")
+
+    def test_the_leader(self) -> None:
+        cluster = self.cluster()
+        cluster.start(3)
+        gone = cluster.leader
+        cluster.finish(gone.replica.remove(gone.machine.name))
+        cluster.await_leader()
+        self.assertIsNot(cluster.leader, gone)
+        self.assertEqual(self.voters(cluster), {each.id for each in cluster.up if each is not gone})
+
+    def test_the_leader_of_two(self) -> None:
+        cluster = self.cluster()
+        cluster.start(2)
+        gone, left = cluster.leader, cluster.followers[0]
+        cluster.finish(gone.replica.remove(gone.machine.name))
+        cluster.await_leader()
+        self.assertIs(cluster.leader, left)
+        self.assertEqual(self.voters(cluster), {left.id})
+        cluster.finish(left.set("/a"))
+
+    def test_the_last_one(self) -> None:
+        cluster = self.cluster()
+        cluster.start(1)
+        answer = cluster.leader.replica.remove("machine1")
+        self.assertRefused(cluster, answer, ErrorCode.RAFT_INTERNAL, "too few")
+
+    def test_no_quorum_would_be_left(self) -> None:
+        cluster = self.cluster()
+        cluster.start(5)
+        dead, alive = cluster.followers[:2], cluster.followers[2:]
+        for machine in dead:
+            machine.crash()
+        cluster.run(ALIVE + 0.1)
+        answer = cluster.leader.replica.remove(alive[0].machine.name)  # two of four would be left
+        self.assertRefused(cluster, answer, ErrorCode.RAFT_INTERNAL, "too few machines are alive")
+        for machine in (*dead, alive[0]):
+            cluster.finish(cluster.leader.replica.remove(machine.machine.name))
+        self.assertEqual(len(self.voters(cluster)), 2)
+
+    def test_two_at_once_go_one_after_another(self) -> None:
+        cluster = self.cluster()
+        cluster.start(5)
+        names = [machine.machine.name for machine in cluster.followers[:2]]
+        for answer in [cluster.leader.replica.remove(name) for name in names]:
+            cluster.finish(answer)
+        self.assertEqual(len(self.voters(cluster)), 3)
+
+    def test_the_same_one_twice(self) -> None:
+        cluster = self.cluster()
+        cluster.start(3)
+        name = cluster.followers[0].machine.name
+        first, second = cluster.leader.replica.remove(name), cluster.leader.replica.remove(name)
+        cluster.finish(first)
+        self.assertRefused(cluster, second, ErrorCode.KEY_NOT_FOUND, name)
+
+    def test_a_leader_that_is_lost_meanwhile_can_not_know(self) -> None:
+        cluster = self.cluster()
+        cluster.start(3)
+        leader, gone = cluster.leader, cluster.followers[0]
+        cluster.network.isolate(leader.url)
+        answer = leader.replica.remove(gone.machine.name)
+        cluster.run(2.0)
+        self.assertIn("unknown", self.failureResultOf(answer, EtcdError).value.cause)
+        self.assertIn(gone.id, self.voters(cluster))
+
+    def test_a_leader_whose_change_is_overwritten_knows(self) -> None:
+        cluster = self.cluster()
+        cluster.start(3)
+        leader, gone = cluster.leader, cluster.followers[0]
+        cluster.network.isolate(leader.url)
+        answer = leader.replica.remove(gone.machine.name)
+        cluster.run_until(lambda: any(each.leads for each in cluster.up if each is not leader))
+        cluster.finish(cluster.leader.set("/a"))
+        cluster.network.heal()
+        cluster.run(0.5)
+        self.failureResultOf(answer, NotDoneError)
+        self.assertIn(gone.id, leader.driver.core.configuration)
+        self.assertIn(gone.id, leader.transport.connected)
+
+
+class OfItselfTests(MembersTestCase):
+    """What the leader does without being asked."""
+
+    def test_those_beyond_the_active_size_go(self) -> None:
+        """Who came last goes first, and the leader stays."""
+        cluster = self.cluster()
+        cluster.start(5)
+        leader = cluster.leader
+        cluster.finish(leader.replica.configure(ClusterConfig(active_size=3)))
+        cluster.run(2.0)
+        self.assertIs(cluster.leader, leader)
+        self.assertEqual(self.names(cluster), ["machine1", "machine2", "machine3"])
+        for machine in cluster.machines[3:]:
+            self.assertGreater(machine.excluded, 0)
+
+    def test_who_is_silent_goes_first(self) -> None:
+        cluster = self.cluster()
+        cluster.start(5)
+        silent = cluster.machines[1]
+        silent.crash()
+        cluster.run(ALIVE + 0.1)
+        cluster.finish(cluster.leader.replica.configure(ClusterConfig(active_size=3)))
+        cluster.run(2.0)
+        self.assertEqual(self.names(cluster), ["machine1", "machine3", "machine4"])
+
+    def test_who_is_silent_for_too_long_goes(self) -> None:
+        cluster = self.cluster(defaults=ClusterConfig(remove_delay=5.0))
+        cluster.start(3)
+        silent = cluster.followers[0]
+        silent.crash()
+        cluster.run(4.9)
+        self.assertIn(silent.id, self.voters(cluster))
+        cluster.run(0.4)
+        self.assertNotIn(silent.id, self.voters(cluster))
+        self.assertEqual(len(self.voters(cluster)), 2)
+
+    def test_a_new_leader_gives_everyone_that_long(self) -> None:
+        cluster = self.cluster(defaults=ClusterConfig(remove_delay=5.0))
+        cluster.start(5)
+        silent = cluster.followers[0]
+        silent.crash()
+        cluster.run(4.0)
+        cluster.leader.crash()
+        cluster.await_leader()
+        cluster.run(4.5)
+        self.assertIn(silent.id, self.voters(cluster))
+        cluster.run(1.0)
+        self.assertNotIn(silent.id, self.voters(cluster))
+
+    def test_who_would_leave_no_quorum_stays(self) -> None:
+        cluster = self.cluster(defaults=ClusterConfig(remove_delay=5.0))
+        cluster.start(3)
+        leader, (one, two) = cluster.leader, cluster.followers
+        one.crash()
+        two.crash()
+        cluster.run(20.0)
+        self.assertEqual(len(leader.driver.core.configuration.voters), 3)
+        cluster.finish(one.restart(), 20.0)
+        cluster.finish(cluster.await_leader().set("/a"))
+
+    def test_a_learner_that_never_comes_goes_too(self) -> None:
+        cluster = self.cluster(defaults=ClusterConfig(remove_delay=5.0))
+        cluster.start(2)
+        cluster.finish(self.join(cluster, cluster.add()))
+        cluster.run(5.5)
+        self.assertEqual(self.names(cluster), ["machine1", "machine2"])
+
+    def test_it_looks_after_the_group_only_while_it_leads(self) -> None:
+        cluster = self.cluster(defaults=ClusterConfig(remove_delay=5.0))
+        cluster.start(3)
+        leader = cluster.leader
+        cluster.network.isolate(leader.url)
+        cluster.run(20.0)
+        self.assertEqual(len(leader.driver.core.configuration.voters), 3)
+        self.assertFalse(leader.participant.members._looking.running)
+        cluster.network.heal()
+        cluster.run(1.0)
+        self.assertEqual(len(self.voters(cluster)), 2)
+
+    def test_a_change_that_can_not_be_done_holds_nothing_up(self) -> None:
+        """It was begun by a leader that is cut off: the next leader begins it again."""
+        cluster = self.cluster()
+        cluster.start(5)
+        leader = cluster.leader
+        cluster.finish(leader.replica.configure(ClusterConfig(active_size=4)))
+        cluster.network.isolate(leader.url)
+        cluster.run(5.0)
+        self.assertEqual(len(self.voters(cluster)), 4)
+        self.assertIsNone(leader.participant.members._changing)
+        cluster.network.heal()
+        cluster.run(1.0)
+        self.assertEqual(len(leader.replica.machines()), 4)
+
+    def test_with_slow_elections_a_machine_may_be_silent_for_longer(self) -> None:
+        self.patch(module, "TIMING", Timing(1.0, 4.0))
+        cluster = self.cluster()
+        machines = [cluster.start_one()]
+        for _ in range(2):
+            machines.append(cluster.add())
+            cluster.finish(machines[-1].start(), 60.0)
+        cluster.run(20.0)
+        self.assertEqual(len(self.voters(cluster)), 3)
+        other = cluster.followers[0].machine.name
+        answer = self.join(cluster, cluster.add(), name=other)
+        self.assertRefused(cluster, answer, ErrorCode.KEY_EXISTS, other)
