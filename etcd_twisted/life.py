@@ -227,8 +227,9 @@ class Life:
 
     def _refusal(self, error: EtcdError) -> StartError:
         if error.code is ErrorCode.PEER_ADDRESS_EXISTS:
-            option = self._config.given_as("peer-addr")
-            return StartError(f"{option} {self._config.peer_addr}: {error.cause}; choose another address")
+            is_client = self._config.client_url in error.cause
+            option, address = ("addr", self._config.addr) if is_client else ("peer-addr", self._config.peer_addr)
+            return StartError(f"{self._config.given_as(option)} {address}: {error.cause}; choose another address")
         if error.code is ErrorCode.KEY_EXISTS:
             return StartError(f"{self._config.given_as('name')} {self._name}: {error.cause}; choose another name")
         return StartError(f"{self._seed_option()}: the cluster refused this machine: {error}")
