@@ -99,9 +99,9 @@ class BoxConnection(Protocol):
         self.closing = True
         if self._lost or self._too_late is not None:
             return
+        self._too_late = self.clock.callLater(GRACE, self._give_up)
         self.transport.unregisterProducer()
         self.transport.loseConnection()
-        self._too_late = self.clock.callLater(GRACE, self._give_up)
 
     def _give_up(self) -> None:
         self._too_late = None

@@ -1,0 +1,159 @@
+"""
+Stand-ins for what the peer port sees of a replica, and for what it sends.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+from zope.interface import implementer
+
+from etcd_twisted.interfaces import IRaftPeer, ISnapshotFile
+from etcd_twisted.membership import ClusterConfig, ClusterView, JoinReply, JoinRequest
+from tests.fakes import MACHINE, OTHER, FakeReplica
+
+CLUSTER = "c" * 16
+FIRST = "1" * 16
+SECOND = "2" * 16
+THIRD = "3" * 16
+VIEW = ClusterView(CLUSTER, [MACHINE, OTHER], MACHINE.name, ClusterConfig())
+
+
+@implementer(IRaftPeer)
+class FakeRaftPeer:
+    """
+    A machine's place in a group of two, which notes what it is told.
+
+    @ivar members: whose messages it takes.
+    @ivar payloads: what was received, with who sent it.
+    @ivar lost: who was unreachable, in order.
+    @ivar snapshot: what has come of a snapshot.
+    @ivar failing: what joining, leaving and snapshots meet.
+    """
+
+    def __init__(self, machine_id: str = FIRST, members: tuple[str, ...] = (FIRST, SECOND)) -> None:
+        self.machine_id = machine_id
+        self.cluster_id = CLUSTER
+        self.configuration_index = 1
+        self.members = set(members)
+        self.payloads: list[tuple[str, bytes]] = []
+        self.lost: list[str] = []
+        self.exclusions = 0
+        self.offers: list[tuple[str, bytes, bytes, int]] = []
+        self.snapshot = b""
+        self.joins: list[JoinRequest] = []
+        self.failing: Exception | None = None
+        self.holding: Deferred[Any] | None = None
+        self.view = VIEW
+        self._waiting: list[tuple[Callable[[], bool], Deferred[None]]] = []
+
+    def when(self, condition: Callable[[], bool]) -> "Deferred[None]":
+        """Fires when C{condition} is met. The test's own timeout bounds the wait."""
+        met: Deferred[None] = Deferred()
+        self._waiting.append((condition, met))
+        self.look()
+        return met
+
+    def look(self) -> None:
+        """Something has happened."""
+        for entry in list(self._waiting):
+            condition, met = entry
+            if condition():
+                self._waiting.remove(entry)
+                met.callback(None)
+
+    def admits(self, machine_id: str, configuration_index: int) -> bool:
+        return machine_id in self.members or configuration_index > self.configuration_index
+
+    def received(self, sender: str, payload: bytes) -> None:
+        if payload.startswith(b"wrong"):
+            raise ValueError("no Raft messages: wrong")
+        self.payloads.append((sender, payload))
+        self.look()
+
+    def unreachable(self, machine_id: str) -> None:
+        self.lost.append(machine_id)
+        self.look()
+
+    def excluded(self) -> None:
+        self.exclusions += 1
+        self.look()
+
+    def snapshot_offered(self, sender: str, metadata: bytes, head: bytes, size: int) -> "Deferred[int]":
+        if self.failing is not None:
+            return fail(self.failing)
+        self.offers.append((sender, metadata, head, size))
+        return succeed(len(self.snapshot))
+
+    def snapshot_piece(self, sender: str, offset: int, data: bytes) -> "Deferred[None]":
+        assert sender in self.members
+        if self.failing is not None:
+            return fail(self.failing)
+        if offset != len(self.snapshot):
+            return fail(ValueError(f"no snapshot goes on at {offset}"))
+        self.snapshot += data
+        self.look()
+        return self.holding or succeed(None)
+
+    def join(self, request: JoinRequest) -> "Deferred[JoinReply]":
+        if self.failing is not None:
+            return fail(self.failing)
+        self.joins.append(request)
+        self.look()
+        return self.holding or succeed(JoinReply(self.cluster_id))
+
+    def describe(self) -> ClusterView:
+        return self.view
+
+
+class PeerReplica(FakeReplica):
+    """A replica with a place in a group."""
+
+    def __init__(self, clock: Any, peer: FakeRaftPeer | None = None) -> None:
+        super().__init__(clock)
+        self.peer = FakeRaftPeer() if peer is None else peer
+
+    def remove(self, name: str) -> "Deferred[None]":
+        if self.peer.failing is not None:
+            return fail(self.peer.failing)
+        return super().remove(name)
+
+
+@implementer(ISnapshotFile)
+class FakeSnapshotFile:
+    """
+    A snapshot in memory.
+
+    @ivar reads: how often it was read.
+    """
+
+    def __init__(self, content: bytes, size: int | None = None) -> None:
+        self.metadata = b"metadata"
+        self.head = content[:16]
+        self.size = len(content) if size is None else size
+        self.closed = 0
+        self.reads = 0
+        self._content = content
+
+    def read(self, offset: int, length: int) -> "Deferred[bytes]":
+        assert not self.closed
+        self.reads += 1
+        return succeed(self._content[offset : offset + length])
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def warnings_of(test: TestCase | SynchronousTestCase) -> list[str]:
+    """The lines that are logged as warnings or worse from here on, until the test ends."""
+    lines: list[str] = []
+
+    def observe(event: LogEvent) -> None:
+        if event.get("log_level") is not None and event["log_level"].name in ("warn", "error", "critical"):
+            lines.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(observe)
+    test.addCleanup(globalLogPublisher.removeObserver, observe)
+    return lines

@@ -1,0 +1,93 @@
+"""AMP boxes: what is read is what Twisted's parser reads, however it comes, and never too much of it."""
+
+import itertools
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.protocols import amp
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.peer.boxes import MOST_KEYS, BoxError, BoxReader
+
+BOXES = st.lists(
+    st.dictionaries(st.binary(min_size=1, max_size=255), st.binary(max_size=300), min_size=1, max_size=8), max_size=6
+)
+
+
+def split(data: bytes, cuts: list[int]) -> list[bytes]:
+    """The same bytes in pieces."""
+    places = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
+    return [data[start:end] for start, end in itertools.pairwise(places)]
+
+
+class ReaderTests(SynchronousTestCase):
+    @settings(deadline=None)
+    @given(BOXES, st.lists(st.integers(0, 1 << 16), max_size=10))
+    def test_in_pieces(self, boxes: list[dict[bytes, bytes]], cuts: list[int]) -> None:
+        """Boxes come out as they went in, wherever the stream is cut."""
+        reader = BoxReader(1 << 20)
+        stream = b"".join(amp.AmpBox(box).serialize() for box in boxes)
+        read = [box for piece in split(stream, cuts) for box in reader.read(piece)]
+        self.assertEqual(read, boxes)
+        self.assertEqual(read, amp.parseString(stream))
+        self.assertFalse(reader.has_part)
+
+    @settings(deadline=None)
+    @given(st.lists(st.binary(max_size=200), max_size=20), st.integers(2, 300))
+    def test_garbage(self, pieces: list[bytes], most: int) -> None:
+        """Any bytes are boxes, or no boxes; and no more is held than is allowed."""
+        reader = BoxReader(most)
+        try:
+            for piece in pieces:
+                for box in reader.read(piece):
+                    self.assertLessEqual(len(amp.AmpBox(box).serialize()), most)
+                self.assertLessEqual(len(reader._rest) + sum(map(len, reader._box.values())), most)
+        except BoxError as error:
+            self.assertNotIn("\n", str(error))
+
+    def test_part(self) -> None:
+        """It is known when a box is not complete."""
+        stream = amp.AmpBox({b"key": b"value"}).serialize()
+        for end in range(1, len(stream)):
+            reader = BoxReader(100)
+            self.assertEqual(list(reader.read(stream[:end])), [])
+            self.assertTrue(reader.has_part, end)
+
+    def test_too_large(self) -> None:
+        """A box that would be too large is refused before its value has come."""
+        reader = BoxReader(100)
+        with self.assertRaises(BoxError) as caught:
+            list(reader.read(b"\x00\x03key\xff\xff"))
+        self.assertEqual(str(caught.exception), "a box of more than 100 bytes")
+
+    def test_too_large_in_parts(self) -> None:
+        """What came before counts."""
+        reader = BoxReader(50)
+        item = b"\x00\x01%c\x00\x0a" + b"x" * 10
+        self.assertEqual(list(reader.read(item % b"a" + item % b"b" + item % b"c")), [])
+        with self.assertRaises(BoxError):
+            list(reader.read(item % b"d"))
+
+    def test_a_larger_one_is_allowed_later(self) -> None:
+        """The limit can be raised by what a box says, for the next."""
+        reader = BoxReader(20)
+        small, large = amp.AmpBox({b"a": b""}).serialize(), amp.AmpBox({b"a": b"x" * 50}).serialize()
+        read = []
+        for box in reader.read(small + large):
+            reader.most = 100
+            read.append(box)
+        self.assertEqual(read, [{b"a": b""}, {b"a": b"x" * 50}])
+
+    def test_many_keys(self) -> None:
+        """The number of keys is limited: each takes memory of its own."""
+        reader = BoxReader(1 << 20)
+        box = {b"%d" % number: b"" for number in range(MOST_KEYS)}
+        self.assertEqual(list(reader.read(amp.AmpBox(box).serialize())), [box])
+        box[b"one more"] = b""
+        with self.assertRaises(BoxError):
+            list(reader.read(amp.AmpBox(box).serialize()))
+
+    def test_long_key(self) -> None:
+        """A key of more than 255 bytes is none."""
+        with self.assertRaises(BoxError):
+            list(BoxReader(1 << 20).read(b"\x01\x00" + b"x" * 256))

@@ -1,0 +1,68 @@
+"""The commands: what is said to one end of a connection is what the other one hears."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.protocols import amp
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.errors import ErrorCode, EtcdError
+from etcd_twisted.membership import JoinRequest
+from etcd_twisted.peer.commands import COMMANDS, LONGEST_CAUSE, Describe, Hello, Join, RefusedError, SnapshotPiece
+from tests.peer.fakes import CLUSTER, FIRST, SECOND, VIEW
+
+REQUEST = JoinRequest(1, FIRST, "", "machine1", "http://127.0.0.1:4001", "http://127.0.0.1:7001")
+
+
+class ArgumentTests(SynchronousTestCase):
+    @settings(deadline=None)
+    @given(st.integers(0, 1 << 18), st.integers(0, 1 << 60))
+    def test_long_bytes(self, length: int, offset: int) -> None:
+        """Bytes of any length go into values that AMP can carry, and come out whole."""
+        data = bytes(range(256)) * (length // 256) + bytes(length % 256)
+        box = SnapshotPiece.makeArguments({"offset": offset, "data": data}, None)
+        self.assertEqual(amp.parseString(box.serialize()), [box])
+        self.assertEqual(SnapshotPiece.parseArguments(box, None), {"offset": offset, "data": data})
+
+    def test_structures(self) -> None:
+        """Requests and views."""
+        box = Join.makeArguments({"request": REQUEST}, None)
+        self.assertEqual(Join.parseArguments(box, None), {"request": REQUEST})
+        box = Describe.makeResponse({"view": VIEW}, None)
+        self.assertEqual(Describe.parseResponse(box, None), {"view": VIEW})
+
+    def test_no_structure(self) -> None:
+        """What is none is a L{ValueError}."""
+        with self.assertRaises(ValueError):
+            Join.parseArguments({b"request": b"garbage"}, None)
+
+    def test_hello(self) -> None:
+        """All fields, and one that is not known is passed over."""
+        values = {"version": 1, "cluster_id": CLUSTER, "sender": FIRST, "name": "machine1", "receiver": SECOND,
+                  "configuration_index": 7}  # fmt: skip
+        box = Hello.makeArguments(values, None)
+        box[b"later"] = b"addition"
+        self.assertEqual(Hello.parseArguments(box, None), values)
+
+    def test_names(self) -> None:
+        """What they are called on the wire stays."""
+        names = {b"Hello", b"Deliver", b"OfferSnapshot", b"SnapshotPiece", b"Join", b"Leave", b"Describe"}
+        self.assertEqual(set(COMMANDS), names)
+
+
+class RefusedTests(SynchronousTestCase):
+    @settings(deadline=None)
+    @given(st.sampled_from(ErrorCode), st.text(st.characters(codec="utf-8"), max_size=200), st.integers(0, 1 << 62))
+    def test_carried_over(self, code: ErrorCode, cause: str, index: int) -> None:
+        """An error becomes the same error on the other side."""
+        carried = RefusedError(str(RefusedError.carrying(EtcdError(code, cause, index)))).error()
+        self.assertEqual((carried.code, carried.cause, carried.index), (code, cause, index))
+
+    def test_long_cause(self) -> None:
+        """A cause that has no room in a box is cut."""
+        carried = RefusedError.carrying(EtcdError(ErrorCode.KEY_EXISTS, "x" * 100_000)).error()
+        self.assertEqual(carried.cause, "x" * LONGEST_CAUSE)
+
+    def test_garbage(self) -> None:
+        """What is none is an error that says so."""
+        for text in ("", "garbage", "[7, 'x']", '[777,"x",1]'):
+            self.assertEqual(RefusedError(text).error().code, ErrorCode.RAFT_INTERNAL)

@@ -1,0 +1,69 @@
+"""Payloads in boxes."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.protocols import amp
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.peer.boxes import BoxError, BoxReader
+from etcd_twisted.peer.commands import Deliver
+from etcd_twisted.peer.delivery import BOX_BYTES, MOST_IN_BOX, Assembly, boxes
+
+EDGES = (0, 1, 65_534, 65_535, 65_536, 2 * 65_535, 2 * 65_535 + 1, BOX_BYTES - 1, BOX_BYTES, BOX_BYTES + 1)
+
+
+def payload_of(length: int) -> bytes:
+    """Bytes that are not the same everywhere."""
+    return (b"%d," % length + bytes(range(256))) * (length // 256 + 1)
+
+
+class DeliveryTests(SynchronousTestCase):
+    def assert_comes(self, payloads: list[bytes], piece: int = 1 << 16) -> None:
+        stream = b"".join(box for payload in payloads for box in boxes(payload))
+        reader, assembly = BoxReader(MOST_IN_BOX), Assembly()
+        come = []
+        for start in range(0, len(stream), piece):
+            for box in reader.read(stream[start : start + piece]):
+                payload = assembly.take(box)
+                if payload is not None:
+                    come.append(payload)
+        self.assertTrue(come == payloads)  # a difference would be megabytes of text
+        self.assertFalse(assembly.has_part or reader.has_part)
+
+    @settings(deadline=None)
+    @given(st.lists(st.binary(max_size=1_000), max_size=20), st.integers(1, 500))
+    def test_short(self, payloads: list[bytes], piece: int) -> None:
+        """In order, cut anywhere."""
+        self.assert_comes(payloads, piece)
+
+    @settings(deadline=None)
+    @given(st.lists(st.sampled_from(EDGES) | st.integers(0, 3 * BOX_BYTES), min_size=1, max_size=3))
+    def test_long(self, lengths: list[int]) -> None:
+        """Whatever fits into one value, one box or several."""
+        self.assert_comes([payload_of(length)[:length] for length in lengths])
+
+    def test_twisted_reads_them(self) -> None:
+        """They are AMP: Twisted's own parser understands each of them."""
+        for length in EDGES:
+            payload = payload_of(length)[:length]
+            parts = []
+            for box in amp.parseString(b"".join(boxes(payload))):
+                self.assertEqual(box.pop(amp.COMMAND), b"Deliver")
+                parts.append(Deliver.parseArguments(box, None))
+            self.assertTrue(b"".join(part["payload"] for part in parts) == payload)
+            self.assertEqual([part["more"] for part in parts], [True] * (len(parts) - 1) + [None])
+
+    def test_too_long(self) -> None:
+        """What would take too much memory is refused, however it is split."""
+        assembly = Assembly(longest=100)
+        more = {b"_command": b"Deliver", b"payload": b"x" * 60, b"more": b"True"}
+        self.assertIs(assembly.take(more), None)
+        self.assertTrue(assembly.has_part)
+        with self.assertRaises(BoxError):
+            assembly.take(more)
+
+    def test_no_payload(self) -> None:
+        """Boxes that are none."""
+        for rest in ({}, {b"x": b""}, {b"payload": b"", b"more": b"?"}):
+            with self.assertRaises(BoxError):
+                Assembly().take({b"_command": b"Deliver", **rest})

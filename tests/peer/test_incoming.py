@@ -1,0 +1,471 @@
+"""What the peer port answers to machines and strangers, and what it does about those that send something else."""
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+from twisted.protocols import amp
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
+from etcd_twisted.membership import JoinReply
+from etcd_twisted.peer.commands import (
+    Deliver,
+    Describe,
+    Hello,
+    Join,
+    Leave,
+    OfferSnapshot,
+    RefusedError,
+    SnapshotPiece,
+)
+from etcd_twisted.peer.complaints import MOST
+from etcd_twisted.peer.delivery import boxes
+from etcd_twisted.peer.incoming import MOST_PENDING, STRANGER_BYTES, STRANGER_QUESTIONS
+from etcd_twisted.peer.messages import MOST_WAITING
+from tests.fakes import OTHER
+from tests.peer.fakes import FIRST, SECOND, THIRD, VIEW, warnings_of
+from tests.peer.test_commands import REQUEST
+from tests.peer.wires import HELLO, TIMEOUT, Served, Visit, question
+
+
+class IncomingTest(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.served = Served()
+        self.addCleanup(self.served.stop)
+        self.raft = self.served.raft
+        self.warnings = warnings_of(self)
+
+    def assert_refused(self, visit: Visit, reason: str) -> None:
+        """One line, with where it comes from and why; and the connection is gone."""
+        self.assertTrue(visit.lost)
+        self.assertEqual(len(self.warnings), 1, self.warnings)
+        (line,) = self.warnings
+        self.assertIn("192.168.1.1:54321", line)
+        self.assertIn(reason, line)
+        self.assertNotIn("\n", line)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+
+class HelloTests(IncomingTest):
+    """Who is heard."""
+
+    def refusal(self, **changes: Any) -> tuple[str, str]:
+        """The code and the text of the error that a L{Hello} meets."""
+        visit = self.served.visit()
+        answer = visit.ask(Hello, **{**HELLO, **changes})
+        self.assertEqual(answer[amp.ERROR], b"1")
+        self.assert_refused(visit, answer[amp.ERROR_DESCRIPTION].decode())
+        self.assertEqual(len(self.served.visitors), 0)
+        return answer[amp.ERROR_CODE].decode(), answer[amp.ERROR_DESCRIPTION].decode()
+
+    def test_member(self) -> None:
+        """A member is told who this is, and its messages are taken."""
+        visit = self.served.visit()
+        self.assertEqual(visit.ask(Hello, **HELLO), {amp.ANSWER: b"1", b"machine_id": FIRST.encode()})
+        visit.send(boxes(b"one")[0] + boxes(b"two")[0])
+        self.assertEqual(self.raft.payloads, [(SECOND, b"one"), (SECOND, b"two")])
+        self.assertFalse(visit.lost or self.warnings)
+
+    def test_messages_at_once(self) -> None:
+        """They may come with the L{Hello}, in one piece."""
+        self.served.visit().send(question(Hello, **HELLO) + boxes(b"x" * 100_000)[0])
+        self.assertEqual(self.raft.payloads, [(SECOND, b"x" * 100_000)])
+
+    def test_newer_configuration(self) -> None:
+        """One that is not known yet, but knows more, is heard too."""
+        self.served.admitted(SECOND)
+        visit = self.served.visit()
+        visit.ask(Hello, **{**HELLO, "sender": THIRD, "configuration_index": 2})
+        self.assertFalse(visit.lost)
+
+    def test_version(self) -> None:
+        """A protocol of the future."""
+        refused = ("VERSION", "version 1 of the protocol is spoken here, not 2")
+        self.assertEqual(self.refusal(version=2), refused)
+
+    def test_cluster(self) -> None:
+        """A machine of another cluster."""
+        self.assertEqual(self.refusal(cluster_id="d" * 16)[0], "CLUSTER")
+
+    def test_machine(self) -> None:
+        """One that expects another machine here, whose address this one has now."""
+        self.assertEqual(self.refusal(receiver=THIRD)[0], "MACHINE")
+
+    def test_itself(self) -> None:
+        """Its own address, or a copy of it; and ids that are none."""
+        self.assertEqual(self.refusal(sender=FIRST)[0], "MACHINE")
+        self.warnings.clear()
+        self.assertEqual(self.refusal(sender="a\nb" * 1_000)[0], "MACHINE")
+
+    def test_not_a_member(self) -> None:
+        """One that was removed, or never was one."""
+        self.assertEqual(self.refusal(sender=THIRD)[0], "NOT_A_MEMBER")
+
+    def test_no_part(self) -> None:
+        """This machine takes no part: it starts, or is a standby."""
+        self.raft.machine_id = ""
+        self.assertEqual(self.refusal()[0], "IDLE")
+
+    def test_another_one_on_the_same_connection(self) -> None:
+        """A connection is one machine's."""
+        self.raft.members.add(THIRD)
+        visit = self.served.admitted()
+        self.assertEqual(visit.ask(Hello, **HELLO)[b"machine_id"], FIRST.encode())
+        self.assertEqual(visit.ask(Hello, **{**HELLO, "sender": THIRD})[amp.ERROR_CODE], b"MACHINE")
+        self.assertTrue(visit.lost)
+
+    def test_again(self) -> None:
+        """A newer connection of a machine takes the place of the older one."""
+        older = self.served.admitted()
+        newer = self.served.admitted()
+        self.assertEqual((older.lost, newer.lost, len(self.served.visitors)), (True, False, 1))
+        self.assertTrue(self.served.visitors.deliver(SECOND, b"answer"))
+        self.assertEqual([box[b"payload"] for box in newer.boxes()], [b"answer"])
+        newer.transport.client_goes()
+        self.assertEqual(len(self.served.visitors), 0)
+        self.assertFalse(self.served.visitors.deliver(SECOND, b"answer"))
+
+    def test_name_in_lines(self) -> None:
+        """What a machine is called is in the lines about it, unless that would not be one line."""
+        for name, shown in (("machine2", "machine2 at"), ("a\nb", f"{SECOND} at")):
+            visit = self.served.visit()
+            visit.ask(Hello, **{**HELLO, "name": name})
+            visit.send(b"\x01\x00")
+            self.assertIn(f"from {shown} 192.168.1.1:54321", self.warnings.pop())
+
+
+class MemberTests(IncomingTest):
+    """What members send."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.visit = self.served.admitted()
+
+    def test_wrong_messages(self) -> None:
+        """What Raft does not take ends the connection, and nothing behind it is heard."""
+        self.visit.send(boxes(b"wrong")[0] + boxes(b"right")[0])
+        self.assert_refused(self.visit, "no Raft messages: wrong")
+        self.assertEqual(self.raft.payloads, [])
+
+    def test_snapshot(self) -> None:
+        """Offered, sent, and answered piece by piece."""
+        offer = self.visit.ask(OfferSnapshot, metadata=b"m", head=b"h", size=200_003)
+        self.assertEqual(offer[b"offset"], b"0")
+        self.assertEqual(self.raft.offers, [(SECOND, b"m", b"h", 200_003)])
+        self.assertNotIn(amp.ERROR, self.visit.ask(SnapshotPiece, offset=0, data=b"x" * 200_000))
+        self.assertNotIn(amp.ERROR, self.visit.ask(SnapshotPiece, offset=200_000, data=b"end"))
+        self.assertEqual(self.raft.snapshot, b"x" * 200_000 + b"end")
+
+    def test_snapshot_refused(self) -> None:
+        """The sender is told why, and the connection goes on."""
+        self.assertEqual(self.visit.ask(SnapshotPiece, offset=7, data=b"x")[amp.ERROR_CODE], b"SNAPSHOT")
+        self.raft.failing = OSError("no space left")
+        answer = self.visit.ask(OfferSnapshot, metadata=b"m", head=b"h", size=2)
+        self.assertEqual(answer[amp.ERROR_DESCRIPTION], b"no space left")
+        self.assertFalse(self.visit.lost or self.warnings)
+
+    def test_messages_between_pieces(self) -> None:
+        """A heartbeat is heard while a piece is being written."""
+        self.raft.holding = Deferred()
+        self.visit.send(question(SnapshotPiece, offset=0, data=b"x") + boxes(b"heartbeat")[0])
+        self.assertEqual(self.raft.payloads, [(SECOND, b"heartbeat")])
+        self.assertEqual(self.visit.boxes(), [])
+        self.raft.holding.callback(None)
+        self.assertEqual(self.visit.boxes(), [{amp.ANSWER: b"1"}])
+
+    def test_silence(self) -> None:
+        """A member has nothing to say for hours."""
+        self.served.pass_time(10_000)
+        self.assertFalse(self.visit.lost)
+
+    def test_half_a_box(self) -> None:
+        """The rest has to come in time; a long one that trickles may take longer."""
+        box = boxes(b"x" * 60_000)[0]
+        for start in range(0, 30_000, 1_000):
+            self.visit.send(box[start : start + 1_000])
+            self.served.pass_time(5)
+        self.assertFalse(self.visit.lost)
+        self.served.pass_time(12)
+        self.assert_refused(self.visit, "half a box, and not the rest of it in 10 seconds")
+
+    def test_half_a_payload(self) -> None:
+        """Likewise when whole boxes are missing."""
+        self.visit.send(boxes(b"x" * (3 << 20))[0])
+        self.served.pass_time(12)
+        self.assert_refused(self.visit, "half a box")
+
+    def test_does_not_read(self) -> None:
+        """One that takes no answers is not sent ever more, and given up."""
+        self.visit.transport.room = 1_000
+        sent = 0
+        while self.served.visitors.deliver(SECOND, b"x" * 100_000):
+            sent += 100_000
+        self.assertLess(sent, MOST_WAITING + 300_000)
+        self.assertLess(len(self.visit.transport.value()), 200_000)
+        self.served.pass_time(6)
+        self.assert_refused(self.visit, "it has taken nothing for 5 seconds")
+        self.assertEqual(self.raft.lost, [SECOND])
+
+    def test_reads_later(self) -> None:
+        """What waited comes in order."""
+        self.visit.transport.room = 1_000
+        payloads = [b"%d" % number * 500 for number in range(100)]
+        for payload in payloads:
+            self.served.visitors.deliver(SECOND, payload)
+        come = []
+        while len(come) < len(payloads):
+            come += [box[b"payload"] for box in self.visit.boxes()]
+            self.visit.transport.client_reads()
+        self.assertEqual(come, payloads)
+
+    def test_lost(self) -> None:
+        """What was sent to it may be lost with the connection; when nothing was, nothing is."""
+        self.visit.transport.client_goes()
+        self.assertEqual(self.raft.lost, [])
+        visit = self.served.admitted()
+        self.served.visitors.deliver(SECOND, b"x")
+        visit.transport.client_goes()
+        self.assertEqual(self.raft.lost, [SECOND])
+
+    def test_too_many_at_once(self) -> None:
+        """Questions that wait are bounded."""
+        self.raft.holding = Deferred()
+        for _ in range(MOST_PENDING):
+            self.visit.send(question(Join, request=REQUEST))
+        self.assertFalse(self.visit.lost)
+        self.visit.send(question(Join, request=REQUEST))
+        self.assert_refused(self.visit, "more than 8 questions at once")
+        self.raft.holding.callback(JoinReply(""))
+
+
+class StrangerTests(IncomingTest):
+    """What others may ask."""
+
+    def error(self, answer: amp.AmpBox) -> EtcdError:
+        self.assertEqual(answer[amp.ERROR_CODE], b"ETCD_ERROR")
+        return RefusedError(answer[amp.ERROR_DESCRIPTION].decode()).error()
+
+    def test_describe(self) -> None:
+        """Who is in the cluster."""
+        answer = self.served.visit().ask(Describe)
+        self.assertEqual(Describe.parseResponse(answer, None), {"view": VIEW})
+
+    def test_join(self) -> None:
+        """To be taken in."""
+        answer = self.served.visit().ask(Join, request=REQUEST)
+        self.assertEqual(Join.parseResponse(answer, None), {"reply": JoinReply(self.raft.cluster_id)})
+        self.assertEqual(self.raft.joins, [REQUEST])
+
+    def test_join_refused(self) -> None:
+        """The error is carried over, and the connection goes on."""
+        self.raft.failing = EtcdError(ErrorCode.NO_MORE_PEER, "machine1", 7)
+        visit = self.served.visit()
+        error = self.error(visit.ask(Join, request=REQUEST))
+        self.assertEqual((error.code, error.cause, error.index), (ErrorCode.NO_MORE_PEER, "machine1", 7))
+        self.assertFalse(visit.lost or self.warnings)
+
+    def test_join_of_the_future(self) -> None:
+        """A request in another version of the protocol."""
+        visit = self.served.visit()
+        answer = visit.ask(Join, request=type(REQUEST)(2, FIRST, "", "machine1", "http://a:1", "http://b:1"))
+        self.assertEqual(answer[amp.ERROR_CODE], b"VERSION")
+        self.assert_refused(visit, "version 1 of the protocol is spoken here, not 2")
+        self.assertEqual(self.raft.joins, [])
+
+    def test_leave(self) -> None:
+        """To take a machine out, if this one can."""
+        self.served.replica.register(OTHER)
+        visit = self.served.visit()
+        self.assertEqual(visit.ask(Leave, name=OTHER.name), {amp.ANSWER: b"1"})
+        self.assertEqual(self.served.replica.removed, [OTHER.name])
+        self.assertEqual(self.error(visit.ask(Leave, name="machine7")).code, ErrorCode.KEY_NOT_FOUND)
+        self.raft.failing = NotDoneError("another machine leads")
+        error = self.error(visit.ask(Leave, name=OTHER.name))
+        self.assertEqual((error.code, error.cause), (ErrorCode.RAFT_INTERNAL, "another machine leads"))
+
+    def test_without_an_answer(self) -> None:
+        """Nobody has to be told."""
+        visit = self.served.visit()
+        visit.send(question(Join, tag=None, request=REQUEST))
+        visit.send(question(Leave, tag=None, name="machine7"))
+        self.assertEqual(visit.boxes(), [])
+        self.assertEqual(self.raft.joins, [REQUEST])
+
+    def test_something_broken(self) -> None:
+        """A fault of this machine's own is logged as one, and the other side is told nothing of it."""
+        self.raft.failing = ZeroDivisionError("secret")
+        visit = self.served.visit()
+        answer = visit.ask(Join, request=REQUEST)
+        self.assertEqual((answer[amp.ERROR_CODE], answer[amp.ERROR_DESCRIPTION]), (b"UNKNOWN", b"an error"))
+        self.assertTrue(visit.lost)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_standby(self) -> None:
+        """Whoever asks a standby is told where the others are."""
+        self.raft.machine_id = self.raft.cluster_id = ""
+        self.served.replica.stand_by()
+        self.assertEqual(Describe.parseResponse(self.served.visit().ask(Describe), None), {"view": VIEW})
+
+    def test_messages(self) -> None:
+        """Messages of nobody."""
+        visit = self.served.visit()
+        visit.send(boxes(b"x")[0])
+        self.assert_refused(visit, "messages before it said who it is")
+        self.assertEqual(self.raft.payloads, [])
+
+    def test_snapshot(self) -> None:
+        """Snapshots of nobody."""
+        for index, box in enumerate(
+            (
+                question(OfferSnapshot, metadata=b"", head=b"", size=1),
+                question(SnapshotPiece, offset=0, data=b"x"),
+            )
+        ):
+            visit = self.served.visit()
+            visit.send(box)
+            self.assertTrue(visit.lost)
+            self.assertEqual(len(self.warnings), index + 1)
+        self.assertEqual((self.raft.offers, self.raft.snapshot), ([], b""))
+
+    def test_many_questions(self) -> None:
+        """One connection is for a few."""
+        visit = self.served.visit()
+        visit.send(question(Describe) * STRANGER_QUESTIONS)
+        self.assertFalse(visit.lost)
+        visit.send(question(Describe) * 2)
+        self.assert_refused(visit, "more than 32 questions")
+
+    def test_does_not_read(self) -> None:
+        """Nothing is read from one that takes no answers."""
+        visit = self.served.visit()
+        visit.transport.room = 10
+        visit.send(question(Describe))
+        self.assertEqual(visit.transport.producerState, "paused")
+        visit.transport.client_reads()
+        self.assertEqual(visit.transport.producerState, "producing")
+
+
+class BadPeerTests(IncomingTest):
+    """Whatever else comes."""
+
+    def test_garbage(self) -> None:
+        """A line each."""
+        cases = {
+            b"\x00\x00": "a box without a command",
+            b"\x00\xff" + b"x" * 255 + b"\xff\xff": "a box of more than 16384 bytes",
+            b"\x00\x01a\x00\x01b\x00\x00": "a box without a command",
+            b"\x00\x08_command\x00\x03\x01\n\xff\x00\x00": "an unknown command, b'\\x01\\n\\xff'",
+            b"\x00\x08_command\x00\x08StartTLS\x00\x00": "an unknown command, b'StartTLS'",
+            b"\x00\x08_command\x00\x05Hello\x00\x00": "a Hello that can't be read",
+            b"\x00\x07_answer\x00\x011\x00\x00": "a box without a command",
+            question(Hello, **HELLO).replace(b"version\x00\x011", b"version\x00\x01x"): "a Hello that can't be read",
+            question(Join, request=REQUEST).replace(b"machine1", b"machine\xff"): "a Join that can't be read",
+        }
+        for data, reason in cases.items():
+            visit = self.served.visit()
+            visit.send(data)
+            self.assert_refused(visit, reason)
+            self.warnings.clear()
+
+    def test_half_a_box_and_the_end(self) -> None:
+        """A line too."""
+        visit = self.served.visit()
+        visit.send(question(Hello, **HELLO)[:-10])
+        visit.transport.client_goes()
+        self.assertEqual(len(self.warnings), 1)
+        self.assertIn("from 192.168.1.1:54321: half a box, and the end", self.warnings[0])
+
+    def test_half_a_box(self) -> None:
+        """However it trickles, a stranger's box has to come in time."""
+        visit = self.served.visit()
+        for byte in question(Hello, **HELLO)[:20]:
+            visit.send(bytes([byte]))
+            self.served.pass_time(1)
+        self.assert_refused(visit, "half a box, and not the rest of it in 10 seconds")
+
+    def test_silent(self) -> None:
+        """One that asks nothing more has to go; that is nothing to write about."""
+        visit = self.served.visit()
+        visit.ask(Describe)
+        self.served.pass_time(int(TIMEOUT) + 1)
+        self.assertTrue(visit.lost)
+        self.assertEqual(self.warnings, [])
+
+    def test_waits_for_an_answer(self) -> None:
+        """Who waits may be silent, until the answer and for a while after it."""
+        self.raft.holding = Deferred()
+        visit = self.served.visit()
+        visit.send(question(Join, request=REQUEST))
+        self.served.pass_time(60)
+        self.assertFalse(visit.lost)
+        self.raft.holding.callback(JoinReply(""))
+        self.assertEqual(len(visit.boxes()), 1)
+        self.served.pass_time(8)
+        self.assertFalse(visit.lost)
+        self.served.pass_time(4)
+        self.assertTrue(visit.lost)
+
+    def test_goes_before_the_answer(self) -> None:
+        """The answer is for nobody."""
+        self.raft.holding = Deferred()
+        visit = self.served.visit()
+        visit.send(question(Join, request=REQUEST))
+        visit.transport.client_goes()
+        self.raft.holding.callback(JoinReply(""))
+        self.assertEqual(self.warnings, [])
+
+    def test_flood(self) -> None:
+        """A thousand of the same make a few lines, and others have theirs."""
+        for _ in range(1_000):
+            self.served.visit().send(b"\x00\x00")
+        self.assertEqual(len(self.warnings), MOST)
+        self.assertIn("more like this are not logged for a minute", self.warnings[-1])
+        self.served.visit().ask(Hello, **{**HELLO, "version": 7})
+        self.assertEqual(len(self.warnings), MOST + 1)
+        self.served.pass_time(61)
+        self.served.visit().send(b"\x00\x00")
+        self.assertEqual(len(self.warnings), MOST + 2)
+
+    @settings(deadline=None)
+    @given(st.lists(st.binary(min_size=1, max_size=300), min_size=1, max_size=5), st.booleans())
+    def test_any_bytes(self, pieces: list[bytes], member: bool) -> None:
+        """Whatever comes: no traceback, nothing left behind, and nobody is heard who should not be."""
+        served = Served()
+        try:
+            visit = served.admitted() if member else served.visit()
+            visit.send(b"\x00" + pieces[0])
+            for piece in pieces[1:]:
+                if not visit.lost:
+                    visit.send(piece)
+            held = served.port.connections
+            self.assertLess(sum(len(each.incoming.reader._rest) for each in held if each.incoming), STRANGER_BYTES)
+            served.pass_time(int(TIMEOUT) + 3)
+            if not member or visit.lost:
+                self.assertTrue(visit.lost)
+                self.assertEqual((len(served.port.connections), len(served.visitors)), (0, 0))
+                self.assertEqual(served.raft.payloads, [])
+        finally:
+            served.stop()
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    @settings(deadline=None)
+    @given(st.data())
+    def test_a_few_bytes_wrong(self, data: st.DataObject) -> None:
+        """Boxes that are right but for some bytes."""
+        right = [question(Hello, **HELLO), question(Join, request=REQUEST), question(Describe), boxes(b"x" * 20)[0],
+                 question(OfferSnapshot, metadata=b"m", head=b"h", size=3), question(Deliver, payload=b"x", more=True),
+                 question(SnapshotPiece, offset=0, data=b"x" * 30), question(Leave, name="machine7")]  # fmt: skip
+        stream = bytearray(b"".join(data.draw(st.lists(st.sampled_from(right), min_size=1, max_size=5))))
+        for _ in range(data.draw(st.integers(0, 4))):
+            stream[data.draw(st.integers(1, len(stream) - 1))] = data.draw(st.integers(0, 255))
+        served = Served()
+        try:
+            visit = served.visit()
+            visit.send(bytes(stream))
+            visit.transport.client_goes()
+            self.assertEqual((len(served.port.connections), len(served.visitors)), (0, 0))
+        finally:
+            served.stop()
+        self.assertEqual(self.flushLoggedErrors(), [])

@@ -1,0 +1,391 @@
+"""The way to one other machine, on a fake clock: when it is tried, what is dropped, and who is told."""
+
+from typing import Any
+
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.error import ConnectionRefusedError as RefusedByHostError
+from twisted.internet.testing import MemoryReactorClock
+from twisted.protocols import amp
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from etcd_twisted.interfaces import ITransport
+from etcd_twisted.peer.backoff import FIRST as FIRST_PAUSE
+from etcd_twisted.peer.backoff import LONGEST
+from etcd_twisted.peer.commands import Deliver, Hello
+from etcd_twisted.peer.delivery import boxes
+from etcd_twisted.peer.link import REFUSED_PAUSE
+from etcd_twisted.peer.messages import MOST_WAITING
+from etcd_twisted.peer.transport import AmpTransport
+from tests.peer.fakes import CLUSTER, FIRST, SECOND, THIRD, FakeRaftPeer, warnings_of
+from tests.wires import Transport
+
+URL = "http://127.0.0.1:7002"
+
+
+class Other:
+    """The other machine's end of a connection that this one has made."""
+
+    def __init__(self, factory: Any) -> None:
+        protocol = factory.buildProtocol(None)
+        self.protocol = protocol
+        self.transport = Transport(protocol)
+        protocol.makeConnection(self.transport)
+
+    def boxes(self) -> list[amp.AmpBox]:
+        """What has come since the last time."""
+        read: list[amp.AmpBox] = amp.parseString(self.transport.value())
+        self.transport.clear()
+        return read
+
+    def payloads(self) -> list[bytes]:
+        """The payloads that have come since the last time."""
+        return [Deliver.parseArguments(box, None)["payload"] for box in self.boxes()]
+
+    def answer(self, machine_id: str = SECOND) -> dict[str, Any]:
+        """Take the greeting, and say who this is."""
+        (hello,) = self.boxes()
+        self.send({amp.ANSWER: hello[amp.ASK], b"machine_id": machine_id.encode()})
+        return Hello.parseArguments(hello, None)
+
+    def refuse(self, code: bytes, text: bytes = b"no") -> None:
+        """Do not take the greeting."""
+        (hello,) = self.boxes()
+        self.send({amp.ERROR: hello[amp.ASK], amp.ERROR_CODE: code, amp.ERROR_DESCRIPTION: text})
+
+    def send(self, box: dict[bytes, bytes]) -> None:
+        """Send a box."""
+        self.protocol.dataReceived(amp.AmpBox(box).serialize())
+
+
+class LinkTest(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.reactor = MemoryReactorClock()
+        self.raft = FakeRaftPeer(FIRST)
+        self.transport = AmpTransport(self.reactor, self.raft, None, lambda: "machine1", lambda: 1.0)
+        self.warnings = warnings_of(self)
+
+    def connect(self) -> None:
+        self.transport.connect({SECOND: URL})
+
+    @property
+    def attempts(self) -> int:
+        return len(self.reactor.tcpClients)
+
+    def get_nowhere(self) -> None:
+        """The last attempt is a failure."""
+        factory = self.reactor.tcpClients[-1][2]
+        factory.clientConnectionFailed(None, Failure(RefusedByHostError()))
+
+    def succeed(self) -> Other:
+        """The last attempt is a success."""
+        return Other(self.reactor.tcpClients[-1][2])
+
+    def connected(self) -> Other:
+        """A machine that is connected and known."""
+        self.connect()
+        other = self.succeed()
+        other.answer()
+        return other
+
+    def stop(self) -> "Deferred[None]":
+        return ensureDeferred(self.transport.stop())
+
+    def pass_time(self, seconds: int) -> None:
+        for _ in range(seconds):
+            self.reactor.advance(1)
+
+
+class AttemptTests(LinkTest):
+    """When a machine is tried."""
+
+    def test_interface(self) -> None:
+        """It is one."""
+        verifyObject(ITransport, self.transport)
+
+    def test_greeting(self) -> None:
+        """At once, and with all that the other machine has to know."""
+        self.connect()
+        host, port, *_ = self.reactor.tcpClients[0]
+        self.assertEqual((host, port), ("127.0.0.1", 7002))
+        other = self.succeed()
+        expected = {"version": 1, "cluster_id": CLUSTER, "sender": FIRST, "name": "machine1", "receiver": SECOND,
+                    "configuration_index": 1}  # fmt: skip
+        self.assertEqual(other.answer(), expected)
+        self.assertEqual(self.warnings, [])
+
+    def test_again_and_again(self) -> None:
+        """Soon, then less often, but at least every second; and with one line about it."""
+        self.connect()
+        pauses = []
+        for _ in range(10):
+            self.get_nowhere()
+            before, attempts = self.reactor.seconds(), self.attempts
+            while self.attempts == attempts:
+                self.reactor.advance(0.01)
+            pauses.append(round(self.reactor.seconds() - before, 2))
+        self.assertApproximates(pauses[0], FIRST_PAUSE, 0.02)
+        self.assertEqual(pauses, sorted(pauses))
+        self.assertApproximates(pauses[-1], LONGEST, 0.02)
+        reason = "Connection was refused by other side"
+        self.assertEqual(self.warnings, [f"Can't send to the machine at {URL}: {reason}"])
+
+    def test_lost(self) -> None:
+        """A connection that is lost is made again at once-ish."""
+        other = self.connected()
+        self.pass_time(2)
+        other.transport.client_goes()
+        self.assertEqual(self.attempts, 1)
+        self.reactor.advance(FIRST_PAUSE)
+        self.assertEqual(self.attempts, 2)
+
+    def test_lost_at_once(self) -> None:
+        """One that is lost as soon as it is made is not made a hundred times a second."""
+        self.connect()
+        for _ in range(8):
+            other = self.succeed()
+            other.answer()
+            other.transport.client_goes()
+            self.reactor.advance(1)
+        self.assertEqual(self.attempts, 9)
+        self.succeed().answer()
+
+    def test_no_answer(self) -> None:
+        """A machine that does not say who it is is given up."""
+        self.connect()
+        other = self.succeed()
+        self.pass_time(3)
+        self.assertEqual(other.transport.how_lost, "aborted")
+        self.assertEqual(self.warnings, [f"Can't send to the machine at {URL}: no answer in time"])
+        self.assertEqual(self.attempts, 2)
+
+    def test_another_machine(self) -> None:
+        """One that is another one than is expected gets nothing."""
+        self.connect()
+        other = self.succeed()
+        other.answer(THIRD)
+        self.assertEqual(other.transport.how_lost, "aborted")
+        self.transport.send(SECOND, b"x")
+        self.assertEqual((other.boxes(), self.raft.lost), ([], [SECOND]))
+
+    def test_garbage_for_an_answer(self) -> None:
+        """One that is no machine."""
+        for data in (b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x00\x00", b"\x00\x07_answer\x00\x011\x00\x00",
+                     b"\x00\x06_error\x00\x011\x00\x00", boxes(b"x")[0]):  # fmt: skip
+            self.connect()
+            other = self.succeed()
+            other.protocol.dataReceived(data)
+            self.assertEqual(other.transport.how_lost, "aborted", data)
+            self.successResultOf(self.stop())
+        self.assertEqual(len(self.warnings), 5, self.warnings)
+        self.assertEqual(self.raft.payloads, [])
+
+    def test_refused(self) -> None:
+        """A machine that wants nothing of this one is asked again, but not so often."""
+        for code in (b"VERSION", b"CLUSTER", b"MACHINE"):
+            self.connect()
+            self.succeed().refuse(code)
+            attempts = self.attempts
+            self.reactor.advance(REFUSED_PAUSE - 0.1)
+            self.assertEqual(self.attempts, attempts)
+            self.reactor.advance(0.1)
+            self.assertEqual(self.attempts, attempts + 1)
+            self.transport.connect({})
+        self.assertEqual(self.warnings, [f"Can't send to the machine at {URL}: it refuses this machine: no"] * 3)
+        self.assertEqual(self.raft.exclusions, 0)
+
+    def test_excluded(self) -> None:
+        """When this machine was removed, it is told."""
+        self.connect()
+        self.succeed().refuse(b"NOT_A_MEMBER")
+        self.assertEqual(self.raft.exclusions, 1)
+
+    def test_idle(self) -> None:
+        """A machine that takes no part yet is tried again soon."""
+        self.connect()
+        self.succeed().refuse(b"IDLE")
+        self.reactor.advance(FIRST_PAUSE)
+        self.assertEqual(self.attempts, 2)
+
+    def test_arrived(self) -> None:
+        """A machine that has connected itself is there: no need to wait."""
+        self.connect()
+        for _ in range(10):
+            self.get_nowhere()
+            self.reactor.advance(1)
+        self.get_nowhere()
+        attempts = self.attempts
+        self.transport.visitors.arrived(SECOND)
+        self.assertEqual(self.attempts, attempts + 1)
+        self.transport.visitors.arrived(SECOND)
+        self.transport.visitors.arrived(THIRD)
+        self.assertEqual(self.attempts, attempts + 1)
+
+    def test_urls_that_can_t_be_used(self) -> None:
+        """One line, and no attempt."""
+        urls = ("nonsense", "http://127.0.0.1", "ftp://127.0.0.1:21", "http://[::1:7", "https://127.0.0.1:7002")
+        for url in urls:
+            self.transport.connect({SECOND: url})
+        self.assertEqual((len(self.warnings), self.attempts), (len(urls), 0))
+        self.assertIn("asks for TLS, for which this machine has no certificate", self.warnings[-1])
+
+    def test_other_kinds_of_addresses(self) -> None:
+        """IPv6."""
+        self.transport.connect({SECOND: "http://[::1]:7002"})
+        self.assertEqual(self.reactor.tcpClients[0][:2], ("::1", 7002))
+
+
+class MessageTests(LinkTest):
+    """What goes, and what is dropped."""
+
+    def test_in_order(self) -> None:
+        """To the machine that is meant."""
+        other = self.connected()
+        for number in range(10):
+            self.transport.send(SECOND, b"%d" % number)
+        self.assertEqual(other.payloads(), [b"%d" % number for number in range(10)])
+        self.assertEqual(self.raft.lost, [])
+
+    def test_answers_on_the_same_connection(self) -> None:
+        """A machine that does not know the way here may use it."""
+        other = self.connected()
+        other.protocol.dataReceived(boxes(b"answer")[0])
+        self.assertEqual(self.raft.payloads, [(SECOND, b"answer")])
+        other.protocol.dataReceived(boxes(b"wrong")[0])
+        self.assertEqual(other.transport.how_lost, "aborted")
+        self.assertEqual(self.warnings, [f"Can't send to the machine at {URL}: no Raft messages: wrong"])
+
+    def test_before_it_is_known(self) -> None:
+        """What is sent before is dropped, and said once."""
+        self.connect()
+        self.transport.send(SECOND, b"one")
+        self.transport.send(SECOND, b"two")
+        self.assertEqual(self.raft.lost, [SECOND])
+        other = self.succeed()
+        other.answer()
+        self.assertEqual(other.boxes(), [])
+        self.transport.send(SECOND, b"three")
+        self.assertEqual(other.payloads(), [b"three"])
+
+    def test_each_burst_is_told(self) -> None:
+        """When something went between them."""
+        other = self.connected()
+        for count in range(1, 4):
+            self.transport.send(SECOND, b"sent")
+            other.transport.client_goes()
+            self.transport.send(SECOND, b"dropped")
+            self.transport.send(SECOND, b"dropped")
+            self.assertEqual(self.raft.lost, [SECOND] * count)
+            self.reactor.advance(1)
+            other = self.succeed()
+            other.answer()
+
+    def test_lost(self) -> None:
+        """What was sent last may be lost with the connection; when nothing was, nothing is."""
+        self.connected().transport.client_goes()
+        self.assertEqual(self.raft.lost, [])
+        self.reactor.advance(1)
+        other = self.succeed()
+        other.answer()
+        self.transport.send(SECOND, b"x")
+        other.transport.client_goes()
+        self.assertEqual(self.raft.lost, [SECOND])
+
+    def test_does_not_read(self) -> None:
+        """A bounded number of bytes waits, then messages are dropped; after a while the connection is given up."""
+        other = self.connected()
+        other.transport.room = 10_000
+        for _ in range(300):
+            self.transport.send(SECOND, b"x" * 100_000)
+        self.assertEqual(self.raft.lost, [SECOND])
+        self.assertLess(len(other.transport.value()), 300_000)
+        self.pass_time(4)
+        self.assertIs(other.transport.how_lost, None)
+        self.pass_time(2)
+        self.assertEqual(other.transport.how_lost, "aborted")
+        self.assertIn("it has taken nothing for 5 seconds", self.warnings[0])
+
+    def test_reads_slowly(self) -> None:
+        """What waited comes in order, and the connection stays however long it takes."""
+        other = self.connected()
+        other.transport.room = 10_000
+        sent = [b"%d " % number * 5_000 for number in range(100)]
+        for payload in sent:
+            self.transport.send(SECOND, payload)
+        come: list[bytes] = []
+        while len(come) < len(sent):
+            come += other.payloads()
+            self.pass_time(4)
+            other.transport.client_reads()
+        self.assertTrue(come == sent)
+        self.assertEqual(self.raft.lost, [])
+
+    def test_a_payload_of_any_size(self) -> None:
+        """One is taken whole when little waits, whatever its size."""
+        other = self.connected()
+        other.transport.room = 10_000
+        payload = b"x" * (2 * MOST_WAITING)
+        self.transport.send(SECOND, payload)
+        self.transport.send(SECOND, b"y")
+        self.assertEqual(self.raft.lost, [SECOND])
+        come = b""
+        while len(come) < len(payload):
+            come += b"".join(other.payloads())
+            other.transport.client_reads()
+        self.assertTrue(come == payload)
+
+    def test_nobody(self) -> None:
+        """A machine that is not known and not here can't be sent anything."""
+        self.transport.send(THIRD, b"x")
+        self.assertEqual(self.raft.lost, [THIRD])
+
+
+class EndTests(LinkTest):
+    """What becomes of a link that is not needed any more."""
+
+    def test_other_url(self) -> None:
+        """A machine with a new address is tried there."""
+        other = self.connected()
+        self.transport.connect({SECOND: "http://127.0.0.1:7003"})
+        self.assertEqual(other.transport.how_lost, "closed")
+        self.assertEqual(self.reactor.tcpClients[-1][:2], ("127.0.0.1", 7003))
+        self.succeed().answer()
+
+    def test_same_url(self) -> None:
+        """Nothing changes for one that stays."""
+        other = self.connected()
+        self.connect()
+        self.transport.connect({SECOND: URL, THIRD: "http://127.0.0.1:7003"})
+        self.assertIs(other.transport.how_lost, None)
+        self.assertEqual(self.attempts, 2)
+
+    def test_what_waits_is_sent(self) -> None:
+        """A connection is closed when everything is out: the last message may be the one that hands over."""
+        other = self.connected()
+        other.transport.room = 10
+        self.transport.send(SECOND, b"x" * 100)
+        self.transport.send(SECOND, b"hand over")
+        self.transport.connect({})
+        self.assertEqual(other.payloads(), [b"x" * 100, b"hand over"])
+        self.assertEqual(other.transport.how_lost, "closed")
+
+    def test_stop_at_any_time(self) -> None:
+        """Nothing is left, in whatever state it is."""
+
+        def trying() -> None:
+            self.connect()
+
+        def greeting() -> None:
+            self.connect()
+            self.succeed()
+
+        def waiting() -> None:
+            self.connect()
+            self.get_nowhere()
+
+        for state in (trying, greeting, waiting, self.connected, lambda: None):
+            state()
+            self.successResultOf(self.stop())
+            self.assertEqual(self.reactor.getDelayedCalls(), [], state)
+        self.assertEqual(self.raft.lost, [])

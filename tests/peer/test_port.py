@@ -1,0 +1,193 @@
+"""One port for two protocols, and who gets a place on it."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from OpenSSL.SSL import Error as TlsError
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.membership import JoinReply
+from etcd_twisted.peer.commands import Describe, Hello, Join
+from etcd_twisted.peer.port import MOST_CONNECTIONS, MOST_STRANGERS
+from tests.peer.fakes import FIRST, warnings_of
+from tests.peer.test_commands import REQUEST
+from tests.peer.wires import HELLO, TIMEOUT, Served, Visit, question
+from tests.wires import read_answers
+
+MACHINES = b"GET /v2/admin/machines HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+class PortTest(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.served = Served()
+        self.addCleanup(self.served.stop)
+        self.warnings = warnings_of(self)
+
+    def status(self, visit: Visit) -> int:
+        (answer,) = read_answers(visit.transport.value(), "GET")
+        return answer.status
+
+
+class ProtocolTests(PortTest):
+    """Told apart by the first byte."""
+
+    def test_amp(self) -> None:
+        """A zero."""
+        self.assertIn(b"view", self.served.visit().ask(Describe))
+
+    def test_http(self) -> None:
+        """A letter."""
+        visit = self.served.visit()
+        visit.send(MACHINES)
+        self.assertEqual(self.status(visit), 200)
+        self.assertEqual(len(self.served.port.connections), 0)
+
+    def test_byte_by_byte(self) -> None:
+        """Both may come slowly."""
+        http, amp = self.served.visit(), self.served.visit()
+        for byte in MACHINES:
+            http.send(bytes([byte]))
+        self.assertEqual(self.status(http), 200)
+        for byte in question(Describe):
+            amp.send(bytes([byte]))
+        self.assertEqual(len(amp.boxes()), 1)
+
+    def test_http_that_is_none(self) -> None:
+        """A letter, and no HTTP behind it, is answered as such."""
+        visit = self.served.visit()
+        visit.send(b"Garbage\r\n\r\n")
+        self.assertEqual(self.status(visit), 400)
+
+    def test_standby(self) -> None:
+        """A standby has nothing for administrators."""
+        self.served.replica.stand_by()
+        visit = self.served.visit()
+        visit.send(MACHINES)
+        self.assertEqual(self.status(visit), 404)
+
+    @settings(deadline=None)
+    @given(st.binary(min_size=1, max_size=50))
+    def test_neither(self, data: bytes) -> None:
+        """Everything else is closed, with a line."""
+        first = data[:1]
+        if first == b"\x00" or first.isalpha():
+            return
+        self.warnings.clear()
+        self.served.pass_time(61)
+        visit = self.served.visit()
+        visit.send(data)
+        (line,) = self.warnings
+        self.assertIn("from 192.168.1.1:54321: it begins with the byte 0x", line)
+        self.assertTrue(visit.lost)
+        self.assertEqual(len(self.served.port.connections), 0)
+
+    def test_silent(self) -> None:
+        """A connection on which nothing comes is closed; that is nothing to write about."""
+        visit = self.served.visit()
+        self.served.pass_time(int(TIMEOUT) - 1)
+        self.assertFalse(visit.lost)
+        self.served.pass_time(2)
+        self.assertEqual((visit.lost, self.warnings), (True, []))
+        self.assertEqual(len(self.served.port.connections), 0)
+
+    def test_tls_fails(self) -> None:
+        """Who has no good certificate is named, and why."""
+        self.served.port.buildProtocol(None)
+        visit = self.served.visit()
+        reason = Failure(TlsError([("SSL routines", "", "peer did not return a certificate")]))
+        visit.transport._protocol.connectionLost(reason)
+        (line,) = self.warnings
+        self.assertIn("from 192.168.1.1:54321: TLS: peer did not return a certificate", line)
+
+    def test_goes_at_once(self) -> None:
+        """A connection that ends before a byte has come is a probe."""
+        visit = self.served.visit()
+        visit.transport.client_goes()
+        self.assertEqual((self.warnings, len(self.served.port.connections)), ([], 0))
+
+
+class PlaceTests(PortTest):
+    """Who gets one."""
+
+    def test_strangers(self) -> None:
+        """The oldest has to go when there are too many."""
+        visits = [self.served.visit() for _ in range(MOST_STRANGERS)]
+        self.assertFalse(any(visit.lost for visit in visits))
+        newest = self.served.visit()
+        self.assertEqual([visit.lost for visit in [*visits, newest]], [True] + [False] * MOST_STRANGERS)
+        self.assertEqual(len(self.warnings), 1)
+
+    def test_members_are_let_in(self) -> None:
+        """However many strangers there are."""
+        for _ in range(2 * MOST_STRANGERS):
+            self.served.visit()
+        self.assertEqual(self.served.visit().ask(Hello, **HELLO)[b"machine_id"], FIRST.encode())
+
+    def test_members_stay(self) -> None:
+        """However many come after them."""
+        member = self.served.admitted()
+        for _ in range(2 * MOST_CONNECTIONS):
+            self.served.visit()
+        self.assertFalse(member.lost)
+
+    def test_those_who_wait_stay(self) -> None:
+        """When all of them wait for an answer, nobody else is let in."""
+        self.served.raft.holding = Deferred()
+        visits = [self.served.visit() for _ in range(MOST_STRANGERS)]
+        for visit in visits:
+            visit.send(question(Join, request=REQUEST))
+        self.assertTrue(self.served.visit().lost)
+        self.assertFalse(any(visit.lost for visit in visits))
+        self.served.raft.holding.callback(JoinReply(""))
+
+    def test_administrators(self) -> None:
+        """They have places of their own."""
+        for _ in range(2 * MOST_STRANGERS):
+            self.served.visit().send(b"G")
+        self.assertIn(b"view", self.served.visit().ask(Describe))
+
+    def test_too_many_administrators(self) -> None:
+        """One too many is closed."""
+        visits = [self.served.visit() for _ in range(11)]
+        for visit in visits:
+            visit.send(b"GET")
+        self.assertEqual([visit.lost for visit in visits], [False] * 10 + [True])
+
+
+class StopTests(PortTest):
+    """The port is closed."""
+
+    def test_stop(self) -> None:
+        """Every connection goes, whatever it is."""
+        member = self.served.admitted()
+        silent, asking, http = (self.served.visit() for _ in range(3))
+        self.served.raft.holding = Deferred()
+        asking.send(question(Join, request=REQUEST))
+        http.send(b"GET")
+        stopped = self.served.port.stop(5.0)
+        self.assertTrue(all(visit.lost for visit in (silent, member, asking)))
+        self.served.pass_time(10)
+        self.successResultOf(stopped)
+        self.assertTrue(http.lost)
+        self.assertEqual(self.served.clock.getDelayedCalls(), [])
+        self.served.raft.holding.callback(JoinReply(""))
+
+    def test_a_member_that_does_not_go(self) -> None:
+        """It is cut off."""
+        member = self.served.admitted()
+        member.transport.loseConnection = lambda: None
+        stopped = self.served.port.stop(5.0)
+        self.assertNoResult(stopped)
+        self.served.pass_time(2)
+        self.successResultOf(stopped)
+        self.assertEqual(member.transport.how_lost, "aborted")
+
+    def test_lost_meanwhile(self) -> None:
+        """One that goes by itself is waited for as well."""
+        member = self.served.admitted()
+        member.transport.loseConnection = lambda: None
+        stopped = self.served.port.stop(5.0)
+        member.transport._protocol.connectionLost(Failure(ConnectionDone()))
+        self.successResultOf(stopped)

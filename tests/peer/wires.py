@@ -1,0 +1,113 @@
+"""
+Both ends of a connection to the peer port without a socket.
+"""
+
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.protocols import amp
+
+from etcd_twisted.http.site import Site
+from etcd_twisted.membership import PROTOCOL_VERSION
+from etcd_twisted.peer.admin import AdminPages
+from etcd_twisted.peer.answering import Answering
+from etcd_twisted.peer.commands import Hello
+from etcd_twisted.peer.complaints import Complaints
+from etcd_twisted.peer.incoming import Host
+from etcd_twisted.peer.port import PeerPort
+from etcd_twisted.peer.visitors import Visitors
+from tests.peer.fakes import CLUSTER, FIRST, SECOND, FakeRaftPeer, PeerReplica
+from tests.wires import Transport
+
+TIMEOUT = 10.0
+HELLO = {
+    "version": PROTOCOL_VERSION,
+    "cluster_id": CLUSTER,
+    "sender": SECOND,
+    "name": "machine2",
+    "configuration_index": 1,
+    "receiver": FIRST,
+}
+
+
+def question(command: type[amp.Command], tag: bytes | None = b"1", **arguments: Any) -> bytes:
+    """A box that asks something."""
+    box: amp.AmpBox = command.makeArguments(arguments, None)
+    box[amp.COMMAND] = command.commandName
+    if tag is not None:
+        box[amp.ASK] = tag
+    return box.serialize()
+
+
+class Visit:
+    """
+    A connection to the port.
+
+    @ivar transport: the port's end of it.
+    """
+
+    def __init__(self, port: PeerPort) -> None:
+        self._protocol = port.buildProtocol(None)
+        self.transport = Transport(self._protocol)
+        self._protocol.makeConnection(self.transport)
+
+    @property
+    def lost(self) -> bool:
+        """Whether the port has closed it."""
+        return self.transport.how_lost is not None
+
+    def send(self, data: bytes) -> None:
+        """The other side sends."""
+        self._protocol.dataReceived(data)
+
+    def ask(self, command: type[amp.Command], **arguments: Any) -> amp.AmpBox:
+        """Ask; the answer has to be there at once."""
+        self.send(question(command, **arguments))
+        (box,) = self.boxes()
+        return box
+
+    def boxes(self) -> list[amp.AmpBox]:
+        """The boxes that have come since the last time."""
+        boxes: list[amp.AmpBox] = amp.parseString(self.transport.value())
+        self.transport.clear()
+        return boxes
+
+
+class Served:
+    """The peer port on a fake clock."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.raft = FakeRaftPeer()
+        self.replica = PeerReplica(self.clock, self.raft)
+        self.visitors = Visitors()
+        host = Host(
+            self.clock,
+            self.raft,
+            Answering(self.replica, self.raft),
+            self.visitors,
+            Complaints(self.clock),
+            TIMEOUT,
+        )
+        site = Site(self.clock, AdminPages(self.replica, self.clock), None, 10, 1_000, TIMEOUT, TIMEOUT)
+        self.port = PeerPort(host, site)
+        self.port.startFactory()
+
+    def visit(self) -> Visit:
+        """Connect."""
+        return Visit(self.port)
+
+    def admitted(self, sender: str = SECOND) -> Visit:
+        """Connect as a member."""
+        visit = self.visit()
+        assert visit.ask(Hello, **{**HELLO, "sender": sender})[b"machine_id"] == FIRST.encode()
+        return visit
+
+    def pass_time(self, seconds: int) -> None:
+        """Let time go by, second by second."""
+        for _ in range(seconds):
+            self.clock.advance(1)
+
+    def stop(self) -> None:
+        """Leave nothing in the reactor."""
+        self.replica.stop()
