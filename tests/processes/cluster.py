@@ -11,15 +11,19 @@ from typing import Any, TypeVar
 import msgspec
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, gatherResults
+from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClientTLS, trustRootFromCertificates
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from twisted.web.iweb import IPolicyForHTTPS
+from zope.interface import implementer
 
 from benchmarks.ports import free_ports
+from tests.certificates import Authority
+from tests.processes.child import Child
 from tests.processes.client import GONE, Answer, Client
 from tests.processes.ledger import leaves
-from tests.processes.machine import TWISTD, Machine
+from tests.processes.machine import FOREGROUND, TWISTD, Machine
 
 _T = TypeVar("_T")
 
@@ -55,6 +59,24 @@ async def until(probe: Callable[[], Awaitable[_T | None]], wanted: str) -> _T:
     raise AssertionError(f"{wanted}: not within {PATIENCE} seconds; {told}")
 
 
+@implementer(IPolicyForHTTPS)
+class Credentials:
+    """Whom a client trusts, and what it has to show."""
+
+    def __init__(self, trusted: Authority, certificate: tuple[Path, Path] | None = None) -> None:
+        """
+        @param certificate: the files of a certificate and its key; C{None} for a client without.
+        """
+        self._trusted = trustRootFromCertificates([Certificate.loadPEM(trusted.path.read_bytes())])
+        self._own = None
+        if certificate is not None:
+            self._own = PrivateCertificate.loadPEM(b"".join(path.read_bytes() for path in certificate))
+
+    def creatorForNetloc(self, host: bytes, _port: int) -> object:
+        """What a connection to a server needs."""
+        return optionsForClientTLS(host.decode(), trustRoot=self._trusted, clientCertificate=self._own)
+
+
 class Member(Machine):
     """
     A machine that has a name, and is told of others.
@@ -67,7 +89,7 @@ class Member(Machine):
 
     user: Client
     admin: Client
-    scheme = "http"
+    scheme = peer_scheme = "http"
     tls: IPolicyForHTTPS | None = None
 
     def __init__(self, test: TestCase, name: str, *flags: str | Path) -> None:
@@ -75,6 +97,13 @@ class Member(Machine):
         self.name = name
         self.others: list[Member] = []
         self.flags = flags
+        self._children: list[Child] = []
+        test.addCleanup(self._keep_words)
+
+    def _keep_words(self) -> None:
+        """Leave what its processes said beside their data, for whoever has to find out why a test failed."""
+        words = [text for child in self._children for text in (child.output, child.errors)]
+        (self.directory / f"{self.name}.log").write_text("".join(words))
 
     @property
     def url(self) -> str:
@@ -84,7 +113,7 @@ class Member(Machine):
     @property
     def peer_url(self) -> str:
         """Where machines and administrators find it."""
-        return f"{self.scheme}://127.0.0.1:{self.peer_port}"
+        return f"{self.peer_scheme}://127.0.0.1:{self.peer_port}"
 
     @property
     def runs(self) -> bool:
@@ -98,6 +127,14 @@ class Member(Machine):
             arguments += ["--peers", ",".join(f"127.0.0.1:{other.peer_port}" for other in self.others)]
         return arguments
 
+    def launch(
+        self, *flags: str | Path, program: tuple[str, ...] = TWISTD, twistd: tuple[str, ...] = FOREGROUND
+    ) -> Child:
+        """Start the process, and leave it to the caller what becomes of it."""
+        child = super().launch(*flags, program=program, twistd=twistd)
+        self._children.append(child)
+        return child
+
     async def start(self, *flags: str | Path, program: tuple[str, ...] = TWISTD) -> None:
         """Start the process, and wait until it serves, or sends its users to others."""
         await super().start(*flags, program=program)
@@ -109,6 +146,17 @@ class Member(Machine):
         client = Client(url, redirects, self.tls)
         self._test.addCleanup(client.close)
         return client
+
+    def secure(self, authority: Authority, peers: bool = True) -> None:
+        """
+        Serve with TLS, to those that have a certificate of the same authority; not to machines, if C{peers} is false.
+        """
+        certificate, key = authority.certificate(self.name)
+        self.flags += ("--cert-file", certificate, "--key-file", key, "--ca-file", authority.path)
+        if peers:
+            self.flags += ("--peer-cert-file", certificate, "--peer-key-file", key, "--peer-ca-file", authority.path)
+        self.scheme, self.peer_scheme = "https", "https" if peers else "http"
+        self.tls = Credentials(authority, (certificate, key))
 
     def move(self) -> None:
         """Be somewhere else when it starts again."""
@@ -220,6 +268,34 @@ class Cluster:
 
         return await until(converged, "all copies are the same")
 
+    async def put(self, key: str, value: str) -> None:
+        """Set a key through any machine, and again until that is acknowledged."""
+        for turn in range(2_000):
+            if await self.try_to_put(turn, key, value):
+                return
+            await deferLater(reactor, 0.01, lambda: None)
+        raise AssertionError(f"{key} could not be written")
+
+    async def try_to_put(self, turn: int, key: str, value: str) -> bool:
+        """
+        Set a key through the machine whose turn it is; whether that is acknowledged.
+
+        @raise AssertionError: there was an answer that no client should get.
+        """
+        machines = self.running
+        if not machines:
+            return False
+        try:
+            answer = await machines[turn % len(machines)].user.put(key, value=value)
+        except GONE:
+            return False
+        if answer.status in {200, 201}:
+            return True
+        if answer.status != 307:  # as it is when the leader changes while the client is sent about
+            self._test.assertEqual(answer.status, 500, answer)
+            self._test.assertIn(answer.json()["errorCode"], (300, 301))
+        return False
+
     async def kill(self, *machines: Member) -> None:
         """End processes as crashes would, at the same moment."""
         await together(machine.kill() for machine in machines)
@@ -249,7 +325,6 @@ class SteadyWriter:
         self.refused = 0
         self._cluster = cluster
         self._directory = directory
-        self._problems: list[Answer] = []
         self._goals: list[tuple[int, Deferred[None]]] = []
         self._stopping = self._given_up = False
         self._writing = ensureDeferred(self._run())
@@ -260,8 +335,6 @@ class SteadyWriter:
         """End with the next key that is acknowledged."""
         self._stopping = True
         await self._writing
-        if self._problems:
-            raise AssertionError(self._problems)
 
     def _give_up(self) -> None:
         """End at once. A request that is cancelled fails as if the machine were gone."""
@@ -282,27 +355,15 @@ class SteadyWriter:
 
     async def _set(self, key: str, value: str, number: int) -> None:
         for turn in range(number, number + 2_000):
-            machines = self._cluster.running
-            if machines and await self._ask(machines[turn % len(machines)], key, value):
+            if await self._cluster.try_to_put(turn, key, value):
+                self.acknowledged[key] = value
+                self._count()
                 return
             if self._given_up:
                 return
             self.refused += 1
             await deferLater(reactor, 0.01, lambda: None)
         raise AssertionError(f"{key} could not be written")
-
-    async def _ask(self, machine: Member, key: str, value: str) -> bool:
-        try:
-            answer = await machine.user.put(key, value=value)
-        except GONE:
-            return False
-        if answer.status in {200, 201}:
-            self.acknowledged[key] = value
-            self._count()
-            return True
-        if answer.status != 500 or answer.json()["errorCode"] not in {300, 301}:
-            self._problems.append(answer)
-        return False
 
     def _count(self) -> None:
         goals, self._goals = self._goals, []

@@ -2,12 +2,21 @@
 Clusters of real processes, through every step that their users and administrators take them (api, "Clustering").
 """
 
+from pathlib import Path
+
+from twisted.internet import reactor
+from twisted.internet.defer import ensureDeferred
 from twisted.trial.unittest import TestCase
 
 from benchmarks.ports import free_ports
+from tests.certificates import Authority
 from tests.processes.child import Child
-from tests.processes.cluster import Cluster, Member, SteadyWriter, together, until
+from tests.processes.client import GONE, Client
+from tests.processes.cluster import PATIENCE, Cluster, Credentials, Member, SteadyWriter, together, until
 from tests.processes.machine import STOPPED
+
+WRITERS, WRITES, WRITTEN = 8, 28, 100_000
+"""How many write how often and how much, so that no machine has it all in the part of its log that it keeps."""
 
 SOON = ("--cluster-sync-interval", "1")
 """A standby looks for a place as often as it may."""
@@ -16,7 +25,14 @@ SOON = ("--cluster-sync-interval", "1")
 class ClusterTest(TestCase):
     """What is looked at in each of them."""
 
-    timeout = 120
+    timeout = 60
+
+    async def assert_refused(self, child: Child, *words: str) -> None:
+        """A process ends by itself, and says why in one line."""
+        self.assertEqual(await child.ended(), 1, child.output)
+        self.assertEqual(len(child.errors.splitlines()), 1, child.errors)
+        for each in ("twistd etcd: ", *words):
+            self.assertIn(each, child.errors)
 
     async def assert_standby(self, machine: Member, cluster: Cluster) -> None:
         """A machine without a copy sends every client to the leader, and has nothing to say to administrators."""
@@ -28,8 +44,12 @@ class ClusterTest(TestCase):
 
         await until(stands_by, f"{machine.name} is a standby")
         leader = await cluster.leader()
-        for request in ("GET /v2/keys/?recursive=true", "PUT /v2/keys/key?value=x", "GET /v2/leader", "GET /version"):
-            method, path = request.split()
+        for method, path in (
+            ("GET", "/v2/keys/?recursive=true"),
+            ("PUT", "/v2/keys/key?value=x"),
+            ("GET", "/v2/leader"),
+            ("GET", "/v2/stats/self"),
+        ):
             answer = await machine.client.request(method, path)
             self.assertEqual((answer.status, answer.location), (307, leader.url + path), answer)
         self.assertIn("is a standby", machine.child.output)
@@ -173,21 +193,20 @@ class ChangeTests(ClusterTest):
         """One that comes back when the others have compacted their logs gets a snapshot."""
         away, _ = await self.cluster.followers()
         await away.kill()
-        leader = await self.cluster.leader()
 
         async def write(writer: int) -> None:
-            for number in range(40):
-                answer = await leader.client.put(f"/away/{writer}/{number % 20}", value=f"{writer} {number}")
-                self.assertIn(answer.status, (200, 201))
+            for number in range(WRITES):
+                value = f"{writer} {number} ".ljust(WRITTEN, "x")
+                await self.cluster.put(f"/away/{writer}/{number % 4}", value)
 
-        await together(write(writer) for writer in range(8))
-        await leader.child.said("Took a snapshot at log index")
+        await together(write(writer) for writer in range(WRITERS))
         await away.start()
-        await away.child.said("Went on from the leader's snapshot")
+        await away.child.said("Went on from the leader's snapshot").addTimeout(PATIENCE, reactor)
         keys = await self.cluster.converge()
-        self.assertEqual({key: value for key, (value, _) in keys.items() if key.startswith("/away")},
-                         {f"/away/{writer}/{number}": f"{writer} {number + 20}"
-                          for writer in range(8) for number in range(20)})  # fmt: skip
+        found = {key: value.rstrip("x") for key, (value, _) in keys.items() if key.startswith("/away")}
+        last = range(WRITES - 4, WRITES)
+        wanted = {f"/away/{each}/{number % 4}": f"{each} {number} " for each in range(WRITERS) for number in last}
+        self.assertEqual(found, wanted)
         written = await away.user.put("/away/back", value="here")
         waited = await away.client.get("/away/back", f"?wait=true&waitIndex={written.index}")
         self.assertEqual(waited.json(), written.json())
@@ -359,13 +378,6 @@ class DiscoveryTests(ClusterTest):
 class RefusalTests(ClusterTest):
     """A machine that a cluster can't take says so in one line, and ends."""
 
-    async def assert_refused(self, child: Child, *words: str) -> None:
-        """It ends by itself."""
-        self.assertEqual(await child.ended(), 1, child.output)
-        self.assertEqual(len(child.errors.splitlines()), 1, child.errors)
-        for each in ("twistd etcd: ", *words):
-            self.assertIn(each, child.errors)
-
     async def test_refused(self) -> None:
         """Each for its own reason; the cluster goes on, and takes the one that is put right."""
         cluster = Cluster(self, 1)
@@ -401,3 +413,69 @@ class RefusalTests(ClusterTest):
         await same_peer.start()
         await cluster.agree([first, same_peer])
         self.assertEqual((await same_peer.user.put("/key", value="x")).status, 201)
+
+
+class TlsTests(ClusterTest):
+    """Both ports with TLS, for those that have a certificate of one authority."""
+
+    async def setUp(self) -> None:
+        """Two authorities, and a cluster of the one."""
+        self.directory = Path(self.mktemp()).resolve()
+        self.authority = Authority(self.directory / "good")
+        self.other = Authority(self.directory / "other")
+        self.cluster = Cluster(self, 3)
+        for machine in self.cluster.machines:
+            machine.secure(self.authority)
+        await self.cluster.start()
+
+    async def test_tls(self) -> None:
+        """In order."""
+        for step in (self._good, self._bad_clients, self._bad_server, self._bad_machines):
+            await step()
+
+    async def _good(self) -> None:
+        """Clients and administrators with a certificate are served, and are sent from machine to machine with TLS."""
+        leader = await self.cluster.leader()
+        for machine in self.cluster.machines:
+            self.assertEqual((await machine.user.put(f"/{machine.name}", value="x")).status, 201)
+            self.assertEqual((await machine.administer("GET", "machines")).status, 200)
+            await self.configure(machine, activeSize=9)
+        self.assertTrue(leader.url.startswith("https://") and leader.peer_url.startswith("https://"))
+        self.assertEqual(len(await self.cluster.converge()), len(self.cluster.machines))
+
+    async def _refused(self, url: str, credentials: Credentials | None) -> None:
+        client = Client(url, tls=credentials)
+        self.addCleanup(client.close)
+        path = "/v2/keys/bad?value=x"
+        await self.assertFailure(ensureDeferred(client.request("PUT", path)), *GONE)
+
+    async def _bad_clients(self) -> None:
+        """Without a certificate, with one of another authority, with an old one, or without TLS."""
+        leader = await self.cluster.leader()
+        old = self.authority.certificate("old", expired=True)
+        stranger = self.other.certificate("stranger")
+        for url in (leader.url, leader.peer_url):
+            for certificate in (None, stranger, old):
+                await self._refused(url, Credentials(self.authority, certificate))
+            await self._refused(url.replace("https", "http"), None)
+        self.assertEqual((await leader.client.get("/bad")).status, 404)
+
+    async def _bad_server(self) -> None:
+        """A client that trusts another authority speaks with none of the machines."""
+        for url in (self.cluster.machines[0].url, self.cluster.machines[0].peer_url):
+            await self._refused(url, Credentials(self.other, self.authority.certificate("client")))
+
+    async def _bad_machines(self) -> None:
+        """With a certificate of another authority, or without TLS among machines, none is taken into the cluster."""
+        stranger, plain, lost = (self.cluster.add() for _ in range(3))
+        stranger.secure(self.other)
+        plain.secure(self.authority, peers=False)
+        lost.secure(self.authority)
+        nothing = self.directory / "nothing.pem"
+        await together([
+            self.assert_refused(stranger.launch(), "--peers"),
+            self.assert_refused(plain.launch(), "--peers"),
+            self.assert_refused(lost.launch("--peer-key-file", nothing), f"--peer-key-file {nothing}"),
+        ])
+        self.assertFalse(lost.data.exists())
+        await self.cluster.agree(self.cluster.running)
