@@ -25,7 +25,7 @@ from etcd_twisted.frontends import chosen_frontends
 from etcd_twisted.interfaces import IReactor
 from etcd_twisted.life import Life
 from etcd_twisted.membership import ClusterConfig
-from etcd_twisted.peer.client import PeerClient
+from etcd_twisted.peer.client import PeerClient, UnreachableError
 from etcd_twisted.peer.discovery import Registration, configured_discovery
 from etcd_twisted.peer.frontend import PeerService
 from etcd_twisted.peer.seeds import seeds
@@ -86,9 +86,8 @@ class EtcdService(Service):
         self._discovery = configured_discovery(reactor, config)
         self._registration: Registration | None = None
         self._registered = False
-        self._life = Life(
-            reactor, config, self.replica, PeerClient(reactor, tls), self._transport, self._seeds
-        )
+        self._peers = PeerClient(reactor, tls)
+        self._life = Life(reactor, config, self.replica, self._peers, self._transport, self._seeds)
         self._listening: list[IService] = []
         self._storage: Storage | None = None
         self._writer: LogWriter | None = None
@@ -105,7 +104,20 @@ class EtcdService(Service):
             others = await self._discovery.find(name, self._config.peer_url)
             self._registered = True
             return others
-        return seeds(self._config)
+        return seeds(self._config) or await self._at_own_address()
+
+    async def _at_own_address(self) -> list[str]:
+        """
+        Nobody, unless another machine answers where this one is to be reached: a cluster that refuses this machine is
+        better than a second cluster.
+        """
+        if not self._config.peers and self._config.peers_file is None:
+            return []
+        try:
+            view = await self._peers.describe(self._config.peer_url)
+        except UnreachableError:
+            return []
+        return [self._config.peer_url] if view.cluster_id else []
 
     def startService(self) -> None:
         """Open the ports, recover, and serve; see L{started}."""
