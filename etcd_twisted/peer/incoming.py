@@ -100,7 +100,7 @@ class Incoming(MessageConnection):
             self._since = now
         elif now - self._since >= self._host.timeout and not self.closing:
             if self.has_part:
-                self.refuse(f"half a box, and not the rest of it in {self._host.timeout:g} seconds")
+                self.refuse(f"half a box, and not the rest of it within {self._host.timeout:g} s")
             else:
                 self.close()
 

@@ -188,7 +188,7 @@ class MemberTests(IncomingTest):
             self.served.pass_time(5)
         self.assertFalse(self.visit.lost)
         self.served.pass_time(12)
-        self.assert_refused(self.visit, "half a box, and not the rest of it in 10 seconds")
+        self.assert_refused(self.visit, "half a box, and not the rest of it within 10 s")
 
     def test_half_a_payload(self) -> None:
         """Likewise when whole boxes are missing."""
@@ -383,7 +383,7 @@ class BadPeerTests(IncomingTest):
         for byte in question(Hello, **HELLO)[:20]:
             visit.send(bytes([byte]))
             self.served.pass_time(1)
-        self.assert_refused(visit, "half a box, and not the rest of it in 10 seconds")
+        self.assert_refused(visit, "half a box, and not the rest of it within 10 s")
 
     def test_silent(self) -> None:
         """One that asks nothing more has to go; that is nothing to write about."""

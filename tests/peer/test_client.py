@@ -1,0 +1,153 @@
+"""Asking one thing of a machine, on real sockets."""
+
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint, connectProtocol
+from twisted.internet.protocol import Factory
+from twisted.protocols import amp
+from twisted.python.failure import Failure
+
+from etcd_twisted.addresses import Address
+from etcd_twisted.errors import ErrorCode, EtcdError
+from etcd_twisted.membership import JoinReply
+from etcd_twisted.peer import client
+from etcd_twisted.peer.client import PeerClient, UnreachableError
+from etcd_twisted.peer.commands import Deliver, Describe, Hello, Join, RefusedError
+from tests.fakes import OTHER
+from tests.peer.fakes import CLUSTER, FIRST, SECOND, VIEW, warnings_of
+from tests.peer.machines import MachinesTest
+from tests.peer.test_commands import REQUEST
+from tests.peer.wires import HELLO
+from tests.wires import RawClient
+
+
+class ClientTests(MachinesTest):
+    """The client, and the port it asks."""
+
+    async def setUp(self) -> None:
+        await super().setUp()
+        self.client = PeerClient(reactor, None)
+
+    async def unreachable(self, asking: Any) -> str:
+        error = await self.assertFailure(ensureDeferred(asking), UnreachableError)
+        self.assertNotIn("\n", str(error))
+        return str(error)
+
+    async def test_describe(self) -> None:
+        """Who is in the cluster."""
+        self.assertEqual(await self.client.describe(self.first.url), VIEW)
+
+    async def test_join(self) -> None:
+        """To be taken in."""
+        self.assertEqual(await self.client.join(self.first.url, REQUEST), JoinReply(CLUSTER))
+        self.assertEqual(self.first.raft.joins, [REQUEST])
+
+    async def test_join_refused(self) -> None:
+        """The error is the one that was raised there."""
+        self.first.raft.failing = EtcdError(ErrorCode.PEER_ADDRESS_EXISTS, "http://127.0.0.1:7001", 7)
+        error = await self.assertFailure(ensureDeferred(self.client.join(self.first.url, REQUEST)), EtcdError)
+        self.assertEqual((error.code, error.cause, error.index), (109, "http://127.0.0.1:7001", 7))
+
+    async def test_join_of_the_future(self) -> None:
+        """Another version of the protocol is spoken there."""
+        warnings = warnings_of(self)
+        request = type(REQUEST)(2, FIRST, "", "machine1", "http://127.0.0.1:1", "http://127.0.0.1:2")
+        error = await self.assertFailure(ensureDeferred(self.client.join(self.first.url, request)), EtcdError)
+        self.assertEqual((error.code, len(warnings)), (ErrorCode.RAFT_INTERNAL, 1))
+
+    async def test_leave(self) -> None:
+        """To take a machine out."""
+        self.first.replica.register(OTHER)
+        await self.client.leave(self.first.url, OTHER.name)
+        self.assertEqual(self.first.replica.removed, [OTHER.name])
+        error = await self.assertFailure(ensureDeferred(self.client.leave(self.first.url, "machine7")), EtcdError)
+        self.assertEqual(error.code, ErrorCode.KEY_NOT_FOUND)
+
+    async def test_nobody(self) -> None:
+        """Nobody listens, or the URL is none."""
+        await self.first.close_port()
+        text = await self.unreachable(self.client.describe(self.first.url))
+        self.assertIn(f"{self.first.url} can't be asked: Connection was refused", text)
+        text = await self.unreachable(self.client.describe("nonsense"))
+        self.assertIn("'nonsense'", text)
+        text = await self.unreachable(self.client.describe("https://127.0.0.1:7001"))
+        self.assertIn("TLS, for which this machine has no certificate", text)
+
+    async def answering(self, data: bytes) -> str:
+        """The URL of something that is no machine, and says C{data}."""
+        factory = Factory.forProtocol(RawClient)
+        factory.noisy = False
+        built = factory.buildProtocol
+
+        def build(address: Any) -> Any:
+            protocol = built(address)
+            protocol.connectionMade = lambda: protocol.send(data)
+            return protocol
+
+        factory.buildProtocol = build
+        port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(factory)
+        self.addCleanup(port.stopListening)
+        return Address("127.0.0.1", port.getHost().port).url()
+
+    async def test_no_machine(self) -> None:
+        """Something else is there."""
+        for data in (b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x00\x00", b"\x00\x07_answer\x00\x011\x00\x00"):
+            await self.unreachable(self.client.describe(await self.answering(data)))
+
+    async def test_no_answer(self) -> None:
+        """Something that says nothing is not waited for for ever."""
+        self.patch(client, "PATIENCE", 0.05)
+        text = await self.unreachable(self.client.describe(await self.answering(b"")))
+        self.assertTrue(text.endswith("can't be asked: no answer in time"), text)
+
+    async def test_cancelled(self) -> None:
+        """Who asked wants no answer any more; nothing is left."""
+        self.first.raft.holding = Deferred()
+        asked = ensureDeferred(self.client.join(self.first.url, REQUEST))
+        await self.first.raft.when(lambda: self.first.raft.joins == [REQUEST])
+        asked.cancel()
+        await self.assertFailure(asked, CancelledError)
+        self.first.raft.holding.callback(JoinReply(CLUSTER))
+
+    async def test_cancelled_at_once(self) -> None:
+        """Likewise before it is connected."""
+        asked = ensureDeferred(self.client.describe(self.first.url))
+        asked.cancel()
+        await self.assertFailure(asked, CancelledError)
+
+
+class TwistedTests(MachinesTest):
+    """Twisted's own AMP understands the port, and is understood."""
+
+    async def setUp(self) -> None:
+        await super().setUp()
+        address = self.first.address
+        self.amp = await connectProtocol(TCP4ClientEndpoint(reactor, address.host, address.port), amp.AMP())
+        self.lost: Deferred[None] = Deferred()
+        connection_lost = self.amp.connectionLost
+
+        def lost(reason: Failure) -> None:
+            connection_lost(reason)
+            self.lost.callback(None)
+
+        self.amp.connectionLost = lost
+        self.addCleanup(lambda: self.lost)
+        self.addCleanup(lambda: self.amp.transport and self.amp.transport.abortConnection())
+
+    async def test_questions(self) -> None:
+        """Answers and errors."""
+        self.assertEqual(await self.amp.callRemote(Describe), {"view": VIEW})
+        self.first.raft.failing = EtcdError(ErrorCode.NO_MORE_PEER, "machine1", 7)
+        error = await self.assertFailure(self.amp.callRemote(Join, request=REQUEST), RefusedError)
+        self.assertEqual(error.error().code, ErrorCode.NO_MORE_PEER)
+
+    async def test_messages(self) -> None:
+        """A member could be written with nothing else."""
+        self.assertEqual(await self.amp.callRemote(Hello, **HELLO), {"machine_id": FIRST})
+        come = self.first.raft.when(lambda: len(self.first.raft.payloads) == 2)
+        self.amp.callRemote(Deliver, payload=b"short")
+        self.amp.callRemote(Deliver, payload=b"x" * 300_000)
+        await come
+        self.assertEqual(self.first.raft.payloads, [(SECOND, b"short"), (SECOND, b"x" * 300_000)])

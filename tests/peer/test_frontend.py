@@ -1,0 +1,114 @@
+"""The peer port as it is served: both protocols on one real socket."""
+
+import json
+import socket
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.task import Clock
+from twisted.trial.unittest import TestCase
+from zope.interface.verify import verifyObject
+
+from etcd_twisted.addresses import Address
+from etcd_twisted.config import Config
+from etcd_twisted.errors import StartError
+from etcd_twisted.interfaces import IFrontend
+from etcd_twisted.peer.client import PeerClient
+from etcd_twisted.peer.commands import Hello
+from etcd_twisted.peer.frontend import PeerFrontend
+from tests.peer.fakes import VIEW, PeerReplica, warnings_of
+from tests.peer.machines import MachinesTest
+from tests.peer.wires import HELLO, question
+from tests.wires import Answer, read_answers
+
+MACHINES = b"GET /v2/admin/machines HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+
+class FrontendTests(TestCase):
+    """The frontend itself."""
+
+    def test_interface(self) -> None:
+        """It is one."""
+        verifyObject(IFrontend, PeerFrontend())
+
+    async def test_listens_where_it_is_told(self) -> None:
+        """Not where clients are served; and says so where it can't."""
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            config = Config(peer_bind_addr=Address("127.0.0.1", taken.getsockname()[1]))
+            service = PeerFrontend().service(reactor, config, {}, PeerReplica(Clock()))
+            self.addCleanup(service.stopService)
+            with self.assertRaises(StartError) as caught:
+                await service.startService()
+        self.assertTrue(str(caught.exception).startswith(f"--peer-bind-addr {config.peer_bind_addr} "))
+
+
+class ServedTests(MachinesTest):
+    """What comes over a real socket."""
+
+    async def ask(self, request: bytes) -> Answer:
+        visitor = await self.raw(self.first)
+        visitor.send(request)
+        await visitor.when_closed()
+        (answer,) = read_answers(visitor.data, "GET")
+        return answer
+
+    async def test_both_protocols(self) -> None:
+        """Administrators and machines, side by side."""
+        answer = await self.ask(MACHINES)
+        self.assertEqual([each["name"] for each in json.loads(answer.body)], ["machine0"])
+        self.assertEqual(await PeerClient(reactor, None).describe(self.first.url), VIEW)
+
+    async def test_standby(self) -> None:
+        """A standby has nothing for administrators, and tells machines where the others are."""
+        self.first.replica.stand_by()
+        self.assertEqual((await self.ask(MACHINES)).status, 404)
+        self.assertEqual(await PeerClient(reactor, None).describe(self.first.url), VIEW)
+
+    async def lines_about(self, *pieces: bytes) -> list[str]:
+        """What is logged about a stranger that sends something and waits until it is cut off."""
+        warnings = warnings_of(self)
+        visitor = await self.raw(self.first)
+        host: Any = visitor.transport.getHost()
+        for piece in pieces:
+            visitor.send(piece)
+        await visitor.when_closed()
+        for line in warnings:
+            self.assertIn(f"the connection from 127.0.0.1:{host.port}: ", line)
+        return [line.partition(f":{host.port}: ")[2] for line in warnings]
+
+    async def test_garbage(self) -> None:
+        """A line, and the end; others don't notice."""
+        self.connect()
+        await self.when_it_comes(b"before")
+        first_byte = await self.lines_about(b"\x16\x03\x01\x02\x00\x01")
+        self.assertEqual(first_byte, ["it begins with the byte 0x16, which is neither AMP nor HTTP"])
+        self.assertEqual(await self.lines_about(b"\x00" * 1_000), ["a box without a command"])
+        self.assertEqual(await self.lines_about(b"\x00\x01" + b"\xff" * 70_000), ["a box of more than 16384 bytes"])
+        await self.when_it_comes(b"after")
+        self.assertEqual(len(self.first.raft.lost), 1)  # before it was connected
+
+    async def test_strangers(self) -> None:
+        """One of another cluster, and one of the future."""
+        lines = await self.lines_about(question(Hello, **{**HELLO, "cluster_id": "d" * 16}))
+        self.assertEqual(lines, [f"this is the cluster {'c' * 16}, not '{'d' * 16}'"])
+        lines = await self.lines_about(question(Hello, **{**HELLO, "version": 1_000_000}))
+        self.assertEqual(lines, ["version 1 of the protocol is spoken here, not 1000000"])
+
+    async def test_half_a_box(self) -> None:
+        """A line when the rest does not come in time."""
+        lines = await self.lines_about(question(Hello, **HELLO)[:-10])
+        self.assertEqual(lines, ["half a box, and not the rest of it within 1 s"])
+
+    async def test_nothing(self) -> None:
+        """No line for one that sends nothing."""
+        self.assertEqual(await self.lines_about(), [])
+
+    async def test_nothing_is_left(self) -> None:
+        """A port that stops closes what is open on it."""
+        visitors = [await self.raw(self.first) for _ in range(3)]
+        visitors[1].send(question(Hello, **HELLO))
+        visitors[2].send(b"GET /")
+        await visitors[1].when(lambda: bool(visitors[1].data))
+        await self.first.close_port()
+        for visitor in visitors:
+            await visitor.when_closed()

@@ -1,0 +1,268 @@
+"""The transport between two machines, on real sockets."""
+
+import socket
+
+from twisted.internet import reactor
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
+from twisted.internet.tcp import Connection
+
+from etcd_twisted.peer.commands import SnapshotError
+from etcd_twisted.peer.outgoing import AnswerError, LostError
+from etcd_twisted.peer.transport import PIECE
+from tests.peer.fakes import FIRST, SECOND, THIRD, FakeSnapshotFile, warnings_of
+from tests.peer.machines import MachinesTest, Relay
+
+
+class MessageTests(MachinesTest):
+    """Messages."""
+
+    async def test_both_ways(self) -> None:
+        """Each machine over its own connection."""
+        self.connect()
+        self.second.transport.connect({FIRST: self.first.url})
+        await self.when_it_comes(b"hello")
+        self.second.transport.send(FIRST, b"hello to you")
+        await self.first.raft.when(lambda: (SECOND, b"hello to you") in self.first.raft.payloads)
+
+    async def test_an_answer_without_a_way(self) -> None:
+        """A machine that knows nobody's address answers over the connection it was called on."""
+        self.connect()
+        await self.when_it_comes(b"hello")
+        self.second.transport.send(FIRST, b"answer")
+        await self.first.raft.when(lambda: self.first.raft.payloads == [(SECOND, b"answer")])
+
+    async def test_all_sizes(self) -> None:
+        """In order, and not changed."""
+        self.connect()
+        await self.when_it_comes(b"hello")
+        sizes = [0, 1, 200, 65_535, 65_536, 200_000, 3, 1 << 20, (1 << 20) + 7, 20 << 20, 5]
+        sent = [bytes([size % 251]) * size for size in sizes]
+        come = self.second.raft.when(lambda: self.second.raft.payloads[-1][1] == sent[-1])
+        for payload in sent:
+            while not self._waits_for_little():
+                await deferLater(reactor, 0.001, lambda: None)
+            self.first.transport.send(SECOND, payload)
+        await come
+        payloads = [payload for _, payload in self.second.raft.payloads if payload != b"hello"]
+        self.assertTrue(payloads == sent)
+        self.assertEqual(self.first.raft.lost, [SECOND])  # before it was connected
+
+    def _waits_for_little(self) -> bool:
+        connection = self.first.transport._links[SECOND].connection
+        return connection is not None and connection._queued < 1_000_000
+
+    async def test_another_machine_there(self) -> None:
+        """A machine that has the address of another one is sent nothing."""
+        warnings = warnings_of(self)
+        self.second.raft.machine_id = THIRD
+        self.connect()
+        while len(warnings) < 2:
+            await deferLater(reactor, 0.005, lambda: None)
+        self.first.transport.send(SECOND, b"x")
+        self.assertEqual((self.first.raft.lost, self.second.raft.payloads), ([SECOND], []))
+        self.assertEqual(len(warnings), 2, warnings)
+
+    async def test_removed(self) -> None:
+        """A machine that is no member any more is told."""
+        self.connect()
+        await self.when_it_comes(b"hello")
+        self.second.raft.members.remove(FIRST)
+        await self.second.close_port()
+        await self.second.start()
+        await self.first.raft.when(lambda: self.first.raft.exclusions > 0)
+
+
+class ReconnectTests(MachinesTest):
+    """Connections that are lost."""
+
+    async def test_machine_returns(self) -> None:
+        """It is found again."""
+        self.connect()
+        await self.when_it_comes(b"before")
+        lost = self.first.raft.when(lambda: len(self.first.raft.lost) > 1)
+        await self.second.close_port()
+        await lost
+        self.first.transport.send(SECOND, b"dropped")
+        await self.second.start()
+        await self.when_it_comes(b"after")
+        self.assertNotIn((FIRST, b"dropped"), self.second.raft.payloads)
+
+    async def test_machine_returns_and_calls(self) -> None:
+        """It is answered as soon as it has called itself, however long this machine would have waited."""
+        self.connect()
+        self.second.transport.connect({FIRST: self.first.url})
+        await self.when_it_comes(b"before")
+        await self.second.close_port()
+        link = self.first.transport._links[SECOND]
+        while link._backoff._next < 1.0:
+            await deferLater(reactor, 0.01, lambda: None)
+        come = self.first.raft.when(lambda: (SECOND, b"I am back") in self.first.raft.payloads)
+        self.second.transport.connect({})
+        self.second.transport.connect({FIRST: self.first.url})
+        while not come.called:
+            self.second.transport.send(FIRST, b"I am back")
+            await deferLater(reactor, 0.005, lambda: None)
+        answered = self.second.raft.when(lambda: (FIRST, b"welcome") in self.second.raft.payloads)
+        self.first.transport.send(SECOND, b"welcome")
+        await answered
+
+    async def test_other_address(self) -> None:
+        """A machine is sent to at its new address."""
+        self.connect()
+        await self.when_it_comes(b"before")
+        relay = Relay(self.second.address)
+        self.addCleanup(relay.stop)
+        self.first.transport.connect({SECOND: await relay.start()})
+        await self.when_it_comes(b"after")
+        self.assertEqual(relay.connections, 1)
+
+    async def test_cut(self) -> None:
+        """A connection that was cut is made again at once-ish."""
+        relay = Relay(self.second.address)
+        self.addCleanup(relay.stop)
+        self.first.transport.connect({SECOND: await relay.start()})
+        await self.when_it_comes(b"before")
+        relay.cut()
+        await self.when_it_comes(b"after")
+        self.assertEqual(relay.connections, 2)
+
+    async def test_swallowed(self) -> None:
+        """A connection on which nothing is taken any more costs bounded memory, and is given up."""
+        relay = Relay(self.second.address)
+        self.addCleanup(relay.stop)
+        self.first.transport.connect({SECOND: await relay.start()})
+        await self.when_it_comes(b"before")
+        self.first.raft.lost.clear()
+        relay.stop_reading()
+        again = self.second.raft.when(lambda: (FIRST, b"after") in self.second.raft.payloads)
+        while not self.first.raft.lost:
+            self.first.transport.send(SECOND, b"x" * 1_000_000)
+            await deferLater(reactor, 0.001, lambda: None)
+        connection = self.first.transport._links[SECOND].connection
+        if connection is not None:
+            self.assertLess(connection._queued, 11_000_000)
+        while not again.called:
+            self.first.transport.send(SECOND, b"after")
+            await deferLater(reactor, 0.01, lambda: None)
+        self.assertEqual(relay.connections, 2)
+
+
+class SocketTests(MachinesTest):
+    """What the system is told."""
+
+    async def test_options(self) -> None:
+        """Small messages go at once, and a connection without a word from the other side ends soon."""
+        self.connect()
+        await self.when_it_comes(b"hello")
+        seen = 0
+        for reader in reactor.getReaders():
+            if isinstance(reader, Connection):
+                handle = reader.getHandle()
+                seen += 1
+                self.assertEqual(handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT), 2_000)
+                self.assertTrue(handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+                self.assertTrue(handle.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
+        self.assertEqual(seen, 2)
+
+
+class SnapshotTests(MachinesTest):
+    """Snapshots."""
+
+    CONTENT = bytes(range(256)) * (5 * PIECE // 256) + b"the end"
+
+    async def setUp(self) -> None:
+        await super().setUp()
+        self.file = FakeSnapshotFile(self.CONTENT)
+        self.connect()
+        await self.when_it_comes(b"hello")
+
+    def send(self) -> "Deferred[None]":
+        return self.first.transport.send_snapshot(SECOND, self.file)
+
+    async def test_whole(self) -> None:
+        """In pieces, and closed at the end."""
+        await self.send()
+        self.assertTrue(self.second.raft.snapshot == self.CONTENT)
+        self.assertEqual((self.file.closed, self.file.reads), (1, 6))
+        self.assertEqual(self.second.raft.offers, [(FIRST, b"metadata", self.CONTENT[:16], len(self.CONTENT))])
+
+    async def test_part(self) -> None:
+        """What is there is not sent again."""
+        self.second.raft.snapshot = self.CONTENT[: 3 * PIECE + 5]
+        await self.send()
+        self.assertTrue(self.second.raft.snapshot == self.CONTENT)
+        self.assertEqual(self.file.reads, 2 + 1)
+
+    async def test_all_there(self) -> None:
+        """Nothing has to be sent."""
+        self.second.raft.snapshot = self.CONTENT
+        await self.send()
+        self.assertEqual((self.file.closed, self.file.reads), (1, 0))
+
+    async def test_messages_between(self) -> None:
+        """A message does not wait for a piece that is being written, nor for those to come."""
+        self.second.raft.holding = Deferred()
+        first_piece = self.second.raft.when(lambda: len(self.second.raft.snapshot) == PIECE)
+        sent = self.send()
+        await first_piece
+        await self.when_it_comes(b"heartbeat")
+        self.assertEqual((len(self.second.raft.snapshot), sent.called), (PIECE, False))
+        holding, self.second.raft.holding = self.second.raft.holding, None
+        holding.callback(None)
+        await sent
+
+    async def test_refused(self) -> None:
+        """The sender is told why."""
+        self.second.raft.failing = ValueError("another snapshot is being taken")
+        error = await self.assertFailure(self.send(), SnapshotError)
+        self.assertEqual((str(error), self.file.closed), ("another snapshot is being taken", 1))
+
+    async def test_lost(self) -> None:
+        """The sender is told when the connection is lost, and goes on with the next one."""
+        self.second.raft.holding = Deferred()
+        first_piece = self.second.raft.when(lambda: len(self.second.raft.snapshot) == PIECE)
+        sent = self.assertFailure(self.send(), LostError)
+        await first_piece
+        await self.second.close_port()
+        await sent
+        self.assertEqual(self.file.closed, 1)
+        self.second.raft.holding.callback(None)
+        self.second.raft.holding = None
+        await self.second.start()
+        await self.when_it_comes(b"back again")
+        self.file = FakeSnapshotFile(self.CONTENT)
+        await self.send()
+        self.assertTrue(self.second.raft.snapshot == self.CONTENT)
+
+    async def test_cancelled(self) -> None:
+        """It is given up, and the connection stays."""
+        self.second.raft.holding = Deferred()
+        first_piece = self.second.raft.when(lambda: len(self.second.raft.snapshot) == PIECE)
+        sent = self.send()
+        await first_piece
+        sent.cancel()
+        await self.assertFailure(sent, CancelledError)
+        self.assertEqual(self.file.closed, 1)
+        self.second.raft.holding.callback(None)
+        await self.when_it_comes(b"heartbeat")
+        self.assertEqual(len(self.second.raft.snapshot), PIECE)
+
+    async def test_nobody(self) -> None:
+        """To a machine that is not connected, or not known."""
+        for machine_id in (THIRD, SECOND):
+            self.first.transport.connect({})
+            file = FakeSnapshotFile(self.CONTENT)
+            await self.assertFailure(self.first.transport.send_snapshot(machine_id, file), LostError)
+            self.assertEqual(file.closed, 1)
+
+    async def test_too_short(self) -> None:
+        """A file that ends too early is an error, not an endless loop."""
+        self.file = FakeSnapshotFile(b"short", size=100)
+        await self.assertFailure(self.send(), EOFError)
+
+    async def test_nonsense(self) -> None:
+        """A machine that has more than there is."""
+        self.second.raft.snapshot = b"x" * (len(self.CONTENT) + 1)
+        await self.assertFailure(self.send(), AnswerError)
+        self.assertEqual(self.file.closed, 1)

@@ -1,0 +1,34 @@
+"""Errors of the network, in a few words."""
+
+from OpenSSL.SSL import Error as TlsError
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import TimeoutError as NoAnswerError
+from twisted.internet.error import ConnectionDone, ConnectionRefusedError, DNSLookupError
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.peer.words import address_of, reason_of
+
+
+class WordsTests(SynchronousTestCase):
+    def test_reasons(self) -> None:
+        """One line each, without a full stop."""
+        for error, text in (
+            (ConnectionDone(), "Connection was closed cleanly"),
+            (ConnectionRefusedError(111, "refused"), "Connection was refused by other side: 111: refused"),
+            (DNSLookupError("no such\nhost."), "DNS lookup failed: no such host"),
+            (NoAnswerError(2.0, "Deferred"), "no answer in time"),
+            (TlsError([("a", "b", "unknown ca"), ("a", "b", "bad")]), "TLS: unknown ca, bad"),
+            (TlsError([]), "TLS: the connection was closed"),
+            (TlsError(-1, "Unexpected EOF"), "TLS: (-1, 'Unexpected EOF')"),
+            (ValueError(), "ValueError"),
+        ):
+            self.assertEqual(reason_of(error), text)
+
+    def test_addresses(self) -> None:
+        """As people write them."""
+        for address, text in (
+            (IPv4Address("TCP", "127.0.0.1", 7001), "127.0.0.1:7001"),
+            (IPv6Address("TCP", "::1", 7001), "[::1]:7001"),
+            (UNIXAddress("/run/x"), str(UNIXAddress("/run/x"))),
+        ):
+            self.assertEqual(address_of(address), text)
