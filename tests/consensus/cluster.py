@@ -197,13 +197,20 @@ class ClusterMachine:
             await self.cluster.leader.replica.peer.join(self.request())
             enter_cluster(self.storage, recovered, identity)
 
-    def stop(self) -> None:
-        """Stop in order."""
-        stopped = ensureDeferred(self.replica.stop())
-        self.cluster.run_until(lambda: stopped.called)
-        stopped.addErrback(lambda failure: failure.raiseException())
+    def begin_to_stop(self) -> "Deferred[None]":
+        """Stop in order; fires when that is done."""
+        return ensureDeferred(self._stop())
+
+    async def _stop(self) -> None:
+        await self.replica.stop()
+        while self.disk.jobs:  # a writer that is stopped does what it was given
+            self.disk.run_one()
         self.storage.close()
         self._end()
+
+    def stop(self) -> None:
+        """Stop in order."""
+        self.cluster.finish(self.begin_to_stop())
 
     def crash(self) -> None:
         """End as a killed process does: what was not synced is lost, nothing is tidied up."""

@@ -49,6 +49,7 @@ class Network:
     @ivar carried: how many payloads have arrived.
     @ivar piece: how many bytes of a snapshot go at a time.
     @ivar on_piece: called when a piece of a snapshot is about to be sent, with its offset.
+    @ivar on_the_way: what becomes of a piece on its way.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -58,6 +59,7 @@ class Network:
         self.carried = 0
         self.piece = 1_000
         self.on_piece: Callable[[int], object] = lambda _offset: None
+        self.on_the_way: Callable[[bytes], bytes] = lambda data: data
         self.transports: list[MemoryTransport] = []
 
     def is_open(self, sender: str, receiver: str) -> bool:
@@ -261,7 +263,8 @@ class MemoryTransport:
 
     async def _send_piece(self, connection: _Connection, sender: str, file: ISnapshotFile, offset: int) -> int:
         data = await file.read(offset, self.network.piece)
-        await connection.ask(lambda peer: peer.snapshot_piece(sender, offset, data))
+        arriving = self.network.on_the_way(data)
+        await connection.ask(lambda peer: peer.snapshot_piece(sender, offset, arriving))
         return len(data)
 
 

@@ -102,6 +102,7 @@ class StartTests(GroupTestCase):
         cluster.start(3)
         late = cluster.followers[0]
         late.crash()
+        cluster.run(1.0)
         for number in range(100):
             cluster.finish(cluster.leader.set(f"/k{number}", "x" * 100))
         cluster.network.piece = 64

@@ -1,0 +1,570 @@
+"""
+L{etcd_twisted.consensus.transfers}, in a cluster whose machines shorten their logs.
+"""
+
+import os
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.consensus import keeper
+from etcd_twisted.consensus.entries import Configuration, Entry, EntryKind, HardState, Record, SnapshotMetadata
+from etcd_twisted.consensus.recovery import Storage, recover
+from etcd_twisted.consensus.snapshots import IncomingSnapshot, SnapshotStore, SnapshotWriter
+from etcd_twisted.consensus.transfers import PAUSE, SnapshotFile
+from etcd_twisted.errors import EtcdError
+from etcd_twisted.keyspace.commands import Set, encode_command
+from etcd_twisted.keyspace.events import Event
+from etcd_twisted.keyspace.snapshot import dump
+from etcd_twisted.keyspace.space import KeySpace
+from tests.consensus.cluster import Cluster, ClusterMachine, ClusterTestCase
+from tests.consensus.machine import IDENTITY, ManualWriter
+
+COUNT = 20
+
+
+class TransferTestCase(ClusterTestCase):
+    def setUp(self) -> None:
+        self.patch(keeper, "TRAILING_ENTRIES", 0)
+        self.offsets: list[int] = []
+
+    def behind(self, **settings: Any) -> tuple[Cluster, ClusterMachine]:
+        """A cluster of three, and one of them that is down and needs a snapshot."""
+        cluster = self.cluster(snapshot_count=COUNT, **settings)
+        cluster.start(3)
+        late = cluster.followers[0]
+        late.crash()
+        cluster.run(1.0)  # nothing is kept for a machine that is not heard
+        self.write(cluster, 3 * COUNT)
+        cluster.network.on_piece = self.offsets.append
+        return cluster, late
+
+    def write(self, cluster: Cluster, count: int) -> None:
+        for number in range(count):
+            cluster.finish(cluster.leader.set(f"/k{number}", str(os.urandom(40).hex())))
+        cluster.run(0.05)
+
+    def files(self, machine: ClusterMachine) -> list[str]:
+        return sorted(path.name for path in (machine.path / "snapshots").iterdir())
+
+    def part(self, machine: ClusterMachine) -> int:
+        """How much of a snapshot is there."""
+        incoming = machine.participant.receiver._incoming
+        return 0 if incoming is None else incoming.file.length
+
+    def await_participant(self, cluster: Cluster, late: ClusterMachine) -> None:
+        """Wait until it takes part."""
+        cluster.run_until(lambda: late.replica._participant is not None)
+
+    def await_file(self, cluster: Cluster, late: ClusterMachine) -> IncomingSnapshot:
+        """Wait until a file begins to come."""
+        self.await_participant(cluster, late)
+        receiver = late.participant.receiver
+        cluster.run_until(lambda: receiver._incoming is not None)
+        assert receiver._incoming is not None
+        return receiver._incoming.file
+
+    def assertCaughtUp(self, cluster: Cluster, late: ClusterMachine) -> None:
+        cluster.run_until(lambda: late.replica.serving)
+        cluster.settle()
+        self.assertEqual(late.dumped(), cluster.leader.dumped())
+        self.assertEqual(late.replica.machines(), cluster.leader.replica.machines())
+        self.assertEqual([name for name in self.files(late) if name.endswith(".tmp")], [])
+
+
+class CatchingUpTests(TransferTestCase):
+    def test_the_whole_file(self) -> None:
+        cluster, late = self.behind()
+        late.restart()
+        self.assertCaughtUp(cluster, late)
+        self.assertEqual(self.offsets, list(range(0, self.offsets[-1] + 1, 1_000)))
+        late.stop()
+        cluster.finish(late.restart())
+        self.assertCaughtUp(cluster, late)
+
+    def test_a_new_machine(self) -> None:
+        cluster = self.cluster(snapshot_count=COUNT)
+        cluster.start(1)
+        self.write(cluster, 3 * COUNT)
+        new = cluster.start_one()
+        self.assertCaughtUp(cluster, new)
+        self.assertGreater(cluster.leader.driver.core.configuration.voters.count(new.id), 0)
+
+    def test_heartbeats_go_on_meanwhile(self) -> None:
+        cluster, late = self.behind()
+        cluster.network.piece = 10
+        term = cluster.leader.replica.term
+        late.restart()
+        self.assertCaughtUp(cluster, late)
+        self.assertGreater(len(self.offsets), 100)
+        self.assertEqual(cluster.leader.replica.term, term)
+
+    def test_writes_go_on_meanwhile(self) -> None:
+        cluster, late = self.behind()
+        cluster.network.piece = 100
+        late.restart()
+        while not late.replica.serving:
+            self.write(cluster, 1)
+        self.assertCaughtUp(cluster, late)
+
+    def test_watchers_are_told_of_what_it_holds(self) -> None:
+        cluster, late = self.behind()
+        cluster.finish(cluster.leader.set("/watched", "1"))
+        self.write(cluster, COUNT)
+        told: list[Event] = []
+        late._begin()
+        late.replica.watch("/watched", False, True, 1, told.append)
+        late.start()
+        self.assertCaughtUp(cluster, late)
+        self.assertEqual([event.node.value for event in told], ["1"])
+
+    def test_watchers_end_when_it_does_not_hold_enough(self) -> None:
+        cluster, late = self.behind(history=5)
+        ended: list[int] = []
+        late._begin()
+        late.replica.watch("/watched", False, True, 1, lambda _event: None, lambda: ended.append(1))
+        late.start()
+        self.assertCaughtUp(cluster, late)
+        self.assertEqual(ended, [1])
+
+    def test_those_who_proposed_to_one_that_led(self) -> None:
+        """Whether a snapshot holds their changes can't be told."""
+        cluster = self.cluster(snapshot_count=COUNT)
+        cluster.start(3)
+        leader = cluster.leader
+        cluster.network.isolate(leader.url)
+        answer = leader.set("/lost", "1")
+        cluster.run_until(lambda: any(each.leads for each in cluster.up if each is not leader))
+        cluster.run(0.3)
+        for number in range(3 * COUNT):
+            cluster.leader.set(f"/k{number}")
+        cluster.run(0.05)
+        cluster.network.heal()
+        self.assertCaughtUp(cluster, leader)
+        self.assertIn("unknown", self.failureResultOf(answer, EtcdError).value.cause)
+
+
+class InterruptedTests(TransferTestCase):
+    def interrupt_at(self, cluster: Cluster, offset: int, happens: Callable[[], object]) -> None:
+        """Have something happen before the piece there is sent, once."""
+
+        def note(at: int) -> None:
+            self.offsets.append(at)
+            if at == offset and self.offsets.count(offset) == 1:
+                cluster.clock.callLater(0, happens)
+
+        cluster.network.on_piece = note
+
+    def test_it_goes_on_where_it_ended(self) -> None:
+        cluster, late = self.behind()
+        self.interrupt_at(cluster, 3_000, lambda: cluster.network.break_connections(late.url))
+        late.restart()
+        self.assertCaughtUp(cluster, late)
+        self.assertEqual(self.offsets[:6], [0, 1_000, 2_000, 3_000, 3_000, 4_000])
+
+    def test_who_refuses_it_is_left_in_peace_for_a_while(self) -> None:
+        cluster, late = self.behind()
+        times: list[float] = []
+
+        def note(offset: int) -> None:
+            if offset == 0:
+                times.append(cluster.clock.seconds())
+                cluster.clock.callLater(0, cluster.network.break_connections, late.url)
+
+        cluster.network.on_piece = note
+        late.restart()
+        cluster.run(5.0)
+        self.assertGreater(len(times), 3)
+        self.assertLess(len(times), 5 / PAUSE + 2)
+
+    def test_another_file_begins_anew(self) -> None:
+        cluster, late = self.behind()
+        leader = cluster.leader
+
+        def take_another() -> None:
+            cluster.network.break_connections(late.url)
+            for number in range(COUNT + 1):
+                leader.set(f"/more{number}")
+
+        self.interrupt_at(cluster, 3_000, take_another)
+        late.restart()
+        self.assertCaughtUp(cluster, late)
+        self.assertEqual(self.offsets[:6], [0, 1_000, 2_000, 3_000, 0, 1_000])
+
+    def test_the_leader_changes(self) -> None:
+        """The next one sends its own file, or this one's log reaches far enough."""
+        cluster, late = self.behind()
+        self.interrupt_at(cluster, 3_000, cluster.leader.crash)
+        late.restart()
+        cluster.run_until(lambda: 3_000 in self.offsets)
+        cluster.run(0.1)
+        cluster.await_leader()
+        self.assertCaughtUp(cluster, late)
+
+    def test_what_came_is_dropped_when_the_log_brings_as_much(self) -> None:
+        """And a snapshot that is taken here, at the very same index, is not disturbed by it."""
+        cluster, late = self.behind()
+        cluster.network.piece = 100
+        late.restart()
+        self.await_file(cluster, late)
+        cluster.run_until(lambda: self.part(late) > 200)
+        receiver = late.participant.receiver
+        incoming = receiver._incoming
+        assert incoming is not None
+        create = late.storage.snapshots.create(incoming.offer.snapshot)
+        self.assertEqual(len(self.files(late)), 2)
+        create.abort()
+        receiver.passed(incoming.offer.snapshot.index - 1)
+        self.assertIs(receiver._incoming, incoming)
+        cluster.run_until(lambda: not receiver._busy)
+        receiver.passed(incoming.offer.snapshot.index)
+        late.disk.run_one()
+        self.assertEqual(self.files(late), [])
+        self.assertCaughtUp(cluster, late)
+
+    def test_it_is_stopped_in_the_middle(self) -> None:
+        cluster, late = self.behind()
+        self.interrupt_at(cluster, 3_000, lambda: None)
+        late.restart().addErrback(lambda failure: failure.trap(EtcdError))
+        cluster.run_until(lambda: 3_000 in self.offsets)
+        leader = cluster.leader
+        late.stop()
+        self.assertEqual(self.files(late), [])
+        cluster.run(2 * PAUSE)
+        self.assertEqual(leader.participant._sender._sending, {})
+        self.assertEqual(late.clock.getDelayedCalls(), [])
+        late.restart()
+        self.assertCaughtUp(cluster, late)
+
+    def test_it_is_stopped_while_it_takes_it_in(self) -> None:
+        cluster, late = self.behind()
+        late.restart().addErrback(lambda failure: failure.trap(EtcdError))
+        self.await_participant(cluster, late)
+        cluster.run_until(lambda: late.participant.receiver.installing)
+        late.stop()
+        self.assertEqual(late.replica.index, 0)
+        self.assertEqual(late.clock.getDelayedCalls(), [])
+        late.restart()
+        self.assertCaughtUp(cluster, late)
+
+    def test_the_sender_is_stopped_in_the_middle(self) -> None:
+        cluster, late = self.behind()
+        leader = cluster.leader
+        self.interrupt_at(cluster, 3_000, leader.begin_to_stop)
+        late.restart()
+        cluster.run_until(lambda: not leader.up)
+        self.assertEqual(leader.clock.getDelayedCalls(), [])
+        self.assertEqual(open_files(leader.path), [])
+        self.assertCaughtUp(cluster, late)
+
+    def test_the_leader_is_no_leader_any_more(self) -> None:
+        cluster, late = self.behind()
+        leader = cluster.leader
+        self.interrupt_at(cluster, 2_000, lambda: ensureDeferred(leader.replica.hand_over()))
+        late.restart()
+        cluster.run_until(lambda: 2_000 in self.offsets)
+        cluster.run(0.05)
+        self.assertEqual(leader.participant._sender._sending, {})
+        self.assertCaughtUp(cluster, late)
+
+    def test_a_file_that_was_damaged_is_refused_and_removed(self) -> None:
+        cluster, late = self.behind()
+        damaged: list[int] = []
+
+        def damage(data: bytes) -> bytes:
+            if len(damaged) < 1:
+                damaged.append(1)
+                return bytes([data[0] ^ 1]) + data[1:]
+            return data
+
+        cluster.network.on_the_way = damage
+        late.restart()
+        self.assertCaughtUp(cluster, late)
+        self.assertEqual(self.offsets.count(0), 2)
+
+
+async def nothing() -> None:
+    """What is done between slices."""
+
+
+def open_files(below: Path | None = None) -> list[str]:
+    """The files that this process has open, below a directory."""
+    links = []
+    for descriptor in os.listdir("/proc/self/fd"):
+        try:
+            links.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        except FileNotFoundError:  # the one that listed them
+            continue
+    return [link for link in links if below is None or link.startswith(str(below.absolute()))]
+
+
+class CrashTests(TransferTestCase):
+    def test_at_any_point(self) -> None:
+        """Whatever was done to the disk when it crashed, it starts and catches up."""
+        for jobs in range(8):
+            cluster, late = self.behind()
+            cluster.network.piece = 1_000_000
+            late.restart().addErrback(lambda failure: failure.trap(EtcdError))
+            self.await_file(cluster, late)
+            late.disk.held = True
+            for _ in range(jobs):
+                cluster.run(0.005)
+                if late.disk.jobs:
+                    late.disk.run_one()
+            late.crash()
+            late.restart()
+            self.assertCaughtUp(cluster, late)
+            for machine in cluster.up:
+                machine.crash()
+
+    def test_between_the_snapshot_and_the_new_log(self) -> None:
+        """
+        The log on disk is longer than the snapshot, and has other entries up to there: those of a leader that was
+        never followed. They are void.
+        """
+        path = Path(self.mktemp())
+        storage = Storage.open(path, "--data-dir")
+        self.assertEqual(list(storage.log.recover()), [])
+        data = encode_command(Set("/void", 0))
+        storage.log.append(Record(HardState(2, ""), tuple(self.entries(1, 21, 2, data))))
+        keyspace = KeySpace()
+        keyspace.apply(Set("/kept", 0))
+        metadata = SnapshotMetadata(10, 3, Configuration(("a" * 16,)))
+        self.finish_snapshot(storage.snapshots.create(metadata), keyspace)
+        found = self.recovered(path, storage)
+        self.assertEqual((found.log.first_index, found.log.last_index, found.snapshot), (11, 10, metadata))
+        found = self.recovered(path)  # and once more, from what the first start has left
+        self.assertEqual((found.log.first_index, found.log.last_index, found.hard_state.term), (11, 10, 2))
+
+    def test_a_log_that_agrees_with_the_snapshot_stays(self) -> None:
+        path = Path(self.mktemp())
+        storage = Storage.open(path, "--data-dir")
+        self.assertEqual(list(storage.log.recover()), [])
+        data = encode_command(Set("/a", 0))
+        storage.log.append(Record(HardState(3, ""), tuple(self.entries(1, 21, 2, data))))
+        storage.log.append(Record(None, tuple(self.entries(5, 15, 3, data))))
+        metadata = SnapshotMetadata(10, 3, Configuration(("a" * 16,)))
+        self.finish_snapshot(storage.snapshots.create(metadata), KeySpace())
+        found = self.recovered(path, storage)
+        self.assertEqual((found.log.first_index, found.log.last_index, found.log.last_term), (11, 14, 3))
+
+    def entries(self, start: int, stop: int, term: int, data: bytes) -> list[Entry]:
+        return [Entry(index, term, EntryKind.COMMAND, data) for index in range(start, stop)]
+
+    def finish_snapshot(self, writer: SnapshotWriter, keyspace: KeySpace) -> None:
+        for chunk in dump(keyspace.content()):
+            writer.write(chunk)
+        writer.finish()
+
+    def recovered(self, path: Path, storage: Storage | None = None) -> Any:
+        if storage is not None:
+            storage.directory.save_identity(IDENTITY)
+            storage.close()
+        storage = Storage.open(path, "--data-dir")
+        self.addCleanup(storage.close)
+        found = self.successResultOf(ensureDeferred(recover(storage, KeySpace(), None, nothing)))
+        storage.close()
+        return found
+
+
+class DiskTests(TransferTestCase):
+    def test_one_that_fails_ends_the_machine(self) -> None:
+        """When the file is begun, when a piece is written, and when it is finished."""
+        for place in ("receive", "write", "finish"):
+            cluster, late = self.behind()
+
+            def fail(*_: object) -> None:
+                raise OSError(28, "No space left on device")
+
+            late.restart().addErrback(lambda failure: failure.trap(EtcdError))
+            if place == "receive":
+                self.await_participant(cluster, late)
+                self.patch(late.storage.snapshots, "receive", fail)
+            else:
+                self.patch(self.await_file(cluster, late), place, fail)
+            cluster.run(1.0)
+            self.assertIn("No space left on device", late.fatal[0])
+            self.assertEqual(len(late.fatal), 1)
+            self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+            late.fatal.clear()
+            late.crash()
+
+    def test_a_key_space_that_can_not_become_it_ends_the_machine(self) -> None:
+        """Half of it may be there."""
+        cluster, late = self.behind()
+
+        def broken(*_: object) -> None:
+            raise RuntimeError("a mistake")
+
+        late.restart().addErrback(lambda failure: failure.trap(EtcdError))
+        self.await_participant(cluster, late)
+        self.patch(late.replica.keyspace, "restore", broken)
+        cluster.run(1.0)
+        self.assertIn("a mistake", late.fatal[0])
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        late.fatal.clear()
+
+
+class OfferTests(TransferTestCase):
+    """What the receiver is told, one step at a time."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.group, self.late = self.behind()
+        self.leader = self.group.leader
+        reader = self.leader.storage.snapshots.latest()
+        assert reader is not None
+        reader.close()
+        self.data = reader.path.read_bytes()
+        self.file = SnapshotFile(reader.path, reader.metadata, self.leader.replica.term, self.leader.disk)
+        self.file.close()
+        self.group.network.cut.add((self.leader.url, self.late.url))  # the test is the leader
+        self.late.restart().addErrback(lambda failure: failure.trap(EtcdError))
+        self.await_participant(self.group, self.late)
+        self.peer = self.late.peer
+
+    def offer(self, sender: str | None = None, head: bytes | None = None) -> "Deferred[int]":
+        head = self.file.head if head is None else head
+        return self.peer.snapshot_offered(sender or self.leader.id, self.file.metadata, head, self.file.size)
+
+    def send(self, start: int, stop: int, sender: str | None = None) -> "Deferred[None]":
+        return self.peer.snapshot_piece(sender or self.leader.id, start, self.data[start:stop])
+
+    def do(self, deferred: "Deferred[Any]") -> Any:
+        return self.group.finish(deferred)
+
+    def test_in_two_pieces(self) -> None:
+        self.assertEqual(self.do(self.offer()), 0)
+        self.do(self.send(0, 100))
+        self.assertEqual(self.do(self.offer()), 100)
+        self.do(self.send(100, len(self.data)))
+        self.assertEqual(self.late.value("/k0"), self.leader.value("/k0"))
+        self.assertEqual(self.do(self.offer()), len(self.data))  # it needs no more
+
+    def test_two_offers_at_once(self) -> None:
+        first, second = self.offer(), self.offer(head=b"other")
+        self.failureResultOf(second, ValueError)
+        self.assertEqual(self.do(first), 0)
+        self.assertEqual(len(self.files(self.late)), 1)
+
+    def test_two_pieces_at_once(self) -> None:
+        self.do(self.offer())
+        first, second = self.send(0, 100), self.send(0, 100)
+        self.failureResultOf(second, ValueError)
+        self.do(first)
+        self.assertEqual(self.part(self.late), 100)
+
+    def test_a_piece_that_does_not_go_on(self) -> None:
+        self.failureResultOf(self.send(0, 100), ValueError)  # nothing was offered
+        self.do(self.offer())
+        self.failureResultOf(self.send(1, 100), ValueError)
+        self.do(self.send(0, 100))
+        self.failureResultOf(self.send(0, 100), ValueError)
+
+    def test_a_piece_of_another_sender(self) -> None:
+        """Two leaders may send at once, one of which leads no longer."""
+        other = next(machine for machine in self.group.followers if machine is not self.late)
+        self.do(self.offer())
+        self.failureResultOf(self.send(0, 100, other.id), ValueError)
+        self.do(self.send(0, 100))
+        self.assertEqual(self.do(self.offer(other.id)), 100)  # it has the same file
+        self.failureResultOf(self.send(100, 200), ValueError)
+        self.do(self.send(100, 200, other.id))
+
+    def test_what_is_no_offer(self) -> None:
+        for metadata in (b"", b"\xc1", b"\x93\x01\x02\x03", b"\xa1\xff"):
+            refused = self.peer.snapshot_offered(self.leader.id, metadata, b"", 1)
+            self.failureResultOf(refused, ValueError)
+
+    def test_a_stranger(self) -> None:
+        self.failureResultOf(self.offer("f" * 16), ValueError)
+        self.failureResultOf(self.send(0, 100, "f" * 16), ValueError)
+
+    def test_nothing_at_all(self) -> None:
+        refused = self.peer.snapshot_offered(self.leader.id, self.file.metadata, b"", 0)
+        self.assertEqual(self.do(refused), 0)
+        self.assertRaises(ValueError, self.do, self.send(0, 0))
+        self.assertEqual(self.files(self.late), [])
+
+    def test_more_than_was_said(self) -> None:
+        self.do(self.offer())
+        self.data += b"more"
+        self.assertRaises(ValueError, self.do, self.send(0, len(self.data)))
+        self.assertEqual(self.files(self.late), [])
+        self.assertEqual(self.late.replica.index, 0)
+
+    def test_a_snapshot_of_something_else(self) -> None:
+        """The file is whole, and is not what was offered."""
+        store = SnapshotStore(Path(self.mktemp()))
+        store._directory.mkdir()
+        writer = store.create(SnapshotMetadata(5, 1, Configuration(())))
+        writer.finish()
+        self.data = next(store._directory.iterdir()).read_bytes()
+        self.assertEqual(self.do(self.peer.snapshot_offered(self.leader.id, self.file.metadata, b"", 10)), 0)
+        self.assertRaises(ValueError, self.do, self.send(0, len(self.data)))
+        self.assertEqual(self.files(self.late), [])
+
+    def test_a_snapshot_of_no_key_space(self) -> None:
+        store = SnapshotStore(Path(self.mktemp()))
+        store._directory.mkdir()
+        reader = self.leader.storage.snapshots.latest()
+        assert reader is not None
+        with closing(reader):
+            writer = store.create(reader.metadata)
+            writer.write(b"\x93\x01\x02\x03")
+            writer.finish()
+        self.data = next(store._directory.iterdir()).read_bytes()
+        self.do(self.peer.snapshot_offered(self.leader.id, self.file.metadata, b"", len(self.data)))
+        self.assertRaises(ValueError, self.do, self.send(0, len(self.data)))
+        self.assertEqual(self.files(self.late), [])
+
+    def test_an_old_leader(self) -> None:
+        path = next((self.leader.path / "snapshots").iterdir())
+        stale = SnapshotFile(path, SnapshotMetadata(90, 1, Configuration(())), 1, self.leader.disk)
+        stale.close()
+        offered = self.peer.snapshot_offered(self.leader.id, stale.metadata, stale.head, stale.size)
+        self.assertEqual(self.do(offered), stale.size)
+        self.assertEqual(self.files(self.late), [])
+
+
+class FileTests(SynchronousTestCase):
+    """L{SnapshotFile}."""
+
+    def setUp(self) -> None:
+        self.path = Path(self.mktemp())
+        self.path.write_bytes(bytes(range(200)))
+        self.writer = ManualWriter()
+        self.file = SnapshotFile(self.path, SnapshotMetadata(1, 1, Configuration(())), 1, self.writer)  # type: ignore[arg-type]
+
+    def test_it_stays_readable_when_another_takes_its_place(self) -> None:
+        self.path.unlink()
+        data = self.file.read(100, 50)
+        self.writer.run_one()
+        self.assertEqual(self.successResultOf(data), bytes(range(100, 150)))
+        self.assertEqual((self.file.size, self.file.head), (200, bytes(range(64))))
+        self.file.close()
+        self.file.close()
+
+    def test_it_is_not_closed_while_it_is_read(self) -> None:
+        """Another file could have its number by then."""
+        data = self.file.read(0, 10)
+        data.cancel()
+        self.file.close()
+        other = os.open(os.devnull, os.O_RDONLY)
+        self.addCleanup(os.close, other)
+        self.assertNotEqual(other, self.file._descriptor)
+        self.failureResultOf(data, CancelledError)
+        self.writer.run_one()
+        self.assertEqual(self.file._descriptor, -1)
+
+    def test_a_disk_that_fails(self) -> None:
+        data = self.file.read(0, 10)
+        self.writer.failing = OSError(5, "Input/output error")
+        self.writer.run_one()
+        self.failureResultOf(data, OSError)
+        self.file.close()
+        self.assertEqual(self.file._descriptor, -1)
