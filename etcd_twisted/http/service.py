@@ -15,7 +15,7 @@ from twisted.web.resource import IResource
 from etcd_twisted.config import Config
 from etcd_twisted.http.door import Door
 from etcd_twisted.http.listening import Place, listen
-from etcd_twisted.http.site import Site
+from etcd_twisted.http.site import IServed, Site
 from etcd_twisted.interfaces import IReactor
 
 GRACE = 5.0
@@ -23,13 +23,13 @@ GRACE = 5.0
 
 
 class HttpService(Service):
-    """Serves a site while it runs."""
+    """Serves on a port while it runs."""
 
     def __init__(
         self,
         reactor: IReactor,
         place: Place,
-        site: Site,
+        site: IServed,
         tls: IOpenSSLServerConnectionCreator | None = None,
     ) -> None:
         """

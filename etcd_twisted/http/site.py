@@ -25,7 +25,14 @@ from typing import Any, cast
 
 from OpenSSL.SSL import Error as TlsError
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IAddress, IDelayedCall, IHandshakeListener, IReactorTime, ITCPTransport
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IHandshakeListener,
+    IProtocolFactory,
+    IReactorTime,
+    ITCPTransport,
+)
 from twisted.internet.protocol import connectionDone
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -33,7 +40,7 @@ from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 from twisted.web import http, server
 from twisted.web.resource import IResource
-from zope.interface import implementer
+from zope.interface import Attribute, implementer
 
 from etcd_twisted.addresses import Address
 from etcd_twisted.complaints import Complaints
@@ -365,6 +372,20 @@ class Channel(http.HTTPChannel):
         self.transport.loseWriteConnection()
 
 
+class IServed(IProtocolFactory):
+    """What is served on a port."""
+
+    write_timeout: float = Attribute("How long a client may take no byte of an answer, in seconds.")
+
+    def stop(grace: float) -> "Deferred[None]":  # noqa: N805  # methods of an Interface have no self
+        """
+        Close every connection, when the port is closed. Fires when none is left.
+
+        @param grace: how long requests under way may take to be answered, in seconds.
+        """
+
+
+@implementer(IServed)
 class Site(server.Site):
     """
     The connections of a port, and what they share.

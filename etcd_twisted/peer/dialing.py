@@ -4,7 +4,6 @@ The way to a machine, from its peer URL.
 Must never speak without TLS to a machine whose URL says C{https}.
 """
 
-from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
@@ -29,12 +28,10 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from etcd_twisted.addresses import Address
+from etcd_twisted.tls import ClientTls
 
 PATIENCE = 2.0
 """How long it may take to be connected, in seconds; about what a lost packet costs twice."""
-
-ClientTls = Callable[[str], IOpenSSLClientConnectionCreator]
-"""How to speak TLS with a host of a given name."""
 
 _P = TypeVar("_P", bound=IProtocol)
 
@@ -102,8 +99,14 @@ class Dialer:
         if secure:
             if self.tls is None:
                 raise PeerUrlError(f"{url} asks for TLS, for which this machine has no certificate")
-            endpoint = wrapClientTLS(self.tls(address.host), endpoint)
+            endpoint = wrapClientTLS(self._creator(self.tls, address.host), endpoint)
         return endpoint.connect(_Once(protocol)).addCallbacks(lambda _: protocol, _as_cancelled)
+
+    def _creator(self, tls: ClientTls, host: str) -> IOpenSSLClientConnectionCreator:
+        try:
+            return tls(host)
+        except ValueError as error:
+            raise PeerUrlError(f"no certificate can be for the host {host!r}") from error
 
     def _endpoint(self, address: Address) -> IStreamClientEndpoint:
         for is_one, kind in ((isIPAddress, TCP4ClientEndpoint), (isIPv6Address, TCP6ClientEndpoint)):

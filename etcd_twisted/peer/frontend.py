@@ -7,8 +7,10 @@ Must never serve anything itself: it only puts the port's parts together.
 from collections.abc import Mapping
 from typing import Any, cast
 
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from zope.interface import implementer
 
+from etcd_twisted.complaints import Complaints
 from etcd_twisted.config import Config
 from etcd_twisted.http.listening import Place
 from etcd_twisted.http.service import HttpService
@@ -16,11 +18,11 @@ from etcd_twisted.http.site import Site
 from etcd_twisted.interfaces import IFrontend, IRaftPeer, IReactor, IReplica
 from etcd_twisted.peer.admin import AdminPages
 from etcd_twisted.peer.answering import Answering
-from etcd_twisted.peer.complaints import Complaints
 from etcd_twisted.peer.incoming import Host
 from etcd_twisted.peer.port import PeerPort
 from etcd_twisted.peer.visitors import Visitors
 from etcd_twisted.referral import longest_wait
+from etcd_twisted.tls import peer_port_tls
 
 MOST_ADMINISTRATORS = 64
 """How many connections there may be that speak HTTP."""
@@ -33,9 +35,11 @@ class PeerService(HttpService):
     @ivar host: what the connections of machines share.
     """
 
-    def __init__(self, reactor: IReactor, place: Place, port: PeerPort) -> None:
+    def __init__(
+        self, reactor: IReactor, place: Place, port: PeerPort, tls: IOpenSSLServerConnectionCreator | None
+    ) -> None:
         self.host = port.host
-        super().__init__(reactor, place, cast(Any, port))
+        super().__init__(reactor, place, port, tls)
 
     @property
     def visitors(self) -> Visitors:
@@ -73,4 +77,4 @@ class PeerFrontend:
             config.http_write_timeout,
         )
         place = Place(config.peer_bind_addr, config.given_as("peer-bind-addr"), "--peer-bind-addr")
-        return PeerService(reactor, place, PeerPort(host, site))
+        return PeerService(reactor, place, PeerPort(host, site), peer_port_tls(config))

@@ -20,11 +20,11 @@ from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
+from etcd_twisted.complaints import Complaints
 from etcd_twisted.interfaces import IRaftPeer
 from etcd_twisted.peer import commands
 from etcd_twisted.peer.answering import Answering, Values
 from etcd_twisted.peer.boxes import Box
-from etcd_twisted.peer.complaints import Complaints
 from etcd_twisted.peer.delivery import MOST_IN_BOX
 from etcd_twisted.peer.messages import MessageConnection
 from etcd_twisted.peer.visitors import Visitors

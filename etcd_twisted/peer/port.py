@@ -9,15 +9,17 @@ from typing import Any
 
 from OpenSSL.SSL import Error as TlsError
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, IHandshakeListener, ISSLTransport
 from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
-from etcd_twisted.http.site import Site
+from etcd_twisted.http.site import IServed, Site
 from etcd_twisted.peer.incoming import Host, Incoming
-from etcd_twisted.peer.words import address_of, reason_of
+from etcd_twisted.peer.words import address_of
+from etcd_twisted.tls import tls_reason
 
 MOST_STRANGERS = 32
 """How many connections there may be that are no member's, as far as is known, and don't speak HTTP."""
@@ -28,6 +30,7 @@ MOST_CONNECTIONS = 96
 _SWEEP = 1.0
 
 
+@implementer(IHandshakeListener)
 class PeerConnection(Protocol):
     """
     A connection: nothing is known of it until the first byte comes, and then it is one of two others.
@@ -42,6 +45,7 @@ class PeerConnection(Protocol):
         self._port = port
         self._inner: Any = None
         self._lost = False
+        self._shaking_hands = False
         self._since = port.host.clock.seconds()
         self._waiting: list[Deferred[None]] = []
 
@@ -54,6 +58,15 @@ class PeerConnection(Protocol):
     def is_member(self) -> bool:
         """Whether it is a member's."""
         return self.incoming is not None and self.incoming.sender != ""
+
+    def connectionMade(self) -> None:
+        """It is there; if it speaks TLS, it has to be agreed on how."""
+        self._shaking_hands = ISSLTransport.providedBy(self.transport)
+
+    def handshakeCompleted(self) -> None:
+        """TLS is there: what has come through it can be trusted."""
+        self._shaking_hands = False
+        self._since = self._port.host.clock.seconds()
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes have come."""
@@ -69,21 +82,30 @@ class PeerConnection(Protocol):
             self._inner = self._port.site.buildProtocol(self.transport.getPeer())
             self._port.forget(self)
         else:
-            self._complain("garbage", f"it begins with the byte {first:#04x}, which is neither AMP nor HTTP")
+            what = f"it begins with the byte {first:#04x}, which is neither AMP nor HTTP"
+            self._complain("garbage", f"Closed the connection from {self._peer}: {what}")
         if self._inner is None:
             self.transport.abortConnection()
-        else:
-            self._inner.makeConnection(self.transport)
+            return
+        self._inner.makeConnection(self.transport)
+        if IHandshakeListener.providedBy(self._inner) and ISSLTransport.providedBy(self.transport):
+            self._inner.handshakeCompleted()
 
-    def _complain(self, cause: str, reason: str) -> None:
-        peer = address_of(self.transport.getPeer())
-        self._port.host.complaints.say(cause, f"Closed the connection from {peer}: {reason}")
+    @property
+    def _peer(self) -> str:
+        return address_of(self.transport.getPeer())
+
+    def _complain(self, cause: str, text: str) -> None:
+        self._port.host.complaints.say(cause, text)
 
     def sweep(self, now: float) -> None:
         """Close a connection that does not go on. Called every second or so."""
         if self.incoming is not None:
             self.incoming.sweep(now)
         elif now - self._since >= self._port.host.timeout:
+            if self._shaking_hands:
+                reason = f"no handshake within {self._port.host.timeout:g} s"
+                self._complain("TLS", f"TLS with {self._peer} failed: {reason}")
             self.transport.abortConnection()
 
     def close(self) -> "Deferred[None]":
@@ -104,23 +126,15 @@ class PeerConnection(Protocol):
         self._lost = True
         if self._inner is not None:
             self._inner.connectionLost(reason)
-        elif reason.check(TlsError):
-            self._complain("TLS", reason_of(reason.value))
+        elif isinstance(reason.value, TlsError):
+            self._complain("TLS", f"TLS with {self._peer} failed: {tls_reason(reason.value)}")
         self._port.forget(self)
         waiting, self._waiting = self._waiting, []
         for each in waiting:
             each.callback(None)
 
 
-class _Refused(Protocol):
-    """A connection that is closed as soon as it is there: TLS has no other way to refuse one."""
-
-    transport: Any
-
-    def connectionMade(self) -> None:
-        self.transport.abortConnection()
-
-
+@implementer(IServed)
 class PeerPort(ServerFactory):
     """
     The connections of the peer port. Those that speak HTTP are the site's, which limits them itself.
@@ -142,7 +156,7 @@ class PeerPort(ServerFactory):
 
     @property
     def write_timeout(self) -> float:
-        """The site's."""
+        """See L{IServed}."""
         return self.site.write_timeout
 
     def startFactory(self) -> None:
@@ -158,10 +172,10 @@ class PeerPort(ServerFactory):
         for connection in list(self.connections):
             connection.sweep(now)
 
-    def buildProtocol(self, addr: IAddress | None) -> Protocol:
+    def buildProtocol(self, addr: IAddress | None) -> PeerConnection | None:
         """A connection, if there is a place for it or one can be made."""
         if not self._make_room(addr):
-            return _Refused()
+            return None
         connection = PeerConnection(self)
         self.connections[connection] = None
         return connection
@@ -184,11 +198,7 @@ class PeerPort(ServerFactory):
         self.connections.pop(connection, None)
 
     def stop(self, grace: float) -> "Deferred[None]":
-        """
-        Close every connection, when the port is closed.
-
-        @param grace: how long requests under way may take to be answered, in seconds.
-        """
+        """See L{IServed}."""
         if self._sweeping.running:
             self._sweeping.stop()
         closed = [connection.close() for connection in list(self.connections)]

@@ -7,10 +7,12 @@ Must never lose what the system said.
 from typing import Any
 
 from OpenSSL.SSL import Error as TlsError
+from service_identity import VerificationError
 from twisted.internet.defer import TimeoutError as NoAnswerError
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
 
 from etcd_twisted.addresses import Address
+from etcd_twisted.tls import tls_reason
 
 FAILURES = (ConnectError, ConnectionClosed, DNSLookupError, NoAnswerError, TlsError, OSError)
 """What happens on a network."""
@@ -24,17 +26,9 @@ def address_of(address: Any) -> str:
 
 def reason_of(error: BaseException | None) -> str:
     """What an error says, without a full stop."""
-    if isinstance(error, TlsError):
-        return f"TLS: {_tls_reason(error)}"
+    if isinstance(error, (TlsError, VerificationError)):
+        return f"TLS: {tls_reason(error)}"
     if isinstance(error, NoAnswerError):
         return "no answer in time"
     text = " ".join(str(error).split()).rstrip(".")
     return text or type(error).__name__
-
-
-def _tls_reason(error: Any) -> str:
-    """OpenSSL has a list of what went wrong, each with the part of the library and the function."""
-    try:
-        return ", ".join(str(reason) for *_, reason in error.args[0]) or "the connection was closed"
-    except (IndexError, TypeError, ValueError):
-        return " ".join(str(error).split()) or type(error).__name__

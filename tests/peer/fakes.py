@@ -6,8 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.logger import LogEvent, formatEvent, globalLogPublisher
-from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
 from etcd_twisted.interfaces import IRaftPeer, ISnapshotFile
@@ -144,16 +142,3 @@ class FakeSnapshotFile:
 
     def close(self) -> None:
         self.closed += 1
-
-
-def warnings_of(test: TestCase | SynchronousTestCase) -> list[str]:
-    """The lines that are logged as warnings or worse from here on, until the test ends."""
-    lines: list[str] = []
-
-    def observe(event: LogEvent) -> None:
-        if event.get("log_level") is not None and event["log_level"].name in ("warn", "error", "critical"):
-            lines.append(formatEvent(event))
-
-    globalLogPublisher.addObserver(observe)
-    test.addCleanup(globalLogPublisher.removeObserver, observe)
-    return lines

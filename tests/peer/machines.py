@@ -3,6 +3,7 @@ Machines on real sockets, each with a peer port and a transport, and with a stan
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
@@ -14,8 +15,10 @@ from twisted.trial.unittest import TestCase
 
 from etcd_twisted.addresses import Address
 from etcd_twisted.config import Config
+from etcd_twisted.peer.client import PeerClient
 from etcd_twisted.peer.frontend import PeerFrontend
 from etcd_twisted.peer.transport import AmpTransport
+from etcd_twisted.tls import tls_for_peers
 from tests.peer.fakes import FIRST, SECOND, FakeRaftPeer, PeerReplica
 from tests.wires import RawClient
 
@@ -23,16 +26,22 @@ from tests.wires import RawClient
 class MachineOnSockets:
     """One machine."""
 
-    def __init__(self, machine_id: str, name: str) -> None:
+    def __init__(self, machine_id: str, name: str, **files: Path | None) -> None:
+        """
+        @param files: of a certificate and what belongs to it, as in the configuration.
+        """
         self.raft = FakeRaftPeer(machine_id)
         self.replica = PeerReplica(reactor, self.raft)
-        self.transport = AmpTransport(reactor, self.raft, None, lambda: name)
+        tls = tls_for_peers(Config(**files))
+        self.transport = AmpTransport(reactor, self.raft, tls, lambda: name)
+        self.client = PeerClient(reactor, tls)
+        self._files = files
         self._port = 0
         self._service: Any = None
 
     async def start(self) -> None:
         """Open the port: always the same one."""
-        config = Config(peer_bind_addr=Address("127.0.0.1", self._port), http_read_timeout=1.0)
+        config = Config(peer_bind_addr=Address("127.0.0.1", self._port), http_read_timeout=1.0, **self._files)
         self._service = PeerFrontend().service(reactor, config, {}, self.replica)
         self._service.visitors = self.transport.visitors
         await self._service.startService()
@@ -44,7 +53,7 @@ class MachineOnSockets:
 
     @property
     def url(self) -> str:
-        return self.address.url()
+        return self.address.url("https" if self._files else "http")
 
     async def close_port(self) -> None:
         """Be gone for others."""
@@ -65,11 +74,15 @@ class MachinesTest(TestCase):
     timeout = 30
 
     async def setUp(self) -> None:
-        self.first = MachineOnSockets(FIRST, "machine1")
-        self.second = MachineOnSockets(SECOND, "machine2")
-        for machine in (self.first, self.second):
-            self.addCleanup(machine.stop)
-            await machine.start()
+        self.first = await self.machine(FIRST, "machine1")
+        self.second = await self.machine(SECOND, "machine2")
+
+    async def machine(self, machine_id: str, name: str, **files: Path | None) -> MachineOnSockets:
+        """Start a machine."""
+        machine = MachineOnSockets(machine_id, name, **files)
+        self.addCleanup(machine.stop)
+        await machine.start()
+        return machine
 
     def connect(self) -> None:
         """Let the first send to the second."""

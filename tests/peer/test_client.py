@@ -16,7 +16,8 @@ from etcd_twisted.peer import client
 from etcd_twisted.peer.client import PeerClient, UnreachableError
 from etcd_twisted.peer.commands import Deliver, Describe, Hello, Join, RefusedError
 from tests.fakes import OTHER
-from tests.peer.fakes import CLUSTER, FIRST, SECOND, VIEW, warnings_of
+from tests.logs import Log
+from tests.peer.fakes import CLUSTER, FIRST, SECOND, VIEW
 from tests.peer.machines import MachinesTest
 from tests.peer.test_commands import REQUEST
 from tests.peer.wires import HELLO
@@ -52,10 +53,10 @@ class ClientTests(MachinesTest):
 
     async def test_join_of_the_future(self) -> None:
         """Another version of the protocol is spoken there."""
-        warnings = warnings_of(self)
+        log = Log(self)
         request = type(REQUEST)(2, FIRST, "", "machine1", "http://127.0.0.1:1", "http://127.0.0.1:2")
         error = await self.assertFailure(ensureDeferred(self.client.join(self.first.url, request)), EtcdError)
-        self.assertEqual((error.code, len(warnings)), (ErrorCode.RAFT_INTERNAL, 1))
+        self.assertEqual((error.code, len(log.warnings)), (ErrorCode.RAFT_INTERNAL, 1))
 
     async def test_leave(self) -> None:
         """To take a machine out."""

@@ -16,7 +16,8 @@ from etcd_twisted.interfaces import IFrontend
 from etcd_twisted.peer.client import PeerClient
 from etcd_twisted.peer.commands import Hello
 from etcd_twisted.peer.frontend import PeerFrontend
-from tests.peer.fakes import VIEW, PeerReplica, warnings_of
+from tests.logs import Log
+from tests.peer.fakes import VIEW, PeerReplica
 from tests.peer.machines import MachinesTest
 from tests.peer.wires import HELLO, question
 from tests.wires import Answer, read_answers
@@ -66,15 +67,15 @@ class ServedTests(MachinesTest):
 
     async def lines_about(self, *pieces: bytes) -> list[str]:
         """What is logged about a stranger that sends something and waits until it is cut off."""
-        warnings = warnings_of(self)
+        log = Log(self)
         visitor = await self.raw(self.first)
         host: Any = visitor.transport.getHost()
         for piece in pieces:
             visitor.send(piece)
         await visitor.when_closed()
-        for line in warnings:
+        for line in log.warnings:
             self.assertIn(f"the connection from 127.0.0.1:{host.port}: ", line)
-        return [line.partition(f":{host.port}: ")[2] for line in warnings]
+        return [line.partition(f":{host.port}: ")[2] for line in log.warnings]
 
     async def test_garbage(self) -> None:
         """A line, and the end; others don't notice."""

@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
+from etcd_twisted.complaints import MOST
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.membership import JoinReply
 from etcd_twisted.peer.commands import (
@@ -20,12 +21,12 @@ from etcd_twisted.peer.commands import (
     RefusedError,
     SnapshotPiece,
 )
-from etcd_twisted.peer.complaints import MOST
 from etcd_twisted.peer.delivery import boxes
 from etcd_twisted.peer.incoming import MOST_PENDING, STRANGER_BYTES, STRANGER_QUESTIONS
 from etcd_twisted.peer.messages import MOST_WAITING
 from tests.fakes import OTHER
-from tests.peer.fakes import FIRST, SECOND, THIRD, VIEW, warnings_of
+from tests.logs import Log
+from tests.peer.fakes import FIRST, SECOND, THIRD, VIEW
 from tests.peer.test_commands import REQUEST
 from tests.peer.wires import HELLO, TIMEOUT, Served, Visit, question
 
@@ -35,13 +36,13 @@ class IncomingTest(SynchronousTestCase):
         self.served = Served()
         self.addCleanup(self.served.stop)
         self.raft = self.served.raft
-        self.warnings = warnings_of(self)
+        self.log = Log(self)
 
     def assert_refused(self, visit: Visit, reason: str) -> None:
         """One line, with where it comes from and why; and the connection is gone."""
         self.assertTrue(visit.lost)
-        self.assertEqual(len(self.warnings), 1, self.warnings)
-        (line,) = self.warnings
+        self.assertEqual(len(self.log.warnings), 1, self.log.warnings)
+        (line,) = self.log.warnings
         self.assertIn("192.168.1.1:54321", line)
         self.assertIn(reason, line)
         self.assertNotIn("\n", line)
@@ -66,7 +67,7 @@ class HelloTests(IncomingTest):
         self.assertEqual(visit.ask(Hello, **HELLO), {amp.ANSWER: b"1", b"machine_id": FIRST.encode()})
         visit.send(boxes(b"one")[0] + boxes(b"two")[0])
         self.assertEqual(self.raft.payloads, [(SECOND, b"one"), (SECOND, b"two")])
-        self.assertFalse(visit.lost or self.warnings)
+        self.assertFalse(visit.lost or self.log.warnings)
 
     def test_messages_at_once(self) -> None:
         """They may come with the L{Hello}, in one piece."""
@@ -96,7 +97,7 @@ class HelloTests(IncomingTest):
     def test_itself(self) -> None:
         """Its own address, or a copy of it; and ids that are none."""
         self.assertEqual(self.refusal(sender=FIRST)[0], "MACHINE")
-        self.warnings.clear()
+        self.log.events.clear()
         self.assertEqual(self.refusal(sender="a\nb" * 1_000)[0], "MACHINE")
 
     def test_not_a_member(self) -> None:
@@ -133,7 +134,7 @@ class HelloTests(IncomingTest):
             visit = self.served.visit()
             visit.ask(Hello, **{**HELLO, "name": name})
             visit.send(b"\x01\x00")
-            self.assertIn(f"from {shown} 192.168.1.1:54321", self.warnings.pop())
+            self.assertIn(f"from {shown} 192.168.1.1:54321", self.log.warnings[-1])
 
 
 class MemberTests(IncomingTest):
@@ -164,7 +165,7 @@ class MemberTests(IncomingTest):
         self.raft.failing = OSError("no space left")
         answer = self.visit.ask(OfferSnapshot, metadata=b"m", head=b"h", size=2)
         self.assertEqual(answer[amp.ERROR_DESCRIPTION], b"no space left")
-        self.assertFalse(self.visit.lost or self.warnings)
+        self.assertFalse(self.visit.lost or self.log.warnings)
 
     def test_messages_between_pieces(self) -> None:
         """A heartbeat is heard while a piece is being written."""
@@ -264,7 +265,7 @@ class StrangerTests(IncomingTest):
         visit = self.served.visit()
         error = self.error(visit.ask(Join, request=REQUEST))
         self.assertEqual((error.code, error.cause, error.index), (ErrorCode.NO_MORE_PEER, "machine1", 7))
-        self.assertFalse(visit.lost or self.warnings)
+        self.assertFalse(visit.lost or self.log.warnings)
 
     def test_join_of_the_future(self) -> None:
         """A request in another version of the protocol."""
@@ -326,7 +327,7 @@ class StrangerTests(IncomingTest):
             visit = self.served.visit()
             visit.send(box)
             self.assertTrue(visit.lost)
-            self.assertEqual(len(self.warnings), index + 1)
+            self.assertEqual(len(self.log.warnings), index + 1)
         self.assertEqual((self.raft.offers, self.raft.snapshot), ([], b""))
 
     def test_many_questions(self) -> None:
@@ -367,15 +368,15 @@ class BadPeerTests(IncomingTest):
             visit = self.served.visit()
             visit.send(data)
             self.assert_refused(visit, reason)
-            self.warnings.clear()
+            self.log.events.clear()
 
     def test_half_a_box_and_the_end(self) -> None:
         """A line too."""
         visit = self.served.visit()
         visit.send(question(Hello, **HELLO)[:-10])
         visit.transport.client_goes()
-        self.assertEqual(len(self.warnings), 1)
-        self.assertIn("from 192.168.1.1:54321: half a box, and the end", self.warnings[0])
+        self.assertEqual(len(self.log.warnings), 1)
+        self.assertIn("from 192.168.1.1:54321: half a box, and the end", self.log.warnings[0])
 
     def test_half_a_box(self) -> None:
         """However it trickles, a stranger's box has to come in time."""
@@ -391,7 +392,7 @@ class BadPeerTests(IncomingTest):
         visit.ask(Describe)
         self.served.pass_time(int(TIMEOUT) + 1)
         self.assertTrue(visit.lost)
-        self.assertEqual(self.warnings, [])
+        self.assertEqual(self.log.warnings, [])
 
     def test_waits_for_an_answer(self) -> None:
         """Who waits may be silent, until the answer and for a while after it."""
@@ -414,19 +415,19 @@ class BadPeerTests(IncomingTest):
         visit.send(question(Join, request=REQUEST))
         visit.transport.client_goes()
         self.raft.holding.callback(JoinReply(""))
-        self.assertEqual(self.warnings, [])
+        self.assertEqual(self.log.warnings, [])
 
     def test_flood(self) -> None:
         """A thousand of the same make a few lines, and others have theirs."""
         for _ in range(1_000):
             self.served.visit().send(b"\x00\x00")
-        self.assertEqual(len(self.warnings), MOST)
-        self.assertIn("more like this are not logged for a minute", self.warnings[-1])
+        self.assertEqual(len(self.log.warnings), MOST)
+        self.assertIn("more like this are not logged for a minute", self.log.warnings[-1])
         self.served.visit().ask(Hello, **{**HELLO, "version": 7})
-        self.assertEqual(len(self.warnings), MOST + 1)
+        self.assertEqual(len(self.log.warnings), MOST + 1)
         self.served.pass_time(61)
         self.served.visit().send(b"\x00\x00")
-        self.assertEqual(len(self.warnings), MOST + 2)
+        self.assertEqual(len(self.log.warnings), MOST + 2)
 
     @settings(deadline=None)
     @given(st.lists(st.binary(min_size=1, max_size=300), min_size=1, max_size=5), st.booleans())

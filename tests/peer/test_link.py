@@ -18,7 +18,8 @@ from etcd_twisted.peer.delivery import boxes
 from etcd_twisted.peer.link import REFUSED_PAUSE
 from etcd_twisted.peer.messages import MOST_WAITING
 from etcd_twisted.peer.transport import AmpTransport
-from tests.peer.fakes import CLUSTER, FIRST, SECOND, THIRD, FakeRaftPeer, warnings_of
+from tests.logs import Log
+from tests.peer.fakes import CLUSTER, FIRST, SECOND, THIRD, FakeRaftPeer
 from tests.wires import Transport
 
 URL = "http://127.0.0.1:7002"
@@ -64,7 +65,7 @@ class LinkTest(SynchronousTestCase):
         self.reactor = MemoryReactorClock()
         self.raft = FakeRaftPeer(FIRST)
         self.transport = AmpTransport(self.reactor, self.raft, None, lambda: "machine1", lambda: 1.0)
-        self.warnings = warnings_of(self)
+        self.log = Log(self)
 
     def connect(self) -> None:
         self.transport.connect({SECOND: URL})
@@ -113,7 +114,7 @@ class AttemptTests(LinkTest):
         expected = {"version": 1, "cluster_id": CLUSTER, "sender": FIRST, "name": "machine1", "receiver": SECOND,
                     "configuration_index": 1}  # fmt: skip
         self.assertEqual(other.answer(), expected)
-        self.assertEqual(self.warnings, [])
+        self.assertEqual(self.log.warnings, [])
 
     def test_again_and_again(self) -> None:
         """Soon, then less often, but at least every second; and with one line about it."""
@@ -129,7 +130,7 @@ class AttemptTests(LinkTest):
         self.assertEqual(pauses, sorted(pauses))
         self.assertApproximates(pauses[-1], LONGEST, 0.02)
         reason = "Connection was refused by other side"
-        self.assertEqual(self.warnings, [f"Can't send to the machine at {URL}: {reason}"])
+        self.assertEqual(self.log.warnings, [f"Can't send to the machine at {URL}: {reason}"])
 
     def test_lost(self) -> None:
         """A connection that is lost is made again at once-ish."""
@@ -157,7 +158,7 @@ class AttemptTests(LinkTest):
         other = self.succeed()
         self.pass_time(3)
         self.assertEqual(other.transport.how_lost, "aborted")
-        self.assertEqual(self.warnings, [f"Can't send to the machine at {URL}: no answer in time"])
+        self.assertEqual(self.log.warnings, [f"Can't send to the machine at {URL}: no answer in time"])
         self.assertEqual(self.attempts, 2)
 
     def test_another_machine(self) -> None:
@@ -178,7 +179,7 @@ class AttemptTests(LinkTest):
             other.protocol.dataReceived(data)
             self.assertEqual(other.transport.how_lost, "aborted", data)
             self.successResultOf(self.stop())
-        self.assertEqual(len(self.warnings), 5, self.warnings)
+        self.assertEqual(len(self.log.warnings), 5, self.log.warnings)
         self.assertEqual(self.raft.payloads, [])
 
     def test_refused(self) -> None:
@@ -192,7 +193,7 @@ class AttemptTests(LinkTest):
             self.reactor.advance(0.1)
             self.assertEqual(self.attempts, attempts + 1)
             self.transport.connect({})
-        self.assertEqual(self.warnings, [f"Can't send to the machine at {URL}: it refuses this machine: no"] * 3)
+        self.assertEqual(self.log.warnings, [f"Can't send to the machine at {URL}: it refuses this machine: no"] * 3)
         self.assertEqual(self.raft.exclusions, 0)
 
     def test_excluded(self) -> None:
@@ -227,8 +228,8 @@ class AttemptTests(LinkTest):
         urls = ("nonsense", "http://127.0.0.1", "ftp://127.0.0.1:21", "http://[::1:7", "https://127.0.0.1:7002")
         for url in urls:
             self.transport.connect({SECOND: url})
-        self.assertEqual((len(self.warnings), self.attempts), (len(urls), 0))
-        self.assertIn("asks for TLS, for which this machine has no certificate", self.warnings[-1])
+        self.assertEqual((len(self.log.warnings), self.attempts), (len(urls), 0))
+        self.assertIn("asks for TLS, for which this machine has no certificate", self.log.warnings[-1])
 
     def test_other_kinds_of_addresses(self) -> None:
         """IPv6."""
@@ -254,7 +255,7 @@ class MessageTests(LinkTest):
         self.assertEqual(self.raft.payloads, [(SECOND, b"answer")])
         other.protocol.dataReceived(boxes(b"wrong")[0])
         self.assertEqual(other.transport.how_lost, "aborted")
-        self.assertEqual(self.warnings, [f"Can't send to the machine at {URL}: no Raft messages: wrong"])
+        self.assertEqual(self.log.warnings, [f"Can't send to the machine at {URL}: no Raft messages: wrong"])
 
     def test_before_it_is_known(self) -> None:
         """What is sent before is dropped, and said once."""
@@ -304,7 +305,7 @@ class MessageTests(LinkTest):
         self.assertIs(other.transport.how_lost, None)
         self.pass_time(2)
         self.assertEqual(other.transport.how_lost, "aborted")
-        self.assertIn("it has taken nothing for 5 seconds", self.warnings[0])
+        self.assertIn("it has taken nothing for 5 seconds", self.log.warnings[0])
 
     def test_reads_slowly(self) -> None:
         """What waited comes in order, and the connection stays however long it takes."""

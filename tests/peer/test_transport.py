@@ -10,7 +10,8 @@ from twisted.internet.tcp import Connection
 from etcd_twisted.peer.commands import SnapshotError
 from etcd_twisted.peer.outgoing import AnswerError, LostError
 from etcd_twisted.peer.transport import PIECE
-from tests.peer.fakes import FIRST, SECOND, THIRD, FakeSnapshotFile, warnings_of
+from tests.logs import Log
+from tests.peer.fakes import FIRST, SECOND, THIRD, FakeSnapshotFile
 from tests.peer.machines import MachinesTest, Relay
 
 
@@ -54,14 +55,14 @@ class MessageTests(MachinesTest):
 
     async def test_another_machine_there(self) -> None:
         """A machine that has the address of another one is sent nothing."""
-        warnings = warnings_of(self)
+        log = Log(self)
         self.second.raft.machine_id = THIRD
         self.connect()
-        while len(warnings) < 2:
+        while len(log.warnings) < 2:
             await deferLater(reactor, 0.005, lambda: None)
         self.first.transport.send(SECOND, b"x")
         self.assertEqual((self.first.raft.lost, self.second.raft.payloads), ([SECOND], []))
-        self.assertEqual(len(warnings), 2, warnings)
+        self.assertEqual(len(log.warnings), 2, log.warnings)
 
     async def test_removed(self) -> None:
         """A machine that is no member any more is told."""

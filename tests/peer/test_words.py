@@ -1,9 +1,11 @@
 """Errors of the network, in a few words."""
 
 from OpenSSL.SSL import Error as TlsError
+from service_identity import VerificationError
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import TimeoutError as NoAnswerError
-from twisted.internet.error import ConnectionDone, ConnectionRefusedError, DNSLookupError
+from twisted.internet.error import ConnectionDone, DNSLookupError
+from twisted.internet.error import ConnectionRefusedError as RefusedByHostError
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.peer.words import address_of, reason_of
@@ -14,12 +16,12 @@ class WordsTests(SynchronousTestCase):
         """One line each, without a full stop."""
         for error, text in (
             (ConnectionDone(), "Connection was closed cleanly"),
-            (ConnectionRefusedError(111, "refused"), "Connection was refused by other side: 111: refused"),
+            (RefusedByHostError(111, "refused"), "Connection was refused by other side: 111: refused"),
             (DNSLookupError("no such\nhost."), "DNS lookup failed: no such host"),
             (NoAnswerError(2.0, "Deferred"), "no answer in time"),
             (TlsError([("a", "b", "unknown ca"), ("a", "b", "bad")]), "TLS: unknown ca, bad"),
-            (TlsError([]), "TLS: the connection was closed"),
-            (TlsError(-1, "Unexpected EOF"), "TLS: (-1, 'Unexpected EOF')"),
+            (TlsError(-1, "Unexpected EOF"), "TLS: Unexpected EOF"),
+            (VerificationError([]), "TLS: the certificate is for another host"),
             (ValueError(), "ValueError"),
         ):
             self.assertEqual(reason_of(error), text)

@@ -7,12 +7,12 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.protocols import amp
 
+from etcd_twisted.complaints import Complaints
 from etcd_twisted.http.site import Site
 from etcd_twisted.membership import PROTOCOL_VERSION
 from etcd_twisted.peer.admin import AdminPages
 from etcd_twisted.peer.answering import Answering
 from etcd_twisted.peer.commands import Hello
-from etcd_twisted.peer.complaints import Complaints
 from etcd_twisted.peer.incoming import Host
 from etcd_twisted.peer.port import PeerPort
 from etcd_twisted.peer.visitors import Visitors

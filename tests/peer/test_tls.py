@@ -1,0 +1,187 @@
+"""Machines that speak TLS with each other: both protocols are inside it, and nobody comes in without a certificate."""
+
+from pathlib import Path
+from typing import Any
+
+from OpenSSL import SSL
+from twisted.internet import reactor
+from twisted.internet.defer import ensureDeferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol, wrapClientTLS
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from twisted.internet.ssl import CertificateOptions
+from twisted.internet.task import deferLater
+from zope.interface import implementer
+
+from etcd_twisted.config import Config
+from etcd_twisted.peer.client import UnreachableError
+from etcd_twisted.peer.commands import Describe
+from etcd_twisted.tls import tls_for_peers
+from tests.certificates import Authority
+from tests.logs import Log
+from tests.peer.fakes import FIRST, SECOND, VIEW, FakeSnapshotFile
+from tests.peer.machines import MachineOnSockets, MachinesTest
+from tests.peer.wires import question
+from tests.wires import RawClient, read_answers
+
+MACHINES = b"GET /v2/admin/machines HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+
+class TlsTest(MachinesTest):
+    async def setUp(self) -> None:
+        self.authority = Authority(self.mktemp())
+        self.log = Log(self)
+        self.first = await self.machine(FIRST, "machine1", **self.files(self.authority, "machine1"))
+        self.second = await self.machine(SECOND, "machine2", **self.files(self.authority, "machine2"))
+
+    def files(self, authority: Authority, name: str, **kind: Any) -> dict[str, Path | None]:
+        """The files of a machine that trusts the authority."""
+        certificate, key = authority.certificate(name, **kind)
+        return {"peer_cert_file": certificate, "peer_key_file": key, "peer_ca_file": self.authority.path}
+
+    async def secure(self, machine: MachineOnSockets, **files: Path | None) -> RawClient:
+        """A stranger's connection that speaks TLS."""
+        tls = tls_for_peers(Config(**files))
+        creator = tls("127.0.0.1") if tls is not None else None
+        endpoint = wrapClientTLS(creator, TCP4ClientEndpoint(reactor, "127.0.0.1", machine.address.port))
+        client = await connectProtocol(endpoint, RawClient())
+        self.addCleanup(self._hang_up, client)
+        return client
+
+
+class TogetherTests(TlsTest):
+    """Machines with good certificates."""
+
+    async def test_messages(self) -> None:
+        """As without, of any size."""
+        self.connect()
+        self.second.transport.connect({FIRST: self.first.url})
+        await self.when_it_comes(b"hello")
+        await self.when_it_comes(b"x" * 3_000_000)
+        self.second.transport.send(FIRST, b"hello to you")
+        await self.first.raft.when(lambda: (SECOND, b"hello to you") in self.first.raft.payloads)
+
+    async def test_snapshot(self) -> None:
+        """In pieces."""
+        self.connect()
+        await self.when_it_comes(b"hello")
+        content = bytes(range(256)) * 4_000
+        await self.first.transport.send_snapshot(SECOND, FakeSnapshotFile(content))
+        self.assertTrue(self.second.raft.snapshot == content)
+
+    async def test_questions(self) -> None:
+        """Who is in the cluster."""
+        self.assertEqual(await self.first.client.describe(self.second.url), VIEW)
+
+    async def test_administrators(self) -> None:
+        """They are inside TLS too."""
+        client = await self.secure(self.first, **self.files(self.authority, "administrator"))
+        client.send(MACHINES)
+        await client.when_closed()
+        (answer,) = read_answers(client.data, "GET")
+        self.assertEqual(answer.status, 200)
+
+    async def test_lost_and_found(self) -> None:
+        """A machine returns."""
+        self.connect()
+        await self.when_it_comes(b"before")
+        await self.second.close_port()
+        await self.second.start()
+        await self.when_it_comes(b"after")
+
+
+class RefusedTests(TlsTest):
+    """Others are refused before a byte of either protocol is read."""
+
+    async def unreachable(self, machine: MachineOnSockets) -> str:
+        error = await self.assertFailure(ensureDeferred(machine.client.describe(self.first.url)), UnreachableError)
+        return str(error)
+
+    async def test_without_tls(self) -> None:
+        """A machine that speaks plainly."""
+        said = self.log.when_said("TLS with 127.0.0.1:")
+        plain = await self.raw(self.first)
+        plain.send(question(Describe))
+        await plain.when_closed()
+        self.assertEqual(plain.data[:1] in (b"", b"\x15"), True)  # nothing, or an alert
+        self.assertIn("failed: ", await said)
+
+    async def test_without_a_certificate(self) -> None:
+        """One that shows none."""
+        said = self.log.when_said("TLS with 127.0.0.1:")
+        options = CertificateOptions(verify=False)
+        options.getContext().set_verify(SSL.VERIFY_NONE, lambda *_: True)
+        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", self.first.address.port)
+        creator = _Anything(options.getContext())
+        client = await connectProtocol(wrapClientTLS(creator, endpoint), RawClient())
+        client.send(question(Describe))
+        await client.when_closed()
+        self.assertEqual(client.data, b"")
+        self.assertTrue((await said).endswith("failed: peer did not return a certificate"))
+
+    async def test_another_authority(self) -> None:
+        """One whose certificate is from somebody else; it can't send messages either."""
+        other = Authority(self.mktemp())
+        stranger = await self.machine(SECOND, "machine2", **self.files(other, "machine2"))
+        said = self.log.when_said("TLS with 127.0.0.1:")
+        self.assertIn("TLS: ", await self.unreachable(stranger))
+        self.assertIn("failed: ", await said)
+        stranger.transport.connect({FIRST: self.first.url})
+        warned = self.log.when_said(f"Can't send to the machine at {self.first.url}: TLS: ")
+        await warned
+        self.assertEqual(self.first.raft.payloads, [])
+
+    async def test_expired(self) -> None:
+        """One whose certificate was good once."""
+        stranger = await self.machine(SECOND, "machine2", **self.files(self.authority, "old", expired=True))
+        said = self.log.when_said("TLS with 127.0.0.1:")
+        await self.unreachable(stranger)
+        self.assertTrue((await said).endswith("failed: certificate verify failed"))
+
+    async def test_another_host(self) -> None:
+        """A machine whose certificate is for another host is not sent anything."""
+        stranger = await self.machine(SECOND, "machine2", **self.files(self.authority, "other", hosts=("10.0.0.1",)))
+        error = await self.assertFailure(ensureDeferred(self.first.client.describe(stranger.url)), UnreachableError)
+        self.assertTrue(str(error).endswith("can't be asked: TLS: the certificate is for another host"), error)
+
+    async def test_plain_machine(self) -> None:
+        """A machine that should speak TLS, and does not."""
+        plain = await self.machine(SECOND, "machine2")
+        url = plain.address.url("https")
+        error = await self.assertFailure(ensureDeferred(self.first.client.describe(url)), UnreachableError)
+        self.assertIn("can't be asked: ", str(error))
+
+    async def test_no_handshake(self) -> None:
+        """One that says nothing is closed, with a line."""
+        said = self.log.when_said("TLS with 127.0.0.1:")
+        silent = await self.raw(self.first)
+        await silent.when_closed()
+        self.assertTrue((await said).endswith("failed: no handshake within 1 s"))
+
+    async def test_silent_inside(self) -> None:
+        """One that says nothing after the handshake is closed, without."""
+        client = await self.secure(self.first, **self.files(self.authority, "silent"))
+        await client.when_closed()
+        self.assertEqual(self.log.warnings, [])
+
+    async def test_others_do_not_notice(self) -> None:
+        """Messages go on meanwhile."""
+        self.connect()
+        await self.when_it_comes(b"before")
+        for _ in range(5):
+            garbage = await self.raw(self.second)
+            garbage.send(b"\x16\x03\x01" + b"garbage" * 100)
+            await garbage.when_closed()
+        await deferLater(reactor, 0, lambda: None)
+        await self.when_it_comes(b"after")
+        self.assertEqual(len(self.first.raft.lost), 1)  # before it was connected
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class _Anything:
+    """Speaks TLS with whatever is there."""
+
+    def __init__(self, context: SSL.Context) -> None:
+        self._context = context
+
+    def clientConnectionForTLS(self, _: object) -> SSL.Connection:
+        return SSL.Connection(self._context, None)
