@@ -33,7 +33,7 @@ class IReplica(Interface):
     """This machine's copy of the key space, and the way to change all copies."""
 
     name: str = Attribute("This machine's name.")
-    serving: bool = Attribute("Whether this copy can be read: it is as new as what was committed when it started.")
+    serving: bool = Attribute("Whether this copy can be read: a voter's, as new as what was committed at the start.")
     standby: bool = Attribute("Whether this machine has no copy: it is beyond the active size, and others serve.")
     index: int = Attribute("The key space's index.")
     raft_index: int = Attribute("The index of the last applied log entry.")
@@ -47,7 +47,8 @@ class IReplica(Interface):
 
     def when_serving() -> "Deferred[None]":
         """
-        Fires when this copy can be read, at once if it can. Errbacks with an EtcdError when the service stops before.
+        Fires when this copy can be read, at once if it can, or when this machine has become a standby. Errbacks with
+        an EtcdError when the service stops before.
         """
 
     def when_led() -> "Deferred[None]":

@@ -271,17 +271,20 @@ class Life:
             self._do(self._leave_if_excluded())
 
     async def _leave_if_excluded(self) -> None:
-        await self._stand_by_if_excluded()
+        while not await self._stand_by_if_excluded():
+            await self._pause(RETRY)
         await self._wait_for_a_place()
 
-    async def _stand_by_if_excluded(self) -> None:
+    async def _stand_by_if_excluded(self) -> bool:
+        """Ask whether this machine is in the cluster, and stand by if it is not; whether anybody could say."""
         self._seeds = list(dict.fromkeys([*self._others(), *self._seeds]))
         view = await self._look()
         if view is None or self._identity is None or view.cluster_id != self._identity.cluster_id:
-            return  # somebody will say it again
+            return False
         own = self._machine()
         if not any(each.peer_url == own.peer_url and each.name == own.name for each in view.machines):
             await self._stand_by(view)
+        return True
 
     def _others(self) -> list[str]:
         return [each.peer_url for each in self._replica.machines() if each.peer_url != self._config.peer_url]

@@ -58,6 +58,9 @@ class Role(enum.Enum):
 class NotLeaderError(Exception):
     """Only a leader that is not handing over takes proposals and reads."""
 
+    def __init__(self) -> None:
+        super().__init__("this machine does not lead")
+
 
 class Raft:
     """

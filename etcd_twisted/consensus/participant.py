@@ -181,6 +181,15 @@ class Participant:
             return core.leads_own_term and applied >= core.commit_index
         return core.leader is not None and applied >= core.leader_commit and core.term_at(applied) == core.term
 
+    @property
+    def has_vote(self) -> bool:
+        """
+        Whether this machine counts in the group. Who restarts machines one after another, each when the last one serves,
+        relies on that.
+        """
+        core = self.driver.core
+        return core.machine_id in core.configuration.voters and core.configuration_index <= core.commit_index
+
     def leader(self) -> Machine | None:
         """The machine that leads, C{None} while none is known."""
         core = self.driver.core

@@ -230,6 +230,7 @@ class Replica:
         self._delivery.stop()
         self.keyspace.hub.end_all()
         self._begin_anew()
+        self._serving.fire()  # who waits is served by others
 
     def turn(self) -> "Deferred[None]":
         """Fires in the next turn of the reactor."""
@@ -258,7 +259,7 @@ class Replica:
         if participant is None or self._closed is not None:
             return
         self._note_leader()
-        if not self.serving and participant.is_caught_up:
+        if not self.serving and participant.is_caught_up and participant.has_vote:
             self.serving = True
             self._serving.fire()
         core = participant.driver.core
