@@ -341,16 +341,18 @@ class CrashTests(TransferTestCase):
         self.assertEqual((found.log.first_index, found.log.last_index, found.hard_state.term), (11, 10, 2))
 
     def test_a_log_that_agrees_with_the_snapshot_stays(self) -> None:
-        path = Path(self.mktemp())
-        storage = Storage.open(path, "--data-dir")
-        self.assertEqual(list(storage.log.recover()), [])
-        data = encode_command(Set("/a", 0))
-        storage.log.append(Record(HardState(3, ""), tuple(self.entries(1, 21, 2, data))))
-        storage.log.append(Record(None, tuple(self.entries(5, 15, 3, data))))
-        metadata = SnapshotMetadata(10, 3, Configuration(("a" * 16,)))
-        self.finish_snapshot(storage.snapshots.create(metadata), KeySpace())
-        found = self.recovered(path, storage)
-        self.assertEqual((found.log.first_index, found.log.last_index, found.log.last_term), (11, 14, 3))
+        """But for what was replaced in it, before the snapshot's end or behind it."""
+        for last in (10, 14):
+            path = Path(self.mktemp())
+            storage = Storage.open(path, "--data-dir")
+            self.assertEqual(list(storage.log.recover()), [])
+            data = encode_command(Set("/a", 0))
+            storage.log.append(Record(HardState(3, ""), tuple(self.entries(1, 21, 2, data))))
+            storage.log.append(Record(None, tuple(self.entries(5, last + 1, 3, data))))
+            metadata = SnapshotMetadata(10, 3, Configuration(("a" * 16,)))
+            self.finish_snapshot(storage.snapshots.create(metadata), KeySpace())
+            found = self.recovered(path, storage)
+            self.assertEqual((found.log.first_index, found.log.last_index, found.log.last_term), (11, last, 3))
 
     def entries(self, start: int, stop: int, term: int, data: bytes) -> list[Entry]:
         return [Entry(index, term, EntryKind.COMMAND, data) for index in range(start, stop)]
@@ -556,6 +558,7 @@ class FileTests(SynchronousTestCase):
         self.file.close()
         other = os.open(os.devnull, os.O_RDONLY)
         self.addCleanup(os.close, other)
+        self.assertGreaterEqual(self.file._descriptor, 0)
         self.assertNotEqual(other, self.file._descriptor)
         self.failureResultOf(data, CancelledError)
         self.writer.run_one()
