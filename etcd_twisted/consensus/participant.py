@@ -184,7 +184,7 @@ class Participant:
     @property
     def has_vote(self) -> bool:
         """
-        Whether this machine counts in the group. Who restarts machines one after another, each when the last one serves,
+        Whether this machine counts in the group. Who restarts machines one after another, each when the last serves,
         relies on that.
         """
         core = self.driver.core
