@@ -144,12 +144,12 @@ class Hello(amp.Command):
         (b"receiver", amp.Unicode()),
     ]
     response: ClassVar = [(b"machine_id", amp.Unicode())]
+    errors: ClassVar = {IdleError: b"IDLE"}
     fatalErrors: ClassVar = {  # noqa: N815  # Twisted's name
         VersionError: b"VERSION",
         ClusterError: b"CLUSTER",
         MachineError: b"MACHINE",
         NotMemberError: b"NOT_A_MEMBER",
-        IdleError: b"IDLE",
     }
 
 

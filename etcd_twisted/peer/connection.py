@@ -13,7 +13,7 @@ from twisted.protocols.amp import AmpBox
 from twisted.python.failure import Failure
 
 from etcd_twisted.peer.boxes import Box, BoxError, BoxReader
-from etcd_twisted.peer.sockets import tune
+from etcd_twisted.peer.sockets import SILENCE, tune
 from etcd_twisted.peer.words import address_of, reason_of
 
 GRACE = 1.0
@@ -32,14 +32,16 @@ class BoxConnection(Protocol):
 
     transport: Any
 
-    def __init__(self, clock: IReactorTime, most: int) -> None:
+    def __init__(self, clock: IReactorTime, most: int, silence: float = SILENCE) -> None:
         """
         @param most: how many bytes a box may take that comes in.
+        @param silence: see L{SILENCE}.
         """
         self.peer = ""
         self.closing = False
         self.reader = BoxReader(most)
         self.clock = clock
+        self._silence = silence
         self.problem = ""
         self._too_late: IDelayedCall | None = None
         self._lost = False
@@ -48,7 +50,7 @@ class BoxConnection(Protocol):
     def connectionMade(self) -> None:
         """It is there."""
         self.peer = address_of(self.transport.getPeer())
-        tune(self.transport)
+        tune(self.transport, self._silence)
         self.transport.registerProducer(self, True)
 
     def dataReceived(self, data: bytes) -> None:

@@ -12,7 +12,6 @@ from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, may
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from etcd_twisted.interfaces import IRaftPeer
 from etcd_twisted.membership import PROTOCOL_VERSION
@@ -28,7 +27,7 @@ REFUSED_PAUSE = 5.0
 
 _T = TypeVar("_T")
 _REFUSALS = (ClusterError, MachineError, NotMemberError, VersionError)
-_PROBLEMS = (*FAILURES, AnswerError, IdleError, LostError, PeerUrlError)
+_PROBLEMS = (*FAILURES, AnswerError, LostError, PeerUrlError)
 
 
 @attrs.frozen
@@ -36,6 +35,7 @@ class Sender:
     """
     What all links of this machine share.
 
+    @ivar silence: see L{etcd_twisted.peer.sockets.SILENCE}.
     @ivar chance: a number from 0 to 1, another one each time.
     @ivar name: what people call this machine.
     """
@@ -44,6 +44,7 @@ class Sender:
     raft: IRaftPeer
     visitors: Visitors
     dialer: Dialer
+    silence: float
     chance: Callable[[], float]
     name: Callable[[], str]
 
@@ -104,10 +105,7 @@ class Link:
 
     def start(self) -> None:
         """Connect, and stay connected."""
-        ensureDeferred(self._keep_connected()).addErrback(self._broken).addBoth(self._end)
-
-    def _broken(self, failure: Failure) -> None:
-        self._log.failure("Nothing is sent to {url} any more", failure, url=self.url)
+        ensureDeferred(self._keep_connected()).addCallback(self._end)
 
     def _end(self, _: None) -> None:
         self._ended = True
@@ -137,24 +135,37 @@ class Link:
     async def _keep_connected(self) -> None:
         while not self._stopped:
             try:
-                connection = await self._connect()
+                pause = await self._be_connected()
             except CancelledError:  # by L{stop}
                 return
-            except _REFUSALS as error:
-                await self._refused(error)
-            except _PROBLEMS as error:
-                await self._pause(reason_of(error), self._backoff.next())
-            else:
-                await self._use(connection)
+            except Exception:
+                self._log.failure("Sending to the machine at {url} failed", url=self.url)
+                pause = LONGEST
+            await self._pause(pause)
+
+    async def _be_connected(self) -> float:
+        """Connect, and let messages go until the connection is lost; returns how long to wait after that."""
+        try:
+            connection = await self._connect()
+        except IdleError:  # it starts, or this machine does not know yet that it is a standby
+            return self._backoff.next()
+        except _REFUSALS as error:
+            self._refused(error)
+            return REFUSED_PAUSE
+        except _PROBLEMS as error:
+            self._say(reason_of(error))
+            return self._backoff.next()
+        self._say(await self._use(connection))
+        return self._backoff.next()
 
     async def _connect(self) -> Outgoing:
         """
         Connect, and say who this is.
 
-        @raise Exception: one of L{_REFUSALS} or L{_PROBLEMS}, or it was cancelled.
+        @raise Exception: L{IdleError}, one of L{_REFUSALS} or L{_PROBLEMS}, or it was cancelled.
         """
         dialer = self._sender.dialer
-        connection = Outgoing(self._sender.clock)
+        connection = Outgoing(self._sender.clock, self._sender.silence)
         await self._cancellable(maybeDeferred(dialer.dial, self.url, connection))
         try:
             greeting = self._greet(connection).addTimeout(dialer.patience, self._sender.clock)
@@ -179,8 +190,8 @@ class Link:
             receiver=self.machine_id,
         )
 
-    async def _use(self, connection: Outgoing) -> None:
-        """Let messages go over a connection until it is lost."""
+    async def _use(self, connection: Outgoing) -> str:
+        """Let messages go over a connection until it is lost; returns why it was."""
         clock = self._sender.clock
         since = clock.seconds()
         self.connection = connection
@@ -196,21 +207,23 @@ class Link:
             self._lose()
         if clock.seconds() - since >= LONGEST:
             self._backoff.reset()
-        if not self._stopped:
-            await self._pause(problem, self._backoff.next())
+        return problem
 
-    async def _refused(self, error: Exception) -> None:
+    def _refused(self, error: Exception) -> None:
         if isinstance(error, NotMemberError) and not self._stopped:
             self._sender.raft.excluded()
-        await self._pause(f"it refuses this machine: {reason_of(error)}", REFUSED_PAUSE)
+        self._say(f"it refuses this machine: {reason_of(error)}")
 
-    async def _pause(self, problem: str, seconds: float) -> None:
-        """Say what is wrong, unless that was said before, and wait."""
-        if self._stopped:
-            return
-        if problem != self._said:
+    def _say(self, problem: str) -> None:
+        """Log what is wrong, unless that was said before."""
+        if not self._stopped and problem != self._said:
             self._said = problem
             self._log.warn("Can't send to the machine at {url}: {problem}", url=self.url, problem=problem)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, unless it was stopped meanwhile."""
+        if self._stopped:
+            return
         self._pausing = True
         try:
             await self._cancellable(deferLater(self._sender.clock, seconds, lambda: None))

@@ -18,6 +18,7 @@ from etcd_twisted.peer.boxes import Box
 from etcd_twisted.peer.commands import Deliver
 from etcd_twisted.peer.connection import BoxConnection
 from etcd_twisted.peer.delivery import Assembly, boxes
+from etcd_twisted.peer.sockets import SILENCE
 
 MOST_WAITING = 8 << 20
 """How many bytes may wait for a machine; one more payload is taken when there are fewer."""
@@ -37,8 +38,8 @@ class MessageConnection(BoxConnection):
     @ivar used: whether a payload was written that may not have arrived.
     """
 
-    def __init__(self, clock: IReactorTime, most: int) -> None:
-        super().__init__(clock, most)
+    def __init__(self, clock: IReactorTime, most: int, silence: float = SILENCE) -> None:
+        super().__init__(clock, most, silence)
         self.received: Callable[[bytes], None] | None = None
         self.used = False
         self._assembly = Assembly()

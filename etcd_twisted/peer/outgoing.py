@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from etcd_twisted.peer.boxes import Box
 from etcd_twisted.peer.delivery import MOST_IN_BOX
 from etcd_twisted.peer.messages import MessageConnection
+from etcd_twisted.peer.sockets import SILENCE
 
 
 class LostError(Exception):
@@ -28,8 +29,8 @@ class AnswerError(Exception):
 class Outgoing(MessageConnection):
     """A connection."""
 
-    def __init__(self, clock: IReactorTime) -> None:
-        super().__init__(clock, MOST_IN_BOX)
+    def __init__(self, clock: IReactorTime, silence: float = SILENCE) -> None:
+        super().__init__(clock, MOST_IN_BOX, silence)
         self._asked: dict[bytes, tuple[type[amp.Command], Deferred[dict[str, Any]]]] = {}
         self._last_tag = 0
 

@@ -14,7 +14,7 @@ SILENCE = 2.0
 """After how many seconds in which nothing that was sent was acknowledged a connection is given up."""
 
 
-def tune(transport: ITransport | None, silence: float = SILENCE) -> None:
+def tune(transport: ITransport | None, silence: float) -> None:
     """
     Have small messages go at once, and a connection end when the other side is not there any more.
 

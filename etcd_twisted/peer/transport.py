@@ -19,6 +19,7 @@ from etcd_twisted.peer.commands import OfferSnapshot, SnapshotPiece
 from etcd_twisted.peer.dialing import Dialer
 from etcd_twisted.peer.link import Link, Sender
 from etcd_twisted.peer.outgoing import AnswerError, LostError, Outgoing
+from etcd_twisted.peer.sockets import SILENCE
 from etcd_twisted.peer.visitors import Visitors
 from etcd_twisted.tls import ClientTls
 
@@ -44,17 +45,20 @@ class AmpTransport:
         raft: IRaftPeer,
         tls: ClientTls | None,
         name: Callable[[], str] = lambda: "",
+        silence: float = SILENCE,
         chance: Callable[[], float] = random.random,
     ) -> None:
         """
         @param raft: whose messages are sent, and who is told what becomes of them.
         @param tls: for the machines whose URL asks for it; C{None} when none is configured.
         @param name: what this machine is called in the logs of others.
+        @param silence: after how many seconds in which nothing that was sent was acknowledged a connection is given
+            up.
         @param chance: a number from 0 to 1, another one each time, so that machines don't act in step.
         """
         self.visitors = Visitors()
         self.visitors.arrived = self._arrived
-        self._sender = Sender(reactor, raft, self.visitors, Dialer(reactor, tls), chance, name)
+        self._sender = Sender(reactor, raft, self.visitors, Dialer(reactor, tls), silence, chance, name)
         self._links: dict[str, Link] = {}
         self._closing: set[Deferred[None]] = set()
         self._sweeping = LoopingCall(self._sweep)

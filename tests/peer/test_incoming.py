@@ -105,9 +105,11 @@ class HelloTests(IncomingTest):
         self.assertEqual(self.refusal(sender=THIRD)[0], "NOT_A_MEMBER")
 
     def test_no_part(self) -> None:
-        """This machine takes no part: it starts, or is a standby."""
+        """This machine takes no part: it starts, or is a standby. That is nothing to write about."""
         self.raft.machine_id = ""
-        self.assertEqual(self.refusal()[0], "IDLE")
+        visit = self.served.visit()
+        self.assertEqual(visit.ask(Hello, **HELLO)[amp.ERROR_CODE], b"IDLE")
+        self.assertEqual((len(self.served.visitors), self.log.warnings), (0, []))
 
     def test_another_one_on_the_same_connection(self) -> None:
         """A connection is one machine's."""

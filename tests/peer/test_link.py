@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.error import ConnectionRefusedError as RefusedByHostError
 from twisted.internet.testing import MemoryReactorClock
@@ -64,7 +66,7 @@ class LinkTest(SynchronousTestCase):
     def setUp(self) -> None:
         self.reactor = MemoryReactorClock()
         self.raft = FakeRaftPeer(FIRST)
-        self.transport = AmpTransport(self.reactor, self.raft, None, lambda: "machine1", lambda: 1.0)
+        self.transport = AmpTransport(self.reactor, self.raft, None, lambda: "machine1", chance=lambda: 1.0)
         self.log = Log(self)
 
     def connect(self) -> None:
@@ -182,6 +184,21 @@ class AttemptTests(LinkTest):
         self.assertEqual(len(self.log.warnings), 5, self.log.warnings)
         self.assertEqual(self.raft.payloads, [])
 
+    @settings(deadline=None)
+    @given(st.lists(st.binary(min_size=1, max_size=300), max_size=5), st.booleans())
+    def test_any_bytes(self, pieces: list[bytes], zero: bool) -> None:
+        """Whatever comes instead of an answer or behind it: no traceback, and nothing is left."""
+        self.connect()
+        other = self.succeed()
+        if zero:
+            other.answer()
+        for piece in pieces:
+            if other.transport.how_lost is None:
+                other.protocol.dataReceived(b"\x00" * zero + piece)
+        self.successResultOf(self.stop())
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        self.assertEqual(self.flushLoggedErrors(), [])
+
     def test_refused(self) -> None:
         """A machine that wants nothing of this one is asked again, but not so often."""
         for code in (b"VERSION", b"CLUSTER", b"MACHINE"):
@@ -207,7 +224,7 @@ class AttemptTests(LinkTest):
         self.connect()
         self.succeed().refuse(b"IDLE")
         self.reactor.advance(FIRST_PAUSE)
-        self.assertEqual(self.attempts, 2)
+        self.assertEqual((self.attempts, self.log.warnings), (2, []))
 
     def test_arrived(self) -> None:
         """A machine that has connected itself is there: no need to wait."""
@@ -222,6 +239,19 @@ class AttemptTests(LinkTest):
         self.transport.visitors.arrived(SECOND)
         self.transport.visitors.arrived(THIRD)
         self.assertEqual(self.attempts, attempts + 1)
+
+    def test_something_broken(self) -> None:
+        """A fault here is logged as one, and not the end of it."""
+
+        def broken() -> None:
+            raise ZeroDivisionError
+
+        self.patch(self.raft, "excluded", broken)
+        self.connect()
+        self.succeed().refuse(b"NOT_A_MEMBER")
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.reactor.advance(1)
+        self.succeed().answer()
 
     def test_urls_that_can_t_be_used(self) -> None:
         """One line, and no attempt."""
