@@ -113,7 +113,6 @@ class ClusterMachine:
             seed=self.number,
         )
         self.transport = MemoryTransport(cluster.network, self)
-        cluster.network.hosts[self.machine.peer_url] = self
 
     def _note_excluded(self) -> None:
         self.excluded += 1
@@ -176,8 +175,9 @@ class ClusterMachine:
         return JoinRequest(**(fields | changes))
 
     def start(self) -> "Deferred[None]":
-        """Start the process; fires when it serves."""
+        """Start the process; fires when it serves. Who comes first has the port."""
         self.up = True
+        self.cluster.network.hosts.setdefault(self.url, self)
         return ensureDeferred(self._start())
 
     async def _start(self) -> None:
@@ -205,8 +205,12 @@ class ClusterMachine:
         await self.replica.stop()
         while self.disk.jobs:  # a writer that is stopped does what it was given
             self.disk.run_one()
-        self.storage.close()
+        self.close_files()
         self._end()
+
+    def close_files(self) -> None:
+        """Give the directory back."""
+        self.storage.close()
 
     def stop(self) -> None:
         """Stop in order."""
@@ -215,7 +219,7 @@ class ClusterMachine:
     def crash(self) -> None:
         """End as a killed process does: what was not synced is lost, nothing is tidied up."""
         self.disk.jobs.clear()
-        self.storage.close()
+        self.close_files()
         self._end()
 
     def _end(self) -> None:
@@ -224,6 +228,8 @@ class ClusterMachine:
         self.cluster.network.break_connections(self.machine.peer_url)
         self.clock.end()
         self.transport.forget()
+        if self.cluster.network.hosts.get(self.transport.url) is self:
+            del self.cluster.network.hosts[self.transport.url]
 
     def restart(self) -> "Deferred[None]":
         """Start a new process where one has ended."""

@@ -31,7 +31,6 @@ class Host(Protocol):
     """What the network knows of a machine."""
 
     clock: IReactorTime
-    up: bool
 
     @property
     def url(self) -> str:
@@ -44,7 +43,7 @@ class Host(Protocol):
 
 class Network:
     """
-    @ivar hosts: by peer URL.
+    @ivar hosts: those that run, by peer URL.
     @ivar cut: the ways on which nothing comes through: the URLs of who sends and who should get it.
     @ivar carried: how many payloads have arrived.
     @ivar piece: how many bytes of a snapshot go at a time.
@@ -64,8 +63,11 @@ class Network:
 
     def is_open(self, sender: str, receiver: str) -> bool:
         """Whether what one sends comes to the other."""
-        hosts = (self.hosts.get(sender), self.hosts.get(receiver))
-        return (sender, receiver) not in self.cut and all(host is not None and host.up for host in hosts)
+        return (sender, receiver) not in self.cut and {sender, receiver} <= self.hosts.keys()
+
+    def runs(self, host: Host, process: IReactorTime) -> bool:
+        """Whether a process of a machine is there still."""
+        return self.hosts.get(host.url) is host and host.clock is process
 
     def isolate(self, url: str) -> None:
         """Cut a machine off from all others."""
@@ -146,7 +148,7 @@ class _Connection:
     def send(self, payload: bytes) -> None:
         """Send, or lose."""
         own = self._transport.host.peer
-        if self.is_open and self._network.hosts[self.url].up:
+        if self.is_open and self.url in self._network.hosts:
             self._carry(self._transport.url, self._network.hosts[self.url], own.machine_id, payload)
         else:
             if self.is_open:
@@ -162,7 +164,7 @@ class _Connection:
         self._network.clock.callLater(LATENCY, self._arrive, origin, host, host.clock, sender, payload)
 
     def _arrive(self, origin: str, host: Host, process: IReactorTime, sender: str, payload: bytes) -> None:
-        if (origin, host.url) in self._network.cut or not host.up or host.clock is not process:
+        if (origin, host.url) in self._network.cut or not self._network.runs(host, process):
             return
         self._network.carried += 1
         try:
@@ -186,7 +188,7 @@ class _Connection:
         process = host.clock
 
         def arrive() -> None:
-            if host.up and host.clock is process:
+            if self._network.runs(host, process):
                 question(host.peer).addBoth(answered)
 
         self._network.clock.callLater(LATENCY, arrive)
