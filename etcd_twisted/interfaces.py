@@ -29,6 +29,61 @@ class IReactor(IReactorTime, IReactorTCP, IReactorFromThreads):
     """
 
 
+class IRaftPeer(Interface):
+    """What the peer port sees of the replica: this machine's place in its Raft group."""
+
+    machine_id: str = Attribute("What the group calls this machine; empty until it is known.")
+    cluster_id: str = Attribute("Which cluster it is of; empty until it is known.")
+    configuration_index: int = Attribute("The log index of the group's newest configuration that this machine knows.")
+
+    def admits(machine_id: str, configuration_index: int) -> bool:
+        """
+        Whether messages of another machine are taken: it is a member here, or the newest configuration that it knows,
+        and in which it is a member, is newer than this machine's.
+        """
+
+    def received(sender: str, payload: bytes) -> None:
+        """
+        Take what the transport of C{sender} was given to send.
+
+        @raise ValueError: these are no messages; one line that says why.
+        """
+
+    def unreachable(machine_id: str) -> None:
+        """What was sent to a machine last may be lost."""
+
+    def excluded() -> None:
+        """A member with a newer configuration does not take this machine's messages: it was removed."""
+
+    def snapshot_offered(sender: str, metadata: bytes, head: bytes, size: int) -> "Deferred[int]":
+        """
+        The leader is about to send a snapshot file.
+
+        @param head: the file's first bytes, by which a file that came in part is known again.
+        @param size: of the whole file, in bytes.
+        @return: fires with how many bytes of it are here already.
+        """
+
+    def snapshot_piece(sender: str, offset: int, data: bytes) -> "Deferred[None]":
+        """
+        A part of the file that was offered last. Fires when it is written; for the last one, when the key space is
+        what the whole file holds.
+
+        Errbacks with L{ValueError} when it does not go on where the file ends so far, or with a failure of the disk.
+        """
+
+    def join(request: JoinRequest) -> "Deferred[JoinReply]":
+        """
+        Take a machine into the group, or note its new addresses. Fires when a quorum knows of it.
+
+        Errbacks with an L{EtcdError}: 103 when the cluster is full, 109 when another machine has the address, 105 when
+        another machine that is alive has the name, 300 when this machine does not lead or it can't be done now.
+        """
+
+    def describe() -> ClusterView:
+        """Who is in the cluster and who leads it, as far as this machine knows."""
+
+
 class IReplica(Interface):
     """This machine's copy of the key space, and the way to change all copies."""
 
@@ -40,6 +95,7 @@ class IReplica(Interface):
     term: int = Attribute("The Raft term.")
     is_leader: bool = Attribute("Whether this machine leads.")
     led_since: int = Attribute("Since when there is this leader, in microseconds since the epoch.")
+    peer: IRaftPeer = Attribute("This machine's place in its Raft group, for the peer port alone.")
     traffic: Traffic = Attribute("What is sent to other machines and received from them.")
 
     def now() -> int:
@@ -122,61 +178,6 @@ class IReplica(Interface):
         Errbacks with an L{EtcdError}: 100 when there is no such machine, 300 when it can't be done now or the outcome
         is unknown.
         """
-
-
-class IRaftPeer(Interface):
-    """What the peer port sees of the replica: this machine's place in its Raft group."""
-
-    machine_id: str = Attribute("What the group calls this machine; empty until it is known.")
-    cluster_id: str = Attribute("Which cluster it is of; empty until it is known.")
-    configuration_index: int = Attribute("The log index of the group's newest configuration that this machine knows.")
-
-    def admits(machine_id: str, configuration_index: int) -> bool:
-        """
-        Whether messages of another machine are taken: it is a member here, or the newest configuration that it knows,
-        and in which it is a member, is newer than this machine's.
-        """
-
-    def received(sender: str, payload: bytes) -> None:
-        """
-        Take what the transport of C{sender} was given to send.
-
-        @raise ValueError: these are no messages; one line that says why.
-        """
-
-    def unreachable(machine_id: str) -> None:
-        """What was sent to a machine last may be lost."""
-
-    def excluded() -> None:
-        """A member with a newer configuration does not take this machine's messages: it was removed."""
-
-    def snapshot_offered(sender: str, metadata: bytes, head: bytes, size: int) -> "Deferred[int]":
-        """
-        The leader is about to send a snapshot file.
-
-        @param head: the file's first bytes, by which a file that came in part is known again.
-        @param size: of the whole file, in bytes.
-        @return: fires with how many bytes of it are here already.
-        """
-
-    def snapshot_piece(sender: str, offset: int, data: bytes) -> "Deferred[None]":
-        """
-        A part of the file that was offered last. Fires when it is written; for the last one, when the key space is
-        what the whole file holds.
-
-        Errbacks with L{ValueError} when it does not go on where the file ends so far, or with a failure of the disk.
-        """
-
-    def join(request: JoinRequest) -> "Deferred[JoinReply]":
-        """
-        Take a machine into the group, or note its new addresses. Fires when a quorum knows of it.
-
-        Errbacks with an L{EtcdError}: 103 when the cluster is full, 109 when another machine has the address, 105 when
-        another machine that is alive has the name, 300 when this machine does not lead or it can't be done now.
-        """
-
-    def describe() -> ClusterView:
-        """Who is in the cluster and who leads it, as far as this machine knows."""
 
 
 class ISnapshotFile(Interface):

@@ -29,6 +29,7 @@ from etcd_twisted.peer.client import PeerClient, UnreachableError
 from etcd_twisted.peer.discovery import Registration, configured_discovery
 from etcd_twisted.peer.frontend import PeerService
 from etcd_twisted.peer.seeds import seeds
+from etcd_twisted.peer.sockets import SILENCE
 from etcd_twisted.peer.transport import AmpTransport
 from etcd_twisted.tls import tls_for_peers
 
@@ -79,7 +80,8 @@ class EtcdService(Service):
             frontend.service(reactor, config, options, self.replica) for frontend, options in chosen_frontends(config)
         ]
         tls = tls_for_peers(config)
-        self._transport = AmpTransport(reactor, self.replica.peer, tls, lambda: self.replica.name)
+        silence = max(SILENCE, 5 * self.replica.timing.election)
+        self._transport = AmpTransport(reactor, self.replica.peer, tls, lambda: self.replica.name, silence)
         for frontend in self._frontends:
             if isinstance(frontend, PeerService):
                 frontend.visitors = self._transport.visitors

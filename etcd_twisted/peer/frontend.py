@@ -5,7 +5,6 @@ Must never serve anything itself: it only puts the port's parts together.
 """
 
 from collections.abc import Mapping
-from typing import Any, cast
 
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from zope.interface import implementer
@@ -15,7 +14,7 @@ from etcd_twisted.config import Config
 from etcd_twisted.http.listening import Place
 from etcd_twisted.http.service import HttpService
 from etcd_twisted.http.site import Site
-from etcd_twisted.interfaces import IFrontend, IRaftPeer, IReactor, IReplica
+from etcd_twisted.interfaces import IFrontend, IReactor, IReplica
 from etcd_twisted.peer.admin import AdminPages
 from etcd_twisted.peer.answering import Answering
 from etcd_twisted.peer.incoming import Host
@@ -65,7 +64,7 @@ class PeerFrontend:
         replica: IReplica,
     ) -> PeerService:
         """See L{IFrontend}."""
-        raft: IRaftPeer = cast(Any, replica).peer
+        raft = replica.peer
         host = Host(reactor, raft, Answering(replica, raft), Visitors(), Complaints(reactor), config.http_read_timeout)
         site = Site(
             reactor,

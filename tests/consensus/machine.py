@@ -33,10 +33,10 @@ class NobodyElse:
     def connect(self, peers: Mapping[str, str]) -> None:
         assert not peers
 
-    def send(self, machine_id: str, payload: bytes) -> None:
+    def send(self, machine_id: str, payload: bytes) -> None:  # noqa: ARG002  # nothing is sent
         raise AssertionError(f"there is no {machine_id}")
 
-    def send_snapshot(self, machine_id: str, file: ISnapshotFile) -> "Deferred[None]":
+    def send_snapshot(self, machine_id: str, file: ISnapshotFile) -> "Deferred[None]":  # noqa: ARG002
         raise AssertionError(f"there is no {machine_id}")
 
 
