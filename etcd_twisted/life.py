@@ -99,6 +99,7 @@ class Life:
         self._identity: Identity | None = None
         self._name = ""
         self._task: Deferred[None] | None = None
+        self._in_doubt = False
         self._stopped = False
 
     # Starting
@@ -186,33 +187,44 @@ class Life:
         @return: C{None} when that is done.
         @raise StartError: nobody answers, or the cluster does not want this machine.
         """
-        storage = self.storage
-        if storage is None:
-            raise RuntimeError("a machine's life begins with its files")
-        identity = recovered.identity or Identity(self._name, secrets.token_hex(8), "0" * 16)
-        reply = await self._be_taken_in(identity.machine_id, recovered.identity)
+        reply = await self._be_taken_in(recovered.identity)
         if isinstance(reply, _Full):
             return reply
-        if recovered.identity is None:
-            enter_cluster(storage, recovered, attrs.evolve(identity, cluster_id=reply.cluster_id))
-        self._take_part(recovered)
+        self._take_place(recovered, reply)
         return None
 
-    async def _be_taken_in(self, machine_id: str, identity: Identity | None) -> "JoinReply | _Full":
-        """Ask round after round, as often as is configured."""
+    def _take_place(self, recovered: Recovered, identity: Identity) -> None:
+        """Be who was taken in."""
+        if self.storage is None:
+            raise RuntimeError("a machine's life begins with its files")
+        if recovered.identity is None:
+            enter_cluster(self.storage, recovered, identity)
+        self._take_part(recovered)
+
+    async def _be_taken_in(self, identity: Identity | None) -> "Identity | _Full":
+        """
+        Ask round after round, as often as is configured.
+
+        @return: who this machine is in the cluster.
+        """
+        machine_id = secrets.token_hex(8) if identity is None else identity.machine_id
         problem = "nobody was asked"
         for attempt in range(self._config.max_retry_attempts):
             if attempt:
                 await self._pause(RETRY)
             for url in list(self._seeds):
                 try:
-                    return await self._ask(url, machine_id, identity)
+                    reply = await self._ask(url, machine_id, identity)
                 except UnreachableError as error:
                     problem = str(error)
                 except EtcdError as error:
                     if error.code not in _NOT_NOW:
                         raise self._refusal(error) from error
                     problem = f"{url} says: {error.cause}"
+                else:
+                    if isinstance(reply, _Full):
+                        return reply
+                    return Identity(self._name, machine_id, reply.cluster_id)
         tried = ", ".join(self._seeds)
         raise StartError(
             f"{self._seed_option()}: no cluster takes this machine in; tried {tried}: {problem};"
@@ -267,8 +279,12 @@ class Life:
 
     def excluded(self) -> None:
         """This machine may have been taken out of the cluster."""
-        if not self._stopped and not self._replica.standby and self._task is None:
+        if self._stopped or self._replica.standby:
+            return
+        if self._task is None:
             self._do(self._leave_if_excluded())
+        else:
+            self._in_doubt = True  # nobody may say it again
 
     async def _leave_if_excluded(self) -> None:
         while not await self._stand_by_if_excluded():
@@ -326,21 +342,21 @@ class Life:
                 await self._try_to_enter()
 
     async def _try_to_enter(self) -> None:
+        """Ask for the place, and only then read again what is on the disk."""
         if self.storage is None:
             return
-        self.storage = storage = Storage.within(self.storage.directory)
-        recovered = await self._recover(storage)
         try:
-            full = await self._enter(recovered)
+            reply = await self._be_taken_in(self._identity)
         except StartError as error:
             self._log.warn("This standby was not taken in: {error}", error=error)
-        else:
-            if full is None:
-                await self._serve(as_task=True)
-                if self._replica.serving:
-                    self._log.info("{name} is a member now", name=self._name)
-                return
-        storage.log.close()
+            return
+        if isinstance(reply, _Full):
+            return
+        self.storage = Storage.within(self.storage.directory)
+        self._take_place(await self._recover(self.storage), reply)
+        await self._serve(as_task=True)
+        if self._replica.serving:
+            self._log.info("{name} is a member now", name=self._name)
 
     # Tasks
 
@@ -360,6 +376,9 @@ class Life:
     def _done(self, _: None, task: "Deferred[None]") -> None:
         if self._task is task:
             self._task = None
+        if self._in_doubt:
+            self._in_doubt = False
+            self.excluded()
 
     def _broken(self, failure: Failure) -> None:
         if not failure.check(CancelledError):

@@ -11,7 +11,7 @@ from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from etcd_twisted.addresses import Address
 from etcd_twisted.config import Config
 from etcd_twisted.consensus.members import ALIVE
-from etcd_twisted.consensus.recovery import Storage
+from etcd_twisted.consensus.recovery import Recovered, Storage
 from etcd_twisted.errors import ConfigError, ErrorCode, EtcdError, NotDoneError, StartError
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.life import RETRY, Life
@@ -432,13 +432,22 @@ class StandbyTests(LifeTestCase):
         self.group.run_until(lambda: standby.is_member, 30.0)
 
     def test_it_is_not_wanted(self) -> None:
-        """A machine of its name has come in meanwhile: it goes on to stand by."""
+        """A machine of its name has come in meanwhile: it goes on to stand by, and reads nothing in vain."""
         standby = self.full()
+        recovered: list[int] = []
+        recover = standby.life._recover
+
+        async def recover_and_note(storage: Storage) -> Recovered:
+            recovered.append(1)
+            return await recover(storage)
+
+        self.patch(standby.life, "_recover", recover_and_note)
         other = self.add(self.first, name="machine4", port=6)
         self.group.finish(self.group.leader.replica.configure(ClusterConfig(5, sync_interval=SYNC)))
         self.group.finish(other.start())
         self.group.run(3 * SYNC)
         self.assertTrue(standby.replica.standby)
+        self.assertEqual(recovered, [])
         self.group.finish(self.group.leader.replica.remove("machine4"))
         other.crash()
         self.group.run_until(lambda: standby.is_member, 30.0)
@@ -531,6 +540,24 @@ class ExcludedTests(LifeTestCase):
         self.group.run(30.0)
         self.successResultOf(starting)
         self.assertNotEqual(gone.is_member, gone.replica.standby)
+
+    def test_it_is_told_while_it_is_about_something_else(self) -> None:
+        """Nobody may say it again: it looks when that is done."""
+        self.three()
+        gone = self.group.leader
+        assert isinstance(gone, LivingMachine)
+        self.group.finish(gone.replica.configure(ClusterConfig(3, sync_interval=1000.0)))
+        done: Deferred[None] = Deferred()
+
+        async def something_else() -> None:
+            await done
+
+        gone.life._do(something_else())
+        self.group.finish(gone.replica.remove(gone.machine.name))
+        self.group.run(1.0)
+        self.assertFalse(gone.replica.standby)
+        done.callback(None)
+        self.group.run_until(lambda: gone.replica.standby)
 
     def test_there_is_no_leader_to_ask_just_then(self) -> None:
         self.three()
