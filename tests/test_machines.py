@@ -4,9 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from etcd_twisted.errors import EtcdError
 from etcd_twisted.keyspace import commands as c
 from etcd_twisted.keyspace.space import KeySpace
-from etcd_twisted.machines import DIRECTORY, Machine, registered_machines
+from etcd_twisted.machines import DIRECTORY, Machine, registered_machines, registrations
 from tests.keyspace.running import key_space
 
 ONE = Machine("one", "http://127.0.0.1:4001", "http://127.0.0.1:7001")
@@ -67,3 +68,54 @@ class MachineTests(SynchronousTestCase):
         """A machine whose key was deleted is not there."""
         space = key_space(registration(ONE), registration(TWO), c.Delete(ONE.key, 0))
         self.assertEqual(registered_machines(space.root), [TWO])
+
+
+class RegistrationTests(SynchronousTestCase):
+    """What has to be done for the key space to say who is in the cluster."""
+
+    def register(self, space: KeySpace, before: list[Machine], after: list[Machine]) -> list[c.Change]:
+        """Do it; what was done."""
+        commands = registrations(space.root, before, after)
+        for command in commands:
+            space.apply(command)
+        self.assertEqual(registered_machines(space.root), sorted(after, key=lambda machine: machine.name))
+        return commands
+
+    def test_all(self) -> None:
+        """Each change of the cluster is a change of the key space, and no more than that."""
+        space = KeySpace()
+        moved = Machine("one", "http://127.0.0.1:4009", "http://127.0.0.1:7009")
+        renamed = Machine("uno", ONE.client_url, ONE.peer_url)
+        for before, after, kinds in (
+            ([], [ONE], [c.Create]),
+            ([ONE], [ONE, TWO], [c.Create]),
+            ([ONE, TWO], [ONE, TWO], []),
+            ([ONE, TWO], [moved, TWO], [c.Set]),
+            ([moved, TWO], [TWO], [c.Delete]),
+            ([TWO], [TWO, ONE], [c.Create]),
+            ([TWO, ONE], [TWO, renamed], [c.Delete, c.Create]),
+        ):
+            index = space.index
+            commands = self.register(space, list(before), list(after))
+            self.assertEqual([type(command) for command in commands], kinds)
+            self.assertEqual(space.index, index + len(kinds))
+
+    def test_there_already(self) -> None:
+        """As in a key space from before the log said who is in the cluster."""
+        self.assertEqual(registrations(key_space(registration(ONE)).root, [], [ONE]), [])
+
+    def test_changed_by_hand(self) -> None:
+        """It is put right with the next change."""
+        space = key_space(registration(ONE), c.Set(TWO.key, 0, "mine"))
+        self.register(space, [ONE, TWO], [ONE, TWO])
+        space.apply(c.Delete(ONE.key, 0))
+        self.register(space, [ONE, TWO], [ONE, TWO])
+
+    def test_in_the_way(self) -> None:
+        """A command that can't be carried out says what stands there."""
+        directory = key_space(c.Set(f"{TWO.key}/x", 0))
+        file = key_space(c.Set(DIRECTORY, 0, "x"))
+        for space in (directory, file):
+            (command,) = registrations(space.root, [], [TWO])
+            self.assertRaises(EtcdError, space.apply, command)
+        self.assertEqual(registrations(file.root, [TWO], []), [c.Delete(TWO.key, 0)])

@@ -5,6 +5,7 @@ Must never keep more than a bounded number of questions that nobody answers.
 """
 
 from collections import deque
+from collections.abc import Collection
 
 from etcd_twisted.consensus.messages import Append, AppendReply
 from etcd_twisted.traffic import FollowerTraffic, Traffic
@@ -40,6 +41,12 @@ class Latencies:
         """A follower can't be reached; what it was asked will not be answered."""
         self._asked.pop(name, None)
         self._of(name).failed()
+
+    def keep(self, names: Collection[str]) -> None:
+        """These are the followers; what was counted of others is forgotten."""
+        for name in self._traffic.followers.keys() - names:
+            del self._traffic.followers[name]
+            self._asked.pop(name, None)
 
     def clear(self) -> None:
         """This machine leads no longer, or anew."""

@@ -285,6 +285,7 @@ class Participant:
             if self._led_term != core.term:
                 self._led_term = core.term
                 self._latencies.clear()
+            self._latencies.keep({member.name for member in core.configuration.members.values()})
             self.proposals.leads()
             self.members.start()
         else:

@@ -51,6 +51,76 @@ class DirectoryTestCase(SynchronousTestCase):
         self.assertEqual(tree(self.parent), before)
 
 
+class FreshTests(DirectoryTestCase):
+    """What a machine has left is forgotten when that is asked for."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        with closing(DataDirectory(self.path)) as directory:
+            directory.save_identity(IDENTITY)
+        for name in ("log/00000000000000000001.log", "log/00000000000000000002.log", "log/notes"):
+            (self.path / name).write_bytes(b"x")
+        for name in ("00000000000000000001-00000000000000000002.snapshot", "unrelated"):
+            (self.path / "snapshots" / name).write_bytes(b"x")
+        (self.path / "snapshots" / "00000000000000000001-00000000000000000003.incoming.snapshot.tmp").write_bytes(b"x")
+
+    def files(self) -> set[str]:
+        return {name for name, data in tree(self.path).items() if data is not None} - {str(self.path / "lock")}
+
+    def assert_fresh(self) -> None:
+        with closing(DataDirectory(self.path, fresh=True)) as directory:
+            self.assertIsNone(directory.load_identity())
+            self.assertEqual(self.files(), {str(self.path / name) for name in ("log/notes", "snapshots/unrelated")})
+            directory.save_identity(IDENTITY)
+
+    def test_what_is_a_machines_goes_and_nothing_else(self) -> None:
+        self.assert_fresh()
+
+    def test_though_it_is_damaged(self) -> None:
+        (self.path / "identity.json").write_bytes(b"{")
+        self.assert_fresh()
+
+    def test_not_without_being_asked_for(self) -> None:
+        before = tree(self.path)
+        DataDirectory(self.path).close()
+        self.assertEqual(tree(self.path).keys(), before.keys())
+
+    def test_not_what_is_somebody_elses(self) -> None:
+        path = self.parent / "other"
+        path.mkdir()
+        (path / "precious").write_bytes(b"x")
+        error = self.assertRaises(StorageError, DataDirectory, path, "--data-dir", True)
+        self.assertIn("not a machine's", str(error))
+        self.assertTrue((path / "precious").exists())
+
+    def test_not_while_it_is_in_use(self) -> None:
+        with closing(DataDirectory(self.path)):
+            before = tree(self.path)
+            error = self.assertRaises(StorageError, DataDirectory, self.path, "--data-dir", True)
+            self.assertIn("in use", str(error))
+            self.assertEqual(tree(self.path), before)
+
+    def test_a_crash_leaves_nobody_half_of_what_was_there(self) -> None:
+        """The identity goes first, so that no machine goes on with half a log."""
+        unlink = Path.unlink
+        for steps in range(4):
+            left = [steps]
+
+            def unlink_some(path: Path, missing_ok: bool = False, left: list[int] = left) -> None:
+                if not left[0]:
+                    raise KeyboardInterrupt
+                left[0] -= 1
+                unlink(path, missing_ok)
+
+            patched = self.patch(Path, "unlink", unlink_some)
+            with self.assertRaises(KeyboardInterrupt):
+                DataDirectory(self.path, fresh=True)
+            patched.restore()
+            with closing(DataDirectory(self.path)) as directory:
+                self.assertEqual(directory.load_identity() is None, steps > 0)
+        self.assert_fresh()
+
+
 class CreationTests(DirectoryTestCase):
     def test_new(self) -> None:
         """It is made with what is missing above it, and only its owner may look into it."""

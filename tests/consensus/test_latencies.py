@@ -1,0 +1,76 @@
+"""
+L{etcd_twisted.consensus.latencies}.
+"""
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.consensus.entries import Entry, EntryKind
+from etcd_twisted.consensus.latencies import Latencies
+from etcd_twisted.consensus.messages import Append, AppendReply
+from etcd_twisted.traffic import Traffic
+
+
+def append(round_number: int, before: int, count: int = 0) -> Append:
+    entries = tuple(Entry(before + 1 + number, 1, EntryKind.COMMAND, b"") for number in range(count))
+    return Append(1, round_number, before, 1, 0, entries)
+
+
+class LatenciesTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.traffic = Traffic()
+        self.latencies = Latencies(self.traffic)
+
+    def counted(self, name: str = "two") -> tuple[int, float]:
+        """How many were answered, and how long the last one took."""
+        follower = self.traffic.followers[name]
+        return follower.success, round(follower.current, 6)
+
+    def test_one(self) -> None:
+        self.latencies.sent("two", append(1, 5), 10.0)
+        self.latencies.answered("two", AppendReply(1, 1, 5, 5), 10.002)
+        self.assertEqual(self.counted(), (1, 2.0))
+
+    def test_an_answer_to_several(self) -> None:
+        """Entries are answered together when they are on the disk."""
+        for count in range(3):
+            self.latencies.sent("two", append(1, 5 + count, 1), 10.0 + count)
+        self.latencies.answered("two", AppendReply(1, 1, 7, 7), 13.0)
+        self.assertEqual(self.counted(), (2, 2_000.0))
+
+    def test_a_heartbeat_that_overtakes_the_disk(self) -> None:
+        """It is not what was asked about."""
+        self.latencies.sent("two", append(1, 5, 3), 10.0)
+        self.latencies.answered("two", AppendReply(1, 2, 5, 5), 10.001)
+        self.assertNotIn("two", self.traffic.followers)
+
+    def test_a_rejection(self) -> None:
+        self.latencies.sent("two", append(1, 50), 10.0)
+        self.latencies.answered("two", AppendReply(1, 1, 0, 50, rejected=True), 10.001)
+        self.assertEqual(self.counted(), (1, 1.0))
+
+    def test_an_answer_to_nothing(self) -> None:
+        self.latencies.answered("two", AppendReply(1, 1, 5, 5), 10.0)
+        self.assertEqual(self.traffic.followers, {})
+
+    def test_one_that_can_not_be_reached(self) -> None:
+        self.latencies.sent("two", append(1, 5), 10.0)
+        self.latencies.lost("two")
+        self.latencies.answered("two", AppendReply(1, 1, 5, 5), 99.0)
+        follower = self.traffic.followers["two"]
+        self.assertEqual((follower.success, follower.fail), (0, 1))
+
+    def test_a_bounded_number_is_remembered(self) -> None:
+        for number in range(10_000):
+            self.latencies.sent("two", append(number, 5), float(number))
+        self.assertLess(len(self.latencies._asked["two"]), 1_000)
+        self.latencies.answered("two", AppendReply(1, 10_000, 5, 5), 10_000.0)
+        self.assertEqual(self.counted()[1], 1_000.0)
+
+    def test_those_that_have_gone_are_forgotten(self) -> None:
+        for name in ("two", "three"):
+            self.latencies.sent(name, append(1, 5), 10.0)
+            self.latencies.lost(name)
+        self.latencies.keep({"three"})
+        self.assertEqual(set(self.traffic.followers), {"three"})
+        self.latencies.clear()
+        self.assertEqual(self.traffic.followers, {})
