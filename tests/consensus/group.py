@@ -13,7 +13,7 @@ from etcd_twisted.consensus.core import Raft, Role
 from etcd_twisted.consensus.entries import Configuration, Entry, EntryKind, HardState, Record, SnapshotMetadata
 from etcd_twisted.consensus.leadership import Outgoing, Timing
 from etcd_twisted.consensus.log import RaftLog
-from etcd_twisted.consensus.messages import InstallSnapshot, Message, VoteReply
+from etcd_twisted.consensus.messages import InstallSnapshot, Message, TimeoutNow, VoteReply
 
 TIMING = Timing(heartbeat=0.05, election=0.2)
 
@@ -382,9 +382,10 @@ class Group:
         return [(each, machine.core) for each, machine in self.machines.items()]
 
     def elect(self, machine_id: str) -> None:
-        """Have a machine stand, and let time go by until all know that it leads."""
-        self[machine_id].campaign(self.now)
-        self.advance(TIMING.heartbeat)
+        """Tell a machine to stand, as a leader would, and let time go by until all know that it leads."""
+        core = self[machine_id]
+        core.receive("", TimeoutNow(core.term), self.now)
+        self.advance(2 * TIMING.heartbeat)
         assert self.leader() == machine_id
 
     def propose(self, data: bytes) -> int:
