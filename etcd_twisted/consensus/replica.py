@@ -12,7 +12,7 @@ from typing import TypeVar
 import msgspec
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, DeferredLock, ensureDeferred, fail, succeed
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -43,6 +43,9 @@ _T = TypeVar("_T")
 
 _PATIENCE = 5.0
 """How many election timeouts one who proposed is kept waiting when the leader is lost."""
+
+DOUBT = 5.0
+"""After how many seconds without a leader a machine asks whether it is in the cluster at all."""
 
 _LEAST_PATIENCE = 1.0
 """The same in seconds, at the least."""
@@ -100,7 +103,7 @@ class Replica:
             L{SNAPSHOT_BYTES}; C{None} for no snapshots.
         @param fatal: called once, with one line, when the replica can't go on: the process must end.
         @param defaults: what is set for the cluster as long as nobody has set it.
-        @param excluded: called when this machine was taken out of the cluster, maybe more than once.
+        @param excluded: called when this machine may have been taken out of the cluster, maybe more than once.
         @param seed: for what is left to chance; another one on each machine.
         """
         self.name = ""
@@ -126,6 +129,7 @@ class Replica:
         self._excluded = excluded
         self._was_member = False
         self._is_ending = False
+        self._doubt: IDelayedCall | None = None
         self._ended = Waiting()
         self._standing_by = DeferredLock()
         self._begin_anew()
@@ -172,10 +176,19 @@ class Replica:
         participant.start()
 
     async def hand_over(self) -> None:
-        """Have another machine lead, if this one does and another can; return when one does, or none will."""
+        """
+        Have another machine lead, if this one does and another can. Return when one does, or none will, and those who
+        wait for this one are answered.
+        """
         participant = self._participant
-        if participant is None or not participant.leads or not participant.driver.transfer():
+        if participant is None:
             return
+        if participant.leads and participant.driver.transfer():
+            await self._await_another()
+        if not participant.leads:
+            await participant.settle()
+
+    async def _await_another(self) -> None:
         handed_over = self.when_led()
         handed_over.addTimeout(2 * self.timing.election, self._clock)
         try:
@@ -192,6 +205,7 @@ class Replica:
     async def _end_participation(self) -> None:
         """Return when it has ended, which goes on though whoever waits is cancelled."""
         participant, self._participant = self._participant, None
+        self._doubt_no_more()
         if participant is not None:
             self._is_ending = True
             ensureDeferred(self._end(participant)).addBoth(self._has_ended)
@@ -277,7 +291,20 @@ class Replica:
             if leader is not None:
                 self._log.info("{leader} leads in term {term}", leader=leader.name, term=self.term)
         if leader is not None:
+            self._doubt_no_more()
             self._led.fire()
+        elif self._doubt is None and self._participant is not None:
+            self._doubt = self._clock.callLater(DOUBT, self._doubts)
+
+    def _doubts(self) -> None:
+        """No leader was heard for long: maybe the others have one, of which this machine will never be told."""
+        self._doubt = self._clock.callLater(DOUBT, self._doubts)
+        self._excluded()
+
+    def _doubt_no_more(self) -> None:
+        if self._doubt is not None:
+            self._doubt.cancel()
+            self._doubt = None
 
     # What doors see
 

@@ -11,6 +11,7 @@ from etcd_twisted.consensus.core import encode_configuration
 from etcd_twisted.consensus.directory import Identity
 from etcd_twisted.consensus.entries import Configuration, Entry, EntryKind, HardState, Record
 from etcd_twisted.consensus.recovery import Storage
+from etcd_twisted.consensus.replica import DOUBT
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.watchers import Watcher
@@ -343,7 +344,7 @@ class HandOverTests(GroupTestCase):
         self.assertNotEqual(leader.replica.leader(), None)
         self.failureResultOf(waits, NotDoneError)
         for answer in under_way:
-            cluster.finish(answer)
+            self.successResultOf(answer)
         leader.stop()
         self.assertEqual(cluster.await_leader().value("/k9"), "1")
 
@@ -654,6 +655,26 @@ class MembershipTests(GroupTestCase):
         self.assertEqual(len(standing_by), 1)
         self.assertEqual(gone.clock.getDelayedCalls(), [])
         self.assertEqual(gone.transport.connected, {})
+
+    def test_one_that_hears_no_leader_for_long_is_in_doubt(self) -> None:
+        """As one that was taken out while it was cut off, and believes that it knows better than the others do."""
+        cluster = self.cluster()
+        cluster.start(3)
+        gone = cluster.leader
+        cluster.network.isolate(gone.url)
+        lost = [gone.set(f"/lost{number}") for number in range(9)]
+        lost.append(gone.replica.remove(cluster.followers[0].machine.name))
+        for answer in lost:
+            answer.addErrback(lambda failure: failure.trap(EtcdError))
+        cluster.run_until(lambda: any(each.leads for each in cluster.up if each is not gone))
+        cluster.finish(cluster.leader.replica.remove(gone.machine.name))
+        self.assertGreater(gone.peer.configuration_index, cluster.leader.peer.configuration_index)
+        cluster.network.heal()
+        cluster.run(DOUBT - 1.0)
+        self.assertEqual(gone.excluded, 0)  # they hear it, and do not answer
+        cluster.run_until(lambda: gone.excluded == 1, 2.0)
+        cluster.run(DOUBT)
+        self.assertEqual(gone.excluded, 2)
 
     def test_what_is_set_for_the_cluster(self) -> None:
         cluster = self.cluster(defaults=ClusterConfig(active_size=5))
