@@ -4,7 +4,7 @@ decides what arrives, and a clock that only it moves. Everything happens in the 
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import attrs
@@ -233,7 +233,7 @@ class Group:
     @ivar snapshots_pass: whether snapshots arrive; those that do not wait.
     """
 
-    def __init__(self, voters: str, learners: str = "", terms: dict[str, Iterable[int]] | None = None) -> None:
+    def __init__(self, voters: str, learners: str = "", terms: Mapping[str, Iterable[int]] | None = None) -> None:
         """
         @param terms: the terms of each machine's entries.
         """
