@@ -6,7 +6,6 @@ expire and looks after the group. Everything here runs on the reactor. What it m
 was made before it is committed and applied.
 """
 
-import contextlib
 import functools
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -353,8 +352,10 @@ class Participant:
 
     def _apply_unasked(self, command: Command) -> None:
         """Apply a command that nobody here waits for: a command that fails has failed everywhere, and was answered."""
-        with contextlib.suppress(EtcdError):
+        try:
             self._around.keyspace.apply(command)
+        except EtcdError:
+            return
         if isinstance(command, Expire):
             self._expirer.applied()
 

@@ -15,10 +15,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from etcd_twisted.errors import EtcdError
 from etcd_twisted.keyspace import commands as c
 from etcd_twisted.keyspace.events import Event
+from etcd_twisted.keyspace.snapshot import SnapshotLoader
 from etcd_twisted.keyspace.space import KeySpace
 from etcd_twisted.keyspace.watchers import Watcher
 from tests.keyspace.model import Model, Seen, sees
-from tests.keyspace.running import expected, json_of, key_space, outcome, run
+from tests.keyspace.running import chunks_of, expected, json_of, key_space, outcome, run
 from tests.keyspace.strategies import anything, histories, keys
 
 EVERYTHING = 1_000_000
@@ -123,6 +124,40 @@ class PropertyTests(SynchronousTestCase):
         self.assertEqual([json_of(event) for event in client.events], [json_of(event) for event in streamed])
         self.assertEqual(indexes(from_now), indexes(streamed))
         self.assertEqual(indexes(from_the_start), shown(model.events, key, recursive))
+
+    @settings(deadline=None, max_examples=100)
+    @given(histories, histories, keys, st.booleans(), st.integers(1, 60))
+    def test_aSnapshotTellsTheSameOrEndsIt(
+        self, before: list[c.Command], later: list[c.Command], key: str, recursive: bool, capacity: int
+    ) -> None:
+        """
+        Who watches on a machine that goes on from another one's snapshot sees what those see who watch there, or is
+        told that it may have missed something.
+        """
+        behind, ahead = KeySpace(), KeySpace(capacity)
+        spaces = (behind, ahead)
+        told: list[list[Event]] = [[], []]
+        first: list[list[Event]] = [[], []]
+        ended: list[str] = []
+        for space, stream, once in zip(spaces, told, first, strict=True):
+            run(space, before)
+            space.watch(key, recursive, True, None, stream.append, lambda: ended.append("stream"))
+            space.watch(key, recursive, False, None, once.append, lambda: ended.append("once"))
+        start = behind.index
+        run(ahead, later)
+        loader = SnapshotLoader()
+        for chunk in chunks_of(ahead):
+            loader.feed(chunk)
+        content = loader.finish()
+        behind.restore(content, loader.schedule)
+        for space in spaces:
+            space.hub.deliver(EVERYTHING)
+        if content.cleared > start:
+            self.assertEqual((sorted(ended), told[0], first[0]), (["once", "stream"], [], []))
+            return
+        self.assertEqual(ended, [])
+        self.assertEqual([json_of(event) for event in told[0]], [json_of(event) for event in told[1]])
+        self.assertEqual(indexes(first[0]), indexes(first[1]))
 
     @settings(deadline=None, max_examples=50)
     @given(histories, keys, st.booleans(), st.integers(1, 6))
@@ -449,3 +484,57 @@ class HubTests(SynchronousTestCase):
         space.apply(c.Set("/a", 0))
         error = self.assertRaises(EtcdError, space.watch, "/a", False, False, 0, told.append)
         self.assertEqual((error.code, error.cause), (401, "the requested history has been cleared [2/0]"))
+
+
+class EndTests(SynchronousTestCase):
+    """What is waited for can't be told here any more."""
+
+    def setUp(self) -> None:
+        self.space = KeySpace()
+        self.told: list[Event] = []
+        self.ended: list[str] = []
+
+    def watch(self, key: str, stream: bool = True) -> Watcher:
+        return self.space.watch(key, False, stream, None, self.told.append, lambda: self.ended.append(key))
+
+    def test_allAreToldOnce(self) -> None:
+        """One that was told what it waited for, or about to be, waits no longer."""
+        for key in ("/a", "/b", "/b"):
+            self.watch(key)
+        self.watch("/c", stream=False)
+        gone = self.watch("/d")
+        gone.cancel()
+        self.space.watch("/e", False, True, None, self.told.append)  # one that does not want to know
+        self.space.apply(c.Set("/c", 0))
+        self.space.hub.end_all()
+        self.space.hub.end_all()
+        self.assertEqual(sorted(self.ended), ["/a", "/b", "/b"])
+        self.assertEqual(self.space.hub.count, 0)
+        self.space.apply(c.Set("/a", 0))
+        self.space.hub.deliver(EVERYTHING)
+        self.assertEqual([event.node.key for event in self.told], ["/c"])
+
+    def test_oneMayTakeAnotherAlong(self) -> None:
+        """Who is told may end others, and begin anew."""
+        watchers: list[Watcher] = []
+
+        def end() -> None:
+            self.ended.append("one")
+            for watcher in watchers:
+                watcher.cancel()
+            self.watch("/new")
+
+        watchers += [self.space.watch("/a", False, True, None, self.told.append, end) for _ in range(3)]
+        self.space.hub.end_all()
+        self.assertEqual((self.ended, self.space.hub.count), (["one"], 1))
+
+    def test_whatWasPutAsideIsForgotten(self) -> None:
+        """A stream that has no room is told no more of what was before."""
+        watcher = self.watch("/a")
+        watcher.hold()
+        self.space.apply(c.Set("/a", 0))
+        self.space.hub.deliver(EVERYTHING)
+        self.space.hub.end_all()
+        watcher.release()
+        self.space.hub.deliver(EVERYTHING)
+        self.assertEqual((self.told, self.ended), ([], ["/a"]))
