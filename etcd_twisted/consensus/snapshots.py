@@ -94,22 +94,66 @@ class SnapshotStore:
         return SnapshotReader(paths[-1]) if paths else None
 
 
+class _UnfinishedFile:
+    """
+    A file under another name than it will have.
+
+    @ivar path: where it is until it is finished.
+    @ivar length: how many bytes it has.
+    """
+
+    def __init__(self, finished: Path, mark: str, flags: int) -> None:
+        """
+        @param finished: its name in the end.
+        @param mark: what tells it from others that will have that name.
+        """
+        self.path = finished.with_name(f"{finished.stem}{mark}{finished.suffix}{_UNFINISHED}")
+        self.length = 0
+        self._finished = finished
+        self._synced = 0
+        self._over = False
+        self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | flags, 0o600)
+
+    def write(self, data: bytes) -> None:
+        """Add to it; what is long is synced on the way."""
+        write_all(self._descriptor, data, self.length)
+        self.length += len(data)
+        if self.length - self._synced >= SYNC_BYTES:
+            os.fdatasync(self._descriptor)
+            self._synced = self.length
+
+    def finish(self) -> None:
+        """Make it durable, under its name, and delete older snapshots."""
+        os.fsync(self._descriptor)
+        os.close(self._descriptor)
+        self._descriptor = -1
+        self.path.rename(self._finished)
+        self._over = True
+        sync_directory(self._finished.parent)
+        for older in _finished(self._finished.parent)[:-1]:
+            older.unlink()
+
+    def abort(self) -> None:
+        """Remove it. Once it has its name, or was removed, do nothing."""
+        if self._over:
+            return
+        self._over = True
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+        self.path.unlink(missing_ok=True)
+
+
 class SnapshotWriter:
     """One snapshot being written. After an error, and whenever it shall not be finished, call L{abort}."""
 
     def __init__(self, directory: Path, metadata: SnapshotMetadata) -> None:
         """Use L{SnapshotStore.create}."""
-        self._directory = directory
-        self._path = snapshot_path(directory, metadata)
-        self._unfinished = self._path.with_name(self._path.name + _UNFINISHED)
-        self._descriptor = os.open(self._unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        self._file = _UnfinishedFile(snapshot_path(directory, metadata), "", os.O_EXCL)
         self._salt = int.from_bytes(os.urandom(4), "little")
-        self._position = 0
-        self._synced = 0
         self._chunks = 0
-        self._over = False
         try:
-            self._write(encode_file_header(SNAPSHOT_MAGIC, self._salt))
+            self._file.write(encode_file_header(SNAPSHOT_MAGIC, self._salt))
             self._write_frame(FrameKind.SNAPSHOT_METADATA, msgspec.msgpack.encode(metadata))
         except BaseException:
             self.abort()
@@ -124,9 +168,6 @@ class SnapshotWriter:
         """
         self._write_frame(FrameKind.SNAPSHOT_CHUNK, chunk)
         self._chunks += 1
-        if self._position - self._synced >= SYNC_BYTES:
-            os.fdatasync(self._descriptor)
-            self._synced = self._position
 
     def finish(self) -> None:
         """
@@ -135,30 +176,14 @@ class SnapshotWriter:
         @raise OSError: the disk failed or is full. If the snapshot has its name by then, only deleting failed.
         """
         self._write_frame(FrameKind.SNAPSHOT_END, msgspec.msgpack.encode(self._chunks))
-        os.fsync(self._descriptor)
-        os.close(self._descriptor)
-        self._descriptor = -1
-        self._unfinished.rename(self._path)
-        self._over = True
-        sync_directory(self._directory)
-        _remove_older(self._directory)
+        self._file.finish()
 
     def abort(self) -> None:
         """Give the snapshot up and remove its file. Once it has its name, or was given up, do nothing."""
-        if self._over:
-            return
-        self._over = True
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-        self._unfinished.unlink(missing_ok=True)
+        self._file.abort()
 
     def _write_frame(self, kind: FrameKind, payload: bytes) -> None:
-        self._write(encode_frame(kind, payload, self._salt, self._position))
-
-    def _write(self, data: bytes) -> None:
-        write_all(self._descriptor, data, self._position)
-        self._position += len(data)
+        self._file.write(encode_frame(kind, payload, self._salt, self._file.length))
 
 
 class IncomingSnapshot:
@@ -166,19 +191,17 @@ class IncomingSnapshot:
     The file of another machine's snapshot, as it comes. When it shall not be finished, call L{abort}.
 
     @ivar metadata: what it is to stand for.
-    @ivar length: how many bytes of it are there.
     """
 
     def __init__(self, directory: Path, metadata: SnapshotMetadata) -> None:
         """Use L{SnapshotStore.receive}."""
         self.metadata = metadata
-        self.length = 0
-        self._synced = 0
-        self._over = False
-        self._directory = directory
-        self._path = snapshot_path(directory, metadata)
-        self._unfinished = self._path.with_name(f"{self._path.stem}{_INCOMING}{self._path.suffix}{_UNFINISHED}")
-        self._descriptor = os.open(self._unfinished, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+        self._file = _UnfinishedFile(snapshot_path(directory, metadata), _INCOMING, os.O_TRUNC)
+
+    @property
+    def length(self) -> int:
+        """How many bytes of it are there."""
+        return self._file.length
 
     def write(self, data: bytes) -> None:
         """
@@ -186,11 +209,7 @@ class IncomingSnapshot:
 
         @raise OSError: the disk failed or is full.
         """
-        write_all(self._descriptor, data, self.length)
-        self.length += len(data)
-        if self.length - self._synced >= SYNC_BYTES:
-            os.fdatasync(self._descriptor)
-            self._synced = self.length
+        self._file.write(data)
 
     def reader(self) -> "SnapshotReader":
         """
@@ -198,10 +217,10 @@ class IncomingSnapshot:
 
         @raise StorageError: it is damaged as far as it has been read, or another snapshot than it should be.
         """
-        reader = SnapshotReader(self._unfinished)
+        reader = SnapshotReader(self._file.path)
         if reader.metadata != self.metadata:
             reader.close()
-            raise StorageError(f"{self._unfinished} is the snapshot of index {reader.metadata.index}")
+            raise StorageError(f"{self._file.path} is the snapshot of index {reader.metadata.index}")
         return reader
 
     def finish(self) -> None:
@@ -210,23 +229,11 @@ class IncomingSnapshot:
 
         @raise OSError: the disk failed or is full.
         """
-        os.fsync(self._descriptor)
-        os.close(self._descriptor)
-        self._descriptor = -1
-        self._unfinished.rename(self._path)
-        self._over = True
-        sync_directory(self._directory)
-        _remove_older(self._directory)
+        self._file.finish()
 
     def abort(self) -> None:
         """Remove it, unless it is finished or was removed before."""
-        if self._over:
-            return
-        self._over = True
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-        self._unfinished.unlink(missing_ok=True)
+        self._file.abort()
 
 
 class SnapshotReader:
@@ -298,11 +305,6 @@ class SnapshotReader:
 def snapshot_path(directory: Path, metadata: SnapshotMetadata) -> Path:
     """Where a snapshot is, once it is finished."""
     return directory / f"{metadata.term:020}-{metadata.index:020}.snapshot"
-
-
-def _remove_older(directory: Path) -> None:
-    for older in _finished(directory)[:-1]:
-        older.unlink()
 
 
 def _position(path: Path) -> tuple[int, int] | None:
