@@ -16,7 +16,7 @@ from etcd_twisted.consensus.entries import Configuration, Entry, EntryKind, Hard
 from etcd_twisted.consensus.recovery import Storage, recover
 from etcd_twisted.consensus.snapshots import IncomingSnapshot, SnapshotStore, SnapshotWriter
 from etcd_twisted.consensus.transfers import PAUSE, SnapshotFile
-from etcd_twisted.errors import EtcdError
+from etcd_twisted.errors import EtcdError, NotDoneError
 from etcd_twisted.keyspace.commands import Set, encode_command
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.snapshot import dump
@@ -310,16 +310,37 @@ class CrashTests(TransferTestCase):
             cluster.network.piece = 1_000_000
             late.restart().addErrback(lambda failure: failure.trap(EtcdError))
             self.await_file(cluster, late)
-            late.disk.held = True
-            for _ in range(jobs):
-                cluster.run(0.005)
-                if late.disk.jobs:
-                    late.disk.run_one()
-            late.crash()
-            late.restart()
-            self.assertCaughtUp(cluster, late)
-            for machine in cluster.up:
-                machine.crash()
+            self.crash_after(cluster, late, jobs)
+
+    def test_at_any_point_with_a_log_that_is_void(self) -> None:
+        """It has led, and has much in its log that nobody else has."""
+        for jobs in range(10):
+            cluster = self.cluster(snapshot_count=COUNT)
+            cluster.start(3)
+            late = cluster.leader
+            cluster.network.isolate(late.url)
+            for number in range(5 * COUNT):
+                late.set(f"/void{number}").addErrback(lambda failure: failure.trap(EtcdError, NotDoneError))
+            cluster.run(1.0)
+            self.write(cluster, 3 * COUNT)
+            self.assertGreater(late.driver.core.last_index, cluster.leader.driver.core.last_index)
+            cluster.network.piece = 1_000_000
+            cluster.network.heal()
+            self.await_file(cluster, late)
+            self.crash_after(cluster, late, jobs)
+
+    def crash_after(self, cluster: Cluster, late: ClusterMachine, jobs: int) -> None:
+        """Have a machine crash when it has done so many things more to its disk, and come back."""
+        late.disk.held = True
+        for _ in range(jobs):
+            cluster.run(0.005)
+            if late.disk.jobs:
+                late.disk.run_one()
+        late.crash()
+        late.restart()
+        self.assertCaughtUp(cluster, late)
+        for machine in cluster.up:
+            machine.crash()
 
     def test_between_the_snapshot_and_the_new_log(self) -> None:
         """
