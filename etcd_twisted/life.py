@@ -131,23 +131,23 @@ class Life:
                 await self._stand_by(full.view)
                 self._do(self._wait_for_a_place())
                 return
-        await self._serve(as_task=False)
+        await self._serve(self._doubt)
 
-    async def _serve(self, as_task: bool) -> None:
+    async def _doubt(self) -> None:
+        self.excluded()
+
+    async def _serve(self, doubt: Callable[[], Awaitable[object]]) -> None:
         """
         Return when this machine serves, or stands by. Nobody can tell it that it was taken out before it had the log,
         since neither knows of the other: it asks.
 
-        @param as_task: whether this is a part of L{_task}.
+        @param doubt: has it asked.
         """
         while not self._replica.serving and not self._replica.standby:
             try:
                 await self._replica.when_serving().addTimeout(DOUBT, self._clock)
             except defer.TimeoutError:
-                if as_task:
-                    await self._stand_by_if_excluded()
-                else:
-                    self.excluded()
+                await doubt()
 
     async def _recover(self, storage: Storage) -> Recovered:
         recovered = await recover(storage, self._replica.keyspace, self._config.name, self._replica.turn)
@@ -354,7 +354,7 @@ class Life:
             return
         self.storage = Storage.within(self.storage.directory)
         self._take_place(await self._recover(self.storage), reply)
-        await self._serve(as_task=True)
+        await self._serve(self._stand_by_if_excluded)
         if self._replica.serving:
             self._log.info("{name} is a member now", name=self._name)
 
