@@ -11,13 +11,14 @@ export PIP_CONSTRAINT = $(CURDIR)/constraints.txt
 export PIP_BUILD_CONSTRAINT = $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run test lint bench kill-campaign wheel clean python
+.PHONY: help run test lint bench simulate kill-campaign wheel clean python
 
 help:
 	@echo 'make run            start one machine on 127.0.0.1:4001, with its data in ./machine0'
 	@echo 'make test           run the tests; TESTS=tests.test_config for some of them'
 	@echo 'make lint           ruff and mypy --strict'
 	@echo 'make bench          run the benchmarks'
+	@echo 'make simulate       run simulated clusters; SEEDS=N for how many, SEED=n for one of them and its story'
 	@echo 'make kill-campaign  kill and restart the service, over and over, and look for lost writes'
 	@echo 'make wheel          build the wheel, into ./dist'
 	@echo 'make clean          remove what the other targets left, but for .venv and data directories'
@@ -37,6 +38,10 @@ lint: .venv/installed-lint
 
 bench: .venv/installed-test
 	$(bin)/python -m benchmarks
+
+SEEDS ?= 200
+simulate: .venv/installed-test
+	$(bin)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
 KILL_ROUNDS ?= 20
 kill-campaign: .venv/installed-test

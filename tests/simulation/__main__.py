@@ -1,0 +1,69 @@
+"""
+Runs the simulation: many seeds, or one of them with its story.
+"""
+
+import argparse
+import sys
+import time
+
+from twisted.logger import globalLogBeginner
+
+from tests.simulation.cluster import Cluster
+from tests.simulation.invariants import Violation
+
+_A_LINE = 50
+"""How many seeds go into one line."""
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+
+
+def _replay(seed: int) -> int:
+    """Run one seed, and tell all of it."""
+    try:
+        _say(str(Cluster(seed, _say).run()))
+    except Violation as violation:
+        _say(f"FAILED: {violation}")
+        return 1
+    return 0
+
+
+def _run_all(first: int, count: int) -> int:
+    """Run seeds, with a dot for each that goes well."""
+    began = time.monotonic()
+    failed: list[int] = []
+    steps = operations = elections = 0
+    for done, seed in enumerate(range(first, first + count), 1):
+        try:
+            report = Cluster(seed).run()
+        except Violation as violation:
+            failed.append(seed)
+            _say(f"\nFAILED: {violation}\nagain: make simulate SEED={seed}")
+        else:
+            steps += report.steps
+            operations += report.done
+            elections += report.elections
+            sys.stdout.write("." if done % _A_LINE else f". {done}\n")
+            sys.stdout.flush()
+    taken = time.monotonic() - began
+    _say(
+        f"\nseeds {first} to {first + count - 1}: {count - len(failed)} passed, {len(failed)} failed {failed or ''}\n"
+        f"{steps:,} steps, {operations:,} operations, {elections:,} elections in {taken:.0f} s"
+    )
+    return 1 if failed else 0
+
+
+def main() -> int:
+    """Do what the command line says; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation")
+    parser.add_argument("--seeds", type=int, default=200, help="how many to run")
+    parser.add_argument("--first", type=int, default=0, help="the first of them")
+    parser.add_argument("--seed", type=int, help="run this one alone, and tell what happens")
+    options = parser.parse_args()
+    globalLogBeginner.beginLoggingTo([], redirectStandardIO=False)
+    return _replay(options.seed) if options.seed is not None else _run_all(options.first, options.seeds)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,365 @@
+"""
+One run: a cluster, its clients, what goes wrong, and the checks, all from one seed.
+
+It begins with a cluster that forms. Then things go wrong for a while. Then they do so no longer, and the cluster has
+to be whole again before long, and everybody told the truth.
+"""
+
+import contextlib
+import gc
+import secrets
+import traceback
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+from unittest import mock
+
+import attrs
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from zope.interface import implementer
+
+from etcd_twisted.consensus import core, keeper, leadership, members, progress, recovery
+from etcd_twisted.consensus.leadership import Timing
+from etcd_twisted.consensus.wal import WriteAheadLog
+from etcd_twisted.membership import ClusterConfig
+from tests.simulation.clients import Client, KeyClient, QueueClient, TemporaryClient, Watching
+from tests.simulation.disk import DISK_FAILURE, CrashError, Disks
+from tests.simulation.faults import Faults
+from tests.simulation.history import Operation, Outcome
+from tests.simulation.invariants import Invariants, Violation, driver_of
+from tests.simulation.machine import Settings, SimulatedMachine
+from tests.simulation.network import Network
+from tests.simulation.plan import Plan
+from tests.simulation.reference import Reference
+from tests.simulation.schedule import Process, Schedule
+from tests.simulation.verdicts import check_history, check_watching
+
+_FORMS = 20.0
+"""Seconds within which a cluster has to form."""
+
+_RECOVERS = 40.0
+"""Seconds within which everything has to be well again."""
+
+
+@attrs.frozen
+class Report:
+    """
+    What a run was like.
+
+    @ivar digest: of all that happened; the same for the same seed.
+    @ivar seconds: how long it took, by the simulated clock.
+    """
+
+    seed: int
+    digest: int
+    steps: int
+    seconds: float
+    operations: int
+    done: int
+    elections: int
+    entries: int
+
+    def __str__(self) -> str:
+        return (
+            f"seed {self.seed}: {self.seconds:.0f} s, {self.steps} steps, {self.done} of {self.operations} operations"
+            f" done, {self.elections} elections, {self.entries} entries, digest {self.digest:08x}"
+        )
+
+
+class Cluster:
+    """
+    See the module.
+
+    @ivar machines: by name, in the order in which they came.
+    @ivar story: what happened that is worth telling, each with its time.
+    """
+
+    def __init__(self, seed: int, tell: Callable[[str], None] | None = None, **changes: Any) -> None:
+        """
+        @param tell: called with each line of the story.
+        @param changes: what is to be otherwise than in the seed's own L{Plan}.
+        """
+        self.seed = seed
+        self.schedule = Schedule(seed)
+        random = self.schedule.random
+        self.network = Network(self.schedule)
+        self.disks = Disks(random)
+        self.machines: dict[str, SimulatedMachine] = {}
+        self.operations: list[Operation] = []
+        self.reference = Reference()
+        self.plan = plan = attrs.evolve(Plan.draw(random), **changes)
+        self.invariants = Invariants(self.reference, plan.leases_hold)
+        self.settings = Settings(Timing(), ClusterConfig(sync_interval=1.0), plan.history, plan.snapshot_count)
+        self._tell = tell
+        self._clients: list[Client] = []
+        self._watching: list[Watching] = []
+        self._problem: BaseException | None = None
+        self._faults: Faults | None = None
+        self._leaders = 0
+        self.schedule.after_step = self._check
+
+    # What those in it ask for
+
+    def tell(self, text: str) -> None:
+        """Something worth telling has happened."""
+        if self._tell is not None:
+            self._tell(f"{self.schedule.now:10.6f} {text}")
+
+    def broken(self, problem: BaseException | None) -> None:
+        """Something happened that must never be."""
+        self._problem = self._problem or problem
+
+    def sent(self, sender: str, receiver: str, payload: bytes) -> None:
+        """A machine sends messages to another one."""
+        try:
+            self.invariants.check_sent(sender, receiver, payload)
+        except Violation as violation:
+            self.broken(violation)
+
+    def ended(self, process: Process) -> None:
+        """A process of a machine has ended."""
+        self.invariants.forget(process)
+        for watching in self._watching:
+            watching.lost(process)
+
+    def lease_used(self) -> None:
+        """A read is answered by a lease."""
+        running = [(each.process, each.replica) for each in self.machines.values()]
+        try:
+            self.invariants.check_leases([(p, r) for p, r in running if p is not None and r is not None and p.alive])
+        except Violation as violation:
+            self.broken(violation)
+
+    def leader(self) -> SimulatedMachine | None:
+        """One that leads, of the newest term, if any does."""
+        leading = [(core.term, each) for each in self.machines.values() if (core := self._core(each)) and core.leads]
+        return max(leading, key=lambda each: each[0])[1] if leading else None
+
+    @staticmethod
+    def _core(machine: SimulatedMachine) -> core.Raft | None:
+        driver = None if machine.replica is None else driver_of(machine.replica)
+        return None if driver is None else driver.core
+
+    def members(self) -> set[str]:
+        """The names of the machines in the cluster, as far as it is committed."""
+        return {member.name for member in self.reference.configuration.members.values()}
+
+    def add_machine(self) -> None:
+        """Another machine comes, if there is one."""
+        if len(self.machines) >= self.plan.machines + 2:
+            return
+        others = [each.config.peer_url for each in self.machines.values()]
+        speed = self.schedule.random.uniform(1.0, self.plan.spread)
+        machine = SimulatedMachine(self, len(self.machines), speed, others)
+        self.machines[machine.name] = machine
+        machine.start()
+
+    def _check(self, process: Process | None) -> None:
+        if process is not None and process.alive:
+            replica = self.machines[process.name].replica
+            if replica is not None:
+                self.invariants.check(process, replica)
+                if len(self.invariants.leaders) > self._leaders:
+                    self._elected(process)
+        if self._problem is not None:
+            raise self._problem
+
+    def _elected(self, process: Process) -> None:
+        self._leaders = len(self.invariants.leaders)
+        self.tell(f"{process.name} leads in term {max(self.invariants.leaders)}")
+        if self._faults is not None:
+            self._faults.elected(self.machines[process.name])
+
+    # A run
+
+    def run(self) -> Report:
+        """
+        From the beginning to the end.
+
+        @raise Violation: something was not as it has to be.
+        """
+        with self._surroundings():
+            problem = self._attempt()
+            self._bury()
+        if problem is not None:
+            raise Violation(f"seed {self.seed}: {problem}")
+        return Report(
+            self.seed,
+            self.schedule.digest,
+            self.schedule.steps,
+            self.schedule.now,
+            len(self.operations),
+            sum(each.outcome in (Outcome.DONE, Outcome.REFUSED) for each in self.operations),
+            len(self.invariants.leaders),
+            self.reference.length,
+        )
+
+    def _attempt(self) -> str | None:
+        """What was not as it has to be, in words: an exception would keep everything that it went through."""
+        try:
+            self._form()
+            faults = self._go_wrong()
+            self._recover(faults)
+            self._finish()
+        except Violation as violation:
+            return str(violation)
+        except Exception:
+            return traceback.format_exc()
+        finally:
+            self._problem = None
+        return None
+
+    @contextlib.contextmanager
+    def _surroundings(self) -> Iterator[None]:
+        random = self.schedule.random
+        gc.disable()
+        observer = _LogObserver(self.broken)
+        globalLogPublisher.addObserver(observer)
+        try:
+            ids = mock.patch.object(secrets, "token_hex", lambda length: random.randbytes(length).hex())
+            with self.disks.installed(), small_limits(self.plan.batch), ids:
+                yield
+        finally:
+            globalLogPublisher.removeObserver(observer)
+            gc.enable()
+            self.disks.remove()
+
+    def _bury(self) -> None:
+        """End everything; what is tidied up late is tidied up here."""
+        self.schedule.clear()
+        self.network.clear()
+        self._watching.clear()
+        self._clients.clear()
+        for machine in self.machines.values():
+            machine.bury()
+        gc.collect()
+
+    def _wait(self, what: str, most: float, met: Callable[[], bool]) -> None:
+        """
+        Let time go by until something is so.
+
+        @raise Violation: it took too long.
+        """
+        end = self.schedule.now + most
+        while not met():
+            if self.schedule.now >= end:
+                raise Violation(f"{what}: not within {most} seconds; {self._state()}")
+            self.schedule.run_until(min(end, self.schedule.now + 0.05))
+
+    def _state(self) -> str:
+        parts = [f"{self.reference.length} entries committed, members {sorted(self.members())}"]
+        for machine in self.machines.values():
+            core, replica = self._core(machine), machine.replica
+            if replica is None:
+                parts.append(f"{machine.name} down")
+            elif core is None:
+                parts.append(f"{machine.name} {'standby' if replica.standby else 'new'}")
+            else:
+                parts.append(
+                    f"{machine.name} {core.role.value} in term {core.term}, commit {core.commit_index}, last"
+                    f" {core.last_index}, voters {len(core.configuration.voters)}"
+                )
+        return "; ".join(parts)
+
+    def _form(self) -> None:
+        self.add_machine()
+        self.schedule.run_until(0.2)
+        while len(self.machines) < self.plan.machines:
+            self.add_machine()
+        self._wait("the cluster forms", _FORMS, self._is_whole)
+        self.tell(f"the cluster of {self.plan.machines} has formed")
+
+    def _is_whole(self) -> bool:
+        """Whether every machine is a voter that has everything, or a standby for which there is no place."""
+        configuration = self.reference.configuration
+        leader = self.leader()
+        if configuration.learners or leader is None or leader.replica is None:
+            return False
+        members = {configuration.members[each].name for each in configuration.voters}
+        most = min(len(self.machines), leader.replica.cluster_config().active_size)
+        return len(members) == most and all(self._is_well(each, members) for each in self.machines.values())
+
+    def _is_well(self, machine: SimulatedMachine, members: set[str]) -> bool:
+        replica = machine.replica
+        if replica is None or not machine.is_up:
+            return False
+        driver = driver_of(replica)
+        if machine.name not in members:
+            return replica.standby
+        return replica.serving and driver is not None and driver.applied == self.reference.length
+
+    def _go_wrong(self) -> Faults:
+        plan = self.plan
+        keys = [f"/k{number}" for number in range(plan.keys)]
+        pause = plan.client_pause
+        for number in range(plan.clients):
+            self._clients.append(KeyClient(self, f"keys{number}", keys, pause))
+        self._clients.append(TemporaryClient(self, "temporary", ["/t/a", "/t/b"], pause * 3))
+        self._clients += [QueueClient(self, f"queue{number}", ["/q"], pause * 2) for number in range(2)]
+        self._watching = [Watching(self, f"watcher{key}", key) for key in ("/", "/q", "/k0")]
+        self._faults = faults = Faults(self, plan)
+        self.schedule.run_until(self.schedule.now + plan.trouble)
+        return faults
+
+    def _recover(self, faults: Faults) -> None:
+        self.tell("nothing goes wrong any more")
+        faults.stop()
+        healed = self.schedule.now
+        self._wait("all clients are answered again", _RECOVERS, partial(self._all_answered, healed))
+        for client in self._clients:
+            client.stopped = True
+        self._wait("the last answers come", _RECOVERS, lambda: not any(client.waits for client in self._clients))
+        self._wait("the cluster is whole again", _RECOVERS, self._is_whole)
+        self._wait("the watchers are told everything", _RECOVERS, self._all_told)
+
+    def _all_answered(self, since: float) -> bool:
+        told = {each.client for each in self.operations if each.called > since and each.outcome in _TOLD}
+        return len(told) == len(self._clients)
+
+    def _all_told(self) -> bool:
+        return all(watching.reached >= self.reference.index for watching in self._watching)
+
+    def _finish(self) -> None:
+        check_history(self.reference, self.operations, self.plan.leases_hold)
+        for watching in self._watching:
+            check_watching(self.reference, watching, self.settings.history)
+
+
+_TOLD = (Outcome.DONE, Outcome.REFUSED)
+
+
+@implementer(ILogObserver)
+class _LogObserver:
+    """Takes every failure in the log for one, but for those of disks that are meant to fail."""
+
+    def __init__(self, broken: Callable[[BaseException | None], None]) -> None:
+        self._broken = broken
+
+    def __call__(self, event: LogEvent) -> None:
+        failure = event.get("log_failure")
+        if failure is None or failure.check(CrashError) or DISK_FAILURE in failure.getErrorMessage():
+            return
+        self._broken(failure.value)
+
+
+@contextlib.contextmanager
+def small_limits(batch: int | None) -> Iterator[None]:
+    """
+    Make limits small that are reached by much load only.
+
+    @param batch: how many entries go into one message; C{None} to leave the limits as they are.
+    """
+    limits: list[tuple[Any, str, Any]] = [
+        (keeper, "TRAILING_ENTRIES", 10),
+        (keeper, "RECORD_BYTES", 1_000),
+        (leadership, "BATCH_BYTES", 300),
+        (leadership, "_BATCH_ENTRIES", batch),
+        (progress, "MOST_IN_FLIGHT", 3),
+        (progress, "MOST_BYTES_IN_FLIGHT", 1_200),
+        (members, "_CLOSE", 5),
+        (recovery, "WriteAheadLog", partial(WriteAheadLog, segment_bytes=8_192)),
+    ]
+    with contextlib.ExitStack() as stack:
+        for module, name, value in limits if batch is not None else limits[-1:]:
+            stack.enter_context(mock.patch.object(module, name, value))
+        yield

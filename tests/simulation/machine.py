@@ -1,0 +1,308 @@
+"""
+A machine: its disk, its clocks, and one process after the other on it, each the whole program but for its sockets.
+
+A process that ends badly is started again after a while, as by a supervisor. Must never let anything of a process
+live on in the next one but what is on the disk.
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import attrs
+from twisted.internet.defer import ensureDeferred
+from twisted.python.failure import Failure
+
+from etcd_twisted.addresses import Address
+from etcd_twisted.config import Config
+from etcd_twisted.consensus.leadership import Timing
+from etcd_twisted.consensus.recovery import Storage
+from etcd_twisted.consensus.replica import Replica
+from etcd_twisted.errors import StartError, StorageError
+from etcd_twisted.life import Life
+from etcd_twisted.membership import ClusterConfig
+from tests.simulation.disk import CrashError, Disks
+from tests.simulation.invariants import Violation
+from tests.simulation.network import Host, Network, SimulatedPeers, SimulatedTransport
+from tests.simulation.schedule import Process, Schedule
+from tests.simulation.writer import SimulatedWriter
+
+EPOCH = 1_700_000_000.0
+
+_SUPERVISED = 0.5
+"""Seconds from a bad end to the next start, about."""
+
+
+@attrs.frozen
+class Settings:
+    """
+    What is the same for all machines of a run.
+
+    @ivar history: how many events are kept for watchers.
+    @ivar segment: how large a segment of the log may grow, in bytes.
+    """
+
+    timing: Timing
+    defaults: ClusterConfig
+    history: int
+    snapshot_count: int | None
+
+
+class World(Protocol):
+    """What a machine is in."""
+
+    schedule: Schedule
+    network: Network
+    disks: Disks
+    settings: Settings
+
+    def sent(self, sender: str, receiver: str, payload: bytes) -> None:
+        """A machine sends messages to another one."""
+
+    def ended(self, process: Process) -> None:
+        """A process of a machine has ended."""
+
+    def tell(self, text: str) -> None:
+        """Something worth telling has happened."""
+
+    def broken(self, problem: BaseException | None) -> None:
+        """Something happened that must never be."""
+
+
+class _Running:
+    """One process of a machine, and all that is in it."""
+
+    def __init__(self, machine: "SimulatedMachine") -> None:
+        world = machine.world
+        self.process = process = Process(world.schedule, machine.name, machine.clock_start, machine.speed)
+        self.replica = Replica(
+            process.clock,
+            machine.wall_clock,
+            world.settings.history,
+            world.settings.snapshot_count,
+            machine.disk_failed,
+            world.settings.timing,
+            world.settings.defaults,
+            self._excluded,
+            world.schedule.random.getrandbits(32),
+        )
+        self.transport = SimulatedTransport(
+            world.network, process, machine.host, self.replica.peer, world.sent
+        )
+        peers = SimulatedPeers(world.network, process)
+        self.life = Life(process.clock, machine.config, self.replica, peers, self.transport, machine.find_seeds)
+        self.writer = SimulatedWriter(process, machine.disk)
+        self.started = False
+        self.stopping = False
+
+    def _excluded(self) -> None:
+        self.life.excluded()
+
+
+class SimulatedMachine:
+    """
+    One machine.
+
+    @ivar world: what it is in.
+    @ivar speed: how fast its clock goes.
+    @ivar wall_ahead: how many seconds its time of day is ahead.
+    @ivar wanted: whether it is to be started again when it has ended.
+    @ivar disk_fails: whether its disk may fail just now.
+    """
+
+    def __init__(self, world: World, number: int, speed: float, others: list[str]) -> None:
+        """
+        @param others: where it is told to look for others; nowhere for the first one.
+        """
+        self.world = world
+        self.name = f"machine{number}"
+        self.config = Config(
+            name=self.name,
+            addr=Address("127.0.0.1", 4001 + number),
+            peer_addr=Address("127.0.0.1", 7001 + number),
+        )
+        self.speed = speed
+        self.clock_start = 1_000.0 * number
+        self.wall_ahead = 0.0
+        self.wanted = True
+        self.disk_fails = False
+        self.host = world.network.hosts[self.config.peer_url] = Host(self.name)
+        self.disk = world.disks.disk(self.name)
+        self.disk.died = self._died
+        self._others = others
+        self._running: _Running | None = None
+        self._graveyard: list[_Running] = []
+
+    # What it is
+
+    @property
+    def process(self) -> Process | None:
+        """The process that runs."""
+        return None if self._running is None else self._running.process
+
+    @property
+    def replica(self) -> Replica | None:
+        """Its replica, while a process runs."""
+        return None if self._running is None else self._running.replica
+
+    @property
+    def transport(self) -> SimulatedTransport | None:
+        """Its transport, while a process runs."""
+        return None if self._running is None else self._running.transport
+
+    @property
+    def writer(self) -> SimulatedWriter | None:
+        """Its writer, while a process runs."""
+        return None if self._running is None else self._running.writer
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it begins a cluster when it finds nothing on its disk."""
+        return not self._others
+
+    @property
+    def is_up(self) -> bool:
+        """Whether a process runs and is not on its way to an end."""
+        return self._running is not None and not self._running.stopping
+
+    def wall_clock(self) -> float:
+        """The time by which keys expire."""
+        return EPOCH + self.wall_ahead + self.world.schedule.now * self.speed
+
+    async def find_seeds(self, _name: str) -> list[str]:
+        """Where others are."""
+        return list(self._others)
+
+    # Its processes
+
+    def start(self) -> None:
+        """Start a process, unless one runs."""
+        self.wanted = True
+        if self._running is not None:
+            return
+        self.disk.repair()
+        running = self._running = _Running(self)
+        self.world.tell(f"{self.name} starts")
+        running.process.after(0, "start", self._begin, running)
+
+    def _begin(self, running: _Running) -> None:
+        self.host.process = running.process
+        self.host.peer = running.replica.peer
+        ensureDeferred(self._live(running)).addErrback(self._not_started, running)
+
+    async def _live(self, running: _Running) -> None:
+        storage = Storage.open(self.disk.path, "--data-dir")
+        await running.life.begin(storage, running.writer)  # type: ignore[arg-type]  # all of it that is used
+        running.started = True
+        self.world.tell(f"{self.name} serves")
+
+    def _not_started(self, failure: Failure, running: _Running) -> None:
+        if failure.check(CrashError) or running is not self._running:
+            return
+        damaged = failure.check(StorageError) is not None
+        if not self.disk_fails and (damaged or not failure.check(StartError)):
+            self.world.broken(failure.value)
+            return
+        self.world.tell(f"{self.name} does not start: {failure.getErrorMessage()}")
+        self.crash()
+
+    def disk_failed(self, reason: str) -> None:
+        """The replica can't go on, and the process ends."""
+        if not self.disk_fails:
+            self.world.broken(Violation(f"{self.name} can't go on: {reason}"))
+            return
+        running = self._running
+        if running is not None:
+            running.process.after(0, "end", self.crash)
+
+    def _died(self) -> None:
+        """It has crashed in the middle of a change of its disk."""
+        running = self._running
+        if running is not None:
+            self.world.schedule.after(0, None, "crash", self._finish_crash, running)
+            running.process.alive = False
+
+    def _finish_crash(self, running: _Running) -> None:
+        if self._running is running:
+            self.crash()
+
+    def crash(self) -> None:
+        """End the process as C{kill -9} or a loss of power does."""
+        running = self._end()
+        if running is None:
+            return
+        self.world.tell(f"{self.name} has crashed")
+        if not self.disk.dead:
+            running.writer.crash()
+        self.world.disks.crash(self.disk)
+        self._start_again()
+
+    def _end(self) -> _Running | None:
+        running, self._running = self._running, None
+        if running is None:
+            return None
+        self._graveyard.append(running)
+        running.process.end()
+        self.host.process = self.host.peer = None
+        self.host.visitors.clear()
+        self.world.ended(running.process)
+        return running
+
+    def _start_again(self) -> None:
+        delay = self.world.schedule.random.uniform(0.5, 2.0) * _SUPERVISED
+        self.world.schedule.after(delay, None, "supervisor", self._supervise)
+
+    def _supervise(self) -> None:
+        if self.wanted:
+            self.start()
+
+    def stop(self, ended: Callable[[], None] = lambda: None) -> None:
+        """
+        End the process in order, as C{SIGTERM} does.
+
+        @param ended: called when it has ended so; not when it crashes meanwhile.
+        """
+        running = self._running
+        if running is None or not running.started or running.stopping:
+            return
+        running.stopping = True
+        self.world.tell(f"{self.name} is told to stop")
+        running.process.after(0, "stop", self._stop, running, ended)
+
+    def _stop(self, running: _Running, ended: Callable[[], None]) -> None:
+        stopped = ensureDeferred(self._end_in_order(running))
+        stopped.addCallbacks(self._stopped, self._not_stopped, callbackArgs=(running, ended))
+
+    @staticmethod
+    async def _end_in_order(running: _Running) -> None:
+        """As L{etcd_twisted.service.EtcdService} does."""
+        running.life.stop()
+        await running.replica.hand_over()
+        await running.replica.stop()
+        await running.writer.stop()
+        storage = running.life.storage
+        if storage is not None:
+            storage.close()
+
+    def _stopped(self, _: Any, running: _Running, ended: Callable[[], None]) -> None:
+        if running is self._running:
+            self._end()
+            self.world.disks.close_all(self.disk)
+            self.world.tell(f"{self.name} has stopped")
+            self._start_again()
+            ended()
+
+    def _not_stopped(self, failure: Failure) -> None:
+        if not failure.check(CrashError) and not self.disk_fails:
+            self.world.broken(failure.value)
+
+    def erase(self) -> None:
+        """Lose the disk; the next process finds an empty one."""
+        self.crash()
+        self.disk.erase()
+
+    def bury(self) -> None:
+        """End what runs, and forget all that ever ran."""
+        self.wanted = False
+        self._end()
+        self.world.disks.close_all(self.disk)
+        self._graveyard.clear()

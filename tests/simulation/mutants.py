@@ -1,0 +1,93 @@
+"""
+Cores with one rule broken each, as one might break it by mistake: the checks have to find every one of them.
+
+Must never be used by anything but tests.
+"""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from unittest import mock
+
+from twisted.internet.defer import Deferred, succeed
+
+from etcd_twisted.consensus import participant
+from etcd_twisted.consensus.core import Raft
+from etcd_twisted.consensus.entries import HardState, Record
+from etcd_twisted.consensus.leadership import Leadership
+from etcd_twisted.consensus.messages import VoteRequest
+from etcd_twisted.consensus.participant import Participant
+
+
+class VotesTwice(Raft):
+    """Forgets whom it has voted for in its term."""
+
+    def _vote_asked(self, candidate: str, request: VoteRequest, now: float) -> None:
+        if not request.pre and request.term == self.term:
+            self._ballot._state = HardState(self.term, "")
+        super()._vote_asked(candidate, request, now)
+
+
+class CommitsOldTerms(Raft):
+    """Commits by counting what it has from terms before its own (Raft paper, figure 8)."""
+
+    def _commit(self, now: float) -> None:
+        leadership = self.leadership
+        if leadership is not None:
+            index = leadership.durable_on_quorum(self._keeper.durable)
+            if leadership.starts > index > self.commit_index:
+                self.commit_index = leadership.commit = index
+        super()._commit(now)
+
+
+def votes_twice() -> contextlib.AbstractContextManager[object]:
+    """A vote is granted twice in a term."""
+    return mock.patch.object(participant, "Raft", VotesTwice)
+
+
+def commits_old_terms() -> contextlib.AbstractContextManager[object]:
+    """An entry of an old term is committed by counting."""
+    return mock.patch.object(participant, "Raft", CommitsOldTerms)
+
+
+def acknowledges_before_the_sync() -> contextlib.AbstractContextManager[object]:
+    """What is not on the disk yet counts as if it were."""
+
+    def append(self: Participant, record: Record) -> "Deferred[None]":
+        self._around.writer.submit(functools.partial(self._around.storage.log.append, record))
+        return succeed(None)
+
+    return mock.patch.object(Participant, "append", append)
+
+
+def reads_under_a_lapsed_lease() -> contextlib.AbstractContextManager[object]:
+    """A leader believes that it has a lease as long as it believes that it leads."""
+    return mock.patch.object(Leadership, "holds_lease", return_value=True)
+
+
+def reads_without_asking() -> contextlib.AbstractContextManager[object]:
+    """A leader answers reads without having been confirmed."""
+
+    def confirmed_reads(self: Leadership) -> list[int]:
+        tokens = [token for token, _ in self._reads]
+        self._reads.clear()
+        return tokens
+
+    return mock.patch.object(Leadership, "confirmed_reads", confirmed_reads)
+
+
+Mutant = Callable[[], contextlib.AbstractContextManager[object]]
+
+MUTANTS: list[Mutant] = [
+    votes_twice,
+    commits_old_terms,
+    acknowledges_before_the_sync,
+    reads_under_a_lapsed_lease,
+    reads_without_asking,
+]
+
+
+@contextlib.contextmanager
+def nothing_broken() -> Iterator[None]:
+    """As it is."""
+    yield

@@ -1,0 +1,395 @@
+"""
+The network between machines: it loses, delays, doubles and reorders, and is cut in parts, one way or both.
+
+A machine has one connection to each other one, over which its messages to that one go, as L{ITransport} has it.
+Whether the other end takes them is asked when the connection is made. What was sent while the way was cut is lost, or
+comes when it is whole again.
+
+Must never change what it carries, nor carry anything for a process that has ended.
+"""
+
+from collections.abc import Callable, Mapping
+from random import Random
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred, ensureDeferred, fail
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from etcd_twisted.interfaces import IRaftPeer, ISnapshotFile, ITransport
+from etcd_twisted.membership import ClusterView, JoinReply, JoinRequest
+from etcd_twisted.peer.client import UnreachableError
+from tests.simulation.schedule import Process, Schedule
+
+_PATIENCE = 2.0
+"""Seconds that somebody waits for an answer."""
+
+_RECONNECT = 0.3
+"""Seconds, at the most, from the loss of a connection to the next try."""
+
+
+_REFUSED = 5.0
+"""Seconds, at the most, until one who was refused asks again."""
+
+
+class LostError(Exception):
+    """A connection was lost, or there is none."""
+
+
+@attrs.define
+class Weather:
+    """
+    How bad it is.
+
+    @ivar loss: which part of the messages is lost.
+    @ivar doubling: which part comes twice.
+    @ivar late: which part comes much later than others.
+    @ivar latency: how long a message takes, in seconds, about.
+    @ivar lateness: how long a late one takes at the most.
+    @ivar piece: how many bytes of a snapshot go at a time.
+    """
+
+    loss: float = 0.0
+    doubling: float = 0.0
+    late: float = 0.0
+    latency: float = 0.001
+    lateness: float = 0.5
+    piece: int = 1_000
+
+
+@attrs.define
+class Host:
+    """
+    What can be reached at one peer URL.
+
+    @ivar peer: the machine's side, while it runs.
+    @ivar visitors: the connections that other machines have to it, by their ids.
+    """
+
+    name: str
+    process: Process | None = None
+    peer: IRaftPeer | None = None
+    visitors: "dict[str, _Connection]" = attrs.field(factory=dict)
+
+    @property
+    def up(self) -> bool:
+        """Whether there is anybody."""
+        return self.process is not None and self.process.alive
+
+    @property
+    def answers(self) -> bool:
+        """Whether whoever is there takes connections just now."""
+        return self.process is not None and self.process.alive and not self.process.paused
+
+
+class Network:
+    """
+    All connections.
+
+    @ivar cut: the ways on which nothing comes through: who sends, and who should get it.
+    @ivar hosts: by peer URL.
+    """
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.weather = Weather()
+        self.cut: set[tuple[str, str]] = set()
+        self.hosts: dict[str, Host] = {}
+        self._schedule = schedule
+        self._random: Random = schedule.random
+        self._waiting: list[tuple[str, str, Callable[[], object]]] = []
+
+    def heal(self) -> None:
+        """Every way is open; what waited for that comes now."""
+        self.cut.clear()
+        self._let_through()
+
+    def clear(self) -> None:
+        """Nobody is reached any more."""
+        self.hosts.clear()
+        self._waiting.clear()
+
+    def open(self, ways: set[tuple[str, str]]) -> None:
+        """These are open again."""
+        self.cut -= ways
+        self._let_through()
+
+    def _let_through(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for sender, receiver, arrive in waiting:
+            if (sender, receiver) in self.cut:
+                self._waiting.append((sender, receiver, arrive))
+            else:
+                arrive()
+
+    def carry(self, sender: str, receiver: Host, kind: str, deliver: Callable[..., object], *args: Any) -> None:
+        """Carry something to whoever runs on a machine when it comes."""
+        if self._random.random() < self.weather.loss:
+            return
+        copies = 2 if self._random.random() < self.weather.doubling else 1
+        for _ in range(copies):
+            self._carry_one(sender, receiver, kind, deliver, args)
+
+    def _carry_one(
+        self, sender: str, receiver: Host, kind: str, deliver: Callable[..., object], args: tuple[Any, ...]
+    ) -> None:
+        process = receiver.process
+        if process is None:
+            return
+
+        def arrive() -> None:
+            if (sender, receiver.name) not in self.cut:
+                self._schedule.after(0, process, kind, deliver, *args)
+            elif self._random.random() < 0.3:
+                self._waiting.append((sender, receiver.name, arrive))
+
+        self._schedule.after(self.delay(), None, "carried", arrive)
+
+    def delay(self) -> float:
+        """How long something takes."""
+        weather = self.weather
+        if self._random.random() < weather.late:
+            return self._random.uniform(0, weather.lateness)
+        return weather.latency * self._random.uniform(0.3, 2.0)
+
+    def is_open(self, sender: str, receiver: str) -> bool:
+        """Whether a way and the way back are open."""
+        return (sender, receiver) not in self.cut and (receiver, sender) not in self.cut
+
+    def ask(self, process: Process, host: Host, ask: Callable[[IRaftPeer], "Deferred[Any]"]) -> "Deferred[Any]":
+        """
+        Ask a machine something, and wait for its answer.
+
+        @param process: who asks.
+        """
+        answer: Deferred[Any] = Deferred()
+        if not host.answers or host.peer is None:
+            return fail(LostError(f"{host.name} does not answer"))
+        asked = host.process
+
+        def come_back(result: Any) -> None:
+            if not answer.called:
+                answer.callback(result)
+
+        def answered(result: Any) -> None:
+            if asked is not None and asked.alive and process.alive:
+                back = Host(process.name, process)
+                self.carry(host.name, back, "answer", come_back, result)
+
+        def arrive() -> None:
+            if host.peer is not None and not answer.called:
+                ask(host.peer).addBoth(answered)
+
+        self.carry(process.name, host, "question", arrive)
+        process.after(_PATIENCE, "lost", come_back, Failure(LostError(f"{host.name} does not answer")))
+        return answer
+
+
+class _Connection:
+    """
+    From one machine to another.
+
+    @ivar is_open: whether messages go.
+    """
+
+    def __init__(self, transport: "SimulatedTransport", machine_id: str, host: Host) -> None:
+        self.is_open = False
+        self.machine_id = machine_id
+        self._transport = transport
+        self._network = transport.network
+        self._process = transport.process
+        self._host = host
+        self._closed = False
+        self._incarnation: Process | None = None
+        self._try_later(0.01)
+
+    def _try_later(self, most: float) -> None:
+        if not self._closed:
+            delay = self._process.schedule.random.uniform(0, most)
+            self._process.after(delay, "connecting", self._try)
+
+    def _try(self) -> None:
+        if self.is_open or self._closed:
+            return
+        host, own = self._host, self._transport.peer
+        if not (host.answers and host.peer is not None and self._network.is_open(self._process.name, host.name)):
+            self._try_later(_RECONNECT)
+            return
+        if host.peer.machine_id != self.machine_id or host.peer.cluster_id != own.cluster_id:
+            self._try_later(_RECONNECT)
+        elif host.peer.admits(own.machine_id, own.configuration_index):
+            self.is_open = True
+            self._incarnation = host.process
+            host.visitors[own.machine_id] = self
+        else:
+            self._try_later(_REFUSED)
+            own.excluded()
+
+    def lost(self) -> None:
+        """It is gone; another is made."""
+        if self.is_open:
+            self.is_open = False
+            self._try_later(_RECONNECT)
+            self._transport.peer.unreachable(self.machine_id)
+
+    def close(self) -> None:
+        """It is not wanted any more."""
+        self._closed = True
+        self.is_open = False
+
+    def check(self) -> bool:
+        """Whether messages go, as far as this end can know."""
+        if self.is_open and (self._host.process is not self._incarnation or not self._host.up):
+            self.lost()
+        return self.is_open
+
+    def send(self, payload: bytes) -> bool:
+        """Send a message; whether there is a connection to send it over."""
+        if not self.check():
+            return False
+        blocked = (self._process.name, self._host.name) in self._network.cut
+        if blocked and self._process.schedule.random.random() < 0.02:
+            self._process.after(0, "lost", self.lost)
+        own_id = self._transport.peer.machine_id
+        self._network.carry(self._process.name, self._host, "message", self._arrived, own_id, payload)
+        return True
+
+    def send_back(self, payload: bytes) -> bool:
+        """Send a message from the other end to this one; whether there is a connection to send it over."""
+        if not self.check() or not self._process.alive:
+            return False
+        back = Host(self._process.name, self._process)
+        self._network.carry(self._host.name, back, "message", self._came_back, payload)
+        return True
+
+    def _came_back(self, payload: bytes) -> None:
+        _receive(self._transport.peer, self.machine_id, payload)
+
+    def _arrived(self, sender: str, payload: bytes) -> None:
+        """At the other end."""
+        peer = self._host.peer
+        if peer is None or self._host.process is not self._incarnation:
+            return
+        if not _receive(peer, sender, payload):
+            self._process.after(self._network.delay(), "lost", self.lost)
+
+    def ask(self, ask: Callable[[IRaftPeer], "Deferred[Any]"]) -> "Deferred[Any]":
+        """Ask the other end something."""
+        if not self.check():
+            return fail(LostError("there is no connection"))
+        return self._network.ask(self._process, self._host, ask)
+
+
+def _receive(peer: IRaftPeer, sender: str, payload: bytes) -> bool:
+    """Whether messages are taken: not those of a machine that is in the cluster no longer."""
+    try:
+        peer.received(sender, payload)
+    except ValueError as error:
+        if str(error).startswith("no Raft messages"):
+            raise
+        return False
+    return True
+
+
+@implementer(ITransport)
+class SimulatedTransport:
+    """
+    One process's.
+
+    @ivar peer: who its messages are for.
+    """
+
+    def __init__(
+        self, network: Network, process: Process, host: Host, peer: IRaftPeer, sent: Callable[[str, str, bytes], None]
+    ) -> None:
+        """
+        @param sent: told of every message: who sends it, who is to get it, and what it is.
+        """
+        self.network = network
+        self.process = process
+        self.peer = peer
+        self.sent = sent
+        self._host = host
+        self._connections: dict[str, _Connection] = {}
+        self._urls: dict[str, str] = {}
+
+    def connect(self, peers: Mapping[str, str]) -> None:
+        """See L{ITransport}."""
+        for machine_id in [each for each, url in self._urls.items() if peers.get(each) != url]:
+            self._connections.pop(machine_id).close()
+        for machine_id, url in peers.items():
+            if machine_id not in self._connections:
+                self._connections[machine_id] = _Connection(self, machine_id, self.network.hosts[url])
+        self._urls = dict(peers)
+
+    def send(self, machine_id: str, payload: bytes) -> None:
+        """See L{ITransport}."""
+        if not self.process.alive:
+            return
+        self.sent(self.peer.machine_id, machine_id, payload)
+        connection = self._connections.get(machine_id)
+        visitor = self._host.visitors.get(machine_id)
+        sent = connection is not None and connection.send(payload)
+        if not sent and not (visitor is not None and visitor.send_back(payload)):
+            self.process.after(0, "unreachable", self.peer.unreachable, machine_id)
+
+    def send_snapshot(self, machine_id: str, file: ISnapshotFile) -> "Deferred[None]":
+        """See L{ITransport}."""
+        return ensureDeferred(self._send_snapshot(machine_id, file))
+
+    async def _send_snapshot(self, machine_id: str, file: ISnapshotFile) -> None:
+        try:
+            connection = self._connections.get(machine_id)
+            if connection is None:
+                raise LostError("there is no connection")
+            sender = self.peer.machine_id
+            offset = await connection.ask(
+                lambda peer: peer.snapshot_offered(sender, file.metadata, file.head, file.size)
+            )
+            while offset < file.size:
+                offset += await self._send_piece(connection, sender, file, offset)
+        finally:
+            file.close()
+
+    async def _send_piece(self, connection: _Connection, sender: str, file: ISnapshotFile, offset: int) -> int:
+        data = await file.read(offset, self.network.weather.piece)
+        await connection.ask(lambda peer: peer.snapshot_piece(sender, offset, data))
+        return len(data)
+
+    def lose_connections(self) -> None:
+        """All of them break."""
+        for connection in list(self._connections.values()):
+            connection.lost()
+
+
+class SimulatedPeers:
+    """How a machine asks others, see L{etcd_twisted.life.Peers}."""
+
+    def __init__(self, network: Network, process: Process) -> None:
+        self._network = network
+        self._process = process
+
+    async def describe(self, peer_url: str) -> ClusterView:
+        """See L{etcd_twisted.life.Peers}."""
+        view: ClusterView = await self._ask(peer_url, _describe)
+        return view
+
+    async def join(self, peer_url: str, request: JoinRequest) -> JoinReply:
+        """See L{etcd_twisted.life.Peers}."""
+        reply: JoinReply = await self._ask(peer_url, lambda peer: peer.join(request))
+        return reply
+
+    async def _ask(self, peer_url: str, ask: Callable[[IRaftPeer], "Deferred[Any]"]) -> Any:
+        host = self._network.hosts.get(peer_url)
+        if host is None:
+            raise UnreachableError(f"{peer_url}: there is no such machine")
+        try:
+            return await self._network.ask(self._process, host, ask)
+        except LostError as error:
+            raise UnreachableError(str(error)) from error
+
+
+def _describe(peer: IRaftPeer) -> "Deferred[ClusterView]":
+    described: Deferred[ClusterView] = Deferred()
+    described.callback(peer.describe())
+    return described

@@ -1,0 +1,91 @@
+"""
+What a run is to be like, drawn from its seed: how large, how fast, how much goes wrong and what.
+
+Few kinds of faults at a time find more than all kinds always; so each run has its own. Must never depend on anything
+but the seed.
+"""
+
+from random import Random
+from typing import Self
+
+import attrs
+
+KINDS = (
+    "crash",
+    "crash_leader",
+    "crash_in_a_write",
+    "crash_all",
+    "curse_leaders",
+    "restart",
+    "hold_up",
+    "hold_up_leader",
+    "set_clock",
+    "slow_disk",
+    "fail_disk",
+    "lose_disk",
+    "part",
+    "isolate",
+    "cut_one_way",
+    "lose_connections",
+    "change_weather",
+    "remove",
+    "configure",
+    "add",
+)
+"""All kinds of faults, by the names of the methods of L{tests.simulation.faults.Faults} that make them."""
+
+LEASES_HOLD = 1.3
+"""How much faster than another one a clock may be, and leases still hold."""
+
+
+@attrs.frozen
+class Plan:
+    """
+    See the module.
+
+    @ivar machines: how many there are at the beginning.
+    @ivar spread: how much faster than the slowest clock another one may be.
+    @ivar history: how many events are kept for watchers.
+    @ivar snapshot_count: how many entries are applied from one snapshot to the next; C{None} for no snapshots.
+    @ivar batch: how many entries go into one message, and all other limits are small too; C{None} to leave all limits
+        as they are.
+    @ivar keys: how many keys clients share.
+    @ivar clients: how many change and read these.
+    @ivar client_pause: how long they wait between requests, about, in seconds.
+    @ivar kinds: what goes wrong.
+    @ivar fault_pause: how long nothing goes wrong, about, in seconds.
+    @ivar trouble: for how many seconds things go wrong.
+    """
+
+    machines: int
+    spread: float
+    history: int
+    snapshot_count: int | None
+    batch: int | None
+    keys: int
+    clients: int
+    client_pause: float
+    kinds: tuple[str, ...]
+    fault_pause: float
+    trouble: float = 12.0
+
+    @property
+    def leases_hold(self) -> bool:
+        """Whether the clocks are near enough to each other."""
+        return self.spread <= LEASES_HOLD
+
+    @classmethod
+    def draw(cls, random: Random) -> Self:
+        """A plan for a run."""
+        return cls(
+            machines=random.choice([3, 5]),
+            spread=random.choice([1.0, 1.0, 1.1, LEASES_HOLD, 3.0]),
+            history=random.choice([20, 1_000]),
+            snapshot_count=random.choice([None, 20, 50, 200]),
+            batch=random.choice([None, 1, 1, 4]),
+            keys=random.choice([1, 3, 6]),
+            clients=random.randrange(2, 6),
+            client_pause=random.choice([0.02, 0.1, 0.3]),
+            kinds=tuple(each for each in KINDS if random.random() < 0.5) or KINDS,
+            fault_pause=random.choice([0.2, 0.5, 1.5]),
+        )

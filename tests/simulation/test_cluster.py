@@ -1,0 +1,67 @@
+"""
+Runs a few seeds; C{make simulate} runs many. And holds the simulation itself to its promise: one seed, one run.
+"""
+
+from unittest import mock
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.simulation.cluster import Cluster
+from tests.simulation.invariants import Violation
+from tests.simulation.mutants import acknowledges_before_the_sync
+from tests.simulation.plan import KINDS
+
+_SEEDS = 8
+_MOST = 60
+"""How many seeds are tried until one fails, with a broken core."""
+
+
+class SimulationTests(SynchronousTestCase):
+    """L{Cluster}"""
+
+    def tearDown(self) -> None:
+        """Disks fail here, and machines say so in their logs; L{Cluster} has looked at every one of these."""
+        self.flushLoggedErrors()
+
+    def test_seeds(self) -> None:
+        """Whatever goes wrong, nothing is lost and nobody is told what is not so."""
+        for seed in range(_SEEDS):
+            report = Cluster(seed).run()
+            self.assertGreater(report.done, 0)
+
+    def test_everything_goes_wrong(self) -> None:
+        """So too when all kinds of things go wrong in one run."""
+        Cluster(1_000, kinds=KINDS, fault_pause=0.2, machines=5).run()
+
+    def test_same_seed_same_run(self) -> None:
+        """The same seed gives the same run, step by step."""
+        stories: list[list[str]] = [[], []]
+        reports = [Cluster(3, story.append).run() for story in stories]
+        self.assertEqual(reports[0], reports[1])
+        self.assertEqual(stories[0], stories[1])
+        self.assertNotEqual(reports[0].digest, Cluster(4).run().digest)
+
+    def test_failure_replays(self) -> None:
+        """A failure names its seed, which fails in the same way again."""
+        with acknowledges_before_the_sync():
+            plan = {"kinds": ("crash_all", "slow_disk"), "fault_pause": 0.2}
+            failures = ((seed, self._failure(seed, plan)) for seed in range(_MOST))
+            seed, first = next(each for each in failures if each[1])
+            self.assertTrue(first.startswith(f"seed {seed}: "), first)
+            self.assertEqual(self._failure(seed, plan), first)
+
+    @staticmethod
+    def _failure(seed: int, plan: dict[str, object]) -> str:
+        try:
+            Cluster(seed, **plan).run()
+        except Violation as violation:
+            return str(violation)
+        return ""
+
+    def test_leaves_nothing(self) -> None:
+        """After a run the system's calls are its own again, and no files are left."""
+        cluster = Cluster(5)
+        with mock.patch("os.fsync") as fsync:
+            cluster.run()
+            fsync.assert_not_called()
+        self.assertFalse(cluster.disks.root.exists())

@@ -1,0 +1,153 @@
+"""
+Tests of the checker: it has to find an order where there is one, and none where there is none.
+"""
+
+import itertools
+from collections.abc import Hashable
+from random import Random
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.simulation.linearizability import IMPOSSIBLE, NEVER, Step, linearizable
+
+
+def write(value: str, called: float, answered: float, optional: bool = False) -> Step:
+    """A register is set."""
+    return Step(called, answered, lambda _: value, optional)
+
+
+def read(value: str | None, called: float, answered: float) -> Step:
+    """A register is read, and has a value."""
+    return Step(called, answered, lambda state: state if state == value else IMPOSSIBLE)
+
+
+def swap(old: str | None, new: str, called: float, answered: float, optional: bool = False) -> Step:
+    """A register is set, if it has a value."""
+    return Step(called, answered, lambda state: new if state == old else IMPOSSIBLE, optional)
+
+
+class LinearizabilityTests(SynchronousTestCase):
+    """L{linearizable}"""
+
+    def test_nothing(self) -> None:
+        """A history in which nothing happened is linearizable."""
+        self.assertTrue(linearizable([], None))
+
+    def test_one_after_the_other(self) -> None:
+        """A read that begins after a write has ended sees it."""
+        self.assertTrue(linearizable([write("a", 0, 1), read("a", 2, 3)], None))
+
+    def test_stale_read(self) -> None:
+        """A read that begins after a write has ended can't see what was before."""
+        self.assertFalse(linearizable([write("a", 0, 1), read(None, 2, 3)], None))
+
+    def test_concurrent_read_sees_either(self) -> None:
+        """A read at the same time as a write sees what was before, or what is after."""
+        for seen in (None, "a"):
+            self.assertTrue(linearizable([write("a", 0, 3), read(seen, 1, 2)], None))
+
+    def test_reads_do_not_go_back(self) -> None:
+        """Once one has seen a write, who reads later sees it too, though the write is not over."""
+        history = [write("a", 0, 9), read("a", 1, 2), read(None, 3, 4)]
+        self.assertFalse(linearizable(history, None))
+        self.assertTrue(linearizable([history[0], read(None, 1, 2), read("a", 3, 4)], None))
+
+    def test_value_from_nowhere(self) -> None:
+        """Nobody reads what nobody has written."""
+        self.assertFalse(linearizable([write("a", 0, 1), read("b", 0, 3)], None))
+
+    def test_unknown_outcome(self) -> None:
+        """A write of which nothing was heard was done at any time after it was called, or never."""
+        unknown = write("a", 0, NEVER, optional=True)
+        for seen in ([None, None], [None, "a"], ["a", "a"]):
+            self.assertTrue(linearizable([unknown, read(seen[0], 1, 2), read(seen[1], 3, 4)], None), seen)
+        self.assertFalse(linearizable([unknown, read("a", 1, 2), read(None, 3, 4)], None))
+
+    def test_not_before_it_was_called(self) -> None:
+        """It was not done before it was called."""
+        self.assertFalse(linearizable([read("a", 0, 1), write("a", 2, NEVER, optional=True)], None))
+
+    def test_two_winners(self) -> None:
+        """Of two that replace the same value, one comes too late."""
+        self.assertFalse(linearizable([swap(None, "a", 0, 5), swap(None, "b", 0, 5)], None))
+        self.assertTrue(linearizable([swap(None, "a", 0, 5), swap("a", "b", 0, 5)], None))
+
+    def test_lost_update(self) -> None:
+        """What was replaced was there."""
+        self.assertFalse(linearizable([write("a", 0, 1), swap(None, "b", 2, 3)], None))
+
+    def test_order_of_several(self) -> None:
+        """Two that read two writes in different orders can't both be right."""
+        writes = [write("a", 0, 10), write("b", 0, 10)]
+        one = [read("a", 1, 2), read("b", 3, 4)]
+        other = [read("b", 5, 6), read("a", 7, 8)]
+        self.assertTrue(linearizable([*writes, *one], None))
+        self.assertFalse(linearizable([*writes, *one, *other], None))
+
+    def test_against_all_orders(self) -> None:
+        """For small histories of all kinds it says what trying all orders says."""
+        outcomes = [self._compare(Random(seed)) for seed in range(400)]
+        self.assertGreater(outcomes.count(True), 50)
+        self.assertGreater(outcomes.count(False), 50)
+
+    def _compare(self, random: Random) -> bool:
+        steps = [self._any_step(random, number) for number in range(random.randrange(2, 6))]
+        expected = any(_fits(order, None) for order in _orders(steps))
+        self.assertEqual(linearizable(steps, None), expected, steps)
+        return expected
+
+    def _any_step(self, random: Random, number: int) -> Step:
+        called = random.uniform(0, 4)
+        answered = called + random.uniform(0, 2)
+        values = [None, "0", "1", "2"]
+        match random.randrange(4):
+            case 0:
+                return write(str(number), called, answered)
+            case 1:
+                return write(str(number), called, NEVER, optional=True)
+            case 2:
+                return swap(random.choice(values), str(number), called, answered)
+            case _:
+                return read(random.choice(values), called, answered)
+
+    def test_many(self) -> None:
+        """A long history of many at a time is looked through before long."""
+        random = Random(1)
+        steps, state, now = [], None, 0.0
+        for number in range(150):
+            now += random.uniform(0, 1)
+            called, answered = now - random.uniform(0, 4), now + random.uniform(0, 4)
+            if random.random() < 0.5:
+                state = f"v{number}"
+                steps.append(write(state, called, answered))
+            else:
+                steps.append(read(state, called, answered))
+        self.assertTrue(linearizable(steps, None))
+        self.assertFalse(linearizable([*steps, read("v0", now + 9, now + 10)], None))
+
+    def test_too_many(self) -> None:
+        """A history that can't be looked through is no success."""
+        steps = [write(str(number), 0, 1) for number in range(20)]
+        self.assertRaises(RuntimeError, linearizable, [*steps, read("x", 2, 3)], None, most=1_000)
+
+
+def _orders(steps: list[Step]) -> list[tuple[Step, ...]]:
+    """All orders of all that were done, which are the ones that needed to be and any of the others."""
+    needed = [each for each in steps if not each.optional]
+    others = [each for each in steps if each.optional]
+    return [
+        order
+        for count in range(len(others) + 1)
+        for some in itertools.combinations(others, count)
+        for order in itertools.permutations([*needed, *some])
+    ]
+
+
+def _fits(order: tuple[Step, ...], state: Hashable) -> bool:
+    for at, step in enumerate(order):
+        if any(later.answered < step.called for later in order[at + 1 :]):
+            return False
+        state = step.apply(state)
+        if state is IMPOSSIBLE:
+            return False
+    return True

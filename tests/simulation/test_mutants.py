@@ -1,0 +1,164 @@
+"""
+Tests that the checks can fail: cores with one rule broken each are found out.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.consensus import leadership
+from etcd_twisted.consensus.core import Raft, Role, encode_configuration
+from etcd_twisted.consensus.entries import (
+    Configuration,
+    Entry,
+    EntryKind,
+    HardState,
+    Member,
+    SnapshotMetadata,
+)
+from etcd_twisted.consensus.leadership import Timing
+from etcd_twisted.consensus.log import RaftLog
+from etcd_twisted.consensus.messages import Append, InstallSnapshot, Message
+from etcd_twisted.keyspace.commands import Set, encode_command
+from tests.simulation.cluster import Cluster
+from tests.simulation.invariants import Invariants, Violation
+from tests.simulation.mutants import (
+    CommitsOldTerms,
+    acknowledges_before_the_sync,
+    reads_under_a_lapsed_lease,
+    reads_without_asking,
+    votes_twice,
+)
+from tests.simulation.reference import Reference
+
+_MOST_SEEDS = 60
+"""How many seeds to try. Each one finds a broken core with a chance of a sixth or more."""
+
+
+class BrokenClusterTests(SynchronousTestCase):
+    """Whole clusters of broken machines, where what matters to the rule goes wrong."""
+
+    def _find(self, broken: AbstractContextManager[object], expected: str, **plan: Any) -> None:
+        """Run seeds until one finds something, which has to be what is expected."""
+        with broken:
+            for seed in range(_MOST_SEEDS):
+                try:
+                    Cluster(seed, **plan).run()
+                except Violation as violation:
+                    self.assertRegex(str(violation), expected)
+                    self.flushLoggedErrors()
+                    return
+        self.fail(f"nothing was found by {_MOST_SEEDS} seeds")
+
+    def test_vote_granted_twice(self) -> None:
+        """Who votes for two machines in one term is seen."""
+        kinds = ("curse_leaders", "crash_leader", "cut_one_way")
+        self._find(votes_twice(), "votes for|both lead", machines=5, kinds=kinds, fault_pause=0.2, client_pause=0.3)
+
+    def test_acknowledgement_before_the_sync(self) -> None:
+        """What was acknowledged and not synced is missed after a crash."""
+        kinds = ("crash_all", "crash", "crash_leader", "slow_disk")
+        expected = "without Entry|both lead|votes for|was committed|lost what|back from"
+        self._find(acknowledges_before_the_sync(), expected, kinds=kinds, fault_pause=0.2)
+
+    def test_lapsed_lease(self) -> None:
+        """Who believes in a lease for too long is seen holding it together with another leader."""
+        kinds = ("isolate", "hold_up_leader")
+        self._find(reads_under_a_lapsed_lease(), "hold a lease", kinds=kinds, spread=1.0, fault_pause=0.5)
+
+    def test_stale_read_under_a_lapsed_lease(self) -> None:
+        """Were that not looked at, what clients read would show it."""
+        self.patch(Invariants, "check_leases", lambda *_: None)
+        kinds = ("isolate", "hold_up_leader")
+        self._find(reads_under_a_lapsed_lease(), "comes after it", kinds=kinds, spread=1.0, fault_pause=0.5)
+
+    def test_reads_that_were_not_confirmed(self) -> None:
+        """A leader that does not ask whether it still leads answers with what is old."""
+        kinds = ("isolate", "hold_up_leader")
+        self._find(reads_without_asking(), "comes after it", kinds=kinds, fault_pause=0.5, client_pause=0.1)
+
+
+class _Group:
+    """Five bare cores, between which only those messages pass that a test lets pass. What is to be durable is so."""
+
+    def __init__(self, kind: type[Raft]) -> None:
+        self.now = 0.0
+        self._invariants = Invariants(Reference(), leases_hold=True)
+        self._out: list[tuple[str, str, Message | InstallSnapshot]] = []
+        members = {f"s{number}": Member(f"s{number}", "", "") for number in range(1, 6)}
+        first = Entry(1, 1, EntryKind.CONFIGURATION, encode_configuration(Configuration(tuple(members), (), members)))
+        nobody = SnapshotMetadata(0, 0, Configuration(()))
+        self.cores: dict[str, Raft] = {}
+        for seed, name in enumerate(members):
+            log = RaftLog()
+            log.extend([first])
+            self.cores[name] = kind(name, nobody, HardState(1, ""), log, Timing(), seed, self.now)
+
+    def _settle(self) -> None:
+        """Have every core persist what it has to, collect what it sends, and look at it."""
+        for name, core in self.cores.items():
+            while (record := core.to_persist()) is not None:
+                core.persisted(record, self.now)
+            self._out += [(name, to, message) for to, message in core.to_send(self.now)]
+            self._invariants.check_core(core)
+
+    def talk(
+        self,
+        machine: str,
+        *others: str,
+        until: Callable[[], bool] = lambda: False,
+        lost: Callable[[Message], bool] = lambda _: False,
+    ) -> None:
+        """Let messages pass between a machine and some others, as long as there are any; all else is lost."""
+        self._settle()
+        while self._out and not until():
+            sender, receiver, message = self._out.pop(0)
+            passes = {sender, receiver} <= {machine, *others} and machine in (sender, receiver)
+            if passes and not isinstance(message, InstallSnapshot) and not lost(message):
+                self.cores[receiver].receive(sender, message, self.now)
+                self._settle()
+        self._out.clear()
+
+    def elect(self, candidate: str, *voters: str) -> None:
+        """Have a machine elected; what it sends as a leader is lost."""
+        core = self.cores[candidate]
+        before = core.term
+        for _ in range(5):  # it may believe that it leads, or have to be told of a later term
+            self.now += 10.0
+            core.tick(self.now)
+            self.talk(candidate, *voters, until=lambda: core.role is Role.LEADER and core.term > before)
+            if core.role is Role.LEADER and core.term > before:
+                return
+        raise AssertionError(f"{candidate} was not elected")
+
+
+class FigureEightTests(SynchronousTestCase):
+    """What is shown in figure 8 of the Raft paper."""
+
+    def _play(self, kind: type[Raft]) -> None:
+        self.patch(leadership, "_BATCH_ENTRIES", 1)
+        group = _Group(kind)
+        first, third = group.cores["s1"], group.cores["s3"]
+        group.elect("s1", "s2", "s3")
+        group.now += 1.0
+        group.talk("s1", "s2", "s3", "s4", "s5")
+        index = first.propose(encode_command(Set("/k", 0, "of the first leader")))
+        group.talk("s1", "s2", until=lambda: group.cores["s2"].last_index == index)  # (a)
+        group.elect("s5", "s3", "s4")  # (b): its own entry is on its own disk alone
+        group.elect("s1", "s2", "s3", "s4")  # (c)
+        self.assertEqual((first.term_at(index), first.last_index), (2, index + 1))
+        group.now += 1.0
+        group.talk("s1", "s2", "s3", lost=lambda message: isinstance(message, Append) and message.last_index > index)
+        self.assertEqual((third.last_index, third.term_at(index)), (index, 2))
+        group.elect("s5", "s3", "s4")  # (d)
+
+    def test_as_it_should_be(self) -> None:
+        """What a majority has of a term before is not committed by that, so nothing is lost."""
+        self._play(Raft)
+
+    def test_commit_of_an_old_term(self) -> None:
+        """Who commits by counting what is of a term before loses it to the next leader."""
+        error = self.assertRaises(Violation, self._play, CommitsOldTerms)
+        self.assertIn("without Entry", str(error))
