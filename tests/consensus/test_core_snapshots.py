@@ -329,6 +329,7 @@ class CompactionTests(SynchronousTestCase):
         for number in range(10):
             group.propose(b"%d" % number)
             group.settle()
+        group.advance(LONG)
         for machine in group.machines.values():
             machine.take_snapshot()
         group.propose(b"x")
