@@ -48,6 +48,7 @@ class FakeReplica:
         self.is_leader = True
         self.led_since = self.now()
         self.traffic = Traffic()
+        self.peer: Any = None  # a subclass that the peer port is tested with has one
         self.known_leader: Machine | None = MACHINE
         self.holding = False
         self.leased = True

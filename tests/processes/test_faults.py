@@ -36,7 +36,7 @@ LIMITED = (
 FEW_FILES = (
     sys.executable,
     "-c",
-    "import os, resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256));"
+    "import os, resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (512, 512));"
     "os.execv(sys.argv[1], sys.argv[1:])",
 )
 """What to put before a command so that it can have only 256 files open, connections among them."""
@@ -262,7 +262,7 @@ class DescriptorTests(TestCase):
         self.assertEqual((await machine.client.put("/first", value="x")).status, 201)
         idle = []
         visitor, served = await self.visit(machine)
-        while served and len(idle) < 256:
+        while served and len(idle) < 512:
             idle.append(visitor)
             visitor, served = await self.visit(machine)
         self.assertFalse(served)
