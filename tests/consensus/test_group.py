@@ -592,6 +592,52 @@ class StandByTests(GroupTestCase):
         self.successResultOf(answer)
 
 
+class AdmissionTests(GroupTestCase):
+    """Whose messages are taken."""
+
+    STRANGER = "f" * 16
+
+    def test_members_are_heard_and_strangers_are_not(self) -> None:
+        cluster = self.cluster()
+        cluster.start(3)
+        peer, other = cluster.leader.peer, cluster.followers[0]
+        self.assertTrue(peer.admits(other.id, 0))
+        peer.received(other.id, b"\x90")
+        self.assertFalse(peer.admits(self.STRANGER, peer.configuration_index))
+        self.assertRaises(ValueError, peer.received, self.STRANGER, b"\x90")
+        self.assertFalse(peer.admits(self.STRANGER, 0))
+
+    def test_one_that_knows_more_is_heard_until_that_is_known_here(self) -> None:
+        cluster = self.cluster()
+        cluster.start(2)
+        peer = cluster.leader.peer
+        self.assertTrue(peer.admits(self.STRANGER, peer.configuration_index + 1))
+        peer.received(self.STRANGER, b"\x90")
+        cluster.finish(cluster.leader.replica.remove(cluster.followers[0].machine.name))
+        self.assertRaises(ValueError, peer.received, self.STRANGER, b"\x90")
+
+    def test_strangers_take_no_memory(self) -> None:
+        cluster = self.cluster()
+        cluster.start(1)
+        peer = cluster.leader.replica.peer
+        for number in range(1_000):
+            peer.admits(f"{number:016x}", 0)
+        self.assertEqual(peer._admitted, {})
+        for number in range(1_000):
+            self.assertTrue(peer.admits(f"{number:016x}", 10**6 + number))
+        self.assertLess(len(peer._admitted), 100)
+        self.assertFalse(peer.admits(f"{999:016x}", 0))  # it knows no more than others now
+
+    def test_what_is_no_message(self) -> None:
+        cluster = self.cluster()
+        cluster.start(2)
+        term = cluster.leader.replica.term
+        for payload in (b"", b"\x00", b"\x91\x91\xa4vote", b"\x91\x94\xa4vote\xcf" + b"\xff" * 8 + b"\x00\x00"):
+            self.assertRaises(ValueError, cluster.leader.peer.received, cluster.followers[0].id, payload)
+        cluster.run(0.5)
+        self.assertEqual((cluster.leader.replica.term, cluster.leader.fatal), (term, []))
+
+
 class MembershipTests(GroupTestCase):
     """The group as the doors see it; what a leader does about it is L{tests.consensus.test_members}' business."""
 
