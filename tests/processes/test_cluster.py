@@ -2,6 +2,7 @@
 Clusters of real processes, through every step that their users and administrators take them (api, "Clustering").
 """
 
+import re
 from pathlib import Path
 
 from twisted.internet import reactor
@@ -9,6 +10,7 @@ from twisted.internet.defer import ensureDeferred
 from twisted.trial.unittest import TestCase
 
 from benchmarks.ports import free_ports
+from etcd_twisted.consensus.keeper import TRAILING_BYTES
 from tests.certificates import Authority
 from tests.processes.child import Child
 from tests.processes.client import GONE, Client
@@ -199,7 +201,15 @@ class ChangeTests(ClusterTest):
                 value = f"{writer} {number} ".ljust(WRITTEN, "x")
                 await self.cluster.put(f"/away/{writer}/{number % 4}", value)
 
+        async def compacted() -> bool | None:
+            """More than is kept beside a snapshot is older than the leader's last one, which a write makes due."""
+            await self.cluster.put("/compacted", "x")
+            leader = await self.cluster.leader()
+            taken = re.findall(r"Took a snapshot at log index (\d+)", leader.child.output)
+            return True if taken and int(taken[-1]) * WRITTEN > 1.1 * TRAILING_BYTES else None
+
         await together(write(writer) for writer in range(WRITERS))
+        await until(compacted, "the leader's log begins behind what the machine has")
         await away.start()
         await away.child.said("Went on from the leader's snapshot").addTimeout(PATIENCE, reactor)
         keys = await self.cluster.converge()
