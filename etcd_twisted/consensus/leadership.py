@@ -231,8 +231,7 @@ class Leadership:
         if now >= transfer.until:
             self._transfer = None
             return []
-        progress = self.progress.get(transfer.target)
-        if transfer.told or progress is None or progress.match < self._log.last_index:
+        if transfer.told or self.progress[transfer.target].match < self._log.last_index:
             return []
         transfer.told = True
         self._lease_ended = True  # whoever is told to stand need not wait for this leader, however late it hears
