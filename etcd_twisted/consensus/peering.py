@@ -114,14 +114,15 @@ class Peering:
         if request.version != PROTOCOL_VERSION:
             cause = f"machines speak version {PROTOCOL_VERSION} with each other here, not {request.version}"
             raise EtcdError(ErrorCode.RAFT_INTERNAL, cause)
-        if request.cluster_id not in ("", self.cluster_id):
-            cause = f"this is the cluster {self.cluster_id}, not {request.cluster_id}"
+        cluster_id = self.cluster_id  # this machine may be told to stop before the answer
+        if request.cluster_id not in ("", cluster_id):
+            cause = f"this is the cluster {cluster_id}, not {request.cluster_id}"
             raise EtcdError(ErrorCode.RAFT_INTERNAL, cause)
         try:
             await self._participant.members.join(request)
         except (NotDoneError, NotLeaderError):
             raise EtcdError(ErrorCode.RAFT_INTERNAL, "this machine does not lead") from None
-        return JoinReply(self.cluster_id)
+        return JoinReply(cluster_id)
 
     def describe(self) -> ClusterView:
         """See L{IRaftPeer}."""
