@@ -19,7 +19,7 @@ help:
 	@echo 'make lint           ruff and mypy --strict'
 	@echo 'make bench          run the benchmarks'
 	@echo 'make simulate       run simulated clusters; SEEDS=N for how many, SEED=n for one of them and its story'
-	@echo 'make kill-campaign  kill and restart the service, over and over, and look for lost writes'
+	@echo 'make kill-campaign  kill and restart machines, over and over, and look for lost writes'
 	@echo 'make wheel          build the wheel, into ./dist'
 	@echo 'make clean          remove what the other targets left, but for .venv and data directories'
 
@@ -45,7 +45,7 @@ simulate: .venv/installed-test
 
 KILL_ROUNDS ?= 20
 kill-campaign: .venv/installed-test
-	KILL_ROUNDS=$(KILL_ROUNDS) $(bin)/trial tests.processes.test_durability
+	KILL_ROUNDS=$(KILL_ROUNDS) $(bin)/trial tests.processes.test_durability tests.processes.test_cluster_kills
 
 # What an earlier build left in ./build would go into the wheel.
 wheel: .venv/created
