@@ -382,3 +382,15 @@ class ClusterTestCase(SynchronousTestCase):
         cluster.run(LATENCY)
         self.assertEqual([reason for machine in cluster.machines for reason in machine.fatal], [])
         self.assertEqual(cluster.clock.getDelayedCalls(), [])
+
+    def assertSame(self, cluster: Cluster) -> None:
+        """All copies are the same."""
+        cluster.settle()
+        self.assertEqual(len({machine.dumped() for machine in cluster.up}), 1)
+
+    def lose_leader(self, cluster: Cluster) -> ClusterMachine:
+        """Cut the leader off, and wait for another one."""
+        leader = cluster.leader
+        cluster.network.isolate(leader.url)
+        cluster.run_until(lambda: any(each.leads for each in cluster.up if each is not leader))
+        return leader

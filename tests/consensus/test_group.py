@@ -14,29 +14,14 @@ from etcd_twisted.consensus.recovery import Storage
 from etcd_twisted.consensus.replica import DOUBT
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.keyspace.events import Event
-from etcd_twisted.keyspace.watchers import Watcher
-from etcd_twisted.membership import CONFIG_KEY, ClusterConfig, ClusterView
-from tests.consensus.cluster import CLUSTER_ID, TIMING, Cluster, ClusterMachine, ClusterTestCase
+from etcd_twisted.membership import CONFIG_KEY, ClusterConfig
+from tests.consensus.cluster import CLUSTER_ID, TIMING, ClusterTestCase
 
 PATIENCE = 1.0
 """How long one who proposed is kept waiting when the leader is lost."""
 
 
-class GroupTestCase(ClusterTestCase):
-    def assertSame(self, cluster: Cluster) -> None:
-        """All copies are the same."""
-        cluster.settle()
-        self.assertEqual(len({machine.dumped() for machine in cluster.up}), 1)
-
-    def lose_leader(self, cluster: Cluster) -> ClusterMachine:
-        """Cut the leader off, and wait for another one."""
-        leader = cluster.leader
-        cluster.network.isolate(leader.url)
-        cluster.run_until(lambda: any(each.leads for each in cluster.up if each is not leader))
-        return leader
-
-
-class StartTests(GroupTestCase):
+class StartTests(ClusterTestCase):
     def test_all_come_to_the_same_and_are_registered(self) -> None:
         cluster = self.cluster()
         machines = cluster.start(3)
@@ -146,7 +131,7 @@ class StartTests(GroupTestCase):
         self.assertEqual(machine.value(machine.machine.key), machine.machine.value)
 
 
-class FollowerTests(GroupTestCase):
+class FollowerTests(ClusterTestCase):
     def test_it_serves_reads_and_watches(self) -> None:
         cluster = self.cluster()
         cluster.start(3)
@@ -211,7 +196,7 @@ class FollowerTests(GroupTestCase):
         self.assertRaises(EtcdError, cluster.leader.replica.get, "/a")
 
 
-class LostLeadershipTests(GroupTestCase):
+class LostLeadershipTests(ClusterTestCase):
     """What became of a write that was under way when its leader was lost."""
 
     def test_who_can_not_know_says_so_after_a_while(self) -> None:
@@ -282,7 +267,7 @@ class LostLeadershipTests(GroupTestCase):
         self.successResultOf(second)
 
 
-class ReadTests(GroupTestCase):
+class ReadTests(ClusterTestCase):
     def test_a_confirmed_read_asks_the_others_and_logs_nothing(self) -> None:
         cluster = self.cluster()
         cluster.start(3)
@@ -329,270 +314,7 @@ class ReadTests(GroupTestCase):
         machine.fatal.clear()
 
 
-class HandOverTests(GroupTestCase):
-    def test_another_machine_leads_and_nothing_is_refused(self) -> None:
-        cluster = self.cluster()
-        cluster.start(3)
-        leader = cluster.leader
-        under_way = [leader.set(f"/k{number}", "1") for number in range(10)]
-        handed_over = ensureDeferred(leader.replica.hand_over())
-        waits = leader.set("/late", "1")
-        before = cluster.clock.seconds()
-        cluster.finish(handed_over)
-        self.assertLess(cluster.clock.seconds() - before, 0.1)
-        self.assertFalse(leader.leads)
-        self.assertNotEqual(leader.replica.leader(), None)
-        self.failureResultOf(waits, NotDoneError)
-        for answer in under_way:
-            self.successResultOf(answer)
-        leader.stop()
-        self.assertEqual(cluster.await_leader().value("/k9"), "1")
-
-    def test_who_is_alone_does_not_wait(self) -> None:
-        cluster = self.cluster()
-        machine = cluster.start(1)[0]
-        self.successResultOf(ensureDeferred(machine.replica.hand_over()))
-        self.assertTrue(machine.leads)
-
-    def test_a_follower_has_nothing_to_hand_over(self) -> None:
-        cluster = self.cluster()
-        cluster.start(3)
-        self.successResultOf(ensureDeferred(cluster.followers[0].replica.hand_over()))
-
-    def test_when_no_other_can_it_leads_on_and_keys_expire(self) -> None:
-        cluster = self.cluster()
-        cluster.start(2)
-        leader, other = cluster.leader, cluster.followers[0]
-        cluster.finish(leader.set("/a", "1", leader.replica.now() + 300_000))
-        cluster.run(0.2)
-        other.disk.held = True  # it has not the last entry, and won't have it
-        under_way = leader.set("/b", "1")
-        handed_over = ensureDeferred(leader.replica.hand_over())
-        cluster.run(TIMING.election + TIMING.heartbeat)
-        self.successResultOf(handed_over)
-        self.assertTrue(leader.leads)
-        other.disk.held = False
-        cluster.finish(under_way)
-        cluster.run(0.3)
-        self.assertRaises(EtcdError, leader.replica.get, "/a")
-
-    def test_requests_are_answered_while_it_stops_after_that(self) -> None:
-        cluster = self.cluster()
-        cluster.start(3)
-        leader, followers = cluster.leader, cluster.followers
-        for follower in followers:
-            follower.disk.held = True
-        under_way = leader.set("/a", "1")
-        stopped = ensureDeferred(leader.replica.stop())
-        cluster.run(0.05)
-        self.assertNoResult(stopped)
-        for follower in followers:
-            follower.disk.held = False
-        cluster.finish(stopped)
-        self.assertEqual(self.successResultOf(under_way).node.value, "1")
-
-    def test_a_stop_does_not_wait_for_ever(self) -> None:
-        cluster = self.cluster()
-        cluster.start(3)
-        leader = cluster.leader
-        for follower in cluster.followers:
-            follower.disk.held = True
-        under_way = leader.set("/a", "1")
-        stopped = ensureDeferred(leader.replica.stop())
-        cluster.run(PATIENCE + 0.01)
-        self.successResultOf(stopped)
-        self.assertIn("unknown", self.failureResultOf(under_way, EtcdError).value.cause)
-        self.assertEqual(leader.clock.getDelayedCalls(), [])
-
-
-class StopTests(GroupTestCase):
-    """A stop ends, whatever is going on."""
-
-    def test_while_much_waits_to_be_delivered(self) -> None:
-        """What is committed is applied before it ends, though watchers hold that up."""
-        cluster = self.cluster()
-        machine = cluster.start(1)[0]
-        for _ in range(200):
-            machine.replica.watch("/", True, True, None, lambda _event: None)
-        answers = [machine.set(f"/k{number}") for number in range(200)]
-        stopped = ensureDeferred(machine.replica.stop())
-        cluster.finish(stopped)
-        for answer in answers:
-            self.successResultOf(answer)
-        self.assertEqual(machine.clock.getDelayedCalls(), [])
-
-    def test_by_one_who_is_told_of_a_change(self) -> None:
-        """The turn that told of it does nothing more."""
-        cluster = self.cluster()
-        machine = cluster.start(1)[0]
-        stopping: list[Deferred[None]] = []
-        answers = [machine.set("/a"), machine.set("/b")]
-        answers[0].addCallback(lambda _: stopping.append(ensureDeferred(machine.replica.stop())))
-        cluster.run(0.1)
-        self.successResultOf(stopping[0])
-        self.successResultOf(answers[1])
-        self.assertEqual(machine.clock.getDelayedCalls(), [])
-        self.assertEqual(machine.transport.connected, {})
-
-    def test_while_keys_are_about_to_expire(self) -> None:
-        cluster = self.cluster()
-        machine = cluster.start(1)[0]
-        answer = machine.set("/a", "", machine.replica.now() + 10**9)
-        stopped = ensureDeferred(machine.replica.stop())
-        cluster.finish(stopped)
-        self.successResultOf(answer)
-        self.assertEqual(machine.clock.getDelayedCalls(), [])
-
-    def test_twice(self) -> None:
-        cluster = self.cluster()
-        cluster.start(2)
-        leader = cluster.leader
-        leader.set("/a").addErrback(lambda failure: failure.trap(EtcdError))
-        first, second = (ensureDeferred(leader.replica.stop()) for _ in range(2))
-        self.assertNoResult(second)
-        cluster.finish(first)
-        self.successResultOf(second)
-
-    def test_before_there_is_a_leader(self) -> None:
-        cluster = self.cluster()
-        machines = cluster.start(3)
-        for machine in machines:
-            machine.crash()
-        waiting = machines[0].restart()
-        cluster.run(0.1)
-        answer = machines[0].set("/a")
-        machines[0].stop()
-        self.assertIn("stopping", self.failureResultOf(answer, EtcdError).value.cause)
-        self.failureResultOf(waiting, EtcdError)
-        self.assertEqual(machines[0].clock.getDelayedCalls(), [])
-
-    def test_when_nobody_waits_for_its_end_any_more(self) -> None:
-        cluster = self.cluster()
-        cluster.start(3)
-        leader = cluster.leader
-        for follower in cluster.followers:
-            follower.disk.held = True
-        leader.set("/a").addErrback(lambda failure: failure.trap(EtcdError))
-        view = leader.replica.peer.describe()
-        standing_by = ensureDeferred(leader.replica.stand_by(view))
-        standing_by.cancel()
-        self.failureResultOf(standing_by)
-        stopped = ensureDeferred(leader.replica.stop())
-        self.assertNoResult(stopped)
-        cluster.finish(stopped)
-        self.assertEqual(leader.clock.getDelayedCalls(), [])
-
-
-class StandByTests(GroupTestCase):
-    def stand_by(self, cluster: Cluster, machine: ClusterMachine) -> ClusterView:
-        view = cluster.leader.replica.peer.describe()
-        cluster.finish(ensureDeferred(machine.replica.stand_by(view)))
-        return view
-
-    def test_it_has_no_copy_and_knows_the_leader(self) -> None:
-        cluster = self.cluster(defaults=ClusterConfig(active_size=3))
-        cluster.start(3)
-        cluster.finish(cluster.leader.set("/a", "1"))
-        cluster.settle()
-        machine = cluster.followers[0]
-        view = self.stand_by(cluster, machine)
-        replica = machine.replica
-        self.assertTrue(replica.standby)
-        self.assertFalse(replica.serving)
-        self.assertEqual(replica.leader(), cluster.leader.machine)
-        self.assertEqual(replica.machines(), view.machines)
-        self.assertEqual(replica.cluster_config(), ClusterConfig(active_size=3))
-        self.assertEqual(replica.peer.describe(), view)
-        self.assertRaises(EtcdError, replica.get, "/a")
-        for refused in (machine.set("/b"), replica.confirm_reads(), replica.confirm_recent()):
-            self.failureResultOf(refused, NotDoneError)
-        self.assertEqual(machine.clock.getDelayedCalls(), [])
-        self.assertFalse(replica.peer.admits(cluster.leader.id, 100))
-        self.assertRaises(ValueError, replica.peer.received, cluster.leader.id, b"\x90")
-
-    def test_watchers_are_told_what_happened_and_then_that_it_is_over(self) -> None:
-        cluster = self.cluster()
-        cluster.start(3)
-        machine = cluster.followers[0]
-        view = cluster.leader.replica.peer.describe()
-        standing_by: list[Deferred[None]] = []
-        told: list[Event] = []
-        ended: list[str] = []
-
-        def first_of_all(_event: Event) -> None:
-            standing_by.append(ensureDeferred(machine.replica.stand_by(view)))
-
-        machine.replica.watch("/a", False, False, None, first_of_all, lambda: ended.append("first"))
-        for _ in range(300):  # so many that they are not all told in one turn
-            machine.replica.watch("/a", False, False, None, told.append, lambda: ended.append("a"))
-        machine.replica.watch("/b", False, False, None, told.append, lambda: ended.append("b"))
-        cluster.leader.set("/a", "1")
-        cluster.run_until(lambda: bool(standing_by))
-        cluster.finish(standing_by[0])
-        self.assertEqual((len(told), ended), (300, ["b"]))
-
-    def test_who_is_told_that_it_is_over_may_end_others(self) -> None:
-        cluster = self.cluster()
-        cluster.start(3)
-        machine = cluster.followers[0]
-        ended: list[str] = []
-        watchers: list[Watcher] = []
-
-        def end_all() -> None:
-            ended.append("one")
-            for watcher in watchers:
-                watcher.cancel()
-
-        watchers += [machine.replica.watch("/a", False, True, None, lambda _: None, end_all) for _ in range(3)]
-        self.stand_by(cluster, machine)
-        self.assertEqual(ended, ["one"])
-
-    def test_two_who_ask_for_it_at_once(self) -> None:
-        cluster = self.cluster()
-        cluster.start(3)
-        machine = cluster.followers[0]
-        view = cluster.leader.replica.peer.describe()
-        first, second = (ensureDeferred(machine.replica.stand_by(view)) for _ in range(2))
-        cluster.finish(first)
-        cluster.finish(second)
-        keyspace = machine.replica.keyspace
-        cluster.finish(ensureDeferred(machine.replica.stand_by(view)))
-        self.assertIs(machine.replica.keyspace, keyspace)
-
-    def test_a_new_leader_is_noted_with_each_view(self) -> None:
-        cluster = self.cluster()
-        cluster.start(4)
-        machine = cluster.followers[0]
-        self.stand_by(cluster, machine)
-        leader = cluster.leader
-        cluster.finish(ensureDeferred(leader.replica.hand_over()))
-        cluster.await_leader()
-        self.stand_by(cluster, machine)
-        self.assertEqual(machine.replica.leader(), cluster.leader.machine)
-        self.assertNotEqual(cluster.leader, leader)
-
-    def test_without_a_leader_requests_wait_for_one(self) -> None:
-        cluster = self.cluster()
-        cluster.start(3)
-        machine = cluster.followers[0]
-        view = cluster.leader.replica.peer.describe()
-        nobody = ClusterView(view.cluster_id, view.machines, "", view.config)
-        cluster.finish(ensureDeferred(machine.replica.stand_by(nobody)))
-        answer = machine.set("/a")
-        self.assertNoResult(answer)
-        cluster.finish(ensureDeferred(machine.replica.stand_by(view)))
-        self.failureResultOf(answer, NotDoneError)
-
-    def test_writes_under_way_are_answered(self) -> None:
-        cluster = self.cluster()
-        cluster.start(3)
-        leader = cluster.leader
-        answer = leader.set("/a", "1")
-        self.stand_by(cluster, leader)
-        self.successResultOf(answer)
-
-
-class AdmissionTests(GroupTestCase):
+class AdmissionTests(ClusterTestCase):
     """Whose messages are taken."""
 
     STRANGER = "f" * 16
@@ -638,7 +360,7 @@ class AdmissionTests(GroupTestCase):
         self.assertEqual((cluster.leader.replica.term, cluster.leader.fatal), (term, []))
 
 
-class MembershipTests(GroupTestCase):
+class MembershipTests(ClusterTestCase):
     """The group as the doors see it; what a leader does about it is L{tests.consensus.test_members}' business."""
 
     def test_registrations_follow_the_group(self) -> None:

@@ -4,25 +4,23 @@ L{etcd_twisted.consensus.transfers}, in a cluster whose machines shorten their l
 
 import os
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.internet.defer import ensureDeferred
 
 from etcd_twisted.consensus import keeper
 from etcd_twisted.consensus.entries import Configuration, Entry, EntryKind, HardState, Record, SnapshotMetadata
 from etcd_twisted.consensus.recovery import Storage, recover
-from etcd_twisted.consensus.snapshots import IncomingSnapshot, SnapshotStore, SnapshotWriter
-from etcd_twisted.consensus.transfers import PAUSE, SnapshotFile
+from etcd_twisted.consensus.snapshots import IncomingSnapshot, SnapshotWriter
+from etcd_twisted.consensus.transfers import PAUSE
 from etcd_twisted.errors import EtcdError, NotDoneError
 from etcd_twisted.keyspace.commands import Set, encode_command
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.snapshot import dump
 from etcd_twisted.keyspace.space import KeySpace
 from tests.consensus.cluster import Cluster, ClusterMachine, ClusterTestCase
-from tests.consensus.machine import IDENTITY, ManualWriter
+from tests.consensus.machine import IDENTITY
 
 COUNT = 20
 
@@ -430,165 +428,3 @@ class DiskTests(TransferTestCase):
         self.assertIn("a mistake", late.fatal[0])
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
         late.fatal.clear()
-
-
-class OfferTests(TransferTestCase):
-    """What the receiver is told, one step at a time."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.group, self.late = self.behind()
-        self.leader = self.group.leader
-        reader = self.leader.storage.snapshots.latest()
-        assert reader is not None
-        reader.close()
-        self.data = reader.path.read_bytes()
-        self.file = SnapshotFile(reader.path, reader.metadata, self.leader.replica.term, self.leader.disk)
-        self.file.close()
-        self.group.network.cut.add((self.leader.url, self.late.url))  # the test is the leader
-        self.late.restart().addErrback(lambda failure: failure.trap(EtcdError))
-        self.await_participant(self.group, self.late)
-        self.peer = self.late.peer
-
-    def offer(self, sender: str | None = None, head: bytes | None = None) -> "Deferred[int]":
-        head = self.file.head if head is None else head
-        return self.peer.snapshot_offered(sender or self.leader.id, self.file.metadata, head, self.file.size)
-
-    def send(self, start: int, stop: int, sender: str | None = None) -> "Deferred[None]":
-        return self.peer.snapshot_piece(sender or self.leader.id, start, self.data[start:stop])
-
-    def do(self, deferred: "Deferred[Any]") -> Any:
-        return self.group.finish(deferred)
-
-    def test_in_two_pieces(self) -> None:
-        self.assertEqual(self.do(self.offer()), 0)
-        self.do(self.send(0, 100))
-        self.assertEqual(self.do(self.offer()), 100)
-        self.do(self.send(100, len(self.data)))
-        self.assertEqual(self.late.value("/k0"), self.leader.value("/k0"))
-        self.assertEqual(self.do(self.offer()), len(self.data))  # it needs no more
-
-    def test_two_offers_at_once(self) -> None:
-        first, second = self.offer(), self.offer(head=b"other")
-        self.failureResultOf(second, ValueError)
-        self.assertEqual(self.do(first), 0)
-        self.assertEqual(len(self.files(self.late)), 1)
-
-    def test_two_pieces_at_once(self) -> None:
-        self.do(self.offer())
-        first, second = self.send(0, 100), self.send(0, 100)
-        self.failureResultOf(second, ValueError)
-        self.do(first)
-        self.assertEqual(self.part(self.late), 100)
-
-    def test_a_piece_that_does_not_go_on(self) -> None:
-        self.failureResultOf(self.send(0, 100), ValueError)  # nothing was offered
-        self.do(self.offer())
-        self.failureResultOf(self.send(1, 100), ValueError)
-        self.do(self.send(0, 100))
-        self.failureResultOf(self.send(0, 100), ValueError)
-
-    def test_a_piece_of_another_sender(self) -> None:
-        """Two leaders may send at once, one of which leads no longer."""
-        other = next(machine for machine in self.group.followers if machine is not self.late)
-        self.do(self.offer())
-        self.failureResultOf(self.send(0, 100, other.id), ValueError)
-        self.do(self.send(0, 100))
-        self.assertEqual(self.do(self.offer(other.id)), 100)  # it has the same file
-        self.failureResultOf(self.send(100, 200), ValueError)
-        self.do(self.send(100, 200, other.id))
-
-    def test_what_is_no_offer(self) -> None:
-        for metadata in (b"", b"\xc1", b"\x93\x01\x02\x03", b"\xa1\xff"):
-            refused = self.peer.snapshot_offered(self.leader.id, metadata, b"", 1)
-            self.failureResultOf(refused, ValueError)
-
-    def test_a_stranger(self) -> None:
-        self.failureResultOf(self.offer("f" * 16), ValueError)
-        self.failureResultOf(self.send(0, 100, "f" * 16), ValueError)
-
-    def test_nothing_at_all(self) -> None:
-        refused = self.peer.snapshot_offered(self.leader.id, self.file.metadata, b"", 0)
-        self.assertEqual(self.do(refused), 0)
-        self.assertRaises(ValueError, self.do, self.send(0, 0))
-        self.assertEqual(self.files(self.late), [])
-
-    def test_more_than_was_said(self) -> None:
-        self.do(self.offer())
-        self.data += b"more"
-        self.assertRaises(ValueError, self.do, self.send(0, len(self.data)))
-        self.assertEqual(self.files(self.late), [])
-        self.assertEqual(self.late.replica.index, 0)
-
-    def test_a_snapshot_of_something_else(self) -> None:
-        """The file is whole, and is not what was offered."""
-        store = SnapshotStore(Path(self.mktemp()))
-        store._directory.mkdir()
-        writer = store.create(SnapshotMetadata(5, 1, Configuration(())))
-        writer.finish()
-        self.data = next(store._directory.iterdir()).read_bytes()
-        self.assertEqual(self.do(self.peer.snapshot_offered(self.leader.id, self.file.metadata, b"", 10)), 0)
-        self.assertRaises(ValueError, self.do, self.send(0, len(self.data)))
-        self.assertEqual(self.files(self.late), [])
-
-    def test_a_snapshot_of_no_key_space(self) -> None:
-        store = SnapshotStore(Path(self.mktemp()))
-        store._directory.mkdir()
-        reader = self.leader.storage.snapshots.latest()
-        assert reader is not None
-        with closing(reader):
-            writer = store.create(reader.metadata)
-            writer.write(b"\x93\x01\x02\x03")
-            writer.finish()
-        self.data = next(store._directory.iterdir()).read_bytes()
-        self.do(self.peer.snapshot_offered(self.leader.id, self.file.metadata, b"", len(self.data)))
-        self.assertRaises(ValueError, self.do, self.send(0, len(self.data)))
-        self.assertEqual(self.files(self.late), [])
-
-    def test_an_old_leader(self) -> None:
-        path = next((self.leader.path / "snapshots").iterdir())
-        stale = SnapshotFile(path, SnapshotMetadata(90, 1, Configuration(())), 1, self.leader.disk)
-        stale.close()
-        offered = self.peer.snapshot_offered(self.leader.id, stale.metadata, stale.head, stale.size)
-        self.assertEqual(self.do(offered), stale.size)
-        self.assertEqual(self.files(self.late), [])
-
-
-class FileTests(SynchronousTestCase):
-    """L{SnapshotFile}."""
-
-    def setUp(self) -> None:
-        self.path = Path(self.mktemp())
-        self.path.write_bytes(bytes(range(200)))
-        self.writer = ManualWriter()
-        self.file = SnapshotFile(self.path, SnapshotMetadata(1, 1, Configuration(())), 1, self.writer)  # type: ignore[arg-type]
-
-    def test_it_stays_readable_when_another_takes_its_place(self) -> None:
-        self.path.unlink()
-        data = self.file.read(100, 50)
-        self.writer.run_one()
-        self.assertEqual(self.successResultOf(data), bytes(range(100, 150)))
-        self.assertEqual((self.file.size, self.file.head), (200, bytes(range(64))))
-        self.file.close()
-        self.file.close()
-
-    def test_it_is_not_closed_while_it_is_read(self) -> None:
-        """Another file could have its number by then."""
-        data = self.file.read(0, 10)
-        data.cancel()
-        self.file.close()
-        other = os.open(os.devnull, os.O_RDONLY)
-        self.addCleanup(os.close, other)
-        self.assertGreaterEqual(self.file._descriptor, 0)
-        self.assertNotEqual(other, self.file._descriptor)
-        self.failureResultOf(data, CancelledError)
-        self.writer.run_one()
-        self.assertEqual(self.file._descriptor, -1)
-
-    def test_a_disk_that_fails(self) -> None:
-        data = self.file.read(0, 10)
-        self.writer.failing = OSError(5, "Input/output error")
-        self.writer.run_one()
-        self.failureResultOf(data, OSError)
-        self.file.close()
-        self.assertEqual(self.file._descriptor, -1)

@@ -1,0 +1,121 @@
+"""
+Machines that find their own place (L{etcd_twisted.life}), with real replicas and disks, and a network in memory.
+"""
+
+import json
+from typing import Any
+
+from etcd_twisted.addresses import Address
+from etcd_twisted.config import Config
+from etcd_twisted.consensus.recovery import Storage
+from etcd_twisted.errors import StartError
+from etcd_twisted.life import Life
+from etcd_twisted.machines import Machine
+from etcd_twisted.membership import ClusterConfig
+from tests.consensus.cluster import Cluster, ClusterMachine, ClusterTestCase
+from tests.consensus.network import MemoryPeers
+
+SYNC = 5.0
+"""How often a standby looks for a place."""
+
+
+class LivingMachine(ClusterMachine):
+    """
+    A machine that finds its own place.
+
+    @ivar config: may be replaced while it is down.
+    @ivar seeds: the machines that it is told of.
+    @ivar sought: the names for which others were looked for.
+    """
+
+    def __init__(self, cluster: Cluster, number: int, seeds: tuple["LivingMachine", ...], **settings: Any) -> None:
+        self.seeds = [machine.url for machine in seeds]
+        self.sought: list[str] = []
+        self.storage: Storage | None = None
+        self.configure(**({"name": f"machine{number}", "port": number} | settings))
+        super().__init__(cluster, number)
+
+    def configure(self, port: int, name: str | None, **settings: Any) -> None:
+        """How it is called and reached from its next start on."""
+        given: dict[str, Any] = {
+            "name": name,
+            "addr": Address("clients", 4000 + port),
+            "peer_addr": Address("peers", 7000 + port),
+            "sources": {"peers": "--peers"},
+        }
+        self.config = Config(**(given | settings))
+        self.machine = Machine(name or "", self.config.client_url, self.config.peer_url)
+
+    def _begin(self) -> None:
+        self.machine = Machine(self.config.name or "", self.config.client_url, self.config.peer_url)
+        super()._begin()
+        self.peers = MemoryPeers(self.cluster.network, self)
+        self.life = Life(self.clock, self.config, self.replica, self.peers, self.transport, self._find_seeds)
+
+    async def _find_seeds(self, name: str) -> list[str]:
+        self.sought.append(name)
+        return self.seeds
+
+    def _note_excluded(self) -> None:
+        super()._note_excluded()
+        self.life.excluded()
+
+    async def _start(self) -> None:
+        self.storage = Storage.open(self.path, "--data-dir", self.config.force)
+        await self.life.begin(self.storage, self.disk)  # type: ignore[arg-type]
+
+    async def _stop(self) -> None:
+        self.life.stop()
+        await self.replica.hand_over()
+        await super()._stop()
+
+    def close_files(self) -> None:
+        """Give the directory back."""
+        storage = self.life.storage or self.storage
+        if storage is not None:
+            storage.close()
+
+    @property
+    def is_member(self) -> bool:
+        """Whether it takes part and has a vote."""
+        return self.up and self.replica.serving and not self.replica.standby
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What its directory says who it is."""
+        return dict(json.loads((self.path / "identity.json").read_text()))
+
+
+class LifeTestCase(ClusterTestCase):
+    def setUp(self) -> None:
+        self.group = self.cluster(defaults=ClusterConfig(active_size=3, sync_interval=SYNC))
+
+    def add(self, *seeds: LivingMachine, **settings: Any) -> LivingMachine:
+        """A machine that is not started yet."""
+        number = len(self.group.machines) + 1
+        machine = LivingMachine(self.group, number, seeds, **settings)
+        self.group.machines.append(machine)
+        return machine
+
+    def start(self, *seeds: LivingMachine, **settings: Any) -> LivingMachine:
+        """One that is, and serves or stands by."""
+        machine = self.add(*seeds, **settings)
+        self.group.finish(machine.start())
+        return machine
+
+    def three(self) -> list[LivingMachine]:
+        """As many as there is place for."""
+        first = self.start()
+        return [first, self.start(first), self.start(first)]
+
+    def refusal(self, machine: LivingMachine) -> str:
+        """Why a machine does not start."""
+        with self.assertRaises(StartError) as caught:
+            self.group.finish(machine.start(), 60.0)
+        machine.crash()
+        text = str(caught.exception)
+        self.assertNotIn("\n", text)
+        return text
+
+    def members(self) -> list[str]:
+        return [machine.name for machine in self.group.await_leader().replica.machines()]

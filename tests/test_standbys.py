@@ -1,0 +1,275 @@
+"""
+L{etcd_twisted.life} of machines for which there is no place, or no longer.
+"""
+
+from pathlib import Path
+
+from twisted.internet.defer import Deferred, ensureDeferred
+
+from etcd_twisted.consensus.members import ALIVE
+from etcd_twisted.consensus.recovery import Recovered, Storage
+from etcd_twisted.errors import EtcdError, NotDoneError
+from etcd_twisted.keyspace.events import Event
+from etcd_twisted.membership import ClusterConfig, ClusterView
+from tests.consensus.network import LATENCY
+from tests.living import SYNC, LifeTestCase, LivingMachine
+
+
+class StandbyTests(LifeTestCase):
+    def full(self) -> LivingMachine:
+        """A fourth one, for which there is no place."""
+        self.first, self.second, self.third = self.three()
+        return self.start(self.first)
+
+    def test_there_is_no_place(self) -> None:
+        standby = self.full()
+        replica = standby.replica
+        self.assertTrue(replica.standby)
+        self.assertFalse(replica.serving)
+        self.assertEqual(replica.name, "machine4")
+        self.assertEqual(replica.leader(), self.group.leader.machine)
+        self.assertEqual(len(replica.machines()), 3)
+        self.failureResultOf(standby.set("/a"), NotDoneError)
+        self.assertEqual(self.members(), ["machine1", "machine2", "machine3"])
+        self.assertFalse((standby.path / "identity.json").exists())
+
+    def test_it_refreshes_its_view(self) -> None:
+        standby = self.full()
+        leader = self.group.leader
+        self.group.finish(ensureDeferred(leader.replica.hand_over()))
+        self.group.run(SYNC + 0.1)
+        self.assertEqual(standby.replica.leader(), self.group.leader.machine)
+        self.assertIsNot(self.group.leader, leader)
+
+    def test_it_joins_when_a_place_is_free(self) -> None:
+        standby = self.full()
+        self.group.finish(self.group.leader.set("/a", "1"))
+        self.group.finish(self.group.leader.replica.configure(ClusterConfig(4, sync_interval=SYNC)))
+        self.group.run_until(lambda: standby.is_member)
+        self.assertEqual(standby.value("/a"), "1")
+        self.assertEqual(self.members(), ["machine1", "machine2", "machine3", "machine4"])
+        self.assertEqual(standby.identity["cluster_id"], self.first.identity["cluster_id"])
+        self.group.run(2 * SYNC)
+        self.assertIsNone(standby.life._task)
+        standby.stop()
+        self.group.finish(standby.restart())
+        self.assertTrue(standby.is_member)
+
+    def test_it_takes_the_place_of_one_that_was_silent_for_too_long(self) -> None:
+        standby = self.full()
+        config = ClusterConfig(3, remove_delay=4.0, sync_interval=2.0)
+        self.group.finish(self.group.leader.replica.configure(config))
+        self.third.crash()
+        self.group.run_until(lambda: standby.is_member, 20.0)
+        self.assertEqual(self.members(), ["machine1", "machine2", "machine4"])
+        self.group.finish(self.third.restart(), 30.0)  # and that one stands by
+        self.assertTrue(self.third.replica.standby)
+
+    def test_two_of_them_and_one_place(self) -> None:
+        one = self.full()
+        two = self.start(self.second)
+        self.group.finish(self.group.leader.replica.configure(ClusterConfig(4, sync_interval=1.0)))
+        self.group.run(2 * SYNC)
+        self.assertEqual(sorted([one.replica.standby, two.replica.standby]), [False, True])
+
+    def test_nobody_answers_it_for_a_while(self) -> None:
+        standby = self.full()
+        for machine in (self.first, self.second, self.third):
+            machine.crash()
+        self.group.run(3 * SYNC)
+        for machine in (self.first, self.second, self.third):
+            machine.restart()
+        self.group.finish(self.group.await_leader().replica.configure(ClusterConfig(4, sync_interval=SYNC)))
+        self.group.run_until(lambda: standby.is_member, 30.0)
+
+    def test_it_is_not_wanted(self) -> None:
+        """A machine of its name has come in meanwhile: it goes on to stand by, and reads nothing in vain."""
+        standby = self.full()
+        recovered: list[int] = []
+        recover = standby.life._recover
+
+        async def recover_and_note(storage: Storage) -> Recovered:
+            recovered.append(1)
+            return await recover(storage)
+
+        self.patch(standby.life, "_recover", recover_and_note)
+        other = self.add(self.first, name="machine4", port=6)
+        self.group.finish(self.group.leader.replica.configure(ClusterConfig(5, sync_interval=SYNC)))
+        self.group.finish(other.start())
+        self.group.run(3 * SYNC)
+        self.assertTrue(standby.replica.standby)
+        self.assertEqual(recovered, [])
+        self.group.finish(self.group.leader.replica.remove("machine4"))
+        other.crash()
+        self.group.run_until(lambda: standby.is_member, 30.0)
+
+    def test_it_is_stopped(self) -> None:
+        standby = self.full()
+        standby.stop()
+        self.assertEqual(standby.clock.getDelayedCalls(), [])
+        self.group.finish(standby.restart())
+        self.assertTrue(standby.replica.standby)
+
+    def test_it_is_stopped_while_it_joins(self) -> None:
+        for moment in range(1, 12):
+            self.group = self.cluster(defaults=ClusterConfig(active_size=3, sync_interval=SYNC))
+            standby = self.full()
+            self.group.finish(self.group.leader.replica.configure(ClusterConfig(4, sync_interval=SYNC)))
+            asked = len(standby.peers.asked)
+            self.group.run_until(lambda standby=standby, asked=asked: len(standby.peers.asked) > asked)
+            self.group.run(moment * LATENCY)
+            standby.stop()
+            self.assertEqual(standby.clock.getDelayedCalls(), [])
+            self.group.run(2.0)
+            self.group.finish(standby.restart(), 30.0)
+            self.group.run_until(lambda standby=standby: standby.is_member, 30.0)
+            for machine in self.group.up:
+                machine.crash()
+
+
+class ExcludedTests(LifeTestCase):
+    def test_one_that_is_taken_out_stands_by_and_comes_in_again(self) -> None:
+        """With the same directory, when there is a place: at the next look."""
+        _, second, third = self.three()
+        self.group.finish(self.group.leader.set("/a", "1"))
+        self.group.settle()
+        gone = third if not third.leads else second
+        identity = gone.identity
+        ended: list[int] = []
+        told: list[Event] = []
+        gone.replica.watch("/a", False, True, None, told.append, lambda: ended.append(1))
+        self.group.finish(self.group.leader.replica.remove(gone.machine.name))
+        self.group.run_until(lambda: gone.replica.standby)
+        self.assertEqual((ended, told), ([1], []))
+        self.group.finish(self.group.leader.set("/b", "2"))
+        self.group.run_until(lambda: gone.is_member, 2 * SYNC)
+        self.assertEqual((gone.value("/a"), gone.value("/b")), ("1", "2"))
+        self.assertEqual(gone.identity, identity)
+        self.assertEqual(len(self.group.leader.driver.core.configuration.voters), 3)
+
+    def test_the_leader_that_takes_itself_out(self) -> None:
+        self.three()
+        gone = self.group.leader
+        self.group.finish(gone.replica.remove(gone.machine.name))
+        self.group.run_until(lambda: gone.replica.standby)
+        self.assertEqual(len(self.members()), 2)
+        self.assertEqual(gone.replica.leader(), self.group.leader.machine)
+        assert isinstance(gone, LivingMachine)
+        self.group.run_until(lambda: gone.is_member, 2 * SYNC)
+
+    def test_one_that_was_taken_out_while_it_was_down(self) -> None:
+        _, second, third = self.three()
+        self.group.finish(self.group.leader.replica.configure(ClusterConfig(3, sync_interval=1000.0)))
+        gone = next(machine for machine in (second, third) if not machine.leads)
+        gone.stop()
+        self.group.run(ALIVE + 0.1)
+        self.group.finish(self.group.leader.replica.remove(gone.machine.name))
+        self.group.finish(gone.restart(), 30.0)
+        self.assertTrue(gone.replica.standby)
+        self.assertEqual(len(self.members()), 2)
+
+    def test_it_is_told_by_mistake(self) -> None:
+        """A machine that does not know of it yet refuses it: the leader knows better."""
+        first, second, third = self.three()
+        for machine in (first, second, third):
+            machine.life.excluded()
+        self.group.run(2.0)
+        self.assertEqual([machine.is_member for machine in (first, second, third)], [True] * 3)
+        self.assertEqual([machine.life._task for machine in (first, second, third)], [None] * 3)
+
+    def test_it_is_told_while_it_tells_of_its_address(self) -> None:
+        _, second, third = self.three()
+        gone = third if not third.leads else second
+        gone.stop()
+        gone.configure(9, gone.config.name)
+        self.group.finish(self.group.leader.replica.configure(ClusterConfig(3, sync_interval=1000.0)))
+        starting = gone.restart()
+        self.group.run_until(lambda: gone.life._task is not None)
+        gone.life.excluded()
+        removed = self.group.leader.replica.remove(gone.machine.name)
+        self.group.finish(removed)
+        self.group.run(30.0)
+        self.successResultOf(starting)
+        self.assertNotEqual(gone.is_member, gone.replica.standby)
+
+    def test_it_is_told_while_it_is_about_something_else(self) -> None:
+        """Nobody may say it again: it looks when that is done."""
+        self.three()
+        gone = self.group.leader
+        assert isinstance(gone, LivingMachine)
+        self.group.finish(gone.replica.configure(ClusterConfig(3, sync_interval=1000.0)))
+        done: Deferred[None] = Deferred()
+
+        async def something_else() -> None:
+            await done
+
+        gone.life._do(something_else())
+        self.group.finish(gone.replica.remove(gone.machine.name))
+        self.group.run(1.0)
+        self.assertFalse(gone.replica.standby)
+        done.callback(None)
+        self.group.run_until(lambda: gone.replica.standby)
+
+    def test_there_is_no_leader_to_ask_just_then(self) -> None:
+        self.three()
+        gone, leader = self.group.followers[0], self.group.leader
+        assert isinstance(gone, LivingMachine)
+        self.group.finish(leader.replica.configure(ClusterConfig(3, sync_interval=1000.0)))
+        self.group.finish(leader.replica.remove(gone.machine.name))
+        leader.crash()
+        self.group.run(3.0)
+        self.assertFalse(gone.replica.standby)
+        leader.restart()
+        self.group.run_until(lambda: gone.replica.standby)
+
+    def test_it_is_stopped_while_it_leaves(self) -> None:
+        for moment in range(1, 8):
+            self.group = self.cluster(defaults=ClusterConfig(active_size=3, sync_interval=SYNC))
+            self.three()
+            gone = self.group.leader
+            gone.set("/a").addErrback(lambda failure: failure.trap(EtcdError))
+            self.group.finish(gone.replica.remove(gone.machine.name))
+            self.group.run(moment * LATENCY)
+            gone.stop()
+            self.assertEqual(gone.clock.getDelayedCalls(), [])
+            self.group.run(3.0)
+            for machine in self.group.up:
+                machine.crash()
+
+    def test_another_cluster_is_there_now(self) -> None:
+        """What others say does not count then."""
+        first, _, _ = self.three()
+        gone = self.group.followers[0]
+        assert isinstance(gone, LivingMachine)
+        view = first.replica.peer.describe()
+
+        async def describe(_: str) -> ClusterView:
+            return ClusterView("e" * 16, view.machines[:1], "machine1", view.config)
+
+        self.patch(gone.peers, "describe", describe)
+        gone.life.excluded()
+        self.group.run(5.0)
+        self.assertTrue(gone.is_member)
+
+
+class FilesTests(LifeTestCase):
+    """A directory is given back, whatever became of its machine."""
+
+    def test_by_a_standby_and_one_that_was_promoted(self) -> None:
+        first = self.start()
+        self.group.finish(first.replica.configure(ClusterConfig(3, sync_interval=1.0)))
+        machines = [self.start(first) for _ in range(3)]
+        standby = machines[-1]
+        self.assertTrue(standby.replica.standby)
+        standby.stop()
+        Storage.open(standby.path, "--data-dir").close()
+        self.group.finish(standby.restart())
+        self.group.finish(self.group.leader.replica.configure(ClusterConfig(4, sync_interval=1.0)))
+        self.group.run_until(lambda: standby.is_member)
+        standby.stop()
+        Storage.open(standby.path, "--data-dir").close()
+
+    def test_of_one_that_fails_to_join(self) -> None:
+        machine = self.add(self.add())
+        self.refusal(machine)
+        Storage.open(Path(machine.path), "--data-dir").close()
