@@ -338,10 +338,10 @@ class Watching:
     def lost(self, process: Process) -> None:
         """A process has ended."""
         if self._at is process:
-            self._at = None
             self._later()
 
     def _later(self) -> None:
+        self._at = None
         self._tries += 1
         self._world.schedule.after(self._random.uniform(0.01, 0.3), None, "watcher", self._try)
 

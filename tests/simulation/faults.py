@@ -59,6 +59,7 @@ class Faults:
         self._pause = plan.fault_pause
         self._lost_disk = False
         self._cursed_until = 0.0
+        self._group_may_shrink = bool({"remove", "configure"}.intersection(plan.kinds))
         self._kinds: list[Fault] = [getattr(self, f"_{kind}") for kind in plan.kinds]
         self._later()
 
@@ -118,7 +119,7 @@ class Faults:
         """The machine is gone after some more calls of its disk."""
         machine = self._world.leader() if self._random.random() < 0.5 else self._some_machine()
         if machine is not None and machine.is_up:
-            machine.disk.fuse = self._random.randrange(30)
+            machine.disk.fuse = self._random.randrange(self._random.choice([4, 30]))
 
     def _crash_all(self) -> None:
         for machine in self._world.machines.values():
@@ -176,14 +177,17 @@ class Faults:
         machine.disk_fails = False
 
     def _lose_disk(self) -> None:
-        """A machine comes back without anything, once, and while all others are there."""
+        """
+        A machine comes back without anything, once, while all others are there. Not while any might be taken out:
+        the group that is left would need this one.
+        """
         machine = self._some_machine()
         members = self._world.members()
         up = {each.name for each in self._world.machines.values() if each.is_up}
         if self._lost_disk or machine.name not in members or len(members) < 3 or not members <= up:
             return
-        if machine.is_first:
-            return  # it was not told of others, and would begin a cluster of its own
+        if machine.is_first or self._group_may_shrink:
+            return  # the first one was not told of others, and would begin a cluster of its own
         self._lost_disk = True
         self._world.tell(f"{machine.name} loses its disk")
         machine.erase()

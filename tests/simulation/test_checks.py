@@ -1,0 +1,320 @@
+"""
+Tests that the checks find what they look for: each is shown what must never be.
+"""
+
+from typing import Any
+
+import attrs
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.consensus.core import Raft, encode_configuration
+from etcd_twisted.consensus.entries import (
+    Configuration,
+    Entry,
+    EntryKind,
+    HardState,
+    Member,
+    SnapshotMetadata,
+)
+from etcd_twisted.consensus.leadership import Timing
+from etcd_twisted.consensus.log import RaftLog
+from etcd_twisted.consensus.messages import Append, VoteReply, encode_messages
+from etcd_twisted.errors import ErrorCode, EtcdError
+from etcd_twisted.keyspace.commands import Change, CreateInOrder, Delete, Set, encode_command
+from etcd_twisted.keyspace.events import Event
+from etcd_twisted.keyspace.nodes import File
+from tests.simulation.history import Operation, Outcome, Read
+from tests.simulation.invariants import Invariants, Violation
+from tests.simulation.reference import Reference
+from tests.simulation.verdicts import check_history, check_watching
+
+_MEMBERS = {name: Member(name, "", "") for name in "abc"}
+_GROUP = Configuration(tuple(_MEMBERS), (), _MEMBERS)
+
+
+def command(index: int, term: int, change: Change) -> Entry:
+    """A log entry that holds a change."""
+    return Entry(index, term, EntryKind.COMMAND, encode_command(change))
+
+
+class InvariantsTests(SynchronousTestCase):
+    """L{Invariants}, shown bare cores into which things are put that no core would do."""
+
+    def setUp(self) -> None:
+        self.invariants = Invariants(Reference(), leases_hold=True)
+        self.a, self.b, self.c = (self._core(name) for name in _MEMBERS)
+
+    def _core(self, name: str) -> Raft:
+        log = RaftLog()
+        log.extend([Entry(1, 1, EntryKind.CONFIGURATION, encode_configuration(_GROUP))])
+        core = Raft(name, SnapshotMetadata(0, 0, Configuration(())), HardState(1, ""), log, Timing(), 0, 0.0)
+        self.invariants.check_core(core)
+        return core
+
+    def _append(self, core: Raft, *entries: Entry, commit: int = 0, term: int = 2) -> None:
+        before = entries[0].index - 1 if entries else core.last_index
+        core.receive("x", Append(term, 1, before, core.term_at(before), commit, entries), 0.0)
+        self.invariants.check_core(core)
+
+    def _violates(self, words: str, core: Raft) -> None:
+        error = self.assertRaises(Violation, self.invariants.check_core, core)
+        self.assertIn(words, str(error))
+
+    def _lead(self, core: Raft, term: int) -> None:
+        core._enter(term, core.machine_id)
+        core._lead(0.0)
+
+    def test_two_leaders(self) -> None:
+        """One leader a term."""
+        self._lead(self.a, 2)
+        self.invariants.check_core(self.a)
+        self._lead(self.b, 2)
+        self._violates("both lead in term 2", self.b)
+
+    def test_term_goes_back(self) -> None:
+        """Terms only grow."""
+        self._lead(self.a, 5)
+        self.invariants.check_core(self.a)
+        self.a._ballot._state = HardState(4, "")
+        self._violates("went back from term 5", self.a)
+
+    def test_logs_do_not_match(self) -> None:
+        """One entry for an index and a term."""
+        self._append(self.a, command(2, 2, Set("/k", 0, "one")))
+        self.b._enter(2)
+        self.b._log.extend([command(2, 2, Set("/k", 0, "other"))])
+        self._violates("another machine has", self.b)
+
+    def test_what_is_before_does_not_match(self) -> None:
+        """And one entry before it."""
+        self._append(self.a, command(2, 2, Set("/k", 0)), command(3, 3, Set("/k", 0)), term=3)
+        self.b._enter(3)
+        self.b._log.extend([command(2, 3, Set("/k", 0)), command(3, 3, Set("/k", 0))])
+        self._violates("another machine has", self.b)
+
+    def test_leader_replaces(self) -> None:
+        """A leader replaces nothing in its log."""
+        self._lead(self.a, 2)
+        self.invariants.check_core(self.a)
+        self.a._log.extend([Entry(1, 2, EntryKind.EMPTY, b"")])
+        self._violates("leads in term 2 and replaced", self.a)
+
+    def test_committed_is_replaced(self) -> None:
+        """Nobody replaces what is committed."""
+        self._append(self.a, command(2, 2, Set("/k", 0)), commit=2)
+        self.a._enter(3)
+        self.a._log.extend([command(2, 3, Set("/k", 0))])
+        self._violates("replaced entry 2", self.a)
+
+    def test_commit_goes_back(self) -> None:
+        """What is committed stays so."""
+        self._append(self.a, command(2, 2, Set("/k", 0)), commit=2)
+        self.a.commit_index = 1
+        self._violates("went back from commit index 2", self.a)
+
+    def test_other_entry_is_committed(self) -> None:
+        """At one index one entry is committed."""
+        self._append(self.a, command(2, 2, Set("/k", 0)), commit=2)
+        self.b._enter(3)
+        self.b._log.extend([command(2, 3, Set("/k", 0))])
+        self.b.commit_index = 2
+        self._violates("was committed there", self.b)
+
+    def test_leader_lacks_what_is_committed(self) -> None:
+        """Who leads has all that was committed in terms before."""
+        self._append(self.a, command(2, 2, Set("/k", 0)), commit=2)
+        self._lead(self.b, 3)
+        self._violates("leads in term 3 without", self.b)
+
+    def test_two_voters_at_once(self) -> None:
+        """A group changes by one voter at a time."""
+        alone = encode_configuration(Configuration(("a",), (), _MEMBERS))
+        entry = Entry(2, 2, EntryKind.CONFIGURATION, alone)
+        self.a._enter(2)
+        self.a._log.extend([entry])
+        self._violates("makes ('a',)", self.a)
+
+    def test_vote_twice(self) -> None:
+        """One vote a term; saying it again is no other one, and what would be is none."""
+        votes = [("b", VoteReply(2, True)), ("b", VoteReply(2, True)), ("c", VoteReply(2, True, pre=True))]
+        for receiver, vote in [*votes, ("c", VoteReply(2, False)), ("c", VoteReply(3, True))]:
+            self.invariants.check_sent("a", receiver, encode_messages([vote]))
+        vote = encode_messages([VoteReply(2, True)])
+        error = self.assertRaises(Violation, self.invariants.check_sent, "a", "c", vote)
+        self.assertIn("votes for b and c in term 2", str(error))
+
+
+@attrs.define
+class _Watching:
+    """As much of a L{tests.simulation.clients.Watching} as is looked at."""
+
+    seen: list[Event]
+    key: str = "/"
+    name: str = "watcher"
+    gaps: list[tuple[int, int]] = attrs.field(factory=list)
+
+
+class VerdictsTests(SynchronousTestCase):
+    """L{check_history} and L{check_watching}"""
+
+    def setUp(self) -> None:
+        self.reference = Reference()
+        self.clock = Clock()
+        self.operations: list[Operation] = []
+
+    def _log(self, change: Change) -> Event:
+        """Have a change made."""
+        self.reference.commit(command(self.reference.length + 1, 1, change))
+        result = self.reference.commands[self.reference.length][1]
+        assert isinstance(result, Event)
+        return result
+
+    def _told(self, request: Change | Read, outcome: Outcome = Outcome.DONE, **what: Any) -> Operation:
+        """Somebody has asked for something, was told a second later what became of it, and rests for another one."""
+        called = self.clock.seconds()
+        self.clock.advance(1.0)
+        operation = Operation(len(self.operations), "client", request, called, self.clock.seconds(), outcome, **what)
+        self.operations.append(operation)
+        self.clock.advance(1.0)
+        return operation
+
+    def _set(self, value: str) -> Event:
+        change = Set("/k", len(self.operations), value)
+        event = self._log(change)
+        self._told(change, event=event, index=event.index)
+        return event
+
+    def _read(self, value: str, index: int) -> None:
+        """Somebody reads what was written at an index."""
+        self._told(Read("/k", lease=True), node=File(value, index, index), index=index)
+
+    def _check(self, leases_hold: bool = True) -> None:
+        check_history(self.reference, self.operations, leases_hold)
+
+    def _violates(self, words: str) -> None:
+        error = self.assertRaises(Violation, self._check)
+        self.assertIn(words, str(error))
+
+    def test_truth(self) -> None:
+        """What is true passes."""
+        self._read_nothing()
+        event = self._set("a")
+        self._read("a", event.index)
+        change = CreateInOrder("/q", 100, "b")
+        self._told(change, event=self._log(change), index=2)
+        self._told(Delete("/none", 101), Outcome.NOT_DONE)
+        self._told(Delete("/none", 102), Outcome.UNKNOWN).answered = float("inf")
+        self._check()
+
+    def _read_nothing(self) -> None:
+        self._told(Read("/k", lease=False), node=None, index=0)
+
+    def test_lost(self) -> None:
+        """What was done is in the log."""
+        event = self._set("a")
+        change = Set("/k", 100, "b")
+        self._told(change, event=event, index=event.index)
+        self._violates("in the log: []")
+
+    def test_done_twice(self) -> None:
+        """Once."""
+        self._set("a")
+        self._log(Set("/k", 0, "a"))
+        self._violates("done 2 times")
+
+    def test_done_otherwise(self) -> None:
+        """As it was told."""
+        change = Set("/k", 0, "a")
+        event = self._log(change)
+        self._log(Set("/k", 1, "b"))
+        other = attrs.evolve(event, answer=self._log(Set("/k", 2, "c")).answer)
+        self._told(change, event=other, index=event.index)
+        self._violates("in the log:")
+
+    def test_not_done_and_done(self) -> None:
+        """What was said not to be done never is."""
+        change = Set("/k", 0, "a")
+        self._told(change, Outcome.NOT_DONE)
+        self._log(change)
+        self._violates("and it was done")
+
+    def test_refused_for_nothing(self) -> None:
+        """What was refused was refused in the log."""
+        change = Set("/k", 0, "a")
+        self._log(change)
+        error = EtcdError(ErrorCode.KEY_NOT_FOUND, "/k", 1)
+        self._told(change, Outcome.REFUSED, error=error, index=1)
+        self._violates("in the log:")
+
+    def test_wrong_read(self) -> None:
+        """What was read was there."""
+        self._set("a")
+        self._read("b", 1)
+        self._violates("at index 1 there is")
+
+    def test_index_from_nowhere(self) -> None:
+        """At an index that there was."""
+        self._set("a")
+        self._read("a", 7)
+        self._violates("was never seen")
+
+    def test_stale_read(self) -> None:
+        """And was still there when it was asked for."""
+        first = self._set("a")
+        self._set("b")
+        self._read("a", first.index)
+        self._violates("comes after it")
+
+    def test_leases_do_not_hold(self) -> None:
+        """Where clocks are too far apart, nothing is said of reads by leases."""
+        first = self._set("a")
+        self._set("b")
+        self._read("a", first.index)
+        self._check(leases_hold=False)
+
+    def test_order_of_changes(self) -> None:
+        """The order of the log is an order in time."""
+        early, late = Set("/k", 0, "early"), Set("/k", 1, "late")
+        event = self._log(late)
+        self._told(early, event=self._log(early), index=2)
+        self._told(late, event=event, index=1)
+        self._violates("comes after it")
+
+    def test_log_that_lies(self) -> None:
+        """A key's history has to be linearizable, whatever indexes say."""
+        event = self._set("a")
+        self._read("a", event.index)
+        self._told(Read("/k", lease=False), node=None, index=event.index)
+        self.patch(self.reference, "roots", _Lying(self.reference.roots, self.operations))
+        self._violates("is not linearizable")
+
+    def test_watcher(self) -> None:
+        """A watcher sees everything, once, in order, and nothing else."""
+        events = [self._log(Set(key, 0)) for key in ("/a", "/b", "/c")]
+        check_watching(self.reference, _Watching(events), 1_000)
+        check_watching(self.reference, _Watching(events[1:2], key="/b"), 1_000)
+        for seen in ([], events[:2], events[1:], [events[0], events[2]], [*events, events[2]], events[::-1]):
+            self.assertRaises(Violation, check_watching, self.reference, _Watching(seen), 1_000)
+        self.assertRaises(Violation, check_watching, self.reference, _Watching(events, key="/b"), 1_000)
+
+    def test_gap(self) -> None:
+        """It may have missed what it was told that it missed, and only when that may be."""
+        events = [self._log(Set("/a", number)) for number in range(3)]
+        gap = _Watching(events[2:], gaps=[(1, 2)])
+        check_watching(self.reference, gap, 2)
+        self.assertRaises(Violation, check_watching, self.reference, gap, 1_000)
+
+
+class _Lying(dict[int, Any]):
+    """Trees that always hold what was read."""
+
+    def __init__(self, roots: dict[int, Any], operations: list[Operation]) -> None:
+        super().__init__(roots)
+        self._reads = iter([each for each in operations if isinstance(each.request, Read)])
+
+    def get(self, index: int, default: Any = None) -> Any:  # noqa: ARG002
+        root = self[index]
+        read = next(self._reads)
+        children = root.children.delete("k") if read.node is None else root.children.set("k", read.node)
+        return type(root)(children)

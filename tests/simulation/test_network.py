@@ -1,0 +1,193 @@
+"""
+Tests of the simulated network: what it does to what it carries.
+"""
+
+from collections import Counter
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from etcd_twisted.interfaces import ITransport
+from tests.simulation.network import Host, LostError, Network, SimulatedTransport, Weather
+from tests.simulation.schedule import Process, Schedule
+
+
+class FakePeer:
+    """A machine's side of the peer port, which takes everything, or nothing."""
+
+    configuration_index = 1
+    cluster_id = "c" * 16
+
+    def __init__(self, machine_id: str) -> None:
+        self.machine_id = machine_id
+        self.admitting = True
+        self.seen: list[tuple[str, bytes]] = []
+        self.lost: list[str] = []
+        self.exclusions = 0
+        self.snapshot = b""
+
+    def admits(self, _machine_id: str, _configuration_index: int) -> bool:
+        return self.admitting
+
+    def received(self, sender: str, payload: bytes) -> None:
+        if not self.admitting:
+            raise ValueError("it is not in the cluster any more")
+        self.seen.append((sender, payload))
+
+    def unreachable(self, machine_id: str) -> None:
+        self.lost.append(machine_id)
+
+    def excluded(self) -> None:
+        self.exclusions += 1
+
+    def snapshot_offered(self, _sender: str, _metadata: bytes, _head: bytes, _size: int) -> "Deferred[int]":
+        return succeed(len(self.snapshot))
+
+    def snapshot_piece(self, _sender: str, offset: int, data: bytes) -> "Deferred[None]":
+        if offset != len(self.snapshot):
+            return fail(ValueError("it does not go on there"))
+        self.snapshot += data
+        return succeed(None)
+
+
+class FakeFile:
+    """A snapshot's file in memory."""
+
+    metadata = head = b""
+
+    def __init__(self, data: bytes) -> None:
+        self.size = len(data)
+        self.closed = False
+        self._data = data
+
+    def read(self, offset: int, length: int) -> "Deferred[bytes]":
+        return succeed(self._data[offset : offset + length])
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class NetworkTests(SynchronousTestCase):
+    """L{Network} and L{SimulatedTransport}"""
+
+    def setUp(self) -> None:
+        self.schedule = Schedule(0)
+        self.network = Network(self.schedule)
+        self.network.weather = Weather(piece=10)
+        self.peers = [FakePeer(str(number) * 16) for number in range(2)]
+        self.processes = [Process(self.schedule, f"machine{number}", 0.0, 1.0) for number in range(2)]
+        self.hosts = [
+            Host(process.name, process, peer)  # type: ignore[arg-type]  # as much of one as is needed
+            for process, peer in zip(self.processes, self.peers, strict=True)
+        ]
+        self.network.hosts = {f"http://{host.name}": host for host in self.hosts}
+        self.sent: list[bytes] = []
+        self.transport, self.other = (
+            SimulatedTransport(self.network, process, host, peer, lambda _, __, payload: self.sent.append(payload))
+            for process, host, peer in zip(self.processes, self.hosts, self.peers, strict=True)
+        )
+        self.there, self.here = self.peers[1].machine_id, self.peers[0].machine_id
+        self.transport.connect({self.there: "http://machine1"})
+        self._pass()
+
+    def _pass(self, seconds: float = 10.0) -> None:
+        self.schedule.run_until(self.schedule.now + seconds)
+
+    def _send(self, count: int) -> list[bytes]:
+        payloads = [b"%d" % number for number in range(count)]
+        for payload in payloads:
+            self.transport.send(self.there, payload)
+        self._pass()
+        return payloads
+
+    def _seen(self) -> list[bytes]:
+        return [payload for _, payload in self.peers[1].seen]
+
+    def test_interface(self) -> None:
+        """It is a transport."""
+        verifyObject(ITransport, self.transport)
+
+    def test_fair_weather(self) -> None:
+        """In fair weather everything comes once, from whom it is, and whoever looks has seen it."""
+        payloads = self._send(20)
+        self.assertEqual(sorted(self._seen()), sorted(payloads))
+        self.assertEqual({sender for sender, _ in self.peers[1].seen}, {self.here})
+        self.assertEqual(self.sent, payloads)
+
+    def test_bad_weather(self) -> None:
+        """In bad weather some is lost, some comes twice, and in any order."""
+        self.network.weather = Weather(loss=0.2, doubling=0.2, late=0.2)
+        payloads = self._send(200)
+        counts = Counter(self._seen())
+        self.assertEqual({counts[payload] for payload in payloads}, {0, 1, 2})
+        self.assertNotEqual(self._seen(), sorted(self._seen(), key=int))
+
+    def test_one_way(self) -> None:
+        """What is cut one way is open the other way."""
+        self.network.cut = {("machine0", "machine1")}
+        self._send(5)
+        self.other.send(self.here, b"back")
+        self._pass()
+        self.assertEqual(self._seen(), [])
+        self.assertEqual(self.peers[0].seen, [(self.there, b"back")])
+
+    def test_heal(self) -> None:
+        """Some of what was sent while a way was cut comes when it is whole again."""
+        self.network.cut = {("machine0", "machine1")}
+        payloads = self._send(20)
+        self.network.heal()
+        self._pass()
+        self.assertGreater(len(self._seen()), 0)
+        self.assertLess(len(self._seen()), len(payloads))
+
+    def test_back(self) -> None:
+        """Who knows no way to a machine answers over the connection that it has made."""
+        self.other.send(self.here, b"answer")
+        self._pass()
+        self.assertEqual(self.peers[0].seen, [(self.there, b"answer")])
+
+    def test_nobody_there(self) -> None:
+        """Who can't be reached is said to be unreachable; when it is there again it is found again."""
+        self.processes[1].end()
+        self._send(1)
+        self.assertEqual(self.peers[0].lost[-1], self.there)
+        self.hosts[1].process = Process(self.schedule, "machine1", 0.0, 1.0)
+        self._pass()
+        self._send(1)
+        self.assertEqual(self._seen(), [b"0"])
+
+    def test_dead(self) -> None:
+        """A process that has ended sends nothing."""
+        self.processes[0].end()
+        self._send(1)
+        self.assertEqual((self._seen(), self.sent), ([], []))
+
+    def test_excluded(self) -> None:
+        """Who is in the cluster no longer is told so when it connects again."""
+        self.peers[1].admitting = False
+        self._send(1)
+        self.assertGreater(self.peers[0].exclusions, 0)
+        self.assertEqual(self._seen(), [])
+
+    def test_snapshot(self) -> None:
+        """A snapshot goes in pieces, and goes on where it ended."""
+        data = bytes(range(95))
+        self.peers[1].snapshot = data[:20]
+        file = FakeFile(data)
+        sent = self.transport.send_snapshot(self.there, file)
+        self._pass()
+        self.successResultOf(sent)
+        self.assertEqual(self.peers[1].snapshot, data)
+        self.assertTrue(file.closed)
+
+    def test_snapshot_lost(self) -> None:
+        """When the other machine goes away it fails, and the file is closed."""
+        file = FakeFile(bytes(1_000))
+        sent = self.transport.send_snapshot(self.there, file)
+        self._pass(0.005)
+        self.assertNoResult(sent)
+        self.processes[1].end()
+        self._pass()
+        self.failureResultOf(sent, LostError)
+        self.assertTrue(file.closed)
