@@ -302,7 +302,7 @@ class Leadership:
 
     def _behind_the_log(self, progress: Progress, beat: bool) -> list[Message | InstallSnapshot]:
         """What it needs is not in the log any more. It gets a snapshot when it is heard from: then it is there."""
-        if progress.asking and progress.phase is Phase.PROBE and progress.round > 0:
+        if progress.asking and progress.phase is Phase.PROBE:
             progress.await_snapshot(self._log.covered)
             return [InstallSnapshot(self._term)]
         if progress.phase is Phase.REPLICATE:

@@ -81,11 +81,13 @@ class QuorumTests(SynchronousTestCase):
 
     def test_what_a_machine_has_rejected_it_may_have_acknowledged_in_part(self) -> None:
         machine = leading("abc", (1, 1, 1))
-        machine.save(0.0)
-        machine.core.receive("b", AppendReply(2, 1, 2, 4, True, 3, 1), 0.0)
-        self.assertEqual(machine.core.commit_index, 0)
-        machine.core.receive("b", AppendReply(2, 1, 4, 4), 0.0)
-        self.assertEqual(machine.core.commit_index, 4)
+        core = machine.core
+        core.receive("b", AppendReply(2, 1, 3, 3), 0.0)
+        core.propose(b"x")
+        sent(machine)
+        self.assertEqual(core.commit_index, 0)
+        core.receive("b", AppendReply(2, 1, 4, 5, True, 4, 2), 0.0)
+        self.assertEqual(core.commit_index, 4)
 
 
 class EarlierTermTests(SynchronousTestCase):

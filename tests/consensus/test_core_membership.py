@@ -245,6 +245,16 @@ class RemovalTests(SynchronousTestCase):
         self.assertEqual(commits, {"b": index, "c": index})
         self.assertIsInstance(messages[-1][1], TimeoutNow)
 
+    def test_what_is_committed_before_that_does_not_end_it(self) -> None:
+        machine = leading()
+        core = machine.core
+        before = core.propose(b"x")
+        core.propose_configuration(group_of("bc"), 0.0)
+        sent(machine)
+        for other in "bc":
+            core.receive(other, AppendReply(2, 1, before, before), 0.0)
+        self.assertEqual((core.role, core.commit_index), (Role.LEADER, before))
+
     def test_another_leads_at_once(self) -> None:
         group = Group("abc")
         group.elect("a")

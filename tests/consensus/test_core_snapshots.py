@@ -152,7 +152,7 @@ class FollowerTests(SynchronousTestCase):
         machine = self.following([1, 1, 1, 3, 3])
         machine.take_in(SnapshotMetadata(4, 3, GROUP), (b"state",))
         core = machine.core
-        self.assertEqual((core.commit_index, core.last_index), (4, 5))
+        self.assertEqual((core.commit_index, core.last_index, core._log.covered), (4, 5, 4))
         self.assertEqual([each.index for each in machine.disk.entries], [5])
         core.receive("b", Append(5, 1, 5, 3, 5), 0.0)
         self.assertEqual([each.index for each in core.to_apply(9)], [5])
@@ -356,4 +356,17 @@ class CompactionTests(SynchronousTestCase):
         machine.core.receive("b", Append(1, 1, 10, 1, 10, entries_of([1] * 50, 11)), 0.0)
         machine.save(0.0)
         machine.core.compacted(5)
-        self.assertEqual((machine.core._log.first_index, machine.core.last_index), (11, 60))
+        log = machine.core._log
+        self.assertEqual((log.first_index, log.last_index, log.covered), (11, 60, 10))
+
+    def test_an_old_message_from_before_the_log_is_answered(self) -> None:
+        """What is committed is the leader's, also where nobody can look it up any more."""
+        self.patch(keeper, "TRAILING_ENTRIES", 0)
+        machine = alone("a", "abc", [1] * 5, HardState(1))
+        machine.core.receive("b", Append(1, 1, 5, 1, 5), 0.0)
+        machine.apply()
+        machine.take_snapshot()
+        sent(machine)
+        machine.core.receive("b", Append(1, 2, 2, 1, 2, entries_of([1] * 5, 3)), 0.0)
+        self.assertEqual(sent(machine), [("b", AppendReply(1, 2, 7, 7))])
+        self.assertEqual(machine.core.last_index, 7)

@@ -124,6 +124,11 @@ class TargetTests(SynchronousTestCase):
             machine.core.receive("a", TimeoutNow(2), 0.0)
             self.assertEqual((machine.core.role, machine.core.term), (role, 3))
 
+    def test_a_leader_is_told_nothing(self) -> None:
+        machine = leading()
+        machine.core.receive("b", TimeoutNow(2), 0.0)
+        self.assertEqual((machine.core.role, machine.core.term), (Role.LEADER, 2))
+
     def test_too_late(self) -> None:
         machine = alone("b", "abc", [1], HardState(3))
         machine.core.receive("a", TimeoutNow(2), 0.0)
