@@ -18,7 +18,6 @@ committed, and it has one voter more or less than the one before.
 """
 
 import enum
-import random
 
 from etcd_twisted.consensus.ballot import Ballot
 from etcd_twisted.consensus.configurations import (
@@ -33,6 +32,7 @@ from etcd_twisted.consensus.keeper import LogKeeper
 from etcd_twisted.consensus.leadership import Leadership, Outgoing, Timing
 from etcd_twisted.consensus.log import RaftLog
 from etcd_twisted.consensus.messages import Append, AppendReply, Message, TimeoutNow, VoteReply, VoteRequest
+from etcd_twisted.consensus.timer import ElectionTimer
 
 __all__ = [
     "ConfigurationError",
@@ -56,7 +56,7 @@ class Role(enum.Enum):
 
 
 class NotLeaderError(Exception):
-    """Only a leader that is not handing over takes proposals and reads."""
+    """Only a leader takes reads, and proposals while it is not handing over."""
 
     def __init__(self) -> None:
         super().__init__("this machine does not lead")
@@ -95,15 +95,12 @@ class Raft:
         self.leadership: Leadership | None = None
         self._log = log
         self._timing = timing
-        self._random = random.Random(seed)  # noqa: S311  # nobody is kept out by it
         self._ballot = Ballot(hard_state)
         self._keeper = LogKeeper(snapshot, log)
         self._following = Following(self.term, log, self._keeper)
         self._outbox: list[Outgoing] = []
         self._configurations = self._keeper.configurations
-        self._heard = now  # it may have promised a leader not to vote just before it stopped
-        self._stand_at = 0.0
-        self._wait_to_stand(now)
+        self._timer = ElectionTimer(timing.election, seed, now)
 
     # What it knows
 
@@ -155,7 +152,7 @@ class Raft:
         """When L{tick} is to be called, though nothing else happens."""
         if self.leadership is not None:
             return self.leadership.deadline
-        return self._stand_at if self._may_stand else float("inf")
+        return self._timer.due if self._may_stand else float("inf")
 
     def term_at(self, index: int) -> int:
         """
@@ -176,25 +173,19 @@ class Raft:
         if self.leadership is not None:
             if self.leadership.lost_quorum(now):
                 self._follow(self.term, None, now)
-        elif now >= self._stand_at and self._may_stand:
+        elif now >= self._timer.due and self._may_stand:
             if self._ballot.is_durable:
                 self.campaign(now)
             else:
-                self._wait_to_stand(now)  # the disk is slower than that: another term would not make it faster
-
-    def _wait_to_stand(self, now: float) -> None:
-        self._stand_at = now + self._timing.election * self._random.uniform(1.0, 2.0)
+                self._timer.restart(now)  # the disk is slower than that: another term would not make it faster
 
     @property
     def _may_stand(self) -> bool:
         """
         Whether it has a vote, or had one before a change that is not known to be committed: it may be the only one
-        that has the entry, and then the others need it to go on (dissertation, section 4.2.2).
+        that has the entry, and the others can't go on without it then (dissertation, section 4.2.2).
         """
         return any(self.machine_id in each.voters for each in self._configurations.since(self.commit_index))
-
-    def _knows_a_leader(self, now: float) -> bool:
-        return self.leadership is not None or now < self._heard + self._timing.election
 
     # Elections (paper, section 5.2; dissertation, section 9.6)
 
@@ -202,7 +193,7 @@ class Raft:
         """Ask whether it would be elected, and stand if so. The only voter need not ask."""
         self.leadership = None
         self.leader = None
-        self._wait_to_stand(now)
+        self._timer.restart(now)
         if self.configuration.voters == (self.machine_id,):
             self._stand(False, now)
             return
@@ -213,7 +204,7 @@ class Raft:
     def _stand(self, transfer: bool, now: float) -> None:
         self.role = Role.CANDIDATE
         self.leader = None
-        self._wait_to_stand(now)
+        self._timer.restart(now)
         self._enter(self.term + 1, self.machine_id)
         self._ballot.ask()  # its own counts once it is durable
         self._ask_for_votes(self.term, pre=False, transfer=transfer)
@@ -249,7 +240,7 @@ class Raft:
         if term > self.term:
             self._enter(term)
         if self.role is not Role.FOLLOWER or leader is not None:
-            self._wait_to_stand(now)
+            self._timer.restart(now)
         self.role = Role.FOLLOWER
         self.leader = leader
         self.leadership = None
@@ -279,7 +270,7 @@ class Raft:
                     self._stand(True, now)
 
     def _vote_asked(self, candidate: str, request: VoteRequest, now: float) -> None:
-        if self._knows_a_leader(now) and not request.transfer:
+        if (self.leadership is not None or self._timer.heard_lately(now)) and not request.transfer:
             return
         last = (self._log.last_term, self._log.last_index)
         up_to_date = (request.last_term, request.last_index) >= last
@@ -292,7 +283,7 @@ class Raft:
         current = request.term == self.term
         granted = current and up_to_date and self._ballot.vote in ("", candidate) and self.leader is None
         if granted:
-            self._wait_to_stand(now)
+            self._timer.restart(now)
             self._ballot.give(candidate)
         self._outbox.append((candidate, VoteReply(self.term, granted)))
 
@@ -306,7 +297,7 @@ class Raft:
     # Following (paper, section 5.3)
 
     def _appended(self, leader: str, append: Append, now: float) -> None:
-        self._heard = now
+        self._timer.heard(now)
         self._follow(self.term, leader, now)
         self.commit_index, reply = self._following.appended(append, self.commit_index)
         if reply is not None:
@@ -404,7 +395,7 @@ class Raft:
         if record.hard_state is not None:
             self._ballot.persisted(record.hard_state)
             if self.role is Role.CANDIDATE and self._ballot.is_durable:
-                self._wait_to_stand(now)  # only now the others are asked
+                self._timer.restart(now)  # only now the others are asked
                 self._count_vote(self.machine_id, now)
         if record.entries:
             self._keeper.persisted(record.entries)
@@ -424,7 +415,7 @@ class Raft:
             self._follow(term, None, now)
         if term < self.term:
             return False
-        self._heard = now
+        self._timer.heard(now)
         self._follow(term, sender, now)
         return index > self.commit_index
 
