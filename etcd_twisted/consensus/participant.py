@@ -100,7 +100,7 @@ class Participant:
         """
         @param machine: how this machine is to be called and reached.
         """
-        self.machine = machine
+        self._member = Member(machine.name, machine.client_url, machine.peer_url)
         self.configuration = recovered.snapshot.configuration
         self._around = around
         self._bytes_since_snapshot = 0
@@ -172,12 +172,14 @@ class Participant:
     def is_caught_up(self) -> bool:
         """
         Whether the key space holds all that the leader had committed when it was last heard. What that is nobody
-        knows, the leader included, before it has committed an entry of its own term.
+        knows, the leader included, before it has committed an entry of its own term. A leader that has moved is told of
+        at its new addresses first.
         """
         core = self.driver.core
         applied = self.driver.applied
         if core.leadership is not None:
-            return core.leads_own_term and applied >= core.commit_index
+            known_right = self.configuration.members.get(core.machine_id) == self._member
+            return core.leads_own_term and applied >= core.commit_index and known_right
         return core.leader is not None and applied >= core.leader_commit and core.term_at(applied) == core.term
 
     @property
@@ -310,10 +312,10 @@ class Participant:
     def _correct_own_entry(self) -> None:
         """A leader whose name or addresses are not what is known of it says so."""
         core = self.driver.core
-        member = Member(self.machine.name, self.machine.client_url, self.machine.peer_url)
-        wrong = core.machine_id in core.configuration and core.configuration.members.get(core.machine_id) != member
+        known = core.configuration.members.get(core.machine_id)
+        wrong = core.machine_id in core.configuration and known != self._member
         if wrong and core.configuration_index <= core.commit_index:
-            self.driver.propose_configuration(with_member(core.configuration, core.machine_id, member))
+            self.driver.propose_configuration(with_member(core.configuration, core.machine_id, self._member))
 
     # Applying
 
