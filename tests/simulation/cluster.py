@@ -148,9 +148,8 @@ class Cluster:
         """Another machine comes, if there is one."""
         if len(self.machines) >= self.plan.machines + 2:
             return
-        others = [each.config.peer_url for each in self.machines.values()]
         speed = self.schedule.random.uniform(1.0, self.plan.spread)
-        machine = SimulatedMachine(self, len(self.machines), speed, others)
+        machine = SimulatedMachine(self, len(self.machines), speed)
         self.machines[machine.name] = machine
         machine.start()
 
@@ -266,8 +265,9 @@ class Cluster:
         self.schedule.run_until(0.2)
         while len(self.machines) < self.plan.machines:
             self.add_machine()
-        self._wait("the cluster forms", _FORMS, self._is_whole)
-        self.tell(f"the cluster of {self.plan.machines} has formed")
+        if self.plan.forms_first:
+            self._wait("the cluster forms", _FORMS, self._is_whole)
+            self.tell(f"the cluster of {self.plan.machines} has formed")
 
     def _is_whole(self) -> bool:
         """Whether every machine is a voter that has everything, or a standby for which there is no place."""
@@ -275,17 +275,20 @@ class Cluster:
         leader = self.leader()
         if configuration.learners or leader is None or leader.replica is None:
             return False
-        members = {configuration.members[each].name for each in configuration.voters}
+        voters = [configuration.members[each] for each in configuration.voters]
+        addresses = {member.name: member.peer_url for member in voters}
         most = min(len(self.machines), leader.replica.cluster_config().active_size)
-        return len(members) == most and all(self._is_well(each, members) for each in self.machines.values())
+        return len(addresses) == most and all(self._is_well(each, addresses) for each in self.machines.values())
 
-    def _is_well(self, machine: SimulatedMachine, members: set[str]) -> bool:
+    def _is_well(self, machine: SimulatedMachine, addresses: dict[str, str]) -> bool:
         replica = machine.replica
         if replica is None or not machine.is_up:
             return False
         driver = driver_of(replica)
-        if machine.name not in members:
+        if machine.name not in addresses:
             return replica.standby
+        if addresses[machine.name] != machine.config.peer_url:
+            return False
         return replica.serving and driver is not None and driver.applied == self.reference.length
 
     def _go_wrong(self) -> Faults:

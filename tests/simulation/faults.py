@@ -152,6 +152,9 @@ class Faults:
             self._world.tell(f"{machine.name} goes on")
             process.resume()
 
+    def _move(self) -> None:
+        self._some_machine().move()
+
     def _set_clock(self) -> None:
         self._some_machine().wall_ahead = self._random.uniform(-0.5, 0.5)
 

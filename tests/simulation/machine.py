@@ -54,6 +54,7 @@ class World(Protocol):
     network: Network
     disks: Disks
     settings: Settings
+    machines: "dict[str, SimulatedMachine]"
 
     def sent(self, sender: str, receiver: str, payload: bytes) -> None:
         """A machine sends messages to another one."""
@@ -109,28 +110,33 @@ class SimulatedMachine:
     @ivar disk_fails: whether its disk may fail just now.
     """
 
-    def __init__(self, world: World, number: int, speed: float, others: list[str]) -> None:
+    def __init__(self, world: World, number: int, speed: float) -> None:
         """
-        @param others: where it is told to look for others; nowhere for the first one.
+        @param number: the first one's is 0.
         """
         self.world = world
         self.name = f"machine{number}"
-        self.config = Config(
-            name=self.name,
-            addr=Address("127.0.0.1", 4001 + number),
-            peer_addr=Address("127.0.0.1", 7001 + number),
-        )
         self.speed = speed
         self.clock_start = 1_000.0 * number
         self.wall_ahead = 0.0
         self.wanted = True
         self.disk_fails = False
-        self.host = world.network.hosts[self.config.peer_url] = Host(self.name)
         self.disk = world.disks.disk(self.name)
         self.disk.died = self._died
-        self._others = others
+        self._number = number
+        self._addresses = 0
         self._running: _Running | None = None
         self._graveyard: list[_Running] = []
+        self._take_address()
+
+    def _take_address(self) -> None:
+        """Be found at an address where nobody was before."""
+        port = 100 * self._addresses + self._number
+        self._addresses += 1
+        self.config = Config(
+            name=self.name, addr=Address("127.0.0.1", 10_000 + port), peer_addr=Address("127.0.0.1", 20_000 + port)
+        )
+        self.host = self.world.network.hosts[self.config.peer_url] = Host(self.name)
 
     # What it is
 
@@ -157,7 +163,7 @@ class SimulatedMachine:
     @property
     def is_first(self) -> bool:
         """Whether it begins a cluster when it finds nothing on its disk."""
-        return not self._others
+        return self._number == 0
 
     @property
     def is_up(self) -> bool:
@@ -169,8 +175,8 @@ class SimulatedMachine:
         return EPOCH + self.wall_ahead + self.world.schedule.now * self.speed
 
     async def find_seeds(self, _name: str) -> list[str]:
-        """Where others are."""
-        return list(self._others)
+        """Where those are that were there before this one."""
+        return [each.config.peer_url for each in list(self.world.machines.values())[: self._number]]
 
     # Its processes
 
@@ -294,6 +300,11 @@ class SimulatedMachine:
     def _not_stopped(self, failure: Failure) -> None:
         if not failure.check(CrashError) and not self.disk_fails:
             self.world.broken(failure.value)
+
+    def move(self) -> None:
+        """Crash; the next process has the same disk, and other addresses."""
+        self.crash()
+        self._take_address()
 
     def erase(self) -> None:
         """Lose the disk; the next process finds an empty one."""

@@ -23,6 +23,7 @@ KINDS = (
     "slow_disk",
     "fail_disk",
     "lose_disk",
+    "move",
     "part",
     "isolate",
     "cut_one_way",
@@ -54,6 +55,7 @@ class Plan:
     @ivar client_pause: how long they wait between requests, about, in seconds.
     @ivar kinds: what goes wrong.
     @ivar fault_pause: how long nothing goes wrong, about, in seconds.
+    @ivar forms_first: whether nothing goes wrong before the cluster has formed.
     @ivar trouble: for how many seconds things go wrong.
     """
 
@@ -67,6 +69,7 @@ class Plan:
     client_pause: float
     kinds: tuple[str, ...]
     fault_pause: float
+    forms_first: bool
     trouble: float = 12.0
 
     @property
@@ -88,4 +91,5 @@ class Plan:
             client_pause=random.choice([0.02, 0.1, 0.3]),
             kinds=tuple(each for each in KINDS if random.random() < 0.5) or KINDS,
             fault_pause=random.choice([0.2, 0.5, 1.5]),
+            forms_first=random.random() < 0.8,
         )
