@@ -127,6 +127,13 @@ class Raft:
         """
         return self._configurations.at(index)
 
+    def has_member(self, machine_id: str) -> bool:
+        """
+        Whether a machine is in the group, or was before changes that are not known to be committed: as long as they
+        are not, it may lead.
+        """
+        return any(machine_id in each for each in self._configurations.since(self.commit_index))
+
     @property
     def leads(self) -> bool:
         """Whether this machine leads and takes proposals."""

@@ -68,10 +68,7 @@ class Peering:
 
     def _takes_from(self, driver: Driver, machine_id: str) -> bool:
         core = driver.core
-        if machine_id in core.configuration or self._admitted.get(machine_id, -1) > core.configuration_index:
-            return True
-        # A leader that is being taken out leads on until that is committed, and hands over then.
-        return machine_id in core.configuration_at(core.commit_index)
+        return core.has_member(machine_id) or self._admitted.get(machine_id, -1) > core.configuration_index
 
     def received(self, sender: str, payload: bytes) -> None:
         """See L{IRaftPeer}."""

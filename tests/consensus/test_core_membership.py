@@ -121,6 +121,15 @@ class FollowerTests(SynchronousTestCase):
         group.start("b")
         self.assertEqual(group["b"].configuration, group_of("abcd"))
 
+    def test_who_is_taken_out_is_a_member_until_that_is_committed(self) -> None:
+        """Its own change may be the one that is not, and then a machine that it takes out may lead."""
+        machine = alone("a", "abc", [1])
+        core = machine.core
+        core.receive("b", self.configured(2, 1, "ab"), 0.0)
+        self.assertEqual([core.has_member(each) for each in "abcd"], [True, True, True, False])
+        core.receive("b", Append(1, 1, 2, 1, 2), 0.0)
+        self.assertEqual([core.has_member(each) for each in "abcd"], [True, True, False, False])
+
     def test_its_voters_are_asked_and_no_others(self) -> None:
         machine = alone("a", "abc", [1])
         machine.core.receive("b", self.configured(2, 1, "abd"), 0.0)
