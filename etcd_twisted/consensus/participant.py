@@ -172,8 +172,8 @@ class Participant:
     def is_caught_up(self) -> bool:
         """
         Whether the key space holds all that the leader had committed when it was last heard. What that is nobody
-        knows, the leader included, before it has committed an entry of its own term. A leader that has moved is told of
-        at its new addresses first.
+        knows, the leader included, before it has committed an entry of its own term. A leader that has moved is told
+        of at its new addresses first.
         """
         core = self.driver.core
         applied = self.driver.applied
