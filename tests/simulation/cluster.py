@@ -144,6 +144,11 @@ class Cluster:
         """The names of the machines in the cluster, as far as it is committed."""
         return {member.name for member in self.reference.configuration.members.values()}
 
+    def addresses_known(self) -> bool:
+        """Whether all machines are where everybody looks for them."""
+        known = {member.name: member.peer_url for member in self.reference.configuration.members.values()}
+        return all(known.get(each.name) == each.config.peer_url for each in self.machines.values())
+
     def add_machine(self) -> None:
         """Another machine comes, if there is one."""
         if len(self.machines) >= self.plan.machines + 2:

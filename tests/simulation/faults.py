@@ -35,6 +35,9 @@ class World(Protocol):
     def leader(self) -> SimulatedMachine | None:
         """One that leads, if any does."""
 
+    def addresses_known(self) -> bool:
+        """Whether all machines are where everybody looks for them."""
+
     def members(self) -> set[str]:
         """The names of the machines in the cluster, as far as it is committed."""
 
@@ -153,7 +156,9 @@ class Faults:
             process.resume()
 
     def _move(self) -> None:
-        self._some_machine().move()
+        """One after the other: machines that all move at once know of no address where any other is."""
+        if self._world.addresses_known():
+            self._some_machine().move()
 
     def _set_clock(self) -> None:
         self._some_machine().wall_ahead = self._random.uniform(-0.5, 0.5)

@@ -5,11 +5,10 @@ A process that ends badly is started again after a while, as by a supervisor. Mu
 live on in the next one but what is on the disk.
 """
 
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import attrs
-from twisted.internet.defer import ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.python.failure import Failure
 
 from etcd_twisted.addresses import Address
@@ -17,7 +16,7 @@ from etcd_twisted.config import Config
 from etcd_twisted.consensus.leadership import Timing
 from etcd_twisted.consensus.recovery import Storage
 from etcd_twisted.consensus.replica import Replica
-from etcd_twisted.errors import StartError, StorageError
+from etcd_twisted.errors import EtcdError, StartError, StorageError
 from etcd_twisted.life import Life
 from etcd_twisted.membership import ClusterConfig
 from tests.simulation.disk import CrashError, Disks
@@ -92,7 +91,8 @@ class _Running:
         peers = SimulatedPeers(world.network, process)
         self.life = Life(process.clock, machine.config, self.replica, peers, self.transport, machine.find_seeds)
         self.writer = SimulatedWriter(process, machine.disk)
-        self.started = False
+        self.storage: Storage | None = None
+        self.starting: Deferred[None] | None = None
         self.stopping = False
 
     def _excluded(self) -> None:
@@ -193,16 +193,18 @@ class SimulatedMachine:
     def _begin(self, running: _Running) -> None:
         self.host.process = running.process
         self.host.peer = running.replica.peer
-        ensureDeferred(self._live(running)).addErrback(self._not_started, running)
+        running.starting = ensureDeferred(self._live(running))
+        running.starting.addErrback(self._not_started, running)
 
     async def _live(self, running: _Running) -> None:
-        storage = Storage.open(self.disk.path, "--data-dir")
+        running.storage = storage = Storage.open(self.disk.path, "--data-dir")
         await running.life.begin(storage, running.writer)  # type: ignore[arg-type]  # all of it that is used
-        running.started = True
         self.world.tell(f"{self.name} serves")
 
     def _not_started(self, failure: Failure, running: _Running) -> None:
         if failure.check(CrashError) or running is not self._running:
+            return
+        if running.stopping and failure.check(CancelledError, EtcdError):
             return
         damaged = failure.check(StorageError) is not None
         if not self.disk_fails and (damaged or not failure.check(StartError)):
@@ -261,22 +263,20 @@ class SimulatedMachine:
         if self.wanted:
             self.start()
 
-    def stop(self, ended: Callable[[], None] = lambda: None) -> None:
-        """
-        End the process in order, as C{SIGTERM} does.
-
-        @param ended: called when it has ended so; not when it crashes meanwhile.
-        """
+    def stop(self) -> None:
+        """End the process in order, as C{SIGTERM} does, whatever it is about."""
         running = self._running
-        if running is None or not running.started or running.stopping:
+        if running is None or running.starting is None or running.stopping:
             return
         running.stopping = True
         self.world.tell(f"{self.name} is told to stop")
-        running.process.after(0, "stop", self._stop, running, ended)
+        running.process.after(0, "stop", self._stop, running)
 
-    def _stop(self, running: _Running, ended: Callable[[], None]) -> None:
+    def _stop(self, running: _Running) -> None:
+        if running.starting is not None:
+            running.starting.cancel()
         stopped = ensureDeferred(self._end_in_order(running))
-        stopped.addCallbacks(self._stopped, self._not_stopped, callbackArgs=(running, ended))
+        stopped.addCallbacks(self._stopped, self._not_stopped, callbackArgs=(running,))
 
     @staticmethod
     async def _end_in_order(running: _Running) -> None:
@@ -284,18 +284,18 @@ class SimulatedMachine:
         running.life.stop()
         await running.replica.hand_over()
         await running.replica.stop()
+        running.transport.connect({})
         await running.writer.stop()
-        storage = running.life.storage
+        storage = running.life.storage or running.storage
         if storage is not None:
             storage.close()
 
-    def _stopped(self, _: Any, running: _Running, ended: Callable[[], None]) -> None:
+    def _stopped(self, _: Any, running: _Running) -> None:
         if running is self._running:
             self._end()
             self.world.disks.close_all(self.disk)
             self.world.tell(f"{self.name} has stopped")
             self._start_again()
-            ended()
 
     def _not_stopped(self, failure: Failure) -> None:
         if not failure.check(CrashError) and not self.disk_fails:
