@@ -9,7 +9,7 @@ from typing import Any
 
 from OpenSSL.SSL import Error as TlsError
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.interfaces import IAddress, IHandshakeListener, ISSLTransport
+from twisted.internet.interfaces import IAddress, IHandshakeListener, IProtocolNegotiationFactory, ISSLTransport
 from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -135,6 +135,7 @@ class PeerConnection(Protocol):
 
 
 @implementer(IServed)
+@implementer(IProtocolNegotiationFactory)
 class PeerPort(ServerFactory):
     """
     The connections of the peer port. Those that speak HTTP are the site's, which limits them itself.
@@ -158,6 +159,10 @@ class PeerPort(ServerFactory):
     def write_timeout(self) -> float:
         """See L{IServed}."""
         return self.site.write_timeout
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """What a client that asks by ALPN is told; machines don't ask."""
+        return self.site.acceptableProtocols()
 
     def startFactory(self) -> None:
         """Begin to watch the time."""

@@ -80,6 +80,18 @@ class TogetherTests(TlsTest):
         (answer,) = read_answers(client.data, "GET")
         self.assertEqual(answer.status, 200)
 
+    async def test_a_client_that_asks_by_alpn(self) -> None:
+        """As curl and browsers do: they are told HTTP/1.1, and answered."""
+        tls = tls_for_peers(Config(**self.files(self.authority, "client")))
+        assert tls is not None
+        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", self.first.address.port)
+        client = await connectProtocol(wrapClientTLS(_Asking(tls("127.0.0.1")), endpoint), RawClient())
+        self.addCleanup(self._hang_up, client)
+        client.send(MACHINES)
+        await client.when_closed()
+        (answer,) = read_answers(client.data, "GET")
+        self.assertEqual(answer.status, 200)
+
     async def test_lost_and_found(self) -> None:
         """A machine returns."""
         self.connect()
@@ -174,6 +186,19 @@ class RefusedTests(TlsTest):
         await deferLater(reactor, 0, lambda: None)
         await self.when_it_comes(b"after")
         self.assertEqual(len(self.first.raft.lost), 1)  # before it was connected
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class _Asking:
+    """Asks for HTTP/2, and else HTTP/1.1."""
+
+    def __init__(self, creator: IOpenSSLClientConnectionCreator) -> None:
+        self._creator = creator
+
+    def clientConnectionForTLS(self, protocol: Any) -> SSL.Connection:
+        connection = self._creator.clientConnectionForTLS(protocol)
+        connection.set_alpn_protos([b"h2", b"http/1.1"])
+        return connection
 
 
 @implementer(IOpenSSLClientConnectionCreator)
