@@ -15,6 +15,12 @@ from etcd_twisted.consensus.entries import Entry, EntryKind
 _Number = Annotated[int, msgspec.Meta(ge=0, le=1 << 48)]
 """Terms and indexes. No cluster gets that far in a million years: what is beyond is not from one."""
 
+MOST_TERMS_AHEAD = 1 << 20
+"""
+How many terms a machine may be ahead of this one: days of elections without a pause. Whoever claims more is none of
+the cluster's, and would leave it no terms to go on with.
+"""
+
 
 class VoteRequest(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="vote"):
     """

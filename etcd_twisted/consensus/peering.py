@@ -11,7 +11,7 @@ from zope.interface import implementer
 
 from etcd_twisted.consensus.core import NotLeaderError
 from etcd_twisted.consensus.driver import Driver
-from etcd_twisted.consensus.messages import decode_messages
+from etcd_twisted.consensus.messages import MOST_TERMS_AHEAD, decode_messages
 from etcd_twisted.consensus.participant import Participant
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.interfaces import IRaftPeer
@@ -77,7 +77,11 @@ class Peering:
             raise ValueError("this machine takes no part in consensus")
         if not self._takes_from(participant.driver, sender):
             raise ValueError("it is not in the cluster any more")
-        participant.receive(sender, decode_messages(payload), len(payload))
+        messages = decode_messages(payload)
+        furthest = participant.driver.core.term + MOST_TERMS_AHEAD
+        if any(message.term > furthest for message in messages):
+            raise ValueError("no Raft messages: a term that no cluster gets to")
+        participant.receive(sender, messages, len(payload))
 
     def unreachable(self, machine_id: str) -> None:
         """See L{IRaftPeer}."""

@@ -27,6 +27,7 @@ from zope.interface import implementer
 
 from etcd_twisted.consensus.driver import Driver
 from etcd_twisted.consensus.entries import SnapshotMetadata
+from etcd_twisted.consensus.messages import MOST_TERMS_AHEAD
 from etcd_twisted.consensus.recovery import Storage
 from etcd_twisted.consensus.snapshots import IncomingSnapshot
 from etcd_twisted.consensus.waiting import Waiting
@@ -255,6 +256,8 @@ class SnapshotReceiver:
             offer = _decode_offer(metadata)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             return fail(ValueError(f"no snapshot's metadata: {error}"))
+        if offer.term > self._driver.core.term + MOST_TERMS_AHEAD:
+            return fail(ValueError("no snapshot's metadata: a term that no cluster gets to"))
         if not self._driver.wants_snapshot(sender, offer.term, offer.snapshot.index):
             return succeed(size)  # as if all of it were here
         if self._busy or self._stopped:

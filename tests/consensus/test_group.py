@@ -10,6 +10,7 @@ from etcd_twisted.consensus import keeper
 from etcd_twisted.consensus.core import encode_configuration
 from etcd_twisted.consensus.directory import Identity
 from etcd_twisted.consensus.entries import Configuration, Entry, EntryKind, HardState, Record
+from etcd_twisted.consensus.messages import MOST_TERMS_AHEAD, Append, encode_messages
 from etcd_twisted.consensus.recovery import Storage
 from etcd_twisted.consensus.replica import DOUBT
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
@@ -337,6 +338,20 @@ class AdmissionTests(ClusterTestCase):
         peer.received(self.STRANGER, b"\x90")
         cluster.finish(cluster.leader.replica.remove(cluster.followers[0].machine.name))
         self.assertRaises(ValueError, peer.received, self.STRANGER, b"\x90")
+
+    def test_a_term_that_no_cluster_gets_to_is_not_believed(self) -> None:
+        """Whoever claims to know more may be a liar: its term must not become everybody's last one."""
+        cluster = self.cluster()
+        cluster.start(3)
+        leader = cluster.leader
+        peer, term = leader.peer, leader.replica.term
+        self.assertTrue(peer.admits(self.STRANGER, peer.configuration_index + 1))
+        for far in (term + MOST_TERMS_AHEAD + 1, 1 << 40, 1 << 48):
+            payload = encode_messages([Append(far, 0, 0, 0, 0)])
+            self.assertRaises(ValueError, peer.received, self.STRANGER, payload)
+        cluster.run(1.0)
+        self.assertTrue(leader.replica.is_leader)
+        self.assertEqual(leader.replica.term, term)
 
     def test_strangers_take_no_memory(self) -> None:
         cluster = self.cluster()
