@@ -40,8 +40,9 @@ bench: .venv/installed-test
 	$(bin)/python -m benchmarks
 
 SEEDS ?= 200
+FIRST ?= 0
 simulate: .venv/installed-test
-	$(bin)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+	$(bin)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--first $(FIRST) --seeds $(SEEDS))
 
 KILL_ROUNDS ?= 20
 kill-campaign: .venv/installed-test
