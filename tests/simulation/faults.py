@@ -156,8 +156,11 @@ class Faults:
             process.resume()
 
     def _move(self) -> None:
-        """One after the other: machines that all move at once know of no address where any other is."""
-        if self._world.addresses_known():
+        """
+        A machine comes back elsewhere. One after the other, and not while any might be taken out: machines that have
+        moved while others were away would know of no address where any of them is.
+        """
+        if self._world.addresses_known() and not self._group_may_shrink:
             self._some_machine().move()
 
     def _set_clock(self) -> None:
