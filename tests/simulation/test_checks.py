@@ -140,8 +140,8 @@ class InvariantsTests(SynchronousTestCase):
         votes = [("b", VoteReply(2, True)), ("b", VoteReply(2, True)), ("c", VoteReply(2, True, pre=True))]
         for receiver, vote in [*votes, ("c", VoteReply(2, False)), ("c", VoteReply(3, True))]:
             self.invariants.check_sent("a", receiver, encode_messages([vote]))
-        vote = encode_messages([VoteReply(2, True)])
-        error = self.assertRaises(Violation, self.invariants.check_sent, "a", "c", vote)
+        other = encode_messages([VoteReply(2, True)])
+        error = self.assertRaises(Violation, self.invariants.check_sent, "a", "c", other)
         self.assertIn("votes for b and c in term 2", str(error))
 
 

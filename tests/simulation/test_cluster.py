@@ -2,6 +2,7 @@
 Runs a few seeds; C{make simulate} runs many. And holds the simulation itself to its promise: one seed, one run.
 """
 
+from typing import Any
 from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -51,7 +52,7 @@ class SimulationTests(SynchronousTestCase):
             self.assertEqual(self._failure(seed, plan), first)
 
     @staticmethod
-    def _failure(seed: int, plan: dict[str, object]) -> str:
+    def _failure(seed: int, plan: dict[str, Any]) -> str:
         try:
             Cluster(seed, **plan).run()
         except Violation as violation:

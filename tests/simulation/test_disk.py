@@ -5,6 +5,7 @@ Tests of the simulated disks: what was synced is there after a crash, and what w
 import errno
 import os
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -57,7 +58,7 @@ class DiskTests(SynchronousTestCase):
 
     def test_torn_write(self) -> None:
         """A write that was not synced is there, or not, or in part."""
-        left = Counter()
+        left: Counter[bytes] = Counter()
         for _ in range(100):
             descriptor = self._make_durable(self.file, b"old-")
             os.pwrite(descriptor, b"newer", 0)
@@ -193,11 +194,11 @@ class WriterTests(SynchronousTestCase):
 
     def test_in_order(self) -> None:
         """Jobs are run one after the other, each takes its time, and what they return comes in their order."""
-        results = [self.writer.submit(lambda number=number: self.ran.append(number) or number) for number in range(50)]
+        results = [self.writer.submit(partial(int, number)) for number in range(50)]
         told: list[int] = []
         for result in results:
             result.addCallback(told.append)
-        self.assertEqual(self.ran, [])
+        self.assertEqual(told, [])
         self.schedule.run_until(10.0)
         self.assertEqual(told, list(range(50)))
 

@@ -3,12 +3,13 @@ Tests of the simulated network: what it does to what it carries.
 """
 
 from collections import Counter
+from typing import cast
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from etcd_twisted.interfaces import ITransport
+from etcd_twisted.interfaces import IRaftPeer, ISnapshotFile, ITransport
 from tests.simulation.network import Host, LostError, Network, SimulatedTransport, Weather
 from tests.simulation.schedule import Process, Schedule
 
@@ -78,13 +79,15 @@ class NetworkTests(SynchronousTestCase):
         self.peers = [FakePeer(str(number) * 16) for number in range(2)]
         self.processes = [Process(self.schedule, f"machine{number}", 0.0, 1.0) for number in range(2)]
         self.hosts = [
-            Host(process.name, process, peer)  # type: ignore[arg-type]  # as much of one as is needed
+            Host(process.name, process, cast(IRaftPeer, peer))
             for process, peer in zip(self.processes, self.peers, strict=True)
         ]
         self.network.hosts = {f"http://{host.name}": host for host in self.hosts}
         self.sent: list[bytes] = []
         self.transport, self.other = (
-            SimulatedTransport(self.network, process, host, peer, lambda _, __, payload: self.sent.append(payload))
+            SimulatedTransport(
+                self.network, process, host, cast(IRaftPeer, peer), lambda _, __, payload: self.sent.append(payload)
+            )
             for process, host, peer in zip(self.processes, self.hosts, self.peers, strict=True)
         )
         self.there, self.here = self.peers[1].machine_id, self.peers[0].machine_id
@@ -175,7 +178,7 @@ class NetworkTests(SynchronousTestCase):
         data = bytes(range(95))
         self.peers[1].snapshot = data[:20]
         file = FakeFile(data)
-        sent = self.transport.send_snapshot(self.there, file)
+        sent = self.transport.send_snapshot(self.there, cast(ISnapshotFile, file))
         self._pass()
         self.successResultOf(sent)
         self.assertEqual(self.peers[1].snapshot, data)
@@ -184,7 +187,7 @@ class NetworkTests(SynchronousTestCase):
     def test_snapshot_lost(self) -> None:
         """When the other machine goes away it fails, and the file is closed."""
         file = FakeFile(bytes(1_000))
-        sent = self.transport.send_snapshot(self.there, file)
+        sent = self.transport.send_snapshot(self.there, cast(ISnapshotFile, file))
         self._pass(0.005)
         self.assertNoResult(sent)
         self.processes[1].end()

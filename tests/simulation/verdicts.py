@@ -9,13 +9,13 @@ What has to be true of a whole history at its end.
 """
 
 from collections import defaultdict
+from typing import Protocol
 
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.keyspace import tree
 from etcd_twisted.keyspace.commands import Command
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.nodes import Directory, Node
-from tests.simulation.clients import Watching
 from tests.simulation.history import Operation, Outcome, Read, is_about_one_file, steps_of
 from tests.simulation.invariants import Violation
 from tests.simulation.linearizability import linearizable
@@ -129,7 +129,16 @@ def _check_keys(operations: list[Operation], logged: set[int]) -> None:
             raise Violation(f"the history of {key} is not linearizable:\n{story}")
 
 
-def check_watching(reference: Reference, watching: Watching, kept: int) -> None:
+class Watched(Protocol):
+    """What somebody has watched, see L{tests.simulation.clients.Watching}."""
+
+    key: str
+    name: str
+    seen: list[Event]
+    gaps: list[tuple[int, int]]
+
+
+def check_watching(reference: Reference, watching: Watched, kept: int) -> None:
     """
     Hold what a watcher has seen against what happened.
 
