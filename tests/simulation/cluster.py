@@ -140,9 +140,10 @@ class Cluster:
         driver = None if machine.replica is None else driver_of(machine.replica)
         return None if driver is None else driver.core
 
-    def members(self) -> set[str]:
-        """The names of the machines in the cluster, as far as it is committed."""
-        return {member.name for member in self.reference.configuration.members.values()}
+    def voters(self) -> set[str]:
+        """The names of the machines that have a vote, as far as it is committed."""
+        configuration = self.reference.configuration
+        return {configuration.members[each].name for each in configuration.voters}
 
     def addresses_known(self) -> bool:
         """Whether all machines are where everybody looks for them."""
@@ -251,7 +252,7 @@ class Cluster:
             self.schedule.run_until(min(end, self.schedule.now + 0.05))
 
     def _state(self) -> str:
-        parts = [f"{self.reference.length} entries committed, members {sorted(self.members())}"]
+        parts = [f"{self.reference.length} entries committed, voters {sorted(self.voters())}"]
         for machine in self.machines.values():
             core, replica = self._core(machine), machine.replica
             if replica is None:

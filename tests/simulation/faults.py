@@ -38,8 +38,8 @@ class World(Protocol):
     def addresses_known(self) -> bool:
         """Whether all machines are where everybody looks for them."""
 
-    def members(self) -> set[str]:
-        """The names of the machines in the cluster, as far as it is committed."""
+    def voters(self) -> set[str]:
+        """The names of the machines that have a vote, as far as it is committed."""
 
     def broken(self, problem: BaseException | None) -> None:
         """Something happened that must never be."""
@@ -193,12 +193,13 @@ class Faults:
         the group that is left would need this one.
         """
         machine = self._some_machine()
-        members = self._world.members()
+        voters = self._world.voters()
         up = {each.name for each in self._world.machines.values() if each.is_up}
-        if self._lost_disk or machine.name not in members or len(members) < 3 or not members <= up:
+        others_go_on = machine.name in voters and len(voters) >= 3 and voters <= up and self._world.addresses_known()
+        if self._lost_disk or not others_go_on or self._group_may_shrink:
             return
-        if machine.is_first or self._group_may_shrink:
-            return  # the first one was not told of others, and would begin a cluster of its own
+        if machine.is_first:
+            return  # it was not told of others, and would begin a cluster of its own
         self._lost_disk = True
         self._world.tell(f"{machine.name} loses its disk")
         machine.erase()
