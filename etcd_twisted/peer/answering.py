@@ -76,9 +76,9 @@ class Answering:
         if not raft.machine_id:
             raise commands.IdleError("this machine takes no part in consensus now")
         if cluster_id != raft.cluster_id:
-            raise commands.ClusterError(f"this is the cluster {raft.cluster_id}, not {cluster_id[:16]!r}")
+            raise commands.ClusterError(f"this machine is not of the cluster {cluster_id[:16]!r}")
         if receiver != raft.machine_id:
-            raise commands.MachineError(f"this is the machine {raft.machine_id}, not {receiver[:16]!r}")
+            raise commands.MachineError(f"this is not the machine {receiver[:16]!r}")
         if not is_id(sender) or sender == raft.machine_id or asker.sender not in ("", sender):
             raise commands.MachineError(f"this can't be the machine {sender[:16]!r}")
         if not raft.admits(sender, configuration_index):
