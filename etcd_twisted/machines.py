@@ -42,23 +42,6 @@ class Machine:
         return urllib.parse.urlencode({"etcd": self.client_url, "raft": self.peer_url})
 
 
-def registered_machines(root: Directory) -> list[Machine]:
-    """The machines registered in a key space, by name. What is no registration is passed over."""
-    directory = root
-    for name in DIRECTORY[1:].split("/"):
-        child = directory.children.get(name)
-        if not isinstance(child, Directory):
-            return []
-        directory = child
-    machines = []
-    for name, node in sorted(directory.children.items()):
-        if isinstance(node, File):
-            urls = dict(urllib.parse.parse_qsl(node.value))
-            if "etcd" in urls and "raft" in urls:
-                machines.append(Machine(name, urls["etcd"], urls["raft"]))
-    return machines
-
-
 def registrations(root: Directory, before: list[Machine], after: list[Machine]) -> list[Change]:
     """
     The commands that register a cluster's machines in a key space and take those out that have gone.

@@ -17,9 +17,10 @@ from etcd_twisted.keyspace.nodes import Node
 from etcd_twisted.keyspace.space import KeySpace
 from etcd_twisted.keyspace.statistics import StoreStatistics
 from etcd_twisted.keyspace.watchers import Watcher
-from etcd_twisted.machines import Machine, registered_machines
+from etcd_twisted.machines import Machine
 from etcd_twisted.membership import CONFIG_KEY, ClusterConfig, stored_config, written
 from etcd_twisted.traffic import Traffic
+from tests.registered import registered_machines
 
 MACHINE = Machine("machine0", "http://127.0.0.1:4001", "http://127.0.0.1:7001")
 OTHER = Machine("machine1", "http://127.0.0.1:4002", "http://127.0.0.1:7002")
