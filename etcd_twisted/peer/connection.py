@@ -4,6 +4,7 @@ What both ends of an AMP connection have in common: boxes come in within limits,
 Must never log: what is wrong is told to who knows whether that is worth a line.
 """
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -20,7 +21,7 @@ GRACE = 1.0
 """How long what was written may take to be sent when a connection is closed, in seconds."""
 
 
-class BoxConnection(Protocol):
+class BoxConnection(Protocol, ABC):
     """
     A connection.
 
@@ -65,9 +66,9 @@ class BoxConnection(Protocol):
         except BoxError as error:
             self.refuse(str(error))
 
+    @abstractmethod
     def box_received(self, box: Box) -> None:
         """A box has come."""
-        raise NotImplementedError
 
     def send_box(self, box: AmpBox) -> None:
         """Send a box, if the connection is still there."""

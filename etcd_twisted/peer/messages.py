@@ -6,6 +6,7 @@ What the other side takes no time for waits here, up to a bound, and goes out as
 Must never hold more than that bound and one payload for a machine that does not read.
 """
 
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable
 
@@ -70,9 +71,9 @@ class MessageConnection(BoxConnection):
         except ValueError as error:
             self.refuse(str(error))
 
+    @abstractmethod
     def other_received(self, box: Box) -> None:
         """A box has come that is no payload."""
-        raise NotImplementedError
 
     # What goes
 
