@@ -288,7 +288,7 @@ class Replica:
         if leader != self._leader:
             self._leader = leader
             self.led_since = self.now()
-            if leader is not None:
+            if leader is not None and self._participant is not None:  # a standby knows of no term
                 self._log.info("{leader} leads in term {term}", leader=leader.name, term=self.term)
         if leader is not None:
             self._doubt_no_more()
