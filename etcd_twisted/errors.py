@@ -96,7 +96,7 @@ def http_status(code: ErrorCode) -> int:
     return _STATUS.get(code, 400)
 
 
-@attrs.define(slots=True, auto_exc=True, eq=True, hash=False)
+@attrs.define(slots=True, auto_exc=True)
 class EtcdError(Exception):
     """
     A request that can't be served, in the API's own terms.

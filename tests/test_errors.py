@@ -73,6 +73,15 @@ class EtcdErrorTests(SynchronousTestCase):
         except EtcdError as error:
             self.assertIs(error.__cause__, reason)
 
+    def test_isOnlyItself(self) -> None:
+        """Like any exception it is equal to itself alone, and may stand in a set, though its index changes."""
+        error, other = EtcdError(ErrorCode.NOT_A_FILE, "/a"), EtcdError(ErrorCode.NOT_A_FILE, "/a")
+        raised = {error}
+        error.index = 7
+        self.assertIn(error, raised)
+        other.index = 7
+        self.assertNotEqual(error, other)
+
 
 class StartErrorTests(SynchronousTestCase):
     def test_kinds(self) -> None:
