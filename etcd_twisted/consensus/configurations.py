@@ -53,16 +53,6 @@ class Configurations:
         """The index of the entry that holds L{current}."""
         return self._stack[-1][0]
 
-    def at(self, index: int) -> Configuration:
-        """
-        The newest up to the entry at C{index}.
-
-        @raise IndexError: that is older than the last snapshot.
-        """
-        if index < self._stack[0][0]:
-            raise IndexError(f"the configuration at entry {index} is not known any more")
-        return list(self.since(index))[-1]
-
     def since(self, index: int) -> Iterator[Configuration]:
         """The newest up to the entry at C{index} and those behind it, newest first."""
         for at, configuration in reversed(self._stack):

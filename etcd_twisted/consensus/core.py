@@ -119,14 +119,6 @@ class Raft:
         """The index of the entry that holds L{configuration}."""
         return self._configurations.index
 
-    def configuration_at(self, index: int) -> Configuration:
-        """
-        The newest up to the entry at C{index}.
-
-        @raise IndexError: that is older than the last snapshot.
-        """
-        return self._configurations.at(index)
-
     def has_member(self, machine_id: str) -> bool:
         """
         Whether a machine is in the group, or was before changes that are not known to be committed: as long as they

@@ -141,7 +141,8 @@ class Machine:
         """Of what was applied."""
         core = self.core
         term = self.term_at(self.applied)
-        snapshot = SnapshotMetadata(self.applied, term, core.configuration_at(self.applied))
+        *_, configuration = (each for index, each in core._configurations if index <= self.applied)
+        snapshot = SnapshotMetadata(self.applied, term, configuration)
         self.disk.save(snapshot, tuple(self.state), keep=True)
         core.compacted(self.applied)
 

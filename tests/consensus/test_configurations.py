@@ -40,11 +40,6 @@ class ConfigurationsTests(SynchronousTestCase):
         self.assertEqual((self.stack.current, self.stack.index), (group_of(8), 8))
         self.assertEqual(list(self.stack), [(index, group_of(index)) for index in (3, 5, 8)])
 
-    def test_that_of_each_entry(self) -> None:
-        self.assertRaises(IndexError, self.stack.at, 2)
-        found = [self.stack.at(index) for index in range(3, 10)]
-        self.assertEqual(found, [group_of(index) for index in (3, 3, 5, 5, 5, 8, 8)])
-
     def test_those_since_an_entry(self) -> None:
         for index, expected in ((9, (8,)), (8, (8,)), (7, (8, 5)), (5, (8, 5)), (4, (8, 5, 3)), (0, (8, 5, 3))):
             self.assertEqual(list(self.stack.since(index)), [group_of(each) for each in expected])
