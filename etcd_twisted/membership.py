@@ -21,12 +21,20 @@ CONFIG_KEY = "/_etcd/config"
 """Where L{ClusterConfig} is kept, once somebody has set it."""
 
 LEAST_ACTIVE_SIZE = 3
+LARGEST_ACTIVE_SIZE = 2**31 - 1
+"""What the active size may be (spec, section 3, "Admin")."""
+
 LEAST_REMOVE_DELAY = 2.0
+LONGEST_REMOVE_DELAY = 2.0**31 - 1
+"""What the delay may be, in seconds (likewise)."""
+
 LEAST_SYNC_INTERVAL = 1.0
 LONGEST_SYNC_INTERVAL = 86_400.0
-"""Seconds. The reactor's poll takes a wait of at most 24 days; nobody means one of more than a day."""
+"""
+What the interval may be, in seconds (likewise). The reactor's poll takes a wait of at most 24 days; nobody means one
+of more than a day.
+"""
 
-_LARGEST = 2**31 - 1
 _LONGEST_SHOWN = 40
 
 
@@ -77,8 +85,12 @@ class _Field:
 
 
 _FIELDS = {
-    "activeSize": _Field("active_size", True, LEAST_ACTIVE_SIZE, _LARGEST, ErrorCode.INVALID_ACTIVE_SIZE),
-    "removeDelay": _Field("remove_delay", False, LEAST_REMOVE_DELAY, _LARGEST, ErrorCode.STANDBY_REMOVE_DELAY),
+    "activeSize": _Field(
+        "active_size", True, LEAST_ACTIVE_SIZE, LARGEST_ACTIVE_SIZE, ErrorCode.INVALID_ACTIVE_SIZE
+    ),
+    "removeDelay": _Field(
+        "remove_delay", False, LEAST_REMOVE_DELAY, LONGEST_REMOVE_DELAY, ErrorCode.STANDBY_REMOVE_DELAY
+    ),
     "syncInterval": _Field(
         "sync_interval", False, LEAST_SYNC_INTERVAL, LONGEST_SYNC_INTERVAL, ErrorCode.INVALID_FIELD
     ),

@@ -16,6 +16,14 @@ import attrs
 
 from etcd_twisted.addresses import Address, BindAddress
 from etcd_twisted.config import Config
+from etcd_twisted.membership import (
+    LARGEST_ACTIVE_SIZE,
+    LEAST_ACTIVE_SIZE,
+    LEAST_REMOVE_DELAY,
+    LEAST_SYNC_INTERVAL,
+    LONGEST_REMOVE_DELAY,
+    LONGEST_SYNC_INTERVAL,
+)
 
 _WHOLE = re.compile(r"[0-9]+")
 _DECIMAL = re.compile(r"[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?")
@@ -30,11 +38,6 @@ _LONGEST_TIMEOUT = 86400.0
 
 _LONGEST_SILENCE = 60_000
 """Milliseconds without a leader that anybody could mean."""
-
-LEAST_ACTIVE_SIZE = 3
-LEAST_REMOVE_DELAY = 2.0
-LEAST_SYNC_INTERVAL = 1.0
-"""What can be set for a cluster, at the least (spec, section 3, "Admin"); times are in seconds."""
 
 
 @enum.unique
@@ -140,7 +143,7 @@ def _milliseconds(text: str) -> int:
 
 
 def _active_size(text: str) -> int:
-    return _whole(text, LEAST_ACTIVE_SIZE)
+    return _whole(text, LEAST_ACTIVE_SIZE, LARGEST_ACTIVE_SIZE)
 
 
 def _number(text: str) -> float:
@@ -156,17 +159,17 @@ def _timeout(text: str) -> float:
 
 
 def _remove_delay(text: str) -> float:
-    seconds = _number(text)
-    if not LEAST_REMOVE_DELAY <= seconds <= _LARGEST:
-        raise ValueError(f"should be a number of seconds, at least {LEAST_REMOVE_DELAY:.0f}, as in 1800")
-    return seconds
+    return _seconds(text, LEAST_REMOVE_DELAY, LONGEST_REMOVE_DELAY, "1800")
 
 
 def _sync_interval(text: str) -> float:
+    return _seconds(text, LEAST_SYNC_INTERVAL, LONGEST_SYNC_INTERVAL, "5 or 2.5")
+
+
+def _seconds(text: str, least: float, longest: float, example: str) -> float:
     seconds = _number(text)
-    if not LEAST_SYNC_INTERVAL <= seconds <= _LONGEST_TIMEOUT:
-        bounds = f"from {LEAST_SYNC_INTERVAL:.0f} to {_LONGEST_TIMEOUT:.0f}"
-        raise ValueError(f"should be a number of seconds {bounds}, as in 5 or 2.5")
+    if not least <= seconds <= longest:
+        raise ValueError(f"should be a number of seconds from {least:.0f} to {longest:.0f}, as in {example}")
     return seconds
 
 
