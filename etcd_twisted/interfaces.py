@@ -213,6 +213,11 @@ class ITransport(Interface):
         Send. To a machine that can't be reached just now it is dropped, and L{IRaftPeer.unreachable} is told.
         """
 
+    def send_ahead(machine_id: str, payload: bytes) -> None:
+        """
+        Like L{send}, for what is short and may overtake everything else: it does not wait behind a long payload.
+        """
+
     def send_snapshot(machine_id: str, file: ISnapshotFile) -> "Deferred[None]":
         """
         Send a snapshot, in pieces between which other messages go. Fires when the machine has it on its disk.

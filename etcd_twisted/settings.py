@@ -31,8 +31,8 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
 _URL = re.compile(r"https?://[!\"$->@-~]+")
 """Without a query or a fragment."""
 _LARGEST = 2**63 - 1
-_LARGEST_BODY = 512 * 1024 * 1024
-"""Bytes. A request has to fit into one record of the log, of at most 1 GiB, with room for what is kept beside it."""
+_LARGEST_BODY = 32 * 1024 * 1024
+"""Bytes. What is done with a value at once, for each machine anew, has to take less time than an election timeout."""
 _LONGEST_TIMEOUT = 86400.0
 """Seconds. The reactor's poll takes a wait of at most 24 days; nobody means one of more than a day."""
 
@@ -135,7 +135,7 @@ def _positive(text: str) -> int:
 
 
 def _body_size(text: str) -> int:
-    return _whole(text, 1, _LARGEST_BODY, " (512 MiB), as a request has to fit into one record of the log")
+    return _whole(text, 1, _LARGEST_BODY, " (32 MiB): a longer one would hold up the leader")
 
 
 def _milliseconds(text: str) -> int:

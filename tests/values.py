@@ -49,7 +49,7 @@ VALUES: dict[str, st.SearchStrategy[object]] = {
     "snapshot": st.booleans(),
     "snapshot-count": COUNTS,
     "watch-history": COUNTS,
-    "max-request-bytes": st.integers(1, 512 * 1024 * 1024),
+    "max-request-bytes": st.integers(1, 32 * 1024 * 1024),
     "http-read-timeout": TIMEOUTS,
     "http-write-timeout": TIMEOUTS,
     "frontend": st.lists(FRONTENDS, min_size=1, max_size=3),

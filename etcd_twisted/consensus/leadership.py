@@ -283,6 +283,8 @@ class Leadership:
             messages.append(self._append(progress, min(progress.room, BATCH_BYTES)))
         if not messages and (beat or progress.commit < min(self.commit, progress.next - 1)):
             messages.append(self._append(progress, 0))
+        if beat and progress.bytes_in_flight > BATCH_BYTES:
+            messages.append(self._heartbeat())  # it overtakes what takes long to send
         return messages
 
     def _append(self, progress: Progress, room: int) -> Append:

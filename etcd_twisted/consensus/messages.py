@@ -112,6 +112,15 @@ class InstallSnapshot(msgspec.Struct, array_like=True, frozen=True, gc=False, ta
 Message = VoteRequest | VoteReply | Append | AppendReply | TimeoutNow
 """What goes over the wire."""
 
+
+def goes_ahead(message: Message) -> bool:
+    """
+    Whether a message may overtake entries: all may but those that carry entries or ask about them. An answer and a
+    heartbeat that compares nothing say the same before and after.
+    """
+    return not isinstance(message, Append) or (message.prev_index == 0 and not message.entries)
+
+
 encode_messages = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(list[Message])
 

@@ -23,7 +23,7 @@ from etcd_twisted.consensus.expirer import Expirer
 from etcd_twisted.consensus.latencies import Latencies
 from etcd_twisted.consensus.leadership import Timing
 from etcd_twisted.consensus.members import Members, with_member
-from etcd_twisted.consensus.messages import Append, AppendReply, Message, encode_messages
+from etcd_twisted.consensus.messages import Append, AppendReply, Message, encode_messages, goes_ahead
 from etcd_twisted.consensus.proposals import Proposal, Proposals
 from etcd_twisted.consensus.recovery import Recovered, Storage
 from etcd_twisted.consensus.snapshotting import Snapshotter
@@ -240,6 +240,16 @@ class Participant:
 
     def send(self, machine_id: str, messages: list[Message]) -> None:
         """See L{etcd_twisted.consensus.driver.Driven}."""
+        transport = self._around.transport
+        ahead = [message for message in messages if goes_ahead(message)]
+        if ahead:
+            transport.send_ahead(machine_id, self._encoded(machine_id, ahead))
+        if len(ahead) < len(messages):
+            behind = [message for message in messages if not goes_ahead(message)]
+            transport.send(machine_id, self._encoded(machine_id, behind))
+
+    def _encoded(self, machine_id: str, messages: list[Message]) -> bytes:
+        """What goes over the wire; a leader's is counted."""
         payload = encode_messages(messages)
         if self.driver.core.leadership is not None:
             now = self._around.clock.seconds()
@@ -247,7 +257,7 @@ class Participant:
             for message in messages:
                 if isinstance(message, Append):
                     self._latencies.sent(self._name_of(machine_id), message, now)
-        self._around.transport.send(machine_id, payload)
+        return payload
 
     def _name_of(self, machine_id: str) -> str:
         member = self.driver.core.configuration.members.get(machine_id)

@@ -155,7 +155,8 @@ class Hello(amp.Command):
 
 class Deliver(amp.Command):
     """
-    Messages of the machine that said L{Hello}. With C{more}, C{payload} goes on in the next L{Deliver}.
+    Messages of the machine that said L{Hello}. With C{more}, C{payload} is a part, and says whether another one
+    comes; without, it is whole, and may come between parts.
 
     It is not answered: the answers are messages too, on the other machine's own connection.
     """

@@ -18,6 +18,7 @@ from etcd_twisted.membership import PROTOCOL_VERSION
 from etcd_twisted.peer.backoff import LONGEST, Backoff
 from etcd_twisted.peer.commands import ClusterError, Hello, IdleError, MachineError, NotMemberError, VersionError
 from etcd_twisted.peer.dialing import Dialer, PeerUrlError
+from etcd_twisted.peer.messages import MessageConnection
 from etcd_twisted.peer.outgoing import AnswerError, LostError, Outgoing
 from etcd_twisted.peer.visitors import Visitors
 from etcd_twisted.peer.words import FAILURES, reason_of
@@ -82,10 +83,19 @@ class Link:
 
         While there is no connection, the one that the other machine has made will do.
         """
-        if self.connection is None:
-            sent = self._sender.visitors.deliver(self.machine_id, payload)
-        else:
-            sent = self.connection.deliver(payload)
+        way = self._way
+        self._note(way is not None and way.deliver(payload))
+
+    def send_ahead(self, payload: bytes) -> None:
+        """Like L{send}, but ahead of what was sent and is not gone yet."""
+        way = self._way
+        self._note(way is not None and way.deliver_ahead(payload))
+
+    @property
+    def _way(self) -> MessageConnection | None:
+        return self.connection or self._sender.visitors.connection(self.machine_id)
+
+    def _note(self, sent: bool) -> None:
         if sent:
             self._losing = False
         else:

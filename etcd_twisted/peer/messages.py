@@ -1,13 +1,13 @@
 """
-A connection over which payloads go, either way: in order, as far as it lives, and not answered.
+A connection over which payloads go, either way: in order but for those that may go ahead, as far as it lives, and not
+answered.
 
 What the other side takes no time for waits here, up to a bound, and goes out as there is room.
 
-Must never hold more than that bound and one payload for a machine that does not read.
+Must never hold more for a machine that does not read than L{Outbox} does.
 """
 
 from abc import abstractmethod
-from collections import deque
 from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorTime
@@ -18,11 +18,9 @@ from twisted.python.failure import Failure
 from etcd_twisted.peer.boxes import Box
 from etcd_twisted.peer.commands import Deliver
 from etcd_twisted.peer.connection import BoxConnection
-from etcd_twisted.peer.delivery import Assembly, boxes
+from etcd_twisted.peer.delivery import Assembly
+from etcd_twisted.peer.outbox import Outbox
 from etcd_twisted.peer.sockets import SILENCE
-
-MOST_WAITING = 8 << 20
-"""How many bytes may wait for a machine; one more payload is taken when there are fewer."""
 
 STALL = 5.0
 """After how many seconds in which a machine has taken nothing a connection is given up."""
@@ -46,8 +44,7 @@ class MessageConnection(BoxConnection):
         self._assembly = Assembly()
         self._paused = False
         self._paused_since = 0.0
-        self._queue: deque[bytes] = deque()
-        self._queued = 0
+        self._outbox = Outbox()
 
     # What comes
 
@@ -78,17 +75,23 @@ class MessageConnection(BoxConnection):
     # What goes
 
     def deliver(self, payload: bytes) -> bool:
-        """Send a payload; whether there was room for it."""
-        if self.closing or self._queued > MOST_WAITING:
-            return False
-        self.used = True
-        for box in boxes(payload):
-            if self._paused:
-                self._queue.append(box)
-                self._queued += len(box)
-            else:
-                self.transport.write(box)
-        return True
+        """Send a payload behind the others; whether there was room for it."""
+        return not self.closing and self._sent(self._outbox.add(payload))
+
+    def deliver_ahead(self, payload: bytes) -> bool:
+        """Send a payload ahead of the others; whether there was room for it."""
+        return not self.closing and self._sent(self._outbox.add_ahead(payload))
+
+    def _sent(self, taken: bool) -> bool:
+        if taken:
+            self.used = True
+            self._write()
+        return taken
+
+    def _write(self) -> None:
+        """Write what there is room for."""
+        while not self._paused and (box := self._outbox.take()) is not None:
+            self.transport.write(box)
 
     def pauseProducing(self) -> None:
         """The other side has to read before more is written."""
@@ -99,10 +102,7 @@ class MessageConnection(BoxConnection):
     def resumeProducing(self) -> None:
         """More can be written."""
         self._paused = False
-        while self._queue and not self._paused:
-            box = self._queue.popleft()
-            self._queued -= len(box)
-            self.transport.write(box)
+        self._write()
 
     def check_progress(self, now: float) -> None:
         """Give the connection up if the other side takes nothing of what there is for it."""
@@ -112,11 +112,10 @@ class MessageConnection(BoxConnection):
     def close(self) -> None:
         """Close, when what waits is sent, and soon."""
         if not self.closing:
-            self.transport.writeSequence(self._queue)
-            self._queue.clear()
+            self.transport.writeSequence(iter(self._outbox.take, None))
         super().close()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """It is gone, with what waited."""
-        self._queue.clear()
+        self._outbox.clear()
         super().connectionLost(reason)

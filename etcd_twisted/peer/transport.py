@@ -106,7 +106,21 @@ class AmpTransport:
         link = self._links.get(machine_id)
         if link is not None:
             link.send(payload)
-        elif not self.visitors.deliver(machine_id, payload):
+        else:
+            visitor = self.visitors.connection(machine_id)
+            self._note(machine_id, visitor is not None and visitor.deliver(payload))
+
+    def send_ahead(self, machine_id: str, payload: bytes) -> None:
+        """See L{ITransport}, and L{send}."""
+        link = self._links.get(machine_id)
+        if link is not None:
+            link.send_ahead(payload)
+        else:
+            visitor = self.visitors.connection(machine_id)
+            self._note(machine_id, visitor is not None and visitor.deliver_ahead(payload))
+
+    def _note(self, machine_id: str, sent: bool) -> None:
+        if not sent:
             self._sender.raft.unreachable(machine_id)
 
     def send_snapshot(self, machine_id: str, file: ISnapshotFile) -> "Deferred[None]":

@@ -39,7 +39,6 @@ class Visitors:
         if self._connections.get(machine_id) is connection:
             del self._connections[machine_id]
 
-    def deliver(self, machine_id: str, payload: bytes) -> bool:
-        """Send a payload to a machine that is here; whether that could be done."""
-        connection = self._connections.get(machine_id)
-        return connection is not None and connection.deliver(payload)
+    def connection(self, machine_id: str) -> MessageConnection | None:
+        """The one that a machine has made; C{None} when it is not here."""
+        return self._connections.get(machine_id)

@@ -36,6 +36,8 @@ class NobodyElse:
     def send(self, machine_id: str, payload: bytes) -> None:  # noqa: ARG002  # nothing is sent
         raise AssertionError(f"there is no {machine_id}")
 
+    send_ahead = send
+
     def send_snapshot(self, machine_id: str, file: ISnapshotFile) -> "Deferred[None]":  # noqa: ARG002
         raise AssertionError(f"there is no {machine_id}")
 

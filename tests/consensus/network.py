@@ -244,6 +244,8 @@ class MemoryTransport:
         elif (visitor := self.network.visitor(self.url, machine_id)) is not None:
             visitor.send_back(payload)
 
+    send_ahead = send  # nothing waits here
+
     def send_snapshot(self, machine_id: str, file: ISnapshotFile) -> "Deferred[None]":
         """See L{ITransport}."""
         return ensureDeferred(self._send_snapshot(machine_id, file))

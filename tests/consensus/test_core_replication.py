@@ -319,6 +319,17 @@ class LeaderTests(SynchronousTestCase):
         self.acknowledge(machine, "b", 3)
         self.assertEqual([each.last_index for each in self.appends(machine, "b")], [6])
 
+    def test_a_heartbeat_does_not_wait_behind_much(self) -> None:
+        """With more than a message's bytes on their way, one goes that compares nothing, so that it may overtake."""
+        self.patch(leadership, "BATCH_BYTES", 10)
+        for length, beats in ((10, [3]), (11, [3, 0])):
+            machine = self.leading()
+            machine.core.propose(b"x" * length)
+            self.appends(machine, "b")
+            now = machine.core.deadline
+            told = [message for to, message in sent(machine, now) if to == "b" and isinstance(message, Append)]
+            self.assertEqual([each.prev_index for each in told], beats)
+
     def test_nor_more_messages(self) -> None:
         self.patch(progress, "MOST_IN_FLIGHT", 2)
         machine = self.leading()

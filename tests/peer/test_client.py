@@ -147,8 +147,11 @@ class TwistedTests(MachinesTest):
     async def test_messages(self) -> None:
         """A member could be written with nothing else."""
         self.assertEqual(await self.amp.callRemote(Hello, **HELLO), {"machine_id": FIRST})
-        come = self.first.raft.when(lambda: len(self.first.raft.payloads) == 2)
+        come = self.first.raft.when(lambda: len(self.first.raft.payloads) == 3)
         self.amp.callRemote(Deliver, payload=b"short")
-        self.amp.callRemote(Deliver, payload=b"x" * 300_000)
+        self.amp.callRemote(Deliver, payload=b"x" * 200_000, more=True)
+        self.amp.callRemote(Deliver, payload=b"y" * 200_000)
+        self.amp.callRemote(Deliver, payload=b"x" * 200_000, more=False)
         await come
-        self.assertEqual(self.first.raft.payloads, [(SECOND, b"short"), (SECOND, b"x" * 300_000)])
+        sent = [b"short", b"y" * 200_000, b"x" * 400_000]
+        self.assertEqual(self.first.raft.payloads, [(SECOND, payload) for payload in sent])

@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.peer.boxes import BoxError, BoxReader
 from etcd_twisted.peer.commands import Deliver
-from etcd_twisted.peer.delivery import BOX_BYTES, MOST_IN_BOX, Assembly, boxes
+from etcd_twisted.peer.delivery import BOX_BYTES, MOST_IN_BOX, SHORT, Assembly, boxes
 
 EDGES = (0, 1, 65_534, 65_535, 65_536, 2 * 65_535, 2 * 65_535 + 1, BOX_BYTES - 1, BOX_BYTES, BOX_BYTES + 1)
 
@@ -51,7 +51,17 @@ class DeliveryTests(SynchronousTestCase):
                 self.assertEqual(box.pop(amp.COMMAND), b"Deliver")
                 parts.append(Deliver.parseArguments(box, None))
             self.assertTrue(b"".join(part["payload"] for part in parts) == payload)
-            self.assertEqual([part["more"] for part in parts], [True] * (len(parts) - 1) + [None])
+            more = [True] * (len(parts) - 1) + [False] if len(parts) > 1 or length > SHORT else [None]
+            self.assertEqual([part["more"] for part in parts], more)
+
+    def test_between(self) -> None:
+        """A short payload may come between the boxes of a long one."""
+        assembly, reader = Assembly(), BoxReader(MOST_IN_BOX)
+        long = payload_of(2 * BOX_BYTES)
+        first, *others = boxes(long)
+        stream = b"".join((first, next(boxes(b"short")), *others))
+        come = [payload for box in reader.read(stream) if (payload := assembly.take(box)) is not None]
+        self.assertTrue(come == [b"short", long])
 
     def test_too_long(self) -> None:
         """What would take too much memory is refused, however it is split."""

@@ -23,7 +23,7 @@ from etcd_twisted.peer.commands import (
 )
 from etcd_twisted.peer.delivery import boxes
 from etcd_twisted.peer.incoming import MOST_PENDING, STRANGER_BYTES, STRANGER_QUESTIONS
-from etcd_twisted.peer.messages import MOST_WAITING
+from etcd_twisted.peer.outbox import MOST_WAITING
 from tests.fakes import OTHER
 from tests.logs import Log
 from tests.peer.fakes import FIRST, SECOND, THIRD, VIEW
@@ -65,13 +65,13 @@ class HelloTests(IncomingTest):
         """A member is told who this is, and its messages are taken."""
         visit = self.served.visit()
         self.assertEqual(visit.ask(Hello, **HELLO), {amp.ANSWER: b"1", b"machine_id": FIRST.encode()})
-        visit.send(boxes(b"one")[0] + boxes(b"two")[0])
+        visit.send(next(boxes(b"one")) + next(boxes(b"two")))
         self.assertEqual(self.raft.payloads, [(SECOND, b"one"), (SECOND, b"two")])
         self.assertFalse(visit.lost or self.log.warnings)
 
     def test_messages_at_once(self) -> None:
         """They may come with the L{Hello}, in one piece."""
-        self.served.visit().send(question(Hello, **HELLO) + boxes(b"x" * 100_000)[0])
+        self.served.visit().send(question(Hello, **HELLO) + next(boxes(b"x" * 100_000)))
         self.assertEqual(self.raft.payloads, [(SECOND, b"x" * 100_000)])
 
     def test_newer_configuration(self) -> None:
@@ -124,11 +124,11 @@ class HelloTests(IncomingTest):
         older = self.served.admitted()
         newer = self.served.admitted()
         self.assertEqual((older.lost, newer.lost, len(self.served.visitors)), (True, False, 1))
-        self.assertTrue(self.served.visitors.deliver(SECOND, b"answer"))
+        self.assertTrue(self.served.answer(SECOND, b"answer"))
         self.assertEqual([box[b"payload"] for box in newer.boxes()], [b"answer"])
         newer.transport.client_goes()
         self.assertEqual(len(self.served.visitors), 0)
-        self.assertFalse(self.served.visitors.deliver(SECOND, b"answer"))
+        self.assertFalse(self.served.answer(SECOND, b"answer"))
 
     def test_name_in_lines(self) -> None:
         """What a machine is called is in the lines about it, unless that would not be one line."""
@@ -148,7 +148,7 @@ class MemberTests(IncomingTest):
 
     def test_wrong_messages(self) -> None:
         """What Raft does not take ends the connection, and nothing behind it is heard."""
-        self.visit.send(boxes(b"wrong")[0] + boxes(b"right")[0])
+        self.visit.send(next(boxes(b"wrong")) + next(boxes(b"right")))
         self.assert_refused(self.visit, "no Raft messages: wrong")
         self.assertEqual(self.raft.payloads, [])
 
@@ -172,7 +172,7 @@ class MemberTests(IncomingTest):
     def test_messages_between_pieces(self) -> None:
         """A heartbeat is heard while a piece is being written."""
         self.raft.holding = Deferred()
-        self.visit.send(question(SnapshotPiece, offset=0, data=b"x") + boxes(b"heartbeat")[0])
+        self.visit.send(question(SnapshotPiece, offset=0, data=b"x") + next(boxes(b"heartbeat")))
         self.assertEqual(self.raft.payloads, [(SECOND, b"heartbeat")])
         self.assertEqual(self.visit.boxes(), [])
         self.raft.holding.callback(None)
@@ -185,7 +185,7 @@ class MemberTests(IncomingTest):
 
     def test_half_a_box(self) -> None:
         """The rest has to come in time; a long one that trickles may take longer."""
-        box = boxes(b"x" * 60_000)[0]
+        box = next(boxes(b"x" * 60_000))
         for start in range(0, 30_000, 1_000):
             self.visit.send(box[start : start + 1_000])
             self.served.pass_time(5)
@@ -195,7 +195,7 @@ class MemberTests(IncomingTest):
 
     def test_half_a_payload(self) -> None:
         """Likewise when whole boxes are missing."""
-        self.visit.send(boxes(b"x" * (3 << 20))[0])
+        self.visit.send(next(boxes(b"x" * (3 << 20))))
         self.served.pass_time(12)
         self.assert_refused(self.visit, "half a box")
 
@@ -203,7 +203,7 @@ class MemberTests(IncomingTest):
         """One that takes no answers is not sent ever more, and given up."""
         self.visit.transport.room = 1_000
         sent = 0
-        while self.served.visitors.deliver(SECOND, b"x" * 100_000):
+        while self.served.answer(SECOND, b"x" * 100_000):
             sent += 100_000
         self.assertLess(sent, MOST_WAITING + 300_000)
         self.assertLess(len(self.visit.transport.value()), 200_000)
@@ -216,7 +216,7 @@ class MemberTests(IncomingTest):
         self.visit.transport.room = 1_000
         payloads = [b"%d" % number * 500 for number in range(100)]
         for payload in payloads:
-            self.served.visitors.deliver(SECOND, payload)
+            self.served.answer(SECOND, payload)
         come = []
         while len(come) < len(payloads):
             come += [box[b"payload"] for box in self.visit.boxes()]
@@ -228,7 +228,7 @@ class MemberTests(IncomingTest):
         self.visit.transport.client_goes()
         self.assertEqual(self.raft.lost, [])
         visit = self.served.admitted()
-        self.served.visitors.deliver(SECOND, b"x")
+        self.served.answer(SECOND, b"x")
         visit.transport.client_goes()
         self.assertEqual(self.raft.lost, [SECOND])
 
@@ -314,7 +314,7 @@ class StrangerTests(IncomingTest):
     def test_messages(self) -> None:
         """Messages of nobody."""
         visit = self.served.visit()
-        visit.send(boxes(b"x")[0])
+        visit.send(next(boxes(b"x")))
         self.assert_refused(visit, "messages before it said who it is")
         self.assertEqual(self.raft.payloads, [])
 
@@ -457,7 +457,7 @@ class BadPeerTests(IncomingTest):
     @given(st.data())
     def test_a_few_bytes_wrong(self, data: st.DataObject) -> None:
         """Boxes that are right but for some bytes."""
-        right = [question(Hello, **HELLO), question(Join, request=REQUEST), question(Describe), boxes(b"x" * 20)[0],
+        right = [question(Hello, **HELLO), question(Join, request=REQUEST), question(Describe), next(boxes(b"x" * 20)),
                  question(OfferSnapshot, metadata=b"m", head=b"h", size=3), question(Deliver, payload=b"x", more=True),
                  question(SnapshotPiece, offset=0, data=b"x" * 30), question(Leave, name="machine7")]  # fmt: skip
         stream = bytearray(b"".join(data.draw(st.lists(st.sampled_from(right), min_size=1, max_size=5))))

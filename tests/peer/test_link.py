@@ -18,7 +18,7 @@ from etcd_twisted.peer.backoff import LONGEST
 from etcd_twisted.peer.commands import Deliver, Hello
 from etcd_twisted.peer.delivery import boxes
 from etcd_twisted.peer.link import REFUSED_PAUSE
-from etcd_twisted.peer.messages import MOST_WAITING
+from etcd_twisted.peer.outbox import MOST_WAITING
 from etcd_twisted.peer.transport import AmpTransport
 from tests.logs import Log
 from tests.peer.fakes import CLUSTER, FIRST, SECOND, THIRD, FakeRaftPeer
@@ -175,7 +175,7 @@ class AttemptTests(LinkTest):
     def test_garbage_for_an_answer(self) -> None:
         """One that is no machine."""
         for data in (b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x00\x00", b"\x00\x07_answer\x00\x011\x00\x00",
-                     b"\x00\x06_error\x00\x011\x00\x00", boxes(b"x")[0]):  # fmt: skip
+                     b"\x00\x06_error\x00\x011\x00\x00", next(boxes(b"x"))):  # fmt: skip
             self.connect()
             other = self.succeed()
             other.protocol.dataReceived(data)
@@ -281,9 +281,9 @@ class MessageTests(LinkTest):
     def test_answers_on_the_same_connection(self) -> None:
         """A machine that does not know the way here may use it."""
         other = self.connected()
-        other.protocol.dataReceived(boxes(b"answer")[0])
+        other.protocol.dataReceived(next(boxes(b"answer")))
         self.assertEqual(self.raft.payloads, [(SECOND, b"answer")])
-        other.protocol.dataReceived(boxes(b"wrong")[0])
+        other.protocol.dataReceived(next(boxes(b"wrong")))
         self.assertEqual(other.transport.how_lost, "aborted")
         self.assertEqual(self.log.warnings, [f"Can't send to the machine at {URL}: no Raft messages: wrong"])
 
@@ -352,19 +352,39 @@ class MessageTests(LinkTest):
         self.assertTrue(come == sent)
         self.assertEqual(self.raft.lost, [])
 
-    def test_a_payload_of_any_size(self) -> None:
-        """One is taken whole when little waits, whatever its size."""
+    def test_payloads_of_any_size(self) -> None:
+        """One that is on its way does not count, and one behind it is taken whole when little waits."""
         other = self.connected()
         other.transport.room = 10_000
-        payload = b"x" * (2 * MOST_WAITING)
-        self.transport.send(SECOND, payload)
-        self.transport.send(SECOND, b"y")
+        long = b"x" * (2 * MOST_WAITING)
+        for payload in (long, b"y", long, b"dropped"):
+            self.transport.send(SECOND, payload)
         self.assertEqual(self.raft.lost, [SECOND])
         come = b""
-        while len(come) < len(payload):
+        while len(come) < 2 * len(long) + 1:
             come += b"".join(other.payloads())
             other.transport.client_reads()
-        self.assertTrue(come == payload)
+        self.assertTrue(come == long + b"y" + long)
+
+    def test_ahead(self) -> None:
+        """A heartbeat goes between the boxes of a long payload, and of what waits behind that."""
+        other = self.connected()
+        other.transport.room = 10_000
+        self.transport.send(SECOND, b"x" * 1_000_000)
+        self.transport.send(SECOND, b"y")
+        self.transport.send_ahead(SECOND, b"beat")
+        come: list[bytes] = []
+        while b"y" not in come:
+            come += other.payloads()
+            other.transport.client_reads()
+        self.assertEqual([come.index(b"beat"), come.index(b"y")], [1, len(come) - 1])
+
+    def test_ahead_of_nothing(self) -> None:
+        """It can be lost like everything else."""
+        self.connect()
+        self.transport.send_ahead(SECOND, b"beat")
+        self.transport.send_ahead(THIRD, b"beat")
+        self.assertEqual(self.raft.lost, [SECOND, THIRD])
 
     def test_nobody(self) -> None:
         """A machine that is not known and not here can't be sent anything."""

@@ -51,7 +51,7 @@ class MessageTests(MachinesTest):
 
     def _waits_for_little(self) -> bool:
         connection = self.first.transport._links[SECOND].connection
-        return connection is not None and connection._queued < 1_000_000
+        return connection is not None and connection._outbox.waiting < 1_000_000
 
     async def test_another_machine_there(self) -> None:
         """A machine that has the address of another one is sent nothing."""
@@ -142,7 +142,7 @@ class ReconnectTests(MachinesTest):
             await deferLater(reactor, 0.001, lambda: None)
         connection = self.first.transport._links[SECOND].connection
         if connection is not None:
-            self.assertLess(connection._queued, 11_000_000)
+            self.assertLess(connection._outbox.waiting, 10_000_000)
         while not again.called:
             self.first.transport.send(SECOND, b"after")
             await deferLater(reactor, 0.01, lambda: None)

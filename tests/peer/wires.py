@@ -93,6 +93,11 @@ class Served:
         self.port = PeerPort(host, site)
         self.port.startFactory()
 
+    def answer(self, machine_id: str, payload: bytes) -> bool:
+        """Send a payload to a machine that has connected; whether it is taken."""
+        connection = self.visitors.connection(machine_id)
+        return connection is not None and connection.deliver(payload)
+
     def visit(self) -> Visit:
         """Connect."""
         return Visit(self.port)

@@ -3,6 +3,7 @@ Clusters of real processes, through every step that their users and administrato
 """
 
 import re
+from functools import partial
 from pathlib import Path
 
 from twisted.internet import reactor
@@ -320,6 +321,27 @@ class StandbyTests(ClusterTest):
         (standby,) = [machine for machine in self.cluster.machines if machine not in members]
         await self.assert_standby(standby, self.cluster)
         await self.cluster.converge(*members)
+
+
+class LargeValueTests(ClusterTest):
+    """What takes long to send."""
+
+    async def test_largest(self) -> None:
+        """A value as long as is ever allowed comes to all machines, over and over."""
+        cluster = Cluster(self, 3, "--max-request-bytes", str(32 << 20))
+        await cluster.start()
+        value = "x" * ((32 << 20) - len("value="))
+
+        async def written(machine: Member) -> bool:
+            answer = await machine.user.put("/large", value=value)
+            self.assertIn(answer.status, (200, 201), answer.body[:200])
+            return True
+
+        for machine in cluster.machines:
+            await until(partial(written, machine), f"{machine.name} takes it")
+        for machine in cluster.machines:
+            answer = await machine.user.get("/large?quorum=true")
+            self.assertTrue(answer.json()["node"]["value"] == value)
 
 
 class FiveMachinesTests(ClusterTest):

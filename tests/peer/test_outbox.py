@@ -1,0 +1,79 @@
+"""What waits for a machine, and in which order it goes."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.peer.boxes import BoxReader
+from etcd_twisted.peer.delivery import MOST_IN_BOX, SHORT, Assembly
+from etcd_twisted.peer.outbox import MOST_WAITING, Outbox
+
+STEPS = st.lists(st.sampled_from(["add", "ahead", "long", "take"]), max_size=60)
+
+
+class OutboxTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.outbox = Outbox()
+        self.reader, self.assembly = BoxReader(MOST_IN_BOX), Assembly()
+        self.come: list[bytes] = []
+
+    def take(self) -> bool:
+        """Take a box; whether there was one."""
+        box = self.outbox.take()
+        for each in self.reader.read(box or b""):
+            payload = self.assembly.take(each)
+            self.come += [] if payload is None else [payload]
+        return box is not None
+
+    def take_all(self) -> None:
+        while self.take():
+            pass
+
+    @given(STEPS)
+    def test_order(self, steps: list[str]) -> None:
+        """Of each kind in the order of their coming, whole; those that go ahead before all that is not begun."""
+        self.setUp()
+        added: list[bytes] = []
+        hurried: list[bytes] = []
+        for number, step in enumerate(steps):
+            if step == "take":
+                self.take()
+                continue
+            payload = b"%d " % number * (50_000 if step == "long" else 1)
+            (hurried if step == "ahead" else added).append(payload)
+            self.assertTrue((self.outbox.add_ahead if step == "ahead" else self.outbox.add)(payload))
+            if step == "ahead":
+                while self.come[-1:] != [payload]:
+                    before = len(self.come)
+                    self.assertTrue(self.take())
+                    self.assertTrue(set(self.come[before:]) <= set(hurried))
+        self.take_all()
+        self.assertTrue([each for each in self.come if each in hurried] == hurried)
+        self.assertTrue([each for each in self.come if each not in hurried] == added)
+        self.assertEqual(self.outbox.waiting, 0)
+
+    def test_a_long_one_does_not_go_ahead(self) -> None:
+        """Only what takes one box can go between those of another."""
+        long = [b"a" * (2 * SHORT), b"b" * (2 * SHORT)]
+        self.outbox.add(long[0])
+        self.outbox.add_ahead(long[1])
+        self.take_all()
+        self.assertTrue(self.come == long)
+
+    def test_bound(self) -> None:
+        """So much waits and one payload more, whichever way they go; the one on its way does not count."""
+        self.outbox.add(b"x" * (2 * MOST_WAITING))
+        self.assertFalse(self.outbox.add(b"y"))
+        self.assertFalse(self.outbox.add_ahead(b"y"))
+        self.take()
+        self.assertEqual(self.outbox.waiting, 0)
+        self.assertTrue(self.outbox.add(b"y"))
+
+    def test_clear(self) -> None:
+        """Nothing is left, not even of the payload that is on its way."""
+        self.outbox.add(b"x" * (20 * SHORT))
+        self.outbox.add(b"y")
+        self.take()
+        self.outbox.add_ahead(b"z")
+        self.outbox.clear()
+        self.assertEqual((self.outbox.take(), self.outbox.waiting), (None, 0))
