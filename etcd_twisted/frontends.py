@@ -1,5 +1,5 @@
 """
-The protocols that a machine serves: those built in, and those that C{--frontend} asks for.
+The protocols that a machine serves beside those built in: those that C{--frontend} asks for.
 
 Must never start one, nor know what its options mean.
 """
@@ -12,8 +12,6 @@ from twisted.plugin import getPlugins
 from etcd_twisted.config import Config
 from etcd_twisted.errors import ConfigError
 from etcd_twisted.interfaces import IFrontend
-from etcd_twisted.peer.frontend import PeerFrontend
-from etcd_twisted.web.frontend import HttpFrontend
 
 _COLON = re.compile(r"(?<!\\):")
 
@@ -42,14 +40,14 @@ def parse_frontend(text: str, source: str = "--frontend") -> tuple[str, dict[str
 
 def chosen_frontends(config: Config) -> list[Chosen]:
     """
-    What a configuration asks for, in the order it is to be started in.
+    What a configuration asks for beside what is built in, in the order it is to be started in.
 
     @raise ConfigError: a frontend that is not installed.
     """
-    chosen: list[Chosen] = [(HttpFrontend(), {}), (PeerFrontend(), {})]
     if not config.frontends:
-        return chosen
+        return []
     installed = {frontend.name: frontend for frontend in getPlugins(IFrontend)}
+    chosen: list[Chosen] = []
     source = config.given_as("frontend")
     for text in config.frontends:
         name, options = parse_frontend(text, source)

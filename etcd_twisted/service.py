@@ -21,17 +21,18 @@ from etcd_twisted.consensus.leadership import Timing
 from etcd_twisted.consensus.recovery import Storage
 from etcd_twisted.consensus.replica import Replica
 from etcd_twisted.consensus.writer import LogWriter
-from etcd_twisted.frontends import chosen_frontends
+from etcd_twisted.frontends import Chosen, chosen_frontends
 from etcd_twisted.interfaces import IReactor
 from etcd_twisted.life import Life
 from etcd_twisted.membership import ClusterConfig
 from etcd_twisted.peer.client import PeerClient, UnreachableError
 from etcd_twisted.peer.discovery import Registration, configured_discovery
-from etcd_twisted.peer.frontend import PeerService
+from etcd_twisted.peer.frontend import PeerFrontend
 from etcd_twisted.peer.seeds import seeds
 from etcd_twisted.peer.sockets import SILENCE
 from etcd_twisted.peer.transport import AmpTransport
 from etcd_twisted.tls import tls_for_peers
+from etcd_twisted.web.frontend import HttpFrontend
 
 
 class EtcdService(Service):
@@ -76,15 +77,13 @@ class EtcdService(Service):
         self.refusal: BaseException | None = None
         self._reactor = reactor
         self._config = config
-        self._frontends = [
-            frontend.service(reactor, config, options, self.replica) for frontend, options in chosen_frontends(config)
-        ]
         tls = tls_for_peers(config)
         silence = max(SILENCE, 5 * self.replica.timing.election)
         self._transport = AmpTransport(reactor, self.replica.peer, tls, lambda: self.replica.name, silence)
-        for frontend in self._frontends:
-            if isinstance(frontend, PeerService):
-                frontend.visitors = self._transport.visitors
+        # Stopped from the last to the first: requests under way need the other machines until they are answered.
+        chosen: list[Chosen] = [(PeerFrontend(self._transport.visitors), {}), (HttpFrontend(), {})]
+        chosen += chosen_frontends(config)
+        self._frontends = [frontend.service(reactor, config, options, self.replica) for frontend, options in chosen]
         self._discovery = configured_discovery(reactor, config)
         self._registration: Registration | None = None
         self._registered = False
@@ -185,8 +184,7 @@ class EtcdService(Service):
                 last_first.push_async_callback(self._writer.stop)
             last_first.push_async_callback(self._transport.stop)
             last_first.push_async_callback(self.replica.stop)
-            # Requests under way need the other machines until they are answered.
-            for frontend in sorted(self._listening, key=lambda each: not isinstance(each, PeerService)):
+            for frontend in self._listening:
                 last_first.push_async_callback(maybeDeferred, frontend.stopService)
             # Another machine leads before this one stops to listen, so that whoever comes meanwhile is sent there.
             last_first.push_async_callback(self.replica.hand_over)

@@ -68,11 +68,11 @@ class ChosenTests(SynchronousTestCase):
         self.addCleanup(sys.modules.pop, "twisted.plugins.greeter_for_test", None)
         self.addCleanup(getCache, twisted.plugins)
 
-    def test_the_ports_are_there_without_asking(self) -> None:
-        self.assertEqual([frontend.name for frontend, _ in chosen_frontends(Config())], ["http", "peer"])
+    def test_nobody_asks_for_any(self) -> None:
+        self.assertEqual(chosen_frontends(Config()), [])
 
     def test_a_plugin_is_found_and_given_its_options(self) -> None:
-        *_, (frontend, options) = chosen_frontends(Config(frontends=("greeter:greeting=hello",)))
+        ((frontend, options),) = chosen_frontends(Config(frontends=("greeter:greeting=hello",)))
         self.assertEqual((frontend.name, options), ("greeter", {"greeting": "hello"}))
 
     def test_the_service_makes_it_with_the_replica(self) -> None:

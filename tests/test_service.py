@@ -3,6 +3,7 @@ L{etcd_twisted.service}: a whole machine in this process.
 """
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from etcd_twisted.addresses import Address
 from etcd_twisted.config import Config
 from etcd_twisted.errors import StartError, StorageError
 from etcd_twisted.keyspace.commands import Set
+from etcd_twisted.peer.port import PeerPort
 from etcd_twisted.service import EtcdService
 
 ANY_PORT = Address("127.0.0.1", 0)
@@ -93,6 +95,27 @@ class ServiceTests(TestCase):
         self.assertEqual(frontend.stopped, 1)
         self.assertClosed()
         self.flushLoggedErrors(RuntimeError)
+
+    async def test_what_was_started_last_is_stopped_first(self) -> None:
+        """And machines are served at the very last."""
+        stopped: list[str] = []
+
+        def noting(name: str, stop: Callable[[], Any]) -> Callable[[], Any]:
+            def note() -> Any:
+                stopped.append(name)
+                return stop()
+
+            return note
+
+        service = self.service(Frontend(), Frontend())
+        self.assertIsInstance(service._frontends[0]._site, PeerPort)
+        for name, frontend in zip(("peer", "http", "first", "second"), service._frontends, strict=True):
+            self.patch(frontend, "stopService", noting(name, frontend.stopService))
+        service.startService()
+        await service.started
+        await service.stopService()
+        self.assertEqual(stopped, ["second", "first", "http", "peer"])
+        self.assertClosed()
 
     async def test_a_frontend_that_can_not_be_started_stops_the_start(self) -> None:
         first, refusing = Frontend(), Frontend(starts=fail(StartError("no such port")))

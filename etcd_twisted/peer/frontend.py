@@ -6,7 +6,6 @@ Must never serve anything itself: it only puts the port's parts together.
 
 from collections.abc import Mapping
 
-from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from zope.interface import implementer
 
 from etcd_twisted.complaints import Complaints
@@ -27,34 +26,17 @@ MOST_ADMINISTRATORS = 64
 """How many connections there may be that speak HTTP."""
 
 
-class PeerService(HttpService):
-    """
-    Serves machines and administrators while it runs.
-
-    @ivar host: what the connections of machines share.
-    """
-
-    def __init__(
-        self, reactor: IReactor, place: Place, port: PeerPort, tls: IOpenSSLServerConnectionCreator | None
-    ) -> None:
-        self.host = port.host
-        super().__init__(reactor, place, port, tls)
-
-    @property
-    def visitors(self) -> Visitors:
-        """The machines that are connected; to be shared with the transport, by setting it before the start."""
-        return self.host.visitors
-
-    @visitors.setter
-    def visitors(self, visitors: Visitors) -> None:
-        self.host.visitors = visitors
-
-
 @implementer(IFrontend)
 class PeerFrontend:
     """Serves machines and administrators from the replica. It is built in: nobody can give it options."""
 
     name = "peer"
+
+    def __init__(self, visitors: Visitors) -> None:
+        """
+        @param visitors: where those who connect are entered, to be shared with the transport.
+        """
+        self._visitors = visitors
 
     def service(
         self,
@@ -62,10 +44,12 @@ class PeerFrontend:
         config: Config,
         options: Mapping[str, str],  # noqa: ARG002  # see the class
         replica: IReplica,
-    ) -> PeerService:
+    ) -> HttpService:
         """See L{IFrontend}."""
         raft = replica.peer
-        host = Host(reactor, raft, Answering(replica, raft), Visitors(), Complaints(reactor), config.http_read_timeout)
+        host = Host(
+            reactor, raft, Answering(replica, raft), self._visitors, Complaints(reactor), config.http_read_timeout
+        )
         site = Site(
             reactor,
             AdminPages(replica, reactor, longest_wait(config)),
@@ -76,4 +60,4 @@ class PeerFrontend:
             config.http_write_timeout,
         )
         place = Place(config.peer_bind_addr, config.given_as("peer-bind-addr"), "--peer-bind-addr")
-        return PeerService(reactor, place, PeerPort(host, site), peer_port_tls(config))
+        return HttpService(reactor, place, PeerPort(host, site), peer_port_tls(config))

@@ -42,8 +42,7 @@ class MachineOnSockets:
     async def start(self) -> None:
         """Open the port: always the same one."""
         config = Config(peer_bind_addr=Address("127.0.0.1", self._port), http_read_timeout=1.0, **self._files)
-        self._service = PeerFrontend().service(reactor, config, {}, self.replica)
-        self._service.visitors = self.transport.visitors
+        self._service = PeerFrontend(self.transport.visitors).service(reactor, config, {}, self.replica)
         await self._service.startService()
         self._port = self._service.getHost().port
 

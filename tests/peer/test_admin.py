@@ -21,6 +21,7 @@ from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.membership import CONFIG_KEY, ClusterConfig, written
 from etcd_twisted.peer.admin import AdminPages
 from etcd_twisted.peer.frontend import PeerFrontend
+from etcd_twisted.peer.visitors import Visitors
 from etcd_twisted.referral import LEAST_WAIT, PAUSE
 from tests.fakes import MACHINE, OTHER, FakeReplica
 from tests.peer.fakes import PeerReplica
@@ -335,13 +336,13 @@ class FrontendTests(TestCase):
 
     def test_interface(self) -> None:
         """It is one."""
-        verifyObject(IFrontend, PeerFrontend())
+        verifyObject(IFrontend, PeerFrontend(Visitors()))
 
     async def test_listens_where_it_is_told(self) -> None:
         """Not where clients are served; and says so where it can't."""
         with socket.create_server(("127.0.0.1", 0)) as taken:
             config = Config(peer_bind_addr=Address("127.0.0.1", taken.getsockname()[1]))
-            service = PeerFrontend().service(reactor, config, {}, PeerReplica(Clock()))
+            service = PeerFrontend(Visitors()).service(reactor, config, {}, PeerReplica(Clock()))
             self.addCleanup(service.stopService)
             with self.assertRaises(StartError) as caught:
                 await service.startService()
