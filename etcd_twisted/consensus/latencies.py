@@ -24,37 +24,62 @@ class Latencies:
         self._traffic = traffic
         self._asked: dict[tuple[str, bool], deque[_Asked]] = {}
         """By the follower's name, and whether entries were asked about: what compares nothing overtakes them."""
+        self._leads = False
+        self._known: set[str] = set()
+        """Who was a member when this machine came to lead, or was heard since."""
+        self._silent: set[str] = set()
+        """Who could not be reached, and was not heard since."""
 
     def _of(self, name: str) -> FollowerTraffic:
         return self._traffic.followers.setdefault(name, FollowerTraffic())
 
     def sent(self, name: str, append: Append, now: float) -> None:
-        """A follower was asked."""
+        """
+        A follower was asked. While it can't be reached that may be lost too, and is not remembered.
+        """
+        if name in self._silent:
+            return
         asked = self._asked.setdefault((name, append.last_index > 0), deque(maxlen=_MOST_OPEN))
         asked.append((append.round, append.last_index, now))
 
     def answered(self, name: str, reply: AppendReply, now: float) -> None:
         """A follower has answered a question, and with it all that it was asked before."""
+        self._known.add(name)
+        self._silent.discard(name)
         asked = self._asked.get((name, reply.asked > 0))
         while asked and asked[0][0] <= reply.round and (reply.rejected or asked[0][1] <= reply.asked):
             self._of(name).succeeded((now - asked.popleft()[2]) * 1e3)
 
     def lost(self, name: str) -> None:
-        """A follower can't be reached; what it was asked will not be answered."""
+        """
+        A follower can't be reached; what it was asked will not be answered. That is no failure of one that has just
+        been taken in and is still to be connected to.
+        """
         self._forget(name)
-        self._of(name).failed()
+        self._silent.add(name)
+        if name in self._known:
+            self._of(name).failed()
 
     def _forget(self, name: str) -> None:
         self._asked.pop((name, True), None)
         self._asked.pop((name, False), None)
 
     def keep(self, names: Collection[str]) -> None:
-        """These are the followers; what was counted of others is forgotten."""
+        """These are the members; what was counted of others is forgotten."""
+        if not self._leads:
+            self._leads = True
+            self._known.update(names)
+        self._known.intersection_update(names)
+        self._silent.intersection_update(names)
+        for name in {each for each, _ in self._asked} - {*names}:
+            self._forget(name)
         for name in self._traffic.followers.keys() - names:
             del self._traffic.followers[name]
-            self._forget(name)
 
     def clear(self) -> None:
         """This machine leads no longer, or anew."""
+        self._leads = False
+        self._known.clear()
+        self._silent.clear()
         self._asked.clear()
         self._traffic.followers.clear()

@@ -19,6 +19,7 @@ class LatenciesTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.traffic = Traffic()
         self.latencies = Latencies(self.traffic)
+        self.latencies.keep({"one", "two", "three"})
 
     def counted(self, name: str = "two") -> tuple[int, float]:
         """How many were answered, and how long the last one took."""
@@ -67,6 +68,43 @@ class LatenciesTests(SynchronousTestCase):
         self.latencies.answered("two", AppendReply(1, 1, 5, 5), 99.0)
         follower = self.traffic.followers["two"]
         self.assertEqual((follower.success, follower.fail), (0, 1))
+
+    def test_what_is_asked_of_one_that_can_not_be_reached(self) -> None:
+        """It may be lost too: when there is an answer again, only what is asked from then on is measured."""
+        self.latencies.lost("two")
+        self.latencies.sent("two", append(1, 5), 10.0)
+        self.latencies.answered("two", AppendReply(1, 2, 5, 5), 99.0)
+        self.latencies.sent("two", append(3, 5), 99.5)
+        self.latencies.answered("two", AppendReply(1, 3, 5, 5), 99.501)
+        self.assertEqual(self.counted(), (1, 1.0))
+        self.assertEqual(self.traffic.followers["two"].fail, 1)
+
+    def test_one_that_was_just_taken_in(self) -> None:
+        """It has not failed before it was reached once."""
+        self.latencies.lost("four")
+        self.latencies.keep({"one", "two", "three", "four"})
+        self.latencies.lost("four")
+        self.assertEqual(self.traffic.followers, {})
+        self.latencies.answered("four", AppendReply(1, 1, 5, 5), 10.0)
+        self.latencies.lost("four")
+        self.assertEqual(self.traffic.followers["four"].fail, 1)
+
+    def test_one_that_comes_again(self) -> None:
+        """It begins anew."""
+        self.latencies.lost("two")
+        self.latencies.keep({"one", "three"})
+        self.latencies.keep({"one", "two", "three"})
+        self.latencies.lost("two")
+        self.assertEqual(self.traffic.followers, {})
+
+    def test_another_term(self) -> None:
+        """Whoever is a member when this machine comes to lead is expected to be there."""
+        self.latencies.lost("four")
+        self.latencies.clear()
+        self.latencies.keep({"one", "four"})
+        self.latencies.lost("four")
+        self.latencies.lost("two")
+        self.assertEqual({name: each.fail for name, each in self.traffic.followers.items()}, {"four": 1})
 
     def test_a_bounded_number_is_remembered(self) -> None:
         for number in range(10_000):

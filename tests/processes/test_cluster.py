@@ -126,6 +126,8 @@ class ThreeMachinesTests(ClusterTest):
         statistics = (await leader.client.request("GET", "/v2/stats/leader")).json()
         followers = {machine.name for machine in await self.cluster.followers()}
         self.assertEqual((statistics["leader"], statistics["followers"].keys()), (leader.name, followers))
+        for each in statistics["followers"].values():
+            self.assertEqual((each["counts"]["fail"], each["counts"]["success"] > 0), (0, True), statistics)
 
     async def _writes(self) -> None:
         """What is written through any machine is read from each."""
