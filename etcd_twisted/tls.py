@@ -15,7 +15,9 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL
 from OpenSSL.crypto import X509, PKey
-from service_identity import VerificationError
+from service_identity import CertificateError, VerificationError
+from service_identity.cryptography import verify_certificate_hostname, verify_certificate_ip_address
+from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.ssl import (
     Certificate,
@@ -35,15 +37,23 @@ ClientTls = Callable[[str], IOpenSSLClientConnectionCreator]
 _MOST_HOSTS = 64
 """How many hosts are spoken with again and again."""
 
+_MOST_NAMED = 8
+"""How many hosts of a certificate an error names."""
+
 
 def client_port_tls(config: Config) -> CertificateOptions | None:
     """
     How the client port speaks TLS; C{None} if it does not.
 
-    @raise ConfigError: a file can't be used; one line that names it as it was given, and the remedy.
+    @raise ConfigError: a file can't be used, or the certificate is not for the host that clients are told of; one
+        line that names it as it was given, and the remedy.
     """
     files = _read(config, "")
-    return None if files is None else files.server(config)
+    if files is None:
+        return None
+    server = files.server(config)
+    files.check_host(config, "addr")
+    return server
 
 
 def peer_port_tls(config: Config) -> CertificateOptions | None:
@@ -75,6 +85,7 @@ def tls_for_peers(config: Config) -> ClientTls | None:
         raise ConfigError(
             f"{config.given('peer-addr')}: no certificate can be for a host of that name; {remedy}"
         ) from error
+    files.check_host(config, "peer-addr")
     return speak
 
 
@@ -122,6 +133,26 @@ class _Files:
             raise ConfigError(f"{given}: can't be used: {tls_reason(error)}; have another one made") from error
         return options
 
+    def check_host(self, config: Config, option: str) -> None:
+        """
+        See to it that who connects to this machine where it says that it is will take its certificate.
+
+        @param option: what the address was given as.
+        @raise ConfigError: it is for other hosts.
+        """
+        host = getattr(config, _field(option)).host.removesuffix(".")
+        try:
+            if isIPAddress(host) or isIPv6Address(host):
+                verify_certificate_ip_address(self.certificate, host)
+            else:
+                verify_certificate_hostname(self.certificate, host)
+        except (VerificationError, CertificateError, ValueError) as error:
+            certificate = config.given(f"{self.port}cert-file")
+            raise ConfigError(
+                f"{certificate} is not for the host {host} of {config.given(option)}: it is for"
+                f" {_named(self.certificate)}; have one made for {host}, or give an address that it is for"
+            ) from error
+
     def client(self, host: str) -> IOpenSSLClientConnectionCreator:
         """
         How to speak TLS with a host.
@@ -138,6 +169,18 @@ class _Files:
             "extraCertChain": [X509.from_cryptography(each) for each in self.chain],
             "raiseMinimumTo": TLSVersion.TLSv1_2,
         }
+
+
+def _named(certificate: x509.Certificate) -> str:
+    """The hosts that a certificate is for, as clients read it: its common name does not count."""
+    try:
+        alternatives = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, ValueError):
+        return "no host at all"
+    hosts = [*alternatives.get_values_for_type(x509.DNSName), *alternatives.get_values_for_type(x509.IPAddress)]
+    shown = [str(each) if str(each).isprintable() else repr(each) for each in hosts[:_MOST_NAMED]]
+    more = [f"{len(hosts) - _MOST_NAMED} more"] if len(hosts) > _MOST_NAMED else []
+    return ", ".join([*shown, *more]) or "no host at all"
 
 
 def _trust(authorities: list[x509.Certificate]) -> Any:

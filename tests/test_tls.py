@@ -302,6 +302,53 @@ class RefusalTests(TlsTest):
             "give a name of letters, digits and '-', or an IP address",
         )
 
+    def for_hosts(self, address: str, *hosts: str) -> str | None:
+        """What is said of a certificate for these hosts of a machine at that address, the same of both ports."""
+        certificate, key = self.authority.certificate("other", hosts)
+        said = set[str | None]()
+        for make, port in ((client_port_tls, ""), (tls_for_peers, "peer-")):
+            flags = {f"{port}cert-file": str(certificate), f"{port}key-file": str(key), f"{port}addr": f"{address}:1"}
+            config = load_config(flags, {})
+            try:
+                make(config)
+            except ConfigError as error:
+                said.add(str(error).replace("--peer-", "--").replace(str(certificate), "FILE"))
+            else:
+                said.add(None)
+        (text,) = said
+        return text
+
+    def test_other_host(self) -> None:
+        """A certificate that nobody who is told where this machine is would take."""
+        for address, host, hosts, named in (
+            ("127.0.0.1", "127.0.0.1", ("127.0.0.2", "localhost"), "localhost, 127.0.0.2"),
+            ("[::1]", "::1", ("127.0.0.1",), "127.0.0.1"),
+            ("localhost", "localhost", ("127.0.0.1",), "127.0.0.1"),
+            ("a.b.example.com", "a.b.example.com", ("*.example.com",), "*.example.com"),
+            ("example.com", "example.com", ("*.example.com",), "*.example.com"),
+            ("example.com", "example.com", ("*.com",), "*.com"),
+            ("other", "other", (), "no host at all"),
+            ("x", "x", tuple(map(str, range(10))), "0, 1, 2, 3, 4, 5, 6, 7, 2 more"),
+            ("x", "x", ("a\nb",), "'a\\nb'"),
+        ):
+            self.assertEqual(
+                self.for_hosts(address, *hosts),
+                f"--cert-file FILE is not for the host {host} of --addr {address}:1: it is for {named};"
+                f" have one made for {host}, or give an address that it is for",
+            )
+
+    def test_its_host(self) -> None:
+        """As clients understand it."""
+        for address, *hosts in (
+            ("127.0.0.1", "localhost", "127.0.0.1"),
+            ("[::1]", "::1"),
+            ("[0:0::1]", "::1"),
+            ("machine0.example.com", "*.example.com"),
+            ("machine0.example.com.", "machine0.example.com"),
+            ("MACHINE0.example.com", "machine0.EXAMPLE.com"),
+        ):
+            self.assertIsNone(self.for_hosts(address, *hosts))
+
     def test_without_each_other(self) -> None:
         """Also in a configuration that a program made by itself: a port that seems secure and is not must not be."""
         for fields, text in (

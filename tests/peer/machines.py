@@ -3,7 +3,6 @@ Machines on real sockets, each with a peer port and a transport, and with a stan
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
@@ -26,22 +25,22 @@ from tests.wires import RawClient
 class MachineOnSockets:
     """One machine."""
 
-    def __init__(self, machine_id: str, name: str, **files: Path | None) -> None:
+    def __init__(self, machine_id: str, name: str, **settings: Any) -> None:
         """
-        @param files: of a certificate and what belongs to it, as in the configuration.
+        @param settings: a certificate and what belongs to it, as in the configuration; none for no TLS.
         """
         self.raft = FakeRaftPeer(machine_id)
         self.replica = PeerReplica(reactor, self.raft)
-        tls = tls_for_peers(Config(**files))
+        tls = tls_for_peers(Config(**settings))
         self.transport = AmpTransport(reactor, self.raft, tls, lambda: name)
         self.client = PeerClient(reactor, tls)
-        self._files = files
+        self._settings = settings
         self._port = 0
         self._service: Any = None
 
     async def start(self) -> None:
         """Open the port: always the same one."""
-        config = Config(peer_bind_addr=Address("127.0.0.1", self._port), http_read_timeout=1.0, **self._files)
+        config = Config(peer_bind_addr=Address("127.0.0.1", self._port), http_read_timeout=1.0, **self._settings)
         self._service = PeerFrontend(self.transport.visitors).service(reactor, config, {}, self.replica)
         await self._service.startService()
         self._port = self._service.getHost().port
@@ -52,7 +51,7 @@ class MachineOnSockets:
 
     @property
     def url(self) -> str:
-        return self.address.url("https" if self._files else "http")
+        return self.address.url("https" if self._settings else "http")
 
     async def close_port(self) -> None:
         """Be gone for others."""
@@ -76,9 +75,9 @@ class MachinesTest(TestCase):
         self.first = await self.machine(FIRST, "machine1")
         self.second = await self.machine(SECOND, "machine2")
 
-    async def machine(self, machine_id: str, name: str, **files: Path | None) -> MachineOnSockets:
+    async def machine(self, machine_id: str, name: str, **settings: Any) -> MachineOnSockets:
         """Start a machine."""
-        machine = MachineOnSockets(machine_id, name, **files)
+        machine = MachineOnSockets(machine_id, name, **settings)
         self.addCleanup(machine.stop)
         await machine.start()
         return machine

@@ -12,6 +12,7 @@ from twisted.internet.ssl import CertificateOptions
 from twisted.internet.task import deferLater
 from zope.interface import implementer
 
+from etcd_twisted.addresses import Address
 from etcd_twisted.config import Config
 from etcd_twisted.peer.client import UnreachableError
 from etcd_twisted.peer.commands import Describe
@@ -151,7 +152,8 @@ class RefusedTests(TlsTest):
 
     async def test_another_host(self) -> None:
         """A machine whose certificate is for another host is not sent anything."""
-        stranger = await self.machine(SECOND, "machine2", **self.files(self.authority, "other", hosts=("10.0.0.1",)))
+        files = self.files(self.authority, "other", hosts=("10.0.0.1",))
+        stranger = await self.machine(SECOND, "machine2", **files, peer_addr=Address("10.0.0.1", 7001))
         error = await self.assertFailure(ensureDeferred(self.first.client.describe(stranger.url)), UnreachableError)
         self.assertTrue(str(error).endswith("can't be asked: TLS: the certificate is for another host"), error)
 
