@@ -18,7 +18,7 @@ from etcd_twisted.keyspace.nodes import Node
 from etcd_twisted.keyspace.statistics import StoreStatistics
 from etcd_twisted.keyspace.watchers import Watcher
 from etcd_twisted.machines import Machine
-from etcd_twisted.membership import ClusterConfig, ClusterView, JoinReply, JoinRequest
+from etcd_twisted.membership import Admission, ClusterConfig, ClusterView, JoinReply, JoinRequest
 from etcd_twisted.traffic import Traffic
 
 
@@ -36,10 +36,20 @@ class IRaftPeer(Interface):
     cluster_id: str = Attribute("Which cluster it is of; empty until it is known.")
     configuration_index: int = Attribute("The log index of the group's newest configuration that this machine knows.")
 
-    def admits(machine_id: str, configuration_index: int) -> bool:
+    def admission(machine_id: str, configuration_index: int) -> Admission:
         """
-        Whether messages of another machine are taken: it is a member here, or the newest configuration that it knows,
-        and in which it is a member, is newer than this machine's.
+        Whether messages of another machine are taken: it is a member here, or in a newer configuration, as others
+        say.
+
+        @param configuration_index: of the newest configuration that it knows, and in which it says to be a member.
+        """
+
+    def vouch(view: ClusterView) -> bool:
+        """
+        Take the messages of those who are in the cluster as another machine sees it. That should be one that this
+        machine has reached by itself, at an address where it knows a machine of its cluster.
+
+        @return: whether the other machine knows a newer configuration than this one does.
         """
 
     def received(sender: str, payload: bytes) -> None:

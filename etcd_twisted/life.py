@@ -29,6 +29,7 @@ from etcd_twisted.interfaces import ITransport
 from etcd_twisted.machines import Machine
 from etcd_twisted.membership import PROTOCOL_VERSION, ClusterView, JoinReply, JoinRequest
 from etcd_twisted.peer.client import UnreachableError
+from etcd_twisted.vouching import Describing, Vouching
 
 RETRY = 1.0
 """Seconds between rounds of asking others."""
@@ -40,15 +41,8 @@ _NOT_NOW = (ErrorCode.RAFT_INTERNAL, ErrorCode.DURING_ELECTION)
 """Errors of a leader that may be gone in a moment."""
 
 
-class Peers(Protocol):
+class Peers(Describing, Protocol):
     """How other machines are asked."""
-
-    async def describe(self, peer_url: str) -> ClusterView:
-        """
-        Who is in the cluster of the machine at C{peer_url}.
-
-        @raise UnreachableError: nobody answers there.
-        """
 
     async def join(self, peer_url: str, request: JoinRequest) -> JoinReply:
         """
@@ -95,6 +89,7 @@ class Life:
         self._transport = transport
         self._find_seeds = seeds
         self._seeds: list[str] = []
+        self._vouching = Vouching(clock, peers, replica.peer, config.peer_url, self._known)
         self._writer: LogWriter | None = None
         self._identity: Identity | None = None
         self._name = ""
@@ -275,6 +270,10 @@ class Life:
                     return
             await self._pause(RETRY)
 
+    def claimed(self) -> None:
+        """A machine that this one does not know says to be of the cluster."""
+        self._vouching.ask()
+
     # Standing by
 
     def excluded(self) -> None:
@@ -293,7 +292,7 @@ class Life:
 
     async def _stand_by_if_excluded(self) -> bool:
         """Ask whether this machine is in the cluster, and stand by if it is not; whether anybody could say."""
-        self._seeds = list(dict.fromkeys([*self._others(), *self._seeds]))
+        self._seeds = self._known()
         view = await self._look()
         if view is None or self._identity is None or view.cluster_id != self._identity.cluster_id:
             return False
@@ -302,8 +301,10 @@ class Life:
             await self._stand_by(view)
         return True
 
-    def _others(self) -> list[str]:
-        return [each.peer_url for each in self._replica.machines() if each.peer_url != self._config.peer_url]
+    def _known(self) -> list[str]:
+        """Where others of the cluster are, or were."""
+        others = [each.peer_url for each in self._replica.machines() if each.peer_url != self._config.peer_url]
+        return list(dict.fromkeys([*others, *self._seeds]))
 
     async def _look(self) -> ClusterView | None:
         """
@@ -387,6 +388,7 @@ class Life:
     def stop(self) -> None:
         """Ask and wait no more."""
         self._stopped = True
+        self._vouching.stop()
         if self._task is not None:
             self._task.cancel()
 

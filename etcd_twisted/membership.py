@@ -4,6 +4,8 @@ What machines tell each other about who is in the cluster, and what is set for t
 Must never know how it is asked or stored.
 """
 
+import enum
+from hashlib import blake2b
 from typing import Any
 
 import attrs
@@ -167,9 +169,33 @@ class ClusterView(msgspec.Struct, frozen=True):
 
     @ivar machines: its members.
     @ivar leader: the name of the one that leads, or empty.
+    @ivar configuration_index: the log index of the newest configuration that the machine knows; 0 for one that does
+        not say.
+    @ivar fingerprints: of the machines whose messages it takes, see L{fingerprint}.
     """
 
     cluster_id: str
     machines: list[Machine]
     leader: str
     config: ClusterConfig
+    configuration_index: int = 0
+    fingerprints: tuple[str, ...] = ()
+
+
+class Admission(enum.Enum):
+    """Whether messages of another machine are taken."""
+
+    MEMBER = enum.auto()
+    """They are."""
+    UNCONFIRMED = enum.auto()
+    """Not yet: it says to be of a newer configuration than this machine's, and others are asked whether it is."""
+    STRANGER = enum.auto()
+    """They are not."""
+
+
+def fingerprint(cluster_id: str, machine_id: str) -> str:
+    """
+    What a machine is known by to those who ask who is in its cluster: 16 hex digits. Who has been told it can tell
+    whether an id is the right one, and can't pass itself off as the machine.
+    """
+    return blake2b(machine_id.encode(), digest_size=8, key=cluster_id.encode()).hexdigest()

@@ -71,6 +71,7 @@ class EtcdService(Service):
             Timing(config.peer_heartbeat_interval / 1e3, config.peer_election_timeout / 1e3),
             ClusterConfig(config.cluster_active_size, config.cluster_remove_delay, config.cluster_sync_interval),
             self._excluded,
+            self._claimed,
             secrets.randbits(64),
         )
         self.started: Deferred[None] = succeed(None)
@@ -98,6 +99,9 @@ class EtcdService(Service):
 
     def _excluded(self) -> None:
         self._life.excluded()
+
+    def _claimed(self) -> None:
+        self._life.claimed()
 
     async def _seeds(self, name: str) -> list[str]:
         """Where a machine that is of no cluster yet is to look for others; none for the first one."""

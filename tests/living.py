@@ -13,7 +13,6 @@ from etcd_twisted.life import Life
 from etcd_twisted.machines import Machine
 from etcd_twisted.membership import ClusterConfig
 from tests.consensus.cluster import Cluster, ClusterMachine, ClusterTestCase
-from tests.consensus.network import MemoryPeers
 
 SYNC = 5.0
 """How often a standby looks for a place."""
@@ -49,7 +48,6 @@ class LivingMachine(ClusterMachine):
     def _begin(self) -> None:
         self.machine = Machine(self.config.name or "", self.config.client_url, self.config.peer_url)
         super()._begin()
-        self.peers = MemoryPeers(self.cluster.network, self)
         self.life = Life(self.clock, self.config, self.replica, self.peers, self.transport, self._find_seeds)
 
     async def _find_seeds(self, name: str) -> list[str]:
@@ -59,6 +57,9 @@ class LivingMachine(ClusterMachine):
     def _note_excluded(self) -> None:
         super()._note_excluded()
         self.life.excluded()
+
+    def _note_claimed(self) -> None:
+        self.life.claimed()
 
     async def _start(self) -> None:
         self.storage = Storage.open(self.path, "--data-dir", self.config.force)

@@ -6,9 +6,10 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from etcd_twisted.addresses import Address
 from etcd_twisted.consensus.members import ALIVE
+from etcd_twisted.consensus.messages import Append, encode_messages
 from etcd_twisted.errors import ConfigError, ErrorCode, EtcdError
 from etcd_twisted.life import RETRY
-from etcd_twisted.membership import JoinReply, JoinRequest
+from etcd_twisted.membership import Admission, ClusterConfig, JoinReply, JoinRequest
 from etcd_twisted.peer.client import UnreachableError
 from tests.consensus.network import MemoryPeers
 from tests.living import LifeTestCase, LivingMachine
@@ -91,7 +92,7 @@ class JoiningTests(LifeTestCase):
         second = self.start(first)
         third = self.start(second)
         self.assertTrue(third.is_member)
-        self.assertEqual(third.peers.asked, [second.url, first.url])
+        self.assertEqual(third.peers.asked[:2], [second.url, first.url])
 
     def test_though_some_of_them_do_not_answer(self) -> None:
         first = self.start()
@@ -249,6 +250,79 @@ class ComingBackTests(LifeTestCase):
         self.assertGreaterEqual(asked, 6)
         machines[1].stop()
         self.assertEqual(machines[1].clock.getDelayedCalls(), [])
+
+
+class AwayTests(LifeTestCase):
+    """A machine that was away while others came and went accepts those that it does not know, if its own say so."""
+
+    def setUp(self) -> None:
+        self.group = self.cluster(defaults=ClusterConfig(active_size=9, sync_interval=1_000.0))
+
+    def exchange(self) -> tuple[LivingMachine, list[LivingMachine], list[LivingMachine]]:
+        """One that is away meanwhile, those that were taken out, and those that came."""
+        self.three()
+        away, other = self.group.followers
+        leader = self.group.leader
+        assert isinstance(away, LivingMachine)
+        assert isinstance(other, LivingMachine)
+        assert isinstance(leader, LivingMachine)
+        away.crash()
+        new = [self.start(leader), self.start(leader)]
+        for gone in (other, leader):
+            self.group.finish(self.group.await_leader().replica.remove(gone.machine.name))
+            self.group.run_until(lambda gone=gone: gone.replica.standby)
+        self.group.run_until(lambda: self.group.leader in new)
+        self.group.finish(self.group.leader.set("/a", "1"))
+        return away, [other, leader], new
+
+    def test_those_that_it_knows_stand_by(self) -> None:
+        """They have been told by their leader who is in the cluster."""
+        away, _, new = self.exchange()
+        self.group.finish(away.restart())
+        self.group.run_until(lambda: all(each.is_member for each in (away, *new)))
+        self.assertEqual(away.value("/a"), "1")
+        self.assertEqual(len(self.members()), 3)
+
+    def test_there_is_no_leader_while_it_comes_back(self) -> None:
+        """Its vote is needed for the next one, and it gives it to a machine that it does not know."""
+        away, _, new = self.exchange()
+        leader = self.group.leader
+        leader.crash()
+        coming = away.restart()
+        self.group.finish(coming)
+        self.group.run_until(lambda: any(each.leads for each in new))
+        self.assertEqual(away.value("/a"), "1")
+
+    def test_nobody_that_it_knows_is_there(self) -> None:
+        """Then a stranger is not heard, whatever it says; when one of them is back it goes on."""
+        away, gone, new = self.exchange()
+        for machine in gone:
+            machine.crash()
+        coming = away.restart()
+        self.group.run(20.0)
+        self.assertNoResult(coming)
+        self.assertFalse(away.replica.serving)
+        back = gone[0].restart()
+        self.group.finish(coming, 30.0)
+        self.group.finish(back, 30.0)
+        self.assertTrue(gone[0].replica.standby)
+        self.group.run_until(lambda: all(each.is_member for each in (away, *new)))
+
+    def test_a_stranger_changes_nothing(self) -> None:
+        """It knows the ids of cluster and machine, and says to be of a configuration far ahead."""
+        self.three()
+        leader = self.group.leader
+        term = leader.replica.term
+        for machine in self.group.up:
+            for _ in range(20):
+                self.assertEqual(machine.peer.admission("f" * 16, 1 << 40), Admission.UNCONFIRMED)
+                self.assertRaises(
+                    ValueError, machine.peer.received, "f" * 16, encode_messages([Append(term + 1, 0, 0, 0, 0)])
+                )
+                self.group.run(0.05)
+        self.group.run(2.0)
+        for machine in self.group.up:
+            self.assertEqual((machine.replica.term, machine.replica.leader()), (term, leader.machine))
 
 
 class RefusalTests(LifeTestCase):

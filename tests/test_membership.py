@@ -1,10 +1,11 @@
 """
-What is set for a whole cluster: how it is read and written.
+L{etcd_twisted.membership}: what is set for a whole cluster, and what machines tell of who is in it.
 """
 
 import json
 from typing import Any
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -12,7 +13,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.keyspace.space import KeySpace
-from etcd_twisted.membership import CONFIG_KEY, ClusterConfig, read_config, stored_config, written
+from etcd_twisted.membership import (
+    CONFIG_KEY,
+    ClusterConfig,
+    ClusterView,
+    fingerprint,
+    read_config,
+    stored_config,
+    written,
+)
 
 BASE = ClusterConfig(5, 60.0, 2.5)
 
@@ -162,3 +171,24 @@ class StoredTests(SynchronousTestCase):
         other = KeySpace(10, lambda: None)
         other.apply(Set("/_etcd", 0, "x"))
         self.assertIsNone(stored_config(other.root))
+
+
+class ViewTests(SynchronousTestCase):
+    """A cluster as one of its machines sees it."""
+
+    def test_fingerprints(self) -> None:
+        """They say nothing of the id, and another thing in each cluster."""
+        told = {fingerprint(cluster * 16, machine * 16) for cluster in "ab" for machine in "ab"}
+        self.assertEqual(len(told), 4)
+        for each in told:
+            self.assertRegex(each, "^[0-9a-f]{16}$")
+        self.assertEqual(fingerprint("a" * 16, "b" * 16), fingerprint("a" * 16, "b" * 16))
+
+    def test_an_older_machine_tells_less(self) -> None:
+        """What it leaves out is nothing; what is sent to it beside is passed over."""
+        older = {"cluster_id": "c" * 16, "machines": [], "leader": "", "config": {}}
+        view = msgspec.msgpack.decode(msgspec.msgpack.encode(older), type=ClusterView)
+        self.assertEqual((view.configuration_index, view.fingerprints), (0, ()))
+        later = msgspec.msgpack.encode({**older, "configuration_index": 7, "fingerprints": ["f"], "more": 1})
+        view = msgspec.msgpack.decode(later, type=ClusterView)
+        self.assertEqual((view.configuration_index, view.fingerprints), (7, ("f",)))

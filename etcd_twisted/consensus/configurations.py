@@ -60,6 +60,10 @@ class Configurations:
             if at <= index:
                 return
 
+    def index_at(self, commit: int) -> int:
+        """The index of the newest that is committed, when everything up to C{commit} is."""
+        return next((at for at, _ in reversed(self._stack) if at <= commit), self._stack[0][0])
+
     def adopt(self, entries: Iterable[Entry]) -> None:
         """Entries were added to the log."""
         for entry in entries:

@@ -119,12 +119,26 @@ class Raft:
         """The index of the entry that holds L{configuration}."""
         return self._configurations.index
 
+    @property
+    def settled_configuration_index(self) -> int:
+        """The index of the newest configuration that is known to be committed."""
+        return self._configurations.index_at(self.commit_index)
+
     def has_member(self, machine_id: str) -> bool:
         """
         Whether a machine is in the group, or was before changes that are not known to be committed: as long as they
         are not, it may lead.
         """
         return any(machine_id in each for each in self._configurations.since(self.commit_index))
+
+    @property
+    def members(self) -> set[str]:
+        """All for which L{has_member} is true."""
+        return {
+            machine_id
+            for each in self._configurations.since(self.commit_index)
+            for machine_id in (*each.voters, *each.learners)
+        }
 
     @property
     def leads(self) -> bool:

@@ -9,15 +9,21 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred, ensureDeferred, fail
 from zope.interface import implementer
 
-from etcd_twisted.consensus.core import NotLeaderError
-from etcd_twisted.consensus.driver import Driver
+from etcd_twisted.consensus.core import NotLeaderError, Raft
 from etcd_twisted.consensus.messages import MOST_TERMS_AHEAD, decode_messages
 from etcd_twisted.consensus.participant import Participant
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.interfaces import IRaftPeer
-from etcd_twisted.membership import PROTOCOL_VERSION, ClusterView, JoinReply, JoinRequest
+from etcd_twisted.membership import (
+    PROTOCOL_VERSION,
+    Admission,
+    ClusterView,
+    JoinReply,
+    JoinRequest,
+    fingerprint,
+)
 
-_MOST_ADMITTED = 64
+_MOST_VOUCHED_FOR = 64
 """How many machines that are not members here yet are remembered: more than a group has."""
 
 
@@ -25,17 +31,22 @@ _MOST_ADMITTED = 64
 class Peering:
     """See L{IRaftPeer}. It takes nothing before L{begin} and after L{end}."""
 
-    def __init__(self, view: Callable[[], ClusterView], excluded: Callable[[], None]) -> None:
+    def __init__(
+        self, view: Callable[[], ClusterView], excluded: Callable[[], None], claimed: Callable[[], None]
+    ) -> None:
         """
         @param view: who is in the cluster.
         @param excluded: told that this machine was removed.
+        @param claimed: told that a machine says to be of a newer configuration: somebody should be asked for whom
+            L{vouch} can be told.
         """
         self.machine_id = ""
         self.cluster_id = ""
         self._view = view
         self._excluded = excluded
+        self._claimed = claimed
         self._participant: Participant | None = None
-        self._admitted: dict[str, int] = {}
+        self._vouched_for: dict[str, int] = {}
 
     def begin(self, machine_id: str, cluster_id: str, participant: Participant) -> None:
         """This machine takes part from here on."""
@@ -46,7 +57,7 @@ class Peering:
     def end(self) -> None:
         """It takes part no longer."""
         self._participant = None
-        self._admitted.clear()
+        self._vouched_for.clear()
         self.machine_id = self.cluster_id = ""
 
     @property
@@ -54,28 +65,50 @@ class Peering:
         """See L{IRaftPeer}."""
         return self._participant.driver.core.configuration_index if self._participant is not None else 0
 
-    def admits(self, machine_id: str, configuration_index: int) -> bool:
+    @property
+    def fingerprints(self) -> tuple[str, ...]:
+        """Of the machines whose messages are taken because they are members here."""
+        if self._participant is None:
+            return ()
+        members = self._participant.driver.core.members
+        return tuple(sorted(fingerprint(self.cluster_id, each) for each in members))
+
+    def admission(self, machine_id: str, configuration_index: int) -> Admission:
         """See L{IRaftPeer}."""
         if self._participant is None:
-            return False
-        driver = self._participant.driver
-        own = driver.core.configuration_index
-        self._admitted.pop(machine_id, None)
-        if machine_id not in driver.core.configuration and configuration_index > own:
-            newer = [(each, index) for each, index in self._admitted.items() if index > own]
-            self._admitted = {**dict(newer[1 - _MOST_ADMITTED :]), machine_id: configuration_index}
-        return self._takes_from(driver, machine_id)
+            return Admission.STRANGER
+        core = self._participant.driver.core
+        if self._takes_from(core, machine_id):
+            return Admission.MEMBER
+        if configuration_index <= core.settled_configuration_index:
+            return Admission.STRANGER
+        self._claimed()
+        return Admission.UNCONFIRMED
 
-    def _takes_from(self, driver: Driver, machine_id: str) -> bool:
-        core = driver.core
-        return core.has_member(machine_id) or self._admitted.get(machine_id, -1) > core.configuration_index
+    def _takes_from(self, core: Raft, machine_id: str) -> bool:
+        if core.has_member(machine_id):
+            return True
+        vouched_for = self._vouched_for.get(fingerprint(self.cluster_id, machine_id), 0)
+        return vouched_for > core.settled_configuration_index
+
+    def vouch(self, view: ClusterView) -> bool:
+        """See L{IRaftPeer}."""
+        if self._participant is None or view.cluster_id != self.cluster_id:
+            return False
+        settled = self._participant.driver.core.settled_configuration_index
+        if view.configuration_index <= settled:
+            return False
+        known = [(each, index) for each, index in self._vouched_for.items() if index > settled]
+        known += [(each, view.configuration_index) for each in view.fingerprints]
+        self._vouched_for = dict(known[-_MOST_VOUCHED_FOR:])
+        return True
 
     def received(self, sender: str, payload: bytes) -> None:
         """See L{IRaftPeer}."""
         participant = self._participant
         if participant is None:
             raise ValueError("this machine takes no part in consensus")
-        if not self._takes_from(participant.driver, sender):
+        if not self._takes_from(participant.driver.core, sender):
             raise ValueError("it is not in the cluster any more")
         messages = decode_messages(payload)
         furthest = participant.driver.core.term + MOST_TERMS_AHEAD
@@ -95,13 +128,13 @@ class Peering:
 
     def snapshot_offered(self, sender: str, metadata: bytes, head: bytes, size: int) -> "Deferred[int]":
         """See L{IRaftPeer}."""
-        if self._participant is None or not self._takes_from(self._participant.driver, sender):
+        if self._participant is None or not self._takes_from(self._participant.driver.core, sender):
             return fail(ValueError("this machine takes no snapshot of that one"))
         return self._participant.receiver.offered(sender, metadata, head, size)
 
     def snapshot_piece(self, sender: str, offset: int, data: bytes) -> "Deferred[None]":
         """See L{IRaftPeer}."""
-        if self._participant is None or not self._takes_from(self._participant.driver, sender):
+        if self._participant is None or not self._takes_from(self._participant.driver.core, sender):
             return fail(ValueError("this machine takes no snapshot of that one"))
         return self._participant.receiver.piece(sender, offset, data)
 

@@ -94,6 +94,7 @@ class Replica:
         timing: Timing = Timing(),  # noqa: B008  # it is frozen
         defaults: ClusterConfig = ClusterConfig(),  # noqa: B008  # it is frozen
         excluded: Callable[[], None] = lambda: None,
+        claimed: Callable[[], None] = lambda: None,
         seed: int = 0,
     ) -> None:
         """
@@ -104,6 +105,8 @@ class Replica:
         @param fatal: called once, with one line, when the replica can't go on: the process must end.
         @param defaults: what is set for the cluster as long as nobody has set it.
         @param excluded: called when this machine may have been taken out of the cluster, maybe more than once.
+        @param claimed: called when a machine says to be of the cluster that this one does not know, see
+            L{etcd_twisted.interfaces.IRaftPeer.vouch}.
         @param seed: for what is left to chance; another one on each machine.
         """
         self.name = ""
@@ -125,7 +128,7 @@ class Replica:
         self._serving = Waiting()
         self._led = Waiting()
         self._closed: EtcdError | None = None
-        self.peer = Peering(self._describe, excluded)
+        self.peer = Peering(self._describe, excluded, claimed)
         self._excluded = excluded
         self._was_member = False
         self._is_ending = False
@@ -359,10 +362,17 @@ class Replica:
         return self._view.machines if self._view is not None else []
 
     def _describe(self) -> ClusterView:
-        leader = self.leader()
-        name = "" if leader is None else leader.name
-        cluster_id = self._view.cluster_id if self._view is not None and self.standby else self.peer.cluster_id
-        return ClusterView(cluster_id, self.machines(), name, self.cluster_config())
+        if self.standby and self._view is not None:
+            return self._view
+        leader, peer = self.leader(), self.peer
+        return ClusterView(
+            peer.cluster_id,
+            self.machines(),
+            "" if leader is None else leader.name,
+            self.cluster_config(),
+            peer.configuration_index,
+            peer.fingerprints,
+        )
 
     def get(self, key: str) -> Node:
         """See L{IReplica}."""

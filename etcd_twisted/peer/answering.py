@@ -12,7 +12,7 @@ from twisted.protocols import amp
 
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.interfaces import IRaftPeer, IReplica
-from etcd_twisted.membership import PROTOCOL_VERSION, JoinRequest
+from etcd_twisted.membership import PROTOCOL_VERSION, Admission, JoinRequest
 from etcd_twisted.peer import commands
 from etcd_twisted.peer.requests import check_join, is_id
 
@@ -81,7 +81,10 @@ class Answering:
             raise commands.MachineError(f"this is not the machine {receiver[:16]!r}")
         if not is_id(sender) or sender == raft.machine_id or asker.sender not in ("", sender):
             raise commands.MachineError(f"this can't be the machine {sender[:16]!r}")
-        if not raft.admits(sender, configuration_index):
+        admission = raft.admission(sender, configuration_index)
+        if admission is Admission.UNCONFIRMED:
+            raise commands.IdleError(f"nobody has told this machine yet that {sender} is in the cluster")
+        if admission is Admission.STRANGER:
             raise commands.NotMemberError(f"the machine {sender} is not in the cluster")
         asker.admit(sender, name, lambda payload: raft.received(sender, payload))
         return {"machine_id": raft.machine_id}

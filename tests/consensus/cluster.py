@@ -27,8 +27,9 @@ from etcd_twisted.keyspace.nodes import File
 from etcd_twisted.keyspace.snapshot import dump
 from etcd_twisted.machines import Machine
 from etcd_twisted.membership import PROTOCOL_VERSION, ClusterConfig, JoinRequest
+from etcd_twisted.vouching import Vouching
 from tests.consensus.machine import START, ManualWriter
-from tests.consensus.network import LATENCY, MemoryTransport, Network
+from tests.consensus.network import LATENCY, MemoryPeers, MemoryTransport, Network
 
 CLUSTER_ID = "c" * 16
 TIMING = Timing()
@@ -94,6 +95,7 @@ class ClusterMachine:
         self.fatal: list[str] = []
         self.excluded = 0
         self.up = False
+        self._asked: list[str] = []
         self._begin()
 
     def _begin(self) -> None:
@@ -110,12 +112,22 @@ class ClusterMachine:
             TIMING,
             cluster.defaults,
             self._note_excluded,
+            self._note_claimed,
             seed=self.number,
         )
+        self.peers = MemoryPeers(cluster.network, self)
+        self.vouching = Vouching(self.clock, self.peers, self.replica.peer, self.url, self._known)
         self.transport = MemoryTransport(cluster.network, self)
 
     def _note_excluded(self) -> None:
         self.excluded += 1
+
+    def _note_claimed(self) -> None:
+        self.vouching.ask()
+
+    def _known(self) -> list[str]:
+        """Where others of the cluster are; a new machine knows whom it has asked to let it in."""
+        return [machine.peer_url for machine in self.replica.machines()] or self._asked
 
     # What it is
 
@@ -194,7 +206,9 @@ class ClusterMachine:
         if self.number == 1:
             found_cluster(self.storage, recovered, identity, member)
         else:
-            await self.cluster.leader.replica.peer.join(self.request())
+            leader = self.cluster.leader
+            self._asked = [leader.url]
+            await leader.replica.peer.join(self.request())
             enter_cluster(self.storage, recovered, identity)
 
     def begin_to_stop(self) -> "Deferred[None]":

@@ -15,7 +15,7 @@ from twisted.internet.task import Clock
 from zope.interface import implementer
 
 from etcd_twisted.interfaces import IRaftPeer, ISnapshotFile, ITransport
-from etcd_twisted.membership import ClusterView, JoinReply, JoinRequest
+from etcd_twisted.membership import Admission, ClusterView, JoinReply, JoinRequest
 from etcd_twisted.peer.client import UnreachableError
 
 LATENCY = 0.001
@@ -123,11 +123,15 @@ class _Connection:
         other, own = self._network.hosts[self.url].peer, self._transport.host.peer
         if (other.machine_id, other.cluster_id) != (self.machine_id, own.cluster_id):
             self._try_in(RECONNECT)
-        elif other.admits(own.machine_id, own.configuration_index):
-            self.is_open = True
-        else:
-            self._try_in(REFUSED_PAUSE)
-            own.excluded()
+            return
+        match other.admission(own.machine_id, own.configuration_index):
+            case Admission.MEMBER:
+                self.is_open = True
+            case Admission.UNCONFIRMED:
+                self._try_in(RECONNECT)
+            case Admission.STRANGER:
+                self._try_in(REFUSED_PAUSE)
+                own.excluded()
 
     def lose(self) -> None:
         """It is lost, and what was asked with it."""

@@ -44,6 +44,10 @@ class ConfigurationsTests(SynchronousTestCase):
         for index, expected in ((9, (8,)), (8, (8,)), (7, (8, 5)), (5, (8, 5)), (4, (8, 5, 3)), (0, (8, 5, 3))):
             self.assertEqual(list(self.stack.since(index)), [group_of(each) for each in expected])
 
+    def test_the_newest_that_is_committed(self) -> None:
+        for commit, index in ((9, 8), (8, 8), (7, 5), (5, 5), (4, 3), (3, 3)):
+            self.assertEqual(self.stack.index_at(commit), index)
+
     def test_those_that_were_replaced_are_gone(self) -> None:
         self.stack.replaced_after(8)
         self.assertEqual(self.stack.index, 8)

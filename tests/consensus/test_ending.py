@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from etcd_twisted.errors import EtcdError, NotDoneError
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.watchers import Watcher
-from etcd_twisted.membership import ClusterConfig, ClusterView
+from etcd_twisted.membership import Admission, ClusterConfig, ClusterView
 from tests.consensus.cluster import TIMING, Cluster, ClusterMachine, ClusterTestCase
 
 PATIENCE = 1.0
@@ -192,7 +192,7 @@ class StandByTests(ClusterTestCase):
         for refused in (machine.set("/b"), replica.confirm_reads(), replica.confirm_recent()):
             self.failureResultOf(refused, NotDoneError)
         self.assertEqual(machine.clock.getDelayedCalls(), [])
-        self.assertFalse(replica.peer.admits(cluster.leader.id, 100))
+        self.assertEqual(replica.peer.admission(cluster.leader.id, 100), Admission.STRANGER)
         self.assertRaises(ValueError, replica.peer.received, cluster.leader.id, b"\x90")
 
     def test_watchers_are_told_what_happened_and_then_that_it_is_over(self) -> None:

@@ -4,6 +4,7 @@ L{etcd_twisted.consensus.replica} in a group of several machines.
 
 from pathlib import Path
 
+import msgspec
 from twisted.internet.defer import Deferred, ensureDeferred
 
 from etcd_twisted.consensus import keeper
@@ -15,8 +16,8 @@ from etcd_twisted.consensus.recovery import Storage
 from etcd_twisted.consensus.replica import DOUBT
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.keyspace.events import Event
-from etcd_twisted.membership import CONFIG_KEY, ClusterConfig
-from tests.consensus.cluster import CLUSTER_ID, TIMING, ClusterTestCase
+from etcd_twisted.membership import CONFIG_KEY, Admission, ClusterConfig, ClusterView, fingerprint
+from tests.consensus.cluster import CLUSTER_ID, TIMING, ClusterMachine, ClusterTestCase
 
 PATIENCE = 1.0
 """How long one who proposed is kept waiting when the leader is lost."""
@@ -320,35 +321,112 @@ class AdmissionTests(ClusterTestCase):
 
     STRANGER = "f" * 16
 
+    def vouched(self, machine: ClusterMachine, index: int, *strangers: str) -> ClusterView:
+        """What a machine would tell that knows a configuration with strangers in it."""
+        view = machine.peer.describe()
+        fingerprints = tuple(fingerprint(view.cluster_id, each) for each in strangers)
+        return msgspec.structs.replace(view, configuration_index=index, fingerprints=fingerprints)
+
     def test_members_are_heard_and_strangers_are_not(self) -> None:
         cluster = self.cluster()
         cluster.start(3)
         peer, other = cluster.leader.peer, cluster.followers[0]
-        self.assertTrue(peer.admits(other.id, 0))
+        self.assertEqual(peer.admission(other.id, 0), Admission.MEMBER)
         peer.received(other.id, b"\x90")
-        self.assertFalse(peer.admits(self.STRANGER, peer.configuration_index))
+        for index in (peer.configuration_index, 0):
+            self.assertEqual(peer.admission(self.STRANGER, index), Admission.STRANGER)
         self.assertRaises(ValueError, peer.received, self.STRANGER, b"\x90")
-        self.assertFalse(peer.admits(self.STRANGER, 0))
 
-    def test_one_that_knows_more_is_heard_until_that_is_known_here(self) -> None:
+    def test_who_says_to_know_more_is_not_heard_before_others_say_so(self) -> None:
+        cluster = self.cluster()
+        cluster.start(3)
+        leader = cluster.leader
+        peer, index, term = leader.peer, leader.peer.configuration_index, leader.replica.term
+        for _ in range(100):
+            self.assertEqual(peer.admission(self.STRANGER, 1 << 40), Admission.UNCONFIRMED)
+            cluster.run(0.01)
+        others = {each.url for each in cluster.followers}
+        self.assertEqual(set(leader.peers.asked), others)
+        self.assertLess(len(leader.peers.asked), 30)  # not a hundred times two
+        self.assertEqual(peer.admission(self.STRANGER, 1 << 40), Admission.UNCONFIRMED)
+        self.assertRaises(ValueError, peer.received, self.STRANGER, encode_messages([Append(term + 1, 0, 0, 0, 0)]))
+        cluster.run(1.0)
+        self.assertEqual((cluster.leader, leader.replica.term), (leader, term))
+        self.assertEqual(peer.configuration_index, index)
+
+    def test_one_that_others_know_is_heard_until_it_is_known_here(self) -> None:
         cluster = self.cluster()
         cluster.start(2)
-        peer = cluster.leader.peer
-        self.assertTrue(peer.admits(self.STRANGER, peer.configuration_index + 1))
+        leader = cluster.leader
+        peer = leader.peer
+        self.assertTrue(peer.vouch(self.vouched(leader, peer.configuration_index + 1, self.STRANGER)))
+        self.assertEqual(peer.admission(self.STRANGER, 0), Admission.MEMBER)
         peer.received(self.STRANGER, b"\x90")
-        cluster.finish(cluster.leader.replica.remove(cluster.followers[0].machine.name))
+        cluster.finish(leader.replica.remove(cluster.followers[0].machine.name))
+        self.assertEqual(peer.admission(self.STRANGER, 0), Admission.STRANGER)
         self.assertRaises(ValueError, peer.received, self.STRANGER, b"\x90")
 
+    def test_what_is_no_news_or_of_another_cluster_does_not_count(self) -> None:
+        cluster = self.cluster()
+        cluster.start(2)
+        leader = cluster.leader
+        peer, index = leader.peer, leader.peer.configuration_index
+        view = self.vouched(leader, index + 1, self.STRANGER)
+        for other in (
+            self.vouched(leader, index, self.STRANGER),
+            msgspec.structs.replace(view, cluster_id="e" * 16),
+            msgspec.structs.replace(view, configuration_index=0, fingerprints=()),  # of one that does not say
+        ):
+            self.assertFalse(peer.vouch(other))
+            self.assertEqual(peer.admission(self.STRANGER, index + 1), Admission.UNCONFIRMED)
+
+    def test_who_is_in_the_cluster_is_told_by_fingerprints(self) -> None:
+        """And a machine whose removal may not come to be is still there."""
+        cluster = self.cluster()
+        machines = cluster.start(3)
+        leader, gone = cluster.leader, cluster.followers[0]
+        expected = {fingerprint(CLUSTER_ID, each.id) for each in machines}
+        self.assertEqual(set(leader.peer.describe().fingerprints), expected)
+        self.assertEqual(leader.peer.describe().configuration_index, leader.peer.configuration_index)
+        for machine in cluster.followers:
+            machine.disk.held = True
+        leaving = leader.replica.remove(gone.machine.name)
+        self.assertNotIn(gone.id, leader.driver.core.configuration)
+        self.assertEqual(set(leader.peer.describe().fingerprints), expected)
+        for machine in cluster.followers:
+            machine.disk.held = False
+        cluster.finish(leaving)
+        self.assertEqual(set(leader.peer.describe().fingerprints), expected - {fingerprint(CLUSTER_ID, gone.id)})
+        self.assertNotIn(gone.id, repr(leader.peer.describe()))
+
+    def test_what_was_never_committed_keeps_nobody_out(self) -> None:
+        """A configuration that is given up later may stand behind that of the cluster."""
+        cluster = self.cluster()
+        cluster.start(3)
+        leader = cluster.leader
+        peer, index = leader.peer, leader.peer.configuration_index
+        for machine in cluster.followers:
+            machine.disk.held = True
+        for _ in range(5):
+            leader.set("/a").addErrback(lambda failure: failure.trap(EtcdError))
+        leader.replica.remove(cluster.followers[0].machine.name).addErrback(lambda failure: failure.trap(EtcdError))
+        self.assertGreater(peer.configuration_index, index + 1)
+        self.assertEqual(peer.admission(self.STRANGER, index + 1), Admission.UNCONFIRMED)
+        self.assertTrue(peer.vouch(self.vouched(leader, index + 1, self.STRANGER)))
+        self.assertEqual(peer.admission(self.STRANGER, index + 1), Admission.MEMBER)
+        for machine in cluster.followers:
+            machine.disk.held = False
+        cluster.run(1.0)
+
     def test_a_term_that_no_cluster_gets_to_is_not_believed(self) -> None:
-        """Whoever claims to know more may be a liar: its term must not become everybody's last one."""
+        """Whoever is taken for a member may be a liar: its term must not become everybody's last one."""
         cluster = self.cluster()
         cluster.start(3)
         leader = cluster.leader
         peer, term = leader.peer, leader.replica.term
-        self.assertTrue(peer.admits(self.STRANGER, peer.configuration_index + 1))
         for far in (term + MOST_TERMS_AHEAD + 1, 1 << 40, 1 << 48):
             payload = encode_messages([Append(far, 0, 0, 0, 0)])
-            self.assertRaises(ValueError, peer.received, self.STRANGER, payload)
+            self.assertRaises(ValueError, peer.received, cluster.followers[0].id, payload)
         cluster.run(1.0)
         self.assertTrue(leader.replica.is_leader)
         self.assertEqual(leader.replica.term, term)
@@ -356,14 +434,15 @@ class AdmissionTests(ClusterTestCase):
     def test_strangers_take_no_memory(self) -> None:
         cluster = self.cluster()
         cluster.start(1)
-        peer = cluster.leader.replica.peer
+        leader = cluster.leader
+        peer = leader.replica.peer
         for number in range(1_000):
-            peer.admits(f"{number:016x}", 0)
-        self.assertEqual(peer._admitted, {})
-        for number in range(1_000):
-            self.assertTrue(peer.admits(f"{number:016x}", 10**6 + number))
-        self.assertLess(len(peer._admitted), 100)
-        self.assertFalse(peer.admits(f"{999:016x}", 0))  # it knows no more than others now
+            peer.admission(f"{number:016x}", number)
+        self.assertEqual(peer._vouched_for, {})
+        for number in range(1, 1_001):
+            self.assertTrue(peer.vouch(self.vouched(leader, 10**6 + number, f"{number:016x}")))
+            self.assertEqual(peer.admission(f"{number:016x}", 0), Admission.MEMBER)
+        self.assertLess(len(peer._vouched_for), 100)
 
     def test_what_is_no_message(self) -> None:
         cluster = self.cluster()

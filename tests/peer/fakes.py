@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from etcd_twisted.interfaces import IRaftPeer, ISnapshotFile
-from etcd_twisted.membership import ClusterConfig, ClusterView, JoinReply, JoinRequest
+from etcd_twisted.membership import Admission, ClusterConfig, ClusterView, JoinReply, JoinRequest
 from tests.fakes import MACHINE, OTHER, FakeReplica
 
 CLUSTER = "c" * 16
@@ -62,8 +62,14 @@ class FakeRaftPeer:
                 self._waiting.remove(entry)
                 met.callback(None)
 
-    def admits(self, machine_id: str, configuration_index: int) -> bool:
-        return machine_id in self.members or configuration_index > self.configuration_index
+    def admission(self, machine_id: str, configuration_index: int) -> Admission:
+        if machine_id in self.members:
+            return Admission.MEMBER
+        newer = configuration_index > self.configuration_index
+        return Admission.UNCONFIRMED if newer else Admission.STRANGER
+
+    def vouch(self, view: ClusterView) -> bool:
+        raise AssertionError(f"nobody asks here who is in the cluster: {view}")
 
     def received(self, sender: str, payload: bytes) -> None:
         if payload.startswith(b"wrong"):

@@ -75,11 +75,21 @@ class HelloTests(IncomingTest):
         self.assertEqual(self.raft.payloads, [(SECOND, b"x" * 100_000)])
 
     def test_newer_configuration(self) -> None:
-        """One that is not known yet, but knows more, is heard too."""
-        self.served.admitted(SECOND)
+        """One that says to be of a newer configuration is not heard before others say so: it may ask again."""
         visit = self.served.visit()
-        visit.ask(Hello, **{**HELLO, "sender": THIRD, "configuration_index": 2})
+        newer = {**HELLO, "sender": THIRD, "configuration_index": 2}
+        self.assertEqual(visit.ask(Hello, **newer)[amp.ERROR_CODE], b"IDLE")
+        self.assertEqual((len(self.served.visitors), self.log.warnings), (0, []))
+        self.raft.members.add(THIRD)
+        self.assertEqual(visit.ask(Hello, **newer)[b"machine_id"], FIRST.encode())
         self.assertFalse(visit.lost)
+
+    def test_messages_before_it_is_confirmed(self) -> None:
+        """They are a stranger's."""
+        visit = self.served.visit()
+        visit.ask(Hello, **{**HELLO, "sender": THIRD, "configuration_index": 1 << 40})
+        visit.send(next(boxes(b"one")))
+        self.assertEqual((visit.lost, self.raft.payloads), (True, []))
 
     def test_version(self) -> None:
         """A protocol of the future."""

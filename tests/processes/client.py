@@ -54,6 +54,12 @@ class Answer:
         (index,) = self.headers.getRawHeaders("X-Etcd-Index", [])
         return int(index)
 
+    @property
+    def term(self) -> int:
+        """C{X-Raft-Term}."""
+        (term,) = self.headers.getRawHeaders("X-Raft-Term", [])
+        return int(term)
+
 
 class Client:
     """Talks to one port over connections that it keeps."""

@@ -2,16 +2,23 @@
 Clusters of real processes, through every step that their users and administrators take them (api, "Clustering").
 """
 
+import json
 import re
 from functools import partial
 from pathlib import Path
 
 from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.protocols import amp
 from twisted.trial.unittest import TestCase
 
 from benchmarks.ports import free_ports
 from etcd_twisted.consensus.keeper import TRAILING_BYTES
+from etcd_twisted.consensus.messages import Append, encode_messages
+from etcd_twisted.membership import PROTOCOL_VERSION
+from etcd_twisted.peer.commands import Deliver, Hello, IdleError
 from tests.certificates import Authority
 from tests.processes.child import Child
 from tests.processes.client import GONE, Client
@@ -254,6 +261,70 @@ class ChangeTests(ClusterTest):
         self.assertEqual((await removed.user.put("/removed", value="by a standby")).status, 201)
         await self.cluster.agree(self.cluster.machines)
         self.assertEqual((await self.cluster.converge())["/removed"][0], "by a standby")
+
+
+class StrangerTests(ClusterTest):
+    """Machines that others do not know, or not yet, on a peer port without C{--peer-ca-file}."""
+
+    async def test_impostor(self) -> None:
+        """One that knows the ids of cluster and machine, and says to be of a configuration far ahead."""
+        cluster = Cluster(self, 3)
+        await cluster.start()
+        leader = await cluster.leader()
+        before = (await leader.user.put("/before", value="x")).term
+        for machine in cluster.machines:
+            identity = json.loads((machine.data / "identity.json").read_text())
+            hello = {
+                "version": PROTOCOL_VERSION,
+                "cluster_id": identity["cluster_id"],
+                "sender": "f" * 16,
+                "name": "impostor",
+                "configuration_index": 1 << 40,
+                "receiver": identity["machine_id"],
+            }
+            endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", machine.peer_port)
+            for _ in range(5):
+                impostor = await connectProtocol(endpoint, amp.AMP())
+                for _ in range(5):
+                    await self.assertFailure(impostor.callRemote(Hello, **hello), IdleError)
+                votes = encode_messages([Append(before + 1, 0, 0, 0, 0)])
+                impostor.callRemote(Deliver, payload=votes)
+                await self.assertFailure(impostor.callRemote(Hello, **hello), ConnectionDone, ConnectionLost)
+        after = await leader.user.put("/after", value="x")
+        self.assertEqual((after.status, after.term), (201, before))
+        self.assertIs(await cluster.leader(), leader)
+        for machine in cluster.machines:
+            self.assertIn("nobody else says so", machine.child.output)
+            self.assertNotIn("Traceback", machine.child.output)
+
+    async def test_exchanged(self) -> None:
+        """
+        A machine is away while the leader and another one are exchanged for two others: it knows none of those that
+        are in the cluster when it is back, and they can't go on without it.
+        """
+        cluster = Cluster(self, 3)
+        await cluster.start()
+        away, other = await cluster.followers()
+        leader = await cluster.leader()
+        await self.configure(leader, syncInterval=3600)
+        await away.kill()
+        new = [cluster.add(), cluster.add()]
+        for machine in new:
+            machine.others = [leader]
+            await machine.start()
+        for gone in (other, leader):
+            asked = await cluster.leader()
+            answer = await asked.administer("DELETE", f"machines/{gone.name}")
+            self.assertEqual(answer.status, 200, answer)
+            await self.assert_standby(gone, cluster)
+        await cluster.put("/exchanged", "x")
+        away.others = []
+        await away.start()
+        await cluster.agree([away, *new])
+        self.assertEqual((await cluster.converge(away, *new))["/exchanged"][0], "x")
+        await (await cluster.leader()).kill()
+        self.assertIn(await cluster.leader(), (away, *new))
+        await cluster.put("/voted", "x")
 
 
 class StandbyTests(ClusterTest):

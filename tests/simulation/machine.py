@@ -83,6 +83,7 @@ class _Running:
             world.settings.timing,
             world.settings.defaults,
             self._excluded,
+            self._claimed,
             world.schedule.random.getrandbits(32),
         )
         self.transport = SimulatedTransport(
@@ -97,6 +98,9 @@ class _Running:
 
     def _excluded(self) -> None:
         self.life.excluded()
+
+    def _claimed(self) -> None:
+        self.life.claimed()
 
 
 class SimulatedMachine:

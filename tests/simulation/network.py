@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from etcd_twisted.interfaces import IRaftPeer, ISnapshotFile, ITransport
-from etcd_twisted.membership import ClusterView, JoinReply, JoinRequest
+from etcd_twisted.membership import Admission, ClusterView, JoinReply, JoinRequest
 from etcd_twisted.peer.client import UnreachableError
 from tests.simulation.schedule import Process, Schedule
 
@@ -217,13 +217,17 @@ class _Connection:
             return
         if host.peer.machine_id != self.machine_id or host.peer.cluster_id != own.cluster_id:
             self._try_later(_RECONNECT)
-        elif host.peer.admits(own.machine_id, own.configuration_index):
-            self.is_open = True
-            self._incarnation = host.process
-            host.visitors[own.machine_id] = self
-        else:
-            self._try_later(_REFUSED)
-            own.excluded()
+            return
+        match host.peer.admission(own.machine_id, own.configuration_index):
+            case Admission.MEMBER:
+                self.is_open = True
+                self._incarnation = host.process
+                host.visitors[own.machine_id] = self
+            case Admission.UNCONFIRMED:
+                self._try_later(_RECONNECT)
+            case Admission.STRANGER:
+                self._try_later(_REFUSED)
+                own.excluded()
 
     def lost(self) -> None:
         """It is gone; another is made."""

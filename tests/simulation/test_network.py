@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from etcd_twisted.interfaces import IRaftPeer, ISnapshotFile, ITransport
+from etcd_twisted.membership import Admission, ClusterView
 from tests.simulation.network import Host, LostError, Network, SimulatedTransport, Weather
 from tests.simulation.schedule import Process, Schedule
 
@@ -23,13 +24,19 @@ class FakePeer:
     def __init__(self, machine_id: str) -> None:
         self.machine_id = machine_id
         self.admitting = True
+        self.unconfirmed = False
         self.seen: list[tuple[str, bytes]] = []
         self.lost: list[str] = []
         self.exclusions = 0
         self.snapshot = b""
 
-    def admits(self, _machine_id: str, _configuration_index: int) -> bool:
-        return self.admitting
+    def admission(self, _machine_id: str, _configuration_index: int) -> Admission:
+        if self.unconfirmed:
+            return Admission.UNCONFIRMED
+        return Admission.MEMBER if self.admitting else Admission.STRANGER
+
+    def vouch(self, view: ClusterView) -> bool:
+        raise AssertionError(f"nobody asks here who is in the cluster: {view}")
 
     def received(self, sender: str, payload: bytes) -> None:
         if not self.admitting:
@@ -172,6 +179,18 @@ class NetworkTests(SynchronousTestCase):
         self._send(1)
         self.assertGreater(self.peers[0].exclusions, 0)
         self.assertEqual(self._seen(), [])
+
+    def test_unconfirmed(self) -> None:
+        """Who is not known yet connects again, until it is."""
+        self.peers[1].unconfirmed = True
+        self.transport.lose_connections()
+        self._pass()
+        self._send(1)
+        self.assertEqual((self.peers[0].exclusions, self._seen()), (0, []))
+        self.peers[1].unconfirmed = False
+        self._pass()
+        self._send(1)
+        self.assertEqual(self._seen(), [b"0"])
 
     def test_snapshot(self) -> None:
         """A snapshot goes in pieces, and goes on where it ended."""

@@ -1,0 +1,136 @@
+"""
+L{etcd_twisted.vouching}: who is asked about a machine that this one does not know, and how often.
+"""
+
+from typing import cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.errors import ErrorCode, EtcdError
+from etcd_twisted.interfaces import IRaftPeer
+from etcd_twisted.machines import Machine
+from etcd_twisted.membership import ClusterConfig, ClusterView
+from etcd_twisted.peer.client import UnreachableError
+from etcd_twisted.vouching import MOST_ASKED, PAUSE, Vouching
+from tests.logs import Log
+
+
+def view_of(index: int, *urls: str) -> ClusterView:
+    """What a machine tells that knows a configuration with machines at these peer URLs."""
+    machines = [Machine(url, f"client {url}", url) for url in urls]
+    return ClusterView("c" * 16, machines, "", ClusterConfig(), index)
+
+
+class Others:
+    """
+    Machines that are asked, and this one's place in its group, which is told.
+
+    @ivar views: what each says; who is not here does not answer.
+    @ivar held: those who do not say it yet.
+    """
+
+    def __init__(self) -> None:
+        self.views: dict[str, ClusterView | Exception] = {}
+        self.held: dict[str, Deferred[None]] = {}
+        self.asked: list[str] = []
+        self.told: list[ClusterView] = []
+
+    async def describe(self, peer_url: str) -> ClusterView:
+        self.asked.append(peer_url)
+        if peer_url in self.held:
+            await self.held[peer_url]
+        view = self.views.get(peer_url, UnreachableError("nobody"))
+        if isinstance(view, Exception):
+            raise view
+        return view
+
+    def vouch(self, view: ClusterView) -> bool:
+        self.told.append(view)
+        return view.configuration_index > 10
+
+
+class VouchingTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.log = Log(self)
+        self.clock = Clock()
+        self.others = Others()
+        self.known = ["a", "b"]
+        self.vouching = Vouching(self.clock, self.others, cast(IRaftPeer, self.others), "own", lambda: self.known)
+        self.addCleanup(self.bury)
+
+    def bury(self) -> None:
+        self.vouching.stop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_all_that_are_known_are_asked_at_once(self) -> None:
+        """Nobody has to wait for one that does not answer."""
+        self.others.held["a"] = Deferred()
+        self.others.views["b"] = view_of(11)
+        self.vouching.ask()
+        self.assertEqual(self.others.asked, ["a", "b"])
+        self.others.held["a"].callback(None)
+        self.assertEqual(self.others.told, [view_of(11)])
+
+    def test_who_is_news_is_asked_too(self) -> None:
+        """But not this machine, nor anyone twice, nor those that one names who knows no more."""
+        self.known = ["a", "b", "own"]
+        self.others.views = {"a": view_of(11, "b", "c", "own"), "b": view_of(10, "x"), "c": view_of(12, "a", "d", "e")}
+        self.others.views["e"] = EtcdError(ErrorCode.RAFT_INTERNAL, "no")
+        self.vouching.ask()
+        self.assertEqual(self.others.asked, ["a", "b", "c", "d", "e"])
+        self.assertEqual([view.configuration_index for view in self.others.told], [11, 10, 12])
+        self.assertEqual(self.log.warnings, [])
+
+    def test_it_comes_to_an_end(self) -> None:
+        """Though each names another one."""
+        self.known = ["0"]
+        self.others.views = {str(number): view_of(11, str(number + 1)) for number in range(1_000)}
+        self.vouching.ask()
+        self.assertLessEqual(len(self.others.asked), MOST_ASKED)
+
+    def test_not_all_the_time(self) -> None:
+        for _ in range(100):
+            self.vouching.ask()
+        self.assertEqual(self.others.asked, ["a", "b"])
+        self.clock.advance(PAUSE)
+        self.assertEqual(self.others.asked, ["a", "b"] * 2)
+        self.clock.advance(PAUSE)
+        self.assertEqual(self.others.asked, ["a", "b"] * 2)
+        self.vouching.ask()
+        self.assertEqual(self.others.asked, ["a", "b"] * 3)
+        self.clock.advance(PAUSE)
+
+    def test_nobody_knows_more(self) -> None:
+        """That is worth a line, with what can be done, but not a thousand lines."""
+        self.others.views["a"] = view_of(10)
+        for _ in range(100):
+            self.vouching.ask()
+            self.clock.advance(PAUSE)
+        self.assertIn("nobody else says so (asked a, b); if it is, start this", self.log.warnings[0])
+        self.assertLess(len(self.log.warnings), 30)
+        self.known = []
+        self.clock.advance(60)
+        self.vouching.ask()
+        self.assertIn("(asked nobody, as none is known)", self.log.warnings[-1])
+        self.clock.advance(PAUSE)
+
+    def test_something_is_broken(self) -> None:
+        """It is said, and next time others are asked again."""
+        self.others.views["a"] = ZeroDivisionError("broken")
+        self.vouching.ask()
+        self.assertEqual(len(self.flushLoggedErrors()), 1)
+        self.others.views["a"] = view_of(11)
+        self.vouching.ask()
+        self.assertEqual(self.others.told, [view_of(11)])
+        self.clock.advance(PAUSE)
+
+    def test_it_is_stopped_while_it_asks(self) -> None:
+        given_up: list[str] = []
+        self.others.held = {each: Deferred(lambda _: given_up.append("")) for each in "ab"}
+        self.vouching.ask()
+        self.vouching.stop()
+        self.assertEqual(len(given_up), 2)
+        self.vouching.ask()
+        self.assertEqual(self.others.asked, ["a", "b"])
