@@ -154,10 +154,15 @@ class Wire:
     The client port's site on a fake clock, and connections to it.
     """
 
-    def __init__(self, replica: FakeReplica | None = None, most_body: int = 1_000) -> None:
+    def __init__(
+        self, replica: FakeReplica | None = None, most_body: int = 1_000, kind: type[Site] = Site
+    ) -> None:
+        """
+        @param kind: by which door requests come in.
+        """
         self.clock = Clock() if replica is None else replica.clock
         self.replica = FakeReplica(self.clock) if replica is None else replica
-        self.site = Site(
+        self.site = kind(
             self.clock,
             ClientPages(self.replica, self.clock),
             KeyEndpoint(self.replica, self.clock),

@@ -14,6 +14,7 @@ from twisted.web.resource import IResource
 
 from etcd_twisted.config import Config
 from etcd_twisted.http.door import Door
+from etcd_twisted.http.fast import FastSite
 from etcd_twisted.http.listening import Place, listen
 from etcd_twisted.http.site import IServed, Site
 from etcd_twisted.interfaces import IReactor
@@ -87,7 +88,9 @@ def http_service(
     @param door: see L{Site}.
     @param tls: see L{HttpService}.
     """
-    site = Site(
+    # TLS has no socket to write to at once, and its handshake is for twisted.web's channel to watch.
+    kind = Site if door is None or tls is not None else FastSite
+    site = kind(
         reactor,
         resource,
         door,

@@ -21,7 +21,7 @@ HTTP, is overridden. A Twisted without them fails the tests of what is malformed
 import socket
 from http import HTTPStatus
 from io import BytesIO
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from OpenSSL.SSL import Error as TlsError
 from twisted.internet.defer import Deferred, succeed
@@ -46,7 +46,8 @@ from etcd_twisted.addresses import Address
 from etcd_twisted.complaints import Complaints
 from etcd_twisted.http.door import Door, DoorRequest
 from etcd_twisted.http.escapes import unescape
-from etcd_twisted.http.exchange import MOST_WAITING, Exchange
+from etcd_twisted.http.exchange import Exchange
+from etcd_twisted.http.patience import Patience
 from etcd_twisted.tls import tls_reason
 
 HEAD_LIMIT = 1 << 16
@@ -110,7 +111,7 @@ class Request(server.Request):
         super().write(data)
 
 
-def _keep_alive(transport: Any) -> None:
+def keep_alive(transport: Any) -> None:
     """Have the system find out when a client has gone without a word: after a minute and a half."""
     while isinstance(transport, ProtocolWrapper):
         transport = transport.transport  # TLS has no socket, but is over one
@@ -129,25 +130,22 @@ def _origin_form(target: bytes) -> bytes:
 
 
 @implementer(IHandshakeListener)
-class Channel(http.HTTPChannel):
+class Channel(http.HTTPChannel, Patience):
     """
     A connection.
 
     @ivar site: whose it is.
-    @ivar stalled: whether the client has to read before more is sent.
+    @ivar receiving: whether a request has begun to come that is not complete.
     """
 
     site: "Site"
     transport: Any
-    stalled = False
     MAX_LENGTH = HEAD_LIMIT
     totalHeadersSize = 2 * HEAD_LIMIT  # noqa: N815  # not reached: lineReceived counts line ends too, and answers 431
 
     _head_size = 0
     _headers = 0
-    _deadline = 0.0
-    _stalled_since = 0.0
-    _receiving = False
+    receiving = False
     _refused = False
     _closing = False
     _shaking_hands = False
@@ -168,7 +166,7 @@ class Channel(http.HTTPChannel):
         """Begin to count the time until the first request."""
         super().connectionMade()
         if ITCPTransport.providedBy(self.transport):
-            _keep_alive(self.transport)
+            keep_alive(self.transport)
         self.site.channels.add(self)
         self._shaking_hands = self.isSecure()
         self._expect_within(self.site.read_timeout if self._shaking_hands else IDLE)
@@ -202,7 +200,7 @@ class Channel(http.HTTPChannel):
 
     def stop(self) -> None:
         """Close: a request under way may be answered, a wait for events ends."""
-        if self._receiving or not self.requests:
+        if self.receiving or not self.requests:
             self.loseConnection()
             return
         self.persistent = False
@@ -213,14 +211,13 @@ class Channel(http.HTTPChannel):
     # Time
 
     def _expect_within(self, seconds: float) -> None:
-        self._deadline = self.clock.seconds() + seconds
+        self.expect_by(self.clock.seconds() + seconds)
 
     def sweep(self, now: float) -> None:
         """Close the connection if its time is over. Called every second or so."""
-        stalled_for = now - self._stalled_since if self.stalled else 0.0
-        if stalled_for >= self.site.write_timeout or (stalled_for >= _SWEEP and self._falls_behind()):
+        if self.takes_nothing(now, self.requests[0] if self.requests else None, self.site.write_timeout):
             self.abort()
-        elif self._deadline and now >= self._deadline:
+        elif self.is_late(now):
             if self._shaking_hands and not self._closing:
                 self._complain(f"no handshake within {self.site.read_timeout:g} seconds")
                 self.abort()
@@ -229,16 +226,9 @@ class Channel(http.HTTPChannel):
             else:
                 self.loseConnection()
 
-    def _falls_behind(self) -> bool:
-        """Whether too much waits for a stream's client."""
-        exchange = self.requests[0] if self.requests else None
-        return isinstance(exchange, Exchange) and exchange.waiting_bytes > MOST_WAITING
-
     def pauseProducing(self) -> None:
         """The client has to read before more is sent."""
-        if not self.stalled:
-            self.stalled = True
-            self._stalled_since = self.clock.seconds()
+        self.stall(self.clock.seconds())
         super().pauseProducing()
 
     def resumeProducing(self) -> None:
@@ -257,8 +247,8 @@ class Channel(http.HTTPChannel):
         super().dataReceived(data)
 
     def _begin_receiving(self) -> None:
-        if not self._receiving:
-            self._receiving = True
+        if not self.receiving:
+            self.receiving = True
             self._shaking_hands = False
             self._expect_within(self.site.read_timeout)
 
@@ -325,9 +315,9 @@ class Channel(http.HTTPChannel):
         """A request is complete: the time it takes to answer is not its sender's."""
         if self._refused:
             return
-        self._receiving = False
+        self.receiving = False
         self._head_size = self._headers = 0
-        self._deadline = 0.0
+        self.expect_by(0.0)
         super().allContentReceived()
 
     def requestDone(self, request: object) -> None:
@@ -372,6 +362,19 @@ class Channel(http.HTTPChannel):
         self.transport.loseWriteConnection()
 
 
+class Connected(Protocol):
+    """What a site asks of a connection."""
+
+    def sweep(self, now: float) -> None:
+        """Close it if its time is over. Called every second or so."""
+
+    def stop(self) -> None:
+        """Close it: a request under way may be answered, a wait for events ends."""
+
+    def abort(self) -> None:
+        """Close it at once."""
+
+
 class IServed(IProtocolFactory):
     """What is served on a port."""
 
@@ -390,7 +393,7 @@ class Site(server.Site):
     """
     The connections of a port, and what they share.
 
-    @ivar channels: the connections.
+    @ivar channels: the connections, of whatever class.
     @ivar door: answers the requests below its prefix; C{None} where there is none.
     @ivar most_connections: how many connections there may be; more are closed as soon as they come.
     @ivar most_body: the longest body of a request, in bytes.
@@ -420,7 +423,7 @@ class Site(server.Site):
         write_timeout: float,
     ) -> None:
         super().__init__(resource, parsePOSTFormSubmission=False, timeout=None, reactor=clock)
-        self.channels: set[Channel] = set()
+        self.channels: set[Connected] = set()
         self.door = door
         self.most_connections = most_connections
         self.most_body = most_body
@@ -437,7 +440,7 @@ class Site(server.Site):
         """A connection, unless there are too many."""
         if len(self.channels) < self.most_connections:
             self._full = False
-            return super().buildProtocol(addr)
+            return self.connection(addr)
         if not self._full:
             self._full = True
             self._log.warn(
@@ -445,6 +448,10 @@ class Site(server.Site):
                 most=self.most_connections,
             )
         return None
+
+    def connection(self, addr: IAddress | None) -> Any:
+        """A new connection."""
+        return super().buildProtocol(addr)
 
     def getContentFile(self, _length: int | None) -> BytesIO:
         """Bodies are held in memory; how long they may be is limited."""
@@ -471,7 +478,7 @@ class Site(server.Site):
         for channel in list(self.channels):
             channel.sweep(now)
 
-    def forget(self, channel: Channel) -> None:
+    def forget(self, channel: Connected) -> None:
         """A connection is gone."""
         self.channels.discard(channel)
         if not self.channels and self._empty is not None:

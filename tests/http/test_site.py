@@ -6,25 +6,32 @@ import json
 import time
 import tracemalloc
 from email.utils import parsedate_to_datetime
+from typing import ClassVar
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.http.exchange import MOST_WAITING
-from etcd_twisted.http.site import HEAD_LIMIT, IDLE, LINGER
+from etcd_twisted.http.site import HEAD_LIMIT, IDLE, LINGER, Site
 from etcd_twisted.keyspace.watchers import Watcher
 from tests.wires import GET, HEAD, STREAM, VERSION, WATCH, Answer, ServedTest, Transport, Wire, put, read_answers
 
 
 class WireTest(SynchronousTestCase):
-    """A site without sockets, on a fake clock."""
+    """
+    A site without sockets, on a fake clock.
+
+    @cvar kind: by which door requests come in.
+    """
+
+    kind: ClassVar[type[Site]] = Site
 
     def setUp(self) -> None:
         self.began = int(time.time())
-        self.wire = Wire()
+        self.wire = Wire(kind=self.kind)
         self.addCleanup(self.wire.stop)
         self.channel, self.transport = self.wire.connect()
 
@@ -237,10 +244,11 @@ class PersistenceTests(WireTest):
         self.assertEqual((written.status, read.status, head.status, version.status), (201, 200, 200, 200))
         self.assertEqual(head.headers["Content-Length"], str(len(read.body)))
 
+    @settings(suppress_health_check=[HealthCheck.differing_executors])  # by either door
     @given(st.lists(st.integers(1, 200)))
     def test_cuts(self, sizes: list[int]) -> None:
         """Nothing depends on how requests are cut into segments."""
-        self.wire = Wire()
+        self.wire = Wire(kind=self.kind)
         self.channel, self.transport = self.wire.connect()
         chunked = b"PUT /v2/keys/k HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n7\r\nvalue=w\r\n0\r\n\r\n"
         requests = put("v") + GET + chunked + HEAD + VERSION
@@ -319,10 +327,11 @@ class TimeTests(WireTest):
     def test_reads_nothing(self) -> None:
         """A client that takes none of its answer is dropped; one that takes some in time is not."""
         self.send(VERSION)
-        self.channel.pauseProducing()
+        connection = self.transport.producer
+        connection.pauseProducing()
         self.wire.pass_time(9)
-        self.channel.resumeProducing()
-        self.channel.pauseProducing()
+        connection.resumeProducing()
+        connection.pauseProducing()
         self.wire.pass_time(9)
         self.assertIsNone(self.transport.how_lost)
         self.wire.pass_time(2)
@@ -342,7 +351,7 @@ class BackPressureTests(WireTest):
     """A client that is slow costs only itself."""
 
     def setUp(self) -> None:
-        self.wire = Wire(most_body=1 << 24)
+        self.wire = Wire(most_body=1 << 24, kind=self.kind)
         self.addCleanup(self.wire.stop)
         self.channel, self.transport = self.wire.connect()
         self.writer, _ = self.wire.connect()
@@ -483,11 +492,17 @@ class GoneTests(WireTest):
 
 
 class WatchMemoryTests(SynchronousTestCase):
-    """What a waiting watcher costs the server, without its socket."""
+    """
+    What a waiting watcher costs the server, without its socket.
+
+    @cvar kind: by which door it comes in.
+    """
+
+    kind: ClassVar[type[Site]] = Site
 
     def test_small(self) -> None:
         """The request that asked is gone, with its headers and its content."""
-        wire = Wire()
+        wire = Wire(kind=self.kind)
         self.addCleanup(wire.stop)
         request = WATCH[:-2] + b"User-Agent: %s\r\n\r\n" % (b"x" * 10_000)
         channels = [wire.site.buildProtocol(None) for _ in range(100)]

@@ -1,0 +1,314 @@
+"""
+The fast door: a connection that takes common requests for the site's L{Door} straight to it.
+
+Common is what clients of keys send: HTTP/1.1, a body with a length or none, a connection that stays. The first request
+on a connection that is not common, or for other pages, hands the connection to L{Channel} with what has come so far,
+and this steps aside. So that one alone refuses, and knows what is rare.
+
+An answer is written to the socket at once, when nothing waits there: the reactor need not be asked when there is room.
+For that two names of Twisted's TCP connections are read that are not documented: C{dataBuffer} and
+C{_tempDataBuffer}, what waits to be sent. A Twisted without them fails every test here.
+
+Must never answer anything in another way than L{Channel} would, nor let a client hold more, or for longer.
+"""
+# Twisted's HTTP server has no types.
+# mypy: disallow-untyped-calls=False, warn-return-any=False
+
+import re
+from typing import Any
+
+from twisted.internet.interfaces import IAddress, IPushProducer, IReactorTime
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.tcp import Connection
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from etcd_twisted.http.door import Door, DoorRequest
+from etcd_twisted.http.exchange import Exchange
+from etcd_twisted.http.heads import Heads
+from etcd_twisted.http.patience import Patience
+from etcd_twisted.http.site import IDLE, Channel, Site, keep_alive
+
+LONGEST_HEAD = 1 << 13
+"""How long the head of a common request may be, in bytes."""
+
+_ALL = 1 << 62
+"""Where bytes end of which nothing is left to read."""
+
+_VERSION = b"HTTP/1.1"
+_EAGER = 1 << 14
+"""How much is read ahead while a request is answered, in bytes, before the client has to wait."""
+
+
+class FastSite(Site):
+    """
+    A site whose connections begin at the fast door.
+
+    @ivar heads: the heads of common requests.
+    @ivar request_line: matches the request line of a common one for the door: its method and target.
+    """
+
+    door: Door
+
+    def __init__(self, *args: Any, **kw: Any) -> None:
+        """See L{Site}; it has a door."""
+        super().__init__(*args, **kw)
+        self.heads = Heads()
+        self.request_line = re.compile(rb"([A-Z]+) %s([/?][!-~]*)? HTTP/1\.1\r\n" % re.escape(self.door.prefix))
+
+    def connection(self, addr: IAddress | None) -> "FastChannel":
+        """A new connection."""
+        return FastChannel(self, addr)
+
+    def ordinary(self, addr: IAddress | None) -> Channel:
+        """What takes a connection over."""
+        channel: Channel = super().connection(addr)
+        return channel
+
+
+@implementer(IPushProducer)
+class FastChannel(Protocol, Patience):
+    """
+    A connection.
+
+    @ivar persistent: whether it stays open after this answer.
+    """
+
+    transport: Any
+    persistent = True
+
+    def __init__(self, site: FastSite, addr: IAddress | None) -> None:
+        self._site = site
+        self._address = addr
+        self._ordinary: Channel | None = None
+        self._exchange: Exchange | None = None
+        self._producer: Any = None
+        self._parts: list[bytes] = []
+        self._have = 0
+        self._need = 0
+        self._reading = False
+        self._receiving = False
+        self._held = False
+        self._closing = False
+        self._has_socket = False
+
+    # What an exchange needs
+
+    @property
+    def clock(self) -> IReactorTime:
+        """The site's."""
+        return self._site.reactor
+
+    @property
+    def server_fields(self) -> bytes:
+        """The header lines of every answer."""
+        return self._site.server_fields
+
+    def write(self, data: bytes) -> None:
+        """Send bytes."""
+        transport = self.transport
+        if not self._has_socket or transport.dataBuffer or transport._tempDataBuffer or not transport.connected:
+            transport.write(data)
+            return
+        sent = transport.writeSomeData(data)
+        if sent != len(data):
+            transport.write(data[sent:] if isinstance(sent, int) else data)  # which tells of a loss in its own time
+
+    def registerProducer(self, producer: object, _streaming: bool) -> None:
+        """Tell C{producer} when to pause and resume."""
+        self._producer = producer
+
+    def unregisterProducer(self) -> None:
+        """Tell it no more."""
+        self._producer = None
+
+    def requestDone(self, _request: object) -> None:
+        """The answer is complete; begin with the next request."""
+        self._exchange = None
+        if not self.persistent:
+            self._close()
+            return
+        self.expect_by(self.clock.seconds() + IDLE)
+        if not self._reading:
+            self._go_on()
+
+    # Its life
+
+    def connectionMade(self) -> None:
+        """Begin to count the time until the first request."""
+        transport = self.transport
+        if isinstance(transport, Connection):
+            transport.setTcpNoDelay(True)
+            keep_alive(transport)
+            self._has_socket = True
+        transport.registerProducer(self, True)
+        self._site.channels.add(self)
+        self.expect_by(self.clock.seconds() + IDLE)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Tell whoever is answering."""
+        if self._ordinary is not None:
+            self._ordinary.connectionLost(reason)
+            return
+        exchange, self._exchange = self._exchange, None
+        self._parts.clear()
+        if exchange is not None:
+            exchange.connectionLost(reason)
+        self._site.forget(self)
+
+    def _close(self) -> None:
+        """Close, when what waits to be sent is sent or the client takes none of it."""
+        self._closing = True
+        self.stalled = False
+        self.expect_by(self.clock.seconds() + self._site.write_timeout)
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self.transport.abortConnection()
+
+    def stop(self) -> None:
+        """Close: a request under way may be answered, a wait for events ends."""
+        if self._exchange is None:
+            self._close()
+            return
+        self.persistent = False
+        if self._exchange.waits:
+            self._exchange.end_waiting()
+
+    def sweep(self, now: float) -> None:
+        """Close the connection if its time is over. Called every second or so."""
+        if self.takes_nothing(now, self._exchange, self._site.write_timeout):
+            self.abort()
+        elif self.is_late(now):
+            if self._closing:
+                self.abort()
+            else:
+                self._close()
+
+    def pauseProducing(self) -> None:
+        """The client has to read before more is sent."""
+        self.stall(self.clock.seconds())
+        if self._producer is not None:
+            self._producer.pauseProducing()
+        if self._exchange is None:
+            self._hold()
+
+    def resumeProducing(self) -> None:
+        """The client has read all there was."""
+        self.stalled = False
+        if self._producer is not None:
+            self._producer.resumeProducing()
+        if self._exchange is None and not self._reading:
+            self._go_on()
+
+    def stopProducing(self) -> None:
+        """The connection is being lost: L{connectionLost} follows."""
+
+    # Requests
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes have come."""
+        if self._ordinary is not None:
+            self._ordinary.dataReceived(data)
+        elif self._exchange is not None or self.stalled:
+            self._keep(data, 0)
+            if self._have > _EAGER:
+                self._hold()
+        elif self._parts:
+            self._keep(data, self._need)
+            if self._have >= self._need:
+                self._read(self._taken())
+        else:
+            self._read(data)
+
+    def _keep(self, data: bytes, need: int) -> None:
+        """Keep bytes until there are more of them, or a request is answered."""
+        self._parts.append(data)
+        self._have += len(data)
+        self._need = need
+
+    def _taken(self) -> bytes:
+        data = b"".join(self._parts)
+        self._parts.clear()
+        self._have = 0
+        return data
+
+    def _hold(self) -> None:
+        """Let no more come."""
+        if not self._held:
+            self._held = True
+            self.transport.pauseProducing()
+
+    def _go_on(self) -> None:
+        """Take what has come meanwhile, and let more come."""
+        if self._closing or self.stalled:
+            return
+        if self._held:
+            self._held = False
+            self.transport.resumeProducing()
+        if self._parts:
+            self._read(self._taken())
+
+    def _read(self, data: bytes) -> None:
+        """Take one request after the other, as far as they are complete."""
+        self._reading = True
+        start, size = 0, len(data)
+        while start < size and self._ordinary is None and not self._closing:
+            if self._exchange is not None or self.stalled:
+                self._keep(data[start:], 0)
+                break
+            start = self._take(data, start)
+        self._reading = False
+
+    def _take(self, data: bytes, start: int) -> int:
+        """Take the request that begins there; returns where it ends."""
+        site = self._site
+        line = site.request_line.match(data, start)
+        end = data.find(b"\r\n\r\n", start, start + LONGEST_HEAD)
+        if line is None or end < 0:
+            return self._unclear(data[start:], line is not None)
+        head = site.heads.read(data[line.end() : end + 2])
+        if head is None or head.length > site.most_body:
+            return self._hand_over(data[start:])
+        body = end + 4
+        end = body + head.length
+        if end > len(data):
+            return self._wait(data[start:], end - start)
+        self._receiving = False
+        self.expect_by(0.0)
+        method, target = line.groups(b"")
+        path, _, query = target.partition(b"?")
+        request = DoorRequest(method, path, query, head.content_type, data[body:end])
+        self._exchange = exchange = Exchange(self, _VERSION, method == b"HEAD")
+        exchange.answer(site.door.handle(request))
+        return end
+
+    def _unclear(self, data: bytes, begun: bool) -> int:
+        """
+        There is no whole head of a request for the door.
+
+        @param begun: whether its first line is there, and for the door.
+        """
+        may_be = begun or (data[:1].isupper() and b"\r\n" not in data)
+        return self._wait(data, 0) if may_be and len(data) < LONGEST_HEAD else self._hand_over(data)
+
+    def _wait(self, data: bytes, need: int) -> int:
+        """The rest of a request is to come, within the read timeout."""
+        self._keep(data, need)
+        if not self._receiving:
+            self._receiving = True
+            self.expect_by(self.clock.seconds() + self._site.read_timeout)
+        return _ALL
+
+    def _hand_over(self, data: bytes) -> int:
+        """This is for one who knows all of HTTP."""
+        self._site.channels.discard(self)
+        self.transport.unregisterProducer()
+        self._ordinary = channel = self._site.ordinary(self._address)
+        channel.makeConnection(self.transport)
+        channel.dataReceived(data)
+        if self._receiving and channel.receiving:
+            channel.expect_by(self.deadline)
+        return _ALL

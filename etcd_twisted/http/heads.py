@@ -1,0 +1,80 @@
+"""
+The heads of common requests, understood at a glance.
+
+Clients send the same headers again and again: a block of header lines that was read once is known from then on. What
+is not common is left to L{twisted.web}, which knows all of HTTP. Must never take a request for common that
+L{twisted.web} would refuse, or understand in another way.
+"""
+
+import re
+
+import attrs
+
+LONGEST = 4_096
+"""How long a block of header lines may be to be looked at, in bytes."""
+
+_MOST_KNOWN = 256
+"""How many blocks are known at a time; with more, all are forgotten."""
+
+_HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([!-~](?:[ -~]*[!-~])?)?[ \t]*\r\n")
+_LENGTH = re.compile(rb"[0-9]{1,18}")
+_UNCOMMON = frozenset((b"expect", b"origin", b"te", b"trailer", b"transfer-encoding", b"upgrade"))
+_ONCE = (b"host", b"content-length", b"connection")
+
+
+@attrs.frozen
+class Head:
+    """
+    What header lines say.
+
+    @ivar length: the body's, in bytes.
+    @ivar content_type: the body's; C{None} if they don't say.
+    """
+
+    length: int
+    content_type: bytes | None
+
+
+class Heads:
+    """Those that are known."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, Head | None] = {}
+
+    def read(self, block: bytes) -> Head | None:
+        """
+        What a block of header lines says; C{None} when they are not common.
+
+        @param block: each line with its end, the empty one left out.
+        """
+        try:
+            return self._known[block]
+        except KeyError:
+            return self._meet(block)
+
+    def _meet(self, block: bytes) -> Head | None:
+        if len(block) > LONGEST:
+            return None
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        head = self._known[block] = _read(block)
+        return head
+
+
+def _read(block: bytes) -> Head | None:
+    at = 0
+    headers: dict[bytes, bytes] = {}
+    while at < len(block):
+        line = _HEADER.match(block, at)
+        if line is None:
+            return None
+        name, value = line[1].lower(), line[2] or b""
+        if name in _UNCOMMON or (name in _ONCE and name in headers):
+            return None
+        headers.setdefault(name, value)
+        at = line.end()
+    length = headers.get(b"content-length", b"0")
+    connection = headers.get(b"connection", b"keep-alive").lower()
+    if b"host" not in headers or connection != b"keep-alive" or not _LENGTH.fullmatch(length):
+        return None
+    return Head(int(length), headers.get(b"content-type"))

@@ -1,0 +1,207 @@
+"""
+The fast door: whatever is sent, it is answered as L{Channel} answers it, under the same limits.
+"""
+
+import re
+from collections.abc import Sequence
+from urllib.parse import quote
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.http.fast import LONGEST_HEAD, FastChannel, FastSite
+from etcd_twisted.http.site import Channel, Site
+from tests.http import test_site
+from tests.wires import GET, STREAM, VERSION, WATCH, Wire, put
+
+DATE = re.compile(rb"Date: [^\r]*\r\n")
+KEYS = st.sampled_from(
+    ["", "/", "/a", "/a/b", "/a//./b/", "/%C3%A4", "/_h", "/%zz", "/%ff", "/a#b", "s", "\u00e4", "/a b"]
+)
+FORMS = st.lists(
+    st.sampled_from(
+        ["value=v", "value=%zz", "ttl=5", "ttl=x", "dir=true", "prevExist=false", "prevExist=true", "prevValue=v",
+         "prevIndex=2", "recursive=true", "sorted=true", "quorum=true", "wait=true&waitIndex=1", "value=" + "x" * 300]
+    ),
+    max_size=3,
+).map("&".join)  # fmt: skip
+FIELDS = st.lists(
+    st.sampled_from(
+        ["Accept: */*", "Content-Type: application/x-www-form-urlencoded", "Content-Type: text/plain",
+         "Connection: keep-alive", "Connection: close", "X: y", "X:", " folded", "no header", "Host: z",
+         "Expect: 100-continue", "Content-Length: 1", "X: " + "x" * 3_000]
+    ),
+    max_size=2,
+)  # fmt: skip
+METHODS = st.sampled_from(["GET", "GET", "PUT", "PUT", "POST", "DELETE", "HEAD", "OPTIONS", "PATCH", "get", "G T"])
+VERSIONS = st.sampled_from(["HTTP/1.1"] * 8 + ["HTTP/1.0", "HTTP/2", "http/1.1", ""])
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> bytes:
+    """A request, seldom a well-formed one for another page."""
+    if draw(st.integers(0, 9)) == 0:
+        others = [VERSION, b"\r\n" + GET, b"GET /v2/keys HTTP/1.1\n\n", b"\x16\x03\x01", b"x" * 9_000]
+        return draw(st.sampled_from(others))
+    method, form = draw(METHODS), draw(FORMS)
+    target = "/v2/keys" + draw(KEYS)
+    in_query = draw(st.booleans())
+    body = "" if in_query else form
+    lines = [f"{method} {target}{'?' + form if in_query else ''} {draw(VERSIONS)}", "Host: x", *draw(FIELDS)]
+    match draw(st.sampled_from(["length", "length", "length", "chunked"])) if body else "none":
+        case "length":
+            lines.append(f"Content-Length: {len(body)}")
+        case "chunked":
+            lines.append("Transfer-Encoding: chunked")
+            body = f"{len(body):x}\r\n{body}\r\n0\r\n\r\n"
+    return "\r\n".join([*lines, "", body]).encode()
+
+
+class Conversation:
+    """One client and one server, by one door."""
+
+    def __init__(self, kind: type[Site]) -> None:
+        self.wire = Wire(kind=kind)
+        self.channel, self.transport = self.wire.connect()
+
+    def hold(self, data: bytes, cuts: Sequence[int], slow: bool) -> object:
+        """
+        Send bytes in pieces.
+
+        @param slow: whether writes are committed only after each piece.
+        @return: all that can be seen from outside.
+        """
+        replica = self.wire.replica
+        start = 0
+        for end in [*sorted(cut % (len(data) + 1) for cut in cuts), len(data)]:
+            replica.holding = slow
+            if not self.transport.disconnecting and not self.transport.writes_closed:
+                self.channel.dataReceived(data[start:end])
+            start = end
+            if slow:
+                replica.go_on()
+        if not self.transport.disconnecting and not self.transport.writes_closed:
+            self.wire.site.stop(1.0)
+        seen = (
+            DATE.sub(b"", self.transport.value()), self.transport.how_lost, self.transport.writes_closed,
+            replica.proposed, replica.keyspace.hub.count, len(self.wire.site.channels),
+        )  # fmt: skip
+        self.wire.pass_time(5)
+        self.wire.stop()
+        return seen
+
+
+class SameAnswersTests(SynchronousTestCase):
+    """Both doors, compared."""
+
+    maxDiff = None
+
+    @settings(deadline=None, max_examples=300)
+    @given(st.lists(requests(), min_size=1, max_size=5), st.lists(st.integers(0, 2_000), max_size=6), st.booleans())
+    def test_any_requests(self, sent: list[bytes], cuts: list[int], slow: bool) -> None:
+        """Pipelined, cut anywhere, well-formed or not."""
+        data = b"".join(sent)
+        ordinary, fast = (Conversation(kind).hold(data, cuts, slow) for kind in (Site, FastSite))
+        self.assertEqual(ordinary, fast)
+
+
+class FastBodyTests(test_site.BodyTests):
+    """Bodies, by the fast door."""
+
+    kind = FastSite
+
+
+class FastHeadTests(test_site.HeadTests):
+    """Heads, by the fast door."""
+
+    kind = FastSite
+
+
+class FastMalformedTests(test_site.MalformedTests):
+    """What is no HTTP, by the fast door."""
+
+    kind = FastSite
+
+
+class FastPersistenceTests(test_site.PersistenceTests):
+    """Several requests, by the fast door."""
+
+    kind = FastSite
+
+
+class FastTimeTests(test_site.TimeTests):
+    """Slow clients, by the fast door."""
+
+    kind = FastSite
+
+
+class FastBackPressureTests(test_site.BackPressureTests):
+    """Clients that don't read, by the fast door."""
+
+    kind = FastSite
+
+
+class FastGoneTests(test_site.GoneTests):
+    """Clients that go, by the fast door."""
+
+    kind = FastSite
+
+
+class FastWatchMemoryTests(test_site.WatchMemoryTests):
+    """Watchers, by the fast door."""
+
+    kind = FastSite
+
+
+class DoorTests(SynchronousTestCase):
+    """Who answers."""
+
+    def setUp(self) -> None:
+        self.wire = Wire(kind=FastSite)
+        self.addCleanup(self.wire.stop)
+        self.channel, self.transport = self.wire.connect()
+
+    def assert_fast(self, fast: bool) -> None:
+        (channel,) = self.wire.site.channels
+        self.assertIsInstance(channel, FastChannel if fast else Channel)
+
+    def test_common(self) -> None:
+        """What clients of keys send does not leave the fast door, however it is cut."""
+        for request in (put("v"), GET, put(quote("ä")), put("w" * 900), GET + put("v") + GET):
+            for piece in (len(request), 1_000, 5, 1):
+                for start in range(0, len(request), piece):
+                    self.channel.dataReceived(request[start : start + piece])
+                    self.assert_fast(True)
+        self.assertEqual(self.transport.value().count(b"HTTP/1.1 20"), 4 * 7)
+
+    def test_watches(self) -> None:
+        """They wait there."""
+        for request in (WATCH, STREAM):
+            channel, _ = self.wire.connect()
+            channel.dataReceived(request)
+        self.assert_all_fast()
+
+    def assert_all_fast(self) -> None:
+        self.assertEqual({type(channel) for channel in self.wire.site.channels}, {FastChannel})
+
+    def test_other_pages(self) -> None:
+        """The first request for another page is the last one that the fast door sees."""
+        self.channel.dataReceived(GET + VERSION)
+        self.assert_fast(False)
+        self.channel.dataReceived(GET)
+        self.assertEqual(self.transport.value().count(b"HTTP/1.1 "), 3)
+
+    def test_long_head(self) -> None:
+        """A head that is long is read by the other one."""
+        self.channel.dataReceived(GET[:-2] + b"X: " + b"x" * LONGEST_HEAD)
+        self.assert_fast(False)
+
+    def test_time_does_not_begin_anew(self) -> None:
+        """Who was slow before the connection was handed over has no more time than others."""
+        self.channel.dataReceived(b"GET /v2/key")
+        self.wire.pass_time(9)
+        self.channel.dataReceived(b"x HTTP/1.1\r\n")
+        self.assert_fast(False)
+        self.wire.pass_time(1)
+        self.assertEqual(self.transport.how_lost, "closed")

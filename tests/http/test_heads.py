@@ -1,0 +1,77 @@
+"""
+Which heads are common, and what they say.
+"""
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.http import heads
+from etcd_twisted.http.heads import LONGEST, Head, Heads
+
+HOST = b"Host: x\r\n"
+
+
+class HeadsTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.heads = Heads()
+
+    def test_common(self) -> None:
+        """What clients send."""
+        for block, head in (
+            (HOST, Head(0, None)),
+            (HOST + b"Content-Length: 12\r\n", Head(12, None)),
+            (b"content-length:0012\r\nhOST:\t x \r\n", Head(12, None)),
+            (HOST + b"Accept: */*\r\nUser-Agent: curl/8 (x; y)\r\nConnection: Keep-Alive\r\n", Head(0, None)),
+            (HOST + b"Content-Type: a/b; c=d\r\nContent-Type: e/f\r\n", Head(0, b"a/b; c=d")),
+            (HOST + b"Accept:\r\n", Head(0, None)),
+        ):
+            for _ in range(2):
+                self.assertEqual(self.heads.read(block), head, block)
+
+    def test_uncommon(self) -> None:
+        """What is for one who knows all of HTTP: rare, or not to be answered at all."""
+        for block in (
+            b"",
+            b"Accept: */*\r\n",
+            HOST + HOST,
+            HOST + b"Transfer-Encoding: chunked\r\n",
+            HOST + b"transfer-encoding: identity\r\n",
+            HOST + b"Expect: 100-continue\r\n",
+            HOST + b"Connection: close\r\n",
+            HOST + b"Connection: keep-alive, Upgrade\r\n",
+            HOST + b"Upgrade: h2c\r\n",
+            HOST + b"Origin: http://x\r\n",
+            HOST + b"Content-Length: 1\r\nContent-Length: 1\r\n",
+            HOST + b"Content-Length: -1\r\n",
+            HOST + b"Content-Length: +1\r\n",
+            HOST + b"Content-Length: 1_0\r\n",
+            HOST + b"Content-Length: \r\n",
+            HOST + b"Content-Length: 1" + b"0" * 18 + b"\r\n",
+            HOST + b"Accept: a\r\n b\r\n",
+            HOST + b"Accept : a\r\n",
+            HOST + b"no header\r\n",
+            HOST + b": a\r\n",
+            HOST + b"Accept: \x00\r\n",
+            HOST + b"Accept: \xe4\r\n",
+            HOST + b"Accept: a\nb\r\n",
+            HOST + b"Accept: a\rb\r\n",
+            HOST + b"Accept: %s\r\n" % (b"x" * LONGEST),
+        ):
+            for _ in range(2):
+                self.assertIsNone(self.heads.read(block), block)
+
+    @given(st.lists(st.binary(max_size=20)))
+    def test_bytes(self, lines: list[bytes]) -> None:
+        """Anything can come."""
+        block = HOST + b"".join(line + b"\r\n" for line in lines)
+        head = self.heads.read(block)
+        if head is not None:
+            self.assertTrue(all(b":" in line for line in block.split(b"\r\n")[:-1]))
+
+    def test_not_all_are_known(self) -> None:
+        """Headers that differ with each request cost no memory, nor do long ones."""
+        for number in range(10 * heads._MOST_KNOWN):
+            self.assertIsNotNone(self.heads.read(HOST + b"X-Number: %d\r\n" % number))
+            self.heads.read(HOST + b"X-Number: %d%s\r\n" % (number, b"x" * LONGEST))
+            self.assertLessEqual(len(self.heads._known), heads._MOST_KNOWN)
