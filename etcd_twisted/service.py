@@ -60,7 +60,8 @@ class EtcdService(Service):
         @param fatal: called once, with one line, when the disk failed: the machine answers nobody any more, and the
             process should end.
         @param wall_clock: the time by which keys expire, in seconds since the epoch.
-        @raise ConfigError: a frontend is not installed or can't use its options.
+        @raise ConfigError: a frontend is not installed or can't use its options, or a file that was named can't be
+            used.
         """
         self.replica = Replica(
             reactor,
@@ -85,6 +86,7 @@ class EtcdService(Service):
         chosen: list[Chosen] = [(PeerFrontend(self._transport.visitors), {}), (HttpFrontend(), {})]
         chosen += chosen_frontends(config)
         self._frontends = [frontend.service(reactor, config, options, self.replica) for frontend, options in chosen]
+        self._told_of = seeds(config)
         self._discovery = configured_discovery(reactor, config)
         self._registration: Registration | None = None
         self._registered = False
@@ -109,7 +111,7 @@ class EtcdService(Service):
             others = await self._discovery.find(name, self._config.peer_url)
             self._registered = True
             return others
-        return seeds(self._config) or await self._at_own_address()
+        return self._told_of or await self._at_own_address()
 
     async def _at_own_address(self) -> list[str]:
         """
@@ -139,7 +141,11 @@ class EtcdService(Service):
         self._storage = Storage.open(config.data_dir, config.given_as("data-dir"), fresh=config.force)
         self._writer = LogWriter(self._reactor)
         self._writer.start()
-        await self._life.begin(self._storage, self._writer)
+        try:
+            await self._life.begin(self._storage, self._writer)
+        except BaseException:
+            self._storage.directory.withdraw()
+            raise
         if self._discovery is not None:
             name = self.replica.name
             self._registration = Registration(self._reactor, self._discovery, name, config.peer_url)

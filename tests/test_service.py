@@ -140,6 +140,19 @@ class ServiceTests(TestCase):
         self.assertNotIn("in use", str(error))
         await again.stopService()
 
+    async def test_a_machine_that_finds_no_cluster_leaves_nothing(self) -> None:
+        nobody = (Address("127.0.0.1", 1),)
+        config = Config(
+            data_dir=self.path, bind_addr=ANY_PORT, peer_bind_addr=ANY_PORT, peers=nobody, max_retry_attempts=1
+        )
+        service = EtcdService(reactor, config, self.fatal.append)
+        service.startService()
+        await self.assertFailure(service.started, StartError)
+        self.assertFalse(self.path.exists())
+        await service.stopService()
+        self.assertFalse(self.path.exists())
+        self.assertClosed()
+
     async def test_it_can_be_stopped_before_it_has_started(self) -> None:
         service = self.service()
         service.startService()

@@ -108,6 +108,7 @@ class DataDirectory:
         self.path = path
         self.option = option
         self._lock = -1
+        self._made: list[Path] = []
         if _CONTROL_CHARACTER.search(str(path)):
             raise StorageError(
                 f"{option} {str(path)!r} can't be used: there is a line break or another control character in it;"
@@ -118,15 +119,18 @@ class DataDirectory:
             self._check_ours()
             if not fresh:
                 self.load_identity()
-            _make_directories(path)
             try:
-                self._lock = self._acquire()
+                self._make_missing()
+                self._acquire()
                 for directory in (self.log_directory, self.snapshot_directory):
-                    directory.mkdir(mode=0o700, exist_ok=True)
+                    if not directory.exists():
+                        directory.mkdir(mode=0o700)
+                        self._made.append(directory)
                 if fresh:
                     self._erase()
                 sync_directory(path)
             except BaseException:
+                self.withdraw()
                 self.close()
                 raise
         except OSError as error:
@@ -143,10 +147,32 @@ class DataDirectory:
         return self.path / _SNAPSHOTS
 
     def close(self) -> None:
-        """Release the lock. The lock file stays: another process may be opening it just then."""
+        """Release the lock. The lock's file stays."""
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+    def withdraw(self) -> None:
+        """
+        Leave everything as it was found, if nothing was kept in the directory yet: its machine does not start. The
+        lock is held until L{close}.
+        """
+        made, self._made = self._made, []
+        try:
+            if self._keeps_anything():
+                return
+            for path in reversed(made):
+                if path == self.path / _LOCK:
+                    path.unlink()
+                else:
+                    path.rmdir()
+        except OSError:  # somebody else keeps something there, or the disk does not let go: the rest stays
+            return
+
+    def _keeps_anything(self) -> bool:
+        """Whether the directory tells of a machine. There may be no such directory."""
+        inside = [each for each in (self.log_directory, self.snapshot_directory) if os.path.isdir(each)]
+        return os.path.lexists(self.path / _IDENTITY) or any(any(each.iterdir()) for each in inside)
 
     def load_identity(self) -> Identity | None:
         """
@@ -246,40 +272,45 @@ class DataDirectory:
                 " not a machine's; choose another directory, or an empty one"
             )
 
-    def _acquire(self) -> int:
-        descriptor = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(descriptor, 0)
-            write_all(descriptor, b"%d\n" % os.getpid(), 0)
-        except BlockingIOError:
-            holder = os.pread(descriptor, 32, 0).strip()
-            os.close(descriptor)
-            process = f"process {holder.decode()}" if holder.isdigit() else "another process"
-            raise StorageError(
-                f"{self.option} {self.path} is in use by {process}; stop that, or choose another directory"
-            ) from None
-        except BaseException:
-            os.close(descriptor)
-            raise
-        return descriptor
+    def _make_missing(self) -> None:
+        """Make the directory and what is missing above it, durably."""
+        missing = [self.path, *self.path.parents]
+        for directory in reversed([each for each in missing if not each.exists()]):
+            directory.mkdir(mode=0o700 if directory == self.path else 0o777)
+            self._made.append(directory)
+            sync_directory(directory.parent)
+
+    def _acquire(self) -> None:
+        path = self.path / _LOCK
+        while self._lock < 0:
+            is_new = not path.exists()
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if _is_at(path, descriptor):  # or its holder has withdrawn meanwhile, and it locks nothing
+                    self._lock = descriptor
+            except BlockingIOError:
+                holder = os.pread(descriptor, 32, 0).strip()
+                process = f"process {holder.decode()}" if holder.isdigit() else "another process"
+                raise StorageError(
+                    f"{self.option} {self.path} is in use by {process}; stop that, or choose another directory"
+                ) from None
+            finally:
+                if self._lock < 0:
+                    os.close(descriptor)
+        if is_new:
+            self._made.append(path)
+        os.ftruncate(self._lock, 0)
+        write_all(self._lock, b"%d\n" % os.getpid(), 0)
 
 
 def _names(directory: Path) -> set[str]:
     return {path.name for path in directory.iterdir()} - _PASSED_OVER
 
 
-def _make_directories(path: Path) -> None:
-    """Make C{path} and what is missing above it, durably; all or nothing."""
-    missing = [path] if not path.exists() else []
-    missing += [parent for parent in path.parents if not parent.exists()]
-    made: list[Path] = []
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Whether an open file is still the one of that name."""
     try:
-        for directory in reversed(missing):
-            directory.mkdir(mode=0o700 if directory == path else 0o777)
-            made.append(directory)
-            sync_directory(directory.parent)
-    except BaseException:
-        for directory in reversed(made):
-            directory.rmdir()
-        raise
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False

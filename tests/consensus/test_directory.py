@@ -215,8 +215,7 @@ class CreationTests(DirectoryTestCase):
     def test_full(self) -> None:
         """When there is no room for the lock's file, its holder is not this process."""
         patched = self.patch(module, "write_all", fail(errno.ENOSPC))
-        error = self.assertRaises(StorageError, DataDirectory, self.path)
-        self.assertIn(f"--data-dir {self.path} can't be used: it has no space left on its disk; make room", str(error))
+        self.assert_refused(self.path, "can't be used: it has no space left on its disk; make room")
         patched.restore()
         DataDirectory(self.path).close()
 
@@ -275,6 +274,80 @@ class WhoseTests(DirectoryTestCase):
             self.assert_refused(self.path, "and no identity.json, so it is not a machine's; choose another directory")
             shutil.rmtree(self.path)
             self.path.mkdir()
+
+
+class WithdrawalTests(DirectoryTestCase):
+    """A machine that does not start leaves what it has found."""
+
+    def withdraw(self, path: Path) -> None:
+        with closing(DataDirectory(path)) as directory:
+            directory.withdraw()
+
+    def test_nothing_is_left(self) -> None:
+        """Of what was made, in a directory that was not there, or empty, or of a machine that never started."""
+        self.withdraw(self.parent / "a" / "b" / "lock")
+        self.assertEqual(tree(self.parent), {})
+        for names in ((), ("log",), ("log", "snapshots"), ("lost+found",)):
+            for name in ("", *names):
+                (self.path / name).mkdir(exist_ok=True)
+            before = tree(self.parent)
+            self.withdraw(self.path)
+            self.assertEqual(tree(self.parent), before)
+
+    def test_a_machine_stays(self) -> None:
+        """What tells of one: who it is, or what it has written."""
+        for name in ("identity.json", "log/00000000000000000001.log", "snapshots/1.snapshot"):
+            with closing(DataDirectory(self.path)) as directory:
+                (self.path / name).write_bytes(b"kept")
+                before = tree(self.parent)
+                directory.withdraw()
+                self.assertEqual(tree(self.parent), before)
+            shutil.rmtree(self.path)
+
+    def test_another_s_stays(self) -> None:
+        """And what it stands in."""
+        path = self.parent / "a" / "data"
+        with closing(DataDirectory(path)) as directory:
+            (self.parent / "a" / "notes").write_bytes(b"kept")
+            directory.withdraw()
+        self.assertEqual(tree(self.parent), {str(self.parent / "a"): None, str(self.parent / "a" / "notes"): b"kept"})
+
+    def test_it_is_locked_to_the_last(self) -> None:
+        """Whoever has opened the lock's file before it was removed has locked nothing."""
+        waiting = []
+        open_file = os.open
+
+        def slowly(path: Path, *more: int) -> int:
+            descriptor = open_file(path, *more)
+            if path == self.path / "lock" and not waiting:
+                waiting.append(path)
+                first.withdraw()
+                first.close()
+            return descriptor
+
+        first = DataDirectory(self.path)
+        self.patch(module.os, "open", slowly)
+        error = self.assertRaises(StorageError, DataDirectory, self.path)
+        self.assertIn(f"--data-dir {self.path} can't be used: ", str(error))
+        self.assertEqual((waiting, tree(self.parent)), ([self.path / "lock"], {}))
+
+    def test_another_has_begun_meanwhile(self) -> None:
+        """The lock that counts is the one that is there."""
+        open_file = os.open
+        opened = []
+
+        def slowly(path: Path, *more: int) -> int:
+            descriptor = open_file(path, *more)
+            if path == self.path / "lock":
+                opened.append(path)
+                if len(opened) == 1:
+                    path.unlink()
+            return descriptor
+
+        self.patch(module.os, "open", slowly)
+        with closing(DataDirectory(self.path)):
+            self.assertEqual(len(opened), 2)
+            self.assert_refused(self.path, f"in use by process {os.getpid()}")
 
 
 class LockTests(DirectoryTestCase):

@@ -13,6 +13,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import TestCase
 
 from benchmarks.ports import free_ports
+from tests.certificates import Authority
 from tests.privileges import UNPRIVILEGED
 from tests.processes import writers
 from tests.processes.child import Child, spawn
@@ -166,6 +167,46 @@ class RefusalTests(TestCase):
         refused = [ensureDeferred(self.assertRefused(machine.launch(*flag), f"{flag[0]} ")) for flag in bad]
         await gatherResults(refused, consumeErrors=True)
         self.assertFalse(machine.data.exists())
+
+
+    async def test_nobodyToJoin(self) -> None:
+        """No cluster answers, or the file that should say where one is can't be read."""
+        (nowhere,) = free_ports(1)
+        missing = "missing.txt"
+        for flags, words in (
+            (("--peers", f"127.0.0.1:{nowhere}"), f"tried http://127.0.0.1:{nowhere}: "),
+            (("--discovery", f"http://127.0.0.1:{nowhere}/v2/keys/token"), "can't be used"),
+            (("--peers-file", missing), f"{missing}: can't be read: No such file or directory; "),
+        ):
+            machine = Machine(self)
+            await self.assertRefused(machine.launch(*flags, "--max-retry-attempts", "1"), f"{flags[0]}", words)
+            self.assertEqual(list(machine.directory.iterdir()), [])
+
+    async def test_forcedInVain(self) -> None:
+        """What was to be forgotten is still there when the start is refused for what could be seen beforehand."""
+        machine = Machine(self)
+        await machine.start()
+        await machine.client.put("/message", value="kept")
+        self.assertEqual(await machine.terminate(), STOPPED)
+        refused = machine.launch("--force", "--peers-file", "missing.txt")
+        await self.assertRefused(refused, "--peers-file missing.txt: ")
+        await machine.start()
+        self.assertEqual((await machine.client.get("/message")).json()["node"]["value"], "kept")
+
+    async def test_badCertificates(self) -> None:
+        """One that does not load, and one for another host, for either port."""
+        directory = Path(self.mktemp()).resolve()
+        authority = Authority(directory)
+        certificate, key = authority.certificate("machine0", ["machine0.example.com"])
+        for port, address in (("", "--addr"), ("peer-", "--peer-addr")):
+            for file, words in (
+                (key, "has no certificate in PEM in it"),
+                (certificate, f"is not for the host 127.0.0.1 of {address} 127.0.0.1:"),
+            ):
+                machine = Machine(self)
+                child = machine.launch(f"--{port}cert-file", file, f"--{port}key-file", key)
+                await self.assertRefused(child, f"--{port}cert-file {file}", words)
+                self.assertEqual(list(machine.directory.iterdir()), [])
 
 
 class RestartTests(TestCase):
