@@ -8,7 +8,7 @@ made when it may yet be.
 
 from collections.abc import Callable
 
-import attrs
+import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
@@ -19,8 +19,7 @@ from etcd_twisted.keyspace.commands import Change
 from etcd_twisted.keyspace.events import Event
 
 
-@attrs.frozen
-class Proposal:
+class Proposal(msgspec.Struct, frozen=True):
     """
     A change on its way.
 

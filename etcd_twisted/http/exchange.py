@@ -104,9 +104,15 @@ class Exchange:
         """Send an answer, once it is there."""
         if isinstance(response, Deferred):
             self._work = response
-            response.addCallback(self._send).addErrback(self._broken)
+            response.addCallbacks(self._send_if_possible, self._broken)
         else:
             self._send(response)
+
+    def _send_if_possible(self, response: Response) -> None:
+        try:
+            self._send(response)
+        except Exception:
+            self._broken(Failure())
 
     def _broken(self, reason: Failure) -> None:
         self._log.failure("An answer could not be sent", reason)

@@ -6,9 +6,7 @@ made: history, watchers and snapshots share it.
 """
 
 import datetime
-import functools
 
-import attrs
 import msgspec
 
 from etcd_twisted.keyspace.nodes import File, Node
@@ -67,8 +65,7 @@ def view(key: str, node: Node, now: int) -> NodeView:
     return NodeView(key, value, is_directory, expiration, ttl, node.modified, node.created)
 
 
-@attrs.frozen
-class Event:
+class Event(msgspec.Struct, gc=False, eq=False):
     """
     One change of the key space.
 
@@ -76,11 +73,21 @@ class Event:
     """
 
     answer: Answer
+    _body: bytes | None = None
 
-    @functools.cached_property
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Event) and other.answer == self.answer
+
+    def __hash__(self) -> int:
+        return hash(self.answer)
+
+    @property
     def body(self) -> bytes:
         """The event as JSON, encoded once however many want it."""
-        return encode_json(self.answer)
+        body = self._body
+        if body is None:
+            body = self._body = encode_json(self.answer)
+        return body
 
     @property
     def node(self) -> NodeView:

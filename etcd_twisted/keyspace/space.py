@@ -173,14 +173,14 @@ class KeySpace:
         if isinstance(command, commands.Expire):
             self._expire(command)
             return None
-        apply, counter = self._APPLY[type(command)]
+        apply, success, failure = self._APPLY[type(command)]
         try:
             event = apply(self, command)
         except EtcdError as error:
             error.index = self.index
-            self._count(counter + "_fail")
+            self._count(failure)
             raise
-        self._count(counter + "_success")
+        self._count(success)
         return event
 
     def _count(self, counter: str) -> None:
@@ -340,15 +340,18 @@ class KeySpace:
         self.index += 1
         return Event(Answer(action, node, previous))
 
-    _APPLY: ClassVar[dict[type[commands.Change], tuple[Callable[["KeySpace", Any], Event], str]]] = {
-        commands.Set: (_set, "sets"),
-        commands.Create: (_create, "create"),
-        commands.CreateInOrder: (_create_in_order, "create"),
-        commands.Update: (_update, "update"),
-        commands.Refresh: (_refresh, "update"),
-        commands.CompareAndSwap: (_compare_and_swap, "compare_and_swap"),
-        commands.Delete: (_delete, "delete"),
-        commands.CompareAndDelete: (_compare_and_delete, "compare_and_delete"),
+    _APPLY: ClassVar[dict[type[commands.Change], tuple[Callable[["KeySpace", Any], Event], str, str]]] = {
+        kind: (apply, counter + "_success", counter + "_fail")
+        for kind, apply, counter in (
+            (commands.Set, _set, "sets"),
+            (commands.Create, _create, "create"),
+            (commands.CreateInOrder, _create_in_order, "create"),
+            (commands.Update, _update, "update"),
+            (commands.Refresh, _refresh, "update"),
+            (commands.CompareAndSwap, _compare_and_swap, "compare_and_swap"),
+            (commands.Delete, _delete, "delete"),
+            (commands.CompareAndDelete, _compare_and_delete, "compare_and_delete"),
+        )
     }
 
 

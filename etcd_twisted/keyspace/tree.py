@@ -71,8 +71,9 @@ def _way_to(root: Directory, names: list[str], index: int) -> list[Directory]:
 
 def _rebuilt(way: list[Directory], names: list[str], changed: Directory) -> Directory:
     """The root above C{changed}, which takes the place of the last directory of the way."""
-    for parent, name in zip(reversed(way[:-1]), reversed(names[:-1]), strict=True):
-        changed = with_children(parent, parent.children.set(name, changed))
+    for depth in range(len(way) - 2, -1, -1):
+        parent = way[depth]
+        changed = with_children(parent, parent.children.set(names[depth], changed))
     return changed
 
 

@@ -164,6 +164,8 @@ class WatcherHub:
 
     def notify(self, event: Event) -> None:
         """Queue an event for everyone whom it touches."""
+        if not self._watchers:
+            return
         for key in self._keys_near(event):
             self._queue_at(key, event)
 
