@@ -45,7 +45,10 @@ class ClusterTest(TestCase):
             self.assertIn(each, child.errors)
 
     async def assert_standby(self, machine: Member, cluster: Cluster) -> None:
-        """A machine without a copy sends every client to the leader, and has nothing to say to administrators."""
+        """
+        A machine without a copy sends every client to the leader, but for those who ask about itself, and has nothing
+        to say to administrators.
+        """
 
         async def stands_by() -> bool:
             answer = await machine.connect(machine.peer_url).request("GET", "/v2/admin/machines")
@@ -62,6 +65,8 @@ class ClusterTest(TestCase):
         ):
             answer = await machine.client.request(method, path)
             self.assertEqual((answer.status, answer.location), (307, leader.url + path), answer)
+        for path in ("/version", "/health"):
+            self.assertEqual((await machine.client.request("GET", path)).status, 200)
         self.assertIn("is a standby", machine.child.output)
 
     async def configure(self, machine: Member, **settings: float) -> None:
