@@ -21,6 +21,7 @@ from etcd_twisted.http.pages import new_app, no_such_page, send
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.keyspace.events import encode_json
 from etcd_twisted.referral import no_leader, redirect
+from etcd_twisted.web.dashboard.files import Files
 from etcd_twisted.web.statistics import leader_statistics, self_statistics
 
 _TEXT = b"Content-Type: text/plain; charset=utf-8\r\n"
@@ -47,6 +48,7 @@ class ClientApp:
         self._replica = replica
         self._clock = clock
         self._started = replica.now()
+        self._dashboard = Files()
 
     @app.route("/version", methods=["GET"])
     def version(self, request: IRequest) -> bytes:
@@ -98,6 +100,14 @@ class ClientApp:
         if not self._replica.is_leader:
             return send(request, plain(403, "not current leader"))
         return send(request, Response(200, JSON, encode_json(leader_statistics(self._replica))))
+
+    @app.route("/mod/dashboard", methods=["GET"])
+    @app.route("/mod/dashboard/<name>", methods=["GET"])
+    def dashboard(self, request: IRequest, name: str = "") -> bytes:
+        """The page for people and the files that it is made of, which it looks for behind the slash."""
+        if request.path == b"/mod/dashboard":
+            return send(request, plain(307, "307 the page has a slash at its end", b"Location: /mod/dashboard/\r\n"))
+        return send(request, self._dashboard.answer(name, request.getHeader("If-None-Match")))
 
     @app.handle_errors(Exception)
     def _failed(self, request: IRequest, failure: Failure) -> bytes:

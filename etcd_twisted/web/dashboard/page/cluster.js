@@ -1,0 +1,235 @@
+// The cluster's view: who is in it, who leads, and what goes on.
+//
+// Must never ask for anything: it shows what the observer knows.
+
+import { dashboard } from "./api.js";
+import { Chart } from "./chart.js";
+import { element, write } from "./dom.js";
+import { bytes, bytesPerSecond, count, duration, goSeconds, milliseconds, perSecond } from "./format.js";
+
+const OPERATIONS = [
+    ["Get", "gets"],
+    ["Set", "sets"],
+    ["Create", "create"],
+    ["Update", "update"],
+    ["Delete", "delete"],
+    ["Compare and swap", "compareAndSwap"],
+    ["Compare and delete", "compareAndDelete"],
+];
+
+// A machine of the cluster, and how it follows if this one leads it.
+class Card {
+    constructor(name) {
+        this.role = element("span", { class: "badge" });
+        this.here = element("span", { class: "badge plain", hidden: true }, "this page");
+        this.client = element("a");
+        this.peer = element("span");
+        this.graphs = element("div", { class: "graphs" });
+        this.words = element("p", { class: "muted" });
+        this.element = element(
+            "li",
+            { class: "card machine" },
+            element("h3", {}, name, this.role, this.here),
+            element("p", { class: "urls" }, this.client, element("span", { class: "muted" }, "peers at ", this.peer)),
+            this.words,
+            this.graphs,
+        );
+    }
+
+    update(machine, observer, now) {
+        const { self } = observer;
+        const leads = machine.name === self.leaderInfo.leader;
+        const follower = observer.followers.get(machine.name);
+        const silent = follower?.silentFor ?? 0;
+        write(this.role, leads ? "leader" : silent ? "silent" : "follower");
+        this.role.className = `badge ${leads ? "good" : silent ? "bad" : ""}`;
+        this.here.hidden = machine.name !== self.name;
+        write(this.client, machine.client);
+        point(this.client, dashboard(machine));
+        write(this.peer, machine.peer);
+        write(this.words, this.said(machine, leads, follower, silent, self));
+        this.draw(observer, follower, now);
+    }
+
+    said(machine, leads, follower, silent, self) {
+        if (silent) {
+            return `Has not answered for ${duration(silent)}. ${failures(follower)}`;
+        }
+        if (follower?.counts.success) {
+            const { average, minimum, maximum, standardDeviation } = follower.latencies;
+            return (
+                `Answers in ${milliseconds(average)} on average (± ${milliseconds(standardDeviation)}, ` +
+                `${milliseconds(minimum)} to ${milliseconds(maximum)}). ${failures(follower)}`
+            );
+        }
+        const words = [];
+        if (leads) {
+            words.push(`Has led for ${duration(goSeconds(self.leaderInfo.uptime))}.`);
+        }
+        if (machine.name === self.name) {
+            words.push(`Runs since ${new Date(self.startTime).toLocaleString("en-GB")}.`);
+        }
+        return words.join(" ") || "How it follows is known to the leader.";
+    }
+
+    // Of this machine what it says to others, or hears of its leader; of one that follows it, how.
+    draw(observer, follower, now) {
+        const source = this.here.hidden ? follower : observer;
+        if (this.source !== source) {
+            this.source = source;
+            this.charts = source === undefined ? [] : source === observer ? own(observer) : followers(follower);
+            this.graphs.replaceChildren(...this.charts.map((chart) => chart.element));
+        }
+        this.charts?.forEach((chart) => chart.draw(now));
+    }
+}
+
+function own({ messages, traffic }) {
+    return [one("Messages", perSecond, messages), one("Bytes", bytesPerSecond, traffic)];
+}
+
+function followers({ latency, failures: failed }) {
+    return [one("Latency", milliseconds, latency), one("Failures", perSecond, failed, "bad")];
+}
+
+function failures({ counts }) {
+    return counts.fail === 1 ? "One failure in all." : `${count(counts.fail)} failures in all.`;
+}
+
+function one(title, format, series, colour = "one") {
+    return new Chart(title, format, [{ name: "", series, colour }]);
+}
+
+function point(link, address) {
+    if (address !== null && link.href !== address) {
+        link.href = address;
+    }
+}
+
+export class ClusterView {
+    constructor(place, observer) {
+        this.observer = observer;
+        this.cards = new Map();
+        this.figures = new Map();
+        this.summary = element("p", { class: "lead" });
+        this.elsewhere = element("p", { class: "notice", hidden: true });
+        this.strip = element("dl", { class: "figures" });
+        this.machines = element("ul", { class: "machines" });
+        this.counts = element("tbody");
+        this.charts = [
+            new Chart("Requests", perSecond, [
+                { name: "reads", series: observer.reads, colour: "one" },
+                { name: "writes", series: observer.writes, colour: "two" },
+            ]),
+            one("Commits", perSecond, observer.commits),
+            one("Watchers", count, observer.watchers),
+            new Chart("Disk", bytes, [
+                { name: "log", series: observer.logSize, colour: "one" },
+                { name: "snapshot", series: observer.snapshotSize, colour: "two" },
+            ]),
+        ];
+        place.append(
+            element("h1", {}, "Cluster"),
+            this.summary,
+            this.elsewhere,
+            this.strip,
+            element("h2", {}, "Machines"),
+            this.machines,
+            element("h2", {}, "Activity"),
+            element("p", { class: "muted" }, "Writes and commits are the whole cluster's; reads, watchers and the disk are this machine's."),
+            element("div", { class: "charts" }, ...this.charts.map((chart) => element("div", { class: "card" }, chart.element))),
+            element("h2", {}, "Operations so far"),
+            element(
+                "div",
+                { class: "card counts" },
+                element(
+                    "table",
+                    {},
+                    element(
+                        "thead",
+                        {},
+                        element("tr", {}, ...["Operation", "Succeeded", "Failed"].map((name) => element("th", { scope: "col" }, name))),
+                    ),
+                    this.counts,
+                ),
+            ),
+        );
+    }
+
+    update() {
+        const { observer } = this;
+        if (observer.self === null) {
+            write(this.summary, "Asking the machine…");
+            return;
+        }
+        const now = performance.now() / 1000;
+        this.summarize();
+        this.showFigures();
+        this.showMachines(now);
+        this.charts.forEach((chart) => chart.draw(now));
+        this.showCounts();
+    }
+
+    summarize() {
+        const { self, machines, leader, leads } = this.observer;
+        const size = machines.length === 1 ? "One machine" : `${machines.length} machines`;
+        const led = self.leaderInfo.leader;
+        const since = led && `for ${duration(goSeconds(self.leaderInfo.uptime))}`;
+        write(this.summary, led ? `${size}; ${led} has led ${since}.` : `${size}; nobody leads at the moment.`);
+        this.elsewhere.hidden = leads || !leader;
+        if (!this.elsewhere.hidden && this.told !== leader.client) {
+            this.told = leader.client;
+            this.elsewhere.replaceChildren(
+                `${self.name} shows what it knows itself. How each follower answers, the leader knows: `,
+                element("a", { href: dashboard(leader) }, `open the dashboard of ${leader.name}`),
+                ".",
+            );
+        }
+    }
+
+    showFigures() {
+        const { index, raftIndex, term, store, logSize, snapshotSize } = this.observer;
+        this.figure("Key space index", count(index));
+        this.figure("Log index", count(raftIndex));
+        this.figure("Term", count(term));
+        this.figure("Watchers", count(store.watchers));
+        this.figure("Log", bytes(logSize.last));
+        this.figure("Snapshot", bytes(snapshotSize.last));
+    }
+
+    figure(name, text) {
+        if (!this.figures.has(name)) {
+            const value = element("dd");
+            this.figures.set(name, value);
+            this.strip.append(element("div", { class: "card" }, element("dt", {}, name), value));
+        }
+        write(this.figures.get(name), text);
+    }
+
+    showMachines(now) {
+        const { machines } = this.observer;
+        const names = machines.map((machine) => machine.name);
+        if (names.join("\n") !== [...this.cards.keys()].join("\n")) {
+            const cards = names.map((name) => [name, this.cards.get(name) ?? new Card(name)]);
+            this.cards = new Map(cards);
+            this.machines.replaceChildren(...cards.map(([, card]) => card.element));
+        }
+        machines.forEach((machine) => this.cards.get(machine.name).update(machine, this.observer, now));
+    }
+
+    showCounts() {
+        const { store } = this.observer;
+        if (!this.counts.childElementCount) {
+            this.counts.append(
+                ...[...OPERATIONS, ["Expire", "expire"]].map(([name]) =>
+                    element("tr", {}, element("th", { scope: "row" }, name), element("td"), element("td")),
+                ),
+            );
+        }
+        [...this.counts.rows].forEach((row, number) => {
+            const operation = OPERATIONS[number];
+            write(row.cells[1], count(operation ? store[`${operation[1]}Success`] : store.expireCount));
+            write(row.cells[2], operation ? count(store[`${operation[1]}Fail`]) : "–");
+        });
+    }
+}

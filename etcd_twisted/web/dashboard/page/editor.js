@@ -1,0 +1,356 @@
+// The panel beside the tree: what a key or a directory holds, and the ways to change it.
+//
+// Must never overwrite what a person has not seen: a key is changed only if it still is as it was read, and a text that
+// was not saved stays until it is or a person drops it.
+
+import * as api from "./api.js";
+import { confirmed } from "./dialogs.js";
+import { element, labelled, write } from "./dom.js";
+import { count, duration } from "./format.js";
+import { LifetimeField } from "./lifetime.js";
+import { sentence } from "./sentences.js";
+import { segments } from "./tree.js";
+
+const LONGEST = 100000; // characters that can be edited: a field with millions of them stands still
+
+const GONE = 0; // what a draft is based on when its key was deleted
+
+export class Editor {
+    // It calls "saved" with a node, "removed" with a key, "create" and "watch" with the entry that is shown.
+    constructor(observer, { saved, removed, create, watch, reload }) {
+        Object.assign(this, { observer, saved, removed });
+        this.drafts = new Map(); // by key: the text, and the index that it was based on
+        this.busy = false;
+        this.path = element("nav", { class: "path", "aria-label": "Path" });
+        this.facts = element("dl", { class: "facts" });
+        this.left = element("dd");
+        this.elsewhere = element("p", { class: "notice", hidden: true });
+        this.conflict = this.makeConflict();
+        this.note = element("p", { class: "notice", hidden: true });
+        this.value = element("textarea", { rows: "9", spellcheck: "false", input: () => this.typed() });
+        this.valueField = labelled("Value", this.value);
+        this.lifetime = new LifetimeField(() => this.arrange());
+        this.lifetimeField = element(
+            "div",
+            { class: "field" },
+            element("span", { class: "label" }, "Time to live"),
+            this.lifetime.element,
+        );
+        this.save = element("button", { class: "main" }, "Save");
+        this.drop = element("button", { type: "button", click: () => this.dropDraft() }, "Undo my changes");
+        this.remove = element("button", { type: "button", class: "danger", click: () => this.work(() => this.delete()) }, "Delete…");
+        this.create = element("button", { type: "button", click: () => create(this.entry) }, "Create in it…");
+        this.watch = element("button", { type: "button", click: () => watch(this.entry) }, "Watch");
+        this.reload = element("button", { type: "button", click: () => reload(this.entry) }, "Read again");
+        this.said = element("p", { class: "said", role: "status" });
+        this.failed = element("p", { class: "notice bad", role: "alert", hidden: true });
+        this.element = element(
+            "article",
+            { class: "panel card", "aria-label": "Selected key" },
+            this.path,
+            this.facts,
+            this.elsewhere,
+            this.conflict,
+            this.note,
+            element(
+                "form",
+                { submit: (event) => this.submit(event) },
+                this.valueField,
+                this.lifetimeField,
+                element("div", { class: "buttons" }, this.save, this.drop, this.create, this.watch, this.reload, this.remove),
+            ),
+            this.failed,
+            this.said,
+        );
+    }
+
+    makeConflict() {
+        this.conflictWords = element("p", {});
+        this.theirs = element("pre", { tabindex: "0", "aria-label": "The value now" });
+        this.mine = element("button", { type: "button", click: () => this.keepMine() }, "Keep my text");
+        this.take = element("button", { type: "button", click: () => this.dropDraft() }, "Take the new value");
+        const buttons = element("div", { class: "buttons" }, this.mine, this.take);
+        return element("div", { class: "notice bad", role: "alert", hidden: true }, this.conflictWords, this.theirs, buttons);
+    }
+
+    get draft() {
+        return this.drafts.get(this.entry.key);
+    }
+
+    // Show another one.
+    show(entry) {
+        this.entry = entry;
+        this.lifetime.show(entry);
+        this.say("");
+        this.shownIndex = null;
+        this.showPath();
+        this.update();
+    }
+
+    showPath() {
+        const names = segments(this.entry.key);
+        const steps = names.map((name, depth) => [name, `/${names.slice(0, depth + 1).join("/")}`]);
+        this.path.replaceChildren(
+            ...[["/", "/"], ...steps].map(([name, key], number, all) =>
+                element(
+                    "a",
+                    { href: `#keys${api.address(key)}`, "aria-current": number === all.length - 1 ? "page" : null },
+                    name,
+                ),
+            ),
+        );
+    }
+
+    // The entry has changed, or the machine's part in the cluster.
+    update() {
+        if (!this.entry) {
+            return;
+        }
+        const { entry } = this;
+        if (!entry.dir && this.shownIndex !== entry.modifiedIndex) {
+            this.shownIndex = entry.modifiedIndex;
+            this.showValue();
+            if (!this.lifetime.changed) {
+                this.lifetime.show(entry);
+            }
+        }
+        this.showFacts();
+        this.arrange();
+    }
+
+    // What can't be edited is cut short; a draft stays.
+    showValue() {
+        const { value } = this.entry;
+        this.tooLong = value.length > LONGEST;
+        this.value.value = this.draft ? this.draft.text : value.slice(0, LONGEST);
+        this.plain = value.slice(0, LONGEST).replace(/\r\n?/g, "\n"); // as the field gives it back
+    }
+
+    showFacts() {
+        const { entry } = this;
+        const facts = [["Kind", entry.dir ? "directory" : "key"]];
+        if (entry.dir) {
+            facts.push(["Holds", entry.children === null ? "unknown" : count(entry.children.length)]);
+        }
+        if (entry.parent) {
+            facts.push(["Created at index", count(entry.createdIndex)], ["Changed at index", count(entry.modifiedIndex)]);
+        }
+        const terms = facts.map(([name, text]) => [element("dt", {}, name), element("dd", {}, text)]);
+        if (entry.parent) {
+            terms.push([element("dt", {}, "Lives"), this.left]);
+        }
+        this.facts.replaceChildren(...terms.map((term) => element("div", {}, ...term)));
+        this.tick();
+    }
+
+    tick() {
+        if (this.entry) {
+            const { left } = this.entry;
+            write(this.left, left === null ? "for ever" : left > 0 ? `for ${duration(Math.ceil(left))}` : "no longer");
+        }
+    }
+
+    arrange() {
+        const { entry, draft, observer } = this;
+        const led = !observer.follower;
+        const gone = draft?.basis === GONE;
+        const conflict = draft !== undefined && !gone && draft.basis !== entry.modifiedIndex;
+        this.valueField.hidden = entry.dir;
+        this.value.readOnly = !led || this.tooLong;
+        this.lifetimeField.hidden = !led || !entry.parent || (this.tooLong && !entry.dir);
+        this.save.hidden = this.lifetimeField.hidden;
+        this.save.disabled = conflict || !(draft || this.lifetime.changed);
+        this.drop.hidden = !draft || conflict;
+        this.create.hidden = !led || !entry.dir;
+        this.remove.hidden = !led || !entry.parent || gone;
+        this.conflict.hidden = !conflict;
+        write(this.conflictWords, "Somebody has changed this key since you began to write. It now holds:");
+        write(this.theirs, conflict ? entry.value.slice(0, LONGEST) : "");
+        this.showNote();
+        this.showElsewhere(led);
+    }
+
+    showNote() {
+        const { entry } = this;
+        let text = "";
+        if (!entry.dir && this.tooLong) {
+            const sizes = [count(entry.value.length), count(LONGEST)];
+            text = `The value has ${sizes[0]} characters. The first ${sizes[1]} are shown; it is too long to be edited here.`;
+        } else if (!entry.dir && mixed(entry.value)) {
+            text = "The value has line ends of several kinds. Once edited here, all of them are plain ones.";
+        }
+        write(this.note, text);
+        this.note.hidden = text === "";
+    }
+
+    showElsewhere(led) {
+        this.elsewhere.hidden = led;
+        const { leader, self } = this.observer;
+        const to = leader && api.dashboard(leader, `#keys${api.address(this.entry.key)}`);
+        if (led || this.told === (to ?? "")) {
+            return;
+        }
+        this.told = to ?? "";
+        this.elsewhere.replaceChildren(
+            ...(to
+                ? [`${self.name} shows its own copy. Only the leader changes keys: `, element("a", { href: to }, `open this on ${leader.name}`), "."]
+                : ["No machine leads at the moment, so nothing can be changed."]),
+        );
+    }
+
+    // Drafts
+
+    typed() {
+        const { draft, entry } = this;
+        if (this.value.value === this.plain && (draft?.basis ?? entry.modifiedIndex) === entry.modifiedIndex) {
+            this.drafts.delete(entry.key);
+        } else {
+            this.drafts.set(entry.key, { text: this.value.value, basis: draft?.basis ?? entry.modifiedIndex });
+        }
+        this.arrange();
+    }
+
+    dropDraft() {
+        this.drafts.delete(this.entry.key);
+        this.showValue();
+        this.lifetime.show(this.entry);
+        this.arrange();
+        this.value.focus();
+    }
+
+    // Overwrite after all: what is overwritten has been seen now.
+    keepMine() {
+        this.draft.basis = this.entry.modifiedIndex;
+        this.arrange();
+        this.save.focus();
+    }
+
+    // The key is there no longer. Whether the panel goes on to show it, for the sake of a draft.
+    lost() {
+        if (!this.draft || this.entry.dir) {
+            return false;
+        }
+        this.draft.basis = GONE;
+        this.fail("The key was deleted meanwhile. Your text is still here: save it to create the key again.");
+        this.arrange();
+        return true;
+    }
+
+    // Changing
+
+    say(text) {
+        write(this.said, text);
+        this.fail("");
+    }
+
+    fail(text) {
+        write(this.failed, text);
+        this.failed.hidden = text === "";
+        if (text !== "") {
+            write(this.said, "");
+        }
+    }
+
+    // Do one thing at a time, and say why it failed if it did.
+    async work(todo) {
+        if (this.busy) {
+            return;
+        }
+        this.busy = true;
+        try {
+            await todo();
+        } catch (error) {
+            this.fail(sentence(error));
+        } finally {
+            this.busy = false;
+        }
+    }
+
+    submit(event) {
+        event.preventDefault();
+        this.work(() => (this.entry.dir ? this.saveDirectory() : this.saveKey()));
+    }
+
+    async saveDirectory() {
+        const { key } = this.entry;
+        const { node } = await api.put(key, { dir: "true", prevExist: "true", ttl: this.lifetime.ttl ?? "" });
+        this.finish(key, node);
+    }
+
+    async saveKey() {
+        const { entry, draft } = this;
+        const basis = draft?.basis ?? entry.modifiedIndex;
+        const condition = basis === GONE ? { prevExist: "false" } : { prevIndex: basis };
+        const form = { value: this.text(), ...condition };
+        if (this.lifetime.ttl !== null) {
+            form.ttl = this.lifetime.ttl;
+        }
+        try {
+            const { node } = await api.put(entry.key, form);
+            this.drafts.delete(entry.key);
+            this.finish(entry.key, node);
+        } catch (error) {
+            await this.overtaken(entry, form.value, basis, error);
+        }
+    }
+
+    // What was to be written is still a draft; what is there now is shown beside it.
+    async overtaken(entry, text, basis, error) {
+        if (error instanceof api.ApiError && error.code === api.COMPARE_FAILED) {
+            this.drafts.set(entry.key, { text, basis });
+            this.saved((await api.read(entry.key)).node);
+        } else if (error instanceof api.ApiError && error.code === api.KEY_NOT_FOUND) {
+            this.drafts.set(entry.key, { text, basis });
+            this.removed(entry.key);
+        } else {
+            throw error;
+        }
+    }
+
+    // The text to be written, with the line ends that the value had.
+    text() {
+        const { value } = this.entry;
+        const text = this.value.value;
+        if (text === this.plain) {
+            return value;
+        }
+        return value.includes("\r") && !mixed(value) ? text.replaceAll("\n", "\r\n") : text;
+    }
+
+    finish(key, node) {
+        this.saved(node);
+        if (this.entry.key === key) {
+            this.lifetime.show(this.entry);
+            this.shownIndex = null;
+            this.update();
+            this.say(`Saved, at index ${count(node.modifiedIndex)}.`);
+        }
+    }
+
+    async delete() {
+        const { entry } = this;
+        const empty = entry.children?.length === 0;
+        const consequence = entry.dir
+            ? empty ? "It is empty." : "Everything that is in it goes with it."
+            : "It is deleted only if nobody changes it meanwhile.";
+        if (!(await confirmed(`Delete ${entry.key}?`, consequence, "Delete"))) {
+            return;
+        }
+        const conditions = entry.dir ? (empty ? { dir: "true" } : { recursive: "true" }) : { prevIndex: entry.modifiedIndex };
+        try {
+            await api.remove(entry.key, conditions);
+        } catch (error) {
+            if (error instanceof api.ApiError && error.code === api.COMPARE_FAILED) {
+                this.saved((await api.read(entry.key)).node);
+            }
+            throw error;
+        }
+        this.drafts.delete(entry.key);
+        this.removed(entry.key);
+    }
+}
+
+// Whether there are carriage returns that are not in front of every line feed alone.
+function mixed(text) {
+    return text.includes("\r") && /\r(?!\n)|(?<!\r)\n/.test(text);
+}

@@ -1,0 +1,226 @@
+// The view of the keys: the tree, the panel of the selected key and the watched changes, kept in step.
+//
+// Must never show as there what the machine has said is gone.
+
+import * as api from "./api.js";
+import { Changes } from "./changes.js";
+import { CreateDialog } from "./dialogs.js";
+import { element, labelled, write } from "./dom.js";
+import { Editor } from "./editor.js";
+import { sentence } from "./sentences.js";
+import { Tree, clean, segments } from "./tree.js";
+import { TreeView } from "./treeview.js";
+
+const REMOVED = new Set(["delete", "expire", "compareAndDelete"]);
+
+function isMissing(error) {
+    return error instanceof api.ApiError && error.code === api.KEY_NOT_FOUND;
+}
+
+export class KeysView {
+    constructor(place, observer) {
+        this.opened = 0;
+        this.rereading = new Set();
+        this.tree = new Tree();
+        this.view = new TreeView(this.tree, {
+            chosen: (entry) => this.go(entry.key),
+            toggled: (entry) => this.toggle(entry),
+        });
+        this.dialog = new CreateDialog((node) => {
+            this.take(node);
+            this.go(node.key);
+            this.view.element.focus(); // the button that began it may be gone
+        });
+        this.editor = new Editor(observer, {
+            saved: (node) => this.take(node),
+            removed: (key) => this.drop(key),
+            create: (entry) => this.dialog.open(entry.key),
+            watch: (entry) => this.watch(entry),
+            reload: (entry) => this.open(entry.key),
+        });
+        this.changes = new Changes({
+            changed: (event) => (REMOVED.has(event.action) ? this.drop(event.node.key) : this.take(event.node)),
+            missed: (key) => this.open(key),
+        });
+        this.failed = element("p", { class: "notice bad", role: "alert", hidden: true });
+        this.path = element("input", {
+            type: "text",
+            autocomplete: "off",
+            autocapitalize: "off",
+            spellcheck: "false",
+            placeholder: "/a/key, or a hidden one: /_etcd",
+        });
+        const typed = (event) => {
+            event.preventDefault();
+            this.go(clean(this.path.value));
+        };
+        place.append(
+            element("h1", {}, "Keys"),
+            element("form", { class: "goto", submit: typed }, labelled("Go to", this.path), element("button", {}, "Go")),
+            this.failed,
+            element("div", { class: "browser" }, this.view.element, this.editor.element),
+            this.changes.element,
+        );
+    }
+
+    // Have the address say which key is shown; that opens it.
+    go(key) {
+        const hash = `#keys${api.address(key)}`;
+        if (location.hash === hash) {
+            this.open(key);
+        } else {
+            location.hash = hash;
+        }
+    }
+
+    // Show a key as it is now, wherever it is, and however it was found.
+    async open(key) {
+        this.opened += 1;
+        const mine = this.opened;
+        try {
+            await this.expand(key);
+            const read = await this.read(key);
+            const entry = this.tree.find(key);
+            if (entry && mine === this.opened) {
+                this.show(entry);
+            }
+            return read;
+        } catch (error) {
+            if (isMissing(error)) {
+                this.drop(error.cause);
+            }
+            this.fail(sentence(error));
+            return null;
+        }
+    }
+
+    // Open all directories above it.
+    async expand(key) {
+        const names = segments(key);
+        for (let depth = 0; depth < names.length; depth += 1) {
+            const above = `/${names.slice(0, depth).join("/")}`;
+            if (!this.tree.find(above)?.children) {
+                await this.read(above);
+            }
+            this.tree.find(above).open = true;
+        }
+    }
+
+    async read(key) {
+        const read = await api.read(key);
+        const entry = key === "/" ? this.tree.root : this.tree.put(read.node);
+        if (entry && read.node.dir) {
+            this.tree.fill(entry, read.node.nodes);
+        }
+        this.settle();
+        return read;
+    }
+
+    show(entry) {
+        if (entry.dir) {
+            entry.open = true;
+        }
+        this.fail("");
+        write(document.querySelector("title"), `${entry.key} – etcd_twisted`);
+        this.path.value = entry.key;
+        this.editor.show(entry);
+        this.view.update();
+        this.view.select(entry);
+    }
+
+    async toggle(entry) {
+        entry.open = !entry.open;
+        this.view.update();
+        if (entry.open && entry.children === null) {
+            await this.reread(entry.key);
+        }
+    }
+
+    fail(text) {
+        write(this.failed, text);
+        this.failed.hidden = text === "";
+    }
+
+    // What the machine tells of a node
+
+    take(node) {
+        this.tree.put(node);
+        this.settle();
+    }
+
+    drop(key) {
+        this.tree.remove(key);
+        this.settle();
+    }
+
+    // After the tree has changed: nothing that is gone stays selected, unless there is a draft of it.
+    settle() {
+        this.view.update();
+        this.view.active = this.nearest(this.view.active.key);
+        const shown = this.editor.entry;
+        if (!shown) {
+            return;
+        }
+        const found = this.tree.find(shown.key);
+        if (found) {
+            this.editor.entry = this.view.selected = found;
+            this.editor.update();
+        } else if (!this.editor.lost()) {
+            const above = this.nearest(shown.key);
+            if (this.editor.element.contains(document.activeElement)) {
+                this.view.element.focus(); // or it would be nowhere
+            }
+            history.replaceState(null, "", `#keys${api.address(above.key)}`);
+            this.show(above);
+            this.editor.say(`${shown.key} is gone.`);
+        }
+    }
+
+    nearest(key) {
+        const names = segments(key);
+        while (names.length && !this.tree.find(names.join("/"))) {
+            names.pop();
+        }
+        return this.tree.find(names.join("/"));
+    }
+
+    async watch(entry) {
+        const read = await this.open(entry.key);
+        if (read) {
+            this.changes.start(this.tree.find(entry.key), read.index + 1);
+        }
+    }
+
+    // Times to live run down; where one is over, the machine is asked what is left.
+    tick() {
+        this.editor.tick();
+        const over = new Set(this.view.tick());
+        if (this.editor.entry?.left === 0) {
+            over.add(this.editor.entry);
+        }
+        const keys = new Set([...over].map((entry) => (entry.hidden ? entry.key : entry.parent.key)));
+        keys.forEach((key) => this.reread(key));
+    }
+
+    async reread(key) {
+        if (this.rereading.has(key)) {
+            return;
+        }
+        this.rereading.add(key);
+        try {
+            await this.read(key);
+        } catch (error) {
+            if (isMissing(error)) {
+                this.drop(key);
+            } else {
+                this.fail(sentence(error));
+            }
+        } finally {
+            this.rereading.delete(key);
+        }
+    }
+
+    update() {
+        this.editor.update();
+    }
+}

@@ -1,0 +1,63 @@
+// The field for a time to live: as it is, for ever, or so many seconds.
+
+import { element } from "./dom.js";
+
+const KEEP = "keep";
+const EVER = "ever";
+const SECONDS = "seconds";
+
+export class LifetimeField {
+    // "changed" is called when a person has changed it.
+    constructor(changed = () => {}) {
+        const told = () => {
+            this.arrange();
+            changed();
+        };
+        this.keep = element("option", { value: KEEP }, "runs on as it is");
+        this.choice = element(
+            "select",
+            { "aria-label": "Time to live", change: told },
+            element("option", { value: EVER }, "for ever"),
+            element("option", { value: SECONDS }, "for so many seconds"),
+        );
+        this.seconds = element("input", {
+            type: "text",
+            inputmode: "numeric",
+            size: "8",
+            "aria-label": "Seconds to live",
+            input: changed,
+        });
+        this.element = element("div", { class: "lifetime" }, this.choice, this.seconds);
+        this.show(null);
+    }
+
+    // Begin with what a node has.
+    show(entry) {
+        this.entry = entry;
+        if (entry?.ends != null) {
+            this.choice.prepend(this.keep);
+            this.choice.value = KEEP;
+        } else {
+            this.keep.remove();
+            this.choice.value = EVER;
+        }
+        this.seconds.value = "";
+        this.arrange();
+    }
+
+    arrange() {
+        this.seconds.hidden = this.choice.value !== SECONDS;
+    }
+
+    get changed() {
+        return this.choice.value !== (this.keep.parentNode ? KEEP : EVER);
+    }
+
+    // The API's parameter; null for none. Too little to be written counts as a second: it will be over soon.
+    get ttl() {
+        if (this.choice.value === KEEP) {
+            return String(Math.max(1, Math.ceil(this.entry.left)));
+        }
+        return this.choice.value === SECONDS ? this.seconds.value.trim() || "?" : null;
+    }
+}

@@ -1,0 +1,163 @@
+// The part of the key space that was read, as rows one below the other.
+//
+// Must never ask the machine for anything, nor know how a row looks.
+
+const WHOLE = /^[0-9]+$/;
+
+// The order of sorted=true: whole numbers first, by value, then the rest by code point.
+export function compareNames(one, other) {
+    const [oneWhole, otherWhole] = [WHOLE.test(one), WHOLE.test(other)];
+    if (oneWhole !== otherWhole) {
+        return oneWhole ? -1 : 1;
+    }
+    if (oneWhole) {
+        const [digits, otherDigits] = [one, other].map((name) => name.replace(/^0+/, ""));
+        const byValue = digits.length - otherDigits.length || compareTexts(digits, otherDigits);
+        return byValue || compareTexts(one, other);
+    }
+    return compareTexts(one, other);
+}
+
+function compareTexts(one, other) {
+    for (let at = 0; at < one.length && at < other.length; at += 1) {
+        const [point, otherPoint] = [one.codePointAt(at), other.codePointAt(at)];
+        if (point !== otherPoint) {
+            return point - otherPoint;
+        }
+    }
+    return one.length - other.length;
+}
+
+// A node of the key space: what the machine last told of it.
+export class Entry {
+    constructor(parent, name) {
+        this.parent = parent;
+        this.name = name;
+        this.level = parent ? parent.level + 1 : 0;
+        this.key = parent ? `${parent.key === "/" ? "" : parent.key}/${name}` : "/";
+        this.dir = false;
+        this.open = false;
+        this.children = null; // of a directory that was read
+        this.ends = null; // when the time to live is over, in milliseconds of performance.now()
+    }
+
+    take({ dir = false, value = "", ttl, modifiedIndex = 0, createdIndex = 0 }) {
+        const ends = ttl === undefined ? null : performance.now() + ttl * 1000;
+        if (dir !== this.dir) {
+            this.open = false;
+            this.children = null;
+        }
+        Object.assign(this, { dir, value, modifiedIndex, createdIndex, ends });
+        return this;
+    }
+
+    get hidden() {
+        return this.name.startsWith("_");
+    }
+
+    // Seconds left to live; null for ever.
+    get left() {
+        return this.ends === null ? null : Math.max(0, (this.ends - performance.now()) / 1000);
+    }
+
+    // Where a child of this name is among the others, or where it should be.
+    place(name) {
+        let [low, high] = [0, this.children.length];
+        while (low < high) {
+            const middle = (low + high) >> 1;
+            if (compareNames(this.children[middle].name, name) < 0) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        return low;
+    }
+
+    child(name) {
+        const found = this.children?.[this.place(name)];
+        return found?.name === name ? found : undefined;
+    }
+}
+
+export function segments(key) {
+    return key.split("/").filter((name) => name !== "");
+}
+
+// A key as the machine would understand what a person has typed.
+export function clean(typed) {
+    const names = [];
+    for (const name of segments(typed)) {
+        if (name === "..") {
+            names.pop();
+        } else if (name !== ".") {
+            names.push(name);
+        }
+    }
+    return `/${names.join("/")}`;
+}
+
+export class Tree {
+    constructor() {
+        this.root = new Entry(null, "/").take({ dir: true });
+        this.root.open = true;
+    }
+
+    find(key) {
+        return segments(key).reduce((entry, name) => entry?.child(name), this.root);
+    }
+
+    // All that can be seen of it, from top to bottom.
+    rows() {
+        const rows = [];
+        const add = (entry) => {
+            rows.push(entry);
+            if (entry.open && entry.children) {
+                entry.children.forEach(add);
+            }
+        };
+        add(this.root);
+        return rows;
+    }
+
+    // What a directory was found to hold, in order. Hidden nodes are in no listing: those that were asked for stay.
+    fill(entry, nodes = []) {
+        const known = new Map((entry.children ?? []).map((child) => [child.name, child]));
+        entry.children = nodes.map((node) => {
+            const name = node.key.slice(node.key.lastIndexOf("/") + 1);
+            const child = known.get(name) ?? new Entry(entry, name);
+            known.delete(name);
+            return child.take(node);
+        });
+        for (const child of known.values()) {
+            if (child.hidden) {
+                entry.children.splice(entry.place(child.name), 0, child);
+            }
+        }
+    }
+
+    // A node as it is now. Its parents are made known as far as what holds them was read.
+    put(node) {
+        const names = segments(node.key);
+        let entry = this.root;
+        for (const [depth, name] of names.entries()) {
+            if (entry.children === null) {
+                return null;
+            }
+            let child = entry.child(name);
+            if (!child) {
+                child = new Entry(entry, name).take({ dir: depth < names.length - 1 });
+                entry.children.splice(entry.place(name), 0, child);
+            }
+            entry = child;
+        }
+        return entry.take(node);
+    }
+
+    remove(key) {
+        const entry = this.find(key);
+        if (entry?.parent) {
+            entry.parent.children.splice(entry.parent.place(entry.name), 1);
+        }
+    }
+}

@@ -1,0 +1,124 @@
+"""
+The dashboard's files, through the server that they come from; what the page does with them a browser tells
+(C{tests/browser/}).
+"""
+
+import re
+from importlib import resources
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.wires import Answer, Wire, ask
+
+PAGE = "/mod/dashboard/"
+FILES = Path(str(resources.files("etcd_twisted.web.dashboard").joinpath("page")))
+TYPES = {".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".svg": "image/svg+xml"}
+
+MOST = 200_000
+"""How much the page may weigh with all that belongs to it, in bytes."""
+
+
+class FilesTests(SynchronousTestCase):
+    """Each file as it is sent."""
+
+    def setUp(self) -> None:
+        self.wire = Wire()
+        self.addCleanup(self.wire.stop)
+        self.files = sorted(FILES.iterdir())
+
+    def ask(self, path: str, method: str = "GET", fields: str = "") -> Answer:
+        return ask(self.wire.site, path, method, fields)
+
+    def test_page(self) -> None:
+        """The path is the page's."""
+        self.assertEqual(self.ask(PAGE).body, (FILES / "index.html").read_bytes())
+
+    def test_without_slash(self) -> None:
+        """There the page would not find its files: a browser is sent on."""
+        answer = self.ask("/mod/dashboard")
+        self.assertEqual((answer.status, answer.headers["Location"]), (307, PAGE))
+
+    def test_files(self) -> None:
+        """All of them, as what they are, and with what a browser may do with them."""
+        self.assertGreater(len(self.files), 3)
+        for file in self.files:
+            answer = self.ask(PAGE + file.name)
+            self.assertEqual((answer.status, answer.body), (200, file.read_bytes()), file.name)
+            self.assertEqual(answer.headers["Content-Type"].partition(";")[0], TYPES[file.suffix])
+            self.assertEqual(answer.headers["X-Content-Type-Options"], "nosniff")
+
+    def test_policy(self) -> None:
+        """Nothing is loaded from elsewhere, nothing inline is run, and nothing frames the page."""
+        policy = self.ask(PAGE).headers["Content-Security-Policy"]
+        rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
+        own = {rules.pop(f"{each}-src") for each in ("script", "style", "img", "connect")}
+        self.assertEqual(own, {"'self'"})
+        self.assertEqual(set(rules), {"default-src", "base-uri", "form-action", "frame-ancestors"})
+        self.assertEqual(set(rules.values()), {"'none'"})
+
+    def test_known(self) -> None:
+        """A browser that has a file is told that it still is the same, and no more."""
+        for file in self.files:
+            tag = self.ask(PAGE + file.name).headers["ETag"]
+            for known in (tag, f"W/{tag}", f'"other", {tag}', "*"):
+                answer = self.ask(PAGE + file.name, fields=f"If-None-Match: {known}\r\n")
+                self.assertEqual((answer.status, answer.body, answer.headers["ETag"]), (304, b"", tag))
+            self.assertEqual(self.ask(PAGE + file.name, fields='If-None-Match: "other"\r\n').status, 200)
+
+    def test_tags(self) -> None:
+        """No two contents have the same."""
+        tags = {self.ask(PAGE + file.name).headers["ETag"] for file in self.files}
+        self.assertEqual(len(tags), len({file.read_bytes() for file in self.files}))
+
+    def test_head(self) -> None:
+        """The headers of C{GET}, but for the time."""
+        head, answer = self.ask(PAGE, "HEAD"), self.ask(PAGE)
+        del head.headers["Date"], answer.headers["Date"]
+        self.assertEqual((head.body, head.headers.items()), (b"", answer.headers.items()))
+
+    def test_methods(self) -> None:
+        for method in ("PUT", "POST", "DELETE"):
+            self.assertEqual(self.ask(PAGE, method).status, 405)
+
+    def test_no_other_file(self) -> None:
+        """Neither what is beside the page on the disk, nor what only looks like a name."""
+        for name in ("nothing.js", "..%2Ffiles.py", "../files.py", "%2Fetc%2Fpasswd", "page/index.html", "a/b"):
+            answer = self.ask(PAGE + name)
+            self.assertEqual((answer.status, answer.body), (404, b"404 not found\n"), name)
+
+    def test_standby(self) -> None:
+        """It has no cluster to show: the leader's page does."""
+        self.wire.replica.stand_by()
+        for path in ("/mod/dashboard", PAGE, f"{PAGE}style.css"):
+            answer = self.ask(path)
+            self.assertEqual((answer.status, answer.headers["Location"]), (307, f"http://127.0.0.1:4002{path}"))
+
+
+class PageTests(SynchronousTestCase):
+    """What is in the files."""
+
+    def setUp(self) -> None:
+        self.texts = {file.name: file.read_text() for file in FILES.iterdir()}
+
+    def test_weight(self) -> None:
+        self.assertLess(sum(len(text.encode()) for text in self.texts.values()), MOST)
+
+    def test_nothing_from_elsewhere(self) -> None:
+        """No file names another host; what namespaces are called is no address."""
+        for name, text in self.texts.items():
+            addresses = re.findall(r"""["'(]((?:\w+:)?//[^"')]*)""", text.replace("http://www.w3.org/2000/svg", ""))
+            self.assertEqual(addresses, [], name)
+
+    def test_no_markup_from_values(self) -> None:
+        """Nothing makes elements of text, which may come from a key."""
+        for name, text in self.texts.items():
+            for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"):
+                self.assertNotIn(word, text, name)
+
+    def test_named_files(self) -> None:
+        """Every file that is named is there, and every one that is there is named."""
+        named = {"index.html"}
+        for text in self.texts.values():
+            named.update(re.findall(r"""["'](?:\./)?([\w-]+\.(?:js|css|svg))["']""", text))
+        self.assertEqual(named, set(self.texts))
