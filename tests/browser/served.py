@@ -1,0 +1,64 @@
+"""
+The page of a machine that is no more than its key space, so that a test can change the keys behind the page's back.
+"""
+
+from etcd_twisted.keyspace.commands import Change, Set
+from tests.browser.chromium import SKIP, Browser
+from tests.wires import ServedTest
+
+
+class PageTest(ServedTest):
+    """
+    A test with the page in a browser.
+
+    @ivar browser: its window.
+    """
+
+    timeout = 180
+    skip = SKIP
+
+    async def setUp(self) -> None:
+        await super().setUp()
+        self.browser = Browser(self)
+        await self.browser.start()
+
+    @property
+    def page(self) -> str:
+        return f"http://127.0.0.1:{self.port}/mod/dashboard/"
+
+    async def open(self, key: str) -> None:
+        """Show a key."""
+        await self.browser.open(f"{self.page}#keys{key}")
+        await self.browser.shows("Kind", ".facts")
+
+    def apply(self, *commands: Change) -> None:
+        """Change the keys as somebody else would."""
+        for command in commands:
+            self.replica.keyspace.apply(command)
+        self.replica._deliver_soon()
+        self.replica._expire_in_time()
+
+    def set(self, key: str, value: str = "", seconds: float | None = None) -> None:
+        """Set a key as somebody else would."""
+        now = self.replica.now()
+        self.apply(Set(key, now, value, expires=None if seconds is None else now + int(seconds * 1e6)))
+
+    def value(self, key: str) -> str:
+        """What a key holds."""
+        value: str = self.replica.get(key).value
+        return value
+
+    async def rows(self) -> list[str]:
+        """The names in the tree that can be seen, from top to bottom."""
+        names: list[str] = await self.browser.run(
+            "return [...document.querySelectorAll('[role=treeitem] .name')].map((name) => name.textContent)"
+        )
+        return names
+
+    async def until_rows(self, *names: str) -> None:
+        """Return when these are the rows of the tree."""
+
+        async def same() -> bool | None:
+            return True if await self.rows() == list(names) else None
+
+        await self.browser.until(same, f"the rows are {names}")

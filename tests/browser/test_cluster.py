@@ -1,0 +1,153 @@
+"""
+The page of a real cluster, from its start over the death of its leader to a standby's.
+"""
+
+from twisted.trial.unittest import TestCase
+
+from tests.browser.chromium import SKIP, Browser
+from tests.processes.cluster import Cluster, Member, SteadyWriter, until
+
+PAGE = "/mod/dashboard/"
+
+
+class ClusterTests(TestCase):
+    """One cluster and one window."""
+
+    timeout = 240
+    skip = SKIP
+
+    async def test_life(self) -> None:
+        """In order, as each step goes on from the last one."""
+        self.cluster = Cluster(self, 3, "--cluster-active-size", "3")
+        await self.cluster.start()
+        self.browser = Browser(self)
+        await self.browser.start()
+        for step in (self._leader, self._follower, self._leader_killed, self._back, self._standby):
+            await step()
+
+    async def _open(self, machine: Member, view: str = "#cluster") -> None:
+        await self.browser.open("about:blank")  # or only the view would be another one
+        await self.browser.open(machine.url + PAGE + view)
+
+    async def _card(self, machine: Member) -> str:
+        """What the page says of a machine."""
+        script = """
+            const cards = [...document.querySelectorAll(".machine")];
+            return cards.find((card) => card.querySelector("h3").firstChild.data === arguments[0])?.innerText ?? "";
+        """
+        return str(await self.browser.run(script, machine.name))
+
+    async def _until_card(self, machine: Member, *words: str) -> None:
+        """Return when it has all of these words in it."""
+
+        async def said() -> bool | None:
+            card = await self._card(machine)
+            return True if all(each in card for each in words) else None
+
+        await self.browser.until(said, f"{words} of {machine.name}")
+
+    async def _count(self, operation: str) -> int:
+        """How often the page says that something was done."""
+        script = """
+            const rows = [...document.querySelectorAll(".counts tbody tr")];
+            return rows.find((row) => row.cells[0].innerText === arguments[0])?.cells[1].innerText ?? "-1";
+        """
+        return int((await self.browser.run(script, operation)).replace(",", ""))
+
+    async def _leader(self) -> None:
+        """It shows everything: who is there, how the others follow, and what goes on."""
+        leader = await self.cluster.leader()
+        writer = SteadyWriter(self, self.cluster, "/steady")
+        await self._open(leader)
+        await self.browser.shows(f"3 machines; {leader.name} has led for", ".lead")
+        await self._until_card(leader, "leader", "this page", leader.url, leader.peer_url, "Messages", "/s")
+        for follower in await self.cluster.followers():
+            await self._until_card(follower, "follower", follower.url, "on average", "Latency", "Failures")
+        drawn = "return document.querySelectorAll('.machine .line:not([d=\"\"])').length"
+
+        async def drawn_all() -> bool | None:
+            return True if await self.browser.run(drawn) == 6 else None
+
+        await self.browser.until(drawn_all, "every graph of the machines has a line")
+
+        async def writing() -> bool | None:
+            label = await (await self.browser.find(".charts [role=img]")).label()
+            return True if "writes" in label and "writes unknown" not in label and "writes 0 /s" not in label else None
+
+        await self.browser.until(writing, "writes are counted")
+        await writer.stop()
+
+        async def counted() -> bool | None:
+            statistics = (await leader.client.request("GET", "/v2/stats/store")).json()
+            return True if await self._count("Set") == statistics["setsSuccess"] > 0 else None
+
+        await self.browser.until(counted, "the page has the count of the machine")
+
+    async def _follower(self) -> None:
+        """It shows what it knows, and leads to the leader's page, at the same key."""
+        leader = await self.cluster.leader()
+        follower, other = await self.cluster.followers()
+        await self._open(follower)
+        await self._until_card(leader, "leader")
+        await self._until_card(follower, "follower", "this page", "Messages")
+        await self._until_card(other, "follower", "How it follows is known to the leader.")
+        await leader.user.put("/a%20key", value="old")
+        await self.cluster.converge()
+        await self._open(follower, "#keys/a%20key")
+        link = await self.browser.find(".panel .notice a")
+        await link.click()
+
+        async def there() -> bool | None:
+            return True if await self.browser.url() == f"{leader.url}{PAGE}#keys/a%20key" else None
+
+        await self.browser.until(there, "the leader's page is shown")
+        field = await self.browser.find(".panel textarea:read-write")
+        await self.browser.shows("Kind", ".facts")
+        await field.clear()
+        await field.type("new")
+        await (await self.browser.button("Save")).click()
+        await self.browser.shows("Saved", ".said")
+        read = await leader.user.get("/a%20key", "?quorum=true")
+        self.assertEqual(read.json()["node"]["value"], "new")
+
+    async def _leader_killed(self) -> None:
+        """Its own page says that it does not answer any more, the next leader's that it is silent."""
+        self.killed = await self.cluster.leader()
+        await self._open(self.killed)
+        await self.browser.shows("has led for", ".lead")
+        await self.cluster.kill(self.killed)
+        await self.browser.shows("The machine did not answer. What is shown is old", "#trouble")
+        leader = await self.cluster.leader()
+        await self._open(leader)
+        await self.browser.shows(f"{leader.name} has led for", ".lead")
+        await self._until_card(self.killed, "silent", "Has not answered for")
+
+    async def _back(self) -> None:
+        """Once it is back, its page goes on by itself, and the leader's says so."""
+        await self.killed.start()
+        await self._until_card(self.killed, "follower", "on average")
+        await self._open(self.killed)
+        await self.browser.shows("this page", ".machines")
+        await self.cluster.kill(self.killed)
+        await self.browser.shows("The machine did not answer.", "#trouble")
+        await self.killed.start()
+
+        async def quiet() -> bool | None:
+            return True if await (await self.browser.find("#trouble")).property("hidden") else None
+
+        await self.browser.until(quiet, "nothing is wrong any more")
+
+    async def _standby(self) -> None:
+        """It has no page of its own: a browser gets the leader's."""
+        standby = self.cluster.add()
+        await standby.start()
+
+        async def stands_by() -> bool | None:
+            answer = await standby.client.request("GET", PAGE)
+            return True if answer.status == 307 else None
+
+        await until(stands_by, f"{standby.name} is a standby")
+        leader = await self.cluster.leader()
+        await self._open(standby, "")
+        await self.browser.shows(f"{leader.name} has led for", ".lead")
+        self.assertEqual(await self.browser.url(), leader.url + PAGE)

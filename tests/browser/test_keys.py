@@ -1,0 +1,502 @@
+"""
+The view of the keys, in a browser: walking, reading and changing.
+"""
+
+import re
+from typing import Any
+
+from etcd_twisted.errors import EtcdError
+from etcd_twisted.keyspace.commands import Delete, Set
+from tests.browser.served import PageTest
+from tests.fakes import OTHER
+
+HOSTILE = ("<img src=x onerror='window.hacked = 1'>", "<script>window.hacked = 1</script>", '"><b>bold</b>')
+"""What would be run or drawn if it were taken for HTML."""
+
+MANY = 10_000
+
+
+class WalkTests(PageTest):
+    """Finding one's way."""
+
+    async def test_mouse(self) -> None:
+        """A click opens what it is on; one on the arrow opens and closes a directory, and nothing else."""
+        for key in ("/b/2", "/b/10", "/b/x", "/a", "/_hidden/k"):
+            self.set(key, f"value of {key}")
+        await self.open("/")
+        await self.until_rows("/", "a", "b")
+        await (await self.browser.find("[aria-expanded=false] .arrow")).click()
+        await self.until_rows("/", "a", "b", "2", "10", "x")
+        self.assertIn("directory", await self.browser.text(".facts"))
+        await (await self.browser.find("[role=treeitem]:nth-child(5)")).click()
+        await self.browser.shows("/\nb\n10", ".path")
+        self.assertEqual(await (await self.browser.find("textarea")).property("value"), "value of /b/10")
+        self.assertTrue((await self.browser.url()).endswith("#keys/b/10"))
+        await (await self.browser.find("[role=treeitem]:nth-child(3) .arrow")).click()
+        await self.until_rows("/", "a", "b")
+
+    async def test_keyboard(self) -> None:
+        """From the address to the tree and through it, and into the panel beside it."""
+        for key in ("/a", "/b/c", "/b/d"):
+            self.set(key, f"value of {key}")
+        await self.open("/")
+        for element, role in (("#to-cluster", "link"), ("#to-keys", "link"), (".goto input", "textbox")):
+            await self.browser.press("Tab")
+            self.assertTrue(await self.browser.run("return document.activeElement.matches(arguments[0])", element))
+            self.assertEqual(await (await self.browser.find(element)).role(), role)
+        await self.browser.press("Tab", "Tab")
+        self.assertEqual(await self._active(), ("/", "true"))
+        outline = "return getComputedStyle(document.activeElement).outlineStyle"
+        self.assertEqual(await self.browser.run(outline), "solid")
+        for keys, names in (("Down Down Down Up", "a b b a"), ("b Home End", "b / b")):
+            for key, name in zip(keys.split(), names.split(), strict=True):
+                await self.browser.press(key)
+                await self._until_active(name)
+        await self.browser.press("Right")
+        await self.until_rows("/", "a", "b", "c", "d")
+        await self.browser.press("Right")
+        await self._until_active("c")
+        await self.browser.press("Enter")
+        await self.browser.shows("/\nb\nc", ".path")
+        self.assertEqual(await self._active(), ("c", "true"))
+        await self.browser.press("Left")
+        await self._until_active("b")
+        await self.browser.press("Left")
+        await self.until_rows("/", "a", "b")
+        await self.browser.press("Tab", "Tab", "Tab", "Tab")
+        await self.browser.press("!")
+        await (await self.browser.button("Save")).click()
+        await self.browser.shows("Saved", ".said")
+        self.assertEqual(sorted(self.value("/b/c")), sorted("value of /b/c!"))
+
+    async def _active(self) -> tuple[str, str]:
+        """Which row the tree says is the one that keys go to, and whether the tree has the focus."""
+        name, focused = await self.browser.run(
+            """
+            const tree = document.querySelector("[role=tree]");
+            const row = document.getElementById(tree.getAttribute("aria-activedescendant"));
+            return [row?.querySelector(".name").textContent ?? "", String(document.activeElement === tree)];
+            """
+        )
+        return name, focused
+
+    async def _until_active(self, name: str) -> None:
+        async def active() -> bool | None:
+            return True if await self._active() == (name, "true") else None
+
+        await self.browser.until(active, f"{name} is active")
+
+    async def test_roles(self) -> None:
+        """What somebody hears who can't see the page."""
+        self.set("/d/k", "v")
+        await self.open("/d/k")
+        tree = await self.browser.find("[role=tree]")
+        self.assertEqual((await tree.role(), await tree.label()), ("tree", "Keys"))
+        rows = await self.browser.run(
+            """
+            const names = ["role", "aria-level", "aria-setsize", "aria-posinset", "aria-expanded", "aria-selected"];
+            const rows = [...document.querySelectorAll(".row")];
+            return rows.map((row) => names.map((name) => row.getAttribute(name)));
+            """
+        )
+        self.assertEqual(
+            rows,
+            [
+                ["treeitem", "1", "1", "1", "true", "false"],
+                ["treeitem", "2", "1", "1", "true", "false"],
+                ["treeitem", "3", "1", "1", None, "true"],
+            ],
+        )
+        unnamed = await self.browser.run(
+            """
+            const fields = [...document.querySelectorAll("input, select, textarea, button, a, [role=img]")];
+            const named = (field) => field.labels?.length || field.getAttribute("aria-label") || field.textContent;
+            return fields.filter((field) => !named(field)).map((field) => field.outerHTML);
+            """
+        )
+        self.assertEqual(unnamed, [])
+        self.assertEqual(await (await self.browser.find(".panel textarea")).label(), "Value")
+
+    async def test_hidden(self) -> None:
+        """What no listing shows is found by its path, and stays in the tree; what is not there is said to be so."""
+        self.set("/_hidden/k", "v")
+        await self.open("/")
+        await self.until_rows("/")
+        path = await self.browser.find(".goto input")
+        await path.clear()
+        await path.type("/_hidden/../_hidden//k\ue007")
+        await self.until_rows("/", "_hidden", "k")
+        await self.browser.shows("/\n_hidden\nk", ".path")
+        await path.clear()
+        await path.type("/nothing\ue007")
+        await self.browser.shows("There is no key /nothing.")
+        await path.clear()
+        await path.type("/_hidden/k/below\ue007")
+        await self.browser.shows("/_hidden/k is a key, so nothing can be in it.")
+
+    async def test_hostile(self) -> None:
+        """Names and values are shown as they are, and nothing of them is run, nor would anything inline be."""
+        for number, text in enumerate(HOSTILE):
+            self.set(f"/d/{text.replace('/', '')}{number}", text)
+        await self.open("/d")
+        await self.until_rows("/", "d", *(f"{HOSTILE[number].replace('/', '')}{number}" for number in (2, 0, 1)))
+        await (await self.browser.button("Watch")).click()
+        await self.browser.shows("Watching", ".watched")
+        self.set("/d/k", HOSTILE[0])
+        await self.browser.shows(HOSTILE[0], ".changes")
+        await (await self.browser.find("[role=treeitem]:nth-child(4)")).click()
+        await self.browser.shows("<img", ".path")
+        self.assertEqual(await (await self.browser.find("textarea")).property("value"), HOSTILE[0])
+        self.assertNotIn("Content Security Policy", "\n".join(await self.browser.complaints()))
+        self.assertEqual(await self.browser.run("return document.querySelector('main :is(img, script, b)')"), None)
+        await self.browser.run(
+            """
+            const script = document.createElement("script");
+            script.textContent = "window.hacked = 1";
+            document.body.append(script);
+            document.body.insertAdjacentHTML("beforeend", "<img src=x onerror='window.hacked = 1'>");
+            """
+        )
+
+        async def refused() -> bool | None:
+            complaints = "\n".join(await self.browser.complaints())
+            return True if "Content Security Policy" in complaints else None
+
+        await self.browser.until(refused, "the policy is kept")
+        self.assertIsNone(await self.browser.run("return window.hacked ?? null"))
+
+    async def test_many(self) -> None:
+        """Of a directory with very many keys, only what can be seen is drawn, and all can be got to."""
+        for number in range(MANY):
+            self.replica.keyspace.apply(Set(f"/many/key{number:05}", 0, f"value {number}"))
+        await self.open("/many")
+        await self.browser.shows(f"{MANY:,}", ".facts")
+        self.assertLess(await self.browser.run("return document.querySelectorAll('*').length"), 1_000)
+        row = await self.browser.find("[role=treeitem]:nth-child(3)")
+        self.assertIn("key00000", await row.text())
+        await self.browser.run("document.querySelector('[role=tree]').focus()")
+        await self.browser.press("End")
+
+        async def last() -> bool | None:
+            return True if (await self.rows())[-1:] == [f"key{MANY - 1:05}"] else None
+
+        await self.browser.until(last, "the last key is shown")
+        await self.browser.press("Enter")
+        await self.browser.shows(f"key{MANY - 1:05}", ".path")
+        await self.browser.run("document.querySelector('[role=tree]').focus()")
+        await self.browser.press(*"key04999")
+        await self.browser.press("Enter")
+        await self.browser.shows("key04999", ".path")
+        self.assertLess(await self.browser.run("return document.querySelectorAll('*').length"), 1_000)
+
+
+class ChangeTests(PageTest):
+    """Changing keys."""
+
+    async def _write(self, text: str) -> None:
+        field = await self.browser.find(".panel textarea")
+        await field.clear()
+        await field.type(text)
+
+    async def _value(self) -> Any:
+        return await (await self.browser.find(".panel textarea")).property("value")
+
+    async def test_save(self) -> None:
+        """A new value, with the old one's time to live; there is nothing to save as long as nothing was changed."""
+        self.set("/k", "old", seconds=500)
+        await self.open("/k")
+        save = await self.browser.button("Save")
+        self.assertTrue(await save.property("disabled"))
+        await self._write("new & improved\nß")
+        await save.click()
+        await self.browser.shows("Saved", ".said")
+        self.assertEqual(self.value("/k"), "new & improved\nß")
+        left = (self.replica.get("/k").expires - self.replica.now()) / 1e6
+        self.assertGreater(left, 300)
+        self.assertLess(left, 502)
+        (saved,) = self.replica.proposed
+        self.assertEqual(saved.previous_index, 2)
+
+    async def test_conflict(self) -> None:
+        """What somebody else has written is never overwritten unseen, whether the page knows of it yet or not."""
+        self.set("/k", "old")
+        await self.open("/k")
+        await self._write("mine")
+        self.set("/k", "theirs")
+        await (await self.browser.button("Save")).click()
+        await self.browser.shows("Somebody has changed this key", ".panel")
+        self.assertIn("theirs", await self.browser.text(".panel pre"))
+        self.assertEqual((self.value("/k"), await self._value()), ("theirs", "mine"))
+        await (await self.browser.button("Take the new value")).click()
+        self.assertEqual(await self._value(), "theirs")
+        await self._write("mine again")
+        self.set("/k", "theirs again")
+        await (await self.browser.button("Read again")).click()
+        await self.browser.shows("theirs again", ".panel pre")
+        await (await self.browser.button("Keep my text")).click()
+        await (await self.browser.button("Save")).click()
+        await self.browser.shows("Saved", ".said")
+        self.assertEqual(self.value("/k"), "mine again")
+
+    async def test_draft(self) -> None:
+        """A text that is not saved is there after a look at something else, even if the key is not."""
+        self.set("/k", "old")
+        self.set("/other", "x")
+        await self.open("/k")
+        await self._write("not saved")
+        await (await self.browser.find("[role=treeitem]:nth-child(3)")).click()
+        await self.browser.shows("/\nother", ".path")
+        self.assertEqual(await self._value(), "x")
+        await (await self.browser.find("[role=treeitem]:nth-child(2)")).click()
+        await self.browser.shows("/\nk", ".path")
+        self.assertEqual(await self._value(), "not saved")
+        self.apply(Delete("/k", 0))
+        await (await self.browser.button("Save")).click()
+        await self.browser.shows("The key was deleted meanwhile.", ".panel")
+        self.assertEqual(await self._value(), "not saved")
+        await (await self.browser.button("Save")).click()
+        await self.browser.shows("Saved", ".said")
+        self.assertEqual(self.value("/k"), "not saved")
+
+    async def test_line_ends(self) -> None:
+        """A field of a browser knows one kind of them; the value keeps its own."""
+        self.set("/k", "a\r\nb\r\n")
+        await self.open("/k")
+        await (await self.browser.find(".panel textarea")).type("c")
+        await (await self.browser.button("Save")).click()
+        await self.browser.shows("Saved", ".said")
+        self.assertEqual(self.value("/k"), "a\r\nb\r\nc")
+
+    async def test_long(self) -> None:
+        """What would make a field stand still is shown in part, and can't be lost by saving that."""
+        self.set("/k", "x" * 3_000_000)
+        await self.open("/k")
+        await self.browser.shows("The value has 3,000,000 characters.", ".panel")
+        self.assertEqual(len(await self._value()), 100_000)
+        self.assertTrue(await (await self.browser.find(".panel textarea")).property("readOnly"))
+        self.assertTrue(await self.browser.run("return document.querySelector('button.main').hidden"))
+
+    async def test_create(self) -> None:
+        """Each kind of node; never over another one."""
+        self.set("/d/k", "old")
+        await self.open("/d")
+        await self._create("k", "new")
+        await self.browser.shows("There is already something at /d/k.", "dialog[open]")
+        self.assertEqual(self.value("/d/k"), "old")
+        await (await self.browser.find("dialog[open] input")).type("2/deeper")
+        await self.browser.press("Enter")
+        await self.browser.shows("/\nd\nk2\ndeeper", ".path")
+        self.assertEqual(self.value("/d/k2/deeper"), "new")
+        await self.open("/d")
+        await self._create("", "job", "a key named by its index, in order")
+        await self.browser.shows(str(self.replica.index), ".path")
+        self.assertEqual(self.value(f"/d/{self.replica.index}"), "job")
+        await self.open("/d")
+        await self._create("sub", None, "a directory")
+        await self.browser.shows("directory", ".facts")
+        await self.until_rows("/", "d", str(self.replica.index - 1), "k", "k2", "deeper", "sub")
+        await self._create("", "x", "a key")
+        await self.browser.shows("It needs a name.", "dialog[open]")
+
+    async def _create(self, name: str, value: str | None, kind: str = "a key") -> None:
+        await (await self.browser.button("Create in it…")).click()
+        await self.browser.choose("dialog[open] select", kind)
+        if kind != "a key named by its index, in order":
+            await (await self.browser.find("dialog[open] input")).type(name)
+        if value is not None:
+            await (await self.browser.find("dialog[open] textarea")).type(value)
+        await (await self.browser.button("Create")).click()
+
+    async def test_delete(self) -> None:
+        """Only when a person says so twice; a key only if it is what was seen; a directory with all that is in it."""
+        self.set("/d/k", "old")
+        self.set("/d/e/f", "x")
+        await self.open("/d/k")
+        await self._delete("Cancel")
+        self.assertEqual(self.value("/d/k"), "old")
+        self.set("/d/k", "new")
+        await self._delete("Delete")
+        await self.browser.shows("Somebody has changed it since it was read here.", ".panel")
+        self.assertEqual((self.value("/d/k"), await self._value()), ("new", "new"))
+        await self._delete("Delete")
+        await self.browser.shows("/d/k is gone.", ".panel")
+        self.assertRaises(EtcdError, self.replica.get, "/d/k")
+        await self.until_rows("/", "d", "e")
+        await (await self.browser.button("Delete…")).click()
+        await self.browser.shows("Everything that is in it goes with it.", "dialog[open]")
+        await (await self.browser.button("Delete")).click()
+        await self.until_rows("/")
+        self.assertRaises(EtcdError, self.replica.get, "/d")
+
+    async def _delete(self, answer: str) -> None:
+        await (await self.browser.button("Delete…")).click()
+        await (await self.browser.button(answer)).click()
+
+    async def test_lifetime(self) -> None:
+        """It is set, runs down before one's eyes, and takes key and directory with it; for ever ends that."""
+        self.set("/k", "v")
+        self.set("/d/e", "v")
+        await self.open("/k")
+        await self._live("for so many seconds", "x")
+        await self.browser.shows("The time to live has to be a whole number of seconds", ".panel")
+        await self._live("for so many seconds", "100")
+        await self.browser.shows("1 min", ".facts")
+        await self.browser.shows("1 min 3", ".row:nth-child(3)")
+        await self._live("for ever")
+        await self.browser.shows("for ever", ".facts")
+        self.assertIsNone(self.replica.get("/k").expires)
+        await self._live("for so many seconds", "2")
+        await self.browser.shows("/k is gone.", ".panel")
+        await self.until_rows("/", "d")
+        await self.open("/d")
+        await self._live("for so many seconds", "2")
+        await self.browser.shows("Saved", ".said")
+        await self.browser.shows("/d is gone.", ".panel")
+        await self.until_rows("/")
+
+    async def _live(self, how: str, seconds: str | None = None) -> None:
+        await self.browser.choose(".panel select", how)
+        if seconds is not None:
+            field = await self.browser.find(".panel .lifetime input")
+            await field.clear()
+            await field.type(seconds)
+        await (await self.browser.button("Save")).click()
+
+    async def test_follower(self) -> None:
+        """Its page shows and watches, changes nothing, and leads to where that can be done."""
+        self.replica.register(OTHER)
+        self.set("/a key", "v")
+        self.replica.follow()
+        await self.open("/a key")
+        await self.browser.shows("Only the leader changes keys", ".panel")
+        link = await self.browser.find(".panel .notice a")
+        self.assertEqual(await link.property("href"), f"{OTHER.client_url}/mod/dashboard/#keys/a%20key")
+        self.assertTrue(await (await self.browser.find(".panel textarea")).property("readOnly"))
+        self.assertTrue(await self.browser.run("return document.querySelector('button.main').hidden"))
+        self.replica.lose_leader()
+        await self.browser.shows("No machine leads at the moment", ".panel")
+        self.replica.lead()
+        await self.browser.button("Save")
+
+    async def test_overthrown(self) -> None:
+        """A machine that leads no longer says so, and the text stays."""
+        self.replica.register(OTHER)
+        self.set("/k", "v")
+        await self.open("/k")
+        await self._write("mine")
+        await self.browser.run(
+            """
+            const ask = window.fetch; // the page does not get to know before it tries
+            window.fetch = (path, how) => (how.method === "GET" ? new Promise(() => {}) : ask(path, how));
+            """
+        )
+        self.replica.follow()
+        await (await self.browser.button("Save")).click()
+        await self.browser.shows("This machine does not lead", ".panel")
+        self.assertEqual(await self._value(), "mine")
+
+
+class WatchTests(PageTest):
+    """Seeing changes as they happen."""
+
+    async def _watch(self, key: str) -> None:
+        await self.open(key)
+        await (await self.browser.button("Watch")).click()
+        await self._until_watchers(1)
+
+    async def _until_watchers(self, count: int) -> None:
+        async def counted() -> bool | None:
+            return True if self.replica.keyspace.hub.count == count else None
+
+        await self.browser.until(counted, f"{count} watchers")
+
+    async def test_directory(self) -> None:
+        """Every change below it, in order, in the list, the tree and the panel, until it is stopped."""
+        self.set("/d/k", "v")
+        await self._watch("/d")
+        self.set("/d/k", "w")
+        for number in range(50):
+            self.set(f"/d/{number}", "x")
+        self.set("/d/sub/deep", "y")
+        self.apply(Delete("/d/k", 0))
+        await self.browser.shows("53 changes so far.", ".watched")
+        listed = await self.browser.run(
+            "return [...document.querySelectorAll('.changes li a')].map((link) => link.textContent)"
+        )
+        expected = ["/d/k", *(f"/d/{number}" for number in range(50)), "/d/sub/deep", "/d/k"]
+        self.assertEqual(listed, expected[::-1])
+        await self.browser.shows("51", ".facts")
+        self.assertNotIn("k", await self.rows())
+        await self._until_watchers(1)
+        await (await self.browser.button("Stop watching")).click()
+        await self._until_watchers(0)
+        self.set("/d/late", "x")
+        await self.browser.shows("Stopped. 53 changes so far.", ".watched")
+
+    async def test_selected(self) -> None:
+        """A key that is shown changes before one's eyes; a text that is being written stays."""
+        self.set("/k", "v")
+        await self._watch("/k")
+        self.set("/k", "w")
+
+        async def changed() -> bool | None:
+            value = await (await self.browser.find(".panel textarea")).property("value")
+            return True if value == "w" else None
+
+        await self.browser.until(changed, "the new value is shown")
+        await (await self.browser.find(".panel textarea")).type("ait")
+        self.set("/k", "theirs")
+        await self.browser.shows("theirs", ".panel pre")
+        self.assertEqual(await (await self.browser.find(".panel textarea")).property("value"), "wait")
+
+    async def test_too_much(self) -> None:
+        """More than the machine remembers: that something is missing is said, and the tree is right all the same."""
+        await self._watch("/")
+        for number in range(1_500):
+            self.replica.keyspace.apply(Set(f"/d{number // 1_000}/{number}", 0, "x"))
+        self.replica._deliver_soon()
+        await self.browser.shows("some changes are not listed", ".changes")
+        await self.until_rows("/", "d0", "d1")
+        self.set("/e", "x")
+        await self.browser.shows("/e", ".changes")
+
+    async def test_machine_gone(self) -> None:
+        """The page says so, and goes on when it is back."""
+        self.set("/k", "v")
+        await self._watch("/")
+        await self.service.stopService()
+        await self.browser.shows("The machine did not answer.", "#trouble")
+        await self.browser.shows("Trying again", ".watched")
+
+
+class LookTests(PageTest):
+    """On a large screen and on a phone, by day and by night."""
+
+    async def test_screens(self) -> None:
+        """Nothing is wider than the screen, nothing to be touched is too small, and dark is dark."""
+        self.replica.register(OTHER)
+        name = "a-name-that-goes-on-" * 10
+        self.set(f"/{name}/{name}", "x" * 5_000)
+        for view, part in (("#cluster", "#cluster svg"), (f"#keys/{name}/{name}", ".facts"), ("#keys/", ".facts")):
+            await self.browser.open(self.page + view)
+            await self.browser.find(part)
+            for width, height in ((1280, 800), (768, 1024), (360, 740)):
+                await self._look(view, width, height)
+
+    async def _look(self, view: str, width: int, height: int) -> None:
+        script = """
+            const small = [...document.querySelectorAll("button, .row, nav[aria-label=Views] a")].filter(
+                (each) => each.offsetParent && each.offsetHeight < 40);
+            const ground = getComputedStyle(document.body).backgroundColor;
+            return [document.documentElement.scrollWidth, ground, small.map((each) => each.outerHTML)];
+        """
+        grounds = []
+        for scheme in ("light", "dark"):
+            await self.browser.look(width, height, scheme, touch=width < 500)
+            wide, ground, small = await self.browser.run(script)
+            self.assertLessEqual(wide, width, view)
+            if width < 500:
+                self.assertEqual(small, [], view)
+            grounds.append(sum(map(int, re.findall(r"\d+", ground))))
+        self.assertGreater(grounds[0], 600, view)
+        self.assertLess(grounds[1], 150, view)
