@@ -116,7 +116,7 @@ class ClusterTests(TestCase):
         await self._open(self.killed)
         await self.browser.shows("has led for", ".lead")
         await self.cluster.kill(self.killed)
-        await self.browser.shows("The machine did not answer. What is shown is old", "#trouble")
+        await self.browser.shows("The machine did not answer. What is shown is of", "#trouble")
         leader = await self.cluster.leader()
         await self._open(leader)
         await self.browser.shows(f"{leader.name} has led for", ".lead")

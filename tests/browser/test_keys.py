@@ -165,6 +165,14 @@ class WalkTests(PageTest):
         await self.browser.until(refused, "the policy is kept")
         self.assertIsNone(await self.browser.run("return window.hacked ?? null"))
 
+    async def test_hostile_machine(self) -> None:
+        """What anybody may write where machines are registered leads to no page but one of the web."""
+        self.set("/_etcd/machines/evil", "etcd=javascript:window.hacked=1//&raft=%3Cb%3E")
+        await self.browser.open(self.page)
+        await self.browser.shows("javascript:window.hacked=1//", ".machines")
+        links = "return [...document.querySelectorAll('.machine a')].map((link) => link.getAttribute('href'))"
+        self.assertEqual(await self.browser.run(links), [None, "http://127.0.0.1:4001/mod/dashboard/"])
+
     async def test_many(self) -> None:
         """Of a directory with very many keys, only what can be seen is drawn, and all can be got to."""
         for number in range(MANY):

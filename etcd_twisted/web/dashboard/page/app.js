@@ -2,9 +2,9 @@
 //
 // Must never ask the machine anything itself.
 
+import { NotLeader } from "./api.js";
 import { ClusterView } from "./cluster.js";
 import { element, write } from "./dom.js";
-import { duration } from "./format.js";
 import { KeysView } from "./keys.js";
 import { Observer } from "./observer.js";
 import { sentence } from "./sentences.js";
@@ -29,10 +29,11 @@ function noticed() {
         role.className = `badge ${observer.leads ? "good" : ""}`;
     }
     trouble.hidden = observer.trouble === null;
-    if (observer.trouble) {
-        const since = performance.now() / SECOND - observer.since;
-        const lasting = since >= 1 ? ` for ${duration(since)}` : "";
-        write(trouble, `${sentence(observer.trouble)} What is shown is old${lasting}; trying again.`);
+    if (observer.trouble instanceof NotLeader) {
+        write(trouble, "This machine has become a standby, which shows nothing. Load the page anew to get the leader's.");
+    } else if (observer.trouble) {
+        const known = observer.known && ` What is shown is of ${observer.known.toLocaleTimeString("en-GB")}.`;
+        write(trouble, `${sentence(observer.trouble)}${known ?? ""} Trying again.`);
     }
     cluster.update();
     keys.update();
@@ -79,6 +80,11 @@ addEventListener("hashchange", route);
 addEventListener("unhandledrejection", () => {
     trouble.hidden = false;
     write(trouble, "The page itself has failed. Reload it, please.");
+});
+addEventListener("beforeunload", (event) => {
+    if (keys.unsaved) {
+        event.preventDefault();
+    }
 });
 setInterval(() => keys.tick(), SECOND);
 route();

@@ -40,7 +40,7 @@ export class KeysView {
         });
         this.changes = new Changes({
             changed: (event) => (REMOVED.has(event.action) ? this.drop(event.node.key) : this.take(event.node)),
-            missed: (key) => this.open(key),
+            missed: (key) => this.rereadBelow(key),
         });
         this.failed = element("p", { class: "notice bad", role: "alert", hidden: true });
         this.path = element("input", {
@@ -220,7 +220,24 @@ export class KeysView {
         }
     }
 
+    // All that was read below a key; what is closed is read when it is opened.
+    async rereadBelow(key) {
+        await this.reread(key);
+        for (const child of this.tree.find(key)?.children ?? []) {
+            if (child.open) {
+                await this.rereadBelow(child.key);
+            } else {
+                child.children = null;
+            }
+        }
+    }
+
     update() {
         this.editor.update();
+    }
+
+    // Whether anything would be lost with the page.
+    get unsaved() {
+        return this.editor.drafts.size > 0;
     }
 }

@@ -39,7 +39,7 @@ export class Observer {
     constructor(noticed) {
         this.noticed = noticed;
         this.trouble = null;
-        this.since = null;
+        this.known = null; // when all this was so
         this.self = null;
         this.store = null;
         this.machines = [];
@@ -85,10 +85,10 @@ export class Observer {
     async look() {
         try {
             await this.ask(performance.now() / 1000);
-            this.trouble = this.since = null;
+            this.trouble = null;
+            this.known = new Date();
         } catch (error) {
             this.trouble = error;
-            this.since ??= performance.now() / 1000;
         }
         this.noticed();
     }
