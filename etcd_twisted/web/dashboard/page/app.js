@@ -30,7 +30,7 @@ function noticed() {
     }
     trouble.hidden = observer.trouble === null;
     if (observer.trouble instanceof NotLeader) {
-        write(trouble, "This machine has become a standby, which shows nothing. Load the page anew to get the leader's.");
+        write(trouble, "This machine has become a standby, which shows nothing. Load the page anew for the leader's.");
     } else if (observer.trouble) {
         const known = observer.known && ` What is shown is of ${observer.known.toLocaleTimeString("en-GB")}.`;
         write(trouble, `${sentence(observer.trouble)}${known ?? ""} Trying again.`);

@@ -80,7 +80,8 @@ export class Changes {
     }
 
     skip(key) {
-        this.prepend(element("strong", {}, "More has changed at once than the machine remembers: some changes are not listed."));
+        const words = "More has changed at once than the machine remembers: some changes are not listed.";
+        this.prepend(element("strong", {}, words));
         this.missed(key);
     }
 

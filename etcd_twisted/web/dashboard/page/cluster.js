@@ -17,6 +17,8 @@ const OPERATIONS = [
     ["Compare and delete", "compareAndDelete"],
 ];
 
+const WHOSE = "Writes and commits are the whole cluster's; reads, watchers and the disk are this machine's.";
+
 // A machine of the cluster, and how it follows if this one leads it.
 class Card {
     constructor(name) {
@@ -100,6 +102,10 @@ function one(title, format, series, colour = "one") {
     return new Chart(title, format, [{ name: "", series, colour }]);
 }
 
+function carded(chart) {
+    return element("div", { class: "card" }, chart.element);
+}
+
 function point(link, address) {
     if (address !== null && link.href !== address) {
         link.href = address;
@@ -128,6 +134,8 @@ export class ClusterView {
                 { name: "snapshot", series: observer.snapshotSize, colour: "two" },
             ]),
         ];
+        const names = ["Operation", "Succeeded", "Failed"];
+        const columns = element("tr", {}, ...names.map((name) => element("th", { scope: "col" }, name)));
         place.append(
             element("h1", {}, "Cluster"),
             this.summary,
@@ -136,23 +144,10 @@ export class ClusterView {
             element("h2", {}, "Machines"),
             this.machines,
             element("h2", {}, "Activity"),
-            element("p", { class: "muted" }, "Writes and commits are the whole cluster's; reads, watchers and the disk are this machine's."),
-            element("div", { class: "charts" }, ...this.charts.map((chart) => element("div", { class: "card" }, chart.element))),
+            element("p", { class: "muted" }, WHOSE),
+            element("div", { class: "charts" }, ...this.charts.map(carded)),
             element("h2", {}, "Operations so far"),
-            element(
-                "div",
-                { class: "card counts" },
-                element(
-                    "table",
-                    {},
-                    element(
-                        "thead",
-                        {},
-                        element("tr", {}, ...["Operation", "Succeeded", "Failed"].map((name) => element("th", { scope: "col" }, name))),
-                    ),
-                    this.counts,
-                ),
-            ),
+            element("div", { class: "card counts" }, element("table", {}, element("thead", {}, columns), this.counts)),
         );
     }
 

@@ -3,7 +3,7 @@
 // Must never change anything before a person has said so, nor put something new where there is something already.
 
 import * as api from "./api.js";
-import { element, labelled, write } from "./dom.js";
+import { element, grouped, labelled, write } from "./dom.js";
 import { LifetimeField } from "./lifetime.js";
 import { sentence } from "./sentences.js";
 import { clean, segments } from "./tree.js";
@@ -68,7 +68,7 @@ export class CreateDialog {
                 labelled("What", this.kind),
                 this.nameField,
                 this.valueField,
-                element("div", { class: "field" }, element("span", { class: "label" }, "Time to live"), this.lifetime.element),
+                grouped("Time to live", this.lifetime.element),
                 this.said,
                 element(
                     "div",

@@ -40,3 +40,8 @@ export function labelled(text, field) {
     field.id ||= `field${(labels += 1)}`;
     return element("div", { class: "field" }, element("label", { for: field.id }, text), field);
 }
+
+// Several fields that say themselves what they are, and what they are together.
+export function grouped(text, fields) {
+    return element("div", { class: "field" }, element("span", { class: "label" }, text), fields);
+}

@@ -5,7 +5,7 @@
 
 import * as api from "./api.js";
 import { confirmed } from "./dialogs.js";
-import { element, labelled, write } from "./dom.js";
+import { element, grouped, labelled, write } from "./dom.js";
 import { count, duration } from "./format.js";
 import { LifetimeField } from "./lifetime.js";
 import { sentence } from "./sentences.js";
@@ -30,18 +30,13 @@ export class Editor {
         this.value = element("textarea", { rows: "9", spellcheck: "false", input: () => this.typed() });
         this.valueField = labelled("Value", this.value);
         this.lifetime = new LifetimeField(() => this.arrange());
-        this.lifetimeField = element(
-            "div",
-            { class: "field" },
-            element("span", { class: "label" }, "Time to live"),
-            this.lifetime.element,
-        );
+        this.lifetimeField = grouped("Time to live", this.lifetime.element);
         this.save = element("button", { class: "main" }, "Save");
-        this.drop = element("button", { type: "button", click: () => this.dropDraft() }, "Undo my changes");
-        this.remove = element("button", { type: "button", class: "danger", click: () => this.work(() => this.delete()) }, "Delete…");
-        this.create = element("button", { type: "button", click: () => create(this.entry) }, "Create in it…");
-        this.watch = element("button", { type: "button", click: () => watch(this.entry) }, "Watch");
-        this.reload = element("button", { type: "button", click: () => reload(this.entry) }, "Read again");
+        this.drop = button("Undo my changes", () => this.dropDraft());
+        this.create = button("Create in it…", () => create(this.entry));
+        this.remove = button("Delete…", () => this.work(() => this.delete()), "danger");
+        const watching = button("Watch", () => watch(this.entry));
+        const reading = button("Read again", () => reload(this.entry));
         this.said = element("p", { class: "said", role: "status" });
         this.failed = element("p", { class: "notice bad", role: "alert", hidden: true });
         this.element = element(
@@ -57,7 +52,7 @@ export class Editor {
                 { submit: (event) => this.submit(event) },
                 this.valueField,
                 this.lifetimeField,
-                element("div", { class: "buttons" }, this.save, this.drop, this.create, this.watch, this.reload, this.remove),
+                buttons(this.save, this.drop, this.create, watching, reading, this.remove),
             ),
             this.failed,
             this.said,
@@ -65,12 +60,17 @@ export class Editor {
     }
 
     makeConflict() {
-        this.conflictWords = element("p", {});
         this.theirs = element("pre", { tabindex: "0", "aria-label": "The value now" });
-        this.mine = element("button", { type: "button", click: () => this.keepMine() }, "Keep my text");
-        this.take = element("button", { type: "button", click: () => this.dropDraft() }, "Take the new value");
-        const buttons = element("div", { class: "buttons" }, this.mine, this.take);
-        return element("div", { class: "notice bad", role: "alert", hidden: true }, this.conflictWords, this.theirs, buttons);
+        return element(
+            "div",
+            { class: "notice bad", role: "alert", hidden: true },
+            element("p", {}, "Somebody has changed this key since you began to write. It now holds:"),
+            this.theirs,
+            buttons(
+                button("Keep my text", () => this.keepMine()),
+                button("Take the new value", () => this.dropDraft()),
+            ),
+        );
     }
 
     get draft() {
@@ -133,7 +133,8 @@ export class Editor {
             facts.push(["Holds", entry.children === null ? "unknown" : count(entry.children.length)]);
         }
         if (entry.parent) {
-            facts.push(["Created at index", count(entry.createdIndex)], ["Changed at index", count(entry.modifiedIndex)]);
+            facts.push(["Created at index", count(entry.createdIndex)]);
+            facts.push(["Changed at index", count(entry.modifiedIndex)]);
         }
         const terms = facts.map(([name, text]) => [element("dt", {}, name), element("dd", {}, text)]);
         if (entry.parent) {
@@ -164,7 +165,6 @@ export class Editor {
         this.create.hidden = !led || !entry.dir;
         this.remove.hidden = !led || !entry.parent || gone;
         this.conflict.hidden = !conflict;
-        write(this.conflictWords, "Somebody has changed this key since you began to write. It now holds:");
         write(this.theirs, conflict ? entry.value.slice(0, LONGEST) : "");
         this.showNote();
         this.showElsewhere(led);
@@ -174,8 +174,8 @@ export class Editor {
         const { entry } = this;
         let text = "";
         if (!entry.dir && this.tooLong) {
-            const sizes = [count(entry.value.length), count(LONGEST)];
-            text = `The value has ${sizes[0]} characters. The first ${sizes[1]} are shown; it is too long to be edited here.`;
+            const [all, shown] = [count(entry.value.length), count(LONGEST)];
+            text = `The value has ${all} characters. The first ${shown} are shown; it is too long to be edited here.`;
         } else if (!entry.dir && mixed(entry.value)) {
             text = "The value has line ends of several kinds. Once edited here, all of them are plain ones.";
         }
@@ -191,11 +191,12 @@ export class Editor {
             return;
         }
         this.told = to ?? "";
-        this.elsewhere.replaceChildren(
-            ...(to
-                ? [`${self.name} shows its own copy. Only the leader changes keys: `, element("a", { href: to }, `open this on ${leader.name}`), "."]
-                : ["No machine leads at the moment, so nothing can be changed."]),
-        );
+        if (to) {
+            const link = element("a", { href: to }, `open this on ${leader.name}`);
+            this.elsewhere.replaceChildren(`${self.name} shows its own copy. Only the leader changes keys: `, link, ".");
+        } else {
+            this.elsewhere.replaceChildren("No machine leads at the moment, so nothing can be changed.");
+        }
     }
 
     // Drafts
@@ -330,15 +331,14 @@ export class Editor {
     async delete() {
         const { entry } = this;
         const empty = entry.children?.length === 0;
-        const consequence = entry.dir
-            ? empty ? "It is empty." : "Everything that is in it goes with it."
-            : "It is deleted only if nobody changes it meanwhile.";
+        const whole = empty ? "It is empty." : "Everything that is in it goes with it.";
+        const consequence = entry.dir ? whole : "It is deleted only if nobody changes it meanwhile.";
         if (!(await confirmed(`Delete ${entry.key}?`, consequence, "Delete"))) {
             return;
         }
-        const conditions = entry.dir ? (empty ? { dir: "true" } : { recursive: "true" }) : { prevIndex: entry.modifiedIndex };
+        const wholly = empty ? { dir: "true" } : { recursive: "true" };
         try {
-            await api.remove(entry.key, conditions);
+            await api.remove(entry.key, entry.dir ? wholly : { prevIndex: entry.modifiedIndex });
         } catch (error) {
             if (error instanceof api.ApiError && error.code === api.COMPARE_FAILED) {
                 this.saved((await api.read(entry.key)).node);
@@ -348,6 +348,14 @@ export class Editor {
         this.drafts.delete(entry.key);
         this.removed(entry.key);
     }
+}
+
+function button(words, click, kind = null) {
+    return element("button", { type: "button", class: kind, click }, words);
+}
+
+function buttons(...all) {
+    return element("div", { class: "buttons" }, ...all);
 }
 
 // Whether there are carriage returns that are not in front of every line feed alone.

@@ -39,7 +39,7 @@ export class KeysView {
             reload: (entry) => this.open(entry.key),
         });
         this.changes = new Changes({
-            changed: (event) => (REMOVED.has(event.action) ? this.drop(event.node.key) : this.take(event.node)),
+            changed: ({ action, node }) => (REMOVED.has(action) ? this.drop(node.key) : this.take(node)),
             missed: (key) => this.rereadBelow(key),
         });
         this.failed = element("p", { class: "notice bad", role: "alert", hidden: true });

@@ -173,7 +173,7 @@ export class TreeView {
             Home: () => to(0),
             End: () => to(this.rows.length - 1),
             ArrowRight: () => (entry.dir && !entry.open ? this.toggled(entry) : entry.children?.length && to(at + 1)),
-            ArrowLeft: () => (entry.dir && entry.open ? this.toggled(entry) : entry.parent && this.activate(entry.parent)),
+            ArrowLeft: () => (entry.open ? this.toggled(entry) : entry.parent && this.activate(entry.parent)),
             Enter: () => this.chosen(entry),
             " ": () => this.chosen(entry),
         };
