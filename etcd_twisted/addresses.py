@@ -1,11 +1,13 @@
 """
-Where a machine is reached and where it listens: a host and a port, read from and written for people.
+Where a machine is reached and where it listens: a host and a port, or an endpoint string, read from and written for
+people.
 
 Must never resolve a name or open a socket: an address here is only what somebody wrote, checked for its form.
 """
 
 import ipaddress
 import re
+from typing import Any
 
 import attrs
 
@@ -13,6 +15,9 @@ _PORT = re.compile(r"[0-9]{1,5}")
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _LONGEST_NAME = 253
 """Characters of a host name (RFC 1035, section 2.3.4, less the length bytes at both ends)."""
+
+_ENDPOINT = re.compile(r"[A-Za-z][A-Za-z0-9]*:.*[=/].*")
+"""A type and its arguments, of which one has a name or is a path: no host and port looks like that."""
 
 _EXAMPLE = "as in 127.0.0.1:4001, machine0.example.com:4001 or [::1]:4001"
 
@@ -42,13 +47,13 @@ class Address:
         """The address as the base of a URL, without a slash at its end."""
         return f"{scheme}://{self}"
 
-    def overlaps(self, other: "Address") -> bool:
+    def overlaps(self, other: "Address | Endpoint") -> bool:
         """
         Whether listening on the one takes the other: they are the same, or the one stands for all of its kind.
 
         Names are compared as they are written, as nothing is looked up here.
         """
-        if self.port != other.port:
+        if isinstance(other, Endpoint) or self.port != other.port:
             return False
         one, two = _number(self.host), _number(other.host)
         if one is None or two is None:
@@ -57,6 +62,41 @@ class Address:
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@attrs.frozen
+class Endpoint:
+    """
+    Where to listen, as one of Twisted's endpoint strings (L{twisted.internet.endpoints.serverFromString}).
+
+    @ivar text: the string, as in C{systemd:domain=INET:name=clients} or C{unix:/run/etcd.sock}.
+    """
+
+    text: str
+
+    def complete(self, port: int | None = None) -> "Endpoint":  # noqa: ARG002  # it has all that it needs
+        """See L{BindAddress.complete}."""
+        return self
+
+    def overlaps(self, other: "Address | Endpoint") -> bool:
+        """Whether listening on the one takes the other, as far as can be told from how they are written."""
+        return self == other
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def parse_listening(text: str) -> "BindAddress | Endpoint":
+    """
+    Read where to listen: an address as L{BindAddress.parse} takes it, or an endpoint string.
+
+    What a string's type and arguments mean is found out by those who listen.
+
+    @raise ValueError: the text is neither; says what it should be.
+    """
+    if "://" not in text and text.isprintable() and _ENDPOINT.fullmatch(text):
+        return Endpoint(text)
+    return BindAddress.parse(text)
 
 
 @attrs.frozen
@@ -101,6 +141,12 @@ class BindAddress:
         if chosen is None:
             raise ValueError(f"should have a port, {_EXAMPLE}")
         return Address(self.host, chosen)
+
+
+def address_of(address: Any) -> str:
+    """Where the other side of a connection is, for people: of whatever kind its transport says that it is."""
+    host, port = getattr(address, "host", None), getattr(address, "port", None)
+    return str(address) if host is None or port is None else str(Address(host, port))
 
 
 def _port(text: str) -> int:

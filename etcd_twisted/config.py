@@ -10,7 +10,7 @@ from pathlib import Path
 
 import attrs
 
-from etcd_twisted.addresses import Address
+from etcd_twisted.addresses import Address, Endpoint
 from etcd_twisted.errors import ConfigError
 
 _CLIENTS = Address("127.0.0.1", 4001)
@@ -57,9 +57,9 @@ class Config:
     name: str | None = None
     data_dir: Path = attrs.field()
     addr: Address = _CLIENTS
-    bind_addr: Address = attrs.field()
+    bind_addr: Address | Endpoint = attrs.field()
     peer_addr: Address = _PEERS
-    peer_bind_addr: Address = attrs.field()
+    peer_bind_addr: Address | Endpoint = attrs.field()
     peers: tuple[Address, ...] = ()
     peers_file: Path | None = None
     discovery: str | None = None

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from etcd_twisted.addresses import Address, BindAddress
+from etcd_twisted.addresses import Address, BindAddress, parse_listening
 from etcd_twisted.config import Config
 from etcd_twisted.membership import (
     LARGEST_ACTIVE_SIZE,
@@ -247,9 +247,9 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "bind-addr",
         Form.TEXT,
-        BindAddress.parse,
-        "HOST[:PORT]",
-        "The address to listen on for clients; without a port, on that of --addr.",
+        parse_listening,
+        "HOST[:PORT]|ENDPOINT",
+        "The address or endpoint to listen on for clients; without a port, on that of --addr.",
         depends="the value of --addr",
     ),
     Option(
@@ -262,9 +262,9 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "peer-bind-addr",
         Form.TEXT,
-        BindAddress.parse,
-        "HOST[:PORT]",
-        "The address to listen on for other machines; without a port, on that of --peer-addr.",
+        parse_listening,
+        "HOST[:PORT]|ENDPOINT",
+        "The address or endpoint to listen on for other machines; without a port, on that of --peer-addr.",
         depends="the value of --peer-addr",
     ),
     Option(

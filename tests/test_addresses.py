@@ -2,9 +2,10 @@
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.addresses import Address, BindAddress
+from etcd_twisted.addresses import Address, BindAddress, Endpoint, address_of, parse_listening
 
 unhurried = settings(deadline=None)
 
@@ -77,3 +78,51 @@ class AddressTests(SynchronousTestCase):
         ]:
             first, second = Address.parse(one), Address.parse(two)
             self.assertEqual((first.overlaps(second), second.overlaps(first)), (expected, expected), f"{one} {two}")
+
+    def test_ofConnections(self) -> None:
+        """As people write them."""
+        for address, text in (
+            (IPv4Address("TCP", "127.0.0.1", 7001), "127.0.0.1:7001"),
+            (IPv6Address("TCP", "::1", 7001), "[::1]:7001"),
+            (UNIXAddress("/run/x"), str(UNIXAddress("/run/x"))),
+        ):
+            self.assertEqual(address_of(address), text)
+
+
+class ListeningTests(SynchronousTestCase):
+    """Where to listen: an address, or an endpoint string."""
+
+    def test_endpoints(self) -> None:
+        for text in (
+            "systemd:domain=INET:index=0",
+            "systemd:domain=INET6:name=clients",
+            "unix:/run/etcd.sock",
+            "tcp:port=4001:interface=127.0.0.1",
+            "tcp6:4001:interface=\\:\\:1",
+        ):
+            endpoint = parse_listening(text)
+            self.assertEqual((endpoint, str(endpoint), endpoint.complete(1)), (Endpoint(text), text, Endpoint(text)))
+
+    @unhurried
+    @given(address=ADDRESSES)
+    def test_addresses(self, address: Address) -> None:
+        """An address is none, whatever its host is called."""
+        self.assertEqual(parse_listening(str(address)), BindAddress(address.host, address.port))
+        self.assertEqual(parse_listening(f"[{address.host}]" if ":" in address.host else address.host),
+                         BindAddress(address.host, None))  # fmt: skip
+
+    def test_neither(self) -> None:
+        for text, remedy in [
+            ("http://127.0.0.1:4001", "should be HOST:PORT without a scheme"),
+            ("unix:etcd.sock", "should have a port"),
+            ("abcd::1", "should have its IPv6 address in brackets"),
+            ("127.0.0.1:port=1", "should have a port"),
+            ("unix:/run/\n", "should have a port"),
+        ]:
+            self.assertIn(remedy, str(self.assertRaises(ValueError, parse_listening, text)))
+
+    def test_overlaps(self) -> None:
+        """One socket can't be two ports; what else an endpoint takes can't be told."""
+        one, other, address = Endpoint("systemd:domain=INET:index=0"), Endpoint("unix:/x"), Address("127.0.0.1", 1)
+        self.assertTrue(one.overlaps(Endpoint(one.text)))
+        self.assertFalse(one.overlaps(other) or one.overlaps(address) or address.overlaps(one))

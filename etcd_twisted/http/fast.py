@@ -28,6 +28,7 @@ from etcd_twisted.http.exchange import Exchange
 from etcd_twisted.http.heads import Heads
 from etcd_twisted.http.patience import Patience
 from etcd_twisted.http.site import IDLE, Channel, Site, keep_alive
+from etcd_twisted.http.sockets import tcp_socket
 
 LONGEST_HEAD = 1 << 13
 """How long the head of a common request may be, in bytes."""
@@ -138,7 +139,8 @@ class FastChannel(Protocol, Patience):
         """Begin to count the time until the first request."""
         transport = self.transport
         if isinstance(transport, Connection):
-            transport.setTcpNoDelay(True)
+            if tcp_socket(transport) is not None:
+                transport.setTcpNoDelay(True)
             keep_alive(transport)
             self._has_socket = True
         transport.registerProducer(self, True)

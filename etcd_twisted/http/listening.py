@@ -11,9 +11,14 @@ import socket
 import attrs
 from twisted.internet.endpoints import quoteStringArgument, serverFromString
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnectionCreator, IProtocolFactory
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IOpenSSLServerConnectionCreator,
+    IProtocolFactory,
+    IStreamServerEndpoint,
+)
 
-from etcd_twisted.addresses import Address
+from etcd_twisted.addresses import Address, Endpoint
 from etcd_twisted.errors import StartError
 from etcd_twisted.http.secure import SecureFactory
 from etcd_twisted.interfaces import IReactor
@@ -27,12 +32,12 @@ class Place:
     """
     Where to listen, and what people call that.
 
-    @ivar address: the address.
+    @ivar address: the address, or the endpoint string.
     @ivar given_as: where it comes from, as in C{--bind-addr}, C{ETCD_ADDR} or C{machine0.toml: addr}.
     @ivar option: the flag that sets it, whatever else does.
     """
 
-    address: Address
+    address: Address | Endpoint
     given_as: str
     option: str
 
@@ -55,6 +60,21 @@ async def listen(
     @raise StartError: it can't be listened on; one line with what was given and the remedy.
     """
     address = place.address
+    endpoint = _tcp(reactor, place, address) if isinstance(address, Address) else _given(reactor, place, address)
+    served = factory if tls is None else SecureFactory(tls, factory, reactor)
+    try:
+        port: IListeningPort = await endpoint.listen(served)
+    except CannotListenError as error:
+        # Of a Unix socket that another process holds the lock of it only says so in words.
+        code = error.socketError.errno if isinstance(error.socketError, OSError) else errno.EADDRINUSE
+        raise StartError(f"{place} can't be listened on: {_remedy(place, code)}") from error
+    except OSError as error:
+        raise StartError(f"{place} can't be listened on: {_remedy(place, error.errno)}") from error
+    return port
+
+
+def _tcp(reactor: IReactor, place: Place, address: Address) -> IStreamServerEndpoint:
+    """A TCP port of an address."""
     try:
         (family, _, _, _, sockaddr), *_ = socket.getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -64,16 +84,31 @@ async def listen(
         raise StartError(f"{place}: {reason}: {_another_address(place)}") from error
     kind = "tcp6" if family == socket.AF_INET6 else "tcp"
     interface = quoteStringArgument(str(sockaddr[0]))
-    endpoint = serverFromString(reactor, f"{kind}:{address.port}:interface={interface}:backlog={_BACKLOG}")
-    served = factory if tls is None else SecureFactory(tls, factory, reactor)
+    text = f"{kind}:{address.port}:interface={interface}:backlog={_BACKLOG}"
+    endpoint: IStreamServerEndpoint = serverFromString(reactor, text)
+    return endpoint
+
+
+def _given(reactor: IReactor, place: Place, given: Endpoint) -> IStreamServerEndpoint:
+    """
+    What an endpoint string means.
+
+    Each type of endpoint reads its arguments in its own way, and fails in its own way when it can't.
+    """
+    kind = given.text.partition(":")[0]
     try:
-        port: IListeningPort = await endpoint.listen(served)
-    except CannotListenError as error:
-        raise StartError(f"{place} can't be listened on: {_remedy(place, error.socketError.errno)}") from error
-    return port
+        endpoint: IStreamServerEndpoint = serverFromString(reactor, given.text)
+    except Exception as error:
+        reason = f"is no endpoint that can be listened on ({type(error).__name__}: {error})"
+        if kind == "systemd" and isinstance(error, LookupError):
+            reason = "names a socket that this process was not given; start it through its .socket unit"
+        raise StartError(f"{place} {reason}") from error
+    return endpoint
 
 
 def _remedy(place: Place, code: int | None) -> str:
+    if isinstance(place.address, Endpoint):
+        return "another program uses it" if code == errno.EADDRINUSE else os.strerror(code or 0)
     match code:
         case errno.EADDRINUSE:
             return "another program uses it: stop that, or choose another port"

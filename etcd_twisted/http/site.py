@@ -31,23 +31,23 @@ from twisted.internet.interfaces import (
     IHandshakeListener,
     IProtocolFactory,
     IReactorTime,
-    ITCPTransport,
+    ITransport,
 )
 from twisted.internet.protocol import connectionDone
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
-from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 from twisted.web import http, server
 from twisted.web.resource import IResource
 from zope.interface import Attribute, implementer
 
-from etcd_twisted.addresses import Address
+from etcd_twisted.addresses import address_of
 from etcd_twisted.complaints import Complaints
 from etcd_twisted.http.door import Door, DoorRequest
 from etcd_twisted.http.escapes import unescape
 from etcd_twisted.http.exchange import Exchange
 from etcd_twisted.http.patience import Patience
+from etcd_twisted.http.sockets import tcp_socket
 from etcd_twisted.tls import tls_reason
 
 HEAD_LIMIT = 1 << 16
@@ -111,11 +111,11 @@ class Request(server.Request):
         super().write(data)
 
 
-def keep_alive(transport: Any) -> None:
+def keep_alive(transport: ITransport) -> None:
     """Have the system find out when a client has gone without a word: after a minute and a half."""
-    while isinstance(transport, ProtocolWrapper):
-        transport = transport.transport  # TLS has no socket, but is over one
-    handle: socket.socket = transport.getHandle()
+    handle = tcp_socket(transport)
+    if handle is None:
+        return
     handle.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4)):
         handle.setsockopt(socket.IPPROTO_TCP, option, value)
@@ -165,8 +165,7 @@ class Channel(http.HTTPChannel, Patience):
     def connectionMade(self) -> None:
         """Begin to count the time until the first request."""
         super().connectionMade()
-        if ITCPTransport.providedBy(self.transport):
-            keep_alive(self.transport)
+        keep_alive(self.transport)
         self.site.channels.add(self)
         self._shaking_hands = self.isSecure()
         self._expect_within(self.site.read_timeout if self._shaking_hands else IDLE)
@@ -184,8 +183,7 @@ class Channel(http.HTTPChannel, Patience):
         self.site.forget(self)
 
     def _complain(self, reason: str) -> None:
-        peer = self.transport.getPeer()
-        self.site.complaints.say("TLS", f"TLS with {Address(peer.host, peer.port)} failed: {reason}")
+        self.site.complaints.say("TLS", f"TLS with {address_of(self.transport.getPeer())} failed: {reason}")
 
     def loseConnection(self) -> None:
         """Close, when what waits to be sent is sent or the client takes none of it."""

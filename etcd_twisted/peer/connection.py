@@ -13,9 +13,10 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.protocols.amp import AmpBox
 from twisted.python.failure import Failure
 
+from etcd_twisted.addresses import address_of
 from etcd_twisted.peer.boxes import Box, BoxError, BoxReader
 from etcd_twisted.peer.sockets import SILENCE, tune
-from etcd_twisted.peer.words import address_of, reason_of
+from etcd_twisted.peer.words import reason_of
 
 GRACE = 1.0
 """How long what was written may take to be sent when a connection is closed, in seconds."""

@@ -16,9 +16,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from etcd_twisted.addresses import address_of
 from etcd_twisted.http.site import IServed, Site
 from etcd_twisted.peer.incoming import Host, Incoming
-from etcd_twisted.peer.words import address_of
 from etcd_twisted.tls import tls_reason
 
 MOST_STRANGERS = 32

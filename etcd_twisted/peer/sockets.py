@@ -5,10 +5,10 @@ Must never fail for a connection that is no TCP.
 """
 
 import socket
-from typing import Any
 
-from twisted.internet.interfaces import ITCPTransport, ITransport
-from twisted.protocols.policies import ProtocolWrapper
+from twisted.internet.interfaces import ITransport
+
+from etcd_twisted.http.sockets import tcp_socket
 
 SILENCE = 2.0
 """After how many seconds in which nothing that was sent was acknowledged a connection is given up."""
@@ -25,9 +25,9 @@ def tune(transport: ITransport | None, silence: float) -> None:
 
     @param silence: see L{SILENCE}. A connection on which nothing is sent is probed, and ends a little later.
     """
-    if not ITCPTransport.providedBy(transport):
+    handle = tcp_socket(transport)
+    if handle is None:
         return
-    handle = _socket(transport)
     handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     handle.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     pause = max(1, round(silence / 2))
@@ -39,11 +39,3 @@ def tune(transport: ITransport | None, silence: float) -> None:
         (_TCP_NOTSENT_LOWAT, UNSENT_BYTES),
     ):
         handle.setsockopt(socket.IPPROTO_TCP, option, value)
-
-
-def _socket(transport: Any) -> socket.socket:
-    """The socket, below TLS if there is any."""
-    while isinstance(transport, ProtocolWrapper):
-        transport = transport.transport
-    handle: socket.socket = transport.getHandle()
-    return handle

@@ -4,24 +4,15 @@ Errors of the network in a few words, on one line, for the log and for people.
 Must never lose what the system said.
 """
 
-from typing import Any
-
 from OpenSSL.SSL import Error as TlsError
 from service_identity import VerificationError
 from twisted.internet.defer import TimeoutError as NoAnswerError
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
 
-from etcd_twisted.addresses import Address
 from etcd_twisted.tls import tls_reason
 
 FAILURES = (ConnectError, ConnectionClosed, DNSLookupError, NoAnswerError, TlsError, OSError)
 """What happens on a network."""
-
-
-def address_of(address: Any) -> str:
-    """Where the other side of a connection is."""
-    host, port = getattr(address, "host", None), getattr(address, "port", None)
-    return str(address) if host is None or port is None else str(Address(host, port))
 
 
 def reason_of(error: BaseException | None) -> str:

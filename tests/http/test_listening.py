@@ -3,7 +3,10 @@ Opening ports, and what is in the way.
 """
 
 import errno
+import os
 import socket
+import tempfile
+from pathlib import Path
 from typing import NoReturn
 
 from twisted.internet import reactor
@@ -13,7 +16,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from etcd_twisted.addresses import Address
+from etcd_twisted.addresses import Address, Endpoint
 from etcd_twisted.errors import StartError
 from etcd_twisted.http.listening import Place, listen
 
@@ -76,6 +79,61 @@ class ListenTests(TestCase):
             "machine0.toml: addr machine0.example.com:4001: the host name can't be looked up "
             "(Name or service not known): give --bind-addr the address to listen on, as in 0.0.0.0",
         )
+
+
+class EndpointTests(TestCase):
+    """Real sockets, of endpoint strings."""
+
+    def setUp(self) -> None:
+        # Not where trial runs: a socket's path has to be short.
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.path = Path(directory.name) / "etcd.sock"
+
+    async def listen(self, text: str) -> IListeningPort:
+        opened = await listen(reactor, Place(Endpoint(text), "ETCD_BIND_ADDR", "--bind-addr"), Factory())
+        self.addCleanup(opened.stopListening)
+        return opened
+
+    async def refused(self, text: str) -> str:
+        with self.assertRaises(StartError) as caught:
+            await self.listen(text)
+        story = str(caught.exception)
+        self.assertTrue(story.startswith(f"ETCD_BIND_ADDR {text} "), story)
+        self.assertNotIn("\n", story)
+        return story
+
+    async def test_unix(self) -> None:
+        """A file that can be connected to, and that is gone afterwards."""
+        opened = await self.listen(f"unix:{self.path}")
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(self.path))
+        await opened.stopListening()
+        self.assertFalse(self.path.exists())
+
+    async def test_tcp(self) -> None:
+        """Twisted's own way to write an address."""
+        opened = await self.listen("tcp:port=0:interface=127.0.0.1")
+        self.assertEqual(opened.getHost().host, "127.0.0.1")
+
+    async def test_taken(self) -> None:
+        """A Unix socket that is listened on already."""
+        await self.listen(f"unix:{self.path}")
+        self.assertIn("another program uses it", await self.refused(f"unix:{self.path}"))
+
+    async def test_noDirectory(self) -> None:
+        """In the system's words."""
+        self.assertIn(os.strerror(errno.ENOENT), await self.refused(f"unix:{self.path}/missing/etcd.sock"))
+
+    async def test_nothingWasHandedOver(self) -> None:
+        """Sockets that only a service manager could have opened."""
+        for text in ("systemd:domain=INET:index=0", "systemd:domain=INET:name=clients"):
+            self.assertIn("start it through its .socket unit", await self.refused(text))
+
+    async def test_noEndpoints(self) -> None:
+        """Each type has its own way to fail."""
+        for text in ("nonsense:a=b", "systemd:index=0", "systemd:domain=INET", "tcp:port=x=y", "unix:/x:mode=rw"):
+            self.assertIn("is no endpoint that can be listened on (", await self.refused(text))
 
 
 class _RefusingReactor:

@@ -2,13 +2,12 @@
 
 from OpenSSL.SSL import Error as TlsError
 from service_identity import VerificationError
-from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import TimeoutError as NoAnswerError
 from twisted.internet.error import ConnectionDone, DNSLookupError
 from twisted.internet.error import ConnectionRefusedError as RefusedByHostError
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.peer.words import address_of, reason_of
+from etcd_twisted.peer.words import reason_of
 
 
 class WordsTests(SynchronousTestCase):
@@ -25,12 +24,3 @@ class WordsTests(SynchronousTestCase):
             (ValueError(), "ValueError"),
         ):
             self.assertEqual(reason_of(error), text)
-
-    def test_addresses(self) -> None:
-        """As people write them."""
-        for address, text in (
-            (IPv4Address("TCP", "127.0.0.1", 7001), "127.0.0.1:7001"),
-            (IPv6Address("TCP", "::1", 7001), "[::1]:7001"),
-            (UNIXAddress("/run/x"), str(UNIXAddress("/run/x"))),
-        ):
-            self.assertEqual(address_of(address), text)

@@ -123,17 +123,27 @@ def clean_environment() -> dict[str, str]:
 
 
 def spawn(
-    test: TestCase, command: Sequence[str | Path], directory: Path, environment: Mapping[str, str] | None = None
+    test: TestCase,
+    command: Sequence[str | Path],
+    directory: Path,
+    environment: Mapping[str, str] | None = None,
+    descriptors: Mapping[int, int] | None = None,
 ) -> Child:
     """
     Start a process, which the end of the test ends.
 
     @param environment: what it has in its environment beside L{clean_environment}.
+    @param descriptors: which open files it has beside the usual three: this process's, by their number there.
     """
     child = Child()
     arguments = [str(each) for each in command]
     reactor.spawnProcess(
-        child, arguments[0], arguments, env=clean_environment() | dict(environment or {}), path=str(directory)
+        child,
+        arguments[0],
+        arguments,
+        env=clean_environment() | dict(environment or {}),
+        path=str(directory),
+        childFDs={0: "w", 1: "r", 2: "r"} | dict(descriptors or {}),
     )
     test.addCleanup(child.stop)
     return child

@@ -1,0 +1,91 @@
+"""
+Machines that listen on what an endpoint string says: a socket that a service manager has opened, or a Unix socket.
+"""
+
+import json
+import shutil
+import socket
+import tempfile
+from pathlib import Path
+
+from twisted.internet.defer import ensureDeferred
+from twisted.trial.unittest import TestCase
+
+from tests.processes.child import Child, spawn
+from tests.processes.machine import FOREGROUND, SERVES, STOPPED, TWISTD, Machine
+
+ACTIVATED = ("/bin/sh", "-c", 'export LISTEN_PID=$$; exec "$@"', "sh")
+"""Runs a command as systemd does: it finds its own process id in its environment (sd_listen_fds(3))."""
+
+
+class InheritedTests(TestCase):
+    """A socket that was open before the machine was there, and is when it is gone."""
+
+    timeout = 60
+
+    def setUp(self) -> None:
+        self.machine = Machine(self)
+        # By a connection to this port the test would wait for ever, were it not the one that the machine serves.
+        self.socket = socket.create_server(("127.0.0.1", self.machine.port))
+        self.addCleanup(self.socket.close)
+
+    def launch(self, endpoint: str) -> Child:
+        """Start the machine with the socket."""
+        command = [*ACTIVATED, *TWISTD, *FOREGROUND, "etcd", *self.machine.arguments(), "--bind-addr", endpoint]
+        environment = {"LISTEN_FDS": "1", "LISTEN_FDNAMES": "clients"}
+        descriptors = {3: self.socket.fileno()}
+        self.machine.child = spawn(self, command, self.machine.directory, environment, descriptors)
+        return self.machine.child
+
+    async def test_clientsWaitUntilItIsThere(self) -> None:
+        """Clients that come before the machine, or while it is restarted, are served and not refused."""
+        client = self.machine.connect(self.machine.url)
+        for endpoint, index in (("systemd:domain=INET:index=0", 2), ("systemd:domain=INET:name=clients", 3)):
+            answer = ensureDeferred(client.put("/message", value=endpoint))
+            child = self.launch(endpoint)
+            self.assertEqual((await answer).index, index)
+            await child.said(SERVES)
+            self.assertEqual(await self.machine.terminate(), STOPPED)
+            client = self.machine.connect(self.machine.url)
+
+    async def test_notHandedOver(self) -> None:
+        """Nothing is opened instead, and nothing is written."""
+        child = self.launch("systemd:domain=INET:name=other")
+        self.assertEqual(await child.ended(), 1)
+        self.assertEqual(
+            child.errors,
+            "twistd etcd: --bind-addr systemd:domain=INET:name=other names a socket that this process was not given; "
+            "start it through its .socket unit\n",
+        )
+        self.assertFalse(self.machine.data.exists())
+
+
+class UnixTests(TestCase):
+    """Files that can be connected to."""
+
+    timeout = 60
+
+    if shutil.which("curl") is None:
+        skip = "curl is not installed (apt-get install curl)"
+
+    async def test_bothPorts(self) -> None:
+        """Clients and administrators are served as they are over TCP; afterwards the files are gone."""
+        directory = tempfile.TemporaryDirectory()  # a socket's path has to be short
+        self.addCleanup(directory.cleanup)
+        clients, machines = Path(directory.name) / "clients", Path(directory.name) / "machines"
+        machine = Machine(self)
+        machine.launch("--name", "m", "--bind-addr", f"unix:{clients}", "--peer-bind-addr", f"unix:{machines}")
+        await machine.child.said(SERVES)
+        self.assertIn("m", await self.asked(clients, "/v2/keys/_etcd/machines"))
+        self.assertIn('"state":"leader"', await self.asked(machines, "/v2/admin/machines"))
+        self.assertEqual(await machine.terminate(), STOPPED)
+        self.assertEqual(list(Path(directory.name).iterdir()), [])
+        self.assertNotIn("Error", machine.child.output)
+
+    async def asked(self, path: Path, target: str) -> str:
+        """What is answered there."""
+        command = ["/usr/bin/env", "curl", "--silent", "--fail", "--unix-socket", path, f"http://localhost{target}"]
+        child = spawn(self, command, Path.cwd())
+        self.assertEqual(await child.ended(), 0, child.errors)
+        json.loads(child.output)
+        return child.output
