@@ -2,8 +2,9 @@
 C{twistd etcd}: one machine as a process.
 
 What concerns the process and nothing else: one line on standard error and exit status 1 when the machine can't start
-or can't go on, timers that don't mind the system's clock being set, and a garbage collector that does not stop the
-service for long. Must never be used by a program that embeds the service: it ends the process.
+or can't go on, timers that don't mind the system's clock being set, a garbage collector that does not stop the service
+for long, and a service manager that is told when the machine serves. Must never be used by a program that embeds the
+service: it ends the process.
 """
 
 import contextlib
@@ -24,6 +25,7 @@ from etcd_twisted.errors import StartError
 from etcd_twisted.http import descriptors
 from etcd_twisted.interfaces import IReactor
 from etcd_twisted.options import Options
+from etcd_twisted.readiness import Readiness
 from etcd_twisted.service import EtcdService
 
 __all__ = ["Options", "makeService"]
@@ -49,15 +51,17 @@ class ProcessService(Service):
 
     _log = Logger()
 
-    def __init__(self, config: Config, pid_file: str | None, daemon: bool) -> None:
+    def __init__(self, config: Config, pid_file: str | None, daemon: bool, readiness: Readiness) -> None:
         """
         @param pid_file: what C{twistd} has written this process's id to, and won't remove if the process ends at once.
         @param daemon: whether the process has no terminal; then the process that has it waits to be told of the start.
+        @param readiness: tells the service manager that started this process, if one did.
         """
         self.etcd: EtcdService | None = None
         self._config = config
         self._pid_file = pid_file
         self._daemon = daemon
+        self._readiness = readiness
         self._collector: Collector | None = None
 
     def startService(self) -> None:
@@ -69,6 +73,7 @@ class ProcessService(Service):
         from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it, which is twistd's to do
 
         super().startService()  # type: ignore[no-untyped-call]  # Twisted has no types there
+        self._readiness.status("looks for its data and its cluster, and does not serve yet")
         keep_time_evenly(reactor)
         descriptors.raise_limit()
         try:
@@ -78,11 +83,15 @@ class ProcessService(Service):
         self._collector = collector = Collector(reactor)
         collector.start()
         etcd.startService()
-        etcd.started.addCallback(lambda _: collector.set_aside())
+        etcd.started.addCallback(lambda _: self._serves(etcd, collector))
         if self._daemon and isinstance(etcd.refusal, StartError):
             etcd.started.addErrback(lambda _: None)  # told here
             self._refuse(etcd.refusal)
         etcd.started.addErrback(self._not_started)
+
+    def _serves(self, etcd: EtcdService, collector: Collector) -> None:
+        collector.set_aside()
+        self._readiness.ready(f"{etcd.replica.name} serves {self._config.client_url}")
 
     def _refuse(self, error: StartError) -> NoReturn:
         """End before the reactor runs."""
@@ -100,6 +109,7 @@ class ProcessService(Service):
 
     def stopService(self) -> "Deferred[Any] | None":
         """Stop the machine."""
+        self._readiness.stopping("hands over, and finishes what is under way")
         super().stopService()  # type: ignore[no-untyped-call]  # Twisted has no types there
         if self._collector is not None:
             self._collector.stop()
@@ -109,6 +119,7 @@ class ProcessService(Service):
     def _end(self, reason: str) -> NoReturn:
         """End the process at once: what was acknowledged is on disk, and nothing else may be."""
         self._log.critical("{reason}", reason=reason)
+        self._readiness.status(reason)
         if sys.__stderr__ is not None:
             sys.__stderr__.write(f"twistd etcd: {reason}\n")
             sys.__stderr__.flush()
@@ -122,5 +133,6 @@ def makeService(options: Options) -> IService:
     """What C{twistd} runs."""
     parent: Any = options.parent
     settings: Any = parent if parent is not None else {"pidfile": None, "nodaemon": True}
-    service: IService = ProcessService(options.config(), settings["pidfile"], not settings["nodaemon"])
+    readiness = Readiness(os.environ.get("NOTIFY_SOCKET"))
+    service: IService = ProcessService(options.config(), settings["pidfile"], not settings["nodaemon"], readiness)
     return service

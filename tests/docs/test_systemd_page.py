@@ -1,0 +1,72 @@
+"""
+What the page about systemd tells people to type, as far as that goes without systemd: what is installed is installed
+below a directory of the test, and what systemd would start then is started by hand.
+
+That the package can be installed in a virtual environment of its own is for C{tests.test_packaging} to show.
+"""
+
+import re
+import shutil
+from pathlib import Path
+
+from twisted.trial.unittest import TestCase
+
+from benchmarks.ports import free_ports
+from tests.docs.pages import blocks
+from tests.processes.child import SOURCE, spawn
+from tests.processes.client import Client
+from tests.processes.machine import TWISTD
+from tests.processes.manager import Manager
+from tests.units import Unit
+
+PAGE = SOURCE / "docs" / "systemd.md"
+UNITS = "etc/systemd/system"
+PORTS = ("4001", "4002", "4003", "7001", "7002", "7003")
+
+
+class PageTests(TestCase):
+    timeout = 60
+
+    def setUp(self) -> None:
+        self.root = Path(self.mktemp()).resolve()
+        (self.root / UNITS).mkdir(parents=True)
+
+    async def run_line(self, line: str) -> None:
+        """Type a command, with the test's directory for the root of the system."""
+        command = re.sub(r" (/etc/\S*)", rf" {self.root}\1", line)
+        command = command.replace("systemctl enable --now ", f"systemctl --root={self.root} enable ")
+        child = spawn(self, ["/bin/sh", "-c", command], SOURCE)
+        self.assertEqual(await child.ended(), 0, f"{command}\n{child.errors}")
+
+    async def test_installed(self) -> None:
+        """Each unit is installed and enabled under the names that the page gives it."""
+        if shutil.which("systemctl") is None:
+            self.skipTest("systemctl is not installed (apt-get install systemd)")
+        for line in "".join(blocks(PAGE, "sh")).splitlines():
+            if line.startswith(("cp ", "mkdir ", "systemctl enable ")):
+                await self.run_line(line)
+        enabled = {path.name for path in (self.root / UNITS).glob("*.wants/*")}
+        machines = {f"etcd-twisted@machine{number}.service" for number in range(3)}
+        self.assertEqual(enabled, {"etcd-twisted.service", "etcd-twisted.socket", *machines})
+        units = {path.name for path in (self.root / UNITS).iterdir() if path.is_file()}
+        self.assertEqual(units, {"etcd-twisted.service", "etcd-twisted@.service", "etcd-twisted.socket"})
+
+    async def test_threeMachines(self) -> None:
+        """With the page's settings the template's machines become one cluster."""
+        taken = dict(zip(PORTS, map(str, free_ports(len(PORTS))), strict=True))
+        shown = [text for text in blocks(PAGE, "sh") if text.startswith("# /etc/etcd-twisted/etcd-twisted@")]
+        states = []
+        for text in shown:
+            (name,) = re.findall(r"^# /etc/etcd-twisted/(\S+)\.env$", text, re.MULTILINE)
+            unit, manager = Unit("etcd-twisted.service", f"{name}.service"), Manager(self)
+            (self.root / name).mkdir()
+            settings = re.sub("|".join(f"(?<=:){port}" for port in PORTS), lambda found: taken[found[0]], text)
+            environment = {"NOTIFY_SOCKET": manager.address, **unit.environment(self.root, settings)}
+            ready = manager.when_told("READY")
+            spawn(self, unit.command(TWISTD), self.root / name, environment)
+            states.append(await ready)
+        self.assertEqual([state.split()[0] for state in states], ["machine0", "machine1", "machine2"])
+        client = Client(f"http://127.0.0.1:{taken['4003']}")
+        self.addCleanup(client.close)
+        machines = (await client.request("GET", "/v2/machines")).body.decode().split(", ")
+        self.assertEqual(sorted(machines), sorted(f"http://127.0.0.1:{taken[port]}" for port in PORTS[:3]))

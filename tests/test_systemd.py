@@ -1,0 +1,139 @@
+"""
+The units in C{systemd/}: as C{systemd-analyze} sees them, and done by hand what they say.
+"""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from etcd_twisted.settings import OPTIONS
+from tests.docs.pages import blocks
+from tests.processes.child import SOURCE, spawn
+from tests.processes.machine import STOPPED, TWISTD, Machine
+from tests.processes.manager import Manager
+from tests.units import PROGRAM, UNITS, Unit
+
+PAGE = SOURCE / "docs" / "systemd.md"
+SERVICE = "etcd-twisted.service"
+SOCKET = "etcd-twisted.socket"
+
+EXPOSURE = 20
+"""What C{systemd-analyze security} may find, in tenths: 15 as it is, of 100 at worst."""
+
+
+class AnalyzeTests(SynchronousTestCase):
+    """What systemd's own checks say."""
+
+    if shutil.which("systemd-analyze") is None:
+        skip = "systemd-analyze is not installed (apt-get install systemd)"
+
+    def setUp(self) -> None:
+        """The units as they are installed, but for the program, which is not."""
+        self.directory = Path(self.mktemp()).resolve()
+        self.directory.mkdir()
+        text = (UNITS / SERVICE).read_text().replace(PROGRAM, TWISTD[1])
+        for name in (SERVICE, "etcd-twisted@.service"):
+            (self.directory / name).write_text(text)
+        shutil.copy(UNITS / SOCKET, self.directory)
+
+    def analyze(self, *arguments: str) -> str:
+        """What it printed, that has to find nothing wrong."""
+        command = ["systemd-analyze", *arguments]
+        done = subprocess.run(command, cwd=self.directory, capture_output=True, text=True, check=False)
+        self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
+        return done.stdout
+
+    def verify(self, unit: str) -> None:
+        self.assertEqual(self.analyze("verify", "--man=no", str(self.directory / unit)), "")
+
+    def test_units(self) -> None:
+        for unit in (SERVICE, "etcd-twisted@machine0.service", SOCKET):
+            self.verify(unit)
+
+    def test_itSeesWhatIsWrong(self) -> None:
+        """Or the other tests would show nothing."""
+        path = self.directory / SERVICE
+        path.write_text(path.read_text().replace("ProtectSystem=strict", "ProtectSystems=strict"))
+        self.assertRaises(self.failureException, self.verify, SERVICE)
+
+    def test_dropInsOfThePage(self) -> None:
+        """What the page tells to add."""
+        dropins = self.directory / f"{SERVICE}.d"
+        dropins.mkdir()
+        for number, text in enumerate(blocks(PAGE, "ini")):
+            (dropins / f"{number}.conf").write_text(text)
+        self.assertGreater(len(list(dropins.iterdir())), 1)
+        self.verify(SERVICE)
+
+    def test_exposure(self) -> None:
+        """The service can do little beside what it is for."""
+        found = self.analyze(
+            "security", "--offline=true", "--no-pager", f"--threshold={EXPOSURE}", str(self.directory / SERVICE)
+        )
+        self.assertIn("Overall exposure level", found)
+
+
+class ServiceTests(TestCase):
+    """What the service unit says, done as systemd does it."""
+
+    timeout = 60
+
+    def setUp(self) -> None:
+        self.unit = Unit(SERVICE, "etcd-twisted@machine0.service")
+        self.machine = Machine(self)
+        self.manager = Manager(self)
+        self.state = self.machine.directory
+        (self.state / "etcd-twisted@machine0").mkdir()
+        addresses = (f"ETCD_ADDR=127.0.0.1:{self.machine.port}", f"ETCD_PEER_ADDR=127.0.0.1:{self.machine.peer_port}")
+        self.file = "\n".join(addresses)
+
+    def launch(self) -> None:
+        """Start its command with its environment."""
+        environment = {"NOTIFY_SOCKET": self.manager.address, **self.unit.environment(self.state, self.file)}
+        directory = Path(self.unit.expanded(self.unit.value("Service", "WorkingDirectory"), self.state))
+        self.machine.child = spawn(self, self.unit.command(TWISTD), directory, environment)
+
+    async def test_itsLife(self) -> None:
+        """Its data is where only it may write, it is ready when it serves, and SIGTERM ends it cleanly."""
+        ready = self.manager.when_told("READY")
+        self.launch()
+        self.assertEqual(self.unit.value("Service", "Type"), "notify")
+        self.assertEqual(await ready, f"machine0 serves {self.machine.url}")
+        state = self.unit.expanded(self.unit.value("Service", "StateDirectory"), self.state)
+        self.assertTrue((self.state / state / "identity.json").exists())
+        self.assertEqual(await self.machine.terminate(), STOPPED)  # which systemd counts as clean, see its exit-status
+        self.assertEqual(self.manager.states(), ["READY", "STOPPING"])
+
+    async def test_aRefusalIsNotRepeatedForEver(self) -> None:
+        """It is a failure, after which systemd starts it again, and not without an end."""
+        self.file += "\nETCD_PEERS_FILE=missing"
+        self.launch()
+        self.assertEqual(await self.machine.child.ended(), 1)
+        self.assertEqual(self.unit.value("Service", "Restart"), "on-failure")
+        attempts, within = (int(self.unit.value("Unit", f"StartLimit{each}")) for each in ("Burst", "IntervalSec"))
+        self.assertLess(attempts * (int(self.unit.value("Service", "RestartSec")) + 5), within)
+
+
+class PageTests(SynchronousTestCase):
+    """What the page about them says beside what is run."""
+
+    def test_variables(self) -> None:
+        """Everything that is set can be set."""
+        settings = [line for text in blocks(PAGE, "sh") for line in text.splitlines() if line.startswith("ETCD_")]
+        self.assertGreater(len(settings), 5)
+        known = {option.variable for option in OPTIONS}
+        self.assertEqual({line.partition("=")[0] for line in settings} - known, set())
+
+    def test_socket(self) -> None:
+        """The service takes the socket by the name that the socket unit gives it."""
+        name = Unit(SOCKET, SOCKET).value("Socket", "FileDescriptorName")
+        self.assertIn(f"ETCD_BIND_ADDR=systemd:domain=INET:name={name}\n", blocks(PAGE, "sh"))
+
+    def test_files(self) -> None:
+        """Each settings file is the one that its unit reads."""
+        read = Unit(SERVICE, "etcd-twisted.service").value("Service", "EnvironmentFile")
+        shown = [text.splitlines()[0] for text in blocks(PAGE, "sh") if text.startswith("# /")]
+        for name, line in zip(["", "@machine0", "@machine1", "@machine2"], shown, strict=True):
+            self.assertEqual(read.replace("%N", f"etcd-twisted{name}"), f"-{line.removeprefix('# ')}")
