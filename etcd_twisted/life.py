@@ -5,9 +5,10 @@ What is in the data directory decides first, then where the machine was told to 
 machine that is of a cluster another identity, nor begin a new cluster when others were named.
 """
 
+import math
 import secrets
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Protocol
 
 import attrs
@@ -37,6 +38,12 @@ RETRY = 1.0
 DOUBT = 5.0
 """After how many seconds without serving a member asks whether it still is one."""
 
+SEEK = 5.0
+"""After how many seconds, at the least, others are looked for again that a machine does not know."""
+
+MOST_SEEDS = 32
+"""How many addresses of others are remembered: more than a cluster has, and some where they were."""
+
 _NOT_NOW = (ErrorCode.RAFT_INTERNAL, ErrorCode.DURING_ELECTION)
 """Errors of a leader that may be gone in a moment."""
 
@@ -50,6 +57,26 @@ class Peers(Describing, Protocol):
 
         @raise EtcdError: see L{etcd_twisted.interfaces.IRaftPeer.join}.
         @raise UnreachableError: nobody answers there.
+        """
+
+
+class Seeds(Protocol):
+    """Where a machine looks for others that it does not know."""
+
+    async def find(self, name: str) -> list[str]:
+        """
+        Find them for a machine that has been of no cluster.
+
+        @param name: the machine's.
+        @return: their peer URLs; none for the first machine.
+        @raise StartError: what names them can't be used.
+        """
+
+    async def find_again(self, name: str) -> list[str]:
+        """
+        Find them for a machine that is of a cluster.
+
+        @return: their peer URLs, as many as can be found.
         """
 
 
@@ -76,18 +103,16 @@ class Life:
         replica: Replica,
         peers: Peers,
         transport: ITransport,
-        seeds: Callable[[str], Awaitable[list[str]]],
+        seeking: Seeds,
     ) -> None:
-        """
-        @param seeds: finds the peer URLs of others for a machine of a given name; none for the first one.
-        """
         self.storage: Storage | None = None
         self._clock = clock
         self._config = config
         self._replica = replica
         self._peers = peers
         self._transport = transport
-        self._find_seeds = seeds
+        self._seeking = seeking
+        self._next_search = -math.inf
         self._seeds: list[str] = []
         self._vouching = Vouching(clock, peers, replica.peer, config.peer_url, self._known)
         self._writer: LogWriter | None = None
@@ -111,13 +136,13 @@ class Life:
         if recovered.identity is not None:
             self._name = recovered.identity.name
             if not recovered.configuration.members:  # it was taken in, and stopped before it knew by whom
-                self._seeds = list(await self._find_seeds(self._name))
+                await self._seek()
             self._take_part(recovered)
             if self._is_known_otherwise(recovered.configuration, recovered.identity):
                 self._do(self._announce())
         else:
             self._name = self._config.name or str(uuid.uuid4())
-            self._seeds = list(await self._find_seeds(self._name))
+            self._note_seeds(await self._seeking.find(self._name))
             if not self._seeds:
                 identity = Identity(self._name, secrets.token_hex(8), secrets.token_hex(8))
                 found_cluster(storage, recovered, identity, self._member())
@@ -165,8 +190,21 @@ class Life:
     def _remember(self, configuration: Configuration, identity: Identity | None) -> None:
         """Note where others are, for when this machine has to ask them."""
         own = "" if identity is None else identity.machine_id
-        known = [member.peer_url for each, member in configuration.members.items() if each != own]
-        self._seeds = list(dict.fromkeys([*known, *self._seeds]))
+        self._note_seeds(member.peer_url for each, member in configuration.members.items() if each != own)
+
+    def _note_seeds(self, urls: Iterable[str]) -> None:
+        """These are the first to be asked from here on."""
+        self._seeds = list(dict.fromkeys([*urls, *self._seeds]))[:MOST_SEEDS]
+
+    async def _seek(self) -> None:
+        """
+        Nobody of those that it knows answers: look where this machine was told to look for others. Not all the time,
+        as that is asked of others too.
+        """
+        now = self._clock.seconds()
+        if now >= self._next_search:
+            self._next_search = now + SEEK
+            self._note_seeds(await self._seeking.find_again(self._name))
 
     def _is_known_otherwise(self, configuration: Configuration, identity: Identity) -> bool:
         """Whether others are told a name or addresses of this machine that are not its own any more."""
@@ -268,6 +306,7 @@ class Life:
                     self._log.info("Can't tell {url} of this machine's address: {error}", url=url, error=error)
                 else:
                     return
+            await self._seek()
             await self._pause(RETRY)
 
     def claimed(self) -> None:
@@ -292,9 +331,9 @@ class Life:
 
     async def _stand_by_if_excluded(self) -> bool:
         """Ask whether this machine is in the cluster, and stand by if it is not; whether anybody could say."""
-        self._seeds = self._known()
+        self._note_seeds(self._known())
         view = await self._look()
-        if view is None or self._identity is None or view.cluster_id != self._identity.cluster_id:
+        if view is None:
             return False
         own = self._machine()
         if not any(each.peer_url == own.peer_url and each.name == own.name for each in view.machines):
@@ -318,14 +357,18 @@ class Life:
             except (UnreachableError, EtcdError) as error:
                 self._log.debug("{url} does not say who is in the cluster: {error}", url=url, error=error)
             else:
-                if view is not None and _leader_of(view) == leader:
+                if view is not None and _leader_of(view) == leader and self._is_of_cluster(view):
                     return view
+        await self._seek()
         return None
+
+    def _is_of_cluster(self, view: ClusterView) -> bool:
+        return self._identity is None or view.cluster_id == self._identity.cluster_id
 
     async def _stand_by(self, view: ClusterView) -> None:
         self._replica.name = self._name
         await self._replica.stand_by(view)
-        self._seeds = list(dict.fromkeys([*(each.peer_url for each in view.machines), *self._seeds]))
+        self._note_seeds(each.peer_url for each in view.machines)
         if self.storage is not None:
             self.storage.log.close()
         self._log.info("{name} is a standby: it sends everyone to the leader", name=self._name)

@@ -25,12 +25,12 @@ from etcd_twisted.frontends import Chosen, chosen_frontends
 from etcd_twisted.interfaces import IReactor
 from etcd_twisted.life import Life
 from etcd_twisted.membership import ClusterConfig
-from etcd_twisted.peer.client import PeerClient, UnreachableError
+from etcd_twisted.peer.client import PeerClient
 from etcd_twisted.peer.discovery import Registration, configured_discovery
 from etcd_twisted.peer.frontend import PeerFrontend
-from etcd_twisted.peer.seeds import seeds
 from etcd_twisted.peer.sockets import SILENCE
 from etcd_twisted.peer.transport import AmpTransport
+from etcd_twisted.seeking import Seeking
 from etcd_twisted.tls import tls_for_peers
 from etcd_twisted.web.frontend import HttpFrontend
 
@@ -86,12 +86,11 @@ class EtcdService(Service):
         chosen: list[Chosen] = [(PeerFrontend(self._transport.visitors), {}), (HttpFrontend(), {})]
         chosen += chosen_frontends(config)
         self._frontends = [frontend.service(reactor, config, options, self.replica) for frontend, options in chosen]
-        self._told_of = seeds(config)
         self._discovery = configured_discovery(reactor, config)
         self._registration: Registration | None = None
-        self._registered = False
-        self._peers = PeerClient(reactor, tls)
-        self._life = Life(reactor, config, self.replica, self._peers, self._transport, self._seeds)
+        peers = PeerClient(reactor, tls)
+        self._seeking = Seeking(config, self._discovery, peers)
+        self._life = Life(reactor, config, self.replica, peers, self._transport, self._seeking)
         self._listening: list[IService] = []
         self._storage: Storage | None = None
         self._writer: LogWriter | None = None
@@ -104,27 +103,6 @@ class EtcdService(Service):
 
     def _claimed(self) -> None:
         self._life.claimed()
-
-    async def _seeds(self, name: str) -> list[str]:
-        """Where a machine that is of no cluster yet is to look for others; none for the first one."""
-        if self._discovery is not None:
-            others = await self._discovery.find(name, self._config.peer_url)
-            self._registered = True
-            return others
-        return self._told_of or await self._at_own_address()
-
-    async def _at_own_address(self) -> list[str]:
-        """
-        Nobody, unless another machine answers where this one is to be reached: a cluster that refuses this machine is
-        better than a second cluster.
-        """
-        if not self._config.peers and self._config.peers_file is None:
-            return []
-        try:
-            view = await self._peers.describe(self._config.peer_url)
-        except UnreachableError:
-            return []
-        return [self._config.peer_url] if view.cluster_id else []
 
     def startService(self) -> None:
         """Open the ports, recover, and serve; see L{started}."""
@@ -149,7 +127,7 @@ class EtcdService(Service):
         if self._discovery is not None:
             name = self.replica.name
             self._registration = Registration(self._reactor, self._discovery, name, config.peer_url)
-            self._registration.start(self._registered)
+            self._registration.start(self._seeking.registered)
         self._log.info(
             "{name} serves clients at {client_url} and machines at {peer_url}",
             name=self.replica.name,

@@ -25,11 +25,13 @@ class LivingMachine(ClusterMachine):
     @ivar config: may be replaced while it is down.
     @ivar seeds: the machines that it is told of.
     @ivar sought: the names for which others were looked for.
+    @ivar sought_again: likewise, by a machine that was of a cluster.
     """
 
     def __init__(self, cluster: Cluster, number: int, seeds: tuple["LivingMachine", ...], **settings: Any) -> None:
         self.seeds = [machine.url for machine in seeds]
         self.sought: list[str] = []
+        self.sought_again: list[str] = []
         self.storage: Storage | None = None
         self.configure(**({"name": f"machine{number}", "port": number} | settings))
         super().__init__(cluster, number)
@@ -48,10 +50,16 @@ class LivingMachine(ClusterMachine):
     def _begin(self) -> None:
         self.machine = Machine(self.config.name or "", self.config.client_url, self.config.peer_url)
         super()._begin()
-        self.life = Life(self.clock, self.config, self.replica, self.peers, self.transport, self._find_seeds)
+        self.life = Life(self.clock, self.config, self.replica, self.peers, self.transport, self)
 
-    async def _find_seeds(self, name: str) -> list[str]:
+    async def find(self, name: str) -> list[str]:
+        """See L{etcd_twisted.life.Seeds}."""
         self.sought.append(name)
+        return self.seeds
+
+    async def find_again(self, name: str) -> list[str]:
+        """See L{etcd_twisted.life.Seeds}."""
+        self.sought_again.append(name)
         return self.seeds
 
     def _note_excluded(self) -> None:

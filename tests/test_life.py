@@ -8,7 +8,7 @@ from etcd_twisted.addresses import Address
 from etcd_twisted.consensus.members import ALIVE
 from etcd_twisted.consensus.messages import Append, encode_messages
 from etcd_twisted.errors import ConfigError, ErrorCode, EtcdError
-from etcd_twisted.life import RETRY
+from etcd_twisted.life import MOST_SEEDS, RETRY, SEEK
 from etcd_twisted.membership import Admission, ClusterConfig, JoinReply, JoinRequest
 from etcd_twisted.peer.client import UnreachableError
 from tests.consensus.network import MemoryPeers
@@ -307,6 +307,62 @@ class AwayTests(LifeTestCase):
         self.group.finish(back, 30.0)
         self.assertTrue(gone[0].replica.standby)
         self.group.run_until(lambda: all(each.is_member for each in (away, *new)))
+
+    def test_it_is_told_where_others_are_now(self) -> None:
+        """Nobody that it knows is there: it asks those that it is told of, and begins no cluster of its own."""
+        away, gone, new = self.exchange()
+        for machine in gone:
+            machine.crash()
+        away.sought.clear()
+        away.seeds = [new[0].url]
+        self.group.finish(away.restart(), 30.0)
+        self.group.run_until(lambda: all(each.is_member for each in (away, *new)))
+        self.assertEqual((away.value("/a"), away.sought, set(away.sought_again)), ("1", [], {away.machine.name}))
+
+    def test_it_has_moved_too(self) -> None:
+        """Then the leader does not find it: it tells one that it is told of."""
+        away, gone, new = self.exchange()
+        for machine in gone:
+            machine.crash()
+        away.configure(9, away.config.name)
+        away.seeds = [new[1].url]
+        self.group.finish(away.restart(), 30.0)
+        self.group.run_until(lambda: away.machine in self.group.leader.replica.machines())
+        self.group.run_until(lambda: all(each.is_member for each in (away, *new)))
+
+    def test_it_was_taken_out_meanwhile(self) -> None:
+        away, gone, new = self.exchange()
+        third = self.start(new[0])
+        self.group.finish(self.group.leader.replica.remove(away.machine.name))
+        for machine in gone:
+            machine.crash()
+        away.seeds = [third.url]
+        self.group.finish(away.restart(), 30.0)
+        self.assertTrue(away.replica.standby)
+        self.assertEqual(away.replica.leader(), self.group.leader.machine)
+
+    def test_it_is_told_of_nobody(self) -> None:
+        """It goes on to look, but not all the time, and never begins a cluster."""
+        away, gone, _ = self.exchange()
+        for machine in gone:
+            machine.crash()
+        away.sought.clear()
+        away.seeds = []
+        away.restart().addErrback(lambda failure: failure.trap(EtcdError, CancelledError))
+        self.group.run(10 * SEEK)
+        self.assertEqual(away.sought, [])
+        self.assertTrue(6 <= len(away.sought_again) <= 11, away.sought_again)
+        self.assertFalse(away.replica.serving or away.replica.standby)
+        away.stop()
+        self.assertEqual(away.clock.getDelayedCalls(), [])
+
+    def test_only_so_many_addresses_are_remembered(self) -> None:
+        """Of those that it is told of, the latest first."""
+        first = self.start()
+        for number in range(MOST_SEEDS * 2):
+            first.life._note_seeds([f"http://peers:{number}"])
+        self.assertEqual(first.life._seeds[0], f"http://peers:{MOST_SEEDS * 2 - 1}")
+        self.assertEqual(len(first.life._seeds), MOST_SEEDS)
 
     def test_a_stranger_changes_nothing(self) -> None:
         """It knows the ids of cluster and machine, and says to be of a configuration far ahead."""

@@ -89,12 +89,23 @@ class Discovery:
                 return []
             peers = await self._others(name, peer_url)
         except NoAnswerError as error:
-            remedy = "see that the cluster that serves it runs, or give another URL"
-            raise StartError(f"{self._given} can't be used: {error}: {remedy}") from error
+            raise self._unanswered(error) from error
         if not peers:
             taken = "a cluster was started by it, and no other machine is registered there"
             raise StartError(f"{self._given} can't be used: {taken}: {_A_NEW_DIRECTORY}")
         return peers
+
+    async def find_again(self, name: str, peer_url: str) -> list[str]:
+        """
+        Say what other machines are registered, and change nothing: for a machine that has been of a cluster.
+
+        @return: their peer URLs.
+        @raise StartError: see L{find}.
+        """
+        try:
+            return await self._others(name, peer_url)
+        except NoAnswerError as error:
+            raise self._unanswered(error) from error
 
     async def register(self, name: str, peer_url: str) -> None:
         """
@@ -158,6 +169,10 @@ class Discovery:
             return msgspec.json.decode(answer.body, type=_Error)
         except msgspec.DecodeError as error:
             raise self._stranger(answer, method) from error
+
+    def _unanswered(self, error: NoAnswerError) -> StartError:
+        remedy = "see that the cluster that serves it runs, or give another URL"
+        return StartError(f"{self._given} can't be used: {error}: {remedy}")
 
     def _refused(self, error: _Error) -> StartError:
         told = " ".join(f"{error.code}: {error.message} ({error.cause})".split())

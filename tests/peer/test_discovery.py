@@ -71,6 +71,19 @@ class FindTests(ServedTest):
         self.assertEqual(await self.discovery().find("machine0", FIRST), [SECOND])
         self.assertEqual(await self.discovery().find("renamed", FIRST), [SECOND])
 
+    async def test_of_a_cluster(self) -> None:
+        """A machine that has been of a cluster looks, and changes nothing: not even when it would be the first."""
+        discovery = self.discovery()
+        self.replica.keyspace.apply(Set("/discovery/token", 0, directory=True))
+        self.assertEqual(await discovery.find_again("machine1", SECOND), [])
+        self.assertEqual(self.replica.proposed, [])
+        await self.discovery().find("machine0", FIRST)
+        await self.discovery().find("machine2", THIRD)
+        proposed = list(self.replica.proposed)
+        self.assertEqual(set(await discovery.find_again("machine1", SECOND)), {FIRST, THIRD})
+        self.assertEqual(await discovery.find_again("machine0", SECOND), [THIRD])
+        self.assertEqual(self.replica.proposed, proposed)
+
     async def test_used_directory(self) -> None:
         """A cluster was started and nobody of it is left: this machine is not its first one."""
         self.replica.keyspace.apply(Set("/discovery/token/_state", 0, "started"))
@@ -134,6 +147,9 @@ class StrangerTests(ServersTest):
         text = await self.refusal(f"http://127.0.0.1:{port}/v2/keys/d", attempts=2)
         self.assertIn("refused", text)
         self.assertTrue(text.endswith(": see that the cluster that serves it runs, or give another URL"), text)
+        with self.assertRaises(StartError) as caught:
+            await Discovery(networked(), f"http://127.0.0.1:{port}/v2/keys/d").find_again("machine0", FIRST)
+        self.assertEqual(str(caught.exception), text)
 
     async def test_other_bodies(self) -> None:
         """HTTP, and JSON, but not of this API."""

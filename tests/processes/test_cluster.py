@@ -304,10 +304,31 @@ class StrangerTests(ClusterTest):
 
     async def test_exchanged(self) -> None:
         """
-        A machine is away while the leader and another one are exchanged for two others: it knows none of those that
-        are in the cluster when it is back, and they can't go on without it.
+        It knows none of those that are in the cluster when it is back, and they can't go on without it. Those that it
+        knows say who these are.
         """
-        cluster = Cluster(self, 3)
+        away, _, new = await self._exchange()
+        away.others = []
+        await self._come_back(away, new)
+        await (await self.cluster.leader()).kill()
+        self.assertIn(await self.cluster.leader(), (away, *new))
+        await self.cluster.put("/voted", "x")
+
+    async def test_nobody_left(self) -> None:
+        """Those that it knows are gone for good, and it has moved: it asks those that it is told of."""
+        away, gone, new = await self._exchange()
+        await self.cluster.kill(*gone)
+        away.others = [new[1]]
+        away.move()
+        await self._come_back(away, new)
+
+    async def _exchange(self) -> tuple[Member, list[Member], list[Member]]:
+        """
+        A machine is away while the leader and another one are exchanged.
+
+        @return: the one that is away, those that were taken out, and those that came.
+        """
+        self.cluster = cluster = Cluster(self, 3)
         await cluster.start()
         away, other = await cluster.followers()
         leader = await cluster.leader()
@@ -323,13 +344,12 @@ class StrangerTests(ClusterTest):
             self.assertEqual(answer.status, 200, answer)
             await self.assert_standby(gone, cluster)
         await cluster.put("/exchanged", "x")
-        away.others = []
+        return away, [other, leader], new
+
+    async def _come_back(self, away: Member, new: list[Member]) -> None:
         await away.start()
-        await cluster.agree([away, *new])
-        self.assertEqual((await cluster.converge(away, *new))["/exchanged"][0], "x")
-        await (await cluster.leader()).kill()
-        self.assertIn(await cluster.leader(), (away, *new))
-        await cluster.put("/voted", "x")
+        await self.cluster.agree([away, *new])
+        self.assertEqual((await self.cluster.converge(away, *new))["/exchanged"][0], "x")
 
 
 class StandbyTests(ClusterTest):

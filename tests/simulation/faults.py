@@ -156,11 +156,8 @@ class Faults:
             process.resume()
 
     def _move(self) -> None:
-        """
-        A machine comes back elsewhere. One after the other, and not while any might be taken out: machines that have
-        moved while others were away would know of no address where any of them is.
-        """
-        if self._world.addresses_known() and not self._group_may_shrink:
+        """A machine comes back elsewhere, one after the other."""
+        if self._world.addresses_known():
             self._some_machine().move()
 
     def _set_clock(self) -> None:

@@ -90,7 +90,7 @@ class _Running:
             world.network, process, machine.host, self.replica.peer, world.sent
         )
         peers = SimulatedPeers(world.network, process)
-        self.life = Life(process.clock, machine.config, self.replica, peers, self.transport, machine.find_seeds)
+        self.life = Life(process.clock, machine.config, self.replica, peers, self.transport, machine)
         self.writer = SimulatedWriter(process, machine.disk)
         self.storage: Storage | None = None
         self.starting: Deferred[None] | None = None
@@ -178,9 +178,13 @@ class SimulatedMachine:
         """The time by which keys expire."""
         return EPOCH + self.wall_ahead + self.world.schedule.now * self.speed
 
-    async def find_seeds(self, _name: str) -> list[str]:
+    async def find(self, _name: str) -> list[str]:
         """Where those are that were there before this one."""
         return [each.config.peer_url for each in list(self.world.machines.values())[: self._number]]
+
+    async def find_again(self, _name: str) -> list[str]:
+        """Where all others are by now."""
+        return [each.config.peer_url for each in self.world.machines.values() if each is not self]
 
     # Its processes
 

@@ -1,0 +1,112 @@
+"""
+L{etcd_twisted.seeking}: where a machine looks for others, and what of that is told to it.
+"""
+
+from pathlib import Path
+from typing import Any, cast
+
+from twisted.internet.defer import ensureDeferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.addresses import Address
+from etcd_twisted.config import Config
+from etcd_twisted.errors import ConfigError, StartError
+from etcd_twisted.membership import ClusterConfig, ClusterView
+from etcd_twisted.peer.client import UnreachableError
+from etcd_twisted.peer.discovery import Discovery
+from etcd_twisted.seeking import Seeking
+from tests.logs import Log
+
+OWN = Address("127.0.0.1", 7001)
+PEER = Address("127.0.0.1", 7002)
+
+
+class FakeDiscovery:
+    """A directory in which one machine is registered; C{problem} is what is wrong with it."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, str]] = []
+        self.problem: str | None = None
+
+    async def find(self, name: str, peer_url: str) -> list[str]:
+        return self._answer("find", name, peer_url)
+
+    async def find_again(self, name: str, peer_url: str) -> list[str]:
+        return self._answer("find again", name, peer_url)
+
+    def _answer(self, question: str, name: str, peer_url: str) -> list[str]:
+        self.asked.append((question, name, peer_url))
+        if self.problem is not None:
+            raise StartError(self.problem)
+        return ["http://discovered:7001"]
+
+
+class SeekingTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.log = Log(self)
+        self.discovery = FakeDiscovery()
+        self.described: list[str] = []
+        self.views: dict[str, ClusterView] = {}
+
+    async def describe(self, peer_url: str) -> ClusterView:
+        self.described.append(peer_url)
+        if peer_url not in self.views:
+            raise UnreachableError(peer_url)
+        return self.views[peer_url]
+
+    def seeking(self, discovery: FakeDiscovery | None = None, **settings: Any) -> Seeking:
+        return Seeking(Config(peer_addr=OWN, **settings), cast(Discovery | None, discovery), self)
+
+    def find(self, seeking: Seeking) -> list[str]:
+        return self.successResultOf(ensureDeferred(seeking.find("machine0")))
+
+    def find_again(self, seeking: Seeking) -> list[str]:
+        return self.successResultOf(ensureDeferred(seeking.find_again("machine0")))
+
+    def test_nowhere(self) -> None:
+        """It is the first machine, and asks nobody."""
+        seeking = self.seeking()
+        self.assertEqual((self.find(seeking), self.find_again(seeking), self.described), ([], [], []))
+
+    def test_discovery_comes_first(self) -> None:
+        seeking = self.seeking(self.discovery, peers=(PEER,))
+        self.assertEqual(self.find(seeking), ["http://discovered:7001"])
+        self.assertEqual(self.discovery.asked, [("find", "machine0", OWN.url())])
+        self.assertTrue(seeking.registered)
+
+    def test_discovery_fails(self) -> None:
+        self.discovery.problem = "broken"
+        seeking = self.seeking(self.discovery, peers=(PEER,))
+        self.failureResultOf(ensureDeferred(seeking.find("machine0")), StartError)
+        self.assertFalse(seeking.registered)
+
+    def test_its_own_address_alone(self) -> None:
+        """Another cluster's machine may be there."""
+        seeking = self.seeking(peers=(OWN,))
+        self.assertEqual(self.find(seeking), [])
+        self.views[OWN.url()] = ClusterView("", [], "", ClusterConfig())
+        self.assertEqual(self.find(seeking), [])
+        self.views[OWN.url()] = ClusterView("c" * 16, [], "", ClusterConfig())
+        self.assertEqual(self.find(seeking), [OWN.url()])
+
+    def test_again_everywhere(self) -> None:
+        """One that was of a cluster takes whatever there is, and is registered by nobody."""
+        seeking = self.seeking(self.discovery, peers=(PEER, OWN))
+        self.assertEqual(self.find_again(seeking), ["http://discovered:7001", PEER.url()])
+        self.assertEqual(self.discovery.asked, [("find again", "machine0", OWN.url())])
+        self.assertEqual((seeking.registered, self.described), (False, []))
+
+    def test_again_and_again(self) -> None:
+        """If the directory can't be used that is said, once, and others are found all the same."""
+        seeking = self.seeking(self.discovery, peers=(PEER,))
+        for problem in ("the directory is broken", "it is broken otherwise"):
+            self.discovery.problem = problem
+            for _ in range(3):
+                self.assertEqual(self.find_again(seeking), [PEER.url()])
+            self.discovery.problem = None
+            self.assertEqual(len(self.find_again(seeking)), 2)
+        self.assertEqual(self.log.warnings, ["the directory is broken", "it is broken otherwise"])
+
+    def test_a_file_that_can_not_be_used(self) -> None:
+        """That is known before anything is asked."""
+        self.assertRaises(ConfigError, self.seeking, peers_file=Path(self.mktemp()))
