@@ -140,6 +140,10 @@ class Raft:
             for machine_id in (*each.voters, *each.learners)
         }
 
+    def committed_bytes_after(self, index: int) -> int:
+        """How many bytes of data the entries behind C{index} hold that are committed, as far as they are there."""
+        return sum(len(each.data) for each in self._log.between(index + 1, self.commit_index + 1))
+
     @property
     def leads(self) -> bool:
         """Whether this machine leads and takes proposals."""

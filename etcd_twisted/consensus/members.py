@@ -20,6 +20,7 @@ from etcd_twisted.consensus import quorum
 from etcd_twisted.consensus.core import ConfigurationError, NotLeaderError
 from etcd_twisted.consensus.driver import Driver
 from etcd_twisted.consensus.entries import Configuration, Member
+from etcd_twisted.consensus.progress import Phase, Progress
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.membership import ClusterConfig, JoinRequest
 
@@ -33,6 +34,12 @@ _ELECTIONS = 2
 
 _CLOSE = 1_000
 """A learner that lacks no more entries than this may get a vote: it has the rest before long."""
+
+_CLOSE_BYTES = 8 << 20
+"""
+Nor more bytes of what is committed: from its vote on the others may have to wait until it has them. What is not
+committed they lack too.
+"""
 
 _Change = Callable[[], Coroutine[Any, Any, None]]
 """Something to do about the group."""
@@ -231,10 +238,16 @@ class Members:
         if core.leadership is None:
             return None
         for learner in core.configuration.learners:
-            progress = core.leadership.progress[learner]
-            if self._alive(learner) and progress.match > 0 and progress.match + _CLOSE >= core.last_index:
+            if self._alive(learner) and self._is_close(core.leadership.progress[learner]):
                 return partial(self._change, with_voter(core.configuration, learner))
         return None
+
+    def _is_close(self, progress: Progress) -> bool:
+        """Whether a machine has the log, or is about to."""
+        core = self._driver.core
+        if progress.phase is not Phase.REPLICATE or progress.match + _CLOSE < core.last_index:
+            return False
+        return core.committed_bytes_after(progress.match) <= _CLOSE_BYTES
 
     def _removal(self) -> _Change | None:
         """Take out who is silent for too long or one too many: who is silent, then who came last; never the leader."""

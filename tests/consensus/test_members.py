@@ -7,6 +7,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from etcd_twisted.consensus import members, progress
 from etcd_twisted.consensus.entries import Configuration, Member
 from etcd_twisted.consensus.leadership import Timing
 from etcd_twisted.consensus.members import ALIVE, with_member, with_voter, without
@@ -76,6 +77,24 @@ class JoinTests(MembersTestCase):
         self.assertEqual(cluster.finish(cluster.leader.set("/a")).node.key, "/a")  # and is not needed
         cluster.finish(new.start())
         cluster.run_until(lambda: new.id in self.voters(cluster))
+
+    def test_it_lacks_little_when_it_gets_its_vote(self) -> None:
+        """Of few entries too, when they are large."""
+        self.patch(progress, "MOST_BYTES_IN_FLIGHT", 1)
+        self.patch(members, "_CLOSE_BYTES", 10_000)
+        cluster = self.cluster()
+        cluster.start(1)
+        core = cluster.leader.driver.core
+        for _ in range(300):
+            written = cluster.leader.set("/a", 1_000 * "x")
+        cluster.finish(written)
+        new = cluster.add()
+        cluster.finish(self.join(cluster, new))
+        new.start()
+        cluster.run_until(lambda: core.leadership.progress[new.id].match > 0)
+        self.assertGreater(core.committed_bytes_after(core.leadership.progress[new.id].match), 200_000)
+        cluster.run_until(lambda: new.id in self.voters(cluster))
+        self.assertLess(core.committed_bytes_after(core.leadership.progress[new.id].match), 20_000)
 
     def test_the_answer_says_which_cluster_it_is(self) -> None:
         cluster = self.cluster()
