@@ -122,6 +122,12 @@ class IReplica(Interface):
         Fires when a leader is known, at once if one is. Errbacks with an EtcdError when the service stops before.
         """
 
+    def when_deposed() -> "Deferred[None]":
+        """
+        Fires when this machine does not lead, at once if it does not. Errbacks with an EtcdError when the service
+        stops before.
+        """
+
     def leader() -> Machine | None:
         """The machine that leads, C{None} when none is known."""
 

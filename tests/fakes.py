@@ -60,6 +60,7 @@ class FakeReplica:
         self._held: list[tuple[Callable[[], None], Deferred[Any]]] = []
         self._serving = Waiting()
         self._led = Waiting()
+        self._deposed = Waiting()
         self._delivery: Any = None
         self._expiry: Any = None
         self.keyspace.apply(Set(MACHINE.key, self.now(), MACHINE.value))
@@ -80,6 +81,7 @@ class FakeReplica:
         """Know of no leader, itself included."""
         self.is_leader = False
         self.known_leader = None
+        self._deposed.fire()
 
     def stand_by(self, leader: Machine | None = OTHER) -> None:
         """Have no copy."""
@@ -93,6 +95,8 @@ class FakeReplica:
         self.known_leader = leader
         self.led_since = self.now()
         self._led.fire()
+        if not self.is_leader:
+            self._deposed.fire()
 
     def register(self, *machines: Machine) -> None:
         """Have more machines in the cluster."""
@@ -121,6 +125,10 @@ class FakeReplica:
         self.serving = False
         self._serving.fail(error)
         self._led.fail(error)
+        self._deposed.fail(error)
+
+    def when_deposed(self) -> "Deferred[None]":
+        return self._deposed.wait() if self.is_leader else succeed(None)
 
     def leader(self) -> Machine | None:
         return self.known_leader

@@ -127,6 +127,7 @@ class Replica:
         self._leader: Machine | None = None
         self._serving = Waiting()
         self._led = Waiting()
+        self._deposed = Waiting()
         self._closed: EtcdError | None = None
         self.peer = Peering(self._describe, excluded, claimed)
         self._excluded = excluded
@@ -269,6 +270,7 @@ class Replica:
         self._closed = self._closed or error
         self._serving.fail(error)
         self._led.fail(error)
+        self._deposed.fail(error)
 
     def _changed(self) -> None:
         """The leader, the group or the key space may have changed."""
@@ -298,6 +300,8 @@ class Replica:
             self._led.fire()
         elif self._doubt is None and self._participant is not None:
             self._doubt = self._clock.callLater(DOUBT, self._doubts)
+        if not self.is_leader:
+            self._deposed.fire()
 
     def _doubts(self) -> None:
         """No leader was heard for long: maybe the others have one, of which this machine will never be told."""
@@ -346,6 +350,12 @@ class Replica:
         if self._closed is not None:
             return fail(self._closed)
         return succeed(None) if self.leader() is not None else self._led.wait()
+
+    def when_deposed(self) -> "Deferred[None]":
+        """See L{IReplica}."""
+        if self._closed is not None:
+            return fail(self._closed)
+        return self._deposed.wait() if self.is_leader else succeed(None)
 
     def leader(self) -> Machine | None:
         """See L{IReplica}."""

@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterator
 
 import attrs
 
+TEXT = b"Content-Type: text/plain; charset=utf-8\r\n"
+"""The header line of an answer that is text."""
+
 
 class Events(ABC):
     """
@@ -72,4 +75,4 @@ class Response:
 
 def plain(status: int, text: str, fields: bytes = b"") -> Response:
     """A line of text."""
-    return Response(status, b"Content-Type: text/plain; charset=utf-8\r\n" + fields, text.encode() + b"\n")
+    return Response(status, TEXT + fields, text.encode() + b"\n")

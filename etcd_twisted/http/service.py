@@ -4,6 +4,7 @@ A port that is served while a service runs.
 Must never know what is served there.
 """
 
+from collections.abc import Callable
 from typing import cast
 
 from twisted.application.service import Service
@@ -32,14 +33,17 @@ class HttpService(Service):
         place: Place,
         site: IServed,
         tls: IOpenSSLServerConnectionCreator | None = None,
+        closing: Callable[[], None] = lambda: None,
     ) -> None:
         """
         @param tls: how the port speaks TLS; C{None} if it does not.
+        @param closing: called when the service stops, before requests under way are waited for.
         """
         self._reactor = reactor
         self._place = place
         self._site = site
         self._tls = tls
+        self._closing = closing
         self._port: IListeningPort | None = None
 
     def startService(self) -> "Deferred[None]":
@@ -68,6 +72,7 @@ class HttpService(Service):
     async def _close(self) -> None:
         port, self._port = self._port, None
         closed = maybeDeferred(port.stopListening) if port is not None else succeed(None)
+        self._closing()
         await self._site.stop(min(GRACE, self._site.write_timeout))
         await closed
 
@@ -80,6 +85,7 @@ def http_service(
     resource: IResource,
     door: Door | None = None,
     tls: IOpenSSLServerConnectionCreator | None = None,
+    closing: Callable[[], None] = lambda: None,
 ) -> HttpService:
     """
     A service that serves C{resource}, and C{door} before it, within the limits that are configured.
@@ -87,6 +93,7 @@ def http_service(
     @param most_connections: see L{Site}.
     @param door: see L{Site}.
     @param tls: see L{HttpService}.
+    @param closing: see L{HttpService}.
     """
     # TLS has no socket to write to at once, and its handshake is for twisted.web's channel to watch.
     kind = Site if door is None or tls is not None else FastSite
@@ -99,4 +106,4 @@ def http_service(
         config.http_read_timeout,
         config.http_write_timeout,
     )
-    return HttpService(reactor, place, site, tls)
+    return HttpService(reactor, place, site, tls, closing)

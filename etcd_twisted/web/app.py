@@ -16,15 +16,15 @@ from twisted.web.resource import Resource
 from etcd_twisted import __version__, failures
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.failures import JSON
-from etcd_twisted.http.answers import Response, plain
-from etcd_twisted.http.pages import new_app, no_such_page, send
+from etcd_twisted.http.answers import TEXT, Response, plain
+from etcd_twisted.http.pages import new_app, send
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.keyspace.events import encode_json
-from etcd_twisted.referral import no_leader, redirect
+from etcd_twisted.referral import LEAST_WAIT, no_leader, redirect
+from etcd_twisted.web import answers
 from etcd_twisted.web.dashboard.files import Files
+from etcd_twisted.web.modules.pages import MODULES, ModulePages
 from etcd_twisted.web.statistics import leader_statistics, self_statistics
-
-_TEXT = b"Content-Type: text/plain; charset=utf-8\r\n"
 
 _OF_ANY_MACHINE = (b"/version", b"/health")
 """Pages that a standby has too."""
@@ -56,7 +56,7 @@ class ClientApp:
         if b"application/json" in (request.getHeader(b"Accept") or b"").lower():
             body = encode_json({"etcdserver": __version__, "etcdcluster": __version__})
             return send(request, Response(200, JSON, body))
-        return send(request, Response(200, _TEXT, f"etcd_twisted {__version__}".encode()))
+        return send(request, Response(200, TEXT, f"etcd_twisted {__version__}".encode()))
 
     @app.route("/health", methods=["GET"])
     def health(self, request: IRequest) -> bytes:
@@ -73,7 +73,7 @@ class ClientApp:
         leader = self._replica.leader()
         first = "" if leader is None else leader.name
         machines = sorted(self._replica.machines(), key=lambda machine: machine.name != first)
-        return send(request, Response(200, _TEXT, ", ".join(each.client_url for each in machines).encode()))
+        return send(request, Response(200, TEXT, ", ".join(each.client_url for each in machines).encode()))
 
     @app.route("/v2/leader", methods=["GET"])
     def leader(self, request: IRequest) -> bytes:
@@ -81,7 +81,7 @@ class ClientApp:
         leader = self._replica.leader()
         if leader is None:
             raise EtcdError(ErrorCode.DURING_ELECTION, "no leader is known")
-        return send(request, Response(200, _TEXT, leader.peer_url.encode()))
+        return send(request, Response(200, TEXT, leader.peer_url.encode()))
 
     @app.route("/v2/stats/store", methods=["GET"])
     def store_statistics(self, request: IRequest) -> bytes:
@@ -111,13 +111,7 @@ class ClientApp:
 
     @app.handle_errors(Exception)
     def _failed(self, request: IRequest, failure: Failure) -> bytes:
-        return send(request, no_such_page(failure) or self._failure(request, failure))
-
-    def _failure(self, request: IRequest, failure: Failure) -> Response:
-        if isinstance(failure.value, EtcdError):
-            return failures.failure(failure.value, self._replica.index)
-        self._log.failure("A request failed: {request}", failure=failure, request=request)
-        return failures.broken(self._replica.index)
+        return send(request, answers.failed(self._replica, request, failure, self._log))
 
 
 class ClientPages(Resource):
@@ -128,19 +122,27 @@ class ClientPages(Resource):
 
     isLeaf = True  # noqa: N815  # Twisted's name
 
-    def __init__(self, replica: IReplica, clock: IReactorTime) -> None:
+    def __init__(self, replica: IReplica, clock: IReactorTime, longest_wait: float = LEAST_WAIT) -> None:
         """
         @param clock: see L{ClientApp}.
+        @param longest_wait: how long a request that needs a leader waits for one, in seconds.
         """
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted has no types there
         self._replica = replica
         self._pages = ClientApp(replica, clock).app.resource()
+        self._modules = ModulePages(replica, clock, longest_wait)
+        self._module_pages = self._modules.app.resource()
+
+    def stop(self) -> None:
+        """Send those away who wait for a lock."""
+        self._modules.stop()
 
     def render(self, request: IRequest) -> bytes | int:
         """See L{twisted.web.resource.IResource}."""
         if self._replica.standby and request.path not in _OF_ANY_MACHINE:
             return send(request, self._refer(request))
-        return cast(int, self._pages.render(request))  # Klein answers later
+        pages = self._module_pages if request.path.startswith(MODULES) else self._pages
+        return cast(int, pages.render(request))  # Klein answers later
 
     def _refer(self, request: IRequest) -> Response:
         leader = self._replica.leader()

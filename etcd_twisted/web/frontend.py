@@ -38,5 +38,6 @@ class HttpFrontend:
         @raise ConfigError: a certificate or its key can't be used.
         """
         place = Place(config.bind_addr, config.given_as("bind-addr"), "--bind-addr")
-        pages, door = ClientPages(replica, reactor), KeyEndpoint(replica, reactor, longest_wait(config))
-        return http_service(reactor, config, place, descriptors.for_clients(), pages, door, client_port_tls(config))
+        patience, connections, tls = longest_wait(config), descriptors.for_clients(), client_port_tls(config)
+        pages, door = ClientPages(replica, reactor, patience), KeyEndpoint(replica, reactor, patience)
+        return http_service(reactor, config, place, connections, pages, door, tls, pages.stop)

@@ -7,20 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import reactor
-from twisted.trial.unittest import SkipTest, TestCase
+from twisted.trial.unittest import TestCase
 
 from tests.conformance.player import Player, Scenario, Shape, differences, load
-
-_NOT_SERVED = {
-    "lock-": "the lock module is not served yet",
-    "leader-module": "the leader module is not served yet",
-}
-"""The scenarios that are left out: how their names begin, and why."""
-
-
-def left_out(name: str) -> str | None:
-    """Why a scenario is left out, C{None} for one that is not."""
-    return next((reason for beginning, reason in _NOT_SERVED.items() if name.startswith(beginning)), None)
 
 
 class ConformanceTest(TestCase):
@@ -33,8 +22,6 @@ class ConformanceTest(TestCase):
         raise NotImplementedError
 
     async def _conforms(self, scenario: Scenario, transcript: list[Shape | None]) -> None:
-        if (reason := left_out(scenario["name"])) is not None:
-            raise SkipTest(reason)
         answers = await Player(reactor, await self.served()).play(scenario)
         found = []
         for step, wanted, got in zip(scenario["steps"], transcript, answers, strict=True):

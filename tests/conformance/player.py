@@ -6,7 +6,8 @@ right where the reference has a fault. The steps of a scenario share one key pre
 
   - C{do}: one request, its answer compared; with C{start}, one that is left waiting;
   - C{finish}: the answer of the one that was left waiting;
-  - C{sleep}: so many seconds, for a key to expire in. Over as soon as something happens to the scenario's keys.
+  - C{sleep}: so many seconds, for a key to expire in, or for a request that was left waiting to get there. Over as
+    soon as something happens to the scenario's keys or its lock.
 
 What has to differ from run to run is made the same before the comparison:
 
@@ -27,7 +28,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import Agent, FileBodyProducer, readBody
@@ -57,8 +58,7 @@ class _Left:
     """A request that was left waiting."""
 
     step: Step
-    response: IResponse
-    body: "Deferred[bytes]"
+    answer: "Deferred[tuple[IResponse, bytes]]"
 
 
 class _Body(Protocol):
@@ -71,7 +71,8 @@ class _Body(Protocol):
         self.ended.callback(None)
 
     def give_up(self) -> None:
-        self.transport.loseConnection()
+        if not self.ended.called:
+            self.transport.loseConnection()
 
 
 @attrs.define
@@ -106,24 +107,39 @@ class Player:
             return None
         if "finish" in step:
             left = self._waiting.pop(step["finish"])
-            return self._shape(left.response, await left.body, {**left.step, **step})
-        response = await self._send(step)
+            return self._shape(*await left.answer, {**left.step, **step})
         if "start" in step:
-            # The head says that the server waits; the body is yet to come.
-            self._waiting[step["start"]] = _Left(step, response, readBody(response))
+            self._waiting[step["start"]] = await self._leave(step)
             return None
+        response = await self._send(step)
         self._seen = max(self._seen, index_of(response))
         return self._shape(response, await readBody(response), step)
 
+    async def _leave(self, step: Step) -> _Left:
+        if "wait" not in step.get("query", {}):
+            return _Left(step, ensureDeferred(self._answer(step)))
+        response = await self._send(step)  # the head says that the server waits; the body is yet to come
+        return _Left(step, readBody(response).addCallback(lambda body: (response, body)))
+
+    async def _answer(self, step: Step) -> tuple[IResponse, bytes]:
+        response = await self._send(step)
+        return response, await readBody(response)
+
     async def _until_something_happens(self, seconds: float) -> None:
-        query = {"wait": "true", "recursive": "true", "waitIndex": str(self._seen + 1)}
-        response = await self._send({"do": "GET", "path": "/v2/keys/{p}", "query": query})
-        body = _Body()
-        response.deliverBody(body)
-        too_late = self.reactor.callLater(seconds, body.give_up)
-        await body.ended
+        bodies = [await self._watched("/v2/keys/{p}"), await self._watched("/v2/keys/_etcd/mod/lock/{p}")]
+        too_late = self.reactor.callLater(seconds, bodies[0].give_up)
+        await DeferredList([each.ended for each in bodies], fireOnOneCallback=True)
         if too_late.active():
             too_late.cancel()
+        for each in bodies:
+            each.give_up()
+        await DeferredList([each.ended for each in bodies])
+
+    async def _watched(self, path: str) -> _Body:
+        query = {"wait": "true", "recursive": "true", "waitIndex": str(self._seen + 1)}
+        body = _Body()
+        (await self._send({"do": "GET", "path": path, "query": query})).deliverBody(body)
+        return body
 
     async def _send(self, step: Step) -> IResponse:
         path = self._filled(step["path"])

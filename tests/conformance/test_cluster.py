@@ -15,7 +15,6 @@ from benchmarks.ports import free_ports
 from etcd_twisted.addresses import Address
 from etcd_twisted.config import Config
 from etcd_twisted.service import EtcdService
-from tests.conformance.cases import left_out
 from tests.conformance.player import Player, Step, differences, index_of, load
 
 _MOST_REDIRECTS = 5
@@ -71,8 +70,6 @@ class ClusterTests(TestCase):
         found = []
         (base,) = [each.client_url for each in service.replica.machines() if each.name == service.replica.name]
         for name, (scenario, transcript) in load().items():
-            if left_out(name) is not None:
-                continue
             answers = await ClusterPlayer(reactor, base).play(scenario)
             for step, wanted, got in zip(scenario["steps"], transcript, answers, strict=True):
                 if wanted is not None:
