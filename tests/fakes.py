@@ -103,6 +103,13 @@ class FakeReplica:
         for machine in machines:
             self.keyspace.apply(Set(machine.key, self.now(), machine.value))
 
+    def overhear(self, *commands: Change) -> None:
+        """Apply what others have proposed, and tell those who wait for it."""
+        for command in commands:
+            self.keyspace.apply(command)
+        self._deliver_soon()
+        self._expire_in_time()
+
     @property
     def index(self) -> int:
         return self.keyspace.index

@@ -2,7 +2,7 @@
 The page of a machine that is no more than its key space, so that a test can change the keys behind the page's back.
 """
 
-from etcd_twisted.keyspace.commands import Change, Set
+from etcd_twisted.keyspace.commands import Set
 from tests.browser.chromium import SKIP, Browser
 from tests.wires import ServedTest
 
@@ -31,17 +31,10 @@ class PageTest(ServedTest):
         await self.browser.open(f"{self.page}#keys{key}")
         await self.browser.shows("Kind", ".facts")
 
-    def apply(self, *commands: Change) -> None:
-        """Change the keys as somebody else would."""
-        for command in commands:
-            self.replica.keyspace.apply(command)
-        self.replica._deliver_soon()
-        self.replica._expire_in_time()
-
     def set(self, key: str, value: str = "", seconds: float | None = None) -> None:
         """Set a key as somebody else would."""
         now = self.replica.now()
-        self.apply(Set(key, now, value, expires=None if seconds is None else now + int(seconds * 1e6)))
+        self.replica.overhear(Set(key, now, value, expires=None if seconds is None else now + int(seconds * 1e6)))
 
     def value(self, key: str) -> str:
         """What a key holds."""
