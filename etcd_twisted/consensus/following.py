@@ -30,7 +30,8 @@ class Following:
         Take the leader's entries.
 
         @param commit: the commit index.
-        @return: the commit index that it is now, and the answer; C{None} when that has to wait for the disk.
+        @return: the commit index that it is now, and the answer; C{None} when that has to wait for the disk, or the
+            leader does not need it.
         """
         self.leader_commit = max(self.leader_commit, append.commit)
         if not self._agrees(append, commit):
@@ -41,7 +42,7 @@ class Following:
         if append.entries and self._keeper.durable < self._matched:
             self._unanswered = append
             return commit, None
-        return commit, self._acknowledgement(append, commit)
+        return commit, self._acknowledgement(append, commit) if append.round else None
 
     def _agrees(self, append: Append, commit: int) -> bool:
         """Whether this log has the entry before the first of these; what is committed is the same everywhere."""

@@ -281,8 +281,10 @@ class Leadership:
         messages: list[Message | InstallSnapshot] = []
         while progress.has_room and progress.next <= self._log.last_index:
             messages.append(self._append(progress, min(progress.room, BATCH_BYTES)))
-        if not messages and (beat or progress.commit < min(self.commit, progress.next - 1)):
+        if not messages and beat:
             messages.append(self._append(progress, 0))
+        elif not messages and progress.commit < min(self.commit, progress.next - 1):
+            messages.append(self._told_commit(progress))
         if beat and progress.bytes_in_flight > BATCH_BYTES:
             messages.append(self._heartbeat())  # it overtakes what takes long to send
         return messages
@@ -297,6 +299,12 @@ class Leadership:
         if entries:
             progress.sent(append.last_index, sum(len(entry.data) for entry in entries))
         return append
+
+    def _told_commit(self, progress: Progress) -> Append:
+        """What is committed, with no news beside: a machine that has what came before need not answer."""
+        before = progress.next - 1
+        progress.commit = min(self.commit, before)
+        return Append(self._term, 0, before, self._log.term(before), self.commit)
 
     def _heartbeat(self) -> Append:
         """A heartbeat that compares nothing. It says what is committed: who lacks that must know that it does."""

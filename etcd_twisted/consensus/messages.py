@@ -54,7 +54,8 @@ class Append(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="append
     """
     The leader's entries, or none: a heartbeat (paper, section 5.3).
 
-    @ivar round: numbers the leader's heartbeats; who answers confirms that it followed when that one was sent.
+    @ivar round: numbers the leader's heartbeats; who answers confirms that it followed when that one was sent. 0 for
+        what is answered only by a machine that does not have the entry at C{prev_index}.
     @ivar prev_index: of the entry before the first of C{entries}; 0 when nothing is to be compared.
     @ivar commit: the leader's commit index.
     """

@@ -104,6 +104,7 @@ class Participant:
         self.configuration = recovered.snapshot.configuration
         self._around = around
         self._bytes_since_snapshot = 0
+        self._encoded_last: tuple[list[Message], bytes] = ([], b"")
         self._latencies = Latencies(around.traffic)
         self._led_term = 0
         core = Raft(
@@ -249,13 +250,15 @@ class Participant:
             transport.send(machine_id, self._encoded(machine_id, behind))
 
     def _encoded(self, machine_id: str, messages: list[Message]) -> bytes:
-        """What goes over the wire; a leader's is counted."""
-        payload = encode_messages(messages)
+        """What goes over the wire, encoded once when several are told the same; a leader's is counted."""
+        if messages != self._encoded_last[0]:
+            self._encoded_last = (messages, encode_messages(messages))
+        payload = self._encoded_last[1]
         if self.driver.core.leadership is not None:
             now = self._around.clock.seconds()
             self._around.traffic.sent.add(now, len(payload))
             for message in messages:
-                if isinstance(message, Append):
+                if isinstance(message, Append) and message.round:
                     self._latencies.sent(self._name_of(machine_id), message, now)
         return payload
 

@@ -53,6 +53,14 @@ class FollowerTests(SynchronousTestCase):
             else:
                 self.assertEqual(reply, AppendReply(3, 7, prev_index, prev_index), append)
 
+    def test_what_tells_the_commit_index_alone(self) -> None:
+        """It is not answered, unless what came before is not there."""
+        machine = follower([1, 2, 2], 3)
+        machine.core.receive("b", Append(3, 0, 3, 2, 2), 0.0)
+        self.assertEqual((sent(machine), machine.core.commit_index), ([], 2))
+        machine.core.receive("b", Append(3, 0, 4, 3, 4), 0.0)
+        self.assertEqual(sent(machine), [("b", AppendReply(3, 0, 3, 4, True, 3, 2))])
+
     def test_entries_that_contradict_make_place(self) -> None:
         """It deletes the existing entry and all that follow it."""
         for prev_index, prev_term, new, expected, written in (
@@ -297,7 +305,8 @@ class LeaderTests(SynchronousTestCase):
         self.assertEqual(sent(machine), [])
         self.acknowledge(machine, "b")
         told = sent(machine)
-        self.assertEqual([(to, m.commit) for to, m in told if isinstance(m, Append)], [("b", 3), ("c", 3)])
+        self.assertEqual([(to, m.commit, m.round) for to, m in told if isinstance(m, Append)],
+                         [("b", 3, 0), ("c", 3, 0)])  # fmt: skip
         self.assertEqual(sent(machine), [])
 
     def test_a_message_is_bounded(self) -> None:
