@@ -1,0 +1,76 @@
+"""
+Every page of the documentation: what it tells people to type, typed in its order, and its answers compared.
+"""
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from tests.docs.terminal import Terminal
+from tests.docs.transcript import steps_of
+from tests.processes.child import SOURCE
+
+INDEX = SOURCE / "docs" / "README.md"
+PAGES = [SOURCE / "README.md", *sorted((SOURCE / "docs").glob("**/*.md"))]
+
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
+
+
+def anchors(page: Path) -> set[str]:
+    """What links can point to within a page."""
+    headings = _HEADING.findall(page.read_text())
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+class PageTests(TestCase):
+    """A test for each page; they are made by L{_test}."""
+
+    timeout = 180
+
+    if missing := [tool for tool in ("curl", "make", "openssl") if shutil.which(tool) is None]:
+        skip = f"not installed: {' '.join(missing)} (apt-get install {' '.join(missing)})"
+
+
+def _test(page: Path) -> Callable[..., Any]:
+    async def test(self: PageTests) -> None:
+        steps = steps_of(page)
+        terminal = Terminal(self, steps)
+        for step in steps:
+            await terminal.take(step)
+
+    test.__doc__ = f"All that {page.name} says comes true."
+    return test
+
+
+for each in PAGES:
+    name = "index" if each == INDEX else each.stem.lower().replace("-", "_")
+    setattr(PageTests, f"test_{name}", _test(each))
+
+
+class LinkTests(SynchronousTestCase):
+    """Where pages point to."""
+
+    def test_links(self) -> None:
+        """Every file and heading in this tree is there."""
+        found = 0
+        for page in PAGES:
+            for link in _LINK.findall(page.read_text()):
+                if re.match(r"\w+:", link):
+                    continue
+                path, _, anchor = link.partition("#")
+                target = page if not path else page.parent / path
+                self.assertTrue(target.exists(), f"{page.name}: {link}")
+                if anchor:
+                    self.assertIn(anchor, anchors(target), f"{page.name}: {link}")
+                found += 1
+        self.assertGreater(found, 0)
+
+    def test_index(self) -> None:
+        """The index has every page, once."""
+        named = [link for link in _LINK.findall(INDEX.read_text()) if link.endswith(".md") and "/" not in link]
+        self.assertEqual(sorted(named), sorted(page.name for page in INDEX.parent.glob("*.md") if page != INDEX))
