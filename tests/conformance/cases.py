@@ -10,6 +10,7 @@ from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
 from tests.conformance.player import Player, Scenario, Shape, differences, load
+from tests.conformance.sections import sections_of
 
 
 class ConformanceTest(TestCase):
@@ -41,4 +42,6 @@ def _test(scenario: Scenario, transcript: list[Shape | None]) -> Callable[..., A
     async def test(self: ConformanceTest) -> None:
         await self._conforms(scenario, transcript)
 
+    titles = ", ".join(f'"{title}"' for title in sections_of(scenario["name"]))
+    test.__doc__ = f"The scenario {scenario['name']} (specification, {titles})."
     return test

@@ -11,7 +11,7 @@ from etcd_twisted.keyspace.commands import Delete
 from etcd_twisted.machines import Machine
 from etcd_twisted.traffic import FollowerTraffic
 from tests.fakes import OTHER
-from tests.wires import Wire, ask
+from tests.wires import Wire, ask, connect
 
 THIRD = Machine("machine2", "http://127.0.0.1:4003", "http://127.0.0.1:7003")
 
@@ -133,3 +133,59 @@ class LeaderTests(StatisticsTest):
             change()
             answer = ask(self.wire.site, "/v2/stats/leader")
             self.assertEqual((answer.status, answer.body), (403, b"not current leader\n"))
+
+
+class StoreTests(StatisticsTest):
+    """C{/v2/stats/store}."""
+
+    def ask_all(self, *requests: tuple[str, str, str]) -> None:
+        """Have requests answered: method, key and parameters."""
+        for method, key, parameters in requests:
+            ask(self.wire.site, f"/v2/keys/{key}?{parameters}", method)
+
+    def test_every_counter(self) -> None:
+        """Each kind of request, as often as it succeeded and failed."""
+        before = self.json("/v2/stats/store")
+        self.ask_all(
+            *[("PUT", "a", "value=1")] * 5,
+            *[("PUT", "a/b", "value=1")] * 2,
+            ("PUT", "new", "value=1&prevExist=false"),
+            *[("PUT", "new", "value=1&prevExist=false")] * 3,
+            *[("POST", "queue", "value=1")] * 2,
+            *[("PUT", "a", "value=2&prevExist=true")] * 3,
+            *[("PUT", "missing", "value=2&prevExist=true")] * 4,
+            *[("PUT", "a", "value=2&prevValue=2")] * 2,
+            ("PUT", "a", "value=2&prevValue=other"),
+            ("DELETE", "a", "prevValue=2"),
+            *[("DELETE", "new", "prevValue=other")] * 2,
+            ("DELETE", "new", ""),
+            *[("DELETE", "new", "")] * 3,
+            *[("GET", "queue", "")] * 4,
+            *[("GET", "missing", "")] * 2,
+            ("PUT", "brief", "value=1&ttl=1"),
+        )
+        channel, _ = connect(self.wire.site)
+        channel.dataReceived(b"GET /v2/keys/queue?wait=true HTTP/1.1\r\nHost: x\r\n\r\n")
+        self.wire.clock.advance(2)
+        after = self.json("/v2/stats/store")
+        self.assertEqual(
+            {name: after[name] - before[name] for name in after},
+            {
+                "setsSuccess": 6,
+                "setsFail": 2,
+                "createSuccess": 3,
+                "createFail": 3,
+                "updateSuccess": 3,
+                "updateFail": 4,
+                "compareAndSwapSuccess": 2,
+                "compareAndSwapFail": 1,
+                "compareAndDeleteSuccess": 1,
+                "compareAndDeleteFail": 2,
+                "deleteSuccess": 1,
+                "deleteFail": 3,
+                "expireCount": 1,
+                "getsSuccess": 4,
+                "getsFail": 2,
+                "watchers": 1,
+            },
+        )
