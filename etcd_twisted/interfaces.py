@@ -171,7 +171,8 @@ class IReplica(Interface):
         """
         Change the key space. Fires with what happened, once a quorum has it on disk and it is applied here.
 
-        Errbacks with the L{EtcdError} that the command met, or with 300 when its outcome is unknown. A command that
+        Errbacks with the L{EtcdError} that the command met, or with 300 when its outcome is unknown, or when it has
+        waited for too long behind others and was not made. A command that
         can't be kept is refused before it is logged: with 202 if it expires before the epoch or after
         L{etcd_twisted.keyspace.events.LAST_MOMENT}, with 209 if its key is not clean
         (L{etcd_twisted.keyspace.paths.clean}) or a field has another type than it should, with 210 if a text can't be

@@ -27,9 +27,10 @@ from etcd_twisted.consensus.messages import Append, AppendReply, Message, encode
 from etcd_twisted.consensus.proposals import Proposal, Proposals
 from etcd_twisted.consensus.recovery import Recovered, Storage
 from etcd_twisted.consensus.snapshotting import Snapshotter
+from etcd_twisted.consensus.throttle import Throttle
 from etcd_twisted.consensus.transfers import SnapshotReceiver, SnapshotSender
 from etcd_twisted.consensus.writer import LogWriter
-from etcd_twisted.errors import ErrorCode, EtcdError
+from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.interfaces import ITransport
 from etcd_twisted.keyspace.commands import Change, Command, Expire, decode_command, encode_command
 from etcd_twisted.keyspace.events import Event
@@ -118,6 +119,7 @@ class Participant:
         )
         self.driver = Driver(around.clock, core, self)
         self.proposals = Proposals(around.clock, around.patience, self._unknown)
+        self._throttle = Throttle(around.clock, self.proposals, self._too_much)
         self.members = Members(
             around.clock, self.driver, self.change_group, around.config, around.timing.election
         )
@@ -148,6 +150,7 @@ class Participant:
         self.driver.stop()
         self._lead_no_longer()
         self.proposals.fail(self._unknown())
+        self._throttle.refuse(NotDoneError("this machine is stopping"))
         self._around.transport.connect({})
         await self._sender.stop()
         await self._snapshotter.stop()
@@ -159,6 +162,10 @@ class Participant:
 
     def _unknown(self) -> EtcdError:
         cause = "this machine leads no longer; whether the write was done is unknown"
+        return EtcdError(ErrorCode.RAFT_INTERNAL, cause, self._around.keyspace.index)
+
+    def _too_much(self) -> EtcdError:
+        cause = "the cluster does not keep up with the writes: this one was not made; try again later"
         return EtcdError(ErrorCode.RAFT_INTERNAL, cause, self._around.keyspace.index)
 
     # What it knows
@@ -204,13 +211,18 @@ class Participant:
 
     def propose(self, command: Change, data: bytes) -> "Deferred[Event | None]":
         """
-        Have a change logged.
+        Have a change logged, as soon as there is room for it.
 
         @param data: the same, encoded.
         @raise NotLeaderError: this machine does not lead.
         """
+        if self._throttle.is_open:
+            return self._propose(command, data)
+        return self._throttle.wait().addCallback(lambda _: self._propose(command, data))
+
+    def _propose(self, command: Change, data: bytes) -> "Deferred[Event | None]":
         index = self.driver.propose(data)
-        return self.proposals.add(index, self.driver.core.term, command)
+        return self.proposals.add(index, self.driver.core.term, command, len(data))
 
     def change_group(self, configuration: Configuration) -> "Deferred[Any]":
         """
@@ -220,7 +232,7 @@ class Participant:
         @raise ConfigurationError: the group can't be changed now.
         """
         index = self.driver.propose_configuration(configuration)
-        return self.proposals.add(index, self.driver.core.term, None)
+        return self.proposals.add(index, self.driver.core.term, None, 0)
 
     def _propose_unasked(self, command: Command) -> None:
         if self.driver.core.leads:
@@ -311,11 +323,14 @@ class Participant:
             self._correct_own_entry()
         else:
             self._expirer.stop()  # what it would propose while handing over would be lost
+            self._throttle.refuse(NotDoneError("this machine leads no longer"))
         self._around.changed()
 
     def failed(self, failure: Failure) -> None:
         """See L{etcd_twisted.consensus.driver.Driven}."""
-        self.proposals.fail(self._around.failed(failure))
+        error = self._around.failed(failure)
+        self.proposals.fail(error)
+        self._throttle.refuse(error)
 
     def _connect(self) -> None:
         core = self.driver.core
@@ -342,6 +357,7 @@ class Participant:
                 self._apply_other(entry)
         if self.leads:
             self._expirer.look()
+            self._throttle.admit()
         self.receiver.passed(entries[-1].index)
         self._snapshot_if_due(entries[-1])
         self._around.changed()

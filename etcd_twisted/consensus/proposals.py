@@ -25,22 +25,29 @@ class Proposal(msgspec.Struct, frozen=True):
 
     @ivar command: C{None} for a change of the group.
     @ivar term: the term it was proposed in.
+    @ivar size: how many bytes it has in the log.
     @ivar answer: fires with the event; C{None} for a change of the group.
     """
 
     command: Change | None
     term: int
+    size: int
     answer: "Deferred[Event | None]"
 
 
 class Proposals:
-    """All of one machine's."""
+    """
+    All of one machine's.
+
+    @ivar size: how many bytes they have in the log, all together.
+    """
 
     def __init__(self, clock: IReactorTime, patience: float, unknown: Callable[[], Exception]) -> None:
         """
         @param patience: how long who waits is kept waiting when this machine leads no longer, in seconds.
         @param unknown: makes the error for a change that may have been made or not.
         """
+        self.size = 0
         self._clock = clock
         self._patience = patience
         self._unknown = unknown
@@ -48,14 +55,18 @@ class Proposals:
         self._too_late: IDelayedCall | None = None
         self._none = Waiting()
 
-    def add(self, index: int, term: int, command: Change | None) -> "Deferred[Event | None]":
+    def add(self, index: int, term: int, command: Change | None, size: int) -> "Deferred[Event | None]":
         """
         Wait for the entry at C{index}. What waits there already was replaced in this log, but may be in another one.
+
+        @param size: how many bytes of data it has.
         """
         replaced = self._proposals.get(index)
         answer: Deferred[Event | None] = Deferred()
-        self._proposals[index] = Proposal(command, term, answer)
+        self._proposals[index] = Proposal(command, term, size, answer)
+        self.size += size
         if replaced is not None:
+            self.size -= replaced.size
             replaced.answer.errback(self._unknown())
         return answer
 
@@ -68,6 +79,7 @@ class Proposals:
         proposal = self._proposals.pop(entry.index, None)
         if proposal is None:
             return None
+        self.size -= proposal.size
         if not self._proposals:
             self._none.fire()
         if proposal.term != entry.term:
@@ -97,7 +109,9 @@ class Proposals:
         """What is up to C{index} came with a snapshot: whose entries these were can't be told."""
         skipped = [each for each in self._proposals if each <= index]
         for each in skipped:
-            self._proposals.pop(each).answer.errback(self._unknown())
+            proposal = self._proposals.pop(each)
+            self.size -= proposal.size
+            proposal.answer.errback(self._unknown())
         if not self._proposals:
             self._none.fire()
 
@@ -105,6 +119,7 @@ class Proposals:
         """Nobody here will be told more than C{error}."""
         self._wait_no_longer()
         proposals, self._proposals = self._proposals, {}
+        self.size = 0
         for proposal in proposals.values():
             proposal.answer.errback(error)
         self._none.fire()

@@ -29,7 +29,7 @@ class ProposalsTests(SynchronousTestCase):
         self.proposals = Proposals(self.clock, PATIENCE, UnknownError)
 
     def add(self, index: int, term: int = 1) -> "Deferred[object]":
-        return self.proposals.add(index, term, Set(f"/{index}", 0))  # type: ignore[return-value]
+        return self.proposals.add(index, term, Set(f"/{index}", 0), 10)  # type: ignore[return-value]
 
     def test_the_entry_that_was_made_of_it(self) -> None:
         answer = self.add(5)
@@ -101,6 +101,24 @@ class ProposalsTests(SynchronousTestCase):
         self.failureResultOf(answers[0], UnknownError)
         self.failureResultOf(answers[1], UnknownError)
         self.assertNoResult(answers[2])
+
+    def test_their_size(self) -> None:
+        """That of those who wait."""
+        answers = [self.add(index) for index in (4, 5, 6, 7, 8)]
+        self.assertEqual(self.proposals.size, 50)
+        self.proposals.take(entry(3, 1))
+        self.proposals.take(entry(4, 1))
+        self.assertEqual(self.proposals.size, 40)
+        answers.append(self.add(5, term=3))
+        self.assertEqual(self.proposals.size, 40)
+        self.proposals.take(entry(5, 4))
+        self.assertEqual(self.proposals.size, 30)
+        self.proposals.skip(6)
+        self.assertEqual(self.proposals.size, 20)
+        self.proposals.fail(UnknownError())
+        self.assertEqual(self.proposals.size, 0)
+        for each in answers[1:]:
+            self.failureResultOf(each)
 
     def test_nobody_will_be_told_more(self) -> None:
         answers = [self.add(index) for index in (4, 5)]
@@ -175,6 +193,18 @@ class WaitingTests(SynchronousTestCase):
             tell()
             self.successResultOf(first)
             self.failureResultOf(second, CancelledError)
+
+    def test_the_first_alone(self) -> None:
+        first, second, third = [self.waiting.wait() for _ in range(3)]
+        second.cancel()
+        self.failureResultOf(second, CancelledError)
+        self.assertEqual(len(self.waiting), 2)
+        self.waiting.fire_first()
+        self.successResultOf(first)
+        self.assertNoResult(third)
+        self.waiting.fire_first()
+        self.successResultOf(third)
+        self.assertEqual(len(self.waiting), 0)
 
     def test_one_who_waits_again_when_told(self) -> None:
         """It waits for the next time."""

@@ -1,0 +1,176 @@
+"""
+L{etcd_twisted.consensus.throttle}.
+"""
+
+from pathlib import Path
+
+from twisted.internet.defer import CancelledError
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.consensus import throttle as module
+from etcd_twisted.consensus.entries import Entry, EntryKind
+from etcd_twisted.consensus.proposals import Proposals
+from etcd_twisted.consensus.throttle import LONGEST_WAIT, MOST_BYTES, Throttle
+from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
+from tests.consensus.cluster import ClusterTestCase
+from tests.consensus.machine import TestMachine
+
+
+class TooMuchError(Exception):
+    """It has waited for too long."""
+
+
+class ThrottleTests(SynchronousTestCase):
+    """Beside proposals that the test adds and takes."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.proposals = Proposals(self.clock, 1.0, ValueError)
+        self.throttle = Throttle(self.clock, self.proposals, TooMuchError)
+
+    def propose(self, index: int, size: int) -> None:
+        self.proposals.add(index, 1, None, size)
+
+    def apply(self, index: int) -> None:
+        self.proposals.take(Entry(index, 1, EntryKind.COMMAND, b""))
+        self.throttle.admit()
+
+    def test_there_is_room_up_to_a_bound(self) -> None:
+        self.propose(1, MOST_BYTES)
+        self.assertTrue(self.throttle.is_open)
+        self.propose(2, 1)
+        self.assertFalse(self.throttle.is_open)
+        self.apply(2)
+        self.assertTrue(self.throttle.is_open)
+
+    def test_one_after_the_other(self) -> None:
+        """Who comes first goes first, and nobody before those who wait."""
+        self.propose(1, MOST_BYTES)
+        self.propose(2, 1)
+        order: list[int] = []
+        for number in range(3):
+            waiting = self.throttle.wait()
+            waiting.addCallback(lambda _, number=number: (order.append(number), self.propose(number + 3, MOST_BYTES)))
+        self.apply(1)
+        self.assertEqual(order, [0])
+        self.apply(2)
+        self.assertFalse(self.throttle.is_open)
+        self.assertEqual(order, [0, 1])
+        self.apply(3)
+        self.assertEqual(order, [0, 1, 2])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_too_long(self) -> None:
+        self.propose(1, MOST_BYTES + 1)
+        waiting = self.throttle.wait()
+        self.clock.advance(LONGEST_WAIT - 1)
+        later = self.throttle.wait()
+        self.clock.advance(1)
+        self.failureResultOf(waiting, TooMuchError)
+        self.assertNoResult(later)
+        self.apply(1)
+        self.successResultOf(later)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_one_who_goes_away(self) -> None:
+        """Nobody waits for it."""
+        self.propose(1, MOST_BYTES + 1)
+        gone, there = self.throttle.wait(), self.throttle.wait()
+        gone.cancel()
+        self.failureResultOf(gone, CancelledError)
+        self.apply(1)
+        self.successResultOf(there)
+        self.assertTrue(self.throttle.is_open)
+
+    def test_nobody_can_be_let_in(self) -> None:
+        self.propose(1, MOST_BYTES + 1)
+        waiting = [self.throttle.wait() for _ in range(2)]
+        error = NotDoneError()
+        self.throttle.refuse(error)
+        for each in waiting:
+            self.assertIs(self.failureResultOf(each).value, error)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class MachineTests(SynchronousTestCase):
+    """As a machine's clients see it, whose disk works when the test says so."""
+
+    def setUp(self) -> None:
+        self.patch(module, "MOST_BYTES", 500)
+        self.machine = TestMachine(Path(self.mktemp()))
+        self.machine.settle()
+
+    @property
+    def logged(self) -> int:
+        """The last entry that a machine has in its log, on disk or not."""
+        participant = self.machine.replica._participant
+        assert participant is not None
+        return participant.driver.core.last_index
+
+    def test_all_are_done_at_last(self) -> None:
+        """In the order in which they came, and only some of them on their way at a time."""
+        before = self.logged
+        answers = [self.machine.set(f"/{number}", 200 * "x") for number in range(20)]
+        self.machine.clock.advance(0)
+        self.assertEqual(self.logged, before + 3)
+        self.machine.writer.run_one()
+        self.machine.clock.advance(0)
+        self.assertEqual(self.logged, before + 6)
+        self.machine.settle()
+        self.assertEqual([self.successResultOf(answer).index for answer in answers], list(range(2, 22)))
+        self.machine.stop()
+        self.assertEqual(self.machine.clock.getDelayedCalls(), [])
+
+    def test_a_disk_that_hangs(self) -> None:
+        """Who waits for too long is told that nothing was done; the others are told when it is."""
+        answers = [self.machine.set(f"/{number}", 200 * "x") for number in range(4)]
+        self.machine.clock.advance(0)
+        logged = self.logged
+        self.machine.clock.advance(LONGEST_WAIT)
+        error = self.failureResultOf(answers.pop(), EtcdError).value
+        self.assertEqual((error.code, error.index), (ErrorCode.RAFT_INTERNAL, 1))
+        self.assertIn("this one was not made; try again later", error.cause)
+        self.machine.settle()
+        self.assertEqual(self.logged, logged)
+        for answer in answers:
+            self.successResultOf(answer)
+        self.machine.stop()
+
+    def test_a_disk_that_fails(self) -> None:
+        """Everybody is told."""
+        answers = [self.machine.set(f"/{number}", 200 * "x") for number in range(10)]
+        self.machine.writer.failing = OSError(5, "Input/output error")
+        self.machine.settle()
+        for answer in answers:
+            self.failureResultOf(answer, EtcdError)
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+        self.machine.stop()
+
+    def test_a_stop(self) -> None:
+        """Those who wait are served before it is over."""
+        answers = [self.machine.set(f"/{number}", 200 * "x") for number in range(10)]
+        self.machine.stop()
+        for answer in answers:
+            self.successResultOf(answer)
+
+
+class ClusterTests(ClusterTestCase):
+    """When the leader is lost."""
+
+    def test_another_leads(self) -> None:
+        """Who waits to be proposed was not, and may ask the new one."""
+        self.patch(module, "MOST_BYTES", 500)
+        cluster = self.cluster()
+        cluster.start(3)
+        old = cluster.leader
+        cluster.network.isolate(old.url)
+        answers = [old.set(f"/{number}", 200 * "x") for number in range(6)]
+        cluster.run_until(lambda: not old.leads)
+        for answer in answers[3:]:
+            self.failureResultOf(answer, NotDoneError)
+        for answer in answers[:3]:
+            self.assertNoResult(answer)
+        cluster.run_until(lambda: answers[0].called)
+        for answer in answers[:3]:
+            self.assertIn("unknown", self.failureResultOf(answer, EtcdError).value.cause)
