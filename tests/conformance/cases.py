@@ -8,22 +8,28 @@ from typing import Any
 
 from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
+from twisted.web.client import HTTPConnectionPool
 
 from tests.conformance.player import Player, Scenario, Shape, differences, load
 from tests.conformance.sections import sections_of
 
 
 class ConformanceTest(TestCase):
-    """The tests are made by L{with_scenarios}."""
+    """
+    The tests are made by L{with_scenarios}.
+
+    @ivar pool: see L{Player}.
+    """
 
     timeout = 60
+    pool: HTTPConnectionPool | None = None
 
     async def served(self) -> str:
         """Start a server of one's own, and say its URL."""
         raise NotImplementedError
 
     async def _conforms(self, scenario: Scenario, transcript: list[Shape | None]) -> None:
-        answers = await Player(reactor, await self.served()).play(scenario)
+        answers = await Player(reactor, await self.served(), self.pool).play(scenario)
         found = []
         for step, wanted, got in zip(scenario["steps"], transcript, answers, strict=True):
             if wanted is not None:

@@ -31,7 +31,7 @@ import attrs
 from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, FileBodyProducer, readBody
+from twisted.web.client import Agent, FileBodyProducer, HTTPConnectionPool, readBody
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
 
@@ -81,10 +81,12 @@ class Player:
     Plays one scenario.
 
     @ivar base: the server's URL, without a slash at its end.
+    @ivar pool: the connections that are kept; C{None} for a new one with each request.
     """
 
     reactor: Any
     base: str
+    pool: HTTPConnectionPool | None = None
     _prefix: str = attrs.field(init=False, factory=lambda: "t" + uuid.uuid4().hex[:12])
     _began: float = attrs.field(init=False, default=0.0)
     _first: int = attrs.field(init=False, default=0)
@@ -158,7 +160,7 @@ class Player:
             body = FileBodyProducer(BytesIO(self._encoded(step["form"]).encode()))
         elif "body" in step:
             body = FileBodyProducer(BytesIO(step["body"].encode()))
-        sent: Deferred[IResponse] = Agent(self.reactor).request(step["do"].encode(), url.encode(), headers, body)
+        sent: Deferred[IResponse] = Agent(self.reactor, pool=self.pool).request(step["do"].encode(), url.encode(), headers, body)
         return sent
 
     def _encoded(self, parameters: dict[str, object]) -> str:

@@ -3,6 +3,7 @@ The client port against the recorded answers, with a key space behind it and not
 """
 
 from twisted.internet import reactor
+from twisted.web.client import HTTPConnectionPool
 
 from etcd_twisted.addresses import Address
 from etcd_twisted.config import Config
@@ -13,7 +14,7 @@ from tests.fakes import FakeReplica
 
 @with_scenarios
 class ClientPortTests(ConformanceTest):
-    """HTTP, the commands and the key space."""
+    """HTTP, the commands and the key space; a connection for each request is none for the fast door."""
 
     async def served(self) -> str:
         """A client port on a port of its own."""
@@ -23,3 +24,11 @@ class ClientPortTests(ConformanceTest):
         self.addCleanup(service.stopService)
         await service.startService()
         return f"http://127.0.0.1:{service.getHost().port}"
+
+
+class FastDoorTests(ClientPortTests):
+    """The same over connections that are kept, and so by the fast door."""
+
+    def setUp(self) -> None:
+        self.pool = HTTPConnectionPool(reactor)
+        self.addCleanup(self.pool.closeCachedConnections)
