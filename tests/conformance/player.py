@@ -160,7 +160,8 @@ class Player:
             body = FileBodyProducer(BytesIO(self._encoded(step["form"]).encode()))
         elif "body" in step:
             body = FileBodyProducer(BytesIO(step["body"].encode()))
-        sent: Deferred[IResponse] = Agent(self.reactor, pool=self.pool).request(step["do"].encode(), url.encode(), headers, body)
+        agent = Agent(self.reactor, pool=self.pool)
+        sent: Deferred[IResponse] = agent.request(step["do"].encode(), url.encode(), headers, body)
         return sent
 
     def _encoded(self, parameters: dict[str, object]) -> str:
