@@ -29,6 +29,7 @@ from etcd_twisted.errors import ErrorCode, EtcdError, StartError
 from etcd_twisted.interfaces import ITransport
 from etcd_twisted.machines import Machine
 from etcd_twisted.membership import PROTOCOL_VERSION, ClusterView, JoinReply, JoinRequest
+from etcd_twisted.peer.backoff import LONGEST, Backoff
 from etcd_twisted.peer.client import UnreachableError
 from etcd_twisted.vouching import Describing, Vouching
 
@@ -153,21 +154,23 @@ class Life:
                 return
         await self._serve(self._doubt)
 
-    async def _doubt(self) -> None:
+    async def _doubt(self) -> bool:
         self.excluded()
+        return True
 
-    async def _serve(self, doubt: Callable[[], Awaitable[object]]) -> None:
+    async def _serve(self, doubt: Callable[[], Awaitable[bool]]) -> None:
         """
         Return when this machine serves, or stands by. Nobody can tell it that it was taken out before it had the log,
         since neither knows of the other: it asks.
 
-        @param doubt: has it asked.
+        @param doubt: has it asked; whether anybody could say.
         """
         while not self._replica.serving and not self._replica.standby:
             try:
                 await self._replica.when_serving().addTimeout(DOUBT, self._clock)
             except defer.TimeoutError:
-                await doubt()
+                if not await doubt():
+                    await self._seek()
 
     async def _recover(self, storage: Storage) -> Recovered:
         recovered = await recover(storage, self._replica.keyspace, self._config.name, self._replica.turn)
@@ -325,8 +328,16 @@ class Life:
             self._in_doubt = True  # nobody may say it again
 
     async def _leave_if_excluded(self) -> None:
+        """
+        Ask until somebody can say. Soon again at first: who was sent to a leader that was taken out waits until it
+        knows of the next one.
+        """
+        pauses = Backoff(lambda: 1.0)
         while not await self._stand_by_if_excluded():
-            await self._pause(RETRY)
+            pause = pauses.next()
+            if pause >= LONGEST:
+                await self._seek()
+            await self._pause(pause)
         await self._wait_for_a_place()
 
     async def _stand_by_if_excluded(self) -> bool:
@@ -359,7 +370,6 @@ class Life:
             else:
                 if view is not None and _leader_of(view) == leader and self._is_of_cluster(view):
                     return view
-        await self._seek()
         return None
 
     def _is_of_cluster(self, view: ClusterView) -> bool:
@@ -380,6 +390,7 @@ class Life:
             view = await self._look()
             if view is None:
                 self._log.warn("The leader of the cluster does not answer this standby")
+                await self._seek()
                 continue
             await self._replica.stand_by(view)
             if len(view.machines) < view.config.active_size:

@@ -10,8 +10,10 @@ from etcd_twisted.consensus.members import ALIVE
 from etcd_twisted.consensus.recovery import Recovered, Storage
 from etcd_twisted.errors import EtcdError, NotDoneError
 from etcd_twisted.keyspace.events import Event
+from etcd_twisted.life import RETRY
 from etcd_twisted.membership import ClusterConfig, ClusterView
 from tests.consensus.network import LATENCY
+from tests.consensus.test_group import PATIENCE
 from tests.living import SYNC, LifeTestCase, LivingMachine
 
 
@@ -156,6 +158,61 @@ class ExcludedTests(LifeTestCase):
         self.assertEqual(gone.replica.leader(), self.group.leader.machine)
         assert isinstance(gone, LivingMachine)
         self.group.run_until(lambda: gone.is_member, 2 * SYNC)
+
+    def test_who_asks_the_leader_that_takes_itself_out_is_sent_to_its_heir(self) -> None:
+        """Before and after, and while it waits for one: nobody waits in vain, or is told that nobody knows."""
+        self.three()
+        gone = self.group.leader
+        told: list[object] = []
+        before = self.group.clock.seconds()
+        removing = gone.replica.remove(gone.machine.name)
+        while not gone.replica.standby:
+            gone.set("/a").addBoth(lambda result: told.append(getattr(result, "value", result)))
+            self.group.run(LATENCY)
+        self.group.run(2 * LATENCY)
+        self.group.finish(removing)
+        self.assertLess(self.group.clock.seconds() - before, 0.2)
+        self.assertGreater(len(told), 10)
+        self.assertEqual([each for each in told if not isinstance(each, NotDoneError)], [])
+        self.assertEqual(gone.replica.leader(), self.group.leader.machine)
+
+    def test_what_it_was_asked_before_is_done(self) -> None:
+        self.three()
+        gone = self.group.leader
+        asked = [gone.set(f"/{number}") for number in range(5)]
+        self.group.finish(gone.replica.remove(gone.machine.name))
+        self.assertEqual([self.successResultOf(each).answer.action for each in asked], ["set"] * 5)
+        self.assertEqual(self.group.await_leader().value("/4"), "")
+
+    def test_who_waits_for_its_last_answers_keeps_nobody_else_waiting(self) -> None:
+        """What it can't tell the outcome of takes a while; others are sent on meanwhile."""
+        self.three()
+        gone = self.group.leader
+        self.group.network.isolate(gone.url)
+        unknown = gone.set("/a")
+        self.group.run_until(lambda: any(each.leads for each in self.group.up if each is not gone))
+        self.group.run_until(lambda: not gone.leads)
+        waiting = gone.set("/b")
+        self.assertNoResult(unknown)
+        ensureDeferred(gone.replica.stand_by(self.group.leader.peer.describe()))
+        self.assertNoResult(unknown)
+        self.failureResultOf(waiting, NotDoneError)
+        self.group.run(PATIENCE + 0.1)
+        self.failureResultOf(unknown, EtcdError)
+
+    def test_it_asks_less_and_less_often(self) -> None:
+        """When nobody leads after it."""
+        self.three()
+        gone = self.group.leader
+        assert isinstance(gone, LivingMachine)
+        for machine in self.group.followers:
+            machine.crash()
+        gone.life.excluded()
+        self.group.run(RETRY)
+        asked = len(gone.peers.asked)
+        self.assertTrue(8 <= asked <= 16, asked)
+        self.group.run(10 * RETRY)
+        self.assertLessEqual(len(gone.peers.asked) - asked, 2 * 10)
 
     def test_one_that_was_taken_out_while_it_was_down(self) -> None:
         _, second, third = self.three()

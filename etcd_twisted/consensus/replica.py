@@ -242,7 +242,9 @@ class Replica:
             return
         self.standby = True
         self.serving = False
-        await self._end_participation()
+        ended = ensureDeferred(self._end_participation())
+        self._note_leader()  # who waits for one need not wait for the last answers
+        await ended
         while self.keyspace.hub.backlog and self._closed is None:
             await self.turn()  # until all are told what happened before
         self._delivery.stop()
