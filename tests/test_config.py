@@ -15,6 +15,7 @@ class DefaultTests(SynchronousTestCase):
     """What holds when little or nothing is set."""
 
     def test_nothing(self) -> None:
+        """Api, "Running a Single Machine Cluster"."""
         config = load_config({}, {})
         self.assertEqual(config, Config())
         self.assertEqual(config.name, None)

@@ -42,12 +42,12 @@ TABLE = {
 
 class TableTests(SynchronousTestCase):
     def test_messages(self) -> None:
-        """Every code has its message, and there are no others."""
+        """Every code has its message, and there are no others (spec, "Errors")."""
         self.assertEqual({int(code): message for code, message in MESSAGES.items()}, TABLE)
         self.assertEqual({int(code) for code in ErrorCode}, set(TABLE))
 
     def test_statuses(self) -> None:
-        """100 is 404; 102 and 108 are 403; 101 and 105 are 412; 3xx codes are 500; all others 400."""
+        """100 is 404; 102 and 108 are 403; 101 and 105 are 412; 3xx codes are 500; all others 400 (spec, "Errors")."""
         statuses = {100: 404, 102: 403, 108: 403, 101: 412, 105: 412, 300: 500, 301: 500}
         for code in ErrorCode:
             self.assertEqual(http_status(code), statuses.get(int(code), 400), code)

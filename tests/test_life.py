@@ -34,6 +34,7 @@ class FirstTests(LifeTestCase):
         self.assertEqual(first.sought, ["machine1"])  # what is in the directory comes first
 
     def test_it_comes_back_though_it_is_told_of_others_now(self) -> None:
+        """Spec, "Joining"."""
         first = self.start()
         first.stop()
         first.seeds = ["http://peers:9"]
@@ -80,6 +81,7 @@ class FirstTests(LifeTestCase):
 
 class JoiningTests(LifeTestCase):
     def test_it_joins_those_that_it_is_told_of(self) -> None:
+        """Spec, "Joining"."""
         first, second, third = self.three()
         self.assertEqual(self.members(), ["machine1", "machine2", "machine3"])
         for machine in (second, third):
@@ -216,7 +218,7 @@ class ComingBackTests(LifeTestCase):
         self.assertEqual(self.members(), ["machine1", "machine2", "machine3"])
 
     def test_one_has_another_address(self) -> None:
-        """It tells the leader, so that others find it."""
+        """It tells the leader, so that others find it (spec, "Joining")."""
         first, second, third = self.three()
         second.stop()
         second.configure(9, "machine2")

@@ -32,6 +32,7 @@ class PrecedenceTests(SynchronousTestCase):
     @unhurried
     @given(data=st.data())
     def test_precedence(self, data: st.DataObject) -> None:
+        """Spec, "Flags"."""
         sources = Sources(self)
         flags: dict[str, str | tuple[str, ...]] = {}
         environment = {}
@@ -132,6 +133,7 @@ class BadValueTests(SynchronousTestCase):
         return text
 
     def test_everyOptionIsTried(self) -> None:
+        """Spec, "Flags"."""
         self.assertEqual(set(BAD_VALUES), {option.name for option in OPTIONS})
 
     def test_flags(self) -> None:

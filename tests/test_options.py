@@ -39,7 +39,7 @@ class ParseTests(SynchronousTestCase):
         self.assertEqual(config, Config(name="machine0", snapshot_count=5, watch_history=6))
 
     def test_everyFlagReachesTheTable(self) -> None:
-        """Each flag is taken, and is handed on under its own name and with its own value."""
+        """Each flag is taken, and is handed on under its own name and with its own value (spec, "Flags")."""
         for option in OPTIONS:
             options = Options({})
             if option.form is Form.SWITCH:
@@ -179,7 +179,10 @@ class ProcessTests(SynchronousTestCase):
             self.assertEqual((result.stdout, result.returncode), ("", 1))
 
     def test_certificates(self) -> None:
-        """Files that can't be used are found out when the machine starts, before it writes or opens anything."""
+        """
+        Files that can't be used are found out when the machine starts, before it writes or opens anything (spec,
+        "Flags").
+        """
         for arguments, environment, line in [
             (["--cert-file", "c.pem", "--key-file", "c.key"], {}, "--cert-file c.pem: can't be read: No such file"),
             (["--peer-cert-file", "c"], {"ETCD_PEER_KEY_FILE": "k"}, "--peer-cert-file c: can't be read: No such"),

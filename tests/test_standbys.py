@@ -24,6 +24,7 @@ class StandbyTests(LifeTestCase):
         return self.start(self.first)
 
     def test_there_is_no_place(self) -> None:
+        """Spec, "Joining"."""
         standby = self.full()
         replica = standby.replica
         self.assertTrue(replica.standby)
@@ -44,6 +45,7 @@ class StandbyTests(LifeTestCase):
         self.assertIsNot(self.group.leader, leader)
 
     def test_it_joins_when_a_place_is_free(self) -> None:
+        """Api, "Set Cluster Config"; spec, "Standby"."""
         standby = self.full()
         self.group.finish(self.group.leader.set("/a", "1"))
         self.group.finish(self.group.leader.replica.configure(ClusterConfig(4, sync_interval=SYNC)))
@@ -131,7 +133,7 @@ class StandbyTests(LifeTestCase):
 
 class ExcludedTests(LifeTestCase):
     def test_one_that_is_taken_out_stands_by_and_comes_in_again(self) -> None:
-        """With the same directory, when there is a place: at the next look."""
+        """With the same directory, when there is a place: at the next look (spec, "Standby")."""
         _, second, third = self.three()
         self.group.finish(self.group.leader.set("/a", "1"))
         self.group.settle()

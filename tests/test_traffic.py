@@ -100,7 +100,7 @@ class FollowerTrafficTests(SynchronousTestCase):
 
     @given(LATENCIES)
     def test_latencies(self, latencies: list[float]) -> None:
-        """As if all of them had been kept."""
+        """As if all of them had been kept (api, "Leader Statistics")."""
         traffic = FollowerTraffic()
         for latency in latencies:
             traffic.succeeded(latency)

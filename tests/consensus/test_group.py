@@ -146,6 +146,7 @@ class FollowerTests(ClusterTestCase):
         self.assertEqual(follower.value("/a"), "1")
 
     def test_an_election_does_not_disturb_watches(self) -> None:
+        """Spec, "Watch"."""
         cluster = self.cluster()
         cluster.start(3)
         follower = cluster.followers[0]
@@ -174,6 +175,7 @@ class FollowerTests(ClusterTestCase):
         self.assertEqual(cluster.leader.replica.raft_index, logged)
 
     def test_it_does_not_expire_keys_of_itself(self) -> None:
+        """Api, "Using key TTL"."""
         cluster = self.cluster()
         cluster.start(3)
         leader = cluster.leader
@@ -271,6 +273,7 @@ class LostLeadershipTests(ClusterTestCase):
 
 class ReadTests(ClusterTestCase):
     def test_a_confirmed_read_asks_the_others_and_logs_nothing(self) -> None:
+        """Spec, "Reads"."""
         cluster = self.cluster()
         cluster.start(3)
         leader = cluster.leader
@@ -296,7 +299,7 @@ class ReadTests(ClusterTestCase):
         self.failureResultOf(read, NotDoneError)
 
     def test_a_deposed_leader_shows_nothing_that_is_too_old(self) -> None:
-        """At no time is a lease held here while another machine has taken a write."""
+        """At no time is a lease held here while another machine has taken a write (api, "Read from the Master")."""
         cluster = self.cluster()
         cluster.start(3)
         leader = cluster.leader
@@ -458,6 +461,7 @@ class MembershipTests(ClusterTestCase):
     """The group as the doors see it; what a leader does about it is L{tests.consensus.test_members}' business."""
 
     def test_registrations_follow_the_group(self) -> None:
+        """Spec, "Joining"."""
         cluster = self.cluster()
         cluster.start(3)
         gone = cluster.followers[0]

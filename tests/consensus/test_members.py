@@ -66,6 +66,7 @@ class ConfigurationTests(SynchronousTestCase):
 
 class JoinTests(MembersTestCase):
     def test_a_new_machine_learns_before_it_votes(self) -> None:
+        """Spec, "Joining"."""
         cluster = self.cluster()
         cluster.start(1)
         new = cluster.add()
@@ -163,6 +164,7 @@ class JoinTests(MembersTestCase):
         self.assertRefused(cluster, answer, ErrorCode.KEY_EXISTS, two.machine.name)
 
     def test_another_machine_has_an_address(self) -> None:
+        """Spec, "Joining"."""
         cluster = self.cluster()
         cluster.start(3)
         other = cluster.followers[0].machine
@@ -231,6 +233,7 @@ class JoinTests(MembersTestCase):
         self.assertIn("takes no part", self.failureResultOf(answer, EtcdError).value.cause)
 
     def test_many_at_once_are_taken_in_one_after_another(self) -> None:
+        """Spec, "Membership safety"."""
         cluster = self.cluster()
         cluster.start(1)
         new = [cluster.add() for _ in range(4)]
@@ -263,7 +266,7 @@ class JoinTests(MembersTestCase):
             self.assertEqual(self.failureResultOf(answer, EtcdError).value.code, ErrorCode.RAFT_INTERNAL)
 
     def test_one_that_is_in_by_a_change_that_may_be_lost_again(self) -> None:
-        """It is told so only when a quorum knows."""
+        """It is told so only when a quorum knows (spec, "Membership safety")."""
         cluster = self.cluster()
         cluster.start(3)
         leader = cluster.leader
@@ -383,7 +386,7 @@ class OfItselfTests(MembersTestCase):
     """What the leader does without being asked."""
 
     def test_those_beyond_the_active_size_go(self) -> None:
-        """Who came last goes first, and the leader stays."""
+        """Who came last goes first, and the leader stays (spec, "Standby")."""
         cluster = self.cluster()
         cluster.start(5)
         leader = cluster.leader
@@ -405,6 +408,7 @@ class OfItselfTests(MembersTestCase):
         self.assertEqual(self.names(cluster), ["machine1", "machine3", "machine4"])
 
     def test_who_is_silent_for_too_long_goes(self) -> None:
+        """Api, "Set Cluster Config"; spec, "Standby"."""
         cluster = self.cluster(defaults=ClusterConfig(remove_delay=5.0))
         cluster.start(3)
         silent = cluster.followers[0]

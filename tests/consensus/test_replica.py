@@ -48,6 +48,7 @@ class ReplicaTestCase(SynchronousTestCase):
 
 class StartTests(ReplicaTestCase):
     def test_a_single_machine_elects_itself_and_registers_at_index_1(self) -> None:
+        """Spec, "Indexes"."""
         machine = self.machine()
         self.assertTrue(machine.replica.serving)
         self.assertTrue(machine.replica.is_leader)

@@ -58,7 +58,10 @@ class BodyTests(WireTest):
         self.assertEqual(self.answer().status, 201)
 
     def test_too_long(self) -> None:
-        """413 before any of the body has come; the client may go on sending for a while and is heard by nobody."""
+        """
+        413 before any of the body has come; the client may go on sending for a while and is heard by nobody (spec,
+        "Errors").
+        """
         self.send(b"PUT /v2/keys/k HTTP/1.1\r\nHost: x\r\nContent-Length: 1001\r\n\r\n")
         answer = self.answer()
         self.assertEqual(answer.status, 413)
@@ -132,7 +135,7 @@ class HeadTests(WireTest):
         self.assertEqual(self.answer().status, 200)
 
     def test_too_long(self) -> None:
-        """431."""
+        """431 (spec, "Errors")."""
         self.send(self.request(HEAD_LIMIT + 1))
         self.assertEqual(self.answer().status, 431)
         self.assertIn(b"65536 bytes", self.answer().body)
@@ -432,7 +435,7 @@ class BackPressureTests(WireTest):
         self.assertEqual([event["node"]["value"] for event in events], ["1", "2", "3", "4"])
 
     def test_slow_stream_is_cut_off(self) -> None:
-        """When too much waits and it has taken nothing for a second; others don't notice."""
+        """When too much waits and it has taken nothing for a second; others don't notice (spec, "Watch")."""
         self.send(STREAM)
         other, others = self.wire.connect()
         other.dataReceived(STREAM)
@@ -456,7 +459,7 @@ class GoneTests(WireTest):
     """A client that goes away."""
 
     def test_watcher(self) -> None:
-        """Is forgotten at once."""
+        """Is forgotten at once (spec, "Watch")."""
         for request in (WATCH, STREAM):
             channel, transport = self.wire.connect()
             channel.dataReceived(request)
@@ -556,7 +559,7 @@ class SocketTests(ServedTest):
         self.assertEqual(json.loads(answer.body)["node"]["value"], value)
 
     async def test_head_of_watch_comes_first(self) -> None:
-        """The answer's head is sent when the watch is accepted, its body when there is an event."""
+        """The answer's head is sent when the watch is accepted, its body when there is an event (spec, "Watch")."""
         watcher, writer = await self.connect(), await self.connect()
         watcher.send(WATCH)
         await watcher.when_ends_with(b"\r\n\r\n")

@@ -33,7 +33,7 @@ class TimeTests(SynchronousTestCase):
         self.assertEqual((read - epoch) // datetime.timedelta(microseconds=1), moment)
 
     def test_remaining(self) -> None:
-        """Remaining seconds are rounded up; nothing remains of a time that has come."""
+        """Remaining seconds are rounded up; nothing remains of a time that has come (spec, "TTL")."""
         for left, ttl in ((0, 0), (1, 1), (SECOND - 1, 1), (SECOND, 1), (SECOND + 1, 2), (-1, 0), (-5 * SECOND, 0)):
             self.assertEqual(remaining_ttl(10 * SECOND + left, 10 * SECOND), ttl)
 
@@ -50,7 +50,7 @@ class TimeTests(SynchronousTestCase):
 
 class EventTests(SynchronousTestCase):
     def test_body(self) -> None:
-        """Compact JSON, C{action}, C{node}, C{prevNode}, without a newline."""
+        """Compact JSON, C{action}, C{node}, C{prevNode}, without a newline (spec, "Answers")."""
         space = key_space(c.Set("/a", 0, "x", expires=SECOND))
         event = space.apply(c.Set("/a", 0, "é<&>\n"))
         self.assertEqual(

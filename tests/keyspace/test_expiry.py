@@ -141,7 +141,7 @@ class ExpireTests(SpaceTestCase):
         self.assertEqual((list(self.space.root.children), self.space.next_expiry()), ([], None))
 
     def test_cutoff(self) -> None:
-        """What ends at the cut-off time or earlier goes, what ends later stays."""
+        """What ends at the cut-off time or earlier goes, what ends later stays (spec, "TTL")."""
         self.given(*(c.Set(f"/{expires}", 0, expires=expires) for expires in (4, 5, 6)), c.Set("/permanent", 99))
         self.space.apply(c.Expire(5, 10))
         self.assertEqual(sorted(self.space.root.children), ["6", "permanent"])

@@ -119,7 +119,10 @@ class OrderTests(SynchronousTestCase):
         self.assertEqual(names(space, recursive=True), wanted)
 
     def test_inOrderKeys(self) -> None:
-        """Keys that were created in order are listed in it, although their names are not padded."""
+        """
+        Keys that were created in order are listed in it, although their names are not padded (api, "Atomically
+        Creating In-Order Keys").
+        """
         space = key_space(*(c.CreateInOrder("/", 0) for _ in range(120)))
         self.assertEqual(names(space), [str(number) for number in range(1, 121)])
 

@@ -14,14 +14,16 @@ FULL_DIRECTORY = c.Set("/d/e/f", 0, "x")
 
 class IndexTests(SpaceTestCase):
     def test_oneForEachChange(self) -> None:
-        """One counter, raised by one by each change that succeeds."""
+        """One counter, raised by one by each change that succeeds (spec, "Indexes")."""
         changes = [A_FILE, A_FILE, c.Update("/f", 0), c.Refresh("/f", 0, 9), c.Delete("/f", 0)]
         for number, command in enumerate(changes):
             self.assertEqual(self.answer(command)["node"]["modifiedIndex"], number + 1)
             self.assertEqual(self.space.index, number + 1)
 
     def test_byNothingElse(self) -> None:
-        """A failed command does not raise it, nor does a read, a watch, or a look for what expires."""
+        """
+        A failed command does not raise it, nor does a read, a watch, or a look for what expires (spec, "Indexes").
+        """
         self.given(A_FILE)
         self.assertRefused(c.Delete("/nope", 0), 100, "/nope")
         self.space.get("/f")
@@ -103,7 +105,7 @@ class SetTests(SpaceTestCase):
         self.assertNotIn("value", self.answer(c.Set("/d", 0, "ignored", directory=True))["node"])
 
     def test_expired(self) -> None:
-        """A TTL of 0 expires at once: the answer shows when, and no seconds left."""
+        """A TTL of 0 expires at once: the answer shows when, and no seconds left (spec, "TTL")."""
         node = self.answer(c.Set("/f", 5 * SECOND, "x", expires=5 * SECOND))["node"]
         self.assertEqual((node["expiration"], node.get("ttl")), ("1970-01-01T00:00:05.000000Z", None))
         self.space.apply(c.Expire(5 * SECOND, 10))
@@ -442,7 +444,9 @@ class GetTests(SpaceTestCase):
         self.assertEqual(self.file("/_h/_x").value, "x")
 
     def test_root(self) -> None:
-        """The root is there before anything was written, and has no indexes."""
+        """
+        The root is there before anything was written, and has no indexes (api, "Listing a directory"; spec, "GET").
+        """
         self.assertEqual((self.space.get("/").created, self.space.get("/").modified), (0, 0))
 
     def test_consistentView(self) -> None:

@@ -92,7 +92,8 @@ class PropertyTests(SynchronousTestCase):
         self, before: list[c.Command], steps: list[object], key: str, recursive: bool
     ) -> None:
         """
-        A streaming watcher, a client that asks again however late, and the rule applied to all events say the same.
+        A streaming watcher, a client that asks again however late, and the rule applied to all events say the same
+        (api, "Waiting for a change").
         """
         space, model = KeySpace(), Model()
         for command in before:
@@ -302,7 +303,10 @@ class OneWatcherTests(SynchronousTestCase):
         self.assertEqual(self.told([], "/", True, *changes), [1, 2, 3])
 
     def test_everyChange(self) -> None:
-        """Every kind of change is seen: set, create, update, compareAndSwap, compareAndDelete, delete, expire."""
+        """
+        Every kind of change is seen: set, create, update, compareAndSwap, compareAndDelete, delete, expire (api,
+        "Setting the value of a key").
+        """
         self.assertEqual(
             self.told(
                 [],

@@ -97,7 +97,7 @@ class MachinesTests(AdminTest):
         self.assertEqual(self.json("/v2/admin/machines"), [FIRST])
 
     def test_all_machines(self) -> None:
-        """Whoever is registered, and who of them leads at this moment, on any of them."""
+        """Whoever is registered, and who of them leads at this moment, on any of them (api, "Remove Machines")."""
         self.replica.register(OTHER)
         self.assertEqual(self.json("/v2/admin/machines"), [FIRST, SECOND])
         self.replica.follow()
@@ -107,7 +107,10 @@ class MachinesTests(AdminTest):
         self.assertEqual(self.json("/v2/admin/machines/machine1"), SECOND)
 
     def test_by_name(self) -> None:
-        """One machine, or an error that says that there is none, whatever is in the name."""
+        """
+        One machine, or an error that says that there is none, whatever is in the name (api, "Remove Machines"; spec,
+        "Admin").
+        """
         self.assertEqual(self.json("/v2/admin/machines/machine0"), FIRST)
         for name, shown in (("machine7", "'machine7'"), ("a%0Ab", r"'a\nb'")):
             answer = self.ask(f"/v2/admin/machines/{name}")
@@ -118,7 +121,7 @@ class RemovalTests(AdminTest):
     """Taking machines out."""
 
     def test_removed(self) -> None:
-        """It is in no list any more."""
+        """It is in no list any more (api, "Remove Machines")."""
         self.replica.register(OTHER)
         answer = self.ask("/v2/admin/machines/machine1", "DELETE")
         self.assertEqual((answer.status, answer.body), (200, b""))
@@ -152,12 +155,12 @@ class ConfigTests(AdminTest):
     """What is set for the whole cluster."""
 
     def test_defaults(self) -> None:
-        """Nobody has set anything, and nothing is in the key space."""
+        """Nobody has set anything, and nothing is in the key space (api, "Get Cluster Config")."""
         self.assertEqual(self.ask(CONFIG).body, b'{"activeSize":9,"removeDelay":1800,"syncInterval":5}')
         self.assertEqual(self.replica.index, 1)
 
     def test_set(self) -> None:
-        """Answered with what is set from then on, and kept in the key space."""
+        """Answered with what is set from then on, and kept in the key space (api, "Set Cluster Config")."""
         body = '{"activeSize":3, "removeDelay":60.5,"syncInterval":2}'
         expected = {"activeSize": 3, "removeDelay": 60.5, "syncInterval": 2}
         self.assertEqual(self.json(CONFIG, "PUT", body), expected)
@@ -186,7 +189,7 @@ class ConfigTests(AdminTest):
         self.assertEqual(self.json(CONFIG), expected)
 
     def test_refused(self) -> None:
-        """400 with what is wrong, and nothing is set."""
+        """400 with what is wrong, and nothing is set (spec, "Admin")."""
         fields = "activeSize, removeDelay, syncInterval"
         for body, code, cause in (
             ('{"activeSize":2}', 403, "activeSize should be a whole number from 3 to 2147483647"),
@@ -224,7 +227,10 @@ class ElsewhereTests(AdminTest):
         self.replica.register(OTHER)
 
     def test_follower(self) -> None:
-        """Changes go to the leader's peer URL, path and query kept; this machine answers what it knows."""
+        """
+        Changes go to the leader's peer URL, path and query kept; this machine answers what it knows (spec,
+        "Redirects").
+        """
         self.replica.keyspace.apply(Set(CONFIG_KEY, 0, written(ClusterConfig(3))))
         self.replica.follow()
         for method, path, body in self.changes:
@@ -286,7 +292,7 @@ class ElsewhereTests(AdminTest):
         self.assert_error(self.answer_to(transport, "DELETE"), 500, 300, NOBODY)
 
     def test_standby(self) -> None:
-        """It has nothing to say."""
+        """It has nothing to say (spec, "Standby")."""
         self.replica.stand_by(MACHINE)
         for path in (*PAGES, "/nope"):
             for method in ("GET", "PUT", "DELETE", "PATCH"):

@@ -39,13 +39,16 @@ class FindTests(ServedTest):
         return str(caught.exception)
 
     async def test_one_after_the_other(self) -> None:
-        """The first one finds nobody, each other one those that came before it; nobody finds itself or the state."""
+        """
+        The first one finds nobody, each other one those that came before it; nobody finds itself or the state (spec,
+        "Discovery").
+        """
         self.assertEqual(await self.discovery().find("machine0", FIRST), [])
         self.assertEqual(await self.discovery().find("machine1", SECOND), [FIRST])
         self.assertEqual(set(await self.discovery().find("machine2", THIRD)), {FIRST, SECOND})
 
     async def test_registration(self) -> None:
-        """The key is the name, its value the peer URL, and it goes after a week."""
+        """The key is the name, its value the peer URL, and it goes after a week (spec, "Discovery")."""
         await self.discovery().find("machine0", FIRST)
         node = self.replica.get("/discovery/token/machine0")
         self.assertEqual(node.value, FIRST)
@@ -222,7 +225,7 @@ class RegistrationTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_daily(self) -> None:
-        """The first time a day after it was registered, then each day."""
+        """The first time a day after it was registered, then each day (spec, "Discovery")."""
         self.registration.start(registered=True)
         self.clock.advance(REFRESH - 1)
         self.assertEqual(self.http.asked, [])

@@ -97,7 +97,7 @@ class HelloTests(IncomingTest):
         self.assertEqual(self.refusal(version=2), refused)
 
     def test_cluster(self) -> None:
-        """A machine of another cluster."""
+        """A machine of another cluster (spec, "Membership safety")."""
         self.assertEqual(self.refusal(cluster_id="d" * 16)[0], "CLUSTER")
 
     def test_machine(self) -> None:
@@ -111,7 +111,7 @@ class HelloTests(IncomingTest):
         self.assertEqual(self.refusal(sender="a\nb" * 1_000)[0], "MACHINE")
 
     def test_not_a_member(self) -> None:
-        """One that was removed, or never was one."""
+        """One that was removed, or never was one (spec, "Membership safety")."""
         self.assertEqual(self.refusal(sender=THIRD)[0], "NOT_A_MEMBER")
 
     def test_no_part(self) -> None:
@@ -280,7 +280,7 @@ class StrangerTests(IncomingTest):
         self.assertFalse(visit.lost or self.log.warnings)
 
     def test_join_of_the_future(self) -> None:
-        """A request in another version of the protocol."""
+        """A request in another version of the protocol (spec, "Joining")."""
         visit = self.served.visit()
         answer = visit.ask(Join, request=type(REQUEST)(2, FIRST, "", "machine1", "http://a:1", "http://b:1"))
         self.assertEqual(answer[amp.ERROR_CODE], b"VERSION")

@@ -35,11 +35,11 @@ class ProtocolTests(PortTest):
     """Told apart by the first byte."""
 
     def test_amp(self) -> None:
-        """A zero."""
+        """A zero (spec, "One port, two protocols")."""
         self.assertIn(b"view", self.served.visit().ask(Describe))
 
     def test_http(self) -> None:
-        """A letter."""
+        """A letter (spec, "One port, two protocols")."""
         visit = self.served.visit()
         visit.send(MACHINES)
         self.assertEqual(self.status(visit), 200)

@@ -74,7 +74,7 @@ class TogetherTests(TlsTest):
         self.assertEqual(await self.first.client.describe(self.second.url), VIEW)
 
     async def test_administrators(self) -> None:
-        """They are inside TLS too."""
+        """They are inside TLS too (spec, "One port, two protocols")."""
         client = await self.secure(self.first, **self.files(self.authority, "administrator"))
         client.send(MACHINES)
         await client.when_closed()

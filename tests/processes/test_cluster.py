@@ -356,7 +356,7 @@ class StandbyTests(ClusterTest):
     """A cluster has as many machines as it should have."""
 
     async def test_activeSize(self) -> None:
-        """What becomes of a machine too many, and of one too few; in order."""
+        """What becomes of a machine too many, and of one too few; in order (api, "Set Cluster Config")."""
         self.cluster = cluster = Cluster(self, 3, *SOON)
         await cluster.start()
         *_, follower = await cluster.followers()
@@ -493,7 +493,9 @@ class DiscoveryTests(ClusterTest):
     """Machines that know of nothing but a directory of another cluster."""
 
     async def test_threeAtOnce(self) -> None:
-        """One of them is the first; the directory is not needed any more once they are a cluster."""
+        """
+        One of them is the first; the directory is not needed any more once they are a cluster (spec, "Discovery").
+        """
         service = Member(self, "discovery")
         await service.start()
         directory = f"{service.url}/v2/keys/discovery/token"

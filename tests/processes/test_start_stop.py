@@ -29,7 +29,7 @@ class FirstStartTests(TestCase):
     timeout = 60
 
     async def test_firstIndex(self) -> None:
-        """Registering the machine took index 1."""
+        """Registering the machine took index 1 (api, "Setting the value of a key")."""
         machine = Machine(self)
         await machine.start()
         answer = await machine.client.put("/message", value="Hello world")
@@ -86,6 +86,7 @@ class RefusalTests(TestCase):
         self.assertEqual(list(machine.directory.iterdir()), [])
 
     async def test_clientPortTaken(self) -> None:
+        """Spec, "Flags"."""
         machine = Machine(self)
         await self._portTaken(machine, machine.port, "--addr")
 
@@ -126,7 +127,7 @@ class RefusalTests(TestCase):
         await self._refusedAsDaemon(second, (), f"is in use by process {machine.child.pid}")
 
     async def test_directoryInUse(self) -> None:
-        """The process that has it goes on."""
+        """The process that has it goes on (spec, "Flags")."""
         machine = Machine(self)
         await machine.start()
         second = Machine(self)
@@ -136,7 +137,7 @@ class RefusalTests(TestCase):
         self.assertEqual((await machine.client.put("/message", value="still here")).status, 201)
 
     async def test_directoryNotWritable(self) -> None:
-        """Neither one that is there, nor one that would have to be made."""
+        """Neither one that is there, nor one that would have to be made (spec, "Flags")."""
         machine, other = Machine(self), Machine(self)
         machine.data.mkdir(mode=0o555)
         other.directory.chmod(0o555)
@@ -221,7 +222,9 @@ class RestartTests(TestCase):
         return name
 
     async def test_keepsDataAndName(self) -> None:
-        """A machine that was not named keeps the name that it gave itself."""
+        """
+        A machine that was not named keeps the name that it gave itself (api, "Running a Single Machine Cluster").
+        """
         machine = Machine(self)
         await machine.start()
         name = await self._name(machine)

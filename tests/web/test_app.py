@@ -49,13 +49,13 @@ class AppTests(SynchronousTestCase):
         return decoded
 
     def test_version(self) -> None:
-        """As text, or as JSON for who asks for it."""
+        """As text, or as JSON for who asks for it (api, "Getting the etcd version"; spec, "Later additions")."""
         self.assertEqual(self.text("/version"), f"etcd_twisted {__version__}")
         asked = self.json("/version", "Accept: text/html, Application/JSON;q=0.9\r\n")
         self.assertEqual(asked, {"etcdserver": __version__, "etcdcluster": __version__})
 
     def test_machines(self) -> None:
-        """All of them, the leader first, on both pages."""
+        """All of them, the leader first, on both pages (spec, "Other client endpoints")."""
         self.replica.register(OTHER)
         for page in ("/v2/machines", "/v2/peers"):
             self.assertEqual(self.text(page), "http://127.0.0.1:4001, http://127.0.0.1:4002")
@@ -65,7 +65,7 @@ class AppTests(SynchronousTestCase):
         self.assertEqual(self.text("/v2/machines"), "http://127.0.0.1:4001, http://127.0.0.1:4002")
 
     def test_leader(self) -> None:
-        """Its peer URL, or error 301."""
+        """Its peer URL, or error 301 (spec, "Other client endpoints")."""
         self.assertEqual(self.text("/v2/leader"), "http://127.0.0.1:7001")
         self.replica.follow()
         self.assertEqual(self.text("/v2/leader"), "http://127.0.0.1:7002")
@@ -75,7 +75,9 @@ class AppTests(SynchronousTestCase):
         self.assertEqual(json.loads(answer.body)["errorCode"], 301)
 
     def test_health(self) -> None:
-        """With exactly this space; not without a leader, nor while there is nothing to read."""
+        """
+        With exactly this space; not without a leader, nor while there is nothing to read (spec, "Later additions").
+        """
         healthy, unhealthy = (200, b'{"health": "true"}'), (503, b'{"health": "false"}')
         for change, expected in (
             (self.replica.lead, healthy),

@@ -37,7 +37,7 @@ class ParseTests(SynchronousTestCase):
 
     @given(PAIRS, PAIRS)
     def test_body_wins(self, query: list[tuple[str, str]], body: list[tuple[str, str]]) -> None:
-        """A name in both places has the body's value; all others stay."""
+        """A name in both places has the body's value; all others stay (spec, "Parameters")."""
         text_of_query, text_of_body = urlencode(query).encode(), urlencode(body).encode()
         expected = dict(forms.parse(text_of_query)) | dict(forms.parse(b"", text_of_body))
         self.assertEqual(forms.parse(text_of_query, text_of_body), expected)
@@ -77,13 +77,16 @@ class ParseTests(SynchronousTestCase):
         self.assertIn("bad escape", self.refused(b"a=1&a=%zz"))
 
     def test_not_utf8(self) -> None:
-        """Neither as it stands nor after decoding."""
+        """Neither as it stands nor after decoding (spec, "Parameters")."""
         self.assertEqual(self.refused(b"", b"value=\xff"), "the body has bytes that are not UTF-8 (\\xff) in value")
         self.assertIn("not UTF-8", self.refused(b"value=%ff"))
         self.assertIn("not UTF-8", self.refused(b"", b"value=%ed%a0%80"))
 
     def test_other_type(self) -> None:
-        """A body in another language is refused, with its name and the one to use; an empty one has no language."""
+        """
+        A body in another language is refused, with its name and the one to use; an empty one has no language (spec,
+        "Parameters").
+        """
         self.assertEqual(
             self.refused(b"", b'{"value": 1}', b"Application/JSON; charset=utf-8"),
             "the body is application/json: it should be application/x-www-form-urlencoded",

@@ -65,7 +65,7 @@ class StopTests(ServedTest):
     """What becomes of those who are connected."""
 
     async def test_waiting(self) -> None:
-        """Empty bodies, closed connections, no event; nobody is left."""
+        """Empty bodies, closed connections, no event; nobody is left (spec, "Watch")."""
         clients = [await self.connect() for _ in range(4)]
         idle, half, watcher, stream = clients
         idle.send(GET)

@@ -70,7 +70,7 @@ class CommandTests(EndpointTest):
         self.assertEqual(self.replica.proposed[-1], expected)
 
     def test_put(self) -> None:
-        """The order of precedence."""
+        """The order of precedence (spec, "PUT")."""
         now = self.replica.now()
         later = now + 5_000_000
         cases: list[tuple[Change, str, dict[str, str]]] = [
@@ -112,7 +112,7 @@ class CommandTests(EndpointTest):
         self.assert_proposes(commands.CompareAndDelete("/k", now, None, 3), "DELETE", "/k", "prevIndex=3")
 
     def test_status(self) -> None:
-        """201 where the node did not exist before."""
+        """201 where the node did not exist before (spec, "PUT")."""
         self.assertEqual(self.ask("PUT", "/k", value="1").status, 201)
         self.assertEqual(self.ask("PUT", "/k", value="1").status, 200)
         self.assertEqual(self.ask("PUT", "/c", "prevExist=false").status, 201)
@@ -121,7 +121,7 @@ class CommandTests(EndpointTest):
         self.assertEqual(self.ask("DELETE", "/k").status, 200)
 
     def test_headers_of_success(self) -> None:
-        """All three indexes; a write's are its own."""
+        """All three indexes; a write's are its own (api, "Response Headers")."""
         self.replica.term = 7
         self.replica.holding = True
         first = self.start("PUT", "/k", value="1")
@@ -136,20 +136,22 @@ class CommandTests(EndpointTest):
             self.assertRegex(lines[2], rb"X-Raft-Index: \d+")
 
     def test_headers_of_errors(self) -> None:
-        """Only the one index; the body ends its line."""
+        """Only the one index; the body ends its line (api, "Response Headers")."""
         for response in (self.ask("GET", "/nope"), self.ask("PUT", "/k", ttl="x"), self.ask("PUT", "/")):
             self.assertEqual(response.fields, b"Content-Type: application/json\r\nX-Etcd-Index: 1\r\n")
             self.assertTrue(response.body.endswith(b',"index":1}\n'), response.body)
 
     def test_event_has_no_line_end(self) -> None:
-        """Compact, in the reference's order of fields."""
+        """Compact, in the reference's order of fields (spec, "Answers")."""
         self.assertEqual(
             self.ask("PUT", "/k", value="1").body,
             b'{"action":"set","node":{"key":"/k","value":"1","modifiedIndex":2,"createdIndex":2}}',
         )
 
     def test_no_value_on_success(self) -> None:
-        """The action alone; status and headers as ever. Not for C{DELETE}, as in etcd 3.4."""
+        """
+        The action alone; status and headers as ever. Not for C{DELETE}, as in etcd 3.4 (spec, "Later additions").
+        """
         response = self.ask("PUT", "/k", "noValueOnSuccess=true", value="1")
         self.assertEqual((response.body, response.status), (b'{"action":"set"}', 201))
         self.assertIn(b"X-Etcd-Index: 2\r\n", response.fields)
@@ -158,7 +160,7 @@ class CommandTests(EndpointTest):
         self.assert_error(self.ask("PUT", "/", noValueOnSuccess="true"), 107, "/")
 
     def test_refused_parameters(self) -> None:
-        """Each with its own code and cause, and nothing is proposed."""
+        """Each with its own code and cause, and nothing is proposed (spec, "Later additions")."""
         cases = [
             ("PUT", "prevExist=true", 204, "Update"),
             ("PUT", "prevExist=yes", 209, "prevExist"),
@@ -181,7 +183,7 @@ class CommandTests(EndpointTest):
         self.assertEqual(self.replica.proposed, [])
 
     def test_refresh_wakes_nobody(self) -> None:
-        """The TTL changes, the value stays, and watchers see the change after it only."""
+        """The TTL changes, the value stays, and watchers see the change after it only (spec, "Later additions")."""
         self.put("/k", value="v")
         seen: list[bytes] = []
         watch = self.ask("GET", "/k", "wait=true").body
@@ -221,7 +223,7 @@ class PathTests(EndpointTest):
         self.assertEqual(self.key("/x/%2e%2e/z"), "/z")
 
     def test_decoded_once(self) -> None:
-        """What is escaped twice stays escaped once; a plus is a plus."""
+        """What is escaped twice stays escaped once; a plus is a plus (spec, "Keys")."""
         self.assertEqual(self.key("/a%2525+b"), "/a%25+b")
 
     def test_root(self) -> None:
@@ -292,7 +294,7 @@ class ReadTests(EndpointTest):
         self.assertEqual(response.fields, b"Allow: GET, HEAD, PUT, POST, DELETE, OPTIONS\r\n")
 
     def test_quorum(self) -> None:
-        """Nothing is read before the read is confirmed."""
+        """Nothing is read before the read is confirmed (api, "Read Linearization")."""
         self.put("/k", value="old")
         self.replica.holding = True
         answer = self.start("GET", "/k", "quorum=true")
@@ -306,7 +308,7 @@ class ReadTests(EndpointTest):
         self.assert_error(self.ask("GET", "/nope", "quorum=true"), 100, "/nope", 404)
 
     def test_bad_booleans(self) -> None:
-        """Each names itself."""
+        """Each names itself (spec, "Parameters")."""
         for name in ("recursive", "sorted", "wait", "stream", "quorum", "consistent"):
             self.assert_error(self.ask("GET", "/k", f"{name}=1"), 209, name)
 
@@ -333,7 +335,7 @@ class WatchTests(EndpointTest):
         self.assertEqual(self.replica.keyspace.hub.count, 0)
 
     def test_stream(self) -> None:
-        """Every event, until it is cancelled."""
+        """Every event, until it is cancelled (spec, "Watch")."""
         response, events = self.watch("/d", "recursive=true&stream=true")
         self.put("/d/a", value="1")
         self.put("/d/b", value="2")
@@ -361,7 +363,7 @@ class WatchTests(EndpointTest):
             self.assert_error(self.ask("GET", "/k", f"wait=true&waitIndex={bad}"), 203, "Watch From Index")
 
     def test_cleared(self) -> None:
-        """401 before any header is sent."""
+        """401 before any header is sent (spec, "Watch")."""
         self.replica = FakeReplica(self.clock, history_capacity=2)
         self.endpoint = KeyEndpoint(self.replica, self.clock)
         for number in range(4):

@@ -71,7 +71,10 @@ class FollowerTests(LeaderTest):
         self.replica.follow()
 
     def test_redirects(self) -> None:
-        """Writes and reads that only the leader answers go there, path and query kept; nobody waits."""
+        """
+        Writes and reads that only the leader answers go there, path and query kept; nobody waits (api, "Read from the
+        Master"; spec, "Redirects").
+        """
         for method, query in FOR_THE_LEADER:
             self.assert_redirected(self.ask(method, "/a%20b", query), query)
         self.assert_quiet()
@@ -81,7 +84,7 @@ class FollowerTests(LeaderTest):
         self.assert_redirected(self.ask("PUT", "/%zz", "ttl=x"), "ttl=x", "/%zz")
 
     def test_reads_stay(self) -> None:
-        """Plain reads and watches are answered from this machine's copy."""
+        """Plain reads and watches are answered from this machine's copy (api, "Read from the Master")."""
         for method, query in FOR_ANYBODY:
             self.assertEqual(self.ask(method, "/a%20b", query).status, 200)
 
@@ -120,7 +123,7 @@ class LeaderlessTests(LeaderTest):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_does_not_wait_for_ever(self) -> None:
-        """300 that says why, whatever was asked, and nothing proposed later."""
+        """300 that says why, whatever was asked, and nothing proposed later (spec, "Redirects")."""
         answers = [self.begin(method, "/a%20b", query) for method, query in FOR_THE_LEADER]
         self.clock.advance(LEAST_WAIT - 0.01)
         for answer in answers:
@@ -237,7 +240,7 @@ class LostTests(LeaderTest):
         self.assertEqual(first, second)
 
     def test_writes_that_may_have_been_done(self) -> None:
-        """The client is told just that, and they are not repeated."""
+        """The client is told just that, and they are not repeated (spec, "Redirects")."""
         answer = self.begin("PUT", "/k")
         self.replica.follow()
         cause = "this machine leads no longer; whether the write was done is unknown"
@@ -286,11 +289,11 @@ class LeaseTests(LeaderTest):
         self.replica.holding = True
 
     def test_with_a_lease(self) -> None:
-        """Answered at once."""
+        """Answered at once (spec, "Reads")."""
         self.assertEqual(self.ask("GET", "/k", "consistent=true").status, 200)
 
     def test_without_one(self) -> None:
-        """Nothing is read before the lead is confirmed; a watch begins then."""
+        """Nothing is read before the lead is confirmed; a watch begins then (api, "Using a directory TTL")."""
         self.replica.leased = False
         read = self.begin("GET", "/k", "consistent=true")
         watch = self.begin("GET", "/k", "consistent=true&wait=true")
@@ -384,7 +387,7 @@ class StandbyTests(LeaderTest):
     """A machine that has no copy and shall have none."""
 
     def test_sends_everyone_away(self) -> None:
-        """Whatever is asked, and however."""
+        """Whatever is asked, and however (spec, "Standby")."""
         self.replica.stand_by()
         for method, query in (*FOR_THE_LEADER, *FOR_ANYBODY, ("OPTIONS", ""), ("PATCH", "x=y"), ("GET", "wait=1")):
             self.assert_redirected(self.ask(method, "/a%20b", query), query)

@@ -80,7 +80,7 @@ class AnyTargetTests(SynchronousTestCase):
 
     @given(PATHS, QUERIES)
     def test_keys(self, path: bytes, query: bytes) -> None:
-        """Byte for byte, but for the sign of a fragment, which clients don't send."""
+        """Byte for byte, but for the sign of a fragment, which clients don't send (spec, "Redirects")."""
         target = b"/v2/keys" + path + (b"?" + query if query else b"")
         location = self.redirected(target)
         self.assertEqual(location, target.replace(b"#", b"%23"))

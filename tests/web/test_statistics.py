@@ -39,7 +39,7 @@ class SelfTests(StatisticsTest):
     """C{/v2/stats/self}."""
 
     def test_alone(self) -> None:
-        """A leader that has nobody to send anything to has no rates."""
+        """A leader that has nobody to send anything to has no rates (api, "Self Statistics")."""
         self.wire.clock.advance(78.5)
         self.assertEqual(
             self.body("/v2/stats/self").decode(),
@@ -48,7 +48,7 @@ class SelfTests(StatisticsTest):
         )
 
     def test_leader(self) -> None:
-        """What it sends; of what it received when it followed another, only the count."""
+        """What it sends; of what it received when it followed another, only the count (api, "Self Statistics")."""
         self.traffic.received.add(0.0, 1_000)
         for _ in range(20):
             self.traffic.sent.add(0.0, 100)
@@ -59,7 +59,7 @@ class SelfTests(StatisticsTest):
         self.assertEqual([name for name in statistics if name.startswith("recv")], ["recvAppendRequestCnt"])
 
     def test_follower(self) -> None:
-        """What it receives, and since when it has its leader."""
+        """What it receives, and since when it has its leader (api, "Self Statistics")."""
         self.wire.clock.advance(5)
         self.replica.follow()
         self.traffic.sent.add(5.0, 1_000)
@@ -80,7 +80,7 @@ class SelfTests(StatisticsTest):
         )
 
     def test_idle(self) -> None:
-        """After a minute without a request there is no rate, but still a count."""
+        """After a minute without a request there is no rate, but still a count (spec, "Other client endpoints")."""
         self.traffic.sent.add(0.0, 100)
         self.wire.clock.advance(61)
         statistics = self.json("/v2/stats/self")
@@ -109,7 +109,10 @@ class LeaderTests(StatisticsTest):
         self.assertEqual(self.body("/v2/stats/leader"), b'{"leader":"machine0","followers":{}}')
 
     def test_followers(self) -> None:
-        """All of the cluster's machines but the leader, with what was counted; whoever went is gone."""
+        """
+        All of the cluster's machines but the leader, with what was counted; whoever went is gone (api, "Leader
+        Statistics").
+        """
         self.replica.register(OTHER, THIRD)
         counted = FollowerTraffic()
         for latency in (1.0, 3.0, 2.0):
@@ -128,7 +131,7 @@ class LeaderTests(StatisticsTest):
         self.assertEqual(list(self.json("/v2/stats/leader")["followers"]), ["machine2"])
 
     def test_not_the_leader(self) -> None:
-        """403 with a line that says so, whoever leads."""
+        """403 with a line that says so, whoever leads (spec, "Other client endpoints")."""
         for change in (self.replica.follow, self.replica.lose_leader):
             change()
             answer = ask(self.wire.site, "/v2/stats/leader")
@@ -144,7 +147,10 @@ class StoreTests(StatisticsTest):
             ask(self.wire.site, f"/v2/keys/{key}?{parameters}", method)
 
     def test_every_counter(self) -> None:
-        """Each kind of request, as often as it succeeded and failed."""
+        """
+        Each kind of request, as often as it succeeded and failed (api, "Store Statistics"; spec, "Other client
+        endpoints").
+        """
         before = self.json("/v2/stats/store")
         self.ask_all(
             *[("PUT", "a", "value=1")] * 5,

@@ -1,0 +1,55 @@
+"""
+The page that says which test covers which part of the API: every test that it names exists, and names the part itself.
+"""
+
+import inspect
+import re
+
+from twisted.python.reflect import namedAny
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.conformance.sections import SECTIONS
+from tests.processes.child import SOURCE
+
+PAGE = SOURCE / "docs" / "coverage.md"
+
+_HEADING = re.compile(r"^### (.*)$", re.MULTILINE)
+_ROW = re.compile(r"^\| (?P<what>.*) \| `(?P<test>tests\.[\w.]+)` \|$", re.MULTILINE)
+
+
+def covered() -> dict[str, list[tuple[str, str]]]:
+    """The tests of each section, with what they cover."""
+    _, *parts = _HEADING.split(PAGE.read_text())
+    return {title: _ROW.findall(text) for title, text in zip(parts[::2], parts[1::2], strict=True)}
+
+
+def says(test: str) -> str:
+    """What a test, and the class that it is in, say that they are for."""
+    documented = (namedAny(test), namedAny(test.rpartition(".")[0]))
+    return " ".join(" ".join((inspect.getdoc(each) or "").split()) for each in documented)
+
+
+class CoverageTests(SynchronousTestCase):
+    """Sections and tests."""
+
+    def test_rows(self) -> None:
+        """Each section has tests, and every row of its table is one."""
+        sections = covered()
+        self.assertGreater(len(sections), 0)
+        self.assertEqual([title for title, rows in sections.items() if not rows], [])
+        rows = [line for line in PAGE.read_text().splitlines() if line.startswith("| ") and "| test |" not in line]
+        self.assertEqual(len(rows), sum(map(len, sections.values())))
+
+    def test_tests(self) -> None:
+        """Each test is there, and names its section."""
+        silent = []
+        for title, rows in covered().items():
+            for what, test in rows:
+                self.assertTrue(test.rpartition(".")[2].startswith("test"), test)
+                if f'"{title}"' not in says(test):
+                    silent.append(f"{title}: {what}: {test}")
+        self.assertEqual(silent, [])
+
+    def test_scenarios(self) -> None:
+        """No recorded scenario is for a section that the page does not have."""
+        self.assertEqual(set(SECTIONS) - set(covered()), set())
