@@ -10,6 +10,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from etcd_twisted.consensus.directory import Identity
@@ -18,12 +19,16 @@ from etcd_twisted.consensus.recovery import Storage, found_cluster, recover
 from etcd_twisted.consensus.replica import Replica
 from etcd_twisted.interfaces import ISnapshotFile, ITransport
 from etcd_twisted.keyspace.commands import Set
+from etcd_twisted.keyspace.nodes import File
 from etcd_twisted.machines import Machine
 
 START = 1_700_000_000.0
 MACHINE = Machine("machine0", "http://127.0.0.1:4001", "http://127.0.0.1:7001")
 MEMBER = Member(MACHINE.name, MACHINE.client_url, MACHINE.peer_url)
 IDENTITY = Identity("machine0", "0" * 16, "1" * 16)
+
+SECOND = 1_000_000
+"""In microseconds, as the key space counts them."""
 
 
 @implementer(ITransport)
@@ -136,3 +141,19 @@ class TestMachine:
         """Stop as a killed process does: what was not synced is lost, nothing is tidied up."""
         self.writer.jobs.clear()
         self.storage.close()
+
+
+class ReplicaTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.path = Path(self.mktemp())
+
+    def machine(self, snapshot_count: int | None = None, history: int = 1_000) -> TestMachine:
+        machine = TestMachine(self.path, snapshot_count, history)
+        machine.settle()
+        self.successResultOf(machine.started)
+        return machine
+
+    def value(self, machine: TestMachine, key: str) -> str:
+        node = machine.replica.get(key)
+        assert isinstance(node, File)
+        return node.value

@@ -1,0 +1,150 @@
+"""
+L{etcd_twisted.consensus.replica}: snapshots, on a fake clock and a real disk.
+"""
+
+import itertools
+import os
+from contextlib import closing
+
+from etcd_twisted.consensus import participant
+from etcd_twisted.errors import StorageError
+from etcd_twisted.keyspace.snapshot import dump
+from tests.consensus.machine import SECOND, ReplicaTestCase, TestMachine
+
+
+def failing_sync(_descriptor: int) -> None:
+    raise OSError(5, "Input/output error")
+
+
+class SnapshotTests(ReplicaTestCase):
+    def test_a_snapshot_shortens_the_log_and_nothing_is_lost(self) -> None:
+        machine = self.machine(snapshot_count=20)
+        for number in range(50):
+            machine.set(f"/d{number % 7}/k{number}", "x" * number, machine.replica.now() + 1000 * SECOND)
+            machine.settle()
+        reader = machine.storage.snapshots.latest()
+        assert reader is not None
+        with closing(reader):
+            self.assertGreaterEqual(reader.metadata.index, 40)
+        self.assertEqual(len(list((self.path / "snapshots").iterdir())), 1)
+        self.assertEqual(len(list((self.path / "log").iterdir())), 1)
+        self.assertGreaterEqual(machine.storage.log.base, 40)
+        before = self.dumped(machine)
+        machine.stop()
+        machine = self.machine(snapshot_count=20)
+        self.assertEqual(self.dumped(machine), before)
+        machine.stop()
+
+    def dumped(self, machine: TestMachine) -> bytes:
+        return b"".join(dump(machine.replica.keyspace.content()))
+
+    def snapshot_index(self, machine: TestMachine) -> int:
+        reader = machine.storage.snapshots.latest()
+        if reader is None:
+            return 0
+        with closing(reader):
+            return reader.metadata.index
+
+    def test_few_large_entries_make_a_snapshot_due_too(self) -> None:
+        self.patch(participant, "SNAPSHOT_BYTES", 1_000)
+        machine = self.machine(snapshot_count=10_000)
+        due = []
+        for _ in range(12):
+            machine.set("/a", "x" * 290)
+            machine.settle()
+            if (index := self.snapshot_index(machine)) not in (0, *due):
+                self.assertEqual(index, machine.replica.raft_index)
+                due.append(index)
+        self.assertEqual([after - before for before, after in itertools.pairwise(due)], [4, 4])
+        machine.stop()
+
+    def test_large_entries_from_before_a_restart_count(self) -> None:
+        self.patch(participant, "SNAPSHOT_BYTES", 1_000)
+        machine = self.machine(snapshot_count=10_000)
+        machine.set("/a", "x" * 600)
+        machine.settle()
+        machine.stop()
+        machine = self.machine(snapshot_count=10_000)
+        self.assertEqual(self.snapshot_index(machine), 0)
+        machine.set("/a", "x" * 400)
+        machine.settle()
+        self.assertEqual(self.snapshot_index(machine), machine.replica.raft_index)
+        machine.stop()
+
+    def test_without_snapshots_large_entries_make_none(self) -> None:
+        self.patch(participant, "SNAPSHOT_BYTES", 1_000)
+        machine = self.machine()
+        machine.set("/a", "x" * 2_000)
+        machine.settle()
+        self.assertEqual(self.snapshot_index(machine), 0)
+        machine.stop()
+
+    def test_writes_go_on_meanwhile(self) -> None:
+        machine = self.machine(snapshot_count=10)
+        for number in range(12):
+            machine.set(f"/k{number}")
+        machine.clock.advance(0)
+        machine.writer.run_one()
+        machine.clock.advance(0)
+        answer = machine.set("/during", "1")
+        machine.clock.advance(0)
+        self.assertEqual(len(machine.writer.jobs), 2)
+        machine.settle()
+        self.successResultOf(answer)
+        machine.crash()
+        machine = self.machine()
+        self.assertEqual(self.value(machine, "/during"), "1")
+        machine.stop()
+
+    def test_a_crash_during_a_snapshot_loses_nothing(self) -> None:
+        machine = self.machine(snapshot_count=10)
+        answers = [machine.set(f"/k{number}") for number in range(12)]
+        machine.clock.advance(0)
+        machine.writer.run_one()
+        for answer in answers:
+            self.successResultOf(answer)
+        for _ in range(2):
+            machine.clock.advance(0)
+            machine.writer.run_one()
+        machine.crash()
+        machine = self.machine()
+        for number in range(12):
+            machine.replica.get(f"/k{number}")
+        machine.stop()
+
+    def test_a_stop_gives_a_snapshot_up(self) -> None:
+        machine = self.machine(snapshot_count=10)
+        for number in range(12):
+            machine.set(f"/k{number}")
+        machine.clock.advance(0)
+        machine.writer.run_one()
+        machine.stop()
+        self.assertEqual([path.name for path in (self.path / "snapshots").iterdir()], [])
+
+    def test_a_snapshot_that_fails_leaves_no_file_and_ends_the_machine(self) -> None:
+        machine = self.machine(snapshot_count=10)
+        for number in range(12):
+            machine.set(f"/k{number}")
+        machine.clock.advance(0)
+        machine.writer.run_one()
+        while not list((self.path / "snapshots").iterdir()):
+            machine.clock.advance(0)
+            machine.writer.run_one()
+        self.patch(os, "fsync", failing_sync)
+        machine.settle()
+        self.assertEqual(list((self.path / "snapshots").iterdir()), [])
+        self.assertIn("Input/output error", machine.fatal[0])
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+        machine.stop()
+
+    def test_a_missing_snapshot_is_noticed(self) -> None:
+        machine = self.machine(snapshot_count=10)
+        for number in range(40):
+            machine.set(f"/k{number}", "x" * 100)
+            machine.settle()
+        machine.crash()
+        for snapshot in (self.path / "snapshots").iterdir():
+            snapshot.unlink()
+        machine = TestMachine(self.path)
+        machine.settle()
+        self.assertIn("snapshot", str(self.failureResultOf(machine.started, StorageError).value))
