@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 from etcd_twisted.config import Config
 from etcd_twisted.consensus.directory import Identity
 from etcd_twisted.consensus.entries import Configuration, Member
+from etcd_twisted.consensus.members import alive_for
 from etcd_twisted.consensus.recovery import Recovered, Storage, enter_cluster, found_cluster, recover
 from etcd_twisted.consensus.replica import Replica
 from etcd_twisted.consensus.writer import LogWriter
@@ -45,8 +46,8 @@ SEEK = 5.0
 MOST_SEEDS = 32
 """How many addresses of others are remembered: more than a cluster has, and some where they were."""
 
-_NOT_NOW = (ErrorCode.RAFT_INTERNAL, ErrorCode.DURING_ELECTION)
-"""Errors of a leader that may be gone in a moment."""
+_NOT_NOW = (ErrorCode.RAFT_INTERNAL, ErrorCode.DURING_ELECTION, ErrorCode.KEY_EXISTS)
+"""Errors of a leader that may be gone in a moment: who has this machine's name may have died just now."""
 
 
 class Peers(Describing, Protocol):
@@ -133,26 +134,48 @@ class Life:
         """
         self.storage = storage
         self._writer = writer
-        recovered = await self._recover(storage)
-        if recovered.identity is not None:
-            self._name = recovered.identity.name
-            if not recovered.configuration.members:  # it was taken in, and stopped before it knew by whom
-                await self._seek()
-            self._take_part(recovered)
-            if self._is_known_otherwise(recovered.configuration, recovered.identity):
-                self._do(self._announce())
-        else:
-            self._name = self._config.name or str(uuid.uuid4())
-            self._note_seeds(await self._seeking.find(self._name))
-            if not self._seeds:
-                identity = Identity(self._name, secrets.token_hex(8), secrets.token_hex(8))
-                found_cluster(storage, recovered, identity, self._member())
-                self._take_part(recovered)
-            elif (full := await self._enter(recovered)) is not None:
-                await self._stand_by(full.view)
-                self._do(self._wait_for_a_place())
-                return
+        recovered = None if storage.directory.is_to_forget else await self._recover(storage)
+        if recovered is not None and recovered.identity is not None:
+            await self._come_back(recovered, recovered.identity)
+        elif (full := await self._begin_anew(storage, recovered)) is not None:
+            await self._stand_by(full.view)
+            self._do(self._wait_for_a_place())
+            return
         await self._serve(self._doubt)
+
+    async def _come_back(self, recovered: Recovered, identity: Identity) -> None:
+        """Take part as a machine that has done so before."""
+        self._name = identity.name
+        if not recovered.configuration.members:  # it was taken in, and stopped before it knew by whom
+            await self._seek()
+        self._take_part(recovered)
+        if self._is_known_otherwise(recovered.configuration, identity):
+            self._do(self._announce())
+
+    async def _begin_anew(self, storage: Storage, recovered: Recovered | None) -> "_Full | None":
+        """
+        Take part as a machine that has not done so before, in the cluster of the seeds, or in a new one.
+
+        @param recovered: what was found; C{None} when that is to be forgotten, which is done once the machine is
+            certain to start.
+        @return: C{None} when it does.
+        @raise StartError: nobody answers, or the cluster does not want this machine.
+        """
+        self._name = self._config.name or str(uuid.uuid4())
+        self._note_seeds(await self._seeking.find(self._name))
+        place = await self._be_taken_in(None) if self._seeds else None
+        storage.directory.forget()
+        if recovered is None:
+            recovered = await self._recover(storage)
+        if isinstance(place, _Full):
+            return place
+        if place is None:
+            identity = Identity(self._name, secrets.token_hex(8), secrets.token_hex(8))
+            found_cluster(storage, recovered, identity, self._member())
+            self._take_part(recovered)
+        else:
+            self._take_place(recovered, place)
+        return None
 
     async def _doubt(self) -> bool:
         self.excluded()
@@ -216,19 +239,6 @@ class Life:
 
     # Joining
 
-    async def _enter(self, recovered: Recovered) -> "_Full | None":
-        """
-        Be taken into the cluster of the seeds, and take part.
-
-        @return: C{None} when that is done.
-        @raise StartError: nobody answers, or the cluster does not want this machine.
-        """
-        reply = await self._be_taken_in(recovered.identity)
-        if isinstance(reply, _Full):
-            return reply
-        self._take_place(recovered, reply)
-        return None
-
     def _take_place(self, recovered: Recovered, identity: Identity) -> None:
         """Be who was taken in."""
         if self.storage is None:
@@ -245,9 +255,10 @@ class Life:
         """
         machine_id = secrets.token_hex(8) if identity is None else identity.machine_id
         problem = "nobody was asked"
+        taken: EtcdError | None = None
         for attempt in range(self._config.max_retry_attempts):
             if attempt:
-                await self._pause(RETRY)
+                await self._pause(RETRY if taken is None else alive_for(self._replica.timing.election))
             for url in list(self._seeds):
                 try:
                     reply = await self._ask(url, machine_id, identity)
@@ -256,11 +267,16 @@ class Life:
                 except EtcdError as error:
                     if error.code not in _NOT_NOW:
                         raise self._refusal(error) from error
+                    if error.code is ErrorCode.KEY_EXISTS:
+                        taken = error
+                        break
                     problem = f"{url} says: {error.cause}"
                 else:
                     if isinstance(reply, _Full):
                         return reply
                     return Identity(self._name, machine_id, reply.cluster_id)
+        if taken is not None:
+            raise self._refusal(taken)
         tried = ", ".join(self._seeds)
         raise StartError(
             f"{self._seed_option()}: no cluster takes this machine in; tried {tried}: {problem};"
@@ -279,7 +295,8 @@ class Life:
             option, address = ("addr", self._config.addr) if is_client else ("peer-addr", self._config.peer_addr)
             return StartError(f"{self._config.given_as(option)} {address}: {error.cause}; choose another address")
         if error.code is ErrorCode.KEY_EXISTS:
-            return StartError(f"{self._config.given_as('name')} {self._name}: {error.cause}; choose another name")
+            remedy = "stop it if this one is to take its place, or choose another name"
+            return StartError(f"{self._config.given_as('name')} {self._name}: {error.cause}; {remedy}")
         return StartError(f"{self._seed_option()}: the cluster refused this machine: {error}")
 
     async def _ask(self, url: str, machine_id: str, identity: Identity | None) -> "JoinReply | _Full":

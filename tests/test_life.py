@@ -7,7 +7,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from etcd_twisted.addresses import Address
 from etcd_twisted.consensus.members import ALIVE
 from etcd_twisted.consensus.messages import Append, encode_messages
-from etcd_twisted.errors import ConfigError, ErrorCode, EtcdError
+from etcd_twisted.errors import ConfigError, ErrorCode, EtcdError, StartError
 from etcd_twisted.life import MOST_SEEDS, RETRY, SEEK
 from etcd_twisted.membership import Admission, ClusterConfig, JoinReply, JoinRequest
 from etcd_twisted.peer.client import UnreachableError
@@ -133,9 +133,12 @@ class JoiningTests(LifeTestCase):
 
     def test_another_machine_has_its_name(self) -> None:
         first = self.start()
-        text = self.refusal(self.add(first, name="machine1", port=5))
-        self.assertIn("--name machine1: a machine named machine1 is alive; choose another name", text)
+        other = self.add(first, name="machine1", port=5)
+        text = self.refusal(other)
+        self.assertIn("--name machine1: a machine named machine1 is alive; stop it if this one is to take its", text)
+        self.assertIn("or choose another name", text)
         self.assertEqual(self.members(), ["machine1"])
+        self.assertEqual(len(other.peers.asked), 2 * other.config.max_retry_attempts)
 
     def test_another_machine_has_its_address(self) -> None:
         first = self.start()
@@ -165,6 +168,68 @@ class JoiningTests(LifeTestCase):
         self.assertNotEqual(second.identity["machine_id"], before)
         self.assertEqual(self.members(), ["machine1", "machine2", "machine3"])
         self.assertEqual(len(third.driver.core.configuration.voters), 3)
+
+    def test_one_that_lost_its_data_begins_anew_at_once(self) -> None:
+        """The others take it for alive yet: it waits until they don't."""
+        first, second, _ = self.three()
+        for force in (False, True):
+            before = second.identity["machine_id"]
+            second.crash()
+            second.path = second.path if force else second.path.with_name("empty")
+            second.configure(2, "machine2", force=force)
+            second.seeds = [first.url]
+            self.group.finish(second.restart())
+            self.assertTrue(second.is_member)
+            self.assertNotEqual(second.identity["machine_id"], before)
+            self.assertEqual(self.members(), ["machine1", "machine2", "machine3"])
+
+    def test_force_forgets_nothing_when_it_is_refused(self) -> None:
+        first, second, _ = self.three()
+        self.group.finish(self.group.leader.set("/a", "1"))
+        self.group.settle()
+        second.stop()
+        stranger = self.add(first, name="machine2", port=7)  # who takes its name meanwhile
+        self.group.run(ALIVE + 0.1)
+        self.group.finish(stranger.start())
+        for name, seeds in (("machine2", [first.url]), ("other", ["http://nobody:7"])):
+            second.configure(2 if name == "other" else 8, name, force=True)
+            second.seeds = seeds
+            identity, log = second.identity, self.log_of(second)
+            restarting = second.restart()
+            with self.assertRaises(StartError):
+                self.group.finish(restarting, 30.0)
+            self.assertEqual((second.identity, self.log_of(second)), (identity, log))
+            second.crash()
+
+    def log_of(self, machine: LivingMachine) -> dict[str, bytes]:
+        """What is in the files of its log."""
+        return {path.name: path.read_bytes() for path in sorted((machine.path / "log").iterdir())}
+
+    def test_force_with_what_is_damaged(self) -> None:
+        """It is not even read."""
+        first, second, _ = self.three()
+        second.crash()
+        for path in (second.path / "log").iterdir():
+            path.write_bytes(b"damaged")
+        (second.path / "identity.json").write_bytes(b"{")
+        second.configure(2, "machine2", force=True)
+        second.seeds = [first.url]
+        self.group.finish(second.restart())
+        self.assertTrue(second.is_member)
+
+    def test_force_and_there_is_no_place(self) -> None:
+        first, *_ = self.three()
+        standby = self.start(first)
+        self.assertTrue(standby.replica.standby)
+        alone = self.start()
+        alone.crash()
+        alone.configure(5, "machine5", force=True)
+        alone.seeds = [first.url]
+        self.group.finish(alone.restart())
+        self.assertTrue(alone.replica.standby)
+        self.assertFalse((alone.path / "identity.json").exists())
+        self.group.finish(self.group.leader.replica.configure(ClusterConfig(9, sync_interval=1.0)))
+        self.group.run_until(lambda: alone.is_member, 20.0)
 
     def test_it_stops_after_it_was_taken_in_and_before_it_knows_by_whom(self) -> None:
         first = self.start()

@@ -102,13 +102,14 @@ class DataDirectory:
         Make the directory if need be, and lock it. One that can't be used, or is not a machine's, is left as it is.
 
         @param option: what the path was given as, for messages.
-        @param fresh: whether to forget what a machine has left in it, even if it is damaged.
+        @param fresh: whether what a machine has left in it is to be forgotten, even if it is damaged; see L{forget}.
         @raise StorageError: it is in use, damaged, or can't be used; one line with the path and the remedy.
         """
         self.path = path
         self.option = option
         self._lock = -1
         self._made: list[Path] = []
+        self._to_forget = fresh
         if _CONTROL_CHARACTER.search(str(path)):
             raise StorageError(
                 f"{option} {str(path)!r} can't be used: there is a line break or another control character in it;"
@@ -126,8 +127,6 @@ class DataDirectory:
                     if not directory.exists():
                         directory.mkdir(mode=0o700)
                         self._made.append(directory)
-                if fresh:
-                    self._erase()
                 sync_directory(path)
             except BaseException:
                 self.withdraw()
@@ -145,6 +144,24 @@ class DataDirectory:
     def snapshot_directory(self) -> Path:
         """Where the snapshots are."""
         return self.path / _SNAPSHOTS
+
+    @property
+    def is_to_forget(self) -> bool:
+        """Whether what is in it is still to be forgotten. Nothing of it should be read then."""
+        return self._to_forget
+
+    def forget(self) -> None:
+        """
+        Forget what a machine has left, if that was asked for: once this one is certain to start.
+
+        @raise StorageError: the disk fails.
+        """
+        if self._to_forget:
+            try:
+                self._erase()
+            except OSError as error:
+                raise self._refusal(error) from error
+            self._to_forget = False
 
     def close(self) -> None:
         """Release the lock. The lock's file stays."""

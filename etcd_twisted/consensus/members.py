@@ -45,6 +45,15 @@ _Change = Callable[[], Coroutine[Any, Any, None]]
 """Something to do about the group."""
 
 
+def alive_for(election: float) -> float:
+    """
+    For how many seconds a machine that says nothing more counts as alive.
+
+    @param election: how long a leader may be silent, in seconds.
+    """
+    return max(ALIVE, _ELECTIONS * election)
+
+
 def with_member(configuration: Configuration, machine_id: str, member: Member) -> Configuration:
     """The same group with a machine called and reached as C{member} says; a new one is a learner."""
     learners = configuration.learners
@@ -89,7 +98,7 @@ class Members:
         self._driver = driver
         self._propose = propose
         self._config = config
-        self._patience = max(ALIVE, _ELECTIONS * election)
+        self._patience = alive_for(election)
         self._lock = DeferredLock()
         self._looking = LoopingCall(self._look)
         self._looking.clock = clock

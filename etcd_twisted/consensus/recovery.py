@@ -48,7 +48,7 @@ class Storage:
         The files in a data directory, which is made if need be.
 
         @param option: what the path was given as, for errors.
-        @param fresh: whether to forget what a machine has left in it.
+        @param fresh: whether what a machine has left in it is to be forgotten.
         @raise StorageError: it is in use, or can't be used.
         """
         directory = DataDirectory(path, option, fresh)

@@ -68,10 +68,28 @@ class FreshTests(DirectoryTestCase):
         return {name for name, data in tree(self.path).items() if data is not None} - {str(self.path / "lock")}
 
     def assert_fresh(self) -> None:
+        before = tree(self.path).keys()
         with closing(DataDirectory(self.path, fresh=True)) as directory:
+            self.assertEqual(tree(self.path).keys(), before)  # it may be refused yet
+            self.assertTrue(directory.is_to_forget)
+            directory.forget()
+            self.assertFalse(directory.is_to_forget)
             self.assertIsNone(directory.load_identity())
             self.assertEqual(self.files(), {str(self.path / name) for name in ("log/notes", "snapshots/unrelated")})
             directory.save_identity(IDENTITY)
+            directory.forget()
+            self.assertEqual(directory.load_identity(), IDENTITY)
+
+    def test_the_disk_fails(self) -> None:
+        def unlink(path: Path, missing_ok: bool = False) -> None:
+            raise OSError(5, "Input/output error", str(path), missing_ok)
+
+        with closing(DataDirectory(self.path, fresh=True)) as directory:
+            patched = self.patch(Path, "unlink", unlink)
+            error = self.assertRaises(StorageError, directory.forget)
+            patched.restore()
+            self.assertIn(f"--data-dir {self.path} can't be used", str(error))
+            self.assertTrue(directory.is_to_forget)
 
     def test_what_is_a_machines_goes_and_nothing_else(self) -> None:
         self.assert_fresh()
@@ -113,8 +131,8 @@ class FreshTests(DirectoryTestCase):
                 unlink(path, missing_ok)
 
             patched = self.patch(Path, "unlink", unlink_some)
-            with self.assertRaises(KeyboardInterrupt):
-                DataDirectory(self.path, fresh=True)
+            with closing(DataDirectory(self.path, fresh=True)) as directory, self.assertRaises(KeyboardInterrupt):
+                directory.forget()
             patched.restore()
             with closing(DataDirectory(self.path)) as directory:
                 self.assertEqual(directory.load_identity() is None, steps > 0)

@@ -203,7 +203,7 @@ class ChangeTests(ClusterTest):
         """In order."""
         self.cluster = Cluster(self, 3, "--snapshot-count", "50", "--cluster-sync-interval", "3")
         await self.cluster.start()
-        for step in (self._away, self._moved, self._removed):
+        for step in (self._away, self._moved, self._removed, self._begun_anew):
             await step()
 
     async def _away(self) -> None:
@@ -266,6 +266,19 @@ class ChangeTests(ClusterTest):
         self.assertEqual((await removed.user.put("/removed", value="by a standby")).status, 201)
         await self.cluster.agree(self.cluster.machines)
         self.assertEqual((await self.cluster.converge())["/removed"][0], "by a standby")
+
+
+    async def _begun_anew(self) -> None:
+        """One forgets what it has, and is back so soon that the others take it for alive; then it has all again."""
+        anew, _ = await self.cluster.followers()
+        before = json.loads((anew.data / "identity.json").read_text())
+        await anew.kill()
+        await anew.start("--force")
+        await self.cluster.agree(self.cluster.machines)
+        self.assertEqual((await self.cluster.converge())["/removed"][0], "by a standby")
+        after = json.loads((anew.data / "identity.json").read_text())
+        self.assertEqual(after["cluster_id"], before["cluster_id"])
+        self.assertNotEqual(after["machine_id"], before["machine_id"])
 
 
 class StrangerTests(ClusterTest):
