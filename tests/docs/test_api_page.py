@@ -1,0 +1,49 @@
+"""
+The page about the API has every error and every parameter that there is.
+"""
+
+import ast
+import inspect
+import re
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.errors import MESSAGES, http_status
+from etcd_twisted.web import forms, keys, writes
+from tests.processes.child import SOURCE
+
+PAGE = SOURCE / "docs" / "api.md"
+
+
+def read_from_forms() -> set[str]:
+    """The parameters that the key endpoint's modules ask a form for."""
+    names: set[str] = set()
+    for module in (forms, keys, writes):
+        for node in ast.walk(ast.parse(inspect.getsource(module))):
+            names |= set(_asked_for(node))
+    return names
+
+
+def _asked_for(node: ast.AST) -> list[str]:
+    """C{flag(form, "x")}, C{index(form, "x", ...)}, C{form.get("x")} and C{"x" in form}."""
+    if isinstance(node, ast.Call) and ast.unparse(node.func) in {"flag", "index", "form.get"}:
+        texts = [each.value for each in node.args if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+        return texts[:1]
+    if isinstance(node, ast.Compare) and isinstance(node.left, ast.Constant) and isinstance(node.left.value, str):
+        return [node.left.value] if ast.unparse(node.comparators[0]) == "form" else []
+    return []
+
+
+class TableTests(SynchronousTestCase):
+    """Its tables."""
+
+    def test_errors(self) -> None:
+        """Each code with its status and its message."""
+        shown = re.findall(r"^\| (\d+) \| (\d+) \| (.*) \|$", PAGE.read_text(), re.MULTILINE)
+        known = [(str(int(code)), str(http_status(code)), message) for code, message in MESSAGES.items()]
+        self.assertEqual(sorted(shown), sorted(known))
+
+    def test_parameters(self) -> None:
+        """Each parameter of a key, and no other."""
+        shown = re.findall(r"^\| `(\w+)` \| (?:PUT|POST|DELETE|GET)[A-Z, ]* \|", PAGE.read_text(), re.MULTILINE)
+        self.assertEqual(sorted(shown), sorted(read_from_forms()))
