@@ -34,9 +34,7 @@ class Latencies:
         return self._traffic.followers.setdefault(name, FollowerTraffic())
 
     def sent(self, name: str, append: Append, now: float) -> None:
-        """
-        A follower was asked. While it can't be reached that may be lost too, and is not remembered.
-        """
+        """A follower was asked. While it can't be reached that may be lost too, and is not remembered."""
         if name in self._silent:
             return
         asked = self._asked.setdefault((name, append.last_index > 0), deque(maxlen=_MOST_OPEN))
