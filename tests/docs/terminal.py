@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from twisted.internet import reactor
+from twisted.internet.defer import DeferredList
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
@@ -125,11 +126,8 @@ class Terminal:
     async def _start(self, command: str) -> None:
         """Start a machine that the page leaves to itself, and wait until it serves, or knows that it stands by."""
         child = self._shell(f"exec {command.removesuffix('&')}")
-        serving, standing = child.said(SERVES), child.said("is a standby")
-        serving.addErrback(lambda _: None)
-        standing.addErrback(lambda _: None)
-        while not (serving.called or standing.called):
-            await deferLater(reactor, OFTEN, lambda: None)
+        said = [child.said(SERVES), child.said("is a standby")]
+        await DeferredList(said, fireOnOneCallback=True, consumeErrors=True)
         self._test.assertIsNone(child.status, f"{command}\n{child.output}\n{child.errors}")
         self._machines[child.pid] = child
 
