@@ -43,7 +43,7 @@ DOUBT = 5.0
 SEEK = 5.0
 """After how many seconds, at the least, others are looked for again that a machine does not know."""
 
-MOST_SEEDS = 32
+MOST_SEEDS = 64
 """How many addresses of others are remembered: more than a cluster has, and some where they were."""
 
 _NOT_NOW = (ErrorCode.RAFT_INTERNAL, ErrorCode.DURING_ELECTION, ErrorCode.KEY_EXISTS)
@@ -259,6 +259,7 @@ class Life:
         for attempt in range(self._config.max_retry_attempts):
             if attempt:
                 await self._pause(RETRY if taken is None else alive_for(self._replica.timing.election))
+                taken = None
             for url in list(self._seeds):
                 try:
                     reply = await self._ask(url, machine_id, identity)
