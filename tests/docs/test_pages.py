@@ -21,12 +21,13 @@ ELSEWHERE = {"systemd.md": "tests.docs.test_systemd_page"}
 """Pages with commands that would change the system, and the tests that type them all the same, somewhere else."""
 
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
+_BLOCK = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 
 
 def anchors(page: Path) -> set[str]:
     """What links can point to within a page."""
-    headings = _HEADING.findall(page.read_text())
+    headings = _HEADING.findall(_BLOCK.sub("", page.read_text()))
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
@@ -50,9 +51,13 @@ def _test(page: Path) -> Callable[..., Any]:
     return test
 
 
+def _name(page: Path) -> str:
+    """Its path, as a part of a test's name."""
+    return "_".join(page.relative_to(SOURCE).with_suffix("").parts).lower().replace("-", "_")
+
+
 for each in (page for page in PAGES if page.name not in ELSEWHERE):
-    name = "index" if each == INDEX else each.stem.lower().replace("-", "_")
-    setattr(PageTests, f"test_{name}", _test(each))
+    setattr(PageTests, f"test_{_name(each)}", _test(each))
 
 
 class LinkTests(SynchronousTestCase):
