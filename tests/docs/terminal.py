@@ -5,11 +5,12 @@ Only the ports are others; everything that is printed is shown with those of the
 nor touch anything outside the directory: what is not known to be harmless fails the test.
 """
 
+import itertools
 import re
 import shlex
 import signal
 import sysconfig
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from twisted.internet import reactor
@@ -38,6 +39,11 @@ _ELECTION_TIMEOUT = "2000"
 _PID_FILE = re.compile(r"\$\(cat ([\w./-]+)\)")
 
 
+def _without_settings(words: list[str]) -> list[str]:
+    """The command that C{env} runs, or the one that is typed."""
+    return list(itertools.dropwhile(lambda word: word == "env" or "=" in word, words))
+
+
 class Terminal:
     """
     Types commands, one after the other.
@@ -46,10 +52,13 @@ class Terminal:
     a page starts, and says nothing of its output, goes on until it is killed by its process id.
     """
 
-    def __init__(self, test: TestCase, steps: Iterable[Step | File]) -> None:
+    def __init__(
+        self, test: TestCase, steps: Iterable[Step | File], environment: Mapping[str, str] | None = None
+    ) -> None:
         """
         @param test: its cleanup ends whatever was started.
         @param steps: all that will be typed.
+        @param environment: what there is in the environment beside what others have.
         """
         self._test = test
         self.directory = Path(test.mktemp()).resolve()
@@ -57,6 +66,7 @@ class Terminal:
         commands = [step.command for step in steps if isinstance(step, Step)]
         shown = {"4001", "7001"}.union(*map(_ADDRESS.findall, commands))
         self._ports = dict(zip(sorted(shown), map(str, free_ports(len(shown))), strict=True))
+        self._environment = dict(environment or {})
         self._machines: dict[int, Child] = {}
         self._background: list[Child] = []
 
@@ -68,7 +78,7 @@ class Terminal:
             await self._type(step)
 
     async def _type(self, step: Step) -> None:
-        words = shlex.split(step.command)
+        words = _without_settings(shlex.split(step.command))
         if words[0] == "make":
             await planned(self._test, step.command)
         elif words[:2] == ["apt-get", "install"]:
@@ -103,7 +113,7 @@ class Terminal:
             "ETCD_ADDR": f"127.0.0.1:{self._ports['4001']}",
             "ETCD_PEER_ADDR": f"127.0.0.1:{self._ports['7001']}",
             "ETCD_PEER_ELECTION_TIMEOUT": _ELECTION_TIMEOUT,
-        }
+        } | self._environment
         return spawn(self._test, ["/bin/sh", "-c", command], self.directory, settings)
 
     def _translated(self, text: str) -> str:

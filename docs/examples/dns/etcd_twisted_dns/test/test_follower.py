@@ -1,0 +1,191 @@
+"""
+L{etcd_twisted_dns.follower}: the zone is what the keys are, whatever happens to them.
+"""
+
+from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
+from twisted.names import dns
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.errors import ErrorCode, EtcdError
+from etcd_twisted.keyspace.commands import Refresh, Set
+from etcd_twisted_dns import follower as module
+from etcd_twisted_dns.follower import Follower
+from etcd_twisted_dns.test.copy import Copy
+
+WWW = "/dns/com.example.www/A"
+
+
+class FollowerTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.copy = Copy()
+        self.follower = self.follow("/dns")
+        self.warnings: list[str] = []
+        globalLogPublisher.addObserver(self.take)
+        self.addCleanup(globalLogPublisher.removeObserver, self.take)
+
+    def take(self, event: LogEvent) -> None:
+        if event["log_level"] >= LogLevel.warn:
+            self.warnings.append(formatEvent(event))
+
+    def follow(self, directory: str) -> Follower:
+        return Follower(self.copy.clock, self.copy, "example.com", directory)
+
+    def start(self) -> None:
+        self.follower.startService()
+        self.addCleanup(self.stop)
+        self.copy.turn()
+
+    def stop(self) -> None:
+        """Nothing is left: no watcher, nobody who waits, nothing to be called later."""
+        if self.follower.running:
+            self.follower.stopService()
+        self.copy.turn()
+        self.assertEqual((self.copy.keyspace.hub.count, self.copy._waiting), (0, []))
+        self.assertEqual(self.copy.clock.getDelayedCalls(), [])
+        self.assertIsNone(self.follower.zone)
+
+    def addresses(self, name: str = "www.example.com") -> list[str]:
+        """What the zone holds."""
+        zone = self.follower.zone
+        self.assertIsNotNone(zone)
+        return [record.payload.dottedQuad() for record in zone.records(name)]
+
+    def test_what_is_there_is_read(self) -> None:
+        self.copy.put(f"{WWW}/1", "192.0.2.1")
+        self.start()
+        self.assertEqual(self.addresses(), ["192.0.2.1"])
+        self.assertEqual(self.follower.zone.serial, self.copy.index)
+
+    def test_what_changes_is_followed(self) -> None:
+        self.start()
+        for value in ("192.0.2.1", "192.0.2.2"):
+            self.copy.put(WWW, value)
+            self.assertEqual(self.addresses(), [value])
+            self.assertEqual(self.follower.zone.serial, self.copy.index)
+        self.copy.delete(WWW)
+        self.assertEqual(self.addresses(), [])
+        self.assertFalse(self.follower.zone.exists("www.example.com"))
+
+    def test_a_name_goes_with_its_directory(self) -> None:
+        self.copy.put(f"{WWW}/1", "192.0.2.1")
+        self.start()
+        self.copy.delete("/dns/com.example.www")
+        self.assertEqual(self.addresses(), [])
+
+    def test_all_names_go_with_theirs(self) -> None:
+        """And what comes afterwards is followed as ever."""
+        self.copy.put(WWW, "192.0.2.1")
+        self.start()
+        self.copy.delete("/dns")
+        self.assertEqual(self.addresses(), [])
+        self.copy.put(WWW, "192.0.2.2")
+        self.assertEqual(self.addresses(), ["192.0.2.2"])
+
+    def test_many_names_take_many_turns(self) -> None:
+        """What changes meanwhile is right at the end, be it read before or after; nothing is answered until then."""
+        self.patch(module, "NAMES_AT_ONCE", 2)
+        for number in range(7):
+            self.copy.put(f"/dns/com.example.n{number}/A", "192.0.2.1")
+        self.follower.startService()
+        self.addCleanup(self.stop)
+        self.assertIsNone(self.follower.zone)
+        for number in range(7):
+            self.copy.keyspace.apply(Set(f"/dns/com.example.n{number}/A", 0, "192.0.2.2"))
+        self.assertIsNone(self.follower.zone)
+        self.copy.turn()
+        for number in range(7):
+            self.assertEqual(self.addresses(f"n{number}.example.com"), ["192.0.2.2"])
+
+    def test_until_there_is_a_copy(self) -> None:
+        """A machine that still recovers, or waits for the others."""
+        self.copy.serving = False
+        self.start()
+        self.assertIsNone(self.follower.zone)
+        self.copy.put(WWW, "192.0.2.1")
+        self.copy.serve()
+        self.assertEqual(self.addresses(), ["192.0.2.1"])
+
+    def test_a_standby_knows_nothing(self) -> None:
+        """Nor when it serves again does it go by what it knew."""
+        self.copy.put(WWW, "192.0.2.1")
+        self.start()
+        self.copy.stand_by()
+        self.assertIsNone(self.follower.zone)
+        self.copy.serve()
+        self.assertEqual(self.addresses(), [])
+        self.copy.put(WWW, "192.0.2.2")
+        self.assertEqual(self.addresses(), ["192.0.2.2"])
+
+    def test_what_was_missed_is_read(self) -> None:
+        """A snapshot from the leader that does not say all that has happened: history was cleared (error 401)."""
+        leader = Copy()
+        for copy in (self.copy, leader):
+            copy.put("/dns/com.example.old/A", "192.0.2.1")
+        self.start()
+        leader.delete("/dns/com.example.old")
+        for value in ("192.0.2.1", "192.0.2.2", "192.0.2.3"):
+            leader.put(WWW, value)
+        asked_from = self.copy.index + 1
+        self.copy.receive_snapshot_of(leader)
+        with self.assertRaises(EtcdError) as caught:
+            self.copy.watch("/dns", True, True, asked_from, self.fail)
+        self.assertEqual(caught.exception.code, ErrorCode.HISTORY_CLEARED)
+        self.assertEqual((self.addresses(), self.addresses("old.example.com")), (["192.0.2.3"], []))
+        self.copy.put(WWW, "192.0.2.4")
+        self.assertEqual(self.addresses(), ["192.0.2.4"])
+
+    def test_seconds_left(self) -> None:
+        """Of the key and all it is in, rounded down: nobody is to keep what is gone."""
+        self.copy.put(f"{WWW}/1", "192.0.2.1")
+        self.copy.put(f"{WWW}/2", "192.0.2.1", ttl=30)
+        self.start()
+        self.assertEqual([self.follower.seconds_left(f"{WWW}/{name}") for name in "123"], [None, 30, 0])
+        self.copy.clock.advance(0.5)
+        self.assertEqual(self.follower.seconds_left(f"{WWW}/2"), 29)
+        self.copy.apply(Refresh(f"{WWW}/2", self.copy.now(), self.copy.now() + 90_000_000))
+        self.assertEqual(self.follower.seconds_left(f"{WWW}/2"), 90)
+        self.copy.apply(Refresh("/dns/com.example.www", self.copy.now(), self.copy.now() + 20_000_000))
+        self.assertEqual([self.follower.seconds_left(f"{WWW}/{name}") for name in "12"], [20, 20])
+        self.copy.clock.advance(25)
+        self.assertEqual(self.follower.seconds_left(f"{WWW}/1"), 0)
+
+    def test_keys_that_are_no_names(self) -> None:
+        """A line in the log for each, and no more: whatever is there later is followed."""
+        for key in ("/dns/com.example.UP/A", "/dns/org.example/A", "/dns/com.example.www"):
+            self.copy.put(key, "192.0.2.1")
+        self.start()
+        self.assertEqual(len(self.warnings), 3, self.warnings)
+        self.copy.put("/dns/com.example.www.a/A", "192.0.2.1")
+        self.assertEqual(self.addresses("a.www.example.com"), ["192.0.2.1"])
+        self.assertEqual(len(self.warnings), 3, self.warnings)
+
+    def test_a_directory_that_is_none(self) -> None:
+        self.copy.put("/dns", "text")
+        self.start()
+        self.assertEqual(self.warnings, ["/dns should be a directory of names; it is left out"])
+        self.assertFalse(self.follower.zone.exists("www.example.com"))
+
+    def test_stopped_while_it_reads(self) -> None:
+        self.patch(module, "NAMES_AT_ONCE", 1)
+        for name in ("a", "b"):
+            self.copy.put(f"/dns/com.example.{name}/A", "192.0.2.1")
+        self.follower.startService()
+        self.stop()
+
+    def test_stopped_while_it_waits(self) -> None:
+        self.copy.serving = False
+        self.follower.startService()
+        self.stop()
+
+    def test_a_machine_that_stops_first(self) -> None:
+        """Whoever waits for its copy is told that there will be none."""
+        self.copy.serving = False
+        self.follower.startService()
+        self.copy._waiting.pop().errback(EtcdError(ErrorCode.RAFT_INTERNAL, "this machine is stopping"))
+        self.stop()
+
+    def test_records_are_of_their_types(self) -> None:
+        self.copy.put("/dns/com.example._tcp._http/SRV", "0 10 80 www.example.com")
+        self.start()
+        (record,) = self.follower.zone.records("_http._tcp.example.com")
+        self.assertEqual(record.kind, dns.SRV)
