@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import cluster, elections, failover, keys, servers, stall, tables, throughput, watchers
+from benchmarks import cluster, elections, failover, growth, keys, servers, stall, tables, throughput, watchers
 from benchmarks.errors import BenchmarkError
 
 Work = Callable[[argparse.Namespace, Sequence[str], Path], str]
@@ -33,6 +33,10 @@ def _keys(options: argparse.Namespace, names: Sequence[str], directory: Path) ->
     return keys.run(names, directory, options.keys, options.snapshot_count)
 
 
+def _growth(options: argparse.Namespace, names: Sequence[str], directory: Path) -> str:
+    return growth.run(names, directory, options.rounds, options.seconds, options.most_keys)
+
+
 def _stall(options: argparse.Namespace, names: Sequence[str], directory: Path) -> str:
     if servers.EtcdTwisted.name not in names:
         return f"stall: not measured; only {servers.EtcdTwisted.name} has a reactor to look at"
@@ -53,6 +57,7 @@ WORK: dict[str, tuple[Work, ...]] = {
     "failover": (_failover,),
     "elections": (_elections,),
     "keys": (_keys,),
+    "growth": (_growth,),
     "stall": (_stall,),
     "watchers": (_watchers,),
     "all": (_throughput, _cluster, _failover, _elections, _keys, _stall, _watchers),
@@ -84,6 +89,8 @@ def parser() -> argparse.ArgumentParser:
     many = found.add_argument_group("keys and stall")
     many.add_argument("--keys", type=positive, default=100_000, help="how many (%(default)s)")
     many.add_argument("--snapshot-count", type=positive, default=5_000, help="writes between snapshots (%(default)s)")
+    growing = found.add_argument_group("growth")
+    growing.add_argument("--most-keys", type=positive, default=1_000_000, help="at the most (%(default)s)")
     waiting = found.add_argument_group("watchers")
     waiting.add_argument("--watchers", type=positive, default=5_000, help="how many (%(default)s)")
     waiting.add_argument("--changes", type=positive, default=5, help="how many times they are told (%(default)s)")

@@ -4,10 +4,13 @@ Load from C{wrk}, run as a child process: one thread, a number of connections, o
 Never returns a figure of a run with refused requests or broken connections: wrk counts those and ends with success.
 """
 
+import os
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import attrs
 
@@ -86,7 +89,7 @@ def command(url: str, verb: str, connections: int, seconds: int) -> list[str]:
     """
     wrk's arguments.
 
-    @param verb: C{PUT}, C{GET} or C{quorum GET}.
+    @param verb: C{PUT}, C{GET}, C{quorum GET} or C{growth}: the script's name.
     """
     script = str(_SCRIPTS / f"{verb.lower().replace(' ', '-')}.lua")
     return [
@@ -94,10 +97,20 @@ def command(url: str, verb: str, connections: int, seconds: int) -> list[str]:
     ]
 
 
-def begin(url: str, verb: str, connections: int, seconds: int) -> subprocess.Popen[str]:
-    """Let wrk drive a server; L{finish} has the result."""
+def begin(
+    url: str, verb: str, connections: int, seconds: int, environment: Mapping[str, str] = MappingProxyType({})
+) -> subprocess.Popen[str]:
+    """
+    Let wrk drive a server; L{finish} has the result.
+
+    @param environment: what the script is told.
+    """
     return subprocess.Popen(
-        command(url, verb, connections, seconds), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command(url, verb, connections, seconds),
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -121,10 +134,13 @@ def finish(running: subprocess.Popen[str], seconds: float) -> Throughput:
     return parse(output)
 
 
-def run(url: str, verb: str, connections: int, seconds: int) -> Throughput:
+def run(
+    url: str, verb: str, connections: int, seconds: int, environment: Mapping[str, str] = MappingProxyType({})
+) -> Throughput:
     """
     Drive a server and wait for the result.
 
+    @param environment: see L{begin}.
     @raise BenchmarkError: when wrk fails, or any request did.
     """
-    return finish(begin(url, verb, connections, seconds), seconds + 30)
+    return finish(begin(url, verb, connections, seconds, environment), seconds + 30)

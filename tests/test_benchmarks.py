@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks import __main__ as command_line
-from benchmarks import crowd, keys, load, ports, servers, stall, tables, throughput, turns, watchers
+from benchmarks import crowd, growth, keys, load, ports, servers, stall, tables, throughput, turns, watchers
 from benchmarks.errors import BenchmarkError
 
 PUT_64 = """\
@@ -350,6 +350,14 @@ class SmokeTests(SynchronousTestCase):
         self.assertIn("200 keys of 64 bytes", table)
         (snapshots,) = [line for line in table.splitlines() if line.startswith("snapshots taken meanwhile")]
         self.assertGreater(int(snapshots.split()[-1]), 0)
+
+    def test_growth(self) -> None:
+        """Few keys in small directories; the script asks for those that were written, and for no others."""
+        self.patch(growth, "series", lambda most: {"children": [growth.Shape(most, 3, 5, 2)]})
+        directory = Path(self.mktemp()).resolve()
+        table = growth.run([servers.EtcdTwisted.name], directory, rounds=1, seconds=1, most_keys=10)
+        _head, _rule, line = table.splitlines()
+        self.assertRegex(line, r"^children 3 +[1-9][0-9,]+ +[1-9][0-9,]+$")
 
     def test_stall(self) -> None:
         """Likewise; each window has turns in it."""
