@@ -1,0 +1,59 @@
+"""
+Numbers that pages name in their sentences, where the program has them too.
+"""
+
+import re
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted import __version__
+from etcd_twisted.config import Config
+from etcd_twisted.consensus.framing import FORMAT_VERSION
+from etcd_twisted.consensus.keeper import TRAILING_BYTES, TRAILING_ENTRIES
+from etcd_twisted.http.descriptors import FOR_PEERS, RESERVED
+from etcd_twisted.membership import PROTOCOL_VERSION
+from etcd_twisted.peer.discovery import TTL
+from tests.processes.child import SOURCE
+
+
+class NumberTests(SynchronousTestCase):
+    """Page by page."""
+
+    def assert_says(self, page: str, *sentences: str) -> None:
+        text = " ".join((SOURCE / "docs" / page).read_text().split())
+        for sentence in sentences:
+            self.assertIn(sentence, text, page)
+
+    def test_upgrading(self) -> None:
+        """The versions of the formats, and the one that is upgraded to."""
+        self.assert_says(
+            "upgrading.md",
+            f"[format version](storage.md#version), now {FORMAT_VERSION}.",
+            f"the protocol has a version, now {PROTOCOL_VERSION}.",
+            f"etcd_twisted {__version__}",
+        )
+
+    def test_tuning(self) -> None:
+        """Defaults, and what is set aside."""
+        config = Config()
+        self.assert_says(
+            "tuning.md",
+            f"`--peer-heartbeat-interval` ({config.peer_heartbeat_interval} ms)",
+            f"`--peer-election-timeout` ({config.peer_election_timeout} ms,",
+            f"Every `--snapshot-count` log entries ({config.snapshot_count:,})",
+            f"{TRAILING_ENTRIES:,} entries ({TRAILING_BYTES >> 20} MiB) are kept beside a snapshot",
+            f"the last `--watch-history` events ({config.watch_history:,})",
+            f"{RESERVED + FOR_PEERS} files are set aside",
+        )
+
+    def test_discovery(self) -> None:
+        """How long a registration lasts."""
+        self.assertEqual(TTL, 7 * 24 * 3_600)
+        self.assert_says("discovery.md", "under its name, for a week,")
+
+    def test_standby(self) -> None:
+        """What the log says is what the page says that it says."""
+        source = (SOURCE / "etcd_twisted" / "life.py").read_text()
+        for line in ("is a standby: it sends everyone to the leader", "is a member now"):
+            self.assertTrue(re.search(re.escape(line), source), line)
+            self.assert_says("standby.md", line)
