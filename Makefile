@@ -55,7 +55,8 @@ wheel: .venv/created
 
 clean:
 	rm -rf build dist *.egg-info _trial_temp* .mypy_cache .ruff_cache .hypothesis twisted/plugins/dropin.cache
-	find etcd_twisted tests twisted benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf docs/examples/*/build docs/examples/*/*.egg-info docs/examples/*/twisted/plugins/dropin.cache
+	find etcd_twisted tests twisted benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Says which Python .venv would be made from, or what is missing.
 python:

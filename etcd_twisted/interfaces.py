@@ -246,7 +246,7 @@ class ITransport(Interface):
 class IFrontend(Interface):
     """
     A protocol that serves strangers from a replica: built in, or found through C{twisted.plugin} and switched on by
-    C{--frontend NAME[:option=value...]}.
+    C{--frontend NAME[:option=value...]}. C{docs/frontends.md} tells how to write one.
     """
 
     name: str = Attribute("What C{--frontend} calls it.")

@@ -11,6 +11,7 @@ from pathlib import Path
 from twisted.internet.defer import ensureDeferred
 from twisted.trial.unittest import TestCase
 
+from tests.certificates import Authority
 from tests.processes.child import Child, spawn
 from tests.processes.machine import FOREGROUND, SERVES, STOPPED, TWISTD, Machine
 
@@ -68,24 +69,46 @@ class UnixTests(TestCase):
     if shutil.which("curl") is None:
         skip = "curl is not installed (apt-get install curl)"
 
-    async def test_bothPorts(self) -> None:
-        """Clients and administrators are served as they are over TCP; afterwards the files are gone."""
+    def setUp(self) -> None:
         directory = tempfile.TemporaryDirectory()  # a socket's path has to be short
         self.addCleanup(directory.cleanup)
-        clients, machines = Path(directory.name) / "clients", Path(directory.name) / "machines"
-        machine = Machine(self)
-        machine.launch("--name", "m", "--bind-addr", f"unix:{clients}", "--peer-bind-addr", f"unix:{machines}")
-        await machine.child.said(SERVES)
-        self.assertIn("m", await self.asked(clients, "/v2/keys/_etcd/machines"))
-        self.assertIn('"state":"leader"', await self.asked(machines, "/v2/admin/machines"))
-        self.assertEqual(await machine.terminate(), STOPPED)
-        self.assertEqual(list(Path(directory.name).iterdir()), [])
-        self.assertNotIn("Error", machine.child.output)
+        self.directory = Path(directory.name)
+        self.clients, self.machines = self.directory / "clients", self.directory / "machines"
+        self.machine = Machine(self)
 
-    async def asked(self, path: Path, target: str) -> str:
+    async def start(self, *flags: str | Path) -> None:
+        endpoints = ("--bind-addr", f"unix:{self.clients}", "--peer-bind-addr", f"unix:{self.machines}")
+        self.machine.launch("--name", "m", *endpoints, *flags)
+        await self.machine.child.said(SERVES)
+
+    async def asked(self, path: Path, url: str, *flags: str | Path) -> str:
         """What is answered there."""
-        command = ["/usr/bin/env", "curl", "--silent", "--fail", "--unix-socket", path, f"http://localhost{target}"]
+        command = ["/usr/bin/env", "curl", "--silent", "--show-error", "--fail", "--unix-socket", path, *flags, url]
         child = spawn(self, command, Path.cwd())
         self.assertEqual(await child.ended(), 0, child.errors)
         json.loads(child.output)
         return child.output
+
+    async def test_bothPorts(self) -> None:
+        """Clients and administrators are served as they are over TCP; afterwards the files are gone."""
+        await self.start()
+        self.assertIn("/_etcd/machines/m", await self.asked(self.clients, "http://localhost/v2/keys/_etcd/machines"))
+        self.assertIn('"state":"leader"', await self.asked(self.machines, "http://localhost/v2/admin/machines"))
+        self.assertEqual(await self.machine.terminate(), STOPPED)
+        self.assertEqual(list(self.directory.iterdir()), [])
+        self.assertNotIn("Error", self.machine.child.output)
+
+    async def test_filesOfTheDead(self) -> None:
+        """What a machine that was killed has left is in nobody's way."""
+        await self.start()
+        await self.machine.kill()
+        self.assertTrue(self.clients.is_socket())
+        await self.start()
+        await self.asked(self.clients, "http://localhost/v2/keys/")
+
+    async def test_secure(self) -> None:
+        """With the port's certificate."""
+        authority = Authority(self.machine.directory / "certificates")
+        certificate, key = authority.certificate("m")
+        await self.start("--cert-file", certificate, "--key-file", key)
+        await self.asked(self.clients, "https://127.0.0.1/v2/keys/", "--cacert", authority.path)

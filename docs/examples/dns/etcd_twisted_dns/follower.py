@@ -14,6 +14,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from etcd_twisted.complaints import Complaints
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.keyspace.events import Event
@@ -32,15 +33,19 @@ class Follower(Service):
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, replica: IReplica, origin: str, directory: str) -> None:
+    def __init__(
+        self, clock: IReactorTime, replica: IReplica, origin: str, directory: str, complaints: Complaints
+    ) -> None:
         """
         @param origin: the zone's name.
         @param directory: the key that the names are in.
+        @param complaints: says which keys can't be used.
         """
         self._clock = clock
         self._replica = replica
         self._origin = origin
         self._directory = directory
+        self._complaints = complaints
         self._zone: Zone | None = None
         self._watcher: Watcher | None = None
         self._over: Deferred[None] | None = None
@@ -172,4 +177,4 @@ class Follower(Service):
             raise
 
     def _complain(self, key: str, problem: str) -> None:
-        self._log.warn("{key} {problem}; it is left out", key=key, problem=problem)
+        self._complaints.say("keys", f"{key} {problem}; it is left out")

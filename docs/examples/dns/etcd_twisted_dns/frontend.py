@@ -15,10 +15,10 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
-from twisted.names import dns
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
+from etcd_twisted.complaints import Complaints
 from etcd_twisted.config import Config
 from etcd_twisted.errors import ConfigError, StartError
 from etcd_twisted.interfaces import IFrontend, IReactor, IReplica
@@ -26,7 +26,7 @@ from etcd_twisted.keyspace.paths import ROOT, clean
 from etcd_twisted_dns.authority import Authority
 from etcd_twisted_dns.follower import Follower
 from etcd_twisted_dns.records import is_name
-from etcd_twisted_dns.server import Server
+from etcd_twisted_dns.server import Connections, Datagrams, Server
 
 _LONGEST_TTL = 86_400
 
@@ -127,8 +127,11 @@ class DnsService(Service):
         self.settings = settings
         self._reactor = reactor
         self._given = given
-        self._follower = Follower(reactor, replica, settings.zone, settings.directory)
-        self._server = Server(reactor, self._authority)
+        complaints = Complaints(reactor)
+        self._follower = Follower(reactor, replica, settings.zone, settings.directory, complaints)
+        server = Server(self._authority)
+        self._datagrams = Datagrams(server, complaints)
+        self._connections = Connections(server, reactor)
         self._ports: list[IListeningPort] = []
 
     def _authority(self) -> Authority | None:
@@ -143,10 +146,10 @@ class DnsService(Service):
         """
         super().startService()  # type: ignore[no-untyped-call]  # Twisted has no types there
         settings = self.settings
-        datagrams = dns.DNSDatagramProtocol(self._server, self._reactor)
+        where = {"port": settings.port, "interface": settings.interface}
         try:
-            self._ports.append(self._reactor.listenUDP(settings.port, datagrams, interface=settings.interface))
-            self._ports.append(self._reactor.listenTCP(settings.port, self._server, interface=settings.interface))
+            self._ports.append(self._reactor.listenUDP(protocol=self._datagrams, **where))
+            self._ports.append(self._reactor.listenTCP(factory=self._connections, **where))
         except CannotListenError as error:
             reason = os.strerror(error.socketError.errno)
             place = f"port={settings.port} of interface={settings.interface}"
@@ -163,7 +166,7 @@ class DnsService(Service):
     async def _close(self) -> None:
         ports, self._ports = self._ports, []
         closed = [maybeDeferred(port.stopListening) for port in ports]
-        self._server.close()
+        self._connections.close()
         for each in closed:
             await each
 

@@ -1,7 +1,8 @@
 """
 The protocol: questions over UDP and TCP, and their answers.
 
-Must never answer an answer, nor let those who don't read, or say nothing, keep a connection.
+Must never answer an answer, nor let those who don't read, or say nothing, keep a connection, nor write a line to the
+log for everything that strangers send.
 """
 # Twisted's protocols have no types.
 # mypy: disallow-untyped-calls=False
@@ -9,12 +10,14 @@ Must never answer an answer, nor let those who don't read, or say nothing, keep 
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.interfaces import IAddress, IReactorTime
-from twisted.internet.protocol import ServerFactory, connectionDone
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
+from twisted.internet.protocol import DatagramProtocol, ServerFactory, connectionDone
 from twisted.names import dns
+from twisted.protocols.basic import Int16StringReceiver
 from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 
+from etcd_twisted.complaints import Complaints
 from etcd_twisted_dns.authority import Authority, Reply
 
 LARGEST_DATAGRAM = 512
@@ -30,37 +33,34 @@ PATIENCE = 10.0
 """After how many seconds a connection on which nothing was asked is closed."""
 
 
-class Server(ServerFactory):
-    """
-    Answers what is asked, over UDP and TCP; also makes the TCP connections.
+class Server:
+    """Answers messages."""
 
-    @ivar connections: those that are open.
-    """
-
-    noisy = False
-
-    def __init__(self, clock: IReactorTime, authority: Callable[[], Authority | None]) -> None:
+    def __init__(self, authority: Callable[[], Authority | None]) -> None:
         """
         @param authority: what answers just now; C{None} when nothing is known.
         """
-        self.clock = clock
-        self.connections: dict[Connection, None] = {}
         self._authority = authority
 
-    def messageReceived(self, message: dns.Message, protocol: Any, address: Any = None) -> None:
+    def answer(self, data: bytes, largest: int) -> bytes | None:
         """
-        Answer a message.
+        Answer a message; what is no question has no answer.
 
-        @param address: whom it is from; C{None} on a connection.
+        @param largest: how many bytes the answer may have.
         """
+        message = dns.Message()
+        try:
+            message.fromStr(data)
+        except (EOFError, ValueError):
+            return None
         if message.answer:
-            return
-        largest = LARGEST_MESSAGE if address is None else LARGEST_DATAGRAM
-        response = self._response(message, self._reply(message))
-        if len(response.toStr()) > largest:
+            return None
+        reply = self._reply(message)
+        answer: bytes = self._response(message, reply).toStr()
+        if len(answer) > largest:
             # Nothing rather than a part (RFC 2181, section 9): whoever asked by UDP asks again by TCP.
-            response = self._response(message, Reply(dns.OK, response.auth), trunc=1)
-        protocol.writeMessage(response, *([] if address is None else [address]))
+            answer = self._response(message, Reply(reply.code, reply.authoritative), trunc=1).toStr()
+        return answer
 
     def _reply(self, message: dns.Message) -> Reply:
         if message.opCode != dns.OP_QUERY:
@@ -88,19 +88,48 @@ class Server(ServerFactory):
         response.additional = list(reply.additional)
         return response
 
-    # Connections
+
+class Datagrams(DatagramProtocol):
+    """Questions by UDP."""
+
+    transport: Any
+    noisy = False
+
+    def __init__(self, server: Server, complaints: Complaints) -> None:
+        self._server = server
+        self._complaints = complaints
+
+    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
+        """A message has come."""
+        answer = self._server.answer(datagram, LARGEST_DATAGRAM)
+        if answer is None:
+            return
+        try:
+            self.transport.write(answer, addr)
+        except OSError as error:
+            # As when the sender is not who it says. Whoever has asked in earnest asks again.
+            self._complaints.say("dns", f"{addr[0]} port {addr[1]} can't be answered: {error.strerror}")
+
+
+class Connections(ServerFactory):
+    """
+    Questions by TCP.
+
+    @ivar clock: by which connections end.
+    @ivar server: answers them.
+    @ivar connections: those that are open.
+    """
+
+    noisy = False
+
+    def __init__(self, server: Server, clock: IReactorTime) -> None:
+        self.clock = clock
+        self.server = server
+        self.connections: dict[Connection, None] = {}
 
     def buildProtocol(self, addr: IAddress | None) -> "Connection | None":  # noqa: ARG002  # Twisted's signature
         """A connection, if there is a place for it."""
         return Connection(self) if len(self.connections) < MOST_CONNECTIONS else None
-
-    def connectionMade(self, connection: "Connection") -> None:
-        """One more."""
-        self.connections[connection] = None
-
-    def connectionLost(self, connection: "Connection") -> None:
-        """One less."""
-        self.connections.pop(connection, None)
 
     def close(self) -> None:
         """Close every connection."""
@@ -108,31 +137,39 @@ class Server(ServerFactory):
             connection.transport.abortConnection()
 
 
-class Connection(dns.DNSProtocol, TimeoutMixin):
+class Connection(Int16StringReceiver, TimeoutMixin):
     """A connection by TCP (RFC 7766): as many questions as one likes, one after another."""
 
     transport: Any
 
-    def __init__(self, server: Server) -> None:
-        super().__init__(server, server.clock)
+    def __init__(self, port: Connections) -> None:
+        self._port = port
+
+    def callLater(self, period: float, func: Callable[[], None]) -> IDelayedCall:
+        """For L{TimeoutMixin}."""
+        return self._port.clock.callLater(period, func)
 
     def connectionMade(self) -> None:
         """It is there."""
-        super().connectionMade()
+        self._port.connections[self] = None
         self.setTimeout(PATIENCE)
         # Whoever does not read the answers is not read from: the transport stops itself.
         self.transport.registerProducer(self.transport, True)
 
-    def stringReceived(self, data: bytes) -> None:
+    def stringReceived(self, string: bytes) -> None:
         """A message has come."""
         self.resetTimeout()
-        super().stringReceived(data)
+        answer = self._port.server.answer(string, LARGEST_MESSAGE)
+        if answer is None:
+            self.transport.abortConnection()
+        else:
+            self.sendString(answer)
 
     def timeoutConnection(self) -> None:
         """Nothing was asked for long."""
         self.transport.abortConnection()
 
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002  # Twisted's signature
         """It is gone."""
         self.setTimeout(None)
-        super().connectionLost(reason)
+        self._port.connections.pop(self, None)

@@ -6,6 +6,7 @@ from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
 from twisted.names import dns
 from twisted.trial.unittest import SynchronousTestCase
 
+from etcd_twisted.complaints import Complaints
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.keyspace.commands import Refresh, Set
 from etcd_twisted_dns import follower as module
@@ -28,7 +29,7 @@ class FollowerTests(SynchronousTestCase):
             self.warnings.append(formatEvent(event))
 
     def follow(self, directory: str) -> Follower:
-        return Follower(self.copy.clock, self.copy, "example.com", directory)
+        return Follower(self.copy.clock, self.copy, "example.com", directory, Complaints(self.copy.clock))
 
     def start(self) -> None:
         self.follower.startService()

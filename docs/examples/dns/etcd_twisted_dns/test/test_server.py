@@ -2,20 +2,23 @@
 L{etcd_twisted_dns.server}: messages, over UDP and TCP.
 """
 
+import errno
 import random
 import struct
 from typing import Any
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.names import dns
 from twisted.test.proto_helpers import FakeDatagramTransport, StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
+from etcd_twisted.complaints import Complaints
 from etcd_twisted_dns import server as module
 from etcd_twisted_dns.authority import Authority
 from etcd_twisted_dns.records import Record
-from etcd_twisted_dns.server import PATIENCE, Connection, Server
+from etcd_twisted_dns.server import PATIENCE, Connection, Connections, Datagrams, Server
 from etcd_twisted_dns.zone import Zone
 
 CLIENT = ("192.0.2.99", 5353)
@@ -45,7 +48,7 @@ class ServerTestCase(SynchronousTestCase):
         self.zone: Zone | None = Zone("example.com")
         self.zone.put("www.example.com", [self.address(1)])
         self.zone.put("many.example.com", [self.address(number) for number in range(200)])
-        self.server = Server(self.clock, self.authority)
+        self.server = Server(self.authority)
 
     def address(self, number: int) -> Record:
         return Record(dns.A, dns.Record_A(f"192.0.2.{number}"), f"/{number}")
@@ -68,7 +71,7 @@ class ServerTestCase(SynchronousTestCase):
 class DatagramTests(ServerTestCase):
     def setUp(self) -> None:
         super().setUp()
-        self.protocol = dns.DNSDatagramProtocol(self.server, self.clock)
+        self.protocol = Datagrams(self.server, Complaints(self.clock))
         self.transport = FakeDatagramTransport()
         self.protocol.makeConnection(self.transport)
 
@@ -78,6 +81,17 @@ class DatagramTests(ServerTestCase):
         written, self.transport.written = self.transport.written, []
         self.assertTrue(all(address == CLIENT for _, address in written))
         return [packet for packet, _ in written]
+
+    def logged(self) -> list[str]:
+        """Every line of the log from here on."""
+        lines: list[str] = []
+
+        def observer(event: LogEvent) -> None:
+            lines.append(formatEvent(event))
+
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        return lines
 
     def ask(self, data: bytes) -> dns.Message:
         (packet,) = self.send(data)
@@ -107,8 +121,22 @@ class DatagramTests(ServerTestCase):
         self.assertEqual(self.ask(dns.Message(id=7).toStr()).rCode, dns.EFORMAT)
         self.assertEqual(self.send(self.message(answer=1)), [])
 
+    def test_an_answer_that_can_not_be_sent(self) -> None:
+        """To a sender that is nobody, or a network that is gone: a line in the log, though not for each."""
+        lines = self.logged()
+
+        def refuse(*_: object) -> None:
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+        self.patch(self.transport, "write", refuse)
+        for _ in range(100):
+            self.protocol.datagramReceived(self.message(), ("192.0.2.99", 0))
+        self.assertEqual(lines[0], "192.0.2.99 port 0 can't be answered: Invalid argument")
+        self.assertLess(len(lines), 50)
+
     def test_garbage(self) -> None:
-        """Whatever is sent, nothing is raised and no more than an answer is sent."""
+        """Whatever is sent, nothing is raised or logged, and no more than an answer is sent."""
+        lines = self.logged()
         chosen = random.Random(1)
         beginning = self.message()
         for _ in range(2_000):
@@ -117,11 +145,16 @@ class DatagramTests(ServerTestCase):
                 if data:
                     data[chosen.randrange(len(data))] = chosen.randrange(256)
             self.assertLessEqual(len(self.send(bytes(data[: chosen.randrange(len(data) + 1)]))), 1)
+        self.assertEqual(lines, [])
 
 
 class ConnectionTests(ServerTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.port = Connections(self.server, self.clock)
+
     def connect(self) -> Connection:
-        connection = self.server.buildProtocol(IPv4Address("TCP", *CLIENT))
+        connection = self.port.buildProtocol(IPv4Address("TCP", *CLIENT))
         self.assertIsNotNone(connection)
         connection.makeConnection(Transport())
         self.addCleanup(connection.setTimeout, None)
@@ -140,6 +173,14 @@ class ConnectionTests(ServerTestCase):
             reply, data = self.parsed(data[2 : 2 + length]), data[2 + length :]
             counts.append((len(reply.answers), reply.trunc))
         self.assertEqual(counts, [(1, 0), (200, 0)])
+
+    def test_what_is_no_question(self) -> None:
+        """An answer, or garbage: a client that sends such has nothing more to say."""
+        for data in (self.message(answer=1), b"garbage", b""):
+            connection = self.connect()
+            connection.dataReceived(struct.pack("!H", len(data)) + data)
+            self.assertTrue(connection.transport.aborted)
+            self.assertEqual(connection.transport.value(), b"")
 
     def test_nothing_is_asked(self) -> None:
         """Time counts from the last question."""
@@ -160,14 +201,14 @@ class ConnectionTests(ServerTestCase):
     def test_too_many(self) -> None:
         self.patch(module, "MOST_CONNECTIONS", 2)
         first, _ = self.connect(), self.connect()
-        self.assertIsNone(self.server.buildProtocol(IPv4Address("TCP", *CLIENT)))
+        self.assertIsNone(self.port.buildProtocol(IPv4Address("TCP", *CLIENT)))
         first.connectionLost()
         self.connect()
 
     def test_close(self) -> None:
         connections = [self.connect(), self.connect()]
-        self.server.close()
+        self.port.close()
         self.assertTrue(all(each.transport.aborted for each in connections))
         for each in connections:
             each.connectionLost()
-        self.assertEqual((self.server.connections, self.clock.getDelayedCalls()), ({}, []))
+        self.assertEqual((self.port.connections, self.clock.getDelayedCalls()), ({}, []))
