@@ -155,6 +155,20 @@ class Raft:
         return self.leadership is not None and self.commit_index >= self.leadership.starts
 
     @property
+    def leads_on(self) -> bool:
+        """
+        Whether this machine leads, knows what is committed, and goes on to lead: it is not handing over, nor being
+        taken out, when it would not learn what becomes of what is proposed.
+        """
+        leadership = self.leadership
+        return (
+            leadership is not None
+            and leadership.stays
+            and not leadership.transferring
+            and self.commit_index >= leadership.starts
+        )
+
+    @property
     def leader_commit(self) -> int:
         """The highest commit index that a leader of this term has told; the log may not reach so far."""
         return self._following.leader_commit

@@ -65,6 +65,7 @@ class Leadership:
     @ivar starts: the index of this term's first entry.
     @ivar progress: of every other member.
     @ivar commit: the commit index, to be told; kept by the core.
+    @ivar stays: whether this machine is in the group still, and will lead on.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Leadership:
         if self._alone:
             self._confirmed = now
         self._configuration = configuration
+        self.stays = self._id in configuration
         others = {each for each in (*configuration.voters, *configuration.learners) if each != self._id}
         self.progress = {
             each: self.progress.get(each) or Progress(self._log.last_index + 1, now) for each in sorted(others)

@@ -172,12 +172,8 @@ class Participant:
 
     @property
     def leads(self) -> bool:
-        """
-        Whether this machine leads, knows what is committed, and goes on to lead: it is not handing over, nor being
-        taken out, when it would not learn what becomes of what is proposed.
-        """
-        core = self.driver.core
-        return core.leads and core.leads_own_term and core.machine_id in core.configuration
+        """See L{Raft.leads_on}."""
+        return self.driver.core.leads_on
 
     @property
     def is_caught_up(self) -> bool:
