@@ -29,7 +29,7 @@ from etcd_twisted.consensus.writer import LogWriter
 from etcd_twisted.errors import ErrorCode, EtcdError, StartError
 from etcd_twisted.interfaces import ITransport
 from etcd_twisted.machines import Machine
-from etcd_twisted.membership import PROTOCOL_VERSION, ClusterView, JoinReply, JoinRequest
+from etcd_twisted.membership import PROTOCOL_VERSION, ClusterView, JoinReply, JoinRequest, fingerprint
 from etcd_twisted.peer.backoff import LONGEST, Backoff
 from etcd_twisted.peer.client import UnreachableError
 from etcd_twisted.vouching import Describing, Vouching
@@ -364,10 +364,21 @@ class Life:
         view = await self._look()
         if view is None:
             return False
-        own = self._machine()
-        if not any(each.peer_url == own.peer_url and each.name == own.name for each in view.machines):
+        if not self._is_among(view):
             await self._stand_by(view)
+        elif self._machine() not in view.machines:
+            await self._announce()
         return True
+
+    def _is_among(self, view: ClusterView) -> bool:
+        """
+        Whether this machine is in the cluster, maybe at another address: it may have moved before it had the log. One
+        of the same name and address may be another, which began anew; a leader of an older version can't tell.
+        """
+        if self._identity is not None and view.fingerprints:
+            return fingerprint(view.cluster_id, self._identity.machine_id) in view.fingerprints
+        own = self._machine()
+        return any(each.peer_url == own.peer_url and each.name == own.name for each in view.machines)
 
     def _known(self) -> list[str]:
         """Where others of the cluster are, or were."""

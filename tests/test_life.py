@@ -242,6 +242,32 @@ class JoiningTests(LifeTestCase):
         self.assertTrue(second.is_member)
         self.assertEqual(self.members(), ["machine1", "machine2"])
 
+    def test_it_comes_back_elsewhere_before_it_knows_by_whom_it_was_taken_in(self) -> None:
+        """It is a member, though it is known at an address where it is not any more: it says so, and gets the log."""
+        first, second = self.start(), None
+        for number in (2, 3):
+            second = self.add(first)
+            starting = second.start()
+            starting.addErrback(lambda failure: failure.trap(EtcdError, CancelledError))
+            self.group.run_until((second.path / "identity.json").exists)
+            second.crash()
+            second.configure(number + 6, second.machine.name)
+            self.group.finish(second.restart(), 30.0)
+            self.assertTrue(second.is_member)
+            self.assertIn(second.machine, self.group.await_leader().replica.machines())
+        self.assertEqual(self.members(), ["machine1", "machine2", "machine3"])
+
+    def test_its_old_data_comes_back(self) -> None:
+        """Another machine of its name and address has begun anew meanwhile: this one is none of the cluster's."""
+        first, second, _ = self.three()
+        second.crash()
+        data, second.path = second.path, second.path.with_name("empty")
+        self.group.finish(second.restart(), 30.0)
+        second.crash()
+        second.path = data
+        self.group.finish(second.restart(), 30.0)
+        self.assertTrue(second.replica.standby)
+
     def test_the_answer_is_lost(self) -> None:
         """It asks again, and is in already."""
         first = self.start()
