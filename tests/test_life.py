@@ -259,7 +259,7 @@ class JoiningTests(LifeTestCase):
 
     def test_its_old_data_comes_back(self) -> None:
         """Another machine of its name and address has begun anew meanwhile: this one is none of the cluster's."""
-        first, second, _ = self.three()
+        _, second, _ = self.three()
         second.crash()
         data, second.path = second.path, second.path.with_name("empty")
         self.group.finish(second.restart(), 30.0)
