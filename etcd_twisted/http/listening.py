@@ -95,14 +95,14 @@ def _given(reactor: IReactor, place: Place, given: Endpoint) -> IStreamServerEnd
 
     Each type of endpoint reads its arguments in its own way, and fails in its own way when it can't.
     """
-    kind = given.text.partition(":")[0]
     try:
         endpoint: IStreamServerEndpoint = serverFromString(reactor, given.text)
     except Exception as error:
-        reason = f"is no endpoint that can be listened on ({type(error).__name__}: {error})"
-        if kind == "systemd" and isinstance(error, LookupError):
-            reason = "names a socket that this process was not given; start it through its .socket unit"
-        raise StartError(f"{place} {reason}") from error
+        if given.text.startswith("systemd:") and isinstance(error, LookupError):
+            remedy = "start it through its .socket unit"
+            raise StartError(f"{place} names a socket that this process was not given; {remedy}") from error
+        reason = f"{type(error).__name__}: {error}"
+        raise StartError(f"{place} is no endpoint that can be listened on ({reason})") from error
     return endpoint
 
 

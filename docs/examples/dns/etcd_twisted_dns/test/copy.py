@@ -2,13 +2,12 @@
 A machine's copy of the keys without the machine: as much of an L{IReplica} as a frontend needs that only reads.
 """
 
-from collections.abc import Callable
+from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 
 from etcd_twisted.keyspace.commands import Change, Delete, Set
-from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.expiry import ExpirySchedule
 from etcd_twisted.keyspace.nodes import Node
 from etcd_twisted.keyspace.space import KeySpace
@@ -47,16 +46,8 @@ class Copy:
         self._waiting.append(waiting)
         return waiting
 
-    def watch(
-        self,
-        key: str,
-        recursive: bool,
-        stream: bool,
-        since: int | None,
-        deliver: Callable[[Event], None],
-        end: Callable[[], None] | None = None,
-    ) -> Watcher:
-        return self.keyspace.watch(key, recursive, stream, since, deliver, end)
+    def watch(self, *arguments: Any) -> Watcher:
+        return self.keyspace.watch(*arguments)
 
     # What happens to it
 
