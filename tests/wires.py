@@ -4,7 +4,7 @@ Both ends of an HTTP connection, for tests: requests, a transport without a sock
 
 import http.client
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import urlencode
 
@@ -106,6 +106,13 @@ class Transport(StringTransport):
         self._unread += len(data)
         if self.room is not None and self._unread > self.room and self.producer is not None:
             self.producer.pauseProducing()
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        """As a socket does, which goes through all of it more than once."""
+        for each in data:
+            if not isinstance(each, bytes):
+                raise TypeError("only bytes can be sent")
+        super().writeSequence(data)
 
     def client_reads(self) -> None:
         """The client takes everything that was sent."""

@@ -112,7 +112,8 @@ class MessageConnection(BoxConnection):
     def close(self) -> None:
         """Close, when what waits is sent, and soon."""
         if not self.closing:
-            self.transport.writeSequence(iter(self._outbox.take, None))
+            for box in iter(self._outbox.take, None):
+                self.transport.write(box)
         super().close()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
