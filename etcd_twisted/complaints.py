@@ -1,5 +1,5 @@
 """
-What is said in the log about strangers: a line each, but not thousands.
+What is said in the log about strangers, and about what may go wrong again and again: a line each, but not thousands.
 
 Must never let anybody fill the disk with lines.
 """

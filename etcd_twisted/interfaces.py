@@ -18,6 +18,7 @@ from etcd_twisted.keyspace.nodes import Node
 from etcd_twisted.keyspace.statistics import StoreStatistics
 from etcd_twisted.keyspace.watchers import Watcher
 from etcd_twisted.machines import Machine
+from etcd_twisted.measurements import Measurements
 from etcd_twisted.membership import Admission, ClusterConfig, ClusterView, JoinReply, JoinRequest
 from etcd_twisted.traffic import Traffic
 
@@ -134,6 +135,9 @@ class IReplica(Interface):
     def machines() -> list[Machine]:
         """All registered machines."""
 
+    def members() -> Mapping[str, Machine]:
+        """The same, by the ids that the group has for them; none on a standby."""
+
     def get(key: str) -> Node:
         """
         Read this machine's copy.
@@ -182,6 +186,9 @@ class IReplica(Interface):
     def statistics() -> StoreStatistics:
         """The store's counters."""
 
+    def measurements() -> Measurements:
+        """What this machine measures of itself."""
+
     def cluster_config() -> ClusterConfig:
         """What was set for the whole cluster, or this machine's defaults."""
 
@@ -225,12 +232,14 @@ class ITransport(Interface):
         @param peers: the peer URL of each, by machine id.
         """
 
-    def send(machine_id: str, payload: bytes) -> None:
+    def send(machine_id: str, payload: bytes) -> bool:
         """
         Send. To a machine that can't be reached just now it is dropped, and L{IRaftPeer.unreachable} is told.
+
+        @return: whether it is on its way.
         """
 
-    def send_ahead(machine_id: str, payload: bytes) -> None:
+    def send_ahead(machine_id: str, payload: bytes) -> bool:
         """
         Like L{send}, for what is short and may overtake everything else: it does not wait behind a long payload.
         """

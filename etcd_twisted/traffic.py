@@ -6,6 +6,7 @@ Must never read a clock: whoever counts brings the time along.
 
 import math
 from collections import deque
+from collections.abc import Collection
 
 import attrs
 
@@ -25,20 +26,21 @@ class Flow:
     _seconds: deque[list[int]] = attrs.field(factory=deque)
     """Of the last minute: the second, the requests in it and their bytes."""
 
-    def add(self, now: float, length: int) -> None:
+    def add(self, now: float, length: int, requests: int = 1) -> None:
         """
-        A request went.
+        Requests went together.
 
         @param now: seconds, of a clock that is not set back.
-        @param length: in bytes.
+        @param length: of all of them, in bytes.
+        @param requests: how many.
         """
-        self.count += 1
+        self.count += requests
         second = int(now)
         if not self._seconds or self._seconds[-1][0] != second:
             self._seconds.append([second, 0, 0])
             self._forget(second)
         last = self._seconds[-1]
-        last[1] += 1
+        last[1] += requests
         last[2] += length
 
     def rates(self, now: float) -> tuple[float, float] | None:
@@ -97,15 +99,47 @@ class FollowerTraffic:
 
 
 @attrs.define
+class PeerTraffic:
+    """
+    What goes between this machine and another one, whoever leads, in bytes: Raft's messages and snapshots, without
+    what the transport adds.
+    """
+
+    sent: int = 0
+    received: int = 0
+
+
+@attrs.define
 class Traffic:
     """
     All of a machine's.
 
-    @ivar sent: what it sent as a leader.
-    @ivar received: what it received as a follower.
+    @ivar sent: the requests to append that it sent as a leader.
+    @ivar received: those that it received as a follower.
     @ivar followers: by name, since this machine leads; empty while it does not.
+    @ivar peers: all other machines, by id.
     """
 
     sent: Flow = attrs.field(factory=Flow)
     received: Flow = attrs.field(factory=Flow)
     followers: dict[str, FollowerTraffic] = attrs.field(factory=dict)
+    peers: dict[str, PeerTraffic] = attrs.field(factory=dict)
+
+    def add_sent(self, machine_id: str, length: int) -> None:
+        """So many bytes went to a machine."""
+        self._with(machine_id).sent += length
+
+    def add_received(self, machine_id: str, length: int) -> None:
+        """So many bytes came from a machine."""
+        self._with(machine_id).received += length
+
+    def _with(self, machine_id: str) -> PeerTraffic:
+        peer = self.peers.get(machine_id)
+        if peer is None:
+            peer = self.peers[machine_id] = PeerTraffic()
+        return peer
+
+    def keep(self, machine_ids: Collection[str]) -> None:
+        """These are the other machines; what was counted of those that have gone is forgotten."""
+        for machine_id in self.peers.keys() - machine_ids:
+            del self.peers[machine_id]

@@ -18,6 +18,7 @@ from etcd_twisted.keyspace.space import KeySpace
 from etcd_twisted.keyspace.statistics import StoreStatistics
 from etcd_twisted.keyspace.watchers import Watcher
 from etcd_twisted.machines import Machine
+from etcd_twisted.measurements import Measurements
 from etcd_twisted.membership import CONFIG_KEY, ClusterConfig, stored_config, written
 from etcd_twisted.traffic import Traffic
 from tests.registered import registered_machines
@@ -37,6 +38,7 @@ class FakeReplica:
     @ivar leased: whether the leader holds a lease, so that L{confirm_recent} need not wait.
     @ivar proposed: every command, in order.
     @ivar removed: the names of the machines that were to be taken out, in order.
+    @ivar measured: what it says that it measures.
     """
 
     def __init__(self, clock: Any, history_capacity: int = 1_000) -> None:
@@ -49,6 +51,7 @@ class FakeReplica:
         self.is_leader = True
         self.led_since = self.now()
         self.traffic = Traffic()
+        self.measured = Measurements()
         self.peer: Any = None  # a subclass that the peer port is tested with has one
         self.known_leader: Machine | None = MACHINE
         self.holding = False
@@ -142,6 +145,12 @@ class FakeReplica:
 
     def machines(self) -> list[Machine]:
         return registered_machines(self.keyspace.root)
+
+    def members(self) -> dict[str, Machine]:
+        return {f"{number:016x}": machine for number, machine in enumerate(self.machines(), 1)}
+
+    def measurements(self) -> Measurements:
+        return self.measured
 
     def get(self, key: str) -> Node:
         return self.keyspace.get(key)

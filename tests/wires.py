@@ -24,6 +24,7 @@ from etcd_twisted.addresses import Address
 from etcd_twisted.config import Config
 from etcd_twisted.http.service import HttpService
 from etcd_twisted.http.site import Channel, Site
+from etcd_twisted.http.usage import Usage
 from etcd_twisted.web.app import ClientPages
 from etcd_twisted.web.frontend import HttpFrontend
 from etcd_twisted.web.keys import KeyEndpoint
@@ -169,14 +170,16 @@ class Wire:
         """
         self.clock = Clock() if replica is None else replica.clock
         self.replica = FakeReplica(self.clock) if replica is None else replica
+        usage = Usage()
         self.site = kind(
             self.clock,
-            ClientPages(self.replica, self.clock),
+            ClientPages(self.replica, self.clock, usage),
             KeyEndpoint(self.replica, self.clock),
             1_000,
             most_body,
             read_timeout=10.0,
             write_timeout=10.0,
+            usage=usage,
         )
         self.site.startFactory()
 

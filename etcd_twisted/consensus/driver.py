@@ -20,6 +20,7 @@ from etcd_twisted.consensus.core import NotLeaderError, Raft, Role
 from etcd_twisted.consensus.entries import Configuration, Entry, Record, SnapshotMetadata
 from etcd_twisted.consensus.messages import InstallSnapshot, Message
 from etcd_twisted.consensus.waiting import Waiting
+from etcd_twisted.measurements import Durations
 
 
 class Driven(Protocol):
@@ -53,11 +54,14 @@ class Driver:
 
     @ivar core: to be looked at only; what it is told comes through here.
     @ivar applied: the index of the last entry that was applied.
+    @ivar commits: how long it took a quorum to have each batch of this leader, from when its own disk was given it.
     """
 
     def __init__(self, clock: IReactorTime, core: Raft, driven: Driven) -> None:
         self.core = core
         self.applied = core.commit_index
+        self.commits = Durations()
+        self._uncommitted: deque[tuple[int, float]] = deque()
         self._clock = clock
         self._driven = driven
         self._writing = False
@@ -251,6 +255,8 @@ class Driver:
             return
         record = self.core.to_persist()
         if record is not None:
+            if record.entries and self.core.leadership is not None:
+                self._uncommitted.append((record.entries[-1].index, self._now()))
             self._writing = True
             self._driven.append(record).addCallback(self._persisted, record).addErrback(self.fail)
 
@@ -272,6 +278,8 @@ class Driver:
             self._driven.send(machine_id, several)
 
     def _apply_some(self) -> None:
+        while self._uncommitted and self._uncommitted[0][0] <= self.core.commit_index:
+            self.commits.add(self._now() - self._uncommitted.popleft()[1])
         entries = self.core.to_apply(self._driven.room())
         if entries:
             self.applied = entries[-1].index
@@ -304,6 +312,8 @@ class Driver:
         seen = (core.role, core.term, core.leader, core.leads, core.leads_own_term, core.configuration_index)
         if seen != self._seen:
             self._seen = seen
+            if core.leadership is None:
+                self._uncommitted.clear()
             self._driven.changed()
 
     def _say_if_drained(self) -> None:

@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from etcd_twisted.complaints import Complaints
 from etcd_twisted.consensus.core import Raft, decode_configuration
 from etcd_twisted.consensus.driver import Driver
 from etcd_twisted.consensus.entries import Configuration, Entry, EntryKind, Member, Record, SnapshotMetadata
@@ -37,6 +38,7 @@ from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.expiry import ExpirySchedule
 from etcd_twisted.keyspace.space import Content, KeySpace
 from etcd_twisted.machines import Machine, registrations
+from etcd_twisted.measurements import Measurements
 from etcd_twisted.membership import ClusterConfig
 from etcd_twisted.traffic import Traffic
 
@@ -44,6 +46,9 @@ _ENTRIES_A_TURN = 256
 
 SNAPSHOT_BYTES = 64 << 20
 """A snapshot is due when the entries applied since the last one hold more: they are all in memory."""
+
+SLOW = 1.0
+"""A batch of the log that takes longer until it is on the disk is worth a line in the log, in seconds."""
 
 _MOST_DELIVERIES = 10_000
 """How much may wait to be told to watchers, about, before changes have to wait for them."""
@@ -79,10 +84,15 @@ class Surroundings:
     failed: Callable[[Failure], EtcdError]
 
 
+def members_of(configuration: Configuration) -> dict[str, Machine]:
+    """The machines of a group, by id."""
+    members = configuration.members.items()
+    return {each: Machine(member.name, member.client_url, member.peer_url) for each, member in members}
+
+
 def machines_of(configuration: Configuration) -> list[Machine]:
-    """The machines of a group, by name."""
-    machines = [Machine(each.name, each.client_url, each.peer_url) for each in configuration.members.values()]
-    return sorted(machines, key=lambda machine: machine.name)
+    """The machines of a group, in the order of their names."""
+    return sorted(members_of(configuration).values(), key=lambda machine: machine.name)
 
 
 class Participant:
@@ -108,6 +118,7 @@ class Participant:
         self._encoded_last: tuple[list[Message], bytes] = ([], b"")
         self._latencies = Latencies(around.traffic)
         self._led_term = 0
+        self._complaints = Complaints(around.clock)
         core = Raft(
             machine_id,
             recovered.snapshot,
@@ -125,7 +136,7 @@ class Participant:
         )
         self.receiver = SnapshotReceiver(around.storage, around.writer, self.driver, around.turn, self._restore)
         self._sender = SnapshotSender(
-            around.clock, around.storage, around.writer, around.transport, self.driver.snapshot_ended
+            around.clock, around.storage, around.writer, around.transport, self._snapshot_ended
         )
         self._expirer = Expirer(around.clock, around.now, around.keyspace.next_expiry, self._propose_unasked)
         self._snapshotter = Snapshotter(
@@ -206,6 +217,24 @@ class Participant:
         member = core.configuration.members.get(core.leader)
         return None if member is None else Machine(member.name, member.client_url, member.peer_url)
 
+    def measurements(self, leader_changes: int) -> Measurements:
+        """
+        See L{etcd_twisted.interfaces.IReplica.measurements}.
+
+        @param leader_changes: as its caller counts them.
+        """
+        storage = self._around.storage
+        return Measurements(
+            self.driver.core.commit_index,
+            leader_changes,
+            self.proposals.pending,
+            self.proposals.failed,
+            storage.log.syncs,
+            self.driver.commits,
+            storage.log.size,
+            storage.snapshots.size,
+        )
+
     # Proposing
 
     def propose(self, command: Change, data: bytes) -> "Deferred[Event | None]":
@@ -241,7 +270,13 @@ class Participant:
 
     def append(self, record: Record) -> "Deferred[None]":
         """See L{etcd_twisted.consensus.driver.Driven}."""
-        return self._around.writer.submit(functools.partial(self._around.storage.log.append, record))
+        appended = self._around.writer.submit(functools.partial(self._around.storage.log.append, record))
+        return appended.addCallback(self._appended, self._around.clock.seconds())
+
+    def _appended(self, _: None, began: float) -> None:
+        took = self._around.clock.seconds() - began
+        if took >= SLOW:
+            self._complaints.say("disk", f"The disk is slow: it took {took:.1f} s to make a part of the log durable")
 
     def room(self) -> int:
         """Fewer with many watchers, none while too much waits to be delivered."""
@@ -255,23 +290,29 @@ class Participant:
         transport = self._around.transport
         ahead = [message for message in messages if goes_ahead(message)]
         if ahead:
-            transport.send_ahead(machine_id, self._encoded(machine_id, ahead))
+            self._carry(transport.send_ahead, machine_id, ahead)
         if len(ahead) < len(messages):
             behind = [message for message in messages if not goes_ahead(message)]
-            transport.send(machine_id, self._encoded(machine_id, behind))
+            self._carry(transport.send, machine_id, behind)
 
-    def _encoded(self, machine_id: str, messages: list[Message]) -> bytes:
-        """What goes over the wire, encoded once when several are told the same; a leader's is counted."""
+    def _carry(self, send: Callable[[str, bytes], bool], machine_id: str, messages: list[Message]) -> None:
+        """Have messages sent, encoded once when several are told the same, and count what went."""
         if messages != self._encoded_last[0]:
             self._encoded_last = (messages, encode_messages(messages))
         payload = self._encoded_last[1]
+        appends = 0
+        now = self._around.clock.seconds()
         if self.driver.core.leadership is not None:
-            now = self._around.clock.seconds()
-            self._around.traffic.sent.add(now, len(payload))
             for message in messages:
-                if isinstance(message, Append) and message.round:
-                    self._latencies.sent(self._name_of(machine_id), message, now)
-        return payload
+                if isinstance(message, Append):
+                    appends += 1
+                    if message.round:
+                        self._latencies.sent(self._name_of(machine_id), message, now)
+        if send(machine_id, payload):
+            traffic = self._around.traffic
+            traffic.add_sent(machine_id, len(payload))
+            if appends:
+                traffic.sent.add(now, len(payload), appends)
 
     def _name_of(self, machine_id: str) -> str:
         member = self.driver.core.configuration.members.get(machine_id)
@@ -284,13 +325,22 @@ class Participant:
         @param length: of all of them on the wire, in bytes.
         """
         now = self._around.clock.seconds()
+        traffic = self._around.traffic
+        traffic.add_received(sender, length)
         if self.driver.core.leadership is None:
-            self._around.traffic.received.add(now, length)
+            appends = sum(isinstance(message, Append) for message in messages)
+            if appends:
+                traffic.received.add(now, length, appends)
         else:
             for message in messages:
                 if isinstance(message, AppendReply):
                     self._latencies.answered(self._name_of(sender), message, now)
         self.driver.receive(sender, messages)
+
+    def snapshot_piece(self, sender: str, offset: int, data: bytes) -> "Deferred[None]":
+        """See L{etcd_twisted.interfaces.IRaftPeer}."""
+        self._around.traffic.add_received(sender, len(data))
+        return self.receiver.piece(sender, offset, data)
 
     def unreachable(self, machine_id: str) -> None:
         """What was sent to a machine last may be lost."""
@@ -301,6 +351,10 @@ class Participant:
     def send_snapshot(self, machine_id: str, term: int) -> None:
         """See L{etcd_twisted.consensus.driver.Driven}."""
         self._sender.send(machine_id, term)
+
+    def _snapshot_ended(self, machine_id: str, sent: int) -> None:
+        self._around.traffic.add_sent(machine_id, sent)
+        self.driver.snapshot_ended(machine_id)
 
     def changed(self) -> None:
         """See L{etcd_twisted.consensus.driver.Driven}."""
@@ -334,7 +388,9 @@ class Participant:
     def _connect(self) -> None:
         core = self.driver.core
         members = core.configuration.members.items()
-        self._around.transport.connect({each: member.peer_url for each, member in members if each != core.machine_id})
+        others = {each: member.peer_url for each, member in members if each != core.machine_id}
+        self._around.traffic.keep(others.keys())
+        self._around.transport.connect(others)
 
     def _correct_own_entry(self) -> None:
         """A leader whose name or addresses are not what is known of it says so."""

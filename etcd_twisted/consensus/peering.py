@@ -136,7 +136,7 @@ class Peering:
         """See L{IRaftPeer}."""
         if self._participant is None or not self._takes_from(self._participant.driver.core, sender):
             return fail(ValueError("this machine takes no snapshot of that one"))
-        return self._participant.receiver.piece(sender, offset, data)
+        return self._participant.snapshot_piece(sender, offset, data)
 
     def join(self, request: JoinRequest) -> "Deferred[JoinReply]":
         """See L{IRaftPeer}."""

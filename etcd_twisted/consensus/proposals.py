@@ -40,6 +40,7 @@ class Proposals:
     All of one machine's.
 
     @ivar size: how many bytes they have in the log, all together.
+    @ivar failed: how many were not made, or may not have been.
     """
 
     def __init__(self, clock: IReactorTime, patience: float, unknown: Callable[[], Exception]) -> None:
@@ -48,12 +49,18 @@ class Proposals:
         @param unknown: makes the error for a change that may have been made or not.
         """
         self.size = 0
+        self.failed = 0
         self._clock = clock
         self._patience = patience
         self._unknown = unknown
         self._proposals: dict[int, Proposal] = {}
         self._too_late: IDelayedCall | None = None
         self._none = Waiting()
+
+    @property
+    def pending(self) -> int:
+        """How many wait."""
+        return len(self._proposals)
 
     def add(self, index: int, term: int, command: Change | None, size: int) -> "Deferred[Event | None]":
         """
@@ -67,8 +74,12 @@ class Proposals:
         self.size += size
         if replaced is not None:
             self.size -= replaced.size
-            replaced.answer.errback(self._unknown())
+            self._fail(replaced, self._unknown())
         return answer
+
+    def _fail(self, proposal: Proposal, error: Exception) -> None:
+        self.failed += 1
+        proposal.answer.errback(error)
 
     def take(self, entry: Entry) -> Proposal | None:
         """
@@ -83,7 +94,7 @@ class Proposals:
         if not self._proposals:
             self._none.fire()
         if proposal.term != entry.term:
-            proposal.answer.errback(NotDoneError())
+            self._fail(proposal, NotDoneError())
             return None
         return proposal
 
@@ -111,7 +122,7 @@ class Proposals:
         for each in skipped:
             proposal = self._proposals.pop(each)
             self.size -= proposal.size
-            proposal.answer.errback(self._unknown())
+            self._fail(proposal, self._unknown())
         if not self._proposals:
             self._none.fire()
 
@@ -121,7 +132,7 @@ class Proposals:
         proposals, self._proposals = self._proposals, {}
         self.size = 0
         for proposal in proposals.values():
-            proposal.answer.errback(error)
+            self._fail(proposal, error)
         self._none.fire()
 
     def when_none(self) -> "Deferred[None]":

@@ -21,7 +21,7 @@ from zope.interface import implementer
 from etcd_twisted.consensus.core import NotLeaderError
 from etcd_twisted.consensus.delivery import Delivery
 from etcd_twisted.consensus.leadership import Timing
-from etcd_twisted.consensus.participant import Participant, Surroundings, machines_of
+from etcd_twisted.consensus.participant import Participant, Surroundings, machines_of, members_of
 from etcd_twisted.consensus.peering import Peering
 from etcd_twisted.consensus.recovery import Recovered, Storage
 from etcd_twisted.consensus.waiting import Waiting
@@ -36,6 +36,7 @@ from etcd_twisted.keyspace.space import KeySpace
 from etcd_twisted.keyspace.statistics import StoreStatistics
 from etcd_twisted.keyspace.watchers import Watcher
 from etcd_twisted.machines import Machine
+from etcd_twisted.measurements import Measurements
 from etcd_twisted.membership import CONFIG_KEY, ClusterConfig, ClusterView, stored_config, written
 from etcd_twisted.traffic import Traffic
 
@@ -125,6 +126,8 @@ class Replica:
         self._participant: Participant | None = None
         self._view: ClusterView | None = None
         self._leader: Machine | None = None
+        self._leader_seen = ("", 0)
+        self._leader_changes = 0
         self._serving = Waiting()
         self._led = Waiting()
         self._deposed = Waiting()
@@ -295,15 +298,22 @@ class Replica:
         if leader != self._leader:
             self._leader = leader
             self.led_since = self.now()
-            if leader is not None and self._participant is not None:  # a standby knows of no term
-                self._log.info("{leader} leads in term {term}", leader=leader.name, term=self.term)
         if leader is not None:
+            if self._participant is not None:  # a standby knows of no term
+                self._note_change(leader.name)
             self._doubt_no_more()
             self._led.fire()
         elif self._doubt is None and self._participant is not None:
             self._doubt = self._clock.callLater(DOUBT, self._doubts)
         if not self.is_leader:
             self._deposed.fire()
+
+    def _note_change(self, leader: str) -> None:
+        """Say so when another machine leads, or the same one in another term."""
+        if self._leader_seen != (leader, self.term):
+            self._leader_seen = (leader, self.term)
+            self._leader_changes += 1
+            self._log.info("{leader} leads in term {term}", leader=leader, term=self.term)
 
     def _doubts(self) -> None:
         """No leader was heard for long: maybe the others have one, of which this machine will never be told."""
@@ -373,6 +383,10 @@ class Replica:
             return machines_of(self._participant.configuration)
         return self._view.machines if self._view is not None else []
 
+    def members(self) -> dict[str, Machine]:
+        """See L{IReplica}."""
+        return {} if self._participant is None else members_of(self._participant.configuration)
+
     def _describe(self) -> ClusterView:
         if self.standby and self._view is not None:
             return self._view
@@ -393,6 +407,12 @@ class Replica:
     def statistics(self) -> StoreStatistics:
         """See L{IReplica}."""
         return self.keyspace.statistics()
+
+    def measurements(self) -> Measurements:
+        """See L{IReplica}."""
+        if self._participant is None:
+            return Measurements(leader_changes=self._leader_changes)
+        return self._participant.measurements(self._leader_changes)
 
     def watch(
         self,

@@ -11,7 +11,7 @@ behind the older one may be gone. Blocking; knows no reactor, and not what the c
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -44,7 +44,11 @@ _T = TypeVar("_T")
 
 
 class SnapshotStore:
-    """The snapshots of one machine, in one directory."""
+    """
+    The snapshots of one machine, in one directory.
+
+    @ivar size: how many bytes the newest has, as far as it was looked for or finished; 0 when there is none.
+    """
 
     def __init__(self, directory: Path) -> None:
         """
@@ -52,7 +56,11 @@ class SnapshotStore:
 
         @param directory: exists, and is locked for this process.
         """
+        self.size = 0
         self._directory = directory
+
+    def _note_size(self, size: int) -> None:
+        self.size = size
 
     def remove_unfinished(self) -> None:
         """
@@ -74,7 +82,7 @@ class SnapshotStore:
 
         @raise OSError: the file can't be made; one reason is that this very snapshot is being written already.
         """
-        return SnapshotWriter(self._directory, metadata)
+        return SnapshotWriter(self._directory, metadata, self._note_size)
 
     def receive(self, metadata: SnapshotMetadata) -> "IncomingSnapshot":
         """
@@ -82,7 +90,7 @@ class SnapshotStore:
 
         @raise OSError: the file can't be made.
         """
-        return IncomingSnapshot(self._directory, metadata)
+        return IncomingSnapshot(self._directory, metadata, self._note_size)
 
     def latest(self) -> "SnapshotReader | None":
         """
@@ -91,7 +99,11 @@ class SnapshotStore:
         @raise StorageError: it is damaged as far as it has been read, or can't be read.
         """
         paths = _finished(self._directory)
-        return SnapshotReader(paths[-1]) if paths else None
+        if not paths:
+            return None
+        reader = SnapshotReader(paths[-1])
+        self.size = reader.size
+        return reader
 
 
 class _UnfinishedFile:
@@ -102,14 +114,16 @@ class _UnfinishedFile:
     @ivar length: how many bytes it has.
     """
 
-    def __init__(self, finished: Path, mark: str, flags: int) -> None:
+    def __init__(self, finished: Path, mark: str, flags: int, note_size: Callable[[int], None]) -> None:
         """
         @param finished: its name in the end.
         @param mark: what tells it from others that will have that name.
+        @param note_size: told how many bytes it has when it has that name.
         """
         self.path = finished.with_name(f"{finished.stem}{mark}{finished.suffix}{_UNFINISHED}")
         self.length = 0
         self._finished = finished
+        self._note_size = note_size
         self._synced = 0
         self._over = False
         self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | flags, 0o600)
@@ -129,6 +143,7 @@ class _UnfinishedFile:
         self._descriptor = -1
         self.path.rename(self._finished)
         self._over = True
+        self._note_size(self.length)
         sync_directory(self._finished.parent)
         for older in _finished(self._finished.parent)[:-1]:
             older.unlink()
@@ -147,9 +162,9 @@ class _UnfinishedFile:
 class SnapshotWriter:
     """One snapshot being written. After an error, and whenever it shall not be finished, call L{abort}."""
 
-    def __init__(self, directory: Path, metadata: SnapshotMetadata) -> None:
+    def __init__(self, directory: Path, metadata: SnapshotMetadata, note_size: Callable[[int], None]) -> None:
         """Use L{SnapshotStore.create}."""
-        self._file = _UnfinishedFile(snapshot_path(directory, metadata), "", os.O_EXCL)
+        self._file = _UnfinishedFile(snapshot_path(directory, metadata), "", os.O_EXCL, note_size)
         self._salt = int.from_bytes(os.urandom(4), "little")
         self._chunks = 0
         try:
@@ -193,10 +208,10 @@ class IncomingSnapshot:
     @ivar metadata: what it is to stand for.
     """
 
-    def __init__(self, directory: Path, metadata: SnapshotMetadata) -> None:
+    def __init__(self, directory: Path, metadata: SnapshotMetadata, note_size: Callable[[int], None]) -> None:
         """Use L{SnapshotStore.receive}."""
         self.metadata = metadata
-        self._file = _UnfinishedFile(snapshot_path(directory, metadata), _INCOMING, os.O_TRUNC)
+        self._file = _UnfinishedFile(snapshot_path(directory, metadata), _INCOMING, os.O_TRUNC, note_size)
 
     @property
     def length(self) -> int:
@@ -281,6 +296,11 @@ class SnapshotReader:
             raise damage(self.path, frame.offset, f"{chunks} chunks are there, and the end counts otherwise")
         if frame.end != self._reader.size:
             raise damage(self.path, frame.end, "the file goes on behind the snapshot's end")
+
+    @property
+    def size(self) -> int:
+        """How many bytes the file has."""
+        return self._reader.size
 
     def close(self) -> None:
         """Close the file."""

@@ -79,6 +79,7 @@ class SnapshotFile:
         self._writer = writer
         self._descriptor = os.open(path, os.O_RDONLY)
         self._reading = 0
+        self.length_read = 0
         self._closed = False
         self.metadata = _encode(Offer(term, snapshot))
         self.size = os.fstat(self._descriptor).st_size
@@ -94,6 +95,7 @@ class SnapshotFile:
 
     def _has_read(self, result: bytes | Failure) -> bytes | Failure:
         self._reading -= 1
+        self.length_read += len(result) if isinstance(result, bytes) else 0
         self._close_if_unused()
         return result
 
@@ -136,10 +138,11 @@ class SnapshotSender:
         storage: Storage,
         writer: LogWriter,
         transport: ITransport,
-        ended: Callable[[str], None],
+        ended: Callable[[str, int], None],
     ) -> None:
         """
-        @param ended: told of each machine to which a snapshot was sent, that it has arrived or was given up.
+        @param ended: told of each machine to which a snapshot was sent, that it has arrived or was given up, and how
+            many bytes were read for it.
         """
         self._clock = clock
         self._storage = storage
@@ -160,6 +163,7 @@ class SnapshotSender:
             ensureDeferred(self._send(machine_id, term, sending)).addErrback(self._not_sent, machine_id)
 
     async def _send(self, machine_id: str, term: int, sending: _Sending) -> None:
+        file: SnapshotFile | None = None
         try:
             file = await self._writer.submit(functools.partial(self._open, term))
             if sending.given_up:
@@ -175,7 +179,7 @@ class SnapshotSender:
             await self._pause(sending)
         finally:
             del self._sending[machine_id]
-            self._ended(machine_id)
+            self._ended(machine_id, 0 if file is None else file.length_read)
             if not self._sending:
                 self._none.fire()
 

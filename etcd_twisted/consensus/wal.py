@@ -17,6 +17,7 @@ a time; knows no reactor. Resolves no conflicts: it gives back the records as th
 import errno
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -42,6 +43,7 @@ from etcd_twisted.consensus.framing import (
     write_all,
 )
 from etcd_twisted.errors import StorageError
+from etcd_twisted.measurements import Durations
 
 SEGMENT_BYTES = 64 << 20
 ALLOCATION_BYTES = 4 << 20
@@ -83,6 +85,7 @@ class _Segment:
 
     @ivar start: the offset behind its head, where its first record is.
     @ivar highest: the highest index of any entry in it, 0 when there is none.
+    @ivar size: in bytes, once another one follows it.
     """
 
     sequence: int
@@ -90,6 +93,7 @@ class _Segment:
     head: SegmentHead
     start: int
     highest: int = 0
+    size: int = 0
 
 
 _T = TypeVar("_T")
@@ -108,6 +112,7 @@ class WriteAheadLog:
         Right once L{recover} has begun.
     @ivar last_index: the index of the last entry, or C{base} when there is none.
     @ivar hard_state: the last one appended.
+    @ivar syncs: how long the disk took for each append.
     """
 
     def __init__(self, directory: Path, segment_bytes: int = SEGMENT_BYTES) -> None:
@@ -121,6 +126,7 @@ class WriteAheadLog:
         self.base = 0
         self.last_index = 0
         self.hard_state = HardState()
+        self.syncs = Durations()
         self._directory = directory
         self._segment_bytes = segment_bytes
         self._segments: list[_Segment] = []
@@ -137,6 +143,14 @@ class WriteAheadLog:
     def is_empty(self) -> bool:
         """Whether nothing was ever appended. Right once L{recover} has ended."""
         return not self._segments
+
+    @property
+    def size(self) -> int:
+        """
+        How many bytes it takes on the disk, without what is allocated ahead. Other threads may ask, and are told of
+        what is appended meanwhile or of what was before.
+        """
+        return sum(segment.size for segment in self._segments[:-1]) + self._position
 
     # Recovery.
 
@@ -166,6 +180,7 @@ class WriteAheadLog:
                 last = frame
                 yield record
             if segment is not segments[-1]:
+                segment.size = segment.start if last is None else last.end
                 last = None
         self._segments = segments
         if torn_creation is not None:
@@ -304,7 +319,9 @@ class WriteAheadLog:
             end = self._position + len(frame)
             self._allocate(end)
             write_all(self._descriptor, frame, self._position)
+            began = time.perf_counter()
             os.fdatasync(self._descriptor)
+            self.syncs.add(time.perf_counter() - began)
         self._position = end
         self._note(self._segments[-1], record)
 
@@ -409,6 +426,7 @@ class WriteAheadLog:
             os.fsync(self._descriptor)
             os.close(self._descriptor)
             self._descriptor = -1
+            self._segments[-1].size = self._position
         sequence = self._segments[-1].sequence + 1 if self._segments else 1
         path = self._path(sequence)
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)

@@ -36,9 +36,11 @@ class Connection(Protocol):
     @ivar persistent: whether the connection stays open after this answer.
     @ivar clock: what turns the reactor.
     @ivar server_fields: header lines for every answer.
+    @ivar count: told the method and the status of each answer.
     """
 
     stalled: bool
+    count: Callable[[bytes, int], None]
 
     @property
     def persistent(self) -> object:
@@ -75,18 +77,18 @@ class Exchange:
     @ivar waits: whether it waits for events, which may take for ever.
     """
 
-    __slots__ = ("_chunked", "_connection", "_head_only", "_work")
+    __slots__ = ("_chunked", "_connection", "_method", "_work")
 
     _log = Logger()
 
-    def __init__(self, connection: Connection, version: bytes, head_only: bool) -> None:
+    def __init__(self, connection: Connection, version: bytes, method: bytes) -> None:
         """
         @param version: the request's, as in C{HTTP/1.1}.
-        @param head_only: whether the request is a C{HEAD}.
+        @param method: the request's; the answer to a C{HEAD} has no body.
         """
         self._connection: Connection | None = connection
         self._chunked = version == b"HTTP/1.1"
-        self._head_only = head_only
+        self._method = method
         # What is under way, to be cancelled when the client goes.
         self._work: Deferred[Response] | Events | _Sender | None = None
 
@@ -141,8 +143,9 @@ class Exchange:
                 body.cancel()
             return
         self._work = None
+        connection.count(self._method, response.status)
         head = self._head(connection, response)
-        if self._head_only:
+        if self._method == b"HEAD":
             connection.write(head)
             self._finish()
         elif isinstance(body, bytes):
@@ -202,7 +205,7 @@ class Exchange:
         self._work = None
         if connection is not None:
             connection.unregisterProducer()
-            if self._chunked and not self._head_only:
+            if self._chunked and self._method != b"HEAD":
                 connection.write(_LAST_CHUNK)
             connection.requestDone(self)
 

@@ -15,6 +15,7 @@ Must never answer anything in another way than L{Channel} would, nor let a clien
 # mypy: disallow-untyped-calls=False, warn-return-any=False
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.interfaces import IAddress, IPushProducer, IReactorTime
@@ -73,12 +74,15 @@ class FastChannel(Protocol, Patience):
     A connection.
 
     @ivar persistent: whether it stays open after this answer.
+    @ivar count: see L{etcd_twisted.http.usage.Usage}.
     """
 
+    count: Callable[[bytes, int], None]
     transport: Any
     persistent = True
 
     def __init__(self, site: FastSite, addr: IAddress | None) -> None:
+        self.count = site.usage.count
         self._site = site
         self._address = addr
         self._ordinary: Channel | None = None
@@ -283,7 +287,7 @@ class FastChannel(Protocol, Patience):
         method, target = line.groups(b"")
         path, _, query = target.partition(b"?")
         request = DoorRequest(method, path, query, head.content_type, data[body:end])
-        self._exchange = exchange = Exchange(self, _VERSION, method == b"HEAD")
+        self._exchange = exchange = Exchange(self, _VERSION, method)
         exchange.answer(site.door.handle(request))
         return end
 

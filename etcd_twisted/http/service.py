@@ -18,6 +18,7 @@ from etcd_twisted.http.door import Door
 from etcd_twisted.http.fast import FastSite
 from etcd_twisted.http.listening import Place, listen
 from etcd_twisted.http.site import IServed, Site
+from etcd_twisted.http.usage import Usage
 from etcd_twisted.interfaces import IReactor
 
 GRACE = 5.0
@@ -86,6 +87,7 @@ def http_service(
     door: Door | None = None,
     tls: IOpenSSLServerConnectionCreator | None = None,
     closing: Callable[[], None] = lambda: None,
+    usage: Usage | None = None,
 ) -> HttpService:
     """
     A service that serves C{resource}, and C{door} before it, within the limits that are configured.
@@ -94,6 +96,7 @@ def http_service(
     @param door: see L{Site}.
     @param tls: see L{HttpService}.
     @param closing: see L{HttpService}.
+    @param usage: see L{Site}.
     """
     # TLS has no socket to write to at once, and its handshake is for twisted.web's channel to watch.
     kind = Site if door is None or tls is not None else FastSite
@@ -105,5 +108,6 @@ def http_service(
         config.max_request_bytes,
         config.http_read_timeout,
         config.http_write_timeout,
+        usage,
     )
     return HttpService(reactor, place, site, tls, closing)

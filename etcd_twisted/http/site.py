@@ -19,6 +19,7 @@ HTTP, is overridden. A Twisted without them fails the tests of what is malformed
 # mypy: disallow-untyped-calls=False, warn-return-any=False
 
 import socket
+from collections.abc import Callable
 from http import HTTPStatus
 from io import BytesIO
 from typing import Any, Protocol, cast
@@ -48,6 +49,7 @@ from etcd_twisted.http.escapes import unescape
 from etcd_twisted.http.exchange import Exchange
 from etcd_twisted.http.patience import Patience
 from etcd_twisted.http.sockets import tcp_socket
+from etcd_twisted.http.usage import Usage
 from etcd_twisted.tls import tls_reason
 
 HEAD_LIMIT = 1 << 16
@@ -100,14 +102,15 @@ class Request(server.Request):
         types = self.requestHeaders.getRawHeaders(b"Content-Type")
         body = cast(BytesIO, self.content).getvalue()
         request = DoorRequest(command, path, query, types[0] if types else None, body)
-        exchange = Exchange(channel, version, command == b"HEAD")
+        exchange = Exchange(channel, version, command)
         channel.requests[0] = exchange  # this object is not needed any more, nor what it holds
         exchange.answer(door.handle(request))
 
     def write(self, data: bytes) -> None:
         """Say who answers."""
-        if not self.startedWriting:
+        if not self.startedWriting and self.channel is not None:
             self.setHeader(b"Server", _PRODUCT)
+            cast(Channel, self.channel).count(self.method, self.code)
         super().write(data)
 
 
@@ -136,8 +139,10 @@ class Channel(http.HTTPChannel, Patience):
 
     @ivar site: whose it is.
     @ivar receiving: whether a request has begun to come that is not complete.
+    @ivar count: see L{Usage}; set when there is a connection.
     """
 
+    count: Callable[[bytes, int], None]
     site: "Site"
     transport: Any
     MAX_LENGTH = HEAD_LIMIT
@@ -167,6 +172,7 @@ class Channel(http.HTTPChannel, Patience):
         super().connectionMade()
         keep_alive(self.transport)
         self.site.channels.add(self)
+        self.count = self.site.usage.count
         self._shaking_hands = self.isSecure()
         self._expect_within(self.site.read_timeout if self._shaking_hands else IDLE)
 
@@ -345,6 +351,7 @@ class Channel(http.HTTPChannel, Patience):
         if self._refused:
             return
         self._refused = True
+        self.count(b"", status)
         self._expect_within(LINGER)
         body = f"{reason}\n".encode()
         self.transport.write(
@@ -399,6 +406,7 @@ class Site(server.Site):
     @ivar write_timeout: how long a client may take no byte of an answer, in seconds.
     @ivar server_fields: the header lines of every answer.
     @ivar complaints: says what is wrong with connections.
+    @ivar usage: how much the port is used.
     """
 
     reactor: IReactorTime
@@ -419,7 +427,11 @@ class Site(server.Site):
         most_body: int,
         read_timeout: float,
         write_timeout: float,
+        usage: Usage | None = None,
     ) -> None:
+        """
+        @param usage: where to count; C{None} where nobody else reads it.
+        """
         super().__init__(resource, parsePOSTFormSubmission=False, timeout=None, reactor=clock)
         self.channels: set[Connected] = set()
         self.door = door
@@ -428,6 +440,8 @@ class Site(server.Site):
         self.read_timeout = read_timeout
         self.write_timeout = write_timeout
         self.server_fields = b""
+        self.usage = Usage() if usage is None else usage
+        self.usage.connected = self.channels
         self.complaints = Complaints(clock)
         self._sweeping = LoopingCall(self._sweep)
         self._sweeping.clock = clock

@@ -77,29 +77,30 @@ class Link:
 
     # Messages
 
-    def send(self, payload: bytes) -> None:
+    def send(self, payload: bytes) -> bool:
         """
-        Send, or drop and say so, once for all that is dropped in a row.
+        Send, or drop and say so, once for all that is dropped in a row; whether it is sent.
 
         While there is no connection, the one that the other machine has made will do.
         """
         way = self._way
-        self._note(way is not None and way.deliver(payload))
+        return self._note(way is not None and way.deliver(payload))
 
-    def send_ahead(self, payload: bytes) -> None:
+    def send_ahead(self, payload: bytes) -> bool:
         """Like L{send}, but ahead of what was sent and is not gone yet."""
         way = self._way
-        self._note(way is not None and way.deliver_ahead(payload))
+        return self._note(way is not None and way.deliver_ahead(payload))
 
     @property
     def _way(self) -> MessageConnection | None:
         return self.connection or self._sender.visitors.connection(self.machine_id)
 
-    def _note(self, sent: bool) -> None:
+    def _note(self, sent: bool) -> bool:
         if sent:
             self._losing = False
         else:
             self._lose()
+        return sent
 
     def _lose(self) -> None:
         if not self._losing and not self._stopped:

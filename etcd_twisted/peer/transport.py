@@ -101,27 +101,26 @@ class AmpTransport:
         if link is not None:
             link.redial()
 
-    def send(self, machine_id: str, payload: bytes) -> None:
+    def send(self, machine_id: str, payload: bytes) -> bool:
         """See L{ITransport}. A machine that L{connect} was not told of can be answered while it is connected."""
         link = self._links.get(machine_id)
         if link is not None:
-            link.send(payload)
-        else:
-            visitor = self.visitors.connection(machine_id)
-            self._note(machine_id, visitor is not None and visitor.deliver(payload))
+            return link.send(payload)
+        visitor = self.visitors.connection(machine_id)
+        return self._note(machine_id, visitor is not None and visitor.deliver(payload))
 
-    def send_ahead(self, machine_id: str, payload: bytes) -> None:
+    def send_ahead(self, machine_id: str, payload: bytes) -> bool:
         """See L{ITransport}, and L{send}."""
         link = self._links.get(machine_id)
         if link is not None:
-            link.send_ahead(payload)
-        else:
-            visitor = self.visitors.connection(machine_id)
-            self._note(machine_id, visitor is not None and visitor.deliver_ahead(payload))
+            return link.send_ahead(payload)
+        visitor = self.visitors.connection(machine_id)
+        return self._note(machine_id, visitor is not None and visitor.deliver_ahead(payload))
 
-    def _note(self, machine_id: str, sent: bool) -> None:
+    def _note(self, machine_id: str, sent: bool) -> bool:
         if not sent:
             self._sender.raft.unreachable(machine_id)
+        return sent
 
     def send_snapshot(self, machine_id: str, file: ISnapshotFile) -> "Deferred[None]":
         """See L{ITransport}."""

@@ -18,15 +18,17 @@ from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.failures import JSON
 from etcd_twisted.http.answers import TEXT, Response, plain
 from etcd_twisted.http.pages import new_app, send
+from etcd_twisted.http.usage import Usage
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.keyspace.events import encode_json
 from etcd_twisted.referral import LEAST_WAIT, no_leader, redirect
 from etcd_twisted.web import answers
 from etcd_twisted.web.dashboard.files import Files
+from etcd_twisted.web.metrics import Metrics
 from etcd_twisted.web.modules.pages import MODULES, ModulePages
 from etcd_twisted.web.statistics import leader_statistics, self_statistics
 
-_OF_ANY_MACHINE = (b"/version", b"/health")
+_OF_ANY_MACHINE = (b"/version", b"/health", b"/metrics")
 """Pages that a standby has too."""
 
 
@@ -41,11 +43,13 @@ class ClientApp:
 
     _log = Logger()
 
-    def __init__(self, replica: IReplica, clock: IReactorTime) -> None:
+    def __init__(self, replica: IReplica, clock: IReactorTime, usage: Usage) -> None:
         """
         @param clock: the one that the replica counts its traffic with.
+        @param usage: the client port's.
         """
         self._replica = replica
+        self._metrics = Metrics(replica, usage)
         self._clock = clock
         self._started = replica.now()
         self._dashboard = Files()
@@ -65,6 +69,11 @@ class ClientApp:
         healthy = (replica.serving or replica.standby) and replica.leader() is not None
         body = json.dumps({"health": "true" if healthy else "false"}).encode()
         return send(request, Response(200 if healthy else 503, JSON, body))
+
+    @app.route("/metrics", methods=["GET"])
+    def metrics(self, request: IRequest) -> bytes:
+        """Everything that is counted, for Prometheus."""
+        return send(request, self._metrics.page())
 
     @app.route("/v2/machines", methods=["GET"])
     @app.route("/v2/peers", methods=["GET"])
@@ -122,14 +131,17 @@ class ClientPages(Resource):
 
     isLeaf = True  # noqa: N815  # Twisted's name
 
-    def __init__(self, replica: IReplica, clock: IReactorTime, longest_wait: float = LEAST_WAIT) -> None:
+    def __init__(
+        self, replica: IReplica, clock: IReactorTime, usage: Usage, longest_wait: float = LEAST_WAIT
+    ) -> None:
         """
         @param clock: see L{ClientApp}.
+        @param usage: likewise.
         @param longest_wait: how long a request that needs a leader waits for one, in seconds.
         """
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted has no types there
         self._replica = replica
-        self._pages = ClientApp(replica, clock).app.resource()
+        self._pages = ClientApp(replica, clock, usage).app.resource()
         self._modules = ModulePages(replica, clock, longest_wait)
         self._module_pages = self._modules.app.resource()
 

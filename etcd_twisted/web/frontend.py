@@ -12,6 +12,7 @@ from etcd_twisted.config import Config
 from etcd_twisted.http import descriptors
 from etcd_twisted.http.listening import Place
 from etcd_twisted.http.service import HttpService, http_service
+from etcd_twisted.http.usage import Usage
 from etcd_twisted.interfaces import IFrontend, IReactor, IReplica
 from etcd_twisted.referral import longest_wait
 from etcd_twisted.tls import client_port_tls
@@ -38,6 +39,7 @@ class HttpFrontend:
         @raise ConfigError: a certificate or its key can't be used.
         """
         place = Place(config.bind_addr, config.given_as("bind-addr"), "--bind-addr")
+        usage = Usage()
         patience, connections, tls = longest_wait(config), descriptors.for_clients(), client_port_tls(config)
-        pages, door = ClientPages(replica, reactor, patience), KeyEndpoint(replica, reactor, patience)
-        return http_service(reactor, config, place, connections, pages, door, tls, pages.stop)
+        pages, door = ClientPages(replica, reactor, usage, patience), KeyEndpoint(replica, reactor, patience)
+        return http_service(reactor, config, place, connections, pages, door, tls, pages.stop, usage)

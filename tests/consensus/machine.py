@@ -38,7 +38,7 @@ class NobodyElse:
     def connect(self, peers: Mapping[str, str]) -> None:
         assert not peers
 
-    def send(self, machine_id: str, payload: bytes) -> None:  # noqa: ARG002  # nothing is sent
+    def send(self, machine_id: str, payload: bytes) -> bool:  # noqa: ARG002  # nothing is sent
         raise AssertionError(f"there is no {machine_id}")
 
     send_ahead = send

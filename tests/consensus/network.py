@@ -149,20 +149,22 @@ class _Connection:
             self._waiting = None
         self.lose()
 
-    def send(self, payload: bytes) -> None:
+    def send(self, payload: bytes) -> bool:
         """Send, or lose."""
         own = self._transport.host.peer
         if self.is_open and self.url in self._network.hosts:
             self._carry(self._transport.url, self._network.hosts[self.url], own.machine_id, payload)
-        else:
-            if self.is_open:
-                self.lose()
-            own.unreachable(self.machine_id)
+            return True
+        if self.is_open:
+            self.lose()
+        own.unreachable(self.machine_id)
+        return False
 
-    def send_back(self, payload: bytes) -> None:
+    def send_back(self, payload: bytes) -> bool:
         """Send from the other end to this one, or lose."""
         if self.is_open:
             self._carry(self.url, self._transport.host, self.machine_id, payload)
+        return self.is_open
 
     def _carry(self, origin: str, host: Host, sender: str, payload: bytes) -> None:
         self._network.clock.callLater(LATENCY, self._arrive, origin, host, host.clock, sender, payload)
@@ -240,13 +242,13 @@ class MemoryTransport:
         """The connection to the machine at a URL."""
         return next((each for each in self._connections.values() if each.url == url), None)
 
-    def send(self, machine_id: str, payload: bytes) -> None:
+    def send(self, machine_id: str, payload: bytes) -> bool:
         """See L{ITransport}."""
         connection = self._connections.get(machine_id)
         if connection is not None:
-            connection.send(payload)
-        elif (visitor := self.network.visitor(self.url, machine_id)) is not None:
-            visitor.send_back(payload)
+            return connection.send(payload)
+        visitor = self.network.visitor(self.url, machine_id)
+        return visitor is not None and visitor.send_back(payload)
 
     send_ahead = send  # nothing waits here
 

@@ -27,6 +27,10 @@ class Connection:
         self.done: list[object] = []
         self.aborted = False
         self.producer: object = None
+        self.counted: list[tuple[bytes, int]] = []
+
+    def count(self, method: bytes, status: int) -> None:
+        self.counted.append((method, status))
 
     def write(self, data: bytes) -> None:
         self.sent += data
@@ -85,7 +89,7 @@ class ExchangeTest(SynchronousTestCase):
         self.connection = Connection()
 
     def exchange(self, version: bytes = b"HTTP/1.1", head_only: bool = False) -> Exchange:
-        return Exchange(self.connection, version, head_only)
+        return Exchange(self.connection, version, b"HEAD" if head_only else b"GET")
 
     def sent(
         self, response: Response, version: bytes = b"HTTP/1.1", head_only: bool = False

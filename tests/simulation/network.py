@@ -326,16 +326,18 @@ class SimulatedTransport:
                 self._connections[machine_id] = _Connection(self, machine_id, self.network.hosts[url])
         self._urls = dict(peers)
 
-    def send(self, machine_id: str, payload: bytes) -> None:
+    def send(self, machine_id: str, payload: bytes) -> bool:
         """See L{ITransport}."""
         if not self.process.alive:
-            return
+            return False
         self.sent(self.peer.machine_id, machine_id, payload)
         connection = self._connections.get(machine_id)
         visitor = self._host.visitors.get(machine_id)
         sent = connection is not None and connection.send(payload)
         if not sent and not (visitor is not None and visitor.send_back(payload)):
             self.process.after(0, "unreachable", self.peer.unreachable, machine_id)
+            return False
+        return True
 
     send_ahead = send  # whatever is sent may overtake
 

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from etcd_twisted.http.answers import Response, plain
 from etcd_twisted.http.door import DoorRequest
 from etcd_twisted.http.site import Site
+from etcd_twisted.http.usage import Usage
 from etcd_twisted.referral import LEAST_WAIT
 from etcd_twisted.web.app import ClientPages
 from etcd_twisted.web.keys import KeyEndpoint
@@ -60,7 +61,7 @@ class AnyTargetTests(SynchronousTestCase):
         self.wire.replica.stand_by()
         self.leader = _Noted()
         clock = Clock()
-        pages = ClientPages(FakeReplica(clock), clock)
+        pages = ClientPages(FakeReplica(clock), clock, Usage())
         self.site = Site(clock, pages, self.leader, 1_000, 1_000, read_timeout=10.0, write_timeout=10.0)
 
     def redirected(self, target: bytes) -> bytes:

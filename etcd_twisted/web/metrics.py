@@ -1,0 +1,174 @@
+"""
+C{/metrics}: what an operator's Prometheus asks for, in its text format.
+
+Names and units are etcd's where etcd has the figure, and follow Prometheus's conventions elsewhere. Must never count
+anything: that is done where things happen, and read here when somebody asks; nor keep a figure beyond one machine's
+life, or have two machines of one process share one.
+"""
+
+from collections.abc import Iterator
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from etcd_twisted import __version__
+from etcd_twisted.http.answers import Response
+from etcd_twisted.http.usage import Usage
+from etcd_twisted.interfaces import IReplica
+from etcd_twisted.keyspace.statistics import StoreStatistics
+from etcd_twisted.measurements import BOUNDS, Durations, Measurements
+
+_WRITES = {
+    "set": "sets",
+    "create": "create",
+    "update": "update",
+    "delete": "delete",
+    "compareAndSwap": "compare_and_swap",
+    "compareAndDelete": "compare_and_delete",
+}
+"""The fields of L{StoreStatistics} that count an action, without their endings."""
+
+
+_BUCKETS = (*(f"{bound:g}" for bound in BOUNDS), "+Inf")
+
+
+class Metrics:
+    """One machine's."""
+
+    def __init__(self, replica: IReplica, usage: Usage) -> None:
+        """
+        @param usage: the client port's.
+        """
+        self._registry = CollectorRegistry()
+        self._registry.register(_MachineCollector(replica, usage))
+        ProcessCollector(registry=self._registry)
+
+    def page(self) -> Response:
+        """All of them, at this moment."""
+        kind = b"Content-Type: %s\r\n" % CONTENT_TYPE_PLAIN_0_0_4.encode()
+        return Response(200, kind, generate_latest(self._registry))
+
+
+class _MachineCollector(Collector):
+    """Reads what was counted."""
+
+    def __init__(self, replica: IReplica, usage: Usage) -> None:
+        self._replica = replica
+        self._usage = usage
+
+    def collect(self) -> Iterator[Metric]:
+        """See L{Collector}."""
+        measured = self._replica.measurements()
+        yield from self._server(measured)
+        yield from self._disk(measured)
+        yield from _store(self._replica.statistics())
+        yield from self._peers()
+        yield from self._http()
+
+    def _server(self, measured: Measurements) -> Iterator[Metric]:
+        replica = self._replica
+        version = GaugeMetricFamily("etcd_server_version", "Which version runs.", labels=["server_version"])
+        version.add_metric([__version__], 1)
+        yield version
+        yield GaugeMetricFamily(
+            "etcd_server_has_leader", "Whether this machine knows of a leader.", float(replica.leader() is not None)
+        )
+        yield GaugeMetricFamily("etcd_server_is_leader", "Whether this machine leads.", float(replica.is_leader))
+        yield GaugeMetricFamily(
+            "etcd_server_is_standby", "Whether this machine is a standby.", float(replica.standby)
+        )
+        yield CounterMetricFamily(
+            "etcd_server_leader_changes_seen_total", "How often a machine began to lead.", measured.leader_changes
+        )
+        yield GaugeMetricFamily("etcd_server_raft_term", "The Raft term.", replica.term)
+        yield CounterMetricFamily(
+            "etcd_server_proposals_committed_total", "The log index that is committed.", measured.commit_index
+        )
+        yield CounterMetricFamily(
+            "etcd_server_proposals_applied_total", "The log index that is applied.", replica.raft_index
+        )
+        yield GaugeMetricFamily(
+            "etcd_server_proposals_pending", "Changes on their way.", measured.proposals_pending
+        )
+        yield CounterMetricFamily(
+            "etcd_server_proposals_failed_total",
+            "Changes that were not made, or of which nobody can say.",
+            measured.proposals_failed,
+        )
+        yield _histogram(
+            "etcd_server_commit_duration_seconds",
+            "How long a batch of this leader takes until a quorum has it.",
+            measured.commits,
+        )
+
+    def _disk(self, measured: Measurements) -> Iterator[Metric]:
+        yield _histogram(
+            "etcd_disk_wal_fsync_duration_seconds", "How long the disk takes to sync the log.", measured.syncs
+        )
+        yield GaugeMetricFamily("etcd_wal_size_bytes", "The size of the log on disk.", measured.log_bytes)
+        yield GaugeMetricFamily(
+            "etcd_snapshot_size_bytes", "The size of the snapshot on disk.", measured.snapshot_bytes
+        )
+
+    def _peers(self) -> Iterator[Metric]:
+        replica = self._replica
+        names = {machine_id: machine.name for machine_id, machine in replica.members().items()}
+        sent = CounterMetricFamily(
+            "etcd_network_peer_sent_bytes_total", "Bytes sent to another machine.", labels=["To"]
+        )
+        received = CounterMetricFamily(
+            "etcd_network_peer_received_bytes_total", "Bytes received from another machine.", labels=["From"]
+        )
+        for machine_id, traffic in replica.traffic.peers.items():
+            name = names.get(machine_id, machine_id)
+            sent.add_metric([name], traffic.sent)
+            received.add_metric([name], traffic.received)
+        failures = CounterMetricFamily(
+            "etcd_network_peer_sent_failures_total", "How often a follower could not be reached.", labels=["To"]
+        )
+        for name, followed in replica.traffic.followers.items():
+            failures.add_metric([name], followed.fail)
+        yield from (sent, received, failures)
+
+    def _http(self) -> Iterator[Metric]:
+        requests = CounterMetricFamily(
+            "etcd_http_requests_total", "Requests to the client port that were answered.", labels=["method", "code"]
+        )
+        for (method, status), count in sorted(self._usage.requests().items()):
+            requests.add_metric([method, status], count)
+        yield requests
+        yield GaugeMetricFamily(
+            "etcd_http_connections", "Open connections to the client port.", self._usage.connections
+        )
+
+
+def _store(statistics: StoreStatistics) -> Iterator[Metric]:
+    yield GaugeMetricFamily("etcd_store_watchers", "Who waits for events here.", statistics.watchers)
+    yield CounterMetricFamily("etcd_store_expires_total", "Keys whose TTL ended.", statistics.expire_count)
+    yield from _actions("reads", "Reads of this machine's copy", {"get": "gets"}, statistics)
+    yield from _actions("writes", "Changes of the key space", _WRITES, statistics)
+
+
+def _actions(kind: str, text: str, fields: dict[str, str], statistics: StoreStatistics) -> Iterator[Metric]:
+    """What was done, and what failed, by action."""
+    for name, words, ending in (
+        (f"etcd_store_{kind}_total", "that succeeded", "success"),
+        (f"etcd_store_{kind}_failed_total", "that failed", "fail"),
+    ):
+        family = CounterMetricFamily(name, f"{text} {words}.", labels=["action"])
+        for action, field in fields.items():
+            family.add_metric([action], getattr(statistics, f"{field}_{ending}"))
+        yield family
+
+
+def _histogram(name: str, text: str, durations: Durations) -> Metric:
+    buckets = list(zip(_BUCKETS, accumulate(durations.counts), strict=True))
+    return HistogramMetricFamily(name, text, buckets, durations.total)

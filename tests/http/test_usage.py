@@ -1,0 +1,99 @@
+"""
+What is counted of a port's use.
+"""
+
+from typing import ClassVar
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.http.fast import FastSite
+from etcd_twisted.http.site import Site
+from etcd_twisted.http.usage import METHODS, OTHER, Usage
+from tests.wires import GET, HEAD, VERSION, WATCH, Wire, put, read_answers
+
+REQUESTS = st.lists(st.tuples(st.sampled_from(METHODS) | st.text("AZ", max_size=3), st.integers(100, 599)))
+
+
+class UsageTests(SynchronousTestCase):
+    """The counters."""
+
+    @given(REQUESTS)
+    def test_nothing_is_lost(self, requests: list[tuple[str, int]]) -> None:
+        """Each is counted once, by its method if that is a known one and by the class of its status."""
+        usage = Usage()
+        expected: dict[tuple[str, str], int] = {}
+        for method, status in requests:
+            usage.count(method.encode(), status)
+            line = (method if method in METHODS else OTHER, f"{status // 100}xx")
+            expected[line] = expected.get(line, 0) + 1
+        self.assertEqual(usage.requests(), expected)
+
+    def test_strangers(self) -> None:
+        """A thousand made-up methods are one line."""
+        usage = Usage()
+        for number in range(1_000):
+            usage.count(b"M%d" % number, 405)
+        self.assertEqual(usage.requests(), {(OTHER, "4xx"): 1_000})
+        self.assertEqual(len(usage._answers), 1)
+
+
+class PortTests(SynchronousTestCase):
+    """
+    What is counted on a port, through the server.
+
+    @cvar kind: by which door requests come in.
+    """
+
+    kind: ClassVar[type[Site]] = Site
+
+    def setUp(self) -> None:
+        self.wire = Wire(kind=self.kind)
+        self.addCleanup(self.wire.stop)
+        self.usage = self.wire.site.usage
+
+    def test_both_doors(self) -> None:
+        """Keys and pages, once each, when the answer begins."""
+        channel, transport = self.wire.connect()
+        channel.dataReceived(put("v") + GET + HEAD + VERSION + GET.replace(b"/k ", b"/none ") + VERSION[:-2])
+        read_answers(transport.value(), "PUT", "GET", "HEAD", "GET", "GET")
+        expected = {("PUT", "2xx"): 1, ("GET", "2xx"): 2, ("HEAD", "2xx"): 1, ("GET", "4xx"): 1}
+        self.assertEqual(self.usage.requests(), expected)
+        channel.dataReceived(VERSION[-2:])
+        self.assertEqual(self.usage.requests()["GET", "2xx"], 3)
+
+    def test_watches(self) -> None:
+        """One that waits is answered already: its head has gone out."""
+        channel, _ = self.wire.connect()
+        channel.dataReceived(WATCH)
+        self.assertEqual(self.usage.requests(), {("GET", "2xx"): 1})
+
+    def test_refused(self) -> None:
+        """What is no request, and one with too long a body."""
+        for data in (b"nonsense\r\n\r\n", put("x" * 2_000)):
+            channel, _ = self.wire.connect()
+            channel.dataReceived(data)
+        self.assertEqual(self.usage.requests(), {(OTHER, "4xx"): 2})
+
+    def test_unknown_methods(self) -> None:
+        """They are answered, by either door."""
+        channel, _ = self.wire.connect()
+        channel.dataReceived(VERSION.replace(b"GET", b"BREW") + GET.replace(b"GET", b"BREW"))
+        self.assertEqual(self.usage.requests(), {(OTHER, "4xx"): 2})
+
+    def test_connections(self) -> None:
+        """Those that are open, whoever closes them."""
+        connected = [self.wire.connect() for _ in range(3)]
+        self.assertEqual(self.usage.connections, 3)
+        connected[2][0].dataReceived(VERSION)  # which is not for the fast door
+        self.assertEqual(self.usage.connections, 3)
+        connected[0][1].client_goes()
+        connected[1][0].abort()
+        self.assertEqual(self.usage.connections, 1)
+
+
+class FastPortTests(PortTests):
+    """The same through the fast door, and from there to the other one."""
+
+    kind = FastSite

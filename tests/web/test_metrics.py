@@ -1,0 +1,214 @@
+"""
+C{/metrics}, read as Prometheus reads it.
+"""
+
+from prometheus_client import REGISTRY, Metric
+from prometheus_client.parser import text_string_to_metric_families
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted import __version__
+from etcd_twisted.keyspace.commands import CompareAndDelete, CompareAndSwap, Create, Delete, Refresh, Set, Update
+from etcd_twisted.measurements import BOUNDS, Durations, Measurements
+from etcd_twisted.traffic import FollowerTraffic
+from tests.fakes import OTHER, FakeReplica
+from tests.wires import GET, WATCH, Wire, ask, put
+
+
+class MetricsTest(SynchronousTestCase):
+    """The page, through the server that it is served by."""
+
+    def setUp(self) -> None:
+        self.wire = Wire()
+        self.replica = self.wire.replica
+        self.addCleanup(self.wire.stop)
+
+    def families(self) -> dict[str, Metric]:
+        """Everything on the page, by name."""
+        answer = ask(self.wire.site, "/metrics")
+        kind = answer.headers["Content-Type"]
+        self.assertEqual((answer.status, kind), (200, "text/plain; version=0.0.4; charset=utf-8"))
+        return {family.name: family for family in text_string_to_metric_families(answer.body.decode())}
+
+    def values(self) -> dict[str, float]:
+        """The value of each line, by name and labels as they are written."""
+        values = {}
+        for family in self.families().values():
+            for sample in family.samples:
+                labels = ",".join(f'{name}="{value}"' for name, value in sorted(sample.labels.items()))
+                values[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
+        return values
+
+    def value(self, name: str) -> float:
+        return self.values()[name]
+
+
+class ServerTests(MetricsTest):
+    """What this machine is, and how its log goes on."""
+
+    def test_roles(self) -> None:
+        names = ("etcd_server_has_leader", "etcd_server_is_leader", "etcd_server_is_standby")
+        for change, expected in (
+            (self.replica.lead, [1, 1, 0]),
+            (self.replica.follow, [1, 0, 0]),
+            (self.replica.lose_leader, [0, 0, 0]),
+            (self.replica.stand_by, [1, 0, 1]),
+        ):
+            change()
+            values = self.values()
+            self.assertEqual([values[name] for name in names], expected)
+
+    def test_measurements(self) -> None:
+        self.replica.term, self.replica.raft_index = 7, 40
+        self.replica.measured = Measurements(42, 3, 2, 5, log_bytes=1_000, snapshot_bytes=500)
+        expected = {
+            "etcd_server_raft_term": 7,
+            "etcd_server_leader_changes_seen_total": 3,
+            "etcd_server_proposals_committed_total": 42,
+            "etcd_server_proposals_applied_total": 40,
+            "etcd_server_proposals_pending": 2,
+            "etcd_server_proposals_failed_total": 5,
+            "etcd_wal_size_bytes": 1_000,
+            "etcd_snapshot_size_bytes": 500,
+            f'etcd_server_version{{server_version="{__version__}"}}': 1,
+        }
+        values = self.values()
+        self.assertEqual({name: values[name] for name in expected}, expected)
+
+    def test_histograms(self) -> None:
+        """Cumulated, with the sum and the count."""
+        syncs = Durations()
+        for seconds in (0.0001, 0.001, 0.0011, 3.0, 100.0):
+            syncs.add(seconds)
+        self.replica.measured = Measurements(syncs=syncs)
+        family = self.families()["etcd_disk_wal_fsync_duration_seconds"]
+        self.assertEqual(family.type, "histogram")
+        buckets = {each.labels["le"]: each.value for each in family.samples if each.name.endswith("_bucket")}
+        self.assertEqual(len(buckets), len(BOUNDS) + 1)
+        some = {le: buckets[le] for le in ("0.00025", "0.001", "0.002", "2.048", "4.096", "8.192", "+Inf")}
+        expected = {"0.00025": 1, "0.001": 2, "0.002": 3, "2.048": 3, "4.096": 4, "8.192": 4, "+Inf": 5}
+        self.assertEqual(some, expected)
+        values = self.values()
+        self.assertEqual(values["etcd_disk_wal_fsync_duration_seconds_count"], 5)
+        self.assertAlmostEqual(values["etcd_disk_wal_fsync_duration_seconds_sum"], 103.0022)
+        self.assertEqual(values["etcd_server_commit_duration_seconds_count"], 0)
+
+
+class StoreTests(MetricsTest):
+    """What is done with keys."""
+
+    def test_writes(self) -> None:
+        """Each action, whether it succeeds or fails."""
+        apply = self.replica.propose
+        good = [
+            *(Create("/c", 0), Update("/c", 0, "v"), Refresh("/c", 0, 10**12), Set("/s", 0), Set("/s", 0, "v")),
+            *(CompareAndSwap("/s", 0, "w", None, "v"), CompareAndDelete("/s", 0, "w"), Delete("/c", 0)),
+        ]
+        for command in good:
+            self.successResultOf(apply(command))
+        for command in (Update("/c", 0, "v"), Delete("/c", 0), Delete("/c", 0), Set("/", 0)):
+            self.failureResultOf(apply(command))
+        values = self.values()
+        done = {
+            action: (values[f'etcd_store_writes_total{{action="{action}"}}'],
+                     values[f'etcd_store_writes_failed_total{{action="{action}"}}'])
+            for action in ("set", "create", "update", "delete", "compareAndSwap", "compareAndDelete")
+        }  # fmt: skip
+        self.assertEqual(
+            done,
+            {
+                "set": (3, 1),  # the registration of the machine is one
+                "create": (1, 0),
+                "update": (2, 1),
+                "delete": (1, 2),
+                "compareAndSwap": (1, 0),
+                "compareAndDelete": (1, 0),
+            },
+        )
+
+    def test_reads(self) -> None:
+        channel, _ = self.wire.connect()
+        channel.dataReceived(put("v") + GET + GET + GET.replace(b"/k ", b"/none "))
+        values = self.values()
+        self.assertEqual(values['etcd_store_reads_total{action="get"}'], 2)
+        self.assertEqual(values['etcd_store_reads_failed_total{action="get"}'], 1)
+
+    def test_watchers(self) -> None:
+        channel, transport = self.wire.connect()
+        channel.dataReceived(WATCH)
+        self.assertEqual(self.value("etcd_store_watchers"), 1)
+        transport.client_goes()
+        self.assertEqual(self.value("etcd_store_watchers"), 0)
+
+    def test_expiry(self) -> None:
+        self.successResultOf(self.replica.propose(Set("/k", 0, "v", False, self.replica.now() + 1_000_000)))
+        self.wire.clock.advance(1)
+        self.assertEqual(self.value("etcd_store_expires_total"), 1)
+
+
+class NetworkTests(MetricsTest):
+    """What goes over the wire."""
+
+    def test_peers(self) -> None:
+        """By name; one that the group does not know any more, by id."""
+        self.replica.register(OTHER)
+        known = next(each for each, machine in self.replica.members().items() if machine == OTHER)
+        self.replica.traffic.add_sent(known, 100)
+        self.replica.traffic.add_received(known, 30)
+        self.replica.traffic.add_sent("gone", 5)
+        failing = FollowerTraffic()
+        failing.failed()
+        self.replica.traffic.followers[OTHER.name] = failing
+        values = self.values()
+        self.assertEqual(values['etcd_network_peer_sent_bytes_total{To="machine1"}'], 100)
+        self.assertEqual(values['etcd_network_peer_received_bytes_total{From="machine1"}'], 30)
+        self.assertEqual(values['etcd_network_peer_sent_bytes_total{To="gone"}'], 5)
+        self.assertEqual(values['etcd_network_peer_sent_failures_total{To="machine1"}'], 1)
+
+    def test_http(self) -> None:
+        """The page's own request is not answered yet while it is made."""
+        channel, _ = self.wire.connect()
+        channel.dataReceived(put("v") + GET + GET.replace(b"/k ", b"/none "))
+        values = self.values()
+        counted = {name: value for name, value in values.items() if name.startswith("etcd_http_requests_total")}
+        self.assertEqual(
+            counted,
+            {
+                'etcd_http_requests_total{code="2xx",method="PUT"}': 1,
+                'etcd_http_requests_total{code="2xx",method="GET"}': 1,
+                'etcd_http_requests_total{code="4xx",method="GET"}': 1,
+            },
+        )
+        self.assertEqual(values["etcd_http_connections"], 2)
+        self.assertEqual(self.value('etcd_http_requests_total{code="2xx",method="GET"}'), 2)
+
+
+class PageTests(MetricsTest):
+    """The page as a whole."""
+
+    def test_conventions(self) -> None:
+        """Names say what they are: counters end in their word, and nothing is there without a word about it."""
+        families = self.families()
+        self.assertGreater(len(families), 25)
+        for name, family in families.items():
+            self.assertRegex(name, r"^(etcd|process)_[a-z_]+$")
+            self.assertTrue(family.documentation.endswith("."), name)
+            self.assertNotEqual(family.type, "unknown", name)
+            written = {sample.name for sample in family.samples}
+            if family.type == "counter":
+                self.assertEqual(written - {f"{name}_total"}, set())
+
+    def test_process(self) -> None:
+        values = self.values()
+        for name in ("process_resident_memory_bytes", "process_cpu_seconds_total", "process_open_fds"):
+            self.assertGreater(values[name], 0)
+
+    def test_machines_of_one_process(self) -> None:
+        """They share no figure, nor anything with the rest of the process."""
+        before = {family.name for family in REGISTRY.collect()}
+        other = Wire(FakeReplica(Clock()))
+        self.addCleanup(other.stop)
+        self.successResultOf(other.replica.propose(Set("/k", 0, "v")))
+        self.assertEqual(self.value('etcd_store_writes_total{action="set"}'), 1)
+        self.assertEqual({family.name for family in REGISTRY.collect()}, before)
+        self.assertFalse(any(name.startswith("etcd") for name in before))
