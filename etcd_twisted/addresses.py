@@ -8,6 +8,7 @@ Must never resolve a name or open a socket: an address here is only what somebod
 import ipaddress
 import re
 from typing import Any
+from urllib.parse import urlsplit
 
 import attrs
 
@@ -147,6 +148,22 @@ def address_of(address: Any) -> str:
     """Where the other side of a connection is, for people: of whatever kind its transport says that it is."""
     host, port = getattr(address, "host", None), getattr(address, "port", None)
     return str(address) if host is None or port is None else str(Address(host, port))
+
+
+def read_url(url: str) -> tuple[bool, Address]:
+    """
+    Whether the URL of a port asks for TLS, and where it leads.
+
+    @raise ValueError: it is no such URL; says what it should be.
+    """
+    try:
+        parts = urlsplit(url)
+        address = Address.parse(parts.netloc)
+    except ValueError as error:
+        raise ValueError(f"{url[:300]!r}: {error}") from error
+    if parts.scheme not in ("http", "https") or parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise ValueError(f"{url[:300]!r} should be http://HOST:PORT or https://HOST:PORT")
+    return parts.scheme == "https", address
 
 
 def _port(text: str) -> int:

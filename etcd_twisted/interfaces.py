@@ -204,6 +204,18 @@ class IReplica(Interface):
         """
 
 
+    def move(machine_id: str, peer_url: str) -> "Deferred[None]":
+        """
+        Have the others look for a machine elsewhere, until it says itself where it is; only on the leader. Fires when
+        a quorum knows.
+
+        @param peer_url: where, checked for its form.
+
+        Errbacks with an L{EtcdError}: 100 when there is no such machine, 109 when another machine has the address, 209
+        when it is the leader, which knows better, 300 when it can't be done now or the outcome is unknown.
+        """
+
+
 class ISnapshotFile(Interface):
     """A snapshot on disk, to be sent."""
 

@@ -5,17 +5,20 @@ Must never change what was asked for, nor have anyone wait longer than for a few
 """
 
 import re
+from collections.abc import Awaitable, Callable
 
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from etcd_twisted.config import Config
-from etcd_twisted.errors import ErrorCode, EtcdError
+from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.http.answers import Response, plain
 from etcd_twisted.interfaces import IReplica
+from etcd_twisted.machines import Machine
 
 LEAST_WAIT = 1.0
 """How long a request waits for a leader if need be, in seconds, however short the election timeout is."""
@@ -55,6 +58,8 @@ def redirect(url: str, target: bytes) -> Response:
 class LeaderWait:
     """Where requests wait for a leader."""
 
+    _log = Logger()
+
     def __init__(self, replica: IReplica, clock: IReactorTime, longest: float) -> None:
         """
         @param longest: how long a request waits in all, in seconds.
@@ -80,6 +85,29 @@ class LeaderWait:
         led = self._replica.when_led()
         led.addTimeout(until - now, self._clock)
         return led.addCallbacks(lambda _: until, _not_led)
+
+
+    async def at_leader(
+        self, change: Callable[[], Awaitable[Response]], refer: Callable[[Machine], Response]
+    ) -> Response:
+        """
+        Have the leader make a change: this machine, or the one that the client is sent to.
+
+        @param change: makes it; may raise L{NotDoneError}.
+        @param refer: sends the client to a machine.
+        @raise EtcdError: there is no leader in time.
+        """
+        deadline: float | None = None
+        while True:
+            if self._replica.is_leader:
+                try:
+                    return await change()
+                except NotDoneError:
+                    self._log.info("This machine leads no longer: a change is the next leader's")
+            leader = self._replica.leader()
+            if leader is not None and not self._replica.is_leader:
+                return refer(leader)
+            deadline = await self.until_led(deadline)
 
 
 def _not_led(reason: Failure) -> Failure:

@@ -38,6 +38,7 @@ class FakeReplica:
     @ivar leased: whether the leader holds a lease, so that L{confirm_recent} need not wait.
     @ivar proposed: every command, in order.
     @ivar removed: the names of the machines that were to be taken out, in order.
+    @ivar moved: the ids of machines that others were to look for elsewhere, and where, in order.
     @ivar measured: what it says that it measures.
     """
 
@@ -58,6 +59,7 @@ class FakeReplica:
         self.leased = True
         self.proposed: list[Change] = []
         self.removed: list[str] = []
+        self.moved: list[tuple[str, str]] = []
         self.keyspace = KeySpace(history_capacity, self._deliver_soon)
         self._expected: list[tuple[int, Deferred[None]]] = []
         self._held: list[tuple[Callable[[], None], Deferred[Any]]] = []
@@ -220,6 +222,15 @@ class FakeReplica:
 
     def remove(self, name: str) -> "Deferred[None]":
         return self._when_leading(lambda: self._take_out(name))
+
+    def move(self, machine_id: str, peer_url: str) -> "Deferred[None]":
+        return self._when_leading(lambda: self._move(machine_id, peer_url))
+
+    def _move(self, machine_id: str, peer_url: str) -> "Deferred[None]":
+        self.moved.append((machine_id, peer_url))
+        before = self.members()[machine_id]
+        after = Machine(before.name, before.client_url, peer_url)
+        return self._apply(Set(after.key, self.now(), after.value)).addCallback(lambda _: None)
 
     def _take_out(self, name: str) -> "Deferred[None]":
         self.removed.append(name)

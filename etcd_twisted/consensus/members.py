@@ -151,7 +151,7 @@ class Members:
         if configuration.members.get(request.machine_id) == member and request.machine_id in configuration:
             self._check_settled()
             return
-        self._check_address(request, member)
+        self._check_address(request.machine_id, member)
         await self._free_name(request)
         if request.machine_id not in self._configuration and self._count() >= self._config().active_size:
             raise EtcdError(ErrorCode.NO_MORE_PEER, request.name)
@@ -167,9 +167,9 @@ class Members:
     def _count(self) -> int:
         return len(self._configuration.voters) + len(self._configuration.learners)
 
-    def _check_address(self, request: JoinRequest, member: Member) -> None:
-        for machine_id, other in self._configuration.members.items():
-            if machine_id == request.machine_id or other.name == request.name:
+    def _check_address(self, machine_id: str, member: Member) -> None:
+        for other_id, other in self._configuration.members.items():
+            if other_id == machine_id or other.name == member.name:
                 continue
             for url in (member.peer_url, member.client_url):
                 if url in (other.peer_url, other.client_url):
@@ -184,6 +184,30 @@ class Members:
                 self._log.warn("{name} has come back without its data: it begins anew", name=other.name)
                 await self._take_out(machine_id)
                 return
+
+    async def move(self, machine_id: str, peer_url: str) -> None:
+        """
+        See L{etcd_twisted.interfaces.IReplica.move}.
+
+        @raise NotLeaderError: this machine does not lead.
+        """
+        await self._lock.run(lambda: ensureDeferred(self._move(machine_id, peer_url)))
+
+    async def _move(self, machine_id: str, peer_url: str) -> None:
+        configuration = self._configuration
+        before = configuration.members.get(machine_id)
+        if before is None or machine_id not in configuration:
+            raise EtcdError(ErrorCode.KEY_NOT_FOUND, f"no machine {machine_id} is in the cluster")
+        member = Member(before.name, before.client_url, peer_url)
+        if member == before:
+            self._check_settled()
+            return
+        if machine_id == self._driver.core.machine_id:
+            cause = f"{before.name} leads and is at {before.peer_url}: start it with another --peer-addr to move it"
+            raise EtcdError(ErrorCode.INVALID_FIELD, cause)
+        self._check_address(machine_id, member)
+        await self._change(with_member(configuration, machine_id, member))
+        self._log.info("{name} is at {peer_url} from now on", name=member.name, peer_url=peer_url)
 
     async def remove(self, name: str) -> None:
         """

@@ -344,7 +344,8 @@ class Participant:
 
     def unreachable(self, machine_id: str) -> None:
         """What was sent to a machine last may be lost."""
-        if self.driver.core.leadership is not None:
+        core = self.driver.core
+        if core.leadership is not None and machine_id in core.configuration.members:
             self._latencies.lost(self._name_of(machine_id))
         self.driver.unreachable(machine_id)
 

@@ -5,7 +5,7 @@ Everything here runs on the reactor. What it must never do: answer a read from a
 machine has shown before, or say that a change was made before it was.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +21,7 @@ from zope.interface import implementer
 from etcd_twisted.consensus.core import NotLeaderError
 from etcd_twisted.consensus.delivery import Delivery
 from etcd_twisted.consensus.leadership import Timing
+from etcd_twisted.consensus.members import Members
 from etcd_twisted.consensus.participant import Participant, Surroundings, machines_of, members_of
 from etcd_twisted.consensus.peering import Peering
 from etcd_twisted.consensus.recovery import Recovered, Storage
@@ -480,13 +481,17 @@ class Replica:
 
     def remove(self, name: str) -> "Deferred[None]":
         """See L{IReplica}."""
-        return ensureDeferred(self._remove(name))
+        return ensureDeferred(self._change_group(lambda members: members.remove(name)))
 
-    async def _remove(self, name: str) -> None:
+    def move(self, machine_id: str, peer_url: str) -> "Deferred[None]":
+        """See L{IReplica}."""
+        return ensureDeferred(self._change_group(lambda members: members.move(machine_id, peer_url)))
+
+    async def _change_group(self, change: Callable[[Members], Awaitable[None]]) -> None:
         participant = self._participant
         if participant is None or not participant.leads:
             raise NotDoneError("another machine leads")
         try:
-            await participant.members.remove(name)
+            await change(participant.members)
         except NotLeaderError:
             raise NotDoneError("another machine leads") from None

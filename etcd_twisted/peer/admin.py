@@ -17,7 +17,7 @@ from twisted.web.iweb import IRequest
 from twisted.web.resource import Resource
 
 from etcd_twisted import failures
-from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
+from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.failures import JSON
 from etcd_twisted.http.answers import Response, plain
 from etcd_twisted.http.pages import new_app, no_such_page, send
@@ -113,17 +113,7 @@ class AdminApp:
 
     async def _at_leader(self, request: IRequest, change: Callable[[], Awaitable[Response]]) -> Response:
         """Have the leader make a change: the one that the client is sent to, or this machine."""
-        deadline: float | None = None
-        while True:
-            if self._replica.is_leader:
-                try:
-                    return await change()
-                except NotDoneError:
-                    self._log.info("This machine leads no longer: {request} is the next leader's", request=request)
-            leader = self._replica.leader()
-            if leader is not None and not self._replica.is_leader:
-                return redirect(leader.peer_url, request.uri)
-            deadline = await self._leader.until_led(deadline)
+        return await self._leader.at_leader(change, lambda leader: redirect(leader.peer_url, request.uri))
 
     # Errors
 

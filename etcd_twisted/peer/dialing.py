@@ -5,7 +5,6 @@ Must never speak without TLS to a machine whose URL says C{https}.
 """
 
 from typing import Any, NoReturn, TypeVar
-from urllib.parse import urlsplit
 
 import attrs
 from twisted.internet.abstract import isIPAddress, isIPv6Address
@@ -27,7 +26,7 @@ from twisted.internet.interfaces import (
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
-from etcd_twisted.addresses import Address
+from etcd_twisted.addresses import Address, read_url
 from etcd_twisted.tls import ClientTls
 
 PATIENCE = 2.0
@@ -47,13 +46,9 @@ def read_peer_url(url: str) -> tuple[bool, Address]:
     @raise PeerUrlError: it is no peer URL; says what it should be.
     """
     try:
-        parts = urlsplit(url)
-        address = Address.parse(parts.netloc)
+        return read_url(url)
     except ValueError as error:
-        raise PeerUrlError(f"{url[:300]!r}: {error}") from error
-    if parts.scheme not in ("http", "https") or parts.path not in ("", "/") or parts.query or parts.fragment:
-        raise PeerUrlError(f"{url[:300]!r} should be http://HOST:PORT or https://HOST:PORT")
-    return parts.scheme == "https", address
+        raise PeerUrlError(str(error)) from error
 
 
 class _Once(Factory):

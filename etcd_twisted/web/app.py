@@ -24,6 +24,7 @@ from etcd_twisted.keyspace.events import encode_json
 from etcd_twisted.referral import LEAST_WAIT, no_leader, redirect
 from etcd_twisted.web import answers
 from etcd_twisted.web.dashboard.files import Files
+from etcd_twisted.web.members import MembersPage
 from etcd_twisted.web.metrics import Metrics
 from etcd_twisted.web.modules.pages import MODULES, ModulePages
 from etcd_twisted.web.statistics import leader_statistics, self_statistics
@@ -43,11 +44,13 @@ class ClientApp:
 
     _log = Logger()
 
-    def __init__(self, replica: IReplica, clock: IReactorTime, usage: Usage) -> None:
+    def __init__(self, replica: IReplica, clock: IReactorTime, usage: Usage, longest_wait: float) -> None:
         """
         @param clock: the one that the replica counts its traffic with.
         @param usage: the client port's.
+        @param longest_wait: how long a change waits for a leader, in seconds.
         """
+        self._members = MembersPage(replica, clock, longest_wait)
         self._replica = replica
         self._metrics = Metrics(replica, usage)
         self._clock = clock
@@ -56,8 +59,12 @@ class ClientApp:
 
     @app.route("/version", methods=["GET"])
     def version(self, request: IRequest) -> bytes:
-        """The server's name and version: as text, or as JSON where the client asks for that."""
-        if b"application/json" in (request.getHeader(b"Accept") or b"").lower():
+        """
+        The server's name and version: as text, or as JSON where the client asks for that, or says nothing of what it
+        wants, as programs do that were written for later versions.
+        """
+        accepted = request.getHeader(b"Accept")
+        if accepted is None or b"application/json" in accepted.lower():
             body = encode_json({"etcdserver": __version__, "etcdcluster": __version__})
             return send(request, Response(200, JSON, body))
         return send(request, Response(200, TEXT, f"etcd_twisted {__version__}".encode()))
@@ -83,6 +90,33 @@ class ClientApp:
         first = "" if leader is None else leader.name
         machines = sorted(self._replica.machines(), key=lambda machine: machine.name != first)
         return send(request, Response(200, TEXT, ", ".join(each.client_url for each in machines).encode()))
+
+    @app.route("/v2/members", methods=["GET"])
+    def members(self, request: IRequest) -> bytes:
+        """All machines, in later versions' words."""
+        return send(request, self._members.listing())
+
+    @app.route("/v2/members", methods=["POST"])
+    async def add_member(self, request: IRequest) -> bytes:
+        """Nobody is added by hand."""
+        kind, body = request.getHeader(b"Content-Type"), request.content.read()
+        return send(request, await self._members.add(request.uri, kind, body))
+
+    @app.route("/v2/members/leader", methods=["GET"])
+    def leading_member(self, request: IRequest) -> bytes:
+        """The leader, in later versions' words."""
+        return send(request, self._members.leader())
+
+    @app.route("/v2/members/<machine_id>", methods=["PUT"])
+    async def move_member(self, request: IRequest, machine_id: str) -> bytes:
+        """Have the others look for a machine elsewhere."""
+        kind, body = request.getHeader(b"Content-Type"), request.content.read()
+        return send(request, await self._members.move(machine_id, request.uri, kind, body))
+
+    @app.route("/v2/members/<machine_id>", methods=["DELETE"])
+    async def remove_member(self, request: IRequest, machine_id: str) -> bytes:
+        """Take a machine out of the cluster."""
+        return send(request, await self._members.remove(machine_id, request.uri))
 
     @app.route("/v2/leader", methods=["GET"])
     def leader(self, request: IRequest) -> bytes:
@@ -135,13 +169,11 @@ class ClientPages(Resource):
         self, replica: IReplica, clock: IReactorTime, usage: Usage, longest_wait: float = LEAST_WAIT
     ) -> None:
         """
-        @param clock: see L{ClientApp}.
-        @param usage: likewise.
-        @param longest_wait: how long a request that needs a leader waits for one, in seconds.
+        @param clock: see L{ClientApp}; so for the others.
         """
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted has no types there
         self._replica = replica
-        self._pages = ClientApp(replica, clock, usage).app.resource()
+        self._pages = ClientApp(replica, clock, usage, longest_wait).app.resource()
         self._modules = ModulePages(replica, clock, longest_wait)
         self._module_pages = self._modules.app.resource()
 

@@ -8,6 +8,7 @@ import msgspec
 from twisted.trial.unittest import TestCase
 
 from tests.processes.child import Child, spawn
+from tests.processes.cluster import Cluster, Member
 from tests.processes.machine import Machine
 
 ETCDCTL = shutil.which("etcdctl")
@@ -16,18 +17,18 @@ REFUSED = 4
 """Its exit status when the server answers with an error."""
 
 
-class EtcdctlTests(TestCase):
-    """Its commands, as somebody would type them."""
+class EtcdctlTest(TestCase):
+    """
+    Its commands, as somebody would type them.
+
+    @ivar machine: whom it asks.
+    """
 
     timeout = 60
+    machine: Machine
 
     if ETCDCTL is None:
         skip = "etcdctl is not installed (apt-get install etcd-client)"
-
-    async def setUp(self) -> None:
-        """One machine."""
-        self.machine = Machine(self)
-        await self.machine.start()
 
     def start(self, *arguments: str) -> Child:
         """Start a command."""
@@ -44,6 +45,15 @@ class EtcdctlTests(TestCase):
         """The server refuses a command, and the tool says why."""
         child = self.start(*arguments)
         self.assertEqual((await child.ended(), child.errors), (REFUSED, f"Error:  {error}\n"), arguments)
+
+
+class KeysTests(EtcdctlTest):
+    """What is done with keys."""
+
+    async def setUp(self) -> None:
+        """One machine."""
+        self.machine = Machine(self)
+        await self.machine.start()
 
     async def test_keys(self) -> None:
         """C{set}, C{get}, C{mk}, C{update} and C{rm}."""
@@ -133,3 +143,82 @@ class EtcdctlTests(TestCase):
         await self.machine.when_watched(1)
         await self.run_command("rm", "/dir/key")
         await watching.said("delete /dir/key 3 .\n")
+
+
+class MembersTests(EtcdctlTest):
+    """What is done with machines, by way of one that does not lead."""
+
+    async def setUp(self) -> None:
+        """A cluster of three."""
+        self.cluster = Cluster(self, 3)
+        await self.cluster.start()
+        self.machine, self.other = await self.cluster.followers()
+
+    async def members(self) -> dict[str, str]:
+        """The ids of the machines by their names, as the tool lists them; each at its addresses."""
+        leader = await self.cluster.leader()
+        ids = {}
+        for line in (await self.run_command("member", "list")).splitlines():
+            machine_id, _, rest = line.partition(": ")
+            (machine,) = [each for each in self.cluster.machines if f"name={each.name} " in rest]
+            leads = "true" if machine is leader else "false"
+            self.assertEqual(rest, f"name={machine.name} {self.urls(machine)} isLeader={leads}")
+            ids[machine.name] = machine_id
+        return ids
+
+    def urls(self, machine: Member) -> str:
+        return f"peerURLs={machine.peer_url} clientURLs={machine.url}"
+
+    async def assertNotDone(self, error: str, *arguments: str) -> None:
+        """The tool says why a change of the members was not made."""
+        child = self.start("member", *arguments)
+        self.assertEqual((await child.ended(), child.errors), (1, error + "\n"), arguments)
+
+    async def test_members(self) -> None:
+        """C{member list}, C{add}, C{update} and C{remove}."""
+        ids = await self.members()
+        self.assertEqual(set(ids), {machine.name for machine in self.cluster.machines})
+        leader = await self.cluster.leader()
+        peers = leader.peer_url.removeprefix("http://")
+        await self.assertNotDone(
+            f"a machine joins by itself: start it with --peer-addr 127.0.0.1:9 --peers {peers}",
+            *("add", "new", "http://127.0.0.1:9"),
+        )
+        await self.assertNotDone("membership: peerURL exists", "add", "new", self.other.peer_url)
+        away = f"{leader.name} leads and is at {leader.peer_url}: start it with another --peer-addr to move it"
+        await self.assertNotDone(away, "update", ids[leader.name], "http://127.0.0.1:9")
+        await self.assertNotDone("Couldn't find a member in the cluster with an ID of 12.", "remove", "12")
+        updated = await self.run_command("member", "update", ids[self.other.name], self.other.peer_url)
+        self.assertEqual(updated, f"Updated member with ID {ids[self.other.name]} in cluster\n")
+        removed = await self.run_command("member", "remove", ids[self.other.name])
+        self.assertEqual(removed, f"Removed member {ids[self.other.name]} from cluster\n")
+        del ids[self.other.name]
+        self.assertEqual(await self.members(), ids)
+
+    async def test_move(self) -> None:
+        """A machine that others are told to look for elsewhere, and that says itself where it is when it is back."""
+        await self.other.kill()
+        old = self.other.peer_url
+        self.other.move()
+        (line,) = [line for line in (await self.run_command("member", "list")).splitlines() if old in line]
+        await self.run_command("member", "update", line.partition(":")[0], self.other.peer_url)
+        listed = await self.run_command("member", "list")
+        self.assertIn(f" peerURLs={self.other.peer_url} ", listed)
+        self.assertNotIn(old, listed)
+        await self.other.start()
+        await self.cluster.agree(self.cluster.machines)
+        await self.members()
+
+    async def test_health(self) -> None:
+        """C{cluster-health}: of all machines, of too few, and of none."""
+        ids = await self.members()
+        healthy = "".join(
+            f"member {ids[machine.name]} is healthy: got healthy result from {machine.url}\n"
+            for machine in sorted(self.cluster.machines, key=lambda each: ids[each.name])
+        )
+        self.assertEqual(await self.run_command("cluster-health"), f"{healthy}cluster is healthy\n")
+        await self.other.kill()
+        child = self.start("cluster-health")
+        await child.ended()
+        self.assertIn(f"failed to check the health of member {ids[self.other.name]} on {self.other.url}", child.output)
+        self.assertIn("cluster is degraded\n", child.output)

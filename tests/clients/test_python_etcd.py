@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
+from etcd_twisted import __version__
 from tests.processes.machine import Machine
 
 HISTORY = 20
@@ -195,3 +196,15 @@ class PythonEtcdTests(TestCase):
         after = await self.call(lambda: self.etcd.store_stats)
         self.assertEqual(after["setsSuccess"], before["setsSuccess"] + 1)
         self.assertEqual((await self.call(lambda: self.etcd.stats))["state"], "leader")
+
+    async def test_version(self) -> None:
+        """It asks for C{/version} without a word of what it takes, and reads JSON."""
+        self.assertEqual(await self.call(lambda: self.etcd.version), __version__)
+        self.assertEqual(await self.call(lambda: self.etcd.cluster_version), __version__)
+
+    async def test_members(self) -> None:
+        """By their ids."""
+        members = await self.call(lambda: self.etcd.members)
+        (member,) = members.values()
+        self.assertEqual(members, {member["id"]: member})
+        self.assertEqual((member["clientURLs"], member["peerURLs"]), ([self.machine.url], [self.machine.peer_url]))

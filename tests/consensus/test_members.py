@@ -163,6 +163,37 @@ class JoinTests(MembersTestCase):
         answer = self.join(cluster, one, name=two.machine.name)
         self.assertRefused(cluster, answer, ErrorCode.KEY_EXISTS, two.machine.name)
 
+    def test_a_member_is_looked_for_elsewhere(self) -> None:
+        """The others connect to where they are told, until the machine itself says where it is."""
+        cluster = self.cluster()
+        cluster.start(3)
+        moved, other = cluster.followers
+        cluster.finish(cluster.leader.replica.move(moved.id, "http://peers:9"))
+        cluster.run(1.0)
+        for machine in (cluster.leader, other):
+            self.assertEqual(machine.replica.members()[moved.id].peer_url, "http://peers:9")
+            self.assertIn("peers%3A9", machine.value(moved.machine.key))
+            self.assertEqual(machine.transport.connected[moved.id], "http://peers:9")
+        cluster.finish(cluster.leader.replica.move(moved.id, "http://peers:9"))  # which is so already
+        cluster.finish(self.join(cluster, moved))
+        cluster.settle()
+        self.assertEqual(other.transport.connected[moved.id], moved.url)
+        self.assertSame(cluster)
+
+    def test_a_move_that_is_refused(self) -> None:
+        cluster = self.cluster()
+        cluster.start(3)
+        leader, (one, other) = cluster.leader, cluster.followers
+        for machine_id, url, code, words in (
+            ("f" * 16, "http://peers:9", ErrorCode.KEY_NOT_FOUND, "no machine ffffffffffffffff is in the cluster"),
+            (one.id, other.url, ErrorCode.PEER_ADDRESS_EXISTS, f"the address of {other.machine.name}"),
+            (one.id, other.machine.client_url, ErrorCode.PEER_ADDRESS_EXISTS, f"the address of {other.machine.name}"),
+            (leader.id, "http://peers:9", ErrorCode.INVALID_FIELD, "start it with another --peer-addr to move it"),
+        ):
+            self.assertRefused(cluster, leader.replica.move(machine_id, url), code, words)
+        with self.assertRaises(NotDoneError):
+            cluster.finish(one.replica.move(other.id, "http://peers:9"))
+
     def test_another_machine_has_an_address(self) -> None:
         """Spec, "Joining"."""
         cluster = self.cluster()

@@ -17,6 +17,7 @@ from tests.wires import Answer, Wire, ask
 PAGES = (
     "/version",
     "/health",
+    "/metrics",
     "/v2/machines",
     "/v2/peers",
     "/v2/leader",
@@ -38,7 +39,7 @@ class AppTests(SynchronousTestCase):
         return ask(self.wire.site, path, method, fields)
 
     def text(self, path: str) -> str:
-        answer = self.ask(path)
+        answer = self.ask(path, fields="Accept: */*\r\n")
         self.assertEqual((answer.status, answer.headers["Content-Type"]), (200, "text/plain; charset=utf-8"))
         return answer.body.decode()
 
@@ -49,10 +50,14 @@ class AppTests(SynchronousTestCase):
         return decoded
 
     def test_version(self) -> None:
-        """As text, or as JSON for who asks for it (api, "Getting the etcd version"; spec, "Later additions")."""
+        """
+        As text, or as JSON for who asks for it or for nothing in particular (api, "Getting the etcd version"; spec,
+        "Later additions").
+        """
         self.assertEqual(self.text("/version"), f"etcd_twisted {__version__}")
         asked = self.json("/version", "Accept: text/html, Application/JSON;q=0.9\r\n")
         self.assertEqual(asked, {"etcdserver": __version__, "etcdcluster": __version__})
+        self.assertEqual(self.json("/version"), asked)
 
     def test_machines(self) -> None:
         """All of them, the leader first, on both pages (spec, "Other client endpoints")."""
@@ -99,10 +104,11 @@ class AppTests(SynchronousTestCase):
         self.assertEqual((statistics["setsSuccess"], statistics["watchers"]), (2, 0))
 
     def test_head(self) -> None:
-        """The headers of C{GET}, but for the time."""
+        """The headers of C{GET}, but for the time; and for the length of what the process takes."""
         for page in PAGES:
             head, answer = self.ask(page, "HEAD"), self.ask(page)
-            del head.headers["Date"], answer.headers["Date"]
+            for changing in ("Date", "Content-Length") if page == "/metrics" else ("Date",):
+                del head.headers[changing], answer.headers[changing]
             self.assertEqual((head.body, head.headers.items()), (b"", answer.headers.items()))
 
     def test_methods(self) -> None:
@@ -152,7 +158,7 @@ class StandbyTests(SynchronousTestCase):
 
     def test_pages(self) -> None:
         """All but those about the machine itself are the leader's, and what is no page too."""
-        for path in (*PAGES[2:], *self.paths):
+        for path in (*PAGES[3:], *self.paths):
             for method in ("GET", "HEAD", "PUT", "DELETE", "PATCH"):
                 answer = ask(self.wire.site, f"{path}?a=%zz&b", method)
                 self.assertEqual(answer.status, 307)
@@ -161,14 +167,14 @@ class StandbyTests(SynchronousTestCase):
 
     def test_own_pages(self) -> None:
         """They are answered here, whatever stands behind them."""
-        for path in PAGES[:2]:
+        for path in PAGES[:3]:
             self.assertEqual(ask(self.wire.site, f"{path}?a=b").status, 200)
             self.assertEqual(ask(self.wire.site, path, "PUT").status, 405)
 
     def test_no_leader(self) -> None:
         """Error 300 at once."""
         self.wire.replica.stand_by(leader=None)
-        for path in (*PAGES[2:], *self.paths):
+        for path in (*PAGES[3:], *self.paths):
             answer = ask(self.wire.site, path)
             error = json.loads(answer.body)
             self.assertEqual((answer.status, error["errorCode"]), (500, 300))

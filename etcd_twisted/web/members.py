@@ -1,0 +1,169 @@
+"""
+C{/v2/members}: who is in the cluster, as etcd 2 and 3.4 show it, and what can be changed about that (spec, section 1,
+"Later additions").
+
+Errors are theirs too: JSON with a C{message}. A machine joins by itself here, so that nobody is added by hand. Must
+never change anything but on the leader, nor say that something was done that is not.
+"""
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+from twisted.internet.interfaces import IReactorTime
+
+from etcd_twisted.addresses import read_url
+from etcd_twisted.errors import ErrorCode, EtcdError
+from etcd_twisted.failures import JSON
+from etcd_twisted.http.answers import Response
+from etcd_twisted.interfaces import IReplica
+from etcd_twisted.machines import Machine
+from etcd_twisted.referral import LeaderWait, redirect
+
+_DONE = Response(204, b"", b"")
+_STATUSES = {ErrorCode.KEY_NOT_FOUND: 404, ErrorCode.RAFT_INTERNAL: 500}
+"""Of the errors that a change may meet; of all others it is 409, whose message etcd's clients show."""
+
+
+class _Member(msgspec.Struct):
+    """A machine, as it is shown."""
+
+    id: str
+    name: str
+    peer_urls: list[str] = msgspec.field(name="peerURLs")
+    client_urls: list[str] = msgspec.field(name="clientURLs")
+
+
+class _Listing(msgspec.Struct):
+    members: list[_Member]
+
+
+class _Given(msgspec.Struct):
+    """What a client sends; other fields are ignored, as etcd does."""
+
+    peer_urls: list[str] = msgspec.field(name="peerURLs")
+
+
+class _Problem(msgspec.Struct):
+    message: str
+
+
+class _RefusedError(Exception):
+    """What a client asks for can't be done."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.response = _problem(status, message)
+
+
+_decode = msgspec.json.Decoder(_Given).decode
+
+
+def _json(status: int, value: object) -> Response:
+    return Response(status, JSON, msgspec.json.encode(value))
+
+
+def _problem(status: int, message: str) -> Response:
+    return _json(status, _Problem(message))
+
+
+def _shown(machine_id: str, machine: Machine) -> _Member:
+    return _Member(machine_id, machine.name, [machine.peer_url], [machine.client_url])
+
+
+class MembersPage:
+    """The answers; the routes are L{etcd_twisted.web.app}'s."""
+
+    def __init__(self, replica: IReplica, clock: IReactorTime, longest_wait: float) -> None:
+        """
+        @param longest_wait: how long a change waits for a leader, in seconds.
+        """
+        self._replica = replica
+        self._wait = LeaderWait(replica, clock, longest_wait)
+
+    def listing(self) -> Response:
+        """All machines."""
+        members = self._replica.members()
+        return _json(200, _Listing([_shown(each, members[each]) for each in sorted(members)]))
+
+    def leader(self) -> Response:
+        """The machine that leads."""
+        leader = self._replica.leader()
+        for machine_id, machine in self._replica.members().items():
+            if leader is not None and machine.name == leader.name:
+                return _json(200, _shown(machine_id, machine))
+        return _problem(503, "During election")
+
+    async def add(self, target: bytes, content_type: bytes | None, body: bytes) -> Response:
+        """
+        Say how a machine is added: not like this.
+
+        @param target: path and query, as they came.
+        """
+
+        async def refuse() -> Response:
+            url = _peer_url(content_type, body)
+            if any(machine.peer_url == url for machine in self._replica.machines()):
+                raise _RefusedError(409, "membership: peerURL exists")
+            known = self._replica.leader()
+            peers = "" if known is None else f" --peers {read_url(known.peer_url)[1]}"
+            raise _RefusedError(409, f"a machine joins by itself: start it with --peer-addr {read_url(url)[1]}{peers}")
+
+        return await self._change(target, refuse)
+
+    async def move(self, machine_id: str, target: bytes, content_type: bytes | None, body: bytes) -> Response:
+        """Have the others look for a machine elsewhere."""
+
+        async def move() -> Response:
+            url = _peer_url(content_type, body)
+            self._find(machine_id)
+            await self._replica.move(machine_id, url)
+            return _DONE
+
+        return await self._change(target, move)
+
+    async def remove(self, machine_id: str, target: bytes) -> Response:
+        """Take a machine out of the cluster."""
+
+        async def remove() -> Response:
+            await self._replica.remove(self._find(machine_id).name)
+            return _DONE
+
+        return await self._change(target, remove)
+
+    def _find(self, machine_id: str) -> Machine:
+        machine = self._replica.members().get(machine_id)
+        if machine is None:
+            raise _RefusedError(404, f"No such member: {machine_id}")
+        return machine
+
+    async def _change(self, target: bytes, change: Callable[[], Awaitable[Response]]) -> Response:
+        try:
+            return await self._wait.at_leader(change, lambda leader: redirect(leader.client_url, target))
+        except _RefusedError as error:
+            return error.response
+        except EtcdError as error:
+            return _problem(_STATUSES.get(error.code, 409), error.cause)
+
+
+def _peer_url(content_type: bytes | None, body: bytes) -> str:
+    """
+    The one peer URL that a body names.
+
+    @raise _RefusedError: it names none, or is not what it should be.
+    """
+    kind = (content_type or b"").partition(b";")[0].strip().lower()
+    if kind != b"application/json":
+        raise _RefusedError(415, f"Bad Content-Type {kind.decode('ascii', 'replace')}, accept application/json")
+    try:
+        urls = _decode(body).peer_urls
+    except (ValueError, RecursionError) as error:  # msgspec's errors are some
+        raise _RefusedError(400, str(error)) from error
+    if not urls:
+        raise _RefusedError(400, "no valid URLs given")
+    if len(urls) > 1:
+        raise _RefusedError(400, f"a machine has one peer URL, not {len(urls)}")
+    try:
+        read_url(urls[0])
+    except ValueError as error:
+        raise _RefusedError(400, str(error)) from error
+    return urls[0].removesuffix("/")

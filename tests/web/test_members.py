@@ -1,0 +1,209 @@
+"""
+C{/v2/members}, in the words of etcd 2 and 3.4.
+"""
+
+import json
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
+from etcd_twisted.referral import LEAST_WAIT
+from tests.fakes import MACHINE, OTHER
+from tests.wires import Answer, Transport, Wire, ask, read_answers
+
+MEMBERS = "/v2/members"
+JSON = "application/json"
+ELSEWHERE = '{"peerURLs":["http://127.0.0.1:7009"]}'
+FIRST = "0000000000000001"
+SECOND = "0000000000000002"
+
+
+class MembersTest(SynchronousTestCase):
+    """The pages, through the server they are served by. Two machines are in the cluster."""
+
+    def setUp(self) -> None:
+        self.wire = Wire()
+        self.replica = self.wire.replica
+        self.replica.register(OTHER)
+        self.addCleanup(self.wire.stop)
+
+    def begin(self, method: str, path: str, body: str = "", kind: str = JSON) -> Transport:
+        channel, transport = self.wire.connect()
+        head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+        channel.dataReceived((head + body).encode())
+        return transport
+
+    def answer_to(self, transport: Transport, method: str) -> Answer:
+        (answer,) = read_answers(transport.value(), method)
+        return answer
+
+    def ask(self, method: str, path: str, body: str = "", kind: str = JSON) -> Answer:
+        return self.answer_to(self.begin(method, path, body, kind), method)
+
+    def assert_problem(self, answer: Answer, status: int, message: str) -> None:
+        self.assertEqual((answer.status, json.loads(answer.body)), (status, {"message": message}))
+        self.assertEqual(answer.headers["Content-Type"], JSON)
+
+    def assert_done(self, answer: Answer) -> None:
+        self.assertEqual((answer.status, answer.body), (204, b""))
+        self.assertNotIn("Transfer-Encoding", answer.headers)
+
+
+class ListingTests(MembersTest):
+    """Who is in the cluster."""
+
+    def test_all(self) -> None:
+        """By id, in the fields' order of the reference; with or without a slash."""
+        for path in (MEMBERS, MEMBERS + "/"):
+            answer = self.ask("GET", path)
+            self.assertEqual((answer.status, answer.headers["Content-Type"]), (200, JSON))
+            self.assertEqual(
+                answer.body.decode(),
+                '{"members":['
+                f'{{"id":"{FIRST}","name":"machine0",'
+                '"peerURLs":["http://127.0.0.1:7001"],"clientURLs":["http://127.0.0.1:4001"]},'
+                f'{{"id":"{SECOND}","name":"machine1",'
+                '"peerURLs":["http://127.0.0.1:7002"],"clientURLs":["http://127.0.0.1:4002"]}]}',
+            )
+
+    def test_leader(self) -> None:
+        """The machine that leads, or none."""
+        for change, machine_id in ((self.replica.lead, FIRST), (self.replica.follow, SECOND)):
+            change()
+            self.assertEqual(json.loads(self.ask("GET", "/v2/members/leader").body)["id"], machine_id)
+        self.replica.lose_leader()
+        self.assert_problem(self.ask("GET", "/v2/members/leader"), 503, "During election")
+
+    def test_others(self) -> None:
+        """Methods and pages that etcd has not."""
+        for method, path in (("DELETE", MEMBERS), ("PUT", MEMBERS), ("POST", f"{MEMBERS}/{FIRST}")):
+            self.assertEqual(self.ask(method, path).status, 405)
+        self.assertEqual(self.ask("GET", f"{MEMBERS}/{FIRST}").status, 405)
+        self.assertEqual(self.ask("GET", f"{MEMBERS}/{FIRST}/x").status, 404)
+
+
+class AddTests(MembersTest):
+    """C{POST}: nobody is added by hand, and the answer says what to do."""
+
+    def test_how_to(self) -> None:
+        message = "a machine joins by itself: start it with --peer-addr 127.0.0.1:7009 --peers 127.0.0.1:7001"
+        self.assert_problem(self.ask("POST", MEMBERS, ELSEWHERE), 409, message)
+        self.assertEqual(self.replica.proposed, [])
+
+    def test_known(self) -> None:
+        answer = self.ask("POST", MEMBERS, '{"peerURLs":["http://127.0.0.1:7002"]}')
+        self.assert_problem(answer, 409, "membership: peerURL exists")
+
+    def test_bad_bodies(self) -> None:
+        """In etcd's words, where it has some."""
+        for kind, body, status, message in (
+            ("text/plain; x=y", "a=b", 415, "Bad Content-Type text/plain, accept application/json"),
+            (JSON, "x", 400, "JSON is malformed: invalid character (byte 0)"),
+            (JSON, "", 400, "Input data was truncated"),
+            (JSON, "[" * 900, 400, "Expected `object`, got `array`"),
+            (JSON, "{}", 400, "Object missing required field `peerURLs`"),
+            (JSON, '{"peerURLs":"x"}', 400, "Expected `array`, got `str` - at `$.peerURLs`"),
+            (JSON, '{"peerURLs":[]}', 400, "no valid URLs given"),
+            (JSON, '{"peerURLs":["http://a:1","http://b:2"]}', 400, "a machine has one peer URL, not 2"),
+            (JSON, '{"peerURLs":["http://127.0.0.1"]}', 400, "'http://127.0.0.1': should have a port"),
+            (JSON, '{"peerURLs":["ftp://a:1"]}', 400, "'ftp://a:1' should be http://HOST:PORT or https://HOST:PORT"),
+            (JSON, '{"peerURLs":["http://a:1/x"]}', 400, "'http://a:1/x' should be"),
+        ):
+            for method, path in (("POST", MEMBERS), ("PUT", f"{MEMBERS}/{SECOND}")):
+                answer = self.ask(method, path, body, kind)
+                self.assertEqual(answer.status, status, body)
+                self.assertTrue(json.loads(answer.body)["message"].startswith(message), answer.body)
+        self.assertEqual(self.replica.moved, [])
+
+
+class MoveTests(MembersTest):
+    """C{PUT}."""
+
+    path = f"{MEMBERS}/{SECOND}"
+
+    def test_move(self) -> None:
+        """Fields that say nothing new are ignored; so are parameters of the type, and a slash."""
+        body = '{"name":"x","peerURLs":["http://127.0.0.1:7009/"],"clientURLs":[]}'
+        self.assert_done(self.ask("PUT", self.path, body, "Application/JSON; charset=utf-8"))
+        self.assertEqual(self.replica.moved, [(SECOND, "http://127.0.0.1:7009")])
+
+    def test_unknown(self) -> None:
+        self.assert_problem(self.ask("PUT", f"{MEMBERS}/1234", ELSEWHERE), 404, "No such member: 1234")
+
+    def test_refused(self) -> None:
+        """With what the group says about it."""
+        for code, status in (
+            (ErrorCode.PEER_ADDRESS_EXISTS, 409),
+            (ErrorCode.INVALID_FIELD, 409),
+            (ErrorCode.RAFT_INTERNAL, 500),
+            (ErrorCode.KEY_NOT_FOUND, 404),
+        ):
+            self.replica.holding = True
+            transport = self.begin("PUT", self.path, ELSEWHERE)
+            self.replica.fail_held(EtcdError(code, "the cause"))
+            self.assert_problem(self.answer_to(transport, "PUT"), status, "the cause")
+
+
+class RemoveTests(MembersTest):
+    """C{DELETE}."""
+
+    def test_remove(self) -> None:
+        self.assert_done(self.ask("DELETE", f"{MEMBERS}/{SECOND}"))
+        self.assertEqual(self.replica.removed, [OTHER.name])
+        again = self.ask("DELETE", f"{MEMBERS}/{SECOND}")
+        self.assert_problem(again, 404, f"No such member: {SECOND}")
+
+    def test_answered_when_done(self) -> None:
+        self.replica.holding = True
+        transport = self.begin("DELETE", f"{MEMBERS}/{SECOND}")
+        self.assertEqual(transport.value(), b"")
+        self.replica.go_on()
+        self.assert_done(self.answer_to(transport, "DELETE"))
+
+    def test_impossible(self) -> None:
+        self.replica.holding = True
+        transport = self.begin("DELETE", f"{MEMBERS}/{SECOND}")
+        self.replica.fail_held(EtcdError(ErrorCode.RAFT_INTERNAL, "too few machines are alive"))
+        self.assert_problem(self.answer_to(transport, "DELETE"), 500, "too few machines are alive")
+
+
+class ElsewhereTests(MembersTest):
+    """Machines that do not lead."""
+
+    changes: tuple[tuple[Any, ...], ...] = (
+        ("POST", f"{MEMBERS}?a=b", ELSEWHERE),
+        ("PUT", f"{MEMBERS}/{FIRST}", ELSEWHERE),
+        ("DELETE", f"{MEMBERS}/{FIRST}"),
+    )
+
+    def test_follower(self) -> None:
+        """Changes go to the leader; this machine answers what it knows."""
+        self.replica.follow()
+        for change in self.changes:
+            answer = self.ask(*change)
+            self.assertEqual((answer.status, answer.headers["Location"]), (307, OTHER.client_url + change[1]))
+        self.assertEqual(len(json.loads(self.ask("GET", MEMBERS).body)["members"]), 2)
+
+    def test_no_leader(self) -> None:
+        """They wait for one, but not for ever."""
+        self.replica.lose_leader()
+        waiting = [(self.begin(*change), change[0]) for change in self.changes]
+        self.wire.clock.advance(LEAST_WAIT)
+        for transport, method in waiting:
+            self.assert_problem(self.answer_to(transport, method), 500, "no leader is known; try again")
+
+    def test_lost_the_lead(self) -> None:
+        """What is known not to have been done is the new leader's."""
+        self.replica.holding = True
+        transport = self.begin("DELETE", f"{MEMBERS}/{FIRST}")
+        self.replica.follow()
+        self.replica.fail_held(NotDoneError())
+        self.assertEqual(self.answer_to(transport, "DELETE").status, 307)
+
+    def test_standby(self) -> None:
+        """It sends everybody to the leader."""
+        self.replica.stand_by(MACHINE)
+        for method in ("GET", "POST"):
+            answer = ask(self.wire.site, MEMBERS, method)
+            self.assertEqual((answer.status, answer.headers["Location"]), (307, MACHINE.client_url + MEMBERS))
