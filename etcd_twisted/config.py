@@ -50,6 +50,7 @@ class Config:
     @ivar max_request_bytes: the longest request body, in bytes.
     @ivar http_read_timeout: how long a client may take to send a request, in seconds.
     @ivar http_write_timeout: how long a client may take to read an answer, in seconds.
+    @ivar cors: the origins whose pages may read what clients are answered, as they were given; see L{origins}.
     @ivar frontends: further protocols to serve, each C{NAME[:option=value...]}.
     @ivar sources: how options were given, by their names in the table; see L{given_as}. Has no part in comparisons.
     """
@@ -82,6 +83,7 @@ class Config:
     max_request_bytes: int = 10 * 1024 * 1024
     http_read_timeout: float = 10.0
     http_write_timeout: float = 10.0
+    cors: tuple[str, ...] = ()
     frontends: tuple[str, ...] = ()
     sources: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False, kw_only=True)
 
@@ -116,6 +118,11 @@ class Config:
     def peer_url(self) -> str:
         """Where other machines and administrators are told to reach it."""
         return self.peer_addr.url("https" if self.peer_cert_file else "http")
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """Each origin of L{cors} by itself; C{*} stands for all."""
+        return frozenset(origin for text in self.cors for origin in text.split(","))
 
     def given_as(self, option: str) -> str:
         """

@@ -30,6 +30,8 @@ _DECIMAL = re.compile(r"[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
 _URL = re.compile(r"https?://[!\"$->@-~]+")
 """Without a query or a fragment."""
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[!$&'()+.0-9:;=\[\]_a-z~-]+")
+"""As browsers send it: in small letters, without a path or a user."""
 _LARGEST = 2**63 - 1
 _LARGEST_BODY = 32 * 1024 * 1024
 """Bytes. What is done with a value at once, for each machine anew, has to take less time than an election timeout."""
@@ -204,6 +206,14 @@ def _switch(text: str) -> bool:
     if text.lower() not in {"true", "false"}:
         raise ValueError("should be true or false")
     return text.lower() == "true"
+
+
+def _origins(text: str) -> str:
+    """One origin or several, without the spaces between them."""
+    origins = [each.strip().lower() for each in text.split(",")]
+    if not all(each == "*" or _ORIGIN.fullmatch(each) for each in origins):
+        raise ValueError("should be * or origins with commas between them, as in http://a.example.com:8080")
+    return ",".join(origins)
 
 
 def _frontend(text: str) -> str:
@@ -420,6 +430,13 @@ OPTIONS: tuple[Option, ...] = (
         _timeout,
         "SECONDS",
         "How long a client may take to read an answer.",
+    ),
+    Option(
+        "cors",
+        Form.LIST,
+        _origins,
+        "ORIGIN,...",
+        "The origins whose web pages may read what clients are answered, or * for all; may be given several times.",
     ),
     Option(
         "frontend",

@@ -120,6 +120,7 @@ BAD_VALUES: dict[str, tuple[str, ...]] = {
     "max-request-bytes": ("10MB", "0x10", "33554433"),
     "http-read-timeout": ("0", "-1", "nan", "inf", "1s", ".", "1e9", "0.0", "86401"),
     "http-write-timeout": ("soon", "1_0"),
+    "cors": ("example.com", "http://", "http://a/x", "http://a/", "http://u@a", "http://a,", "null", "*.a", "http://å"),
     "frontend": (":port=1",),
 }
 

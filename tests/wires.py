@@ -22,6 +22,7 @@ from twisted.trial.unittest import TestCase
 
 from etcd_twisted.addresses import Address
 from etcd_twisted.config import Config
+from etcd_twisted.http.cors import Cors
 from etcd_twisted.http.service import HttpService
 from etcd_twisted.http.site import Channel, Site
 from etcd_twisted.http.usage import Usage
@@ -163,10 +164,15 @@ class Wire:
     """
 
     def __init__(
-        self, replica: FakeReplica | None = None, most_body: int = 1_000, kind: type[Site] = Site
+        self,
+        replica: FakeReplica | None = None,
+        most_body: int = 1_000,
+        kind: type[Site] = Site,
+        cors: Cors | None = None,
     ) -> None:
         """
         @param kind: by which door requests come in.
+        @param cors: see L{Site}.
         """
         self.clock = Clock() if replica is None else replica.clock
         self.replica = FakeReplica(self.clock) if replica is None else replica
@@ -180,6 +186,7 @@ class Wire:
             read_timeout=10.0,
             write_timeout=10.0,
             usage=usage,
+            cors=cors,
         )
         self.site.startFactory()
 

@@ -22,8 +22,10 @@ from twisted.internet.interfaces import IAddress, IPushProducer, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
+from twisted.web.http_headers import Headers
 from zope.interface import implementer
 
+from etcd_twisted.http.cors import with_fields
 from etcd_twisted.http.door import Door, DoorRequest
 from etcd_twisted.http.exchange import Exchange
 from etcd_twisted.http.heads import Heads
@@ -47,6 +49,7 @@ class FastSite(Site):
     A site whose connections begin at the fast door.
 
     @ivar heads: the heads of common requests.
+    @ivar common_fields: header lines for the answers to common requests, which are of no origin.
     @ivar request_line: matches the request line of a common one for the door: its method and target.
     """
 
@@ -56,7 +59,9 @@ class FastSite(Site):
         """See L{Site}; it has a door."""
         super().__init__(*args, **kw)
         self.heads = Heads()
-        self.request_line = re.compile(rb"([A-Z]+) %s([/?][!-~]*)? HTTP/1\.1\r\n" % re.escape(self.door.prefix))
+        self.common_fields = b"" if self.cors is None else self.cors.fields(Headers())
+        methods = rb"[A-Z]+" if self.cors is None else rb"(?!OPTIONS )[A-Z]+"
+        self.request_line = re.compile(rb"(%s) %s([/?][!-~]*)? HTTP/1\.1\r\n" % (methods, re.escape(self.door.prefix)))
 
     def connection(self, addr: IAddress | None) -> "FastChannel":
         """A new connection."""
@@ -288,7 +293,8 @@ class FastChannel(Protocol, Patience):
         path, _, query = target.partition(b"?")
         request = DoorRequest(method, path, query, head.content_type, data[body:end])
         self._exchange = exchange = Exchange(self, _VERSION, method)
-        exchange.answer(site.door.handle(request))
+        answer = site.door.handle(request)
+        exchange.answer(with_fields(answer, site.common_fields) if site.common_fields else answer)
         return end
 
     def _unclear(self, data: bytes, begun: bool) -> int:

@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnection
 from twisted.web.resource import IResource
 
 from etcd_twisted.config import Config
+from etcd_twisted.http.cors import Cors
 from etcd_twisted.http.door import Door
 from etcd_twisted.http.fast import FastSite
 from etcd_twisted.http.listening import Place, listen
@@ -88,6 +89,7 @@ def http_service(
     tls: IOpenSSLServerConnectionCreator | None = None,
     closing: Callable[[], None] = lambda: None,
     usage: Usage | None = None,
+    cors: Cors | None = None,
 ) -> HttpService:
     """
     A service that serves C{resource}, and C{door} before it, within the limits that are configured.
@@ -97,6 +99,7 @@ def http_service(
     @param tls: see L{HttpService}.
     @param closing: see L{HttpService}.
     @param usage: see L{Site}.
+    @param cors: see L{Site}.
     """
     # TLS has no socket to write to at once, and its handshake is for twisted.web's channel to watch.
     kind = Site if door is None or tls is not None else FastSite
@@ -109,5 +112,6 @@ def http_service(
         config.http_read_timeout,
         config.http_write_timeout,
         usage,
+        cors,
     )
     return HttpService(reactor, place, site, tls, closing)

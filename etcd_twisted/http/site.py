@@ -44,6 +44,7 @@ from zope.interface import Attribute, implementer
 
 from etcd_twisted.addresses import address_of
 from etcd_twisted.complaints import Complaints
+from etcd_twisted.http.cors import Cors, with_fields
 from etcd_twisted.http.door import Door, DoorRequest
 from etcd_twisted.http.escapes import unescape
 from etcd_twisted.http.exchange import Exchange
@@ -88,7 +89,10 @@ class Request(server.Request):
         """The request is complete."""
         target = _origin_form(path)
         channel = cast(Channel, self.channel)
-        door = channel.site.door
+        door, cors = channel.site.door, channel.site.cors
+        if cors is not None and command == b"OPTIONS":
+            self._begin(channel, command, version).answer(cors.preflight(self.requestHeaders))
+            return
         below = target[len(door.prefix) :] if door is not None and target.startswith(door.prefix) else None
         if door is None or below is None or below[:1] not in b"/?":
             try:
@@ -96,15 +100,30 @@ class Request(server.Request):
             except ValueError as error:
                 channel.refuse(400, f"the path has {error}")
             else:
+                if cors is not None:
+                    self._add(cors.fields(self.requestHeaders))
                 super().requestReceived(command, target, version)
             return
         path, _, query = below.partition(b"?")
         types = self.requestHeaders.getRawHeaders(b"Content-Type")
         body = cast(BytesIO, self.content).getvalue()
         request = DoorRequest(command, path, query, types[0] if types else None, body)
-        exchange = Exchange(channel, version, command)
-        channel.requests[0] = exchange  # this object is not needed any more, nor what it holds
-        exchange.answer(door.handle(request))
+        exchange = self._begin(channel, command, version)
+        answer = door.handle(request)
+        exchange.answer(answer if cors is None else with_fields(answer, cors.fields(self.requestHeaders)))
+
+    @staticmethod
+    def _begin(channel: "Channel", method: bytes, version: bytes) -> Exchange:
+        """Have an L{Exchange} answer: this object is not needed any more, nor what it holds."""
+        exchange = Exchange(channel, version, method)
+        channel.requests[0] = exchange
+        return exchange
+
+    def _add(self, fields: bytes) -> None:
+        """Have header lines in the answer, whatever it is."""
+        for line in fields.split(b"\r\n")[:-1]:
+            name, _, value = line.partition(b": ")
+            self.responseHeaders.addRawHeader(name, value)
 
     def write(self, data: bytes) -> None:
         """Say who answers."""
@@ -353,11 +372,13 @@ class Channel(http.HTTPChannel, Patience):
         self._refused = True
         self.count(b"", status)
         self._expect_within(LINGER)
+        cors, request = self.site.cors, self.requests[-1] if self.requests else None
+        fields = cors.fields(request.requestHeaders) if cors is not None and isinstance(request, Request) else b""
         body = f"{reason}\n".encode()
         self.transport.write(
             b"HTTP/1.1 %d %s\r\n%sContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n"
-            b"Connection: close\r\n\r\n%s"
-            % (status, HTTPStatus(status).phrase.encode(), self.server_fields, len(body), body)
+            b"%sConnection: close\r\n\r\n%s"
+            % (status, HTTPStatus(status).phrase.encode(), self.server_fields, len(body), fields, body)
         )
         self.transport.unregisterProducer()
         self.stalled = False
@@ -407,6 +428,7 @@ class Site(server.Site):
     @ivar server_fields: the header lines of every answer.
     @ivar complaints: says what is wrong with connections.
     @ivar usage: how much the port is used.
+    @ivar cors: which pages of other origins may read the answers; C{None} for none.
     """
 
     reactor: IReactorTime
@@ -428,6 +450,7 @@ class Site(server.Site):
         read_timeout: float,
         write_timeout: float,
         usage: Usage | None = None,
+        cors: Cors | None = None,
     ) -> None:
         """
         @param usage: where to count; C{None} where nobody else reads it.
@@ -442,6 +465,7 @@ class Site(server.Site):
         self.server_fields = b""
         self.usage = Usage() if usage is None else usage
         self.usage.connected = self.channels
+        self.cors = cors
         self.complaints = Complaints(clock)
         self._sweeping = LoopingCall(self._sweep)
         self._sweeping.clock = clock

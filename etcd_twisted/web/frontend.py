@@ -10,6 +10,7 @@ from zope.interface import implementer
 
 from etcd_twisted.config import Config
 from etcd_twisted.http import descriptors
+from etcd_twisted.http.cors import Cors
 from etcd_twisted.http.listening import Place
 from etcd_twisted.http.service import HttpService, http_service
 from etcd_twisted.http.usage import Usage
@@ -18,6 +19,9 @@ from etcd_twisted.referral import longest_wait
 from etcd_twisted.tls import client_port_tls
 from etcd_twisted.web.app import ClientPages
 from etcd_twisted.web.keys import KeyEndpoint
+
+EXPOSED = ("X-Etcd-Index", "X-Raft-Index", "X-Raft-Term")
+"""What pages of other origins may read of an answer's header."""
 
 
 @implementer(IFrontend)
@@ -40,6 +44,7 @@ class HttpFrontend:
         """
         place = Place(config.bind_addr, config.given_as("bind-addr"), "--bind-addr")
         usage = Usage()
+        cors = Cors(config.origins, EXPOSED) if config.origins else None
         patience, connections, tls = longest_wait(config), descriptors.for_clients(), client_port_tls(config)
         pages, door = ClientPages(replica, reactor, usage, patience), KeyEndpoint(replica, reactor, patience)
-        return http_service(reactor, config, place, connections, pages, door, tls, pages.stop, usage)
+        return http_service(reactor, config, place, connections, pages, door, tls, pages.stop, usage, cors)
