@@ -51,6 +51,8 @@ class Config:
     @ivar http_read_timeout: how long a client may take to send a request, in seconds.
     @ivar http_write_timeout: how long a client may take to read an answer, in seconds.
     @ivar cors: the origins whose pages may read what clients are answered, as they were given; see L{origins}.
+    @ivar verbosity: how much is logged, see L{etcd_twisted.logs.observer}.
+    @ivar log_format: how it is written, likewise.
     @ivar frontends: further protocols to serve, each C{NAME[:option=value...]}.
     @ivar sources: how options were given, by their names in the table; see L{given_as}. Has no part in comparisons.
     """
@@ -84,6 +86,8 @@ class Config:
     http_read_timeout: float = 10.0
     http_write_timeout: float = 10.0
     cors: tuple[str, ...] = ()
+    verbosity: int = 0
+    log_format: str = "text"
     frontends: tuple[str, ...] = ()
     sources: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False, kw_only=True)
 

@@ -16,6 +16,7 @@ import attrs
 
 from etcd_twisted.config import Config
 from etcd_twisted.errors import ConfigError
+from etcd_twisted.logs import masked
 from etcd_twisted.settings import OPTIONS, Form, Option, written
 
 _REMEDIES = {
@@ -62,7 +63,7 @@ class _Setting:
         try:
             return self.option.parse(text)
         except ValueError as e:
-            raise ConfigError(f"{self.source} {text!r}: {e}") from e
+            raise ConfigError(masked(f"{self.source} {text!r}: {e}")) from e
 
 
 def load_config(flags: Mapping[str, str | tuple[str, ...]], environment: Mapping[str, str]) -> Config:

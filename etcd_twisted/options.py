@@ -42,6 +42,7 @@ class Options(usage.Options):
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         self.given: dict[str, tuple[str, ...]] = {}
+        self._counted: dict[str, int] = {}
         self._environment = environment
         self._config: Config | None = None
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted has no types there
@@ -83,6 +84,11 @@ class Options(usage.Options):
     def collect(self, option: Option, value: str) -> None:
         """Add a value that was given for an option."""
         self.given[option.name] = (*self.given.get(option.name, ()), value)
+
+    def count(self, option: Option) -> None:
+        """Add how often an option's letter was given."""
+        times = self._counted[option.name] = self._counted.get(option.name, 0) + 1
+        self.collect(option, str(times))
 
     def opt_version(self) -> None:
         """Print the versions of this service and of Twisted, and exit."""
@@ -127,6 +133,8 @@ def _explain(option: Option, width: int) -> str:
         Form.LIST: f"{option.flag} {option.metavar} ...",
     }
     title = usages.get(option.form, f"{option.flag} {option.metavar}")
+    if option.letter is not None:
+        title += f", -{option.letter}, -{option.letter * 2}"
     return _block(title, f"{option.help} [{option.variable}; default: {option.default}]", width)
 
 
@@ -156,6 +164,13 @@ def _switching(option: Option, value: str) -> Callable[[Options], None]:
     return handler
 
 
+def _counting(option: Option) -> Callable[[Options], None]:
+    def handler(options: Options) -> None:
+        options.count(option)
+
+    return handler
+
+
 def _add_handlers() -> None:
     """
     Give L{Options} the C{opt_} methods, in which C{usage.Options} looks for its flags.
@@ -169,6 +184,8 @@ def _add_handlers() -> None:
             setattr(Options, f"opt_no_{option.key}", _switching(option, "false"))
         else:
             setattr(Options, f"opt_{option.key}", _collecting(option))
+        if option.letter is not None:
+            setattr(Options, f"opt_{option.letter}", _counting(option))
 
 
 _add_handlers()

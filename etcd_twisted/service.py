@@ -6,16 +6,19 @@ that come before the key space is recovered wait. Must never leave anything open
 went wrong with the rest.
 """
 
+import platform
 import secrets
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 from twisted.application.service import IService, Service
+from twisted.copyright import version as twisted_version
 from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from etcd_twisted import __version__
 from etcd_twisted.config import Config
 from etcd_twisted.consensus.leadership import Timing
 from etcd_twisted.consensus.recovery import Storage
@@ -107,6 +110,13 @@ class EtcdService(Service):
     def startService(self) -> None:
         """Open the ports, recover, and serve; see L{started}."""
         super().startService()  # type: ignore[no-untyped-call]  # Twisted has no types there
+        self._log.info(
+            "etcd_twisted {version} starts (Python {python}, Twisted {twisted}) with its data in {directory}",
+            version=__version__,
+            python=platform.python_version(),
+            twisted=twisted_version,
+            directory=str(self._config.data_dir),
+        )
         self.started = Deferred(lambda _: self._starting.cancel())
         self._starting = ensureDeferred(self._start())
         self._starting.addCallbacks(self.started.callback, self._not_started)
@@ -148,6 +158,7 @@ class EtcdService(Service):
         The Deferred fires when all of that is done; it errbacks when a part of it failed, and then too all is done.
         """
         super().stopService()  # type: ignore[no-untyped-call]  # Twisted has no types there
+        self._log.info("{name} stops", name=self.replica.name or "This machine")
         self.started.cancel()
         return self._close()
 

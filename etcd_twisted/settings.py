@@ -16,6 +16,7 @@ import attrs
 
 from etcd_twisted.addresses import Address, BindAddress, parse_listening
 from etcd_twisted.config import Config
+from etcd_twisted.logs import FORMATS, LOUDEST
 from etcd_twisted.membership import (
     LARGEST_ACTIVE_SIZE,
     LEAST_ACTIVE_SIZE,
@@ -65,6 +66,7 @@ class Option:
     @ivar help: what it sets, as a sentence.
     @ivar field: the attribute of L{Config} that it sets, or L{None} if it sets none.
     @ivar depends: the default in words, where it follows from something else.
+    @ivar letter: a flag of one letter that sets a number to how often it is given, as C{-vv} does.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Option:
     help: str
     field: str | None = attrs.field()
     depends: str | None = None
+    letter: str | None = None
 
     @field.default
     def _same_name(self) -> str:
@@ -214,6 +217,16 @@ def _origins(text: str) -> str:
     if not all(each == "*" or _ORIGIN.fullmatch(each) for each in origins):
         raise ValueError("should be * or origins with commas between them, as in http://a.example.com:8080")
     return ",".join(origins)
+
+
+def _verbosity(text: str) -> int:
+    return _whole(text, 0, LOUDEST)
+
+
+def _log_format(text: str) -> str:
+    if text not in FORMATS:
+        raise ValueError(f"should be {' or '.join(FORMATS)}")
+    return text
 
 
 def _frontend(text: str) -> str:
@@ -437,6 +450,21 @@ OPTIONS: tuple[Option, ...] = (
         _origins,
         "ORIGIN,...",
         "The origins whose web pages may read what clients are answered, or * for all; may be given several times.",
+    ),
+    Option(
+        "verbosity",
+        Form.WHOLE,
+        _verbosity,
+        "NUMBER",
+        "How much is logged: 0 for what an operator has to know, 1 for more, 2 for every request too.",
+        letter="v",
+    ),
+    Option(
+        "log-format",
+        Form.TEXT,
+        _log_format,
+        "text|json",
+        "How it is logged: lines for people, or an object of JSON on each line.",
     ),
     Option(
         "frontend",

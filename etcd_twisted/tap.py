@@ -11,14 +11,18 @@ import contextlib
 import os
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
+from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
+from etcd_twisted import logs
 from etcd_twisted.collector import Collector
 from etcd_twisted.config import Config
 from etcd_twisted.errors import StartError
@@ -51,18 +55,33 @@ class ProcessService(Service):
 
     _log = Logger()
 
-    def __init__(self, config: Config, pid_file: str | None, daemon: bool, readiness: Readiness) -> None:
+    def __init__(
+        self,
+        config: Config,
+        pid_file: str | None,
+        daemon: bool,
+        readiness: Readiness,
+        observer: Callable[[], ILogObserver],
+    ) -> None:
         """
         @param pid_file: what C{twistd} has written this process's id to, and won't remove if the process ends at once.
         @param daemon: whether the process has no terminal; then the process that has it waits to be told of the start.
         @param readiness: tells the service manager that started this process, if one did.
+        @param observer: makes what writes the log.
         """
         self.etcd: EtcdService | None = None
         self._config = config
         self._pid_file = pid_file
         self._daemon = daemon
         self._readiness = readiness
+        self._observer = observer
         self._collector: Collector | None = None
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Be part of an application, and have its log written as is configured, unless that was settled before."""
+        if isinstance(parent, Componentized) and parent.getComponent(ILogObserver, None) is None:
+            parent.setComponent(ILogObserver, self._observer())
+        super().setServiceParent(parent)  # type: ignore[no-untyped-call]  # Twisted has no types there
 
     def startService(self) -> None:
         """
@@ -133,6 +152,9 @@ def makeService(options: Options) -> IService:
     """What C{twistd} runs."""
     parent: Any = options.parent
     settings: Any = parent if parent is not None else {"pidfile": None, "nodaemon": True}
+    config = options.config()
     readiness = Readiness(os.environ.get("NOTIFY_SOCKET"))
-    service: IService = ProcessService(options.config(), settings["pidfile"], not settings["nodaemon"], readiness)
+    observer = partial(logs.observer, config.verbosity, config.log_format, settings)
+    daemon = not settings["nodaemon"]
+    service: IService = ProcessService(config, settings["pidfile"], daemon, readiness, observer)
     return service

@@ -121,6 +121,8 @@ BAD_VALUES: dict[str, tuple[str, ...]] = {
     "http-read-timeout": ("0", "-1", "nan", "inf", "1s", ".", "1e9", "0.0", "86401"),
     "http-write-timeout": ("soon", "1_0"),
     "cors": ("example.com", "http://", "http://a/x", "http://a/", "http://u@a", "http://a,", "null", "*.a", "http://å"),
+    "verbosity": ("-1", "3", "loud"),
+    "log-format": ("xml", "JSON"),
     "frontend": (":port=1",),
 }
 
@@ -141,6 +143,13 @@ class BadValueTests(SynchronousTestCase):
         for name, values in BAD_VALUES.items():
             for value in ("", *values):
                 self.assertIn(f"--{name} {value!r}: should ", self.refused({name: value}, {}))
+
+    def test_passwords(self) -> None:
+        """They are not repeated to whoever reads the error."""
+        url = "http://u:secret@h/d"
+        for error in (self.refused({"discovery": url}, {}), self.refused({}, {"ETCD_DISCOVERY": url})):
+            self.assertNotIn("secret", error)
+            self.assertIn("http://u:***@h", error)
 
     def test_variables(self) -> None:
         for option in OPTIONS:

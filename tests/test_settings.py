@@ -11,7 +11,7 @@ from etcd_twisted.addresses import Address
 from etcd_twisted.config import Config
 from etcd_twisted.errors import ConfigError
 from etcd_twisted.loading import load_config
-from etcd_twisted.settings import OPTIONS, Form
+from etcd_twisted.settings import OPTIONS, Form, Option
 from tests.values import SETTABLE, VALUES, Sources
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "configuration.md"
@@ -49,7 +49,7 @@ class DocumentTests(SynchronousTestCase):
         ]
         expected = [
             [
-                f"{option.flag}, --no-{option.name}" if option.form is Form.SWITCH else option.flag,
+                self.flags(option),
                 option.variable,
                 option.key if option.field else "",
                 option.default,
@@ -59,6 +59,12 @@ class DocumentTests(SynchronousTestCase):
         self.assertEqual([row[:4] for row in rows], expected)
         for row, option in zip(rows, OPTIONS, strict=True):
             self.assertTrue(row[4].startswith(re.split("[;:.]|, as", option.help)[0]), f"{row[4]} / {option.help}")
+
+    def flags(self, option: Option) -> str:
+        """All the ways to give it."""
+        if option.letter is not None:
+            return f"{option.flag}, -{option.letter}, -{option.letter * 2}"
+        return f"{option.flag}, --no-{option.name}" if option.form is Form.SWITCH else option.flag
 
     def test_example(self) -> None:
         (example,) = re.findall(r"```toml\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)

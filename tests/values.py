@@ -54,6 +54,8 @@ VALUES: dict[str, st.SearchStrategy[object]] = {
     "http-read-timeout": TIMEOUTS,
     "http-write-timeout": TIMEOUTS,
     "cors": st.lists(st.lists(ORIGINS, min_size=1, max_size=3).map(",".join), min_size=1, max_size=3),
+    "verbosity": st.integers(0, 2),
+    "log-format": st.sampled_from(["text", "json"]),
     "frontend": st.lists(FRONTENDS, min_size=1, max_size=3),
 }
 SOURCES = st.sets(st.sampled_from(["file", "environment", "flag"]))

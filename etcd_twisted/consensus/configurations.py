@@ -28,6 +28,22 @@ def bootstrap(machine_id: str, member: Member) -> Record:
     return Record(HardState(1, ""), (entry,))
 
 
+def differences(before: Configuration, after: Configuration) -> Iterator[str]:
+    """What has become of the machines of a group, a line each."""
+    for machine_id, member in after.members.items():
+        known = before.members.get(machine_id)
+        if known is None:
+            yield f"{member.name} at {member.peer_url} has joined the cluster"
+        elif known != member:
+            called = member.name if known.name == member.name else f"{known.name} is called {member.name}, and"
+            yield f"{called} is at {member.peer_url} for machines and at {member.client_url} for clients from now on"
+        if machine_id in after.voters and machine_id not in before.voters:
+            yield f"{member.name} has a vote"
+    for machine_id, member in before.members.items():
+        if machine_id not in after.members:
+            yield f"{member.name} is not in the cluster any more"
+
+
 class Configurations:
     """The newest configuration that the last snapshot stands for, and those behind it, each with its entry's index."""
 

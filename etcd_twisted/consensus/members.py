@@ -156,7 +156,6 @@ class Members:
         if request.machine_id not in self._configuration and self._count() >= self._config().active_size:
             raise EtcdError(ErrorCode.NO_MORE_PEER, request.name)
         await self._change(with_member(self._configuration, request.machine_id, member))
-        self._log.info("{name} at {peer_url} is in the cluster", name=member.name, peer_url=member.peer_url)
 
     def _check_settled(self) -> None:
         """See to it that the group is what a quorum knows it to be: what is not committed may be lost again."""
@@ -207,7 +206,6 @@ class Members:
             raise EtcdError(ErrorCode.INVALID_FIELD, cause)
         self._check_address(machine_id, member)
         await self._change(with_member(configuration, machine_id, member))
-        self._log.info("{name} is at {peer_url} from now on", name=member.name, peer_url=peer_url)
 
     async def remove(self, name: str) -> None:
         """
@@ -221,7 +219,6 @@ class Members:
         for machine_id, member in self._configuration.members.items():
             if member.name == name:
                 await self._take_out(machine_id)
-                self._log.info("{name} is not in the cluster any more", name=name)
                 return
         raise EtcdError(ErrorCode.KEY_NOT_FOUND, f"no machine {name} is in the cluster")
 

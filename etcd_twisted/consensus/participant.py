@@ -17,7 +17,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from etcd_twisted.complaints import Complaints
-from etcd_twisted.consensus.core import Raft, decode_configuration
+from etcd_twisted.consensus.configurations import differences
+from etcd_twisted.consensus.core import Raft, Role, decode_configuration
 from etcd_twisted.consensus.driver import Driver
 from etcd_twisted.consensus.entries import Configuration, Entry, EntryKind, Member, Record, SnapshotMetadata
 from etcd_twisted.consensus.expirer import Expirer
@@ -118,6 +119,8 @@ class Participant:
         self._encoded_last: tuple[list[Message], bytes] = ([], b"")
         self._latencies = Latencies(around.traffic)
         self._led_term = 0
+        self._stood_in = 0
+        self._old_news = recovered.log.last_index
         self._complaints = Complaints(around.clock)
         core = Raft(
             machine_id,
@@ -361,6 +364,7 @@ class Participant:
         """See L{etcd_twisted.consensus.driver.Driven}."""
         self._connect()
         core = self.driver.core
+        self._tell_candidacy()
         if core.leadership is not None:
             if self._led_term != core.term:
                 self._led_term = core.term
@@ -379,6 +383,14 @@ class Participant:
             self._expirer.stop()  # what it would propose while handing over would be lost
             self._throttle.refuse(NotDoneError("this machine leads no longer"))
         self._around.changed()
+
+    def _tell_candidacy(self) -> None:
+        core = self.driver.core
+        if core.role is Role.PRE_CANDIDATE:
+            self._log.debug("No leader is heard: {name} asks who would vote for it", name=self._member.name)
+        elif core.role is Role.CANDIDATE and self._stood_in != core.term:
+            self._stood_in = core.term
+            self._log.info("{name} stands for election in term {term}", name=self._member.name, term=core.term)
 
     def failed(self, failure: Failure) -> None:
         """See L{etcd_twisted.consensus.driver.Driven}."""
@@ -448,10 +460,17 @@ class Participant:
 
     def _apply_other(self, entry: Entry) -> None:
         if entry.kind is EntryKind.CONFIGURATION:
-            self._apply_configuration(decode_configuration(entry.data))
+            configuration = decode_configuration(entry.data)
+            if entry.index > self._old_news:
+                self._tell_differences(configuration)
+            self._apply_configuration(configuration)
         proposal = self.proposals.take(entry)
         if proposal is not None:
             proposal.answer.callback(None)
+
+    def _tell_differences(self, configuration: Configuration) -> None:
+        for line in differences(self.configuration, configuration):
+            self._log.info("{change}", change=line)
 
     def _apply_configuration(self, configuration: Configuration) -> None:
         """The machines of a cluster are registered in its key space, by the very entry that makes them members."""
@@ -478,6 +497,7 @@ class Participant:
     def _restore(self, content: Content, schedule: ExpirySchedule, snapshot: SnapshotMetadata) -> None:
         """Become what the leader's snapshot holds."""
         self._around.keyspace.restore(content, schedule)
+        self._tell_differences(snapshot.configuration)
         self.configuration = snapshot.configuration
         self._snapshotter.index = snapshot.index
         self._bytes_since_snapshot = 0

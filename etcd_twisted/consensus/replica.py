@@ -192,6 +192,7 @@ class Replica:
         if participant is None:
             return
         if participant.leads and participant.driver.transfer():
+            self._log.info("{name} hands the lead over", name=self.name)
             await self._await_another()
         if not participant.leads:
             await participant.settle()
@@ -297,6 +298,8 @@ class Replica:
     def _note_leader(self) -> None:
         leader = self.leader()
         if leader != self._leader:
+            if leader is None and self._leader is not None:
+                self._log.info("{leader} leads no longer, and no other machine yet", leader=self._leader.name)
             self._leader = leader
             self.led_since = self.now()
         if leader is not None:

@@ -172,6 +172,7 @@ class SnapshotSender:
                 _log.info("Sending a snapshot of {size} bytes to {id}", size=file.size, id=machine_id)
                 sending.step = self._transport.send_snapshot(machine_id, file)
                 await sending.step
+                _log.info("Sent a snapshot to {id}: {size} bytes of it", id=machine_id, size=file.length_read)
         except CancelledError:
             _log.debug("Gave up sending a snapshot to {id}", id=machine_id)
         except Exception as error:

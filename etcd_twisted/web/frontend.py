@@ -6,15 +6,19 @@ Must never serve anything itself: it only puts the port's parts together.
 
 from collections.abc import Mapping
 
+from twisted.web.resource import Resource
 from zope.interface import implementer
 
 from etcd_twisted.config import Config
 from etcd_twisted.http import descriptors
 from etcd_twisted.http.cors import Cors
+from etcd_twisted.http.door import Door
 from etcd_twisted.http.listening import Place
 from etcd_twisted.http.service import HttpService, http_service
+from etcd_twisted.http.tracing import TracedDoor, TracedPages
 from etcd_twisted.http.usage import Usage
 from etcd_twisted.interfaces import IFrontend, IReactor, IReplica
+from etcd_twisted.logs import LOUDEST
 from etcd_twisted.referral import longest_wait
 from etcd_twisted.tls import client_port_tls
 from etcd_twisted.web.app import ClientPages
@@ -46,5 +50,9 @@ class HttpFrontend:
         usage = Usage()
         cors = Cors(config.origins, EXPOSED) if config.origins else None
         patience, connections, tls = longest_wait(config), descriptors.for_clients(), client_port_tls(config)
-        pages, door = ClientPages(replica, reactor, usage, patience), KeyEndpoint(replica, reactor, patience)
-        return http_service(reactor, config, place, connections, pages, door, tls, pages.stop, usage, cors)
+        pages = ClientPages(replica, reactor, usage, patience)
+        resource: Resource = pages
+        door: Door = KeyEndpoint(replica, reactor, patience)
+        if config.verbosity >= LOUDEST:
+            resource, door = TracedPages(pages, reactor), TracedDoor(door, reactor)
+        return http_service(reactor, config, place, connections, resource, door, tls, pages.stop, usage, cors)

@@ -2,6 +2,8 @@
 L{etcd_twisted.consensus.configurations}.
 """
 
+from typing import ClassVar
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -11,6 +13,7 @@ from etcd_twisted.consensus.configurations import (
     Configurations,
     bootstrap,
     decode_configuration,
+    differences,
     encode_configuration,
 )
 from etcd_twisted.consensus.entries import Configuration, EntryKind, HardState, Member
@@ -20,6 +23,38 @@ from tests.consensus.group import entry
 def group_of(number: int) -> Configuration:
     """One that differs from all others."""
     return Configuration(("a", f"b{number}"))
+
+
+class DifferencesTests(SynchronousTestCase):
+    """What is told of a change."""
+
+    MEMBERS: ClassVar = {"a": Member("one", "c1", "p1"), "b": Member("two", "c2", "p2"), "c": Member("x", "c3", "p3")}
+    BEFORE = Configuration(("a", "b"), ("c",), MEMBERS)
+
+    def told(self, voters: str, learners: str = "", **members: Member) -> list[str]:
+        after = Configuration(tuple(voters), tuple(learners), {**self.BEFORE.members, **members})
+        return list(differences(self.BEFORE, after))
+
+    def test_nothing(self) -> None:
+        self.assertEqual(self.told("ab", "c"), [])
+
+    def test_one_that_comes(self) -> None:
+        new = Member("new", "c4", "p4")
+        self.assertEqual(self.told("ab", "cd", d=new), ["new at p4 has joined the cluster"])
+        self.assertEqual(self.told("abd", "c", d=new), ["new at p4 has joined the cluster", "new has a vote"])
+
+    def test_one_that_gets_a_vote(self) -> None:
+        self.assertEqual(self.told("abc"), ["x has a vote"])
+
+    def test_one_that_moves(self) -> None:
+        told = self.told("ab", "c", b=Member("two", "c2", "p9"))
+        self.assertEqual(told, ["two is at p9 for machines and at c2 for clients from now on"])
+        told = self.told("ab", "c", b=Member("three", "c2", "p2"))
+        self.assertEqual(told, ["two is called three, and is at p2 for machines and at c2 for clients from now on"])
+
+    def test_one_that_goes(self) -> None:
+        after = Configuration(("a",), ("c",), {name: self.BEFORE.members[name] for name in "ac"})
+        self.assertEqual(list(differences(self.BEFORE, after)), ["two is not in the cluster any more"])
 
 
 class ConfigurationsTests(SynchronousTestCase):

@@ -1,0 +1,74 @@
+"""
+A line in the log for each request, for who looks for what clients do.
+
+Nobody pays for it who did not ask for it: what is traced is wrapped, else it is not. Must never write a request's
+query or body: there are values in them.
+"""
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.web.resource import IResource, Resource
+from twisted.web.server import Request
+
+from etcd_twisted.http.answers import Response
+from etcd_twisted.http.door import Door, DoorRequest
+from etcd_twisted.http.escapes import shown
+from etcd_twisted.logs import REQUESTS
+
+_log = Logger(namespace=REQUESTS)
+
+
+def _say(method: bytes, path: bytes, status: int, seconds: float) -> None:
+    _log.debug(
+        "{method} {path}: {status} after {milliseconds:.1f} ms",
+        method=shown(method),
+        path=path.decode("ascii", "backslashreplace"),
+        status=status,
+        milliseconds=seconds * 1e3,
+    )
+
+
+class TracedDoor:
+    """A door that tells of what goes through it."""
+
+    def __init__(self, door: Door, clock: IReactorTime) -> None:
+        self.prefix = door.prefix
+        self._door = door
+        self._clock = clock
+
+    def handle(self, request: DoorRequest) -> "Response | Deferred[Response]":
+        """See L{Door}."""
+        began = self._clock.seconds()
+        answer = self._door.handle(request)
+        if isinstance(answer, Deferred):
+            return answer.addCallback(self._answered, request, began)
+        return self._answered(answer, request, began)
+
+    def _answered(self, response: Response, request: DoorRequest, began: float) -> Response:
+        _say(request.method, self.prefix + request.path, response.status, self._clock.seconds() - began)
+        return response
+
+
+class TracedPages(Resource):
+    """Pages that tell of who asks for them."""
+
+    isLeaf = True  # noqa: N815  # Twisted's name
+
+    def __init__(self, pages: IResource, clock: IReactorTime) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Twisted has no types there
+        self._pages = pages
+        self._clock = clock
+
+    def render(self, request: Request) -> Any:
+        """See L{IResource}."""
+        began = self._clock.seconds()
+
+        def finished(_: object) -> None:
+            path = request.uri.partition(b"?")[0]
+            _say(request.method, path, request.code, self._clock.seconds() - began)
+
+        request.notifyFinish().addBoth(finished)
+        return self._pages.render(request)

@@ -1,0 +1,174 @@
+"""
+How the log is written: lines for people, or an object of JSON on each line for programs.
+
+It goes where C{twistd} is told to, by its C{--logfile} and C{--syslog}. Must never write a password that stands in a
+URL, nor an event that was not asked for.
+"""
+
+import re
+import signal
+import sys
+import syslog
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import msgspec
+from twisted.logger import (
+    FileLogObserver,
+    FilteringLogObserver,
+    ILogObserver,
+    LegacyLogObserverWrapper,
+    LogEvent,
+    LogLevel,
+    LogLevelFilterPredicate,
+    formatEvent,
+    formatEventAsClassicLogText,
+)
+from twisted.python.logfile import LogFile
+from twisted.python.syslog import SyslogObserver
+from zope.interface import implementer
+
+FORMATS = ("text", "json")
+LOUDEST = 2
+"""The highest verbosity."""
+
+REQUESTS = "etcd_twisted.requests"
+"""Who says of each request what was asked and answered, at L{LOUDEST}."""
+
+_PACKAGE = "etcd_twisted"
+_PASSWORD = re.compile(r"(?<=://)([^/\s:@]*):[^/\s]*@")
+_LEGACY = frozenset(("message", "time", "system", "isError", "format", "failure", "why"))
+"""Beside what begins with C{log_}, what Twisted puts into an event."""
+
+_PRIORITIES = {
+    LogLevel.debug: syslog.LOG_DEBUG,
+    LogLevel.info: syslog.LOG_INFO,
+    LogLevel.warn: syslog.LOG_WARNING,
+    LogLevel.error: syslog.LOG_ERR,
+    LogLevel.critical: syslog.LOG_CRIT,
+}
+
+Format = Callable[[LogEvent], str | None]
+"""What is written of an event, with its line end; C{None} for nothing."""
+
+
+def masked(text: str) -> str:
+    """A text without the passwords of the URLs in it."""
+    return _PASSWORD.sub(r"\1:***@", text) if "@" in text else text
+
+
+def as_text(event: LogEvent) -> str | None:
+    """As Twisted writes it: a line, and behind it the traceback of a failure."""
+    text = formatEventAsClassicLogText(event)
+    return None if text is None else masked(text)
+
+
+def as_json(event: LogEvent) -> str | None:
+    """
+    A line with an object: C{time} (RFC 3339), C{level}, C{logger}, C{message}, the C{fields} that the message is made
+    of, and the C{traceback} of a failure.
+    """
+    message = formatEvent(event)
+    failure = event.get("log_failure")
+    if not message and failure is None:
+        return None
+    level = event.get("log_level")
+    line: dict[str, Any] = {
+        "time": datetime.fromtimestamp(event["log_time"], UTC).isoformat(timespec="milliseconds"),
+        "level": "info" if level is None else level.name,
+        "logger": event.get("log_namespace", "-"),
+        "message": masked(message),
+    }
+    fields = {name: _plain(value) for name, value in event.items() if not name.startswith("log_")}
+    fields = {name: value for name, value in fields.items() if name not in _LEGACY}
+    if fields:
+        line["fields"] = fields
+    if failure is not None:
+        line["traceback"] = masked(failure.getTraceback())
+    return msgspec.json.encode(line).decode() + "\n"
+
+
+def _plain(value: object) -> object:
+    return value if isinstance(value, int | float) else masked(str(value))
+
+
+@implementer(ILogObserver)
+class _Syslog:
+    """Sends events to the system's log, each with its priority."""
+
+    def __init__(self, prefix: str, written: Format) -> None:
+        legacy: Any = SyslogObserver(prefix).emit
+        self._send = LegacyLogObserverWrapper(legacy)
+        self._written = written
+
+    def __call__(self, event: LogEvent) -> None:
+        """See L{ILogObserver}."""
+        text = self._written(event)
+        if text is not None:
+            priority = _PRIORITIES[event.get("log_level", LogLevel.info)]
+            self._send(
+                {
+                    "log_time": event["log_time"],
+                    "log_level": event.get("log_level", LogLevel.info),
+                    "log_system": event.get("log_namespace", "-"),
+                    "log_format": "{text}",
+                    "text": text.rstrip("\n"),
+                    "syslogPriority": priority,
+                }
+            )
+
+
+def observer(verbosity: int, kind: str, twistd: Mapping[str, Any]) -> ILogObserver:
+    """
+    What writes the log.
+
+    @param verbosity: 0 for what an operator has to know, 1 for all that this package says but for each request,
+        L{LOUDEST} for everything.
+    @param kind: one of L{FORMATS}.
+    @param twistd: the options of C{twistd} itself.
+    @raise SystemExit: it can't go where it should.
+    """
+    written = as_json if kind == "json" else as_text
+    if twistd.get("syslog"):
+        # The system's log has the time and the level of a line itself.
+        sink: ILogObserver = _Syslog(twistd.get("prefix") or "twisted", written if kind == "json" else _message)
+    else:
+        sink = FileLogObserver(_file(twistd), written)
+    return FilteringLogObserver(sink, [_levels(verbosity)])
+
+
+def _message(event: LogEvent) -> str | None:
+    message, failure = formatEvent(event), event.get("log_failure")
+    text = message if failure is None else f"{message}\n{failure.getTraceback()}"
+    return masked(text) if text else None
+
+
+def _levels(verbosity: int) -> LogLevelFilterPredicate:
+    levels = LogLevelFilterPredicate(LogLevel.debug if verbosity >= LOUDEST else LogLevel.info)
+    if verbosity == 1:
+        levels.setLogLevelForNamespace(_PACKAGE, LogLevel.debug)
+        levels.setLogLevelForNamespace(REQUESTS, LogLevel.info)
+    return levels
+
+
+def _file(twistd: Mapping[str, Any]) -> Any:
+    """Where C{twistd} itself would write to: its standard output, or a file that C{SIGUSR1} has begun anew."""
+    name = twistd.get("logfile")
+    if twistd.get("nodaemon") and name in (None, "", "-"):
+        return sys.stdout
+    if name == "-":
+        sys.exit("twistd etcd: --logfile -: a daemon has no standard output; name a file, or give --nodaemon")
+    try:
+        file = LogFile.fromFullPath(name or "twistd.log")
+    except OSError as error:
+        sys.exit(f"twistd etcd: --logfile {name or 'twistd.log'}: can't be written: {error.strerror}; name another")
+    if not signal.getsignal(signal.SIGUSR1):
+        signal.signal(signal.SIGUSR1, lambda _number, _frame: _rotate(file))
+    return file
+
+
+def _rotate(file: LogFile) -> None:
+    from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it, which is twistd's to do
+
+    cast(Any, reactor).callFromThread(file.rotate)

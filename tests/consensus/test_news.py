@@ -1,0 +1,107 @@
+"""
+What a cluster's machines say in their logs: a line for each of what an operator has to know.
+"""
+
+from twisted.internet.defer import ensureDeferred
+from twisted.logger import LogLevel, formatEvent
+
+from etcd_twisted.consensus import keeper
+from tests.consensus.cluster import Cluster, ClusterTestCase
+from tests.logs import Log
+
+
+class NewsTests(ClusterTestCase):
+    """Three machines in one process, so that each of them says it."""
+
+    def setUp(self) -> None:
+        self.patch(keeper, "TRAILING_ENTRIES", 0)
+        self.log = Log(self)
+
+    def said(self) -> list[str]:
+        """The lines that everybody sees, since the last time."""
+        events, self.log.events[:] = list(self.log.events), []
+        return [formatEvent(event) for event in events if event["log_level"] >= LogLevel.info]
+
+    def three(self, snapshot_count: int | None = None) -> Cluster:
+        cluster = self.cluster(snapshot_count=snapshot_count)
+        cluster.start(3)
+        return cluster
+
+    def test_start(self) -> None:
+        """An election, and each machine as it comes; by whoever has applied it."""
+        self.three()
+        said = self.said()
+        self.assertEqual(said.count("machine1 stands for election in term 2"), 1)
+        self.assertEqual(said.count("machine1 leads in term 2"), 3)
+        for name, port in (("machine2", 7002), ("machine3", 7003)):
+            self.assertGreaterEqual(said.count(f"{name} at http://peers:{port} has joined the cluster"), 2)
+            self.assertGreaterEqual(said.count(f"{name} has a vote"), 2)
+
+    def test_restart(self) -> None:
+        """What was so before is no news."""
+        cluster = self.three()
+        machine = cluster.followers[0]
+        machine.stop()
+        self.said()
+        cluster.finish(machine.restart())
+        cluster.settle()
+        self.assertEqual(self.said(), ["machine1 leads in term 2"])
+
+    def test_writes(self) -> None:
+        """They are not worth a line."""
+        cluster = self.three()
+        self.said()
+        for number in range(20):
+            cluster.finish(cluster.leader.set(f"/k{number}"))
+        self.assertEqual(self.said(), [])
+
+    def test_new_leader(self) -> None:
+        """The old one is missed, one stands, and all know whom they have."""
+        cluster = self.three()
+        self.said()
+        old = self.lose_leader(cluster)
+        cluster.network.heal()
+        cluster.settle()
+        said = self.said()
+        new, term = cluster.leader.machine.name, cluster.leader.replica.term
+        self.assertIn(f"{old.machine.name} leads no longer, and no other machine yet", said)
+        self.assertIn(f"{new} stands for election in term {term}", said)
+        self.assertEqual(said.count(f"{new} leads in term {term}"), 3)
+
+    def test_hand_over(self) -> None:
+        cluster = self.three()
+        old = cluster.leader
+        self.said()
+        cluster.finish(ensureDeferred(old.replica.hand_over()))
+        self.assertEqual(self.said()[0], f"{old.machine.name} hands the lead over")
+
+    def test_removal(self) -> None:
+        cluster = self.three()
+        gone = cluster.followers[0].machine.name
+        self.said()
+        cluster.finish(cluster.leader.replica.remove(gone))
+        cluster.run(0.5)
+        self.assertGreaterEqual(self.said().count(f"{gone} is not in the cluster any more"), 2)
+
+    def test_snapshots(self) -> None:
+        """When they are taken, when they are sent, and when one has taken the place of what was there."""
+        cluster = self.three(snapshot_count=10)
+        away = cluster.followers[0]
+        away.crash()
+        cluster.run(1.0)
+        self.said()
+        for number in range(25):
+            cluster.finish(cluster.leader.set(f"/k{number}"))
+        cluster.settle()
+        taken = [line for line in self.said() if line.startswith("Took a snapshot at log index ")]
+        self.assertGreaterEqual(len(taken), 2)
+        cluster.finish(away.restart())
+        cluster.settle()
+        said = "\n".join(self.said())
+        for line in (
+            rf"^Sending a snapshot of \d+ bytes to {away.id}$",
+            r"^The leader sends its snapshot of log index \d+$",
+            r"^Went on from the leader's snapshot of log index \d+$",
+            rf"^Sent a snapshot to {away.id}: \d+ bytes of it$",
+        ):
+            self.assertRegex(said, f"(?m){line}")

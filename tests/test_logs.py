@@ -1,0 +1,296 @@
+"""
+How the log is written, and where to.
+"""
+
+import io
+import json
+import os
+import signal
+import sys
+import syslog
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import Application
+from twisted.internet.defer import succeed
+from twisted.internet.task import Clock
+from twisted.logger import ILogObserver, Logger, LogLevel
+from twisted.python.failure import Failure
+from twisted.python.syslog import SyslogObserver
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from etcd_twisted.http.answers import Response
+from etcd_twisted.http.door import DoorRequest
+from etcd_twisted.http.tracing import TracedDoor, TracedPages
+from etcd_twisted.logs import FORMATS, REQUESTS, masked, observer
+from etcd_twisted.options import Options
+from etcd_twisted.tap import makeService
+from tests.logs import Log
+from tests.wires import Wire, ask
+
+SECRET = "http://user:se:c@ret@host:1/path"
+TO_A_TERMINAL = {"nodaemon": True}
+
+
+class LogsTest(SynchronousTestCase):
+    """Observers that write to what the test reads."""
+
+    def setUp(self) -> None:
+        self.output = io.StringIO()
+        self.patch(sys, "stdout", self.output)
+
+    def logger(self, namespace: str, verbosity: int = 0, kind: str = "text", **twistd: Any) -> Logger:
+        return Logger(namespace, observer=observer(verbosity, kind, TO_A_TERMINAL | twistd))
+
+    def lines(self) -> list[str]:
+        return self.output.getvalue().splitlines()
+
+
+class TextTests(LogsTest):
+    """Lines for people."""
+
+    def test_line(self) -> None:
+        """As Twisted writes it: the time, who says it and how loud, and what."""
+        self.logger("etcd_twisted.some").info("{name} leads", name="machine0")
+        (line,) = self.lines()
+        self.assertRegex(line, r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} \[etcd_twisted\.some#info\] machine0 leads$")
+
+    def test_failure(self) -> None:
+        """Behind it is where it happened."""
+        try:
+            raise ValueError(f"no answer from {SECRET}")
+        except ValueError:
+            self.logger("etcd_twisted.some").failure("It failed")
+        text = self.output.getvalue()
+        self.assertIn("#critical] It failed\n", text)
+        self.assertIn("Traceback", text)
+        self.assertIn("no answer from http://user:***@host:1/path", text)
+
+
+class JsonTests(LogsTest):
+    """Objects for programs."""
+
+    def read(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.lines()]
+
+    def test_line(self) -> None:
+        self.logger("etcd_twisted.some", kind="json").warn(
+            "{name}: {count}\n{url}", name="machine0", count=3, url=SECRET, other=None
+        )
+        (line,) = self.read()
+        self.assertRegex(line.pop("time"), r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00$")
+        self.assertEqual(
+            line,
+            {
+                "level": "warn",
+                "logger": "etcd_twisted.some",
+                "message": "machine0: 3\nhttp://user:***@host:1/path",
+                "fields": {"name": "machine0", "count": 3, "url": "http://user:***@host:1/path", "other": "None"},
+            },
+        )
+
+    def test_failure(self) -> None:
+        self.logger("etcd_twisted.some", kind="json").failure("It failed", Failure(ValueError(SECRET)))
+        (line,) = self.read()
+        self.assertEqual((line["message"], line["level"]), ("It failed", "critical"))
+        self.assertIn("ValueError: http://user:***@host:1/path", line["traceback"])
+        self.assertNotIn("fields", line)
+
+    def test_old_ways(self) -> None:
+        """What Twisted's older parts say."""
+        written = observer(0, "json", TO_A_TERMINAL)
+        written(
+            {
+                "log_time": 0.0,
+                "log_level": LogLevel.info,
+                "log_namespace": "log_legacy",
+                "log_format": "{log_text}",
+                "log_text": "Site starting on 4001",
+                "message": ("Site starting on 4001",),
+                "system": "-",
+                "isError": 0,
+                "time": 0.0,
+            }
+        )
+        (line,) = self.read()
+        self.assertEqual((line["message"], "fields" in line), ("Site starting on 4001", False))
+
+    def test_nothing_to_say(self) -> None:
+        for kind in FORMATS:
+            self.logger("etcd_twisted.some", kind=kind).info("")
+        self.assertEqual(self.lines(), [])
+
+
+class VerbosityTests(LogsTest):
+    """What is written at all."""
+
+    def test_levels(self) -> None:
+        """Of this package more than of others, and requests last."""
+        for verbosity, written in ((0, "iI"), (1, "diI"), (2, "dirDI")):
+            self.output.truncate(0)
+            self.output.seek(0)
+            ours = self.logger("etcd_twisted.consensus.x", verbosity)
+            ours.debug("d")
+            ours.info("i")
+            self.logger(REQUESTS, verbosity).debug("r")
+            others = self.logger("twisted.web", verbosity)
+            others.debug("D")
+            others.info("I")
+            self.assertEqual("".join(line[-1] for line in self.lines()), written)
+
+
+class MaskTests(SynchronousTestCase):
+    """Passwords."""
+
+    def test_masked(self) -> None:
+        for text, shown in (
+            ("http://a:b@c/d", "http://a:***@c/d"),
+            ("https://:b@c", "https://:***@c"),
+            ("'http://a:b@c' and ftp://d:e@f/g@h", "'http://a:***@c' and ftp://d:***@f/g@h"),
+            (SECRET, "http://user:***@host:1/path"),
+            ("http://a@c http://c:1/x@y me@home 1:2@3", "http://a@c http://c:1/x@y me@home 1:2@3"),
+        ):
+            self.assertEqual(masked(text), shown)
+
+
+class DestinationTests(LogsTest):
+    """Where C{twistd} would write to."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.path = Path(self.mktemp()).resolve()
+        self.path.mkdir(parents=True)
+        before = signal.getsignal(signal.SIGUSR1)
+        self.addCleanup(signal.signal, signal.SIGUSR1, before)
+
+    def test_a_file(self) -> None:
+        """In either way of running."""
+        for number, nodaemon in enumerate((True, False)):
+            file = self.path / f"{number}.log"
+            self.logger("etcd_twisted.some", kind="json", logfile=str(file), nodaemon=nodaemon).info("hello")
+            self.assertEqual(json.loads(file.read_text())["message"], "hello")
+        self.assertEqual(self.lines(), [])
+
+    def test_default_file_of_a_daemon(self) -> None:
+        before = Path.cwd()
+        self.addCleanup(os.chdir, before)
+        os.chdir(self.path)
+        self.logger("etcd_twisted.some", nodaemon=False, logfile=None).info("hello")
+        self.assertIn("hello", (self.path / "twistd.log").read_text())
+
+    def test_standard_output(self) -> None:
+        self.logger("etcd_twisted.some", logfile="-").info("hello")
+        self.assertEqual(len(self.lines()), 1)
+        error = self.assertRaises(SystemExit, observer, 0, "text", {"logfile": "-", "nodaemon": False})
+        self.assertIn("--logfile -: a daemon has no standard output", str(error.code))
+
+    def test_impossible(self) -> None:
+        error = self.assertRaises(SystemExit, observer, 0, "text", {"logfile": str(self.path / "no" / "log")})
+        self.assertIn(f"--logfile {self.path}/no/log: can't be written: No such file", str(error.code))
+
+    def test_syslog(self) -> None:
+        """Each line with its priority; JSON is one line."""
+        sent: list[tuple[int, str]] = []
+        opened: list[str] = []
+        self.patch(SyslogObserver, "openlog", lambda _self, prefix, *_: opened.append(prefix))
+        self.patch(SyslogObserver, "syslog", lambda _self, priority, text: sent.append((priority, text)))
+        for kind in FORMATS:
+            logger = self.logger("etcd_twisted.some", kind=kind, syslog=True, prefix="etcd", logfile="ignored")
+            logger.info("at {url}", url=SECRET)
+            logger.critical("two\nlines")
+            logger.debug("nothing")
+        self.assertEqual(opened, ["etcd", "etcd"])
+        self.assertEqual(
+            sent[:3],
+            [
+                (syslog.LOG_INFO, "[etcd_twisted.some] at http://user:***@host:1/path"),
+                (syslog.LOG_CRIT, "[etcd_twisted.some] two"),
+                (syslog.LOG_CRIT, "[etcd_twisted.some] \tlines"),
+            ],
+        )
+        self.assertEqual([priority for priority, _ in sent[3:]], [syslog.LOG_INFO, syslog.LOG_CRIT])
+        said = [json.loads(text.removeprefix("[etcd_twisted.some] "))["message"] for _, text in sent[3:]]
+        self.assertEqual(said, ["at http://user:***@host:1/path", "two\nlines"])
+        self.assertEqual(self.lines(), [])
+
+
+class ApplicationTests(LogsTest):
+    """How C{twistd} gets to know."""
+
+    def application(self, *arguments: str) -> Any:
+        options = Options({})
+        options.parseOptions(arguments)
+        application: Any = Application("etcd")
+        makeService(options).setServiceParent(application)
+        return application
+
+    def test_configured(self) -> None:
+        """The application has the observer, before anything is started."""
+        found = self.application("-v", "--log-format", "json").getComponent(ILogObserver)
+        self.assertTrue(verifyObject(ILogObserver, found))
+        Logger("etcd_twisted.some", observer=found).debug("hello")
+        self.assertEqual(json.loads(self.output.getvalue())["message"], "hello")
+
+    def test_settled_before(self) -> None:
+        """Who has an observer keeps it."""
+        application: Any = Application("etcd")
+        application.setComponent(ILogObserver, "mine")
+        makeService(Options({})).setServiceParent(application)
+        self.assertEqual(application.getComponent(ILogObserver), "mine")
+
+    def test_letters(self) -> None:
+        """C{-v} as often as one likes, up to twice."""
+        for arguments, verbosity in (
+            ((), 0),
+            (("-v",), 1),
+            (("-vv",), 2),
+            (("-v", "-v"), 2),
+            (("--verbosity", "2"), 2),
+            (("-vv", "--verbosity", "0"), 0),
+        ):
+            options = Options({})
+            options.parseOptions(arguments)
+            self.assertEqual(options.config().verbosity, verbosity)
+        error = self.assertRaises(SystemExit, Options({}).parseOptions, ["-vvv"])
+        self.assertIn("--verbosity '3': should be a whole number from 0 to 2", str(error.code))
+
+
+class TracingTests(SynchronousTestCase):
+    """A line for each request."""
+
+    def setUp(self) -> None:
+        self.log = Log(self)
+
+    def said(self) -> list[str]:
+        return [
+            event["log_format"].format(**event)
+            for event in self.log.events
+            if event["log_namespace"] == REQUESTS and event["log_level"] is LogLevel.debug
+        ]
+
+    def test_keys(self) -> None:
+        """What was asked, without the query, and when it was answered."""
+        clock = Clock()
+
+        class Slow:
+            prefix = b"/v2/keys"
+
+            def handle(self, request: DoorRequest) -> Any:
+                clock.advance(0.25)
+                answer = Response(404, b"", b"")
+                return succeed(answer) if request.method == b"PUT" else answer
+
+        door = TracedDoor(Slow(), clock)
+        for method in (b"GET", b"PUT"):
+            door.handle(DoorRequest(method, b"/a%20b", b"value=secret"))
+        self.assertEqual(self.said(), [f"{method} /v2/keys/a%20b: 404 after 250.0 ms" for method in ("GET", "PUT")])
+
+    def test_pages(self) -> None:
+        """Those that are found and those that are not."""
+        wire = Wire()
+        self.addCleanup(wire.stop)
+        wire.site.resource = TracedPages(wire.site.resource, wire.clock)
+        self.assertEqual(ask(wire.site, "/version?token=secret").status, 200)
+        self.assertEqual(ask(wire.site, "/nope").status, 404)
+        self.assertEqual(self.said(), ["GET /version: 200 after 0.0 ms", "GET /nope: 404 after 0.0 ms"])
