@@ -100,11 +100,11 @@ class AskedTests(TestCase):
         for step in rest:
             await terminal.take(step)
 
-    async def start(self, *options: str) -> Machine:
+    async def start(self, *options: str, flags: tuple[str, ...] = ()) -> Machine:
         """A machine that serves DNS."""
         machine = Machine(self)
         frontend = ":".join([f"dns:port={self.port}", *options])
-        command = [*TWISTD, *FOREGROUND, "etcd", *machine.arguments(), "--frontend", frontend]
+        command = [*TWISTD, *FOREGROUND, "etcd", *machine.arguments(), *flags, "--frontend", frontend]
         machine.child = spawn(self, command, machine.directory, environment())
         await machine.child.said(SERVES)
         machine.client = machine.connect(machine.url)
@@ -156,6 +156,16 @@ class AskedTests(TestCase):
         while await self.dig(name, "+short"):
             await deferLater(reactor, 0.05, lambda: None)
         self.assertEqual((await self.status(name))[0], "NXDOMAIN")
+
+    async def test_any_machine(self) -> None:
+        """One that follows answers from its own copy."""
+        leader = Machine(self)
+        await leader.start("--name", "machine0")
+        await self.start(flags=("--name", "machine1", "--peers", f"127.0.0.1:{leader.peer_port}"))
+        for value in ("192.0.2.1", "192.0.2.2"):
+            await leader.client.put("/dns/internal.cluster.www/A", value=value)
+            while await self.dig("www.cluster.internal", "+short") != f"{value}\n":
+                await deferLater(reactor, 0.05, lambda: None)
 
     async def test_bad_options(self) -> None:
         """One line, and nothing is left."""

@@ -39,6 +39,8 @@ class Zone:
         change = bool(records) - (name in self._records)
         for above in self._above(name):
             self._below[above] += change
+            if not self._below[above]:
+                del self._below[above]
         if records:
             self._records[name] = records
         else:

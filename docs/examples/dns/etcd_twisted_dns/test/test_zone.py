@@ -35,6 +35,7 @@ class ZoneTests(SynchronousTestCase):
         self.zone.put("c.b.example.com", [])
         self.assertFalse(self.zone.exists("b.example.com"))
         self.assertTrue(self.zone.exists("example.com"))
+        self.assertEqual(vars(self.zone), vars(Zone("example.com")))
 
     def test_a_name_that_goes_twice(self) -> None:
         for _ in range(2):
