@@ -1,0 +1,79 @@
+"""
+Clients of locks without HTTP, on a fake clock and a replica that is a key space and nothing more.
+"""
+
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.errors import ErrorCode, EtcdError
+from etcd_twisted.keyspace.commands import Change
+from etcd_twisted.web.modules.line import line_of, places
+from etcd_twisted.web.modules.locks import Locks, Named, Wish
+from tests.fakes import FakeReplica
+
+LINE = line_of("mylock") or ""
+TTL = 20
+STEP = 1 / 16
+
+
+class LocksTest(SynchronousTestCase):
+    """Locks whose time the test makes."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(1_000)
+        self.replica = FakeReplica(self.clock)
+        self.locks = Locks(self.replica, self.clock)
+
+    def ask(
+        self, value: str = "", ttl: int = TTL, timeout: int | None = None, index: int | None = None, line: str = LINE
+    ) -> "Deferred[int]":
+        """Ask for a lock."""
+        return ensureDeferred(self.locks.acquire(Wish(line, ttl, value, index, timeout)))
+
+    def get(self, value: str = "", ttl: int = TTL, timeout: int | None = None, index: int | None = None) -> int:
+        """Ask for the lock, and get it at once."""
+        return self.successResultOf(self.ask(value, ttl, timeout, index))
+
+    def wait(self, value: str = "", ttl: int = TTL, timeout: int | None = None) -> "Deferred[int]":
+        """Ask for the lock, and don't get it yet."""
+        asked = self.ask(value, ttl, timeout)
+        self.assertNoResult(asked)
+        return asked
+
+    def release(self, index: int | None = None, value: str = "") -> None:
+        """Give a place back, and let those be told who watch."""
+        self.successResultOf(ensureDeferred(self.locks.release(Named(LINE, index, value))))
+        self.clock.advance(0)
+
+    def renew(self, index: int | None = None, value: str = "", ttl: int = TTL) -> None:
+        self.successResultOf(ensureDeferred(self.locks.renew(Named(LINE, index, value), ttl)))
+
+    def holder(self) -> tuple[int, str] | None:
+        return self.successResultOf(ensureDeferred(self.locks.holder(LINE)))
+
+    def line(self) -> list[int]:
+        """The places in line."""
+        return sorted(places(self.replica, LINE) or {})
+
+    def pass_time(self, seconds: float, step: float = STEP) -> None:
+        """Let time go by in small steps; whole ones, so that no rounding is to be thought of."""
+        steps, rest = divmod(seconds, step)
+        self.assertEqual(rest, 0)
+        self.clock.pump([step] * int(steps))
+
+    def proposed(self, *kinds: type) -> list[Change]:
+        """What was proposed of these kinds."""
+        return [command for command in self.replica.proposed if isinstance(command, kinds)]
+
+    def assert_not_got(self, asked: "Deferred[int]", why: str) -> None:
+        error = self.failureResultOf(asked, EtcdError).value
+        self.assertEqual((error.code, error.cause), (ErrorCode.COMPARE_FAILED, f"/mylock was not got: {why}"))
+
+    def assert_over(self) -> None:
+        """Nobody waits, and nothing is left to be done: neither timers nor watchers nor places."""
+        self.assertEqual(self.locks._places, {})
+        self.assertEqual(self.replica.keyspace.hub.count, 0)
+        self.replica.stop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])

@@ -1,0 +1,702 @@
+"""
+Locks without HTTP: who gets one and when, and how long places last.
+"""
+
+from twisted.internet.defer import ensureDeferred, fail, succeed
+
+from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
+from etcd_twisted.keyspace.commands import CreateInOrder, Delete, Refresh, Set
+from etcd_twisted.web.modules.line import line_of, place_key
+from etcd_twisted.web.modules.locks import Named
+from etcd_twisted.web.modules.place import RENEWALS, LostError
+from tests.web.modules.lockers import LINE, TTL, LocksTest
+
+GONE = "the place in line is gone, as it was released or its TTL has ended"
+TAKEN = "others hold it or wait for it"
+
+
+class AcquireTests(LocksTest):
+    """Getting a lock."""
+
+    def test_free(self) -> None:
+        """At once, for a place that lasts as long as was asked for, and one change."""
+        now = self.replica.now()
+        index = self.get("me")
+        self.assertEqual(self.replica.proposed, [CreateInOrder(LINE, now, "me", False, now + TTL * 1_000_000)])
+        self.assertEqual(self.holder(), (index, "me"))
+        self.release(index)
+        self.assert_over()
+
+    def test_in_order(self) -> None:
+        """Whoever asked first gets it first, whoever releases it."""
+        first = self.get()
+        waiting = [self.wait(str(number)) for number in range(10)]
+        indexes = self.line()
+        self.release(first)
+        for asked, index in zip(waiting, indexes[1:], strict=True):
+            self.assertEqual(self.successResultOf(asked), index)
+            for other in waiting[waiting.index(asked) + 1 :]:
+                self.assertNoResult(other)
+            self.release(index)
+        self.assertIsNone(self.holder())
+        self.assert_over()
+
+    def test_other_locks(self) -> None:
+        """Have nothing to do with it, also those whose names go on with a slash."""
+        self.get()
+        for name in ("other", "mylock/below", "my", "mylock2"):
+            self.successResultOf(self.ask(line=line_of(name) or ""))
+
+    def test_only_the_next_is_woken(self) -> None:
+        """When one place goes nobody else's turn is thought about."""
+        first = self.get()
+        waiting = [self.wait() for _ in range(10)]
+        self.replica.proposed.clear()
+        self.release(first)
+        self.successResultOf(waiting[0])
+        self.assertEqual(len(self.proposed(Refresh)), 1)
+
+    def test_turn_is_confirmed(self) -> None:
+        """Nobody is told before a quorum has said that the place is still there."""
+        first = self.get()
+        asked = self.wait()
+        (_, index) = self.line()
+        self.release(first)
+        self.successResultOf(asked)
+        asked = self.wait()
+        self.successResultOf(ensureDeferred(self.locks.release(Named(LINE, index, ""))))
+        self.replica.holding = True
+        self.clock.advance(0)
+        self.assertNoResult(asked)
+        self.replica.go_on()
+        self.assertEqual(self.successResultOf(asked), self.line()[0])
+
+    def test_turn_comes_while_it_is_renewed(self) -> None:
+        """The renewal under way is the confirmation."""
+        first = self.get(ttl=300)
+        asked = self.wait(ttl=30)
+        self.replica.holding = True
+        self.clock.advance(10)
+        self.assertEqual(len(self.proposed(Refresh)), 1)
+        self.replica.keyspace.apply(Delete(place_key(LINE, first), self.replica.now()))
+        self.clock.advance(0)
+        self.assertNoResult(asked)
+        self.replica.go_on()
+        self.successResultOf(asked)
+        self.assertEqual(len(self.proposed(Refresh)), 1)
+        self.release(self.line()[0])
+        self.assert_over()
+
+    def test_strangers_keys(self) -> None:
+        """What is no place in the line is in nobody's way."""
+        for name in ("007", "x", "-1", "1" * 40, "3/4"):
+            self.replica.keyspace.apply(Set(f"{LINE}/{name}", 0, "v"))
+        self.assertEqual(self.get(), self.replica.index)
+
+    def test_stranger_in_line(self) -> None:
+        """A place that somebody made with a plain request counts; a change of its value moves nobody."""
+        place = self.successResultOf(self.replica.propose(CreateInOrder(LINE, 0, "v"))).node.key
+        asked = self.wait()
+        self.replica.keyspace.apply(Set(place, 0, "w"))
+        self.clock.advance(0)
+        self.assertNoResult(asked)
+        self.replica.keyspace.apply(Delete(place, 0))
+        self.clock.advance(0)
+        self.successResultOf(asked)
+
+    def test_not_a_line(self) -> None:
+        """A key where the line should be."""
+        self.replica.keyspace.apply(Set(LINE, 0, "v"))
+        error = self.failureResultOf(self.ask(), EtcdError).value
+        self.assertEqual(error.code, ErrorCode.NOT_A_DIRECTORY)
+        self.assertEqual(self.locks._places, {})
+
+
+class TimeoutTests(LocksTest):
+    """Not waiting for ever."""
+
+    def test_try_once(self) -> None:
+        """A lock that is free is got; of one that is not there is no trace left, not even for a moment."""
+        index = self.get(timeout=0)
+        self.replica.proposed.clear()
+        self.assert_not_got(self.ask(timeout=0), TAKEN)
+        self.assertEqual((self.replica.proposed, self.line()), ([], [index]))
+
+    def test_try_once_at_the_same_time(self) -> None:
+        """However they come, one of them gets it, and the other is not in line."""
+        self.replica.holding = True
+        asked = [self.ask(timeout=0) for _ in range(2)]
+        self.replica.go_on()
+        self.clock.advance(0)
+        self.assertEqual(self.line(), [self.successResultOf(asked[0])])
+        self.assert_not_got(asked[1], TAKEN)
+
+    def test_timeout(self) -> None:
+        """The place is given up exactly then, and the client told when it is gone."""
+        index = self.get()
+        asked = self.wait(timeout=5)
+        self.pass_time(4.9375)
+        self.assertNoResult(asked)
+        self.assertEqual(len(self.line()), 2)
+        self.replica.holding = True
+        self.pass_time(0.0625)
+        self.assertNoResult(asked)
+        self.replica.go_on()
+        self.assert_not_got(asked, TAKEN)
+        self.assertEqual(self.line(), [index])
+        self.assert_over()
+
+    def test_in_time(self) -> None:
+        """One who gets the lock is not timed out any more."""
+        index = self.get()
+        asked = self.wait(timeout=5)
+        self.release(index)
+        index = self.successResultOf(asked)
+        self.pass_time(10)
+        self.assertEqual(self.line(), [index])
+        self.release(index)
+        self.assert_over()
+
+    def test_slow_cluster(self) -> None:
+        """What it takes to get in line does not count, so that trying once is worth it."""
+        self.replica.holding = True
+        asked = self.ask(timeout=0)
+        self.clock.advance(3)
+        self.replica.go_on()
+        self.successResultOf(asked)
+
+    def test_goes_while_the_place_is_given_up(self) -> None:
+        """A client that has timed out and leaves before it is told is forgotten quietly."""
+        self.get()
+        asked = self.wait(timeout=5)
+        self.replica.holding = True
+        self.pass_time(5)
+        asked.cancel()
+        self.failureResultOf(asked)
+        self.replica.go_on()
+        self.assert_over()
+
+
+class LifetimeTests(LocksTest):
+    """How long places last."""
+
+    def test_holder(self) -> None:
+        """Its TTL is its own: nobody renews it, and when it ends the next gets the lock."""
+        self.get(ttl=5)
+        asked = self.wait(ttl=7)
+        self.pass_time(4.9375)
+        self.assertNoResult(asked)
+        self.pass_time(0.125)
+        self.assertEqual(self.line(), [self.successResultOf(asked)])
+        self.pass_time(6.875)
+        self.assertEqual(len(self.line()), 1)
+        self.pass_time(0.125)
+        self.assertEqual(self.line(), [])
+        self.assert_over()
+
+    def test_holder_has_all_of_its_ttl(self) -> None:
+        """It begins when the lock is got, however long that took."""
+        first = self.get(ttl=300)
+        asked = self.wait(ttl=10)
+        self.pass_time(102.5)
+        self.release(first)
+        index = self.successResultOf(asked)
+        self.pass_time(9.9375)
+        self.assertEqual(self.line(), [index])
+        self.pass_time(0.125)
+        self.assertEqual(self.line(), [])
+
+    def test_waiter(self) -> None:
+        """Its place is kept while it waits, however short its TTL."""
+        index = self.get(ttl=3_600)
+        asked = self.wait(ttl=1)
+        self.pass_time(600)
+        self.assertNoResult(asked)
+        self.release(index)
+        self.successResultOf(asked)
+
+    def test_no_busy_loop(self) -> None:
+        """A TTL of a second is renewed three times a second, and nothing else is proposed."""
+        self.get(ttl=3_600)
+        self.wait(ttl=1)
+        self.replica.proposed.clear()
+        self.pass_time(60)
+        self.assertEqual(len(self.proposed(Refresh)), len(self.replica.proposed))
+        self.assertLessEqual(len(self.replica.proposed), 60 * RENEWALS)
+        self.assertGreaterEqual(len(self.replica.proposed), 60 * RENEWALS * 0.8)
+
+    def test_long_ttl(self) -> None:
+        """Is renewed as seldom as that allows."""
+        self.get(ttl=3_600)
+        self.wait(ttl=300)
+        self.replica.proposed.clear()
+        self.pass_time(1_000, 1)
+        self.assertEqual(len(self.replica.proposed), 10)
+
+    def test_one_renewal_at_a_time(self) -> None:
+        """A cluster that is slow is not asked again before it has answered."""
+        self.get(ttl=3_600)
+        asked = self.wait(ttl=1)
+        self.replica.proposed.clear()
+        self.replica.holding = True
+        self.pass_time(0.875)
+        self.assertEqual(len(self.replica.proposed), 1)
+        self.replica.go_on()
+        self.assertNoResult(asked)
+
+    def test_nothing_at_all(self) -> None:
+        """A TTL of zero is over at once: a free lock is got and gone, and nobody waits for another."""
+        index = self.get(ttl=0)
+        self.clock.advance(0.05)
+        self.assertEqual((self.line(), self.holder()), ([], None))
+        self.assertGreater(self.get(), index)
+        asked = self.ask(ttl=0)
+        self.replica.proposed.clear()
+        self.pass_time(1)
+        self.assert_not_got(asked, GONE)
+        self.assertEqual(self.replica.proposed, [])
+
+    def test_dead_machine(self) -> None:
+        """The place that it kept for somebody is gone when its TTL ends, and not before."""
+        first = self.get(ttl=3_600)
+        self.wait(ttl=9)
+        _, orphan = self.line()
+        behind = self.wait(ttl=20)
+        (place,) = [each for each in self.locks._places[LINE] if each.index == orphan]
+        place._rest()  # it does nothing more, as if it were on a machine that is dead
+        self.release(first)
+        self.pass_time(8.875)
+        self.assertEqual(self.line()[0], orphan)
+        self.assertNoResult(behind)
+        self.pass_time(0.25)
+        self.assertEqual(self.line(), [self.successResultOf(behind)])
+
+
+class GoneTests(LocksTest):
+    """Clients that go, and places that do."""
+
+    def test_waiter_goes(self) -> None:
+        """Its place is given up at once, and whoever stood behind moves up."""
+        first = self.get()
+        gone, other = self.wait(), self.wait()
+        gone.cancel()
+        self.failureResultOf(gone)
+        self.assertEqual(len(self.line()), 2)
+        self.clock.advance(0)
+        self.assertNoResult(other)
+        self.release(first)
+        self.assertEqual(self.line(), [self.successResultOf(other)])
+        self.release(self.line()[0])
+        self.assert_over()
+
+    def test_goes_before_it_is_in_line(self) -> None:
+        """The place that it never saw is given up too."""
+        self.replica.holding = True
+        asked = self.ask()
+        asked.cancel()
+        self.failureResultOf(asked)
+        self.assertEqual(self.line(), [])
+        self.replica.go_on()
+        self.assertEqual(self.line(), [])
+        self.assertEqual([type(each) for each in self.replica.proposed], [CreateInOrder, Delete])
+        self.assert_over()
+
+    def test_goes_when_its_turn_comes(self) -> None:
+        """And before it is told: the lock is the next one's."""
+        first = self.get()
+        gone, other = self.wait(), self.wait()
+        self.successResultOf(ensureDeferred(self.locks.release(Named(LINE, first, ""))))
+        self.replica.holding = True
+        self.clock.advance(0)
+        gone.cancel()
+        self.failureResultOf(gone)
+        self.replica.go_on()
+        self.clock.advance(0)
+        self.assertEqual(self.line(), [self.successResultOf(other)])
+
+    def test_holder_goes(self) -> None:
+        """Nothing happens: it may do with the lock what it wants."""
+        asked = self.ask()
+        index = self.successResultOf(asked)
+        asked.cancel()
+        self.assertEqual(self.line(), [index])
+
+    def test_waiting_place_is_released(self) -> None:
+        """Its client is told at once that it won't get the lock."""
+        self.get()
+        asked = self.wait()
+        self.release(self.line()[1])
+        self.assert_not_got(asked, GONE)
+        self.assertEqual(len(self.line()), 1)
+        self.assert_over()
+
+    def test_line_is_deleted(self) -> None:
+        """All who wait are told."""
+        self.get()
+        asked = [self.wait() for _ in range(3)]
+        self.replica.keyspace.apply(Delete(LINE, self.replica.now(), recursive=True))
+        self.clock.advance(0)
+        for each in asked:
+            self.assert_not_got(each, GONE)
+        self.assert_over()
+
+    def test_place_goes_unseen(self) -> None:
+        """It is missed at the latest when it is to be renewed."""
+        self.get(ttl=3_600)
+        asked = self.wait(ttl=3)
+        self.patch(self.replica, "propose", lambda _: fail(EtcdError(ErrorCode.KEY_NOT_FOUND, "/k")))
+        self.pass_time(1.125)
+        self.assert_not_got(asked, GONE)
+
+    def test_renewal_refused(self) -> None:
+        """What nobody expects is told as it is."""
+        self.get(ttl=3_600)
+        asked = self.wait(ttl=3)
+        self.patch(self.replica, "propose", lambda _: fail(EtcdError(ErrorCode.TTL_NOT_A_NUMBER, "t")))
+        self.pass_time(1.125)
+        self.assertEqual(self.failureResultOf(asked, EtcdError).value.code, ErrorCode.TTL_NOT_A_NUMBER)
+        self.assert_over()
+
+    def test_stop(self) -> None:
+        """All who wait are told why, and are in line no longer."""
+        index = self.get()
+        asked = [self.wait(), self.wait(timeout=5)]
+        error = EtcdError(ErrorCode.RAFT_INTERNAL, "this machine is stopping")
+        self.locks.stop(error)
+        for each in (*asked, self.ask()):
+            self.assertIs(self.failureResultOf(each).value, error)
+        self.assertEqual(self.line(), [index])
+        self.assert_over()
+
+    def test_replica_stops(self) -> None:
+        """The same when it is the replica that stops first."""
+        self.get()
+        asked = self.wait()
+        error = EtcdError(ErrorCode.RAFT_INTERNAL, "this machine is stopping")
+        self.replica.stop_serving(error)
+        self.assertIs(self.failureResultOf(asked).value, error)
+        self.assert_over()
+
+
+class ValueTests(LocksTest):
+    """Places with names."""
+
+    def test_waiter_asks_again(self) -> None:
+        """Both wait at the one place, and both get the lock."""
+        first = self.get()
+        asked = [self.wait("me") for _ in range(2)]
+        self.assertEqual(len(self.line()), 2)
+        self.release(first)
+        self.assertEqual([self.successResultOf(each) for each in asked], self.line() * 2)
+        self.release(self.line()[0])
+        self.assert_over()
+
+    def test_one_of_two_goes(self) -> None:
+        """The place stays until the last is gone."""
+        self.get()
+        one, other, late = self.wait("me"), self.wait("me"), self.wait("me", timeout=5)
+        one.cancel()
+        self.failureResultOf(one)
+        self.assertEqual(len(self.line()), 2)
+        self.pass_time(5)
+        self.assert_not_got(late, TAKEN)
+        self.assertEqual(len(self.line()), 2)
+        other.cancel()
+        self.failureResultOf(other)
+        self.assertEqual(len(self.line()), 1)
+        self.assert_over()
+
+    def test_both_at_the_same_time(self) -> None:
+        """Not even then are there two places."""
+        self.replica.holding = True
+        asked = [self.ask("me") for _ in range(2)]
+        self.replica.go_on()
+        self.clock.advance(0)
+        index = self.successResultOf(asked[0])
+        self.assertEqual((self.successResultOf(asked[1]), self.line()), (index, [index]))
+
+    def test_holder_asks_again(self) -> None:
+        """It has the lock already, and it has it longer."""
+        index = self.get("me", ttl=10)
+        other = self.wait("other")
+        self.pass_time(9)
+        self.assertEqual(self.get("me", ttl=10), index)
+        self.assertEqual(self.get("me", ttl=10, timeout=0), index)
+        self.pass_time(9)
+        self.assertNoResult(other)
+        self.assertEqual(self.holder(), (index, "me"))
+        self.pass_time(1.125)
+        self.successResultOf(other)
+
+    def test_holder_asks_again_and_goes(self) -> None:
+        """It does not lose the lock by that."""
+        index = self.get("me")
+        self.patch(self.replica, "confirm_reads", lambda: succeed(None))
+        self.replica.holding = True
+        asked = self.ask("me")
+        self.assertEqual(len(self.proposed(Refresh)), 1)
+        asked.cancel()
+        self.failureResultOf(asked)
+        self.replica.go_on()
+        self.assertEqual(self.line(), [index])
+        self.assertEqual(self.proposed(Delete), [])
+        self.assert_over()
+
+    def test_comes_back(self) -> None:
+        """One who has gone and comes back stands at the end, however soon that is."""
+        self.get()
+        gone, other = self.wait("me"), self.wait("other")
+        before = self.line()
+        self.replica.holding = True
+        gone.cancel()
+        self.failureResultOf(gone)
+        asked = self.ask("me")
+        self.replica.go_on()
+        self.clock.advance(0)
+        self.assertNoResult(asked)
+        self.assertEqual(self.line()[:2], [before[0], before[2]])
+        self.assertEqual(len(self.line()), 3)
+        self.release(before[0])
+        self.assertEqual(self.successResultOf(other), before[2])
+
+    def test_longer_ttl(self) -> None:
+        """What was asked for last counts from then on."""
+        self.get(ttl=3_600)
+        self.wait("me", ttl=3)
+        self.wait("me", ttl=300)
+        self.pass_time(1.125)
+        self.replica.proposed.clear()
+        self.pass_time(99, 1)
+        self.assertEqual(self.replica.proposed, [])
+
+    def test_place_of_another_leader(self) -> None:
+        """Found in the copy, and kept from then on."""
+        self.get(ttl=3_600)
+        now = self.replica.now()
+        self.replica.propose(CreateInOrder(LINE, now, "me", False, now + 10_000_000))
+        before = self.line()
+        asked = self.wait("me", ttl=5)
+        self.assertEqual(self.line(), before)
+        self.pass_time(20)
+        self.assertEqual(self.line(), before)
+        self.release(before[0])
+        self.assertEqual(self.successResultOf(asked), before[1])
+
+    def test_nothing_is_overlooked(self) -> None:
+        """The copy is not looked at before it is known to be the newest."""
+        self.get(ttl=3_600)
+        self.replica.holding = True
+        asked = self.ask("me")
+        self.replica.keyspace.apply(CreateInOrder(LINE, self.replica.now(), "me"))
+        before = self.line()
+        self.replica.go_on()
+        self.assertNoResult(asked)
+        self.assertEqual(self.line(), before)
+
+
+class IndexTests(LocksTest):
+    """Places that one has already."""
+
+    def test_waits_on(self) -> None:
+        """At the place that another machine kept, under its name."""
+        first = self.get()
+        self.replica.propose(CreateInOrder(LINE, self.replica.now(), "me"))
+        last = self.wait()
+        _, index, _ = self.line()
+        asked = [self.ask(index=index), self.ask("me")]
+        self.assertEqual(len(self.line()), 3)
+        self.release(first)
+        self.assertEqual([self.successResultOf(each) for each in asked], [index, index])
+        self.assertNoResult(last)
+
+    def test_there_is_none(self) -> None:
+        """It is not got, and nobody is put in line for that."""
+        self.replica.proposed.clear()
+        self.assert_not_got(self.ask(index=77), "there is no place 77 in line")
+        self.assertEqual(self.replica.proposed, [])
+        self.assert_over()
+
+
+class RenewTests(LocksTest):
+    """Renewing and releasing."""
+
+    def test_renew(self) -> None:
+        """By index, by value or by both: the place stays, and lasts from then on."""
+        index = self.get("me", ttl=5)
+        self.wait()
+        line = self.line()
+        for named in ({"index": index}, {"value": "me"}, {"index": index, "value": "me"}):
+            self.pass_time(4)
+            self.renew(**named, ttl=5)  # type: ignore[arg-type]
+            self.assertEqual((self.line(), self.holder()), (line, (index, "me")))
+        self.pass_time(5.125)
+        self.assertNotIn(index, self.line())
+
+    def test_renew_waiting(self) -> None:
+        """It is kept with the new TTL from then on."""
+        self.get(ttl=3_600)
+        self.wait(ttl=3)
+        line = self.line()
+        self.renew(line[1], ttl=300)
+        self.pass_time(1.125)
+        self.replica.proposed.clear()
+        self.pass_time(99, 1)
+        self.assertEqual((self.line(), self.replica.proposed), (line, []))
+
+    def test_renew_to_nothing(self) -> None:
+        """Is as good as released."""
+        index = self.get()
+        asked = self.wait()
+        self.renew(index, ttl=0)
+        self.pass_time(0.125)
+        self.assertEqual(self.line(), [self.successResultOf(asked)])
+
+    def test_unknown(self) -> None:
+        """Index, value, or one that is not the other's."""
+        index = self.get("me")
+        self.wait("other")
+        for named in (Named(LINE, 99, ""), Named(LINE, None, "x"), Named(LINE, index, "other"), Named("/no", 1, "")):
+            for work in (self.locks.renew(named, TTL), self.locks.release(named)):
+                error = self.failureResultOf(ensureDeferred(work), EtcdError).value
+                self.assertEqual(error.code, ErrorCode.KEY_NOT_FOUND)
+        self.assertEqual(len(self.line()), 2)
+
+    def test_release_by_value(self) -> None:
+        """The first place with that value."""
+        self.get("me")
+        asked = self.wait("other")
+        self.release(value="me")
+        self.successResultOf(asked)
+
+    def test_holder(self) -> None:
+        """Nobody, when it was released; unknown before anybody asked."""
+        error = self.failureResultOf(ensureDeferred(self.locks.holder(LINE)), EtcdError).value
+        self.assertEqual((error.code, error.cause), (ErrorCode.KEY_NOT_FOUND, "/mylock"))
+        self.release(self.get())
+        self.assertIsNone(self.holder())
+
+    def test_holder_is_confirmed(self) -> None:
+        """The copy is not looked at before it is known to be the newest."""
+        index = self.get()
+        self.replica.holding = True
+        asked = ensureDeferred(self.locks.holder(LINE))
+        self.replica.keyspace.apply(Delete(place_key(LINE, index), 0))
+        self.replica.go_on()
+        self.assertIsNone(self.successResultOf(asked))
+
+
+class DeposedTests(LocksTest):
+    """A machine that leads no longer."""
+
+    def test_waiters(self) -> None:
+        """They are told at once which place they have, and it is left as it is."""
+        self.get(ttl=3_600)
+        asked = [self.wait(), self.wait("me"), self.wait("me"), self.wait(timeout=5)]
+        line = self.line()
+        self.replica.proposed.clear()
+        self.replica.follow()
+        lost = [self.failureResultOf(each, LostError).value.index for each in asked]
+        self.assertEqual(lost, [line[1], line[2], line[2], line[3]])
+        self.assertEqual((self.line(), self.replica.proposed), (line, []))
+        self.assert_over()
+
+    def test_not_in_line_yet(self) -> None:
+        """Nothing was done: it may be asked for again."""
+        self.replica.holding = True
+        asked = self.ask()
+        self.replica.follow()
+        self.assertNoResult(asked)
+        self.replica.fail_held(NotDoneError())
+        error = self.failureResultOf(asked, NotDoneError).value
+        self.assertNotIsInstance(error, LostError)
+        self.assert_over()
+
+    def test_in_line_after_all(self) -> None:
+        """What was proposed before is known only then: the place is there, and the client is told."""
+        first = self.get()
+        self.replica.holding = True
+        asked = self.ask()
+        self.replica.follow()
+        self.assertNoResult(asked)
+        self.replica.go_on()
+        self.assertEqual(self.line(), [first, self.failureResultOf(asked, LostError).value.index])
+        self.assert_over()
+
+    def test_nobody_knows(self) -> None:
+        """Whether it is in line: the client is told just that."""
+        self.replica.holding = True
+        asked = self.ask()
+        self.replica.fail_held(error := EtcdError(ErrorCode.RAFT_INTERNAL, "whether it was done is unknown"))
+        self.assertIs(self.failureResultOf(asked).value, error)
+        self.assert_over()
+
+    def test_renewal_not_done(self) -> None:
+        """It is found out then too, if not before."""
+        for error in (NotDoneError(), EtcdError(ErrorCode.RAFT_INTERNAL, "whether it was done is unknown")):
+            self.get("first", ttl=3_600)
+            asked = self.wait(ttl=3)
+            self.replica.holding = True
+            self.clock.advance(1)
+            self.replica.fail_held(error)
+            self.assertEqual(self.failureResultOf(asked, LostError).value.index, self.line()[-1])
+        self.assert_over()
+
+    def test_turn_comes_too_late(self) -> None:
+        """A machine that does not know yet that it leads no longer grants nothing."""
+        first = self.get()
+        asked = self.wait()
+        self.replica.holding = True
+        self.replica.keyspace.apply(Delete(place_key(LINE, first), 0))
+        self.clock.advance(0)
+        self.replica.fail_held(NotDoneError())
+        self.failureResultOf(asked, LostError)
+
+    def test_goes_too_late(self) -> None:
+        """The place of one who goes then is left to its TTL, and nobody hears of that."""
+        self.get(ttl=3_600)
+        asked = self.wait(ttl=5)
+        self.replica.holding = True
+        asked.cancel()
+        self.failureResultOf(asked)
+        self.replica.fail_held(NotDoneError())
+        self.assertEqual(len(self.line()), 2)
+        self.assertEqual(self.locks._places, {})
+        self.pass_time(5.125)
+        self.assertEqual(len(self.line()), 1)
+
+    def test_has_no_copy_any_more(self) -> None:
+        """Who waited on a machine that stands by is told which place it has."""
+        self.get(ttl=3_600)
+        asked = self.wait()
+        self.replica.keyspace.hub.end_all()
+        self.assertEqual(self.failureResultOf(asked, LostError).value.index, self.line()[1])
+        self.assert_over()
+
+    def test_does_not_lead(self) -> None:
+        """Nothing is done there."""
+        index = self.get("me")
+        self.replica.follow()
+        named = Named(LINE, index, "")
+        for work in (self.locks.renew(named, 5), self.locks.release(named), self.locks.holder(LINE)):
+            self.failureResultOf(ensureDeferred(work), NotDoneError)
+        for asked in (self.ask(), self.ask("me"), self.ask(timeout=0), self.ask(index=index)):
+            self.failureResultOf(asked, NotDoneError)
+        self.assertEqual(self.line(), [index])
+        self.assert_over()
+
+    def test_leads_again(self) -> None:
+        """It keeps what it is asked to keep, and finds out when it is deposed again."""
+        first = self.get(ttl=3_600)
+        asked = self.wait(ttl=5)
+        self.replica.follow()
+        index = self.failureResultOf(asked, LostError).value.index
+        self.replica.lead()
+        asked = self.ask(index=index, ttl=5)
+        self.pass_time(20)
+        self.assertNoResult(asked)
+        self.replica.follow()
+        self.failureResultOf(asked, LostError)
+        self.replica.lead()
+        asked = self.ask(index=index, ttl=5)
+        self.release(first)
+        self.assertEqual(self.successResultOf(asked), index)

@@ -1,0 +1,497 @@
+"""
+The modules' pages, through the server they are served by: each parameter, answer and error of api's "Lock Module" and
+"Leader Module".
+"""
+
+import json
+from collections.abc import Iterator
+from urllib.parse import quote, urlencode
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
+from etcd_twisted.keyspace.commands import CreateInOrder, Delete
+from etcd_twisted.keyspace.events import LAST_MOMENT
+from etcd_twisted.keyspace.nodes import Directory
+from etcd_twisted.referral import LEAST_WAIT
+from etcd_twisted.web.modules.line import PREFIX
+from tests.fakes import OTHER
+from tests.wires import Answer, ServedTest, Transport, Wire, read_answers
+
+LOCK = "/mod/v2/lock/mylock"
+LEADER = "/mod/v2/leader/myclustername"
+LINE = PREFIX + "/mylock"
+
+NO_TTL = (202, "The given TTL in POST form is not a number")
+NO_TIMEOUT = (205, "The given timeout in POST form is not a number")
+NO_NAME = (206, "Name is required in POST form")
+NOT_NAMED = (207, "Index or value is required")
+NAMED_TWICE = (208, "Index and value cannot both be specified")
+NO_FIELD = (209, "Invalid field")
+UNKNOWN = (100, "Key not found")
+NOT_GOT = (101, "Compare failed")
+
+
+def request(method: str, path: str, query: str = "", **form: object) -> bytes:
+    body = urlencode(form).encode()
+    target = f"{path}?{query}" if query else path
+    return f"{method} {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+class Asking:
+    """A request on a connection of its own."""
+
+    def __init__(self, wire: Wire, method: str, path: str, query: str = "", **form: object) -> None:
+        self.method = method
+        channel, self.transport = wire.connect()
+        channel.dataReceived(request(method, path, query, **form))
+
+    @property
+    def answered(self) -> bool:
+        return bool(self.transport.value())
+
+    @property
+    def answer(self) -> Answer:
+        (answer,) = read_answers(self.transport.value(), self.method)
+        return answer
+
+
+class PagesTest(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.wire = Wire()
+        self.replica = self.wire.replica
+        self.addCleanup(self.wire.stop)
+
+    def start(self, method: str, path: str = LOCK, query: str = "", **form: object) -> Asking:
+        return Asking(self.wire, method, path, query, **form)
+
+    def ask(self, method: str, path: str = LOCK, query: str = "", **form: object) -> Answer:
+        """Ask for what is answered at once."""
+        answer = self.start(method, path, query, **form).answer
+        self.wire.clock.advance(0)
+        return answer
+
+    def text(self, method: str, path: str = LOCK, query: str = "", **form: object) -> str:
+        """A successful answer."""
+        return self.success(self.ask(method, path, query, **form))
+
+    def success(self, answer: Answer) -> str:
+        self.assertEqual((answer.status, answer.headers["Content-Type"]), (200, "text/plain; charset=utf-8"))
+        self.assertLessEqual(int(answer.headers["X-Etcd-Index"]), self.replica.index)
+        self.assertEqual(answer.headers["X-Raft-Term"], "1")
+        self.assertIn("X-Raft-Index", answer.headers)
+        return answer.body.decode()
+
+    def error(self, answer: Answer) -> tuple[int, str, str]:
+        error = json.loads(answer.body)
+        self.assertEqual(set(error), {"errorCode", "message", "cause", "index"})
+        self.assertEqual(answer.headers["Content-Type"], "application/json")
+        self.assertEqual(answer.headers["X-Etcd-Index"], str(error["index"]))
+        return error["errorCode"], error["message"], error["cause"]
+
+    def assert_refused(
+        self, expected: tuple[int, str], cause: str, method: str, path: str = LOCK, query: str = "", **form: object
+    ) -> None:
+        """An error of C{api.md} with its words, and nothing changed."""
+        index = self.replica.index
+        answer = self.ask(method, path, query, **form)
+        self.assertEqual(self.error(answer), (*expected, cause))
+        self.assertEqual(answer.status, {100: 404, 101: 412}.get(expected[0], 400))
+        self.assertEqual(self.replica.index, index)
+
+    def names(self, line: str = LINE) -> list[str]:
+        node = self.replica.get(line)
+        assert isinstance(node, Directory)
+        return sorted(node.children, key=int)
+
+
+class LockTests(PagesTest):
+    """api, "Lock Module"."""
+
+    def test_acquire(self) -> None:
+        """api, "Acquiring a Lock": the answer is the index, once the lock is had."""
+        first = self.text("POST", ttl=20)
+        self.assertEqual(first, "2")
+        other = self.start("POST", ttl=20)
+        self.wire.clock.advance(0)
+        self.assertFalse(other.answered)
+        self.text("DELETE", query="index=2")
+        self.assertEqual(self.success(other.answer), "3")
+
+    def test_acquire_without_ttl(self) -> None:
+        """api, "Acquiring a Lock": missing, empty, no whole number, negative, or never over."""
+        for form in ({}, {"ttl": ""}, *({"ttl": ttl} for ttl in ("bad", "1.5", "-1", "1e3", 2**64, LAST_MOMENT))):
+            self.assert_refused(NO_TTL, "Acquire", "POST", **form)
+
+    def test_acquire_with_bad_timeout(self) -> None:
+        """api, "Acquiring a Lock": no whole number, or negative; empty is none."""
+        for timeout in ("bad", "1.5", "-1", 2**64):
+            self.assert_refused(NO_TIMEOUT, "Acquire", "POST", ttl=20, timeout=timeout)
+        self.assertEqual(self.text("POST", ttl=20, timeout=""), "2")
+
+    def test_timeout(self) -> None:
+        """spec, section 2: seconds, 0 to try once; then 412."""
+        self.text("POST", ttl=20)
+        others = "/mylock was not got: others hold it or wait for it"
+        self.assert_refused(NOT_GOT, others, "POST", ttl=20, timeout=0)
+        other = self.start("POST", ttl=20, timeout=3)
+        self.wire.pass_time(2)
+        self.assertFalse(other.answered)
+        self.wire.pass_time(1)
+        self.assertEqual((other.answer.status, self.error(other.answer)), (412, (*NOT_GOT, others)))
+        self.assertEqual(self.names(), ["2"])
+
+    def test_value(self) -> None:
+        """spec, section 2: given twice it joins the place that has it, in the body or in the query."""
+        self.assertEqual(self.text("POST", ttl=20, value="me"), "2")
+        self.assertEqual(self.text("POST", query="value=me&ttl=20"), "2")
+        self.assertEqual(self.names(), ["2"])
+
+    def test_renew(self) -> None:
+        """api, "Renewing a Lock": by index or value; an empty answer."""
+        self.text("POST", ttl=3, value="me")
+        self.wire.pass_time(2)
+        self.assertEqual(self.text("PUT", index=2, ttl=5), "")
+        self.wire.pass_time(4)
+        self.assertEqual(self.text("PUT", value="me", ttl=3), "")
+        self.wire.pass_time(2)
+        self.assertEqual(self.text("GET"), "me")
+
+    def test_renew_errors(self) -> None:
+        """api, "Renewing a Lock"."""
+        self.text("POST", ttl=20, value="me")
+        for form in ({}, {"index": "", "value": ""}):
+            self.assert_refused(NOT_NAMED, "Renew", "PUT", **form, ttl=20)
+        for form in ({}, {"ttl": ""}, {"ttl": "bad"}, {"ttl": "-1"}):
+            self.assert_refused(NO_TTL, "Renew", "PUT", index=2, **form)
+        for form in ({"index": 5}, {"value": "x"}, {"index": 2, "value": "x"}):
+            self.assert_refused(UNKNOWN, "/mylock", "PUT", **form, ttl=20)
+        self.assert_refused(UNKNOWN, "/other", "PUT", "/mod/v2/lock/other", index=2, ttl=20)
+        for index in ("x", "-1", "../mylock/2"):
+            self.assert_refused(UNKNOWN, index, "PUT", index=index, ttl=20)
+
+    def test_release(self) -> None:
+        """api, "Releasing a Lock": by index or value, in the query or in the body; an empty answer."""
+        for query, form in (("index={}", {}), ("value=me", {}), ("", {"value": "me"})):
+            index = self.text("POST", ttl=20, value="me")
+            self.assertEqual(self.text("DELETE", LOCK, query.format(index), **form), "")
+            self.assertEqual(self.names(), [])
+
+    def test_release_errors(self) -> None:
+        """api, "Releasing a Lock"."""
+        self.text("POST", ttl=20, value="me")
+        for query in ("", "index=&value="):
+            self.assert_refused(NOT_NAMED, "Release", "DELETE", query=query)
+        self.assert_refused(NAMED_TWICE, "Release", "DELETE", query="index=2&value=me")
+        for query in ("index=5", "value=x"):
+            self.assert_refused(UNKNOWN, "/mylock", "DELETE", query=query)
+        self.assert_refused(UNKNOWN, "..", "DELETE", query="index=..")
+
+    def test_retrieve(self) -> None:
+        """api, "Retrieving a Lock": value or index, value if nothing is said; empty after the release."""
+        self.text("POST", ttl=20, value="me")
+        for query, expected in (("", "me"), ("field=", "me"), ("field=value", "me"), ("field=index", "2")):
+            self.assertEqual(self.text("GET", query=query), expected)
+        head = self.ask("HEAD")
+        self.assertEqual((head.status, head.body, head.headers["Content-Length"]), (200, b"", "2"))
+        self.text("DELETE", query="index=2")
+        for query in ("", "field=index"):
+            self.assertEqual(self.text("GET", query=query), "")
+
+    def test_retrieve_errors(self) -> None:
+        """api, "Retrieving a Lock"; spec, section 2: what was never asked for is unknown."""
+        for query in ("", "field=index"):
+            self.assert_refused(UNKNOWN, "/mylock", "GET", query=query)
+        self.assert_refused(NO_FIELD, "Get", "GET", query="field=nope")
+        self.text("POST", ttl=20)
+        self.assert_refused(NO_FIELD, "Get", "GET", query="field=Index")
+        self.assert_refused(UNKNOWN, "/mylock/2", "GET", LOCK + "/2")
+
+    def test_what_can_not_be_decoded(self) -> None:
+        """As with every form (spec, section 1, "Parameters")."""
+        for method in ("POST", "PUT", "DELETE", "GET"):
+            answer = self.ask(method, query="ttl=%zz")
+            self.assertEqual((answer.status, self.error(answer)[0]), (400, 210))
+
+    def test_names(self) -> None:
+        """They are keys, and cleaned like keys."""
+        for path in ("/mod/v2/lock/a/b", "/mod/v2/lock//a//b/", "/mod/v2/lock/./x/../a/b", "/mod/v2/lock/a%2Fb"):
+            index = self.text("POST", path, ttl=20)
+            self.assertEqual(self.names(PREFIX + "/a/b"), [index])
+            self.text("DELETE", path, "index=" + index)
+        self.text("POST", "/mod/v2/lock/../../../x", ttl=20)
+        self.assertEqual(len(self.names(PREFIX + "/x")), 1)
+
+    @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/"), min_size=1))
+    def test_any_name(self, name: str) -> None:
+        """Whatever is in it."""
+        if name in (".", ".."):
+            return
+        wire = Wire()
+        path = "/mod/v2/lock/" + quote(name, safe="")
+        self.assertEqual(Asking(wire, "POST", path, ttl=20).answer.body, b"2")
+        self.assertIn("2", wire.replica.get(f"{PREFIX}/{name}").children)  # type: ignore[union-attr]
+        wire.stop()
+
+    def test_no_name(self) -> None:
+        """There is no such page."""
+        for module in ("lock", "leader"):
+            for path in ("", "/", "//", "/.", "/x/.."):
+                answer = self.ask("PUT", f"/mod/v2/{module}{path}", ttl=20, name="n")
+                self.assertEqual((answer.status, answer.body), (404, b"404 not found\n"))
+        self.assertEqual(self.ask("POST", "/mod/v2/locks/x", ttl=20).status, 404)
+
+    def test_methods(self) -> None:
+        """405 with what is allowed."""
+        of_both = {"GET", "HEAD", "PUT", "DELETE"}
+        for path, allowed in ((LOCK, of_both | {"POST"}), (LEADER, of_both)):
+            answer = self.ask("PATCH", path)
+            self.assertEqual((answer.status, set(answer.headers["Allow"].split(", "))), (405, allowed))
+
+    def test_unexpected(self) -> None:
+        """Logged, and answered without a word of it."""
+
+        def broken() -> None:
+            raise ZeroDivisionError("secret")
+
+        self.patch(self.replica, "confirm_reads", broken)
+        answer = self.ask("GET")
+        self.assertEqual((answer.status, self.error(answer)[0]), (500, 300))
+        self.assertNotIn(b"secret", answer.body)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+
+class LeaderTests(PagesTest):
+    """api, "Leader Module"."""
+
+    def test_set(self) -> None:
+        """api, "Setting the Leader": 200 once elected, and again to go on leading; nobody else meanwhile."""
+        index = self.text("PUT", LEADER, ttl=3, name="foo.mydomain.com")
+        other = self.start("PUT", LEADER, ttl=3, name="bar.mydomain.com")
+        for _ in range(3):
+            self.wire.pass_time(2)
+            self.assertEqual(self.text("PUT", LEADER, ttl=3, name="foo.mydomain.com"), index)
+        self.assertFalse(other.answered)
+        self.wire.pass_time(4)
+        self.success(other.answer)
+        self.assertEqual(self.text("GET", LEADER), "bar.mydomain.com")
+
+    def test_set_errors(self) -> None:
+        """api, "Setting the Leader": its own, and the lock's."""
+        for form in ({}, {"name": ""}, {"value": "x", "index": 2}):
+            self.assert_refused(NO_NAME, "Set", "PUT", LEADER, **form)
+        for form in ({}, {"ttl": "bad"}):
+            self.assert_refused(NO_TTL, "Acquire", "PUT", LEADER, name="me", **form)
+        self.assert_refused(NO_TIMEOUT, "Acquire", "PUT", LEADER, name="me", ttl=20, timeout="x")
+        self.text("PUT", LEADER, name="me", ttl=20)
+        why = "/myclustername was not got: others hold it or wait for it"
+        self.assert_refused(NOT_GOT, why, "PUT", LEADER, name="other", ttl=20, timeout=0)
+
+    def test_retrieve(self) -> None:
+        """api, "Retrieving the Current Leader": the name; empty when there is none, unknown when there never was."""
+        self.assert_refused(UNKNOWN, "/myclustername", "GET", LEADER)
+        self.text("PUT", LEADER, name="me", ttl=2)
+        self.assertEqual(self.text("GET", LEADER), "me")
+        self.wire.pass_time(3)
+        self.assertEqual(self.text("GET", LEADER), "")
+
+    def test_relinquish(self) -> None:
+        """api, "Relinquishing Leadership"."""
+        self.text("PUT", LEADER, name="me", ttl=20)
+        for query in ("", "name=", "index=2"):
+            self.assert_refused(NO_NAME, "Set", "DELETE", LEADER, query)
+        self.assert_refused(UNKNOWN, "/myclustername", "DELETE", LEADER, "name=other")
+        self.assertEqual(self.text("DELETE", LEADER, "name=me"), "")
+        self.assertEqual(self.text("GET", LEADER), "")
+
+    def test_is_a_lock(self) -> None:
+        """Of the same name, with the candidates' names for values."""
+        index = self.text("PUT", LEADER, name="me", ttl=20)
+        lock = LEADER.replace("leader", "lock")
+        self.assertEqual(self.text("GET", lock), "me")
+        self.assertEqual(self.text("PUT", lock, index=index, ttl=5), "")
+        self.assertEqual(self.text("DELETE", lock, "value=me"), "")
+        self.assertEqual(self.text("GET", LEADER), "")
+
+
+EVERYTHING = (
+    ("POST", LOCK, "", {"ttl": 20, "value": "me"}),
+    ("PUT", LOCK, "value=me", {"ttl": 20}),
+    ("GET", LOCK, "field=index", {}),
+    ("DELETE", LOCK, "value=me", {}),
+    ("PUT", LEADER, "", {"ttl": 20, "name": "me"}),
+    ("GET", LEADER, "", {}),
+    ("DELETE", LEADER, "name=me", {}),
+)
+
+
+class ElsewhereTests(PagesTest):
+    """A machine that does not lead."""
+
+    def assert_sent_to(self, asked: Asking, target: str) -> None:
+        answer = asked.answer
+        self.assertEqual((answer.status, answer.headers["Location"]), (307, OTHER.client_url + target))
+
+    def test_follower(self) -> None:
+        """Sends everyone to the leader, path and query kept, whatever is asked for."""
+        self.replica.follow()
+        for method, path, query, form in (*EVERYTHING, ("POST", LOCK, "ttl=bad&&x", {}), ("DELETE", LOCK, "", {})):
+            asked = self.start(method, path, query, **form)
+            self.assert_sent_to(asked, f"{path}?{query}" if query else path)
+        self.assertEqual(self.replica.proposed, [])
+
+    def test_standby(self) -> None:
+        """The same."""
+        self.replica.stand_by()
+        for method, path, query, form in EVERYTHING:
+            self.assert_sent_to(self.start(method, path, query, **form), f"{path}?{query}" if query else path)
+
+    def test_no_leader(self) -> None:
+        """Waits for one, and does not wait for ever."""
+        for become in (self.replica.follow, self.replica.lead, None):
+            self.replica.lose_leader()
+            for method, path, query, form in EVERYTHING:
+                asked = self.start(method, path, query, **form)
+                self.assertFalse(asked.answered)
+                if become is not None:
+                    become()
+                else:
+                    self.wire.clock.advance(LEAST_WAIT)
+                    self.assertEqual(self.error(asked.answer)[0], 300)
+                self.assertTrue(asked.answered)
+                self.replica.lose_leader()
+
+    def test_waits_on_at_the_new_leader(self) -> None:
+        """A waiter is sent there with its place, which is kept there and not given up here."""
+        self.text("POST", ttl=300)
+        cases = (
+            ("", {"ttl": 20}, "index={}"),
+            ("ttl=20&value=me", {}, "index={}&ttl=20&value=me"),
+            ("index={}&timeout=9", {"ttl": 20}, "index={}&timeout=9"),
+        )
+        for query, form, expected in cases:
+            with self.subTest(query):
+                asked = self.start("POST", LOCK, query.format(self.names()[-1]), **form)
+                self.assertFalse(asked.answered)
+                line = self.names()
+                self.replica.follow()
+                self.assert_sent_to(asked, f"{LOCK}?{expected.format(line[-1])}")
+                asked.transport.client_goes()
+                self.replica.lead()
+                self.assertEqual(self.names(), line)
+                again = self.start("POST", LOCK, expected.format(line[-1]), **form)
+                self.assertFalse(again.answered)
+                self.assertEqual(self.names(), line)
+
+    def test_waits_on_here(self) -> None:
+        """If this machine leads again, at its place; each time without a leader counts alone."""
+        self.text("POST", ttl=3_600)
+        asked = self.start("POST", ttl=30)
+        for _ in range(3):
+            self.replica.lose_leader()
+            self.wire.clock.advance(LEAST_WAIT * 0.75)
+            self.replica.lead()
+            self.wire.pass_time(1)
+            self.assertFalse(asked.answered)
+        line = self.names()
+        self.text("DELETE", query="index=" + line[0])
+        self.assertEqual(self.success(asked.answer), line[1])
+
+    def test_place_was_lost_meanwhile(self) -> None:
+        """412, like a lock that was not got for another reason."""
+        self.text("POST", ttl=3_600)
+        asked = self.start("POST", ttl=30)
+        self.replica.lose_leader()
+        _, place = self.names()
+        self.replica.keyspace.apply(Delete(f"{LINE}/{place}", 0))
+        self.replica.lead()
+        why = f"/mylock was not got: there is no place {place} in line"
+        self.assertEqual(self.error(asked.answer), (*NOT_GOT, why))
+
+    def test_leader_that_can_do_nothing(self) -> None:
+        """Does not keep anybody for ever, nor busy."""
+        asked_for = 0
+
+        def nothing() -> None:
+            nonlocal asked_for
+            asked_for += 1
+            raise NotDoneError
+
+        self.patch(self.replica, "confirm_reads", nothing)
+        asked = self.start("GET")
+        self.wire.clock.pump([0.01] * 120)
+        self.assertEqual(self.error(asked.answer)[0], 300)
+        self.assertLess(asked_for, 120)
+
+    def test_outcome_unknown(self) -> None:
+        """The client is told just that, and nothing is tried again."""
+        self.replica.holding = True
+        asked = self.start("POST", ttl=20)
+        self.replica.fail_held(EtcdError(ErrorCode.RAFT_INTERNAL, "whether the write was done is unknown"))
+        code, _, cause = self.error(asked.answer)
+        self.assertEqual((code, cause), (300, "whether the write was done is unknown"))
+        self.assertEqual([type(each) for each in self.replica.proposed], [CreateInOrder])
+
+
+class GoneTests(PagesTest):
+    """Clients that go while they are to be answered."""
+
+    def goes(self) -> Iterator[Transport]:
+        for method, path, query, form in EVERYTHING:
+            asked = self.start(method, path, query, **form)
+            self.assertFalse(asked.answered)
+            yield asked.transport
+
+    def test_waiting(self) -> None:
+        """Their places are given up."""
+        self.text("POST", ttl=300)
+        asked = self.start("POST", ttl=300)
+        self.assertEqual(len(self.names()), 2)
+        asked.transport.client_goes()
+        self.assertEqual(len(self.names()), 1)
+
+    def test_not_confirmed(self) -> None:
+        """Nothing is done for them."""
+        self.replica.holding = True
+        for transport in self.goes():
+            transport.client_goes()
+        self.replica.go_on()
+        self.assertEqual(self.replica.proposed, [])
+
+    def test_no_leader(self) -> None:
+        """Nobody waits for one."""
+        self.replica.lose_leader()
+        for transport in self.goes():
+            transport.client_goes()
+        self.replica.lead()
+        self.assertEqual(self.replica.proposed, [])
+
+
+class ServedTests(ServedTest):
+    """The same over real connections."""
+
+    async def stand_in_line(self) -> None:
+        """Have the lock taken, and somebody wait for it."""
+        await self.ask(b"POST /mod/v2/lock/mylock?ttl=300 HTTP/1.0\r\n\r\n", "POST")
+        self.waiting = await self.connect()
+        self.waiting.send(request("POST", LOCK, ttl=300))
+        await self.replica.when_proposed(2)
+
+    async def test_goes(self) -> None:
+        """The server notices."""
+        await self.stand_in_line()
+        self.waiting.transport.loseConnection()
+        await self.replica.when_proposed(3)
+        self.assertIsInstance(self.replica.proposed[2], Delete)
+
+    async def test_stop(self) -> None:
+        """Who waits is told, is in line no longer, and keeps nobody from stopping."""
+        await self.stand_in_line()
+        await self.service.stopService()
+        await self.waiting.when_closed()
+        (answer,) = read_answers(self.waiting.data, "POST")
+        error = json.loads(answer.body)
+        self.assertEqual((answer.status, error["errorCode"], error["cause"]), (500, 300, "this machine is stopping"))
+        self.assertIsInstance(self.replica.proposed[2], Delete)
