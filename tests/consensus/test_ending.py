@@ -2,7 +2,7 @@
 How a machine ends its part in a group: it hands over, stops, or stands by.
 """
 
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 
 from etcd_twisted.errors import EtcdError, NotDoneError
 from etcd_twisted.keyspace.events import Event
@@ -275,3 +275,51 @@ class StandByTests(ClusterTestCase):
         answer = leader.set("/a", "1")
         self.stand_by(cluster, leader)
         self.successResultOf(answer)
+
+
+class DeposedTests(ClusterTestCase):
+    """Who is told that a machine does not lead any more."""
+
+    def test_a_follower_does_not_lead(self) -> None:
+        cluster = self.cluster()
+        cluster.start(2)
+        self.successResultOf(cluster.followers[0].replica.when_deposed())
+
+    def test_a_leader_that_hands_over(self) -> None:
+        cluster = self.cluster()
+        cluster.start(3)
+        leader = cluster.leader
+        deposed, given_up = leader.replica.when_deposed(), leader.replica.when_deposed()
+        given_up.addErrback(lambda reason: reason.trap(CancelledError))
+        given_up.cancel()
+        cluster.run(1.0)
+        self.assertNoResult(deposed)
+        cluster.finish(ensureDeferred(leader.replica.hand_over()))
+        self.successResultOf(deposed)
+        self.assertFalse(leader.leads)
+
+    def test_a_leader_that_is_cut_off(self) -> None:
+        cluster = self.cluster()
+        cluster.start(3)
+        leader = cluster.leader
+        deposed = leader.replica.when_deposed()
+        cluster.network.isolate(leader.url)
+        cluster.run_until(lambda: not leader.leads)
+        self.successResultOf(deposed)
+
+    def test_a_leader_that_stands_by(self) -> None:
+        cluster = self.cluster()
+        cluster.start(2)
+        leader = cluster.leader
+        deposed = leader.replica.when_deposed()
+        cluster.finish(ensureDeferred(leader.replica.stand_by(leader.replica.peer.describe())))
+        self.successResultOf(deposed)
+        self.successResultOf(leader.replica.when_deposed())
+
+    def test_a_leader_that_stops(self) -> None:
+        cluster = self.cluster()
+        leader = cluster.start(1)[0]
+        deposed = leader.replica.when_deposed()
+        leader.stop()
+        for each in (deposed, leader.replica.when_deposed()):
+            self.assertEqual(self.failureResultOf(each, EtcdError).value.cause, "this machine is stopping")
