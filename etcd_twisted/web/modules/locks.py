@@ -35,7 +35,7 @@ class Wish:
     ttl: int
     value: str = ""
     index: int | None = None
-    timeout: int | None = None
+    timeout: float | None = None
 
 
 @attrs.frozen
@@ -111,11 +111,11 @@ class Locks:
         @raise NotDoneError: this machine does not lead.
         """
         index = await self._find(named)
-        kept = self._kept(named.line, index, "")
-        if kept is not None:
-            kept.ttl = ttl
         now = self._replica.now()
         await self._replica.propose(Refresh(lines.place_key(named.line, index), now, now + ttl * _SECOND))
+        kept = self._kept(named.line, index, "")
+        if kept is not None:
+            kept.lasts(ttl)
 
     async def release(self, named: Named) -> None:
         """Give a place back, whether it holds the lock or waits for it; see L{renew} for the errors."""

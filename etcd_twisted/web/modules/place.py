@@ -111,16 +111,16 @@ class Place:
             self._was_first = self._before() is None
             self.renew()
             return
-        now = self._replica.now()
-        made = self._replica.propose(CreateInOrder(self.line, now, self.value, False, now + self.ttl * _SECOND))
-        made.addCallbacks(self._made, self._not_made)
+        now, ttl = self._replica.now(), self.ttl
+        made = self._replica.propose(CreateInOrder(self.line, now, self.value, False, now + ttl * _SECOND))
+        made.addCallbacks(lambda event: self._made(event, ttl), self._not_made)
 
-    def _made(self, event: Event) -> None:
+    def _made(self, event: Event, ttl: int) -> None:
         self.index = lines.index_of(event.node.key)
         if self.leaving:
             self._delete()
         else:
-            self._committed()
+            self._committed(ttl)
 
     def _not_made(self, reason: Failure) -> None:
         self._end()
@@ -184,20 +184,28 @@ class Place:
 
     def renew(self) -> None:
         """Begin its TTL anew, and see whose turn it is."""
-        if self._next_renewal is not None:
-            self._next_renewal.cancel()
-            self._next_renewal = None
+        self._plan_nothing()
         if self._renewing:
             return
         self._renewing = True
-        now = self._replica.now()
-        renewed = self._replica.propose(Refresh(self._key, now, now + self.ttl * _SECOND))
-        renewed.addCallbacks(lambda _: self._renewed(), self._not_renewed)
+        now, ttl = self._replica.now(), self.ttl
+        renewed = self._replica.propose(Refresh(self._key, now, now + ttl * _SECOND))
+        renewed.addCallbacks(lambda _: self._renewed(ttl), self._not_renewed)
 
-    def _renewed(self) -> None:
+    def _renewed(self, ttl: int) -> None:
         self._renewing = False
         if not (self._ended or self.leaving):
-            self._committed()
+            self._committed(ttl)
+
+    def lasts(self, ttl: int) -> None:
+        """
+        Somebody else has just begun its TTL anew.
+
+        @param ttl: how long it lasts from now on, in seconds.
+        """
+        self.ttl = ttl
+        if self._in_line and not (self._ended or self.leaving):
+            self._plan(ttl)
 
     def _not_renewed(self, reason: Failure) -> None:
         self._renewing = False
@@ -212,8 +220,12 @@ class Place:
             self._end()
             self._tell(lambda told: told.errback(reason))
 
-    def _committed(self) -> None:
-        """A quorum has just seen to it that the place is there."""
+    def _committed(self, ttl: int) -> None:
+        """
+        A quorum has just seen to it that the place is there.
+
+        @param ttl: for how long, in seconds; that may not be what is wanted by now.
+        """
         if self._before() is None:
             self._end()
             self._tell(lambda told: told.callback(self._index))
@@ -221,12 +233,22 @@ class Place:
         if not self._replica.is_leader:
             self.lose()
             return
-        self._next_renewal = self._clock.callLater(max(1, self.ttl) / RENEWALS, self._renew_in_time)
+        self._plan(ttl)
         self._in_line = True
         for client in list(self._clients.values()):
             self._limit(client)
         if not self._watchers:
             self._look()
+
+    def _plan(self, ttl: int) -> None:
+        """Renew it in time."""
+        self._plan_nothing()
+        self._next_renewal = self._clock.callLater(max(1, ttl) / RENEWALS, self._renew_in_time)
+
+    def _plan_nothing(self) -> None:
+        if self._next_renewal is not None:
+            self._next_renewal.cancel()
+            self._next_renewal = None
 
     def _renew_in_time(self) -> None:
         self._next_renewal = None
@@ -316,9 +338,7 @@ class Place:
     def _rest(self) -> None:
         """Do nothing more by itself."""
         self._watch_no_longer()
-        if self._next_renewal is not None:
-            self._next_renewal.cancel()
-            self._next_renewal = None
+        self._plan_nothing()
 
     def _watch_no_longer(self) -> None:
         watchers, self._watchers = self._watchers, []

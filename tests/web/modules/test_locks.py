@@ -469,6 +469,20 @@ class ValueTests(LocksTest):
         self.pass_time(99, 1)
         self.assertEqual(self.replica.proposed, [])
 
+    def test_longer_ttl_meanwhile(self) -> None:
+        """What was renewed for a short time is renewed again in time, whatever is asked for while that is done."""
+        self.get(ttl=3_600)
+        self.wait("me", ttl=1)
+        line = self.line()
+        self.replica.holding = True
+        self.pass_time(0.375)
+        self.assertEqual(len(self.proposed(Refresh)), 1)
+        asked = self.ask("me", ttl=300)
+        self.replica.go_on()
+        self.pass_time(10)
+        self.assertNoResult(asked)
+        self.assertEqual(self.line(), line)
+
     def test_place_of_another_leader(self) -> None:
         """Found in the copy, and kept from then on."""
         self.get(ttl=3_600)
@@ -540,8 +554,18 @@ class RenewTests(LocksTest):
         self.renew(line[1], ttl=300)
         self.pass_time(1.125)
         self.replica.proposed.clear()
-        self.pass_time(99, 1)
+        self.pass_time(98, 1)
         self.assertEqual((self.line(), self.replica.proposed), (line, []))
+
+    def test_renew_waiting_for_a_short_time(self) -> None:
+        """It is kept all the same, and renewed as often as that needs."""
+        self.get(ttl=3_600)
+        asked = self.wait(ttl=300)
+        line = self.line()
+        self.renew(line[1], ttl=1)
+        self.pass_time(10)
+        self.assertNoResult(asked)
+        self.assertEqual(self.line(), line)
 
     def test_renew_to_nothing(self) -> None:
         """Is as good as released."""
