@@ -2,6 +2,8 @@
 The page of a real cluster, from its start over the death of its leader to a standby's.
 """
 
+import re
+
 from twisted.trial.unittest import TestCase
 
 from tests.browser.chromium import SKIP, Browser
@@ -75,6 +77,13 @@ class ClusterTests(TestCase):
             return True if "writes" in label and "writes unknown" not in label and "writes 0 /s" not in label else None
 
         await self.browser.until(writing, "writes are counted")
+
+        async def known() -> bool | None:
+            text = await self.browser.text("#cluster")
+            figures = (r"\nLog\n[\d.]*[1-9][\d.]* [kM]?B\n", r"\nCommits\n[\d.,]*[1-9][\d.,]* /s\n")
+            return True if "unknown" not in text and all(re.search(each, text) for each in figures) else None
+
+        await self.browser.until(known, "there is no figure that the machine does not tell")
         await writer.stop()
 
         async def counted() -> bool | None:
