@@ -69,7 +69,10 @@ class AnyOriginTests(CorsTest):
     """C{*}."""
 
     def test_all_answers(self) -> None:
-        """Each has the line that lets it be read, once, and says what of its header may be read."""
+        """
+        Each has the line that lets it be read, once, and says what of its header may be read (spec, "Other client
+        endpoints").
+        """
         for method, path, status in REQUESTS:
             for origin in (ORIGIN, STRANGER, None):
                 answer = self.ask(method, path, origin)
@@ -90,7 +93,7 @@ class AnyOriginTests(CorsTest):
         self.assertEqual(self.ask("GET", "/v2/leader").headers[ALLOW], "*")
 
     def test_options(self) -> None:
-        """200 with what is allowed, on every path."""
+        """200 with what is allowed, on every path (spec, "Other client endpoints")."""
         for path in ("/v2/keys/k", "/v2/keys", "/version", "/v2/members", "/nope", "/%zz"):
             answer = self.ask("OPTIONS", path, ORIGIN, "Access-Control-Request-Method: PUT\r\n")
             self.assertEqual((answer.status, answer.body, answer.headers["Content-Length"]), (200, b"", "0"))
@@ -129,7 +132,9 @@ class SomeOriginsTests(CorsTest):
     origins = (ORIGIN, OTHER_ORIGIN)
 
     def test_those_who_may(self) -> None:
-        """Each is told that it may, and nobody's cache takes that for another one's."""
+        """
+        Each is told that it may, and nobody's cache takes that for another one's (spec, "Other client endpoints").
+        """
         for method, path, _ in REQUESTS:
             for origin in self.origins:
                 answer = self.ask(method, path, origin)

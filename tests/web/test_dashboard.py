@@ -31,7 +31,7 @@ class FilesTests(SynchronousTestCase):
         return ask(self.wire.site, path, method, fields)
 
     def test_page(self) -> None:
-        """The path is the page's (api, "Statistics")."""
+        """The path is the page's (api, "Statistics") (spec, "Other client endpoints")."""
         self.assertEqual(self.ask(PAGE).body, (FILES / "index.html").read_bytes())
 
     def test_without_slash(self) -> None:

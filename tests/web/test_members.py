@@ -54,7 +54,7 @@ class ListingTests(MembersTest):
     """Who is in the cluster."""
 
     def test_all(self) -> None:
-        """By id, in the fields' order of the reference; with or without a slash."""
+        """By id, in the fields' order of the reference; with or without a slash (spec, "Later additions")."""
         for path in (MEMBERS, MEMBERS + "/"):
             answer = self.ask("GET", path)
             self.assertEqual((answer.status, answer.headers["Content-Type"]), (200, JSON))
@@ -87,6 +87,7 @@ class AddTests(MembersTest):
     """C{POST}: nobody is added by hand, and the answer says what to do."""
 
     def test_how_to(self) -> None:
+        """Spec, "Later additions"."""
         message = "a machine joins by itself: start it with --peer-addr 127.0.0.1:7009 --peers 127.0.0.1:7001"
         self.assert_problem(self.ask("POST", MEMBERS, ELSEWHERE), 409, message)
         self.assertEqual(self.replica.proposed, [])
@@ -123,7 +124,9 @@ class MoveTests(MembersTest):
     path = f"{MEMBERS}/{SECOND}"
 
     def test_move(self) -> None:
-        """Fields that say nothing new are ignored; so are parameters of the type, and a slash."""
+        """
+        Fields that say nothing new are ignored; so are parameters of the type, and a slash (spec, "Later additions").
+        """
         body = '{"name":"x","peerURLs":["http://127.0.0.1:7009/"],"clientURLs":[]}'
         self.assert_done(self.ask("PUT", self.path, body, "Application/JSON; charset=utf-8"))
         self.assertEqual(self.replica.moved, [(SECOND, "http://127.0.0.1:7009")])
@@ -149,6 +152,7 @@ class RemoveTests(MembersTest):
     """C{DELETE}."""
 
     def test_remove(self) -> None:
+        """Spec, "Later additions"."""
         self.assert_done(self.ask("DELETE", f"{MEMBERS}/{SECOND}"))
         self.assertEqual(self.replica.removed, [OTHER.name])
         again = self.ask("DELETE", f"{MEMBERS}/{SECOND}")
