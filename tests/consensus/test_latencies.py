@@ -53,6 +53,15 @@ class LatenciesTests(SynchronousTestCase):
         self.latencies.answered("two", AppendReply(1, 1, 8, 8), 12.0)
         self.assertEqual(self.counted(), (2, 2_000.0))
 
+    def test_a_heartbeat_behind_entries_that_are_not_on_the_disk(self) -> None:
+        """It is answered, and they are not: a slow disk is seen for what it is."""
+        self.latencies.sent("two", append(1, 5, 3), 10.0)
+        self.latencies.sent("two", append(2, 8), 11.0)
+        self.latencies.answered("two", AppendReply(1, 2, 5, 8), 11.002)
+        self.assertEqual(self.counted(), (1, 2.0))
+        self.latencies.answered("two", AppendReply(1, 2, 8, 8), 13.0)
+        self.assertEqual(self.counted(), (2, 3_000.0))
+
     def test_a_rejection(self) -> None:
         self.latencies.sent("two", append(1, 50), 10.0)
         self.latencies.answered("two", AppendReply(1, 1, 0, 50, rejected=True), 10.001)
