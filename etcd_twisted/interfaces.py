@@ -106,6 +106,7 @@ class IReplica(Interface):
     term: int = Attribute("The Raft term.")
     is_leader: bool = Attribute("Whether this machine leads.")
     led_since: int = Attribute("Since when there is this leader, in microseconds since the epoch.")
+    cluster_id: str = Attribute("Which cluster it is of; empty until it is known.")
     peer: IRaftPeer = Attribute("This machine's place in its Raft group, for the peer port alone.")
     traffic: Traffic = Attribute("What is sent to other machines and received from them.")
 

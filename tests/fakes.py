@@ -23,6 +23,7 @@ from etcd_twisted.membership import CONFIG_KEY, ClusterConfig, stored_config, wr
 from etcd_twisted.traffic import Traffic
 from tests.registered import registered_machines
 
+CLUSTER_ID = "c" * 16
 MACHINE = Machine("machine0", "http://127.0.0.1:4001", "http://127.0.0.1:7001")
 OTHER = Machine("machine1", "http://127.0.0.1:4002", "http://127.0.0.1:7002")
 
@@ -53,6 +54,7 @@ class FakeReplica:
         self.led_since = self.now()
         self.traffic = Traffic()
         self.measured = Measurements()
+        self.cluster_id = CLUSTER_ID
         self.peer: Any = None  # a subclass that the peer port is tested with has one
         self.known_leader: Machine | None = MACHINE
         self.holding = False

@@ -332,6 +332,11 @@ class Replica:
     # What doors see
 
     @property
+    def cluster_id(self) -> str:
+        """See L{IReplica}."""
+        return self.peer.cluster_id
+
+    @property
     def index(self) -> int:
         """See L{IReplica}."""
         return self.keyspace.index

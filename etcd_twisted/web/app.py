@@ -107,16 +107,16 @@ class ClientApp:
         """The leader, in later versions' words."""
         return send(request, self._members.leader())
 
-    @app.route("/v2/members/<machine_id>", methods=["PUT"])
-    async def move_member(self, request: IRequest, machine_id: str) -> bytes:
+    @app.route("/v2/members/<member_id>", methods=["PUT"])
+    async def move_member(self, request: IRequest, member_id: str) -> bytes:
         """Have the others look for a machine elsewhere."""
         kind, body = request.getHeader(b"Content-Type"), request.content.read()
-        return send(request, await self._members.move(machine_id, request.uri, kind, body))
+        return send(request, await self._members.move(member_id, request.uri, kind, body))
 
-    @app.route("/v2/members/<machine_id>", methods=["DELETE"])
-    async def remove_member(self, request: IRequest, machine_id: str) -> bytes:
+    @app.route("/v2/members/<member_id>", methods=["DELETE"])
+    async def remove_member(self, request: IRequest, member_id: str) -> bytes:
         """Take a machine out of the cluster."""
-        return send(request, await self._members.remove(machine_id, request.uri))
+        return send(request, await self._members.remove(member_id, request.uri))
 
     @app.route("/v2/leader", methods=["GET"])
     def leader(self, request: IRequest) -> bytes:

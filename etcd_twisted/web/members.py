@@ -2,8 +2,9 @@
 C{/v2/members}: who is in the cluster, as etcd 2 and 3.4 show it, and what can be changed about that (spec, section 1,
 "Later additions").
 
-Errors are theirs too: JSON with a C{message}. A machine joins by itself here, so that nobody is added by hand. Must
-never change anything but on the leader, nor say that something was done that is not.
+Errors are theirs too: JSON with a C{message}. A machine joins by itself here, so that nobody is added by hand. The ids
+are fingerprints: who knows a machine's own id can pass itself off as that machine where machines have no certificates.
+Must never change anything but on the leader, nor say that something was done that is not, nor show a machine's own id.
 """
 
 from collections.abc import Awaitable, Callable
@@ -17,6 +18,7 @@ from etcd_twisted.failures import JSON
 from etcd_twisted.http.answers import Response
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.machines import Machine
+from etcd_twisted.membership import fingerprint
 from etcd_twisted.referral import LeaderWait, redirect
 
 _DONE = Response(204, b"", b"")
@@ -66,8 +68,8 @@ def _problem(status: int, message: str) -> Response:
     return _json(status, _Problem(message))
 
 
-def _shown(machine_id: str, machine: Machine) -> _Member:
-    return _Member(machine_id, machine.name, [machine.peer_url], [machine.client_url])
+def _shown(member_id: str, machine: Machine) -> _Member:
+    return _Member(member_id, machine.name, [machine.peer_url], [machine.client_url])
 
 
 class MembersPage:
@@ -82,15 +84,15 @@ class MembersPage:
 
     def listing(self) -> Response:
         """All machines."""
-        members = self._replica.members()
-        return _json(200, _Listing([_shown(each, members[each]) for each in sorted(members)]))
+        members = self._members()
+        return _json(200, _Listing([_shown(each, members[each][1]) for each in sorted(members)]))
 
     def leader(self) -> Response:
         """The machine that leads."""
         leader = self._replica.leader()
-        for machine_id, machine in self._replica.members().items():
+        for member_id, (_, machine) in self._members().items():
             if leader is not None and machine.name == leader.name:
-                return _json(200, _shown(machine_id, machine))
+                return _json(200, _shown(member_id, machine))
         return _problem(503, "During election")
 
     async def add(self, target: bytes, content_type: bytes | None, body: bytes) -> Response:
@@ -110,31 +112,41 @@ class MembersPage:
 
         return await self._change(target, refuse)
 
-    async def move(self, machine_id: str, target: bytes, content_type: bytes | None, body: bytes) -> Response:
+    async def move(self, member_id: str, target: bytes, content_type: bytes | None, body: bytes) -> Response:
         """Have the others look for a machine elsewhere."""
 
         async def move() -> Response:
             url = _peer_url(content_type, body)
-            self._find(machine_id)
+            machine_id, _ = self._find(member_id)
             await self._replica.move(machine_id, url)
             return _DONE
 
         return await self._change(target, move)
 
-    async def remove(self, machine_id: str, target: bytes) -> Response:
+    async def remove(self, member_id: str, target: bytes) -> Response:
         """Take a machine out of the cluster."""
 
         async def remove() -> Response:
-            await self._replica.remove(self._find(machine_id).name)
+            _, machine = self._find(member_id)
+            await self._replica.remove(machine.name)
             return _DONE
 
         return await self._change(target, remove)
 
-    def _find(self, machine_id: str) -> Machine:
-        machine = self._replica.members().get(machine_id)
-        if machine is None:
-            raise _RefusedError(404, f"No such member: {machine_id}")
-        return machine
+    def _members(self) -> dict[str, tuple[str, Machine]]:
+        """The machines and their own ids, by the ids that are shown."""
+        cluster_id = self._replica.cluster_id
+        return {
+            fingerprint(cluster_id, machine_id): (machine_id, machine)
+            for machine_id, machine in self._replica.members().items()
+        }
+
+    def _find(self, member_id: str) -> tuple[str, Machine]:
+        """A machine's own id, and the machine."""
+        found = self._members().get(member_id)
+        if found is None:
+            raise _RefusedError(404, f"No such member: {member_id}")
+        return found
 
     async def _change(self, target: bytes, change: Callable[[], Awaitable[Response]]) -> Response:
         try:

@@ -128,9 +128,9 @@ class _MachineCollector(Collector):
             "etcd_network_peer_received_bytes_total", "Bytes received from another machine.", labels=["From"]
         )
         for machine_id, traffic in replica.traffic.peers.items():
-            name = names.get(machine_id, machine_id)
-            sent.add_metric([name], traffic.sent)
-            received.add_metric([name], traffic.received)
+            if (name := names.get(machine_id)) is not None:
+                sent.add_metric([name], traffic.sent)
+                received.add_metric([name], traffic.received)
         failures = CounterMetricFamily(
             "etcd_network_peer_sent_failures_total", "How often a follower could not be reached.", labels=["To"]
         )

@@ -8,15 +8,16 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
+from etcd_twisted.membership import fingerprint
 from etcd_twisted.referral import LEAST_WAIT
-from tests.fakes import MACHINE, OTHER
+from tests.fakes import CLUSTER_ID, MACHINE, OTHER
 from tests.wires import Answer, Transport, Wire, ask, read_answers
 
 MEMBERS = "/v2/members"
 JSON = "application/json"
 ELSEWHERE = '{"peerURLs":["http://127.0.0.1:7009"]}'
-FIRST = "0000000000000001"
-SECOND = "0000000000000002"
+FIRST = fingerprint(CLUSTER_ID, "0000000000000001")
+SECOND = fingerprint(CLUSTER_ID, "0000000000000002")
 
 
 class MembersTest(SynchronousTestCase):
@@ -58,14 +59,20 @@ class ListingTests(MembersTest):
         for path in (MEMBERS, MEMBERS + "/"):
             answer = self.ask("GET", path)
             self.assertEqual((answer.status, answer.headers["Content-Type"]), (200, JSON))
-            self.assertEqual(
-                answer.body.decode(),
-                '{"members":['
-                f'{{"id":"{FIRST}","name":"machine0",'
-                '"peerURLs":["http://127.0.0.1:7001"],"clientURLs":["http://127.0.0.1:4001"]},'
-                f'{{"id":"{SECOND}","name":"machine1",'
-                '"peerURLs":["http://127.0.0.1:7002"],"clientURLs":["http://127.0.0.1:4002"]}]}',
-            )
+            shown = {
+                FIRST: f'{{"id":"{FIRST}","name":"machine0",'
+                '"peerURLs":["http://127.0.0.1:7001"],"clientURLs":["http://127.0.0.1:4001"]}',
+                SECOND: f'{{"id":"{SECOND}","name":"machine1",'
+                '"peerURLs":["http://127.0.0.1:7002"],"clientURLs":["http://127.0.0.1:4002"]}',
+            }
+            listed = ",".join(shown[each] for each in sorted(shown))
+            self.assertEqual(answer.body.decode(), f'{{"members":[{listed}]}}')
+
+    def test_no_own_ids(self) -> None:
+        """What a machine has to say to be heard by others is not shown to clients."""
+        body = self.ask("GET", MEMBERS).body.decode()
+        for machine_id in self.replica.members():
+            self.assertNotIn(machine_id, body)
 
     def test_leader(self) -> None:
         """The machine that leads, or none."""
@@ -129,7 +136,7 @@ class MoveTests(MembersTest):
         """
         body = '{"name":"x","peerURLs":["http://127.0.0.1:7009/"],"clientURLs":[]}'
         self.assert_done(self.ask("PUT", self.path, body, "Application/JSON; charset=utf-8"))
-        self.assertEqual(self.replica.moved, [(SECOND, "http://127.0.0.1:7009")])
+        self.assertEqual(self.replica.moved, [("0000000000000002", "http://127.0.0.1:7009")])
 
     def test_unknown(self) -> None:
         self.assert_problem(self.ask("PUT", f"{MEMBERS}/1234", ELSEWHERE), 404, "No such member: 1234")
