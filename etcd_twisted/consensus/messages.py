@@ -116,10 +116,13 @@ Message = VoteRequest | VoteReply | Append | AppendReply | TimeoutNow
 
 def goes_ahead(message: Message) -> bool:
     """
-    Whether a message may overtake entries: all may but those that carry entries or ask about them. An answer and a
-    heartbeat that compares nothing say the same before and after.
+    Whether a message may overtake entries: all may but those that carry entries or ask about them, and what tells a
+    machine to stand, which is to have them then. An answer and a heartbeat that compares nothing say the same before
+    and after.
     """
-    return not isinstance(message, Append) or (message.prev_index == 0 and not message.entries)
+    if isinstance(message, Append):
+        return message.prev_index == 0 and not message.entries
+    return not isinstance(message, TimeoutNow)
 
 
 encode_messages = msgspec.msgpack.Encoder().encode

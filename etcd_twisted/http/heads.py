@@ -13,6 +13,9 @@ import attrs
 LONGEST = 4_096
 """How long a block of header lines may be to be looked at, in bytes."""
 
+_MOST_LINES = 100
+"""How many header lines are common."""
+
 _MOST_KNOWN = 256
 """How many blocks are known at a time; with more, all are forgotten."""
 
@@ -62,6 +65,8 @@ class Heads:
 
 
 def _read(block: bytes) -> Head | None:
+    if block.count(b"\n") > _MOST_LINES:
+        return None
     at = 0
     headers: dict[bytes, bytes] = {}
     while at < len(block):

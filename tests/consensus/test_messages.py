@@ -18,6 +18,7 @@ from etcd_twisted.consensus.messages import (
     VoteRequest,
     decode_messages,
     encode_messages,
+    goes_ahead,
 )
 from tests.consensus.group import entries_of, entry
 
@@ -45,6 +46,21 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(AppendReply, NUMBERS, NUMBERS, NUMBERS, NUMBERS, st.booleans(), NUMBERS, NUMBERS),
     st.builds(TimeoutNow, NUMBERS),
 )
+
+
+class OrderTests(SynchronousTestCase):
+    def test_what_may_overtake_entries(self) -> None:
+        """Not what is of use only behind them: a leader that is taken out sends them to its heir, and then has it stand."""
+        for message, ahead in (
+            (VoteRequest(1, 2, 3), True),
+            (VoteReply(1, True), True),
+            (AppendReply(1, 2, 3, 4), True),
+            (Append(1, 2, 0, 0, 4), True),
+            (Append(1, 2, 3, 1, 4), False),
+            (Append(1, 2, 0, 0, 4, (entry(1, 1, b"x"),)), False),
+            (TimeoutNow(1), False),
+        ):
+            self.assertEqual(goes_ahead(message), ahead, message)
 
 
 class RoundTripTests(SynchronousTestCase):

@@ -57,6 +57,7 @@ class HeadsTests(SynchronousTestCase):
             HOST + b"Accept: a\nb\r\n",
             HOST + b"Accept: a\rb\r\n",
             HOST + b"Accept: %s\r\n" % (b"x" * LONGEST),
+            HOST + b"a:b\r\n" * 500,
         ):
             for _ in range(2):
                 self.assertIsNone(self.heads.read(block), block)
