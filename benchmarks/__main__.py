@@ -7,7 +7,19 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import cluster, elections, failover, growth, keys, servers, stall, tables, throughput, watchers
+from benchmarks import (
+    cluster,
+    elections,
+    failover,
+    growth,
+    keys,
+    scraping,
+    servers,
+    stall,
+    tables,
+    throughput,
+    watchers,
+)
 from benchmarks.errors import BenchmarkError
 
 Work = Callable[[argparse.Namespace, Sequence[str], Path], str]
@@ -37,6 +49,12 @@ def _growth(options: argparse.Namespace, names: Sequence[str], directory: Path) 
     return growth.run(names, directory, options.rounds, options.seconds, options.most_keys)
 
 
+def _scraping(options: argparse.Namespace, names: Sequence[str], directory: Path) -> str:
+    if servers.EtcdTwisted.name not in names:
+        return f"scraping: not measured; only {servers.EtcdTwisted.name} is asked what it costs"
+    return scraping.run(directory, options.rounds, options.seconds, options.connections)
+
+
 def _stall(options: argparse.Namespace, names: Sequence[str], directory: Path) -> str:
     if servers.EtcdTwisted.name not in names:
         return f"stall: not measured; only {servers.EtcdTwisted.name} has a reactor to look at"
@@ -59,8 +77,9 @@ WORK: dict[str, tuple[Work, ...]] = {
     "keys": (_keys,),
     "growth": (_growth,),
     "stall": (_stall,),
+    "scraping": (_scraping,),
     "watchers": (_watchers,),
-    "all": (_throughput, _cluster, _failover, _elections, _keys, _stall, _watchers),
+    "all": (_throughput, _cluster, _failover, _elections, _keys, _stall, _watchers, _scraping),
 }
 
 
@@ -78,7 +97,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("work", nargs="?", choices=WORK, default=USUAL, help="what to measure (%(default)s)")
     found.add_argument("--only", choices=servers.KINDS, help="measure one server; else all that are present")
     found.add_argument("--directory", type=Path, default=Path("build"), help="where temporary data goes (%(default)s)")
-    load = found.add_argument_group("throughput and cluster")
+    load = found.add_argument_group("throughput, cluster and scraping")
     load.add_argument("--rounds", type=positive, default=3, help="how often each figure is taken (%(default)s)")
     load.add_argument("--seconds", type=positive, default=5, help="how long each time (%(default)s)")
     load.add_argument("--connections", type=positive, nargs="+", default=throughput.CONNECTIONS, metavar="N")

@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks import __main__ as command_line
-from benchmarks import crowd, growth, keys, load, ports, servers, stall, tables, throughput, turns, watchers
+from benchmarks import crowd, growth, keys, load, ports, scraping, servers, stall, tables, throughput, turns, watchers
 from benchmarks.errors import BenchmarkError
 
 PUT_64 = """\
@@ -358,6 +358,23 @@ class SmokeTests(SynchronousTestCase):
         table = growth.run([servers.EtcdTwisted.name], directory, rounds=1, seconds=1, most_keys=10)
         _head, _rule, line = table.splitlines()
         self.assertRegex(line, r"^children 3 +[1-9][0-9,]+ +[1-9][0-9,]+$")
+
+    def test_scraping(self) -> None:
+        """Both ways of it are measured, and what is scraped is looked at."""
+        table = scraping.run(Path(self.mktemp()).resolve(), rounds=1, seconds=1, connections=[2])
+        head, _rule, *lines = table.splitlines()
+        self.assertRegex(head, r"scraped /s +not scraped /s +ratio")
+        self.assertEqual([line.split(",")[0] for line in lines], ["PUT", "GET"])
+        for line in lines:
+            self.assertRegex(line, r"2 connections +[\d,]+ +[\d,]+ +\d\.\d\d")
+
+    def test_what_can_not_be_scraped(self) -> None:
+        """Is an error, and no figure."""
+        with servers.EtcdTwisted(Path(self.mktemp()).resolve()) as server:
+            server.start()
+            with self.assertRaises(BenchmarkError) as caught, scraping.Scraper(server, 0.001):
+                server.stop()
+        self.assertIn("the metrics could not be scraped", str(caught.exception))
 
     def test_stall(self) -> None:
         """Likewise; each window has turns in it."""

@@ -2,6 +2,8 @@
 C{/metrics}, read as Prometheus reads it.
 """
 
+import re
+
 from prometheus_client import REGISTRY, Metric
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet.task import Clock
@@ -12,6 +14,7 @@ from etcd_twisted.keyspace.commands import CompareAndDelete, CompareAndSwap, Cre
 from etcd_twisted.measurements import BOUNDS, Durations, Measurements
 from etcd_twisted.traffic import FollowerTraffic
 from tests.fakes import OTHER, FakeReplica
+from tests.processes.child import SOURCE
 from tests.wires import GET, WATCH, Wire, ask, put
 
 
@@ -181,6 +184,32 @@ class NetworkTests(MetricsTest):
         )
         self.assertEqual(values["etcd_http_connections"], 2)
         self.assertEqual(self.value('etcd_http_requests_total{code="2xx",method="GET"}'), 2)
+
+
+class DocumentTests(MetricsTest):
+    """C{docs/metrics.md}."""
+
+    def page(self) -> str:
+        return (SOURCE / "docs" / "metrics.md").read_text()
+
+    def test_table(self) -> None:
+        """Everything that is served is explained with its type, and nothing else is."""
+        told = {}
+        for names, kind in re.findall(r"^\| (`.*`) \| (\w+) \| ", self.page(), re.MULTILINE):
+            told |= dict.fromkeys(re.findall(r"`(\w+)`", names), kind)
+        served = {
+            f"{name}_total" if family.type == "counter" else name: family.type
+            for name, family in self.families().items()
+        }
+        self.assertEqual(told, served)
+
+    def test_alerts(self) -> None:
+        """They ask for figures that there are."""
+        (rules,) = re.findall(r"```yaml\n(.*?)```", self.page(), re.DOTALL)
+        asked = set(re.findall(r"\b(?:etcd|process)_\w+", rules))
+        self.assertGreater(len(asked), 5)
+        served = {sample.name for family in self.families().values() for sample in family.samples}
+        self.assertLessEqual(asked, served)
 
 
 class PageTests(MetricsTest):

@@ -1,0 +1,91 @@
+"""
+What it costs to be watched: requests per second of one etcd_twisted, scraped for its metrics every second or not.
+
+The same server is loaded all the time, in turns with a scraper beside the load and without.
+"""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from benchmarks import load, throughput
+from benchmarks.errors import BenchmarkError
+from benchmarks.servers import EtcdTwisted, Server
+
+INTERVAL = 1.0
+"""Seconds from one scrape to the next: Prometheus itself does so every quarter of a minute or more."""
+
+SCRAPED, ALONE = "scraped", "not scraped"
+
+
+class Scraper:
+    """
+    Asks a server for its metrics, from the beginning of a C{with} to its end.
+
+    @ivar scrapes: how many were answered.
+    """
+
+    def __init__(self, server: Server, interval: float = INTERVAL) -> None:
+        """
+        @param interval: seconds from one scrape to the next.
+        """
+        self.scrapes = 0
+        self._server = server
+        self._interval = interval
+        self._stopped = threading.Event()
+        self._problem: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="scraper")
+
+    def _run(self) -> None:
+        while True:
+            try:
+                answer = self._server.get("/metrics")
+            except Exception as failure:
+                self._problem = failure
+                return
+            if answer.status != 200 or b"etcd_server_has_leader" not in answer.body:
+                self._problem = BenchmarkError(f"/metrics is answered with {answer.status}: {answer.body[:200]!r}")
+                return
+            self.scrapes += 1
+            if self._stopped.wait(self._interval):
+                return
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """
+        @raise BenchmarkError: it was not answered as it should be.
+        """
+        self._stopped.set()
+        self._thread.join()
+        if self._problem is not None and value is None:
+            raise BenchmarkError(f"the metrics could not be scraped: {self._problem}") from self._problem
+
+
+def run(directory: Path, rounds: int, seconds: int, connections: Sequence[int]) -> str:
+    """
+    Start the server, measure, stop it.
+
+    @param seconds: how long it is loaded for each cell and round, each time with and without a scraper.
+    @return: the table; the ratio is what is left while it is scraped.
+    """
+    load.executable()
+    cells = [throughput.Cell(verb, count) for verb in throughput.VERBS for count in connections]
+    with EtcdTwisted(directory) as server:
+        server.start()
+        throughput.fill(server, load.KEYS)
+
+        def drive(name: str, cell: throughput.Cell) -> load.Throughput:
+            if name == ALONE:
+                return load.run(server.url, cell.verb, cell.connections, seconds)
+            with Scraper(server):
+                return load.run(server.url, cell.verb, cell.connections, seconds)
+
+        measured = throughput.measure((SCRAPED, ALONE), cells, rounds, drive)
+    return throughput.table(measured, (SCRAPED, ALONE))
