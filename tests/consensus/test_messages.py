@@ -50,7 +50,7 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
 
 class OrderTests(SynchronousTestCase):
     def test_what_may_overtake_entries(self) -> None:
-        """Not what is of use only behind them: a leader that is taken out sends them to its heir, and then has it stand."""
+        """Not what is of use only behind them: who is told to stand should have the last ones."""
         for message, ahead in (
             (VoteRequest(1, 2, 3), True),
             (VoteReply(1, True), True),
