@@ -1,0 +1,182 @@
+"""
+Locks on machines as processes, and what becomes of those who wait when the one that leads ends.
+"""
+
+from twisted.internet import reactor
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, ensureDeferred
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
+
+from tests.processes.client import GONE, Answer
+from tests.processes.cluster import Cluster, Member, until
+
+LOCK = "/mod/v2/lock/mylock"
+LINE = "/_etcd/mod/lock/mylock"
+CONTENDERS = 50
+LONG = "60"
+"""A TTL that does not end while a test runs."""
+
+
+class Contender:
+    """
+    A client that wants the lock until it has it: it goes where it is sent, and asks another machine if that is gone.
+
+    @ivar places: the indexes of the places that it has had in line.
+    @ivar has_it: fires with the index.
+    """
+
+    def __init__(self, cluster: Cluster, value: str, ttl: str = LONG) -> None:
+        self.value = value
+        self.gone = False
+        self._cluster = cluster
+        self._form = {"value": value, "ttl": ttl} if value else {"ttl": ttl}
+        self.has_it: Deferred[int] = ensureDeferred(self._ask())
+
+    async def _ask(self) -> int:
+        for turn in range(2_000):
+            machines = self._cluster.running
+            try:
+                answer = await machines[turn % len(machines)].user.request("POST", LOCK, self._form)
+            except GONE:
+                if self.gone:  # a request that is cancelled fails like this
+                    raise CancelledError from None
+                answer = None
+            if answer is not None and answer.status == 200:
+                return int(answer.body)
+            if answer is not None and answer.status != 307 and answer.json()["errorCode"] not in {300, 301}:
+                raise AssertionError(answer)
+            await deferLater(reactor, 0.02)
+        raise AssertionError(f"{self.value!r} never got the lock")
+
+    def vanish(self) -> None:
+        """Close the connection without a word."""
+        self.gone = True
+        self.has_it.addErrback(lambda reason: reason.trap(CancelledError, *GONE))
+        self.has_it.cancel()
+
+
+class LockTests(TestCase):
+    """Three machines."""
+
+    timeout = 120
+
+    async def setUp(self) -> None:
+        self.cluster = Cluster(self, 3)
+        await self.cluster.start()
+        self.contenders: list[Contender] = []
+        self.addCleanup(self._end)
+
+    def _end(self) -> None:
+        for contender in self.contenders:
+            if not contender.has_it.called:
+                contender.vanish()
+
+    def contend(self, value: str = "", ttl: str = LONG) -> Contender:
+        contender = Contender(self.cluster, value, ttl)
+        self.contenders.append(contender)
+        return contender
+
+    async def line(self) -> dict[int, str]:
+        """The places in line, in order, as the leader has them."""
+        leader = await self.cluster.leader()
+        answer = await leader.client.get(LINE, "?quorum=true&sorted=true")
+        nodes = answer.json()["node"].get("nodes", []) if answer.status == 200 else []
+        return {int(node["key"].rpartition("/")[2]): node["value"] for node in nodes}
+
+    async def stand_in_line(self, count: int) -> dict[int, str]:
+        """The line, when it has so many places."""
+
+        async def there() -> dict[int, str] | None:
+            line = await self.line()
+            return line if len(line) == count else None
+
+        return await until(there, f"{count} are in line")
+
+    async def release(self, index: int) -> None:
+        """Give a place back, however often that has to be said."""
+
+        async def released() -> Answer | None:
+            answer = await self.cluster.running[0].user.request("DELETE", f"{LOCK}?index={index}")
+            return answer if answer.status in {200, 404} else None
+
+        await until(released, f"{index} is released")
+
+    async def test_leaderKilled(self) -> None:
+        """
+        Of fifty a third vanishes, one half before the leader is killed and one with it: the others get the lock one
+        after the other, each at the place that it has had from the beginning.
+        """
+        held = await self.contend("first").has_it
+        contenders = [self.contend(f"contender {number}", ttl="10") for number in range(CONTENDERS)]
+        line = await self.stand_in_line(CONTENDERS + 1)
+        early, late = contenders[::6], contenders[1::6]
+        for contender in early:
+            contender.vanish()
+        await self.stand_in_line(CONTENDERS + 1 - len(early))
+        leader = await self.cluster.leader()
+        killed = ensureDeferred(self.cluster.kill(leader))
+        for contender in late:
+            contender.vanish()
+        await killed
+        places = {value: index for index, value in line.items()}
+        staying = sorted((each for each in contenders if not each.gone), key=lambda each: places[each.value])
+        for position, contender in enumerate(staying):
+            self.assertEqual([each.value for each in staying[position:] if each.has_it.called], [])
+            await self.release(held)
+            held = await contender.has_it
+            self.assertEqual(held, places[contender.value])
+        await self.release(held)
+        await self.stand_in_line(0)
+
+    async def test_leaderStopped(self) -> None:
+        """Who waits is sent to the next leader with the place that it has, though it has given it no name."""
+        held = await self.contend().has_it
+        waiting = [self.contend() for _ in range(5)]
+        line = await self.stand_in_line(6)
+        await (await self.cluster.leader()).terminate()
+        self.assertEqual(await self.line(), line)
+        for expected in list(line)[1:]:
+            await self.release(held)
+            held, position = await DeferredList([each.has_it for each in waiting], fireOnOneCallback=True)
+            self.assertEqual(held, expected)
+            del waiting[position]
+        self.assertEqual(await self.line(), {held: ""})
+
+    async def test_machineDies(self) -> None:
+        """A place that it kept for a client that does not come back is gone when its TTL ends."""
+        holder = await self.contend().has_it
+        orphan = self.contend("orphan", ttl="2")
+        await self.stand_in_line(2)
+        leader = await self.cluster.leader()
+        await leader.kill()
+        orphan.vanish()
+        behind = self.contend("behind")
+        await self.release(holder)
+        index = await behind.has_it
+        self.assertEqual(await self.line(), {index: "behind"})
+
+    async def test_holderDies(self) -> None:
+        """One who has the lock and does not renew it loses it, whatever becomes of the machines."""
+        await self.contend("holder", ttl="2").has_it
+        behind = self.contend("behind")
+        await self.stand_in_line(2)
+        await self.cluster.kill(await self.cluster.leader())
+        index = await behind.has_it
+        self.assertEqual(await self.line(), {index: "behind"})
+
+    async def test_anyMachine(self) -> None:
+        """Whichever is asked, the same is done."""
+        for machine in self.cluster.machines:
+            await self._use(machine)
+
+    async def _use(self, machine: Member) -> None:
+        answer = await machine.user.request("POST", LOCK, {"ttl": LONG, "value": machine.name})
+        index = answer.body.decode()
+        answer = await machine.user.request("GET", f"{LOCK}?field=index")
+        self.assertEqual((answer.status, answer.body.decode()), (200, index))
+        answer = await machine.user.request("PUT", LOCK, {"ttl": LONG, "index": index})
+        self.assertEqual((answer.status, answer.body), (200, b""))
+        answer = await machine.user.request("DELETE", f"{LOCK}?value={machine.name}")
+        self.assertEqual((answer.status, answer.body), (200, b""))
+        answer = await machine.user.request("GET", LOCK)
+        self.assertEqual((answer.status, answer.body), (200, b""))
