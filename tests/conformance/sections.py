@@ -29,7 +29,6 @@ SECTIONS = {
     "Setting a key from a file": "set-newlines-and-controls",
     "Read from the Master": "consistent-get",
     "Read Linearization": "quorum-get",
-    "Store Statistics": "stats-store",
     "Acquiring a Lock": "lock-errors lock-value lock-queue lock-timeout lock-expires",
     "Renewing a Lock": "lock-errors lock-value",
     "Releasing a Lock": "lock-errors lock-value lock-queue",
@@ -49,7 +48,7 @@ SECTIONS = {
     "GET": "dir-list dir-sorted hidden head get-missing",
     "TTL": "ttl-bad ttl-dir-expires",
     "Watch": "watch-bad-index watch-future-index watch-hidden watch-parent-deleted watch-index",
-    "Errors": "methods not-found-paths get-missing",
+    "Errors": "methods not-found-paths stats-store get-missing",
 }
 
 
