@@ -238,6 +238,11 @@ class Server(abc.ABC):
             raise BenchmarkError(f"/proc/{self.pid}/status has no VmRSS line: has {self.name} ended?")
         return int(found[1]) * 1024
 
+    def processor_seconds(self) -> float:
+        """For how long it has worked since its start, in all its threads."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def log_tail(self) -> str:
         """The last lines that it wrote."""
         text = (self.directory / "log").read_text(errors="replace")

@@ -261,6 +261,7 @@ class Life:
                 await self._pause(RETRY if taken is None else alive_for(self._replica.timing.election))
                 taken = None
             for url in list(self._seeds):
+                self._log.debug("Asking the cluster of {url} to take this machine in", url=url)
                 try:
                     reply = await self._ask(url, machine_id, identity)
                 except UnreachableError as error:

@@ -362,7 +362,8 @@ class SmokeTests(SynchronousTestCase):
     def test_scraping(self) -> None:
         """Both ways of it are measured, and what is scraped is looked at."""
         table = scraping.run(Path(self.mktemp()).resolve(), rounds=1, seconds=1, connections=[2])
-        head, _rule, *lines = table.splitlines()
+        cost, _, head, _rule, *lines = table.splitlines()
+        self.assertRegex(cost, r"^one scrape of an idle server takes \d+\.\d\d ms of the processor$")
         self.assertRegex(head, r"scraped /s +not scraped /s +ratio")
         self.assertEqual([line.split(",")[0] for line in lines], ["PUT", "GET"])
         for line in lines:

@@ -175,6 +175,7 @@ class Link:
 
         @raise Exception: L{IdleError}, one of L{_REFUSALS} or L{_PROBLEMS}, or it was cancelled.
         """
+        self._log.debug("Connecting to the machine at {url}", url=self.url)
         dialer = self._sender.dialer
         connection = Outgoing(self._sender.clock, self._sender.silence)
         await self._cancellable(maybeDeferred(dialer.dial, self.url, connection))

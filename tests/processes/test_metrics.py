@@ -1,0 +1,81 @@
+"""
+The metrics of a real cluster, against what was done to it.
+"""
+
+from prometheus_client.parser import text_string_to_metric_families
+from twisted.trial.unittest import TestCase
+
+from tests.processes.cluster import Cluster, Member, until
+
+WRITES = 30
+
+Values = dict[str, float]
+"""What a page says, by the name and the labels of each line."""
+
+
+class MetricsTests(TestCase):
+    """Three machines."""
+
+    timeout = 120
+
+    async def setUp(self) -> None:
+        self.cluster = Cluster(self, 3)
+        await self.cluster.start()
+
+    async def values(self, machine: Member) -> Values:
+        answer = await machine.client.request("GET", "/metrics")
+        self.assertEqual(answer.status, 200)
+        values: Values = {}
+        for family in text_string_to_metric_families(answer.body.decode()):
+            for sample in family.samples:
+                labels = ",".join(f'{name}="{value}"' for name, value in sorted(sample.labels.items()))
+                values[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
+        return values
+
+    async def test_load(self) -> None:
+        """Writes are counted where they are made, answered, synced and sent."""
+        leader, followers = await self.cluster.leader(), await self.cluster.followers()
+        before = {machine: await self.values(machine) for machine in self.cluster.machines}
+        for number in range(WRITES):
+            self.assertEqual((await leader.client.put(f"/k{number}", value="x" * 1_000)).status, 201)
+        self.assertEqual((await followers[0].client.put("/k", value="v")).status, 307)
+        await self.cluster.converge()
+        grown = {}
+        for machine in self.cluster.machines:
+            after = await self.values(machine)
+            grown[machine] = {name: after[name] - before[machine].get(name, 0.0) for name in after}
+        for machine, values in grown.items():
+            self.assertEqual(values['etcd_store_writes_total{action="set"}'], WRITES, machine.name)
+            self.assertGreaterEqual(values["etcd_server_proposals_committed_total"], WRITES)
+            syncs = values["etcd_disk_wal_fsync_duration_seconds_count"]
+            self.assertGreater(syncs, 0)
+            self.assertLess(values["etcd_disk_wal_fsync_duration_seconds_sum"], 10.0 * syncs)
+            self.assertGreater(values["etcd_wal_size_bytes"], WRITES * 1_000)
+        led = grown[leader]
+        self.assertEqual(led['etcd_http_requests_total{code="2xx",method="PUT"}'], WRITES)
+        self.assertEqual(grown[followers[0]]['etcd_http_requests_total{code="3xx",method="PUT"}'], 1)
+        self.assertGreater(led["etcd_server_commit_duration_seconds_count"], 0)
+        self.assertEqual(led["etcd_server_proposals_failed_total"], 0)
+        for follower in followers:
+            self.assertGreater(led[f'etcd_network_peer_sent_bytes_total{{To="{follower.name}"}}'], WRITES * 1_000)
+            received = f'etcd_network_peer_received_bytes_total{{From="{leader.name}"}}'
+            self.assertGreater(grown[follower][received], WRITES * 1_000)
+            self.assertEqual(grown[follower]["etcd_server_commit_duration_seconds_count"], 0)
+
+    async def test_new_leader(self) -> None:
+        """Those that are left have seen one more, and one of them is it."""
+        leader, followers = await self.cluster.leader(), await self.cluster.followers()
+        before = [await self.values(machine) for machine in followers]
+        self.assertEqual([values["etcd_server_is_leader"] for values in before], [0, 0])
+        await leader.kill()
+
+        async def settled() -> list[Values] | None:
+            after = [await self.values(machine) for machine in followers]
+            known = all(values["etcd_server_has_leader"] for values in after)
+            return after if known and sum(values["etcd_server_is_leader"] for values in after) == 1 else None
+
+        after = await until(settled, "there is a new leader")
+        for earlier, later in zip(before, after, strict=True):
+            name = "etcd_server_leader_changes_seen_total"
+            self.assertGreaterEqual(later[name], earlier[name] + 1)
+            self.assertGreater(later["etcd_server_raft_term"], earlier["etcd_server_raft_term"])
