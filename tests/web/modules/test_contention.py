@@ -240,7 +240,7 @@ class ContentionTests(ClusterTestCase):
                 self.assert_fair(contest)
 
     def test_leaders_die(self) -> None:
-        """One after the other, and each comes back."""
+        """One after the other, and each comes back (spec, "Other client endpoints")."""
         contest = self.contest(7)
         for _ in range(4):
             self.after(contest, contest.chance.randint(1, 6))

@@ -207,7 +207,7 @@ class LifetimeTests(LocksTest):
         self.assertEqual(self.line(), [])
 
     def test_waiter(self) -> None:
-        """Its place is kept while it waits, however short its TTL."""
+        """Its place is kept while it waits, however short its TTL (spec, "Other client endpoints")."""
         index = self.get(ttl=3_600)
         asked = self.wait(ttl=1)
         self.pass_time(600)
@@ -276,7 +276,7 @@ class GoneTests(LocksTest):
     """Clients that go, and places that do."""
 
     def test_waiter_goes(self) -> None:
-        """Its place is given up at once, and whoever stood behind moves up."""
+        """Its place is given up at once, and whoever stood behind moves up (spec, "Other client endpoints")."""
         first = self.get()
         gone, other = self.wait(), self.wait()
         gone.cancel()
@@ -547,7 +547,7 @@ class RenewTests(LocksTest):
         self.assertNotIn(index, self.line())
 
     def test_renew_waiting(self) -> None:
-        """It is kept with the new TTL from then on."""
+        """It is kept with the new TTL from then on (spec, "Other client endpoints")."""
         self.get(ttl=3_600)
         self.wait(ttl=3)
         line = self.line()
