@@ -132,7 +132,7 @@ class LockTests(PagesTest):
         self.assertEqual(self.text("POST", ttl=20, timeout=""), "2")
 
     def test_timeout(self) -> None:
-        """spec, section 2: seconds, 0 to try once; then 412 (spec, "Other client endpoints")."""
+        """spec, "Other client endpoints": seconds, 0 to try once; then 412."""
         self.text("POST", ttl=20)
         others = "/mylock was not got: others hold it or wait for it"
         self.assert_refused(NOT_GOT, others, "POST", ttl=20, timeout=0)
@@ -144,10 +144,7 @@ class LockTests(PagesTest):
         self.assertEqual(self.names(), ["2"])
 
     def test_value(self) -> None:
-        """
-        spec, section 2: given twice it joins the place that has it, in the body or in the query (spec, "Other client
-        endpoints").
-        """
+        """spec, "Other client endpoints": given twice it joins the place that has it, in the body or in the query."""
         self.assertEqual(self.text("POST", ttl=20, value="me"), "2")
         self.assertEqual(self.text("POST", query="value=me&ttl=20"), "2")
         self.assertEqual(self.names(), ["2"])
@@ -204,10 +201,7 @@ class LockTests(PagesTest):
             self.assertEqual(self.text("GET", query=query), "")
 
     def test_retrieve_errors(self) -> None:
-        """
-        api, "Retrieving a Lock"; spec, section 2: what was never asked for is unknown (spec, "Other client
-        endpoints").
-        """
+        """api, "Retrieving a Lock"; spec, "Other client endpoints": what was never asked for is unknown."""
         for query in ("", "field=index"):
             self.assert_refused(UNKNOWN, "/mylock", "GET", query=query)
         self.assert_refused(NO_FIELD, "Get", "GET", query="field=nope")
