@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.errors import MESSAGES, http_status
 from etcd_twisted.web import forms, keys, writes
+from tests.docs.endpoints import endpoints
 from tests.processes.child import SOURCE
 
 PAGE = SOURCE / "docs" / "api.md"
@@ -42,6 +43,11 @@ class TableTests(SynchronousTestCase):
         shown = re.findall(r"^\| (\d+) \| (\d+) \| (.*) \|$", PAGE.read_text(), re.MULTILINE)
         known = [(str(int(code)), str(http_status(code)), message) for code, message in MESSAGES.items()]
         self.assertEqual(sorted(shown), sorted(known))
+
+    def test_endpoints(self) -> None:
+        """Each path is on it, or on the page of those that have one of their own."""
+        pages = "".join((SOURCE / "docs" / name).read_text() for name in ("api.md", "modules.md"))
+        self.assertEqual([path for _method, path in endpoints() if f"`{path}" not in pages], [])
 
     def test_parameters(self) -> None:
         """Each parameter of a key, and no other."""

@@ -9,6 +9,8 @@ from twisted.python.reflect import ObjectNotFound, namedAny
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.conformance.sections import SECTIONS
+from tests.docs.endpoints import endpoints
+from tests.docs.test_api_page import read_from_forms
 from tests.processes.child import SOURCE
 
 PAGE = SOURCE / "docs" / "coverage.md"
@@ -49,6 +51,16 @@ class CoverageTests(SynchronousTestCase):
         self.assertEqual([test for _, test, text in told if text is None], [])
         self.assertEqual([(title, test) for title, test, text in told if f'"{title}"' not in (text or "")], [])
         self.assertEqual([test for _, test, _ in told if not test.rpartition(".")[2].startswith("test")], [])
+
+    def test_endpoints(self) -> None:
+        """Nothing is served that no row is about."""
+        page = PAGE.read_text()
+        self.assertEqual([each for each in endpoints() if f"`{' '.join(each)}`" not in page], [])
+
+    def test_parameters(self) -> None:
+        """Nor is there a parameter of a key without one."""
+        page = PAGE.read_text()
+        self.assertEqual([name for name in read_from_forms() if f"`{name}" not in page], [])
 
     def test_scenarios(self) -> None:
         """No recorded scenario is for a section that the page does not have."""

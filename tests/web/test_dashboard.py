@@ -40,7 +40,7 @@ class FilesTests(SynchronousTestCase):
         self.assertEqual((answer.status, answer.headers["Location"]), (307, PAGE))
 
     def test_files(self) -> None:
-        """All of them, as what they are, and with what a browser may do with them."""
+        """All of them, as what they are, and with what a browser may do with them (spec, "Other client endpoints")."""
         self.assertGreater(len(self.files), 3)
         for file in self.files:
             answer = self.ask(PAGE + file.name)

@@ -75,7 +75,7 @@ class ListingTests(MembersTest):
             self.assertNotIn(machine_id, body)
 
     def test_leader(self) -> None:
-        """The machine that leads, or none."""
+        """The machine that leads, or none (spec, "Later additions")."""
         for change, machine_id in ((self.replica.lead, FIRST), (self.replica.follow, SECOND)):
             change()
             self.assertEqual(json.loads(self.ask("GET", "/v2/members/leader").body)["id"], machine_id)

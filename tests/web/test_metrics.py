@@ -216,7 +216,10 @@ class PageTests(MetricsTest):
     """The page as a whole."""
 
     def test_conventions(self) -> None:
-        """Names say what they are: counters end in their word, and nothing is there without a word about it."""
+        """
+        Names say what they are: counters end in their word, and nothing is there without a word about it (spec, "Other
+        client endpoints").
+        """
         families = self.families()
         self.assertGreater(len(families), 25)
         for name, family in families.items():
