@@ -5,6 +5,7 @@ It goes where C{twistd} is told to, by its C{--logfile} and C{--syslog}. Must ne
 URL, nor an event that was not asked for.
 """
 
+import json
 import re
 import signal
 import sys
@@ -13,7 +14,6 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, cast
 
-import msgspec
 from twisted.logger import (
     FileLogObserver,
     FilteringLogObserver,
@@ -86,7 +86,8 @@ def as_json(event: LogEvent) -> str | None:
         line["fields"] = fields
     if failure is not None:
         line["traceback"] = masked(failure.getTraceback())
-    return msgspec.json.encode(line).decode() + "\n"
+    # Not msgspec's: a path may hold what is no Unicode, and a number may be of any size.
+    return json.dumps(line, separators=(",", ":")) + "\n"
 
 
 def _plain(value: object) -> object:

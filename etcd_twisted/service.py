@@ -111,10 +111,13 @@ class EtcdService(Service):
         """Open the ports, recover, and serve; see L{started}."""
         super().startService()  # type: ignore[no-untyped-call]  # Twisted has no types there
         self._log.info(
-            "etcd_twisted {version} starts (Python {python}, Twisted {twisted}) with its data in {directory}",
+            "etcd_twisted {version} starts (Python {python}, Twisted {twisted}) for {client_url} and {peer_url},"
+            " with its data in {directory}",
             version=__version__,
             python=platform.python_version(),
             twisted=twisted_version,
+            client_url=self._config.client_url,
+            peer_url=self._config.peer_url,
             directory=str(self._config.data_dir),
         )
         self.started = Deferred(lambda _: self._starting.cancel())

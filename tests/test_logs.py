@@ -116,6 +116,12 @@ class JsonTests(LogsTest):
         (line,) = self.read()
         self.assertEqual((line["message"], "fields" in line), ("Site starting on 4001", False))
 
+    def test_whatever_it_is(self) -> None:
+        """What is no Unicode, and numbers of any size."""
+        self.logger("etcd_twisted.some", kind="json").info("{path} {number}", path="/tmp/\udcff", number=2**100)
+        (line,) = self.read()
+        self.assertEqual(line["fields"], {"path": "/tmp/\udcff", "number": 2**100})
+
     def test_nothing_to_say(self) -> None:
         for kind in FORMATS:
             self.logger("etcd_twisted.some", kind=kind).info("")

@@ -36,7 +36,6 @@ _WRITES = {
 }
 """The fields of L{StoreStatistics} that count an action, without their endings."""
 
-
 _BUCKETS = (*(f"{bound:g}" for bound in BOUNDS), "+Inf")
 
 

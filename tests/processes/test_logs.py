@@ -3,7 +3,8 @@ The log of a whole process: what it says from its start to its end, and where th
 """
 
 import json
-from pathlib import Path
+import os
+import signal
 from typing import Any
 
 from twisted.trial.unittest import TestCase
@@ -42,6 +43,7 @@ class LogTests(TestCase):
         self.in_order(
             said,
             f"etcd_twisted {__version__} starts (Python 3.",
+            f") for {self.machine.url} and {self.machine.peer_url}, with its data in {self.machine.data}",
             "machine0 stands for election in term 2",
             "machine0 leads in term 2",
             f"machine0 serves clients at {self.machine.url} and machines at {self.machine.peer_url}",
@@ -79,16 +81,24 @@ class LogTests(TestCase):
         self.assertEqual(lines[-1]["message"], "Server Shut Down.")
 
     async def test_file(self) -> None:
-        """C{twistd}'s own option says where it goes; nothing is left for standard output."""
+        """C{twistd}'s own option says where it goes, a signal begins it anew; nothing is left for standard output."""
         file = self.machine.directory / "etcd.log"
         self.machine.launch(
             *("--name", "machine0", "--log-format", "json"), twistd=(*FOREGROUND, "--logfile", str(file))
         )
         self.machine.client = self.machine.connect(self.machine.url)
         await until(self.serves, "the machine serves")
+        os.kill(self.machine.child.pid, signal.SIGUSR1)
+        before = file.with_name("etcd.log.1")
+
+        async def rotated() -> bool | None:
+            return True if before.exists() else None
+
+        await until(rotated, "the log is begun anew")
         await self.use()
         self.assertEqual(self.machine.child.output, "")
-        self.check(Path(file).read_text())
+        self.assertIn("machine0 stops", file.read_text())
+        self.check(before.read_text() + file.read_text())
 
     async def serves(self) -> bool | None:
         answer = await self.machine.client.request("GET", "/health")
