@@ -106,7 +106,7 @@ class Vouching:
         while unasked and len(asked) < MOST_ASKED:
             asked |= unasked
             views = await _together(self._ask(url) for url in unasked)
-            newer = [view for view in views if view is not None and self._group.vouch(view)]
+            newer = [view for view in views if view is not None]
             told = told or bool(newer)
             unasked = {each.peer_url: None for view in newer for each in view.machines if each.peer_url not in asked}
         if not told:
@@ -118,11 +118,13 @@ class Vouching:
             )
 
     async def _ask(self, url: str) -> ClusterView | None:
+        """What is said there, if it is news; the group is told as soon as it comes, however long others take."""
         try:
-            return await self._peers.describe(url)
+            view = await self._peers.describe(url)
         except (UnreachableError, EtcdError) as error:
             self._log.debug("{url} does not say who is in the cluster: {error}", url=url, error=error)
             return None
+        return view if self._group.vouch(view) else None
 
 
 async def _together(work: "Iterable[Coroutine[Any, Any, _T]]") -> list[_T]:

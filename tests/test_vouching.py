@@ -70,6 +70,7 @@ class VouchingTests(SynchronousTestCase):
         self.others.views["b"] = view_of(11)
         self.vouching.ask()
         self.assertEqual(self.others.asked, ["a", "b"])
+        self.assertEqual(self.others.told, [view_of(11)])
         self.others.held["a"].callback(None)
         self.assertEqual(self.others.told, [view_of(11)])
 
