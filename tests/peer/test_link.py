@@ -353,18 +353,23 @@ class MessageTests(LinkTest):
         self.assertEqual(self.raft.lost, [])
 
     def test_payloads_of_any_size(self) -> None:
-        """One that is on its way does not count, and one behind it is taken whole when little waits."""
+        """
+        One that is on its way does not count, and one behind it is taken whole when little waits. While it waits,
+        short ones are not lost: who sent it would begin anew.
+        """
         other = self.connected()
         other.transport.room = 10_000
         long = b"x" * (2 * MOST_WAITING)
-        for payload in (long, b"y", long, b"dropped"):
+        for payload in (long, b"y", long, b"z"):
             self.transport.send(SECOND, payload)
+        self.assertEqual(self.raft.lost, [])
+        self.transport.send(SECOND, long)
         self.assertEqual(self.raft.lost, [SECOND])
         come = b""
-        while len(come) < 2 * len(long) + 1:
+        while len(come) < 2 * len(long) + 2:
             come += b"".join(other.payloads())
             other.transport.client_reads()
-        self.assertTrue(come == long + b"y" + long)
+        self.assertTrue(come == long + b"y" + long + b"z")
 
     def test_ahead(self) -> None:
         """A heartbeat goes between the boxes of a long payload, and of what waits behind that."""

@@ -61,13 +61,31 @@ class OutboxTests(SynchronousTestCase):
         self.assertTrue(self.come == long)
 
     def test_bound(self) -> None:
-        """So much waits and one payload more, whichever way they go; the one on its way does not count."""
-        self.outbox.add(b"x" * (2 * MOST_WAITING))
-        self.assertFalse(self.outbox.add(b"y"))
-        self.assertFalse(self.outbox.add_ahead(b"y"))
+        """So much waits and one payload more; the one on its way does not count."""
+        long = b"x" * (2 * MOST_WAITING)
+        self.assertTrue(self.outbox.add(long))
+        self.assertFalse(self.outbox.add(long))
+        self.assertFalse(self.outbox.add_ahead(long))
         self.take()
         self.assertEqual(self.outbox.waiting, 0)
-        self.assertTrue(self.outbox.add(b"y"))
+        self.assertTrue(self.outbox.add(long))
+
+    def test_bound_of_short_ones(self) -> None:
+        """They are dropped when there are too many of them, whichever way they go, and not because a long one waits."""
+        long, short = b"x" * (2 * MOST_WAITING), b"y" * SHORT
+        self.outbox.add(long)
+        self.take()
+        self.outbox.add(long)
+        taken = 0
+        while self.outbox.add_ahead(short) and self.outbox.add(short):
+            taken += 2 * SHORT
+        self.assertTrue(MOST_WAITING - 2 * SHORT < taken < MOST_WAITING + 2 * SHORT, taken)
+        self.assertFalse(self.outbox.add(b"z"))
+        self.assertFalse(self.outbox.add_ahead(b"z"))
+        self.take()
+        self.take()
+        self.assertTrue(self.outbox.add_ahead(b"z"))
+        self.assertTrue(self.outbox.add(b"z"))
 
     def test_clear(self) -> None:
         """Nothing is left, not even of the payload that is on its way."""
