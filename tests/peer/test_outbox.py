@@ -71,7 +71,7 @@ class OutboxTests(SynchronousTestCase):
         self.assertTrue(self.outbox.add(long))
 
     def test_bound_of_short_ones(self) -> None:
-        """They are dropped when there are too many of them, whichever way they go, and not because a long one waits."""
+        """They are dropped when too many of them wait, whichever way they go, and not because a long one does."""
         long, short = b"x" * (2 * MOST_WAITING), b"y" * SHORT
         self.outbox.add(long)
         self.take()
