@@ -12,22 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from twisted.application.service import Application
-from twisted.internet.defer import succeed
-from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, Logger, LogLevel
 from twisted.python.failure import Failure
 from twisted.python.syslog import SyslogObserver
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from etcd_twisted.http.answers import Response
-from etcd_twisted.http.door import DoorRequest
-from etcd_twisted.http.tracing import TracedDoor, TracedPages
 from etcd_twisted.logs import FORMATS, REQUESTS, masked, observer
 from etcd_twisted.options import Options
 from etcd_twisted.tap import makeService
-from tests.logs import Log
-from tests.wires import Wire, ask
 
 SECRET = "http://user:se:c@ret@host:1/path"
 TO_A_TERMINAL = {"nodaemon": True}
@@ -260,43 +253,3 @@ class ApplicationTests(LogsTest):
             self.assertEqual(options.config().verbosity, verbosity)
         error = self.assertRaises(SystemExit, Options({}).parseOptions, ["-vvv"])
         self.assertIn("--verbosity '3': should be a whole number from 0 to 2", str(error.code))
-
-
-class TracingTests(SynchronousTestCase):
-    """A line for each request."""
-
-    def setUp(self) -> None:
-        self.log = Log(self)
-
-    def said(self) -> list[str]:
-        return [
-            event["log_format"].format(**event)
-            for event in self.log.events
-            if event["log_namespace"] == REQUESTS and event["log_level"] is LogLevel.debug
-        ]
-
-    def test_keys(self) -> None:
-        """What was asked, without the query, and when it was answered."""
-        clock = Clock()
-
-        class Slow:
-            prefix = b"/v2/keys"
-
-            def handle(self, request: DoorRequest) -> Any:
-                clock.advance(0.25)
-                answer = Response(404, b"", b"")
-                return succeed(answer) if request.method == b"PUT" else answer
-
-        door = TracedDoor(Slow(), clock)
-        for method in (b"GET", b"PUT"):
-            door.handle(DoorRequest(method, b"/a%20b", b"value=secret"))
-        self.assertEqual(self.said(), [f"{method} /v2/keys/a%20b: 404 after 250.0 ms" for method in ("GET", "PUT")])
-
-    def test_pages(self) -> None:
-        """Those that are found and those that are not."""
-        wire = Wire()
-        self.addCleanup(wire.stop)
-        wire.site.resource = TracedPages(wire.site.resource, wire.clock)
-        self.assertEqual(ask(wire.site, "/version?token=secret").status, 200)
-        self.assertEqual(ask(wire.site, "/nope").status, 404)
-        self.assertEqual(self.said(), ["GET /version: 200 after 0.0 ms", "GET /nope: 404 after 0.0 ms"])

@@ -1,0 +1,57 @@
+"""
+Requests that are told of in the log.
+"""
+
+from typing import Any
+
+from twisted.internet.defer import succeed
+from twisted.internet.task import Clock
+from twisted.logger import LogLevel
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.http.answers import Response
+from etcd_twisted.http.door import DoorRequest
+from etcd_twisted.http.tracing import TracedDoor, TracedPages
+from etcd_twisted.logs import REQUESTS
+from tests.logs import Log
+from tests.wires import Wire, ask
+
+
+class TracingTests(SynchronousTestCase):
+    """A line for each request."""
+
+    def setUp(self) -> None:
+        self.log = Log(self)
+
+    def said(self) -> list[str]:
+        return [
+            event["log_format"].format(**event)
+            for event in self.log.events
+            if event["log_namespace"] == REQUESTS and event["log_level"] is LogLevel.debug
+        ]
+
+    def test_keys(self) -> None:
+        """What was asked, without the query, and when it was answered."""
+        clock = Clock()
+
+        class Slow:
+            prefix = b"/v2/keys"
+
+            def handle(self, request: DoorRequest) -> Any:
+                clock.advance(0.25)
+                answer = Response(404, b"", b"")
+                return succeed(answer) if request.method == b"PUT" else answer
+
+        door = TracedDoor(Slow(), clock)
+        for method in (b"GET", b"PUT"):
+            door.handle(DoorRequest(method, b"/a%20b", b"value=secret"))
+        self.assertEqual(self.said(), [f"{method} /v2/keys/a%20b: 404 after 250.0 ms" for method in ("GET", "PUT")])
+
+    def test_pages(self) -> None:
+        """Those that are found and those that are not."""
+        wire = Wire()
+        self.addCleanup(wire.stop)
+        wire.site.resource = TracedPages(wire.site.resource, wire.clock)
+        self.assertEqual(ask(wire.site, "/version?token=secret").status, 200)
+        self.assertEqual(ask(wire.site, "/nope").status, 404)
+        self.assertEqual(self.said(), ["GET /version: 200 after 0.0 ms", "GET /nope: 404 after 0.0 ms"])
