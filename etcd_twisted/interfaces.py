@@ -53,6 +53,12 @@ class IRaftPeer(Interface):
         @return: whether the other machine knows a newer configuration than this one does.
         """
 
+    def doubted() -> bool:
+        """
+        Whether L{admission} would still find one unconfirmed that it has found so since this was asked last. This
+        machine may have come to know of the others by itself.
+        """
+
     def received(sender: str, payload: bytes) -> None:
         """
         Take what the transport of C{sender} was given to send.

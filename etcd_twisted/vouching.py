@@ -109,7 +109,7 @@ class Vouching:
             newer = [view for view in views if view is not None]
             told = told or bool(newer)
             unasked = {each.peer_url: None for view in newer for each in view.machines if each.peer_url not in asked}
-        if not told:
+        if not told and self._group.doubted():
             others = ", ".join(list(asked)[1:]) or "nobody, as none is known"
             self._complaints.say(
                 "unconfirmed",

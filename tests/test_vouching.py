@@ -29,6 +29,7 @@ class Others:
 
     @ivar views: what each says; who is not here does not answer.
     @ivar held: those who do not say it yet.
+    @ivar in_doubt: whether there is one still that nobody vouches for.
     """
 
     def __init__(self) -> None:
@@ -36,6 +37,7 @@ class Others:
         self.held: dict[str, Deferred[None]] = {}
         self.asked: list[str] = []
         self.told: list[ClusterView] = []
+        self.in_doubt = True
 
     async def describe(self, peer_url: str) -> ClusterView:
         self.asked.append(peer_url)
@@ -49,6 +51,9 @@ class Others:
     def vouch(self, view: ClusterView) -> bool:
         self.told.append(view)
         return view.configuration_index > 10
+
+    def doubted(self) -> bool:
+        return self.in_doubt
 
 
 class VouchingTests(SynchronousTestCase):
@@ -116,6 +121,13 @@ class VouchingTests(SynchronousTestCase):
         self.vouching.ask()
         self.assertIn("(asked nobody, as none is known)", self.log.warnings[-1])
         self.clock.advance(PAUSE)
+
+    def test_nobody_knows_more_and_this_machine_knows_all(self) -> None:
+        """Of one that was in doubt it has learnt by itself meanwhile: that is worth no line."""
+        self.others.in_doubt = False
+        self.vouching.ask()
+        self.clock.advance(PAUSE)
+        self.assertEqual(self.log.warnings, [])
 
     def test_something_is_broken(self) -> None:
         """It is said, and next time others are asked again."""

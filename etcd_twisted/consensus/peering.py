@@ -24,7 +24,7 @@ from etcd_twisted.membership import (
 )
 
 _MOST_VOUCHED_FOR = 64
-"""How many machines that are not members here yet are remembered: more than a group has."""
+"""How many machines that are not members here yet are remembered, and how many in doubt: more than a group has."""
 
 
 @implementer(IRaftPeer)
@@ -47,6 +47,8 @@ class Peering:
         self._claimed = claimed
         self._participant: Participant | None = None
         self._vouched_for: dict[str, int] = {}
+        self._doubted: dict[str, int] = {}
+        """What machines said that were found unconfirmed: the index of their configuration."""
 
     def begin(self, machine_id: str, cluster_id: str, participant: Participant) -> None:
         """This machine takes part from here on."""
@@ -58,6 +60,7 @@ class Peering:
         """It takes part no longer."""
         self._participant = None
         self._vouched_for.clear()
+        self._doubted.clear()
         self.machine_id = self.cluster_id = ""
 
     @property
@@ -75,15 +78,26 @@ class Peering:
 
     def admission(self, machine_id: str, configuration_index: int) -> Admission:
         """See L{IRaftPeer}."""
+        admission = self._judged(machine_id, configuration_index)
+        if admission is Admission.UNCONFIRMED:
+            if len(self._doubted) < _MOST_VOUCHED_FOR:
+                self._doubted[machine_id] = configuration_index
+            self._claimed()
+        return admission
+
+    def _judged(self, machine_id: str, configuration_index: int) -> Admission:
         if self._participant is None:
             return Admission.STRANGER
         core = self._participant.driver.core
         if self._takes_from(core, machine_id):
             return Admission.MEMBER
-        if configuration_index <= core.settled_configuration_index:
-            return Admission.STRANGER
-        self._claimed()
-        return Admission.UNCONFIRMED
+        known = configuration_index <= core.settled_configuration_index
+        return Admission.STRANGER if known else Admission.UNCONFIRMED
+
+    def doubted(self) -> bool:
+        """See L{IRaftPeer}."""
+        doubted, self._doubted = self._doubted, {}
+        return any(self._judged(*each) is Admission.UNCONFIRMED for each in doubted.items())
 
     def _takes_from(self, core: Raft, machine_id: str) -> bool:
         if core.has_member(machine_id):

@@ -369,6 +369,19 @@ class AdmissionTests(ClusterTestCase):
         self.assertEqual(peer.admission(self.STRANGER, 0), Admission.STRANGER)
         self.assertRaises(ValueError, peer.received, self.STRANGER, b"\x90")
 
+    def test_who_is_in_doubt(self) -> None:
+        """Until this machine knows it, by whatever way."""
+        cluster = self.cluster()
+        cluster.start(2)
+        leader = cluster.leader
+        peer, index = leader.peer, leader.peer.configuration_index
+        for known in (False, True):
+            self.assertFalse(peer.doubted())
+            self.assertEqual(peer.admission(self.STRANGER, index + 1), Admission.UNCONFIRMED)
+            if known:
+                self.assertTrue(peer.vouch(self.vouched(leader, index + 1, self.STRANGER)))
+            self.assertIs(peer.doubted(), not known)
+
     def test_what_is_no_news_or_of_another_cluster_does_not_count(self) -> None:
         cluster = self.cluster()
         cluster.start(2)
@@ -442,6 +455,7 @@ class AdmissionTests(ClusterTestCase):
         for number in range(1_000):
             peer.admission(f"{number:016x}", number)
         self.assertEqual(peer._vouched_for, {})
+        self.assertLess(len(peer._doubted), 100)
         for number in range(1, 1_001):
             self.assertTrue(peer.vouch(self.vouched(leader, 10**6 + number, f"{number:016x}")))
             self.assertEqual(peer.admission(f"{number:016x}", 0), Admission.MEMBER)

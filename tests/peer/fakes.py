@@ -71,6 +71,9 @@ class FakeRaftPeer:
     def vouch(self, view: ClusterView) -> bool:
         raise AssertionError(f"nobody asks here who is in the cluster: {view}")
 
+    def doubted(self) -> bool:
+        raise AssertionError("nobody asks here who is in the cluster")
+
     def received(self, sender: str, payload: bytes) -> None:
         if payload.startswith(b"wrong"):
             raise ValueError("no Raft messages: wrong")

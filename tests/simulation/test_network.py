@@ -38,6 +38,9 @@ class FakePeer:
     def vouch(self, view: ClusterView) -> bool:
         raise AssertionError(f"nobody asks here who is in the cluster: {view}")
 
+    def doubted(self) -> bool:
+        raise AssertionError("nobody asks here who is in the cluster")
+
     def received(self, sender: str, payload: bytes) -> None:
         if not self.admitting:
             raise ValueError("it is not in the cluster any more")
