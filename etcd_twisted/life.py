@@ -319,7 +319,10 @@ class Life:
             raise
 
     async def _announce(self) -> None:
-        """A member has come back with another name or address: have the leader note it."""
+        """
+        A member has come back with another name or address: have the leader note it. Who may not be a member any more
+        is to find that out before it goes on.
+        """
         while self._identity is not None:
             for url in list(self._seeds):
                 try:
@@ -330,6 +333,8 @@ class Life:
                     return
             await self._seek()
             await self._pause(RETRY)
+            if self._in_doubt:
+                return
 
     def claimed(self) -> None:
         """A machine that this one does not know says to be of the cluster."""

@@ -268,6 +268,17 @@ class JoiningTests(LifeTestCase):
         self.group.finish(second.restart(), 30.0)
         self.assertTrue(second.replica.standby)
 
+    def test_its_old_data_comes_back_elsewhere(self) -> None:
+        """It would have its address noted, and is refused as another has its name: it stands by all the same."""
+        first, second, _ = self.three()
+        second.crash()
+        old = self.add(first, name="machine2", port=9)
+        old.path, second.path = second.path, old.path
+        self.group.finish(second.restart(), 30.0)
+        self.group.finish(old.start(), 30.0)
+        self.assertTrue(old.replica.standby)
+        self.assertTrue(second.is_member)
+
     def test_the_answer_is_lost(self) -> None:
         """It asks again, and is in already."""
         first = self.start()
