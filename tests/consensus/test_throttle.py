@@ -61,6 +61,16 @@ class ThrottleTests(SynchronousTestCase):
         self.assertEqual(order, [0, 1, 2])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_those_who_wait_go_first(self) -> None:
+        """Before whoever comes when there is room again and nobody was let in yet."""
+        self.propose(1, MOST_BYTES + 1)
+        waiting = self.throttle.wait()
+        self.proposals.take(Entry(1, 1, EntryKind.COMMAND, b""))
+        self.assertFalse(self.throttle.is_open)
+        self.throttle.admit()
+        self.successResultOf(waiting)
+        self.assertTrue(self.throttle.is_open)
+
     def test_too_long(self) -> None:
         self.propose(1, MOST_BYTES + 1)
         waiting = self.throttle.wait()

@@ -12,8 +12,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.http.fast import LONGEST_HEAD, FastChannel, FastSite
 from etcd_twisted.http.site import Channel, Site
+from etcd_twisted.keyspace.commands import Set
 from tests.http import test_site
-from tests.wires import GET, STREAM, VERSION, WATCH, Wire, put
+from tests.wires import GET, STREAM, VERSION, WATCH, Transport, Wire, put
 
 DATE = re.compile(rb"Date: [^\r]*\r\n")
 KEYS = st.sampled_from(
@@ -56,6 +57,66 @@ def requests(draw: st.DrawFn) -> bytes:
             lines.append("Transfer-Encoding: chunked")
             body = f"{len(body):x}\r\n{body}\r\n0\r\n\r\n"
     return "\r\n".join([*lines, "", body]).encode()
+
+
+class Socket(Transport):
+    """
+    A transport with what the fast door reads of a TCP connection.
+
+    @ivar takes: how many bytes the system takes at once.
+    """
+
+    connected = True
+
+    def __init__(self, channel: FastChannel) -> None:
+        super().__init__(channel)
+        self.takes = 0
+        self.dataBuffer = b""
+        self._tempDataBuffer: list[bytes] = []
+        channel._has_socket = True
+
+    def writeSomeData(self, data: bytes) -> int:
+        taken = data[: self.takes]
+        super().write(taken)
+        self.takes -= len(taken)
+        return len(taken)
+
+    def write(self, data: bytes) -> None:
+        self._tempDataBuffer.append(data)
+
+    def begin_to_send(self) -> None:
+        """The reactor finds that there may be room."""
+        self.dataBuffer += b"".join(self._tempDataBuffer)
+        self._tempDataBuffer.clear()
+        self.dataBuffer = self.dataBuffer[self.writeSomeData(self.dataBuffer) :]
+
+
+class EagerTests(SynchronousTestCase):
+    """Answers go to the system at once."""
+
+    def test_in_order(self) -> None:
+        """But not before what it did not take yet."""
+        wire = Wire(kind=FastSite)
+        self.addCleanup(wire.stop)
+        channel, _ = wire.connect()
+        assert isinstance(channel, FastChannel)
+        channel.transport = transport = Socket(channel)
+        for takes, data, sent in (
+            (9, b"abc", b"abc"),
+            (2, b"def", b"abcde"),
+            (9, b"ghi", b"abcde"),
+        ):
+            transport.takes = takes
+            channel.write(data)
+            self.assertEqual(transport.value(), sent)
+        transport.takes = 2
+        transport.begin_to_send()
+        transport.takes = 9
+        channel.write(b"jkl")
+        self.assertEqual(transport.value(), b"abcdefg")
+        transport.begin_to_send()
+        channel.write(b"mno")
+        self.assertEqual(transport.value(), b"abcdefghijklmno")
 
 
 class Conversation:
@@ -196,6 +257,17 @@ class DoorTests(SynchronousTestCase):
         """A head that is long is read by the other one."""
         self.channel.dataReceived(GET[:-2] + b"X: " + b"x" * LONGEST_HEAD)
         self.assert_fast(False)
+
+    def test_little_is_read_ahead(self) -> None:
+        """Who sends more than a little while it waits has to wait with that too, and loses nothing of it."""
+        self.channel.dataReceived(WATCH + GET * 10)
+        self.assertEqual(self.transport.producerState, "producing")
+        self.channel.dataReceived(GET * 1_000)
+        self.assertEqual(self.transport.producerState, "paused")
+        self.wire.replica.keyspace.apply(Set("/k", 0, "v"))
+        self.wire.pass_time(1)
+        self.assertEqual(self.transport.producerState, "producing")
+        self.assertEqual(self.transport.value().count(b"HTTP/1.1 200"), 1_011)
 
     def test_time_does_not_begin_anew(self) -> None:
         """Who was slow before the connection was handed over has no more time than others."""
