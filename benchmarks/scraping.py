@@ -4,13 +4,15 @@ What it costs to be watched: requests per second of one etcd_twisted, scraped fo
 The same server is loaded all the time, in turns with a scraper beside the load and without.
 """
 
+import statistics
 import threading
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from benchmarks import load, throughput
+from benchmarks import load, tables, throughput
 from benchmarks.errors import BenchmarkError
 from benchmarks.servers import EtcdTwisted, Server
 
@@ -85,15 +87,25 @@ def run(directory: Path, rounds: int, seconds: int, connections: Sequence[int]) 
         throughput.fill(server, load.KEYS)
         taken = cost(server)
 
-        def drive(name: str, cell: throughput.Cell) -> load.Throughput:
-            if name == ALONE:
-                return load.run(server.url, cell.verb, cell.connections, seconds)
-            with Scraper(server):
-                return load.run(server.url, cell.verb, cell.connections, seconds)
+        rates: dict[tuple[str, throughput.Cell], list[float]] = {}
 
-        measured = throughput.measure((SCRAPED, ALONE), cells, rounds, drive)
+        def drive(name: str, cell: throughput.Cell) -> load.Throughput:
+            with Scraper(server) if name == SCRAPED else nullcontext():
+                result = load.run(server.url, cell.verb, cell.connections, seconds)
+            rates.setdefault((name, cell), []).append(result.rate)
+            return result
+
+        throughput.measure((SCRAPED, ALONE), cells, rounds, drive)
+    rows = [["", f"{SCRAPED} /s", f"{ALONE} /s", "ratio"]]
+    rows += [_row(str(cell), rates[SCRAPED, cell], rates[ALONE, cell]) for cell in cells]
     scrape = f"one scrape of an idle server takes {taken * 1e3:.2f} ms of the processor"
-    return f"{scrape}\n\n{throughput.table(measured, (SCRAPED, ALONE))}"
+    return f"{scrape}\n\n{tables.aligned(rows)}"
+
+
+def _row(work: str, scraped: Sequence[float], alone: Sequence[float]) -> list[str]:
+    """The medians of both, and of the ratios of each round: what else the machine does changes from round to round."""
+    ratio = statistics.median(one / other for one, other in zip(scraped, alone, strict=True))
+    return [work, f"{statistics.median(scraped):,.0f}", f"{statistics.median(alone):,.0f}", f"{ratio:.2f}"]
 
 
 def cost(server: Server) -> float:
