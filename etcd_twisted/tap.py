@@ -3,8 +3,8 @@ C{twistd etcd}: one machine as a process.
 
 What concerns the process and nothing else: one line on standard error and exit status 1 when the machine can't start
 or can't go on, timers that don't mind the system's clock being set, a garbage collector that does not stop the service
-for long, and a service manager that is told when the machine serves. Must never be used by a program that embeds the
-service: it ends the process.
+for long, how the log is written, and a service manager that is told when the machine serves. Must never be used by a
+program that embeds the service: it ends the process.
 """
 
 import contextlib

@@ -19,13 +19,13 @@ from twisted.python.failure import Failure
 from etcd_twisted.complaints import Complaints
 from etcd_twisted.consensus.configurations import differences
 from etcd_twisted.consensus.core import Raft, Role, decode_configuration
+from etcd_twisted.consensus.correspondence import Correspondence
 from etcd_twisted.consensus.driver import Driver
 from etcd_twisted.consensus.entries import Configuration, Entry, EntryKind, Member, Record, SnapshotMetadata
 from etcd_twisted.consensus.expirer import Expirer
-from etcd_twisted.consensus.latencies import Latencies
 from etcd_twisted.consensus.leadership import Timing
 from etcd_twisted.consensus.members import Members, with_member
-from etcd_twisted.consensus.messages import Append, AppendReply, Message, encode_messages, goes_ahead
+from etcd_twisted.consensus.messages import Message
 from etcd_twisted.consensus.proposals import Proposal, Proposals
 from etcd_twisted.consensus.recovery import Recovered, Storage
 from etcd_twisted.consensus.snapshotting import Snapshotter
@@ -116,9 +116,6 @@ class Participant:
         self.configuration = recovered.snapshot.configuration
         self._around = around
         self._bytes_since_snapshot = 0
-        self._encoded_last: tuple[list[Message], bytes] = ([], b"")
-        self._latencies = Latencies(around.traffic)
-        self._led_term = 0
         self._stood_in = 0
         self._old_news = recovered.log.last_index
         self._complaints = Complaints(around.clock)
@@ -132,6 +129,7 @@ class Participant:
             around.clock.seconds(),
         )
         self.driver = Driver(around.clock, core, self)
+        self._correspondence = Correspondence(around.clock, core, around.transport, around.traffic)
         self.proposals = Proposals(around.clock, around.patience, self._unknown)
         self._throttle = Throttle(around.clock, self.proposals, self._too_much)
         self.members = Members(
@@ -290,36 +288,7 @@ class Participant:
 
     def send(self, machine_id: str, messages: list[Message]) -> None:
         """See L{etcd_twisted.consensus.driver.Driven}."""
-        transport = self._around.transport
-        ahead = [message for message in messages if goes_ahead(message)]
-        if ahead:
-            self._carry(transport.send_ahead, machine_id, ahead)
-        if len(ahead) < len(messages):
-            behind = [message for message in messages if not goes_ahead(message)]
-            self._carry(transport.send, machine_id, behind)
-
-    def _carry(self, send: Callable[[str, bytes], bool], machine_id: str, messages: list[Message]) -> None:
-        """Have messages sent, encoded once when several are told the same, and count what went."""
-        if messages != self._encoded_last[0]:
-            self._encoded_last = (messages, encode_messages(messages))
-        payload = self._encoded_last[1]
-        appends = 0
-        now = self._around.clock.seconds()
-        if self.driver.core.leadership is not None:
-            for message in messages:
-                if isinstance(message, Append):
-                    appends += 1
-                    if message.round:
-                        self._latencies.sent(self._name_of(machine_id), message, now)
-        if send(machine_id, payload):
-            traffic = self._around.traffic
-            traffic.add_sent(machine_id, len(payload))
-            if appends:
-                traffic.sent.add(now, len(payload), appends)
-
-    def _name_of(self, machine_id: str) -> str:
-        member = self.driver.core.configuration.members.get(machine_id)
-        return machine_id if member is None else member.name
+        self._correspondence.send(machine_id, messages)
 
     def receive(self, sender: str, messages: list[Message], length: int) -> None:
         """
@@ -327,17 +296,7 @@ class Participant:
 
         @param length: of all of them on the wire, in bytes.
         """
-        now = self._around.clock.seconds()
-        traffic = self._around.traffic
-        traffic.add_received(sender, length)
-        if self.driver.core.leadership is None:
-            appends = sum(isinstance(message, Append) for message in messages)
-            if appends:
-                traffic.received.add(now, length, appends)
-        else:
-            for message in messages:
-                if isinstance(message, AppendReply):
-                    self._latencies.answered(self._name_of(sender), message, now)
+        self._correspondence.heard(sender, messages, length)
         self.driver.receive(sender, messages)
 
     def snapshot_piece(self, sender: str, offset: int, data: bytes) -> "Deferred[None]":
@@ -347,9 +306,7 @@ class Participant:
 
     def unreachable(self, machine_id: str) -> None:
         """What was sent to a machine last may be lost."""
-        core = self.driver.core
-        if core.leadership is not None and machine_id in core.configuration.members:
-            self._latencies.lost(self._name_of(machine_id))
+        self._correspondence.lost(machine_id)
         self.driver.unreachable(machine_id)
 
     def send_snapshot(self, machine_id: str, term: int) -> None:
@@ -364,16 +321,12 @@ class Participant:
         """See L{etcd_twisted.consensus.driver.Driven}."""
         self._connect()
         core = self.driver.core
+        self._correspondence.changed()
         self._tell_candidacy()
         if core.leadership is not None:
-            if self._led_term != core.term:
-                self._led_term = core.term
-                self._latencies.clear()
-            self._latencies.keep({member.name for member in core.configuration.members.values()})
             self.proposals.leads()
             self.members.start()
         else:
-            self._latencies.clear()
             self.proposals.leads_no_longer()
             self._lead_no_longer()
         if self.leads:
@@ -401,9 +354,7 @@ class Participant:
     def _connect(self) -> None:
         core = self.driver.core
         members = core.configuration.members.items()
-        others = {each: member.peer_url for each, member in members if each != core.machine_id}
-        self._around.traffic.keep(others.keys())
-        self._around.transport.connect(others)
+        self._around.transport.connect({each: member.peer_url for each, member in members if each != core.machine_id})
 
     def _correct_own_entry(self) -> None:
         """A leader whose name or addresses are not what is known of it says so."""

@@ -1,0 +1,99 @@
+"""
+What a machine says to the others of its group and hears from them, on its way: encoded, sent and counted.
+
+Must never encode anew what another machine was just told, nor count as sent what could not be sent.
+"""
+
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IReactorTime
+
+from etcd_twisted.consensus.core import Raft
+from etcd_twisted.consensus.latencies import Latencies
+from etcd_twisted.consensus.messages import Append, AppendReply, Message, encode_messages, goes_ahead
+from etcd_twisted.interfaces import ITransport
+from etcd_twisted.traffic import Traffic
+
+
+class Correspondence:
+    """One machine's."""
+
+    def __init__(self, clock: IReactorTime, core: Raft, transport: ITransport, traffic: Traffic) -> None:
+        """
+        @param core: whose it is; only looked at.
+        @param traffic: where it is counted.
+        """
+        self._clock = clock
+        self._core = core
+        self._transport = transport
+        self._traffic = traffic
+        self._latencies = Latencies(traffic)
+        self._led_term = 0
+        self._encoded_last: tuple[list[Message], bytes] = ([], b"")
+
+    def send(self, machine_id: str, messages: list[Message]) -> None:
+        """See L{etcd_twisted.consensus.driver.Driven}."""
+        transport = self._transport
+        ahead = [message for message in messages if goes_ahead(message)]
+        if ahead:
+            self._carry(transport.send_ahead, machine_id, ahead)
+        if len(ahead) < len(messages):
+            behind = [message for message in messages if not goes_ahead(message)]
+            self._carry(transport.send, machine_id, behind)
+
+    def _carry(self, send: Callable[[str, bytes], bool], machine_id: str, messages: list[Message]) -> None:
+        """Have messages sent, encoded once when several are told the same, and count what went."""
+        if messages != self._encoded_last[0]:
+            self._encoded_last = (messages, encode_messages(messages))
+        payload = self._encoded_last[1]
+        appends = 0
+        now = self._clock.seconds()
+        if self._core.leadership is not None:
+            for message in messages:
+                if isinstance(message, Append):
+                    appends += 1
+                    if message.round:
+                        self._latencies.sent(self._name_of(machine_id), message, now)
+        if send(machine_id, payload):
+            self._traffic.add_sent(machine_id, len(payload))
+            if appends:
+                self._traffic.sent.add(now, len(payload), appends)
+
+    def _name_of(self, machine_id: str) -> str:
+        member = self._core.configuration.members.get(machine_id)
+        return machine_id if member is None else member.name
+
+    def heard(self, sender: str, messages: list[Message], length: int) -> None:
+        """
+        Count messages that another machine has sent.
+
+        @param length: of all of them on the wire, in bytes.
+        """
+        now = self._clock.seconds()
+        self._traffic.add_received(sender, length)
+        if self._core.leadership is None:
+            appends = sum(isinstance(message, Append) for message in messages)
+            if appends:
+                self._traffic.received.add(now, length, appends)
+        else:
+            for message in messages:
+                if isinstance(message, AppendReply):
+                    self._latencies.answered(self._name_of(sender), message, now)
+
+    def lost(self, machine_id: str) -> None:
+        """What was sent to a machine last may be lost."""
+        if self._core.leadership is not None:
+            self._latencies.lost(self._name_of(machine_id))
+
+    def changed(self) -> None:
+        """The role, the term or the group may have changed."""
+        core = self._core
+        members = core.configuration.members
+        self._traffic.keep(members.keys() - {core.machine_id})
+        if core.leadership is None:
+            self._latencies.clear()
+            return
+        if self._led_term != core.term:
+            self._led_term = core.term
+            self._latencies.clear()
+        self._latencies.keep({member.name for member in members.values()})
