@@ -228,7 +228,7 @@ class VerdictsTests(SynchronousTestCase):
         change = Set("/k", 0, "a")
         event = self._log(change)
         self._log(Set("/k", 1, "b"))
-        other = attrs.evolve(event, answer=self._log(Set("/k", 2, "c")).answer)
+        other = Event(self._log(Set("/k", 2, "c")).answer)
         self._told(change, event=other, index=event.index)
         self._violates("in the log:")
 
