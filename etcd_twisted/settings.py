@@ -34,7 +34,7 @@ _URL = re.compile(r"https?://[!\"$->@-~]+")
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[!$&'()+.0-9:;=\[\]_a-z~-]+")
 """As browsers send it: in small letters, without a path or a user."""
 _LARGEST = 2**63 - 1
-_LARGEST_BODY = 32 * 1024 * 1024
+_LARGEST_BODY = 16 * 1024 * 1024
 """Bytes. What is done with a value at once, for each machine anew, has to take less time than an election timeout."""
 _LONGEST_TIMEOUT = 86400.0
 """Seconds. The reactor's poll takes a wait of at most 24 days; nobody means one of more than a day."""
@@ -140,7 +140,7 @@ def _positive(text: str) -> int:
 
 
 def _body_size(text: str) -> int:
-    return _whole(text, 1, _LARGEST_BODY, " (32 MiB): a longer one would hold up the leader")
+    return _whole(text, 1, _LARGEST_BODY, " (16 MiB): a longer one would hold up the leader")
 
 
 def _milliseconds(text: str) -> int:

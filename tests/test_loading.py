@@ -117,7 +117,7 @@ BAD_VALUES: dict[str, tuple[str, ...]] = {
     "snapshot": ("yes", "1", "truth"),
     "snapshot-count": ("0", "-1", "abc", "1.5", "1_000", " 1", "٣", "9" * 20, "9" * 5000),
     "watch-history": ("0", "1e3"),
-    "max-request-bytes": ("10MB", "0x10", "33554433"),
+    "max-request-bytes": ("10MB", "0x10", "16777217"),
     "http-read-timeout": ("0", "-1", "nan", "inf", "1s", ".", "1e9", "0.0", "86401"),
     "http-write-timeout": ("soon", "1_0"),
     "cors": ("example.com", "http://", "http://a/x", "http://a/", "http://u@a", "http://a,", "null", "*.a", "http://å"),
@@ -192,11 +192,11 @@ class BadValueTests(SynchronousTestCase):
         self.assertEqual(load_config({"snapshot-count": ("5", "6")}, {}).snapshot_count, 6)
 
     def test_largestBody(self) -> None:
-        """32 MiB can be had, a byte more is refused with the reason."""
-        self.assertEqual(load_config({"max-request-bytes": "33554432"}, {}).max_request_bytes, 33554432)
+        """16 MiB can be had, a byte more is refused with the reason."""
+        self.assertEqual(load_config({"max-request-bytes": "16777216"}, {}).max_request_bytes, 16777216)
         self.assertIn(
-            "from 1 to 33554432 (32 MiB): a longer one would hold up the leader",
-            self.refused({"max-request-bytes": "33554433"}, {}),
+            "from 1 to 16777216 (16 MiB): a longer one would hold up the leader",
+            self.refused({"max-request-bytes": "16777217"}, {}),
         )
 
     def test_sharedPort(self) -> None:

@@ -50,7 +50,7 @@ VALUES: dict[str, st.SearchStrategy[object]] = {
     "snapshot": st.booleans(),
     "snapshot-count": COUNTS,
     "watch-history": COUNTS,
-    "max-request-bytes": st.integers(1, 32 * 1024 * 1024),
+    "max-request-bytes": st.integers(1, 16 * 1024 * 1024),
     "http-read-timeout": TIMEOUTS,
     "http-write-timeout": TIMEOUTS,
     "cors": st.lists(st.lists(ORIGINS, min_size=1, max_size=3).map(",".join), min_size=1, max_size=3),

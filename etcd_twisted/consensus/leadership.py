@@ -287,8 +287,8 @@ class Leadership:
             messages.append(self._append(progress, 0))
         elif not messages and progress.commit < min(self.commit, progress.next - 1):
             messages.append(self._told_commit(progress))
-        if beat and progress.bytes_in_flight > BATCH_BYTES:
-            messages.append(self._heartbeat())  # it overtakes what takes long to send
+        if beat and progress.is_waiting:
+            messages.append(self._heartbeat())  # it overtakes what takes long to send, and is answered before a sync
         return messages
 
     def _append(self, progress: Progress, room: int) -> Append:

@@ -247,7 +247,7 @@ class Participant:
         """
         if self._throttle.is_open:
             return self._propose(command, data)
-        return self._throttle.wait().addCallback(lambda _: self._propose(command, data))
+        return self._throttle.wait(len(data)).addCallback(lambda _: self._propose(command, data))
 
     def _propose(self, command: Change, data: bytes) -> "Deferred[Event | None]":
         index = self.driver.propose(data)

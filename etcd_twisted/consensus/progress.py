@@ -42,7 +42,6 @@ class Progress:
     @ivar round: the newest of the leader's rounds that it has confirmed.
     @ivar commit: the commit index that it was told last.
     @ivar asking: whether a probe is due, heartbeat or not.
-    @ivar bytes_in_flight: of commands.
     """
 
     next: int
@@ -52,10 +51,15 @@ class Progress:
     round: int = 0
     commit: int = 0
     asking: bool = True
-    bytes_in_flight: int = 0
     _in_flight: deque[tuple[int, int]] = attrs.field(factory=deque)
     """The last index and the bytes of each batch on its way."""
+    _bytes: int = 0
     _snapshot: int = 0
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether entries are on their way that it has not said to have."""
+        return bool(self._in_flight)
 
     @property
     def has_room(self) -> bool:
@@ -65,18 +69,18 @@ class Progress:
     @property
     def room(self) -> int:
         """How many bytes more may be on their way."""
-        return MOST_BYTES_IN_FLIGHT - self.bytes_in_flight
+        return MOST_BYTES_IN_FLIGHT - self._bytes
 
     def sent(self, last_index: int, length: int) -> None:
         """A batch is on its way."""
         self.next = last_index + 1
         self._in_flight.append((last_index, length))
-        self.bytes_in_flight += length
+        self._bytes += length
 
     def matched(self, index: int) -> bool:
         """It has the log up to C{index}; whether that is news."""
         while self._in_flight and self._in_flight[0][0] <= index:
-            self.bytes_in_flight -= self._in_flight.popleft()[1]
+            self._bytes -= self._in_flight.popleft()[1]
         if index <= self.match:
             return False
         self.match = index
@@ -108,4 +112,4 @@ class Progress:
         self.asking = False
         self.commit = 0
         self._in_flight.clear()
-        self.bytes_in_flight = 0
+        self._bytes = 0

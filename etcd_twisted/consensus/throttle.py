@@ -6,16 +6,21 @@ was proposed already: who is refused here is told for certain that the change wa
 """
 
 from collections.abc import Callable
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 
 from etcd_twisted.consensus.proposals import Proposals
 from etcd_twisted.consensus.waiting import Waiting
 
+_T = TypeVar("_T")
+
 MOST_BYTES = 64 << 20
 """How many bytes of changes may be on their way; the last one that is let in may be larger than what was left."""
+
+MOST_WAITING = 64 << 20
+"""How many bytes of changes may wait; with more, a change is refused at once."""
 
 LONGEST_WAIT = 5.0
 """How long a change may wait, in seconds: as long as etcd 3 gives a request."""
@@ -33,15 +38,29 @@ class Throttle:
         self._proposals = proposals
         self._refusal = refusal
         self._waiting = Waiting()
+        self._size = 0
 
     @property
     def is_open(self) -> bool:
         """Whether a change need not wait."""
         return self._proposals.size <= MOST_BYTES and not self._waiting
 
-    def wait(self) -> "Deferred[None]":
-        """Fires when the change may be proposed. Errbacks when it has waited for too long, or with L{refuse}."""
-        return self._waiting.wait().addTimeout(LONGEST_WAIT, self._clock, self._too_late)
+    def wait(self, size: int) -> "Deferred[None]":
+        """
+        Fires when the change may be proposed. Errbacks when too much waits, when it has waited for too long, or with
+        L{refuse}.
+
+        @param size: the change's, in bytes.
+        """
+        if self._size > MOST_WAITING:
+            return fail(self._refusal())
+        self._size += size
+        waiting = self._waiting.wait().addTimeout(LONGEST_WAIT, self._clock, self._too_late)
+        return waiting.addBoth(self._waits_no_more, size)
+
+    def _waits_no_more(self, result: _T, size: int) -> _T:
+        self._size -= size
+        return result
 
     def _too_late(self, _value: object, _timeout: float) -> NoReturn:
         raise self._refusal()

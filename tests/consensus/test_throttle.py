@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from etcd_twisted.consensus import throttle as module
 from etcd_twisted.consensus.entries import Entry, EntryKind
 from etcd_twisted.consensus.proposals import Proposals
-from etcd_twisted.consensus.throttle import LONGEST_WAIT, MOST_BYTES, Throttle
+from etcd_twisted.consensus.throttle import LONGEST_WAIT, MOST_BYTES, MOST_WAITING, Throttle
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from tests.consensus.cluster import ClusterTestCase
 from tests.consensus.machine import TestMachine
@@ -50,7 +50,7 @@ class ThrottleTests(SynchronousTestCase):
         self.propose(2, 1)
         order: list[int] = []
         for number in range(3):
-            waiting = self.throttle.wait()
+            waiting = self.throttle.wait(1)
             waiting.addCallback(lambda _, number=number: (order.append(number), self.propose(number + 3, MOST_BYTES)))
         self.apply(1)
         self.assertEqual(order, [0])
@@ -61,10 +61,23 @@ class ThrottleTests(SynchronousTestCase):
         self.assertEqual(order, [0, 1, 2])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_not_too_much_waits(self) -> None:
+        """What comes then is refused at once, until some of it waits no more."""
+        self.propose(1, MOST_BYTES + 1)
+        waiting = self.throttle.wait(MOST_WAITING + 1)
+        self.failureResultOf(self.throttle.wait(1), TooMuchError)
+        self.apply(1)
+        self.successResultOf(waiting)
+        self.propose(2, MOST_BYTES + 1)
+        again = self.throttle.wait(1)
+        self.assertNoResult(again)
+        self.clock.advance(LONGEST_WAIT)
+        self.failureResultOf(again, TooMuchError)
+
     def test_those_who_wait_go_first(self) -> None:
         """Before whoever comes when there is room again and nobody was let in yet."""
         self.propose(1, MOST_BYTES + 1)
-        waiting = self.throttle.wait()
+        waiting = self.throttle.wait(1)
         self.proposals.take(Entry(1, 1, EntryKind.COMMAND, b""))
         self.assertFalse(self.throttle.is_open)
         self.throttle.admit()
@@ -73,9 +86,9 @@ class ThrottleTests(SynchronousTestCase):
 
     def test_too_long(self) -> None:
         self.propose(1, MOST_BYTES + 1)
-        waiting = self.throttle.wait()
+        waiting = self.throttle.wait(1)
         self.clock.advance(LONGEST_WAIT - 1)
-        later = self.throttle.wait()
+        later = self.throttle.wait(1)
         self.clock.advance(1)
         self.failureResultOf(waiting, TooMuchError)
         self.assertNoResult(later)
@@ -86,7 +99,7 @@ class ThrottleTests(SynchronousTestCase):
     def test_one_who_goes_away(self) -> None:
         """Nobody waits for it."""
         self.propose(1, MOST_BYTES + 1)
-        gone, there = self.throttle.wait(), self.throttle.wait()
+        gone, there = self.throttle.wait(1), self.throttle.wait(1)
         gone.cancel()
         self.failureResultOf(gone, CancelledError)
         self.apply(1)
@@ -95,7 +108,7 @@ class ThrottleTests(SynchronousTestCase):
 
     def test_nobody_can_be_let_in(self) -> None:
         self.propose(1, MOST_BYTES + 1)
-        waiting = [self.throttle.wait() for _ in range(2)]
+        waiting = [self.throttle.wait(1) for _ in range(2)]
         error = NotDoneError()
         self.throttle.refuse(error)
         for each in waiting:

@@ -448,9 +448,9 @@ class LargeValueTests(ClusterTest):
 
     async def test_largest(self) -> None:
         """A value as long as is ever allowed comes to all machines, over and over."""
-        cluster = Cluster(self, 3, "--max-request-bytes", str(32 << 20))
+        cluster = Cluster(self, 3, "--max-request-bytes", str(16 << 20))
         await cluster.start()
-        value = "x" * ((32 << 20) - len("value="))
+        value = "x" * ((16 << 20) - len("value="))
 
         async def written(machine: Member) -> bool:
             answer = await machine.user.put("/large", value=value)
