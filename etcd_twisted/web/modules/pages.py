@@ -25,7 +25,7 @@ from etcd_twisted.referral import LeaderWait, redirect
 from etcd_twisted.web import answers
 from etcd_twisted.web.forms import Form, parse
 from etcd_twisted.web.modules import words
-from etcd_twisted.web.modules.line import line_of
+from etcd_twisted.web.modules.line import directory_of
 from etcd_twisted.web.modules.locks import Locks, Named, Wish
 from etcd_twisted.web.modules.place import LostError
 
@@ -51,16 +51,16 @@ def _form(request: IRequest) -> Form:
     return parse(query, request.content.read(), request.getHeader(b"Content-Type"))
 
 
-def _line(name: str) -> str:
+def _directory(name: str) -> str:
     """
-    The line of the lock that is asked for.
+    Where the line is of the lock that is asked for.
 
     @raise NotFound: nothing can be called that.
     """
-    line = line_of(name)
-    if line is None:
+    directory = directory_of(name)
+    if directory is None:
         raise NotFound
-    return line
+    return directory
 
 
 class ModulePages:
@@ -91,16 +91,16 @@ class ModulePages:
     @app.route("/mod/v2/lock/<rest:name>", methods=["POST"])
     async def acquire(self, request: IRequest, name: str) -> bytes:
         """Wait for a lock; the answer is the index of the place that holds it."""
-        line, form = _line(name), _form(request)
-        return await self._wait(request, lambda: words.wish(form, line, self._replica.now()))
+        directory, form = _directory(name), _form(request)
+        return await self._wait(request, lambda: words.wish(form, directory, self._replica.now()))
 
     @app.route("/mod/v2/lock/<rest:name>", methods=["PUT"])
     async def renew(self, request: IRequest, name: str) -> bytes:
         """Begin the TTL of a place anew."""
-        line, form = _line(name), _form(request)
+        directory, form = _directory(name), _form(request)
 
         async def renewed(_place: int | None) -> Response:
-            named, ttl = words.renewal(form, line, self._replica.now())
+            named, ttl = words.renewal(form, directory, self._replica.now())
             await self._locks.renew(named, ttl)
             return self._text("")
 
@@ -109,33 +109,33 @@ class ModulePages:
     @app.route("/mod/v2/lock/<rest:name>", methods=["DELETE"])
     async def release(self, request: IRequest, name: str) -> bytes:
         """Give a place back."""
-        line, form = _line(name), _form(request)
-        return await self._release(request, lambda: words.release(form, line))
+        directory, form = _directory(name), _form(request)
+        return await self._release(request, lambda: words.release(form, directory))
 
     @app.route("/mod/v2/lock/<rest:name>", methods=["GET"])
     async def holder(self, request: IRequest, name: str) -> bytes:
         """Who holds a lock."""
-        line, form = _line(name), _form(request)
-        return await self._tell(request, line, lambda: words.field(form))
+        directory, form = _directory(name), _form(request)
+        return await self._tell(request, directory, lambda: words.field(form))
 
     # Elections
 
     @app.route("/mod/v2/leader/<rest:name>", methods=["PUT"])
     async def stand(self, request: IRequest, name: str) -> bytes:
         """Wait for the lead, or go on to lead; the answer is the index of the place that has it."""
-        line, form = _line(name), _form(request)
-        return await self._wait(request, lambda: words.candidacy(form, line, self._replica.now()))
+        directory, form = _directory(name), _form(request)
+        return await self._wait(request, lambda: words.candidacy(form, directory, self._replica.now()))
 
     @app.route("/mod/v2/leader/<rest:name>", methods=["DELETE"])
     async def resign(self, request: IRequest, name: str) -> bytes:
         """Lead no longer."""
-        line, form = _line(name), _form(request)
-        return await self._release(request, lambda: words.resignation(form, line))
+        directory, form = _directory(name), _form(request)
+        return await self._release(request, lambda: words.resignation(form, directory))
 
     @app.route("/mod/v2/leader/<rest:name>", methods=["GET"])
     async def leader(self, request: IRequest, name: str) -> bytes:
         """Who leads."""
-        return await self._tell(request, _line(name), lambda: "value")
+        return await self._tell(request, _directory(name), lambda: "value")
 
     # What they have in common
 
@@ -155,10 +155,10 @@ class ModulePages:
 
         return send(request, await self._at_leader(request, released))
 
-    async def _tell(self, request: IRequest, line: str, field: Callable[[], str]) -> bytes:
+    async def _tell(self, request: IRequest, directory: str, field: Callable[[], str]) -> bytes:
         async def told(_place: int | None) -> Response:
             asked = field()
-            index, value = await self._locks.holder(line) or ("", "")
+            index, value = await self._locks.holder(directory) or ("", "")
             return self._text(value if asked == "value" else str(index))
 
         return send(request, await self._at_leader(request, told))

@@ -3,12 +3,13 @@ A place in line that this machine keeps for the clients that wait at it.
 
 Its TTL is renewed while somebody waits; when nobody does any more it is given up, and whoever stood behind moves up. A
 place is granted only when a quorum has just said that it is still there: so a machine that leads no longer and does
-not know it grants nothing. Nobody but the next in line is woken when a place goes.
+not know it grants nothing.
 
 Must never give up a place that has been granted: that is the client's to release, or its TTL's.
 """
 
 from collections.abc import Callable
+from typing import Protocol
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
@@ -19,8 +20,7 @@ from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.keyspace.commands import CreateInOrder, Delete, Refresh
 from etcd_twisted.keyspace.events import Event
-from etcd_twisted.keyspace.watchers import Watcher
-from etcd_twisted.web.modules import line as lines
+from etcd_twisted.web.modules.line import Line, name_of, place_key
 
 RENEWALS = 3
 """How often a place is renewed within its TTL: two may fail."""
@@ -40,9 +40,9 @@ class LostError(NotDoneError):
         self.index = index
 
 
-def not_got(line: str, why: str) -> EtcdError:
-    """Somebody does not get the lock."""
-    return EtcdError(ErrorCode.COMPARE_FAILED, f"{lines.name_of(line)} was not got: {why}")
+def not_got(directory: str, why: str) -> EtcdError:
+    """Somebody does not get the lock whose line is in C{directory}."""
+    return EtcdError(ErrorCode.COMPARE_FAILED, f"{name_of(directory)} was not got: {why}")
 
 
 @attrs.define(eq=False)
@@ -60,46 +60,53 @@ class _Client:
     too_late: IDelayedCall | None = None
 
 
+class Following(Protocol):
+    """
+    What a place sees of the line that it is in.
+
+    @ivar directory: the key of the directory.
+    @ivar line: as it was told of.
+    """
+
+    directory: str
+    line: Line
+
+    def made(self, place: "Place", index: int) -> None:
+        """A new place has got its index, and is about to be told of."""
+
+    def over(self, place: "Place") -> None:
+        """This machine keeps a place no longer."""
+
+
 class Place:
     """
     See the module. It begins with the first client that waits at it.
 
-    @ivar line: the key of the directory it is in.
     @ivar value: what its clients call it; may be empty.
-    @ivar index: C{None} until it is in line.
+    @ivar index: C{None} until it is made.
     @ivar ttl: how long it lasts after each renewal, in seconds.
     @ivar leaving: whether it is being given up, so that nobody can wait at it any more.
     """
 
     def __init__(
-        self,
-        replica: IReplica,
-        clock: IReactorTime,
-        line: str,
-        index: int | None,
-        value: str,
-        ttl: int,
-        over: Callable[["Place"], None],
+        self, replica: IReplica, clock: IReactorTime, queue: Following, index: int | None, value: str, ttl: int
     ) -> None:
         """
         @param index: where it is in line; C{None} for a new place at the end.
-        @param over: called when this machine keeps it no longer.
         """
-        self.line = line
         self.value = value
         self.ttl = ttl
         self.index = index
         self.leaving = False
         self._replica = replica
         self._clock = clock
-        self._over = over
+        self._queue = queue
         self._ended = False
         self._clients: dict[Deferred[int], _Client] = {}
         self._begun = self._in_line = False
         self._was_first = False
         self._renewing = False
         self._next_renewal: IDelayedCall | None = None
-        self._watchers: list[Watcher] = []
         self._gone: list[Deferred[None]] = []
 
     # Its beginning
@@ -108,24 +115,40 @@ class Place:
         self._begun = True
         if self.index is not None:
             # The first may have been granted: then it is not to be given up when its clients go.
-            self._was_first = self._before() is None
+            self._was_first = self._queue.line.first == self.index
             self.renew()
             return
         now, ttl = self._replica.now(), self.ttl
-        made = self._replica.propose(CreateInOrder(self.line, now, self.value, False, now + ttl * _SECOND))
+        command = CreateInOrder(self._queue.directory, now, self.value, False, now + ttl * _SECOND)
+        made = self._replica.propose(command)
         made.addCallbacks(lambda event: self._made(event, ttl), self._not_made)
 
     def _made(self, event: Event, ttl: int) -> None:
-        self.index = lines.index_of(event.node.key)
+        self.index = event.index  # which is what an in-order key is called
+        self._queue.made(self, event.index)
         if self.leaving:
             self._delete()
+        elif self._replica.is_leader:
+            self._plan(ttl)
         else:
-            self._committed(ttl)
+            self.lose()
 
     def _not_made(self, reason: Failure) -> None:
         self._end()
         self._tell(lambda told: told.errback(reason))
         self._tell_gone()
+
+    def stands(self) -> None:
+        """It is in line as far as that was told of, and a quorum has just seen to it that it is there."""
+        if self._is_done:
+            return
+        if self._queue.line.first == self.index:
+            self._end()
+            self._tell(lambda told: told.callback(self._index))
+            return
+        self._in_line = True
+        for client in list(self._clients.values()):
+            self._limit(client)
 
     # Waiting at it
 
@@ -164,7 +187,7 @@ class Place:
         """Say so when the place is gone: a client that asks again must not find it."""
         client.too_late = None
         del self._clients[client.told]
-        error = not_got(self.line, "others hold it or wait for it")
+        error = not_got(self._queue.directory, "others hold it or wait for it")
         if self._clients:
             client.told.errback(error)
             return
@@ -183,9 +206,9 @@ class Place:
     # Keeping it
 
     def renew(self) -> None:
-        """Begin its TTL anew, and see whose turn it is."""
+        """Begin its TTL anew, and have it granted if it is its turn."""
         self._plan_nothing()
-        if self._renewing:
+        if self._renewing or self._is_done:
             return
         self._renewing = True
         now, ttl = self._replica.now(), self.ttl
@@ -193,9 +216,17 @@ class Place:
         renewed.addCallbacks(lambda _: self._renewed(ttl), self._not_renewed)
 
     def _renewed(self, ttl: int) -> None:
+        """
+        @param ttl: what it was renewed for, in seconds; that may not be what is wanted by now.
+        """
         self._renewing = False
-        if not (self._ended or self.leaving):
-            self._committed(ttl)
+        if self._is_done:
+            return
+        self._plan(ttl)
+        if self.index in self._queue.line:
+            self.stands()
+        if not (self._is_done or self._replica.is_leader):
+            self.lose()
 
     def lasts(self, ttl: int) -> None:
         """
@@ -204,41 +235,21 @@ class Place:
         @param ttl: how long it lasts from now on, in seconds.
         """
         self.ttl = ttl
-        if self._in_line and not (self._ended or self.leaving):
+        if self._in_line and not self._is_done:
             self._plan(ttl)
 
     def _not_renewed(self, reason: Failure) -> None:
         self._renewing = False
-        if self._ended or self.leaving:
+        if self._is_done:
             return
         code = reason.value.code if isinstance(reason.value, EtcdError) else None
         if code == ErrorCode.KEY_NOT_FOUND:
-            self._vanished()
+            self.vanished()
         elif code == ErrorCode.RAFT_INTERNAL or reason.check(NotDoneError):
             self.lose()
         else:
             self._end()
             self._tell(lambda told: told.errback(reason))
-
-    def _committed(self, ttl: int) -> None:
-        """
-        A quorum has just seen to it that the place is there.
-
-        @param ttl: for how long, in seconds; that may not be what is wanted by now.
-        """
-        if self._before() is None:
-            self._end()
-            self._tell(lambda told: told.callback(self._index))
-            return
-        if not self._replica.is_leader:
-            self.lose()
-            return
-        self._plan(ttl)
-        self._in_line = True
-        for client in list(self._clients.values()):
-            self._limit(client)
-        if not self._watchers:
-            self._look()
 
     def _plan(self, ttl: int) -> None:
         """Renew it in time."""
@@ -254,26 +265,10 @@ class Place:
         self._next_renewal = None
         self.renew()
 
-    def _look(self) -> None:
-        """Go on when this place is the first; until then wait for the one before it to go, or for this one to."""
-        line = lines.places(self._replica, self.line) or {}
-        if self.index not in line:
-            self._vanished()
-            return
-        before = lines.before(line, self._index)
-        if before is None:
-            self.renew()
-            return
-        for index in (before, self._index):
-            key = lines.place_key(self.line, index)
-            self._watchers.append(self._replica.watch(key, False, False, None, self._changed, self.lose))
-
-    def _changed(self, _event: Event) -> None:
-        self._watch_no_longer()
-        self._look()
-
-    def _before(self) -> int | None:
-        return lines.before(lines.places(self._replica, self.line) or {}, self._index)
+    @property
+    def _is_done(self) -> bool:
+        """Whether nothing more is to be done for those who wait."""
+        return self._ended or self.leaving
 
     @property
     def _index(self) -> int:
@@ -283,26 +278,29 @@ class Place:
 
     @property
     def _key(self) -> str:
-        return lines.place_key(self.line, self._index)
+        return place_key(self._queue.directory, self._index)
 
     # Its end
 
     def lose(self) -> None:
         """This machine leads no longer: others can keep the place, if it is made."""
-        if self.index is not None and not (self._ended or self.leaving):
+        if self.index is not None and not self._is_done:
             lost = self.index
             self._end()
             self._tell(lambda told: told.errback(LostError(lost)))
 
     def stop(self, error: EtcdError) -> None:
         """Send everyone away, and give it up."""
-        if not (self._ended or self.leaving):
+        if not self._is_done:
             self._leave()
             self._tell(lambda told: told.errback(error))
 
-    def _vanished(self) -> None:
+    def vanished(self) -> None:
+        """It is not in line any more."""
+        if self._is_done:
+            return
         self._end()
-        error = not_got(self.line, "the place in line is gone, as it was released or its TTL has ended")
+        error = not_got(self._queue.directory, "the place in line is gone, as it was released or its TTL has ended")
         self._tell(lambda told: told.errback(error))
 
     def _leave(self) -> None:
@@ -311,7 +309,7 @@ class Place:
             self._end()
             return
         self.leaving = True
-        self._rest()
+        self._plan_nothing()
         if self.index is not None:
             self._delete()
 
@@ -332,18 +330,8 @@ class Place:
     def _end(self) -> None:
         """This machine keeps the place no longer."""
         self._ended = True
-        self._rest()
-        self._over(self)
-
-    def _rest(self) -> None:
-        """Do nothing more by itself."""
-        self._watch_no_longer()
         self._plan_nothing()
-
-    def _watch_no_longer(self) -> None:
-        watchers, self._watchers = self._watchers, []
-        for watcher in watchers:
-            watcher.cancel()
+        self._queue.over(self)
 
     def _tell(self, tell: Callable[["Deferred[int]"], None]) -> None:
         clients, self._clients = self._clients, {}

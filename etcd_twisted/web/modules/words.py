@@ -17,36 +17,36 @@ _RELEASE = "Release"
 _SET = "Set"
 
 
-def wish(form: Form, line: str, now: int) -> Wish:
+def wish(form: Form, directory: str, now: int) -> Wish:
     """
     What one asks for who wants a lock.
 
-    @param line: the key of the lock's line.
+    @param directory: the key of the directory that the lock's line is in.
     @param now: microseconds since the epoch.
     @raise EtcdError: 202 or 205.
     """
-    return _wish(form, line, now, form.get("value", ""))
+    return _wish(form, directory, now, form.get("value", ""))
 
 
-def candidacy(form: Form, line: str, now: int) -> Wish:
+def candidacy(form: Form, directory: str, now: int) -> Wish:
     """
     The same for one who wants to lead: the name is the value.
 
     @raise EtcdError: 206, and those of L{wish}.
     """
-    return _wish(form, line, now, _name(form))
+    return _wish(form, directory, now, _name(form))
 
 
-def _wish(form: Form, line: str, now: int, value: str) -> Wish:
+def _wish(form: Form, directory: str, now: int, value: str) -> Wish:
     ttl = _ttl(form, now, _ACQUIRE)
     timeout = unsigned(form["timeout"]) if form.get("timeout") else None
     if timeout is None and form.get("timeout"):
         raise EtcdError(ErrorCode.TIMEOUT_NOT_A_NUMBER, _ACQUIRE)
-    named = _named(form, line, value)
-    return Wish(line, ttl, value, named.index, timeout)
+    named = _named(form, directory, value)
+    return Wish(directory, ttl, value, named.index, timeout)
 
 
-def renewal(form: Form, line: str, now: int) -> tuple[Named, int]:
+def renewal(form: Form, directory: str, now: int) -> tuple[Named, int]:
     """
     Which place is to be renewed, and its new TTL in seconds.
 
@@ -54,10 +54,10 @@ def renewal(form: Form, line: str, now: int) -> tuple[Named, int]:
     """
     _check_named(form, _RENEW)
     ttl = _ttl(form, now, _RENEW)
-    return _named(form, line, form.get("value", "")), ttl
+    return _named(form, directory, form.get("value", "")), ttl
 
 
-def release(form: Form, line: str) -> Named:
+def release(form: Form, directory: str) -> Named:
     """
     Which place is to be given back.
 
@@ -66,16 +66,16 @@ def release(form: Form, line: str) -> Named:
     _check_named(form, _RELEASE)
     if form.get(INDEX) and form.get("value"):
         raise EtcdError(ErrorCode.INDEX_AND_VALUE, _RELEASE)
-    return _named(form, line, form.get("value", ""))
+    return _named(form, directory, form.get("value", ""))
 
 
-def resignation(form: Form, line: str) -> Named:
+def resignation(form: Form, directory: str) -> Named:
     """
     The place of one who does not want to lead any longer.
 
     @raise EtcdError: 206.
     """
-    return Named(line, None, _name(form))
+    return Named(directory, None, _name(form))
 
 
 def field(form: Form) -> str:
@@ -108,11 +108,11 @@ def _check_named(form: Form, cause: str) -> None:
         raise EtcdError(ErrorCode.INDEX_OR_VALUE_REQUIRED, cause)
 
 
-def _named(form: Form, line: str, value: str) -> Named:
+def _named(form: Form, directory: str, value: str) -> Named:
     text = form.get(INDEX)
     if not text:
-        return Named(line, None, value)
+        return Named(directory, None, value)
     index = unsigned(text)
     if index is None:  # no place has such a name
         raise EtcdError(ErrorCode.KEY_NOT_FOUND, text)
-    return Named(line, index, value)
+    return Named(directory, index, value)

@@ -8,11 +8,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.keyspace.commands import Change
-from etcd_twisted.web.modules.line import line_of, places
+from etcd_twisted.web.modules.line import directory_of, read_line
 from etcd_twisted.web.modules.locks import Locks, Named, Wish
 from tests.fakes import FakeReplica
 
-LINE = line_of("mylock") or ""
+LINE = directory_of("mylock") or ""
 TTL = 20
 STEP = 1 / 16
 
@@ -29,8 +29,10 @@ class LocksTest(SynchronousTestCase):
     def ask(
         self, value: str = "", ttl: int = TTL, timeout: int | None = None, index: int | None = None, line: str = LINE
     ) -> "Deferred[int]":
-        """Ask for a lock."""
-        return ensureDeferred(self.locks.acquire(Wish(line, ttl, value, index, timeout)))
+        """Ask for a lock, and let those be told who watch."""
+        asked = ensureDeferred(self.locks.acquire(Wish(line, ttl, value, index, timeout)))
+        self.clock.advance(0)
+        return asked
 
     def get(self, value: str = "", ttl: int = TTL, timeout: int | None = None, index: int | None = None) -> int:
         """Ask for the lock, and get it at once."""
@@ -55,7 +57,7 @@ class LocksTest(SynchronousTestCase):
 
     def line(self) -> list[int]:
         """The places in line."""
-        return sorted(places(self.replica, LINE) or {})
+        return list(read_line(self.replica, LINE) or ())
 
     def pass_time(self, seconds: float, step: float = STEP) -> None:
         """Let time go by in small steps; whole ones, so that no rounding is to be thought of."""
@@ -73,7 +75,7 @@ class LocksTest(SynchronousTestCase):
 
     def assert_over(self) -> None:
         """Nobody waits, and nothing is left to be done: neither timers nor watchers nor places."""
-        self.assertEqual(self.locks._places, {})
+        self.assertEqual(self.locks._queues, {})
         self.assertEqual(self.replica.keyspace.hub.count, 0)
         self.replica.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])

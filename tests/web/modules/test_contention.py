@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.python.failure import Failure
 
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
-from etcd_twisted.web.modules.line import line_of, places
+from etcd_twisted.web.modules.line import Line, directory_of, read_line
 from etcd_twisted.web.modules.locks import Locks, Named, Wish
 from etcd_twisted.web.modules.place import LostError
 from tests.consensus.cluster import Cluster, ClusterMachine, ClusterTestCase
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from etcd_twisted.interfaces import IReplica
 
-LINE = line_of("contended") or ""
+LINE = directory_of("contended") or ""
 CONTENDERS = 50
 TTL = 3
 PAUSE = 0.02
@@ -58,9 +58,9 @@ class Contest:
     def later(self, seconds: float, work: "Callable[[], None]") -> None:
         self.cluster.clock.callLater(seconds, work)
 
-    def line(self) -> dict[int, str]:
+    def line(self) -> list[int]:
         """The places in line, as the leader has them."""
-        return places(self.cluster.leader.replica, LINE) or {}
+        return list(read_line(self.cluster.leader.replica, LINE) or Line())
 
     def enter(self, contender: "Contender") -> None:
         if self.inside:
@@ -216,7 +216,7 @@ class ContentionTests(ClusterTestCase):
         self.assertEqual(order, sorted(order))
         cluster.settle()
         for locks in contest.all_locks():
-            self.assertEqual(locks._places, {})
+            self.assertEqual(locks._queues, {})
         for machine in cluster.up:
             self.assertEqual(machine.replica.keyspace.hub.count, 0)
 
@@ -273,5 +273,5 @@ class ContentionTests(ClusterTestCase):
         leader = contest.cluster.leader
         handed_over = ensureDeferred(leader.replica.hand_over())
         contest.cluster.finish(handed_over)
-        self.assertEqual(contest.locks(leader)._places, {})
+        self.assertEqual(contest.locks(leader)._queues, {})
         self.assert_fair(contest)

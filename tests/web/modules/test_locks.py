@@ -6,7 +6,7 @@ from twisted.internet.defer import ensureDeferred, fail, succeed
 
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.keyspace.commands import CreateInOrder, Delete, Refresh, Set
-from etcd_twisted.web.modules.line import line_of, place_key
+from etcd_twisted.web.modules.line import directory_of, place_key
 from etcd_twisted.web.modules.locks import Named
 from etcd_twisted.web.modules.place import RENEWALS, LostError
 from tests.web.modules.lockers import LINE, TTL, LocksTest
@@ -45,7 +45,7 @@ class AcquireTests(LocksTest):
         """Have nothing to do with it, also those whose names go on with a slash."""
         self.get()
         for name in ("other", "mylock/below", "my", "mylock2"):
-            self.successResultOf(self.ask(line=line_of(name) or ""))
+            self.successResultOf(self.ask(line=directory_of(name) or ""))
 
     def test_only_the_next_is_woken(self) -> None:
         """When one place goes nobody else's turn is thought about."""
@@ -109,7 +109,7 @@ class AcquireTests(LocksTest):
         self.replica.keyspace.apply(Set(LINE, 0, "v"))
         error = self.failureResultOf(self.ask(), EtcdError).value
         self.assertEqual(error.code, ErrorCode.NOT_A_DIRECTORY)
-        self.assertEqual(self.locks._places, {})
+        self.assertEqual(self.locks._queues, {})
 
 
 class TimeoutTests(LocksTest):
@@ -163,6 +163,7 @@ class TimeoutTests(LocksTest):
         asked = self.ask(timeout=0)
         self.clock.advance(3)
         self.replica.go_on()
+        self.clock.advance(0)
         self.successResultOf(asked)
 
     def test_goes_while_the_place_is_given_up(self) -> None:
@@ -262,8 +263,9 @@ class LifetimeTests(LocksTest):
         self.wait(ttl=9)
         _, orphan = self.line()
         behind = self.wait(ttl=20)
-        (place,) = [each for each in self.locks._places[LINE] if each.index == orphan]
-        place._rest()  # it does nothing more, as if it were on a machine that is dead
+        place = self.locks._queues[LINE].kept(orphan, "")
+        assert place is not None
+        place._plan_nothing()  # it does nothing more, as if it were on a machine that is dead
         self.release(first)
         self.pass_time(8.875)
         self.assertEqual(self.line()[0], orphan)
@@ -684,7 +686,7 @@ class DeposedTests(LocksTest):
         self.failureResultOf(asked)
         self.replica.fail_held(NotDoneError())
         self.assertEqual(len(self.line()), 2)
-        self.assertEqual(self.locks._places, {})
+        self.assertEqual(self.locks._queues, {})
         self.pass_time(5.125)
         self.assertEqual(len(self.line()), 1)
 

@@ -41,12 +41,13 @@ def request(method: str, path: str, query: str = "", **form: object) -> bytes:
 
 
 class Asking:
-    """A request on a connection of its own."""
+    """A request on a connection of its own, and a turn in which those are told who watch."""
 
     def __init__(self, wire: Wire, method: str, path: str, query: str = "", **form: object) -> None:
         self.method = method
         channel, self.transport = wire.connect()
         channel.dataReceived(request(method, path, query, **form))
+        wire.clock.advance(0)
 
     @property
     def answered(self) -> bool:
@@ -69,9 +70,7 @@ class PagesTest(SynchronousTestCase):
 
     def ask(self, method: str, path: str = LOCK, query: str = "", **form: object) -> Answer:
         """Ask for what is answered at once."""
-        answer = self.start(method, path, query, **form).answer
-        self.wire.clock.advance(0)
-        return answer
+        return self.start(method, path, query, **form).answer
 
     def text(self, method: str, path: str = LOCK, query: str = "", **form: object) -> str:
         """A successful answer."""
@@ -115,7 +114,6 @@ class LockTests(PagesTest):
         first = self.text("POST", ttl=20)
         self.assertEqual(first, "2")
         other = self.start("POST", ttl=20)
-        self.wire.clock.advance(0)
         self.assertFalse(other.answered)
         self.text("DELETE", query="index=2")
         self.assertEqual(self.success(other.answer), "3")
@@ -359,6 +357,7 @@ class ElsewhereTests(PagesTest):
                 self.assertFalse(asked.answered)
                 if become is not None:
                     become()
+                    self.wire.clock.advance(0)
                 else:
                     self.wire.clock.advance(LEAST_WAIT)
                     self.assertEqual(self.error(asked.answer)[0], 300)
