@@ -32,7 +32,6 @@ TYPED = {"curl", "openssl", "kill", "cp", "rm", "mkdir", "touch", "printf", "dd"
 _ADDRESS = re.compile(r"(?<=127\.0\.0\.1:)\d+|(?<=localhost:)\d+|(?<=\[::1\]:)\d+")
 _OUTSIDE = re.compile(r"(?<![\w./:}])(/(?!dev/|CN=)|~|\.\./)")
 _READ = re.compile(r"curl\b(?!.*(-X ?(PUT|POST|DELETE)|-d |--data|wait=true))")
-_WATCHERS = re.compile(r'"watchers":(\d+)')
 _TOOL = re.compile(r"(?<![\w/.-])\.venv/bin/")
 _ELECTION_TIMEOUT = "2000"
 """So that whoever leads on a page does so on a busy computer too."""
@@ -144,9 +143,9 @@ class Terminal:
 
     async def _begun(self) -> None:
         """Return when those in the background wait for events; nobody is told of that, so it is asked for."""
-        wanted = len(self._background)  # one who waits for a lock has two watchers
+        wanted = f'"watchers":{len(self._background)}'
         address = f"http://127.0.0.1:{self._ports['4001']}/v2/stats/store"
-        await self._repeat(f"curl -s {address}", lambda output: int(_WATCHERS.findall(output)[0]) >= wanted)
+        await self._repeat(f"curl -s {address}", lambda output: wanted in output)
 
     async def _kill(self, step: Step) -> None:
         """The command returns at once, but nobody goes on before the machine has ended."""

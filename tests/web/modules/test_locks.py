@@ -56,6 +56,22 @@ class AcquireTests(LocksTest):
         self.successResultOf(waiting[0])
         self.assertEqual(len(self.proposed(Refresh)), 1)
 
+    def test_long_line(self) -> None:
+        """It is read when the first one waits, and not again, however many join it and leave it."""
+        self.get()
+        reads = []
+        get = self.replica.get
+        self.patch(self.replica, "get", lambda key: (reads.append(key), get(key))[1])
+        waiting = [self.wait(str(number)) for number in range(50)]
+        for asked in waiting[1::2]:
+            asked.cancel()
+            self.failureResultOf(asked)
+        for index in self.line()[:10]:
+            self.release(index)
+        reads.remove(LINE)  # that of this test
+        self.assertLessEqual(reads.count(LINE), 2)
+        self.assertEqual(self.holder(), (self.line()[0], "18"))
+
     def test_turn_is_confirmed(self) -> None:
         """Nobody is told before a quorum has said that the place is still there."""
         first = self.get()
