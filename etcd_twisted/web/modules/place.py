@@ -104,7 +104,7 @@ class Place:
         self._ended = False
         self._clients: dict[Deferred[int], _Client] = {}
         self._begun = self._in_line = False
-        self._was_first = False
+        self._was_first = self._is_lost = False
         self._renewing = False
         self._next_renewal: IDelayedCall | None = None
         self._gone: list[Deferred[None]] = []
@@ -128,10 +128,10 @@ class Place:
         self._queue.made(self, event.index)
         if self.leaving:
             self._delete()
-        elif self._replica.is_leader:
-            self._plan(ttl)
-        else:
+        elif self._is_lost or not self._replica.is_leader:
             self.lose()
+        else:
+            self._plan(ttl)
 
     def _not_made(self, reason: Failure) -> None:
         self._end()
@@ -283,7 +283,8 @@ class Place:
     # Its end
 
     def lose(self) -> None:
-        """This machine leads no longer: others can keep the place, if it is made."""
+        """This machine leads no longer: others can keep the place, as soon as it is known to be made."""
+        self._is_lost = True
         if self.index is not None and not self._is_done:
             lost = self.index
             self._end()

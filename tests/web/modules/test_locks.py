@@ -664,6 +664,21 @@ class DeposedTests(LocksTest):
         self.assertEqual(self.line(), [first, self.failureResultOf(asked, LostError).value.index])
         self.assert_over()
 
+    def test_in_line_after_it_leads_again(self) -> None:
+        """The same: whoever asks from then on is not to find two who keep the place."""
+        first = self.get()
+        self.replica.holding = True
+        asked = self.ask()
+        self.replica.follow()
+        self.replica.lead()
+        self.replica.go_on()
+        index = self.failureResultOf(asked, LostError).value.index
+        self.assertEqual(self.line(), [first, index])
+        again = [self.ask(index=index), self.ask(index=index)]
+        self.release(first)
+        self.assertEqual([self.successResultOf(each) for each in again], [index, index])
+        self.assert_over()
+
     def test_nobody_knows(self) -> None:
         """Whether it is in line: the client is told just that."""
         self.replica.holding = True
