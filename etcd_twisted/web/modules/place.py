@@ -139,7 +139,7 @@ class Place:
         self._tell_gone()
 
     def stands(self) -> None:
-        """It is in line as far as that was told of, and a quorum has just seen to it that it is there."""
+        """A quorum has just seen to it that it is in line, and all that came before it was told of."""
         if self._is_done:
             return
         if self._queue.line.first == self.index:
@@ -223,8 +223,7 @@ class Place:
         if self._is_done:
             return
         self._plan(ttl)
-        if self.index in self._queue.line:
-            self.stands()
+        self.stands()
         if not (self._is_done or self._replica.is_leader):
             self.lose()
 

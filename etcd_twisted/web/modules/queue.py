@@ -100,9 +100,9 @@ class Queue:
         for index in self.line.take(self.directory, event):
             if (gone := self._in_line.get(index)) is not None:
                 gone.vanished()
-        if (told_of := self._in_line.get(event.index)) is not None and event.index in self.line:
-            told_of.stands()
-        if self.line.first != first and self.line.first is not None:
-            next_one = self._in_line.get(self.line.first)
-            if next_one is not None and next_one is not told_of:
-                next_one.renew()
+        if (made := self._in_line.get(event.index)) is not None:
+            made.stands()
+        if self.line.first is None or self.line.first == first:
+            return
+        if (next_one := self._in_line.get(self.line.first)) is not None:
+            next_one.renew()

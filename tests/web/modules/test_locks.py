@@ -332,6 +332,22 @@ class GoneTests(LocksTest):
         self.clock.advance(0)
         self.assertEqual(self.line(), [self.successResultOf(other)])
 
+    def test_goes_before_its_turn_comes(self) -> None:
+        """Nobody tries to give it the lock while its place is being given up."""
+        first = self.get()
+        gone = self.wait()
+        self.replica.holding = True
+        gone.cancel()
+        self.failureResultOf(gone)
+        self.replica.proposed.clear()
+        self.replica.keyspace.apply(Delete(place_key(LINE, first), 0))
+        self.clock.advance(0)
+        self.assertEqual(self.replica.proposed, [])
+        self.replica.go_on()
+        self.clock.advance(0)
+        self.assertEqual(self.line(), [])
+        self.assert_over()
+
     def test_holder_goes(self) -> None:
         """Nothing happens: it may do with the lock what it wants."""
         asked = self.ask()
