@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
+from etcd_twisted.http.fast import FastSite
+from etcd_twisted.http.site import Site
 from etcd_twisted.keyspace.commands import CreateInOrder, Delete
 from etcd_twisted.keyspace.events import LAST_MOMENT
 from etcd_twisted.keyspace.nodes import Directory
@@ -452,6 +454,18 @@ class GoneTests(PagesTest):
         self.assertEqual(len(self.names()), 2)
         asked.transport.client_goes()
         self.assertEqual(len(self.names()), 1)
+
+    def test_nobody_is_timed_out(self) -> None:
+        """One who waits is not cut off, however long it takes and by whichever door it came."""
+        for kind in (Site, FastSite):
+            wire = Wire(kind=kind)
+            self.assertEqual(Asking(wire, "POST", LOCK, ttl=3_600).answer.body, b"2")
+            asked = Asking(wire, "POST", LOCK, ttl=10)
+            wire.pass_time(600)
+            self.assertEqual((asked.answered, asked.transport.how_lost), (False, None))
+            Asking(wire, "DELETE", LOCK, "index=2")
+            self.assertEqual(asked.answer.body, b"3")
+            wire.stop()
 
     def test_not_confirmed(self) -> None:
         """Nothing is done for them."""
