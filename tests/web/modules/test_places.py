@@ -1,0 +1,364 @@
+"""
+Locks without HTTP: how long places last, and what becomes of them when clients, places or the lead of this machine go.
+"""
+
+from twisted.internet.defer import ensureDeferred, fail
+
+from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
+from etcd_twisted.keyspace.commands import CreateInOrder, Delete, Refresh
+from etcd_twisted.web.modules.line import place_key
+from etcd_twisted.web.modules.locks import Named
+from etcd_twisted.web.modules.place import RENEWALS, LostError
+from tests.web.modules.lockers import LINE, LocksTest
+
+GONE = "the place in line is gone, as it was released or its TTL has ended"
+
+
+class LifetimeTests(LocksTest):
+    """How long places last."""
+
+    def test_holder(self) -> None:
+        """Its TTL is its own: nobody renews it, and when it ends the next gets the lock."""
+        self.get(ttl=5)
+        asked = self.wait(ttl=7)
+        self.pass_time(4.9375)
+        self.assertNoResult(asked)
+        self.pass_time(0.125)
+        self.assertEqual(self.line(), [self.successResultOf(asked)])
+        self.pass_time(6.875)
+        self.assertEqual(len(self.line()), 1)
+        self.pass_time(0.125)
+        self.assertEqual(self.line(), [])
+        self.assert_over()
+
+    def test_holder_has_all_of_its_ttl(self) -> None:
+        """It begins when the lock is got, however long that took."""
+        first = self.get(ttl=300)
+        asked = self.wait(ttl=10)
+        self.pass_time(102.5)
+        self.release(first)
+        index = self.successResultOf(asked)
+        self.pass_time(9.9375)
+        self.assertEqual(self.line(), [index])
+        self.pass_time(0.125)
+        self.assertEqual(self.line(), [])
+
+    def test_waiter(self) -> None:
+        """Its place is kept while it waits, however short its TTL (spec, "Other client endpoints")."""
+        index = self.get(ttl=3_600)
+        asked = self.wait(ttl=1)
+        self.pass_time(600)
+        self.assertNoResult(asked)
+        self.release(index)
+        self.successResultOf(asked)
+
+    def test_no_busy_loop(self) -> None:
+        """A TTL of a second is renewed three times a second, and nothing else is proposed."""
+        self.get(ttl=3_600)
+        self.wait(ttl=1)
+        self.replica.proposed.clear()
+        self.pass_time(60)
+        self.assertEqual(len(self.proposed(Refresh)), len(self.replica.proposed))
+        self.assertLessEqual(len(self.replica.proposed), 60 * RENEWALS)
+        self.assertGreaterEqual(len(self.replica.proposed), 60 * RENEWALS * 0.8)
+
+    def test_long_ttl(self) -> None:
+        """Is renewed as seldom as that allows."""
+        self.get(ttl=3_600)
+        self.wait(ttl=300)
+        self.replica.proposed.clear()
+        self.pass_time(1_000, 1)
+        self.assertEqual(len(self.replica.proposed), 10)
+
+    def test_one_renewal_at_a_time(self) -> None:
+        """A cluster that is slow is not asked again before it has answered."""
+        self.get(ttl=3_600)
+        asked = self.wait(ttl=1)
+        self.replica.proposed.clear()
+        self.replica.holding = True
+        self.pass_time(0.875)
+        self.assertEqual(len(self.replica.proposed), 1)
+        self.replica.go_on()
+        self.assertNoResult(asked)
+
+    def test_nothing_at_all(self) -> None:
+        """A TTL of zero is over at once: a free lock is got and gone, and nobody waits for another."""
+        index = self.get(ttl=0)
+        self.clock.advance(0.05)
+        self.assertEqual((self.line(), self.holder()), ([], None))
+        self.assertGreater(self.get(), index)
+        asked = self.ask(ttl=0)
+        self.replica.proposed.clear()
+        self.pass_time(1)
+        self.assert_not_got(asked, GONE)
+        self.assertEqual(self.replica.proposed, [])
+
+    def test_dead_machine(self) -> None:
+        """The place that it kept for somebody is gone when its TTL ends, and not before."""
+        first = self.get(ttl=3_600)
+        self.wait(ttl=9)
+        _, orphan = self.line()
+        behind = self.wait(ttl=20)
+        place = self.locks._queues[LINE].kept(orphan, "")
+        assert place is not None
+        place._plan_nothing()  # it does nothing more, as if it were on a machine that is dead
+        self.release(first)
+        self.pass_time(8.875)
+        self.assertEqual(self.line()[0], orphan)
+        self.assertNoResult(behind)
+        self.pass_time(0.25)
+        self.assertEqual(self.line(), [self.successResultOf(behind)])
+
+
+class GoneTests(LocksTest):
+    """Clients that go, and places that do."""
+
+    def test_waiter_goes(self) -> None:
+        """Its place is given up at once, and whoever stood behind moves up (spec, "Other client endpoints")."""
+        first = self.get()
+        gone, other = self.wait(), self.wait()
+        gone.cancel()
+        self.failureResultOf(gone)
+        self.assertEqual(len(self.line()), 2)
+        self.clock.advance(0)
+        self.assertNoResult(other)
+        self.release(first)
+        self.assertEqual(self.line(), [self.successResultOf(other)])
+        self.release(self.line()[0])
+        self.assert_over()
+
+    def test_goes_before_it_is_in_line(self) -> None:
+        """The place that it never saw is given up too."""
+        self.replica.holding = True
+        asked = self.ask()
+        asked.cancel()
+        self.failureResultOf(asked)
+        self.assertEqual(self.line(), [])
+        self.replica.go_on()
+        self.assertEqual(self.line(), [])
+        self.assertEqual([type(each) for each in self.replica.proposed], [CreateInOrder, Delete])
+        self.assert_over()
+
+    def test_goes_when_its_turn_comes(self) -> None:
+        """And before it is told: the lock is the next one's."""
+        first = self.get()
+        gone, other = self.wait(), self.wait()
+        self.successResultOf(ensureDeferred(self.locks.release(Named(LINE, first, ""))))
+        self.replica.holding = True
+        self.clock.advance(0)
+        gone.cancel()
+        self.failureResultOf(gone)
+        self.replica.go_on()
+        self.clock.advance(0)
+        self.assertEqual(self.line(), [self.successResultOf(other)])
+
+    def test_goes_before_its_turn_comes(self) -> None:
+        """Nobody tries to give it the lock while its place is being given up."""
+        first = self.get()
+        gone = self.wait()
+        self.replica.holding = True
+        gone.cancel()
+        self.failureResultOf(gone)
+        self.replica.proposed.clear()
+        self.replica.keyspace.apply(Delete(place_key(LINE, first), 0))
+        self.clock.advance(0)
+        self.assertEqual(self.replica.proposed, [])
+        self.replica.go_on()
+        self.clock.advance(0)
+        self.assertEqual(self.line(), [])
+        self.assert_over()
+
+    def test_holder_goes(self) -> None:
+        """Nothing happens: it may do with the lock what it wants."""
+        asked = self.ask()
+        index = self.successResultOf(asked)
+        asked.cancel()
+        self.assertEqual(self.line(), [index])
+
+    def test_waiting_place_is_released(self) -> None:
+        """Its client is told at once that it won't get the lock."""
+        self.get()
+        asked = self.wait()
+        self.release(self.line()[1])
+        self.assert_not_got(asked, GONE)
+        self.assertEqual(len(self.line()), 1)
+        self.assert_over()
+
+    def test_line_is_deleted(self) -> None:
+        """All who wait are told."""
+        self.get()
+        asked = [self.wait() for _ in range(3)]
+        self.replica.keyspace.apply(Delete(LINE, self.replica.now(), recursive=True))
+        self.clock.advance(0)
+        for each in asked:
+            self.assert_not_got(each, GONE)
+        self.assert_over()
+
+    def test_place_goes_unseen(self) -> None:
+        """It is missed at the latest when it is to be renewed."""
+        self.get(ttl=3_600)
+        asked = self.wait(ttl=3)
+        self.patch(self.replica, "propose", lambda _: fail(EtcdError(ErrorCode.KEY_NOT_FOUND, "/k")))
+        self.pass_time(1.125)
+        self.assert_not_got(asked, GONE)
+
+    def test_renewal_refused(self) -> None:
+        """What nobody expects is told as it is."""
+        self.get(ttl=3_600)
+        asked = self.wait(ttl=3)
+        self.patch(self.replica, "propose", lambda _: fail(EtcdError(ErrorCode.TTL_NOT_A_NUMBER, "t")))
+        self.pass_time(1.125)
+        self.assertEqual(self.failureResultOf(asked, EtcdError).value.code, ErrorCode.TTL_NOT_A_NUMBER)
+        self.assert_over()
+
+    def test_stop(self) -> None:
+        """All who wait are told why, and are in line no longer."""
+        index = self.get()
+        asked = [self.wait(), self.wait(timeout=5)]
+        error = EtcdError(ErrorCode.RAFT_INTERNAL, "this machine is stopping")
+        self.locks.stop(error)
+        for each in (*asked, self.ask()):
+            self.assertIs(self.failureResultOf(each).value, error)
+        self.assertEqual(self.line(), [index])
+        self.assert_over()
+
+    def test_replica_stops(self) -> None:
+        """The same when it is the replica that stops first."""
+        self.get()
+        asked = self.wait()
+        error = EtcdError(ErrorCode.RAFT_INTERNAL, "this machine is stopping")
+        self.replica.stop_serving(error)
+        self.assertIs(self.failureResultOf(asked).value, error)
+        self.assert_over()
+
+
+class DeposedTests(LocksTest):
+    """A machine that leads no longer."""
+
+    def test_waiters(self) -> None:
+        """They are told at once which place they have, and it is left as it is."""
+        self.get(ttl=3_600)
+        asked = [self.wait(), self.wait("me"), self.wait("me"), self.wait(timeout=5)]
+        line = self.line()
+        self.replica.proposed.clear()
+        self.replica.follow()
+        lost = [self.failureResultOf(each, LostError).value.index for each in asked]
+        self.assertEqual(lost, [line[1], line[2], line[2], line[3]])
+        self.assertEqual((self.line(), self.replica.proposed), (line, []))
+        self.assert_over()
+
+    def test_not_in_line_yet(self) -> None:
+        """Nothing was done: it may be asked for again."""
+        self.replica.holding = True
+        asked = self.ask()
+        self.replica.follow()
+        self.assertNoResult(asked)
+        self.replica.fail_held(NotDoneError())
+        error = self.failureResultOf(asked, NotDoneError).value
+        self.assertNotIsInstance(error, LostError)
+        self.assert_over()
+
+    def test_in_line_after_all(self) -> None:
+        """What was proposed before is known only then: the place is there, and the client is told."""
+        first = self.get()
+        self.replica.holding = True
+        asked = self.ask()
+        self.replica.follow()
+        self.assertNoResult(asked)
+        self.replica.go_on()
+        self.assertEqual(self.line(), [first, self.failureResultOf(asked, LostError).value.index])
+        self.assert_over()
+
+    def test_in_line_after_it_leads_again(self) -> None:
+        """The same: whoever asks from then on is not to find two who keep the place."""
+        first = self.get()
+        self.replica.holding = True
+        asked = self.ask()
+        self.replica.follow()
+        self.replica.lead()
+        self.replica.go_on()
+        index = self.failureResultOf(asked, LostError).value.index
+        self.assertEqual(self.line(), [first, index])
+        again = [self.ask(index=index), self.ask(index=index)]
+        self.release(first)
+        self.assertEqual([self.successResultOf(each) for each in again], [index, index])
+        self.assert_over()
+
+    def test_nobody_knows(self) -> None:
+        """Whether it is in line: the client is told just that."""
+        self.replica.holding = True
+        asked = self.ask()
+        self.replica.fail_held(error := EtcdError(ErrorCode.RAFT_INTERNAL, "whether it was done is unknown"))
+        self.assertIs(self.failureResultOf(asked).value, error)
+        self.assert_over()
+
+    def test_renewal_not_done(self) -> None:
+        """It is found out then too, if not before."""
+        for error in (NotDoneError(), EtcdError(ErrorCode.RAFT_INTERNAL, "whether it was done is unknown")):
+            self.get("first", ttl=3_600)
+            asked = self.wait(ttl=3)
+            self.replica.holding = True
+            self.clock.advance(1)
+            self.replica.fail_held(error)
+            self.assertEqual(self.failureResultOf(asked, LostError).value.index, self.line()[-1])
+        self.assert_over()
+
+    def test_turn_comes_too_late(self) -> None:
+        """A machine that does not know yet that it leads no longer grants nothing."""
+        first = self.get()
+        asked = self.wait()
+        self.replica.holding = True
+        self.replica.keyspace.apply(Delete(place_key(LINE, first), 0))
+        self.clock.advance(0)
+        self.replica.fail_held(NotDoneError())
+        self.failureResultOf(asked, LostError)
+
+    def test_goes_too_late(self) -> None:
+        """The place of one who goes then is left to its TTL, and nobody hears of that."""
+        self.get(ttl=3_600)
+        asked = self.wait(ttl=5)
+        self.replica.holding = True
+        asked.cancel()
+        self.failureResultOf(asked)
+        self.replica.fail_held(NotDoneError())
+        self.assertEqual(len(self.line()), 2)
+        self.assertEqual(self.locks._queues, {})
+        self.pass_time(5.125)
+        self.assertEqual(len(self.line()), 1)
+
+    def test_has_no_copy_any_more(self) -> None:
+        """Who waited on a machine that stands by is told which place it has."""
+        self.get(ttl=3_600)
+        asked = self.wait()
+        self.replica.keyspace.hub.end_all()
+        self.assertEqual(self.failureResultOf(asked, LostError).value.index, self.line()[1])
+        self.assert_over()
+
+    def test_does_not_lead(self) -> None:
+        """Nothing is done there."""
+        index = self.get("me")
+        self.replica.follow()
+        named = Named(LINE, index, "")
+        for work in (self.locks.renew(named, 5), self.locks.release(named), self.locks.holder(LINE)):
+            self.failureResultOf(ensureDeferred(work), NotDoneError)
+        for asked in (self.ask(), self.ask("me"), self.ask(timeout=0), self.ask(index=index)):
+            self.failureResultOf(asked, NotDoneError)
+        self.assertEqual(self.line(), [index])
+        self.assert_over()
+
+    def test_leads_again(self) -> None:
+        """It keeps what it is asked to keep, and finds out when it is deposed again."""
+        first = self.get(ttl=3_600)
+        asked = self.wait(ttl=5)
+        self.replica.follow()
+        index = self.failureResultOf(asked, LostError).value.index
+        self.replica.lead()
+        asked = self.ask(index=index, ttl=5)
+        self.pass_time(20)
+        self.assertNoResult(asked)
+        self.replica.follow()
+        self.failureResultOf(asked, LostError)
+        self.replica.lead()
+        asked = self.ask(index=index, ttl=5)
+        self.release(first)
+        self.assertEqual(self.successResultOf(asked), index)
