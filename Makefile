@@ -26,11 +26,10 @@ help:
 run: .venv/installed-run
 	$(bin)/twistd -n etcd --name machine0 --data-dir machine0
 
-# One process: several would share two cores with the services that the tests start, and trial's workers can't
-# say which test a dirty reactor belongs to.
+# Two processes: half of the time is spent in waiting for services that the tests start.
 TESTS ?= tests
 test: .venv/installed-test
-	$(bin)/trial $(TESTS)
+	$(bin)/trial -j2 $(TESTS)
 
 lint: .venv/installed-lint
 	$(bin)/ruff check

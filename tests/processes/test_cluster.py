@@ -312,7 +312,7 @@ class StrangerTests(ClusterTest):
         self.assertEqual((after.status, after.term), (201, before))
         self.assertIs(await cluster.leader(), leader)
         for machine in cluster.machines:
-            self.assertIn("nobody else says so", machine.child.output)
+            await machine.child.said("nobody else says so")
             self.assertNotIn("Traceback", machine.child.output)
 
     async def test_exchanged(self) -> None:
