@@ -1,0 +1,57 @@
+"""What is looked at in each test of a cluster of real processes."""
+
+
+
+from twisted.trial.unittest import TestCase
+
+from tests.processes.child import Child
+from tests.processes.cluster import Cluster, Member, until
+
+
+class ClusterTest(TestCase):
+    """What is looked at in each of them."""
+
+    timeout = 60
+
+    async def assert_refused(self, child: Child, *words: str) -> None:
+        """A process ends by itself, and says why in one line."""
+        self.assertEqual(await child.ended(), 1, child.output)
+        self.assertEqual(len(child.errors.splitlines()), 1, child.errors)
+        for each in ("twistd etcd: ", *words):
+            self.assertIn(each, child.errors)
+
+    async def assert_standby(self, machine: Member, cluster: Cluster) -> None:
+        """
+        A machine without a copy sends every client to the leader, but for those who ask about itself, and has nothing
+        to say to administrators.
+        """
+
+        async def stands_by() -> bool:
+            answer = await machine.connect(machine.peer_url).request("GET", "/v2/admin/machines")
+            self.assertEqual(answer.status, 404, answer)
+            return True
+
+        await until(stands_by, f"{machine.name} is a standby")
+        leader = await cluster.leader()
+        for method, path in (
+            ("GET", "/v2/keys/?recursive=true"),
+            ("PUT", "/v2/keys/key?value=x"),
+            ("GET", "/v2/leader"),
+            ("GET", "/v2/stats/self"),
+        ):
+            answer = await machine.client.request(method, path)
+            self.assertEqual((answer.status, answer.location), (307, leader.url + path), answer)
+        for path in ("/version", "/health"):
+            self.assertEqual((await machine.client.request("GET", path)).status, 200)
+        self.assertIn("is a standby", machine.child.output)
+
+    async def configure(self, machine: Member, **settings: float) -> None:
+        """Set something for the whole cluster, through any member."""
+        wanted = {"activeSize": 9, "removeDelay": 1800, "syncInterval": 1, **settings}
+        answer = await machine.administer("PUT", "config", wanted)
+        self.assertEqual((answer.status, answer.json()), (200, wanted), answer)
+
+    def assert_clean_end(self, machine: Member) -> None:
+        """A process that was asked to end had nothing to complain about."""
+        self.assertEqual(machine.child.errors, "")
+        self.assertNotIn("Traceback", machine.child.output)
