@@ -83,6 +83,7 @@ class Locks:
         if wish.value or wish.index is not None or wish.timeout == 0:
             await self._replica.confirm_reads()  # or a place that another leader made could be overlooked
         while (kept := self._kept(wish.directory, wish.index, wish.value)) is not None:
+            _check_value(wish, kept.value)
             if not kept.leaving:
                 kept.ttl = wish.ttl
                 return kept
@@ -100,6 +101,7 @@ class Locks:
             found = value_at(self._replica, directory, index)
             if found is None:
                 raise not_got(directory, f"there is no place {index} in line")
+            _check_value(wish, found)
             value = found
         if index is None and wish.timeout == 0 and self._first(directory) is not None:
             raise not_got(directory, "others hold it or wait for it")
@@ -208,6 +210,15 @@ class Locks:
         self._stopped = error
         for queue in list(self._queues.values()):
             queue.stop(error)
+
+
+def _check_value(wish: Wish, value: str) -> None:
+    """
+    See that a place is the one that was meant: who knows its index alone may be told so, but who calls it something
+    else has another place in mind.
+    """
+    if wish.value not in ("", value):
+        raise not_got(wish.directory, f"place {wish.index} has another value")
 
 
 def _unknown(directory: str) -> EtcdError:

@@ -229,6 +229,21 @@ class ValueTests(LocksTest):
         index = self.successResultOf(asked[0])
         self.assertEqual((self.successResultOf(asked[1]), self.line()), (index, [index]))
 
+    def test_another_one_with_its_index(self) -> None:
+        """Who calls a place something else has none there, be it granted or not, and changes nothing about it."""
+        holding, waiting = self.get("me", ttl=10), self.wait("other", ttl=10)
+        _, other = self.line()
+        self.replica.proposed.clear()
+        for index in (holding, other):
+            error = self.failureResultOf(self.ask("stranger", index=index, ttl=1_000), EtcdError).value
+            self.assertEqual((error.code, error.cause), (ErrorCode.COMPARE_FAILED,
+                             f"/mylock was not got: place {index} has another value"))  # fmt: skip
+        self.assertEqual(self.replica.proposed, [])
+        self.assertEqual(self.get(index=holding, ttl=10), holding)
+        self.assertNoResult(waiting)
+        self.pass_time(10.125)
+        self.assertEqual(self.successResultOf(waiting), other)
+
     def test_holder_asks_again(self) -> None:
         """It has the lock already, and it has it longer."""
         index = self.get("me", ttl=10)
