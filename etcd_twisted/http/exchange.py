@@ -194,7 +194,8 @@ class Exchange:
             return
         self._work = None
         if len(event) <= _PIECE and not connection.stalled:
-            connection.write(self._framed(event))
+            connection.write(self._framed(event) + self._ending)
+            self._chunked = False  # its end is written
             self._finish()
         else:
             self._send_pieces(connection, _sliced(event))
@@ -205,9 +206,14 @@ class Exchange:
         self._work = None
         if connection is not None:
             connection.unregisterProducer()
-            if self._chunked and self._method != b"HEAD":
-                connection.write(_LAST_CHUNK)
+            if ending := self._ending:
+                connection.write(ending)
             connection.requestDone(self)
+
+    @property
+    def _ending(self) -> bytes:
+        """What stands behind the last piece."""
+        return _LAST_CHUNK if self._chunked and self._method != b"HEAD" else b""
 
 
 @implementer(IPushProducer)
