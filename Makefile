@@ -26,10 +26,10 @@ help:
 run: .venv/installed-run
 	$(bin)/twistd -n etcd --name machine0 --data-dir machine0
 
-# Two processes: half of the time is spent in waiting for services that the tests start.
+# Three processes: much of the time is spent in waiting for services that the tests start.
 TESTS ?= tests
 test: .venv/installed-test
-	$(bin)/trial -j2 $(TESTS)
+	$(bin)/trial -j3 $(TESTS)
 
 lint: .venv/installed-lint
 	$(bin)/ruff check
