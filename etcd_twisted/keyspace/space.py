@@ -10,20 +10,20 @@ from collections.abc import Callable
 from typing import Any, ClassVar, overload
 
 import attrs
-import immutables
 
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.keyspace import commands, tree
 from etcd_twisted.keyspace.events import Answer, Event, NodeView, view
 from etcd_twisted.keyspace.expiry import ExpirySchedule
 from etcd_twisted.keyspace.history import History
-from etcd_twisted.keyspace.nodes import EMPTY_ROOT, Directory, File, Node
-from etcd_twisted.keyspace.paths import ROOT, join
+from etcd_twisted.keyspace.nodes import EMPTY_ROOT, Directory, File, Node, empty_directory
+from etcd_twisted.keyspace.paths import join
 from etcd_twisted.keyspace.statistics import CommandCounts, StoreStatistics
 from etcd_twisted.keyspace.watchers import Watcher, WatcherHub
 
 _Report = Callable[[str, NodeView, NodeView | None], Event]
 _LOOKS = 1_000
+_Placing = commands.Set | commands.Create | commands.CreateInOrder
 _Retiming = commands.Update | commands.Refresh | commands.CompareAndSwap
 
 
@@ -187,98 +187,89 @@ class KeySpace:
         setattr(self._counts, counter, getattr(self._counts, counter) + 1)
 
     def _set(self, command: commands.Set) -> Event:
-        _refuse_root(command.key)
-        previous = tree.find_if_any(self.root, command.key)
-        if isinstance(previous, Directory):
+        way = tree.walk(self.root, command.key)
+        if way.node is not None and not isinstance(way.node, File):
             raise EtcdError(ErrorCode.NOT_A_FILE, command.key)
-        return self._place("set", command, command.key, previous)
+        return self._place("set", command, way)
 
     def _create(self, command: commands.Create) -> Event:
-        _refuse_root(command.key)
-        if tree.find_if_any(self.root, command.key) is not None:
-            raise EtcdError(ErrorCode.KEY_EXISTS, command.key)
-        return self._place("create", command, command.key, None)
+        return self._place_anew(command, command.key)
 
     def _create_in_order(self, command: commands.CreateInOrder) -> Event:
-        key = join(command.key, str(self.index + 1))
-        if tree.find_if_any(self.root, key) is not None:
-            raise EtcdError(ErrorCode.KEY_EXISTS, key)
-        return self._place("create", command, key, None)
+        return self._place_anew(command, join(command.key, str(self.index + 1)))
 
-    def _place(
-        self,
-        action: str,
-        command: commands.Set | commands.Create | commands.CreateInOrder,
-        key: str,
-        previous: Node | None,
-    ) -> Event:
-        """Put a new node at C{key}, where C{previous} was."""
-        index = self.index + 1
-        node: Node
-        if command.directory:
-            node = Directory(immutables.Map(), index, index, command.expires)
-        else:
-            node = File(command.value, index, index, command.expires)
-        self.root = tree.put(self.root, key, node, index)
-        self._note(key, command.expires)
-        return self._happened(
-            action, view(key, node, command.time), None if previous is None else view(key, previous, command.time)
-        )
+    def _place_anew(self, command: commands.Create | commands.CreateInOrder, key: str) -> Event:
+        """Put a new node at C{key}, where nothing may be."""
+        way = tree.walk(self.root, key)
+        if way.node is not None:
+            raise EtcdError(ErrorCode.KEY_EXISTS, key)
+        return self._place("create", command, way)
+
+    def _place(self, action: str, command: _Placing, way: tree.Way) -> Event:
+        """Put a new node at the end of the way, whatever was there."""
+        key, index, time, expires = way.key, self.index + 1, command.time, command.expires
+        node = empty_directory(index, expires) if command.directory else File(command.value, index, index, expires)
+        self.root = tree.put(way, node, index)
+        self._note(key, expires)
+        previous = None if way.node is None else view(key, way.node, time)
+        return self._happened(action, view(key, node, time), previous)
 
     def _update(self, command: commands.Update) -> Event:
-        _refuse_root(command.key)
-        node = tree.find(self.root, command.key)
+        way = tree.walk(self.root, command.key)
+        node = tree.there(way)
         if isinstance(node, File):
-            return self._rewrite("update", command, node, command.value, self._happened)
+            return self._rewrite("update", command, way, command.value, self._happened)
         if command.value and not command.directory:
             raise EtcdError(ErrorCode.NOT_A_FILE, command.key)
-        return self._retime(command, node, self._happened)
+        return self._retime(command, way, node, self._happened)
 
     def _refresh(self, command: commands.Refresh) -> Event:
-        _refuse_root(command.key)
-        node = tree.find(self.root, command.key)
+        way = tree.walk(self.root, command.key)
+        node = tree.there(way)
         if isinstance(node, File):
-            return self._rewrite("update", command, node, node.value, self._unseen)
-        return self._retime(command, node, self._unseen)
+            return self._rewrite("update", command, way, node.value, self._unseen)
+        return self._retime(command, way, node, self._unseen)
 
     def _compare_and_swap(self, command: commands.CompareAndSwap) -> Event:
-        _refuse_root(command.key)
-        node = self._compared(command)
+        way = tree.walk(self.root, command.key)
+        node = _compared(command, way)
         if command.value is None:
-            return self._rewrite("compareAndSwap", command, node, node.value, self._unseen)
-        return self._rewrite("compareAndSwap", command, node, command.value, self._happened)
+            return self._rewrite("compareAndSwap", command, way, node.value, self._unseen)
+        return self._rewrite("compareAndSwap", command, way, command.value, self._happened)
 
-    def _rewrite(self, action: str, command: _Retiming, node: File, value: str, report: _Report) -> Event:
-        """Give a file a value and a TTL."""
+    def _rewrite(self, action: str, command: _Retiming, way: tree.Way, value: str, report: _Report) -> Event:
+        """Give the file at the end of the way a value and a TTL."""
+        node = tree.there(way)
         changed = File(value, node.created, self.index + 1, command.expires)
-        self.root = tree.put(self.root, command.key, changed, self.index + 1)
+        self.root = tree.put(way, changed, self.index + 1)
         self._note(command.key, command.expires)
         return report(action, view(command.key, changed, command.time), view(command.key, node, command.time))
 
-    def _retime(self, command: _Retiming, node: Directory, report: _Report) -> Event:
+    def _retime(self, command: _Retiming, way: tree.Way, node: Directory, report: _Report) -> Event:
         """
-        Give a directory a TTL. The answer shows the new index; the directory keeps its own, as in the reference.
+        Give C{node}, a directory, a TTL. The answer shows the new index; the directory keeps its own, as in the
+        reference.
         """
         changed = Directory(node.children, node.created, node.modified, command.expires)
-        self.root = tree.put(self.root, command.key, changed, self.index + 1)
+        self.root = tree.put(way, changed, self.index + 1)
         self._note(command.key, command.expires)
         shown = Directory(node.children, node.created, self.index + 1, command.expires)
         return report("update", view(command.key, shown, command.time), view(command.key, node, command.time))
 
     def _delete(self, command: commands.Delete) -> Event:
-        _refuse_root(command.key)
-        node = tree.find(self.root, command.key)
-        if isinstance(node, Directory):
+        way = tree.walk(self.root, command.key)
+        node = tree.there(way)
+        if not isinstance(node, File):
             if not (command.directory or command.recursive):
                 raise EtcdError(ErrorCode.NOT_A_FILE, command.key)
             if node.children and not command.recursive:
                 raise EtcdError(ErrorCode.DIRECTORY_NOT_EMPTY, command.key)
-        return self._take_away("delete", command.key, node, command.time, isinstance(node, Directory))
+        return self._take_away("delete", way, command.time, not isinstance(node, File))
 
     def _compare_and_delete(self, command: commands.CompareAndDelete) -> Event:
-        _refuse_root(command.key)
-        node = self._compared(command)
-        return self._take_away("compareAndDelete", command.key, node, command.time, False)
+        way = tree.walk(self.root, command.key)
+        _compared(command, way)
+        return self._take_away("compareAndDelete", way, command.time, False)
 
     def _note(self, key: str, expires: int | None) -> None:
         """Have a key expire; as more keys do, those that went with their directories are forgotten bit by bit."""
@@ -292,41 +283,28 @@ class KeySpace:
         left = command.limit
         while left > 0 and (first := self._schedule.first()) is not None and first[0] <= command.time:
             expires, key = first
-            node = self._expiring(key, expires)
-            if node is None:
+            way = self._expiring(key, expires)
+            if way is None:
                 self._schedule.note(key, None)
                 continue
-            self._take_away("expire", key, node, command.time, False)
+            self._take_away("expire", way, command.time, False)
             self._counts.expire_count += 1
             left -= 1
 
-    def _expiring(self, key: str, expires: int) -> Node | None:
-        """The node whose TTL ends as noted; C{None} when it went with a directory that was removed."""
+    def _expiring(self, key: str, expires: int) -> tree.Way | None:
+        """The way to the node whose TTL ends as noted; C{None} when it went with a directory that was removed."""
         try:
-            node = tree.find_if_any(self.root, key)
+            way = tree.walk(self.root, key)
         except EtcdError:  # a file stands where the key's directory was
             return None
-        return node if node is not None and node.expires == expires else None
+        return way if way.node is not None and way.node.expires == expires else None
 
-    def _take_away(self, action: str, key: str, node: Node, time: int, show_directory: bool) -> Event:
-        self.root = tree.remove(self.root, key)
+    def _take_away(self, action: str, way: tree.Way, time: int, show_directory: bool) -> Event:
+        key, node = way.key, tree.there(way)
+        self.root = tree.remove(way)
         self._schedule.note(key, None)
         gone = NodeView(key, None, show_directory, None, 0, self.index + 1, node.created)
         return self._happened(action, gone, view(key, node, time))
-
-    def _compared(self, command: commands.CompareAndSwap | commands.CompareAndDelete) -> File:
-        """The file that a command is about, when it is as the command expects."""
-        node = tree.find(self.root, command.key)
-        if not isinstance(node, File):
-            raise EtcdError(ErrorCode.NOT_A_FILE, command.key)
-        failed = []
-        if command.previous_value is not None and command.previous_value != node.value:
-            failed.append(f"[{command.previous_value} != {node.value}]")
-        if command.previous_index not in (0, node.modified):
-            failed.append(f"[{command.previous_index} != {node.modified}]")
-        if failed:
-            raise EtcdError(ErrorCode.COMPARE_FAILED, " ".join(failed))
-        return node
 
     def _happened(self, action: str, node: NodeView, previous: NodeView | None) -> Event:
         """A change that everyone may see."""
@@ -355,6 +333,16 @@ class KeySpace:
     }
 
 
-def _refuse_root(key: str) -> None:
-    if key == ROOT:
-        raise EtcdError(ErrorCode.ROOT_READ_ONLY, ROOT)
+def _compared(command: commands.CompareAndSwap | commands.CompareAndDelete, way: tree.Way) -> File:
+    """The file that a command is about, when it is as the command expects."""
+    node = tree.there(way)
+    if not isinstance(node, File):
+        raise EtcdError(ErrorCode.NOT_A_FILE, command.key)
+    failed = []
+    if command.previous_value is not None and command.previous_value != node.value:
+        failed.append(f"[{command.previous_value} != {node.value}]")
+    if command.previous_index not in (0, node.modified):
+        failed.append(f"[{command.previous_index} != {node.modified}]")
+    if failed:
+        raise EtcdError(ErrorCode.COMPARE_FAILED, " ".join(failed))
+    return node
