@@ -52,7 +52,7 @@ def registrations(root: Directory, before: list[Machine], after: list[Machine]) 
     commands: list[Change] = [Delete(each.key, 0) for each in before if each.name not in staying]
     for machine in after:
         try:
-            node = tree.find_if_any(root, machine.key)
+            node = tree.walk(root, machine.key).node
         except EtcdError:  # a file stands where a directory should be: the command will say so
             node = None
         if node is None:

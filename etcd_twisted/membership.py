@@ -139,7 +139,7 @@ def written(config: ClusterConfig) -> str:
 def stored_config(root: Directory) -> ClusterConfig | None:
     """What is kept in a key space; C{None} when nobody has set it, or what is there is none."""
     try:
-        node = tree.find_if_any(root, CONFIG_KEY)
+        node = tree.walk(root, CONFIG_KEY).node
         return read_config(node.value, ClusterConfig()) if isinstance(node, File) else None
     except EtcdError:
         return None

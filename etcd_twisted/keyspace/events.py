@@ -6,6 +6,7 @@ made: history, watchers and snapshots share it.
 """
 
 import datetime
+import functools
 
 import msgspec
 
@@ -46,8 +47,14 @@ def format_time(microseconds: int) -> str:
     """A time as answers write it: RFC 3339 with microseconds, in UTC; the nearest that has a year from 1 to 9999."""
     if not _FIRST_MOMENT <= microseconds <= LAST_MOMENT:
         microseconds = max(_FIRST_MOMENT, min(microseconds, LAST_MOMENT))
-    moment = _EPOCH + datetime.timedelta(microseconds=microseconds)
-    return moment.isoformat(timespec="microseconds") + "Z"
+    seconds, fraction = divmod(microseconds, _SECOND)
+    return f"{_to_the_second(seconds)}.{fraction:06}Z"
+
+
+@functools.lru_cache(1_024)
+def _to_the_second(seconds: int) -> str:
+    """A time without its fraction; kept, for what is written in one second often ends in one second too."""
+    return (_EPOCH + datetime.timedelta(seconds=seconds)).isoformat()
 
 
 def remaining_ttl(expires: int, now: int) -> int:
@@ -57,12 +64,11 @@ def remaining_ttl(expires: int, now: int) -> int:
 
 def view(key: str, node: Node, now: int) -> NodeView:
     """A node as it is, without its children. C{now} in microseconds since the epoch."""
-    value, is_directory = (node.value, False) if isinstance(node, File) else (None, True)
     expires = node.expires
-    if expires is None:
-        return NodeView(key, value, is_directory, None, 0, node.modified, node.created)
-    expiration, ttl = format_time(expires), remaining_ttl(expires, now)
-    return NodeView(key, value, is_directory, expiration, ttl, node.modified, node.created)
+    expiration, ttl = (None, 0) if expires is None else (format_time(expires), remaining_ttl(expires, now))
+    if isinstance(node, File):
+        return NodeView(key, node.value, False, expiration, ttl, node.modified, node.created)
+    return NodeView(key, None, True, expiration, ttl, node.modified, node.created)
 
 
 class Event(msgspec.Struct, gc=False, eq=False):
@@ -97,12 +103,13 @@ class Event(msgspec.Struct, gc=False, eq=False):
     @property
     def index(self) -> int:
         """The key space's index that this change made."""
-        return self.node.modified_index
+        return self.answer.node.modified_index
 
     @property
     def created(self) -> bool:
         """Whether the node did not exist before: the difference between 201 and 200."""
-        return self.answer.action == "create" or (self.answer.action == "set" and self.answer.prev_node is None)
+        answer = self.answer
+        return answer.prev_node is None and answer.action in ("set", "create")
 
     @property
     def removed_directory(self) -> bool:

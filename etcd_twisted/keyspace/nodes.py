@@ -52,11 +52,6 @@ def empty_directory(index: int, expires: int | None = None) -> Directory:
     return Directory(immutables.Map(), index, index, expires)
 
 
-def with_children(directory: Directory, children: immutables.Map[str, Node]) -> Directory:
-    """The same directory with other children: its own indexes and TTL don't change."""
-    return Directory(children, directory.created, directory.modified, directory.expires)
-
-
 RUN = 1_024
 """How many names are looked at in one go."""
 

@@ -174,17 +174,15 @@ class KeySpace:
             self._expire(command)
             return None
         apply, success, failure = self._APPLY[type(command)]
+        counts = self._counts
         try:
             event = apply(self, command)
         except EtcdError as error:
             error.index = self.index
-            self._count(failure)
+            setattr(counts, failure, getattr(counts, failure) + 1)
             raise
-        self._count(success)
+        setattr(counts, success, getattr(counts, success) + 1)
         return event
-
-    def _count(self, counter: str) -> None:
-        setattr(self._counts, counter, getattr(self._counts, counter) + 1)
 
     def _set(self, command: commands.Set) -> Event:
         way = tree.walk(self.root, command.key)

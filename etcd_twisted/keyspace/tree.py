@@ -9,52 +9,12 @@ import immutables
 import msgspec
 
 from etcd_twisted.errors import ErrorCode, EtcdError
-from etcd_twisted.keyspace.nodes import Directory, Node, with_children
+from etcd_twisted.keyspace.nodes import Directory, Node
 from etcd_twisted.keyspace.paths import ROOT, segments
 
 
 def _key(names: list[str]) -> str:
     return ROOT + "/".join(names)
-
-
-def _look(root: Directory, names: list[str]) -> Node | int:
-    """
-    The node at the end of the way C{names}, or how many of them exist when not all do.
-
-    @raise EtcdError: 104 with a file that is on the way.
-    """
-    node: Node = root
-    for depth, name in enumerate(names):
-        if not isinstance(node, Directory):
-            raise EtcdError(ErrorCode.NOT_A_DIRECTORY, _key(names[:depth]))
-        child = node.children.get(name)
-        if child is None:
-            return depth
-        node = child
-    return node
-
-
-def find(root: Directory, key: str) -> Node:
-    """
-    The node at C{key}.
-
-    @raise EtcdError: 100 with the first key on the way that does not exist, 104 with a file that is on the way.
-    """
-    names = segments(key)
-    found = _look(root, names)
-    if isinstance(found, int):
-        raise EtcdError(ErrorCode.KEY_NOT_FOUND, _key(names[: found + 1]))
-    return found
-
-
-def find_if_any(root: Directory, key: str) -> Node | None:
-    """
-    The node at C{key}, C{None} when there is none.
-
-    @raise EtcdError: 104 with a file that is on the way.
-    """
-    found = _look(root, segments(key))
-    return None if isinstance(found, int) else found
 
 
 class Way(msgspec.Struct, frozen=True, gc=False):
@@ -110,23 +70,39 @@ def put(way: Way, node: Node, index: int) -> Directory:
 
     @param index: where missing parents are said to be made.
     """
-    names, directories = way.names, way.directories
-    for name in reversed(names[len(directories) :]):
-        node = Directory(immutables.Map({name: node}), index, index)
-    last = directories[-1]
-    return _rebuilt(way, with_children(last, last.children.set(names[len(directories) - 1], node)))
+    names, last = way.names, len(way.directories) - 1
+    for depth in range(len(names) - 1, last, -1):
+        node = Directory(immutables.Map({names[depth]: node}), index, index)
+    return _rebuilt(way, last, way.directories[last].children.set(names[last], node))
 
 
 def remove(way: Way) -> Directory:
     """The tree without the node at the end of the way, which is there."""
-    last = way.directories[-1]
-    return _rebuilt(way, with_children(last, last.children.delete(way.names[-1])))
+    last = len(way.directories) - 1
+    return _rebuilt(way, last, way.directories[last].children.delete(way.names[last]))
 
 
-def _rebuilt(way: Way, changed: Directory) -> Directory:
-    """The root above C{changed}, which takes the place of the last directory of the way."""
-    names, directories = way.names, way.directories
-    for depth in range(len(directories) - 2, -1, -1):
-        above = directories[depth]
-        changed = with_children(above, above.children.set(names[depth], changed))
-    return changed
+def _rebuilt(way: Way, depth: int, children: immutables.Map[str, Node]) -> Directory:
+    """The tree in which the directory at C{depth} on the way has other children: its own indexes and TTL stay."""
+    while True:
+        directory = way.directories[depth]
+        changed = Directory(children, directory.created, directory.modified, directory.expires)
+        if depth == 0:
+            return changed
+        depth -= 1
+        children = way.directories[depth].children.set(way.names[depth], changed)
+
+
+def find(root: Directory, key: str) -> Node:
+    """
+    The node at C{key}.
+
+    @raise EtcdError: 100 with the first key on the way that does not exist, 104 with a file that is on the way.
+    """
+    node: Node = root
+    for name in segments(key):
+        child = node.children.get(name) if isinstance(node, Directory) else None
+        if child is None:
+            return there(walk(root, key))  # which tells what is in the way
+        node = child
+    return node
