@@ -5,9 +5,7 @@ Common is what clients of keys send: HTTP/1.1, a body with a length or none, a c
 on a connection that is not common, or for other pages, hands the connection to L{Channel} with what has come so far,
 and this steps aside. So that one alone refuses, and knows what is rare.
 
-An answer is written to the socket at once, when nothing waits there: the reactor need not be asked when there is room.
-For that two names of Twisted's TCP connections are read that are not documented: C{dataBuffer} and
-C{_tempDataBuffer}, what waits to be sent. A Twisted without them fails every test here.
+An answer is written to the socket at once, when nothing waits there.
 
 Must never answer anything in another way than L{Channel} would, nor let a client hold more, or for longer.
 """
@@ -31,7 +29,7 @@ from etcd_twisted.http.exchange import Exchange
 from etcd_twisted.http.heads import Heads
 from etcd_twisted.http.patience import Patience
 from etcd_twisted.http.site import IDLE, Channel, Site, keep_alive
-from etcd_twisted.http.sockets import tcp_socket
+from etcd_twisted.http.sockets import tcp_socket, write_now
 
 LONGEST_HEAD = 1 << 13
 """How long the head of a common request may be, in bytes."""
@@ -116,13 +114,10 @@ class FastChannel(Protocol, Patience):
 
     def write(self, data: bytes) -> None:
         """Send bytes."""
-        transport = self.transport
-        if not self._has_socket or transport.dataBuffer or transport._tempDataBuffer or not transport.connected:
-            transport.write(data)
-            return
-        sent = transport.writeSomeData(data)
-        if sent != len(data):
-            transport.write(data[sent:] if isinstance(sent, int) else data)  # which tells of a loss in its own time
+        if self._has_socket:
+            write_now(self.transport, data)
+        else:
+            self.transport.write(data)
 
     def registerProducer(self, producer: object, _streaming: bool) -> None:
         """Tell C{producer} when to pause and resume."""

@@ -1,13 +1,18 @@
 """
 Reaching the socket of a connection.
 
-Must never take another connection for a TCP one.
+Twisted writes in its next turn, and asks the system before and after: what is short, and has to be there soon, goes
+by L{write_now}. For that two names of Twisted's TCP connections are read that are not documented: C{dataBuffer} and
+C{_tempDataBuffer}, what waits to be sent. A Twisted without them fails every test of what is built on this.
+
+Must never take another connection for a TCP one, nor send anything ahead of what waits.
 """
 
 import socket
 from typing import Any
 
 from twisted.internet.interfaces import ITCPTransport, ITransport
+from twisted.internet.tcp import Connection
 from twisted.protocols.policies import ProtocolWrapper
 
 
@@ -21,3 +26,18 @@ def tcp_socket(transport: ITransport | None) -> socket.socket | None:
     handle: socket.socket = below.getHandle()
     # Twisted's Unix connections say that they are TCP too.
     return None if handle.family == socket.AF_UNIX else handle
+
+
+def write_now(connection: Connection, data: bytes) -> None:
+    """
+    Send, at once when nothing waits to be sent: the reactor need not be asked when there is room.
+
+    @param connection: it itself, not what is wrapped around it.
+    """
+    transport: Any = connection
+    if transport.dataBuffer or transport._tempDataBuffer or not transport.connected:
+        transport.write(data)
+        return
+    sent = transport.writeSomeData(data)
+    if sent != len(data):
+        transport.write(data[sent:] if isinstance(sent, int) else data)  # which tells of a loss in its own time

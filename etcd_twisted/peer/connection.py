@@ -10,10 +10,12 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.tcp import Connection
 from twisted.protocols.amp import AmpBox
 from twisted.python.failure import Failure
 
 from etcd_twisted.addresses import address_of
+from etcd_twisted.http.sockets import write_now
 from etcd_twisted.peer.boxes import Box, BoxError, BoxReader
 from etcd_twisted.peer.sockets import SILENCE, tune
 from etcd_twisted.peer.words import reason_of
@@ -46,6 +48,7 @@ class BoxConnection(Protocol, ABC):
         self._silence = silence
         self.problem = ""
         self._too_late: IDelayedCall | None = None
+        self._has_socket = False
         self._lost = False
         self._waiting: list[Deferred[str]] = []
 
@@ -53,6 +56,7 @@ class BoxConnection(Protocol, ABC):
         """It is there."""
         self.peer = address_of(self.transport.getPeer())
         tune(self.transport, self._silence)
+        self._has_socket = isinstance(self.transport, Connection)  # below TLS there is none to write to
         self.transport.registerProducer(self, True)
 
     def dataReceived(self, data: bytes) -> None:
@@ -74,7 +78,14 @@ class BoxConnection(Protocol, ABC):
     def send_box(self, box: AmpBox) -> None:
         """Send a box, if the connection is still there."""
         if not self._lost:
-            self.transport.write(box.serialize())
+            self.send_bytes(box.serialize())
+
+    def send_bytes(self, data: bytes) -> None:
+        """Send whole boxes, in this turn of the reactor if there is room: others wait for them."""
+        if self._has_socket:
+            write_now(self.transport, data)
+        else:
+            self.transport.write(data)
 
     def refuse(self, reason: str) -> None:
         """

@@ -91,7 +91,7 @@ class MessageConnection(BoxConnection):
     def _write(self) -> None:
         """Write what there is room for."""
         while not self._paused and (box := self._outbox.take()) is not None:
-            self.transport.write(box)
+            self.send_bytes(box)
 
     def pauseProducing(self) -> None:
         """The other side has to read before more is written."""
@@ -113,7 +113,7 @@ class MessageConnection(BoxConnection):
         """Close, when what waits is sent, and soon."""
         if not self.closing:
             for box in iter(self._outbox.take, None):
-                self.transport.write(box)
+                self.send_bytes(box)
         super().close()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

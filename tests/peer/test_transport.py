@@ -33,6 +33,22 @@ class MessageTests(MachinesTest):
         self.second.transport.send(FIRST, b"answer")
         await self.first.raft.when(lambda: self.first.raft.payloads == [(SECOND, b"answer")])
 
+    async def test_at_once(self) -> None:
+        """What the system has room for is not kept for the next turn of the reactor; the order stays."""
+        self.connect()
+        await self.when_it_comes(b"hello")
+        connection = self.first.transport._links[SECOND].connection
+        assert connection is not None
+        self.first.transport.send(SECOND, b"now")
+        self.assertNotIn(connection.transport, reactor.getWriters())
+        sent = [b"now", b"1" * (4 << 20), b"2"]
+        come = self.second.raft.when(lambda: self.second.raft.payloads[-1][1] == sent[-1])
+        for payload in sent[1:]:
+            self.first.transport.send(SECOND, payload)
+        self.assertIn(connection.transport, reactor.getWriters())
+        await come
+        self.assertTrue([each for _, each in self.second.raft.payloads if each != b"hello"] == sent)
+
     async def test_all_sizes(self) -> None:
         """In order, and not changed."""
         self.connect()
