@@ -348,7 +348,8 @@ class Raft:
         @return: the index it will have if it is committed.
         @raise NotLeaderError: this machine does not lead, or is handing over.
         """
-        if not self.leads:
+        leadership = self.leadership
+        if leadership is None or leadership.transferring:
             raise NotLeaderError
         return self._append(EntryKind.COMMAND, data)
 
@@ -370,9 +371,7 @@ class Raft:
         return index
 
     def _append(self, kind: EntryKind, data: bytes) -> int:
-        entry = Entry(self._log.last_index + 1, self.term, kind, data)
-        self._keeper.append((entry,))
-        return entry.index
+        return self._keeper.add(self.term, kind, data)
 
     def read(self, token: int) -> None:
         """

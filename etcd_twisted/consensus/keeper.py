@@ -6,10 +6,8 @@ replaced while their record is under way do not (Raft paper, section 5.3). Must 
 up an entry that is committed.
 """
 
-from collections.abc import Iterable
-
 from etcd_twisted.consensus.configurations import Configurations
-from etcd_twisted.consensus.entries import Entry, SnapshotMetadata
+from etcd_twisted.consensus.entries import Entry, EntryKind, SnapshotMetadata
 from etcd_twisted.consensus.log import RaftLog, fitting
 
 RECORD_BYTES = 64 << 20
@@ -54,11 +52,13 @@ class LogKeeper:
 
     # Growing
 
-    def append(self, entries: Iterable[Entry]) -> None:
-        """Add entries, which follow the last one."""
-        entries = tuple(entries)
-        self._log.extend(entries)
-        self.configurations.adopt(entries)
+    def add(self, term: int, kind: EntryKind, data: bytes) -> int:
+        """Add an entry behind the last one; returns its index."""
+        entry = Entry(self._log.last_index + 1, term, kind, data)
+        self._log.append(entry)
+        if kind is EntryKind.CONFIGURATION:
+            self.configurations.adopt((entry,))
+        return entry.index
 
     def merge(self, entries: tuple[Entry, ...], commit: int) -> None:
         """
@@ -70,7 +70,8 @@ class LogKeeper:
         for position, entry in enumerate(entries):
             if entry.index > commit and not self._log.has(entry.index, entry.term):
                 self._replaced_after(entry.index - 1)
-                self.append(entries[position:])
+                self._log.extend(entries[position:])
+                self.configurations.adopt(entries[position:])
                 return
 
     def _replaced_after(self, index: int) -> None:

@@ -64,6 +64,10 @@ class RaftLog:
             raise IndexError(f"entry {index} is not in the log, which has {self.first_index} to {self.last_index}")
         return self._entries[index - self.first_index]
 
+    def append(self, entry: Entry) -> None:
+        """Add the entry that follows the last one."""
+        self._entries.append(entry)
+
     def extend(self, entries: Iterable[Entry]) -> None:
         """
         Add entries. One that is there already is replaced, and what follows it dropped (Raft paper, section 5.3).

@@ -65,7 +65,8 @@ class Surroundings:
     @ivar turn: awaited between slices of work.
     @ivar config: what is set for the cluster.
     @ivar patience: how long who proposed is kept waiting when the leader is lost, in seconds.
-    @ivar changed: called when the role, the leader or the group may have changed, and when entries were applied.
+    @ivar changed: called when the role, the leader or the group may have changed.
+    @ivar applied: called when entries were applied.
     @ivar failed: called once when it can't go on; returns what to tell those who wait.
     """
 
@@ -82,6 +83,7 @@ class Surroundings:
     snapshot_count: int | None
     patience: float
     changed: Callable[[], None]
+    applied: Callable[[], None]
     failed: Callable[[Failure], EtcdError]
 
 
@@ -379,7 +381,7 @@ class Participant:
             self._throttle.admit()
         self.receiver.passed(entries[-1].index)
         self._snapshot_if_due(entries[-1])
-        self._around.changed()
+        self._around.applied()
 
     def _apply_command(self, entry: Entry) -> None:
         proposal = self.proposals.take(entry)
@@ -418,6 +420,7 @@ class Participant:
         proposal = self.proposals.take(entry)
         if proposal is not None:
             proposal.answer.callback(None)
+        self._around.changed()
 
     def _tell_differences(self, configuration: Configuration) -> None:
         for line in differences(self.configuration, configuration):

@@ -176,6 +176,7 @@ class Replica:
             self._snapshot_count,
             max(_LEAST_PATIENCE, _PATIENCE * self.timing.election),
             self._changed,
+            self._applied,
             lambda failure: self._failed(storage.directory.path, failure),
         )
         self._was_member = False
@@ -279,8 +280,13 @@ class Replica:
         self._led.fail(error)
         self._deposed.fail(error)
 
+    def _applied(self) -> None:
+        """The key space has changed; what else may have is told apart. Called for each batch: it has to be short."""
+        if not self.serving:
+            self._changed()
+
     def _changed(self) -> None:
-        """The leader, the group or the key space may have changed."""
+        """The leader or the group may have changed, or this machine may have caught up."""
         participant = self._participant
         if participant is None or self._closed is not None:
             return

@@ -19,7 +19,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
@@ -101,6 +101,26 @@ _HEAD = msgspec.msgpack.Decoder(SegmentHead)
 _RECORD = msgspec.msgpack.Decoder(Record)
 
 
+class _Writing:
+    """
+    Around what is done to the disk: whatever fails there fails for good.
+
+    @ivar failure: what failed first.
+    """
+
+    __slots__ = ("failure",)
+
+    def __init__(self) -> None:
+        self.failure: OSError | None = None
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, OSError) and self.failure is None:
+            self.failure = error
+
+
 class WriteAheadLog:
     """
     The log of one machine in one directory.
@@ -136,7 +156,7 @@ class WriteAheadLog:
         self._allocated = 0
         self._allocate_ahead = True
         self._ready = False
-        self._failure: OSError | None = None
+        self._writing = _Writing()
         self._encode = msgspec.msgpack.Encoder().encode
 
     @property
@@ -312,7 +332,7 @@ class WriteAheadLog:
             raise ValueError(f"entries from {record.entries[0].index} on do not follow entry {self.last_index}")
         payload = self._encode(record)
         frame = encode_frame(FrameKind.RECORD, payload, self._salt, self._position)
-        with self._failing_for_good():
+        with self._writing:
             if self._is_full(len(frame)):
                 self._begin_segment(SegmentHead(self.hard_state, self.last_index, fresh=not self._segments))
                 frame = encode_frame(FrameKind.RECORD, payload, self._salt, self._position)
@@ -334,7 +354,7 @@ class WriteAheadLog:
         """
         self._check_usable()
         if self._segments and self._position > self._segments[-1].start:
-            with self._failing_for_good():
+            with self._writing:
                 self._begin_segment(SegmentHead(self.hard_state, self.last_index, fresh=False))
 
     def compact(self, index: int) -> None:
@@ -351,7 +371,7 @@ class WriteAheadLog:
         if index > self.last_index:
             self.restart_after(index)
             return
-        with self._failing_for_good():
+        with self._writing:
             while len(self._segments) > 1 and self._segments[0].highest <= index:
                 self._delete_oldest()
 
@@ -365,7 +385,7 @@ class WriteAheadLog:
         @raise StorageError: the disk failed before.
         """
         self._check_usable()
-        with self._failing_for_good():
+        with self._writing:
             self._begin_segment(SegmentHead(self.hard_state, index, fresh=True))
             self.base = self.last_index = index
             while len(self._segments) > 1:
@@ -381,27 +401,19 @@ class WriteAheadLog:
         if descriptor < 0:
             return
         try:
-            if self._failure is None:
+            if self._writing.failure is None:
                 os.ftruncate(descriptor, self._position)
         finally:
             os.close(descriptor)
 
     def _check_usable(self) -> None:
-        if self._failure is not None:
+        if self._writing.failure is not None:
             raise StorageError(
-                f"the log in {self._directory} takes nothing more after a failed write ({self._failure});"
+                f"the log in {self._directory} takes nothing more after a failed write ({self._writing.failure});"
                 " see to the disk, then restart this machine"
-            ) from self._failure
+            ) from self._writing.failure
         if not self._ready:
             raise StorageError(f"the log in {self._directory} has not been recovered to its end, or is closed")
-
-    @contextmanager
-    def _failing_for_good(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            self._failure = error
-            raise
 
     def _note(self, segment: _Segment, record: Record) -> None:
         if record.hard_state is not None:

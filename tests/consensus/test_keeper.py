@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.consensus import keeper
-from etcd_twisted.consensus.entries import Configuration, Entry, SnapshotMetadata
+from etcd_twisted.consensus.entries import Configuration, Entry, EntryKind, SnapshotMetadata
 from etcd_twisted.consensus.keeper import LogKeeper
 from etcd_twisted.consensus.log import RaftLog
 from tests.consensus.group import entries_of, entry
@@ -20,6 +20,12 @@ def keeping(length: int, index: int = 0) -> tuple[LogKeeper, RaftLog]:
     return LogKeeper(SnapshotMetadata(index, 1 if index else 0, Configuration(("a",))), log), log
 
 
+def add(kept: LogKeeper, term: int, number: int) -> None:
+    """Add entries of one term."""
+    for position in range(number):
+        kept.add(term, EntryKind.COMMAND, b"%d" % position)
+
+
 class DiskTests(SynchronousTestCase):
     def test_what_it_begins_with_is_durable(self) -> None:
         kept, _ = keeping(9, 4)
@@ -28,10 +34,10 @@ class DiskTests(SynchronousTestCase):
 
     def test_each_entry_is_handed_out_once(self) -> None:
         kept, _ = keeping(2)
-        kept.append(entries_of([1, 1], 3))
+        add(kept, 1, 2)
         self.assertFalse(kept.is_handed_out)
         first = kept.to_persist()
-        kept.append(entries_of([1], 5))
+        add(kept, 1, 1)
         second = kept.to_persist()
         self.assertEqual(([e.index for e in first], [e.index for e in second]), ([3, 4], [5]))
         self.assertEqual(kept.durable, 2)
@@ -47,7 +53,7 @@ class DiskTests(SynchronousTestCase):
         term = 1
         for step, number in steps:
             if step == "append":
-                kept.append(entries_of([term] * number, log.last_index + 1))
+                add(kept, term, number)
             elif step == "merge":
                 term += 1
                 start = max(2, log.last_index + 1 - number)
@@ -95,7 +101,7 @@ class MergeTests(SynchronousTestCase):
 class ApplyTests(SynchronousTestCase):
     def test_what_is_committed_and_durable_in_order(self) -> None:
         kept, _ = keeping(3)
-        kept.append(entries_of([1, 1], 4))
+        add(kept, 1, 2)
         self.assertEqual(kept.to_apply(0, 10), ())
         self.assertEqual([e.index for e in kept.to_apply(2, 10)], [1, 2])
         self.assertEqual(kept.to_apply(2, 10), ())
