@@ -268,8 +268,11 @@ class Driver:
         self._run_now()
 
     def _send(self) -> None:
+        outgoing = self.core.to_send(self._now())
+        if not outgoing:
+            return
         messages: dict[str, list[Message]] = {}
-        for machine_id, message in self.core.to_send(self._now()):
+        for machine_id, message in outgoing:
             if isinstance(message, InstallSnapshot):
                 self._driven.send_snapshot(machine_id, message.term)
             else:
@@ -278,19 +281,24 @@ class Driver:
             self._driven.send(machine_id, several)
 
     def _apply_some(self) -> None:
-        while self._uncommitted and self._uncommitted[0][0] <= self.core.commit_index:
+        core = self.core
+        while self._uncommitted and self._uncommitted[0][0] <= core.commit_index:
             self.commits.add(self._now() - self._uncommitted.popleft()[1])
-        entries = self.core.to_apply(self._driven.room())
+        if not core.has_to_apply:
+            return
+        entries = core.to_apply(self._driven.room())
         if entries:
             self.applied = entries[-1].index
             self._driven.apply(entries)
-        if self.core.has_to_apply:
+        if core.has_to_apply:
             self._wake()
 
     def _is_idle(self) -> bool:
         return not self._writing and not self._running and self._turn is None and self.core.is_settled
 
     def _answer_reads(self) -> None:
+        if not (self._reads or self._confirmed):
+            return
         for token, index in self.core.to_answer():
             self._confirmed.append((index, self._reads.pop(token)))
         while self._confirmed and self._confirmed[0][0] <= self.applied:
