@@ -22,6 +22,12 @@ from etcd_twisted.measurements import Measurements
 from etcd_twisted.membership import Admission, ClusterConfig, ClusterView, JoinReply, JoinRequest
 from etcd_twisted.traffic import Traffic
 
+Told = Callable[[Event | Exception | None], None]
+"""
+What is called with the event of a change, C{None} for a change of the group, or with why it is not known to be made.
+It must not raise.
+"""
+
 
 class IReactor(IReactorTime, IReactorTCP, IReactorFromThreads):
     """
@@ -188,6 +194,15 @@ class IReplica(Interface):
         L{etcd_twisted.keyspace.events.LAST_MOMENT}, with 209 if its key is not clean
         (L{etcd_twisted.keyspace.paths.clean}) or a field has another type than it should, with 210 if a text can't be
         written as UTF-8.
+        """
+
+    def submit(command: Change, told: Told) -> bool:
+        """
+        Do what L{propose} does, if nothing has to be waited for first: whether it does. It costs less than a Deferred.
+
+        @param told: called once with what L{propose} fires with or fails with, though nobody may want to know it any
+            more.
+        @raise EtcdError: the command can't be kept, see L{propose}.
         """
 
     def statistics() -> StoreStatistics:

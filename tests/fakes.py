@@ -10,7 +10,7 @@ from zope.interface import implementer
 
 from etcd_twisted.consensus.waiting import Waiting
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
-from etcd_twisted.interfaces import IReplica
+from etcd_twisted.interfaces import IReplica, Told
 from etcd_twisted.keyspace.commands import Change, Delete, Expire, Set
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.nodes import Node
@@ -35,6 +35,7 @@ class FakeReplica:
 
     It leads; L{follow}, L{lead}, L{lose_leader} and L{stand_by} have it be something else.
 
+    @ivar full: whether changes have to wait for room, and L{submit} takes none.
     @ivar holding: whether changes and confirmations wait for L{go_on} or L{fail_held}.
     @ivar leased: whether the leader holds a lease, so that L{confirm_recent} need not wait.
     @ivar proposed: every command, in order.
@@ -58,6 +59,7 @@ class FakeReplica:
         self.peer: Any = None  # a subclass that the peer port is tested with has one
         self.known_leader: Machine | None = MACHINE
         self.holding = False
+        self.full = False
         self.leased = True
         self.proposed: list[Change] = []
         self.removed: list[str] = []
@@ -182,6 +184,12 @@ class FakeReplica:
             self._expected.remove((wanted, met))
             met.callback(None)
         return self._when_leading(lambda: self._apply(command))
+
+    def submit(self, command: Change, told: Told) -> bool:
+        if not self.is_leader or self.full:
+            return False
+        self.propose(command).addCallbacks(told, lambda failure: told(failure.value))
+        return True
 
     def _when_leading(self, go_on: Callable[[], "Deferred[Any]"]) -> "Deferred[Any]":
         """Do what only a leader can; at once, or when it is let go on."""

@@ -26,14 +26,14 @@ from etcd_twisted.consensus.expirer import Expirer
 from etcd_twisted.consensus.leadership import Timing
 from etcd_twisted.consensus.members import Members, with_member
 from etcd_twisted.consensus.messages import Message
-from etcd_twisted.consensus.proposals import Proposal, Proposals
+from etcd_twisted.consensus.proposals import Proposal, Proposals, telling
 from etcd_twisted.consensus.recovery import Recovered, Storage
 from etcd_twisted.consensus.snapshotting import Snapshotter
 from etcd_twisted.consensus.throttle import Throttle
 from etcd_twisted.consensus.transfers import SnapshotReceiver, SnapshotSender
 from etcd_twisted.consensus.writer import LogWriter
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
-from etcd_twisted.interfaces import ITransport
+from etcd_twisted.interfaces import ITransport, Told
 from etcd_twisted.keyspace.commands import Change, Command, Expire, decode_command, encode_command
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.expiry import ExpirySchedule
@@ -240,20 +240,36 @@ class Participant:
 
     # Proposing
 
-    def propose(self, command: Change, data: bytes) -> "Deferred[Event | None]":
+    def submit(self, command: Change, data: bytes, told: Told) -> bool:
         """
-        Have a change logged, as soon as there is room for it.
+        Have a change logged, if there is room for it; whether there is.
 
         @param data: the same, encoded.
         @raise NotLeaderError: this machine does not lead.
         """
-        if self._throttle.is_open:
-            return self._propose(command, data)
-        return self._throttle.wait(len(data)).addCallback(lambda _: self._propose(command, data))
+        if not self._throttle.is_open:
+            return False
+        self._propose(command, data, told)
+        return True
 
-    def _propose(self, command: Change, data: bytes) -> "Deferred[Event | None]":
+    def propose(self, command: Change, data: bytes) -> "Deferred[Event]":
+        """
+        Have a change logged, as soon as there is room for it; see L{submit}.
+
+        @raise NotLeaderError: this machine does not lead.
+        """
+        if self._throttle.is_open:
+            return self._promised(command, data)
+        return self._throttle.wait(len(data)).addCallback(lambda _: self._promised(command, data))
+
+    def _promised(self, command: Change, data: bytes) -> "Deferred[Event]":
+        made: Deferred[Event] = Deferred()
+        self._propose(command, data, telling(made))
+        return made
+
+    def _propose(self, command: Change, data: bytes, told: Told) -> None:
         index = self.driver.propose(data)
-        return self.proposals.add(index, self.driver.core.term, command, len(data))
+        self.proposals.add(index, Proposal(command, self.driver.core.term, len(data), told))
 
     def change_group(self, configuration: Configuration) -> "Deferred[Any]":
         """
@@ -263,7 +279,9 @@ class Participant:
         @raise ConfigurationError: the group can't be changed now.
         """
         index = self.driver.propose_configuration(configuration)
-        return self.proposals.add(index, self.driver.core.term, None, 0)
+        made: Deferred[Any] = Deferred()
+        self.proposals.add(index, Proposal(None, self.driver.core.term, 0, telling(made)))
+        return made
 
     def _propose_unasked(self, command: Command) -> None:
         if self.driver.core.leads:
@@ -394,13 +412,13 @@ class Participant:
         try:
             event = self._around.keyspace.apply(command)
         except EtcdError as error:
-            proposal.answer.errback(error)
+            proposal.told(error)
         except Exception:
             cause = "this machine can't go on: applying the change failed; its log says more"
-            proposal.answer.errback(EtcdError(ErrorCode.RAFT_INTERNAL, cause, self._around.keyspace.index))
+            proposal.told(EtcdError(ErrorCode.RAFT_INTERNAL, cause, self._around.keyspace.index))
             raise
         else:
-            proposal.answer.callback(event)
+            proposal.told(event)
 
     def _apply_unasked(self, command: Command) -> None:
         """Apply a command that nobody here waits for: a command that fails has failed everywhere, and was answered."""
@@ -419,7 +437,7 @@ class Participant:
             self._apply_configuration(configuration)
         proposal = self.proposals.take(entry)
         if proposal is not None:
-            proposal.answer.callback(None)
+            proposal.told(None)
         self._around.changed()
 
     def _tell_differences(self, configuration: Configuration) -> None:

@@ -7,6 +7,7 @@ made when it may yet be.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 from twisted.internet.defer import Deferred
@@ -15,8 +16,21 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from etcd_twisted.consensus.entries import Entry
 from etcd_twisted.consensus.waiting import Waiting
 from etcd_twisted.errors import NotDoneError
+from etcd_twisted.interfaces import Told
 from etcd_twisted.keyspace.commands import Change
 from etcd_twisted.keyspace.events import Event
+
+
+def telling(answer: "Deferred[Any]") -> Told:
+    """Has a Deferred fire with what is told."""
+
+    def told(outcome: Event | Exception | None) -> None:
+        if isinstance(outcome, Exception):
+            answer.errback(outcome)
+        else:
+            answer.callback(outcome)
+
+    return told
 
 
 class Proposal(msgspec.Struct, frozen=True):
@@ -26,13 +40,13 @@ class Proposal(msgspec.Struct, frozen=True):
     @ivar command: C{None} for a change of the group.
     @ivar term: the term it was proposed in.
     @ivar size: how many bytes it has in the log.
-    @ivar answer: fires with the event; C{None} for a change of the group.
+    @ivar told: called once with what became of it.
     """
 
     command: Change | None
     term: int
     size: int
-    answer: "Deferred[Event | None]"
+    told: Told
 
 
 class Proposals:
@@ -62,24 +76,20 @@ class Proposals:
         """How many wait."""
         return len(self._proposals)
 
-    def add(self, index: int, term: int, command: Change | None, size: int) -> "Deferred[Event | None]":
+    def add(self, index: int, proposal: Proposal) -> None:
         """
         Wait for the entry at C{index}. What waits there already was replaced in this log, but may be in another one.
-
-        @param size: how many bytes of data it has.
         """
         replaced = self._proposals.get(index)
-        answer: Deferred[Event | None] = Deferred()
-        self._proposals[index] = Proposal(command, term, size, answer)
-        self.size += size
+        self._proposals[index] = proposal
+        self.size += proposal.size
         if replaced is not None:
             self.size -= replaced.size
             self._fail(replaced, self._unknown())
-        return answer
 
     def _fail(self, proposal: Proposal, error: Exception) -> None:
         self.failed += 1
-        proposal.answer.errback(error)
+        proposal.told(error)
 
     def take(self, entry: Entry) -> Proposal | None:
         """

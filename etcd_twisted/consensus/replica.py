@@ -28,7 +28,7 @@ from etcd_twisted.consensus.recovery import Recovered, Storage
 from etcd_twisted.consensus.waiting import Waiting
 from etcd_twisted.consensus.writer import LogWriter
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
-from etcd_twisted.interfaces import IReplica, ITransport
+from etcd_twisted.interfaces import IReplica, ITransport, Told
 from etcd_twisted.keyspace.commands import Change, Set, decode_command, encode_command
 from etcd_twisted.keyspace.events import LAST_MOMENT, Event
 from etcd_twisted.keyspace.nodes import Node
@@ -460,6 +460,13 @@ class Replica:
 
     # Changing
 
+    def submit(self, command: Change, told: Told) -> bool:
+        """See L{IReplica}."""
+        participant = self._participant
+        if self._closed is not None or participant is None or not participant.leads:
+            return False
+        return participant.submit(command, _encoded(command), told)
+
     def propose(self, command: Change) -> "Deferred[Event]":
         """See L{IReplica}."""
         participant = self._participant
@@ -470,7 +477,7 @@ class Replica:
         except EtcdError as error:
             error.index = self.index
             return fail(error)
-        return participant.propose(command, data)  # type: ignore[return-value]  # a change has an event
+        return participant.propose(command, data)
 
     def _when_leading(self, go_on: Callable[[], "Deferred[_T]"]) -> "Deferred[_T]":
         """Wait for a leader, and go on if that is this machine."""

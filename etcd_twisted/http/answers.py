@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 
 import attrs
+from twisted.internet.defer import Deferred
 
 TEXT = b"Content-Type: text/plain; charset=utf-8\r\n"
 """The header line of an answer that is text."""
@@ -71,6 +72,64 @@ class Response:
     status: int
     fields: bytes
     body: Body
+
+
+class Later:
+    """
+    An answer that is to come, for one listener: what a Deferred of it is, at a fraction of the cost.
+
+    Must never cost more than a few attributes: each change has one.
+    """
+
+    __slots__ = ("_listener", "_response", "_source")
+
+    def __init__(self) -> None:
+        self._listener: Callable[[Response], None] | None = None
+        self._response: Response | None = None
+        self._source: Deferred[Response] | None = None
+
+    def answer(self, response: Response) -> None:
+        """Here it is. To be called once."""
+        if self._listener is None:
+            self._response = response  # nobody listens yet, or any more
+        else:
+            self._listener(response)
+
+    def follow(self, source: "Deferred[Response]") -> None:
+        """It is another's."""
+        self._source = source
+        source.addCallback(self.answer)
+
+    def listen(self, listener: Callable[[Response], None]) -> None:
+        """Have C{listener} called with the answer, at once if it is there. It must not raise."""
+        if self._response is None:
+            self._listener = listener
+        else:
+            listener(self._response)
+
+    def cancel(self) -> None:
+        """Nobody wants the answer any more."""
+        self._listener = None
+        if self._source is not None:
+            self._source.cancel()
+
+
+Answer = Response | Later | Deferred[Response]
+"""An answer, now or when it is there. The Deferred never errbacks."""
+
+
+def as_deferred(answer: "Later | Deferred[Response]") -> "Deferred[Response]":
+    """An answer that is to come, for those who do more with it than to send it."""
+    if isinstance(answer, Deferred):
+        return answer
+
+    def cancel(deferred: "Deferred[Response]") -> None:
+        answer.cancel()
+        deferred.callback(plain(500, "the client is gone"))
+
+    deferred: Deferred[Response] = Deferred(cancel)
+    answer.listen(deferred.callback)
+    return deferred
 
 
 def plain(status: int, text: str, fields: bytes = b"") -> Response:

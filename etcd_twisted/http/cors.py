@@ -6,10 +6,9 @@ Must never allow an origin that was not named, nor let a cache give one origin w
 
 from collections.abc import Collection
 
-from twisted.internet.defer import Deferred
 from twisted.web.http_headers import Headers
 
-from etcd_twisted.http.answers import Response
+from etcd_twisted.http.answers import Answer, Response, as_deferred
 
 ANY = "*"
 """Stands for every origin."""
@@ -57,11 +56,11 @@ class Cors:
         return b""
 
 
-def with_fields(answer: "Response | Deferred[Response]", fields: bytes) -> "Response | Deferred[Response]":
+def with_fields(answer: Answer, fields: bytes) -> Answer:
     """An answer with more header lines."""
-    if isinstance(answer, Deferred):
-        return answer.addCallback(_with, fields)
-    return _with(answer, fields)
+    if isinstance(answer, Response):
+        return _with(answer, fields)
+    return as_deferred(answer).addCallback(_with, fields)
 
 
 def _with(response: Response, fields: bytes) -> Response:

@@ -7,9 +7,8 @@ Must never know of connections: a door is told what was asked, and returns what 
 from typing import Protocol
 
 import attrs
-from twisted.internet.defer import Deferred
 
-from etcd_twisted.http.answers import Response
+from etcd_twisted.http.answers import Answer
 
 
 @attrs.define(eq=False)
@@ -38,9 +37,9 @@ class Door(Protocol):
 
     prefix: bytes
 
-    def handle(self, request: DoorRequest) -> "Response | Deferred[Response]":
+    def handle(self, request: DoorRequest) -> Answer:
         """
         Answer a request; errors are answers too.
 
-        The Deferred never errbacks. Cancelling it means that nobody wants the answer any more.
+        To cancel an answer that is to come means that nobody wants it any more.
         """

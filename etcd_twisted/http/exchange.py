@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from etcd_twisted.http.answers import Body, Events, Response
+from etcd_twisted.http.answers import Answer, Body, Events, Later, Response
 
 MOST_WAITING = 1 << 20
 """How many bytes may wait for the client of a stream that has taken nothing for a second, before it is cut off."""
@@ -90,7 +90,7 @@ class Exchange:
         self._chunked = version == b"HTTP/1.1"
         self._method = method
         # What is under way, to be cancelled when the client goes.
-        self._work: Deferred[Response] | Events | _Sender | None = None
+        self._work: Deferred[Response] | Later | Events | _Sender | None = None
 
     @property
     def waits(self) -> bool:
@@ -102,13 +102,16 @@ class Exchange:
         """How much a stream has to send that its client has no room for."""
         return self._work.waiting_bytes if isinstance(self._work, Events) else 0
 
-    def answer(self, response: "Response | Deferred[Response]") -> None:
+    def answer(self, answer: Answer) -> None:
         """Send an answer, once it is there."""
-        if isinstance(response, Deferred):
-            self._work = response
-            response.addCallbacks(self._send_if_possible, self._broken)
+        if isinstance(answer, Response):
+            self._send(answer)
+        elif isinstance(answer, Later):
+            self._work = answer
+            answer.listen(self._send_if_possible)
         else:
-            self._send(response)
+            self._work = answer
+            answer.addCallbacks(self._send_if_possible, self._broken)
 
     def _send_if_possible(self, response: Response) -> None:
         try:

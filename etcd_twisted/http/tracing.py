@@ -7,13 +7,12 @@ query or body: there are values in them.
 
 from typing import Any
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
 
-from etcd_twisted.http.answers import Response
+from etcd_twisted.http.answers import Answer, Response, as_deferred
 from etcd_twisted.http.door import Door, DoorRequest
 from etcd_twisted.http.escapes import shown
 from etcd_twisted.logs import REQUESTS
@@ -39,13 +38,13 @@ class TracedDoor:
         self._door = door
         self._clock = clock
 
-    def handle(self, request: DoorRequest) -> "Response | Deferred[Response]":
+    def handle(self, request: DoorRequest) -> Answer:
         """See L{Door}."""
         began = self._clock.seconds()
         answer = self._door.handle(request)
-        if isinstance(answer, Deferred):
-            return answer.addCallback(self._answered, request, began)
-        return self._answered(answer, request, began)
+        if isinstance(answer, Response):
+            return self._answered(answer, request, began)
+        return as_deferred(answer).addCallback(self._answered, request, began)
 
     def _answered(self, response: Response, request: DoorRequest, began: float) -> Response:
         _say(request.method, self.prefix + request.path, response.status, self._clock.seconds() - began)

@@ -7,6 +7,7 @@ common C{GET} or C{PUT} must find nothing in its way that it does not need.
 
 import itertools
 from collections.abc import Iterator
+from functools import partial
 
 from twisted.internet import defer
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -16,11 +17,12 @@ from twisted.python.failure import Failure
 
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.failures import broken, failure
-from etcd_twisted.http.answers import Events, Response, plain
+from etcd_twisted.http.answers import Answer, Events, Later, Response, as_deferred, plain
 from etcd_twisted.http.door import DoorRequest
 from etcd_twisted.http.escapes import unescape
 from etcd_twisted.interfaces import IReplica
-from etcd_twisted.keyspace.events import Answer, Event, encode_json, view
+from etcd_twisted.keyspace import events
+from etcd_twisted.keyspace.events import Event, encode_json, view
 from etcd_twisted.keyspace.listing import Listing
 from etcd_twisted.keyspace.nodes import File
 from etcd_twisted.keyspace.paths import clean
@@ -62,12 +64,12 @@ class KeyEndpoint:
         self._clock = clock
         self._leader = LeaderWait(replica, clock, longest_wait)
 
-    def handle(self, request: DoorRequest, deadline: float | None = None) -> "Response | Deferred[Response]":
+    def handle(self, request: DoorRequest, deadline: float | None = None) -> Answer:
         """
         Answer a request; errors are answers too.
 
-        The Deferred never errbacks. Cancelling it means that nobody wants the answer any more; a change that was
-        proposed is made all the same.
+        To cancel an answer that is to come means that nobody wants it any more; a change that was proposed is made all
+        the same.
 
         An answer whose body is L{Events} or pieces has to be sent, or the events cancelled.
 
@@ -86,6 +88,10 @@ class KeyEndpoint:
             return plain(405, "405 method not allowed", ALLOWED)
         except Exception:
             return self._failed(Failure())
+
+    def _handled(self, request: DoorRequest, deadline: float | None) -> "Response | Deferred[Response]":
+        answer = self.handle(request, deadline)
+        return answer if isinstance(answer, Response) else as_deferred(answer)
 
     def _failed(self, reason: Failure) -> Response:
         error = reason.value
@@ -107,7 +113,7 @@ class KeyEndpoint:
             query = b"?" + request.query if request.query else b""
             return succeed(redirect(leader.client_url, self.prefix + request.path + query))
         led = self._leader.until_led(deadline)
-        return led.addCallback(lambda until: self.handle(request, until)).addErrback(self._failed)
+        return led.addCallback(lambda until: self._handled(request, until)).addErrback(self._failed)
 
     def _lost(self, reason: Failure, request: DoorRequest, deadline: float | None) -> "Deferred[Response]":
         """What this machine could not do because it leads no longer is the new leader's."""
@@ -120,7 +126,7 @@ class KeyEndpoint:
             return self._at_leader(request, deadline)
         serving = replica.when_serving()
         serving.addTimeout(PATIENCE, self._clock)
-        served = serving.addCallback(lambda _: self.handle(request, deadline))
+        served = serving.addCallback(lambda _: self._handled(request, deadline))
         return served.addErrback(self._never_served, request, deadline)
 
     def _never_served(self, reason: Failure, request: DoorRequest, deadline: float | None) -> "Deferred[Response]":
@@ -135,7 +141,7 @@ class KeyEndpoint:
 
     # Changing
 
-    def _write(self, request: DoorRequest, deadline: float | None) -> "Response | Deferred[Response]":
+    def _write(self, request: DoorRequest, deadline: float | None) -> Answer:
         replica = self._replica
         if not replica.is_leader:
             return self._at_leader(request, deadline)
@@ -143,8 +149,29 @@ class KeyEndpoint:
         _check_booleans(form)
         command = _WRITES[request.method](form, _key(request.path), replica.now())
         silent = request.method != b"DELETE" and flag(form, "noValueOnSuccess")
+        later = Later()
+        if replica.submit(command, partial(self._told, later, request, deadline, silent)):
+            return later
         changed = replica.propose(command)
         return changed.addCallbacks(self._written, self._lost, (silent,), errbackArgs=(request, deadline))
+
+    def _told(
+        self,
+        later: Later,
+        request: DoorRequest,
+        deadline: float | None,
+        silent: bool,
+        outcome: Event | Exception | None,
+    ) -> None:
+        """What became of a change."""
+        if isinstance(outcome, Event):
+            try:
+                response = self._written(outcome, silent)
+            except Exception:
+                response = self._failed(Failure())
+            later.answer(response)
+        else:
+            later.follow(self._lost(Failure(outcome), request, deadline))
 
     def _written(self, event: Event, silent: bool) -> Response:
         body = encode_json({"action": event.answer.action}) if silent else event.body
@@ -152,7 +179,7 @@ class KeyEndpoint:
 
     # Reading
 
-    def _read(self, request: DoorRequest, deadline: float | None) -> "Response | Deferred[Response]":
+    def _read(self, request: DoorRequest, deadline: float | None) -> Answer:
         replica = self._replica
         if not replica.serving:
             return self._not_serving(request, deadline)
@@ -185,7 +212,7 @@ class KeyEndpoint:
         node = replica.get(key)
         now = replica.now()
         if isinstance(node, File):
-            body = encode_json(Answer("get", view(key, node, now)))
+            body = encode_json(events.Answer("get", view(key, node, now)))
             return answers.success(replica, 200, replica.index, body)
         listing = Listing(flag(form, "recursive"), flag(form, "sorted"), now)
         pieces = itertools.chain((b'{"action":"get","node":',), listing.pieces(key, node), (b"}",))

@@ -7,7 +7,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.consensus.entries import Entry, EntryKind
-from etcd_twisted.consensus.proposals import Proposals
+from etcd_twisted.consensus.proposals import Proposal, Proposals, telling
 from etcd_twisted.consensus.waiting import Waiting
 from etcd_twisted.errors import NotDoneError
 from etcd_twisted.keyspace.commands import Set
@@ -29,7 +29,9 @@ class ProposalsTests(SynchronousTestCase):
         self.proposals = Proposals(self.clock, PATIENCE, UnknownError)
 
     def add(self, index: int, term: int = 1) -> "Deferred[object]":
-        return self.proposals.add(index, term, Set(f"/{index}", 0), 10)  # type: ignore[return-value]
+        answer: Deferred[object] = Deferred()
+        self.proposals.add(index, Proposal(Set(f"/{index}", 0), term, 10, telling(answer)))
+        return answer
 
     def test_the_entry_that_was_made_of_it(self) -> None:
         answer = self.add(5)
@@ -37,7 +39,7 @@ class ProposalsTests(SynchronousTestCase):
         assert proposal is not None
         self.assertEqual(proposal.command, Set("/5", 0))
         self.assertNoResult(answer)
-        proposal.answer.callback(None)
+        proposal.told(None)
         self.successResultOf(answer)
         self.assertIsNone(self.proposals.take(entry(5, 1)))
 
@@ -141,7 +143,7 @@ class ProposalsTests(SynchronousTestCase):
         self.failureResultOf(answer, CancelledError)
         proposal = self.proposals.take(entry(5, 1))
         assert proposal is not None
-        proposal.answer.callback(None)
+        proposal.told(None)
 
     def test_one_who_is_told_may_propose_again(self) -> None:
         again: list[Deferred[object]] = []

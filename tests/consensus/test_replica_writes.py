@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 
+from etcd_twisted.consensus import throttle
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.keyspace.commands import CompareAndSwap, CreateInOrder, Delete, Refresh, Set
 from etcd_twisted.keyspace.events import LAST_MOMENT, Event
@@ -48,6 +49,39 @@ class WriteTests(ReplicaTestCase):
         machine.settle()
         error = self.failureResultOf(answer, EtcdError).value
         self.assertEqual((error.code, error.cause, error.index), (ErrorCode.KEY_NOT_FOUND, "/nothing", 1))
+        machine.stop()
+
+    def test_without_a_deferred(self) -> None:
+        """What a change did is told once it is applied, and so is why it did nothing."""
+        machine = self.machine()
+        told: list[Event | Exception | None] = []
+        self.assertTrue(machine.replica.submit(Set("/a", machine.replica.now(), "1"), told.append))
+        self.assertTrue(machine.replica.submit(Delete("/nothing", machine.replica.now()), told.append))
+        self.assertEqual(told, [])
+        machine.settle()
+        event, error = told
+        assert isinstance(event, Event)
+        assert isinstance(error, EtcdError)
+        self.assertEqual((event.index, event.node.value), (2, "1"))
+        self.assertEqual((error.code, error.cause, error.index), (ErrorCode.KEY_NOT_FOUND, "/nothing", 2))
+        with self.assertRaises(EtcdError) as refused:
+            machine.replica.submit(Set("/a//b", 0), told.append)
+        self.assertIn("is not clean", refused.exception.cause)
+        machine.stop()
+        self.assertFalse(machine.replica.submit(Set("/a", 0), told.append))
+        self.assertEqual(len(told), 2)
+
+    def test_without_a_deferred_there_is_no_waiting_for_room(self) -> None:
+        self.patch(throttle, "MOST_BYTES", 10)
+        machine = self.machine()
+        told: list[Event | Exception | None] = []
+        now = machine.replica.now()
+        self.assertTrue(machine.replica.submit(Set("/a", now, "more than ten bytes"), told.append))
+        self.assertFalse(machine.replica.submit(Set("/b", now, "1"), told.append))
+        waits = machine.replica.propose(Set("/b", now, "1"))
+        machine.settle()
+        self.assertEqual(len(told), 1)
+        self.assertEqual(self.successResultOf(waits).index, 3)
         machine.stop()
 
     def test_what_could_not_be_applied_or_read_back_is_refused_and_not_logged(self) -> None:

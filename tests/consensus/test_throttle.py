@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.consensus import throttle as module
 from etcd_twisted.consensus.entries import Entry, EntryKind
-from etcd_twisted.consensus.proposals import Proposals
+from etcd_twisted.consensus.proposals import Proposal, Proposals
 from etcd_twisted.consensus.throttle import LONGEST_WAIT, MOST_BYTES, MOST_WAITING, Throttle
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from tests.consensus.cluster import ClusterTestCase
@@ -30,7 +30,7 @@ class ThrottleTests(SynchronousTestCase):
         self.throttle = Throttle(self.clock, self.proposals, TooMuchError)
 
     def propose(self, index: int, size: int) -> None:
-        self.proposals.add(index, 1, None, size)
+        self.proposals.add(index, Proposal(None, 1, size, lambda _: None))
 
     def apply(self, index: int) -> None:
         self.proposals.take(Entry(index, 1, EntryKind.COMMAND, b""))

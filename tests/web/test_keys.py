@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.errors import ErrorCode
-from etcd_twisted.http.answers import Response
+from etcd_twisted.http.answers import Response, as_deferred
 from etcd_twisted.http.door import DoorRequest
 from etcd_twisted.keyspace import commands
 from etcd_twisted.keyspace.commands import Change
@@ -39,7 +39,8 @@ class EndpointTest(SynchronousTestCase):
 
     def start(self, method: str, path: str, query: str = "", **form: Any) -> Response | Deferred[Response]:
         body = urlencode({name: str(value) for name, value in form.items()}).encode()
-        return self.endpoint.handle(DoorRequest(method.encode(), path.encode(), query.encode(), None, body))
+        answer = self.endpoint.handle(DoorRequest(method.encode(), path.encode(), query.encode(), None, body))
+        return answer if isinstance(answer, Response) else as_deferred(answer)
 
     def ask(self, method: str, path: str, query: str = "", **form: Any) -> Response:
         answer = self.start(method, path, query, **form)

@@ -280,6 +280,15 @@ class LostTests(LeaderTest):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
+class LostWhileFullTests(LostTests):
+    """The same of a leader whose changes have to wait for room."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.replica.full = True
+
+
+
 class LeaseTests(LeaderTest):
     """C{consistent=true} on the leader."""
 

@@ -1,0 +1,66 @@
+"""
+L{etcd_twisted.http.answers}.
+"""
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.http.answers import Later, Response, as_deferred, plain
+
+
+class LaterTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.response = plain(200, "here")
+        self.heard: list[Response] = []
+
+    def test_one_who_listens_before(self) -> None:
+        later = Later()
+        later.listen(self.heard.append)
+        self.assertEqual(self.heard, [])
+        later.answer(self.response)
+        self.assertEqual(self.heard, [self.response])
+
+    def test_one_who_listens_after(self) -> None:
+        later = Later()
+        later.answer(self.response)
+        later.listen(self.heard.append)
+        self.assertEqual(self.heard, [self.response])
+
+    def test_nobody_any_more(self) -> None:
+        later = Later()
+        later.listen(self.heard.append)
+        later.cancel()
+        later.answer(self.response)
+        self.assertEqual(self.heard, [])
+
+    def test_from_another(self) -> None:
+        later = Later()
+        later.listen(self.heard.append)
+        source: Deferred[Response] = Deferred()
+        later.follow(source)
+        source.callback(self.response)
+        self.assertEqual(self.heard, [self.response])
+
+    def test_nobody_wants_another(self) -> None:
+        """Who works for the answer is told."""
+        later = Later()
+        later.listen(self.heard.append)
+        source: Deferred[Response] = Deferred()
+        later.follow(source)
+        later.cancel()
+        self.failureResultOf(source, CancelledError)
+        self.assertEqual(self.heard, [])
+
+    def test_as_a_deferred(self) -> None:
+        later = Later()
+        answer = as_deferred(later)
+        self.assertNoResult(answer)
+        later.answer(self.response)
+        self.assertIs(self.successResultOf(answer), self.response)
+
+    def test_a_cancelled_deferred(self) -> None:
+        later = Later()
+        answer = as_deferred(later)
+        answer.cancel()
+        self.assertEqual(self.successResultOf(answer).body, b"the client is gone\n")
+        later.answer(self.response)
