@@ -205,7 +205,8 @@ class Driver:
         self._turn = None
         self._running = True
         try:
-            for step in (self._persist, self._send, self._apply_some, self._answer_reads, self._tell_changes):
+            # What others wait for goes first: their way to the disk is the longer one.
+            for step in (self._send, self._persist, self._apply_some, self._answer_reads, self._tell_changes):
                 if self._stopped:  # by whoever was told something in the step before
                     return
                 step()

@@ -156,6 +156,24 @@ class TurnTests(DriverTestCase):
         ((record, _),) = self.around.writes
         self.assertEqual(len(record.entries), 5)
 
+    def test_others_are_told_before_its_own_disk(self) -> None:
+        """Their answers take longer."""
+        driver = self.elected()
+        self.acknowledge(driver)
+        self.settle()
+        self.around.take_sent()
+        told: list[int] = []
+        append = self.around.append
+
+        def appending(record: Record) -> "Deferred[None]":
+            told.append(sum(isinstance(message, Append) for _, message in self.around.sent))
+            return append(record)
+
+        self.patch(self.around, "append", appending)
+        driver.propose(b"x")
+        self.clock.advance(0)
+        self.assertEqual(told, [1])
+
     def test_nothing_is_applied_before_it_is_durable(self) -> None:
         driver = self.alone()
         driver.propose(b"x")
