@@ -388,12 +388,13 @@ class Participant:
 
     def apply(self, entries: tuple[Entry, ...]) -> None:
         """See L{etcd_twisted.consensus.driver.Driven}."""
+        command = EntryKind.COMMAND
         for entry in entries:
-            self._bytes_since_snapshot += len(entry.data)
-            if entry.kind is EntryKind.COMMAND:
+            if entry.kind is command:
                 self._apply_command(entry)
             else:
                 self._apply_other(entry)
+        self._bytes_since_snapshot += sum(len(entry.data) for entry in entries)
         if self.leads:
             self._expirer.look()
             self._throttle.admit()
@@ -406,11 +407,8 @@ class Participant:
         if proposal is None or proposal.command is None:
             self._apply_unasked(decode_command(entry.data))
             return
-        self._answer(proposal, proposal.command)
-
-    def _answer(self, proposal: Proposal, command: Change) -> None:
         try:
-            event = self._around.keyspace.apply(command)
+            event = self._around.keyspace.apply(proposal.command)
         except EtcdError as error:
             proposal.told(error)
         except Exception:

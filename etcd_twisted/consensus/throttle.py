@@ -43,7 +43,7 @@ class Throttle:
     @property
     def is_open(self) -> bool:
         """Whether a change need not wait."""
-        return self._proposals.size <= MOST_BYTES and not self._waiting
+        return not self._size and self._proposals.size <= MOST_BYTES
 
     def wait(self, size: int) -> "Deferred[None]":
         """
