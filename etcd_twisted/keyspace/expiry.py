@@ -1,53 +1,94 @@
 """
 Which key expires next.
 
-Must never know more than times and keys. A key whose directory was removed stays noted: whoever reads it here looks
-at the tree before believing it, and notes that it has no TTL when it is gone.
+Must never know more than times and keys, nor keep what is void: to pass over much of it would hold the reactor. A key
+whose directory was removed stays noted: whoever reads it here looks at the tree before believing it, and notes that
+it has no TTL when it is gone.
 """
 
-import heapq
+from bisect import bisect_left, bisect_right, insort
+
+_Noted = tuple[int, str]
 
 
 class ExpirySchedule:
     """Keys by the time their TTL ends, in microseconds since the epoch."""
 
-    _SLACK = 1_000
+    _LONGEST = 1_024
+    """How many keys a run may have: what a change moves about, however many keys there are."""
 
     def __init__(self) -> None:
         self._times: dict[str, int] = {}
-        self._heap: list[tuple[int, str]] = []
-        self._hand = 0
+        # The times with their keys in order, in runs that are never empty, and the last of each run to find it by.
+        self._runs: list[list[_Noted]] = []
+        self._lasts: list[_Noted] = []
+        self._hand: _Noted | None = None
+        self._doubts = 0
+
+    def __len__(self) -> int:
+        return len(self._times)
 
     def note(self, key: str, expires: int | None) -> None:
         """The TTL of C{key} ends at C{expires}, or C{None}: it has none; what was noted before is void."""
-        if expires is None:
-            self._times.pop(key, None)
+        noted = self._times.get(key)
+        if noted == expires:
             return
-        self._times[key] = expires
-        heapq.heappush(self._heap, (expires, key))
-        if len(self._heap) > 2 * len(self._times) + self._SLACK:
-            # Most of the heap is void: keys whose TTL was renewed over and over.
-            self._heap = [(time, key) for key, time in self._times.items()]
-            heapq.heapify(self._heap)
+        if noted is not None:
+            self._remove((noted, key))
+        if expires is None:
+            del self._times[key]
+        else:
+            self._times[key] = expires
+            self._add((expires, key))
 
-    def some(self) -> list[tuple[int, str]]:
-        """
-        Up to two times with their keys, others with each call: for whoever notes many keys to look at the tree whether
-        they are there still.
-        """
-        found = []
-        for _ in range(min(2, len(self._heap))):
-            self._hand = (self._hand + 1) % len(self._heap)
-            expires, key = self._heap[self._hand]
-            if self._times.get(key) == expires:
-                found.append((expires, key))
-        return found
+    def _add(self, noted: _Noted) -> None:
+        if not self._runs:
+            self._runs.append([noted])
+            self._lasts.append(noted)
+            return
+        place = min(bisect_left(self._lasts, noted), len(self._lasts) - 1)
+        run = self._runs[place]
+        insort(run, noted)
+        self._lasts[place] = run[-1]
+        if len(run) > self._LONGEST:
+            half = len(run) // 2
+            self._runs.insert(place, run[:half])
+            self._lasts.insert(place, run[half - 1])
+            del run[:half]
+
+    def _remove(self, noted: _Noted) -> None:
+        place = bisect_left(self._lasts, noted)
+        run = self._runs[place]
+        del run[bisect_left(run, noted)]
+        if run:
+            self._lasts[place] = run[-1]
+        else:
+            del self._runs[place], self._lasts[place]
 
     def first(self) -> tuple[int, str] | None:
         """When the next key expires, and which: the earliest, then by key; C{None} when nothing is noted."""
-        while self._heap:
-            expires, key = self._heap[0]
-            if self._times.get(key) == expires:
-                return expires, key
-            heapq.heappop(self._heap)
-        return None
+        return self._runs[0][0] if self._runs else None
+
+    def doubt(self) -> None:
+        """Any of the keys that are noted now may be gone: L{doubtful} is to give them all."""
+        # Twice as many as there are, for as many may be noted meanwhile, one for each two that are looked at.
+        self._doubts = 2 * len(self._times)
+
+    def doubtful(self) -> list[tuple[int, str]]:
+        """
+        Up to two times with their keys, others with each call, as long as there is doubt: for whoever notes a key to
+        look at the tree whether they are there still.
+        """
+        found: list[_Noted] = []
+        while self._doubts > 0 and self._runs and len(found) < 2:
+            self._doubts -= 1
+            self._hand = self._following(self._hand)
+            found.append(self._hand)
+        return found
+
+    def _following(self, noted: _Noted | None) -> _Noted:
+        """What comes next in order; after the last one, the first."""
+        if noted is None or noted >= self._lasts[-1]:
+            return self._runs[0][0]
+        run = self._runs[bisect_right(self._lasts, noted)]
+        return run[bisect_right(run, noted)]

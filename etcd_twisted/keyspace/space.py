@@ -273,7 +273,7 @@ class KeySpace:
         """Have a key expire; as more keys do, those that went with their directories are forgotten bit by bit."""
         self._schedule.note(key, expires)
         if expires is not None:
-            for noted, other in self._schedule.some():
+            for noted, other in self._schedule.doubtful():
                 if self._expiring(other, noted) is None:
                     self._schedule.note(other, None)
 
@@ -301,6 +301,8 @@ class KeySpace:
         key, node = way.key, tree.there(way)
         self.root = tree.remove(way)
         self._schedule.note(key, None)
+        if not isinstance(node, File) and node.children:
+            self._schedule.doubt()
         gone = NodeView(key, None, show_directory, None, 0, self.index + 1, node.created)
         return self._happened(action, gone, view(key, node, time))
 

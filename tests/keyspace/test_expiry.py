@@ -1,6 +1,8 @@
 """TTLs (spec, section 1, "TTL"): the schedule, against a sorted list, and what expires when its time has come."""
 
+import itertools
 import json
+from random import Random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -32,7 +34,7 @@ class ScheduleMachine(RuleBasedStateMachine):
 
     @rule(key=keys, times=st.lists(st.integers(0, 9), min_size=1, max_size=20))
     def renew(self, key: str, times: list[int]) -> None:
-        """A TTL is renewed over and over: what makes most of what is held void."""
+        """A TTL is renewed over and over."""
         for expires in times:
             self.note(key, expires)
 
@@ -56,12 +58,20 @@ class ScheduleMachine(RuleBasedStateMachine):
             ((expires, key) for key, expires in self.noted.items()), default=None
         )
 
+    @invariant()
+    def nothingVoid(self) -> None:
+        """What is held is what is noted, so that nothing has to be passed over later."""
+        held = [noted for run in self.schedule._runs for noted in run]
+        assert held == sorted((expires, key) for key, expires in self.noted.items())
+        assert len(self.schedule) == len(held)
+        assert all(0 < len(run) <= self.schedule._LONGEST for run in self.schedule._runs)
+
 
 class ScheduleTests(SynchronousTestCase):
     def test_likeASortedList(self) -> None:
-        """It always knows the earliest, compacting often or seldom."""
-        for slack in (0, 3, 1_000):
-            self.patch(ExpirySchedule, "_SLACK", slack)
+        """It always knows the earliest, in many runs, in few or in one."""
+        for longest in (1, 2, 3, 1_024):
+            self.patch(ExpirySchedule, "_LONGEST", longest)
             run_state_machine_as_test(
                 ScheduleMachine, settings=settings(deadline=None, max_examples=40, stateful_step_count=30)
             )
@@ -75,15 +85,72 @@ class ScheduleTests(SynchronousTestCase):
             last[key] = expires
         self.assertEqual(schedule.first(), min(((expires, key) for key, expires in last.items()), default=None))
 
-    def test_compacts(self) -> None:
-        """A key that is renewed over and over does not take ever more memory."""
+    def test_largeRuns(self) -> None:
+        """With more keys than a run holds, they come in order as well, those that were renewed among them."""
+        schedule, random = ExpirySchedule(), Random(1)
+        last: dict[str, int] = {}
+        for _ in range(20_000):
+            key, expires = str(random.randrange(8_000)), random.randrange(1_000)
+            schedule.note(key, expires)
+            last[key] = expires
+        for noted in sorted((expires, key) for key, expires in last.items()):
+            self.assertEqual(schedule.first(), noted)
+            schedule.note(noted[1], None)
+        self.assertIsNone(schedule.first())
+
+    def test_noDoubt(self) -> None:
+        """Who has no doubt looks at nothing."""
         schedule = ExpirySchedule()
-        longest = 0
-        for expires in range(10_000):
-            schedule.note("/a", expires)
-            longest = max(longest, len(schedule._heap))
-        self.assertEqual(schedule.first(), (9_999, "/a"))
-        self.assertLess(longest, 1_100)
+        for name in "abc":
+            schedule.note(name, 1)
+            self.assertEqual(schedule.doubtful(), [])
+
+    def test_nothingToDoubt(self) -> None:
+        """Nothing is doubtful when nothing is noted, or what was noted is gone."""
+        schedule = ExpirySchedule()
+        schedule.doubt()
+        self.assertEqual(schedule.doubtful(), [])
+        schedule.note("a", 1)
+        schedule.doubt()
+        schedule.note("a", None)
+        self.assertEqual(schedule.doubtful(), [])
+
+    @given(
+        noted=st.dictionaries(st.integers(0, 99).map(str), st.integers(0, 9), min_size=1, max_size=40),
+        before=st.lists(st.tuples(st.integers(0, 99).map(str), st.integers(0, 9)), max_size=20),
+        later=st.lists(st.tuples(st.integers(100, 199).map(str), st.integers(0, 9)), min_size=40, max_size=40),
+        longest=st.sampled_from([1, 3, 1_024]),
+    )
+    def test_doubtful(
+        self, noted: dict[str, int], before: list[tuple[str, int]], later: list[tuple[str, int]], longest: int
+    ) -> None:
+        """
+        What is noted when doubt arises is given, before as much again has been noted, wherever that goes, and whatever
+        was doubted before; what is found gone may be forgotten on the way. Then there is no doubt any more.
+        """
+        self.patch(ExpirySchedule, "_LONGEST", longest)
+        schedule = ExpirySchedule()
+        for key, expires in noted.items():
+            schedule.note(key, expires)
+        schedule.doubt()
+        for key, expires in before:
+            schedule.note(key, expires)
+            noted[key] = expires
+            schedule.doubtful()
+        schedule.doubt()
+        given: set[tuple[int, str]] = set()
+        for key, expires in itertools.islice(itertools.cycle(later), len(noted)):
+            schedule.note(key, expires)
+            found = schedule.doubtful()
+            self.assertLessEqual(len(found), 2)
+            given.update(found)
+            for _, other in found:
+                if other in noted and int(other) % 2:
+                    schedule.note(other, None)
+        self.assertLessEqual({(expires, key) for key, expires in noted.items()}, given)
+        for _ in range(len(schedule) + len(noted)):
+            schedule.doubtful()
+        self.assertEqual(schedule.doubtful(), [])
 
 
 class ExpireTests(SpaceTestCase):
@@ -211,7 +278,7 @@ class ForgottenTests(SynchronousTestCase):
         for number in range(5_000):
             space.apply(c.Set(f"/d/{number}", 0, expires=5))
             space.apply(c.Delete("/d", 0, recursive=True))
-            most = max(most, len(space._schedule._times))
+            most = max(most, len(space._schedule))
         self.assertLess(most, 2_500)
         self.assertEqual(space.next_expiry(), 1)
 
@@ -222,9 +289,16 @@ class ForgottenTests(SynchronousTestCase):
             space.apply(c.Set(f"/live/{number}", 0, expires=6))
             space.apply(c.Set(f"/d/{number}", 0, expires=5))
             space.apply(c.Delete("/d", 0, recursive=True))
-        self.assertLess(len(space._schedule._times), 5_000)
+        self.assertLess(len(space._schedule), 5_000)
         space.apply(c.Expire(6, 3_000))
         self.assertEqual((list(space.root.children["live"].children), space.next_expiry()), ([], None))
+
+    def test_emptyDirectory(self) -> None:
+        """Who removes a file or an empty directory has nothing to doubt: it is forgotten there and then."""
+        space = key_space(*(c.Set(f"/{number}", 0, directory=number < 5, expires=5) for number in range(10)))
+        for number in range(10):
+            space.apply(c.Delete(f"/{number}", 0, directory=True))
+            self.assertEqual((len(space._schedule), space._schedule.doubtful()), (9 - number, []))
 
     def test_staleAndDue(self) -> None:
         """What went with its directory does not count against a command's limit."""
