@@ -58,9 +58,28 @@ def _refuse_other_type(content_type: bytes) -> None:
 
 def _read(text: bytes, form: dict[str, str], part: str) -> None:
     """Add the parameters in C{text} that C{form} has not yet."""
+    try:
+        plain = text.decode()
+        escaped = "%" in plain or "+" in plain
+    except UnicodeDecodeError:
+        escaped = True  # to be told where
+    if escaped:
+        _read_escaped(text, form, part)
+        return
+    pairs = plain.split("&", MOST_PARAMETERS)
+    if len(pairs) > MOST_PARAMETERS:
+        raise _too_many(part)
+    for pair in pairs:
+        if pair:
+            name, _, value = pair.partition("=")
+            form.setdefault(name, value)
+
+
+def _read_escaped(text: bytes, form: dict[str, str], part: str) -> None:
+    """Like L{_read}, pair by pair, so that what can't be decoded can be named."""
     pairs = text.split(b"&", MOST_PARAMETERS)
     if len(pairs) > MOST_PARAMETERS:
-        raise EtcdError(ErrorCode.INVALID_FORM, f"the {part} has more than {MOST_PARAMETERS} parameters")
+        raise _too_many(part)
     for pair in pairs:
         if not pair:
             continue
@@ -70,6 +89,10 @@ def _read(text: bytes, form: dict[str, str], part: str) -> None:
             form[decoded] = _decode(value, part, name)
         else:
             _decode(value, part, name)
+
+
+def _too_many(part: str) -> EtcdError:
+    return EtcdError(ErrorCode.INVALID_FORM, f"the {part} has more than {MOST_PARAMETERS} parameters")
 
 
 def _decode(text: bytes, part: str, name: bytes) -> str:

@@ -146,9 +146,11 @@ class KeyEndpoint:
         if not replica.is_leader:
             return self._at_leader(request, deadline)
         form = parse(request.query, request.body, request.content_type)
-        _check_booleans(form)
+        silent = False
+        if not _BOOLEANS.isdisjoint(form):
+            _check_booleans(form)
+            silent = request.method != b"DELETE" and flag(form, "noValueOnSuccess")
         command = _WRITES[request.method](form, _key(request.path), replica.now())
-        silent = request.method != b"DELETE" and flag(form, "noValueOnSuccess")
         later = Later()
         if replica.submit(command, partial(self._told, later, request, deadline, silent)):
             return later

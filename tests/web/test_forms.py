@@ -68,6 +68,13 @@ class ParseTests(SynchronousTestCase):
         """Empty pairs are passed over, a name without a sign has an empty value, signs in values are values."""
         self.assertEqual(forms.parse(b"&&wait&value=a=b&=x&"), {"wait": "", "value": "a=b", "": "x"})
 
+    @given(st.lists(st.sampled_from(["a", "b", "=", "&", "\u00e4", "\0", ";"])))
+    def test_escapes_elsewhere(self, parts: list[str]) -> None:
+        """What needs no decoding is read alike, whether or not something beside it does."""
+        text = "".join(parts).encode()
+        alone = forms.parse(b"", text)
+        self.assertEqual(forms.parse(b"", text + b"&%7a=+"), {**alone, "z": " "})
+
     def test_bad_escape(self) -> None:
         """The cause names the part, the escape and the parameter; of a shadowed value too."""
         self.assertEqual(self.refused(b"", b"value=a%zzb"), 'the body has the bad escape "%zz" in value')
@@ -102,7 +109,9 @@ class ParseTests(SynchronousTestCase):
 
     def test_too_many(self) -> None:
         """A body of nothing but separators is not taken apart."""
-        self.assertIn("more than 1000 parameters", self.refused(b"", b"&" * 10_000))
+        for text in (b"&" * 10_000, b"&" * 10_000 + b"%41", b"a&" * 1_000, b"a&" * 1_000 + b"%41"):
+            self.assertIn("more than 1000 parameters", self.refused(b"", text))
+        self.assertEqual(forms.parse(b"", b"a&" * 999), {"a": ""})
 
     def test_long_causes_are_cut(self) -> None:
         """A stranger's megabyte does not come back in an error."""
