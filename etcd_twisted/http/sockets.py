@@ -2,8 +2,9 @@
 Reaching the socket of a connection.
 
 Twisted writes in its next turn, and asks the system before and after: what is short, and has to be there soon, goes
-by L{write_now}. For that two names of Twisted's TCP connections are read that are not documented: C{dataBuffer} and
-C{_tempDataBuffer}, what waits to be sent. A Twisted without them fails every test of what is built on this.
+by L{write_now}. For that three names of Twisted's TCP connections are read that are not documented: C{socket}, and
+C{dataBuffer} and C{_tempDataBuffer}, what waits to be sent. A Twisted without them fails every test of what is built
+on this.
 
 Must never take another connection for a TCP one, nor send anything ahead of what waits.
 """
@@ -38,6 +39,9 @@ def write_now(connection: Connection, data: bytes) -> None:
     if transport.dataBuffer or transport._tempDataBuffer or not transport.connected:
         transport.write(data)
         return
-    sent = transport.writeSomeData(data)
+    try:
+        sent = transport.socket.send(data)
+    except OSError:
+        sent = 0  # there is no room, or no connection any more, of which the reactor is told in its next turn
     if sent != len(data):
-        transport.write(data[sent:] if isinstance(sent, int) else data)  # which tells of a loss in its own time
+        transport.write(data[sent:])

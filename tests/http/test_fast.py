@@ -64,6 +64,7 @@ class Socket(Transport):
     A transport with what the fast door reads of a TCP connection.
 
     @ivar takes: how many bytes the system takes at once.
+    @ivar refuses: what it answers when it takes none.
     """
 
     connected = True
@@ -71,11 +72,16 @@ class Socket(Transport):
     def __init__(self, channel: FastChannel) -> None:
         super().__init__(channel)
         self.takes = 0
+        self.refuses: OSError = BlockingIOError()
         self.dataBuffer = b""
         self._tempDataBuffer: list[bytes] = []
+        self.socket = self
         channel._has_socket = True
 
-    def writeSomeData(self, data: bytes) -> int:
+    def send(self, data: bytes) -> int:
+        """What a system's socket does."""
+        if not self.takes:
+            raise self.refuses
         taken = data[: self.takes]
         super().write(taken)
         self.takes -= len(taken)
@@ -88,7 +94,7 @@ class Socket(Transport):
         """The reactor finds that there may be room."""
         self.dataBuffer += b"".join(self._tempDataBuffer)
         self._tempDataBuffer.clear()
-        self.dataBuffer = self.dataBuffer[self.writeSomeData(self.dataBuffer) :]
+        self.dataBuffer = self.dataBuffer[self.send(self.dataBuffer) :]
 
 
 class EagerTests(SynchronousTestCase):
@@ -117,6 +123,18 @@ class EagerTests(SynchronousTestCase):
         transport.begin_to_send()
         channel.write(b"mno")
         self.assertEqual(transport.value(), b"abcdefghijklmno")
+
+    def test_refused(self) -> None:
+        """What the system does not take is left to the transport, which tries again, and finds out what is wrong."""
+        for refusal in (BlockingIOError(), ConnectionResetError(), BrokenPipeError(), OSError()):
+            wire = Wire(kind=FastSite)
+            self.addCleanup(wire.stop)
+            channel, _ = wire.connect()
+            assert isinstance(channel, FastChannel)
+            channel.transport = transport = Socket(channel)
+            transport.refuses = refusal
+            channel.write(b"abc")
+            self.assertEqual(transport._tempDataBuffer, [b"abc"])
 
 
 class Conversation:
