@@ -7,7 +7,7 @@ Must never know what a port serves, nor of sockets, nor of L{twisted.web}.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 
-import attrs
+import msgspec
 from twisted.internet.defer import Deferred
 
 TEXT = b"Content-Type: text/plain; charset=utf-8\r\n"
@@ -58,8 +58,7 @@ Body = bytes | Iterator[bytes] | Events
 """All at once; or in pieces, to be asked for as fast as they can be sent; or as events happen."""
 
 
-@attrs.define(eq=False)
-class Response:
+class Response(msgspec.Struct, eq=False):
     """
     An answer.
 

@@ -6,13 +6,12 @@ Must never know of connections: a door is told what was asked, and returns what 
 
 from typing import Protocol
 
-import attrs
+import msgspec
 
 from etcd_twisted.http.answers import Answer
 
 
-@attrs.define(eq=False)
-class DoorRequest:
+class DoorRequest(msgspec.Struct, eq=False):
     """
     A request, as it came.
 
