@@ -212,11 +212,11 @@ class KeyEndpoint:
     def _get(self, key: str, form: Form) -> Response:
         replica = self._replica
         node = replica.get(key)
-        now = replica.now()
         if isinstance(node, File):
+            now = 0 if node.expires is None else replica.now()
             body = encode_json(events.Answer("get", view(key, node, now)))
             return answers.success(replica, 200, replica.index, body)
-        listing = Listing(flag(form, "recursive"), flag(form, "sorted"), now)
+        listing = Listing(flag(form, "recursive"), flag(form, "sorted"), replica.now())
         pieces = itertools.chain((b'{"action":"get","node":',), listing.pieces(key, node), (b"}",))
         return answers.success(replica, 200, replica.index, _whole_if_short(pieces))
 
