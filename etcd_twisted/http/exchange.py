@@ -24,7 +24,8 @@ MOST_WAITING = 1 << 20
 _PIECE = 1 << 16
 """A longer body is sent in pieces of this size, each when the client has taken the last."""
 
-_STATUS_LINES = {status.value: f"{status.value} {status.phrase}".encode() for status in HTTPStatus}
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+_CLOSING = b"Connection: close\r\n"
 _LAST_CHUNK = b"0\r\n\r\n"
 
 
@@ -145,20 +146,22 @@ class Exchange:
             if isinstance(body, Events):
                 body.cancel()
             return
-        self._work = None
         connection.count(self._method, response.status)
+        self._work = None
+        whole = in_one_piece(connection, self._method, response)
+        if whole is not None:
+            self._connection = None
+            connection.write(whole)
+            connection.requestDone(self)
+            return
         head = self._head(connection, response)
         if self._method == b"HEAD":
             connection.write(head)
             self._finish()
         elif isinstance(body, bytes):
             self._chunked = False
-            if len(body) <= _PIECE and not connection.stalled:
-                connection.write(head + body)
-                self._finish()
-            else:
-                connection.write(head)
-                self._send_pieces(connection, _sliced(body))
+            connection.write(head)
+            self._send_pieces(connection, _sliced(body))
         elif isinstance(body, Events):
             connection.write(head)
             self._work = body
@@ -176,11 +179,14 @@ class Exchange:
             events.begin(self._happened, self.end_waiting)
 
     def _head(self, connection: Connection, response: Response) -> bytes:
-        body = response.body
-        length = framing(body, self._chunked)
-        closing = b"" if connection.persistent else b"Connection: close\r\n"
-        status = _STATUS_LINES[response.status]
-        return b"HTTP/1.1 %s\r\n%s%s%s%s\r\n" % (status, connection.server_fields, closing, response.fields, length)
+        length = framing(response.body, self._chunked)
+        return b"%s%s%s%s%s\r\n" % (
+            _STATUS_LINES[response.status],
+            connection.server_fields,
+            b"" if connection.persistent else _CLOSING,
+            response.fields,
+            length,
+        )
 
     def _send_pieces(self, connection: Connection, pieces: Iterator[bytes]) -> None:
         sender = _Sender(connection, pieces, self._framed, self._finish)
@@ -306,6 +312,25 @@ class _Stream:
 
     def stopProducing(self) -> None:
         self._events.cancel()
+
+
+def in_one_piece(connection: Connection, method: bytes, response: Response) -> bytes | None:
+    """
+    The whole of an answer that can be sent at once; C{None} of one that is an L{Exchange}'s to send.
+
+    @param method: the request's.
+    """
+    body = response.body
+    if not isinstance(body, bytes) or len(body) > _PIECE or connection.stalled or method == b"HEAD":
+        return None
+    return b"%s%s%s%sContent-Length: %d\r\n\r\n%s" % (
+        _STATUS_LINES[response.status],
+        connection.server_fields,
+        b"" if connection.persistent else _CLOSING,
+        response.fields,
+        len(body),
+        body,
+    )
 
 
 def framing(body: Body, chunked: bool) -> bytes:

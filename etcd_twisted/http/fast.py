@@ -23,9 +23,10 @@ from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 from zope.interface import implementer
 
+from etcd_twisted.http.answers import Response
 from etcd_twisted.http.cors import with_fields
 from etcd_twisted.http.door import Door, DoorRequest
-from etcd_twisted.http.exchange import Exchange
+from etcd_twisted.http.exchange import Exchange, in_one_piece
 from etcd_twisted.http.heads import Heads
 from etcd_twisted.http.patience import Patience
 from etcd_twisted.http.site import IDLE, Channel, Site, keep_alive
@@ -48,7 +49,7 @@ class FastSite(Site):
 
     @ivar heads: the heads of common requests.
     @ivar common_fields: header lines for the answers to common requests, which are of no origin.
-    @ivar request_line: matches the request line of a common one for the door: its method and target.
+    @ivar request_line: matches the request line of a common one for the door: its method, path and query.
     """
 
     door: Door
@@ -59,7 +60,8 @@ class FastSite(Site):
         self.heads = Heads()
         self.common_fields = b"" if self.cors is None else self.cors.fields(Headers())
         methods = rb"[A-Z]+" if self.cors is None else rb"(?!OPTIONS )[A-Z]+"
-        self.request_line = re.compile(rb"(%s) %s([/?][!-~]*)? HTTP/1\.1\r\n" % (methods, re.escape(self.door.prefix)))
+        prefix = re.escape(self.door.prefix)
+        self.request_line = re.compile(rb"(%s) %s(/[!->@-~]*)?(?:\?([!-~]*))? HTTP/1\.1\r\n" % (methods, prefix))
 
     def connection(self, addr: IAddress | None) -> "FastChannel":
         """A new connection."""
@@ -86,6 +88,7 @@ class FastChannel(Protocol, Patience):
 
     def __init__(self, site: FastSite, addr: IAddress | None) -> None:
         self.count = site.usage.count
+        self._seconds = site.reactor.seconds
         self._site = site
         self._address = addr
         self._ordinary: Channel | None = None
@@ -133,7 +136,7 @@ class FastChannel(Protocol, Patience):
         if not self.persistent:
             self._close()
             return
-        self.expect_by(self.clock.seconds() + IDLE)
+        self.deadline = self._seconds() + IDLE
         if not self._reading:
             self._go_on()
 
@@ -149,7 +152,7 @@ class FastChannel(Protocol, Patience):
             self._has_socket = True
         transport.registerProducer(self, True)
         self._site.channels.add(self)
-        self.expect_by(self.clock.seconds() + IDLE)
+        self.expect_by(self._seconds() + IDLE)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell whoever is answering."""
@@ -166,7 +169,7 @@ class FastChannel(Protocol, Patience):
         """Close, when what waits to be sent is sent or the client takes none of it."""
         self._closing = True
         self.stalled = False
-        self.expect_by(self.clock.seconds() + self._site.write_timeout)
+        self.expect_by(self._seconds() + self._site.write_timeout)
         self.transport.unregisterProducer()
         self.transport.loseConnection()
 
@@ -195,7 +198,7 @@ class FastChannel(Protocol, Patience):
 
     def pauseProducing(self) -> None:
         """The client has to read before more is sent."""
-        self.stall(self.clock.seconds())
+        self.stall(self._seconds())
         if self._producer is not None:
             self._producer.pauseProducing()
         if self._exchange is None:
@@ -283,13 +286,18 @@ class FastChannel(Protocol, Patience):
         if end > len(data):
             return self._wait(data[start:], end - start)
         self._receiving = False
-        self.expect_by(0.0)
-        method, target = line.groups(b"")
-        path, _, query = target.partition(b"?")
-        request = DoorRequest(method, path, query, head.content_type, data[body:end])
+        method, path, query = line.groups(b"")
+        answer = site.door.handle(DoorRequest(method, path, query, head.content_type, data[body:end]))
+        if site.common_fields:
+            answer = with_fields(answer, site.common_fields)
+        if isinstance(answer, Response) and (whole := in_one_piece(self, method, answer)) is not None:
+            self.count(method, answer.status)
+            self.write(whole)
+            self.requestDone(self)
+            return end
+        self.deadline = 0.0
         self._exchange = exchange = Exchange(self, _VERSION, method)
-        answer = site.door.handle(request)
-        exchange.answer(with_fields(answer, site.common_fields) if site.common_fields else answer)
+        exchange.answer(answer)
         return end
 
     def _unclear(self, data: bytes, begun: bool) -> int:
@@ -306,7 +314,7 @@ class FastChannel(Protocol, Patience):
         self._keep(data, need)
         if not self._receiving:
             self._receiving = True
-            self.expect_by(self.clock.seconds() + self._site.read_timeout)
+            self.expect_by(self._seconds() + self._site.read_timeout)
         return _ALL
 
     def _hand_over(self, data: bytes) -> int:
