@@ -8,7 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks import (
+    answers,
     cluster,
+    comparison,
     elections,
     failover,
     growth,
@@ -20,17 +22,36 @@ from benchmarks import (
     throughput,
     watchers,
 )
+from benchmarks.comparison import Part
 from benchmarks.errors import BenchmarkError
 
 Work = Callable[[argparse.Namespace, Sequence[str], Path], str]
 
 
-def _throughput(options: argparse.Namespace, names: Sequence[str], directory: Path) -> str:
-    return throughput.run(names, directory, options.rounds, options.seconds, options.connections)
+def _machine_parts(options: argparse.Namespace) -> list[Part]:
+    return throughput.parts(options.connections, options.seconds)
 
 
-def _cluster(options: argparse.Namespace, names: Sequence[str], directory: Path) -> str:
-    return cluster.run(names, directory, options.rounds, options.seconds, options.connections)
+def _cluster_parts(options: argparse.Namespace) -> list[Part]:
+    return cluster.parts(options.connections, options.seconds)
+
+
+def _watchers_parts(options: argparse.Namespace) -> list[Part]:
+    return watchers.parts(options.watchers, options.changes)
+
+
+def _keys_parts(options: argparse.Namespace) -> list[Part]:
+    return keys.parts(options.keys)
+
+
+def _compared(*sources: Callable[[argparse.Namespace], list[Part]]) -> Work:
+    """The one table, or the part of it that these sources are."""
+
+    def work(options: argparse.Namespace, names: Sequence[str], directory: Path) -> str:
+        parts = [part for source in sources for part in source(options)]
+        return comparison.run(names, directory, parts, options.rounds)
+
+    return work
 
 
 def _failover(options: argparse.Namespace, names: Sequence[str], directory: Path) -> str:
@@ -41,8 +62,8 @@ def _elections(options: argparse.Namespace, names: Sequence[str], directory: Pat
     return elections.run(names, directory, options.idle_seconds, options.load_seconds)
 
 
-def _keys(options: argparse.Namespace, names: Sequence[str], directory: Path) -> str:
-    return keys.run(names, directory, options.keys, options.snapshot_count)
+def _answers(options: argparse.Namespace, names: Sequence[str], directory: Path) -> str:
+    return answers.run(names, directory, options.keys, options.snapshot_count)
 
 
 def _growth(options: argparse.Namespace, names: Sequence[str], directory: Path) -> str:
@@ -61,25 +82,21 @@ def _stall(options: argparse.Namespace, names: Sequence[str], directory: Path) -
     return stall.run(directory, options.keys, options.snapshot_count)
 
 
-def _watchers(options: argparse.Namespace, names: Sequence[str], directory: Path) -> str:
-    return watchers.run(names, directory, options.watchers, options.changes)
-
-
-USUAL = "usual"
+COMPARISON = "comparison"
 """What is done when nothing else is asked for."""
 
-WORK: dict[str, tuple[Work, ...]] = {
-    USUAL: (_throughput, _cluster, _failover, _elections),
-    "throughput": (_throughput,),
-    "cluster": (_cluster,),
-    "failover": (_failover,),
-    "elections": (_elections,),
-    "keys": (_keys,),
-    "growth": (_growth,),
-    "stall": (_stall,),
-    "scraping": (_scraping,),
-    "watchers": (_watchers,),
-    "all": (_throughput, _cluster, _failover, _elections, _keys, _stall, _watchers, _scraping),
+WORK: dict[str, Work] = {
+    COMPARISON: _compared(_machine_parts, _cluster_parts, _watchers_parts, _keys_parts),
+    "throughput": _compared(_machine_parts),
+    "cluster": _compared(_cluster_parts),
+    "watchers": _compared(_watchers_parts),
+    "keys": _compared(_keys_parts),
+    "failover": _failover,
+    "elections": _elections,
+    "growth": _growth,
+    "answers": _answers,
+    "stall": _stall,
+    "scraping": _scraping,
 }
 
 
@@ -94,23 +111,23 @@ def positive(text: str) -> int:
 def parser() -> argparse.ArgumentParser:
     """The options; all of them are known to every kind of work."""
     found = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure etcd_twisted against etcd.")
-    found.add_argument("work", nargs="?", choices=WORK, default=USUAL, help="what to measure (%(default)s)")
+    found.add_argument("work", nargs="?", choices=WORK, default=COMPARISON, help="what to measure (%(default)s)")
     found.add_argument("--only", choices=servers.KINDS, help="measure one server; else all that are present")
     found.add_argument("--directory", type=Path, default=Path("build"), help="where temporary data goes (%(default)s)")
-    load = found.add_argument_group("throughput, cluster and scraping")
-    load.add_argument("--rounds", type=positive, default=3, help="how often each figure is taken (%(default)s)")
+    load = found.add_argument_group("comparison, throughput, cluster, growth and scraping")
+    load.add_argument("--rounds", type=positive, default=5, help="how often each figure is taken (%(default)s)")
     load.add_argument("--seconds", type=positive, default=5, help="how long each time (%(default)s)")
     load.add_argument("--connections", type=positive, nargs="+", default=throughput.CONNECTIONS, metavar="N")
     ending = found.add_argument_group("failover and elections")
     ending.add_argument("--failures", type=positive, default=10, help="how often each is measured (%(default)s)")
     ending.add_argument("--idle-seconds", type=positive, default=60, help="how long to watch (%(default)s)")
     ending.add_argument("--load-seconds", type=positive, default=30, help="how long to load (%(default)s)")
-    many = found.add_argument_group("keys and stall")
+    many = found.add_argument_group("comparison, keys, answers and stall")
     many.add_argument("--keys", type=positive, default=100_000, help="how many (%(default)s)")
     many.add_argument("--snapshot-count", type=positive, default=5_000, help="writes between snapshots (%(default)s)")
     growing = found.add_argument_group("growth")
     growing.add_argument("--most-keys", type=positive, default=1_000_000, help="at the most (%(default)s)")
-    waiting = found.add_argument_group("watchers")
+    waiting = found.add_argument_group("comparison and watchers")
     waiting.add_argument("--watchers", type=positive, default=5_000, help="how many (%(default)s)")
     waiting.add_argument("--changes", type=positive, default=5, help="how many times they are told (%(default)s)")
     return found
@@ -131,9 +148,8 @@ def main(arguments: Sequence[str]) -> int:
         print(tables.machine(options.directory, [servers.KINDS[name].version() for name in names]), flush=True)
         if servers.GoEtcd.name not in names and not options.only:
             print("no etcd to compare with: 'apt-get install etcd-server' brings one", flush=True)
-        for work in WORK[options.work]:
-            with tempfile.TemporaryDirectory(prefix="bench-", dir=options.directory) as temporary:
-                print(f"\n{work(options, names, Path(temporary).resolve())}", flush=True)
+        with tempfile.TemporaryDirectory(prefix="bench-", dir=options.directory) as temporary:
+            print(f"\n{WORK[options.work](options, names, Path(temporary).resolve())}", flush=True)
     except BenchmarkError as failure:
         print(f"benchmarks: {failure}", file=sys.stderr)
         return 1

@@ -1,21 +1,28 @@
 """
-Requests per second and latency of clusters: PUT at several numbers of connections and quorum GET, all to the leader.
+Requests per second of clusters: PUT at several numbers of connections and quorum GET, all to the leader.
 
-All clusters run for the whole of it, one loaded at a time, as in L{benchmarks.throughput}. Never returns a figure of a
-run in which somebody else took the lead: the rest of the load would have been redirects, which cost nothing.
+Each figure is a new cluster's. Never returns a figure of a run in which somebody else took the lead: the rest of the
+load would have been redirects, which cost nothing.
 """
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
-from benchmarks import load, throughput
+from benchmarks import load
 from benchmarks.clusters import MACHINES, Cluster, started
+from benchmarks.comparison import AtLeast, Line, Part
 from benchmarks.errors import BenchmarkError
-from benchmarks.servers import KINDS
-from benchmarks.throughput import Cell
+from benchmarks.throughput import Cell, fill
 
 QUORUM_CONNECTIONS = 64
+
+TARGETS = {
+    Cell("PUT", 1): AtLeast(0.9, 1.2),
+    Cell("PUT", 64): AtLeast(1.0, 1.3),
+    Cell("PUT", 256): AtLeast(0.8, 1.0),
+    Cell("quorum GET", QUORUM_CONNECTIONS): AtLeast(2.0, 4.0),
+}
 
 
 def cells(connections: Sequence[int]) -> list[Cell]:
@@ -27,6 +34,27 @@ def cells(connections: Sequence[int]) -> list[Cell]:
     return [*(Cell("PUT", count) for count in connections), Cell("quorum GET", QUORUM_CONNECTIONS)]
 
 
+def parts(connections: Sequence[int], seconds: int) -> list[Part]:
+    """
+    What is measured.
+
+    @param connections: see L{cells}.
+    @param seconds: how long a leader is loaded.
+    @raise BenchmarkError: when there is nothing to load it with.
+    """
+    load.executable()
+    return [
+        Part((Line(f"{MACHINES} machines, {cell}", "/s", target=TARGETS.get(cell)),), partial(_measure, cell, seconds))
+        for cell in cells(connections)
+    ]
+
+
+def _measure(cell: Cell, seconds: int, name: str, directory: Path) -> list[float]:
+    with started(name, directory) as cluster:
+        fill(cluster.agree().leader, load.KEYS)
+        return [drive(cluster, cell, seconds).rate]
+
+
 def drive(cluster: Cluster, cell: Cell, seconds: int) -> load.Throughput:
     """
     Load a cluster's leader.
@@ -34,7 +62,7 @@ def drive(cluster: Cluster, cell: Cell, seconds: int) -> load.Throughput:
     @raise BenchmarkError: when a request failed, or the leader or the term changed.
     """
     before = cluster.agree()
-    result = load.run(before.leader.url, cell.verb, cell.connections, seconds)
+    result = load.warmed(before.leader.url, cell.verb, cell.connections, seconds)
     after = cluster.agree()
     if after != before:
         raise BenchmarkError(
@@ -42,23 +70,3 @@ def drive(cluster: Cluster, cell: Cell, seconds: int) -> load.Throughput:
             f" {after.leader.machine} in term {after.term}: give the machines more of a processor"
         )
     return result
-
-
-def run(names: Sequence[str], directory: Path, rounds: int, seconds: int, connections: Sequence[int]) -> str:
-    """
-    Start the clusters, measure, stop them.
-
-    @param names: of L{KINDS}.
-    @param seconds: how long each cluster is loaded for each cell and round.
-    @return: the table.
-    """
-    load.executable()
-    with ExitStack() as stack:
-        clusters = {name: stack.enter_context(started(name, directory)) for name in names}
-        for cluster in clusters.values():
-            throughput.fill(cluster.agree().leader, load.KEYS)
-        measured = throughput.measure(
-            names, cells(connections), rounds, lambda name, cell: drive(clusters[name], cell, seconds)
-        )
-    table = throughput.table(measured, [KINDS[name].version() for name in names])
-    return f"clusters of {MACHINES} machines on this host\n{table}"

@@ -5,19 +5,23 @@ One of these is varied at a time; a line whose figures fall faster than the work
 that should not depend on it.
 """
 
+import itertools
+import statistics
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import attrs
 
-from benchmarks import crowd, load, tables
+from benchmarks import crowd, files, load, tables
 from benchmarks.errors import BenchmarkError
 from benchmarks.servers import KINDS, Server
-from benchmarks.throughput import middle
 
 METHODS = ("PUT", "GET")
+
+FILL_SECONDS = 900.0
+"""The longest that a server may take to be filled."""
 
 
 @attrs.frozen
@@ -55,16 +59,16 @@ class Shape:
 
 def series(most_keys: int) -> dict[str, list[Shape]]:
     """
-    What is varied, and how.
+    What is varied, and how; the usual shape is in most of them.
 
     @param most_keys: how many keys there are at the most.
     """
-    counts = [count for count in (1_000, 100_000, 1_000_000) if count <= most_keys]
+    many = min(most_keys, 100_000)
     return {
-        "keys": [Shape(keys=count) for count in counts],
-        "children": [Shape(keys=min(most_keys, 100_000), children=count) for count in (10, 1_000, 100_000)],
+        "keys": [Shape(keys=count) for count in (1_000, 100_000, 1_000_000) if count <= most_keys],
+        "children": [Shape(keys=many, children=count) for count in (10, 1_000, 100_000)],
         "value": [Shape(value=length) for length in (64, 4_096, 100_000)],
-        "connections": [Shape(connections=count) for count in (10, 100, 1_000, 10_000)],
+        "connections": [Shape(connections=count) for count in (10, 64, 1_000, 10_000)],
     }
 
 
@@ -73,41 +77,73 @@ def run(names: Sequence[str], directory: Path, rounds: int, seconds: int, most_k
     Measure, with a new server of each kind for each shape.
 
     @param names: of L{KINDS}.
-    @param seconds: how long each server is loaded each time.
+    @param rounds: how often each server is loaded in each way; the median is shown.
+    @param seconds: how long each time.
     @param most_keys: see L{series}.
     @return: the table.
+    @raise BenchmarkError: when a server can't be started or filled.
     """
     load.executable()
-    heads = [f"{KINDS[name].version()} {method} /s" for name in names for method in METHODS]
-    rows = [["", *heads]]
-    for varied, shapes in series(most_keys).items():
+    varied = series(most_keys)
+    shapes = list(dict.fromkeys(itertools.chain.from_iterable(varied.values())))
+    files.allow(max(shape.connections for shape in shapes))
+    measured = {
+        shape: tuple(rate for name in names for rate in _rates(name, directory, shape, rounds, seconds))
+        for shape in shapes
+    }
+    return table(varied, measured, [KINDS[name].version() for name in names])
+
+
+def table(
+    varied: Mapping[str, Sequence[Shape]], measured: Mapping[Shape, tuple[float | None, ...]], heads: Sequence[str]
+) -> str:
+    """
+    One row for each shape of each series; then, with two servers, a ratio for each of L{METHODS}.
+
+    @param measured: the rates of the servers, one after the other, by each of L{METHODS}.
+    @param heads: what the servers are called.
+    """
+    ratios = [f"{method} ratio" for method in METHODS] if len(heads) == 2 else []
+    rows = [["", *(f"{head} {method} /s" for head in heads for method in METHODS), *ratios]]
+    for what, shapes in varied.items():
         for shape in shapes:
-            at = f"{varied} {getattr(shape, varied):,}"
-            rates = [rate for name in names for rate in _rates(name, directory / at, shape, rounds, seconds)]
-            line = tables.Line(at, tuple(rates))
-            rows.append([line.work, *line.cells()])
+            rates = measured[shape]
+            pairs = zip(rates[: len(METHODS)], rates[len(METHODS) :], strict=True) if ratios else ()
+            cells = [*tables.Line(what, rates).cells(), *(tables.ratio(*pair) for pair in pairs)]
+            rows.append([f"{what} {getattr(shape, what):,}", *cells])
     return tables.aligned(rows)
 
 
-def _rates(name: str, directory: Path, shape: Shape, rounds: int, seconds: int) -> list[float]:
-    """The rates of each of L{METHODS}."""
-    with ExitStack() as stack:
-        server = stack.enter_context(KINDS[name](directory))
+def _rates(name: str, directory: Path, shape: Shape, rounds: int, seconds: int) -> list[float | None]:
+    """The rates of each of L{METHODS}; C{None} where there is none, and told why: half an hour is not lost for it."""
+    with tempfile.TemporaryDirectory(dir=directory) as empty, KINDS[name](Path(empty)) as server:
         server.start()
+        files.check(server, shape.connections)
         _fill(server, shape)
-        return [_rate(server, shape, method, rounds, seconds) for method in METHODS]
+        rates: list[float | None] = []
+        for method in METHODS:
+            try:
+                rate = _rate(server, shape, method, rounds, seconds)
+            except BenchmarkError as failure:
+                rates.append(None)
+                print(f"{shape}: {method}: {name}: {failure}", file=sys.stderr)
+            else:
+                rates.append(rate)
+                print(f"{shape}: {method}: {name} {rate:,.0f}/s", file=sys.stderr)
+        return rates
 
 
 def _fill(server: Server, shape: Shape) -> None:
-    written = crowd.write_all(server.port, shape.requests())
+    print(f"{shape}: {server.name} is filled", file=sys.stderr)
+    # As many values on their way as elsewhere, but no more bytes than a server cares to hold.
+    window = max(1, min(16, 65_536 // shape.value))
+    written = crowd.write_all(server.port, shape.requests(), window=window, seconds=FILL_SECONDS)
     if written != shape.keys:
         raise BenchmarkError(f"{server.name} took {written} of {shape.keys} keys")
 
 
 def _rate(server: Server, shape: Shape, method: str, rounds: int, seconds: int) -> float:
-    runs = [
-        load.run(server.url, "growth", shape.connections, seconds, shape.environment(method)) for _ in range(rounds)
-    ]
-    rate = middle(runs).rate
-    print(f"{shape}: {method}: {server.name} {rate:,.0f}/s", file=sys.stderr)
-    return rate
+    environment = shape.environment(method)
+    return statistics.median(
+        load.run(server.url, "growth", shape.connections, seconds, environment).rate for _ in range(rounds)
+    )

@@ -1,135 +1,39 @@
-"""
-What a large key space costs: memory, a recursive listing, a restart after a crash, and the stall of a snapshot.
+"""What a large key space costs: memory, and a restart after a crash. Each figure is a new server's."""
 
-Each server is measured alone, the other one not running.
-"""
-
-import statistics
-import sys
-import time
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-import attrs
-
-from benchmarks import crowd, load, probe, tables
-from benchmarks.errors import BenchmarkError
-from benchmarks.servers import KINDS, Server
+from benchmarks.comparison import AtMost, Line, Part
+from benchmarks.servers import KINDS
 from benchmarks.throughput import fill
 
-LISTING = "/v2/keys/bench?recursive=true"
-LISTINGS = 3
-PROBE_SECONDS = 5
+SETTLE_SECONDS = 5.0
+"""
+How long a server is left alone after the last write: until a snapshot that the writes have brought about is there.
 
-NO_SNAPSHOT = 100_000_000
-"""A snapshot count that a measurement never reaches."""
+etcd takes its first after 100,000 entries, seconds after the last of 100,000 keys was written.
+"""
 
-_MEGABYTE = 1e6
-
-
-@attrs.frozen
-class Result:
-    """
-    One server's figures; answer times in milliseconds.
-
-    @ivar memory: resident, in bytes, with all keys written and none listed yet.
-    @ivar listing: seconds until the whole body of a recursive listing was read, the median of a few.
-    @ivar listing_bytes: the size of that body.
-    @ivar listed_memory: resident, in bytes, after the listings.
-    @ivar restart: seconds from the start of the process after a kill -9 until it serves the last key.
-    @ivar snapshots: how many were taken while C{snapshotting} was measured.
-    """
-
-    memory: int
-    listing: float
-    listing_bytes: int
-    listed_memory: int
-    restart: float
-    quiet: probe.Answers
-    writing: probe.Answers
-    snapshotting: probe.Answers
-    snapshots: int
+MEMORY_TARGETS = {100_000: AtMost(1.0, 0.7)}
+RESTART_TARGETS = {100_000: AtMost(1.0, 0.5)}
+"""By the number of keys."""
 
 
-def listing(server: Server, keys: int) -> tuple[float, int]:
-    """
-    The median time of a few recursive listings, in seconds, and a listing's size in bytes.
-
-    @raise BenchmarkError: when a listing does not hold all keys.
-    """
-    times = []
-    with crowd.Connection(server.port) as connection:
-        for _ in range(LISTINGS):
-            times.append(connection.ask(crowd.get(LISTING)))
-            listed = connection.body.count(b'"key":"/bench/k')
-            if listed != keys:
-                raise BenchmarkError(f"{server.name} listed {listed} of {keys} keys")
-    return statistics.median(times), len(connection.body)
+def parts(keys: int) -> list[Part]:
+    """What is measured."""
+    lines = (
+        Line(f"{keys:,} keys, resident memory", " MB", 0, MEMORY_TARGETS.get(keys)),
+        Line(f"{keys:,} keys, restart after kill -9", " s", 2, RESTART_TARGETS.get(keys)),
+    )
+    return [Part(lines, partial(_measure, keys))]
 
 
-def measure(server: Server, keys: int, snapshot_count: int) -> Result:
-    """
-    Fill one server and take all its figures.
-
-    @param snapshot_count: how many writes lead from one snapshot to the next while stalls are measured.
-    """
-    say(server, f"writing {keys:,} keys")
-    server.start()
-    fill(server, keys)
-    memory = server.resident_bytes()
-    say(server, "listing")
-    seconds, size = listing(server, keys)
-    listed_memory = server.resident_bytes()
-    say(server, "kill -9 and restart")
-    server.kill()
-    restart = server.start(ready=f"/v2/keys/bench/k{keys - 1}")
-    server.stop()
-    say(server, "answer times")
-    server.start(["--snapshot-count", str(NO_SNAPSHOT)], ready=probe.PATH)
-    quiet = probe.quiet(server, PROBE_SECONDS)
-    writing, _none = probe.writing(server, PROBE_SECONDS)
-    server.stop()
-    server.start(["--snapshot-count", str(snapshot_count)], ready=probe.PATH)
-    snapshotting, snapshots = probe.snapshotting(server, PROBE_SECONDS)
-    server.stop()
-    return Result(memory, seconds, size, listed_memory, restart, quiet, writing, snapshotting, snapshots)
-
-
-def say(server: Server, what: str) -> None:
-    """Tell who waits what goes on."""
-    print(f"{time.strftime('%H:%M:%S')} {server.name}: {what}", file=sys.stderr)
-
-
-def table(results: Sequence[Result], heads: Sequence[str], keys: int) -> str:
-    """One line for each figure."""
-
-    def line(work: str, decimals: int, *figures: float) -> tables.Line:
-        return tables.Line(work, figures, decimals)
-
-    lines = [
-        line("resident memory, MB", 0, *(each.memory / _MEGABYTE for each in results)),
-        line("resident memory after listing, MB", 0, *(each.listed_memory / _MEGABYTE for each in results)),
-        line("recursive listing, s", 3, *(each.listing for each in results)),
-        line("size of the listing, MB", 1, *(each.listing_bytes / _MEGABYTE for each in results)),
-        line("restart after kill -9 until it serves, s", 2, *(each.restart for each in results)),
-        line("slowest answer, quiet, ms", 1, *(each.quiet.slowest for each in results)),
-        line("slowest answer, writes, ms", 1, *(each.writing.slowest for each in results)),
-        line("slowest answer, writes and snapshots, ms", 1, *(each.snapshotting.slowest for each in results)),
-        line("median answer, writes and snapshots, ms", 2, *(each.snapshotting.median for each in results)),
-        line("snapshots taken meanwhile", 0, *(each.snapshots for each in results)),
-    ]
-    return f"{keys:,} keys of {load.VALUE_BYTES} bytes\n{tables.compared(lines, heads)}"
-
-
-def run(names: Sequence[str], directory: Path, keys: int, snapshot_count: int) -> str:
-    """
-    Measure one server after the other.
-
-    @param names: of L{KINDS}.
-    @return: the table.
-    """
-    results = []
-    for name in names:
-        with KINDS[name](directory) as server:
-            results.append(measure(server, keys, snapshot_count))
-    return table(results, [KINDS[name].version() for name in names], keys)
+def _measure(keys: int, name: str, directory: Path) -> tuple[float, float]:
+    """Megabytes, and the seconds from the start of the process until it serves the last key."""
+    with KINDS[name](directory) as server:
+        server.start()
+        fill(server, keys)
+        server.rest(SETTLE_SECONDS)
+        memory = server.resident_bytes()
+        server.kill()
+        return memory / 1e6, server.start(ready=f"/v2/keys/bench/k{keys - 1}")

@@ -5,6 +5,7 @@ The same server is loaded all the time, in turns with a scraper beside the load 
 """
 
 import statistics
+import sys
 import threading
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -14,6 +15,7 @@ from typing import Self
 
 from benchmarks import load, tables, throughput
 from benchmarks.errors import BenchmarkError
+from benchmarks.rounds import order
 from benchmarks.servers import EtcdTwisted, Server
 
 INTERVAL = 1.0
@@ -88,14 +90,11 @@ def run(directory: Path, rounds: int, seconds: int, connections: Sequence[int]) 
         taken = cost(server)
 
         rates: dict[tuple[str, throughput.Cell], list[float]] = {}
-
-        def drive(name: str, cell: throughput.Cell) -> load.Throughput:
-            with Scraper(server) if name == SCRAPED else nullcontext():
-                result = load.run(server.url, cell.verb, cell.connections, seconds)
-            rates.setdefault((name, cell), []).append(result.rate)
-            return result
-
-        throughput.measure((SCRAPED, ALONE), cells, rounds, drive)
+        for turn in order(cells, (SCRAPED, ALONE), rounds):
+            with Scraper(server) if turn.name == SCRAPED else nullcontext():
+                rate = load.run(server.url, turn.work.verb, turn.work.connections, seconds).rate
+            rates.setdefault((turn.name, turn.work), []).append(rate)
+            print(f"round {turn.number}: {turn.work}: {turn.name} {rate:,.0f}/s", file=sys.stderr)
     rows = [["", f"{SCRAPED} /s", f"{ALONE} /s", "ratio"]]
     rows += [_row(str(cell), rates[SCRAPED, cell], rates[ALONE, cell]) for cell in cells]
     scrape = f"one scrape of an idle server takes {taken * 1e3:.2f} ms of the processor"

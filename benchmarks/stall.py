@@ -12,8 +12,8 @@ from pathlib import Path
 import attrs
 
 from benchmarks import load, probe, tables, turns
+from benchmarks.answers import NO_SNAPSHOT, PROBE_SECONDS, say
 from benchmarks.errors import BenchmarkError
-from benchmarks.keys import NO_SNAPSHOT, PROBE_SECONDS, say
 from benchmarks.servers import EtcdTwisted
 from benchmarks.throughput import fill
 

@@ -1,28 +1,23 @@
 """
 What waiting watchers cost: memory for each, and how long until the last of them is told of one change.
 
-All watch the same key by long poll, each on its own connection; each server is measured alone.
+All watch the same key by long poll, each on its own connection.
 """
 
 import gc
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-import attrs
-
-from benchmarks import crowd, tables
+from benchmarks import crowd, files
+from benchmarks.comparison import AtMost, Line, Part
 from benchmarks.errors import BenchmarkError
-from benchmarks.servers import KINDS, Server
+from benchmarks.servers import KINDS
 
 PATH = "/v2/keys/watched"
 WATCH = crowd.get(f"{PATH}?wait=true")
-
-SPARE_FILES = 200
-"""Descriptors that a process needs beside one for each watcher."""
 
 BATCH = 50
 """Fewer than a listening socket's usual queue of new connections."""
@@ -30,44 +25,9 @@ BATCH = 50
 WAIT_SECONDS = 60.0
 """The longest wait for any one thing."""
 
-
-@attrs.frozen
-class Result:
-    """
-    One server's figures.
-
-    @ivar memory: resident memory for each watcher, in bytes.
-    @ivar told: for each change, seconds from sending it until the last watcher had its whole answer.
-    """
-
-    memory: float
-    told: list[float]
-
-
-def allow_files(count: int) -> None:
-    """
-    Raise this process's limit of open files, and so that of the servers that it starts.
-
-    @raise BenchmarkError: when the hard limit forbids it.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < count:
-        raise BenchmarkError(
-            f"{count} open files are needed, the hard limit is {hard}: raise it (ulimit -Hn) or use fewer --watchers"
-        )
-    if soft != resource.RLIM_INFINITY and soft < count:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
-
-
-def check_files(server: Server, count: int) -> None:
-    """
-    See that a server that runs may open as many files.
-
-    @raise BenchmarkError: when it may not.
-    """
-    soft, _hard = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < count:
-        raise BenchmarkError(f"{server.name} may open {soft} files, {count} are needed: raise the limit (ulimit -n)")
+MEMORY_TARGETS = {5_000: AtMost(0.6, 0.4)}
+TOLD_TARGETS = {5_000: AtMost(1.0, 0.7)}
+"""By the number of watchers."""
 
 
 def arm(watchers: crowd.Crowd, waiting: Sequence[crowd.Connection]) -> None:
@@ -111,55 +71,47 @@ def tell(watchers: crowd.Crowd, writer: crowd.Connection, value: str) -> float:
     return took
 
 
-def measure(server: Server, count: int, changes: int) -> Result:
+def parts(count: int, changes: int) -> list[Part]:
     """
-    Take one server's figures.
+    What is measured, of a new server each time.
 
     @param count: how many watchers.
     @param changes: how many times they are told, and armed again before each.
+    @raise BenchmarkError: when this process may not open as many files.
     """
-    server.start()
-    check_files(server, count + SPARE_FILES)
-    with crowd.Crowd(server.port) as watchers:
+    files.allow(count)
+    lines = (
+        Line(f"{count:,} watchers, memory for each", " kB", 1, MEMORY_TARGETS.get(count)),
+        Line(f"{count:,} watchers, the last one told", " ms", 0, TOLD_TARGETS.get(count)),
+    )
+    return [Part(lines, partial(_measure, count, changes))]
+
+
+def _measure(count: int, changes: int, name: str, directory: Path) -> tuple[float, float]:
+    """Kilobytes for each watcher, and milliseconds until the last one is told: the median of the changes."""
+    with KINDS[name](directory) as server, crowd.Crowd(server.port) as watchers:
+        server.start()
+        files.check(server, count)
         writer = watchers.connect()
         writer.ask(crowd.put(PATH, "first"))
         before = server.resident_bytes()
         waiting = gather(watchers, count)
         memory = (server.resident_bytes() - before) / count
-        # What the watchers are made of stays, so that no collection has to look at it while they are told.
-        gc.freeze()
-        told = []
-        for change in range(changes):
-            if change:
-                arm(watchers, waiting)
-            told.append(tell(watchers, writer, f"change{change}"))
-            print(f"{server.name}: last of {count:,} told after {told[-1] * 1000:.0f} ms", file=sys.stderr)
-    gc.unfreeze()
-    server.stop()
-    return Result(memory, told)
+        told = statistics.median(_told(watchers, writer, waiting, changes))
+    return memory / 1e3, told * 1e3
 
 
-def table(results: Sequence[Result], heads: Sequence[str], count: int) -> str:
-    """One line for each figure."""
-    told = [each.told for each in results]
-    lines = [
-        tables.Line("memory for each, kB", tuple(each.memory / 1000 for each in results), 1),
-        tables.Line("last one told, median, ms", tuple(statistics.median(times) * 1000 for times in told)),
-        tables.Line("last one told, slowest, ms", tuple(max(times) * 1000 for times in told)),
-    ]
-    return f"{count:,} waiting watchers\n{tables.compared(lines, heads)}"
-
-
-def run(names: Sequence[str], directory: Path, count: int, changes: int) -> str:
-    """
-    Measure one server after the other.
-
-    @param names: of L{KINDS}.
-    @return: the table.
-    """
-    allow_files(count + SPARE_FILES)
-    results = []
-    for name in names:
-        with KINDS[name](directory) as server:
-            results.append(measure(server, count, changes))
-    return table(results, [KINDS[name].version() for name in names], count)
+def _told(
+    watchers: crowd.Crowd, writer: crowd.Connection, waiting: Sequence[crowd.Connection], changes: int
+) -> list[float]:
+    """The seconds of each change; the watchers wait already."""
+    # What the watchers are made of stays, so that no collection has to look at it while they are told.
+    gc.freeze()
+    try:
+        times = [tell(watchers, writer, "change0")]
+        for change in range(1, changes):
+            arm(watchers, waiting)
+            times.append(tell(watchers, writer, f"change{change}"))
+    finally:
+        gc.unfreeze()
+    return times

@@ -1,7 +1,10 @@
 """The benchmarks' own arithmetic and reading: a figure that is read wrongly is worse than none."""
 
 import argparse
+import contextlib
+import io
 import shutil
+import signal
 import socket
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +15,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks import __main__ as command_line
-from benchmarks import crowd, growth, keys, load, ports, scraping, servers, stall, tables, throughput, turns, watchers
+from benchmarks import answers, crowd, files, growth, load, ports, scraping, servers, stall, tables, turns
 from benchmarks.errors import BenchmarkError
 
 PUT_64 = """\
@@ -110,14 +113,16 @@ class ParseTests(SynchronousTestCase):
     """What is read from wrk's output, recorded from version 4.1."""
 
     def test_milliseconds(self) -> None:
-        self.assertEqual(load.parse(PUT_64), load.Throughput(rate=16757.22, mean=3.69, p99=9.72))
+        self.assertEqual(load.parse(PUT_64), load.Throughput(rate=16757.22, p99=9.72))
 
     def test_microseconds(self) -> None:
         """wrk picks the unit for each figure by itself."""
-        self.assertEqual(load.parse(PUT_1), load.Throughput(rate=2159.94, mean=0.46022, p99=1.09))
+        self.assertEqual(load.parse(PUT_1), load.Throughput(rate=2159.94, p99=1.09))
+        self.assertEqual(load.parse(PUT_1.replace("1.09ms", "622.00us")).p99, 0.622)
 
     def test_seconds(self) -> None:
-        self.assertEqual(load.parse(PUT_64.replace("9.72ms", "1.20s")).p99, 1200.0)
+        """Behind which wrk leaves room."""
+        self.assertEqual(load.parse(PUT_64.replace("9.72ms", "1.20s ")).p99, 1200.0)
 
     def test_refused(self) -> None:
         """Answers that are no success are no figure, however many there were in a second."""
@@ -185,27 +190,6 @@ class TableTests(SynchronousTestCase):
         ):
             self.assertEqual(tables.file_system(Path(place), MOUNTS), kind, place)
 
-    def test_throughput(self) -> None:
-        cell = throughput.Cell("PUT", 1)
-        measured = {cell: [load.Throughput(3000.0, 0.3, 1.0), load.Throughput(2000.0, 0.4, 2.5)]}
-        self.assertEqual(
-            throughput.table(measured, ["ours", "etcd"]).splitlines()[2].split(),
-            ["PUT,", "1", "connection", "3,000", "2,000", "1.50", "1.00", "2.50"],
-        )
-
-
-class MedianTests(SynchronousTestCase):
-    """Several rounds become one figure."""
-
-    def test_each_figure(self) -> None:
-        """Each figure has a median of its own; they need not be of the same round."""
-        runs = [load.Throughput(100.0, 3.0, 9.0), load.Throughput(300.0, 1.0, 8.0), load.Throughput(200.0, 2.0, 70.0)]
-        self.assertEqual(throughput.middle(runs), load.Throughput(200.0, 2.0, 9.0))
-
-    def test_even(self) -> None:
-        runs = [load.Throughput(100.0, 1.0, 2.0), load.Throughput(200.0, 2.0, 4.0)]
-        self.assertEqual(throughput.middle(runs), load.Throughput(150.0, 1.5, 3.0))
-
 
 class TurnTests(SynchronousTestCase):
     """The reactor's turns: written down in one process, read and judged in another."""
@@ -246,6 +230,84 @@ class TurnTests(SynchronousTestCase):
         """No figure is made of nothing."""
         noted = [turns.Turn(ended=1.0, gap=0.1, cpu=0.1)]
         self.assertRaises(BenchmarkError, stall.longest, noted, stall.Window("writes", 2.0, 3.0))
+
+
+class GrowthTests(SynchronousTestCase):
+    """What is varied, and how it is shown."""
+
+    def test_everything(self) -> None:
+        """All numbers that matter are there, each in the usual shape apart from itself."""
+        found = growth.series(1_000_000)
+        self.assertEqual([shape.keys for shape in found["keys"]], [1_000, 100_000, 1_000_000])
+        self.assertEqual([shape.children for shape in found["children"]], [10, 1_000, 100_000])
+        self.assertEqual([shape.value for shape in found["value"]], [64, 4_096, 100_000])
+        self.assertEqual([shape.connections for shape in found["connections"]], [10, 64, 1_000, 10_000])
+        for what in ("keys", "value", "connections"):
+            self.assertIn(growth.Shape(), found[what])
+
+    def test_every_key_once(self) -> None:
+        """A shape has as many keys as it says, and directories of the size that it says."""
+        paths = [request.split()[1] for request in growth.Shape(keys=25, children=10).requests()]
+        self.assertEqual(len(set(paths)), 25)
+        sizes = [sum(path.startswith(b"/v2/keys/grow/d%d/" % each) for path in paths) for each in range(3)]
+        self.assertEqual(sizes, [10, 10, 5])
+
+    def test_table(self) -> None:
+        """A shape of two series is a row of each; the ratios are of the same method."""
+        shape = growth.Shape()
+        varied = {"keys": [shape], "value": [shape]}
+        table = growth.table(varied, {shape: (1500.0, 300.0, 1000.0, 400.0)}, ["a", "b"])
+        _head, _rule, *rows = [line.split() for line in table.splitlines()]
+        figures = ["1,500", "300", "1,000", "400", "1.50", "0.75"]
+        self.assertEqual(rows, [["keys", "1,000", *figures], ["value", "64", *figures]])
+
+    def test_failed(self) -> None:
+        """What can't be measured of one server leaves a dash, is told, and costs no other figure."""
+
+        def failing(_server: servers.Server, _shape: growth.Shape, method: str, *_often: int) -> float:
+            if method == "PUT":
+                raise BenchmarkError("wrk's requests failed")
+            return 5.0
+
+        self.patch(load, "executable", lambda: "wrk")
+        self.patch(files, "allow", lambda _connections: None)
+        self.patch(growth, "_rate", failing)
+        self.patch(growth, "series", lambda _most: {"keys": [growth.Shape(keys=3)]})
+        directory = Path(self.mktemp()).resolve()
+        directory.mkdir(parents=True)
+        *_heads, row = growth.run([servers.EtcdTwisted.name], directory, 1, 1, 1).splitlines()
+        self.assertEqual(row.split(), ["keys", "3", "-", "5"])
+
+
+class FilesTests(SynchronousTestCase):
+    """Limits of open files."""
+
+    def setUp(self) -> None:
+        self.set: list[tuple[int, int]] = []
+        self.patch(files.resource, "setrlimit", lambda _which, limits: self.set.append(limits))
+
+    def limited(self, soft: int, hard: int) -> None:
+        """This process has such limits."""
+        self.patch(files.resource, "getrlimit", lambda _which: (soft, hard))
+
+    def test_raised(self) -> None:
+        """As far as it is needed, and no hard limit is touched."""
+        self.limited(1024, 20_000)
+        files.allow(10_000)
+        self.assertEqual(self.set, [(10_000 + files.SPARE_FILES, 20_000)])
+
+    def test_enough(self) -> None:
+        """What suffices is left alone."""
+        for soft in (20_000, files.resource.RLIM_INFINITY):
+            self.limited(soft, files.resource.RLIM_INFINITY)
+            files.allow(10_000)
+        self.assertEqual(self.set, [])
+
+    def test_forbidden(self) -> None:
+        """The remedy is named."""
+        self.limited(1024, 4096)
+        failure = self.assertRaises(BenchmarkError, files.allow, 10_000)
+        self.assertIn("ulimit -Hn", str(failure))
 
 
 class RequestTests(SynchronousTestCase):
@@ -306,7 +368,7 @@ class CommandLineTests(SynchronousTestCase):
 
     def test_default(self) -> None:
         options = command_line.parser().parse_args([])
-        self.assertEqual((options.work, options.rounds, options.seconds), ("usual", 3, 5))
+        self.assertEqual((options.work, options.rounds, options.seconds), ("comparison", 5, 5))
         self.assertEqual(tuple(options.connections), (1, 64, 256))
 
     def test_nothing_to_do(self) -> None:
@@ -315,18 +377,36 @@ class CommandLineTests(SynchronousTestCase):
             self.assertRaises((ValueError, argparse.ArgumentTypeError), command_line.positive, text)
 
 
-class WatchersSmokeTests(SynchronousTestCase):
-    """A few watchers of a real server."""
+class MissingTests(SynchronousTestCase):
+    """What is not installed is named, with the package that brings it, and nothing is measured without it."""
 
-    def test_everyone_is_told(self) -> None:
-        """Each kind of figure has one."""
-        directory = Path(self.mktemp()).resolve()
-        table = watchers.run([servers.EtcdTwisted.name], directory, count=20, changes=1)
-        self.assertTrue(table.startswith("20 waiting watchers\n"))
-        _caption, _head, _rule, *lines = table.splitlines()
-        self.assertEqual(len(lines), 3)
-        for line in lines:
-            self.assertRegex(line, r"\d$")
+    def run_without(self, missing: str, *arguments: str) -> tuple[int, str, str]:
+        """The status, the output and the errors of a run on a machine without a program."""
+        self.patch(servers.shutil, "which", lambda name: None if name == missing else f"/usr/bin/{name}")
+        output, errors = io.StringIO(), io.StringIO()
+        self.addCleanup(signal.signal, signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+            status = command_line.main(["--directory", self.mktemp(), *arguments])
+        return status, output.getvalue(), errors.getvalue()
+
+    def test_no_wrk(self) -> None:
+        self.patch(servers.GoEtcd, "version", lambda: "etcd 3.4")
+        for work in ("comparison", "throughput", "cluster", "growth"):
+            status, _output, errors = self.run_without("wrk", work)
+            self.assertEqual(status, 1)
+            self.assertEqual(errors.count("\n"), 1)
+            self.assertIn("apt-get install wrk", errors)
+
+    def test_no_etcd(self) -> None:
+        """This server is measured alone, and who asked for etcd alone is told."""
+        self.patch(command_line.comparison, "run", lambda names, *_options: f"measured: {names}")
+        status, output, errors = self.run_without("etcd")
+        self.assertEqual((status, errors), (0, ""))
+        self.assertIn("apt-get install etcd-server", output)
+        self.assertIn("measured: ['etcd_twisted']", output)
+        status, _output, errors = self.run_without("etcd", "--only", "etcd")
+        self.assertEqual(status, 1)
+        self.assertIn("apt-get install etcd-server", errors)
 
 
 class SmokeTests(SynchronousTestCase):
@@ -335,18 +415,10 @@ class SmokeTests(SynchronousTestCase):
     if shutil.which("wrk") is None:
         skip = "wrk is not installed (apt-get install wrk)"
 
-    def test_one_cell(self) -> None:
-        """This project's server takes a second of writes and of reads, and every request succeeds."""
-        directory = Path(self.mktemp()).resolve()
-        table = throughput.run([servers.EtcdTwisted.name], directory, rounds=1, seconds=1, connections=[1])
-        _head, _rule, *lines = table.splitlines()
-        self.assertEqual([line.split(",")[0] for line in lines], ["PUT", "GET"])
-        self.assertNotIn("-", "".join(lines))
-
-    def test_keys(self) -> None:
+    def test_answers(self) -> None:
         """A few keys, a second for each probe, and so many snapshots that a slow machine takes one in that time."""
-        self.patch(keys, "PROBE_SECONDS", 1)
-        table = keys.run([servers.EtcdTwisted.name], Path(self.mktemp()).resolve(), keys=200, snapshot_count=5)
+        self.patch(answers, "PROBE_SECONDS", 1)
+        table = answers.run([servers.EtcdTwisted.name], Path(self.mktemp()).resolve(), keys=200, snapshot_count=5)
         self.assertIn("200 keys of 64 bytes", table)
         (snapshots,) = [line for line in table.splitlines() if line.startswith("snapshots taken meanwhile")]
         self.assertGreater(int(snapshots.split()[-1]), 0)
@@ -355,6 +427,7 @@ class SmokeTests(SynchronousTestCase):
         """Few keys in small directories; the script asks for those that were written, and for no others."""
         self.patch(growth, "series", lambda most: {"children": [growth.Shape(most, 3, 5, 2)]})
         directory = Path(self.mktemp()).resolve()
+        directory.mkdir(parents=True)
         table = growth.run([servers.EtcdTwisted.name], directory, rounds=1, seconds=1, most_keys=10)
         _head, _rule, line = table.splitlines()
         self.assertRegex(line, r"^children 3 +[1-9][0-9,]+ +[1-9][0-9,]+$")

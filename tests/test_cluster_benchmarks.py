@@ -193,7 +193,7 @@ class ClusterTests(SynchronousTestCase):
 class LoadTests(SynchronousTestCase):
     """Figures of a cluster whose leader is loaded."""
 
-    FIGURES = load.Throughput(1000.0, 1.0, 2.0)
+    FIGURES = load.Throughput(1000.0, 2.0)
 
     def setUp(self) -> None:
         self.urls: list[str] = []
@@ -206,7 +206,7 @@ class LoadTests(SynchronousTestCase):
     def test_leader(self) -> None:
         group = FakeCluster(Path(self.mktemp()).resolve())
         self.assertEqual(cluster.drive(group, Cell("PUT", 64), 1), self.FIGURES)
-        self.assertEqual(self.urls, [group.members[0].url])
+        self.assertEqual(set(self.urls), {group.members[0].url})
 
     def test_elected(self) -> None:
         """There is no figure when there was an election, even one that the same machine won."""
@@ -461,12 +461,6 @@ class SmokeTests(SynchronousTestCase):
 
     if shutil.which("wrk") is None:
         skip = "wrk is not installed (apt-get install wrk)"
-
-    def test_cluster(self) -> None:
-        table = cluster.run([servers.EtcdTwisted.name], Path(self.mktemp()).resolve(), 1, 1, [1])
-        _caption, _head, _rule, *lines = table.splitlines()
-        self.assertEqual([line.split(",")[0] for line in lines], ["PUT", "quorum GET"])
-        self.assertNotIn("-", "".join(lines))
 
     def test_elections(self) -> None:
         table = elections.run([servers.EtcdTwisted.name], Path(self.mktemp()).resolve(), 1, 1)

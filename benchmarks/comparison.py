@@ -1,0 +1,168 @@
+"""
+The one table: what each server does of each piece of work, their ratio, and whether it reaches its target.
+
+Must never have two servers running at once, and never print the figure of a measurement that failed.
+"""
+
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import attrs
+
+from benchmarks import rounds, tables
+from benchmarks.errors import BenchmarkError
+from benchmarks.servers import KINDS
+
+STRETCH, REACHED, MISSED, NONE = "stretch", "yes", "no", "-"
+
+
+@attrs.frozen
+class AtLeast:
+    """
+    A target where more is better.
+
+    @ivar ratio: what ours has to be, in units of etcd's.
+    @ivar stretch: what it would be better to be.
+    """
+
+    ratio: float
+    stretch: float
+
+    def reached(self, ratio: float) -> str:
+        """L{STRETCH}, L{REACHED} or L{MISSED}."""
+        return STRETCH if ratio >= self.stretch else REACHED if ratio >= self.ratio else MISSED
+
+    def __str__(self) -> str:
+        return f">= {self.ratio:.2f} ({self.stretch:.2f})"
+
+
+@attrs.frozen
+class AtMost:
+    """
+    A target where less is better.
+
+    @ivar ratio: what ours has to be, in units of etcd's.
+    @ivar stretch: what it would be better to be.
+    """
+
+    ratio: float
+    stretch: float
+
+    def reached(self, ratio: float) -> str:
+        """L{STRETCH}, L{REACHED} or L{MISSED}."""
+        return STRETCH if ratio <= self.stretch else REACHED if ratio <= self.ratio else MISSED
+
+    def __str__(self) -> str:
+        return f"<= {self.ratio:.2f} ({self.stretch:.2f})"
+
+
+@attrs.frozen
+class Line:
+    """
+    One figure of each server.
+
+    @ivar work: what was done.
+    @ivar unit: of the figures, as it is written behind them.
+    @ivar decimals: how many are worth showing.
+    @ivar target: for the ratio; C{None} when there is none.
+    """
+
+    work: str
+    unit: str
+    decimals: int = 0
+    target: AtLeast | AtMost | None = None
+
+    def cell(self, figure: float) -> str:
+        """A figure as text."""
+        return f"{figure:,.{self.decimals}f}{self.unit}"
+
+
+@attrs.frozen
+class Part:
+    """
+    What is measured of one server, or cluster, that is started for it and for nothing else.
+
+    @ivar lines: what there will be a figure of.
+    @ivar measure: takes the server's name (of L{KINDS}) and an empty directory; the figures, one for each line.
+    """
+
+    lines: tuple[Line, ...]
+    measure: Callable[[str, Path], Sequence[float]]
+
+
+@attrs.frozen
+class Measured:
+    """
+    Everything that was measured.
+
+    @ivar figures: for each line and server's name, those of all rounds.
+    @ivar failures: what was measured once more, and why.
+    """
+
+    figures: dict[tuple[Line, str], list[float]]
+    failures: list[str]
+
+
+def measure(parts: Sequence[Part], names: Sequence[str], count: int, directory: Path) -> Measured:
+    """
+    Measure in turns. What fails is measured once more, and told: an election in twenty minutes need not cost all else.
+
+    @param names: of L{KINDS}.
+    @param count: of rounds.
+    @raise BenchmarkError: when something fails twice in a row.
+    """
+    found = Measured({}, [])
+    for turn in rounds.order(parts, names, count):
+        lines = turn.work.lines
+        try:
+            figures = _alone(turn.work, turn.name, directory)
+        except BenchmarkError as failure:
+            found.failures.append(f"round {turn.number}: {lines[0].work}: {turn.name}: {failure}")
+            print(f"{found.failures[-1]}\nonce more", file=sys.stderr)
+            figures = _alone(turn.work, turn.name, directory)
+        for line, figure in zip(lines, figures, strict=True):
+            found.figures.setdefault((line, turn.name), []).append(figure)
+            print(f"round {turn.number}: {line.work}: {turn.name} {line.cell(figure)}", file=sys.stderr)
+    return found
+
+
+def _alone(part: Part, name: str, directory: Path) -> Sequence[float]:
+    with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=directory) as empty:
+        return part.measure(name, Path(empty))
+
+
+def table(lines: Sequence[Line], names: Sequence[str], measured: Measured) -> str:
+    """
+    One row for each line: the servers' medians and, of two, their ratio, its target and whether that is reached.
+
+    @param names: of L{KINDS}.
+    """
+    heads = [KINDS[name].version() for name in names]
+    rows = [["", *heads, *(["ratio", "target (stretch)", "reached"] if len(names) == 2 else [])]]
+    for line in lines:
+        medians = [statistics.median(measured.figures[line, name]) for name in names]
+        rows.append([line.work, *map(line.cell, medians), *(_judged(line, *medians) if len(names) == 2 else [])])
+    again = "".join(f"\nmeasured once more, for it failed: {failure}" for failure in measured.failures)
+    return f"{tables.aligned(rows)}{again}"
+
+
+def _judged(line: Line, ours: float, theirs: float) -> list[str]:
+    ratio = tables.ratio(ours, theirs)
+    if line.target is None or not theirs:
+        return [ratio, NONE if line.target is None else str(line.target), NONE]
+    return [ratio, str(line.target), line.target.reached(ours / theirs)]
+
+
+def run(names: Sequence[str], directory: Path, parts: Sequence[Part], count: int) -> str:
+    """
+    Measure all parts, with a new server for each figure.
+
+    @param names: of L{KINDS}.
+    @param count: of rounds, whose medians are shown.
+    @return: the table.
+    """
+    lines = [line for part in parts for line in part.lines]
+    return f"medians of {count}\n{table(lines, names, measure(parts, names, count, directory))}"

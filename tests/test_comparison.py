@@ -1,0 +1,245 @@
+"""The one table of the benchmarks: the order of the measurements, the medians, the targets, and what failed."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from benchmarks import cluster, comparison, keys, load, servers, throughput, watchers
+from benchmarks.comparison import MISSED, REACHED, STRETCH, AtLeast, AtMost, Line, Measured, Part
+from benchmarks.errors import BenchmarkError
+from benchmarks.rounds import Turn, order
+
+NAMES = ["etcd_twisted", "etcd"]
+
+
+class OrderTests(SynchronousTestCase):
+    """Who is measured when."""
+
+    def test_turns(self) -> None:
+        """The servers alternate, and in the next round the other one is first."""
+        self.assertEqual(
+            list(order(["PUT", "GET"], ["a", "b"], 2)),
+            [
+                *(Turn(1, "PUT", "a"), Turn(1, "PUT", "b"), Turn(1, "GET", "a"), Turn(1, "GET", "b")),
+                *(Turn(2, "PUT", "b"), Turn(2, "PUT", "a"), Turn(2, "GET", "b"), Turn(2, "GET", "a")),
+            ],
+        )
+
+    @given(st.integers(1, 4), st.integers(1, 3), st.integers(0, 6))
+    def test_fair(self, works: int, names: int, rounds: int) -> None:
+        """Each has each piece of work once a round, right after the others, and is first as often, or once more."""
+        turns = list(order(range(works), [str(each) for each in range(names)], rounds))
+        self.assertEqual(len(set(turns)), len(turns))
+        self.assertEqual(len(turns), works * names * rounds)
+        groups = [turns[start : start + names] for start in range(0, len(turns), names)]
+        for group in groups:
+            self.assertEqual(len({(turn.number, turn.work) for turn in group}), 1)
+        first = [group[0].name for group in groups if group[0].work == 0]
+        if names > 1:
+            self.assertIn(first.count("0") - first.count(str(names - 1)), (0, 1))
+
+
+class TargetTests(SynchronousTestCase):
+    """Whether a ratio is enough."""
+
+    def test_more_is_better(self) -> None:
+        target = AtLeast(0.9, 1.2)
+        found = [target.reached(ratio) for ratio in (0.89, 0.9, 1.19, 1.2, 3.0)]
+        self.assertEqual(found, [MISSED, REACHED, REACHED, STRETCH, STRETCH])
+        self.assertEqual(str(target), ">= 0.90 (1.20)")
+
+    def test_less_is_better(self) -> None:
+        target = AtMost(1.0, 0.7)
+        found = [target.reached(ratio) for ratio in (1.01, 1.0, 0.71, 0.7, 0.1)]
+        self.assertEqual(found, [MISSED, REACHED, REACHED, STRETCH, STRETCH])
+        self.assertEqual(str(target), "<= 1.00 (0.70)")
+
+
+class LineTests(SynchronousTestCase):
+    """What is in the table of a whole run, by default."""
+
+    def setUp(self) -> None:
+        self.patch(load, "executable", lambda: "wrk")
+
+    def test_all_targets(self) -> None:
+        """Each line that has a target, with it; and reads at other numbers of connections, without."""
+        parts = [
+            *throughput.parts(throughput.CONNECTIONS, 5),
+            *cluster.parts(throughput.CONNECTIONS, 5),
+            *watchers.parts(5_000, 5),
+            *keys.parts(100_000),
+        ]
+        lines = [line for part in parts for line in part.lines]
+        self.assertEqual(
+            {line.work: line.target for line in lines},
+            {
+                "1 machine, PUT, 1 connection": AtLeast(0.9, 1.2),
+                "1 machine, PUT, 64 connections": AtLeast(1.25, 1.5),
+                "1 machine, PUT, 256 connections": AtLeast(1.25, 1.5),
+                "1 machine, GET, 1 connection": None,
+                "1 machine, GET, 64 connections": AtLeast(0.9, 1.2),
+                "1 machine, GET, 256 connections": None,
+                "3 machines, PUT, 1 connection": AtLeast(0.9, 1.2),
+                "3 machines, PUT, 64 connections": AtLeast(1.0, 1.3),
+                "3 machines, PUT, 256 connections": AtLeast(0.8, 1.0),
+                "3 machines, quorum GET, 64 connections": AtLeast(2.0, 4.0),
+                "5,000 watchers, memory for each": AtMost(0.6, 0.4),
+                "5,000 watchers, the last one told": AtMost(1.0, 0.7),
+                "100,000 keys, resident memory": AtMost(1.0, 0.7),
+                "100,000 keys, restart after kill -9": AtMost(1.0, 0.5),
+            },
+        )
+        self.assertEqual(len(lines), 14)
+
+    def test_other_sizes(self) -> None:
+        """Have no targets: a target is of a size."""
+        for part in (*watchers.parts(10, 1), *keys.parts(10), *throughput.parts([7], 1)):
+            self.assertEqual([line.target for line in part.lines], [None] * len(part.lines))
+
+
+class FakePart:
+    """
+    Says what it is told to, and fails where that is C{None}.
+
+    @ivar asked: whom, in order, and in which directory.
+    """
+
+    def __init__(self, answers: Sequence[float | None], work: str = "work", target: AtLeast | None = None) -> None:
+        self._answers = iter(answers)
+        self.asked: list[str] = []
+        self.part = Part((Line(work, "/s", target=target),), self._measure)
+
+    def _measure(self, name: str, directory: Path) -> list[float]:
+        self.asked.append(name)
+        assert not os.listdir(directory), "it is somebody else's"
+        (directory / "data").touch()
+        answer = next(self._answers)
+        if answer is None:
+            raise BenchmarkError("somebody else took the lead")
+        return [answer]
+
+
+class RunTests(SynchronousTestCase):
+    """Measuring, and the table."""
+
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp()).resolve()
+        self.directory.mkdir(parents=True)
+        self.patch(servers.GoEtcd, "version", lambda: "etcd 3.4")
+
+    def test_medians(self) -> None:
+        """Each server's own, whatever the order in which it was measured; nothing is left of their data."""
+        fake = FakePart([100.0, 80.0, 10.0, 300.0, 200.0, 90.0], target=AtLeast(1.25, 2.0))
+        table = comparison.run(NAMES, self.directory, [fake.part], 3)
+        self.assertEqual(fake.asked, [*NAMES, *reversed(NAMES), *NAMES])
+        self.assertEqual(os.listdir(self.directory), [])
+        caption, head, _rule, row = table.splitlines()
+        self.assertEqual(caption, "medians of 3")
+        self.assertEqual(head.split()[-4:], ["ratio", "target", "(stretch)", "reached"])
+        self.assertEqual(row.split(), ["work", "200/s", "80/s", "2.50", ">=", "1.25", "(2.00)", "stretch"])
+
+    def test_even(self) -> None:
+        fake = FakePart([1.0, 1.0, 1.0, 4.0])
+        self.assertIn(" 2/s ", comparison.run(NAMES, self.directory, [fake.part], 2))
+
+    def test_one_table(self) -> None:
+        """All parts are in one, in their order; a line without a target is not judged."""
+        parts = [FakePart([3.0, 2.0], "first").part, FakePart([3.0, 0.0], "second", AtLeast(1.0, 1.0)).part]
+        *_heads, first, second = comparison.run(NAMES, self.directory, parts, 1).splitlines()
+        self.assertEqual(first.split(), ["first", "3/s", "2/s", "1.50", "-", "-"])
+        self.assertEqual(second.split(), ["second", "3/s", "0/s", "-", ">=", "1.00", "(1.00)", "-"])
+
+    def test_one_server(self) -> None:
+        """Has nothing to be compared with."""
+        *_heads, row = comparison.run(["etcd"], self.directory, [FakePart([1.0]).part], 1).splitlines()
+        self.assertEqual(row.split(), ["work", "1/s"])
+
+    def test_two_figures(self) -> None:
+        """A part may have several lines."""
+        lines = (Line("memory", " MB"), Line("restart", " s", 2))
+        part = Part(lines, lambda _name, _directory: (100.0, 0.5))
+        *_heads, memory, restart = comparison.run(["etcd"], self.directory, [part], 1).splitlines()
+        self.assertEqual(memory.split(), ["memory", "100", "MB"])
+        self.assertEqual(restart.split(), ["restart", "0.50", "s"])
+
+    def test_once_more(self) -> None:
+        """What fails is measured once more, and that is told below the table."""
+        fake = FakePart([1.0, None, 2.0])
+        *_table, row, failure = comparison.run(NAMES, self.directory, [fake.part], 1).splitlines()
+        self.assertEqual(fake.asked, ["etcd_twisted", "etcd", "etcd"])
+        self.assertEqual(row.split(), ["work", "1/s", "2/s", "0.50", "-", "-"])
+        self.assertIn("round 1: work: etcd: somebody else took the lead", failure)
+
+    def test_fails(self) -> None:
+        """Twice in a row is an end without figures."""
+        fake = FakePart([1.0, None, None])
+        self.assertRaises(BenchmarkError, comparison.run, NAMES, self.directory, [fake.part], 1)
+
+    def test_units(self) -> None:
+        line = Line("restart", " s", 2)
+        table = comparison.table([line], ["etcd"], Measured({(line, "etcd"): [1234.567]}, []))
+        self.assertEqual(table.splitlines()[-1].split(), ["restart", "1,234.57", "s"])
+
+
+class MemoryTests(SynchronousTestCase):
+    """What a server's memory is."""
+
+    def test_family(self) -> None:
+        """That of processes which it has started counts."""
+        program = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'print(1, flush=True); input()'])"
+        child = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        with child:
+            assert child.stdout is not None
+            child.stdout.readline()
+            server = servers.EtcdTwisted(Path(self.mktemp()).resolve())
+            self.patch(server, "_process", child)
+            both = server.resident_bytes()
+            found = servers._family(child.pid)
+            self.assertEqual(len(found), 2)
+            self.assertEqual(both, sum(map(servers._resident_bytes, found)))
+            self.assertGreater(both, servers._resident_bytes(child.pid))
+            child.communicate()
+
+    def test_environment(self) -> None:
+        """Nothing that would make a server something else than what is installed is handed on."""
+        for name in ("GOMAXPROCS", "GOGC", "PYTHONDEVMODE", "ETCD_UNSAFE_NO_FSYNC"):
+            self.patch(os, "environ", {**os.environ, name: "1"})
+        started: list[dict[str, str]] = []
+        self.patch(servers.subprocess, "Popen", lambda _command, env, **_options: started.append(env))
+        self.patch(servers.shutil, "which", lambda program: program)
+        server = servers.GoEtcd(Path(self.mktemp()).resolve())
+        server.launch()
+        self.assertEqual(started[0]["ETCD_ENABLE_V2"], "true")
+        self.assertEqual([each for each in started[0] if each.startswith(("GO", "PYTHON"))], [])
+        self.assertEqual([each for each in started[0] if each.startswith("ETCD_")], ["ETCD_ENABLE_V2"])
+        server._forget()
+
+
+class SmokeTests(SynchronousTestCase):
+    """Both servers, a short time each."""
+
+    if shutil.which("wrk") is None or shutil.which("etcd") is None:
+        skip = "wrk or etcd is not installed (apt-get install wrk etcd-server)"
+
+    def test_every_kind_of_part(self) -> None:
+        """Each figure is taken of each server, and is one."""
+        self.patch(keys, "SETTLE_SECONDS", 0.1)
+        directory = Path(self.mktemp()).resolve()
+        directory.mkdir(parents=True)
+        parts = [
+            *throughput.parts([2], 1),
+            *cluster.parts([2], 1)[1:],
+            *watchers.parts(20, 2),
+            *keys.parts(200),
+        ]
+        _caption, _head, _rule, *rows = comparison.run(NAMES, directory, parts, 1).splitlines()
+        self.assertEqual([row.split("  ")[0] for row in rows], [line.work for part in parts for line in part.lines])
+        for row in rows:
+            self.assertRegex(row, r"  +[\d.,]*[1-9][\d.,]*( ?[a-zA-Z/]+)  +[\d.,]*[1-9][\d.,]*\1  +\d+\.\d\d  +")
