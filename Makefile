@@ -71,9 +71,11 @@ python:
 	$(bin)/pip install --quiet pip setuptools
 	@touch $@
 
-# Editable: what runs is this tree, from whatever directory.
+# Editable: what runs is this tree, from whatever directory. Compiled now, since a start that may not keep what it
+# compiles takes 0.1 s longer.
 .venv/installed-test: extras = [test]
 .venv/installed-lint: extras = [lint]
 .venv/installed-run .venv/installed-test .venv/installed-lint: .venv/created setup.cfg setup.py constraints.txt
 	$(bin)/pip install --quiet --editable '.$(extras)'
+	$(bin)/python -m compileall -q etcd_twisted twisted
 	@touch $@
