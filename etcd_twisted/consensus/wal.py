@@ -48,6 +48,11 @@ from etcd_twisted.measurements import Durations
 SEGMENT_BYTES = 64 << 20
 ALLOCATION_BYTES = 4 << 20
 """How far a segment is allocated ahead: a sync that leaves the file's size alone takes two thirds of the time."""
+ZEROED_BYTES = 256 << 10
+"""
+How far zeros are written ahead: a sync of what takes the place of something written, and not of space that is only
+allocated, takes ext4 half the time, as nothing has to go into its journal.
+"""
 
 SEGMENT_MAGIC = b"etcd-wal"
 _NAME = re.compile(r"([0-9]{20})\.log")
@@ -154,6 +159,7 @@ class WriteAheadLog:
         self._salt = 0
         self._position = 0
         self._allocated = 0
+        self._zeroed = 0
         self._allocate_ahead = True
         self._ready = False
         self._writing = _Writing()
@@ -315,7 +321,8 @@ class WriteAheadLog:
         except BaseException:
             os.close(descriptor)
             raise
-        self._descriptor, self._position, self._allocated = descriptor, position, position
+        self._descriptor = descriptor
+        self._position = self._allocated = self._zeroed = position
 
     # Appending.
 
@@ -338,7 +345,7 @@ class WriteAheadLog:
                 frame = encode_frame(FrameKind.RECORD, payload, self._salt, self._position)
             end = self._position + len(frame)
             self._allocate(end)
-            write_all(self._descriptor, frame, self._position)
+            write_all(self._descriptor, self._with_zeros(frame, end), self._position)
             began = time.perf_counter()
             os.fdatasync(self._descriptor)
             self.syncs.add(time.perf_counter() - began)
@@ -447,7 +454,7 @@ class WriteAheadLog:
         data = encode_file_header(SEGMENT_MAGIC, self._salt) + encode_frame(
             FrameKind.SEGMENT_HEAD, payload, self._salt, FILE_HEADER_LENGTH
         )
-        self._allocated = 0
+        self._allocated = self._zeroed = 0
         self._allocate(len(data))
         write_all(self._descriptor, data, 0)
         os.fsync(self._descriptor)
@@ -468,6 +475,16 @@ class WriteAheadLog:
             self._allocate_ahead = False
         else:
             self._allocated = ahead
+
+    def _with_zeros(self, frame: bytes, end: int) -> bytes:
+        """
+        A frame that ends at C{end}, with zeros behind it when it uses up those that were written ahead. Long frames
+        would use them up at once, and have none.
+        """
+        if end <= self._zeroed or len(frame) > ZEROED_BYTES // 8:
+            return frame
+        self._zeroed = max(end, min(end + ZEROED_BYTES, self._allocated))
+        return frame + bytes(self._zeroed - end)
 
     def _delete_oldest(self) -> None:
         # One at a time and each made durable, so that a crash leaves no hole in the middle.

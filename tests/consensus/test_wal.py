@@ -1,11 +1,11 @@
 """The write-ahead log: what was appended comes back, and what a snapshot stands for goes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etcd_twisted.consensus import wal
+from etcd_twisted.consensus import framing, wal
 from etcd_twisted.consensus.entries import Record
 from etcd_twisted.consensus.wal import WriteAheadLog
 from etcd_twisted.errors import StorageError
@@ -104,6 +104,56 @@ class RoundTripTests(LogTestCase):
         (directory / "lost+found").mkdir()
         (directory / "1.log").write_bytes(b"?")
         self.assertEqual(recover(directory), [entries(1, b"a")])
+
+
+class ZerosAheadTests(LogTestCase):
+    """What is appended takes the place of zeros that were written, and synced, with an append before it."""
+
+    def appended(self, records: Iterable[Record]) -> list[tuple[int, bytes]]:
+        """Where what was written for each record, and a last small one, and what it was."""
+        written: list[tuple[int, bytes]] = []
+
+        def write_all(descriptor: int, data: bytes, offset: int) -> None:
+            written.append((offset, data))
+            framing.write_all(descriptor, data, offset)
+
+        self.patch(wal, "write_all", write_all)
+        directory = self.directory()
+        log = WriteAheadLog(directory)
+        list(log.recover())
+        records = [*records, entries(0, b"")]
+        for index, record in enumerate(records, 1):
+            records[index - 1] = entries(index, record.entries[0].data)
+            log.append(records[index - 1])
+        (path,) = directory.iterdir()
+        self.assertEqual(path.stat().st_size % wal.ALLOCATION_BYTES, 0)
+        copy = self.copy(directory)
+        log.close()
+        self.assertEqual((recover(directory), recover(copy)), (records, records))
+        return written[1 : 1 + len(records)]  # behind the segment's head
+
+    def test_small(self) -> None:
+        written = self.appended(entries(0, b"x" * 1_000) for _ in range(5_000))
+        zeroed = ahead = 0
+        for offset, data in written:
+            if offset + len(data) > zeroed:
+                ahead += 1
+                self.assertEqual(data[2_000:], bytes(len(data) - 2_000))
+                zeroed = offset + len(data)
+        self.assertEqual(ahead, zeroed // wal.ZEROED_BYTES)
+        self.assertGreater(zeroed, wal.ALLOCATION_BYTES)
+
+    def test_long(self) -> None:
+        """They would take the zeros' places at once, and so double what is written."""
+        written = self.appended(entries(0, b"x" * 100_000) for _ in range(100))
+        self.assertEqual({len(data) for _, data in written[:-1]}, {len(written[0][1])})
+        self.assertGreater(len(written[-1][1]), wal.ZEROED_BYTES)
+
+    def test_not_beyond_the_allocated(self) -> None:
+        almost = wal.ALLOCATION_BYTES - 100_000
+        written = self.appended([entries(0, b"x" * almost)])
+        offset, data = written[-1]
+        self.assertEqual(offset + len(data), wal.ALLOCATION_BYTES)
 
 
 class CompactionTests(LogTestCase):

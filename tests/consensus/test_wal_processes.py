@@ -41,8 +41,8 @@ class ProcessTests(LogTestCase):
         self.addCleanup(child.kill)
         return child
 
-    def run_to_the_limit(self, limit: str) -> Path:
-        """Append until the kernel lets no file grow over the limit; the log must fail, and stay so."""
+    def run_to_the_limit(self, limit: str, size: int) -> Path:
+        """Append records until the kernel lets no file grow over the limit; the log must fail, and stay so."""
         directory = self.directory()
         script = f"""
 log.append(record(1, 10))
@@ -50,7 +50,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
 index = 1
 try:
     while True:
-        log.append(record(index + 1, 1000))
+        log.append(record(index + 1, {size}))
         index += 1
 except OSError as error:
     print(index, error.errno)
@@ -73,13 +73,13 @@ except StorageError:
 
     def test_full_in_the_middle_of_a_record(self) -> None:
         """The kernel takes a part of the record and then no more."""
-        self.run_to_the_limit("10000")
+        self.run_to_the_limit("10000", 1000)
         self.assertIsNotNone(self.torn)
         self.assertLess(self.torn.length, 1000)
 
     def test_full_when_allocating(self) -> None:
-        """A new segment gets no room; nothing of the record was written."""
-        directory = self.run_to_the_limit("(1 << 20) - 1")
+        """A new segment gets no room; nothing of the record was written. It is too long for zeros to be behind it."""
+        directory = self.run_to_the_limit("(1 << 20) - 1", 50_000)
         self.assertIn(f"{1:020}.log", contents(directory))
 
     def test_killed(self) -> None:
