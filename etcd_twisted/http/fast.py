@@ -5,7 +5,8 @@ Common is what clients of keys send: HTTP/1.1, a body with a length or none, a c
 on a connection that is not common, or for other pages, hands the connection to L{Channel} with what has come so far,
 and this steps aside. So that one alone refuses, and knows what is rare.
 
-An answer is written to the socket at once, when nothing waits there.
+An answer is written to the socket at once, when nothing waits there, and connections wait for requests together
+(L{Readers}).
 
 Must never answer anything in another way than L{Channel} would, nor let a client hold more, or for longer.
 """
@@ -29,6 +30,7 @@ from etcd_twisted.http.door import Door, DoorRequest
 from etcd_twisted.http.exchange import Exchange, in_one_piece
 from etcd_twisted.http.heads import Heads
 from etcd_twisted.http.patience import Patience
+from etcd_twisted.http.readers import HAS_EPOLL, Readers
 from etcd_twisted.http.site import IDLE, Channel, Site, keep_alive
 from etcd_twisted.http.sockets import tcp_socket, write_now
 
@@ -58,6 +60,7 @@ class FastSite(Site):
         """See L{Site}; it has a door."""
         super().__init__(*args, **kw)
         self.heads = Heads()
+        self._readers: Readers | None = None
         self.common_fields = b"" if self.cors is None else self.cors.fields(Headers())
         methods = rb"[A-Z]+" if self.cors is None else rb"(?!OPTIONS )[A-Z]+"
         prefix = re.escape(self.door.prefix)
@@ -66,6 +69,13 @@ class FastSite(Site):
     def connection(self, addr: IAddress | None) -> "FastChannel":
         """A new connection."""
         return FastChannel(self, addr)
+
+    def share(self, connection: Connection) -> None:
+        """Have a connection wait for bytes together with all others."""
+        if self._readers is None and HAS_EPOLL:
+            self._readers = Readers(connection.reactor)
+        if self._readers is not None:
+            self._readers.adopt(connection)
 
     def ordinary(self, addr: IAddress | None) -> Channel:
         """What takes a connection over."""
@@ -150,6 +160,7 @@ class FastChannel(Protocol, Patience):
                 transport.setTcpNoDelay(True)
             keep_alive(transport)
             self._has_socket = True
+            self._site.share(transport)
         transport.registerProducer(self, True)
         self._site.channels.add(self)
         self.expect_by(self._seconds() + IDLE)

@@ -1,0 +1,213 @@
+"""
+Many connections that wait for bytes together.
+"""
+
+import select
+import socket
+import struct
+
+from twisted.internet import reactor
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IReadDescriptor
+from twisted.internet.posixbase import PosixReactorBase
+from twisted.internet.protocol import Protocol
+from twisted.internet.tcp import Connection, Server
+from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from etcd_twisted.http.readers import Readers
+from tests.wires import RawClient, ServedTest
+
+
+class Taker(Protocol):
+    """Keeps what comes, and takes C{action} then."""
+
+    def __init__(self) -> None:
+        self.came = b""
+        self.lost: list[type[Exception]] = []
+        self.action = lambda: None
+
+    def dataReceived(self, data: bytes) -> None:
+        self.came += data
+        self.action()
+
+    def connectionLost(self, reason: Failure) -> None:
+        self.lost.append(reason.type)
+
+
+class ReadersTests(SynchronousTestCase):
+    """Real sockets, and a reactor that the test turns."""
+
+    def setUp(self) -> None:
+        self.reactor = MemoryReactorClock()
+        self.readers = Readers(self.reactor)
+
+    def connect(self) -> tuple[socket.socket, Taker, Connection]:
+        """A client's socket and its connection, which is adopted."""
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            client = socket.create_connection(listening.getsockname())
+            here, _ = listening.accept()
+        self.addCleanup(client.close)
+        here.setblocking(False)
+        taker = Taker()
+        connection = Connection(here, taker, self.reactor)
+        connection.connected = True
+        taker.makeConnection(connection)
+        connection.startReading()
+        self.readers.adopt(connection)
+        self.addCleanup(self.close, connection)
+        return client, taker, connection
+
+    @staticmethod
+    def close(connection: Connection) -> None:
+        if connection.connected:
+            connection.connectionLost(Failure(ConnectionDone()))
+
+    def turn(self) -> None:
+        """Wait until something is to be read, and let it be."""
+        self.assertEqual(len(select.select([self.readers], [], [], 10)[0]), 1, "nothing came")
+        self.readers.doRead()
+
+    def test_interface(self) -> None:
+        verifyObject(IReadDescriptor, self.readers)
+        self.assertEqual(self.readers.logPrefix(), "Readers")
+
+    def test_one_reader(self) -> None:
+        """The reactor sees one, as long as there are any; each gets what its client sent."""
+        self.assertEqual(self.reactor.getReaders(), [])
+        several = [self.connect() for _ in range(3)]
+        self.assertEqual(self.reactor.getReaders(), [self.readers])
+        for number, (client, _, _) in enumerate(several):
+            client.sendall(b"%d" % number)
+        while not all(taker.came for _, taker, _ in several):
+            self.turn()
+        self.assertEqual([taker.came for _, taker, _ in several], [b"0", b"1", b"2"])
+        for _, _, connection in several:
+            self.assertEqual(self.reactor.getReaders(), [self.readers])
+            self.close(connection)
+        self.assertEqual(self.reactor.getReaders(), [])
+
+    def test_pausing(self) -> None:
+        """One that is paused is not read from, however often it is; another one is."""
+        (client, taker, connection), (other, others, _) = self.connect(), self.connect()
+        connection.pauseProducing()
+        connection.pauseProducing()
+        client.sendall(b"a")
+        other.sendall(b"b")
+        self.turn()
+        self.assertEqual((taker.came, others.came), (b"", b"b"))
+        connection.resumeProducing()
+        connection.resumeProducing()
+        self.turn()
+        self.assertEqual(taker.came, b"a")
+
+    def end(self, *, reset: bool) -> tuple[Taker, Connection]:
+        client, taker, connection = self.connect()
+        if reset:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        self.turn()
+        self.assertEqual(taker.lost, [])
+        self.assertEqual(self.reactor.getReaders(), [connection])
+        return taker, connection
+
+    def find_out(self, connection: Connection) -> None:
+        """What the reactor does with one that it reads from itself."""
+        PosixReactorBase._disconnectSelectable(self.reactor, connection, connection.doRead(), True)
+
+    def test_ended(self) -> None:
+        """One whose client has closed is left to the reactor, which finds that out."""
+        taker, connection = self.end(reset=False)
+        self.find_out(connection)
+        self.assertEqual((taker.lost, self.reactor.getReaders()), ([ConnectionDone], []))
+
+    def test_reset(self) -> None:
+        """Likewise. The system tells why only once: it has ended then."""
+        taker, connection = self.end(reset=True)
+        self.find_out(connection)
+        self.assertEqual((len(taker.lost), self.reactor.getReaders()), (1, []))
+
+    def test_ended_but_closed_before(self) -> None:
+        """The reactor need not have found out before it is closed here, or paused."""
+        _, connection = self.end(reset=False)
+        connection.pauseProducing()
+        self.assertEqual(self.reactor.getReaders(), [])
+        connection.resumeProducing()
+        self.assertEqual(self.reactor.getReaders(), [connection])
+        connection.abortConnection()
+        self.assertEqual(self.reactor.getReaders(), [])
+        self.reactor.advance(0)
+        self.assertFalse(connection.connected)
+
+    def test_closed_by_another(self) -> None:
+        """What was read from one closes the other, from which something was to be read in the same turn."""
+        (client, taker, connection), (other, others, closed) = self.connect(), self.connect()
+        taker.action = lambda: self.close(closed)
+        others.action = lambda: self.close(connection)
+        client.sendall(b"a")
+        other.sendall(b"b")
+        while len(self.readers._waiting.poll(10)) < 2:
+            pass
+        self.readers.doRead()
+        self.assertEqual(sorted([taker.came, others.came])[0], b"")
+        self.assertEqual(taker.lost + others.lost, [ConnectionDone])
+
+    def test_failing(self) -> None:
+        """One that can't take what came is closed, and that is told; the others go on."""
+        several = [self.connect() for _ in range(3)]
+
+        def fail() -> None:
+            raise ZeroDivisionError
+
+        several[1][1].action = fail
+        for client, _, _ in several:
+            client.sendall(b"x")
+        while not all(taker.came for _, taker, _ in several):
+            self.turn()
+        self.assertEqual([taker.lost for _, taker, _ in several], [[], [ZeroDivisionError], []])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_reactor_ends(self) -> None:
+        """Then each connection does."""
+        takers = [self.connect()[1] for _ in range(3)]
+        self.readers.connectionLost(Failure(ConnectionLost()))
+        self.assertEqual([taker.lost for taker in takers], [[ConnectionLost]] * 3)
+        self.assertEqual(self.reactor.getReaders(), [])
+
+    def test_writing_and_timing(self) -> None:
+        """All else is the reactor's."""
+        _, _, connection = self.connect()
+        connection.startWriting()
+        self.assertEqual(self.reactor.getWriters(), [connection])
+        called: list[int] = []
+        connection.reactor.callLater(1, called.append, 1)
+        self.reactor.advance(1)
+        self.assertEqual(called, [1])
+
+
+class SharedTests(ServedTest):
+    """Connections to a real port."""
+
+    def waiting(self) -> tuple[int, int]:
+        """How many sets the reactor reads from, and how many connections of a port by themselves."""
+        found = reactor.getReaders()
+        return sum(isinstance(each, Readers) for each in found), sum(isinstance(each, Server) for each in found)
+
+    async def get(self, client: RawClient, path: bytes) -> None:
+        client.data = b""
+        client.send(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path)
+        await client.when(lambda: b"\r\n\r\n" in client.data)
+        self.assertTrue(client.data.startswith(b"HTTP/1.1 200 OK\r\n"))
+
+    async def test_together(self) -> None:
+        """From the first to the last of them, also where other pages than keys are asked for."""
+        self.assertEqual(self.waiting(), (0, 0))
+        clients = [await self.connect() for _ in range(3)]
+        for path in (b"/v2/keys/", b"/version", b"/v2/keys/"):
+            for client in clients:
+                await self.get(client, path)
+            self.assertEqual(self.waiting(), (1, 0))
+        await self._stop()
+        self.assertEqual(self.waiting(), (0, 0))
