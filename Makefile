@@ -1,6 +1,8 @@
 # Runs, tests and checks the project. Everything is installed into .venv, in the versions of constraints.txt.
 
-pythons = python3 python3.14 python3.13 python3.12 python3.11
+# A distribution's own comes first: it is optimised for its processor's work when it is built, and a third faster than
+# one that was built by hand without that.
+pythons = /usr/bin/python3 python3 python3.14 python3.13 python3.12 python3.11
 suitable = import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
 # The Python that .venv is made from, when there is no .venv yet: make PYTHON=/usr/bin/python3.12
 PYTHON ?= $(shell for python in $(pythons); do \

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -79,9 +80,12 @@ def file_system(directory: Path, mounts: str) -> str:
 
 
 def machine(directory: Path, versions: Sequence[str]) -> str:
-    """One line: cores, kernel, the file system that the servers write to, and what is compared."""
+    """
+    One line: cores, kernel, the file system that the servers write to, and what is compared. Which Python it is, too:
+    one build of a version may be a third faster than another.
+    """
     kind = file_system(directory.resolve(), Path("/proc/self/mounts").read_text())
     warning = " (in memory: a sync costs nothing there)" if kind in {"tmpfs", "ramfs"} else ""
-    python = f"Python {platform.python_version()}"
+    python = f"Python {platform.python_version()} ({Path(sys.executable).resolve()})"
     kernel = f"{platform.system()} {platform.release()}"
     return ", ".join((f"{os.cpu_count()} cores", kernel, f"{kind}{warning}", python, *versions))
