@@ -205,8 +205,11 @@ class Driver:
         self._turn = None
         self._running = True
         try:
-            # What others wait for goes first: their way to the disk is the longer one.
-            for step in (self._send, self._persist, self._apply_some, self._answer_reads, self._tell_changes):
+            # What others wait for goes first: their way to the disk is the longer one. Else, who waits for an answer.
+            first, second = self._send, self._apply_some
+            if self.core.has_no_entries_to_send:
+                first, second = second, first
+            for step in (first, self._persist, second, self._answer_reads, self._tell_changes):
                 if self._stopped:  # by whoever was told something in the step before
                     return
                 step()

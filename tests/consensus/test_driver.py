@@ -174,6 +174,54 @@ class TurnTests(DriverTestCase):
         self.clock.advance(0)
         self.assertEqual(told, [1])
 
+    def told_when_applying(self, driver: Driver, proposals: int) -> list[list[int]]:
+        """
+        Which entries each message brings that was sent before a change is applied that others have acknowledged.
+
+        @param proposals: how many come meanwhile.
+        """
+        self.acknowledge(driver)
+        self.settle()
+        driver.propose(b"x")
+        self.clock.advance(0)
+        self.around.sync()
+        self.acknowledge(driver)
+        for _ in range(proposals):
+            driver.propose(b"y")
+        self.around.take_sent()
+        told: list[list[int]] = []
+
+        def applying(_: object) -> None:
+            sent = [message for _, message in self.around.sent if isinstance(message, Append)]
+            told.extend([entry.index - driver.core.commit_index for entry in message.entries] for message in sent)
+
+        self.around.on_apply = applying
+        self.clock.advance(0)
+        self.assertEqual(self.around.applied[-1], [driver.core.commit_index])
+        commits = [message.commit for _, message in self.around.sent if isinstance(message, Append)]
+        self.assertIn(driver.core.commit_index, commits)
+        return told
+
+    def test_a_leader_answers_before_it_tells_what_is_committed(self) -> None:
+        """Nobody waits for that."""
+        self.assertEqual(self.told_when_applying(self.elected(), 0), [])
+
+    def test_but_others_are_sent_entries_before(self) -> None:
+        """They have to write them."""
+        self.assertEqual(self.told_when_applying(self.elected(), 2), [[1, 2]])
+
+    def test_a_follower_answers_before_it_applies(self) -> None:
+        """The leader waits for it."""
+        driver = self.driver(A, B, C)
+        driver.start()
+        answered: list[int] = []
+        self.around.on_apply = lambda _: answered.extend(
+            message.index for _, message in self.around.sent if isinstance(message, AppendReply)
+        )
+        driver.receive(B, [Append(1, 1, 0, 0, 1, (Entry(1, 1, EntryKind.COMMAND, b"x"),))])
+        self.settle()
+        self.assertEqual((answered, self.around.applied), ([1], [[1]]))
+
     def test_nothing_is_applied_before_it_is_durable(self) -> None:
         driver = self.alone()
         driver.propose(b"x")
