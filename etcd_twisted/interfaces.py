@@ -189,11 +189,10 @@ class IReplica(Interface):
         Change the key space. Fires with what happened, once a quorum has it on disk and it is applied here.
 
         Errbacks with the L{EtcdError} that the command met, or with 300 when its outcome is unknown, or when it has
-        waited for too long behind others and was not made. A command that
-        can't be kept is refused before it is logged: with 202 if it expires before the epoch or after
-        L{etcd_twisted.keyspace.events.LAST_MOMENT}, with 209 if its key is not clean
-        (L{etcd_twisted.keyspace.paths.clean}) or a field has another type than it should, with 210 if a text can't be
-        written as UTF-8.
+        waited for too long behind others and was not made. A command that can't be kept is refused before it is
+        logged: with 202 if it expires before the epoch or after L{etcd_twisted.keyspace.events.LAST_MOMENT}, with 209
+        if its key is not clean (L{etcd_twisted.keyspace.paths.clean}) or a field has another type than it should, with
+        210 if a text can't be written as UTF-8.
         """
 
     def submit(command: Change, told: Told) -> bool:
@@ -201,7 +200,7 @@ class IReplica(Interface):
         Do what L{propose} does, if nothing has to be waited for first: whether it does. It costs less than a Deferred.
 
         @param told: called once with what L{propose} fires with or fails with, though nobody may want to know it any
-            more.
+            more. It has to be short and must not raise: others are told in the same turn.
         @raise EtcdError: the command can't be kept, see L{propose}.
         """
 

@@ -32,8 +32,11 @@ class Driven(Protocol):
     def room(self) -> int:
         """How many entries may be applied in this turn; asked again in the next one."""
 
-    def apply(self, entries: tuple[Entry, ...]) -> None:
-        """Take committed entries, in order."""
+    def apply(self, entry: Entry) -> None:
+        """Take a committed entry; they come in order."""
+
+    def batch_applied(self, entries: tuple[Entry, ...]) -> None:
+        """All that come in this turn have been applied."""
 
     def send(self, machine_id: str, messages: list[Message]) -> None:
         """Send messages to another machine; they may be lost."""
@@ -53,7 +56,7 @@ class Driver:
     Runs one core.
 
     @ivar core: to be looked at only; what it is told comes through here.
-    @ivar applied: the index of the last entry that was applied.
+    @ivar applied: the index of the last entry that was applied, or is just being applied.
     @ivar commits: how long it took a quorum to have each batch of this leader, from when its own disk was given it.
     """
 
@@ -291,9 +294,11 @@ class Driver:
         if not core.has_to_apply:
             return
         entries = core.to_apply(self._driven.room())
+        for entry in entries:
+            self.applied = entry.index  # and no further: who asks while they are applied relies on it
+            self._driven.apply(entry)
         if entries:
-            self.applied = entries[-1].index
-            self._driven.apply(entries)
+            self._driven.batch_applied(entries)
         if core.has_to_apply:
             self._wake()
 

@@ -386,23 +386,11 @@ class Participant:
 
     # Applying
 
-    def apply(self, entries: tuple[Entry, ...]) -> None:
+    def apply(self, entry: Entry) -> None:
         """See L{etcd_twisted.consensus.driver.Driven}."""
-        command = EntryKind.COMMAND
-        for entry in entries:
-            if entry.kind is command:
-                self._apply_command(entry)
-            else:
-                self._apply_other(entry)
-        self._bytes_since_snapshot += sum(len(entry.data) for entry in entries)
-        if self.leads:
-            self._expirer.look()
-            self._throttle.admit()
-        self.receiver.passed(entries[-1].index)
-        self._snapshot_if_due(entries[-1])
-        self._around.applied()
-
-    def _apply_command(self, entry: Entry) -> None:
+        if entry.kind is not EntryKind.COMMAND:
+            self._apply_other(entry)
+            return
         proposal = self.proposals.take(entry)
         if proposal is None or proposal.command is None:
             self._apply_unasked(decode_command(entry.data))
@@ -410,13 +398,23 @@ class Participant:
         try:
             event = self._around.keyspace.apply(proposal.command)
         except EtcdError as error:
-            proposal.told(error)
+            proposal.tell(error)
         except Exception:
             cause = "this machine can't go on: applying the change failed; its log says more"
-            proposal.told(EtcdError(ErrorCode.RAFT_INTERNAL, cause, self._around.keyspace.index))
+            proposal.tell(EtcdError(ErrorCode.RAFT_INTERNAL, cause, self._around.keyspace.index))
             raise
         else:
-            proposal.told(event)
+            proposal.tell(event)
+
+    def batch_applied(self, entries: tuple[Entry, ...]) -> None:
+        """See L{etcd_twisted.consensus.driver.Driven}."""
+        self._bytes_since_snapshot += sum(len(entry.data) for entry in entries)
+        if self.leads:
+            self._expirer.look()
+            self._throttle.admit()
+        self.receiver.passed(entries[-1].index)
+        self._snapshot_if_due(entries[-1])
+        self._around.applied()
 
     def _apply_unasked(self, command: Command) -> None:
         """Apply a command that nobody here waits for: a command that fails has failed everywhere, and was answered."""
@@ -435,7 +433,7 @@ class Participant:
             self._apply_configuration(configuration)
         proposal = self.proposals.take(entry)
         if proposal is not None:
-            proposal.told(None)
+            proposal.tell(None)
         self._around.changed()
 
     def _tell_differences(self, configuration: Configuration) -> None:

@@ -7,18 +7,20 @@ made when it may yet be.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
 
 from etcd_twisted.consensus.entries import Entry
 from etcd_twisted.consensus.waiting import Waiting
-from etcd_twisted.errors import NotDoneError
+from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.interfaces import Told
-from etcd_twisted.keyspace.commands import Change
-from etcd_twisted.keyspace.events import Event
+from etcd_twisted.keyspace.commands import Change, decode_command, encode_command
+from etcd_twisted.keyspace.events import LAST_MOMENT, Event
+from etcd_twisted.keyspace.paths import clean
 
 
 def telling(answer: "Deferred[Any]") -> Told:
@@ -31,6 +33,28 @@ def telling(answer: "Deferred[Any]") -> Told:
             answer.callback(outcome)
 
     return told
+
+
+def encoded(command: Change) -> bytes:
+    """
+    A command as it stands in the log, if it can be read back and applied: once it is durable, each start applies it.
+
+    @raise EtcdError: see L{etcd_twisted.interfaces.IReplica.propose}.
+    """
+    try:
+        data = encode_command(command)
+        decode_command(data)
+    except UnicodeEncodeError as error:
+        raise EtcdError(ErrorCode.INVALID_FORM, f"text that is not UTF-8: {error}") from error
+    except (msgspec.ValidationError, OverflowError, TypeError) as error:
+        raise EtcdError(ErrorCode.INVALID_FIELD, f"not a command: {error}") from error
+    if clean(command.key) != command.key:
+        raise EtcdError(ErrorCode.INVALID_FIELD, f"key: {command.key!r} is not clean; {clean(command.key)!r} is")
+    expires: int | None = getattr(command, "expires", None)
+    if expires is not None and not 0 <= expires <= LAST_MOMENT:
+        cause = f"expires: {expires} is not in 0 to {LAST_MOMENT}, in microseconds since the epoch"
+        raise EtcdError(ErrorCode.TTL_NOT_A_NUMBER, cause)
+    return data
 
 
 class Proposal(msgspec.Struct, frozen=True):
@@ -47,6 +71,15 @@ class Proposal(msgspec.Struct, frozen=True):
     term: int
     size: int
     told: Told
+
+    _log: ClassVar[Logger] = Logger()
+
+    def tell(self, outcome: Event | Exception | None) -> None:
+        """Say what became of it. Others wait too: they must be told, though this one can't be."""
+        try:
+            self.told(outcome)
+        except Exception:
+            self._log.failure("Who made a change could not be told what became of it")
 
 
 class Proposals:
@@ -89,7 +122,7 @@ class Proposals:
 
     def _fail(self, proposal: Proposal, error: Exception) -> None:
         self.failed += 1
-        proposal.told(error)
+        proposal.tell(error)
 
     def take(self, entry: Entry) -> Proposal | None:
         """

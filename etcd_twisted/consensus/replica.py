@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
-import msgspec
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, DeferredLock, ensureDeferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -24,15 +23,15 @@ from etcd_twisted.consensus.leadership import Timing
 from etcd_twisted.consensus.members import Members
 from etcd_twisted.consensus.participant import Participant, Surroundings, machines_of, members_of
 from etcd_twisted.consensus.peering import Peering
+from etcd_twisted.consensus.proposals import encoded
 from etcd_twisted.consensus.recovery import Recovered, Storage
 from etcd_twisted.consensus.waiting import Waiting
 from etcd_twisted.consensus.writer import LogWriter
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.interfaces import IReplica, ITransport, Told
-from etcd_twisted.keyspace.commands import Change, Set, decode_command, encode_command
-from etcd_twisted.keyspace.events import LAST_MOMENT, Event
+from etcd_twisted.keyspace.commands import Change, Set
+from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.nodes import Node
-from etcd_twisted.keyspace.paths import clean
 from etcd_twisted.keyspace.space import KeySpace
 from etcd_twisted.keyspace.statistics import StoreStatistics
 from etcd_twisted.keyspace.watchers import Watcher
@@ -51,28 +50,6 @@ DOUBT = 5.0
 
 _LEAST_PATIENCE = 1.0
 """The same in seconds, at the least."""
-
-
-def _encoded(command: Change) -> bytes:
-    """
-    A command as it stands in the log, if it can be read back and applied: once it is durable, each start applies it.
-
-    @raise EtcdError: see L{IReplica.propose}.
-    """
-    try:
-        data = encode_command(command)
-        decode_command(data)
-    except UnicodeEncodeError as error:
-        raise EtcdError(ErrorCode.INVALID_FORM, f"text that is not UTF-8: {error}") from error
-    except (msgspec.ValidationError, OverflowError, TypeError) as error:
-        raise EtcdError(ErrorCode.INVALID_FIELD, f"not a command: {error}") from error
-    if clean(command.key) != command.key:
-        raise EtcdError(ErrorCode.INVALID_FIELD, f"key: {command.key!r} is not clean; {clean(command.key)!r} is")
-    expires: int | None = getattr(command, "expires", None)
-    if expires is not None and not 0 <= expires <= LAST_MOMENT:
-        cause = f"expires: {expires} is not in 0 to {LAST_MOMENT}, in microseconds since the epoch"
-        raise EtcdError(ErrorCode.TTL_NOT_A_NUMBER, cause)
-    return data
 
 
 @implementer(IReplica)
@@ -465,7 +442,7 @@ class Replica:
         participant = self._participant
         if self._closed is not None or participant is None or not participant.leads:
             return False
-        return participant.submit(command, _encoded(command), told)
+        return participant.submit(command, encoded(command), told)
 
     def propose(self, command: Change) -> "Deferred[Event]":
         """See L{IReplica}."""
@@ -473,7 +450,7 @@ class Replica:
         if self._closed is not None or participant is None or not participant.leads:
             return self._when_leading(lambda: self.propose(command))
         try:
-            data = _encoded(command)
+            data = encoded(command)
         except EtcdError as error:
             error.index = self.index
             return fail(error)

@@ -73,6 +73,10 @@ class Response(msgspec.Struct, eq=False):
     body: Body
 
 
+def _nobody(_: Response) -> None:
+    """The listener to an answer that nobody wants."""
+
+
 class Later:
     """
     An answer that is to come, for one listener: what a Deferred of it is, at a fraction of the cost.
@@ -90,14 +94,15 @@ class Later:
     def answer(self, response: Response) -> None:
         """Here it is. To be called once."""
         if self._listener is None:
-            self._response = response  # nobody listens yet, or any more
+            self._response = response  # nobody listens yet
         else:
             self._listener(response)
 
-    def follow(self, source: "Deferred[Response]") -> None:
-        """It is another's."""
-        self._source = source
-        source.addCallback(self.answer)
+    def follow(self, begin: "Callable[[], Deferred[Response]]") -> None:
+        """It is what C{begin} brings, which is not called when nobody wants the answer any more."""
+        if self._listener is not _nobody:
+            self._source = begin()
+            self._source.addCallback(self.answer)
 
     def listen(self, listener: Callable[[Response], None]) -> None:
         """Have C{listener} called with the answer, at once if it is there. It must not raise."""
@@ -108,7 +113,7 @@ class Later:
 
     def cancel(self) -> None:
         """Nobody wants the answer any more."""
-        self._listener = None
+        self._listener = _nobody
         if self._source is not None:
             self._source.cancel()
 

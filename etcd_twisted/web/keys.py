@@ -173,7 +173,7 @@ class KeyEndpoint:
                 response = self._failed(Failure())
             later.answer(response)
         else:
-            later.follow(self._lost(Failure(outcome), request, deadline))
+            later.follow(lambda: self._lost(Failure(outcome), request, deadline))
 
     def _written(self, event: Event, silent: bool) -> Response:
         body = encode_json({"action": event.answer.action}) if silent else event.body

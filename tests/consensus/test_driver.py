@@ -26,7 +26,7 @@ class Around:
 
     @ivar writes: the records that are being made durable, and who waits for that.
     @ivar applied: the indexes of what was applied, by turn.
-    @ivar on_apply: called with each batch.
+    @ivar on_apply: called with each entry.
     """
 
     def __init__(self) -> None:
@@ -49,9 +49,11 @@ class Around:
     def room(self) -> int:
         return self.most
 
-    def apply(self, entries: tuple[Entry, ...]) -> None:
+    def apply(self, entry: Entry) -> None:
+        self.on_apply(entry)
+
+    def batch_applied(self, entries: tuple[Entry, ...]) -> None:
         self.applied.append([entry.index for entry in entries])
-        self.on_apply(entries)
 
     def send(self, machine_id: str, messages: list[Message]) -> None:
         self.sent += [(machine_id, message) for message in messages]
@@ -257,6 +259,16 @@ class TurnTests(DriverTestCase):
         self.clock.advance(0)
         self.assertEqual([len(each) for each in self.around.applied], [3, 3, 2])
 
+    def test_how_far_it_is_within_a_batch(self) -> None:
+        """No copy is whole before the last entry."""
+        driver = self.alone()
+        found: list[tuple[int, bool]] = []
+        self.around.on_apply = lambda entry: found.append((entry.index - driver.applied, driver.holds_lease()))
+        for _ in range(3):
+            driver.propose(b"x")
+        self.settle()
+        self.assertEqual(found, [(0, False), (0, False), (0, True)])
+
     def test_a_change_is_told_once(self) -> None:
         driver = self.alone()
         before = self.around.changes
@@ -266,7 +278,7 @@ class TurnTests(DriverTestCase):
 
     def test_what_is_told_within_a_turn_may_ask_for_more(self) -> None:
         driver = self.alone()
-        self.around.on_apply = lambda entries: driver.propose(b"y") if entries[0].data == b"x" else None
+        self.around.on_apply = lambda entry: driver.propose(b"y") if entry.data == b"x" else None
         driver.propose(b"x")
         self.settle()
         self.assertEqual(len(self.around.applied), 2)

@@ -145,6 +145,18 @@ class ProposalsTests(SynchronousTestCase):
         assert proposal is not None
         proposal.told(None)
 
+    def test_one_who_can_not_be_told(self) -> None:
+        """That is nobody else's trouble."""
+
+        def fail(_: object) -> None:
+            raise ZeroDivisionError
+
+        self.proposals.add(5, Proposal(None, 1, 10, fail))
+        answer = self.add(6)
+        self.proposals.fail(UnknownError())
+        self.failureResultOf(answer, UnknownError)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
     def test_one_who_is_told_may_propose_again(self) -> None:
         again: list[Deferred[object]] = []
         self.add(5).addErrback(lambda _: again.append(self.add(5, term=9)))

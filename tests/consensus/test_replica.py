@@ -56,6 +56,21 @@ class StartTests(ReplicaTestCase):
         self.assertEqual(self.successResultOf(answer).index, 2)
         machine.stop()
 
+    def test_it_serves_nothing_less_than_it_had(self) -> None:
+        """Not while it applies again what it has applied before, though its group is a part of that."""
+        machine = self.machine()
+        for number in range(300):
+            machine.set(f"/{number}", "x")
+        machine.settle()
+        index = machine.replica.index
+        machine.crash()
+        machine = TestMachine(self.path)
+        seen: list[int] = []
+        machine.replica.when_serving().addCallback(lambda _: seen.append(machine.replica.index))
+        machine.settle()
+        self.assertEqual((seen, machine.replica.index), ([index], index))
+        machine.stop()
+
     def test_waiting_can_be_cancelled(self) -> None:
         machine = TestMachine(self.path)
         serving = machine.replica.when_serving()

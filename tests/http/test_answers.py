@@ -37,7 +37,7 @@ class LaterTests(SynchronousTestCase):
         later = Later()
         later.listen(self.heard.append)
         source: Deferred[Response] = Deferred()
-        later.follow(source)
+        later.follow(lambda: source)
         source.callback(self.response)
         self.assertEqual(self.heard, [self.response])
 
@@ -46,10 +46,24 @@ class LaterTests(SynchronousTestCase):
         later = Later()
         later.listen(self.heard.append)
         source: Deferred[Response] = Deferred()
-        later.follow(source)
+        later.follow(lambda: source)
         later.cancel()
         self.failureResultOf(source, CancelledError)
         self.assertEqual(self.heard, [])
+
+    def test_nobody_wants_one_that_is_to_begin(self) -> None:
+        """Then it does not."""
+        later = Later()
+        later.listen(self.heard.append)
+        later.cancel()
+        begun: list[Deferred[Response]] = []
+
+        def begin() -> "Deferred[Response]":
+            begun.append(Deferred())
+            return begun[-1]
+
+        later.follow(begin)
+        self.assertEqual(begun, [])
 
     def test_as_a_deferred(self) -> None:
         later = Later()

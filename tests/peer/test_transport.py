@@ -41,7 +41,7 @@ class MessageTests(MachinesTest):
         assert connection is not None
         self.first.transport.send(SECOND, b"now")
         self.assertNotIn(connection.transport, reactor.getWriters())
-        sent = [b"now", b"1" * (4 << 20), b"2"]
+        sent = [b"now", b"1" * (16 << 20), b"2"]
         come = self.second.raft.when(lambda: self.second.raft.payloads[-1][1] == sent[-1])
         for payload in sent[1:]:
             self.first.transport.send(SECOND, payload)

@@ -239,6 +239,16 @@ class LostTests(LeaderTest):
         first, second = self.replica.proposed
         self.assertEqual(first, second)
 
+    def test_writes_that_nobody_waits_for(self) -> None:
+        """They are not repeated: what their clients have done since must stand."""
+        answer = self.begin("PUT", "/k")
+        answer.cancel()
+        self.replica.lose_leader()
+        self.replica.fail_held(NotDoneError())
+        self.replica.lead()
+        self.clock.advance(LEAST_WAIT)
+        self.assertEqual(len(self.replica.proposed), 1)
+
     def test_writes_that_may_have_been_done(self) -> None:
         """The client is told just that, and they are not repeated (spec, "Redirects")."""
         answer = self.begin("PUT", "/k")
@@ -286,7 +296,6 @@ class LostWhileFullTests(LostTests):
     def setUp(self) -> None:
         super().setUp()
         self.replica.full = True
-
 
 
 class LeaseTests(LeaderTest):
