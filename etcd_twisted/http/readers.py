@@ -64,7 +64,9 @@ class Readers:
 
     def removeReader(self, connection: Connection) -> None:
         """Have it called no more."""
-        descriptor = connection.fileno()
+        self._forget(connection.fileno())
+
+    def _forget(self, descriptor: int) -> None:
         if self._connections.pop(descriptor, None) is None:
             return
         self._waiting.unregister(descriptor)
@@ -88,15 +90,21 @@ class Readers:
             if connection is None:
                 continue  # closed by what was read from another one just now
             try:
-                ended = connection.doRead()
+                if connection.doRead() is not None:
+                    self._move(connection, self._reactor)  # to find out by itself that it has ended
             except Exception:
                 self._log.failure("A connection is closed, since what came could not be taken")
-                connection.connectionLost(Failure())
-            else:
-                if ended is not None:
-                    self._move(connection, self._reactor)  # to find out by itself that it has ended, and how
+                self._lose(descriptor, connection, Failure())
+
+    def _lose(self, descriptor: int, connection: Connection, reason: Failure) -> None:
+        """Close one, whatever comes of it: the others have no part in that."""
+        self._forget(descriptor)
+        try:
+            connection.connectionLost(reason)
+        except Exception:
+            self._log.failure("The end of a connection could not be told")
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor ends."""
-        for connection in list(self._connections.values()):
-            connection.connectionLost(reason)
+        for descriptor, connection in list(self._connections.items()):
+            self._lose(descriptor, connection, reason)

@@ -148,8 +148,8 @@ class ReadersTests(SynchronousTestCase):
         others.action = lambda: self.close(connection)
         client.sendall(b"a")
         other.sendall(b"b")
-        while len(self.readers._waiting.poll(10)) < 2:
-            pass
+        for each in (closed, connection):  # bytes are there
+            self.assertEqual(len(select.select([each], [], [], 10)[0]), 1)
         self.readers.doRead()
         self.assertEqual(sorted([taker.came, others.came])[0], b"")
         self.assertEqual(taker.lost + others.lost, [ConnectionDone])
@@ -168,6 +168,33 @@ class ReadersTests(SynchronousTestCase):
             self.turn()
         self.assertEqual([taker.lost for _, taker, _ in several], [[], [ZeroDivisionError], []])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_failing_to_end(self) -> None:
+        """One whose end can't be told is closed all the same, and forgotten; all others are served, new ones too."""
+        several = [self.connect() for _ in range(3)]
+
+        def fail(_: object = None) -> None:
+            raise ZeroDivisionError
+
+        several[1][1].action = fail
+        self.patch(several[1][1], "connectionLost", fail)
+        for client, _, _ in several:
+            client.sendall(b"x")
+        while not all(taker.came for _, taker, _ in several):
+            self.turn()
+        several.append(self.connect())
+        several[3][0].sendall(b"y")
+        self.turn()
+        self.assertEqual([taker.came for _, taker, _ in several], [b"x", b"x", b"x", b"y"])
+        self.patch(several[0][1], "connectionLost", fail)
+        self.readers.connectionLost(Failure(ConnectionLost()))
+        self.assertEqual([taker.lost for _, taker, _ in several], [[], [], [ConnectionLost], [ConnectionLost]])
+        self.assertEqual(self.reactor.getReaders(), [])
+        client, taker, _ = self.connect()
+        client.sendall(b"z")
+        self.turn()
+        self.assertEqual(taker.came, b"z")
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 3)
 
     def test_reactor_ends(self) -> None:
         """Then each connection does."""
