@@ -5,8 +5,8 @@ Common is what clients of keys send: HTTP/1.1, a body with a length or none, a c
 on a connection that is not common, or for other pages, hands the connection to L{Channel} with what has come so far,
 and this steps aside. So that one alone refuses, and knows what is rare.
 
-An answer is written to the socket at once, when nothing waits there, and connections wait for requests together
-(L{Readers}).
+An answer is written to the socket at once, when nothing waits there; those to requests that came together, together.
+Connections wait for requests together too (L{Readers}).
 
 Must never answer anything in another way than L{Channel} would, nor let a client hold more, or for longer.
 """
@@ -43,6 +43,9 @@ _ALL = 1 << 62
 _VERSION = b"HTTP/1.1"
 _EAGER = 1 << 14
 """How much is read ahead while a request is answered, in bytes, before the client has to wait."""
+_TOGETHER = 32
+_SHORT = 1 << 11
+"""How many answers are sent together at the most, and how long each may be but for the last, in bytes."""
 
 
 class FastSite(Site):
@@ -274,23 +277,37 @@ class FastChannel(Protocol, Patience):
     def _read(self, data: bytes) -> None:
         """Take one request after the other, as far as they are complete."""
         self._reading = True
+        answers: list[bytes] = []
         start, size = 0, len(data)
         while start < size and self._ordinary is None and not self._closing:
             if self._exchange is not None or self.stalled:
                 self._keep(data[start:], 0)
                 break
-            start = self._take(data, start)
+            start = self._take(data, start, answers)
+        self._send(answers)
         self._reading = False
 
-    def _take(self, data: bytes, start: int) -> int:
-        """Take the request that begins there; returns where it ends."""
+    def _send(self, answers: list[bytes]) -> None:
+        """Send what is there, and begin to gather anew."""
+        if answers:
+            self.write(answers[0] if len(answers) == 1 else b"".join(answers))
+            answers.clear()
+
+    def _take(self, data: bytes, start: int, answers: list[bytes]) -> int:
+        """
+        Take the request that begins there; returns where it ends.
+
+        @param answers: to requests before it, not sent yet; its own is put there if it is in one piece.
+        """
         site = self._site
         line = site.request_line.match(data, start)
         end = data.find(b"\r\n\r\n", start, start + LONGEST_HEAD)
         if line is None or end < 0:
+            self._send(answers)
             return self._unclear(data[start:], line is not None)
         head = site.heads.read(data[line.end() : end + 2])
         if head is None or head.length > site.most_body:
+            self._send(answers)
             return self._hand_over(data[start:])
         body = end + 4
         end = body + head.length
@@ -303,9 +320,12 @@ class FastChannel(Protocol, Patience):
             answer = with_fields(answer, site.common_fields)
         if isinstance(answer, Response) and (whole := in_one_piece(self, method, answer)) is not None:
             self.count(method, answer.status)
-            self.write(whole)
+            answers.append(whole)
+            if len(answers) == _TOGETHER or len(whole) > _SHORT or not self.persistent:
+                self._send(answers)
             self.requestDone(self)
             return end
+        self._send(answers)
         self.deadline = 0.0
         self._exchange = exchange = Exchange(self, _VERSION, method)
         exchange.answer(answer)

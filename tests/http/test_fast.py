@@ -14,7 +14,7 @@ from etcd_twisted.http.fast import LONGEST_HEAD, FastChannel, FastSite
 from etcd_twisted.http.site import Channel, Site
 from etcd_twisted.keyspace.commands import Set
 from tests.http import test_site
-from tests.wires import GET, STREAM, VERSION, WATCH, Transport, Wire, put
+from tests.wires import GET, STREAM, VERSION, WATCH, Transport, Wire, put, read_answers
 
 DATE = re.compile(rb"Date: [^\r]*\r\n")
 KEYS = st.sampled_from(
@@ -137,6 +137,52 @@ class EagerTests(SynchronousTestCase):
             self.assertEqual(transport._tempDataBuffer, [b"abc"])
 
 
+class TogetherTests(SynchronousTestCase):
+    """Answers to requests that came together."""
+
+    def setUp(self) -> None:
+        self.wire = Wire(kind=FastSite, most_body=100_000)
+        self.addCleanup(self.wire.stop)
+        self.channel, self.transport = self.wire.connect()
+        self.written: list[int] = []
+        write = self.transport.write
+
+        def counted(data: bytes) -> None:
+            self.written.append(data.count(b"HTTP/1.1 "))
+            write(data)
+
+        self.patch(self.transport, "write", counted)
+
+    def receive(self, *requests: bytes) -> list[int]:
+        """How many answers are in each of the pieces that are sent."""
+        self.written.clear()
+        self.channel.dataReceived(b"".join(requests))
+        self.wire.clock.advance(0)
+        return self.written
+
+    def test_at_once(self) -> None:
+        """They are sent together, but for very many."""
+        self.assertEqual(self.receive(GET), [1])
+        self.assertEqual(self.receive(*[GET] * 5), [5])
+        self.assertEqual(self.receive(*[GET] * 5, GET[:9]), [5])
+        self.assertEqual(self.receive(GET[9:]), [1])
+        self.assertEqual(self.receive(*[GET] * 70), [32, 32, 6])
+
+    def test_before_others(self) -> None:
+        """What can't be answered yet, or by the fast door, holds none up."""
+        self.assertEqual(self.receive(GET, GET, put("v"), GET, GET), [2, 1, 2])
+        self.assertEqual(self.receive(GET, GET, WATCH), [2, 1])
+        self.assertEqual(self.receive(put("w"))[:1], [])
+        other, transport = self.wire.connect()
+        other.dataReceived(GET + GET + VERSION)
+        self.assertEqual([answer.status for answer in read_answers(transport.value(), "GET", "GET", "GET")], [200] * 3)
+
+    def test_long(self) -> None:
+        """What waits to be sent is bounded."""
+        self.receive(put("x" * 3_000))
+        self.assertEqual(self.receive(*[GET] * 3), [1, 1, 1])
+
+
 class Conversation:
     """One client and one server, by one door."""
 
@@ -219,6 +265,7 @@ class FastBackPressureTests(test_site.BackPressureTests):
     """Clients that don't read, by the fast door."""
 
     kind = FastSite
+    together = 32
 
 
 class FastGoneTests(test_site.GoneTests):
