@@ -16,20 +16,16 @@ a time; knows no reactor. Resolves no conflicts: it gives back the records as th
 
 import errno
 import os
-import re
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import TypeVar
 
-import attrs
 import msgspec
 
 from etcd_twisted.consensus.entries import HardState, Record
 from etcd_twisted.consensus.framing import (
     FILE_HEADER_LENGTH,
-    FRAME_HEADER_LENGTH,
     BadFrameError,
     Frame,
     FrameKind,
@@ -41,6 +37,15 @@ from etcd_twisted.consensus.framing import (
     naming,
     sync_directory,
     write_all,
+)
+from etcd_twisted.consensus.segments import (
+    SEGMENT_MAGIC,
+    Segment,
+    SegmentHead,
+    TornTail,
+    decode_frame,
+    segment_path,
+    survey,
 )
 from etcd_twisted.errors import StorageError
 from etcd_twisted.measurements import Durations
@@ -54,56 +59,8 @@ How far zeros are written ahead: a sync of what takes the place of something wri
 allocated, takes ext4 half the time, as nothing has to go into its journal.
 """
 
-SEGMENT_MAGIC = b"etcd-wal"
-_NAME = re.compile(r"([0-9]{20})\.log")
-_UNSUPPORTED = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
-
-
-class SegmentHead(msgspec.Struct, array_like=True, frozen=True):
-    """A segment's first frame: where the log stood when the segment was begun."""
-
-    hard_state: HardState
-    base: int
-    """The index of the last entry before this segment's first one."""
-    fresh: bool
-    """Whether the log begins anew here, and older segments mean nothing."""
-
-
-@attrs.frozen(slots=True)
-class TornTail:
-    """
-    What recovery cut off.
-
-    @ivar offset: where it began in the file; 0 when the file itself was torn while being created, and is removed.
-    @ivar length: bytes cut, without the zeros that were allocated ahead.
-    """
-
-    path: Path
-    offset: int
-    length: int
-
-
-@attrs.define(slots=True)
-class _Segment:
-    """
-    A segment in use.
-
-    @ivar start: the offset behind its head, where its first record is.
-    @ivar highest: the highest index of any entry in it, 0 when there is none.
-    @ivar size: in bytes, once another one follows it.
-    """
-
-    sequence: int
-    path: Path
-    head: SegmentHead
-    start: int
-    highest: int = 0
-    size: int = 0
-
-
-_T = TypeVar("_T")
-_HEAD = msgspec.msgpack.Decoder(SegmentHead)
 _RECORD = msgspec.msgpack.Decoder(Record)
+_UNSUPPORTED = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
 
 class _Writing:
@@ -154,7 +111,7 @@ class WriteAheadLog:
         self.syncs = Durations()
         self._directory = directory
         self._segment_bytes = segment_bytes
-        self._segments: list[_Segment] = []
+        self._segments: list[Segment] = []
         self._descriptor = -1
         self._salt = 0
         self._position = 0
@@ -191,7 +148,8 @@ class WriteAheadLog:
 
         @raise StorageError: damage, or something that can't be read or written; nothing has been changed then.
         """
-        segments, void, torn_creation = self._survey()
+        found = survey(self._directory)
+        segments, torn_creation = found.segments, found.torn
         last: Frame | None = None
         if segments:
             head = segments[0].head
@@ -216,56 +174,12 @@ class WriteAheadLog:
                 self._reopen(segments[-1], last)
             sync_directory(self._directory)
             # Only now: what makes these void, or goes on without them, is itself on the disk.
-            for path in void if torn_creation is None else [*void, torn_creation.path]:
+            for path in found.void if torn_creation is None else [*found.void, torn_creation.path]:
                 path.unlink()
             sync_directory(self._directory)
         self._ready = True
 
-    def _survey(self) -> tuple[list[_Segment], list[Path], TornTail | None]:
-        """
-        The segments that count, the paths of older ones that a fresh one made void, and a last one that was torn
-        while being created.
-        """
-        with naming(self._directory):
-            found = {int(name[1]): path for path in self._directory.iterdir() if (name := _NAME.fullmatch(path.name))}
-        sequences = sorted(found)
-        torn = None
-        # The older segments are deleted only once a new one is whole, so a last one alone was not torn in creation.
-        if sequences and (sequences[-1] == 1 or sequences[-1] - 1 in found):
-            torn = self._torn_creation(found[sequences[-1]])
-            if torn is not None:
-                del found[sequences.pop()]
-        segments: list[_Segment] = []
-        while sequences:
-            sequence = sequences.pop()
-            segments.append(_read_head(sequence, found.pop(sequence)))
-            if segments[-1].head.fresh:
-                break
-            if sequences and sequences[-1] != sequence - 1:
-                missing = self._path(sequence - 1)
-                raise StorageError(
-                    f"{missing} is missing, although there are segments before and behind it; restore it"
-                )
-        segments.reverse()
-        return segments, [found[sequence] for sequence in sequences], torn
-
-    @staticmethod
-    def _torn_creation(path: Path) -> TornTail | None:
-        """Whether the last segment never came to hold its head, and so never held a record either."""
-        with naming(path), path.open("rb") as file:
-            file.seek(FILE_HEADER_LENGTH)
-            begun = any(file.read(FRAME_HEADER_LENGTH))
-        if not begun and (end := end_of_data(path, 0)) <= FILE_HEADER_LENGTH:
-            return TornTail(path, 0, end)
-        with closing(FrameReader(path, SEGMENT_MAGIC)) as reader:
-            try:
-                reader.next()
-            except BadFrameError:
-                if reader.find_header(FILE_HEADER_LENGTH) is None:
-                    return TornTail(path, 0, end_of_data(path, 0))
-            return None
-
-    def _check_continues(self, segment: _Segment) -> None:
+    def _check_continues(self, segment: Segment) -> None:
         head = segment.head
         if head.base != self.last_index or head.hard_state != self.hard_state:
             raise damage(
@@ -275,13 +189,13 @@ class WriteAheadLog:
                 f" with entry {self.last_index} in term {self.hard_state.term}",
             )
 
-    def _read_segment(self, segment: _Segment, final: bool) -> Iterator[tuple[Frame, Record]]:
+    def _read_segment(self, segment: Segment, final: bool) -> Iterator[tuple[Frame, Record]]:
         """The segment's records, each with its frame; what is torn at the end of the final segment is noted."""
         with closing(FrameReader(segment.path, SEGMENT_MAGIC)) as reader:
             reader.seek(segment.start)
             try:
                 while (frame := reader.next()) is not None:
-                    record = _decode(segment.path, frame, FrameKind.RECORD, _RECORD)
+                    record = decode_frame(segment.path, frame, FrameKind.RECORD, _RECORD)
                     self._check_contiguous(segment.path, frame.offset, record)
                     self._note(segment, record)
                     yield frame, record
@@ -301,7 +215,7 @@ class WriteAheadLog:
                 f" do not follow entry {self.last_index}",
             )
 
-    def _reopen(self, segment: _Segment, last: Frame | None) -> None:
+    def _reopen(self, segment: Segment, last: Frame | None) -> None:
         """
         Open the last segment behind its last record, and make certain that all before is on the disk.
 
@@ -422,7 +336,7 @@ class WriteAheadLog:
         if not self._ready:
             raise StorageError(f"the log in {self._directory} has not been recovered to its end, or is closed")
 
-    def _note(self, segment: _Segment, record: Record) -> None:
+    def _note(self, segment: Segment, record: Record) -> None:
         if record.hard_state is not None:
             self.hard_state = record.hard_state
         if record.entries:
@@ -447,7 +361,7 @@ class WriteAheadLog:
             self._descriptor = -1
             self._segments[-1].size = self._position
         sequence = self._segments[-1].sequence + 1 if self._segments else 1
-        path = self._path(sequence)
+        path = segment_path(self._directory, sequence)
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         self._salt = int.from_bytes(os.urandom(4), "little")
         payload = self._encode(head)
@@ -460,7 +374,7 @@ class WriteAheadLog:
         os.fsync(self._descriptor)
         sync_directory(self._directory)
         self._position = len(data)
-        self._segments.append(_Segment(sequence, path, head, self._position))
+        self._segments.append(Segment(sequence, path, head, self._position))
 
     def _allocate(self, end: int) -> None:
         """Allocate the file at least up to C{end}, in large steps, where the file system can."""
@@ -492,30 +406,6 @@ class WriteAheadLog:
         sync_directory(self._directory)
         del self._segments[0]
         self.base = self._segments[0].head.base
-
-    def _path(self, sequence: int) -> Path:
-        return self._directory / f"{sequence:020}.log"
-
-
-def _read_head(sequence: int, path: Path) -> _Segment:
-    with closing(FrameReader(path, SEGMENT_MAGIC)) as reader:
-        try:
-            frame = reader.next()
-        except BadFrameError as bad:
-            raise bad.as_damage() from None
-        if frame is None:
-            raise damage(path, FILE_HEADER_LENGTH, "the segment's head is missing")
-        head = _decode(path, frame, FrameKind.SEGMENT_HEAD, _HEAD)
-        return _Segment(sequence, path, head, frame.end)
-
-
-def _decode(path: Path, frame: Frame, kind: FrameKind, decoder: msgspec.msgpack.Decoder[_T]) -> _T:
-    if frame.kind is not kind:
-        raise damage(path, frame.offset, f"the frame is a {frame.kind.name} and should be a {kind.name}")
-    try:
-        return decoder.decode(frame.payload)
-    except msgspec.MsgspecError as error:
-        raise damage(path, frame.offset, f"the {kind.name} can't be decoded ({error})") from error
 
 
 def _contiguous(record: Record, last_index: int) -> bool:

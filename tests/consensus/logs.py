@@ -13,7 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from etcd_twisted.consensus import framing
 from etcd_twisted.consensus.entries import Entry, EntryKind, HardState, Record
 from etcd_twisted.consensus.framing import FrameReader
-from etcd_twisted.consensus.wal import SEGMENT_MAGIC, WriteAheadLog
+from etcd_twisted.consensus.segments import SEGMENT_MAGIC
+from etcd_twisted.consensus.wal import WriteAheadLog
 from etcd_twisted.errors import StorageError
 
 State = tuple[HardState, dict[int, bytes]]

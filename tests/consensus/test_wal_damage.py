@@ -6,7 +6,8 @@ from pathlib import Path
 
 from etcd_twisted.consensus import framing, wal
 from etcd_twisted.consensus.framing import FILE_HEADER_LENGTH, FrameKind, FrameReader, encode_frame
-from etcd_twisted.consensus.wal import SEGMENT_MAGIC, TornTail, WriteAheadLog
+from etcd_twisted.consensus.segments import SEGMENT_MAGIC, TornTail
+from etcd_twisted.consensus.wal import WriteAheadLog
 from tests.consensus.logs import LogTestCase, entries, frame_offsets, frame_offsets_until_bad, recover, vote
 
 
