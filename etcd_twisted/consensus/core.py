@@ -470,9 +470,9 @@ class Raft:
         return Record(self._ballot.to_persist(), self._keeper.to_persist())
 
     @property
-    def has_no_entries_to_send(self) -> bool:
-        """Whether it leads, and no entry is new: what others are to be told then, they don't wait for."""
-        return self.leadership is not None and self._keeper.is_handed_out
+    def has_new_entries(self) -> bool:
+        """Whether it leads, and others have entries to be sent that are new; all else they don't wait for."""
+        return self.leadership is not None and not self._keeper.is_handed_out
 
     def to_send(self, now: float) -> list[Outgoing]:
         """What to send; nothing while a term or a vote is not durable."""

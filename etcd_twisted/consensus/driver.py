@@ -135,7 +135,10 @@ class Driver:
         now = self._now()
         for message in messages:
             self.core.receive(sender, message, now)
-        self._wake()
+        if self._stopped or self._running or self.core.has_new_entries:
+            self._wake()  # more entries may come in this turn, to go with those
+        else:
+            self._run_now()
 
     def unreachable(self, machine_id: str) -> None:
         """What was sent to a machine last may be lost."""
@@ -210,7 +213,7 @@ class Driver:
         try:
             # What others wait for goes first: their way to the disk is the longer one. Else, who waits for an answer.
             first, second = self._send, self._apply_some
-            if self.core.has_no_entries_to_send:
+            if self.core.leadership is not None and not self.core.has_new_entries:
                 first, second = second, first
             for step in (first, self._persist, second, self._answer_reads, self._tell_changes):
                 if self._stopped:  # by whoever was told something in the step before

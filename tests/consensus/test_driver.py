@@ -128,11 +128,12 @@ class DriverTestCase(SynchronousTestCase):
         self.assertIs(driver.core.role, Role.LEADER)
         return driver
 
-    def acknowledge(self, driver: Driver) -> None:
-        """Another machine has all of it."""
+    def acknowledge(self, driver: Driver, new: int = 0) -> None:
+        """Another machine has all of it but for C{new} entries."""
         core = driver.core
         rounds = [message.round for _, message in self.around.sent if isinstance(message, Append)]
-        driver.receive(B, [AppendReply(core.term, max(rounds, default=0), core.last_index, core.last_index)])
+        index = core.last_index - new
+        driver.receive(B, [AppendReply(core.term, max(rounds, default=0), index, index)])
 
 
 class TurnTests(DriverTestCase):
@@ -187,10 +188,8 @@ class TurnTests(DriverTestCase):
         driver.propose(b"x")
         self.clock.advance(0)
         self.around.sync()
-        self.acknowledge(driver)
         for _ in range(proposals):
             driver.propose(b"y")
-        self.around.take_sent()
         told: list[list[int]] = []
 
         def applying(_: object) -> None:
@@ -198,6 +197,8 @@ class TurnTests(DriverTestCase):
             told.extend([entry.index - driver.core.commit_index for entry in message.entries] for message in sent)
 
         self.around.on_apply = applying
+        self.around.take_sent()
+        self.acknowledge(driver, proposals)
         self.clock.advance(0)
         self.assertEqual(self.around.applied[-1], [driver.core.commit_index])
         commits = [message.commit for _, message in self.around.sent if isinstance(message, Append)]
@@ -211,6 +212,26 @@ class TurnTests(DriverTestCase):
     def test_but_others_are_sent_entries_before(self) -> None:
         """They have to write them."""
         self.assertEqual(self.told_when_applying(self.elected(), 2), [[1, 2]])
+
+    def test_what_others_send_is_taken_at_once(self) -> None:
+        """Nothing else that comes in this turn would go with it."""
+        driver = self.driver(A, B, C)
+        driver.start()
+        driver.receive(B, [Append(1, 1, 0, 0, 0, (Entry(1, 1, EntryKind.COMMAND, b"x"),))])
+        self.assertEqual(len(self.around.writes), 1)
+
+    def test_but_not_while_there_are_new_entries(self) -> None:
+        """More of them may come."""
+        driver = self.elected()
+        self.settle()
+        driver.propose(b"x")
+        self.around.take_sent()
+        self.acknowledge(driver, 1)
+        self.assertEqual((self.around.sent, self.around.writes), ([], []))
+        driver.propose(b"y")
+        self.clock.advance(0)
+        entries = [message.entries for _, message in self.around.sent if isinstance(message, Append)]
+        self.assertEqual([len(each) for each in entries], [2])
 
     def test_a_follower_answers_before_it_applies(self) -> None:
         """The leader waits for it."""
