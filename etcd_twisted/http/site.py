@@ -6,9 +6,6 @@ within the read timeout, however it trickles; whoever is sent an answer has to t
 timeout. Waiting for events is never timed out. A connection on which nothing is under way may stay for L{IDLE}
 seconds. Over TLS, the handshake has to be done within the read timeout too.
 
-Requests below the site's L{Door} go straight to it, and L{Exchange} sends its answers; all others are for the site's
-resource. Through Klein a waiting watcher would hold some kilobytes more, and every request take twice as long.
-
 Must never let a client hold more than that, or for longer, nor leave one without an answer that it could be given.
 
 Two names of C{twisted.web}'s are private and used all the same, as there are no others: C{HTTPChannel._version}, the
@@ -22,7 +19,7 @@ import socket
 from collections.abc import Callable
 from http import HTTPStatus
 from io import BytesIO
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from OpenSSL.SSL import Error as TlsError
 from twisted.internet.defer import Deferred, succeed
@@ -44,11 +41,11 @@ from zope.interface import Attribute, implementer
 
 from etcd_twisted.addresses import address_of
 from etcd_twisted.complaints import Complaints
-from etcd_twisted.http.cors import Cors, with_fields
-from etcd_twisted.http.door import Door, DoorRequest
-from etcd_twisted.http.escapes import unescape
+from etcd_twisted.http.cors import Cors
+from etcd_twisted.http.door import Door
 from etcd_twisted.http.exchange import Exchange
 from etcd_twisted.http.patience import Patience
+from etcd_twisted.http.request import PRODUCT, Request
 from etcd_twisted.http.sockets import tcp_socket
 from etcd_twisted.http.usage import Usage
 from etcd_twisted.tls import tls_reason
@@ -62,75 +59,8 @@ IDLE = 60.0
 LINGER = 2.0
 """How long a refused client may go on sending, in seconds, so that it gets to read why."""
 
-_PRODUCT = b"etcd_twisted"
 _SWEEP = 1.0
 _LONGEST_LENGTH = 19
-
-
-class Request(server.Request):
-    """A request being read; one for the door is handed on as soon as it is complete."""
-
-    defaultContentType = b"text/plain; charset=utf-8"  # noqa: N815  # Twisted's name
-
-    _received = 0
-
-    def handleContentChunk(self, data: bytes) -> None:
-        """Keep a part of the body, unless it grows too long (chunked bodies don't say how long they are)."""
-        channel = cast("Channel | None", self.channel)
-        if channel is None:
-            return  # it was refused
-        self._received += len(data)
-        if self._received > channel.site.most_body:
-            channel.refuse_body()
-        else:
-            super().handleContentChunk(data)
-
-    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """The request is complete."""
-        target = _origin_form(path)
-        channel = cast(Channel, self.channel)
-        door, cors = channel.site.door, channel.site.cors
-        if cors is not None and command == b"OPTIONS":
-            self._begin(channel, command, version).answer(cors.preflight(self.requestHeaders))
-            return
-        below = target[len(door.prefix) :] if door is not None and target.startswith(door.prefix) else None
-        if door is None or below is None or below[:1] not in b"/?":
-            try:
-                unescape(target.partition(b"?")[0])
-            except ValueError as error:
-                channel.refuse(400, f"the path has {error}")
-            else:
-                if cors is not None:
-                    self._add(cors.fields(self.requestHeaders))
-                super().requestReceived(command, target, version)
-            return
-        path, _, query = below.partition(b"?")
-        types = self.requestHeaders.getRawHeaders(b"Content-Type")
-        body = cast(BytesIO, self.content).getvalue()
-        request = DoorRequest(command, path, query, types[0] if types else None, body)
-        exchange = self._begin(channel, command, version)
-        answer = door.handle(request)
-        exchange.answer(answer if cors is None else with_fields(answer, cors.fields(self.requestHeaders)))
-
-    @staticmethod
-    def _begin(channel: "Channel", method: bytes, version: bytes) -> Exchange:
-        """Have an L{Exchange} answer: this object is not needed any more, nor what it holds."""
-        exchange = Exchange(channel, version, method)
-        channel.requests[0] = exchange
-        return exchange
-
-    def _add(self, fields: bytes) -> None:
-        """Have header lines in the answer, whatever it is."""
-        for line in fields.split(b"\r\n")[:-1]:
-            name, _, value = line.partition(b": ")
-            self.responseHeaders.addRawHeader(name, value)
-
-    def write(self, data: bytes) -> None:
-        """Say who answers."""
-        if not self.startedWriting and self.channel is not None:
-            self.setHeader(b"Server", _PRODUCT)
-            cast(Channel, self.channel).count(self.method, self.code)
-        super().write(data)
 
 
 def keep_alive(transport: ITransport) -> None:
@@ -141,14 +71,6 @@ def keep_alive(transport: ITransport) -> None:
     handle.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4)):
         handle.setsockopt(socket.IPPROTO_TCP, option, value)
-
-
-def _origin_form(target: bytes) -> bytes:
-    """A request target without the scheme and host that a client of a proxy puts there (RFC 9112, section 3.2.2)."""
-    if target[:1] == b"/" or b"://" not in target:
-        return target
-    _, slash, path = target.partition(b"://")[2].partition(b"/")
-    return slash + path or b"/"
 
 
 @implementer(IHandshakeListener)
@@ -510,7 +432,7 @@ class Site(server.Site):
 
     def _sweep(self) -> None:
         now = self.reactor.seconds()
-        self.server_fields = b"Server: %s\r\nDate: %s\r\n" % (_PRODUCT, http.datetimeToString())
+        self.server_fields = b"Server: %s\r\nDate: %s\r\n" % (PRODUCT, http.datetimeToString())
         for channel in list(self.channels):
             channel.sweep(now)
 

@@ -1,0 +1,131 @@
+"""
+A request being read by L{twisted.web}, and where it goes when it is complete.
+
+One below the site's L{Door} goes straight to it, and L{Exchange} sends the answer; all others are for the site's
+resource. Through Klein a waiting watcher would hold some kilobytes more, and every request take twice as long.
+
+Must never hold more of a body than the site allows.
+"""
+# Twisted's HTTP server has no types.
+# mypy: disallow-untyped-calls=False, warn-return-any=False
+
+from io import BytesIO
+from typing import Any, Protocol, cast
+
+from twisted.web import server
+
+from etcd_twisted.http.cors import Cors, with_fields
+from etcd_twisted.http.door import Door, DoorRequest
+from etcd_twisted.http.escapes import unescape
+from etcd_twisted.http.exchange import Connection, Exchange
+
+PRODUCT = b"etcd_twisted"
+"""Who answers."""
+
+
+class Allowing(Protocol):
+    """
+    What a request asks of its site.
+
+    @ivar door: answers the requests below its prefix; C{None} where there is none.
+    @ivar most_body: the longest body of a request, in bytes.
+    @ivar cors: which pages of other origins may read the answers; C{None} for none.
+    """
+
+    door: Door | None
+    most_body: int
+    cors: Cors | None
+
+
+class Carrier(Connection, Protocol):
+    """
+    What a request asks of the connection that it came on.
+
+    @ivar requests: those on it, the one that is answered first.
+    """
+
+    requests: list[Any]
+
+    @property
+    def site(self) -> Allowing:
+        """The connection's."""
+
+    def refuse(self, status: int, reason: str) -> None:
+        """Answer a request that can't be understood, and close."""
+
+    def refuse_body(self) -> None:
+        """The body of the request is too long."""
+
+
+class Request(server.Request):
+    """A request being read; one for the door is handed on as soon as it is complete."""
+
+    defaultContentType = b"text/plain; charset=utf-8"  # noqa: N815  # Twisted's name
+
+    _received = 0
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Keep a part of the body, unless it grows too long (chunked bodies don't say how long they are)."""
+        channel = cast(Carrier | None, self.channel)
+        if channel is None:
+            return  # it was refused
+        self._received += len(data)
+        if self._received > channel.site.most_body:
+            channel.refuse_body()
+        else:
+            super().handleContentChunk(data)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """The request is complete."""
+        target = _origin_form(path)
+        channel = cast(Carrier, self.channel)
+        door, cors = channel.site.door, channel.site.cors
+        if cors is not None and command == b"OPTIONS":
+            self._begin(channel, command, version).answer(cors.preflight(self.requestHeaders))
+            return
+        below = target[len(door.prefix) :] if door is not None and target.startswith(door.prefix) else None
+        if door is None or below is None or below[:1] not in b"/?":
+            try:
+                unescape(target.partition(b"?")[0])
+            except ValueError as error:
+                channel.refuse(400, f"the path has {error}")
+            else:
+                if cors is not None:
+                    self._add(cors.fields(self.requestHeaders))
+                super().requestReceived(command, target, version)
+            return
+        path, _, query = below.partition(b"?")
+        types = self.requestHeaders.getRawHeaders(b"Content-Type")
+        body = cast(BytesIO, self.content).getvalue()
+        request = DoorRequest(command, path, query, types[0] if types else None, body)
+        exchange = self._begin(channel, command, version)
+        answer = door.handle(request)
+        exchange.answer(answer if cors is None else with_fields(answer, cors.fields(self.requestHeaders)))
+
+    @staticmethod
+    def _begin(channel: Carrier, method: bytes, version: bytes) -> Exchange:
+        """Have an L{Exchange} answer: this object is not needed any more, nor what it holds."""
+        exchange = Exchange(channel, version, method)
+        channel.requests[0] = exchange
+        return exchange
+
+    def _add(self, fields: bytes) -> None:
+        """Have header lines in the answer, whatever it is."""
+        for line in fields.split(b"\r\n")[:-1]:
+            name, _, value = line.partition(b": ")
+            self.responseHeaders.addRawHeader(name, value)
+
+    def write(self, data: bytes) -> None:
+        """Say who answers."""
+        if not self.startedWriting and self.channel is not None:
+            self.setHeader(b"Server", PRODUCT)
+            cast(Carrier, self.channel).count(self.method, self.code)
+        super().write(data)
+
+
+def _origin_form(target: bytes) -> bytes:
+    """A request target without the scheme and host that a client of a proxy puts there (RFC 9112, section 3.2.2)."""
+    if target[:1] == b"/" or b"://" not in target:
+        return target
+    _, slash, path = target.partition(b"://")[2].partition(b"/")
+    return slash + path or b"/"
