@@ -471,7 +471,10 @@ class Raft:
 
     @property
     def has_new_entries(self) -> bool:
-        """Whether it leads, and others have entries to be sent that are new; all else they don't wait for."""
+        """
+        Whether it leads, and has entries that its own disk was not given: to all appearance, others still wait for
+        them. All else that they are sent, they don't wait for.
+        """
         return self.leadership is not None and not self._keeper.is_handed_out
 
     def to_send(self, now: float) -> list[Outgoing]:

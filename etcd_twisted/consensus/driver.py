@@ -1,8 +1,8 @@
 """
 The driver: lets the Raft core have its way with the disk, the other machines, the clock and the state machine.
 
-One turn of the reactor makes one append and one message for each machine, whatever the number of proposals in it;
-proposals that come while a sync is running go into the next one (group commit). What is committed is applied a
+The proposals of one turn of the reactor make one append and one message for each machine, whatever their number;
+those that come while a sync is running go into the next one (group commit). What is committed is applied a
 bounded number of entries a turn.
 
 What it must never do: apply what is not durable, or go on after the disk failed.
@@ -133,10 +133,11 @@ class Driver:
     def receive(self, sender: str, messages: Iterable[Message]) -> None:
         """Take messages of another machine."""
         now = self._now()
+        behind = self.core.has_to_apply
         for message in messages:
             self.core.receive(sender, message, now)
-        if self._stopped or self._running or self.core.has_new_entries:
-            self._wake()  # more entries may come in this turn, to go with those
+        if behind or self._stopped or self._running or self.core.has_new_entries:
+            self._wake()  # so much is done in a turn, or more entries may come in this one, to go with those
         else:
             self._run_now()
 
@@ -212,10 +213,10 @@ class Driver:
         self._running = True
         try:
             # What others wait for goes first: their way to the disk is the longer one. Else, who waits for an answer.
-            first, second = self._send, self._apply_some
-            if self.core.leadership is not None and not self.core.has_new_entries:
-                first, second = second, first
-            for step in (first, self._persist, second, self._answer_reads, self._tell_changes):
+            steps = (self._send, self._persist, self._apply_some)
+            if self.core.leadership is not None and not self.core.has_new_entries and not self._reads:
+                steps = (self._apply_some, self._send, self._persist)
+            for step in (*steps, self._answer_reads, self._tell_changes):
                 if self._stopped:  # by whoever was told something in the step before
                     return
                 step()

@@ -268,11 +268,15 @@ class FastChannel(Protocol, Patience):
         """Take what has come meanwhile, and let more come."""
         if self._closing or self.stalled:
             return
+        self._release()
+        if self._parts:
+            self._read(self._taken())
+
+    def _release(self) -> None:
+        """Let more come."""
         if self._held:
             self._held = False
             self.transport.resumeProducing()
-        if self._parts:
-            self._read(self._taken())
 
     def _read(self, data: bytes) -> None:
         """Take one request after the other, as far as they are complete."""
@@ -293,6 +297,13 @@ class FastChannel(Protocol, Patience):
             self.write(answers[0] if len(answers) == 1 else b"".join(answers))
             answers.clear()
 
+    def _may_go_on(self, answers: list[bytes], rest: bytes) -> bool:
+        """Send what is there; if the client has to read first, the C{rest} is kept until it has."""
+        self._send(answers)
+        if self.stalled:
+            self._keep(rest, 0)
+        return not self.stalled
+
     def _take(self, data: bytes, start: int, answers: list[bytes]) -> int:
         """
         Take the request that begins there; returns where it ends.
@@ -303,16 +314,17 @@ class FastChannel(Protocol, Patience):
         line = site.request_line.match(data, start)
         end = data.find(b"\r\n\r\n", start, start + LONGEST_HEAD)
         if line is None or end < 0:
-            self._send(answers)
-            return self._unclear(data[start:], line is not None)
+            rest = data[start:]
+            return self._unclear(rest, line is not None) if self._may_go_on(answers, rest) else _ALL
         head = site.heads.read(data[line.end() : end + 2])
         if head is None or head.length > site.most_body:
-            self._send(answers)
-            return self._hand_over(data[start:])
+            rest = data[start:]
+            return self._hand_over(rest) if self._may_go_on(answers, rest) else _ALL
         body = end + 4
         end = body + head.length
         if end > len(data):
-            return self._wait(data[start:], end - start)
+            rest = data[start:]
+            return self._wait(rest, end - start) if self._may_go_on(answers, rest) else _ALL
         self._receiving = False
         method, path, query = line.groups(b"")
         answer = site.door.handle(DoorRequest(method, path, query, head.content_type, data[body:end]))
@@ -326,6 +338,7 @@ class FastChannel(Protocol, Patience):
             self.requestDone(self)
             return end
         self._send(answers)
+        self._release()  # who waits for an answer has to be seen to go, though it does not read
         self.deadline = 0.0
         self._exchange = exchange = Exchange(self, _VERSION, method)
         exchange.answer(answer)

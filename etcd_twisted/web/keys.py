@@ -166,14 +166,14 @@ class KeyEndpoint:
         outcome: Event | Exception | None,
     ) -> None:
         """What became of a change."""
-        if isinstance(outcome, Event):
-            try:
-                response = self._written(outcome, silent)
-            except Exception:
-                response = self._failed(Failure())
-            later.answer(response)
-        else:
-            later.follow(lambda: self._lost(Failure(outcome), request, deadline))
+        try:
+            if not isinstance(outcome, Event):
+                later.follow(lambda: self._lost(Failure(outcome), request, deadline))
+                return
+            response = self._written(outcome, silent)
+        except Exception:
+            response = self._failed(Failure())
+        later.answer(response)
 
     def _written(self, event: Event, silent: bool) -> Response:
         body = encode_json({"action": event.answer.action}) if silent else event.body

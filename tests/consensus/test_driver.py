@@ -233,6 +233,21 @@ class TurnTests(DriverTestCase):
         entries = [message.entries for _, message in self.around.sent if isinstance(message, Append)]
         self.assertEqual([len(each) for each in entries], [2])
 
+    def test_nor_while_there_is_much_to_apply(self) -> None:
+        """A bounded number is applied in a turn, however much comes in it."""
+        driver = self.driver(A, B, C)
+        driver.start()
+        self.around.most = 3
+        entries = tuple(Entry(index, 1, EntryKind.COMMAND, b"x") for index in range(1, 21))
+        driver.receive(B, [Append(1, 1, 0, 0, 20, entries)])
+        self.around.sync()
+        self.assertEqual(self.around.applied, [[1, 2, 3]])
+        for _ in range(10):
+            driver.receive(B, [Append(1, 1, 20, 1, 20)])
+        self.assertEqual(self.around.applied, [[1, 2, 3]])
+        self.clock.advance(0)
+        self.assertEqual([len(each) for each in self.around.applied], [3] * 6 + [2])
+
     def test_a_follower_answers_before_it_applies(self) -> None:
         """The leader waits for it."""
         driver = self.driver(A, B, C)

@@ -177,6 +177,38 @@ class TogetherTests(SynchronousTestCase):
         other.dataReceived(GET + GET + VERSION)
         self.assertEqual([answer.status for answer in read_answers(transport.value(), "GET", "GET", "GET")], [200] * 3)
 
+    def stall(self, behind: bytes) -> None:
+        """The client sends much at once, then something more, and reads only when all of it has come."""
+        self.receive(put("x" * 1_000))
+        self.transport.clear()
+        self.transport.room = 3_000
+        self.receive(*[GET] * 10, behind)
+
+    def test_client_that_does_not_read_and_waits(self) -> None:
+        """It is seen when it goes."""
+        for request in (WATCH, STREAM):
+            self.channel, self.transport = self.wire.connect()
+            self.stall(request)
+            self.assertEqual(self.transport.producerState, "producing")
+            self.transport.client_reads()
+            self.assertEqual(self.transport.producerState, "producing")
+            self.assertEqual(self.transport.value().count(b"HTTP/1.1 200"), 11)
+
+    def test_client_that_does_not_read_and_sends_more(self) -> None:
+        """All else waits until it has read, and is answered in its turn."""
+        for cut in (9, len(GET) - 1, len(GET)):
+            self.channel, self.transport = self.wire.connect()
+            self.stall(VERSION[:cut])
+            self.assertEqual(self.transport.producerState, "paused")
+            self.transport.client_reads()
+            self.assertEqual(self.transport.producerState, "producing")
+            (channel,) = {channel for channel in self.wire.site.channels if channel.transport is self.transport}
+            channel.dataReceived(VERSION[cut:] + GET)
+            self.wire.clock.advance(0)
+            answers = read_answers(self.transport.value(), *["GET"] * 12)
+            self.assertEqual([answer.status for answer in answers], [200] * 12)
+            self.assertNotIn(b"node", answers[10].body)
+
     def test_long(self) -> None:
         """What waits to be sent is bounded."""
         self.receive(put("x" * 3_000))
