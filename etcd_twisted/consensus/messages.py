@@ -141,7 +141,8 @@ def decode_messages(payload: bytes) -> list[Message]:
             if isinstance(message, Append):
                 _check(message)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"no Raft messages: {error}") from error
+        reason = str(error)  # which may hold what was sent
+        raise ValueError(f"no Raft messages: {reason if reason.isprintable() else repr(reason)}") from error
     return messages
 
 

@@ -132,6 +132,12 @@ class RefusalTests(SynchronousTestCase):
             new = entry(1, 1, data, EntryKind.CONFIGURATION)
             self.assert_refused(encode_messages([Append(1, 1, 0, 0, 0, (new,))]))
 
+    def test_what_is_refused_is_told_in_one_line(self) -> None:
+        """Whatever was sent: it goes into the log."""
+        error = self.assertRaises(ValueError, decode_messages, msgspec.msgpack.encode([["\nforged", 1]]))
+        self.assertIn("forged", str(error))
+        self.assertTrue(str(error).isprintable())
+
     @given(st.binary(max_size=200))
     def test_any_bytes(self, payload: bytes) -> None:
         self.decode_or_refuse(payload)
