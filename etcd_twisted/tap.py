@@ -58,21 +58,21 @@ class ProcessService(Service):
     def __init__(
         self,
         config: Config,
-        pid_file: str | None,
-        daemon: bool,
+        twistd: dict[str, Any],
         readiness: Readiness,
         observer: Callable[[], ILogObserver],
     ) -> None:
         """
-        @param pid_file: what C{twistd} has written this process's id to, and won't remove if the process ends at once.
-        @param daemon: whether the process has no terminal; then the process that has it waits to be told of the start.
+        @param twistd: the options of C{twistd} itself. Of these C{pidfile} is what it has written this process's id
+            to, if anything, and C{nodaemon} whether the process has a terminal; if it has not, the process that has it
+            waits to be told of the start.
         @param readiness: tells the service manager that started this process, if one did.
         @param observer: makes what writes the log.
         """
         self.etcd: EtcdService | None = None
         self._config = config
-        self._pid_file = pid_file
-        self._daemon = daemon
+        self._twistd = twistd
+        self._daemon = not twistd["nodaemon"]
         self._readiness = readiness
         self._observer = observer
         self._collector: Collector | None = None
@@ -117,6 +117,7 @@ class ProcessService(Service):
         if not self._daemon:
             self._end(str(error))
         self._log.critical("{reason}", reason=error)
+        self._remove_pid_file()
         raise error
 
     def _not_started(self, failure: Failure) -> None:
@@ -142,19 +143,28 @@ class ProcessService(Service):
         if sys.__stderr__ is not None:
             sys.__stderr__.write(f"twistd etcd: {reason}\n")
             sys.__stderr__.flush()
-        if self._pid_file is not None:
-            with contextlib.suppress(OSError):
-                Path(self._pid_file).unlink()
+        self._remove_pid_file()
         os._exit(1)
+
+    def _remove_pid_file(self) -> None:
+        """
+        Remove what says that this process runs, and have C{twistd} not look for it.
+
+        C{twistd} does not remove it if the process ends at once, and only after its parent was told if the start
+        fails: whoever waits for that, and starts another, would be told that this one still runs.
+        """
+        pid_file, self._twistd["pidfile"] = self._twistd["pidfile"], None
+        if pid_file:
+            with contextlib.suppress(OSError):
+                Path(pid_file).unlink()
 
 
 def makeService(options: Options) -> IService:
     """What C{twistd} runs."""
-    parent: Any = options.parent
-    settings: Any = parent if parent is not None else {"pidfile": None, "nodaemon": True}
+    parent: dict[str, Any] | None = options.parent
+    twistd = parent if parent is not None else {"pidfile": None, "nodaemon": True}
     config = options.config()
     readiness = Readiness(os.environ.get("NOTIFY_SOCKET"))
-    observer = partial(logs.observer, config.verbosity, config.log_format, settings)
-    daemon = not settings["nodaemon"]
-    service: IService = ProcessService(config, settings["pidfile"], daemon, readiness, observer)
+    observer = partial(logs.observer, config.verbosity, config.log_format, twistd)
+    service: IService = ProcessService(config, twistd, readiness, observer)
     return service

@@ -105,8 +105,8 @@ class RefusalTests(TestCase):
         child = machine.launch(*flags, twistd=(f"--pidfile={machine.directory / 'machine.pid'}", f"--logfile={log}"))
         self.assertEqual(await child.ended(), 1)
         self.assertIn("An error has occurred", child.errors)
-        self.assertIn(words, log.read_text())
         self.assertEqual(list(machine.directory.iterdir()), [log])
+        self.assertIn(words, log.read_text())
 
     async def test_portTakenAsDaemon(self) -> None:
         """The command fails, the log says why, and no other file is left."""
