@@ -1,13 +1,11 @@
 """Hosts and ports: what is taken for an address, and how it is written."""
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.addresses import Address, BindAddress, Endpoint, address_of, parse_listening
-
-unhurried = settings(deadline=None)
 
 LABELS = st.from_regex(r"[A-Za-z]([A-Za-z0-9-]{0,8}[A-Za-z0-9])?", fullmatch=True)
 HOSTS = st.one_of(
@@ -21,13 +19,11 @@ ADDRESSES = st.builds(Address, HOSTS, st.integers(1, 65535))
 class AddressTests(SynchronousTestCase):
     """Addresses, from text and back."""
 
-    @unhurried
     @given(address=ADDRESSES)
     def test_roundTrip(self, address: Address) -> None:
         self.assertEqual(Address.parse(str(address)), address)
         self.assertEqual(BindAddress.parse(str(address)), BindAddress(address.host, address.port))
 
-    @unhurried
     @given(text=st.text(st.sampled_from("aZ0159-_.:[]%/ é"), max_size=12))
     def test_whatIsReadIsPrintedAlike(self, text: str) -> None:
         """What is taken for an address is printed as one that means the same."""
@@ -103,7 +99,6 @@ class ListeningTests(SynchronousTestCase):
             endpoint = parse_listening(text)
             self.assertEqual((endpoint, str(endpoint), endpoint.complete(1)), (Endpoint(text), text, Endpoint(text)))
 
-    @unhurried
     @given(address=ADDRESSES)
     def test_addresses(self, address: Address) -> None:
         """An address is none, whatever its host is called."""

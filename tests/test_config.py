@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from etcd_twisted.addresses import Address
 from etcd_twisted.config import Config
 from etcd_twisted.loading import load_config
-from tests.values import CLIENTS, HOSTS, PEERS, Sources, unhurried
+from tests.values import CLIENTS, HOSTS, PEERS, Sources
 
 
 class DefaultTests(SynchronousTestCase):
@@ -38,7 +38,6 @@ class DefaultTests(SynchronousTestCase):
         self.assertEqual(load_config({"name": "machine0"}, {}).data_dir, Path("machine0.etcd"))
         self.assertEqual(Config(name="machine0").data_dir, Path("machine0.etcd"))
 
-    @unhurried
     @given(advertised=CLIENTS, peers=PEERS)
     def test_listensWhereAdvertised(self, advertised: Address, peers: Address) -> None:
         config = load_config({"addr": str(advertised), "peer-addr": str(peers)}, {})
@@ -55,7 +54,6 @@ class DefaultTests(SynchronousTestCase):
         config = load_config({f"peer-{name}": file for name, file in flags.items()}, {})
         self.assertEqual((config.client_url, config.peer_url), ("http://127.0.0.1:4001", "https://127.0.0.1:7001"))
 
-    @unhurried
     @given(advertised=CLIENTS, host=HOSTS)
     def test_listensOnAdvertisedPort(self, advertised: Address, host: str) -> None:
         """An address alone takes the advertised port, also where the two are given in different ways."""

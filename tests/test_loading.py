@@ -22,14 +22,12 @@ from tests.values import (
     as_flag,
     as_text,
     as_toml,
-    unhurried,
 )
 
 
 class PrecedenceTests(SynchronousTestCase):
     """Flags over environment over file over defaults, for every option."""
 
-    @unhurried
     @given(data=st.data())
     def test_precedence(self, data: st.DataObject) -> None:
         """Spec, "Flags"."""
@@ -266,7 +264,6 @@ class BadValueTests(SynchronousTestCase):
     def test_unknownFlag(self) -> None:
         self.assertEqual(self.refused({"snapshot_count": "5"}, {}), "--snapshot_count: there is no such option")
 
-    @unhurried
     @given(
         name=st.sampled_from([option.name for option in OPTIONS if option.field]),
         value=st.text(st.characters(exclude_categories=[])),
@@ -367,7 +364,6 @@ class FileTests(SynchronousTestCase):
         error = self.assertRaises(ConfigError, load_config, {"config": "no\nfile"}, {})
         self.assertTrue(str(error).startswith("--config 'no\\nfile': can't be read"))
 
-    @unhurried
     @given(content=st.binary(max_size=60))
     def test_anyBytes(self, content: bytes) -> None:
         """Whatever the file holds, it is taken or refused in one line that begins with its name."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from unittest import mock
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.application.service import IServiceMaker
 from twisted.plugin import getPlugins
@@ -50,7 +50,6 @@ class ParseTests(SynchronousTestCase):
                 error = self.assertRaises(SystemExit, options.parseOptions, [option.flag, ""])
                 self.assertIn(f"{option.flag} '': should ", str(error.code))
 
-    @settings(deadline=None)
     @given(choices=st.lists(st.booleans(), min_size=1, max_size=5))
     def test_lastSwitchCounts(self, choices: Sequence[bool]) -> None:
         flags = ["--snapshot" if choice else "--no-snapshot" for choice in choices]
@@ -59,7 +58,6 @@ class ParseTests(SynchronousTestCase):
     def test_lastValueCounts(self) -> None:
         self.assertEqual(configured("--name", "a", "--name", "b").name, "b")
 
-    @settings(deadline=None)
     @given(frontends=st.lists(st.from_regex("[a-z]+(:[a-z ]+=[a-z ]+)?", fullmatch=True), max_size=4))
     def test_frontendsAreCollected(self, frontends: Sequence[str]) -> None:
         flags = [argument for frontend in frontends for argument in ("--frontend", frontend)]

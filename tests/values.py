@@ -3,14 +3,11 @@
 import json
 from pathlib import Path
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.addresses import Address, BindAddress
 from etcd_twisted.settings import OPTIONS, Form, Option
-
-unhurried = settings(deadline=None)
 
 HOSTS = st.ip_addresses().map(str) | st.sampled_from(["localhost", "machine0.example.com"])
 # Clients and machines have ports of their own; the defaults are among them.

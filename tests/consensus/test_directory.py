@@ -431,7 +431,7 @@ class IdentityTests(DirectoryTestCase):
     def test_none(self) -> None:
         self.assertIsNone(self.directory.load_identity())
 
-    @settings(deadline=None, max_examples=30)
+    @settings(max_examples=30)
     @given(st.text(min_size=1, max_size=30).filter(lambda name: name.isprintable()))
     def test_round_trip(self, name: str) -> None:
         self.file.unlink(missing_ok=True)

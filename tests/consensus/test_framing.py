@@ -48,7 +48,7 @@ class FramingTests(SynchronousTestCase):
         path.write_bytes(data)
         return path
 
-    @settings(deadline=None, max_examples=50)
+    @settings(max_examples=50)
     @given(st.lists(st.binary(max_size=300), max_size=6), st.integers(0, 2**32 - 1))
     def test_round_trip(self, payloads: list[bytes], salt: int) -> None:
         frames = read_file(self.write(encode_file(payloads, salt)))

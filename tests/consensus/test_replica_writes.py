@@ -4,7 +4,7 @@ L{etcd_twisted.consensus.replica}: changes, on a fake clock and a real disk.
 
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 
@@ -156,7 +156,6 @@ class WriteTests(ReplicaTestCase):
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
         machine.stop()
 
-    @settings(deadline=None)
     @given(st.lists(st.sampled_from(["set", "turn", "sync", "crash"]), max_size=40))
     def test_what_was_acknowledged_survives_any_crash(self, steps: list[str]) -> None:
         self.path = Path(self.mktemp())

@@ -50,7 +50,7 @@ class RoundTripTests(SnapshotTestCase):
     def test_none(self) -> None:
         self.assertIsNone(self.store.latest())
 
-    @settings(deadline=None, max_examples=30)
+    @settings(max_examples=30)
     @given(st.lists(st.binary(max_size=100), max_size=5), st.integers(1, 2**63), st.integers(1, 2**63))
     def test_any_chunks(self, chunks: list[bytes], index: int, term: int) -> None:
         self.setUp()

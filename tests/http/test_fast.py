@@ -254,7 +254,7 @@ class SameAnswersTests(SynchronousTestCase):
 
     maxDiff = None
 
-    @settings(deadline=None, max_examples=300)
+    @settings(max_examples=300)
     @given(st.lists(requests(), min_size=1, max_size=5), st.lists(st.integers(0, 2_000), max_size=6), st.booleans())
     def test_any_requests(self, sent: list[bytes], cuts: list[int], slow: bool) -> None:
         """Pipelined, cut anywhere, well-formed or not."""

@@ -247,7 +247,7 @@ class PersistenceTests(WireTest):
         self.assertEqual((written.status, read.status, head.status, version.status), (201, 200, 200, 200))
         self.assertEqual(head.headers["Content-Length"], str(len(read.body)))
 
-    @settings(suppress_health_check=[HealthCheck.differing_executors])  # by either door
+    @settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.differing_executors])  # by either door
     @given(st.lists(st.integers(1, 200)))
     def test_cuts(self, sizes: list[int]) -> None:
         """Nothing depends on how requests are cut into segments."""

@@ -79,7 +79,7 @@ class JsonTests(SynchronousTestCase):
         self.assertEqual([node["key"] for node in shown["nodes"]], ["/_d/e", "/_d/x"])
         self.assertNotIn("nodes", shown["nodes"][0])
 
-    @settings(deadline=None, max_examples=60)
+    @settings(max_examples=60)
     @given(histories, st.integers(1, 3), st.integers(1, 60), st.booleans(), st.booleans())
     def test_anyPieces(self, some: list[c.Command], nodes: int, size: int, recursive: bool, ordered: bool) -> None:
         """However small the pieces, together they are the same JSON as of the tree read in one go."""

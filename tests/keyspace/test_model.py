@@ -34,7 +34,7 @@ def by_key(node: Json) -> Json:
 
 
 class ModelTests(SynchronousTestCase):
-    @settings(deadline=None, max_examples=150)
+    @settings(max_examples=150)
     @given(histories)
     def test_answersErrorsAndIndexes(self, commands: list[Command]) -> None:
         """Each command has the same answer, field by field and in order, or the same error; the index is the same."""
@@ -43,7 +43,7 @@ class ModelTests(SynchronousTestCase):
             self.assertEqual(outcome(space, command), expected(model, command))
             self.assertEqual(space.index, model.index)
 
-    @settings(deadline=None, max_examples=60)
+    @settings(max_examples=60)
     @given(histories, times)
     def test_wholeTree(self, commands: list[Command], now: int) -> None:
         """Every node is there with all its fields, in every kind of listing."""
@@ -62,7 +62,7 @@ class ModelTests(SynchronousTestCase):
                     json.dumps(model.listing(key, now, recursive, ordered=True)),
                 )
 
-    @settings(deadline=None, max_examples=60)
+    @settings(max_examples=60)
     @given(histories, keys)
     def test_reads(self, commands: list[Command], key: str) -> None:
         """A key that can't be read is refused for the same reason, and reads are counted."""
@@ -83,7 +83,7 @@ class ModelTests(SynchronousTestCase):
         )
         self.assertEqual((space.statistics().gets_success, space.statistics().gets_fail), (0, 1))
 
-    @settings(deadline=None, max_examples=60)
+    @settings(max_examples=60)
     @given(histories)
     def test_nextExpiry(self, commands: list[Command]) -> None:
         """
@@ -96,7 +96,7 @@ class ModelTests(SynchronousTestCase):
             self.assertEqual(space.next_expiry(), model.next_expiry())
         self.assertEqual(unasked.next_expiry(), model.next_expiry())
 
-    @settings(deadline=None, max_examples=40)
+    @settings(max_examples=40)
     @given(histories)
     def test_statistics(self, commands: list[Command]) -> None:
         """Each command's successes and failures are counted, and each key that expires."""

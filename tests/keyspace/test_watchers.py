@@ -86,7 +86,7 @@ class PropertyTests(SynchronousTestCase):
         max_size=40,
     )
 
-    @settings(deadline=None, max_examples=100)
+    @settings(max_examples=100)
     @given(histories, steps, keys, st.booleans())
     def test_streamingAskingAgainAndHistoryAgree(
         self, before: list[c.Command], steps: list[object], key: str, recursive: bool
@@ -126,7 +126,7 @@ class PropertyTests(SynchronousTestCase):
         self.assertEqual(indexes(from_now), indexes(streamed))
         self.assertEqual(indexes(from_the_start), shown(model.events, key, recursive))
 
-    @settings(deadline=None, max_examples=100)
+    @settings(max_examples=100)
     @given(histories, histories, keys, st.booleans(), st.integers(1, 60))
     def test_aSnapshotTellsTheSameOrEndsIt(
         self, before: list[c.Command], later: list[c.Command], key: str, recursive: bool, capacity: int
@@ -160,7 +160,7 @@ class PropertyTests(SynchronousTestCase):
         self.assertEqual([json_of(event) for event in told[0]], [json_of(event) for event in told[1]])
         self.assertEqual(indexes(first[0]), indexes(first[1]))
 
-    @settings(deadline=None, max_examples=50)
+    @settings(max_examples=50)
     @given(histories, keys, st.booleans(), st.integers(1, 6))
     def test_historyIsClearedExactlyWhenEventsAreMissing(
         self, some: list[c.Command], key: str, recursive: bool, capacity: int
@@ -185,7 +185,7 @@ class PropertyTests(SynchronousTestCase):
                 self.assertEqual(indexes(told), shown(events, key, recursive, asked))
                 watcher.cancel()
 
-    @settings(deadline=None, max_examples=50)
+    @settings(max_examples=50)
     @given(histories, st.lists(st.tuples(keys, st.booleans(), st.booleans()), max_size=8), st.integers(1, 3))
     def test_deliveryIsInOrderAndBounded(
         self, some: list[c.Command], watched: list[tuple[str, bool, bool]], limit: int
@@ -214,7 +214,7 @@ class PropertyTests(SynchronousTestCase):
         waiting = sum(1 for key, recursive, stream in watched if not stream and not shown(events, key, recursive))
         self.assertEqual(space.hub.count, streaming + waiting)
 
-    @settings(deadline=None, max_examples=50)
+    @settings(max_examples=50)
     @given(histories, keys, st.booleans(), st.booleans(), st.integers(0, 30), st.integers(0, 30))
     def test_cancelledWatchersAreToldNothing(
         self, some: list[c.Command], key: str, recursive: bool, stream: bool, cancelled: int, delivered: int
@@ -238,7 +238,7 @@ class PropertyTests(SynchronousTestCase):
         self.assertEqual(told, before)
         self.assertEqual(space.hub.count, 0)
 
-    @settings(deadline=None, max_examples=50)
+    @settings(max_examples=50)
     @given(st.lists(st.one_of(anything, anything, st.builds(Deliver, st.integers(1, 2))), max_size=40))
     def test_wakesWhenDeliveriesBecomePending(self, steps: list[object]) -> None:
         """C{wake} is called once for each time that there is something to deliver where nothing was."""

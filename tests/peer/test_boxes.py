@@ -2,7 +2,7 @@
 
 import itertools
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
@@ -21,7 +21,6 @@ def split(data: bytes, cuts: list[int]) -> list[bytes]:
 
 
 class ReaderTests(SynchronousTestCase):
-    @settings(deadline=None)
     @given(BOXES, st.lists(st.integers(0, 1 << 16), max_size=10))
     def test_in_pieces(self, boxes: list[dict[bytes, bytes]], cuts: list[int]) -> None:
         """Boxes come out as they went in, wherever the stream is cut."""
@@ -32,7 +31,6 @@ class ReaderTests(SynchronousTestCase):
         self.assertEqual(read, amp.parseString(stream))
         self.assertFalse(reader.has_part)
 
-    @settings(deadline=None)
     @given(st.lists(st.binary(max_size=200), max_size=20), st.integers(2, 300))
     def test_garbage(self, pieces: list[bytes], most: int) -> None:
         """Any bytes are boxes, or no boxes; and no more is held than is allowed."""

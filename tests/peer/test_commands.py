@@ -1,6 +1,6 @@
 """The commands: what is said to one end of a connection is what the other one hears."""
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
@@ -14,7 +14,6 @@ REQUEST = JoinRequest(1, FIRST, "", "machine1", "http://127.0.0.1:4001", "http:/
 
 
 class ArgumentTests(SynchronousTestCase):
-    @settings(deadline=None)
     @given(st.integers(0, 1 << 18), st.integers(0, 1 << 60))
     def test_long_bytes(self, length: int, offset: int) -> None:
         """Bytes of any length go into values that AMP can carry, and come out whole."""
@@ -50,7 +49,6 @@ class ArgumentTests(SynchronousTestCase):
 
 
 class RefusedTests(SynchronousTestCase):
-    @settings(deadline=None)
     @given(st.sampled_from(ErrorCode), st.text(st.characters(codec="utf-8"), max_size=200), st.integers(0, 1 << 62))
     def test_carried_over(self, code: ErrorCode, cause: str, index: int) -> None:
         """An error becomes the same error on the other side."""

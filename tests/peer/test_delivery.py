@@ -1,6 +1,6 @@
 """Payloads in boxes."""
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
@@ -30,13 +30,11 @@ class DeliveryTests(SynchronousTestCase):
         self.assertTrue(come == payloads)  # a difference would be megabytes of text
         self.assertFalse(assembly.has_part or reader.has_part)
 
-    @settings(deadline=None)
     @given(st.lists(st.binary(max_size=1_000), max_size=20), st.integers(1, 500))
     def test_short(self, payloads: list[bytes], piece: int) -> None:
         """In order, cut anywhere."""
         self.assert_comes(payloads, piece)
 
-    @settings(deadline=None)
     @given(st.lists(st.sampled_from(EDGES) | st.integers(0, 3 * BOX_BYTES), min_size=1, max_size=3))
     def test_long(self, lengths: list[int]) -> None:
         """Whatever fits into one value, one box or several."""

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.protocols import amp
@@ -441,7 +441,6 @@ class BadPeerTests(IncomingTest):
         self.served.visit().send(b"\x00\x00")
         self.assertEqual(len(self.log.warnings), MOST + 2)
 
-    @settings(deadline=None)
     @given(st.lists(st.binary(min_size=1, max_size=300), min_size=1, max_size=5), st.booleans())
     def test_any_bytes(self, pieces: list[bytes], member: bool) -> None:
         """Whatever comes: no traceback, nothing left behind, and nobody is heard who should not be."""
@@ -463,7 +462,6 @@ class BadPeerTests(IncomingTest):
             served.stop()
         self.assertEqual(self.flushLoggedErrors(), [])
 
-    @settings(deadline=None)
     @given(st.data())
     def test_a_few_bytes_wrong(self, data: st.DataObject) -> None:
         """Boxes that are right but for some bytes."""

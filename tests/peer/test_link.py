@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.error import ConnectionRefusedError as RefusedByHostError
@@ -184,7 +184,6 @@ class AttemptTests(LinkTest):
         self.assertEqual(len(self.log.warnings), 5, self.log.warnings)
         self.assertEqual(self.raft.payloads, [])
 
-    @settings(deadline=None)
     @given(st.lists(st.binary(min_size=1, max_size=300), max_size=5), st.booleans())
     def test_any_bytes(self, pieces: list[bytes], zero: bool) -> None:
         """Whatever comes instead of an answer or behind it: no traceback, and nothing is left."""

@@ -1,6 +1,6 @@
 """One port for two protocols, and who gets a place on it."""
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from OpenSSL.SSL import Error as TlsError
 from twisted.internet.defer import Deferred
@@ -68,7 +68,6 @@ class ProtocolTests(PortTest):
         visit.send(MACHINES)
         self.assertEqual(self.status(visit), 404)
 
-    @settings(deadline=None)
     @given(st.binary(min_size=1, max_size=50))
     def test_neither(self, data: bytes) -> None:
         """Everything else is closed, with a line."""

@@ -2,7 +2,7 @@
 Lines before locks: as the key space holds them, and as they are followed event by event.
 """
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -33,7 +33,6 @@ class LineTests(SynchronousTestCase):
         line = line or Line()
         return [(index, {value: line.called(value) for value in "ab"}) for index in line]
 
-    @settings(deadline=None)
     @given(CHANGES, CHANGES)
     def test_followed(self, before: list[Change], after: list[Change]) -> None:
         """Whatever happens, a line that is followed is what one is that is read, and it says which places went."""

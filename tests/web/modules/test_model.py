@@ -259,5 +259,5 @@ class ModelTests(SynchronousTestCase):
     def test_model(self) -> None:
         """Places, what clients are told, and what is kept."""
         run_state_machine_as_test(  # type: ignore[no-untyped-call]
-            LineMachine, settings=settings(deadline=None, max_examples=60, stateful_step_count=30)
+            LineMachine, settings=settings(max_examples=60, stateful_step_count=30)
         )
