@@ -11,7 +11,7 @@ import attrs
 import msgspec
 
 from etcd_twisted.keyspace.events import NodeView, encode_json, view
-from etcd_twisted.keyspace.nodes import RUN, Directory, in_runs, merge
+from etcd_twisted.keyspace.nodes import RUN, Directory, in_order, in_runs
 from etcd_twisted.keyspace.paths import join, parent
 
 
@@ -109,13 +109,10 @@ class Listing:
 
     def _names(self, directory: Directory) -> Iterator[str | int]:
         """The names that a directory shows; a number among them says how many were looked at."""
-        runs = []
-        for run in in_runs(directory):
-            yield len(run)
-            shown = [name for name in run if name[:1] != "_"]
-            if self.ordered:
-                shown.sort(key=order)
-                runs.append(shown)
-            else:
-                yield from shown
-        yield from merge(runs, order)
+        for run in in_order(directory, order) if self.ordered else in_runs(directory):
+            if isinstance(run, int):
+                yield run
+                continue
+            if not self.ordered:
+                yield len(run)
+            yield from [name for name in run if name[:1] != "_"]

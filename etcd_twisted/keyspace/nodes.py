@@ -8,8 +8,8 @@ These are C{msgspec.Struct}s that the cyclic collector does not track (C{gc=Fals
 so there are no cycles, and a full collection over 100,000 keys would stall the reactor.
 """
 
-import heapq
 import itertools
+from bisect import bisect
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -63,14 +63,34 @@ def in_runs(directory: Directory) -> Iterator[list[str]]:
         yield run
 
 
-def merge(runs: list[list[str]], key: Callable[[str], Any] | None = None) -> Iterator[str]:
-    """The names of all runs, each sorted by C{key} already, in the order of C{key}. Takes them out of the runs."""
-    emptied = [_emptied(run) for run in runs]
-    return heapq.merge(*emptied, key=key) if len(emptied) > 1 else itertools.chain(*emptied)
+def in_order(directory: Directory, key: Callable[[str], Any] | None = None) -> Iterator[list[str] | int]:
+    """
+    The names in a directory in the order of C{key}, or of themselves, in runs; a number among them says how many were
+    looked at.
 
-
-def _emptied(run: list[str]) -> Iterator[str]:
-    # One by one: to let go of 100,000 names at the end takes as long as a whole turn of the reactor may.
-    run.reverse()
+    Names of a large directory are first put where they belong between some of them, so that no step sorts them all.
+    """
+    runs = in_runs(directory)
+    run = next(runs, [])
+    yield len(run)
+    run.sort(key=key)
+    if len(run) < RUN:
+        yield run
+        return
+    # A persistent map has its names in the order of their hashes: the first ones are as good as a random choice.
+    bounds = run[::_APART] if key is None else [key(name) for name in run[::_APART]]
+    between: list[list[str]] = [[] for _ in range(len(bounds) + 1)]
     while run:
-        yield run.pop()
+        for name, place in zip(run, run if key is None else map(key, run), strict=True):
+            between[bisect(bounds, place)].append(name)
+        run = next(runs, [])
+        yield len(run)
+    between.reverse()
+    while between:
+        run = between.pop()
+        run.sort(key=key)
+        yield run
+
+
+_APART = 4
+"""Of how many of the names looked at first one is a bound."""

@@ -6,25 +6,24 @@ so that the reactor can turn in between. The layout is described in C{docs/stora
 back of which a part is missing.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Iterable, Iterator
 
+import attrs
 import immutables
 import msgspec
 
 from etcd_twisted.errors import StorageError
 from etcd_twisted.keyspace.events import Answer, Event
 from etcd_twisted.keyspace.expiry import ExpirySchedule
-from etcd_twisted.keyspace.nodes import RUN, Directory, File, Node, in_runs, merge
+from etcd_twisted.keyspace.nodes import Directory, File, Node, in_order
 from etcd_twisted.keyspace.paths import ROOT
 from etcd_twisted.keyspace.space import Content
 from etcd_twisted.keyspace.statistics import CommandCounts
 
-_CHUNK_PARTS = 512
-_CHUNK_LENGTH = 1 << 18
-"""A chunk whose strings have this many characters is finished."""
-
-_T = TypeVar("_T")
+_ROOM = 1 << 19
+"""How much goes into a chunk: each character of a string takes one of it."""
+_PART = 512
+"""How much a node or an event takes besides, and a look at a name, which is put in its order for later."""
 
 
 class _Head(msgspec.Struct, array_like=True, tag="head"):
@@ -71,80 +70,82 @@ _decode = msgspec.msgpack.Decoder(_Head | _Events | _Nodes | _End).decode
 def dump(content: Content) -> Iterator[bytes]:
     """The chunks of a snapshot. An empty one is a pause in a longer piece of work and need not be kept."""
     yield _encode(_Head(content.index, content.cleared, content.counts))
-    for answers in _in_chunks((event.answer for event in content.history), _answer_size):
-        yield _encode(_Events(answers)) if answers else b""
+    for answers in _answers(content.history):
+        yield _encode(_Events(answers))
     count = 0
-    for records in _in_chunks(_walk(content.root), _record_size):
+    for records in _records(content.root):
         count += len(records)
         yield _encode(_Nodes(records)) if records else b""
     yield _encode(_End(len(content.history), count))
 
 
-def _in_chunks(parts: Iterable[_T | int], size: Callable[[_T], int]) -> Iterator[list[_T]]:
-    """
-    What goes into one chunk each; an empty list is a pause.
-
-    @param parts: a number among them says how many nodes were looked at.
-    @param size: how long the strings of a part are.
-    """
-    chunk: list[_T] = []
-    length = looked_at = 0
-    for part in parts:
-        if isinstance(part, int):
-            looked_at += part
-            if looked_at >= RUN:
-                looked_at = 0
-                yield []
-            continue
-        chunk.append(part)
-        length += size(part)
-        if len(chunk) >= _CHUNK_PARTS or length >= _CHUNK_LENGTH:
+def _answers(history: Iterable[Event]) -> Iterator[list[Answer]]:
+    """What clients were answered, as much as goes into one chunk each."""
+    chunk: list[Answer] = []
+    room = _ROOM
+    for event in history:
+        answer = event.answer
+        chunk.append(answer)
+        room -= _PART + sum(len(node.key) + len(node.value or "") for node in (answer.node, answer.prev_node) if node)
+        if room <= 0:
             yield chunk
-            chunk = []
-            length = looked_at = 0
+            chunk, room = [], _ROOM
     if chunk:
         yield chunk
 
 
-def _answer_size(answer: Answer) -> int:
-    previous = answer.prev_node
-    return sum(len(node.key) + len(node.value or "") for node in (answer.node, previous) if node)
+@attrs.define
+class _Open:
+    """
+    A directory of which a part was walked over.
+
+    @ivar names: those of the rest of the run that was taken last.
+    @ivar runs: what L{in_order} gives after that.
+    """
+
+    children: immutables.Map[str, Node]
+    runs: Iterator[list[str] | int]
+    names: Iterator[str]
 
 
-def _record_size(record: _Record | None) -> int:
-    return 0 if record is None else len(record.name) + len(record.value or "")
+def _open(directory: Directory) -> _Open:
+    return _Open(directory.children, in_order(directory), iter(()))
 
 
-def _walk(root: Directory) -> Iterator[_Record | int | None]:
-    """Every record below the root; a number says how many nodes were looked at besides."""
-    way = [(root, _by_name(root))]
+def _records(root: Directory) -> Iterator[list[_Record | None]]:
+    """The records of all that is below the root, as many as go into one chunk each; an empty list is a pause."""
+    chunk: list[_Record | None] = []
+    room = _ROOM
+    way = [_open(root)]
     while way:
-        directory, names = way[-1]
-        for name in names:
-            if isinstance(name, int):
-                yield name
-                continue
-            node = directory.children[name]
-            if isinstance(node, File):
-                yield _Record(name, node.created, node.modified, node.expires, node.value)
-            else:
-                yield _Record(name, node.created, node.modified, node.expires, None)
-                way.append((node, _by_name(node)))
+        here = way[-1]
+        children = here.children
+        for name in here.names:
+            node = children[name]
+            value = node.value if isinstance(node, File) else None
+            chunk.append(_Record(name, node.created, node.modified, node.expires, value))
+            room -= _PART + len(name)
+            if isinstance(node, Directory):
+                way.append(_open(node))
+                break
+            room -= len(node.value)
+            if room <= 0:
                 break
         else:
-            way.pop()
-            if way:
-                yield None
-
-
-def _by_name(directory: Directory) -> Iterator[str | int]:
-    """The names in a directory, in order; a number among them says how many were looked at."""
-    runs = []
-    for run in in_runs(directory):
-        yield len(run)
-        run.sort()
-        runs.append(run)
-    yield from merge(runs)
+            run = next(here.runs, None)
+            if isinstance(run, int):
+                room -= _PART * run
+            elif run is not None:
+                here.names = iter(run)
+            else:
+                way.pop()
+                chunk.extend([None] if way else [])
+                room -= _PART
+        if room <= 0:
+            yield chunk
+            chunk, room = [], _ROOM
+    if chunk:
+        yield chunk
 
 
 class SnapshotLoader:
