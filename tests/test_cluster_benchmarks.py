@@ -319,6 +319,9 @@ class ScriptedServer:
 class WriterTests(SynchronousTestCase):
     """The client that writes all the time."""
 
+    def setUp(self) -> None:
+        self.patch(writer, "ATTEMPT_SECONDS", 30.0)  # the machine may be busy with others
+
     def scripted(self, status: int | None, location: str = "") -> ScriptedServer:
         server = ScriptedServer(status, location)
         self.addCleanup(server.close)

@@ -230,13 +230,17 @@ class StandbyTests(ClusterTest):
         await cluster.start()
         *_, follower = await cluster.followers()
         await self.configure(follower, activeSize=3)
-        for machine in cluster.machines:
-            self.assertEqual((await machine.administer("GET", "config")).json()["activeSize"], 3)
+        await until(self._three_wanted, "all know how many machines there should be")
         self.standby = cluster.add()
         await self.standby.start()
         await self.assert_standby(self.standby, cluster)
         for step in (self._more, self._fewer, self._silent, self._leader_removed):
             await step()
+
+    async def _three_wanted(self) -> bool:
+        for machine in self.cluster.machines:
+            self.assertEqual((await machine.administer("GET", "config")).json()["activeSize"], 3)
+        return True
 
     async def _more(self) -> None:
         """A place is free: the standby takes it, and has all data."""
