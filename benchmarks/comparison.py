@@ -75,9 +75,9 @@ class Line:
     decimals: int = 0
     target: AtLeast | AtMost | None = None
 
-    def cell(self, figure: float) -> str:
-        """A figure as text."""
-        return f"{figure:,.{self.decimals}f}{self.unit}"
+    def cell(self, figure: float | None) -> str:
+        """A figure as text; a dash where there is none."""
+        return NONE if figure is None else f"{figure:,.{self.decimals}f}{self.unit}"
 
 
 @attrs.frozen
@@ -99,34 +99,45 @@ class Measured:
     Everything that was measured.
 
     @ivar figures: for each line and server's name, those of all rounds.
-    @ivar failures: what was measured once more, and why.
+    @ivar failures: what was measured once more, or left out, and why.
     """
 
     figures: dict[tuple[Line, str], list[float]]
     failures: list[str]
 
+    def median(self, line: Line, name: str) -> float | None:
+        """The one of all rounds; C{None} when each of them failed."""
+        figures = self.figures.get((line, name))
+        return statistics.median(figures) if figures else None
+
 
 def measure(parts: Sequence[Part], names: Sequence[str], count: int, directory: Path) -> Measured:
     """
-    Measure in turns. What fails is measured once more, and told: an election in twenty minutes need not cost all else.
+    Measure in turns. What fails is measured once more, and left out of this round if it fails again, and both are
+    told: an election in twenty minutes need not cost all else.
 
     @param names: of L{KINDS}.
     @param count: of rounds.
-    @raise BenchmarkError: when something fails twice in a row.
     """
     found = Measured({}, [])
     for turn in rounds.order(parts, names, count):
-        lines = turn.work.lines
-        try:
-            figures = _alone(turn.work, turn.name, directory)
-        except BenchmarkError as failure:
-            found.failures.append(f"round {turn.number}: {lines[0].work}: {turn.name}: {failure}")
-            print(f"{found.failures[-1]}\nonce more", file=sys.stderr)
-            figures = _alone(turn.work, turn.name, directory)
-        for line, figure in zip(lines, figures, strict=True):
-            found.figures.setdefault((line, turn.name), []).append(figure)
-            print(f"round {turn.number}: {line.work}: {turn.name} {line.cell(figure)}", file=sys.stderr)
+        for consequence in ("measured once more", "left out"):
+            try:
+                figures = _alone(turn.work, turn.name, directory)
+            except BenchmarkError as failure:
+                told = f"{consequence}: round {turn.number}: {turn.work.lines[0].work}: {turn.name}: {failure}"
+                found.failures.append(told)
+                print(told, file=sys.stderr)
+            else:
+                _add(found, turn, figures)
+                break
     return found
+
+
+def _add(found: Measured, turn: rounds.Turn[Part], figures: Sequence[float]) -> None:
+    for line, figure in zip(turn.work.lines, figures, strict=True):
+        found.figures.setdefault((line, turn.name), []).append(figure)
+        print(f"round {turn.number}: {line.work}: {turn.name} {line.cell(figure)}", file=sys.stderr)
 
 
 def _alone(part: Part, name: str, directory: Path) -> Sequence[float]:
@@ -143,15 +154,14 @@ def table(lines: Sequence[Line], names: Sequence[str], measured: Measured) -> st
     heads = [KINDS[name].version() for name in names]
     rows = [["", *heads, *(["ratio", "target (stretch)", "reached"] if len(names) == 2 else [])]]
     for line in lines:
-        medians = [statistics.median(measured.figures[line, name]) for name in names]
+        medians = [measured.median(line, name) for name in names]
         rows.append([line.work, *map(line.cell, medians), *(_judged(line, *medians) if len(names) == 2 else [])])
-    again = "".join(f"\nmeasured once more, for it failed: {failure}" for failure in measured.failures)
-    return f"{tables.aligned(rows)}{again}"
+    return "\n".join((tables.aligned(rows), *measured.failures))
 
 
-def _judged(line: Line, ours: float, theirs: float) -> list[str]:
+def _judged(line: Line, ours: float | None, theirs: float | None) -> list[str]:
     ratio = tables.ratio(ours, theirs)
-    if line.target is None or not theirs:
+    if line.target is None or ours is None or not theirs:
         return [ratio, NONE if line.target is None else str(line.target), NONE]
     return [ratio, str(line.target), line.target.reached(ours / theirs)]
 

@@ -177,10 +177,20 @@ class RunTests(SynchronousTestCase):
         self.assertEqual(row.split(), ["work", "1/s", "2/s", "0.50", "-", "-"])
         self.assertIn("round 1: work: etcd: somebody else took the lead", failure)
 
-    def test_fails(self) -> None:
-        """Twice in a row is an end without figures."""
-        fake = FakePart([1.0, None, None])
-        self.assertRaises(BenchmarkError, comparison.run, NAMES, self.directory, [fake.part], 1)
+    def test_twice(self) -> None:
+        """What fails twice in a row is left out of the medians, and that is told, too."""
+        fake = FakePart([1.0, None, None, 2.0, 4.0, 3.0, 8.0])
+        *_table, row, once, twice = comparison.run(NAMES, self.directory, [fake.part], 3).splitlines()
+        self.assertEqual(fake.asked, ["etcd_twisted", "etcd", "etcd", "etcd", "etcd_twisted", "etcd_twisted", "etcd"])
+        self.assertEqual(row.split(), ["work", "3/s", "5/s", "0.60", "-", "-"])
+        self.assertEqual(once, "measured once more: round 1: work: etcd: somebody else took the lead")
+        self.assertEqual(twice, "left out: round 1: work: etcd: somebody else took the lead")
+
+    def test_no_figure(self) -> None:
+        """There is none where each round failed, and no ratio."""
+        fake = FakePart([1.0, None, None], target=AtLeast(1.25, 2.0))
+        _caption, _head, _rule, row, *_failures = comparison.run(NAMES, self.directory, [fake.part], 1).splitlines()
+        self.assertEqual(row.split(), ["work", "1/s", "-", "-", ">=", "1.25", "(2.00)", "-"])
 
     def test_units(self) -> None:
         line = Line("restart", " s", 2)
