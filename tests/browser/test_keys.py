@@ -295,13 +295,14 @@ class ChangeTests(PageTest):
         await self.browser.shows("/\nd\nk2\ndeeper", ".path")
         self.assertEqual(self.value("/d/k2/deeper"), "new")
         await self.open("/d")
+        index = self.replica.index + 1
         await self._create("", "job", "a key named by its index, in order")
-        await self.browser.shows(str(self.replica.index), ".path")
-        self.assertEqual(self.value(f"/d/{self.replica.index}"), "job")
+        await self.browser.shows(str(index), ".path")
+        self.assertEqual(self.value(f"/d/{index}"), "job")
         await self.open("/d")
         await self._create("sub", None, "a directory")
         await self.browser.shows("directory", ".facts")
-        await self.until_rows("/", "d", str(self.replica.index - 1), "k", "k2", "deeper", "sub")
+        await self.until_rows("/", "d", str(index), "k", "k2", "deeper", "sub")
         await self._create("", "x", "a key")
         await self.browser.shows("It needs a name.", "dialog[open]")
 
