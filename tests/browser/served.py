@@ -2,6 +2,8 @@
 The page of a machine that is no more than its key space, so that a test can change the keys behind the page's back.
 """
 
+from urllib.parse import unquote
+
 from etcd_twisted.keyspace.commands import Set
 from tests.browser.chromium import SKIP, Browser
 from tests.wires import ServedTest
@@ -29,6 +31,12 @@ class PageTest(ServedTest):
     async def open(self, key: str) -> None:
         """Show a key."""
         await self.browser.open(f"{self.page}#keys{key}")
+        way = "\n".join(["/", *filter(None, unquote(key).split("/"))])
+
+        async def shown() -> bool | None:
+            return True if await self.browser.text(".path") == way else None
+
+        await self.browser.until(shown, f"{key} is what is shown")
         await self.browser.shows("Kind", ".facts")
 
     def set(self, key: str, value: str = "", seconds: float | None = None) -> None:

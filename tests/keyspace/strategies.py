@@ -31,7 +31,8 @@ keys = st.one_of(
 )
 values = st.sampled_from(["x", "y", "", "значение\n\"\\"])
 times = st.integers(0, 30).map(lambda halves: halves * HALF_A_SECOND)
-expiries = st.none() | st.integers(0, 40).map(lambda halves: halves * HALF_A_SECOND + 1)
+ends = st.integers(0, 40).map(lambda halves: halves * HALF_A_SECOND + 1)
+expiries = st.none() | ends
 indexes = st.just(0) | st.integers(0, 20)
 
 
@@ -45,7 +46,7 @@ changes: st.SearchStrategy[commands.Change] = st.one_of(
     _made(commands.Create),
     _made(commands.CreateInOrder),
     _made(commands.Update),
-    st.builds(commands.Refresh, key=keys, time=times, expires=expiries.filter(bool)),
+    st.builds(commands.Refresh, key=keys, time=times, expires=ends),
     st.builds(
         commands.CompareAndSwap,
         key=keys,
