@@ -20,6 +20,7 @@ from typing import Any
 from twisted.internet.interfaces import IAddress, IPushProducer, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.tcp import Connection
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 from zope.interface import implementer
@@ -32,7 +33,7 @@ from etcd_twisted.http.heads import Heads
 from etcd_twisted.http.patience import Patience
 from etcd_twisted.http.readers import HAS_EPOLL, Readers
 from etcd_twisted.http.site import IDLE, Channel, Site, keep_alive
-from etcd_twisted.http.sockets import tcp_socket, write_now
+from etcd_twisted.http.sockets import has_gone, tcp_socket, write_now
 
 LONGEST_HEAD = 1 << 13
 """How long the head of a common request may be, in bytes."""
@@ -94,6 +95,8 @@ class FastChannel(Protocol, Patience):
     @ivar persistent: whether it stays open after this answer.
     @ivar count: see L{etcd_twisted.http.usage.Usage}.
     """
+
+    _log = Logger()
 
     count: Callable[[bytes, int], None]
     transport: Any
@@ -202,13 +205,18 @@ class FastChannel(Protocol, Patience):
 
     def sweep(self, now: float) -> None:
         """Close the connection if its time is over. Called every second or so."""
-        if self.takes_nothing(now, self._exchange, self._site.write_timeout):
+        if self.takes_nothing(now, self._exchange, self._site.write_timeout) or self._has_left:
             self.abort()
         elif self.is_late(now):
             if self._closing:
                 self.abort()
             else:
                 self._close()
+
+    @property
+    def _has_left(self) -> bool:
+        """Whether the client of an answer that is waited for has gone, and what it sent before hides that."""
+        return self._held and self._exchange is not None and not self.stalled and has_gone(self.transport)
 
     def pauseProducing(self) -> None:
         """The client has to read before more is sent."""
@@ -270,7 +278,11 @@ class FastChannel(Protocol, Patience):
             return
         self._release()
         if self._parts:
-            self._read(self._taken())
+            try:
+                self._read(self._taken())
+            except Exception:  # nobody who sent an answer, or made room for one, could know what to do about it
+                self._log.failure("A connection is closed, since what came could not be taken")
+                self.abort()
 
     def _release(self) -> None:
         """Let more come."""

@@ -46,7 +46,7 @@ from etcd_twisted.http.door import Door
 from etcd_twisted.http.exchange import Exchange
 from etcd_twisted.http.patience import Patience
 from etcd_twisted.http.request import PRODUCT, Request
-from etcd_twisted.http.sockets import tcp_socket
+from etcd_twisted.http.sockets import has_gone, tcp_socket
 from etcd_twisted.http.usage import Usage
 from etcd_twisted.tls import tls_reason
 
@@ -160,7 +160,8 @@ class Channel(http.HTTPChannel, Patience):
 
     def sweep(self, now: float) -> None:
         """Close the connection if its time is over. Called every second or so."""
-        if self.takes_nothing(now, self.requests[0] if self.requests else None, self.site.write_timeout):
+        exchange = self.requests[0] if self.requests else None
+        if self.takes_nothing(now, exchange, self.site.write_timeout) or self._has_left:
             self.abort()
         elif self.is_late(now):
             if self._shaking_hands and not self._closing:
@@ -170,6 +171,12 @@ class Channel(http.HTTPChannel, Patience):
                 self.abort()
             else:
                 self.loseConnection()
+
+    @property
+    def _has_left(self) -> bool:
+        """Whether the client of an answer that is waited for has gone, and what it sent before hides that."""
+        held = self._handlingRequest and sum(map(len, self._dataBuffer)) > self._optimisticEagerReadSize
+        return held and not self.stalled and has_gone(self.transport)
 
     def pauseProducing(self) -> None:
         """The client has to read before more is sent."""

@@ -9,6 +9,7 @@ on this.
 Must never take another connection for a TCP one, nor send anything ahead of what waits.
 """
 
+import select
 import socket
 from typing import Any
 
@@ -16,17 +17,35 @@ from twisted.internet.interfaces import ITCPTransport, ITransport
 from twisted.internet.tcp import Connection
 from twisted.protocols.policies import ProtocolWrapper
 
+_END = getattr(select, "POLLRDHUP", 0)
+"""The other side sends no more. Where the system has no word for that, only a connection that was reset has ended."""
+
 
 def tcp_socket(transport: ITransport | None) -> socket.socket | None:
     """The socket of a TCP connection, below TLS if there is any; C{None} of any other connection."""
+    handle = _socket(transport)
+    # Twisted's Unix connections say that they are TCP too.
+    return None if handle is None or handle.family == socket.AF_UNIX else handle
+
+
+def _socket(transport: ITransport | None) -> socket.socket | None:
     if not ITCPTransport.providedBy(transport):
         return None
     below: Any = transport
     while isinstance(below, ProtocolWrapper):
         below = below.transport
     handle: socket.socket = below.getHandle()
-    # Twisted's Unix connections say that they are TCP too.
-    return None if handle.family == socket.AF_UNIX else handle
+    return handle
+
+
+def has_gone(transport: ITransport | None) -> bool:
+    """Whether the other side of a connection has ended it, although what it sent before was not read yet."""
+    handle = _socket(transport)
+    if handle is None or handle.fileno() < 0:
+        return False
+    state = select.poll()
+    state.register(handle, _END)
+    return bool(state.poll(0))
 
 
 def write_now(connection: Connection, data: bytes) -> None:

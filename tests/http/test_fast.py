@@ -209,6 +209,16 @@ class TogetherTests(SynchronousTestCase):
             self.assertEqual([answer.status for answer in answers], [200] * 12)
             self.assertNotIn(b"node", answers[10].body)
 
+    def test_request_that_can_not_be_taken(self) -> None:
+        """Behind one that was waited for: the connection is closed, as nobody can know any more what answers what."""
+        self.receive(WATCH, GET, GET)
+        self.patch(self.wire.site.heads, "read", lambda _head: 1 / 0)
+        self.wire.replica.overhear(Set("/k", 0, "v"))
+        self.wire.clock.advance(0)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(self.transport.how_lost, "aborted")
+        self.assertEqual(self.wire.site.channels, set())
+
     def test_long(self) -> None:
         """What waits to be sent is bounded."""
         self.receive(put("x" * 3_000))

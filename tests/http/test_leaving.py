@@ -1,0 +1,78 @@
+"""
+Clients that go away, with real connections: whoever waits for them is told, whatever they sent before.
+"""
+
+import socket
+import struct
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from etcd_twisted.http import fast, site
+from etcd_twisted.http.sockets import has_gone
+from etcd_twisted.keyspace.watchers import Watcher
+from tests.wires import GET, WATCH, ServedTest, put
+
+RARE_WATCH = WATCH[:-2] + b"Connection: keep-alive, other\r\n\r\n"
+"""A watch for the ordinary door."""
+
+MANY = 1_000
+MUCH = GET * MANY
+"""More than is read ahead while an answer is waited for."""
+
+
+class LeavingTests(ServedTest):
+    """Watchers that go."""
+
+    async def leaves(self, watch: bytes, behind: bytes, reset: bool) -> None:
+        """A client watches, sends what is C{behind}, and goes; return when it is forgotten."""
+        hub, gone = self.replica.keyspace.hub, Deferred[None]()
+        forget = hub.forget
+
+        def forgotten(watcher: Watcher) -> None:
+            forget(watcher)
+            gone.callback(None)
+
+        forgetting = self.patch(hub, "forget", forgotten)
+        client = await self.connect()
+        client.send(watch)
+        await client.when_ends_with(b"\r\n\r\n")
+        self.assertEqual(hub.count, 1)
+        client.send(behind)
+        handle = client.transport.getHandle()
+        if reset:
+            handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.transport.loseConnection()
+        await gone
+        self.assertEqual(hub.count, 0)
+        await client.when_closed()
+        forgetting.restore()
+
+    async def test_watcher(self) -> None:
+        """A closed socket ends the watch, however much it sent behind it, by either door (spec, "Watch")."""
+        for watch in (WATCH, RARE_WATCH):
+            for behind in (b"", GET, MUCH):
+                for reset in (False, True):
+                    await self.leaves(watch, behind, reset)
+
+    async def test_who_stays(self) -> None:
+        """Is asked nothing and gets all answers, however much was sent behind the watch."""
+        for door, watch in ((fast, WATCH), (site, RARE_WATCH)):
+            looked = Deferred[bool]()
+
+            def look(transport: Any, looked: "Deferred[bool]" = looked) -> bool:
+                gone = has_gone(transport)
+                if not looked.called:
+                    looked.callback(gone)
+                return gone
+
+            looking = self.patch(door, "has_gone", look)
+            client, writer = await self.connect(), await self.connect()
+            client.send(watch)
+            await client.when_ends_with(b"\r\n\r\n")
+            client.send(MUCH)
+            self.assertFalse(await looked)
+            writer.send(put("v"))
+            await client.when(lambda client=client: client.data.count(b"HTTP/1.1 200 ") == 1 + MANY)
+            looking.restore()
+
