@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from etcd_twisted.complaints import Complaints
+from etcd_twisted.consensus.clearing import Clearing
 from etcd_twisted.consensus.configurations import differences
 from etcd_twisted.consensus.core import Raft, Role, decode_configuration
 from etcd_twisted.consensus.correspondence import Correspondence
@@ -141,6 +142,7 @@ class Participant:
         self._sender = SnapshotSender(
             around.clock, around.storage, around.writer, around.transport, self._snapshot_ended
         )
+        self._clearing = Clearing(around.clock, around.keyspace)
         self._expirer = Expirer(around.clock, around.now, around.keyspace.next_expiry, self._propose_unasked)
         self._snapshotter = Snapshotter(
             around.storage, around.writer, recovered.snapshot.index, around.turn, self.driver.fail
@@ -162,6 +164,7 @@ class Participant:
         await self.receiver.stop()
         await self.driver.drain()
         self.driver.stop()
+        self._clearing.stop()
         self._lead_no_longer()
         self.proposals.fail(self._unknown())
         self._throttle.refuse(NotDoneError("this machine is stopping"))
@@ -412,6 +415,7 @@ class Participant:
         if self.leads:
             self._expirer.look()
             self._throttle.admit()
+        self._clearing.look()
         self.receiver.passed(entries[-1].index)
         self._snapshot_if_due(entries[-1])
         self._around.applied()

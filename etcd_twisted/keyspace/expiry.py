@@ -6,7 +6,7 @@ whose directory was removed stays noted: whoever reads it here looks at the tree
 it has no TTL when it is gone.
 """
 
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, insort
 
 _Noted = tuple[int, str]
 
@@ -22,8 +22,6 @@ class ExpirySchedule:
         # The times with their keys in order, in runs that are never empty, and the last of each run to find it by.
         self._runs: list[list[_Noted]] = []
         self._lasts: list[_Noted] = []
-        self._hand: _Noted | None = None
-        self._doubts = 0
 
     def __len__(self) -> int:
         return len(self._times)
@@ -69,26 +67,6 @@ class ExpirySchedule:
         """When the next key expires, and which: the earliest, then by key; C{None} when nothing is noted."""
         return self._runs[0][0] if self._runs else None
 
-    def doubt(self) -> None:
-        """Any of the keys that are noted now may be gone: L{doubtful} is to give them all."""
-        # Twice as many as there are, for as many may be noted meanwhile, one for each two that are looked at.
-        self._doubts = 2 * len(self._times)
-
-    def doubtful(self) -> list[tuple[int, str]]:
-        """
-        Up to two times with their keys, others with each call, as long as there is doubt: for whoever notes a key to
-        look at the tree whether they are there still.
-        """
-        found: list[_Noted] = []
-        while self._doubts > 0 and self._runs and len(found) < 2:
-            self._doubts -= 1
-            self._hand = self._following(self._hand)
-            found.append(self._hand)
-        return found
-
-    def _following(self, noted: _Noted | None) -> _Noted:
-        """What comes next in order; after the last one, the first."""
-        if noted is None or noted >= self._lasts[-1]:
-            return self._runs[0][0]
-        run = self._runs[bisect_right(self._lasts, noted)]
-        return run[bisect_right(run, noted)]
+    def end_of(self, key: str) -> int | None:
+        """When the TTL of C{key} ends as noted; C{None} when nothing is."""
+        return self._times.get(key)

@@ -18,6 +18,7 @@ from etcd_twisted.keyspace.expiry import ExpirySchedule
 from etcd_twisted.keyspace.history import History
 from etcd_twisted.keyspace.nodes import EMPTY_ROOT, Directory, File, Node, empty_directory
 from etcd_twisted.keyspace.paths import join
+from etcd_twisted.keyspace.removed import Removed
 from etcd_twisted.keyspace.statistics import CommandCounts, StoreStatistics
 from etcd_twisted.keyspace.watchers import Watcher, WatcherHub
 
@@ -44,6 +45,7 @@ class KeySpace:
 
     @ivar root: the tree; never changed, only replaced.
     @ivar index: raised by one by each change that succeeds, and by nothing else.
+    @ivar removed: directories that are gone, as far as L{forget_removed} has still to look at them.
     """
 
     def __init__(self, history_capacity: int = 1_000, wake: Callable[[], None] = lambda: None) -> None:
@@ -56,6 +58,7 @@ class KeySpace:
         self.hub = WatcherHub(wake)
         self._capacity = history_capacity
         self._history = History(history_capacity)
+        self.removed = Removed()
         self._schedule = ExpirySchedule()
         self._counts = CommandCounts()
         self._gets_success = 0
@@ -148,6 +151,7 @@ class KeySpace:
         self._counts = copy.copy(content.counts)
         self._history = History(self._capacity, content.history, content.cleared)
         self._schedule = schedule
+        self.removed = Removed()
         if content.cleared > before:
             self.hub.end_all()
             return
@@ -272,10 +276,18 @@ class KeySpace:
     def _note(self, key: str, expires: int | None) -> None:
         """Have a key expire; as more keys do, those that went with their directories are forgotten bit by bit."""
         self._schedule.note(key, expires)
-        if expires is not None:
-            for noted, other in self._schedule.doubtful():
-                if self._expiring(other, noted) is None:
-                    self._schedule.note(other, None)
+        if expires is not None and self.removed:
+            self.forget_removed(4)
+
+    def forget_removed(self, most: int) -> None:
+        """
+        Forget TTLs of what went with directories that were removed. Changes nothing that anybody sees.
+
+        @param most: how much of it is looked at, as in L{Removed.look}.
+        """
+        for key, expires in self.removed.look(most):
+            if self._schedule.end_of(key) == expires and self._expiring(key, expires) is None:
+                self._schedule.note(key, None)
 
     def _expire(self, command: commands.Expire) -> None:
         left = command.limit
@@ -301,8 +313,8 @@ class KeySpace:
         key, node = way.key, tree.there(way)
         self.root = tree.remove(way)
         self._schedule.note(key, None)
-        if not isinstance(node, File) and node.children:
-            self._schedule.doubt()
+        if isinstance(node, Directory) and node.children:
+            self.removed.add(key, node)
         gone = NodeView(key, None, show_directory, None, 0, self.index + 1, node.created)
         return self._happened(action, gone, view(key, node, time))
 

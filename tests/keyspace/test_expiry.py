@@ -1,6 +1,5 @@
 """TTLs (spec, section 1, "TTL"): the schedule, against a sorted list, and what expires when its time has come."""
 
-import itertools
 import json
 from random import Random
 
@@ -98,59 +97,14 @@ class ScheduleTests(SynchronousTestCase):
             schedule.note(noted[1], None)
         self.assertIsNone(schedule.first())
 
-    def test_noDoubt(self) -> None:
-        """Who has no doubt looks at nothing."""
+    def test_end(self) -> None:
+        """It knows when the TTL of each key ends."""
         schedule = ExpirySchedule()
-        for name in "abc":
-            schedule.note(name, 1)
-            self.assertEqual(schedule.doubtful(), [])
-
-    def test_nothingToDoubt(self) -> None:
-        """Nothing is doubtful when nothing is noted, or what was noted is gone."""
-        schedule = ExpirySchedule()
-        schedule.doubt()
-        self.assertEqual(schedule.doubtful(), [])
         schedule.note("a", 1)
-        schedule.doubt()
-        schedule.note("a", None)
-        self.assertEqual(schedule.doubtful(), [])
-
-    @given(
-        noted=st.dictionaries(st.integers(0, 99).map(str), st.integers(0, 9), min_size=1, max_size=40),
-        before=st.lists(st.tuples(st.integers(0, 99).map(str), st.integers(0, 9)), max_size=20),
-        later=st.lists(st.tuples(st.integers(100, 199).map(str), st.integers(0, 9)), min_size=40, max_size=40),
-        longest=st.sampled_from([1, 3, 1_024]),
-    )
-    def test_doubtful(
-        self, noted: dict[str, int], before: list[tuple[str, int]], later: list[tuple[str, int]], longest: int
-    ) -> None:
-        """
-        What is noted when doubt arises is given, before as much again has been noted, wherever that goes, and whatever
-        was doubted before; what is found gone may be forgotten on the way. Then there is no doubt any more.
-        """
-        self.patch(ExpirySchedule, "_LONGEST", longest)
-        schedule = ExpirySchedule()
-        for key, expires in noted.items():
-            schedule.note(key, expires)
-        schedule.doubt()
-        for key, expires in before:
-            schedule.note(key, expires)
-            noted[key] = expires
-            schedule.doubtful()
-        schedule.doubt()
-        given: set[tuple[int, str]] = set()
-        for key, expires in itertools.islice(itertools.cycle(later), len(noted)):
-            schedule.note(key, expires)
-            found = schedule.doubtful()
-            self.assertLessEqual(len(found), 2)
-            given.update(found)
-            for _, other in found:
-                if other in noted and int(other) % 2:
-                    schedule.note(other, None)
-        self.assertLessEqual({(expires, key) for key, expires in noted.items()}, given)
-        for _ in range(len(schedule) + len(noted)):
-            schedule.doubtful()
-        self.assertEqual(schedule.doubtful(), [])
+        schedule.note("a", 2)
+        schedule.note("b", 3)
+        schedule.note("b", None)
+        self.assertEqual([schedule.end_of(key) for key in "abc"], [2, None, None])
 
 
 class ExpireTests(SpaceTestCase):
@@ -294,11 +248,36 @@ class ForgottenTests(SynchronousTestCase):
         self.assertEqual((list(space.root.children["live"].children), space.next_expiry()), ([], None))
 
     def test_emptyDirectory(self) -> None:
-        """Who removes a file or an empty directory has nothing to doubt: it is forgotten there and then."""
+        """Who removes a file or an empty directory leaves nothing to look at: it is forgotten there and then."""
         space = key_space(*(c.Set(f"/{number}", 0, directory=number < 5, expires=5) for number in range(10)))
         for number in range(10):
             space.apply(c.Delete(f"/{number}", 0, directory=True))
-            self.assertEqual((len(space._schedule), space._schedule.doubtful()), (9 - number, []))
+            self.assertEqual((len(space._schedule), bool(space.removed)), (9 - number, False))
+
+    def test_inTurns(self) -> None:
+        """All that went is forgotten, a bounded part of it at a time, whatever becomes of its keys meanwhile."""
+        deep = (c.Set(f"/d/{number}/e/{number}", 0, expires=5) for number in range(500))
+        space = key_space(*deep, *(c.Set(f"/d/{number}/f", 0, expires=6) for number in range(500)))
+        space.apply(c.Delete("/d", 0, recursive=True))
+        again = [c.Set("/d/1/f", 0, expires=6), c.Set("/d/2/f", 0, expires=7), c.Set("/d/3/f", 0), c.Set("/d/4", 0)]
+        for command in again:
+            space.apply(command)
+        turns = 0
+        while space.removed:
+            before = len(space._schedule)
+            space.forget_removed(100)
+            self.assertLessEqual(before - len(space._schedule), 100)
+            turns += 1
+        self.assertGreater(turns, 10)
+        self.assertEqual((space._schedule.end_of("/d/1/f"), space._schedule.end_of("/d/2/f")), (6, 7))
+        self.assertEqual(len(space._schedule), 2)
+
+    def test_restored(self) -> None:
+        """What a snapshot takes the place of leaves nothing to look at."""
+        space = key_space(c.Set("/d/a", 0, expires=5), c.Delete("/d", 0, recursive=True))
+        self.assertTrue(space.removed)
+        space.restore(space.content(), ExpirySchedule())
+        self.assertFalse(space.removed)
 
     def test_staleAndDue(self) -> None:
         """What went with its directory does not count against a command's limit."""

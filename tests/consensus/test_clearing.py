@@ -1,0 +1,47 @@
+"""
+What went with removed directories is forgotten turn by turn.
+"""
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.consensus.clearing import Clearing
+from etcd_twisted.keyspace import commands as c
+from tests.keyspace.running import key_space
+
+
+class ClearingTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.space = key_space(*(c.Set(f"/d/{number}", 0, expires=5) for number in range(2_500)))
+        self.clearing = Clearing(self.clock, self.space)
+
+    def left(self) -> int:
+        return len(self.space._schedule)
+
+    def test_turns(self) -> None:
+        """A bounded part in each, as many as it takes, and no more."""
+        self.clearing.look()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.space.apply(c.Delete("/d", 0, recursive=True))
+        left: list[int] = []
+        forget = self.space.forget_removed
+
+        def forget_and_count(most: int) -> None:
+            forget(most)
+            left.append(self.left())
+            self.clearing.look()
+
+        self.patch(self.space, "forget_removed", forget_and_count)
+        self.clearing.look()
+        self.clearing.look()
+        self.assertEqual((len(self.clock.getDelayedCalls()), left), (1, []))
+        self.clock.advance(0)
+        self.assertEqual((left, self.clock.getDelayedCalls()), ([1_500, 500, 0], []))
+
+    def test_stop(self) -> None:
+        self.space.apply(c.Delete("/d", 0, recursive=True))
+        self.clearing.look()
+        self.clearing.stop()
+        self.clearing.stop()
+        self.assertEqual((self.clock.getDelayedCalls(), self.left()), ([], 2_500))
