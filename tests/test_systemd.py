@@ -78,7 +78,7 @@ class AnalyzeTests(SynchronousTestCase):
 class ServiceTests(TestCase):
     """What the service unit says, done as systemd does it."""
 
-    timeout = 60
+    timeout = 240
 
     def setUp(self) -> None:
         self.unit = Unit(SERVICE, "etcd-twisted@machine0.service")

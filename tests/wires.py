@@ -256,7 +256,7 @@ class ServedTest(TestCase):
     @ivar tls: how clients speak TLS; C{None} if they don't.
     """
 
-    timeout = 30
+    timeout = 240
     settings: dict[str, Any] = {}  # noqa: RUF012
     tls: IOpenSSLClientConnectionCreator | None = None
 

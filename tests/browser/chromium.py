@@ -31,7 +31,7 @@ SKIP = f"not installed: {' '.join(MISSING)} (apt-get install chromium chromium-d
 OFTEN = 0.05
 """How long to wait until the page is looked at again, in seconds."""
 
-PATIENCE = 25.0
+PATIENCE = 60.0
 """How long that goes on, in seconds."""
 
 _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"

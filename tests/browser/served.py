@@ -16,7 +16,7 @@ class PageTest(ServedTest):
     @ivar browser: its window.
     """
 
-    timeout = 180
+    timeout = 360
     skip = SKIP
 
     async def setUp(self) -> None:

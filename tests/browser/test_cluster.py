@@ -10,19 +10,17 @@ from tests.browser.chromium import SKIP, Browser
 from tests.processes.cluster import Cluster, Member, SteadyWriter, until
 
 PAGE = "/mod/dashboard/"
-SLOW = ("--peer-election-timeout", "1500")
-"""A browser beside them may keep machines waiting, and who leads is to change only when it is told to."""
 
 
 class ClusterTests(TestCase):
     """One cluster and one window."""
 
-    timeout = 240
+    timeout = 480
     skip = SKIP
 
     async def test_life(self) -> None:
         """In order, as each step goes on from the last one."""
-        self.cluster = Cluster(self, 3, "--cluster-active-size", "3", *SLOW)
+        self.cluster = Cluster(self, 3, "--cluster-active-size", "3")
         await self.cluster.start()
         self.browser = Browser(self)
         await self.browser.start()

@@ -438,7 +438,11 @@ class WatchTests(PageTest):
         expected = ["/d/k", *(f"/d/{number}" for number in range(50)), "/d/sub/deep", "/d/k"]
         self.assertEqual(listed, expected[::-1])
         await self.browser.shows("51", ".facts")
-        self.assertNotIn("k", await self.rows())
+
+        async def gone() -> bool | None:
+            return True if "k" not in await self.rows() else None
+
+        await self.browser.until(gone, "the tree has no deleted key")
         await self._until_watchers(1)
         await (await self.browser.button("Stop watching")).click()
         await self._until_watchers(0)

@@ -8,10 +8,13 @@ import msgspec
 from twisted.trial.unittest import TestCase
 
 from tests.processes.child import Child, spawn
-from tests.processes.cluster import Cluster, Member
+from tests.processes.cluster import Cluster, Member, until
 from tests.processes.machine import Machine
 
 ETCDCTL = shutil.which("etcdctl")
+
+PATIENT = ("--timeout", "60s", "--total-timeout", "120s")
+"""How long it waits for an answer: its own 2 and 5 seconds are too short on a busy computer."""
 
 REFUSED = 4
 """Its exit status when the server answers with an error."""
@@ -24,7 +27,7 @@ class EtcdctlTest(TestCase):
     @ivar machine: whom it asks.
     """
 
-    timeout = 60
+    timeout = 240
     machine: Machine
 
     if ETCDCTL is None:
@@ -32,7 +35,7 @@ class EtcdctlTest(TestCase):
 
     def start(self, *arguments: str) -> Child:
         """Start a command."""
-        command = [str(ETCDCTL), "--endpoints", self.machine.url, *arguments]
+        command = [str(ETCDCTL), "--endpoints", self.machine.url, *PATIENT, *arguments]
         return spawn(self, command, self.machine.directory, {"ETCDCTL_API": "2"})
 
     async def run_command(self, *arguments: str) -> str:
@@ -106,7 +109,7 @@ class KeysTests(EtcdctlTest):
             await self.run_command("ls", "--recursive", "--sort", "-p", "/"), "/dir/\n/dir/empty/\n/dir/key\n/key\n"
         )
         await self.run_command("updatedir", "--ttl", "100", "/dir")
-        self.assertEqual((await self.machine.client.get("/dir")).json()["node"]["ttl"], 100)
+        self.assertIn((await self.machine.client.get("/dir")).json()["node"]["ttl"], range(1, 101))
         await self.assertRefused("102: Not a file (/dir) [6]", "rm", "/dir")
         await self.assertRefused("108: Directory not empty (/dir) [6]", "rmdir", "/dir")
         await self.run_command("rmdir", "/dir/empty")
@@ -150,7 +153,7 @@ class MembersTests(EtcdctlTest):
 
     async def setUp(self) -> None:
         """A cluster of three."""
-        self.cluster = Cluster(self, 3)
+        self.cluster = Cluster(self, 3, "--cluster-sync-interval", "3600")
         await self.cluster.start()
         self.machine, self.other = await self.cluster.followers()
 
@@ -193,7 +196,12 @@ class MembersTests(EtcdctlTest):
         removed = await self.run_command("member", "remove", ids[self.other.name])
         self.assertEqual(removed, f"Removed member {ids[self.other.name]} from cluster\n")
         del ids[self.other.name]
-        self.assertEqual(await self.members(), ids)
+
+        async def without() -> bool:
+            self.assertEqual(await self.members(), ids)
+            return True
+
+        await until(without, "the machine that was asked knows of that")
 
     async def test_move(self) -> None:
         """A machine that others are told to look for elsewhere, and that says itself where it is when it is back."""
@@ -202,9 +210,14 @@ class MembersTests(EtcdctlTest):
         self.other.move()
         (line,) = [line for line in (await self.run_command("member", "list")).splitlines() if old in line]
         await self.run_command("member", "update", line.partition(":")[0], self.other.peer_url)
-        listed = await self.run_command("member", "list")
-        self.assertIn(f" peerURLs={self.other.peer_url} ", listed)
-        self.assertNotIn(old, listed)
+
+        async def looked_for_elsewhere() -> bool:
+            listed = await self.run_command("member", "list")
+            self.assertIn(f" peerURLs={self.other.peer_url} ", listed)
+            self.assertNotIn(old, listed)
+            return True
+
+        await until(looked_for_elsewhere, "the machine that was asked knows of that")
         await self.other.start()
         await self.cluster.agree(self.cluster.machines)
         await self.members()

@@ -22,7 +22,7 @@ HISTORY = 20
 class PythonEtcdTests(TestCase):
     """What its documentation shows."""
 
-    timeout = 60
+    timeout = 240
 
     async def setUp(self) -> None:
         """One machine, and a client of it."""
@@ -32,7 +32,7 @@ class PythonEtcdTests(TestCase):
 
     def connect(self) -> Any:
         """A further client."""
-        return etcd.Client(port=self.machine.port, read_timeout=20, allow_reconnect=True)
+        return etcd.Client(port=self.machine.port, read_timeout=120, allow_reconnect=True)
 
     def call(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> "Deferred[Any]":
         """Call one of its methods."""
@@ -128,13 +128,14 @@ class PythonEtcdTests(TestCase):
     async def test_ttl(self) -> None:
         """A TTL is set, shown, refreshed, and runs out."""
         written = await self.call(self.etcd.set, "/key", "x", ttl=100)
-        self.assertEqual(written.ttl, 100)
+        self.assertIn(written.ttl, range(1, 101))
         read = await self.call(self.etcd.get, "/key")
         self.assertLessEqual(read.ttl, 100)
         watching = self.call(self.etcd.watch, "/key", index=read.modifiedIndex + 1)
         await self.machine.when_watched(1)
         refreshed = await self.call(self.etcd.refresh, "/key", ttl=200)
-        self.assertEqual((refreshed.ttl, refreshed.value), (200, "x"))
+        self.assertIn(refreshed.ttl, range(101, 201))
+        self.assertEqual(refreshed.value, "x")
         await self.call(self.etcd.set, "/key", "y", ttl=1)
         self.assertEqual((await watching).action, "set")
         expired = await self.call(self.etcd.watch, "/key", index=refreshed.modifiedIndex + 2)

@@ -21,7 +21,7 @@ class ConformanceTest(TestCase):
     @ivar pool: see L{Player}.
     """
 
-    timeout = 60
+    timeout = 240
     pool: HTTPConnectionPool | None = None
 
     async def served(self) -> str:

@@ -35,7 +35,7 @@ class ClusterPlayer(Player):
         return response
 
     async def _until_caught_up(self) -> None:
-        for _ in range(200):
+        for _ in range(6_000):
             response = await super()._send({"do": "GET", "path": "/v2/keys/"})
             await readBody(response)
             if index_of(response) >= self._seen:
@@ -47,13 +47,14 @@ class ClusterPlayer(Player):
 class ClusterTests(TestCase):
     """Three machines in one process."""
 
-    timeout = 240
+    timeout = 480
 
     async def setUp(self) -> None:
         self.services: list[EtcdService] = []
         ports = free_ports(6)
         for number in range(3):
             config = Config(
+                peer_election_timeout=2_000,  # all of them wait for one processor
                 name=f"machine{number}",
                 data_dir=Path(self.mktemp()),
                 addr=Address("127.0.0.1", ports[2 * number]),

@@ -37,7 +37,7 @@ def shape(value: Any) -> Any:
 class WalkthroughTests(TestCase):
     """Every section, one after another."""
 
-    timeout = 60
+    timeout = 240
 
     if shutil.which("curl") is None:
         skip = "curl is not installed (apt-get install curl)"

@@ -33,7 +33,7 @@ def said(default: object) -> str:
 class CommandTests(TestCase):
     """What a reader is told to type."""
 
-    timeout = 60
+    timeout = 240
 
     if shutil.which("make") is None:
         skip = "make is not installed (apt-get install make)"

@@ -83,7 +83,7 @@ class PackageTests(SynchronousTestCase):
 class AskedTests(TestCase):
     """Asked by C{dig}."""
 
-    timeout = 90
+    timeout = 240
 
     if missing := [tool for tool in ("curl", "dig") if shutil.which(tool) is None]:
         skip = f"not installed: {' '.join(missing)} (apt-get install curl bind9-dnsutils)"
@@ -112,7 +112,7 @@ class AskedTests(TestCase):
 
     async def dig(self, *words: str) -> str:
         """What C{dig} prints."""
-        command = ["/usr/bin/env", "dig", "@127.0.0.1", "-p", str(self.port), "+tries=5", *words]
+        command = ["/usr/bin/env", "dig", "@127.0.0.1", "-p", str(self.port), "+tries=5", "+time=20", *words]
         child = spawn(self, command, Path.cwd())
         self.assertEqual(await child.ended(), 0, child.output)
         return child.output

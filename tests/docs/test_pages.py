@@ -37,7 +37,7 @@ def anchors(page: Path) -> set[str]:
 class PageTests(TestCase):
     """A test for each page; they are made by L{_test}."""
 
-    timeout = 180
+    timeout = 360
 
     if missing := [tool for tool in ("curl", "make", "openssl") if shutil.which(tool) is None]:
         skip = f"not installed: {' '.join(missing)} (apt-get install {' '.join(missing)})"

@@ -18,7 +18,7 @@ README = SOURCE / "README.md"
 class ReadmeTests(TestCase):
     """Everything in it that can be run."""
 
-    timeout = 60
+    timeout = 240
 
     if shutil.which("make") is None:
         skip = "make is not installed (apt-get install make)"

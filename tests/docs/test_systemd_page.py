@@ -25,7 +25,7 @@ PORTS = ("4001", "4002", "4003", "7001", "7002", "7003")
 
 
 class PageTests(TestCase):
-    timeout = 60
+    timeout = 240
 
     def setUp(self) -> None:
         self.root = Path(self.mktemp()).resolve()

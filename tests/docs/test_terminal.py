@@ -11,7 +11,7 @@ from tests.docs.transcript import File, Step
 class TerminalTests(TestCase):
     """Commands that need no machine."""
 
-    timeout = 60
+    timeout = 240
 
     async def take(self, *steps: Step | File) -> None:
         terminal = Terminal(self, steps)

@@ -69,7 +69,7 @@ class MachineOnSockets:
 class MachinesTest(TestCase):
     """A test with two machines."""
 
-    timeout = 30
+    timeout = 240
 
     async def setUp(self) -> None:
         self.first = await self.machine(FIRST, "machine1")

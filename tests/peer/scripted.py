@@ -50,7 +50,7 @@ class _Page(Resource):
 class ServersTest(TestCase):
     """A test with servers of its own, on free ports."""
 
-    timeout = 60
+    timeout = 240
 
     def serve(self, factory: Factory) -> str:
         """The URL of a server."""

@@ -30,8 +30,11 @@ _T = TypeVar("_T")
 OFTEN = 0.05
 """How long to wait until it is asked again, in seconds."""
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """How long that goes on, in seconds."""
+
+STEADY = ("--peer-election-timeout", "1000")
+"""Who leads is to change only when a test has it so, and not because a machine was kept waiting for the processor."""
 
 REDIRECTS = 3
 """To the leader; and on, if another one has taken over meanwhile."""
@@ -194,10 +197,10 @@ class Cluster:
 
     def __init__(self, test: TestCase, size: int, *flags: str | Path) -> None:
         """
-        @param flags: what each machine is always told.
+        @param flags: what each machine is always told, beside L{STEADY} unless it has these in it.
         """
         self._test = test
-        self._flags = flags
+        self._flags = (*STEADY, *flags)
         self.machines: list[Member] = []
         for _ in range(size):
             self.add()
@@ -270,7 +273,7 @@ class Cluster:
 
     async def put(self, key: str, value: str) -> None:
         """Set a key through any machine, and again until that is acknowledged."""
-        for turn in range(2_000):
+        for turn in range(6_000):
             if await self.try_to_put(turn, key, value):
                 return
             await deferLater(reactor, 0.01, lambda: None)
@@ -354,7 +357,7 @@ class SteadyWriter:
         return None if goals or failure.check(CancelledError) else failure
 
     async def _set(self, key: str, value: str, number: int) -> None:
-        for turn in range(number, number + 2_000):
+        for turn in range(number, number + 6_000):
             if await self._cluster.try_to_put(turn, key, value):
                 self.acknowledged[key] = value
                 self._count()

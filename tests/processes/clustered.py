@@ -11,7 +11,7 @@ from tests.processes.cluster import Cluster, Member, until
 class ClusterTest(TestCase):
     """What is looked at in each of them."""
 
-    timeout = 60
+    timeout = 240
 
     async def assert_refused(self, child: Child, *words: str) -> None:
         """A process ends by itself, and says why in one line."""
@@ -43,7 +43,7 @@ class ClusterTest(TestCase):
             self.assertEqual((answer.status, answer.location), (307, leader.url + path), answer)
         for path in ("/version", "/health"):
             self.assertEqual((await machine.client.request("GET", path)).status, 200)
-        self.assertIn("is a standby", machine.child.output)
+        await machine.child.said("is a standby")
 
     async def configure(self, machine: Member, **settings: float) -> None:
         """Set something for the whole cluster, through any member."""

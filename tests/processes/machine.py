@@ -94,7 +94,7 @@ class Machine:
 
     async def when_watched(self, watchers: int) -> None:
         """Return when exactly so many wait for events; nobody is told of that, so it is asked for until it is so."""
-        for _ in range(1_000):
+        for _ in range(6_000):
             statistics = (await self.client.request("GET", "/v2/stats/store")).json()
             if statistics["watchers"] == watchers:
                 return

@@ -13,7 +13,7 @@ from tests.processes.machine import STOPPED
 class WholeClusterTests(TestCase):
     """The directories of all machines, copied while none of them ran."""
 
-    timeout = 120
+    timeout = 240
 
     async def test_majority(self) -> None:
         """

@@ -28,7 +28,7 @@ class Leaving(Protocol):
 class GoneTests(TestCase):
     """A request ends whenever its server does."""
 
-    timeout = 60
+    timeout = 240
 
     async def _gone(self, port: int, value: str) -> None:
         client = Client(f"http://127.0.0.1:{port}")

@@ -16,7 +16,7 @@ from tests.processes.machine import STOPPED, Machine
 class SetBackTests(TestCase):
     """Nobody waits for the clock to make up for it."""
 
-    timeout = 30
+    timeout = 240
 
     async def test_setBack(self) -> None:
         """Writes are answered, who waits is told, and a key that is written afterwards expires."""

@@ -17,6 +17,9 @@ from tests.processes.machine import STOPPED
 WRITERS, WRITES, WRITTEN = 8, 28, 100_000
 """How many write how often and how much, so that no machine has it all in the part of its log that it keeps."""
 
+LATER = ("--cluster-sync-interval", "8")
+"""A standby takes no place before it was seen that it has none."""
+
 SOON = ("--cluster-sync-interval", "1")
 """A standby looks for a place as often as it may."""
 
@@ -141,7 +144,7 @@ class ChangeTests(ClusterTest):
 
     async def test_changes(self) -> None:
         """In order."""
-        self.cluster = Cluster(self, 3, "--snapshot-count", "50", "--cluster-sync-interval", "3")
+        self.cluster = Cluster(self, 3, "--snapshot-count", "50", *LATER)
         await self.cluster.start()
         for step in (self._away, self._moved, self._removed, self._begun_anew):
             await step()

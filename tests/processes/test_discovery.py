@@ -25,7 +25,7 @@ OUTPUT = ("/bin/sh", "-c", 'exec "$@" 2>&1', "sh")
 class EtcdTests(TestCase):
     """etcd, as it is in Debian's etcd-server, with version 2 of the API switched on."""
 
-    timeout = 60
+    timeout = 240
 
     if ETCD is None:
         skip = "etcd is not installed (apt-get install etcd-server)"

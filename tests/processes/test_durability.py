@@ -32,7 +32,7 @@ LONGEST_DELAY = 0.1
 class KillTests(TestCase):
     """C{kill -9} under load, over and over in the same directory."""
 
-    timeout = 60 + 30 * ROUNDS
+    timeout = 240 + 60 * ROUNDS
 
     async def test_nothingLost(self) -> None:
         """

@@ -22,7 +22,7 @@ ACTIVATED = ("/bin/sh", "-c", 'export LISTEN_PID=$$; exec "$@"', "sh")
 class InheritedTests(TestCase):
     """A socket that was open before the machine was there, and is when it is gone."""
 
-    timeout = 60
+    timeout = 240
 
     def setUp(self) -> None:
         self.machine = Machine(self)
@@ -64,7 +64,7 @@ class InheritedTests(TestCase):
 class UnixTests(TestCase):
     """Files that can be connected to."""
 
-    timeout = 60
+    timeout = 240
 
     if shutil.which("curl") is None:
         skip = "curl is not installed (apt-get install curl)"

@@ -52,7 +52,7 @@ def last_line(text: str) -> str:
 class FailingTests(TestCase):
     """The disk takes no more while 64 writers are at work."""
 
-    timeout = 120
+    timeout = 240
 
     async def run_until_it_fails(self, machine: Machine, reason: str, program: tuple[str, ...] = TWISTD) -> Ledger:
         """
@@ -139,7 +139,7 @@ class FailingTests(TestCase):
 class DamageTests(TestCase):
     """What is on the disk is not what was written there."""
 
-    timeout = 60
+    timeout = 240
 
     async def setUp(self) -> None:
         """A machine with ten keys in its log, stopped."""
@@ -242,7 +242,7 @@ class Visitor(Protocol):
 class DescriptorTests(TestCase):
     """More clients than the process may have files open."""
 
-    timeout = 60
+    timeout = 240
 
     async def visit(self, machine: Machine) -> tuple[Visitor, bool]:
         """A new connection, and whether it is served."""

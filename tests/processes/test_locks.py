@@ -33,7 +33,7 @@ class Contender:
         self.has_it: Deferred[int] = ensureDeferred(self._ask())
 
     async def _ask(self) -> int:
-        for turn in range(2_000):
+        for turn in range(6_000):
             machines = self._cluster.running
             try:
                 answer = await machines[turn % len(machines)].user.request("POST", LOCK, self._form)
@@ -58,7 +58,7 @@ class Contender:
 class LockTests(TestCase):
     """Three machines."""
 
-    timeout = 120
+    timeout = 240
 
     async def setUp(self) -> None:
         self.cluster = Cluster(self, 3)
@@ -107,7 +107,7 @@ class LockTests(TestCase):
         after the other, each at the place that it has had from the beginning.
         """
         held = await self.contend("first").has_it
-        contenders = [self.contend(f"contender {number}", ttl="10") for number in range(CONTENDERS)]
+        contenders = [self.contend(f"contender {number}", ttl="20") for number in range(CONTENDERS)]
         line = await self.stand_in_line(CONTENDERS + 1)
         early, late = contenders[::6], contenders[1::6]
         for contender in early:
@@ -145,7 +145,7 @@ class LockTests(TestCase):
     async def test_machineDies(self) -> None:
         """A place that it kept for a client that does not come back is gone when its TTL ends."""
         holder = await self.contend().has_it
-        orphan = self.contend("orphan", ttl="2")
+        orphan = self.contend("orphan", ttl="6")
         await self.stand_in_line(2)
         leader = await self.cluster.leader()
         await leader.kill()
@@ -157,7 +157,7 @@ class LockTests(TestCase):
 
     async def test_holderDies(self) -> None:
         """One who has the lock and does not renew it loses it, whatever becomes of the machines."""
-        await self.contend("holder", ttl="2").has_it
+        await self.contend("holder", ttl="6").has_it
         behind = self.contend("behind")
         await self.stand_in_line(2)
         await self.cluster.kill(await self.cluster.leader())

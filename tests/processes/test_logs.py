@@ -17,7 +17,7 @@ from tests.processes.machine import FOREGROUND, STOPPED, Machine
 class LogTests(TestCase):
     """One machine, asked a little and stopped."""
 
-    timeout = 60
+    timeout = 240
 
     def setUp(self) -> None:
         self.machine = Machine(self)

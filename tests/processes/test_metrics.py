@@ -16,7 +16,7 @@ Values = dict[str, float]
 class MetricsTests(TestCase):
     """Three machines."""
 
-    timeout = 120
+    timeout = 240
 
     async def setUp(self) -> None:
         self.cluster = Cluster(self, 3)

@@ -10,7 +10,7 @@ from tests.processes.manager import Manager
 
 
 class ReadinessTests(TestCase):
-    timeout = 60
+    timeout = 240
 
     def launch(self, machine: Machine, manager: Manager, *flags: str) -> Child:
         command = [*TWISTD, *FOREGROUND, "etcd", *machine.arguments(), *flags]

@@ -26,7 +26,7 @@ from tests.processes.stranger import Stranger
 class FirstStartTests(TestCase):
     """A machine with nothing but defaults for all that is not an address or a directory."""
 
-    timeout = 60
+    timeout = 240
 
     async def test_firstIndex(self) -> None:
         """Registering the machine took index 1 (api, "Setting the value of a key")."""
@@ -67,7 +67,7 @@ class FirstStartTests(TestCase):
 class RefusalTests(TestCase):
     """What can't be is refused with one line and status 1, before anything is changed on disk."""
 
-    timeout = 60
+    timeout = 240
 
     async def assertRefused(self, child: Child, *words: str) -> None:
         """The process ends by itself and says why."""
@@ -213,7 +213,7 @@ class RefusalTests(TestCase):
 class RestartTests(TestCase):
     """What a machine is after it was stopped and started again."""
 
-    timeout = 60
+    timeout = 240
 
     async def _name(self, machine: Machine) -> str:
         answer = await machine.connect(machine.peer_url).request("GET", "/v2/admin/machines")
@@ -265,7 +265,7 @@ class RestartTests(TestCase):
 class StopTests(TestCase):
     """A signal ends a machine in order."""
 
-    timeout = 60
+    timeout = 240
 
     async def test_underLoad(self) -> None:
         """
