@@ -54,6 +54,8 @@ def empty_directory(index: int, expires: int | None = None) -> Directory:
 
 RUN = 1_024
 """How many names are looked at in one go."""
+_APART = 4
+"""Of how many of those looked at first one is a bound, when the names of a large directory are put in order."""
 
 
 def in_runs(directory: Directory) -> Iterator[list[str]]:
@@ -90,7 +92,3 @@ def in_order(directory: Directory, key: Callable[[str], Any] | None = None) -> I
         run = between.pop()
         run.sort(key=key)
         yield run
-
-
-_APART = 4
-"""Of how many of the names looked at first one is a bound."""

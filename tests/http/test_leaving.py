@@ -75,4 +75,3 @@ class LeavingTests(ServedTest):
             writer.send(put("v"))
             await client.when(lambda client=client: client.data.count(b"HTTP/1.1 200 ") == 1 + MANY)
             looking.restore()
-
