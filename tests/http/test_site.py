@@ -10,13 +10,11 @@ from typing import ClassVar
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.http.exchange import MOST_WAITING
 from etcd_twisted.http.site import HEAD_LIMIT, IDLE, LINGER, Site
-from etcd_twisted.keyspace.watchers import Watcher
 from tests.wires import GET, HEAD, STREAM, VERSION, WATCH, Answer, ServedTest, Transport, Wire, put, read_answers
 
 
@@ -585,21 +583,3 @@ class SocketTests(ServedTest):
         client.send(GET)
         await client.when_ends_with(b"}")
         self.assertEqual([each.status for each in read_answers(client.data, "GET", "GET")], [200, 200])
-
-    async def test_client_gone(self) -> None:
-        """A closed socket ends the watch."""
-        client = await self.connect()
-        client.send(WATCH)
-        await client.when_ends_with(b"\r\n\r\n")
-        self.assertEqual(self.replica.keyspace.hub.count, 1)
-        hub, gone = self.replica.keyspace.hub, Deferred()
-        forget = hub.forget
-
-        def forgotten(watcher: Watcher) -> None:
-            forget(watcher)
-            gone.callback(None)
-
-        self.patch(hub, "forget", forgotten)
-        client.transport.abortConnection()
-        await gone
-        self.assertEqual(hub.count, 0)
