@@ -8,9 +8,11 @@ seconds. Over TLS, the handshake has to be done within the read timeout too.
 
 Must never let a client hold more than that, or for longer, nor leave one without an answer that it could be given.
 
-Two names of C{twisted.web}'s are private and used all the same, as there are no others: C{HTTPChannel._version}, the
+Some names of C{twisted.web}'s are private and used all the same, as there are no others: C{HTTPChannel._version}, the
 version in a request line, is read, and C{HTTPChannel._respondToBadRequestAndDisconnect}, which answers what is no
-HTTP, is overridden. A Twisted without them fails the tests of what is malformed and of what has no C{Host}.
+HTTP, is overridden. A Twisted without them fails the tests of what is malformed and of what has no C{Host}. Read are
+C{_handlingRequest}, C{_dataBuffer} and C{_optimisticEagerReadSize}, too, which say that a connection is not read while
+a request is answered. A Twisted without them fails the tests of clients that leave.
 """
 # Twisted's HTTP server has no types.
 # mypy: disallow-untyped-calls=False, warn-return-any=False

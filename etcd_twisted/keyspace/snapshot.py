@@ -139,7 +139,8 @@ def _records(root: Directory) -> Iterator[list[_Record | None]]:
                 here.names = iter(run)
             else:
                 way.pop()
-                chunk.extend([None] if way else [])
+                if way:
+                    chunk.append(None)
                 room -= _PART
         if room <= 0:
             yield chunk

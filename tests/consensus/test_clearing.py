@@ -6,7 +6,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.consensus.clearing import Clearing
+from etcd_twisted.errors import EtcdError
 from etcd_twisted.keyspace import commands as c
+from tests.consensus.cluster import ClusterTestCase
 from tests.keyspace.running import key_space
 
 
@@ -45,3 +47,22 @@ class ClearingTests(SynchronousTestCase):
         self.clearing.stop()
         self.clearing.stop()
         self.assertEqual((self.clock.getDelayedCalls(), self.left()), ([], 2_500))
+
+
+class ClusterTests(ClusterTestCase):
+    """Whether they lead or not."""
+
+    def test_every_machine(self) -> None:
+        """Or the next key that expires would be found behind all of that, on machines that don't lead in one go."""
+        cluster = self.cluster()
+        cluster.start(3)
+        leader = cluster.leader
+        expires = leader.replica.now() + 3_600_000_000
+        for number in range(20):
+            cluster.finish(leader.set(f"/d/{number}", "1", expires))
+        cluster.finish(leader.replica.propose(c.Delete("/d", leader.replica.now(), recursive=True)))
+        cluster.settle()
+        for machine in cluster.up:
+            self.assertRaises(EtcdError, machine.replica.get, "/d")
+            self.assertFalse(machine.replica.keyspace.removed)
+            self.assertEqual(len(machine.replica.keyspace._schedule), 0)

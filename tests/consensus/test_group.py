@@ -15,7 +15,6 @@ from etcd_twisted.consensus.messages import MOST_TERMS_AHEAD, Append, encode_mes
 from etcd_twisted.consensus.recovery import Storage
 from etcd_twisted.consensus.replica import DOUBT
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
-from etcd_twisted.keyspace.commands import Delete
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.membership import CONFIG_KEY, Admission, ClusterConfig, ClusterView, fingerprint
 from tests.consensus.cluster import CLUSTER_ID, TIMING, ClusterMachine, ClusterTestCase
@@ -190,21 +189,6 @@ class FollowerTests(ClusterTestCase):
         for machine in cluster.up:
             self.assertRaises(EtcdError, machine.replica.get, "/a")
         self.assertSame(cluster)
-
-    def test_every_machine_forgets_what_went_with_its_directory(self) -> None:
-        """Or the next key that expires would be found behind all of that, on machines that don't lead in one go."""
-        cluster = self.cluster()
-        cluster.start(3)
-        leader = cluster.leader
-        expires = leader.replica.now() + 3_600_000_000
-        for number in range(20):
-            cluster.finish(leader.set(f"/d/{number}", "1", expires))
-        cluster.finish(leader.replica.propose(Delete("/d", leader.replica.now(), recursive=True)))
-        cluster.settle()
-        for machine in cluster.up:
-            self.assertRaises(EtcdError, machine.replica.get, "/d")
-            self.assertFalse(machine.replica.keyspace.removed)
-            self.assertEqual(len(machine.replica.keyspace._schedule), 0)
 
     def test_a_new_leader_expires_what_the_old_one_had_to(self) -> None:
         cluster = self.cluster()
