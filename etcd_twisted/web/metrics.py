@@ -1,7 +1,8 @@
 """
 C{/metrics}: what an operator's Prometheus asks for, in its text format.
 
-Names and units are etcd's where etcd has the figure, and follow Prometheus's conventions elsewhere. Must never count
+Names and units are etcd's where etcd (3.4) has the figure; all others begin with C{etcd_twisted_} and follow
+Prometheus's conventions. Must never count
 anything: that is done where things happen, and read here when somebody asks; nor keep a figure beyond one machine's
 life, or have two machines of one process share one.
 """
@@ -82,12 +83,12 @@ class _MachineCollector(Collector):
         )
         yield GaugeMetricFamily("etcd_server_is_leader", "Whether this machine leads.", float(replica.is_leader))
         yield GaugeMetricFamily(
-            "etcd_server_is_standby", "Whether this machine is a standby.", float(replica.standby)
+            "etcd_twisted_server_is_standby", "Whether this machine is a standby.", float(replica.standby)
         )
         yield CounterMetricFamily(
             "etcd_server_leader_changes_seen_total", "How often a machine began to lead.", measured.leader_changes
         )
-        yield GaugeMetricFamily("etcd_server_raft_term", "The Raft term.", replica.term)
+        yield GaugeMetricFamily("etcd_twisted_server_raft_term", "The Raft term.", replica.term)
         yield CounterMetricFamily(
             "etcd_server_proposals_committed_total", "The log index that is committed.", measured.commit_index
         )
@@ -103,7 +104,7 @@ class _MachineCollector(Collector):
             measured.proposals_failed,
         )
         yield _histogram(
-            "etcd_server_commit_duration_seconds",
+            "etcd_twisted_server_commit_duration_seconds",
             "How long a batch of this leader takes until a quorum has it.",
             measured.commits,
         )
@@ -112,9 +113,9 @@ class _MachineCollector(Collector):
         yield _histogram(
             "etcd_disk_wal_fsync_duration_seconds", "How long the disk takes to sync the log.", measured.syncs
         )
-        yield GaugeMetricFamily("etcd_wal_size_bytes", "The size of the log on disk.", measured.log_bytes)
+        yield GaugeMetricFamily("etcd_twisted_wal_size_bytes", "The size of the log on disk.", measured.log_bytes)
         yield GaugeMetricFamily(
-            "etcd_snapshot_size_bytes", "The size of the snapshot on disk.", measured.snapshot_bytes
+            "etcd_twisted_snapshot_size_bytes", "The size of the snapshot on disk.", measured.snapshot_bytes
         )
 
     def _peers(self) -> Iterator[Metric]:
@@ -139,33 +140,34 @@ class _MachineCollector(Collector):
 
     def _http(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(
-            "etcd_http_requests_total", "Requests to the client port that were answered.", labels=["method", "code"]
+            "etcd_twisted_http_requests_total",
+            "Requests to the client port that were answered.",
+            labels=["method", "code"],
         )
         for (method, status), count in sorted(self._usage.requests().items()):
             requests.add_metric([method, status], count)
         yield requests
         yield GaugeMetricFamily(
-            "etcd_http_connections", "Open connections to the client port.", self._usage.connections
+            "etcd_twisted_http_connections", "Open connections to the client port.", self._usage.connections
         )
 
 
 def _store(statistics: StoreStatistics) -> Iterator[Metric]:
-    yield GaugeMetricFamily("etcd_store_watchers", "Who waits for events here.", statistics.watchers)
-    yield CounterMetricFamily("etcd_store_expires_total", "Keys whose TTL ended.", statistics.expire_count)
+    yield GaugeMetricFamily("etcd_debugging_store_watchers", "Who waits for events here.", statistics.watchers)
+    yield CounterMetricFamily("etcd_debugging_store_expires_total", "Keys whose TTL ended.", statistics.expire_count)
     yield from _actions("reads", "Reads of this machine's copy", {"get": "gets"}, statistics)
     yield from _actions("writes", "Changes of the key space", _WRITES, statistics)
 
 
 def _actions(kind: str, text: str, fields: dict[str, str], statistics: StoreStatistics) -> Iterator[Metric]:
-    """What was done, and what failed, by action."""
-    for name, words, ending in (
-        (f"etcd_store_{kind}_total", "that succeeded", "success"),
-        (f"etcd_store_{kind}_failed_total", "that failed", "fail"),
-    ):
-        family = CounterMetricFamily(name, f"{text} {words}.", labels=["action"])
-        for action, field in fields.items():
-            family.add_metric([action], getattr(statistics, f"{field}_{ending}"))
-        yield family
+    """What was done and what failed, by action; as etcd does, what failed counts as done too."""
+    done = CounterMetricFamily(f"etcd_debugging_store_{kind}_total", f"{text}.", labels=["action"])
+    failed = CounterMetricFamily(f"etcd_twisted_store_{kind}_failed_total", f"{text} that failed.", labels=["action"])
+    for action, field in fields.items():
+        failures = getattr(statistics, f"{field}_fail")
+        done.add_metric([action], getattr(statistics, f"{field}_success") + failures)
+        failed.add_metric([action], failures)
+    yield from (done, failed)
 
 
 def _histogram(name: str, text: str, durations: Durations) -> Metric:

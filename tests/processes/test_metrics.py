@@ -45,22 +45,22 @@ class MetricsTests(TestCase):
             after = await self.values(machine)
             grown[machine] = {name: after[name] - before[machine].get(name, 0.0) for name in after}
         for machine, values in grown.items():
-            self.assertEqual(values['etcd_store_writes_total{action="set"}'], WRITES, machine.name)
+            self.assertEqual(values['etcd_debugging_store_writes_total{action="set"}'], WRITES, machine.name)
             self.assertGreaterEqual(values["etcd_server_proposals_committed_total"], WRITES)
             syncs = values["etcd_disk_wal_fsync_duration_seconds_count"]
             self.assertGreater(syncs, 0)
             self.assertLess(values["etcd_disk_wal_fsync_duration_seconds_sum"], 10.0 * syncs)
-            self.assertGreater(values["etcd_wal_size_bytes"], WRITES * 1_000)
+            self.assertGreater(values["etcd_twisted_wal_size_bytes"], WRITES * 1_000)
         led = grown[leader]
-        self.assertEqual(led['etcd_http_requests_total{code="2xx",method="PUT"}'], WRITES)
-        self.assertEqual(grown[followers[0]]['etcd_http_requests_total{code="3xx",method="PUT"}'], 1)
-        self.assertGreater(led["etcd_server_commit_duration_seconds_count"], 0)
+        self.assertEqual(led['etcd_twisted_http_requests_total{code="2xx",method="PUT"}'], WRITES)
+        self.assertEqual(grown[followers[0]]['etcd_twisted_http_requests_total{code="3xx",method="PUT"}'], 1)
+        self.assertGreater(led["etcd_twisted_server_commit_duration_seconds_count"], 0)
         self.assertEqual(led["etcd_server_proposals_failed_total"], 0)
         for follower in followers:
             self.assertGreater(led[f'etcd_network_peer_sent_bytes_total{{To="{follower.name}"}}'], WRITES * 1_000)
             received = f'etcd_network_peer_received_bytes_total{{From="{leader.name}"}}'
             self.assertGreater(grown[follower][received], WRITES * 1_000)
-            self.assertEqual(grown[follower]["etcd_server_commit_duration_seconds_count"], 0)
+            self.assertEqual(grown[follower]["etcd_twisted_server_commit_duration_seconds_count"], 0)
 
     async def test_new_leader(self) -> None:
         """Those that are left have seen one more, and one of them is it."""
@@ -78,4 +78,4 @@ class MetricsTests(TestCase):
         for earlier, later in zip(before, after, strict=True):
             name = "etcd_server_leader_changes_seen_total"
             self.assertGreaterEqual(later[name], earlier[name] + 1)
-            self.assertGreater(later["etcd_server_raft_term"], earlier["etcd_server_raft_term"])
+            self.assertGreater(later["etcd_twisted_server_raft_term"], earlier["etcd_twisted_server_raft_term"])

@@ -141,8 +141,8 @@ export class Observer {
         this.watchers.add(now, store.watchers);
         this.messages.add(now, self.sendPkgRate ?? self.recvPkgRate);
         this.traffic.add(now, self.sendBandwidthRate ?? self.recvBandwidthRate);
-        this.logSize.add(now, metrics.get("etcd_wal_size_bytes"));
-        this.snapshotSize.add(now, metrics.get("etcd_snapshot_size_bytes"));
+        this.logSize.add(now, metrics.get("etcd_twisted_wal_size_bytes"));
+        this.snapshotSize.add(now, metrics.get("etcd_twisted_snapshot_size_bytes"));
         for (const [name, statistics] of Object.entries(followers)) {
             if (!this.followers.has(name)) {
                 this.followers.set(name, new Follower());
