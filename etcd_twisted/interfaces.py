@@ -18,8 +18,8 @@ from etcd_twisted.keyspace.nodes import Node
 from etcd_twisted.keyspace.statistics import StoreStatistics
 from etcd_twisted.keyspace.watchers import Watcher
 from etcd_twisted.machines import Machine
-from etcd_twisted.measurements import Measurements
-from etcd_twisted.membership import Admission, ClusterConfig, ClusterView, JoinReply, JoinRequest
+from etcd_twisted.measurements import MachineStatus, Measurements
+from etcd_twisted.membership import Admission, ClusterConfig, ClusterView, JoinReply, JoinRequest, StatusReport
 from etcd_twisted.traffic import Traffic
 
 Told = Callable[[Event | Exception | None], None]
@@ -105,6 +105,9 @@ class IRaftPeer(Interface):
 
     def describe() -> ClusterView:
         """Who is in the cluster and who leads it, as far as this machine knows."""
+
+    def status() -> StatusReport:
+        """What this machine says of itself to a member that asks."""
 
 
 class IReplica(Interface):
@@ -210,6 +213,13 @@ class IReplica(Interface):
     def measurements() -> Measurements:
         """What this machine measures of itself."""
 
+    def statuses() -> Mapping[str, MachineStatus]:
+        """
+        What this machine knows of each member of the cluster, itself included, by the ids that the group has for
+        them. The others are asked about once a second, whether or not there is a leader; those that have not answered
+        since this machine was started are there too. A standby asks nobody, and knows of none.
+        """
+
     def cluster_config() -> ClusterConfig:
         """What was set for the whole cluster, or this machine's defaults."""
 
@@ -282,6 +292,15 @@ class ITransport(Interface):
         Send a snapshot, in pieces between which other messages go. Fires when the machine has it on its disk.
 
         Errbacks when the connection is lost. The file is closed either way. Cancelling it gives it up.
+        """
+
+    def ask_status(machine_id: str) -> "Deferred[StatusReport | None]":
+        """
+        Ask a machine how it is. Fires with what it says, or with C{None} when it is connected but can't be asked: its
+        version does not know the question, or the only connection is one that it has made.
+
+        Errbacks with L{ConnectionError} when it can't be reached or the connection is lost before it answers; as long
+        as the connection lasts, that may take any time. Who asks again before that has two questions under way.
         """
 
 

@@ -1,6 +1,6 @@
 """
 What a machine measures of itself, beside its traffic and its store's counters: how long the disk and a quorum take,
-what waits, and how much is kept.
+what waits, and how much is kept. And what it knows of the other machines.
 
 Must never cost a request anything: what takes time is measured once for a whole batch, and all else is read when
 somebody asks.
@@ -9,6 +9,8 @@ somebody asks.
 from bisect import bisect_left
 
 import attrs
+
+from etcd_twisted.membership import StatusReport
 
 BOUNDS = tuple(0.00025 * 2**step for step in range(16))
 """
@@ -63,3 +65,32 @@ class Measurements:
     commits: Durations = attrs.field(factory=Durations)
     log_bytes: int = 0
     snapshot_bytes: int = 0
+
+
+@attrs.frozen
+class MachineStatus:
+    """
+    What a machine knows of a member of its cluster, which may be itself.
+
+    @ivar reachable: whether the member answers: it has answered the last question, and is not late with an answer. A
+        member of a version that can't be asked counts as reachable while there is a connection.
+    @ivar since: since when it has been so, by the clock of the machine that tells, in microseconds since the epoch;
+        for a member that has not answered yet, since when it is asked.
+    @ivar lasted_seconds: for how long it has been so.
+    @ivar problem: why it is not reachable, in words; empty when it is.
+    @ivar report: what it said last; C{None} when it has said nothing yet, or can't be asked.
+    @ivar round_trip_seconds: how long its last answer took.
+    @ivar clock_ahead_seconds: how far its clock is ahead of that of the machine that tells; below 0 when it is behind.
+    @ivar clock_error_seconds: by how much that may be wrong. Both are C{None} while it does not answer.
+    """
+
+    machine_id: str
+    name: str
+    reachable: bool
+    since: int
+    lasted_seconds: float
+    problem: str = ""
+    report: StatusReport | None = None
+    round_trip_seconds: float | None = None
+    clock_ahead_seconds: float | None = None
+    clock_error_seconds: float | None = None

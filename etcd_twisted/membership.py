@@ -182,6 +182,31 @@ class ClusterView(msgspec.Struct, frozen=True):
     fingerprints: tuple[str, ...] = ()
 
 
+class StatusReport(msgspec.Struct, frozen=True):
+    """
+    What a machine says of itself when another member asks, about once a second. Times are in microseconds.
+
+    A field is only ever added, with a default for machines that do not send it.
+
+    @ivar wall_time: what its own clock shows, since the epoch.
+    @ivar cluster_time: the time by which keys expire as far as it knows it, since the epoch.
+    @ivar cluster_time_error: how far off that may be: 0 for the leader; C{None} for one that knows no better than its
+        own clock.
+    @ivar role: C{leader}, C{candidate}, C{follower} or C{learner}.
+    @ivar applied: the index of the last log entry that it has applied.
+    @ivar uptime: for how long it has taken part in the cluster without a restart.
+    """
+
+    wall_time: int
+    cluster_time: int
+    cluster_time_error: int | None
+    role: str
+    term: int
+    applied: int
+    version: str
+    uptime: int
+
+
 class Admission(enum.Enum):
     """Whether messages of another machine are taken."""
 

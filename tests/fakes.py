@@ -18,7 +18,7 @@ from etcd_twisted.keyspace.space import KeySpace
 from etcd_twisted.keyspace.statistics import StoreStatistics
 from etcd_twisted.keyspace.watchers import Watcher
 from etcd_twisted.machines import Machine
-from etcd_twisted.measurements import Measurements
+from etcd_twisted.measurements import MachineStatus, Measurements
 from etcd_twisted.membership import CONFIG_KEY, ClusterConfig, stored_config, written
 from etcd_twisted.traffic import Traffic
 from tests.registered import registered_machines
@@ -42,6 +42,7 @@ class FakeReplica:
     @ivar removed: the names of the machines that were to be taken out, in order.
     @ivar moved: the ids of machines that others were to look for elsewhere, and where, in order.
     @ivar measured: what it says that it measures.
+    @ivar known_statuses: what it says that it knows of each machine.
     """
 
     def __init__(self, clock: Any, history_capacity: int = 1_000) -> None:
@@ -55,6 +56,7 @@ class FakeReplica:
         self.led_since = self.now()
         self.traffic = Traffic()
         self.measured = Measurements()
+        self.known_statuses: dict[str, MachineStatus] = {}
         self.cluster_id = CLUSTER_ID
         self.peer: Any = None  # a subclass that the peer port is tested with has one
         self.known_leader: Machine | None = MACHINE
@@ -157,6 +159,9 @@ class FakeReplica:
 
     def measurements(self) -> Measurements:
         return self.measured
+
+    def statuses(self) -> dict[str, MachineStatus]:
+        return self.known_statuses
 
     def get(self, key: str) -> Node:
         return self.keyspace.get(key)

@@ -30,6 +30,7 @@ from etcd_twisted.consensus.messages import Message
 from etcd_twisted.consensus.proposals import Proposal, Proposals, telling
 from etcd_twisted.consensus.recovery import Recovered, Storage
 from etcd_twisted.consensus.snapshotting import Snapshotter
+from etcd_twisted.consensus.statuses import Statuses
 from etcd_twisted.consensus.throttle import Throttle
 from etcd_twisted.consensus.transfers import SnapshotReceiver, SnapshotSender
 from etcd_twisted.consensus.writer import LogWriter
@@ -40,8 +41,8 @@ from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.expiry import ExpirySchedule
 from etcd_twisted.keyspace.space import Content, KeySpace
 from etcd_twisted.machines import Machine, registrations
-from etcd_twisted.measurements import Measurements
-from etcd_twisted.membership import ClusterConfig
+from etcd_twisted.measurements import MachineStatus, Measurements
+from etcd_twisted.membership import ClusterConfig, StatusReport
 from etcd_twisted.traffic import Traffic
 
 _ENTRIES_A_TURN = 256
@@ -63,8 +64,10 @@ class Surroundings:
 
     @ivar clock: for what is to be done later; never set.
     @ivar now: the time by which keys expire, in microseconds since the epoch.
+    @ivar wall_clock: this machine's clock, in seconds since the epoch.
     @ivar turn: awaited between slices of work.
     @ivar config: what is set for the cluster.
+    @ivar report: what this machine says of itself to those that ask.
     @ivar patience: how long who proposed is kept waiting when the leader is lost, in seconds.
     @ivar changed: called when the role, the leader or the group may have changed.
     @ivar applied: called when entries were applied.
@@ -73,6 +76,7 @@ class Surroundings:
 
     clock: IReactorTime
     now: Callable[[], int]
+    wall_clock: Callable[[], float]
     turn: Callable[[], Awaitable[None]]
     keyspace: KeySpace
     storage: Storage
@@ -81,6 +85,7 @@ class Surroundings:
     traffic: Traffic
     timing: Timing
     config: Callable[[], ClusterConfig]
+    report: Callable[[], StatusReport]
     snapshot_count: int | None
     patience: float
     changed: Callable[[], None]
@@ -133,6 +138,10 @@ class Participant:
         )
         self.driver = Driver(around.clock, core, self)
         self._correspondence = Correspondence(around.clock, core, around.transport, around.traffic)
+        self._began = around.clock.seconds()
+        self._statuses = Statuses(
+            around.clock, around.wall_clock, around.transport, around.timing.election, around.report
+        )
         self.proposals = Proposals(around.clock, around.patience, self._unknown)
         self._throttle = Throttle(around.clock, self.proposals, self._too_much)
         self.members = Members(
@@ -168,6 +177,7 @@ class Participant:
         self._lead_no_longer()
         self.proposals.fail(self._unknown())
         self._throttle.refuse(NotDoneError("this machine is stopping"))
+        self._statuses.stop()
         self._around.transport.connect({})
         await self._sender.stop()
         await self._snapshotter.stop()
@@ -222,6 +232,26 @@ class Participant:
             return None
         member = core.configuration.members.get(core.leader)
         return None if member is None else Machine(member.name, member.client_url, member.peer_url)
+
+    @property
+    def role(self) -> str:
+        """What it is in the group, in a word, see L{StatusReport}."""
+        core = self.driver.core
+        if self.leads:
+            return "leader"
+        if core.machine_id not in core.configuration.voters:
+            return "learner"
+        return "candidate" if core.role in (Role.CANDIDATE, Role.PRE_CANDIDATE) else "follower"
+
+    @property
+    def uptime_seconds(self) -> float:
+        """For how long it has taken part."""
+        return self._around.clock.seconds() - self._began
+
+    def statuses(self) -> dict[str, MachineStatus]:
+        """See L{etcd_twisted.interfaces.IReplica.statuses}."""
+        core = self.driver.core
+        return self._statuses.all(core.machine_id, core.configuration.members)
 
     def measurements(self, leader_changes: int) -> Measurements:
         """
@@ -377,7 +407,9 @@ class Participant:
     def _connect(self) -> None:
         core = self.driver.core
         members = core.configuration.members.items()
-        self._around.transport.connect({each: member.peer_url for each, member in members if each != core.machine_id})
+        others = {each: member.peer_url for each, member in members if each != core.machine_id}
+        self._around.transport.connect(others)
+        self._statuses.keep(set(others))
 
     def _correct_own_entry(self) -> None:
         """A leader whose name or addresses are not what is known of it says so."""

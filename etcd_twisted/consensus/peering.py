@@ -20,6 +20,7 @@ from etcd_twisted.membership import (
     ClusterView,
     JoinReply,
     JoinRequest,
+    StatusReport,
     fingerprint,
 )
 
@@ -32,10 +33,15 @@ class Peering:
     """See L{IRaftPeer}. It takes nothing before L{begin} and after L{end}."""
 
     def __init__(
-        self, view: Callable[[], ClusterView], excluded: Callable[[], None], claimed: Callable[[], None]
+        self,
+        view: Callable[[], ClusterView],
+        status: Callable[[], StatusReport],
+        excluded: Callable[[], None],
+        claimed: Callable[[], None],
     ) -> None:
         """
         @param view: who is in the cluster.
+        @param status: what this machine says of itself.
         @param excluded: told that this machine was removed.
         @param claimed: told that a machine says to be of a newer configuration: somebody should be asked for whom
             L{vouch} can be told.
@@ -43,6 +49,7 @@ class Peering:
         self.machine_id = ""
         self.cluster_id = ""
         self._view = view
+        self._status = status
         self._excluded = excluded
         self._claimed = claimed
         self._participant: Participant | None = None
@@ -175,3 +182,7 @@ class Peering:
     def describe(self) -> ClusterView:
         """See L{IRaftPeer}."""
         return self._view()
+
+    def status(self) -> StatusReport:
+        """See L{IRaftPeer}."""
+        return self._status()

@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from etcd_twisted import __version__
 from etcd_twisted.consensus.core import NotLeaderError
 from etcd_twisted.consensus.delivery import Delivery
 from etcd_twisted.consensus.leadership import Timing
@@ -36,8 +37,8 @@ from etcd_twisted.keyspace.space import KeySpace
 from etcd_twisted.keyspace.statistics import StoreStatistics
 from etcd_twisted.keyspace.watchers import Watcher
 from etcd_twisted.machines import Machine
-from etcd_twisted.measurements import Measurements
-from etcd_twisted.membership import CONFIG_KEY, ClusterConfig, ClusterView, stored_config, written
+from etcd_twisted.measurements import MachineStatus, Measurements
+from etcd_twisted.membership import CONFIG_KEY, ClusterConfig, ClusterView, StatusReport, stored_config, written
 from etcd_twisted.traffic import Traffic
 
 _T = TypeVar("_T")
@@ -110,7 +111,7 @@ class Replica:
         self._led = Waiting()
         self._deposed = Waiting()
         self._closed: EtcdError | None = None
-        self.peer = Peering(self._describe, excluded, claimed)
+        self.peer = Peering(self._describe, self._report, excluded, claimed)
         self._excluded = excluded
         self._was_member = False
         self._is_ending = False
@@ -142,6 +143,7 @@ class Replica:
         around = Surroundings(
             self._clock,
             self.now,
+            self._wall_clock,
             self.turn,
             self.keyspace,
             storage,
@@ -150,6 +152,7 @@ class Replica:
             self.traffic,
             self.timing,
             self.cluster_config,
+            self._report,
             self._snapshot_count,
             max(_LEAST_PATIENCE, _PATIENCE * self.timing.election),
             self._changed,
@@ -391,6 +394,24 @@ class Replica:
             peer.configuration_index,
             peer.fingerprints,
         )
+
+    def _report(self) -> StatusReport:
+        """What this machine says of itself to others."""
+        participant = self._participant
+        return StatusReport(
+            int(self._wall_clock() * 1e6),
+            self.now(),
+            None,
+            "" if participant is None else participant.role,
+            self.term,
+            self.raft_index,
+            __version__,
+            0 if participant is None else int(participant.uptime_seconds * 1e6),
+        )
+
+    def statuses(self) -> dict[str, MachineStatus]:
+        """See L{IReplica}."""
+        return {} if self._participant is None else self._participant.statuses()
 
     def get(self, key: str) -> Node:
         """See L{IReplica}."""

@@ -50,6 +50,7 @@ class Answering:
             commands.Join: lambda *them, **those: ensureDeferred(self._join(*them, **those)),
             commands.Leave: lambda *them, **those: ensureDeferred(self._leave(*them, **those)),
             commands.Describe: self._describe,
+            commands.Status: self._status,
         }
 
     def answer(self, asker: Asker, command: type[amp.Command], arguments: Values) -> "Values | Deferred[Values]":
@@ -87,7 +88,7 @@ class Answering:
         if admission is Admission.STRANGER:
             raise commands.NotMemberError(f"the machine {sender} is not in the cluster")
         asker.admit(sender, name, lambda payload: raft.received(sender, payload))
-        return {"machine_id": raft.machine_id}
+        return {"machine_id": raft.machine_id, "commands": list(commands.COMMANDS)}
 
     async def _offer_snapshot(self, asker: Asker, metadata: bytes, head: bytes, size: int) -> Values:
         try:
@@ -124,3 +125,6 @@ class Answering:
 
     def _describe(self, _: Asker) -> Values:
         return {"view": self._raft.describe()}
+
+    def _status(self, _: Asker) -> Values:
+        return {"report": self._raft.status()}

@@ -17,7 +17,7 @@ import msgspec
 from twisted.protocols import amp
 
 from etcd_twisted.errors import ErrorCode, EtcdError
-from etcd_twisted.membership import ClusterView, JoinReply, JoinRequest
+from etcd_twisted.membership import ClusterView, JoinReply, JoinRequest, StatusReport
 
 LONGEST_CAUSE = 10_000
 """How many characters of an error's cause are sent."""
@@ -133,6 +133,9 @@ class Hello(amp.Command):
     C{version} is the protocol's, C{cluster_id} and C{sender} are the cluster and the machine that speaks, C{name} is
     what people call it. C{configuration_index} is the log index of the newest configuration that it knows, and in
     which it is a member. C{receiver} is the machine that it expects.
+
+    The answer's C{commands} are the names of those that can be asked on this connection. A machine that does not name
+    them knows those that were there from the beginning, and closes the connection when it is asked another one.
     """
 
     arguments: ClassVar = [
@@ -143,7 +146,7 @@ class Hello(amp.Command):
         (b"configuration_index", amp.Integer()),
         (b"receiver", amp.Unicode()),
     ]
-    response: ClassVar = [(b"machine_id", amp.Unicode())]
+    response: ClassVar = [(b"machine_id", amp.Unicode()), (b"commands", amp.ListOf(amp.String(), optional=True))]
     errors: ClassVar = {IdleError: b"IDLE"}
     fatalErrors: ClassVar = {  # noqa: N815  # Twisted's name
         VersionError: b"VERSION",
@@ -202,7 +205,14 @@ class Describe(amp.Command):
     response: ClassVar = [(b"view", Structure(ClusterView))]
 
 
+class Status(amp.Command):
+    """See L{etcd_twisted.interfaces.IRaftPeer.status}. It is asked only where L{Hello} was answered with its name."""
+
+    response: ClassVar = [(b"report", Structure(StatusReport))]
+
+
 COMMANDS: Mapping[bytes, type[amp.Command]] = {
-    command.commandName: command for command in (Hello, Deliver, OfferSnapshot, SnapshotPiece, Join, Leave, Describe)
+    command.commandName: command
+    for command in (Hello, Deliver, OfferSnapshot, SnapshotPiece, Join, Leave, Describe, Status)
 }
 """All of them, by their names on the wire."""

@@ -39,7 +39,7 @@ MOST_PENDING = 8
 """How many questions a connection may have that are not answered yet."""
 
 _LONGEST_NAME = 255
-_FOR_MEMBERS = (commands.OfferSnapshot, commands.SnapshotPiece)
+_FOR_MEMBERS = (commands.OfferSnapshot, commands.SnapshotPiece, commands.Status)
 
 
 @attrs.define
@@ -166,7 +166,7 @@ class Incoming(MessageConnection):
     def _may_ask(self, command: type[amp.Command]) -> bool:
         self._asked += 1
         if not self.sender and command in _FOR_MEMBERS:
-            self.refuse("a snapshot, and it has not said who it is")
+            self.refuse(f"a {command.__name__}, and it has not said who it is")
         elif not self.sender and self._asked > STRANGER_QUESTIONS:
             self.refuse(f"more than {STRANGER_QUESTIONS} questions")
         elif self.pending >= MOST_PENDING:

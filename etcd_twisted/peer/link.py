@@ -8,15 +8,24 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import attrs
-from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, fail, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from etcd_twisted.interfaces import IRaftPeer
-from etcd_twisted.membership import PROTOCOL_VERSION
+from etcd_twisted.membership import PROTOCOL_VERSION, StatusReport
 from etcd_twisted.peer.backoff import LONGEST, Backoff
-from etcd_twisted.peer.commands import ClusterError, Hello, IdleError, MachineError, NotMemberError, VersionError
+from etcd_twisted.peer.commands import (
+    ClusterError,
+    Hello,
+    IdleError,
+    MachineError,
+    NotMemberError,
+    Status,
+    VersionError,
+)
 from etcd_twisted.peer.dialing import Dialer, PeerUrlError
 from etcd_twisted.peer.messages import MessageConnection
 from etcd_twisted.peer.outgoing import AnswerError, LostError, Outgoing
@@ -107,6 +116,17 @@ class Link:
             self._losing = True
             self._sender.raft.unreachable(self.machine_id)
 
+    def ask_status(self) -> "Deferred[StatusReport | None]":
+        """See L{etcd_twisted.interfaces.ITransport}."""
+        connection = self.connection
+        if connection is None:
+            if self._sender.visitors.connection(self.machine_id) is not None:
+                return succeed(None)
+            return fail(ConnectionError(self._said or "there is no connection"))
+        if Status.commandName not in connection.commands:
+            return succeed(None)
+        return connection.ask(Status).addCallbacks(_report_of, _not_answered)
+
     def sweep(self, now: float) -> None:
         """Give a connection up that does not go on. Called every second or so."""
         if self.connection is not None:
@@ -184,13 +204,14 @@ class Link:
             answer = await self._cancellable(greeting)
             if answer["machine_id"] != self.machine_id:
                 raise MachineError(f"the machine {answer['machine_id']} is there")
+            connection.commands = frozenset(answer["commands"] or ())
         except BaseException:
             connection.abort()
             await connection.when_lost()
             raise
         return connection
 
-    def _greet(self, connection: Outgoing) -> "Deferred[dict[str, str]]":
+    def _greet(self, connection: Outgoing) -> "Deferred[dict[str, Any]]":
         raft = self._sender.raft
         return connection.ask(
             Hello,
@@ -251,3 +272,13 @@ class Link:
             return await step
         finally:
             self._awaited = None
+
+
+def _report_of(answer: dict[str, Any]) -> StatusReport:
+    report: StatusReport = answer["report"]
+    return report
+
+
+def _not_answered(failure: Failure) -> StatusReport:
+    failure.trap(LostError, AnswerError)
+    raise ConnectionError(failure.getErrorMessage())

@@ -27,12 +27,17 @@ class AnswerError(Exception):
 
 
 class Outgoing(MessageConnection):
-    """A connection."""
+    """
+    A connection.
+
+    @ivar commands: the names of the commands that the other machine knows, as far as it has said so.
+    """
 
     def __init__(self, clock: IReactorTime, silence: float = SILENCE) -> None:
         super().__init__(clock, MOST_IN_BOX, silence)
         self._asked: dict[bytes, tuple[type[amp.Command], Deferred[dict[str, Any]]]] = {}
         self._last_tag = 0
+        self.commands: frozenset[bytes] = frozenset()
 
     def ask(self, command: type[amp.Command], **arguments: object) -> "Deferred[dict[str, Any]]":
         """

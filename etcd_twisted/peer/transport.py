@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from etcd_twisted.interfaces import IRaftPeer, IReactor, ISnapshotFile, ITransport
+from etcd_twisted.membership import StatusReport
 from etcd_twisted.peer.commands import OfferSnapshot, SnapshotPiece
 from etcd_twisted.peer.dialing import Dialer
 from etcd_twisted.peer.link import Link, Sender
@@ -129,6 +130,11 @@ class AmpTransport:
             file.close()
             return fail(LostError("there is no connection to the machine"))
         return ensureDeferred(_send(link.connection, file))
+
+    def ask_status(self, machine_id: str) -> "Deferred[StatusReport | None]":
+        """See L{ITransport}."""
+        link = self._links.get(machine_id)
+        return fail(ConnectionError("there is no connection")) if link is None else link.ask_status()
 
     async def stop(self) -> None:
         """Close all connections; return when nothing is left of them."""

@@ -239,9 +239,9 @@ class ClusterMachine:
     def _end(self) -> None:
         self.up = False
         self.clock.end()
+        self.transport.forget()
         self.cluster.network.break_connections(self.machine.peer_url)
         self.clock.end()
-        self.transport.forget()
         if self.cluster.network.hosts.get(self.transport.url) is self:
             del self.cluster.network.hosts[self.transport.url]
 

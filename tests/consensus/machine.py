@@ -21,6 +21,7 @@ from etcd_twisted.interfaces import ISnapshotFile, ITransport
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.keyspace.nodes import File
 from etcd_twisted.machines import Machine
+from etcd_twisted.membership import StatusReport
 
 START = 1_700_000_000.0
 MACHINE = Machine("machine0", "http://127.0.0.1:4001", "http://127.0.0.1:7001")
@@ -44,6 +45,9 @@ class NobodyElse:
     send_ahead = send
 
     def send_snapshot(self, machine_id: str, file: ISnapshotFile) -> "Deferred[None]":  # noqa: ARG002
+        raise AssertionError(f"there is no {machine_id}")
+
+    def ask_status(self, machine_id: str) -> "Deferred[StatusReport | None]":
         raise AssertionError(f"there is no {machine_id}")
 
 

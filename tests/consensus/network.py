@@ -9,16 +9,20 @@ a millisecond.
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred, ensureDeferred, fail
+from twisted.internet.defer import Deferred, TimeoutError, ensureDeferred, fail, succeed  # noqa: A004  # Twisted's
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from etcd_twisted.interfaces import IRaftPeer, ISnapshotFile, ITransport
-from etcd_twisted.membership import Admission, ClusterView, JoinReply, JoinRequest
+from etcd_twisted.membership import Admission, ClusterView, JoinReply, JoinRequest, StatusReport
 from etcd_twisted.peer.client import UnreachableError
 
 LATENCY = 0.001
+SILENCE = 5.0
+"""Seconds after which a connection is lost over which no answer comes."""
+
 RECONNECT = 0.02
 REFUSED_PAUSE = 0.5
 
@@ -49,12 +53,14 @@ class Network:
     @ivar piece: how many bytes of a snapshot go at a time.
     @ivar on_piece: called when a piece of a snapshot is about to be sent, with its offset.
     @ivar on_the_way: what becomes of a piece on its way.
+    @ivar older: the URLs of machines that can't be asked how they are.
     """
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.hosts: dict[str, Host] = {}
         self.cut: set[tuple[str, str]] = set()
+        self.older: set[str] = set()
         self.carried = 0
         self.piece = 1_000
         self.on_piece: Callable[[int], object] = lambda _offset: None
@@ -256,6 +262,20 @@ class MemoryTransport:
         """See L{ITransport}."""
         return ensureDeferred(self._send_snapshot(machine_id, file))
 
+    def ask_status(self, machine_id: str) -> "Deferred[StatusReport | None]":
+        """See L{ITransport}."""
+        connection = self._connections.get(machine_id)
+        if connection is None or not connection.is_open:
+            visitor = self.network.visitor(self.url, machine_id)
+            if visitor is not None and visitor.is_open:
+                return succeed(None)
+            return fail(ConnectionError("there is no connection"))
+        if connection.url in self.network.older:
+            return succeed(None)
+        answer = connection.ask(lambda peer: succeed(peer.status()))
+        answer.addTimeout(SILENCE, self.host.clock)
+        return answer.addErrback(_not_answered)
+
     async def _send_snapshot(self, machine_id: str, file: ISnapshotFile) -> None:
         try:
             connection = self._connections.get(machine_id)
@@ -276,6 +296,11 @@ class MemoryTransport:
         arriving = self.network.on_the_way(data)
         await connection.ask(lambda peer: peer.snapshot_piece(sender, offset, arriving))
         return len(data)
+
+
+def _not_answered(failure: Failure) -> None:
+    failure.trap(LostError, TimeoutError)
+    raise ConnectionError(failure.getErrorMessage())
 
 
 class MemoryPeers:

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from etcd_twisted.interfaces import IRaftPeer, ISnapshotFile
-from etcd_twisted.membership import Admission, ClusterConfig, ClusterView, JoinReply, JoinRequest
+from etcd_twisted.membership import Admission, ClusterConfig, ClusterView, JoinReply, JoinRequest, StatusReport
 from tests.fakes import MACHINE, OTHER, FakeReplica
 
 CLUSTER = "c" * 16
@@ -17,6 +17,7 @@ FIRST = "1" * 16
 SECOND = "2" * 16
 THIRD = "3" * 16
 VIEW = ClusterView(CLUSTER, [MACHINE, OTHER], MACHINE.name, ClusterConfig())
+REPORT = StatusReport(1_000_000, 2_000_000, 0, "leader", 3, 4, "0.5.0", 6_000_000)
 
 
 @implementer(IRaftPeer)
@@ -45,6 +46,7 @@ class FakeRaftPeer:
         self.failing: Exception | None = None
         self.holding: Deferred[Any] | None = None
         self.view = VIEW
+        self.report = REPORT
         self._waiting: list[tuple[Callable[[], bool], Deferred[None]]] = []
 
     def when(self, condition: Callable[[], bool]) -> "Deferred[None]":
@@ -113,6 +115,9 @@ class FakeRaftPeer:
 
     def describe(self) -> ClusterView:
         return self.view
+
+    def status(self) -> StatusReport:
+        return self.report
 
 
 class PeerReplica(FakeReplica):

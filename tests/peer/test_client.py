@@ -14,7 +14,7 @@ from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.membership import JoinReply
 from etcd_twisted.peer import client
 from etcd_twisted.peer.client import PeerClient, UnreachableError
-from etcd_twisted.peer.commands import Deliver, Describe, Hello, Join, RefusedError
+from etcd_twisted.peer.commands import COMMANDS, Deliver, Describe, Hello, Join, RefusedError
 from tests.fakes import OTHER
 from tests.logs import Log
 from tests.peer.fakes import CLUSTER, FIRST, SECOND, VIEW
@@ -146,7 +146,8 @@ class TwistedTests(MachinesTest):
 
     async def test_messages(self) -> None:
         """A member could be written with nothing else."""
-        self.assertEqual(await self.amp.callRemote(Hello, **HELLO), {"machine_id": FIRST})
+        answer = await self.amp.callRemote(Hello, **HELLO)
+        self.assertEqual(answer, {"machine_id": FIRST, "commands": list(COMMANDS)})
         come = self.first.raft.when(lambda: len(self.first.raft.payloads) == 3)
         self.amp.callRemote(Deliver, payload=b"short")
         self.amp.callRemote(Deliver, payload=b"x" * 200_000, more=True)

@@ -7,8 +7,17 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.membership import JoinRequest
-from etcd_twisted.peer.commands import COMMANDS, LONGEST_CAUSE, Describe, Hello, Join, RefusedError, SnapshotPiece
-from tests.peer.fakes import CLUSTER, FIRST, SECOND, VIEW
+from etcd_twisted.peer.commands import (
+    COMMANDS,
+    LONGEST_CAUSE,
+    Describe,
+    Hello,
+    Join,
+    RefusedError,
+    SnapshotPiece,
+    Status,
+)
+from tests.peer.fakes import CLUSTER, FIRST, REPORT, SECOND, VIEW
 
 REQUEST = JoinRequest(1, FIRST, "", "machine1", "http://127.0.0.1:4001", "http://127.0.0.1:7001")
 
@@ -28,6 +37,8 @@ class ArgumentTests(SynchronousTestCase):
         self.assertEqual(Join.parseArguments(box, None), {"request": REQUEST})
         box = Describe.makeResponse({"view": VIEW}, None)
         self.assertEqual(Describe.parseResponse(box, None), {"view": VIEW})
+        box = Status.makeResponse({"report": REPORT}, None)
+        self.assertEqual(Status.parseResponse(box, None), {"report": REPORT})
 
     def test_no_structure(self) -> None:
         """What is none is a L{ValueError}."""
@@ -42,9 +53,14 @@ class ArgumentTests(SynchronousTestCase):
         box[b"later"] = b"addition"
         self.assertEqual(Hello.parseArguments(box, None), values)
 
+    def test_hello_of_an_older_machine(self) -> None:
+        """It does not name the commands that it knows."""
+        answer = Hello.parseResponse({b"machine_id": FIRST.encode()}, None)
+        self.assertEqual(answer, {"machine_id": FIRST, "commands": None})
+
     def test_names(self) -> None:
         """What they are called on the wire stays."""
-        names = {b"Hello", b"Deliver", b"OfferSnapshot", b"SnapshotPiece", b"Join", b"Leave", b"Describe"}
+        names = {b"Hello", b"Deliver", b"OfferSnapshot", b"SnapshotPiece", b"Join", b"Leave", b"Describe", b"Status"}
         self.assertEqual(set(COMMANDS), names)
 
 

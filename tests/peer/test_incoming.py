@@ -12,6 +12,7 @@ from etcd_twisted.complaints import MOST
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.membership import JoinReply
 from etcd_twisted.peer.commands import (
+    COMMANDS,
     Deliver,
     Describe,
     Hello,
@@ -20,13 +21,14 @@ from etcd_twisted.peer.commands import (
     OfferSnapshot,
     RefusedError,
     SnapshotPiece,
+    Status,
 )
 from etcd_twisted.peer.delivery import boxes
 from etcd_twisted.peer.incoming import MOST_PENDING, STRANGER_BYTES, STRANGER_QUESTIONS
 from etcd_twisted.peer.outbox import MOST_WAITING
 from tests.fakes import OTHER
 from tests.logs import Log
-from tests.peer.fakes import FIRST, SECOND, THIRD, VIEW
+from tests.peer.fakes import FIRST, REPORT, SECOND, THIRD, VIEW
 from tests.peer.test_commands import REQUEST
 from tests.peer.wires import HELLO, TIMEOUT, Served, Visit, question
 
@@ -64,7 +66,9 @@ class HelloTests(IncomingTest):
     def test_member(self) -> None:
         """A member is told who this is, and its messages are taken."""
         visit = self.served.visit()
-        self.assertEqual(visit.ask(Hello, **HELLO), {amp.ANSWER: b"1", b"machine_id": FIRST.encode()})
+        answer = visit.ask(Hello, **HELLO)
+        self.assertEqual((answer[amp.ANSWER], answer[b"machine_id"]), (b"1", FIRST.encode()))
+        self.assertEqual(Hello.parseResponse(answer, None)["commands"], list(COMMANDS))
         visit.send(next(boxes(b"one")) + next(boxes(b"two")))
         self.assertEqual(self.raft.payloads, [(SECOND, b"one"), (SECOND, b"two")])
         self.assertFalse(visit.lost or self.log.warnings)
@@ -170,6 +174,10 @@ class MemberTests(IncomingTest):
         self.assertNotIn(amp.ERROR, self.visit.ask(SnapshotPiece, offset=0, data=b"x" * 200_000))
         self.assertNotIn(amp.ERROR, self.visit.ask(SnapshotPiece, offset=200_000, data=b"end"))
         self.assertEqual(self.raft.snapshot, b"x" * 200_000 + b"end")
+
+    def test_status(self) -> None:
+        """How this machine is."""
+        self.assertEqual(Status.parseResponse(self.visit.ask(Status), None), {"report": REPORT})
 
     def test_snapshot_refused(self) -> None:
         """The sender is told why, and the connection goes on."""
@@ -328,18 +336,19 @@ class StrangerTests(IncomingTest):
         self.assert_refused(visit, "messages before it said who it is")
         self.assertEqual(self.raft.payloads, [])
 
-    def test_snapshot(self) -> None:
-        """Snapshots of nobody."""
+    def test_questions_of_members(self) -> None:
+        """Snapshots of nobody, and what nobody needs to know."""
         for index, box in enumerate(
             (
                 question(OfferSnapshot, metadata=b"", head=b"", size=1),
                 question(SnapshotPiece, offset=0, data=b"x"),
+                question(Status),
             )
         ):
             visit = self.served.visit()
             visit.send(box)
             self.assertTrue(visit.lost)
-            self.assertEqual(len(self.log.warnings), index + 1)
+            self.assertEqual(len(self.log.warnings), min(index + 1, MOST))
         self.assertEqual((self.raft.offers, self.raft.snapshot), ([], b""))
 
     def test_many_questions(self) -> None:

@@ -4,7 +4,8 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.internet.error import ConnectionLost
 from twisted.internet.error import ConnectionRefusedError as RefusedByHostError
 from twisted.internet.testing import MemoryReactorClock
 from twisted.protocols import amp
@@ -15,13 +16,14 @@ from zope.interface.verify import verifyObject
 from etcd_twisted.interfaces import ITransport
 from etcd_twisted.peer.backoff import FIRST as FIRST_PAUSE
 from etcd_twisted.peer.backoff import LONGEST
-from etcd_twisted.peer.commands import Deliver, Hello
+from etcd_twisted.peer.commands import COMMANDS, Deliver, Hello, Status
 from etcd_twisted.peer.delivery import boxes
 from etcd_twisted.peer.link import REFUSED_PAUSE
 from etcd_twisted.peer.outbox import MOST_WAITING
+from etcd_twisted.peer.outgoing import Outgoing
 from etcd_twisted.peer.transport import AmpTransport
 from tests.logs import Log
-from tests.peer.fakes import CLUSTER, FIRST, SECOND, THIRD, FakeRaftPeer
+from tests.peer.fakes import CLUSTER, FIRST, REPORT, SECOND, THIRD, FakeRaftPeer
 from tests.wires import Transport
 
 URL = "http://127.0.0.1:7002"
@@ -264,6 +266,70 @@ class AttemptTests(LinkTest):
         """IPv6."""
         self.transport.connect({SECOND: "http://[::1]:7002"})
         self.assertEqual(self.reactor.tcpClients[0][:2], ("::1", 7002))
+
+
+class StatusTests(LinkTest):
+    """How the other machine is asked how it is."""
+
+    def known(self, commands: list[bytes] | None) -> Other:
+        """A machine that is connected, and says which commands it knows."""
+        self.connect()
+        other = self.succeed()
+        (hello,) = other.boxes()
+        response = Hello.makeResponse({"machine_id": SECOND, "commands": commands}, None)
+        other.send({amp.ANSWER: hello[amp.ASK], **response})
+        return other
+
+    def test_answered(self) -> None:
+        """It says how it is."""
+        other = self.known(list(COMMANDS))
+        asked = self.transport.ask_status(SECOND)
+        (box,) = other.boxes()
+        self.assertEqual(box[amp.COMMAND], b"Status")
+        other.send({amp.ANSWER: box[amp.ASK], **Status.makeResponse({"report": REPORT}, None)})
+        self.assertEqual(self.successResultOf(asked), REPORT)
+
+    def test_older_version(self) -> None:
+        """It is not asked what it does not know: it would close the connection. It knows the rest."""
+        for commands in (None, [b"Hello", b"Deliver"]):
+            other = self.known(commands)
+            self.assertIsNone(self.successResultOf(self.transport.ask_status(SECOND)))
+            self.assertEqual((other.boxes(), other.transport.how_lost), ([], None))
+            self.transport.connect({})
+        self.assertEqual(self.log.warnings, [])
+
+    def test_lost(self) -> None:
+        """The connection ends before it answers."""
+        other = self.known(list(COMMANDS))
+        asked = self.transport.ask_status(SECOND)
+        other.protocol.connectionLost(Failure(ConnectionLost()))
+        self.failureResultOf(asked, ConnectionError)
+        self.failureResultOf(self.transport.ask_status(SECOND), ConnectionError)
+        self.failureResultOf(self.transport.ask_status(THIRD), ConnectionError)
+
+    def test_why_it_is_not_reached(self) -> None:
+        """It is told why there is no connection."""
+        self.connect()
+        self.get_nowhere()
+        problem = self.failureResultOf(self.transport.ask_status(SECOND), ConnectionError).getErrorMessage()
+        (line,) = self.log.warnings
+        self.assertTrue(line.endswith(problem), (line, problem))
+
+    def test_given_up(self) -> None:
+        """An answer that nobody waits for any more is no reason to close the connection."""
+        other = self.known(list(COMMANDS))
+        asked = self.transport.ask_status(SECOND)
+        asked.cancel()
+        self.failureResultOf(asked, CancelledError)
+        (box,) = other.boxes()
+        other.send({amp.ANSWER: box[amp.ASK], **Status.makeResponse({"report": REPORT}, None)})
+        self.assertIsNone(other.transport.how_lost)
+
+    def test_a_visitor(self) -> None:
+        """Who has only connected by itself is there, and can't be asked."""
+        self.connect()
+        self.transport.visitors.welcome(SECOND, Outgoing(self.reactor))
+        self.assertIsNone(self.successResultOf(self.transport.ask_status(SECOND)))
 
 
 class MessageTests(LinkTest):

@@ -11,7 +11,7 @@ from etcd_twisted.peer.commands import SnapshotError
 from etcd_twisted.peer.outgoing import AnswerError, LostError
 from etcd_twisted.peer.transport import PIECE
 from tests.logs import Log
-from tests.peer.fakes import FIRST, SECOND, THIRD, FakeSnapshotFile
+from tests.peer.fakes import FIRST, REPORT, SECOND, THIRD, FakeSnapshotFile
 from tests.peer.machines import MachinesTest, Relay
 
 
@@ -163,6 +163,20 @@ class ReconnectTests(MachinesTest):
             self.first.transport.send(SECOND, b"after")
             await deferLater(reactor, 0.01, lambda: None)
         self.assertEqual(relay.connections, 2)
+
+
+class StatusTests(MachinesTest):
+    """How a machine is asked how it is."""
+
+    async def test_answered(self) -> None:
+        """It says so, until it is gone."""
+        self.connect()
+        await self.when_it_comes(b"hello")
+        self.assertEqual(await self.first.transport.ask_status(SECOND), REPORT)
+        await self.second.close_port()
+        while self.first.transport._links[SECOND].connection is not None:
+            await deferLater(reactor, 0.005, lambda: None)
+        await self.assertFailure(self.first.transport.ask_status(SECOND), ConnectionError)
 
 
 class SocketTests(MachinesTest):

@@ -13,12 +13,12 @@ from random import Random
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred, ensureDeferred, fail
+from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from etcd_twisted.interfaces import IRaftPeer, ISnapshotFile, ITransport
-from etcd_twisted.membership import Admission, ClusterView, JoinReply, JoinRequest
+from etcd_twisted.membership import Admission, ClusterView, JoinReply, JoinRequest, StatusReport
 from etcd_twisted.peer.client import UnreachableError
 from tests.simulation.schedule import Process, Schedule
 
@@ -345,6 +345,16 @@ class SimulatedTransport:
         """See L{ITransport}."""
         return ensureDeferred(self._send_snapshot(machine_id, file))
 
+    def ask_status(self, machine_id: str) -> "Deferred[StatusReport | None]":
+        """See L{ITransport}."""
+        connection = self._connections.get(machine_id)
+        if connection is None or not connection.check():
+            visitor = self._host.visitors.get(machine_id)
+            if visitor is not None and visitor.check():
+                return succeed(None)
+            return fail(ConnectionError("there is no connection"))
+        return connection.ask(lambda peer: succeed(peer.status())).addErrback(_not_answered)
+
     async def _send_snapshot(self, machine_id: str, file: ISnapshotFile) -> None:
         try:
             connection = self._connections.get(machine_id)
@@ -368,6 +378,11 @@ class SimulatedTransport:
         """All of them break."""
         for connection in list(self._connections.values()):
             connection.lost()
+
+
+def _not_answered(failure: Failure) -> None:
+    failure.trap(LostError)
+    raise ConnectionError(failure.getErrorMessage())
 
 
 class SimulatedPeers:

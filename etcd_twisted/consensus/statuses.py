@@ -1,0 +1,225 @@
+"""
+What this machine knows of the others: whether they answer, how far they are, and how far their clocks are ahead.
+
+Each of them is asked about once a second, over the connection that messages go over. Must never have more than one
+question under way for a machine, nor let anything else wait for an answer.
+"""
+
+from collections.abc import Callable, Mapping
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from etcd_twisted.consensus.entries import Member
+from etcd_twisted.consensus.offsets import Offset
+from etcd_twisted.interfaces import ITransport
+from etcd_twisted.measurements import MachineStatus
+from etcd_twisted.membership import StatusReport
+
+INTERVAL_SECONDS = 1.0
+"""How long after an answer a machine is asked again."""
+
+LOOK_SECONDS = 0.25
+"""How long after a failure: there is nobody to whom the question would go."""
+
+TIMEOUT_ELECTIONS = 4.0
+"""After how many election timeouts an answer is late."""
+
+LEAST_TIMEOUT_SECONDS = 1.0
+"""The same in seconds, at the least."""
+
+_MARGIN_SECONDS = 0.01
+"""What is due by then is due now: timers are not exact."""
+
+
+class _Other:
+    """
+    Another machine.
+
+    @ivar since: when it began to answer, or to give no answer.
+    @ivar next: when it is to be asked again, unless a question is under way.
+    @ivar wall: its clock.
+    """
+
+    def __init__(self, machine_id: str, now: float) -> None:
+        self.machine_id = machine_id
+        self.reachable = False
+        self.since = now
+        self.problem = "it has not answered yet"
+        self.next = now
+        self.report: StatusReport | None = None
+        self.round_trip: float | None = None
+        self.wall = Offset()
+        self.asking = False
+        self.question: Deferred[StatusReport | None] | None = None
+        self.timeout: IDelayedCall | None = None
+
+    def become(self, reachable: bool, now: float, problem: str = "") -> None:
+        """It answers, or does not."""
+        if reachable != self.reachable:
+            self.reachable = reachable
+            self.since = now
+        self.problem = problem
+
+    def end(self) -> None:
+        """Wait for nothing any more."""
+        if self.timeout is not None:
+            self.timeout.cancel()
+            self.timeout = None
+        if self.question is not None:
+            self.question.cancel()
+
+
+class Statuses:
+    """
+    Asks, and keeps what was answered.
+
+    @ivar answered: called with a machine's id, its report, when it was asked and when it answered.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        wall_clock: Callable[[], float],
+        transport: ITransport,
+        election: float,
+        own: Callable[[], StatusReport],
+    ) -> None:
+        """
+        @param clock: for timers and round trips; never set.
+        @param wall_clock: this machine's clock, in seconds since the epoch.
+        @param election: how long a leader may be silent, in seconds.
+        @param own: what this machine says of itself.
+        """
+        self.answered: Callable[[str, StatusReport, float, float], None] = lambda *_: None
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._transport = transport
+        self._timeout = max(LEAST_TIMEOUT_SECONDS, TIMEOUT_ELECTIONS * election)
+        self._own = own
+        self._began = clock.seconds()
+        self._others: dict[str, _Other] = {}
+        self._looking = LoopingCall(self._look)
+        self._looking.clock = clock
+
+    def keep(self, machine_ids: set[str]) -> None:
+        """These are the other machines; who is new is asked soon."""
+        now = self._clock.seconds()
+        for gone in self._others.keys() - machine_ids:
+            self._others.pop(gone).end()
+        for machine_id in sorted(machine_ids - self._others.keys()):
+            self._others[machine_id] = _Other(machine_id, now)
+        if self._others and not self._looking.running:
+            self._looking.start(LOOK_SECONDS, now=False).addErrback(self._broken)
+        elif not self._others and self._looking.running:
+            self._looking.stop()
+
+    def stop(self) -> None:
+        """Ask no more."""
+        self.keep(set())
+
+    def _broken(self, failure: Failure) -> None:
+        self._log.failure("The other machines are not asked how they are", failure)
+
+    def _look(self) -> None:
+        now = self._clock.seconds()
+        for other in list(self._others.values()):
+            if not other.asking and other.next <= now + _MARGIN_SECONDS:
+                self._ask(other)
+
+    def ask(self, machine_id: str) -> None:
+        """Ask a machine now, unless a question to it is under way."""
+        other = self._others.get(machine_id)
+        if other is not None and not other.asking:
+            self._ask(other)
+
+    def _ask(self, other: _Other) -> None:
+        asked = self._clock.seconds()
+        other.asking = True
+        question = self._transport.ask_status(other.machine_id)
+        other.question = question
+        question.addBoth(self._ended, other)
+        question.addCallbacks(self._answered, self._failed, (other, asked), {}, (other,), {})
+        question.addErrback(self._broken)
+        if other.asking:
+            other.timeout = self._clock.callLater(self._timeout, self._ring, other)
+
+    def _ring(self, other: _Other) -> None:
+        """If this process was held up, the answer may wait to be read: that has its turn before."""
+        other.timeout = self._clock.callLater(0, self._late, other)
+
+    def _late(self, other: _Other) -> None:
+        other.timeout = None
+        other.become(False, self._clock.seconds(), f"it is connected but has not answered for {self._timeout:g} s")
+
+    def _ended(
+        self, result: StatusReport | Failure | None, other: _Other
+    ) -> StatusReport | Failure | None:
+        other.asking = False
+        other.question = None
+        if other.timeout is not None:
+            other.timeout.cancel()
+            other.timeout = None
+        return result
+
+    def _answered(self, report: StatusReport | None, other: _Other, asked: float) -> None:
+        now = self._clock.seconds()
+        other.next = now + INTERVAL_SECONDS
+        other.become(True, now)
+        other.report = report
+        if report is None:
+            other.round_trip = None
+            other.wall.clear()
+            return
+        other.round_trip = now - asked
+        other.wall.add(report.wall_time / 1e6, asked, now)
+        self.answered(other.machine_id, report, asked, now)
+
+    def _failed(self, failure: Failure, other: _Other) -> None:
+        if failure.check(CancelledError):
+            return
+        now = self._clock.seconds()
+        other.next = now
+        other.become(False, now, failure.getErrorMessage())
+        failure.trap(ConnectionError)
+
+    def all(self, machine_id: str, members: Mapping[str, Member]) -> dict[str, MachineStatus]:
+        """
+        What is known of each member.
+
+        @param machine_id: this machine's.
+        """
+        now, wall = self._clock.seconds(), self._wall_clock()
+        return {
+            each: self._own_status(each, member.name, now, wall)
+            if each == machine_id
+            else self._status(self._others.get(each) or _Other(each, now), member.name, now, wall)
+            for each, member in members.items()
+        }
+
+    def _own_status(self, machine_id: str, name: str, now: float, wall: float) -> MachineStatus:
+        lasted = now - self._began
+        since = int((wall - lasted) * 1e6)
+        return MachineStatus(machine_id, name, True, since, lasted, "", self._own(), 0.0, 0.0, 0.0)
+
+    def _status(self, other: _Other, name: str, now: float, wall: float) -> MachineStatus:
+        lasted = now - other.since
+        offset = other.wall.best(now) if other.reachable else None
+        ahead, error = (None, None) if offset is None else (offset[0] + now - wall, offset[1])
+        return MachineStatus(
+            other.machine_id,
+            name,
+            other.reachable,
+            int((wall - lasted) * 1e6),
+            lasted,
+            other.problem,
+            other.report,
+            other.round_trip,
+            ahead,
+            error,
+        )

@@ -1,0 +1,315 @@
+"""
+L{etcd_twisted.consensus.statuses}: what a machine knows of the others.
+"""
+
+from typing import Any, cast
+
+import attrs
+import msgspec
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.consensus.entries import Member
+from etcd_twisted.consensus.statuses import Statuses
+from etcd_twisted.interfaces import ITransport
+from etcd_twisted.measurements import MachineStatus
+from etcd_twisted.membership import StatusReport
+from tests.consensus.cluster import Cluster, ClusterMachine, ClusterTestCase
+
+WALL = 1_700_000_000.0
+REPORT = StatusReport(int(WALL * 1e6), int(WALL * 1e6), None, "follower", 3, 40, "1.0", 5_000_000)
+
+
+class Transport:
+    """
+    Others that answer when the test says so.
+
+    @ivar asked: the questions that are not answered, in order.
+    """
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, Deferred[StatusReport | None]]] = []
+
+    def ask_status(self, machine_id: str) -> "Deferred[StatusReport | None]":
+        """See L{ITransport}."""
+        question: Deferred[StatusReport | None] = Deferred()
+        self.asked.append((machine_id, question))
+        return question
+
+    def answer(self, result: Any) -> None:
+        """Answer the oldest question."""
+        _, question = self.asked.pop(0)
+        question.callback(Failure(result) if isinstance(result, Exception) else result)
+
+
+class StatusesTests(SynchronousTestCase):
+    """One machine, C{a}, and others that the test plays."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.transport = Transport()
+        self.wall_ahead = WALL
+        self.statuses = Statuses(
+            self.clock,
+            lambda: self.clock.seconds() + self.wall_ahead,
+            cast(ITransport, self.transport),
+            0.2,
+            lambda: REPORT,
+        )
+
+    def know(self, *others: str) -> None:
+        """Have these others, and ask them."""
+        self.statuses.keep(set(others))
+        self.pass_time(0.25)
+
+    def pass_time(self, seconds: float) -> None:
+        for _ in range(round(seconds * 100)):
+            self.clock.advance(0.01)
+
+    def of(self, machine_id: str) -> MachineStatus:
+        """What is known of a machine."""
+        members = {each: Member(f"machine {each}", "", "") for each in "abc"}
+        return self.statuses.all("a", members)[machine_id]
+
+    def asked(self) -> list[str]:
+        return [machine_id for machine_id, _ in self.transport.asked]
+
+    def test_itself(self) -> None:
+        """It answers, and its clock is right."""
+        self.pass_time(3)
+        expected = MachineStatus("a", "machine a", True, int(WALL * 1e6), 3.0, "", REPORT, 0.0, 0.0, 0.0)
+        self.assertEqual(attrs.evolve(self.of("a"), lasted_seconds=3.0, since=int(WALL * 1e6)), expected)
+        self.assertAlmostEqual(self.of("a").lasted_seconds, 3.0)
+
+    def test_alone(self) -> None:
+        """Nobody is asked, and nothing waits in the reactor."""
+        self.know()
+        self.assertEqual((self.clock.getDelayedCalls(), self.asked()), ([], []))
+
+    def test_not_answered_yet(self) -> None:
+        """It is there from the beginning, and not reachable before it answers."""
+        self.know("b")
+        self.pass_time(1)
+        status = self.of("b")
+        self.assertEqual((status.reachable, status.report, status.clock_ahead_seconds), (False, None, None))
+        self.assertIn("not answered", status.problem)
+        self.assertAlmostEqual(status.lasted_seconds, 1.25)
+        self.assertAlmostEqual(status.since / 1e6, WALL, places=3)
+
+    def test_answered(self) -> None:
+        """What it says, how long that took, and how far its clock is ahead."""
+        self.know("b")
+        self.pass_time(0.1)
+        wall = WALL + 0.3 + 3600
+        self.transport.answer(msgspec.structs.replace(REPORT, wall_time=int(wall * 1e6)))
+        status = self.of("b")
+        self.assertEqual((status.name, status.reachable, status.problem), ("machine b", True, ""))
+        assert status.report is not None
+        self.assertEqual((status.report.applied, status.report.role), (40, "follower"))
+        self.assertAlmostEqual(status.round_trip_seconds or 0, 0.1)
+        self.assertAlmostEqual(status.clock_ahead_seconds or 0, 3600, places=3)
+        self.assertAlmostEqual(status.clock_error_seconds or 0, 0.05, places=3)
+
+    def test_own_clock_is_set(self) -> None:
+        """The difference is the one of now, and nothing else has changed."""
+        self.know("b")
+        self.transport.answer(msgspec.structs.replace(REPORT, wall_time=int((WALL + 0.25) * 1e6)))
+        self.wall_ahead += 100
+        status = self.of("b")
+        self.assertAlmostEqual(status.clock_ahead_seconds or 0, -100, places=3)
+        self.assertEqual(status.lasted_seconds, 0.0)
+        self.assertAlmostEqual(status.since / 1e6, WALL + 100.25, places=3)
+
+    def test_about_once_a_second(self) -> None:
+        """And not all the time."""
+        self.know("b", "c")
+        asked = 0
+        for _ in range(100):
+            asked += len(self.asked())
+            while self.transport.asked:
+                self.transport.answer(REPORT)
+            self.pass_time(0.1)
+        self.assertGreaterEqual(asked, 16)
+        self.assertLessEqual(asked, 20)
+
+    def test_one_question_at_a_time(self) -> None:
+        """However long there is no answer; an answer that comes late is one."""
+        self.know("b")
+        self.transport.answer(REPORT)
+        self.pass_time(10)
+        self.assertEqual(self.asked(), ["b"])
+        status = self.of("b")
+        self.assertFalse(status.reachable)
+        self.assertIn("connected", status.problem)
+        self.assertApproximates(status.lasted_seconds, 8, 0.3)
+        self.assertEqual(status.report, REPORT)
+        self.transport.answer(REPORT)
+        self.assertTrue(self.of("b").reachable)
+
+    def test_late_within_two_seconds(self) -> None:
+        """A machine that stops in the middle of everything."""
+        self.know("b")
+        self.transport.answer(REPORT)
+        self.pass_time(1.9)
+        self.assertTrue(self.of("b").reachable)
+        self.pass_time(0.4)
+        self.assertFalse(self.of("b").reachable)
+
+    def test_held_up(self) -> None:
+        """An answer that could not be read before its time was over is in time."""
+        self.know("b")
+        self.clock.advance(5)
+        self.transport.answer(REPORT)
+        self.assertTrue(self.of("b").reachable)
+        self.pass_time(0.5)
+        self.assertTrue(self.of("b").reachable)
+
+    def test_lost(self) -> None:
+        """It is not reachable, says why, and is asked again before long."""
+        self.know("b")
+        self.transport.answer(REPORT)
+        self.pass_time(1.25)
+        self.transport.answer(ConnectionError("it hung up"))
+        status = self.of("b")
+        self.assertEqual((status.reachable, status.problem, status.lasted_seconds), (False, "it hung up", 0.0))
+        self.assertEqual((status.report, status.clock_ahead_seconds), (REPORT, None))
+        self.pass_time(0.3)
+        self.assertEqual(self.asked(), ["b"])
+
+    def test_something_broken(self) -> None:
+        """It is told, and does not end the asking."""
+        self.know("b")
+        self.transport.answer(ValueError("no report"))
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        self.assertFalse(self.of("b").reachable)
+        self.pass_time(0.3)
+        self.assertEqual(self.asked(), ["b"])
+
+    def test_older_version(self) -> None:
+        """It is there, and says nothing."""
+        self.know("b")
+        self.transport.answer(None)
+        status = self.of("b")
+        self.assertEqual((status.reachable, status.report, status.clock_ahead_seconds), (True, None, None))
+
+    def test_gone(self) -> None:
+        """Who is no member any more is not waited for, nor is who was a member when all is stopped."""
+        self.know("b", "c")
+        self.statuses.keep({"c"})
+        self.assertFalse(self.of("b").reachable)
+        self.transport.asked.pop(0)
+        self.transport.answer(REPORT)
+        self.assertTrue(self.of("c").reachable)
+        self.pass_time(1.25)
+        self.statuses.stop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_told(self) -> None:
+        """Each report is handed on, with when it was asked for and came."""
+        told: list[Any] = []
+        self.statuses.answered = lambda *report: told.append(report)
+        self.know("b")
+        self.pass_time(0.5)
+        self.transport.answer(REPORT)
+        ((machine_id, report, asked, answered),) = told
+        self.assertEqual((machine_id, report), ("b", REPORT))
+        self.assertAlmostEqual(answered - asked, 0.5)
+
+    def test_asked_for(self) -> None:
+        """A machine is asked at once when that is asked for, unless it is being asked."""
+        self.know("b")
+        self.transport.answer(REPORT)
+        for _ in range(2):
+            self.statuses.ask("b")
+            self.statuses.ask("nobody")
+        self.assertEqual(self.asked(), ["b"])
+
+
+class ClusterStatusesTests(ClusterTestCase):
+    """Whole machines, and a network in memory."""
+
+    def reachable(self, machine: ClusterMachine, other: ClusterMachine) -> bool:
+        return machine.replica.statuses()[other.id].reachable
+
+    def all_reach_each_other(self, cluster: Cluster) -> bool:
+        return all(self.reachable(each, other) for each in cluster.up for other in cluster.machines)
+
+    def test_every_machine_knows_of_every_other(self) -> None:
+        """Followers too, of each other."""
+        cluster = self.cluster()
+        cluster.start(3)
+        cluster.run_until(lambda: self.all_reach_each_other(cluster))
+        for machine in cluster.machines:
+            machine.wall_ahead = 10.0 * machine.number
+        cluster.run(2)
+        leader = cluster.leader
+        for machine in cluster.machines:
+            for other in cluster.machines:
+                status = machine.replica.statuses()[other.id]
+                report = status.report
+                assert report is not None
+                self.assertEqual(status.name, other.machine.name)
+                self.assertEqual(report.role, "leader" if other is leader else "follower")
+                self.assertEqual((report.applied, report.term), (other.replica.raft_index, other.replica.term))
+                ahead = 10.0 * (other.number - machine.number)
+                self.assertApproximates(status.clock_ahead_seconds, ahead, 0.01)
+
+    def test_a_machine_that_is_killed(self) -> None:
+        """It is missed within two seconds, and found again."""
+        cluster = self.cluster()
+        cluster.start(3)
+        cluster.run_until(lambda: self.all_reach_each_other(cluster))
+        victim = cluster.followers[0]
+        others = [each for each in cluster.machines if each is not victim]
+        victim.crash()
+        cluster.run(2)
+        for machine in others:
+            status = machine.replica.statuses()[victim.id]
+            self.assertEqual((status.reachable, status.report is None), (False, False))
+            self.assertLess(status.lasted_seconds, 2.0)
+        victim.restart()
+        cluster.run_until(lambda: self.all_reach_each_other(cluster))
+
+    def test_without_a_leader(self) -> None:
+        """Who is left alone knows that, and who it misses, also after a restart."""
+        cluster = self.cluster()
+        cluster.start(3)
+        survivor, *others = cluster.machines
+        for machine in cluster.machines:
+            machine.crash()
+        survivor.restart()
+        cluster.run(3)
+        statuses = survivor.replica.statuses()
+        self.assertEqual({each.id for each in cluster.machines}, set(statuses))
+        self.assertTrue(statuses[survivor.id].reachable)
+        for other in others:
+            status = statuses[other.id]
+            self.assertEqual((status.reachable, status.report, bool(status.problem)), (False, None, True))
+
+    def test_a_machine_of_an_older_version(self) -> None:
+        """It is known to be there."""
+        cluster = self.cluster()
+        first, second, third = cluster.start(3)
+        cluster.network.older = {second.url}
+        cluster.run(2)
+        self.assertEqual([self.reachable(first, each) for each in cluster.machines], [True] * 3)
+        second.crash()
+        cluster.run(2)
+        self.assertEqual(
+            [(self.reachable(each, second), self.reachable(each, first)) for each in (first, third)],
+            [(False, True)] * 2,
+        )
+
+    def test_a_standby(self) -> None:
+        """It asks nobody."""
+        cluster = self.cluster()
+        (machine,) = cluster.start(1)
+        self.assertTrue(self.reachable(machine, machine))
+        cluster.finish(_stand_by(machine))
+        self.assertEqual(machine.replica.statuses(), {})
+
+
+def _stand_by(machine: ClusterMachine) -> "Deferred[None]":
+    return Deferred.fromCoroutine(machine.replica.stand_by(machine.replica.peer.describe()))
