@@ -51,6 +51,7 @@ class Config:
     @ivar http_read_timeout: how long a client may take to send a request, in seconds.
     @ivar http_write_timeout: how long a client may take to read an answer, in seconds.
     @ivar cors: the origins whose pages may read what clients are answered, as they were given; see L{origins}.
+    @ivar allowed_hosts: names that browsers may use this machine by, as they were given; see L{hosts}.
     @ivar verbosity: how much is logged, see L{etcd_twisted.logs.observer}.
     @ivar log_format: how it is written, likewise.
     @ivar frontends: further protocols to serve, each C{NAME[:option=value...]}.
@@ -86,6 +87,7 @@ class Config:
     http_read_timeout: float = 10.0
     http_write_timeout: float = 10.0
     cors: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
     verbosity: int = 0
     log_format: str = "text"
     frontends: tuple[str, ...] = ()
@@ -127,6 +129,11 @@ class Config:
     def origins(self) -> frozenset[str]:
         """Each origin of L{cors} by itself; C{*} stands for all."""
         return frozenset(origin for text in self.cors for origin in text.split(","))
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """Each host of L{allowed_hosts} by itself; C{*} stands for all."""
+        return frozenset(host for text in self.allowed_hosts for host in text.split(","))
 
     def given_as(self, option: str) -> str:
         """

@@ -7,10 +7,8 @@ Must never tell a client more than the table and the cause: what nobody expected
 import msgspec
 
 from etcd_twisted.errors import MESSAGES, ErrorCode, EtcdError, http_status
-from etcd_twisted.http.answers import Response
+from etcd_twisted.http.answers import JSON, Response
 from etcd_twisted.keyspace.events import encode_json
-
-JSON = b"Content-Type: application/json\r\n"
 
 
 class _Error(msgspec.Struct, rename="camel"):

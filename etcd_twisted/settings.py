@@ -219,6 +219,21 @@ def _origins(text: str) -> str:
     return ",".join(origins)
 
 
+def _hosts(text: str) -> str:
+    """One host or several, without the spaces between them."""
+    hosts = [each.strip().lower() for each in text.split(",")]
+    if not all(each == "*" or _is_host(each) for each in hosts):
+        raise ValueError("should be * or host names with commas between them, as in etcd.example.com,etcd")
+    return ",".join(hosts)
+
+
+def _is_host(text: str) -> bool:
+    try:
+        return BindAddress.parse(text).port is None
+    except ValueError:
+        return False
+
+
 def _verbosity(text: str) -> int:
     return _whole(text, 0, LOUDEST)
 
@@ -450,6 +465,13 @@ OPTIONS: tuple[Option, ...] = (
         _origins,
         "ORIGIN,...",
         "The origins whose web pages may read what clients are answered, or * for all; may be given several times.",
+    ),
+    Option(
+        "allowed-hosts",
+        Form.LIST,
+        _hosts,
+        "HOST,...",
+        "Further host names that browsers may use this machine by, or * for all; may be given several times.",
     ),
     Option(
         "verbosity",

@@ -119,6 +119,7 @@ BAD_VALUES: dict[str, tuple[str, ...]] = {
     "http-read-timeout": ("0", "-1", "nan", "inf", "1s", ".", "1e9", "0.0", "86401"),
     "http-write-timeout": ("soon", "1_0"),
     "cors": ("example.com", "http://", "http://a/x", "http://a/", "http://u@a", "http://a,", "null", "*.a", "http://å"),
+    "allowed-hosts": ("a:80", "http://a", "a,", "*.a", "å", "a/b", "256.0.0.1", "::1", "[::1]:1"),
     "verbosity": ("-1", "3", "loud"),
     "log-format": ("xml", "JSON"),
     "frontend": (":port=1",),

@@ -18,6 +18,7 @@ TIMEOUTS = st.floats(0.001, 86400) | st.integers(1, 86400)
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20)
 TOKENS = st.from_regex(r"[A-Za-z0-9/]{1,9}", fullmatch=True)
 ORIGINS = st.builds("{}://{}".format, st.sampled_from(["http", "https"]), CLIENTS) | st.just("*")
+NAMES = HOSTS.filter(lambda host: ":" not in host) | st.just("*")
 FRONTENDS = st.from_regex(r"[a-z]{1,8}(:[a-z]{1,5}=[!-~]{1,9}){0,2}", fullmatch=True)
 
 # For each option, values as a TOML file has them. What differs from them in text is in `as_text`.
@@ -51,6 +52,7 @@ VALUES: dict[str, st.SearchStrategy[object]] = {
     "http-read-timeout": TIMEOUTS,
     "http-write-timeout": TIMEOUTS,
     "cors": st.lists(st.lists(ORIGINS, min_size=1, max_size=3).map(",".join), min_size=1, max_size=3),
+    "allowed-hosts": st.lists(st.lists(NAMES, min_size=1, max_size=3).map(",".join), min_size=1, max_size=3),
     "verbosity": st.integers(0, 2),
     "log-format": st.sampled_from(["text", "json"]),
     "frontend": st.lists(FRONTENDS, min_size=1, max_size=3),

@@ -22,6 +22,7 @@ from twisted.trial.unittest import TestCase
 
 from etcd_twisted.addresses import Address
 from etcd_twisted.config import Config
+from etcd_twisted.http.browsers import BrowserPolicy
 from etcd_twisted.http.cors import Cors
 from etcd_twisted.http.service import HttpService
 from etcd_twisted.http.site import Channel, Site
@@ -169,10 +170,11 @@ class Wire:
         most_body: int = 1_000,
         kind: type[Site] = Site,
         cors: Cors | None = None,
+        browsers: BrowserPolicy | None = None,
     ) -> None:
         """
         @param kind: by which door requests come in.
-        @param cors: see L{Site}.
+        @param cors: see L{Site}; so for C{browsers}.
         """
         self.clock = Clock() if replica is None else replica.clock
         self.replica = FakeReplica(self.clock) if replica is None else replica
@@ -187,6 +189,7 @@ class Wire:
             write_timeout=10.0,
             usage=usage,
             cors=cors,
+            browsers=browsers,
         )
         self.site.startFactory()
 

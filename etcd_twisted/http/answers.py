@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterator
 import msgspec
 from twisted.internet.defer import Deferred
 
+JSON = b"Content-Type: application/json\r\n"
+"""The header line of an answer that is JSON."""
+
 TEXT = b"Content-Type: text/plain; charset=utf-8\r\n"
 """The header line of an answer that is text."""
 
@@ -139,3 +142,8 @@ def as_deferred(answer: "Later | Deferred[Response]") -> "Deferred[Response]":
 def plain(status: int, text: str, fields: bytes = b"") -> Response:
     """A line of text."""
     return Response(status, TEXT + fields, text.encode() + b"\n")
+
+
+def json_message(status: int, message: str) -> Response:
+    """An error that is none of the API's table, as etcd 2 and 3.4 answer these: their clients show the message."""
+    return Response(status, JSON, msgspec.json.encode({"message": message}))

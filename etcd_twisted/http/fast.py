@@ -63,7 +63,7 @@ class FastSite(Site):
     def __init__(self, *args: Any, **kw: Any) -> None:
         """See L{Site}; it has a door."""
         super().__init__(*args, **kw)
-        self.heads = Heads()
+        self.heads = Heads(self.browsers)
         self._readers: Readers | None = None
         self.common_fields = b"" if self.cors is None else self.cors.fields(Headers())
         methods = rb"[A-Z]+" if self.cors is None else rb"(?!OPTIONS )[A-Z]+"

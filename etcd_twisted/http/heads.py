@@ -3,12 +3,14 @@ The heads of common requests, understood at a glance.
 
 Clients send the same headers again and again: a block of header lines that was read once is known from then on. What
 is not common is left to L{twisted.web}, which knows all of HTTP. Must never take a request for common that
-L{twisted.web} would refuse, or understand in another way.
+L{twisted.web} or the L{BrowserPolicy} would refuse, or understand in another way.
 """
 
 import re
 
 import attrs
+
+from etcd_twisted.http.browsers import BrowserPolicy
 
 LONGEST = 4_096
 """How long a block of header lines may be to be looked at, in bytes."""
@@ -41,7 +43,8 @@ class Head:
 class Heads:
     """Those that are known."""
 
-    def __init__(self) -> None:
+    def __init__(self, browsers: BrowserPolicy) -> None:
+        self._browsers = browsers
         self._known: dict[bytes, Head | None] = {}
 
     def read(self, block: bytes) -> Head | None:
@@ -60,15 +63,15 @@ class Heads:
             return None
         if len(self._known) >= _MOST_KNOWN:
             self._known.clear()
-        head = self._known[block] = _read(block)
+        head = self._known[block] = _read(block, self._browsers)
         return head
 
 
-def _read(block: bytes) -> Head | None:
+def _read(block: bytes, browsers: BrowserPolicy) -> Head | None:
     if block.count(b"\n") > _MOST_LINES:
         return None
     at = 0
-    headers: dict[bytes, bytes] = {}
+    headers: dict[bytes, list[bytes]] = {}
     while at < len(block):
         line = _HEADER.match(block, at)
         if line is None:
@@ -76,10 +79,12 @@ def _read(block: bytes) -> Head | None:
         name, value = line[1].lower(), line[2] or b""
         if name in _UNCOMMON or (name in _ONCE and name in headers):
             return None
-        headers.setdefault(name, value)
+        headers.setdefault(name, []).append(value)
         at = line.end()
-    length = headers.get(b"content-length", b"0")
-    connection = headers.get(b"connection", b"keep-alive").lower()
-    if b"host" not in headers or connection != b"keep-alive" or not _LENGTH.fullmatch(length):
+    (length,) = headers.get(b"content-length", (b"0",))
+    (connection,) = headers.get(b"connection", (b"keep-alive",))
+    if b"host" not in headers or connection.lower() != b"keep-alive" or not _LENGTH.fullmatch(length):
         return None
-    return Head(int(length), headers.get(b"content-type"))
+    if browsers.unknown_host(lambda name: headers.get(name, ())) is not None:
+        return None
+    return Head(int(length), headers.get(b"content-type", (None,))[0])

@@ -14,6 +14,10 @@ from typing import Any, Protocol, cast
 
 from twisted.web import server
 
+from etcd_twisted.addresses import address_of
+from etcd_twisted.complaints import Complaints
+from etcd_twisted.http.answers import json_message
+from etcd_twisted.http.browsers import BrowserPolicy
 from etcd_twisted.http.cors import Cors, with_fields
 from etcd_twisted.http.door import Door, DoorRequest
 from etcd_twisted.http.escapes import unescape
@@ -21,6 +25,9 @@ from etcd_twisted.http.exchange import Connection, Exchange
 
 PRODUCT = b"etcd_twisted"
 """Who answers."""
+
+NOSNIFF = (b"X-Content-Type-Options", b"nosniff")
+"""The header field of every answer that keeps browsers from taking it for something else than its type says."""
 
 
 class Allowing(Protocol):
@@ -30,11 +37,15 @@ class Allowing(Protocol):
     @ivar door: answers the requests below its prefix; C{None} where there is none.
     @ivar most_body: the longest body of a request, in bytes.
     @ivar cors: which pages of other origins may read the answers; C{None} for none.
+    @ivar browsers: which requests of browsers are refused.
+    @ivar complaints: says which were.
     """
 
     door: Door | None
     most_body: int
     cors: Cors | None
+    browsers: BrowserPolicy
+    complaints: Complaints
 
 
 class Carrier(Connection, Protocol):
@@ -45,6 +56,12 @@ class Carrier(Connection, Protocol):
     """
 
     requests: list[Any]
+
+    def isSecure(self) -> bool:
+        """Whether it is over TLS."""
+
+    def getPeer(self) -> object:
+        """Where its client is."""
 
     @property
     def site(self) -> Allowing:
@@ -77,9 +94,13 @@ class Request(server.Request):
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         """The request is complete."""
-        target = _origin_form(path)
+        authority, target = _split(path)
         channel = cast(Carrier, self.channel)
         door, cors = channel.site.door, channel.site.cors
+        refusal = channel.site.browsers.refusal(command, self.requestHeaders, authority, channel.isSecure())
+        if refusal is not None:
+            self._refuse(channel, command, version, refusal)
+            return
         if cors is not None and command == b"OPTIONS":
             self._begin(channel, command, version).answer(cors.preflight(self.requestHeaders))
             return
@@ -102,6 +123,15 @@ class Request(server.Request):
         answer = door.handle(request)
         exchange.answer(answer if cors is None else with_fields(answer, cors.fields(self.requestHeaders)))
 
+    def _refuse(self, channel: Carrier, method: bytes, version: bytes, reason: str) -> None:
+        """A browser was made to ask this, or may be: nothing is done."""
+        client = address_of(channel.getPeer())
+        channel.site.complaints.say("browsers", f"Refused a browser's request from {client}: {reason}")
+        answer, cors = json_message(403, reason), channel.site.cors
+        self._begin(channel, method, version).answer(
+            answer if cors is None else with_fields(answer, cors.fields(self.requestHeaders))
+        )
+
     @staticmethod
     def _begin(channel: Carrier, method: bytes, version: bytes) -> Exchange:
         """Have an L{Exchange} answer: this object is not needed any more, nor what it holds."""
@@ -119,13 +149,18 @@ class Request(server.Request):
         """Say who answers."""
         if not self.startedWriting and self.channel is not None:
             self.setHeader(b"Server", PRODUCT)
+            self.setHeader(*NOSNIFF)
             cast(Carrier, self.channel).count(self.method, self.code)
         super().write(data)
 
 
-def _origin_form(target: bytes) -> bytes:
-    """A request target without the scheme and host that a client of a proxy puts there (RFC 9112, section 3.2.2)."""
+def _split(target: bytes) -> tuple[bytes, bytes]:
+    """
+    A request target without the scheme and host that a client of a proxy puts there (RFC 9112, section 3.2.2).
+
+    @return: the host, empty where there is none, and the rest.
+    """
     if target[:1] == b"/" or b"://" not in target:
-        return target
-    _, slash, path = target.partition(b"://")[2].partition(b"/")
-    return slash + path or b"/"
+        return b"", target
+    host, slash, path = target.partition(b"://")[2].partition(b"/")
+    return host, slash + path or b"/"

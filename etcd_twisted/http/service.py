@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnection
 from twisted.web.resource import IResource
 
 from etcd_twisted.config import Config
+from etcd_twisted.http.browsers import BrowserPolicy
 from etcd_twisted.http.cors import Cors
 from etcd_twisted.http.door import Door
 from etcd_twisted.http.fast import FastSite
@@ -113,5 +114,6 @@ def http_service(
         config.http_write_timeout,
         usage,
         cors,
+        BrowserPolicy.of(config),
     )
     return HttpService(reactor, place, site, tls, closing)

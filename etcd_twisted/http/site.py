@@ -43,11 +43,12 @@ from zope.interface import Attribute, implementer
 
 from etcd_twisted.addresses import address_of
 from etcd_twisted.complaints import Complaints
+from etcd_twisted.http.browsers import BrowserPolicy
 from etcd_twisted.http.cors import Cors
 from etcd_twisted.http.door import Door
 from etcd_twisted.http.exchange import Exchange
 from etcd_twisted.http.patience import Patience
-from etcd_twisted.http.request import PRODUCT, Request
+from etcd_twisted.http.request import NOSNIFF, PRODUCT, Request
 from etcd_twisted.http.sockets import has_gone, tcp_socket
 from etcd_twisted.http.usage import Usage
 from etcd_twisted.tls import tls_reason
@@ -360,6 +361,7 @@ class Site(server.Site):
     @ivar complaints: says what is wrong with connections.
     @ivar usage: how much the port is used.
     @ivar cors: which pages of other origins may read the answers; C{None} for none.
+    @ivar browsers: which requests of browsers are refused.
     """
 
     reactor: IReactorTime
@@ -382,9 +384,11 @@ class Site(server.Site):
         write_timeout: float,
         usage: Usage | None = None,
         cors: Cors | None = None,
+        browsers: BrowserPolicy | None = None,
     ) -> None:
         """
         @param usage: where to count; C{None} where nobody else reads it.
+        @param browsers: C{None} where the machine has no names of its own, and no other origin is allowed.
         """
         super().__init__(resource, parsePOSTFormSubmission=False, timeout=None, reactor=clock)
         self.channels: set[Connected] = set()
@@ -397,6 +401,7 @@ class Site(server.Site):
         self.usage = Usage() if usage is None else usage
         self.usage.connected = self.channels
         self.cors = cors
+        self.browsers = BrowserPolicy() if browsers is None else browsers
         self.complaints = Complaints(clock)
         self._sweeping = LoopingCall(self._sweep)
         self._sweeping.clock = clock
@@ -441,7 +446,9 @@ class Site(server.Site):
 
     def _sweep(self) -> None:
         now = self.reactor.seconds()
-        self.server_fields = b"Server: %s\r\nDate: %s\r\n" % (PRODUCT, http.datetimeToString())
+        self.server_fields = b"Server: %s\r\nDate: %s\r\n%s: %s\r\n" % (
+            PRODUCT, http.datetimeToString(), *NOSNIFF,
+        )  # fmt: skip
         for channel in list(self.channels):
             channel.sweep(now)
 

@@ -18,8 +18,7 @@ from twisted.web.resource import Resource
 
 from etcd_twisted import failures
 from etcd_twisted.errors import ErrorCode, EtcdError
-from etcd_twisted.failures import JSON
-from etcd_twisted.http.answers import Response, plain
+from etcd_twisted.http.answers import JSON, Response, plain
 from etcd_twisted.http.pages import new_app, no_such_page, send
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.machines import Machine

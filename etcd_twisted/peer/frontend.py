@@ -10,6 +10,7 @@ from zope.interface import implementer
 
 from etcd_twisted.complaints import Complaints
 from etcd_twisted.config import Config
+from etcd_twisted.http.browsers import BrowserPolicy
 from etcd_twisted.http.listening import Place
 from etcd_twisted.http.service import HttpService
 from etcd_twisted.http.site import Site
@@ -58,6 +59,7 @@ class PeerFrontend:
             config.max_request_bytes,
             config.http_read_timeout,
             config.http_write_timeout,
+            browsers=BrowserPolicy.of(config),
         )
         place = Place(config.peer_bind_addr, config.given_as("peer-bind-addr"), "--peer-bind-addr")
         return HttpService(reactor, place, PeerPort(host, site), peer_port_tls(config))

@@ -15,8 +15,7 @@ from twisted.web.resource import Resource
 
 from etcd_twisted import __version__, failures
 from etcd_twisted.errors import ErrorCode, EtcdError
-from etcd_twisted.failures import JSON
-from etcd_twisted.http.answers import TEXT, Response, plain
+from etcd_twisted.http.answers import JSON, TEXT, Response, plain
 from etcd_twisted.http.pages import new_app, send
 from etcd_twisted.http.usage import Usage
 from etcd_twisted.interfaces import IReplica

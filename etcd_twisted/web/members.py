@@ -14,8 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from etcd_twisted.addresses import read_url
 from etcd_twisted.errors import ErrorCode, EtcdError
-from etcd_twisted.failures import JSON
-from etcd_twisted.http.answers import Response
+from etcd_twisted.http.answers import JSON, Response, json_message
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.machines import Machine
 from etcd_twisted.membership import fingerprint
@@ -45,16 +44,12 @@ class _Given(msgspec.Struct):
     peer_urls: list[str] = msgspec.field(name="peerURLs")
 
 
-class _Problem(msgspec.Struct):
-    message: str
-
-
 class _RefusedError(Exception):
     """What a client asks for can't be done."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
-        self.response = _problem(status, message)
+        self.response = json_message(status, message)
 
 
 _decode = msgspec.json.Decoder(_Given).decode
@@ -62,10 +57,6 @@ _decode = msgspec.json.Decoder(_Given).decode
 
 def _json(status: int, value: object) -> Response:
     return Response(status, JSON, msgspec.json.encode(value))
-
-
-def _problem(status: int, message: str) -> Response:
-    return _json(status, _Problem(message))
 
 
 def _shown(member_id: str, machine: Machine) -> _Member:
@@ -93,7 +84,7 @@ class MembersPage:
         for member_id, (_, machine) in self._members().items():
             if leader is not None and machine.name == leader.name:
                 return _json(200, _shown(member_id, machine))
-        return _problem(503, "During election")
+        return json_message(503, "During election")
 
     async def add(self, target: bytes, content_type: bytes | None, body: bytes) -> Response:
         """
@@ -154,7 +145,7 @@ class MembersPage:
         except _RefusedError as error:
             return error.response
         except EtcdError as error:
-            return _problem(_STATUSES.get(error.code, 409), error.cause)
+            return json_message(_STATUSES.get(error.code, 409), error.cause)
 
 
 def _peer_url(content_type: bytes | None, body: bytes) -> str:

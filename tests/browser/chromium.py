@@ -104,8 +104,12 @@ class Browser:
         self._test = test
         self._session = ""
 
-    async def start(self) -> None:
-        """Start the driver, and it the browser, with a profile of its own."""
+    async def start(self, *flags: str) -> None:
+        """
+        Start the driver, and it the browser, with a profile of its own.
+
+        @param flags: further ones of the browser.
+        """
         (port,) = free_ports(1)
         directory = Path(self._test.mktemp()).resolve()
         directory.mkdir(parents=True)
@@ -113,7 +117,7 @@ class Browser:
         await driver.said("started successfully")
         self._client = Client(f"http://127.0.0.1:{port}")
         self._test.addCleanup(self._client.close)
-        options = {"args": [*_QUIET, *_sandbox(), f"--user-data-dir={directory / 'profile'}"]}
+        options = {"args": [*_QUIET, *flags, *_sandbox(), f"--user-data-dir={directory / 'profile'}"]}
         options["binary"] = str(shutil.which("chromium"))
         wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
         session = await self._send("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})

@@ -2,6 +2,7 @@
 The page of a machine that is no more than its key space, so that a test can change the keys behind the page's back.
 """
 
+from typing import ClassVar
 from urllib.parse import unquote
 
 from etcd_twisted.keyspace.commands import Set
@@ -14,7 +15,10 @@ class PageTest(ServedTest):
     A test with the page in a browser.
 
     @ivar browser: its window.
+    @cvar flags: further flags of the browser.
     """
+
+    flags: ClassVar[tuple[str, ...]] = ()
 
     timeout = 360
     skip = SKIP
@@ -22,7 +26,7 @@ class PageTest(ServedTest):
     async def setUp(self) -> None:
         await super().setUp()
         self.browser = Browser(self)
-        await self.browser.start()
+        await self.browser.start(*self.flags)
 
     @property
     def page(self) -> str:

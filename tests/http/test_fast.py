@@ -31,10 +31,13 @@ FIELDS = st.lists(
     st.sampled_from(
         ["Accept: */*", "Content-Type: application/x-www-form-urlencoded", "Content-Type: text/plain",
          "Connection: keep-alive", "Connection: close", "X: y", "X:", " folded", "no header", "Host: z",
-         "Expect: 100-continue", "Content-Length: 1", "X: " + "x" * 3_000]
+         "Expect: 100-continue", "Content-Length: 1", "X: " + "x" * 3_000, "Accept-Language: de",
+         "Sec-Fetch-Site: none", "User-Agent: Mozilla/5.0", "User-Agent: curl", "Origin: null", "Origin: http://x",
+         "Origin: http://[::1]"]
     ),
     max_size=2,
 )  # fmt: skip
+HOSTS = st.sampled_from(["x", "x", "[::1]", "[0::1]:80", "localhost.", "a.example:4001", "[x]", "x@localhost", ""])
 METHODS = st.sampled_from(["GET", "GET", "PUT", "PUT", "POST", "DELETE", "HEAD", "OPTIONS", "PATCH", "get", "G T"])
 VERSIONS = st.sampled_from(["HTTP/1.1"] * 8 + ["HTTP/1.0", "HTTP/2", "http/1.1", ""])
 
@@ -49,7 +52,8 @@ def requests(draw: st.DrawFn) -> bytes:
     target = "/v2/keys" + draw(KEYS)
     in_query = draw(st.booleans())
     body = "" if in_query else form
-    lines = [f"{method} {target}{'?' + form if in_query else ''} {draw(VERSIONS)}", "Host: x", *draw(FIELDS)]
+    target += "?" + form if in_query else ""
+    lines = [f"{method} {target} {draw(VERSIONS)}", f"Host: {draw(HOSTS)}", *draw(FIELDS)]
     match draw(st.sampled_from(["length", "length", "length", "chunked"])) if body else "none":
         case "length":
             lines.append(f"Content-Length: {len(body)}")

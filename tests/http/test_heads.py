@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.http import heads
+from etcd_twisted.http.browsers import BrowserPolicy
 from etcd_twisted.http.heads import LONGEST, Head, Heads
 
 HOST = b"Host: x\r\n"
@@ -14,7 +15,7 @@ HOST = b"Host: x\r\n"
 
 class HeadsTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.heads = Heads()
+        self.heads = Heads(BrowserPolicy())
 
     def test_common(self) -> None:
         """What clients send."""
@@ -25,6 +26,7 @@ class HeadsTests(SynchronousTestCase):
             (HOST + b"Accept: */*\r\nUser-Agent: curl/8 (x; y)\r\nConnection: Keep-Alive\r\n", Head(0, None)),
             (HOST + b"Content-Type: a/b; c=d\r\nContent-Type: e/f\r\n", Head(0, b"a/b; c=d")),
             (HOST + b"Accept:\r\n", Head(0, None)),
+            (b"Host: localhost:4001\r\nAccept-Language: de\r\nUser-Agent: Mozilla/5.0\r\n", Head(0, None)),
         ):
             for _ in range(2):
                 self.assertEqual(self.heads.read(block), head, block)
@@ -42,6 +44,9 @@ class HeadsTests(SynchronousTestCase):
             HOST + b"Connection: keep-alive, Upgrade\r\n",
             HOST + b"Upgrade: h2c\r\n",
             HOST + b"Origin: http://x\r\n",
+            HOST + b"Accept-Language: de\r\n",
+            HOST + b"User-Agent: x\r\nUser-Agent: Mozilla/5.0\r\n",
+            b"Host: localhost\r\nSec-Fetch-Site: none\r\nOrigin: null\r\n",
             HOST + b"Content-Length: 1\r\nContent-Length: 1\r\n",
             HOST + b"Content-Length: -1\r\n",
             HOST + b"Content-Length: +1\r\n",

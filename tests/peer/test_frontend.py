@@ -66,6 +66,29 @@ class ServedTests(MachinesTest):
         self.assertEqual((await self.ask(MACHINES)).status, 404)
         self.assertEqual(await PeerClient(reactor, None).describe(self.first.url), VIEW)
 
+    async def test_browsers(self) -> None:
+        """
+        Administrators with browsers, by the machine's own names, and no stranger's page (spec, "Other client
+        endpoints").
+        """
+        for lines, status in (
+            (b"Host: 127.0.0.1\r\nAccept-Language: de", 200),
+            (b"Host: stranger.example\r\nAccept-Language: de", 403),
+            (b"Host: any.example\r\nUser-Agent: curl", 200),
+        ):
+            answer = await self.ask(MACHINES.replace(b"Host: x", lines))
+            self.assertEqual((answer.status, answer.headers["X-Content-Type-Options"]), (status, "nosniff"))
+        changes = (b"DELETE /v2/admin/machines/machine0", b"PUT /v2/admin/config")
+        for change in changes:
+            for origin in (b"http://stranger.example", b"null"):
+                lines = b"Host: 127.0.0.1\r\nConnection: close\r\nOrigin: " + origin
+                answer = await self.ask(b"%s HTTP/1.1\r\n%s\r\n\r\n" % (change, lines))
+                self.assertEqual((answer.status, list(json.loads(answer.body))), (403, ["message"]))
+        self.assertEqual((self.first.replica.removed, self.first.replica.proposed), ([], []))
+        lines = b"Host: localhost\r\nOrigin: http://localhost\r\nConnection: close"
+        answer = await self.ask(b"%s HTTP/1.1\r\n%s\r\n\r\n" % (changes[0], lines))
+        self.assertEqual(self.first.replica.removed, ["machine0"])
+
     async def lines_about(self, *pieces: bytes) -> list[str]:
         """What is logged about a stranger that sends something and waits until it is cut off."""
         log = Log(self)

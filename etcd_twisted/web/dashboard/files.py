@@ -37,7 +37,6 @@ _POLICY = (
 _FIELDS = (
     b"Content-Type: %s\r\n"
     b"Content-Security-Policy: " + _POLICY + b"\r\n"
-    b"X-Content-Type-Options: nosniff\r\n"
     b"Referrer-Policy: no-referrer\r\n"
     b"Cache-Control: no-cache\r\n"
     b'ETag: "%s"\r\n'

@@ -1,0 +1,163 @@
+"""
+Which requests of web browsers are refused, so that no web page can use a visitor's browser against this machine.
+
+A page of another origin can have the browser send changes, although it can't read the answers: they are told by their
+C{Origin}. A page can also have its own host name lead to this machine (DNS rebinding), and then read the answers too:
+it is told by its C{Host}, which is none of this machine's names. An IP address is never rebound.
+
+A browser's requests carry at least one of the marks below, whatever the page does: those of programs, and of proxies
+in front of programs, carry none, and may have any C{Host}.
+
+Must never refuse the request of a program, nor take any but the whole of an origin or a host for a known one.
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable, Collection, Sequence
+
+import attrs
+from twisted.web.http_headers import Headers
+
+from etcd_twisted.addresses import Address
+from etcd_twisted.config import Config
+from etcd_twisted.http.cors import ANY
+from etcd_twisted.http.escapes import shown
+
+_SAFE = frozenset((b"GET", b"HEAD", b"OPTIONS"))
+"""The methods that change nothing."""
+
+_MARKS = (b"origin", b"sec-fetch-site", b"accept-language")
+_BROWSER = b"Mozilla/"
+"""What every browser's C{User-Agent} begins with."""
+
+_LOCAL = "localhost"
+"""This name, and those below it, lead to the machine that asks (RFC 6761, section 6.3)."""
+
+_AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::([0-9]*))?")
+_ORIGIN = re.compile(rb"(https?)://(.*)", re.DOTALL)
+_PORTS = {b"http": "80", b"https": "443"}
+
+Values = Callable[[bytes], Sequence[bytes]]
+"""Returns the values of the header fields with a name, which is given in small letters."""
+
+_Host = str | ipaddress.IPv4Address | ipaddress.IPv6Address
+"""A name in small letters, without a dot at its end, or an address."""
+
+
+@attrs.frozen
+class _Origin:
+    """Where a page comes from, or where a request goes."""
+
+    scheme: bytes
+    host: _Host
+    port: str
+
+
+class BrowserPolicy:
+    """The rule. See the module."""
+
+    def __init__(
+        self, hosts: Collection[str] = (), own: Collection[str] = (), allowed: Collection[str] = ()
+    ) -> None:
+        """
+        @param hosts: the names of this machine, beside C{localhost}; L{ANY} among them stands for all.
+        @param own: the URLs that this machine advertises, without a path.
+        @param allowed: the other origins whose pages may change something; L{ANY} among them stands for all.
+        """
+        self._any_host = ANY in hosts
+        self._hosts = frozenset(_host(host.lower()) for host in hosts)
+        self._own = frozenset(_origin(url.encode()) for url in own)
+        self._any_origin = ANY in allowed
+        self._allowed = frozenset(origin.encode() for origin in allowed)
+
+    @classmethod
+    def of(cls, config: Config) -> "BrowserPolicy":
+        """The rule for both ports of a machine."""
+        addresses = (config.addr, config.bind_addr, config.peer_addr, config.peer_bind_addr)
+        hosts = {address.host for address in addresses if isinstance(address, Address)}
+        return cls(hosts | config.hosts, (config.client_url, config.peer_url), config.origins)
+
+    def refusal(self, method: bytes, headers: Headers, authority: bytes, secure: bool) -> str | None:
+        """
+        Why a request is refused, in words for the person in front of the browser; C{None} if it is not.
+
+        @param authority: the host and port of an absolute request target; empty for any other target.
+        @param secure: whether the request came over TLS.
+        """
+
+        def values(name: bytes) -> Sequence[bytes]:
+            return headers.getRawHeaders(name, ())
+
+        host = self.unknown_host(values, authority)
+        if host is not None:
+            return f"{shown(host)!r} is not known as a name of this machine: --allowed-hosts lets browsers use it"
+        if method not in _SAFE:
+            hosts = (authority,) if authority else values(b"host")
+            for origin in values(b"origin"):
+                if not self._may_change(origin, hosts, secure):
+                    return f"a web page of {shown(origin)!r} may not change anything here: --cors lets it"
+        return None
+
+    def unknown_host(self, values: Values, authority: bytes = b"") -> bytes | None:
+        """
+        The host that a browser's request names and this machine is not known by; C{None} if there is none.
+
+        @param values: the request's header.
+        @param authority: see L{refusal}.
+        """
+        for host in (*values(b"host"), authority or b"localhost"):
+            if not self._knows(host):
+                return host if _looks_like_a_browser(values) else None
+        return None
+
+    def _knows(self, authority: bytes) -> bool:
+        if self._any_host:
+            return True
+        parsed = _parsed(b"http", authority)
+        if parsed is None:
+            return False
+        host = parsed.host
+        return not isinstance(host, str) or host in self._hosts or host == _LOCAL or host.endswith("." + _LOCAL)
+
+    def _may_change(self, origin: bytes, hosts: Sequence[bytes], secure: bool) -> bool:
+        """
+        Whether a page may change something: one of this machine's, or of an origin that is allowed.
+
+        @param hosts: where the request goes, as its sender names that.
+        @param secure: whether it goes there over TLS; then a page that came without may be anybody's on the way.
+        """
+        if self._any_origin or origin in self._allowed:
+            return True
+        page = _origin(origin)
+        if page is None or (secure and page.scheme != b"https"):
+            return False
+        return page in self._own or any(page == _parsed(page.scheme, host) for host in hosts)
+
+
+def _looks_like_a_browser(values: Values) -> bool:
+    return any(map(values, _MARKS)) or any(agent.startswith(_BROWSER) for agent in values(b"user-agent"))
+
+
+def _origin(text: bytes) -> _Origin | None:
+    """What an origin or a URL says; C{None} of what is none of the web."""
+    match = _ORIGIN.fullmatch(text)
+    return None if match is None else _parsed(match[1], match[2])
+
+
+def _parsed(scheme: bytes, authority: bytes) -> _Origin | None:
+    match = _AUTHORITY.fullmatch(authority.decode("latin-1").lower())
+    if match is None:
+        return None
+    try:
+        host = ipaddress.IPv6Address(match[1][1:-1]) if match[1].startswith("[") else _host(match[1])
+    except ValueError:
+        return None
+    return _Origin(scheme, host, match[2] or _PORTS[scheme])
+
+
+def _host(text: str) -> _Host:
+    name = text.removesuffix(".")
+    try:
+        return ipaddress.ip_address(name)
+    except ValueError:
+        return name
