@@ -194,8 +194,9 @@ class IReplica(Interface):
         Errbacks with the L{EtcdError} that the command met, or with 300 when its outcome is unknown, or when it has
         waited for too long behind others and was not made. A command that can't be kept is refused before it is
         logged: with 202 if it expires before the epoch or after L{etcd_twisted.keyspace.events.LAST_MOMENT}, with 209
-        if its key is not clean (L{etcd_twisted.keyspace.paths.clean}) or a field has another type than it should, with
-        210 if a text can't be written as UTF-8.
+        if its key is not clean (L{etcd_twisted.keyspace.paths.clean}) or is too deep or too long for a new node
+        (L{etcd_twisted.keyspace.paths.check_size}), or a field has another type than it should, with 210 if a text
+        can't be written as UTF-8.
         """
 
     def submit(command: Change, told: Told) -> bool:

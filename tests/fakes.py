@@ -8,6 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
+from etcd_twisted.consensus.proposals import encoded
 from etcd_twisted.consensus.waiting import Waiting
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.interfaces import IReplica, Told
@@ -184,6 +185,10 @@ class FakeReplica:
         return self.keyspace.watch(key, recursive, stream, since, deliver, end)
 
     def propose(self, command: Change) -> "Deferred[Event]":
+        try:
+            encoded(command)
+        except EtcdError as error:
+            return fail(error)
         self.proposed.append(command)
         for wanted, met in [each for each in self._expected if each[0] <= len(self.proposed)]:
             self._expected.remove((wanted, met))

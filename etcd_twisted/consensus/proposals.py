@@ -18,9 +18,16 @@ from etcd_twisted.consensus.entries import Entry
 from etcd_twisted.consensus.waiting import Waiting
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.interfaces import Told
-from etcd_twisted.keyspace.commands import Change, decode_command, encode_command
+from etcd_twisted.keyspace.commands import (
+    Change,
+    Create,
+    CreateInOrder,
+    Set,
+    decode_command,
+    encode_command,
+)
 from etcd_twisted.keyspace.events import LAST_MOMENT, Event
-from etcd_twisted.keyspace.paths import clean
+from etcd_twisted.keyspace.paths import check_size, clean
 
 
 def telling(answer: "Deferred[Any]") -> Told:
@@ -50,6 +57,8 @@ def encoded(command: Change) -> bytes:
         raise EtcdError(ErrorCode.INVALID_FIELD, f"not a command: {error}") from error
     if clean(command.key) != command.key:
         raise EtcdError(ErrorCode.INVALID_FIELD, f"key: {command.key!r} is not clean; {clean(command.key)!r} is")
+    if isinstance(command, Set | Create | CreateInOrder):  # what an earlier version made can be changed and removed
+        check_size(command.key, isinstance(command, CreateInOrder))
     expires: int | None = getattr(command, "expires", None)
     if expires is not None and not 0 <= expires <= LAST_MOMENT:
         cause = f"expires: {expires} is not in 0 to {LAST_MOMENT}, in microseconds since the epoch"

@@ -1,27 +1,31 @@
 """
 What went with a directory that was removed, until each node of it was looked at for the TTL that it had.
 
-Must never look at many nodes in one go: a directory may have had 100,000.
+Must never look at many nodes in one go: a directory may have had 100,000. Nor hold a whole key for each level: a tree
+may be as deep as the longest key has characters.
 """
 
+from collections import deque
 from collections.abc import Iterator
 
 from etcd_twisted.keyspace.nodes import Directory, Node
-from etcd_twisted.keyspace.paths import join
 
 
 class Removed:
     """Directories that are gone from the tree. It is true while there is something to look at."""
 
     def __init__(self) -> None:
+        # Key and nodes of each directory that was removed.
+        self._roots: deque[tuple[str, Iterator[tuple[str, Node]]]] = deque()
+        # Name and nodes of each directory on the way down from the first of those.
         self._open: list[tuple[str, Iterator[tuple[str, Node]]]] = []
 
     def __bool__(self) -> bool:
-        return bool(self._open)
+        return bool(self._roots)
 
     def add(self, key: str, directory: Directory) -> None:
         """A directory was removed, and all that was in it."""
-        self._open.append((key, iter(directory.children.items())))
+        self._roots.append((key, iter(directory.children.items())))
 
     def look(self, most: int) -> Iterator[tuple[str, int]]:
         """
@@ -30,15 +34,17 @@ class Removed:
         @param most: how many steps are taken, to a node or back.
         """
         for _ in range(most):
-            if not self._open:
+            if not self._roots:
                 return
-            above, nodes = self._open[-1]
-            name, node = next(nodes, ("", None))
+            name, node = next(self._open[-1][1] if self._open else self._roots[0][1], ("", None))
             if node is None:
-                self._open.pop()
+                if self._open:
+                    self._open.pop()
+                else:
+                    self._roots.popleft()
                 continue
-            key = join(above, name)
-            if isinstance(node, Directory):
-                self.add(key, node)
             if node.expires is not None:
-                yield key, node.expires
+                above = [self._roots[0][0], *(each for each, _ in self._open)]
+                yield "/".join([*above, name]), node.expires
+            if isinstance(node, Directory):
+                self._open.append((name, iter(node.children.items())))

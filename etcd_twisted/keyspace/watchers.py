@@ -6,10 +6,10 @@ to tell, L{WatcherHub.deliver} tells a bounded number. Must never tell a one-sho
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from etcd_twisted.keyspace.events import Event
-from etcd_twisted.keyspace.paths import ROOT, is_below, parent
+from etcd_twisted.keyspace.paths import ROOT, is_below, with_parents
 
 
 class Watcher:
@@ -169,17 +169,13 @@ class WatcherHub:
         for key in self._keys_near(event):
             self._queue_at(key, event)
 
-    def _keys_near(self, event: Event) -> list[str]:
+    def _keys_near(self, event: Event) -> Iterable[str]:
         """Keys among which are all watched ones that the event may touch."""
         key = event.node.key
         if event.removed_directory or key.count("/") >= len(self._watchers):
             below = "/" if key == ROOT else key + "/"
             return [each for each in self._watchers if each.startswith(below) or each == key or is_below(key, each)]
-        keys = [key]
-        while key != ROOT:
-            key = parent(key)
-            keys.append(key)
-        return keys
+        return with_parents(key)
 
     def _queue_at(self, key: str, event: Event) -> None:
         waiting = self._watchers.get(key)

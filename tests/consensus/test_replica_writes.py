@@ -8,9 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 
-from etcd_twisted.consensus import throttle
+from etcd_twisted.consensus import proposals, throttle
 from etcd_twisted.errors import ErrorCode, EtcdError
-from etcd_twisted.keyspace.commands import CompareAndSwap, CreateInOrder, Delete, Refresh, Set
+from etcd_twisted.keyspace.commands import (
+    CompareAndDelete,
+    CompareAndSwap,
+    Create,
+    CreateInOrder,
+    Delete,
+    Refresh,
+    Set,
+    Update,
+)
 from etcd_twisted.keyspace.events import LAST_MOMENT, Event
 from tests.consensus.machine import ReplicaTestCase
 
@@ -96,6 +105,9 @@ class WriteTests(ReplicaTestCase):
             (Delete("a", 0), ErrorCode.INVALID_FIELD, "key: 'a'"),
             (CreateInOrder("/a/", 0), ErrorCode.INVALID_FIELD, "key: '/a/'"),
             (Set("", 0), ErrorCode.INVALID_FIELD, "key: ''"),
+            (Set("/a" * 257, 0), ErrorCode.INVALID_FIELD, "the key has 257 segments; at most 256 are allowed"),
+            (Create("/" + "a" * 16_384, 0), ErrorCode.INVALID_FIELD, "the key is 16385 bytes long; at most 16384"),
+            (CreateInOrder("/a" * 256, 0), ErrorCode.INVALID_FIELD, "the key that this makes has 257 segments"),
             (Set("/a", 0, "\ud800"), ErrorCode.INVALID_FORM, "surrogates"),
             (Set("/\udfff", 0), ErrorCode.INVALID_FORM, "surrogates"),
             (Set("/a", 0, 5), ErrorCode.INVALID_FIELD, "Expected `str`, got `int`"),  # type: ignore[arg-type]
@@ -111,6 +123,25 @@ class WriteTests(ReplicaTestCase):
         machine.stop()
         machine = self.machine()
         self.assertEqual(self.value(machine, "/last"), "x")
+        machine.stop()
+
+    def test_a_log_of_an_earlier_version_may_hold_a_deeper_key(self) -> None:
+        """It is applied as it stands, again after a restart, and what it made can be changed and removed."""
+        machine = self.machine()
+        key = "/a" * 1_000
+        unchecked = self.patch(proposals, "check_size", lambda *_: None)
+        made = machine.set(key, "1")
+        machine.settle()
+        unchecked.restore()
+        self.assertEqual(self.successResultOf(made).node.key, key)
+        machine.stop()
+        machine = self.machine()
+        self.assertEqual(self.value(machine, key), "1")
+        now = machine.replica.now()
+        for command in (Update(key, now, "2"), CompareAndSwap(key, now, "3"), CompareAndDelete(key, now, "3")):
+            done = machine.replica.propose(command)
+            machine.settle()
+            self.assertEqual(self.successResultOf(done).node.key, key)
         machine.stop()
 
     def test_a_change_that_can_not_be_applied_is_answered_and_ends_the_machine(self) -> None:

@@ -1,10 +1,13 @@
 """
-Very deep keys: whatever a request line can hold works, without recursion and without a path held for each level.
+Very deep keys, as a log or a snapshot of an earlier version may have them: whatever a request line could hold works,
+without recursion and without a path held for each level.
 """
 
 import gc
 import json
 import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -15,11 +18,24 @@ from etcd_twisted.keyspace.listing import Listing
 from etcd_twisted.keyspace.nodes import File
 from tests.keyspace.running import chunks_of, directory, key_space, outcome, restored
 
-DEPTH = 10_000
+DEPTH = 32_000
 KEY = "/a" * DEPTH
+BYTES_A_LEVEL = 1_000
+"""What a level may take: two or three times what a directory does. A path held for each would be 32,000 on average."""
 
 
 class DeepTests(SynchronousTestCase):
+    @contextmanager
+    def bounded(self, depth: int = DEPTH) -> Iterator[None]:
+        """What is done may take memory for each level, and not for each level of each level."""
+        tracemalloc.start()
+        try:
+            yield
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        self.assertLess(most, BYTES_A_LEVEL * depth)
+
     def test_putAndGet(self) -> None:
         """A file far down can be written, read, changed and missed."""
         space = key_space(c.Set(KEY, 0, "x"), c.CompareAndSwap(KEY, 0, "y", previous_value="x"))
@@ -34,18 +50,19 @@ class DeepTests(SynchronousTestCase):
         above = KEY[:-2]
         shallow = b"".join(Listing(False, True, 0).pieces(above, directory(space.get(above))))
         self.assertEqual(json.loads(shallow)["nodes"][0]["key"], KEY)
-        shown = sum(piece.count(b'"key":') for piece in Listing(True, False, 0).pieces("/", space.root))
-        self.assertEqual(shown, DEPTH + 1)
+        pieces = Listing(True, False, 0).pieces("/", space.root)
+        with self.bounded():  # though all of it would be 1 GB
+            for _ in range(40):
+                next(pieces)
+        whole = b"".join(Listing(True, False, 0).pieces("/", key_space(c.Set(KEY[:2_000], 0)).root))
+        self.assertEqual(whole.count(b'"key":'), 1_001)
 
     def test_snapshot(self) -> None:
         """A deep tree is dumped and loaded, in memory for its names only, and its TTL is where it was."""
         space = key_space(c.Set(KEY, 0, "x", expires=5))
         chunks = chunks_of(space)
-        tracemalloc.start()
-        self.addCleanup(tracemalloc.stop)
-        again = restored(chunks)
-        _, most = tracemalloc.get_traced_memory()
-        self.assertLess(most, 1_000 * DEPTH)
+        with self.bounded():
+            again = restored(chunks)
         self.assertEqual(chunks_of(again), chunks)
         again.apply(c.Expire(5, 1))
         self.assertEqual((again.index, again.next_expiry()), (2, None))
@@ -61,6 +78,20 @@ class DeepTests(SynchronousTestCase):
         space.hub.deliver(10)
         self.assertEqual([event.index for event in told], [2, 2, 3, 3])
 
+    def test_watchMany(self) -> None:
+        """With more keys watched than there are levels, an event looks for its watchers level by level."""
+        depth = 5_000
+        space = key_space(c.Set("/a" * depth, 0))
+        told: list[Event] = []
+        for number in range(depth):
+            space.watch(f"/other/{number}", True, True, None, told.append)
+        for above in ("/", "/a", "/a" * (depth - 1), "/a" * depth):
+            space.watch(above, True, False, None, told.append)
+        with self.bounded(depth):
+            space.apply(c.Set("/a" * depth, 0))
+        space.hub.deliver(10)
+        self.assertEqual([event.index for event in told], [2] * 4)
+
     def test_removeAndCollect(self) -> None:
         """A deep tree can be removed, and what is left of it goes away."""
         space = key_space(c.Set(KEY, 0))
@@ -71,3 +102,12 @@ class DeepTests(SynchronousTestCase):
         del old
         gc.collect()
         self.assertEqual(outcome(space, c.Set(KEY, 0))[:16], '{"action": "set"')
+
+    def test_forget(self) -> None:
+        """The TTLs of what went with it are forgotten; on the way down, names are remembered and no paths."""
+        space = key_space(c.Set(KEY, 0, expires=5), c.Set("/a/b", 0, expires=6))
+        space.apply(c.Delete("/a", 0, recursive=True))
+        with self.bounded():
+            while space.removed:
+                space.forget_removed(1_000)
+        self.assertIsNone(space.next_expiry())

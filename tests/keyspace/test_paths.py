@@ -6,7 +6,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.keyspace.paths import ROOT, clean, is_below, is_hidden, join, parent, segments
+from etcd_twisted.errors import EtcdError
+from etcd_twisted.keyspace.paths import (
+    LONGEST_KEY_BYTES,
+    MOST_SEGMENTS,
+    ROOT,
+    check_size,
+    clean,
+    is_below,
+    is_hidden,
+    join,
+    parent,
+    segments,
+    with_parents,
+)
 
 paths = st.lists(st.sampled_from(["/", "//", ".", "..", "a", "b", "_h", "...", ".a", "a.", "é"]), max_size=12).map(
     "".join
@@ -56,6 +69,37 @@ class CleanTests(SynchronousTestCase):
         self.assertEqual(clean(path), posixpath.normpath("/" + path.lstrip("/")))
 
 
+class SizeTests(SynchronousTestCase):
+    """How deep and how long the key of a new node may be."""
+
+    def assert_refused(self, cause: str, key: str, in_order: bool = False) -> None:
+        error = self.assertRaises(EtcdError, check_size, key, in_order)
+        self.assertEqual((error.code, error.cause), (209, cause))
+
+    def test_depth(self) -> None:
+        deepest = "/a" * MOST_SEGMENTS
+        check_size(deepest)
+        check_size(deepest[:-2], in_order=True)
+        self.assert_refused("the key has 257 segments; at most 256 are allowed", deepest + "/a")
+        self.assert_refused("the key that this makes has 257 segments; at most 256 are allowed", deepest, True)
+
+    def test_length(self) -> None:
+        """In bytes of UTF-8, whatever the characters; a name in order takes up to 21 more."""
+        for longest in ("/" + "a" * (LONGEST_KEY_BYTES - 1), "/a" + "é" * (LONGEST_KEY_BYTES // 2 - 1)):
+            check_size(longest)
+            self.assert_refused("the key is 16385 bytes long; at most 16384 are allowed", longest + "a")
+        fitting = "/" + "a" * (LONGEST_KEY_BYTES - 22)
+        check_size(fitting, in_order=True)
+        cause = "the key that this makes is 16385 bytes long; at most 16384 are allowed"
+        self.assert_refused(cause, fitting + "a", True)
+
+    def test_everyday(self) -> None:
+        """The root is the key of a directory, to be refused where it is changed; the rest is far from the limits."""
+        for key in (ROOT, "/a", "/a/b", "/é" * 100):
+            check_size(key)
+            check_size(key, in_order=True)
+
+
 class RelationTests(SynchronousTestCase):
     def test_join(self) -> None:
         """A child's key, of the root too."""
@@ -88,3 +132,10 @@ class RelationTests(SynchronousTestCase):
             key = join(key, name)
         self.assertEqual(is_hidden(key, directory), any(name[0] == "_" for name in names))
         self.assertEqual(is_hidden(key), any(name[0] == "_" for name in segments(key)))
+
+    @given(cleaned)
+    def test_with_parents(self, key: str) -> None:
+        """A key and all that it lies below, from the bottom up."""
+        names = segments(key)
+        above = [ROOT + "/".join(names[:depth]) for depth in range(len(names), -1, -1)]
+        self.assertEqual(list(with_parents(key)), above)

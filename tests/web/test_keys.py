@@ -239,6 +239,28 @@ class PathTests(EndpointTest):
         self.assert_error(self.ask("GET", "/a/%zz"), 210, 'the path has the bad escape "%zz" in /a/%zz')
         self.assert_error(self.ask("PUT", "/%ff"), 210, "the path has bytes that are not UTF-8 (\\xff) in /%ff")
 
+    def test_too_deep_or_too_long(self) -> None:
+        """What no new node may be called is refused where it would be made; it can be asked for all the same."""
+        deep, long = "/a" * 257, "/" + "a" * 16_384
+        refused = [("the key has 257 segments; at most 256 are allowed", deep)]
+        refused += [("the key is 16385 bytes long; at most 16384 are allowed", long)]
+        for cause, key in refused:
+            for query in ("", "prevExist=false", "dir=true", "ttl=5"):
+                self.assert_error(self.ask("PUT", key, query, value="x"), 209, cause)
+        deeper = "the key that this makes has {} segments; at most 256 are allowed"
+        self.assert_error(self.ask("POST", deep, value="x"), 209, deeper.format(258))
+        longer = "the key that this makes is 16406 bytes long; at most 16384 are allowed"
+        self.assert_error(self.ask("POST", long, value="x"), 209, longer)
+        self.assert_error(self.ask("POST", deep[2:]), 209, deeper.format(257))
+        self.assertEqual(self.replica.proposed, [])
+        for method in ("GET", "DELETE"):
+            self.assert_error(self.ask(method, deep), 100, "/a", 404)
+        self.assertEqual(self.key(deep[2:]), deep[2:])
+
+    def test_cleaned_before_it_is_measured(self) -> None:
+        """A path may have more segments than its key."""
+        self.assertEqual(self.key("/a/.." * 300 + "/." * 300 + "/" * 300 + "b"), "/b")
+
     @given(st.lists(SEGMENT, min_size=1))
     def test_any_key(self, segments: list[str]) -> None:
         """Whatever UTF-8 a key is made of, it is read back."""

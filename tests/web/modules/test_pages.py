@@ -209,6 +209,14 @@ class LockTests(PagesTest):
         self.assert_refused(NO_FIELD, "Get", "GET", query="field=Index")
         self.assert_refused(UNKNOWN, "/mylock/2", "GET", LOCK + "/2")
 
+    def test_too_deep(self) -> None:
+        """A place is a key, which has its limits; who is refused leaves nothing behind."""
+        cause = "the key that this makes has 257 segments; at most 256 are allowed"
+        self.assert_refused(NO_FIELD, cause, "POST", "/mod/v2/lock" + "/a" * 253, ttl=20)
+        self.assert_refused(NO_FIELD, cause, "PUT", "/mod/v2/leader" + "/a" * 253, ttl=20, name="foo")
+        self.assertEqual(self.replica.statistics().watchers, 0)
+        self.text("POST", "/mod/v2/lock" + "/a" * 252, ttl=20)
+
     def test_what_can_not_be_decoded(self) -> None:
         """As with every form (spec, section 1, "Parameters")."""
         for method in ("POST", "PUT", "DELETE", "GET"):
