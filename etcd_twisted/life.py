@@ -128,7 +128,7 @@ class Life:
 
     async def begin(self, storage: Storage, writer: LogWriter) -> None:
         """
-        Return when this machine serves, or stands by.
+        Return when this machine takes part, or stands by.
 
         @raise StartError: it can't.
         """
@@ -140,7 +140,9 @@ class Life:
         elif (full := await self._begin_anew(storage, recovered)) is not None:
             await self._stand_by(full.view)
             self._do(self._wait_for_a_place())
-            return
+
+    async def when_serving(self) -> None:
+        """Return when this machine serves, or stands by; it has begun."""
         await self._serve(self._doubt)
 
     async def _come_back(self, recovered: Recovered, identity: Identity) -> None:

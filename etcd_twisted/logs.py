@@ -153,10 +153,16 @@ def _levels(verbosity: int) -> LogLevelFilterPredicate:
     return levels
 
 
+def is_standard_output(twistd: Mapping[str, Any]) -> bool:
+    """Whether the log goes to the standard output of a process that C{twistd} runs with these options."""
+    elsewhere = twistd.get("syslog") or twistd.get("logger")
+    return bool(not elsewhere and twistd.get("nodaemon") and twistd.get("logfile") in (None, "", "-"))
+
+
 def _file(twistd: Mapping[str, Any]) -> Any:
     """Where C{twistd} itself would write to: its standard output, or a file that C{SIGUSR1} has begun anew."""
     name = twistd.get("logfile")
-    if twistd.get("nodaemon") and name in (None, "", "-"):
+    if is_standard_output(twistd):
         return sys.stdout
     if name == "-":
         sys.exit("twistd etcd: --logfile -: a daemon has no standard output; name a file, or give --nodaemon")

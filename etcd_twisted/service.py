@@ -44,8 +44,9 @@ class EtcdService(Service):
 
     @ivar replica: what the frontends serve from; also for programs that embed this.
     @ivar started: fires when requests are answered, or errbacks with why that can't be. Made by L{startService}.
-    @ivar refusal: why it could not be started, as soon as that is known. A port that can't be opened and a data
-        directory that can't be used are known when L{startService} returns.
+    @ivar accepted: fires when nothing stands in the way of the start any more: the ports are open, the data can be
+        used, and the cluster has taken the machine in. It may still have to wait for other machines. Never fires when
+        the start is refused.
     """
 
     _log = Logger()
@@ -79,7 +80,7 @@ class EtcdService(Service):
             secrets.randbits(64),
         )
         self.started: Deferred[None] = succeed(None)
-        self.refusal: BaseException | None = None
+        self.accepted: Deferred[None] = Deferred()
         self._reactor = reactor
         self._config = config
         tls = tls_for_peers(config)
@@ -134,6 +135,8 @@ class EtcdService(Service):
         self._writer.start()
         try:
             await self._life.begin(self._storage, self._writer)
+            self.accepted.callback(None)
+            await self._life.when_serving()
         except BaseException:
             self._storage.directory.withdraw()
             raise
@@ -149,7 +152,6 @@ class EtcdService(Service):
         )
 
     def _not_started(self, failure: Failure) -> None:
-        self.refusal = failure.value
         closed = self._close()
         closed.addErrback(lambda problem: self._log.failure("Closing what was opened failed", problem))
         self.started.errback(failure)

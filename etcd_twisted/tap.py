@@ -7,11 +7,10 @@ for long, how the log is written, and a service manager that is told when the ma
 program that embeds the service: it ends the process.
 """
 
-import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, cast
@@ -22,17 +21,19 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
-from etcd_twisted import logs
+from etcd_twisted import logs, options
 from etcd_twisted.collector import Collector
 from etcd_twisted.config import Config
 from etcd_twisted.errors import StartError
 from etcd_twisted.http import descriptors
 from etcd_twisted.interfaces import IReactor
-from etcd_twisted.options import Options
+from etcd_twisted.process.background import Background
+from etcd_twisted.process.pid_file import PidFile
 from etcd_twisted.readiness import Readiness
 from etcd_twisted.service import EtcdService
 
-__all__ = ["Options", "makeService"]
+DAEMON_UMASK = 0o077
+"""What C{twistd} gives a process in the background: the files that it makes are its user's alone."""
 
 
 def keep_time_evenly(reactor: Any) -> None:
@@ -44,6 +45,30 @@ def keep_time_evenly(reactor: Any) -> None:
     """
     ahead = time.time() - time.monotonic()
     reactor.seconds = lambda: time.monotonic() + ahead
+
+
+class Options(options.Options):
+    """
+    The command line of C{etcd}, behind that of C{twistd}.
+
+    Two things that C{twistd} would do are taken over from it: it is left to believe that the process stays in the
+    foreground, and that it has no pid file.
+
+    @ivar twistd: the options of C{twistd} as they were given.
+    """
+
+    twistd: Mapping[str, Any] = {"pidfile": None, "nodaemon": True}
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """See L{options.Options.parseOptions}."""
+        super().parseOptions(options)
+        if self.parent is not None:
+            self.twistd = {**self.parent, "nodaemon": self.parent["nodaemon"] or self.parent["debug"]}
+            self.parent["pidfile"] = None
+            self.parent["nodaemon"] = True
+            directory = self.parent["rundir"]
+            if self.parent["chroot"] is None and not (os.path.isdir(directory) and os.access(directory, os.X_OK)):
+                sys.exit(f"twistd etcd: --rundir {directory}: is no directory that this user may enter; name another")
 
 
 class ProcessService(Service):
@@ -58,21 +83,20 @@ class ProcessService(Service):
     def __init__(
         self,
         config: Config,
-        twistd: dict[str, Any],
+        twistd: Mapping[str, Any],
         readiness: Readiness,
         observer: Callable[[], ILogObserver],
     ) -> None:
         """
-        @param twistd: the options of C{twistd} itself. Of these C{pidfile} is what it has written this process's id
-            to, if anything, and C{nodaemon} whether the process has a terminal; if it has not, the process that has it
-            waits to be told of the start.
+        @param twistd: the options of C{twistd} as they were given.
         @param readiness: tells the service manager that started this process, if one did.
         @param observer: makes what writes the log.
         """
         self.etcd: EtcdService | None = None
         self._config = config
         self._twistd = twistd
-        self._daemon = not twistd["nodaemon"]
+        self._background = None if twistd["nodaemon"] else Background()
+        self._pid_file = PidFile(Path(twistd["pidfile"]).absolute() if twistd["pidfile"] else None)
         self._readiness = readiness
         self._observer = observer
         self._collector: Collector | None = None
@@ -83,49 +107,49 @@ class ProcessService(Service):
             parent.setComponent(ILogObserver, self._observer())
         super().setServiceParent(parent)  # type: ignore[no-untyped-call]  # Twisted has no types there
 
-    def startService(self) -> None:
-        """
-        Start the machine, or end the process.
+    def privilegedStartService(self) -> None:
+        """Go into the background, if the process is to, and write its id down, as whoever started it may."""
+        super().privilegedStartService()  # type: ignore[no-untyped-call]  # Twisted has no types there
+        if self._background is not None:
+            if self._twistd["umask"] is None:
+                os.umask(DAEMON_UMASK)
+            self._background.enter()
+        try:
+            self._pid_file.write()
+        except StartError as error:
+            self._refuse(str(error))
 
-        @raise StartError: in a daemon, what is found out at once; C{twistd} tells its parent, and ends.
-        """
+    def startService(self) -> None:
+        """Start the machine, or end the process."""
         from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it, which is twistd's to do
 
         super().startService()  # type: ignore[no-untyped-call]  # Twisted has no types there
         self._readiness.status("looks for its data and its cluster, and does not serve yet")
         keep_time_evenly(reactor)
         descriptors.raise_limit()
+        cast(Any, reactor).addSystemEventTrigger("after", "shutdown", self._pid_file.remove)
         try:
-            self.etcd = etcd = EtcdService(cast(IReactor, reactor), self._config, self._end)
+            self.etcd = etcd = EtcdService(cast(IReactor, reactor), self._config, self._fail)
         except StartError as error:
-            self._refuse(error)
+            self._refuse(str(error))
         self._collector = collector = Collector(reactor)
         collector.start()
         etcd.startService()
-        etcd.started.addCallback(lambda _: self._serves(etcd, collector))
-        if self._daemon and isinstance(etcd.refusal, StartError):
-            etcd.started.addErrback(lambda _: None)  # told here
-            self._refuse(etcd.refusal)
-        etcd.started.addErrback(self._not_started)
+        if self._background is not None:
+            etcd.accepted.addCallback(self._background.started)
+        etcd.started.addCallbacks(lambda _: self._serves(etcd, collector), self._not_started)
 
     def _serves(self, etcd: EtcdService, collector: Collector) -> None:
         collector.set_aside()
         self._readiness.ready(f"{etcd.replica.name} serves {self._config.client_url}")
 
-    def _refuse(self, error: StartError) -> NoReturn:
-        """End before the reactor runs."""
-        if not self._daemon:
-            self._end(str(error))
-        self._log.critical("{reason}", reason=error)
-        self._remove_pid_file()
-        raise error
-
     def _not_started(self, failure: Failure) -> None:
         if failure.check(CancelledError):
             return
-        if not failure.check(StartError):
-            self._log.failure("Can't start", failure)
-        self._end(failure.getErrorMessage())
+        if failure.check(StartError):
+            self._refuse(failure.getErrorMessage())
+        self._log.failure("Can't start", failure)
+        self._fail(failure.getErrorMessage())
 
     def stopService(self) -> "Deferred[Any] | None":
         """Stop the machine."""
@@ -136,35 +160,37 @@ class ProcessService(Service):
             self._collector = None
         return self.etcd.stopService() if self.etcd is not None else None
 
+    def _refuse(self, reason: str) -> NoReturn:
+        """
+        End the process, since the machine can't start. Whoever gave the command reads it on standard error: where that
+        is beside the log, one of both is enough.
+        """
+        if not logs.is_standard_output(self._twistd):
+            self._log.critical("{reason}", reason=reason)
+        self._end(reason)
+
+    def _fail(self, reason: str) -> NoReturn:
+        """End the process, since the machine can't go on."""
+        self._log.critical("{reason}", reason=reason)
+        self._end(reason)
+
     def _end(self, reason: str) -> NoReturn:
         """End the process at once: what was acknowledged is on disk, and nothing else may be."""
-        self._log.critical("{reason}", reason=reason)
         self._readiness.status(reason)
-        if sys.__stderr__ is not None:
-            sys.__stderr__.write(f"twistd etcd: {reason}\n")
+        self._pid_file.remove()
+        line = f"twistd etcd: {reason}\n"
+        if self._background is not None:
+            self._background.refused(line)
+        elif sys.__stderr__ is not None:
+            sys.__stderr__.write(line)
             sys.__stderr__.flush()
-        self._remove_pid_file()
         os._exit(1)
-
-    def _remove_pid_file(self) -> None:
-        """
-        Remove what says that this process runs, and have C{twistd} not look for it.
-
-        C{twistd} does not remove it if the process ends at once, and only after its parent was told if the start
-        fails: whoever waits for that, and starts another, would be told that this one still runs.
-        """
-        pid_file, self._twistd["pidfile"] = self._twistd["pidfile"], None
-        if pid_file:
-            with contextlib.suppress(OSError):
-                Path(pid_file).unlink()
 
 
 def makeService(options: Options) -> IService:
     """What C{twistd} runs."""
-    parent: dict[str, Any] | None = options.parent
-    twistd = parent if parent is not None else {"pidfile": None, "nodaemon": True}
     config = options.config()
     readiness = Readiness(os.environ.get("NOTIFY_SOCKET"))
-    observer = partial(logs.observer, config.verbosity, config.log_format, twistd)
-    service: IService = ProcessService(config, twistd, readiness, observer)
+    observer = partial(logs.observer, config.verbosity, config.log_format, options.twistd)
+    service: IService = ProcessService(config, options.twistd, readiness, observer)
     return service

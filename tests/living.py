@@ -72,6 +72,7 @@ class LivingMachine(ClusterMachine):
     async def _start(self) -> None:
         self.storage = Storage.open(self.path, "--data-dir", self.config.force)
         await self.life.begin(self.storage, self.disk)  # type: ignore[arg-type]
+        await self.life.when_serving()
 
     async def _stop(self) -> None:
         self.life.stop()

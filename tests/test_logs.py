@@ -18,9 +18,8 @@ from twisted.python.syslog import SyslogObserver
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from etcd_twisted.logs import FORMATS, REQUESTS, masked, observer
-from etcd_twisted.options import Options
-from etcd_twisted.tap import makeService
+from etcd_twisted.logs import FORMATS, REQUESTS, is_standard_output, masked, observer
+from etcd_twisted.tap import Options, makeService
 
 SECRET = "http://user:se:c@ret@host:1/path"
 TO_A_TERMINAL = {"nodaemon": True}
@@ -212,6 +211,19 @@ class DestinationTests(LogsTest):
         said = [json.loads(text.removeprefix("[etcd_twisted.some] "))["message"] for _, text in sent[3:]]
         self.assertEqual(said, ["at http://user:***@host:1/path", "two\nlines"])
         self.assertEqual(self.lines(), [])
+
+
+    def test_standard_output_or_not(self) -> None:
+        """Who runs in the foreground with nothing else said has the log beside standard error."""
+        for twistd, expected in (
+            ({"nodaemon": True}, True),
+            ({"nodaemon": True, "logfile": "-", "syslog": 0, "logger": None}, True),
+            ({"nodaemon": True, "logfile": "a.log"}, False),
+            ({"nodaemon": True, "syslog": 1}, False),
+            ({"nodaemon": True, "logger": print}, False),
+            ({"nodaemon": False}, False),
+        ):
+            self.assertIs(is_standard_output(twistd), expected, twistd)
 
 
 class ApplicationTests(LogsTest):

@@ -34,6 +34,7 @@ class Machine:
 
     @ivar directory: where it runs.
     @ivar data: its data directory, made by the machine.
+    @ivar pid_file: where its process id is, if C{twistd} is told so.
     @ivar child: its process, the last one started.
     @ivar client: talks to the client port, since the last start.
     """
@@ -48,6 +49,7 @@ class Machine:
         self.directory = Path(test.mktemp()).resolve()
         self.directory.mkdir(parents=True)
         self.data = self.directory / "data"
+        self.pid_file = self.directory / "machine.pid"
         self.port, self.peer_port = free_ports(2)
         self._test = test
 

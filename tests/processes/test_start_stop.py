@@ -2,6 +2,7 @@
 How a machine starts, refuses to start, and stops.
 """
 
+import os
 import random
 import signal
 from pathlib import Path
@@ -19,7 +20,7 @@ from tests.processes import writers
 from tests.processes.child import Child, spawn
 from tests.processes.client import GONE
 from tests.processes.ledger import Ledger
-from tests.processes.machine import STOPPED, TWISTD, Machine
+from tests.processes.machine import SERVES, STOPPED, TWISTD, Machine
 from tests.processes.stranger import Stranger
 
 
@@ -103,13 +104,12 @@ class RefusalTests(TestCase):
     async def _refusedAsDaemon(self, machine: Machine, flags: tuple[str, ...], words: str) -> None:
         log = machine.directory / "machine.log"
         child = machine.launch(*flags, twistd=(f"--pidfile={machine.directory / 'machine.pid'}", f"--logfile={log}"))
-        self.assertEqual(await child.ended(), 1)
-        self.assertIn("An error has occurred", child.errors)
+        await self.assertRefused(child, words)
         self.assertEqual(list(machine.directory.iterdir()), [log])
-        self.assertIn(words, log.read_text())
+        self.assertIn(child.errors.removeprefix("twistd etcd: "), log.read_text())
 
     async def test_portTakenAsDaemon(self) -> None:
-        """The command fails, the log says why, and no other file is left."""
+        """The command fails with the whole line, the log has it too, and no other file is left."""
         machine = Machine(self)
         taken = reactor.listenTCP(machine.peer_port, Factory.forProtocol(Protocol), interface="127.0.0.1")
         self.addCleanup(taken.stopListening)
@@ -125,6 +125,41 @@ class RefusalTests(TestCase):
         await machine.start()
         second.data = machine.data
         await self._refusedAsDaemon(second, (), f"is in use by process {machine.child.pid}")
+
+    async def test_nobodyToJoinAsDaemon(self) -> None:
+        """Likewise for what is found out only after others were asked."""
+        (nowhere,) = free_ports(1)
+        flags = ("--peers", f"127.0.0.1:{nowhere}", "--max-retry-attempts", "1")
+        await self._refusedAsDaemon(Machine(self), flags, "no cluster takes this machine in")
+
+    async def test_toldOnce(self) -> None:
+        """What is on standard error is not also in a log that goes to the same terminal."""
+        machine = Machine(self)
+        (nowhere,) = free_ports(1)
+        for flags in (("--frontend", "nonsense"), ("--peers", f"127.0.0.1:{nowhere}", "--max-retry-attempts", "1")):
+            child = machine.launch(*flags)
+            await self.assertRefused(child, flags[0])
+            self.assertNotIn(child.errors.removeprefix("twistd etcd: ").strip(), child.output)
+
+    async def test_workingDirectoryNotWritable(self) -> None:
+        """Neither in the foreground, where C{twistd} has its pid file there, nor as a daemon, which logs there too."""
+        machine = Machine(self)
+        machine.directory.chmod(0o555)
+        self.addCleanup(machine.directory.chmod, 0o755)
+        program = ("/usr/bin/env", *UNPRIVILEGED, *TWISTD)
+        for twistd, words in (
+            (("-n",), f"the pid file {machine.directory}/twistd.pid can't be written: Permission denied; "),
+            ((), "--logfile twistd.log: can't be written: Permission denied; "),
+            (("--logfile=/dev/null",), f"the pid file {machine.directory}/twistd.pid can't be written: "),
+        ):
+            await self.assertRefused(machine.launch(program=program, twistd=twistd), words)
+        self.assertEqual(list(machine.directory.iterdir()), [])
+
+    async def test_noWorkingDirectory(self) -> None:
+        """One that C{twistd} is told to run in."""
+        machine = Machine(self)
+        refused = machine.launch(twistd=("-n", "--rundir", "nowhere"))
+        await self.assertRefused(refused, "--rundir nowhere: is no directory that this user may enter")
 
     async def test_directoryInUse(self) -> None:
         """The process that has it goes on (spec, "Flags")."""
@@ -318,20 +353,64 @@ class StopTests(TestCase):
         In the background: it serves as soon as the command returns, and its process id is in its file until it ends.
         """
         machine = Machine(self)
-        pid_file = machine.directory / "machine.pid"
         log = machine.directory / "machine.log"
-        child = machine.launch(twistd=(f"--pidfile={pid_file}", f"--logfile={log}"))
-        status = await child.ended()
-        daemon = Stranger(self, int(pid_file.read_text()))
-        self.assertEqual((status, child.errors), (0, ""))
+        daemon = await self._startDaemon(machine)
         client = machine.connect(machine.url)
         self.assertEqual((await client.put("/message", value="Hello world")).index, 2)
+        modes = {machine.data.stat().st_mode & 0o077, machine.pid_file.stat().st_mode & 0o077}
+        self.assertEqual(modes, {0})
         daemon.signal(signal.SIGTERM)
         await daemon.ended
-        self.assertFalse(pid_file.exists())
+        self.assertFalse(machine.pid_file.exists())
         self.assertIn("Server Shut Down.", log.read_text().splitlines()[-1])
         await machine.start()
         self.assertEqual((await machine.client.get("/message")).json()["node"]["value"], "Hello world")
+
+    async def test_daemonWithoutAMajority(self) -> None:
+        """The command does not wait for the other machines, which the same script may be about to start."""
+        machines = [Machine(self), Machine(self)]
+        await machines[0].start("--name", "machine0")
+        await machines[1].start("--name", "machine1", "--peers", f"127.0.0.1:{machines[0].peer_port}")
+        for machine in machines:
+            await machine.kill()
+        await self._startDaemon(machines[0])
+        answer = await machines[0].connect(machines[0].url).request("GET", "/health")
+        self.assertEqual(answer.status, 503)
+
+    async def _startDaemon(self, machine: Machine) -> Stranger:
+        child = machine.launch(twistd=(f"--pidfile={machine.pid_file}", f"--logfile={machine.directory}/machine.log"))
+        status = await child.ended()
+        self.assertEqual((status, child.errors), (0, ""))
+        return Stranger(self, int(machine.pid_file.read_text()))
+
+
+class PidFileTests(TestCase):
+    """What is in the file that says which process runs. All else is in C{tests.process.test_pid_file}."""
+
+    timeout = 240
+
+    async def test_otherProcess(self) -> None:
+        """The id is that of a process that runs, but not this program, as in a container that was killed."""
+        machine = Machine(self)
+        for pid in (1, os.getpid()):
+            machine.pid_file.write_text(str(pid))
+            machine.launch(twistd=("-n", f"--pidfile={machine.pid_file}"))
+            await machine.child.said(SERVES)
+            self.assertEqual(machine.pid_file.read_text(), str(machine.child.pid))
+            self.assertEqual(await machine.terminate(), STOPPED)
+            self.assertFalse(machine.pid_file.exists())
+
+    async def test_running(self) -> None:
+        """Another of the same file goes on, and keeps its file."""
+        machine, second = Machine(self), Machine(self)
+        machine.launch(twistd=("-n", f"--pidfile={machine.pid_file}"))
+        await machine.child.said(SERVES)
+        for twistd in ((), ("-n",)):
+            child = second.launch(twistd=(*twistd, "--logfile=/dev/null", f"--pidfile={machine.pid_file}"))
+            self.assertEqual(await child.ended(), 1)
+            line = f"twistd etcd: the pid file {machine.pid_file} is that of process {machine.child.pid}, which runs; "
+            self.assertTrue(child.errors.startswith(line), child.errors)
+        self.assertEqual(machine.pid_file.read_text(), str(machine.child.pid))
 
 
 class Half(Protocol):

@@ -1,0 +1,73 @@
+"""
+The way into the background, on which whoever gave the command is told how the start ends.
+
+C{twistd}'s own way prints no more than 100 bytes of a refusal, in Python's notation, and nothing of one that comes
+while a machine looks for its cluster. Must never be taken once a thread runs: a fork takes none along.
+"""
+
+import os
+import sys
+from typing import NoReturn
+
+_STARTED = b"\0"
+"""Instead of a reason why it did not."""
+
+_LARGEST_READ = 65_536
+
+
+class Background:
+    """A process that leaves the terminal; the one that was started there waits, and tells how it went."""
+
+    def __init__(self) -> None:
+        self._starter: int | None = None
+
+    def enter(self) -> None:
+        """
+        Go on in the background. Does not return in the process that was started in the foreground: that ends with
+        status 0 after L{started}, and with status 1 and a line on standard error after L{refused}.
+        """
+        reading, writing = os.pipe()
+        if os.fork():
+            os.close(writing)
+            _wait(reading)
+        os.close(reading)
+        os.setsid()
+        if os.fork():
+            os._exit(0)
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for standard in range(3):
+            os.dup2(nothing, standard)
+        os.close(nothing)
+        self._starter = writing
+
+    def started(self, _: object = None) -> None:
+        """Nothing is in the way of this process any more."""
+        self._tell(_STARTED)
+
+    def refused(self, line: str) -> None:
+        """This process ends now, as the line says."""
+        self._tell(line.encode(errors="backslashreplace"))
+
+    def _tell(self, what: bytes) -> None:
+        """To be told once; nobody waits any more for what comes later, or for a process that was never detached."""
+        starter, self._starter = self._starter, None
+        if starter is not None:
+            try:
+                os.write(starter, what)
+            except BrokenPipeError:
+                pass  # whoever gave the command did not wait
+            finally:
+                os.close(starter)
+
+
+def _wait(reading: int) -> NoReturn:
+    """Wait until the process in the background says how it went, or is gone, and end likewise."""
+    told = b""
+    while piece := os.read(reading, _LARGEST_READ):
+        told += piece
+    if told == _STARTED:
+        os._exit(0)
+    if sys.__stderr__ is not None:
+        sys.__stderr__.write(told.decode(errors="replace") or "it ended before it could say why; see its log\n")
+        sys.__stderr__.flush()
+    os._exit(1)

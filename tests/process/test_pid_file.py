@@ -1,0 +1,154 @@
+"""
+L{etcd_twisted.process.pid_file}: which processes are in the way of another one.
+"""
+
+import errno
+import os
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.errors import StartError
+from etcd_twisted.process.pid_file import PidFile
+
+OWN = str(os.getpid())
+
+
+class PidFileTest(SynchronousTestCase):
+    """A directory for the file, and one that shows processes as C{/proc} does."""
+
+    def setUp(self) -> None:
+        directory = Path(self.mktemp()).resolve()
+        self.path = directory / "twistd.pid"
+        self.processes = directory / "proc"
+        self.processes.mkdir(parents=True)
+        self.file = PidFile(self.path, self.processes)
+
+    def run_process(self, pid: int, *arguments: str) -> Path:
+        """What the system shows of a process."""
+        shown = self.processes / str(pid)
+        shown.mkdir()
+        (shown / "cmdline").write_bytes(b"".join(argument.encode() + b"\0" for argument in arguments))
+        return shown
+
+    def assertRefused(self, words: str) -> None:
+        """The file is as it was, and stays when the process ends."""
+        before = self.path.read_bytes()
+        error = self.assertRaises(StartError, self.file.write)
+        self.assertIn(f"{self.path} {words}", str(error))
+        self.assertIn("--pidfile=", str(error))
+        self.file.remove()
+        self.assertEqual(self.path.read_bytes(), before)
+
+
+class StaleTests(PidFileTest):
+    """Nobody is in the way."""
+
+    def assertWritten(self) -> None:
+        self.file.write()
+        self.assertEqual(self.path.read_text(), OWN)
+        self.file.remove()
+        self.assertFalse(self.path.exists())
+
+    def test_none(self) -> None:
+        self.assertWritten()
+
+    def test_ended(self) -> None:
+        self.path.write_text("4711")
+        self.assertWritten()
+
+    def test_own(self) -> None:
+        """A container's only process has the same id each time."""
+        self.run_process(os.getpid(), "/usr/bin/python3", "/usr/bin/twistd", "etcd")
+        self.path.write_text(OWN)
+        self.assertWritten()
+
+    def test_others(self) -> None:
+        """Programs of all kinds have the id by now, and one that is a zombie."""
+        for pid, arguments in enumerate(
+            (
+                ("/sbin/init",),
+                ("/bin/sh", "-c", "twistd -n etcd"),
+                ("/sbin/tini", "--", "/usr/bin/twistd", "-n", "etcd"),
+                ("python3", "/usr/bin/supervisord"),
+                ("vi", "twistd.log"),
+                (),
+            ),
+            1,
+        ):
+            self.run_process(pid, *arguments)
+            self.path.write_text(str(pid))
+            self.assertWritten()
+
+    def test_empty(self) -> None:
+        """The machine was switched off before what was written reached the disk."""
+        for content in (b"", b"\0" * 5, b"\n"):
+            self.path.write_bytes(content)
+            self.assertWritten()
+
+    def test_huge(self) -> None:
+        """No system has a process of that id."""
+        self.path.write_text("9" * 30)
+        self.assertWritten()
+
+
+class RefusalTests(PidFileTest):
+    """Somebody or something is in the way."""
+
+    def test_twistd(self) -> None:
+        """In the ways in which it is run."""
+        for pid, arguments in enumerate(
+            (
+                ("/usr/bin/python3.11", "/usr/bin/twistd", "-n", "etcd"),
+                ("python", "-X", "dev", "bin/twistd", "etcd"),
+                ("python3", "-m", "twisted", "etcd"),
+                ("twistd", "etcd"),
+            ),
+            1,
+        ):
+            self.run_process(pid, *arguments)
+            for content in (f"{pid}", f"{pid}\n"):
+                self.path.write_text(content)
+                self.assertRefused(f"is that of process {pid}, which runs; ")
+
+    def test_unknown(self) -> None:
+        """A system that hides the processes of others leaves it open, and so it may be one."""
+
+        def hide(path: Path) -> bytes:
+            raise PermissionError(path)
+
+        self.patch(Path, "read_bytes", hide)
+        self.path.write_text("7")
+        error = self.assertRaises(StartError, self.file.write)
+        self.assertIn("is that of process 7, which runs", str(error))
+
+    def test_something_else(self) -> None:
+        """A name that was mistyped does not cost its file."""
+        for content in ("hello", "-1", "12 13", "1.5"):
+            self.path.write_text(content)
+            self.assertRefused("holds something other than a process id; ")
+
+    def test_no_file(self) -> None:
+        for make in (self.path.mkdir, lambda: os.mkfifo(self.path)):
+            make()
+            error = self.assertRaises(StartError, self.file.write)
+            self.assertIn(f"{self.path} is no file; ", str(error))
+            self.file.remove()
+            self.path.rmdir() if self.path.is_dir() else self.path.unlink()
+
+    def test_nowhere(self) -> None:
+        file = PidFile(self.path / "no" / "file", self.processes)
+        error = self.assertRaises(StartError, file.write)
+        self.assertIn("can't be written: No such file or directory; ", str(error))
+
+    def test_full_disk(self) -> None:
+        """What was begun is not left behind."""
+
+        def write_some(path: Path, _text: str) -> None:
+            path.touch()
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        self.patch(Path, "write_text", write_some)
+        error = self.assertRaises(StartError, self.file.write)
+        self.assertIn("can't be written: No space left on device; ", str(error))
+        self.assertFalse(self.path.exists())
