@@ -149,10 +149,18 @@ class IReplica(Interface):
         """The machine that leads, C{None} when none is known."""
 
     def machines() -> list[Machine]:
-        """All registered machines."""
+        """
+        All registered machines, in the order of their names. A machine without a leader tells of those that it knew
+        last. The list is empty only on a machine that has never known of any.
+        """
 
     def members() -> Mapping[str, Machine]:
         """The same, by the ids that the group has for them; none on a standby."""
+
+    def fingerprints() -> Mapping[str, Machine]:
+        """
+        The same, by the ids that clients are shown, see L{etcd_twisted.membership.fingerprint}; on a standby too.
+        """
 
     def get(key: str) -> Node:
         """

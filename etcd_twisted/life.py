@@ -23,13 +23,21 @@ from etcd_twisted.config import Config
 from etcd_twisted.consensus.directory import Identity
 from etcd_twisted.consensus.entries import Configuration, Member
 from etcd_twisted.consensus.members import alive_for
+from etcd_twisted.consensus.participant import members_of
 from etcd_twisted.consensus.recovery import Recovered, Storage, enter_cluster, found_cluster, recover
 from etcd_twisted.consensus.replica import Replica
 from etcd_twisted.consensus.writer import LogWriter
 from etcd_twisted.errors import ErrorCode, EtcdError, StartError
 from etcd_twisted.interfaces import ITransport
 from etcd_twisted.machines import Machine
-from etcd_twisted.membership import PROTOCOL_VERSION, ClusterView, JoinReply, JoinRequest, fingerprint
+from etcd_twisted.membership import (
+    PROTOCOL_VERSION,
+    ClusterView,
+    JoinReply,
+    JoinRequest,
+    fingerprint,
+    fingerprinted,
+)
 from etcd_twisted.peer.backoff import LONGEST, Backoff
 from etcd_twisted.peer.client import UnreachableError
 from etcd_twisted.vouching import Describing, Vouching
@@ -198,9 +206,16 @@ class Life:
                     await self._seek()
 
     async def _recover(self, storage: Storage) -> Recovered:
-        recovered = await recover(storage, self._replica.keyspace, self._config.name, self._replica.turn)
+        replica = self._replica
+        recovered = await recover(storage, replica.keyspace, self._config.name, replica.turn, self._recall)
         self._identity = recovered.identity
         return recovered
+
+    def _recall(self, identity: Identity, configuration: Configuration) -> None:
+        """Clients are told of these machines before this one has a leader."""
+        self._replica.name = identity.name
+        cluster_id = identity.cluster_id
+        self._replica.recall(cluster_id, fingerprinted(cluster_id, members_of(configuration)))
 
     def _machine(self) -> Machine:
         return Machine(self._name, self._config.client_url, self._config.peer_url)
@@ -314,11 +329,15 @@ class Life:
             PROTOCOL_VERSION, machine_id, cluster_id, self._name, self._config.client_url, self._config.peer_url
         )
         try:
-            return await self._peers.join(leader, request)
+            reply = await self._peers.join(leader, request)
         except EtcdError as error:
             if error.code is ErrorCode.NO_MORE_PEER:
                 return _Full(view)
             raise
+        if view.ids:
+            own = fingerprint(reply.cluster_id, machine_id)
+            self._replica.recall(reply.cluster_id, {**view.members(), own: self._machine()})
+        return reply
 
     async def _announce(self) -> None:
         """
@@ -421,17 +440,25 @@ class Life:
         self._log.info("{name} is a standby: it sends everyone to the leader", name=self._name)
 
     async def _wait_for_a_place(self) -> None:
-        view: ClusterView | None = None
+        pause = self._replica.cluster_config().sync_interval
         while self._replica.standby and not self._stopped:
-            await self._pause(self._replica.cluster_config().sync_interval)
+            await self._pause(pause)
             view = await self._look()
             if view is None:
-                self._log.warn("The leader of the cluster does not answer this standby")
-                await self._seek()
+                await self._lose_leader()
+                pause = min(RETRY, self._replica.cluster_config().sync_interval)
                 continue
+            pause = view.config.sync_interval
             await self._replica.stand_by(view)
             if len(view.machines) < view.config.active_size:
                 await self._try_to_enter()
+
+    async def _lose_leader(self) -> None:
+        """Nobody leads, as far as this standby can find out: it sends clients nowhere, and looks further."""
+        if self._replica.leader() is not None:
+            self._log.warn("{name} is a standby and finds no leader: it looks for one each second", name=self._name)
+            await self._replica.lose_leader()
+        await self._seek()
 
     async def _try_to_enter(self) -> None:
         """Ask for the place, and only then read again what is on the disk."""

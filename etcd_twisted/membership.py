@@ -5,6 +5,7 @@ Must never know how it is asked or stored.
 """
 
 import enum
+from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
 
@@ -172,6 +173,7 @@ class ClusterView(msgspec.Struct, frozen=True):
     @ivar configuration_index: the log index of the newest configuration that the machine knows; 0 for one that does
         not say.
     @ivar fingerprints: of the machines whose messages it takes, see L{fingerprint}.
+    @ivar ids: the fingerprint of each of C{machines}, by name; empty from a machine of an older version.
     """
 
     cluster_id: str
@@ -180,6 +182,11 @@ class ClusterView(msgspec.Struct, frozen=True):
     config: ClusterConfig
     configuration_index: int = 0
     fingerprints: tuple[str, ...] = ()
+    ids: dict[str, str] = {}
+
+    def members(self) -> dict[str, Machine]:
+        """The machines, by their fingerprints; those whose fingerprint is known."""
+        return {self.ids[each.name]: each for each in self.machines if each.name in self.ids}
 
 
 class StatusReport(msgspec.Struct, frozen=True):
@@ -216,6 +223,11 @@ class Admission(enum.Enum):
     """Not yet: it says to be of a newer configuration than this machine's, and others are asked whether it is."""
     STRANGER = enum.auto()
     """They are not."""
+
+
+def fingerprinted(cluster_id: str, members: Mapping[str, Machine]) -> dict[str, Machine]:
+    """Machines by their fingerprints instead of by their own ids."""
+    return {fingerprint(cluster_id, machine_id): machine for machine_id, machine in members.items()}
 
 
 def fingerprint(cluster_id: str, machine_id: str) -> str:

@@ -43,6 +43,11 @@ def no_leader() -> EtcdError:
     return EtcdError(ErrorCode.RAFT_INTERNAL, "no leader is known; try again")
 
 
+def nobody_known() -> EtcdError:
+    """What is said instead of an empty list of machines, which a client would take for an answer."""
+    return EtcdError(ErrorCode.RAFT_INTERNAL, "this machine does not know the machines of its cluster yet; try again")
+
+
 def redirect(url: str, target: bytes) -> Response:
     """
     Send the client to another machine.

@@ -20,7 +20,7 @@ from etcd_twisted.keyspace.statistics import StoreStatistics
 from etcd_twisted.keyspace.watchers import Watcher
 from etcd_twisted.machines import Machine
 from etcd_twisted.measurements import MachineStatus, Measurements
-from etcd_twisted.membership import CONFIG_KEY, ClusterConfig, stored_config, written
+from etcd_twisted.membership import CONFIG_KEY, ClusterConfig, fingerprinted, stored_config, written
 from etcd_twisted.traffic import Traffic
 from tests.registered import registered_machines
 
@@ -157,6 +157,9 @@ class FakeReplica:
 
     def members(self) -> dict[str, Machine]:
         return {f"{number:016x}": machine for number, machine in enumerate(self.machines(), 1)}
+
+    def fingerprints(self) -> dict[str, Machine]:
+        return fingerprinted(CLUSTER_ID, self.members())
 
     def measurements(self) -> Measurements:
         return self.measured

@@ -7,7 +7,7 @@ was made before it is committed and applied.
 """
 
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import attrs
@@ -99,9 +99,14 @@ def members_of(configuration: Configuration) -> dict[str, Machine]:
     return {each: Machine(member.name, member.client_url, member.peer_url) for each, member in members}
 
 
+def in_order(machines: Mapping[str, Machine]) -> list[Machine]:
+    """Machines in the order of their names."""
+    return sorted(machines.values(), key=lambda machine: machine.name)
+
+
 def machines_of(configuration: Configuration) -> list[Machine]:
     """The machines of a group, in the order of their names."""
-    return sorted(members_of(configuration).values(), key=lambda machine: machine.name)
+    return in_order(members_of(configuration))
 
 
 class Participant:
@@ -224,6 +229,16 @@ class Participant:
         """
         core = self.driver.core
         return core.machine_id in core.configuration.voters and core.configuration_index <= core.commit_index
+
+    @property
+    def known_configuration(self) -> Configuration:
+        """
+        The group as of the last entry that was applied. Until everything is applied that the log held at the start,
+        the newest group in the log: without a quorum nobody knows what of it is committed.
+        """
+        if self.driver.applied >= self._old_news and self.configuration.members:
+            return self.configuration
+        return self.driver.core.configuration
 
     def leader(self) -> Machine | None:
         """The machine that leads, C{None} while none is known."""

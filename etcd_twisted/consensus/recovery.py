@@ -29,6 +29,9 @@ _log = Logger()
 Turn = Callable[[], Awaitable[None]]
 """Awaited between slices of work."""
 
+Known = Callable[[Identity, Configuration], None]
+"""Called with who this machine is and with each group that is found on the disk, the newest last."""
+
 
 @attrs.frozen
 class Storage:
@@ -113,11 +116,18 @@ class Recovered:
         return self._term_at_snapshot not in (None, self.snapshot.term)
 
 
-async def recover(storage: Storage, keyspace: KeySpace, name: str | None, turn: Turn) -> Recovered:
+async def recover(
+    storage: Storage,
+    keyspace: KeySpace,
+    name: str | None,
+    turn: Turn,
+    known: Known = lambda _identity, _configuration: None,
+) -> Recovered:
     """
     Bring the key space to the last snapshot, and find the log behind it.
 
     @param name: what this machine must be called; C{None} for whatever it was called before.
+    @param known: see L{Known}. It is called while the rest is still being read.
     @raise StorageError: something is damaged or missing.
     @raise ConfigError: the directory belongs to a machine of another name.
     """
@@ -128,8 +138,13 @@ async def recover(storage: Storage, keyspace: KeySpace, name: str | None, turn: 
             f"{directory.option} {directory.path} belongs to the machine {identity.name!r}: give it that --name, "
             f"or give {name!r} another directory"
         )
-    found = await _load_snapshot(storage, keyspace, identity, turn)
-    await _load_log(storage, found, turn)
+
+    def tell(configuration: Configuration) -> None:
+        if identity is not None:
+            known(identity, configuration)
+
+    found = await _load_snapshot(storage, keyspace, identity, turn, tell)
+    await _load_log(storage, found, turn, tell)
     if identity is not None and storage.log.is_empty:
         raise StorageError(
             f"{storage.directory.log_directory}: the log is gone: restore it from a backup, "
@@ -175,11 +190,12 @@ def enter_cluster(storage: Storage, found: Recovered, identity: Identity) -> Non
 
 
 async def _load_snapshot(
-    storage: Storage, keyspace: KeySpace, identity: Identity | None, turn: Turn
+    storage: Storage, keyspace: KeySpace, identity: Identity | None, turn: Turn, tell: Callable[[Configuration], None]
 ) -> Recovered:
     reader = storage.snapshots.latest()
     if reader is None:
         return Recovered(identity, SnapshotMetadata(0, 0, Configuration(())), RaftLog())
+    tell(reader.metadata.configuration)
     loader = SnapshotLoader()
     with closing(reader):
         for chunk in reader:
@@ -191,10 +207,15 @@ async def _load_snapshot(
     return Recovered(identity, reader.metadata, log)
 
 
-async def _load_log(storage: Storage, found: Recovered, turn: Turn) -> None:
+async def _load_log(
+    storage: Storage, found: Recovered, turn: Turn, tell: Callable[[Configuration], None]
+) -> None:
     for count, record in enumerate(storage.log.recover()):
         _check_reaches(storage, found.log)
         found.absorb(record)
+        for entry in record.entries:
+            if entry.kind is EntryKind.CONFIGURATION and entry.index > found.snapshot.index:
+                tell(decode_configuration(entry.data))
         if count % _RECORDS_A_TURN == 0:
             await turn()
     _check_reaches(storage, found.log)

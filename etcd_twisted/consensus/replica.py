@@ -5,10 +5,11 @@ Everything here runs on the reactor. What it must never do: answer a read from a
 machine has shown before, or say that a change was made before it was.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, DeferredLock, ensureDeferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -22,7 +23,7 @@ from etcd_twisted.consensus.core import NotLeaderError
 from etcd_twisted.consensus.delivery import Delivery
 from etcd_twisted.consensus.leadership import Timing
 from etcd_twisted.consensus.members import Members
-from etcd_twisted.consensus.participant import Participant, Surroundings, machines_of, members_of
+from etcd_twisted.consensus.participant import Participant, Surroundings, in_order, members_of
 from etcd_twisted.consensus.peering import Peering
 from etcd_twisted.consensus.proposals import encoded
 from etcd_twisted.consensus.recovery import Recovered, Storage
@@ -38,7 +39,15 @@ from etcd_twisted.keyspace.statistics import StoreStatistics
 from etcd_twisted.keyspace.watchers import Watcher
 from etcd_twisted.machines import Machine
 from etcd_twisted.measurements import MachineStatus, Measurements
-from etcd_twisted.membership import CONFIG_KEY, ClusterConfig, ClusterView, StatusReport, stored_config, written
+from etcd_twisted.membership import (
+    CONFIG_KEY,
+    ClusterConfig,
+    ClusterView,
+    StatusReport,
+    fingerprinted,
+    stored_config,
+    written,
+)
 from etcd_twisted.traffic import Traffic
 
 _T = TypeVar("_T")
@@ -104,6 +113,8 @@ class Replica:
         self._seed = seed
         self._participant: Participant | None = None
         self._view: ClusterView | None = None
+        self._recalled: dict[str, Machine] = {}
+        self._recalled_cluster_id = ""
         self._leader: Machine | None = None
         self._leader_seen = ("", 0)
         self._leader_changes = 0
@@ -164,6 +175,15 @@ class Replica:
         self.peer.begin(identity.machine_id, identity.cluster_id, participant)
         participant.start()
 
+    def recall(self, cluster_id: str, members: Mapping[str, Machine]) -> None:
+        """
+        Tell of these machines as long as this one does not take part, or takes part and has no group in its log.
+
+        @param members: by their fingerprints.
+        """
+        self._recalled_cluster_id = cluster_id
+        self._recalled = dict(members)
+
     async def hand_over(self) -> None:
         """
         Have another machine lead, if this one does and another can. Return when one does, or none will, and those who
@@ -222,6 +242,11 @@ class Replica:
         self._view = view
         await self._standing_by.run(lambda: ensureDeferred(self._stand_by()))
         self._note_leader()
+
+    async def lose_leader(self) -> None:
+        """Know, as a standby, of the same machines as before and of no leader."""
+        if self._view is not None:
+            await self.stand_by(msgspec.structs.replace(self._view, leader=""))
 
     async def _stand_by(self) -> None:
         if self.standby:
@@ -320,7 +345,9 @@ class Replica:
     @property
     def cluster_id(self) -> str:
         """See L{IReplica}."""
-        return self.peer.cluster_id
+        if self.peer.cluster_id:
+            return self.peer.cluster_id
+        return self._view.cluster_id if self.standby and self._view is not None else self._recalled_cluster_id
 
     @property
     def index(self) -> int:
@@ -374,13 +401,20 @@ class Replica:
 
     def machines(self) -> list[Machine]:
         """See L{IReplica}."""
-        if self._participant is not None:
-            return machines_of(self._participant.configuration)
-        return self._view.machines if self._view is not None else []
+        if self.standby and self._view is not None:
+            return self._view.machines
+        return in_order(self.members() or self._recalled)
 
     def members(self) -> dict[str, Machine]:
         """See L{IReplica}."""
-        return {} if self._participant is None else members_of(self._participant.configuration)
+        return {} if self._participant is None else members_of(self._participant.known_configuration)
+
+    def fingerprints(self) -> dict[str, Machine]:
+        """See L{IReplica}."""
+        if self.standby and self._view is not None:
+            return self._view.members()
+        members = self.members()
+        return fingerprinted(self.cluster_id, members) if members else self._recalled
 
     def _describe(self) -> ClusterView:
         if self.standby and self._view is not None:
@@ -393,6 +427,7 @@ class Replica:
             self.cluster_config(),
             peer.configuration_index,
             peer.fingerprints,
+            {machine.name: each for each, machine in self.fingerprints().items()},
         )
 
     def _report(self) -> StatusReport:

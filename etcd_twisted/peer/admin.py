@@ -23,7 +23,7 @@ from etcd_twisted.http.pages import new_app, no_such_page, send
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.machines import Machine
 from etcd_twisted.membership import read_config, written
-from etcd_twisted.referral import LEAST_WAIT, LeaderWait, redirect
+from etcd_twisted.referral import LEAST_WAIT, LeaderWait, nobody_known, redirect
 
 _DONE = Response(200, b"Content-Type: text/plain; charset=utf-8\r\n", b"")
 
@@ -61,16 +61,22 @@ class AdminApp:
     @app.route("/v2/admin/machines", methods=["GET"])
     def machines(self, request: IRequest) -> bytes:
         """All registered machines."""
-        views = [self._view(machine) for machine in self._replica.machines()]
+        views = [self._view(machine) for machine in self._known()]
         return send(request, Response(200, JSON, msgspec.json.encode(views)))
 
     @app.route("/v2/admin/machines/<name>", methods=["GET"])
     def machine(self, request: IRequest, name: str) -> bytes:
         """One registered machine."""
-        for machine in self._replica.machines():
+        for machine in self._known():
             if machine.name == name:
                 return send(request, Response(200, JSON, msgspec.json.encode(self._view(machine))))
         raise EtcdError(ErrorCode.KEY_NOT_FOUND, f"no machine {name!r} is registered")
+
+    def _known(self) -> list[Machine]:
+        machines = self._replica.machines()
+        if not machines:
+            raise nobody_known()
+        return machines
 
     def _view(self, machine: Machine) -> MachineView:
         leader = self._replica.leader()
@@ -90,7 +96,9 @@ class AdminApp:
 
     @app.route("/v2/admin/config", methods=["GET"])
     def config(self, request: IRequest) -> bytes:
-        """What is set for the cluster."""
+        """What is set for the cluster; a machine that has not caught up with the others can't tell yet."""
+        if not self._replica.serving:
+            raise EtcdError(ErrorCode.RAFT_INTERNAL, "this machine does not know yet what is set; try again")
         return send(request, Response(200, JSON, written(self._replica.cluster_config()).encode()))
 
     @app.route("/v2/admin/config", methods=["PUT"])

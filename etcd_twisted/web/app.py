@@ -20,7 +20,7 @@ from etcd_twisted.http.pages import new_app, send
 from etcd_twisted.http.usage import Usage
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.keyspace.events import encode_json
-from etcd_twisted.referral import LEAST_WAIT, no_leader, redirect
+from etcd_twisted.referral import LEAST_WAIT, no_leader, nobody_known, redirect
 from etcd_twisted.web import answers
 from etcd_twisted.web.dashboard.files import Files
 from etcd_twisted.web.members import MembersPage
@@ -30,6 +30,9 @@ from etcd_twisted.web.statistics import leader_statistics, self_statistics
 
 _OF_ANY_MACHINE = (b"/version", b"/health", b"/metrics")
 """Pages that a standby has too."""
+
+_OF_THE_CLUSTER = (b"/v2/machines", b"/v2/peers", b"/v2/members")
+"""Pages that a standby has while it knows of no leader, for clients that look for another machine."""
 
 
 class ClientApp:
@@ -88,6 +91,8 @@ class ClientApp:
         leader = self._replica.leader()
         first = "" if leader is None else leader.name
         machines = sorted(self._replica.machines(), key=lambda machine: machine.name != first)
+        if not machines:
+            raise nobody_known()
         return send(request, Response(200, TEXT, ", ".join(each.client_url for each in machines).encode()))
 
     @app.route("/v2/members", methods=["GET"])
@@ -182,10 +187,16 @@ class ClientPages(Resource):
 
     def render(self, request: IRequest) -> bytes | int:
         """See L{twisted.web.resource.IResource}."""
-        if self._replica.standby and request.path not in _OF_ANY_MACHINE:
+        if self._replica.standby and not self._is_for_standby(request):
             return send(request, self._refer(request))
         pages = self._module_pages if request.path.startswith(MODULES) else self._pages
         return cast(int, pages.render(request))  # Klein answers later
+
+    def _is_for_standby(self, request: IRequest) -> bool:
+        if request.path in _OF_ANY_MACHINE:
+            return True
+        is_listing = request.method in (b"GET", b"HEAD") and request.path.rstrip(b"/") in _OF_THE_CLUSTER
+        return is_listing and self._replica.leader() is None
 
     def _refer(self, request: IRequest) -> Response:
         leader = self._replica.leader()

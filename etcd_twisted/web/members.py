@@ -18,7 +18,7 @@ from etcd_twisted.http.answers import JSON, Response, json_message
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.machines import Machine
 from etcd_twisted.membership import fingerprint
-from etcd_twisted.referral import LeaderWait, redirect
+from etcd_twisted.referral import LeaderWait, nobody_known, redirect
 
 _DONE = Response(204, b"", b"")
 _STATUSES = {ErrorCode.KEY_NOT_FOUND: 404, ErrorCode.RAFT_INTERNAL: 500}
@@ -74,14 +74,20 @@ class MembersPage:
         self._wait = LeaderWait(replica, clock, longest_wait)
 
     def listing(self) -> Response:
-        """All machines."""
-        members = self._members()
-        return _json(200, _Listing([_shown(each, members[each][1]) for each in sorted(members)]))
+        """
+        All machines.
+
+        @raise EtcdError: this machine has never known of any, or as a standby of a leader that tells it no ids.
+        """
+        members = self._replica.fingerprints()
+        if not members:
+            raise nobody_known()
+        return _json(200, _Listing([_shown(each, members[each]) for each in sorted(members)]))
 
     def leader(self) -> Response:
         """The machine that leads."""
         leader = self._replica.leader()
-        for member_id, (_, machine) in self._members().items():
+        for member_id, machine in self._replica.fingerprints().items():
             if leader is not None and machine.name == leader.name:
                 return _json(200, _shown(member_id, machine))
         return json_message(503, "During election")
@@ -124,20 +130,13 @@ class MembersPage:
 
         return await self._change(target, remove)
 
-    def _members(self) -> dict[str, tuple[str, Machine]]:
-        """The machines and their own ids, by the ids that are shown."""
-        cluster_id = self._replica.cluster_id
-        return {
-            fingerprint(cluster_id, machine_id): (machine_id, machine)
-            for machine_id, machine in self._replica.members().items()
-        }
-
     def _find(self, member_id: str) -> tuple[str, Machine]:
         """A machine's own id, and the machine."""
-        found = self._members().get(member_id)
-        if found is None:
-            raise _RefusedError(404, f"No such member: {member_id}")
-        return found
+        cluster_id = self._replica.cluster_id
+        for machine_id, machine in self._replica.members().items():
+            if fingerprint(cluster_id, machine_id) == member_id:
+                return machine_id, machine
+        raise _RefusedError(404, f"No such member: {member_id}")
 
     async def _change(self, target: bytes, change: Callable[[], Awaitable[Response]]) -> Response:
         try:

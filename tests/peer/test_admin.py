@@ -117,6 +117,14 @@ class MachinesTests(AdminTest):
             self.assert_error(answer, 404, 100, f"no machine {shown} is registered")
 
 
+    def test_nobody_is_known(self) -> None:
+        """An error rather than an empty list, or the word that there is no such machine."""
+        self.patch(self.replica, "machines", list)
+        cause = "this machine does not know the machines of its cluster yet; try again"
+        for path in MACHINES:
+            self.assert_error(self.ask(path), 500, 300, cause)
+
+
 class RemovalTests(AdminTest):
     """Taking machines out."""
 
@@ -158,6 +166,11 @@ class ConfigTests(AdminTest):
         """Nobody has set anything, and nothing is in the key space (api, "Get Cluster Config")."""
         self.assertEqual(self.ask(CONFIG).body, b'{"activeSize":9,"removeDelay":1800,"syncInterval":5}')
         self.assertEqual(self.replica.index, 1)
+
+    def test_not_known_yet(self) -> None:
+        """A machine that has not caught up does not take its defaults for what is set."""
+        self.replica.serving = False
+        self.assert_error(self.ask(CONFIG), 500, 300, "this machine does not know yet what is set; try again")
 
     def test_set(self) -> None:
         """Answered with what is set from then on, and kept in the key space (api, "Set Cluster Config")."""

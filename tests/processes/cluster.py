@@ -138,9 +138,23 @@ class Member(Machine):
         self._children.append(child)
         return child
 
+    async def launch_alone(self) -> None:
+        """Start the process, and wait until it answers whoever asks which machines there are."""
+        self.launch()
+        self.client = self.connect(self.url)
+        self._connect_others()
+
+        async def answers() -> bool:
+            return bool(await self.machines())
+
+        await until(answers, f"{self.name} tells of machines")
+
     async def start(self, *flags: str | Path, program: tuple[str, ...] = TWISTD) -> None:
         """Start the process, and wait until it serves, or sends its users to others."""
         await super().start(*flags, program=program)
+        self._connect_others()
+
+    def _connect_others(self) -> None:
         self.user = self.connect(self.url, REDIRECTS)
         self.admin = self.connect(self.peer_url, REDIRECTS)
 

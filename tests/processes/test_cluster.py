@@ -12,7 +12,7 @@ from twisted.internet.defer import ensureDeferred
 from etcd_twisted.consensus.keeper import TRAILING_BYTES
 from tests.processes.cluster import PATIENCE, Cluster, Member, SteadyWriter, together, until
 from tests.processes.clustered import ClusterTest
-from tests.processes.machine import STOPPED
+from tests.processes.machine import SERVES, STOPPED
 
 WRITERS, WRITES, WRITTEN = 8, 28, 100_000
 """How many write how often and how much, so that no machine has it all in the part of its log that it keeps."""
@@ -130,13 +130,29 @@ class ThreeMachinesTests(ClusterTest):
         await writer.reached(30)
         before = await self.cluster.machines[0].keys()
         await self.cluster.kill(*self.cluster.machines)
-        await together(machine.start() for machine in self.cluster.machines)
+        first, *others = self.cluster.machines
+        await self._alone(first)
+        await together(machine.start() for machine in others)
+        await first.child.said(SERVES)
         await writer.reached(10)
         await writer.stop()
         keys = await self.cluster.converge()
         self.assertEqual(writer.lost(keys), [])
         self.assertLessEqual(before.items(), keys.items())
         await self.cluster.agree(self.cluster.machines)
+
+
+    async def _alone(self, machine: Member) -> None:
+        """Start a machine that finds no other: it tells of all that it knew, at once, and of no leader."""
+        await machine.launch_alone()
+        urls = sorted(each.url for each in self.cluster.machines)
+        self.assertEqual(sorted(await machine.machines()), urls)
+        members = (await machine.client.request("GET", "/v2/members")).json()["members"]
+        self.assertEqual(sorted(each["clientURLs"][0] for each in members), urls)
+        self.assertEqual(len({each["id"] for each in members}), 3)
+        listed = (await machine.administer("GET", "machines")).json()
+        self.assertEqual({each["clientURL"]: each["state"] for each in listed}, dict.fromkeys(urls, "follower"))
+        self.assertEqual((await machine.client.request("GET", "/health")).status, 503)
 
 
 class ChangeTests(ClusterTest):

@@ -69,6 +69,13 @@ class AppTests(SynchronousTestCase):
         self.replica.lose_leader()
         self.assertEqual(self.text("/v2/machines"), "http://127.0.0.1:4001, http://127.0.0.1:4002")
 
+    def test_machines_of_no_cluster(self) -> None:
+        """An error rather than an empty list, which a client would take for an answer."""
+        self.patch(self.replica, "machines", list)
+        for page in ("/v2/machines", "/v2/peers"):
+            answer = self.ask(page)
+            self.assertEqual((answer.status, json.loads(answer.body)["errorCode"]), (500, 300))
+
     def test_leader(self) -> None:
         """Its peer URL, or error 301 (spec, "Other client endpoints")."""
         self.assertEqual(self.text("/v2/leader"), "http://127.0.0.1:7001")
@@ -172,9 +179,14 @@ class StandbyTests(SynchronousTestCase):
             self.assertEqual(ask(self.wire.site, path, "PUT").status, 405)
 
     def test_no_leader(self) -> None:
-        """Error 300 at once."""
+        """Error 300 at once; but who looks for other machines is told of those that were known last."""
         self.wire.replica.stand_by(leader=None)
-        for path in (*PAGES[3:], *self.paths):
+        for path in ("/v2/machines", "/v2/machines/", "/v2/peers", "/v2/members"):
+            answer = ask(self.wire.site, path)
+            self.assertEqual(answer.status, 200)
+            self.assertIn(b"http://127.0.0.1:4001", answer.body)
+        others = [page for page in PAGES[3:] if page not in {"/v2/machines", "/v2/peers"}]
+        for path in (*others, *self.paths):
             answer = ask(self.wire.site, path)
             error = json.loads(answer.body)
             self.assertEqual((answer.status, error["errorCode"]), (500, 300))

@@ -68,6 +68,12 @@ class ListingTests(MembersTest):
             listed = ",".join(shown[each] for each in sorted(shown))
             self.assertEqual(answer.body.decode(), f'{{"members":[{listed}]}}')
 
+    def test_nobody(self) -> None:
+        """An error rather than an empty list, which a client would take for an answer."""
+        self.patch(self.replica, "fingerprints", dict)
+        answer = self.ask("GET", MEMBERS)
+        self.assertEqual((answer.status, json.loads(answer.body)["errorCode"]), (500, 300))
+
     def test_no_own_ids(self) -> None:
         """What a machine has to say to be heard by others is not shown to clients."""
         body = self.ask("GET", MEMBERS).body.decode()

@@ -73,8 +73,6 @@ export async function text(path) {
 
 // Keys
 
-const MACHINES = "/_etcd/machines";
-
 export function address(key) {
     return key.split("/").map(encodeURIComponent).join("/");
 }
@@ -119,12 +117,14 @@ export function dashboard(machine, hash = "") {
     return /^https?:\/\//.test(machine.client) ? `${machine.client}/mod/dashboard/${hash}` : null;
 }
 
-// All machines, by the keys that they are registered under, and where key space and log are.
+// All machines: without a leader, those that this one knew last.
 export async function machines() {
-    const { node, index, raftIndex, term } = await read(MACHINES);
-    const listed = (node.nodes ?? []).map(({ key, value }) => {
-        const urls = new URLSearchParams(value);
-        return { name: key.slice(MACHINES.length + 1), client: urls.get("etcd") ?? "", peer: urls.get("raft") ?? "" };
-    });
-    return { machines: listed, index, raftIndex, term };
+    const { members } = await json("v2/members");
+    return members.map(({ name, clientURLs, peerURLs }) => ({ name, client: clientURLs[0], peer: peerURLs[0] }));
+}
+
+// Where key space and log are. A machine that has no leader yet keeps whoever asks waiting.
+export async function position() {
+    const { index, raftIndex, term } = await read("/_etcd/machines");
+    return { index, raftIndex, term };
 }

@@ -102,7 +102,10 @@ export class Observer {
         const followers = self.state === "leader" ? await this.askFollowers() : {};
         const led = self.leaderInfo.leader;
         if (this.round % SELDOM === 0 || led !== this.self?.leaderInfo.leader || !this.leader) {
-            Object.assign(this, await api.machines());
+            this.machines = await api.machines();
+            if (metrics.get("etcd_server_has_leader") !== 0) {
+                Object.assign(this, await api.position());
+            }
         }
         this.round += 1;
         Object.assign(this, { self, store, metrics });

@@ -1,0 +1,136 @@
+"""
+Whom a machine tells of while it knows of no leader (spec, section 2): those that it knew last, and never nobody.
+"""
+
+from twisted.internet.defer import Deferred, ensureDeferred
+
+from etcd_twisted.consensus.replica import Replica
+from etcd_twisted.membership import ClusterConfig, fingerprint
+from tests.living import SYNC, LifeTestCase, LivingMachine
+
+
+class KnownMachinesTest(LifeTestCase):
+    def assert_knows(self, machine: LivingMachine, *others: LivingMachine) -> None:
+        """By name, and by the ids that clients are shown."""
+        expected = [each.machine for each in others]
+        replica = machine.replica
+        self.assertIsNone(replica.leader())
+        self.assertEqual(replica.machines(), expected)
+        ids = {fingerprint(each.identity["cluster_id"], each.identity["machine_id"]): each.machine for each in others}
+        self.assertEqual(replica.fingerprints(), ids)
+        self.assertEqual(replica.cluster_id, others[0].identity["cluster_id"])
+
+    def crash_all(self) -> None:
+        for machine in self.group.up:
+            machine.crash()
+
+
+class RestartedTests(KnownMachinesTest):
+    """A machine that comes back and finds nobody."""
+
+    def test_from_its_log(self) -> None:
+        """There is no snapshot, and nobody says what of the log is committed (spec, "Other client endpoints")."""
+        three = self.three()
+        self.crash_all()
+        three[1].restart()
+        self.group.run(5.0)
+        self.assert_knows(three[1], *three)
+
+    def test_from_its_snapshot_and_what_is_behind_it(self) -> None:
+        """One of those that the snapshot knows has moved since."""
+        self.group.snapshot_count = 10
+        three = self.three()
+        for number in range(30):
+            self.group.finish(self.group.leader.set(f"/{number}"))
+        self.group.settle()
+        moved = self.group.followers[0]
+        moved.stop()
+        moved.configure(port=9, name=moved.machine.name)
+        self.group.finish(moved.restart())
+        self.group.settle()
+        self.crash_all()
+        other = next(each for each in three if each is not moved)
+        other.restart()
+        self.group.run(5.0)
+        self.assert_knows(other, *three)
+
+    def test_while_it_reads_its_disk(self) -> None:
+        """As soon as it comes to the newest group on the disk, and not only when it is done."""
+        three = self.three()
+        for number in range(300):  # a record each, and some are read in a turn
+            self.group.finish(self.group.leader.set(f"/{number}"))
+        self.group.settle()
+        self.crash_all()
+        reading = three[0]
+        seen: list[int] = []
+
+        def look(replica: Replica) -> "Deferred[None]":
+            seen.append(len(replica.machines()) if replica._participant is None else 0)
+            return turn(replica)
+
+        turn = Replica.turn
+        self.patch(Replica, "turn", look)
+        reading.restart()
+        self.group.run(1.0)
+        self.assertIn(3, seen)
+
+    def test_it_has_joined_and_has_no_log_yet(self) -> None:
+        """It tells of those that the leader knew, and of itself."""
+        first, second, _ = self.three()
+        self.group.finish(self.group.leader.replica.configure(ClusterConfig(4, sync_interval=SYNC)))
+        joining = self.add(first, second)
+        self.assertEqual(joining.replica.machines(), [])
+        starting = joining.start()
+        self.group.run_until(lambda: joining.replica.machines() != [])
+        self.assertIsNone(joining.replica.leader())
+        names = ["machine1", "machine2", "machine3", "machine4"]
+        self.assertEqual([each.name for each in joining.replica.machines()], names)
+        self.assertEqual(len(joining.replica.fingerprints()), 4)
+        self.group.finish(starting)
+
+
+class StandbyTests(KnownMachinesTest):
+    """A machine that has no copy."""
+
+    def test_the_leader_is_lost(self) -> None:
+        """It sends nobody to one that does not answer, and tells whom it knew; then it finds the next one soon."""
+        three = self.three()
+        standby = self.start(three[0])
+        self.crash_all_but(standby)
+        self.group.run_until(lambda: standby.replica.leader() is None, 2 * SYNC)
+        self.assert_knows(standby, *three)
+        for machine in three:
+            machine.restart()
+        self.group.await_leader()
+        self.group.run_until(lambda: standby.replica.leader() is not None, 2.0)
+        self.assertTrue(standby.replica.standby)
+
+    def crash_all_but(self, staying: LivingMachine) -> None:
+        for machine in self.group.up:
+            if machine is not staying:
+                machine.crash()
+
+    def test_one_that_was_taken_out_comes_back_alone(self) -> None:
+        """It may be of the cluster, as far as it knows."""
+        self.group.defaults = ClusterConfig(active_size=3, sync_interval=60.0)
+        three = self.three()
+        gone = self.group.followers[0]
+        self.group.finish(self.group.leader.replica.remove(gone.machine.name))
+        self.group.run_until(lambda: gone.replica.standby)
+        self.crash_all()
+        gone.restart()
+        self.group.run(5.0)
+        self.assertIsNone(gone.replica.leader())
+        self.assertLessEqual(2, len(gone.replica.machines()))
+        self.assertLessEqual({each.name for each in gone.replica.machines()}, {each.machine.name for each in three})
+
+    def test_who_waits_for_a_leader(self) -> None:
+        """Is told as soon as there is one."""
+        three = self.three()
+        standby = self.start(three[0])
+        self.group.finish(ensureDeferred(standby.replica.lose_leader()))
+        led = standby.replica.when_led()
+        self.group.run(0.1)
+        self.assertNoResult(led)
+        self.group.finish(led)
+        self.assertEqual(standby.replica.leader(), self.group.leader.machine)
