@@ -303,10 +303,8 @@ class Life:
         )
 
     def _seed_option(self) -> str:
-        for option in ("discovery", "peers", "peers-file"):
-            if option in self._config.sources:
-                return self._config.given_as(option)
-        return self._config.given_as("peers")
+        given = [each for each in ("discovery", "peers", "peers-file") if each in self._config.sources]
+        return ", ".join(self._config.given_as(each) for each in given or ["peers"])
 
     def _refusal(self, error: EtcdError) -> StartError:
         if error.code is ErrorCode.PEER_ADDRESS_EXISTS:

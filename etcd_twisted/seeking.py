@@ -1,15 +1,18 @@
 """
 Where a machine is told to look for others: C{--discovery}, then C{--peers} and C{--peers-file} (spec, section 3).
 
-Must never have a machine that has been of a cluster begin another one, nor be the first of several.
+All that are named are tried, one after the other. Of machines that are started together the directory of
+C{--discovery} says which one is the first. Must never have a machine that has been of a cluster begin another one, nor
+be the first of several.
 """
 
+from twisted.internet.defer import ensureDeferred, gatherResults
 from twisted.logger import Logger
 
 from etcd_twisted.config import Config
 from etcd_twisted.errors import StartError
 from etcd_twisted.peer.client import UnreachableError
-from etcd_twisted.peer.discovery import Discovery
+from etcd_twisted.peer.discovery import AGAIN, REFRESH, Discovery
 from etcd_twisted.peer.seeds import seeds
 from etcd_twisted.vouching import Describing
 
@@ -18,7 +21,7 @@ class Seeking:
     """
     One machine's.
 
-    @ivar registered: whether this machine was registered for discovery just now.
+    @ivar registration_due: in how many seconds this machine is to be registered for discovery, once it serves.
     """
 
     _log = Logger()
@@ -28,7 +31,7 @@ class Seeking:
         @param discovery: the directory that C{--discovery} names.
         @raise ConfigError: the file of C{--peers-file} can't be used.
         """
-        self.registered = False
+        self.registration_due = 0.0
         self._config = config
         self._told_of = seeds(config)
         self._discovery = discovery
@@ -36,12 +39,29 @@ class Seeking:
         self._said = ""
 
     async def find(self, name: str) -> list[str]:
-        """See L{etcd_twisted.life.Seeds}."""
-        if self._discovery is not None:
-            others = await self._discovery.find(name, self._config.peer_url)
-            self.registered = True
-            return others
-        return self._told_of or await self._at_own_address()
+        """See L{etcd_twisted.life.Seeds}. A directory that can't be used is a warning if others are named too."""
+        if self._discovery is None:
+            return self._told_of or await self._at_own_address()
+        try:
+            discovered = await self._discovery.find(name, self._config.peer_url)
+        except StartError as error:
+            if not self._told_of:
+                raise
+            self.registration_due = AGAIN
+            self._warn(error)
+            return self._told_of
+        self.registration_due = REFRESH
+        if discovered:
+            return [*discovered, *self._told_of]
+        return await self._named_with_a_cluster()
+
+    async def _named_with_a_cluster(self) -> list[str]:
+        """
+        This machine is the first in the directory: those that are named beside it, if one of them has a cluster
+        already. If none has, they wait for this one.
+        """
+        clusters = await gatherResults([ensureDeferred(self._has_cluster(url)) for url in self._told_of])
+        return self._told_of if any(clusters) else []
 
     async def _at_own_address(self) -> list[str]:
         """
@@ -50,11 +70,14 @@ class Seeking:
         """
         if not self._config.peers and self._config.peers_file is None:
             return []
+        return [self._config.peer_url] if await self._has_cluster(self._config.peer_url) else []
+
+    async def _has_cluster(self, peer_url: str) -> bool:
+        """Whether a machine answers there that is of a cluster."""
         try:
-            view = await self._peers.describe(self._config.peer_url)
+            return bool((await self._peers.describe(peer_url)).cluster_id)
         except UnreachableError:
-            return []
-        return [self._config.peer_url] if view.cluster_id else []
+            return False
 
     async def find_again(self, name: str) -> list[str]:
         """See L{etcd_twisted.life.Seeds}. If the directory can't be used that is told in the log, once."""
@@ -66,9 +89,13 @@ class Seeking:
         try:
             others = await self._discovery.find_again(name, self._config.peer_url)
         except StartError as error:
-            if str(error) != self._said:
-                self._said = str(error)
-                self._log.warn("{error}", error=error)
+            self._warn(error)
             return []
         self._said = ""
         return others
+
+    def _warn(self, error: StartError) -> None:
+        """Say once what is wrong with the directory."""
+        if str(error) != self._said:
+            self._said = str(error)
+            self._log.warn("{error}", error=error)

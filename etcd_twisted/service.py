@@ -143,7 +143,7 @@ class EtcdService(Service):
         if self._discovery is not None:
             name = self.replica.name
             self._registration = Registration(self._reactor, self._discovery, name, config.peer_url)
-            self._registration.start(self._seeking.registered)
+            self._registration.start(self._seeking.registration_due)
         self._log.info(
             "{name} serves clients at {client_url} and machines at {peer_url}",
             name=self.replica.name,

@@ -13,7 +13,7 @@ from etcd_twisted.config import Config
 from etcd_twisted.errors import ConfigError, StartError
 from etcd_twisted.membership import ClusterConfig, ClusterView
 from etcd_twisted.peer.client import UnreachableError
-from etcd_twisted.peer.discovery import Discovery
+from etcd_twisted.peer.discovery import AGAIN, REFRESH, Discovery
 from etcd_twisted.seeking import Seeking
 from tests.logs import Log
 
@@ -22,11 +22,12 @@ PEER = Address("127.0.0.1", 7002)
 
 
 class FakeDiscovery:
-    """A directory in which one machine is registered; C{problem} is what is wrong with it."""
+    """A directory in which C{found} are registered; C{problem} is what is wrong with it."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str, str]] = []
         self.problem: str | None = None
+        self.found = ["http://discovered:7001"]
 
     async def find(self, name: str, peer_url: str) -> list[str]:
         return self._answer("find", name, peer_url)
@@ -38,7 +39,7 @@ class FakeDiscovery:
         self.asked.append((question, name, peer_url))
         if self.problem is not None:
             raise StartError(self.problem)
-        return ["http://discovered:7001"]
+        return self.found
 
 
 class SeekingTests(SynchronousTestCase):
@@ -69,16 +70,36 @@ class SeekingTests(SynchronousTestCase):
         self.assertEqual((self.find(seeking), self.find_again(seeking), self.described), ([], [], []))
 
     def test_discovery_comes_first(self) -> None:
+        """And those that are named beside it behind what is found there (spec, "Joining")."""
         seeking = self.seeking(self.discovery, peers=(PEER,))
-        self.assertEqual(self.find(seeking), ["http://discovered:7001"])
+        self.assertEqual(self.find(seeking), ["http://discovered:7001", PEER.url()])
         self.assertEqual(self.discovery.asked, [("find", "machine0", OWN.url())])
-        self.assertTrue(seeking.registered)
+        self.assertEqual((seeking.registration_due, self.described, self.log.warnings), (REFRESH, [], []))
 
     def test_discovery_fails(self) -> None:
+        """One warning if others are named, or it is the reason why this machine does not start."""
         self.discovery.problem = "broken"
         seeking = self.seeking(self.discovery, peers=(PEER,))
-        self.failureResultOf(ensureDeferred(seeking.find("machine0")), StartError)
-        self.assertFalse(seeking.registered)
+        self.assertEqual(self.find(seeking), [PEER.url()])
+        self.assertEqual(self.find_again(seeking), [PEER.url()])
+        self.assertEqual((seeking.registration_due, self.log.warnings), (AGAIN, ["broken"]))
+        for alone in ({}, {"peers": (OWN,)}):
+            seeking = self.seeking(self.discovery, **alone)
+            error = self.failureResultOf(ensureDeferred(seeking.find("machine0")), StartError)
+            self.assertEqual(error.getErrorMessage(), "broken")
+        self.assertEqual(self.log.warnings, ["broken"])
+
+    def test_first_in_the_directory(self) -> None:
+        """It begins, although others are named, who wait for it; but not if one of them has a cluster already."""
+        self.discovery.found = []
+        other = Address("127.0.0.1", 7003)
+        seeking = self.seeking(self.discovery, peers=(PEER, other))
+        self.assertEqual(self.find(seeking), [])
+        self.views[other.url()] = ClusterView("", [], "", ClusterConfig())
+        self.assertEqual(self.find(seeking), [])
+        self.views[other.url()] = ClusterView("c" * 16, [], "", ClusterConfig())
+        self.assertEqual(self.find(seeking), [PEER.url(), other.url()])
+        self.assertEqual(set(self.described), {PEER.url(), other.url()})
 
     def test_its_own_address_alone(self) -> None:
         """Another cluster's machine may be there."""
@@ -94,7 +115,7 @@ class SeekingTests(SynchronousTestCase):
         seeking = self.seeking(self.discovery, peers=(PEER, OWN))
         self.assertEqual(self.find_again(seeking), ["http://discovered:7001", PEER.url()])
         self.assertEqual(self.discovery.asked, [("find again", "machine0", OWN.url())])
-        self.assertEqual((seeking.registered, self.described), (False, []))
+        self.assertEqual((seeking.registration_due, self.described), (0.0, []))
 
     def test_again_and_again(self) -> None:
         """If the directory can't be used that is said, once, and others are found all the same."""

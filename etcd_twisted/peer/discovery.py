@@ -161,13 +161,13 @@ class Discovery:
             raise self._refused(self._error(answer, method))
         try:
             return msgspec.json.decode(answer.body, type=_Event)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise self._stranger(answer, method) from error
 
     def _error(self, answer: Answer, method: str) -> _Error:
         try:
             return msgspec.json.decode(answer.body, type=_Error)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise self._stranger(answer, method) from error
 
     def _unanswered(self, error: NoAnswerError) -> StartError:
@@ -196,13 +196,13 @@ class Registration:
         self._next: IDelayedCall | None = None
         self._refreshing: Deferred[None] = succeed(None)
 
-    def start(self, registered: bool) -> None:
+    def start(self, seconds: float) -> None:
         """
         Begin.
 
-        @param registered: whether it was registered just now, see L{Discovery.find}; if not, that is done at once.
+        @param seconds: when to register it first: L{REFRESH} if that was done just now, see L{Discovery.find}.
         """
-        self._wait(REFRESH if registered else 0.0)
+        self._wait(seconds)
 
     def _wait(self, seconds: float) -> None:
         self._next = self._clock.callLater(seconds, self._begin)

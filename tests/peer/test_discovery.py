@@ -2,21 +2,26 @@
 Discovery: who is the first machine, whom the others find, and what becomes of a directory that can't be used.
 """
 
+from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, ensureDeferred, fail, gatherResults, succeed
 from twisted.internet.error import ConnectionRefusedError as RefusedError
+from twisted.internet.ssl import PrivateCertificate
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.client import ResponseFailed
+from twisted.web.resource import Resource
+from twisted.web.server import Site
 
 from benchmarks.ports import free_ports
 from etcd_twisted.errors import ConfigError, StartError
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.peer.asking import Asker
 from etcd_twisted.peer.discovery import AGAIN, REFRESH, TTL, Discovery, Registration
+from tests.certificates import Authority
 from tests.peer.scripted import Response, Said, Scripted, ServersTest, done, networked
 from tests.wires import ServedTest
 
@@ -154,9 +159,28 @@ class StrangerTests(ServersTest):
             await Discovery(networked(), f"http://127.0.0.1:{port}/v2/keys/d").find_again("machine0", FIRST)
         self.assertEqual(str(caught.exception), text)
 
+    async def test_no_host(self) -> None:
+        """Names that are none, for the system that looks them up."""
+        for host in ("a..b", "a" * 64):
+            await self.refusal(f"http://{host}:4001/v2/keys/d")
+
+    async def test_tls(self) -> None:
+        """On one side alone, or with a certificate that nobody trusts."""
+        authority = Authority(Path(self.mktemp()))
+        certificate, key = authority.certificate("directory")
+        options = PrivateCertificate.loadPEM(certificate.read_bytes() + key.read_bytes()).options()
+        port = reactor.listenSSL(0, Site(Resource()), options, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        number = port.getHost().port
+        with_tls = f"http://127.0.0.1:{number}/v2/keys/d"
+        without = self.answer_with(lambda _: (200, {}, b"")).replace("http:", "https:")
+        for url in (with_tls, with_tls.replace("http:", "https:"), without):
+            await self.refusal(url)
+
     async def test_other_bodies(self) -> None:
         """HTTP, and JSON, but not of this API."""
-        for body in (b"", b"<html>", b"[]", b'{"node":1}', b'{"action":"set"}', b"\xff", b"[" * 100_000):
+        for body in (b"", b"<html>", b"[]", b'{"node":1}', b'{"action":"set"}', b"\xff", b"[" * 100_000,
+                     b'{"node":' + b'{"nodes":[' * 10_000):  # fmt: skip
             for status in (200, 412):
                 text = await self.refusal(self.answer_with(lambda _, said=(status, {}, body): said))
                 self.assertIn(f"PUT there was answered with status {status}, and not as etcd does", text)
@@ -226,7 +250,7 @@ class RegistrationTests(SynchronousTestCase):
 
     def test_daily(self) -> None:
         """The first time a day after it was registered, then each day (spec, "Discovery")."""
-        self.registration.start(registered=True)
+        self.registration.start(REFRESH)
         self.clock.advance(REFRESH - 1)
         self.assertEqual(self.http.asked, [])
         self.clock.advance(1)
@@ -237,7 +261,7 @@ class RegistrationTests(SynchronousTestCase):
 
     def test_at_once(self) -> None:
         """A machine that had no need to look for others registers itself all the same."""
-        self.registration.start(registered=False)
+        self.registration.start(0.0)
         self.clock.advance(0)
         self.assertEqual(self.http.asked, ["PUT /d/machine0"])
         self.stop()
@@ -245,7 +269,7 @@ class RegistrationTests(SynchronousTestCase):
     def test_failures(self) -> None:
         """It is tried again soon, and nobody is stopped by it."""
         self.works = False
-        self.registration.start(registered=False)
+        self.registration.start(0.0)
         self.clock.advance(0)
         self.clock.advance(AGAIN)
         self.assertEqual(len(self.http.asked), 2)
@@ -259,7 +283,7 @@ class RegistrationTests(SynchronousTestCase):
     def test_stopped_while_asking(self) -> None:
         """What is asked is given up."""
         self.http.answer = lambda *_: Deferred()
-        self.registration.start(registered=False)
+        self.registration.start(0.0)
         self.clock.advance(0)
         self.assertEqual(len(self.http.asked), 1)
         self.stop()

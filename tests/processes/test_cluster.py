@@ -382,18 +382,19 @@ class FiveMachinesTests(ClusterTest):
 
 
 class DiscoveryTests(ClusterTest):
-    """Machines that know of nothing but a directory of another cluster."""
+    """Machines that know of a directory of another cluster."""
 
     async def test_threeAtOnce(self) -> None:
         """
-        One of them is the first; the directory is not needed any more once they are a cluster (spec, "Discovery").
+        One of them is the first, although two are told of the others too; the directory is not needed any more once
+        they are a cluster (spec, "Discovery"), nor by one that comes later and is told of others (spec, "Joining").
         """
         service = Member(self, "discovery")
         await service.start()
         directory = f"{service.url}/v2/keys/discovery/token"
         cluster = Cluster(self, 3, "--discovery", directory)
-        for machine in cluster.machines:
-            machine.others = []
+        first, second, third = cluster.machines
+        first.others, second.others, third.others = [second, third], [first, third], []
         await together(machine.start() for machine in cluster.machines)
         await cluster.agree(cluster.machines)
         listed = (await service.client.get("/discovery/token")).json()["node"]["nodes"]
@@ -406,3 +407,7 @@ class DiscoveryTests(ClusterTest):
         await follower.start()
         await follower.user.put("/discovered", value="x")
         await cluster.agree(cluster.machines)
+        later = cluster.add()
+        await later.start()
+        await cluster.agree(cluster.machines)
+        self.assertEqual(later.child.output.count(f"--discovery {directory} can't be used"), 1)
