@@ -47,6 +47,7 @@ class Config:
     @ivar snapshot: whether to take snapshots and shorten the log.
     @ivar snapshot_count: how many entries are applied from one snapshot to the next.
     @ivar watch_history: how many events are kept for watchers that ask for the past.
+    @ivar watch_history_bytes: how large these events may be together, in bytes.
     @ivar max_request_bytes: the longest request body, in bytes.
     @ivar http_read_timeout: how long a client may take to send a request, in seconds.
     @ivar http_write_timeout: how long a client may take to read an answer, in seconds.
@@ -83,6 +84,7 @@ class Config:
     snapshot: bool = True
     snapshot_count: int = 10000
     watch_history: int = 1000
+    watch_history_bytes: int = 64 * 1024 * 1024
     max_request_bytes: int = 10 * 1024 * 1024
     http_read_timeout: float = 10.0
     http_write_timeout: float = 10.0

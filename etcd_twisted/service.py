@@ -78,6 +78,7 @@ class EtcdService(Service):
             self._excluded,
             self._claimed,
             secrets.randbits(64),
+            config.watch_history_bytes,
         )
         self.started: Deferred[None] = succeed(None)
         self.accepted: Deferred[None] = Deferred()

@@ -439,6 +439,13 @@ OPTIONS: tuple[Option, ...] = (
         "How many events are kept for watchers that ask for past ones.",
     ),
     Option(
+        "watch-history-bytes",
+        Form.WHOLE,
+        _positive,
+        "BYTES",
+        "How large these events may be together, in bytes.",
+    ),
+    Option(
         "max-request-bytes",
         Form.WHOLE,
         _body_size,

@@ -48,6 +48,7 @@ VALUES: dict[str, st.SearchStrategy[object]] = {
     "snapshot": st.booleans(),
     "snapshot-count": COUNTS,
     "watch-history": COUNTS,
+    "watch-history-bytes": COUNTS,
     "max-request-bytes": st.integers(1, 16 * 1024 * 1024),
     "http-read-timeout": TIMEOUTS,
     "http-write-timeout": TIMEOUTS,

@@ -33,6 +33,7 @@ from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.interfaces import IReplica, ITransport, Told
 from etcd_twisted.keyspace.commands import Change, Set
 from etcd_twisted.keyspace.events import Event
+from etcd_twisted.keyspace.history import HISTORY_BYTES
 from etcd_twisted.keyspace.nodes import Node
 from etcd_twisted.keyspace.space import KeySpace
 from etcd_twisted.keyspace.statistics import StoreStatistics
@@ -85,6 +86,7 @@ class Replica:
         excluded: Callable[[], None] = lambda: None,
         claimed: Callable[[], None] = lambda: None,
         seed: int = 0,
+        history_bytes: int = HISTORY_BYTES,
     ) -> None:
         """
         @param clock: for what is to be done later; it may count from anywhere, and should never be set.
@@ -97,6 +99,7 @@ class Replica:
         @param claimed: called when a machine says to be of the cluster that this one does not know, see
             L{etcd_twisted.interfaces.IRaftPeer.vouch}.
         @param seed: for what is left to chance; another one on each machine.
+        @param history_bytes: how large the events may be together that are kept.
         """
         self.name = ""
         self.serving = False
@@ -107,6 +110,7 @@ class Replica:
         self._clock = clock
         self._wall_clock = wall_clock
         self._history_capacity = history_capacity
+        self._history_bytes = history_bytes
         self._snapshot_count = snapshot_count
         self._fatal = fatal
         self._defaults = defaults
@@ -133,7 +137,9 @@ class Replica:
 
     def _begin_anew(self) -> None:
         self._delivery = Delivery(self._clock)
-        self.keyspace = KeySpace(self._history_capacity, lambda: self._delivery.soon(self.keyspace.hub))
+        self.keyspace = KeySpace(
+            self._history_capacity, lambda: self._delivery.soon(self.keyspace.hub), self._history_bytes
+        )
 
     # Its life
 

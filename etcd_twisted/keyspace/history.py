@@ -1,8 +1,8 @@
 """
 The last events, for watchers that ask from an index on.
 
-Sees every event that live watchers see, and no other. Must never pass over an event that is not kept any more: who
-asks from before it is told so.
+Sees every event that live watchers see, and no other. Its length is bounded, and so is what it holds in memory. Must
+never pass over an event that is not kept any more: who asks from before it is told so.
 """
 
 import bisect
@@ -13,19 +13,48 @@ from collections.abc import Iterable, Iterator
 
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.keyspace.events import Event
+from etcd_twisted.keyspace.sizes import EVENT_BYTES, text_bytes
+
+HISTORY_BYTES = 64 << 20
+"""How large the events are that are kept, all together, unless another limit is set."""
+
+LARGE_BYTES = 1 << 14
+"""The JSON of a larger event is not kept with it: it would take as much as the event itself, or more."""
+
+
+def event_bytes(event: Event) -> int:
+    """
+    The size of an event: its key, the value before and the value after.
+
+    The value before may be shared with an earlier event. It counts all the same: that event is dropped first, and one
+    that was loaded from a snapshot shares nothing.
+    """
+    node, previous = event.answer.node, event.answer.prev_node
+    size = EVENT_BYTES + text_bytes(node.key)
+    if node.value is not None:
+        size += text_bytes(node.value)
+    if previous is not None and previous.value is not None:
+        size += text_bytes(previous.value)
+    return size
 
 
 class History:
     """
-    The last C{capacity} events, oldest first.
+    The last events, oldest first: C{capacity} of them, or fewer that are no larger than C{most_bytes} together. The
+    newest one is kept whatever its size.
 
     @ivar cleared: the index of the newest event that is not kept any more; 0 while none was dropped.
+    @ivar size: of all events that are kept, in bytes.
     """
 
-    def __init__(self, capacity: int, events: Iterable[Event] = (), cleared: int = 0) -> None:
+    def __init__(
+        self, capacity: int, events: Iterable[Event] = (), cleared: int = 0, most_bytes: int = HISTORY_BYTES
+    ) -> None:
         self._events: deque[Event] = deque()
         self._capacity = capacity
+        self._most_bytes = most_bytes
         self.cleared = cleared
+        self.size = 0
         for event in events:
             self.add(event)
 
@@ -36,10 +65,15 @@ class History:
         return len(self._events)
 
     def add(self, event: Event) -> None:
-        """Keep an event, newer than all kept, and drop the oldest when there are too many."""
-        if len(self._events) == self._capacity:
-            self.cleared = self._events.popleft().index
-        self._events.append(event)
+        """Keep an event, newer than all kept, and drop the oldest ones that there is no room for any more."""
+        events = self._events
+        size = event_bytes(event)
+        events.append(event if size <= LARGE_BYTES else Event(event.answer))
+        self.size += size
+        while len(events) > self._capacity or (self.size > self._most_bytes and len(events) > 1):
+            dropped = events.popleft()
+            self.size -= event_bytes(dropped)
+            self.cleared = dropped.index
 
     def since(self, asked: int, key: str, recursive: bool) -> Iterator[Event]:
         """
@@ -55,4 +89,5 @@ class History:
         start = bisect.bisect_left(self._events, asked, key=operator.attrgetter("index"))
         # A copy: events may be added while it is read, and a deque is slow to index in its middle.
         kept = list(itertools.islice(self._events, start, None))
-        return (event for event in kept if event.touches(key, recursive))
+        touching = (event for event in kept if event.touches(key, recursive))
+        return (event if event_bytes(event) <= LARGE_BYTES else Event(event.answer) for event in touching)

@@ -15,7 +15,7 @@ from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.keyspace import commands, tree
 from etcd_twisted.keyspace.events import Answer, Event, NodeView, view
 from etcd_twisted.keyspace.expiry import ExpirySchedule
-from etcd_twisted.keyspace.history import History
+from etcd_twisted.keyspace.history import HISTORY_BYTES, History
 from etcd_twisted.keyspace.nodes import EMPTY_ROOT, Directory, File, Node, empty_directory
 from etcd_twisted.keyspace.paths import join
 from etcd_twisted.keyspace.removed import Removed
@@ -48,16 +48,23 @@ class KeySpace:
     @ivar removed: directories that are gone, as far as L{forget_removed} has still to look at them.
     """
 
-    def __init__(self, history_capacity: int = 1_000, wake: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        history_capacity: int = 1_000,
+        wake: Callable[[], None] = lambda: None,
+        history_bytes: int = HISTORY_BYTES,
+    ) -> None:
         """
         @param history_capacity: how many events are kept for watchers that ask from an index on.
         @param wake: called when there are events to deliver to watchers.
+        @param history_bytes: how large these events may be together.
         """
         self.root = EMPTY_ROOT
         self.index = 0
         self.hub = WatcherHub(wake)
         self._capacity = history_capacity
-        self._history = History(history_capacity)
+        self._history_bytes = history_bytes
+        self._history = History(history_capacity, most_bytes=history_bytes)
         self.removed = Removed()
         self._schedule = ExpirySchedule()
         self._counts = CommandCounts()
@@ -149,7 +156,7 @@ class KeySpace:
         self.root = content.root
         self.index = content.index
         self._counts = copy.copy(content.counts)
-        self._history = History(self._capacity, content.history, content.cleared)
+        self._history = History(self._capacity, content.history, content.cleared, self._history_bytes)
         self._schedule = schedule
         self.removed = Removed()
         if content.cleared > before:

@@ -11,6 +11,7 @@ from etcd_twisted.config import Config
 from etcd_twisted.consensus.framing import FORMAT_VERSION
 from etcd_twisted.consensus.keeper import TRAILING_BYTES, TRAILING_ENTRIES
 from etcd_twisted.http.descriptors import FOR_PEERS, RESERVED
+from etcd_twisted.keyspace.sizes import EVENT_BYTES
 from etcd_twisted.membership import PROTOCOL_VERSION
 from etcd_twisted.peer.discovery import TTL
 from tests.processes.child import SOURCE
@@ -43,6 +44,8 @@ class NumberTests(SynchronousTestCase):
             f"Every `--snapshot-count` log entries ({config.snapshot_count:,})",
             f"{TRAILING_ENTRIES:,} entries ({TRAILING_BYTES >> 20} MiB) are kept beside a snapshot",
             f"the last `--watch-history` events ({config.watch_history:,})",
+            f"at most `--watch-history-bytes` ({config.watch_history_bytes >> 20} MiB)",
+            f"with values of 1 MiB the last {config.watch_history_bytes // ((2 << 20) + EVENT_BYTES)} are kept",
             f"{RESERVED + FOR_PEERS} files are set aside",
         )
 

@@ -1,14 +1,25 @@
-"""The last events: who is reading them is not disturbed by what happens meanwhile."""
+"""
+The last events: who is reading them is not disturbed by what happens meanwhile, and there is a bound to their number
+and to their size.
+"""
 
+import itertools
 import json
+import tracemalloc
 from collections.abc import Iterable
 
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from etcd_twisted.errors import EtcdError
 from etcd_twisted.keyspace import commands as c
 from etcd_twisted.keyspace.events import Event
-from etcd_twisted.keyspace.history import History
-from tests.keyspace.running import key_space
+from etcd_twisted.keyspace.history import LARGE_BYTES, History, event_bytes
+from etcd_twisted.keyspace.sizes import EVENT_BYTES
+from etcd_twisted.keyspace.space import KeySpace
+from tests.keyspace.running import chunks_of, key_space, restored, run
+from tests.keyspace.strategies import anything
 
 
 def values(events: Iterable[Event]) -> list[str]:
@@ -38,3 +49,80 @@ class HistoryTests(SynchronousTestCase):
             found = list(self.history.since(asked, "/a", False))
             self.assertEqual([event.index for event in found], list(range(max(asked, 1), 6)))
             self.assertEqual(list(self.history.since(asked, "/b", True)), [])
+
+
+limits = st.integers(1, 20 * (EVENT_BYTES + 40))
+
+
+def kept(space: KeySpace) -> tuple[list[int], int]:
+    """The indexes of the events that are kept, and what was cleared before."""
+    content = space.content()
+    return [event.index for event in content.history], content.cleared
+
+
+class SizeTests(SynchronousTestCase):
+    """How large the events may be together."""
+
+    @given(st.lists(anything, max_size=40), st.integers(1, 30), limits)
+    def test_asManyAsFit(self, some: list[c.Command], capacity: int, most_bytes: int) -> None:
+        """What is kept follows from the last events alone: as many as fit, and the newest one always."""
+        space, all_of_it = KeySpace(capacity, history_bytes=most_bytes), KeySpace(100_000)
+        run(space, some)
+        run(all_of_it, some)
+        events = list(all_of_it.content().history)
+        sizes = itertools.accumulate(event_bytes(event) for event in reversed(events))
+        count = min(capacity, max(1, sum(size <= most_bytes for size in sizes)), len(events))
+        dropped = events[: len(events) - count]
+        indexes = [each.index for each in events[len(dropped) :]]
+        self.assertEqual(kept(space), (indexes, dropped[-1].index if dropped else 0))
+
+    @given(st.lists(anything, max_size=40), limits, limits)
+    def test_afterASnapshot(self, some: list[c.Command], leaders: int, own: int) -> None:
+        """Who goes on from another machine's snapshot keeps what it would have kept itself, as far as it is there."""
+        space, smaller = KeySpace(history_bytes=leaders), KeySpace(history_bytes=min(leaders, own))
+        run(space, some)
+        run(smaller, some)
+        self.assertEqual(kept(restored(chunks_of(space), history_bytes=own)), kept(smaller))
+
+    def test_cleared(self) -> None:
+        """Who asks for what was dropped for its size is told what is left, as ever (spec, section 1, "Watch")."""
+        space = KeySpace(history_bytes=3 * (EVENT_BYTES + 2_002))
+        for number in range(1, 7):
+            space.apply(c.Set("/a", 0, str(number) * 1_000))
+        for asked in (0, 1, 3):
+            error = self.assertRaises(EtcdError, space.watch, "/a", False, False, asked, self.fail)
+            cause = f"the requested history has been cleared [4/{asked}]"
+            self.assertEqual((error.code, error.cause, error.index), (401, cause, 6))
+        told: list[Event] = []
+        space.watch("/a", False, True, 4, told.append)
+        space.hub.deliver(10)
+        self.assertEqual(values(told), ["4" * 1_000, "5" * 1_000, "6" * 1_000])
+
+    def test_oneAlone(self) -> None:
+        """An event that is larger than all may be together is kept until the next one."""
+        space = key_space(c.Set("/a", 0, "x" * 10_000), c.Set("/b", 0, "y" * 10_000), history_bytes=1_000)
+        self.assertEqual(kept(space), ([2], 1))
+
+    def test_characters(self) -> None:
+        """A text with others than ASCII's takes up to four bytes a character."""
+        for value, size in (("x" * 100, 100), ("x" * 99 + "é", 400), ("😀" * 100, 400)):
+            (event,) = key_space(c.Set("/a", 0, value)).content().history
+            self.assertEqual(event_bytes(event), EVENT_BYTES + 2 + size)
+
+    def test_inMemory(self) -> None:
+        """Large events are held once, and not as the JSON too that was sent when they happened or were asked for."""
+        value = LARGE_BYTES * 4
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        space = KeySpace(history_bytes=50 * value)
+        sent: list[int] = []
+        for number in range(200):
+            event = space.apply(c.Set("/a", 0, f"{number:08}" * (value // 8)))
+            sent.append(len(event.body))
+        space.watch("/a", False, True, 190, lambda event: sent.append(len(event.body)))
+        while space.hub.deliver(1_000):
+            pass
+        del event
+        held, _ = tracemalloc.get_traced_memory()
+        self.assertEqual(len(sent), 211)
+        self.assertLess(held, 2 * 50 * value)
