@@ -30,7 +30,7 @@ run: .venv/installed-run
 
 # Three processes: much of the time is spent in waiting for services that the tests start.
 TESTS ?= tests
-test: .venv/installed-test
+test: .venv/installed-test .venv/installed-axe
 	$(bin)/trial -j3 $(TESTS)
 
 lint: .venv/installed-lint
@@ -55,6 +55,7 @@ wheel: .venv/created
 	$(bin)/pip wheel --no-deps --wheel-dir dist .
 
 clean:
+	rm -rf tests/browser/node_modules .venv/installed-axe
 	rm -rf build dist *.egg-info _trial_temp* .mypy_cache .ruff_cache .hypothesis twisted/plugins/dropin.cache
 	rm -rf docs/examples/*/build docs/examples/*/*.egg-info docs/examples/*/twisted/plugins/dropin.cache
 	find etcd_twisted tests twisted benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -81,3 +82,10 @@ python:
 	$(bin)/pip install --quiet --editable '.$(extras)'
 	$(bin)/python -m compileall -q etcd_twisted twisted
 	@touch $@
+
+# What checks the dashboard's page for accessibility. The test that needs it is skipped where there is no npm.
+.venv/installed-axe: .venv/created tests/browser/package-lock.json
+	@if command -v npm >/dev/null; \
+		then npm ci --prefix tests/browser --ignore-scripts --no-audit --no-fund --silent && touch $@; \
+		else echo 'There is no npm: the accessibility of the dashboard is not tested.'; \
+	fi

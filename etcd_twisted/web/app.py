@@ -23,6 +23,7 @@ from etcd_twisted.keyspace.events import encode_json
 from etcd_twisted.referral import LEAST_WAIT, no_leader, nobody_known, redirect
 from etcd_twisted.web import answers
 from etcd_twisted.web.dashboard.files import Files
+from etcd_twisted.web.dashboard.pages import StatusPages
 from etcd_twisted.web.members import MembersPage
 from etcd_twisted.web.metrics import Metrics
 from etcd_twisted.web.modules.pages import MODULES, ModulePages
@@ -58,6 +59,7 @@ class ClientApp:
         self._clock = clock
         self._started = replica.now()
         self._dashboard = Files()
+        self._status = StatusPages(replica, clock)
 
     @app.route("/version", methods=["GET"])
     def version(self, request: IRequest) -> bytes:
@@ -155,6 +157,16 @@ class ClientApp:
         if request.path == b"/mod/dashboard":
             return send(request, plain(307, "307 the page has a slash at its end", b"Location: /mod/dashboard/\r\n"))
         return send(request, self._dashboard.answer(name, request.getHeader("If-None-Match")))
+
+    @app.route("/mod/dashboard/status", methods=["GET"])
+    def status(self, request: IRequest) -> bytes:
+        """What that page shows of this machine."""
+        return send(request, self._status.status())
+
+    @app.route("/mod/dashboard/count", methods=["GET"])
+    async def count(self, request: IRequest) -> bytes:
+        """How much a directory holds."""
+        return send(request, await self._status.count(request.uri.partition(b"?")[2]))
 
     @app.handle_errors(Exception)
     def _failed(self, request: IRequest, failure: Failure) -> bytes:

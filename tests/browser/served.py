@@ -41,7 +41,7 @@ class PageTest(ServedTest):
             return True if await self.browser.text(".path") == way else None
 
         await self.browser.until(shown, f"{key} is what is shown")
-        await self.browser.shows("Kind", ".facts")
+        await self.browser.shows("Type", ".facts")
 
     def set(self, key: str, value: str = "", seconds: float | None = None) -> None:
         """Set a key as somebody else would."""

@@ -3,13 +3,18 @@ The dashboard's files, through the server that they come from; what the page doe
 (C{tests/browser/}).
 """
 
+import json
 import re
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.wires import Answer, Wire, ask
+from etcd_twisted import __version__
+from etcd_twisted.keyspace.commands import Set
+from etcd_twisted.keyspace.nodes import RUN
+from tests.wires import Answer, Wire, ask, read_answers
 
 PAGE = "/mod/dashboard/"
 FILES = Path(str(resources.files("etcd_twisted.web.dashboard").joinpath("page")))
@@ -93,6 +98,63 @@ class FilesTests(SynchronousTestCase):
         for path in ("/mod/dashboard", PAGE, f"{PAGE}style.css"):
             answer = self.ask(path)
             self.assertEqual((answer.status, answer.headers["Location"]), (307, f"http://127.0.0.1:4002{path}"))
+
+
+class StatusTests(SynchronousTestCase):
+    """What the page asks for beside the API."""
+
+    def setUp(self) -> None:
+        self.wire = Wire()
+        self.addCleanup(self.wire.stop)
+
+    def ask(self, path: str) -> dict[str, Any]:
+        answer = ask(self.wire.site, PAGE + path)
+        return self.read(answer)
+
+    def read(self, answer: Answer) -> dict[str, Any]:
+        self.assertEqual((answer.status, answer.headers["Content-Type"]), (200, "application/json"))
+        self.assertEqual(answer.headers["Cache-Control"], "no-store")
+        return dict(json.loads(answer.body))
+
+    def test_machine(self) -> None:
+        """Which version runs, and for how long it has (spec, "Other client endpoints")."""
+        self.wire.clock.advance(90)
+        status = self.ask("status")
+        self.assertEqual((status["version"], status["uptime"]), (__version__, 90))
+
+    def test_count(self) -> None:
+        """All that is in a directory, hidden or not (spec, "Other client endpoints")."""
+        for key in ("/a b/k", "/a b/d/_k", "/a b/_d/k"):
+            self.wire.replica.keyspace.apply(Set(key, 0, "v"))
+        self.assertEqual(self.count("?key=/a%20b/"), {"keys": 3, "directories": 2, "hidden": 3})
+        self.assertEqual(self.count("")["keys"], 3 + 1)  # the machine's own
+
+    def count(self, query: str) -> dict[str, Any]:
+        channel, transport = self.wire.connect()
+        channel.dataReceived(f"GET {PAGE}count{query} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        self.wire.clock.advance(0)
+        (answer,) = read_answers(transport.value(), "GET")
+        return self.read(answer)
+
+    def test_not_counted(self) -> None:
+        """A directory that is none or is not there is an error of the API's."""
+        self.wire.replica.keyspace.apply(Set("/k", 0, "v"))
+        for key, status, code in (("/k", 400, 104), ("/nothing", 404, 100)):
+            answer = ask(self.wire.site, f"{PAGE}count?key={key}")
+            self.assertEqual((answer.status, json.loads(answer.body)["errorCode"]), (status, code))
+
+    def test_count_in_steps(self) -> None:
+        """Others get their turns while very many keys are counted."""
+        for number in range(3 * RUN):
+            self.wire.replica.keyspace.apply(Set(f"/d/{number}", 0, "v"))
+        channel, transport = self.wire.connect()
+        channel.dataReceived(f"GET {PAGE}count?key=/d HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        answered_before_others: list[bool] = []
+        self.wire.clock.callLater(0, lambda: answered_before_others.append(bool(transport.value())))
+        self.wire.clock.advance(0)
+        self.assertEqual(answered_before_others, [False])
+        (answer,) = read_answers(transport.value(), "GET")
+        self.assertEqual(json.loads(answer.body)["keys"], 3 * RUN)
 
 
 class PageTests(SynchronousTestCase):

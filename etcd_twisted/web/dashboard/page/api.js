@@ -112,6 +112,11 @@ export function remove(key, conditions) {
     return askKey(key, `?${new URLSearchParams(conditions)}`, { method: "DELETE" });
 }
 
+// How many keys and directories a directory holds at any depth, and how many of them no listing shows.
+export function count(key) {
+    return json(`mod/dashboard/count?key=${encodeURIComponent(key)}`);
+}
+
 // Where a machine serves this page; null where its address, which is a key's value, is none of the web.
 export function dashboard(machine, hash = "") {
     return /^https?:\/\//.test(machine.client) ? `${machine.client}/mod/dashboard/${hash}` : null;

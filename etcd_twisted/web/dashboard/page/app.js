@@ -30,10 +30,11 @@ function noticed() {
     }
     trouble.hidden = observer.trouble === null;
     if (observer.trouble instanceof NotLeader) {
-        write(trouble, "This machine has become a standby, which shows nothing. Load the page anew for the leader's.");
+        write(trouble, "This machine has become a standby and shows nothing. Reload the page to go to the leader's.");
     } else if (observer.trouble) {
-        const known = observer.known && ` What is shown is of ${observer.known.toLocaleTimeString("en-GB")}.`;
-        write(trouble, `${sentence(observer.trouble)}${known ?? ""} Trying again.`);
+        const time = observer.known?.toLocaleTimeString("en-GB");
+        const shown = time ? ` This page shows what was so at ${time}.` : "";
+        write(trouble, `${sentence(observer.trouble)}${shown} Trying again.`);
     }
     cluster.update();
     keys.update();
@@ -79,7 +80,7 @@ function unescaped(name) {
 addEventListener("hashchange", route);
 addEventListener("unhandledrejection", () => {
     trouble.hidden = false;
-    write(trouble, "The page itself has failed. Reload it, please.");
+    write(trouble, "This page has failed. Please reload it.");
 });
 addEventListener("beforeunload", (event) => {
     if (keys.unsaved) {

@@ -3,29 +3,31 @@
 // Must never grow for ever: of the older ones there is only a number.
 
 import { address } from "./api.js";
-import { element, write } from "./dom.js";
+import { button, element, write } from "./dom.js";
 import { sentence } from "./sentences.js";
 import { Watch } from "./watch.js";
 
+const STOP = "Stop watching";
 const MOST = 200; // changes that are shown
 const PREVIEW = 200; // characters of a value
 
 export class Changes {
-    // It calls "changed" with each event, and "missed" with the key when some are lost.
-    constructor({ changed, missed }) {
-        Object.assign(this, { changed, missed });
+    // It calls "changed" with each event, "missed" with the key when some are lost, and "closed" when it is not shown
+    // any more.
+    constructor({ changed, missed, closed }) {
+        Object.assign(this, { changed, missed, closed });
         this.watch = null;
         this.seen = 0;
         this.heading = element("h2");
         this.words = element("p", { class: "muted", role: "status" });
-        this.stopping = element("button", { type: "button", click: () => this.stop() }, "Stop watching");
-        this.list = element("ol", { class: "changes", role: "log", "aria-label": "Changes", tabindex: "0" });
+        this.stopping = button(STOP, () => (this.watch ? this.stop() : this.close()));
+        this.list = element("ol", { class: "changes" });
         this.element = element(
             "section",
             { class: "card watched", "aria-label": "Watched changes", hidden: true },
             element("header", {}, this.heading, this.stopping),
             this.words,
-            this.list,
+            element("div", { class: "scroll", role: "log", "aria-label": "Changes", tabindex: "0" }, this.list),
         );
     }
 
@@ -35,8 +37,8 @@ export class Changes {
         this.seen = 0;
         this.list.replaceChildren();
         this.element.hidden = false;
-        this.stopping.hidden = false;
-        write(this.heading, entry.dir ? `Changes below ${entry.key}` : `Changes of ${entry.key}`);
+        write(this.stopping, STOP);
+        write(this.heading, entry.dir ? `Changes under ${entry.key}` : `Changes to ${entry.key}`);
         this.say(`Watching from index ${from} on.`);
         this.watch = new Watch(entry.key, entry.dir, {
             changed: (event) => this.add(event),
@@ -44,15 +46,21 @@ export class Changes {
             troubled: (error) => this.say(error ? `${sentence(error)} Trying again.` : this.summary()),
         });
         this.watch.run(from);
+        this.element.scrollIntoView({ block: "nearest" });
     }
 
     stop() {
         if (this.watch) {
             this.watch.stop();
             this.watch = null;
-            this.stopping.hidden = true;
+            write(this.stopping, "Close");
             this.say(`Stopped. ${this.summary()}`);
         }
+    }
+
+    close() {
+        this.element.hidden = true;
+        this.closed();
     }
 
     say(text) {
@@ -61,7 +69,7 @@ export class Changes {
 
     summary() {
         if (this.seen === 0) {
-            return "Nothing has changed so far.";
+            return "No changes so far.";
         }
         return this.seen === 1 ? "One change so far." : `${this.seen} changes so far.`;
     }
@@ -80,7 +88,7 @@ export class Changes {
     }
 
     skip(key) {
-        const words = "More has changed at once than the machine remembers: some changes are not listed.";
+        const words = "Too much has changed at once for the machine to remember: some changes are not listed.";
         this.prepend(element("strong", {}, words));
         this.missed(key);
     }

@@ -23,7 +23,7 @@ export class Chart {
             value: element("strong"),
         }));
         this.cursor = shape("path", { class: "cursor" });
-        this.highest = element("span", { class: "highest" });
+        this.top = element("span", { class: "highest" });
         this.when = element("span", { class: "when" });
         this.pointed = null;
         this.picture = shape(
@@ -42,23 +42,32 @@ export class Chart {
             "figure",
             { class: "chart" },
             element("figcaption", {}, element("span", { class: "title" }, title), ...values),
-            element("div", { class: "plot" }, this.picture, this.highest),
+            element("div", { class: "plot" }, this.picture, this.top),
             element("p", { class: "times" }, this.when, element("span", {}, "now")),
         );
     }
 
-    draw(now) {
+    get highest() {
+        return Math.max(...this.lines.map(({ series }) => series.highest));
+    }
+
+    // When the first sample was taken.
+    get begun() {
+        return Math.min(...this.lines.map(({ series }) => series.samples[0]?.[0] ?? Infinity));
+    }
+
+    // Draw what was between two times, with a scale that goes up to "highest" at least.
+    draw(begun, now, highest) {
         this.now = now;
-        const begun = Math.min(...this.lines.map(({ series }) => series.samples[0]?.[0] ?? now));
         this.window = Math.min(WINDOW, Math.max(LEAST, now - begun));
-        const top = niceTop(Math.max(...this.lines.map(({ series }) => series.highest)));
+        const top = niceTop(highest);
         for (const { series, path, area } of this.lines) {
             const runs = this.runs(series.samples, top);
             path.setAttribute("d", runs.map((run) => `M${run.join("L")}`).join(""));
             area.setAttribute("d", runs.map(closed).join(""));
         }
         const known = this.lines.some(({ series }) => series.last !== null);
-        write(this.highest, known ? this.format(top) : "");
+        write(this.top, known ? this.format(top) : "");
         this.say();
     }
 
@@ -105,6 +114,16 @@ export class Chart {
         const label = `${this.title} over the last ${duration(this.window)}. Now: ${values}.`;
         this.picture.setAttribute("aria-label", label);
     }
+}
+
+// Draw several graphs: all over the same time, and those of the same title with the same scale, to be compared.
+export function drawAlike(charts, now) {
+    const begun = Math.min(...charts.map((chart) => chart.begun));
+    const highest = new Map();
+    for (const { title, highest: own } of charts) {
+        highest.set(title, Math.max(own, highest.get(title) ?? 0));
+    }
+    charts.forEach((chart) => chart.draw(begun, now, highest.get(chart.title)));
 }
 
 function closed(run) {

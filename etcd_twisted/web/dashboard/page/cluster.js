@@ -3,7 +3,7 @@
 // Must never ask for anything: it shows what the observer knows.
 
 import { dashboard } from "./api.js";
-import { Chart } from "./chart.js";
+import { Chart, drawAlike } from "./chart.js";
 import { element, write } from "./dom.js";
 import { bytes, bytesPerSecond, count, duration, goSeconds, milliseconds, perSecond } from "./format.js";
 
@@ -17,28 +17,29 @@ const OPERATIONS = [
     ["Compare and delete", "compareAndDelete"],
 ];
 
-const WHOSE = "Writes and commits are the whole cluster's; reads, watchers and the disk are this machine's.";
+const WHOSE = "Writes and commits count for the whole cluster; reads, watchers and disk for this machine.";
 
 // A machine of the cluster, and how it follows if this one leads it.
 class Card {
     constructor(name) {
         this.role = element("span", { class: "badge" });
-        this.here = element("span", { class: "badge plain", hidden: true }, "this page");
+        this.here = element("span", { class: "badge plain", hidden: true }, "this machine");
         this.client = element("a");
         this.peer = element("span");
         this.graphs = element("div", { class: "graphs" });
+        this.charts = [];
         this.words = element("p", { class: "muted" });
         this.element = element(
             "li",
             { class: "card machine" },
             element("h3", {}, name, this.role, this.here),
-            element("p", { class: "urls" }, this.client, element("span", { class: "muted" }, "peers at ", this.peer)),
+            element("p", { class: "urls" }, this.client, element("span", { class: "muted" }, "peer address ", this.peer)),
             this.words,
             this.graphs,
         );
     }
 
-    update(machine, observer, now) {
+    update(machine, observer) {
         const { self } = observer;
         const leads = machine.name === self.leaderInfo.leader;
         const follower = observer.followers.get(machine.name);
@@ -50,7 +51,7 @@ class Card {
         point(this.client, dashboard(machine));
         write(this.peer, machine.peer);
         write(this.words, this.said(machine, leads, follower, silent, self));
-        this.draw(observer, follower, now);
+        this.choose(observer, follower);
     }
 
     said(machine, leads, follower, silent, self) {
@@ -69,20 +70,19 @@ class Card {
             words.push(`Has led for ${duration(goSeconds(self.leaderInfo.uptime))}.`);
         }
         if (machine.name === self.name) {
-            words.push(`Runs since ${new Date(self.startTime).toLocaleString("en-GB")}.`);
+            words.push(`Started ${new Date(self.startTime).toLocaleString("en-GB")}.`);
         }
         return words.join(" ") || "How it follows is known to the leader.";
     }
 
-    // Of this machine what it says to others, or hears of its leader; of one that follows it, how.
-    draw(observer, follower, now) {
+    // The graphs: of this machine what it says to others, or hears of its leader; of one that follows it, how.
+    choose(observer, follower) {
         const source = this.here.hidden ? follower : observer;
         if (this.source !== source) {
             this.source = source;
             this.charts = source === undefined ? [] : source === observer ? own(observer) : followers(follower);
             this.graphs.replaceChildren(...this.charts.map((chart) => chart.element));
         }
-        this.charts?.forEach((chart) => chart.draw(now));
     }
 }
 
@@ -119,7 +119,8 @@ export class ClusterView {
         this.figures = new Map();
         this.summary = element("p", { class: "lead" });
         this.elsewhere = element("p", { class: "notice", hidden: true });
-        this.strip = element("dl", { class: "figures" });
+        this.firstFigures = element("dl", { class: "figures first" });
+        this.moreFigures = element("dl", { class: "figures" });
         this.machines = element("ul", { class: "machines" });
         this.counts = element("tbody");
         this.charts = [
@@ -140,13 +141,14 @@ export class ClusterView {
             element("h1", {}, "Cluster"),
             this.summary,
             this.elsewhere,
-            this.strip,
+            this.firstFigures,
+            this.moreFigures,
             element("h2", {}, "Machines"),
             this.machines,
             element("h2", {}, "Activity"),
             element("p", { class: "muted" }, WHOSE),
             element("div", { class: "charts" }, ...this.charts.map(carded)),
-            element("h2", {}, "Operations so far"),
+            element("h2", {}, "Operations since the start"),
             element("div", { class: "card counts" }, element("table", {}, element("thead", {}, columns), this.counts)),
         );
     }
@@ -160,8 +162,8 @@ export class ClusterView {
         const now = performance.now() / 1000;
         this.summarize();
         this.showFigures();
-        this.showMachines(now);
-        this.charts.forEach((chart) => chart.draw(now));
+        this.showMachines();
+        drawAlike([...this.charts, ...[...this.cards.values()].flatMap((card) => card.charts)], now);
         this.showCounts();
     }
 
@@ -170,7 +172,7 @@ export class ClusterView {
         const size = machines.length === 1 ? "One machine" : `${machines.length} machines`;
         const led = self.leaderInfo.leader;
         const since = led && `for ${duration(goSeconds(self.leaderInfo.uptime))}`;
-        write(this.summary, led ? `${size}; ${led} has led ${since}.` : `${size}; nobody leads at the moment.`);
+        write(this.summary, led ? `${size}; ${led} has led ${since}.` : `${size}; no leader at the moment.`);
         this.elsewhere.hidden = leads || !leader;
         if (!this.elsewhere.hidden && this.told !== leader.client) {
             this.told = leader.client;
@@ -183,25 +185,42 @@ export class ClusterView {
     }
 
     showFigures() {
-        const { index, raftIndex, term, store, logSize, snapshotSize } = this.observer;
-        this.figure("Key space index", count(index));
-        this.figure("Log index", count(raftIndex));
-        this.figure("Term", count(term));
-        this.figure("Watchers", count(store.watchers));
-        this.figure("Log", bytes(logSize.last));
-        this.figure("Snapshot", bytes(snapshotSize.last));
+        const { index, raftIndex, term, status, metrics, store, logSize, snapshotSize } = this.observer;
+        this.show(this.firstFigures, [
+            ["Version", status.version],
+            ["Keys", status.keys, count],
+            ["Uptime", status.uptime, duration],
+            ["Memory", metrics.get("process_resident_memory_bytes"), bytes],
+        ]);
+        this.show(this.moreFigures, [
+            ["Term", term, count],
+            ["Key space index", index, count],
+            ["Raft index", raftIndex, count],
+            ["Watchers", store.watchers, count],
+            ["Log", logSize.last, bytes],
+            ["Snapshot", snapshotSize.last, bytes],
+        ]);
+    }
+
+    // Figures that are not known are left out.
+    show(strip, figures) {
+        const known = figures.filter(([, value]) => value !== undefined && value !== null);
+        const cards = known.map(([name, value, format = String]) => this.figure(name, format(value)));
+        if (cards.length !== strip.childElementCount) {
+            strip.replaceChildren(...cards);
+        }
     }
 
     figure(name, text) {
         if (!this.figures.has(name)) {
-            const value = element("dd");
-            this.figures.set(name, value);
-            this.strip.append(element("div", { class: "card" }, element("dt", {}, name), value));
+            const card = element("div", { class: "card" }, element("dt", {}, name), element("dd"));
+            this.figures.set(name, card);
         }
-        write(this.figures.get(name), text);
+        write(this.figures.get(name).lastChild, text);
+        return this.figures.get(name);
     }
 
-    showMachines(now) {
+    showMachines() {
         const { machines } = this.observer;
         const names = machines.map((machine) => machine.name);
         if (names.join("\n") !== [...this.cards.keys()].join("\n")) {
@@ -209,7 +228,7 @@ export class ClusterView {
             this.cards = new Map(cards);
             this.machines.replaceChildren(...cards.map(([, card]) => card.element));
         }
-        machines.forEach((machine) => this.cards.get(machine.name).update(machine, this.observer, now));
+        machines.forEach((machine) => this.cards.get(machine.name).update(machine, this.observer));
     }
 
     showCounts() {

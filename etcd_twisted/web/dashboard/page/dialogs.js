@@ -48,9 +48,9 @@ export class CreateDialog {
         this.kind = element(
             "select",
             { change: () => this.arrange() },
-            element("option", { value: KEY }, "a key"),
-            element("option", { value: IN_ORDER }, "a key named by its index, in order"),
-            element("option", { value: DIRECTORY }, "a directory"),
+            element("option", { value: KEY }, "key"),
+            element("option", { value: IN_ORDER }, "key with a generated name, in order"),
+            element("option", { value: DIRECTORY }, "directory"),
         );
         this.name = element("input", { type: "text", autocomplete: "off", autocapitalize: "off", spellcheck: "false" });
         this.value = element("textarea", { rows: "4", spellcheck: "false" });
@@ -65,10 +65,10 @@ export class CreateDialog {
                 "form",
                 { submit: (event) => this.submit(event) },
                 this.heading,
-                labelled("What", this.kind),
+                labelled("Type", this.kind),
                 this.nameField,
                 this.valueField,
-                grouped("Time to live", this.lifetime.element),
+                grouped("Expires", this.lifetime.element),
                 this.said,
                 element(
                     "div",
@@ -81,17 +81,18 @@ export class CreateDialog {
         document.body.append(this.dialog);
     }
 
-    // Ask what to put into a directory.
-    open(directory) {
+    // Ask what to put into a directory, maybe under a name.
+    open(directory, name = "") {
         this.directory = directory;
         write(this.heading, `Create in ${directory}`);
         this.kind.value = KEY;
-        this.name.value = this.value.value = "";
+        this.name.value = name;
+        this.value.value = "";
         this.lifetime.show(null);
         this.complain(null);
         this.arrange();
         this.dialog.showModal();
-        this.name.focus();
+        (name === "" ? this.name : this.value).focus();
     }
 
     arrange() {
@@ -107,7 +108,7 @@ export class CreateDialog {
     async submit(event) {
         event.preventDefault();
         if (this.kind.value !== IN_ORDER && segments(this.name.value).length === 0) {
-            this.complain("It needs a name.");
+            this.complain("Enter a name.");
             this.name.focus();
             return;
         }

@@ -33,6 +33,10 @@ export function write(place, text) {
     }
 }
 
+export function button(words, click = null, kind = null) {
+    return element("button", { type: click ? "button" : "submit", class: kind, click }, words);
+}
+
 let labels = 0;
 
 // A field and what it is called, above it.

@@ -5,13 +5,15 @@
 
 import * as api from "./api.js";
 import { confirmed } from "./dialogs.js";
-import { element, grouped, labelled, write } from "./dom.js";
+import { button, element, grouped, labelled, write } from "./dom.js";
 import { count, duration } from "./format.js";
 import { LifetimeField } from "./lifetime.js";
 import { sentence } from "./sentences.js";
 import { segments } from "./tree.js";
 
 const LONGEST = 100000; // characters that can be edited: a field with millions of them stands still
+
+const FIRST = `curl -L -X PUT ${location.origin}/v2/keys/greeting -d value=hello`;
 
 const GONE = 0; // what a draft is based on when its key was deleted
 
@@ -27,16 +29,22 @@ export class Editor {
         this.elsewhere = element("p", { class: "notice", hidden: true });
         this.conflict = this.makeConflict();
         this.note = element("p", { class: "notice", hidden: true });
+        this.empty = element(
+            "div",
+            { class: "notice", hidden: true },
+            element("p", {}, "Nothing is stored here yet. Create the first key below, or from a shell:"),
+            element("pre", { tabindex: "0", "aria-label": "Command" }, FIRST),
+        );
         this.value = element("textarea", { rows: "9", spellcheck: "false", input: () => this.typed() });
         this.valueField = labelled("Value", this.value);
         this.lifetime = new LifetimeField(() => this.arrange());
-        this.lifetimeField = grouped("Time to live", this.lifetime.element);
+        this.lifetimeField = grouped("Expires", this.lifetime.element);
         this.save = element("button", { class: "main" }, "Save");
-        this.drop = button("Undo my changes", () => this.dropDraft());
-        this.create = button("Create in it…", () => create(this.entry));
+        this.drop = button("Discard my changes", () => this.dropDraft());
+        this.create = button("Create a key here…", () => create(this.entry));
         this.remove = button("Delete…", () => this.work(() => this.delete()), "danger");
         const watching = button("Watch", () => watch(this.entry));
-        const reading = button("Read again", () => reload(this.entry));
+        const reading = button("Reload", () => reload(this.entry));
         this.said = element("p", { class: "said", role: "status" });
         this.failed = element("p", { class: "notice bad", role: "alert", hidden: true });
         this.element = element(
@@ -47,6 +55,7 @@ export class Editor {
             this.elsewhere,
             this.conflict,
             this.note,
+            this.empty,
             element(
                 "form",
                 { submit: (event) => this.submit(event) },
@@ -60,15 +69,15 @@ export class Editor {
     }
 
     makeConflict() {
-        this.theirs = element("pre", { tabindex: "0", "aria-label": "The value now" });
+        this.theirs = element("pre", { tabindex: "0", "aria-label": "The current value" });
         return element(
             "div",
             { class: "notice bad", role: "alert", hidden: true },
-            element("p", {}, "Somebody has changed this key since you began to write. It now holds:"),
+            element("p", {}, "Somebody else has changed this key since you began to edit it. Its value is now:"),
             this.theirs,
             buttons(
                 button("Keep my text", () => this.keepMine()),
-                button("Take the new value", () => this.dropDraft()),
+                button("Use the new value", () => this.dropDraft()),
             ),
         );
     }
@@ -128,17 +137,17 @@ export class Editor {
 
     showFacts() {
         const { entry } = this;
-        const facts = [["Kind", entry.dir ? "directory" : "key"]];
+        const facts = [["Type", entry.dir ? "directory" : "key"]];
         if (entry.dir) {
-            facts.push(["Holds", entry.children === null ? "unknown" : count(entry.children.length)]);
+            facts.push(["Entries", entry.children === null ? "unknown" : count(entry.children.length)]);
         }
         if (entry.parent) {
             facts.push(["Created at index", count(entry.createdIndex)]);
-            facts.push(["Changed at index", count(entry.modifiedIndex)]);
+            facts.push(["Modified at index", count(entry.modifiedIndex)]);
         }
         const terms = facts.map(([name, text]) => [element("dt", {}, name), element("dd", {}, text)]);
         if (entry.parent) {
-            terms.push([element("dt", {}, "Lives"), this.left]);
+            terms.push([element("dt", {}, "Expires"), this.left]);
         }
         this.facts.replaceChildren(...terms.map((term) => element("div", {}, ...term)));
         this.tick();
@@ -147,7 +156,7 @@ export class Editor {
     tick() {
         if (this.entry) {
             const { left } = this.entry;
-            write(this.left, left === null ? "for ever" : left > 0 ? `for ${duration(Math.ceil(left))}` : "no longer");
+            write(this.left, left === null ? "never" : left > 0 ? `in ${duration(Math.ceil(left))}` : "now");
         }
     }
 
@@ -164,6 +173,8 @@ export class Editor {
         this.drop.hidden = !draft || conflict;
         this.create.hidden = !led || !entry.dir;
         this.remove.hidden = !led || !entry.parent || gone;
+        this.empty.hidden = !led || entry.parent !== null || entry.children?.length !== 0;
+        this.create.classList.toggle("main", !this.empty.hidden);
         this.conflict.hidden = !conflict;
         write(this.theirs, conflict ? entry.value.slice(0, LONGEST) : "");
         this.showNote();
@@ -175,9 +186,9 @@ export class Editor {
         let text = "";
         if (!entry.dir && this.tooLong) {
             const [all, shown] = [count(entry.value.length), count(LONGEST)];
-            text = `The value has ${all} characters. The first ${shown} are shown; it is too long to be edited here.`;
+            text = `The value has ${all} characters, too many to edit here. The first ${shown} are shown.`;
         } else if (!entry.dir && mixed(entry.value)) {
-            text = "The value has line ends of several kinds. Once edited here, all of them are plain ones.";
+            text = "The value mixes several kinds of line endings. If you edit it here, all become line feeds.";
         }
         write(this.note, text);
         this.note.hidden = text === "";
@@ -192,10 +203,10 @@ export class Editor {
         }
         this.told = to ?? "";
         if (to) {
-            const link = element("a", { href: to }, `open this on ${leader.name}`);
-            this.elsewhere.replaceChildren(`${self.name} shows its own copy. Only the leader changes keys: `, link, ".");
+            const link = element("a", { href: to }, `open it on ${leader.name}`);
+            this.elsewhere.replaceChildren(`This is the copy of ${self.name}. To change it, `, link, ", which leads.");
         } else {
-            this.elsewhere.replaceChildren("No machine leads at the moment, so nothing can be changed.");
+            this.elsewhere.replaceChildren("The cluster has no leader at the moment, so nothing can be changed.");
         }
     }
 
@@ -232,7 +243,7 @@ export class Editor {
             return false;
         }
         this.draft.basis = GONE;
-        this.fail("The key was deleted meanwhile. Your text is still here: save it to create the key again.");
+        this.fail("Somebody else has deleted this key. Your text is still here: save it to create the key again.");
         this.arrange();
         return true;
     }
@@ -324,15 +335,15 @@ export class Editor {
             this.lifetime.show(this.entry);
             this.shownIndex = null;
             this.update();
-            this.say(`Saved, at index ${count(node.modifiedIndex)}.`);
+            this.say(`Saved at index ${count(node.modifiedIndex)}.`);
         }
     }
 
     async delete() {
         const { entry } = this;
-        const empty = entry.children?.length === 0;
-        const whole = empty ? "It is empty." : "Everything that is in it goes with it.";
-        const consequence = entry.dir ? whole : "It is deleted only if nobody changes it meanwhile.";
+        const held = entry.dir ? await api.count(entry.key) : null;
+        const empty = held !== null && held.keys + held.directories === 0;
+        const consequence = entry.dir ? whatGoes(held) : "It is deleted only if nobody else changes it first.";
         if (!(await confirmed(`Delete ${entry.key}?`, consequence, "Delete"))) {
             return;
         }
@@ -350,12 +361,23 @@ export class Editor {
     }
 }
 
-function button(words, click, kind = null) {
-    return element("button", { type: "button", class: kind, click }, words);
-}
-
 function buttons(...all) {
     return element("div", { class: "buttons" }, ...all);
+}
+
+// What is deleted with a directory. What is written into it until then is, too.
+function whatGoes({ keys, directories, hidden }) {
+    if (keys + directories === 0) {
+        return "It is empty.";
+    }
+    const parts = [plural(keys, "key", "keys"), plural(directories, "directory", "directories")];
+    const all = parts.filter((part) => !part.startsWith("0 ")).join(" and ");
+    const unseen = hidden === 0 ? "" : ` (of which ${count(hidden)} hidden)`;
+    return `${all} in it${unseen}, and whatever is written into it until then, will be deleted with it.`;
+}
+
+function plural(number, one, many) {
+    return `${count(number)} ${number === 1 ? one : many}`;
 }
 
 // Whether there are carriage returns that are not in front of every line feed alone.

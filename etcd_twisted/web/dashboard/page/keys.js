@@ -5,8 +5,10 @@
 import * as api from "./api.js";
 import { Changes } from "./changes.js";
 import { CreateDialog } from "./dialogs.js";
-import { element, labelled, write } from "./dom.js";
+import { button, element, labelled, write } from "./dom.js";
 import { Editor } from "./editor.js";
+import { count } from "./format.js";
+import { Missing } from "./missing.js";
 import { sentence } from "./sentences.js";
 import { Tree, clean, segments } from "./tree.js";
 import { TreeView } from "./treeview.js";
@@ -25,6 +27,7 @@ export class KeysView {
         this.view = new TreeView(this.tree, {
             chosen: (entry) => this.go(entry.key),
             toggled: (entry) => this.toggle(entry),
+            drawn: () => this.countRows(),
         });
         this.dialog = new CreateDialog((node) => {
             this.take(node);
@@ -41,26 +44,44 @@ export class KeysView {
         this.changes = new Changes({
             changed: ({ action, node }) => (REMOVED.has(action) ? this.drop(node.key) : this.take(node)),
             missed: (key) => this.rereadBelow(key),
+            closed: () => this.view.element.focus(), // the button that did it is gone
         });
         this.failed = element("p", { class: "notice bad", role: "alert", hidden: true });
-        this.path = element("input", {
-            type: "text",
-            autocomplete: "off",
-            autocapitalize: "off",
-            spellcheck: "false",
-            placeholder: "/a/key, or a hidden one: /_etcd",
-        });
+        this.missing = new Missing(observer, (key) => this.create(key));
+        const plain = { autocomplete: "off", autocapitalize: "off", spellcheck: "false" };
         const typed = (event) => {
             event.preventDefault();
             this.go(clean(this.path.value));
         };
+        this.path = element("input", { type: "text", placeholder: "/a/key, or a hidden one: /_etcd", ...plain });
+        this.filter = element("input", { type: "search", input: () => this.view.filter(this.filter.value), ...plain });
+        this.counted = element("p", { class: "counted", role: "status" });
         place.append(
             element("h1", {}, "Keys"),
-            element("form", { class: "goto", submit: typed }, labelled("Go to", this.path), element("button", {}, "Go")),
+            element(
+                "div",
+                { class: "tools" },
+                element("form", { class: "goto", submit: typed }, labelled("Go to", this.path), button("Go")),
+                labelled("Filter the tree by name", this.filter),
+            ),
+            this.counted,
             this.failed,
-            element("div", { class: "browser" }, this.view.element, this.editor.element),
-            this.changes.element,
+            this.missing.element,
+            element("div", { class: "browser" }, this.view.element, this.editor.element, this.changes.element),
         );
+    }
+
+    // With a filter, say how much of the tree is left, and what was not looked at.
+    countRows() {
+        const { rows, wanted } = this.view;
+        const all = count(this.tree.known - 1); // without the root, which stays
+        const text = `${count(rows.length - 1)} of ${all} names are shown. Closed directories are not searched.`;
+        write(this.counted, wanted === "" ? "" : text);
+    }
+
+    create(key) {
+        const above = this.nearest(key).key;
+        this.dialog.open(above, segments(key).slice(segments(above).length).join("/"));
     }
 
     // Have the address say which key is shown; that opens it.
@@ -89,9 +110,21 @@ export class KeysView {
             if (isMissing(error)) {
                 this.drop(error.cause);
             }
-            this.fail(sentence(error));
+            if (mine === this.opened) {
+                this.showProblem(key, error);
+            }
             return null;
         }
+    }
+
+    // Why a key can't be shown. If nothing is shown yet, what is there of the way to it is.
+    showProblem(key, error) {
+        if (!this.editor.entry && this.tree.root.children) {
+            this.show(this.nearest(key));
+        }
+        this.path.value = key;
+        this.fail(isMissing(error) ? "" : sentence(error));
+        this.missing.show(isMissing(error) ? key : null);
     }
 
     // Open all directories above it.
@@ -121,10 +154,15 @@ export class KeysView {
             entry.open = true;
         }
         this.fail("");
+        this.missing.show(null);
         write(document.querySelector("title"), `${entry.key} – etcd_twisted`);
         this.path.value = entry.key;
         this.editor.show(entry);
         this.view.update();
+        if (!this.view.has(entry)) {
+            this.filter.value = "";
+            this.view.filter("");
+        }
         this.view.select(entry);
     }
 
@@ -172,7 +210,7 @@ export class KeysView {
             }
             history.replaceState(null, "", `#keys${api.address(above.key)}`);
             this.show(above);
-            this.editor.say(`${shown.key} is gone.`);
+            this.editor.say(`${shown.key} was deleted or has expired.`);
         }
     }
 
@@ -234,6 +272,7 @@ export class KeysView {
 
     update() {
         this.editor.update();
+        this.missing.update();
     }
 
     // Whether anything would be lost with the page.

@@ -1,4 +1,4 @@
-// The field for a time to live: as it is, for ever, or so many seconds.
+// The field for when a key expires: as it is, never, or after so many seconds.
 
 import { element } from "./dom.js";
 
@@ -13,18 +13,18 @@ export class LifetimeField {
             this.arrange();
             changed();
         };
-        this.keep = element("option", { value: KEEP }, "runs on as it is");
+        this.keep = element("option", { value: KEEP }, "at the same time as before");
         this.choice = element(
             "select",
-            { "aria-label": "Time to live", change: told },
-            element("option", { value: EVER }, "for ever"),
-            element("option", { value: SECONDS }, "for so many seconds"),
+            { "aria-label": "Expires", change: told },
+            element("option", { value: EVER }, "never"),
+            element("option", { value: SECONDS }, "after a number of seconds"),
         );
         this.seconds = element("input", {
             type: "text",
             inputmode: "numeric",
             size: "8",
-            "aria-label": "Seconds to live",
+            "aria-label": "Seconds until it expires",
             input: changed,
         });
         this.element = element("div", { class: "lifetime" }, this.choice, this.seconds);

@@ -41,6 +41,7 @@ export class Observer {
         this.trouble = null;
         this.known = null; // when all this was so
         this.self = null;
+        this.status = null;
         this.store = null;
         this.machines = [];
         this.index = this.raftIndex = this.term = null;
@@ -94,10 +95,11 @@ export class Observer {
     }
 
     async ask(now) {
-        const [self, store, metrics] = await Promise.all([
+        const [self, store, metrics, status] = await Promise.all([
             api.json("v2/stats/self"),
             api.json("v2/stats/store"),
             this.askMetrics(),
+            api.json("mod/dashboard/status"),
         ]);
         const followers = self.state === "leader" ? await this.askFollowers() : {};
         const led = self.leaderInfo.leader;
@@ -108,7 +110,7 @@ export class Observer {
             }
         }
         this.round += 1;
-        Object.assign(this, { self, store, metrics });
+        Object.assign(this, { self, store, metrics, status });
         this.keep(now, followers);
     }
 

@@ -6,31 +6,31 @@ import { ApiError, BadAnswer, NotLeader, Unreachable } from "./api.js";
 
 const OF_CODES = {
     100: (error) => `There is no key ${error.cause}.`,
-    101: () => "Somebody has changed it since it was read here.",
+    101: () => "Somebody else has changed it since this page read it.",
     102: (error) => `${error.cause} is a directory.`,
-    104: (error) => `${error.cause} is a key, so nothing can be in it.`,
-    105: (error) => `There is already something at ${error.cause}.`,
-    107: () => "The root itself can't be changed.",
+    104: (error) => `${error.cause} is a key, not a directory, so there is nothing in it.`,
+    105: (error) => `${error.cause} exists already.`,
+    107: () => "The root directory can't be changed.",
     108: (error) => `The directory ${error.cause} is not empty.`,
-    202: () => "The time to live has to be a whole number of seconds, and not too many.",
-    300: (error) => `The cluster could not do it: ${error.cause}.`,
-    301: () => "No machine leads at the moment.",
-    401: () => "More has changed meanwhile than the machine remembers.",
+    202: () => "The number of seconds has to be a whole number that is not too large.",
+    300: (error) => `The cluster could not do that: ${error.cause}.`,
+    301: () => "The cluster has no leader at the moment.",
+    401: () => "More has changed in the meantime than the machine remembers.",
 };
 
 export function sentence(error) {
     if (error instanceof ApiError) {
         const known = OF_CODES[error.code];
-        return known ? known(error) : `The machine refused: ${error.message} (${error.cause}).`;
+        return known ? known(error) : `The machine refused that: ${error.message} (${error.cause}).`;
     }
     if (error instanceof NotLeader) {
-        return "This machine does not lead, and only the leader can do that.";
+        return "This machine is not the leader, and only the leader can do that.";
     }
     if (error instanceof Unreachable) {
         return "The machine did not answer.";
     }
     if (error instanceof BadAnswer && error.status === 413) {
-        return "That is longer than the machine takes (--max-request-bytes).";
+        return "That is longer than the machine accepts (--max-request-bytes).";
     }
     if (error instanceof BadAnswer) {
         return `The machine answered with status ${error.status}: ${error.message}.`;

@@ -28,6 +28,20 @@ function compareTexts(one, other) {
     return one.length - other.length;
 }
 
+// Where an entry of this name is among others that are in order, or where it should be.
+export function place(entries, name) {
+    let [low, high] = [0, entries.length];
+    while (low < high) {
+        const middle = (low + high) >> 1;
+        if (compareNames(entries[middle].name, name) < 0) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
 // A node of the key space: what the machine last told of it.
 export class Entry {
     constructor(parent, name) {
@@ -62,16 +76,7 @@ export class Entry {
 
     // Where a child of this name is among the others, or where it should be.
     place(name) {
-        let [low, high] = [0, this.children.length];
-        while (low < high) {
-            const middle = (low + high) >> 1;
-            if (compareNames(this.children[middle].name, name) < 0) {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        return low;
+        return place(this.children, name);
     }
 
     child(name) {
@@ -107,17 +112,33 @@ export class Tree {
         return segments(key).reduce((entry, name) => entry?.child(name), this.root);
     }
 
-    // All that can be seen of it, from top to bottom.
-    rows() {
+    // All that can be seen of it, from top to bottom. With a filter: the names that contain it, in any case, with all
+    // that is in them and all directories above them.
+    rows(filter = "") {
+        const wanted = filter.toLowerCase();
         const rows = [];
-        const add = (entry) => {
+        this.shown = new Map();
+        this.known = 0;
+        const add = (entry, within) => {
+            const all = within || (entry.parent !== null && entry.name.toLowerCase().includes(wanted));
+            this.known += 1;
             rows.push(entry);
-            if (entry.open && entry.children) {
-                entry.children.forEach(add);
+            const children = entry.open && entry.children ? entry.children.filter((child) => add(child, all)) : [];
+            const stays = all || children.length > 0 || entry.parent === null;
+            if (stays) {
+                this.shown.set(entry, children);
+            } else {
+                rows.pop();
             }
+            return stays;
         };
-        add(this.root);
+        add(this.root, wanted === "");
         return rows;
+    }
+
+    // Of those that were rows last: an entry and the ones beside it.
+    beside(entry) {
+        return (entry.parent && this.shown.get(entry.parent)) ?? [entry];
     }
 
     // What a directory was found to hold, in order. Hidden nodes are in no listing: those that were asked for stay.

@@ -4,6 +4,7 @@
 
 import { element, write } from "./dom.js";
 import { duration } from "./format.js";
+import { place } from "./tree.js";
 
 const BEYOND = 6; // rows that are drawn above and below those that can be seen
 const PREVIEW = 120; // characters of a value
@@ -14,11 +15,11 @@ function preview(entry) {
 }
 
 export class TreeView {
-    // It calls "chosen" with the entry that a person wants to see, "toggled" with one to be opened or closed.
-    constructor(tree, { chosen, toggled }) {
-        this.tree = tree;
-        this.chosen = chosen;
-        this.toggled = toggled;
+    // It calls "chosen" with the entry that a person wants to see, "toggled" with one to be opened or closed, and
+    // "drawn" when the rows may be other ones.
+    constructor(tree, { chosen, toggled, drawn }) {
+        Object.assign(this, { tree, chosen, toggled, told: drawn });
+        this.wanted = "";
         this.rows = [];
         this.active = tree.root;
         this.selected = null;
@@ -32,7 +33,7 @@ export class TreeView {
                 class: "tree",
                 role: "tree",
                 tabindex: "0",
-                "aria-label": "Keys",
+                "aria-label": "Key tree",
                 keydown: (event) => this.press(event),
                 click: (event) => this.click(event),
                 scroll: () => this.drawSoon(),
@@ -44,6 +45,23 @@ export class TreeView {
 
     get height() {
         return parseFloat(getComputedStyle(this.element).getPropertyValue("--row"));
+    }
+
+    // Show only the names that contain this text, and what leads to them.
+    filter(text) {
+        this.wanted = text;
+        this.update();
+        this.refresh();
+        if (!this.rows.includes(this.active)) {
+            this.active = this.tree.root;
+        }
+        this.element.scrollTop = 0;
+    }
+
+    // Whether an entry is one of the rows.
+    has(entry) {
+        this.refresh();
+        return this.rows.includes(entry);
     }
 
     // What is in the tree has changed.
@@ -61,8 +79,9 @@ export class TreeView {
 
     refresh() {
         if (this.stale) {
-            this.rows = this.tree.rows();
+            this.rows = this.tree.rows(this.wanted);
             this.stale = false;
+            this.told();
         }
     }
 
@@ -86,8 +105,7 @@ export class TreeView {
     }
 
     row(entry, number) {
-        const siblings = entry.parent?.children ?? [entry];
-        const place = entry.parent ? entry.parent.place(entry.name) : 0;
+        const siblings = this.tree.beside(entry);
         const classes = ["row", entry === this.active && "active", entry.hidden && "hidden-node"].filter(Boolean);
         const row = element(
             "div",
@@ -97,7 +115,7 @@ export class TreeView {
                 role: "treeitem",
                 "aria-level": entry.level + 1,
                 "aria-setsize": siblings.length,
-                "aria-posinset": place + 1,
+                "aria-posinset": place(siblings, entry.name) + 1,
                 "aria-selected": String(entry === this.selected),
                 "aria-expanded": entry.dir ? String(entry.open) : null,
             },
@@ -115,7 +133,7 @@ export class TreeView {
         const over = [];
         for (const { entry, row } of this.drawn ?? []) {
             const left = entry.left;
-            write(row.lastChild, left === null ? "" : left > 0 ? duration(Math.ceil(left)) : "over");
+            write(row.lastChild, left === null ? "" : left > 0 ? duration(Math.ceil(left)) : "expired");
             row.classList.toggle("over", left === 0);
             if (left === 0) {
                 over.push(entry);
@@ -172,7 +190,7 @@ export class TreeView {
             PageUp: () => to(at - page),
             Home: () => to(0),
             End: () => to(this.rows.length - 1),
-            ArrowRight: () => (entry.dir && !entry.open ? this.toggled(entry) : entry.children?.length && to(at + 1)),
+            ArrowRight: () => (entry.dir && !entry.open ? this.toggled(entry) : this.holds(entry) && to(at + 1)),
             ArrowLeft: () => (entry.open ? this.toggled(entry) : entry.parent && this.activate(entry.parent)),
             Enter: () => this.chosen(entry),
             " ": () => this.chosen(entry),
@@ -185,6 +203,11 @@ export class TreeView {
             return;
         }
         event.preventDefault();
+    }
+
+    // Whether there are rows below it that are in it.
+    holds(entry) {
+        return this.tree.shown.get(entry)?.length > 0;
     }
 
     // Go to the next row whose name begins with what is typed.

@@ -1,0 +1,46 @@
+// The offer to create a key that was looked for and is not there.
+//
+// Must never create anything itself.
+
+import { address, dashboard } from "./api.js";
+import { button, element } from "./dom.js";
+
+export class Missing {
+    // It calls "create" with the key that a person wants to create.
+    constructor(observer, create) {
+        this.observer = observer;
+        this.key = null;
+        this.create = button("Create it…", () => create(this.key));
+        this.element = element("div", { class: "notice", role: "alert", hidden: true });
+    }
+
+    // Say that there is no such key; null for nothing to say.
+    show(key) {
+        this.key = key;
+        this.element.hidden = key === null;
+        this.told = null;
+        this.update();
+    }
+
+    // The machine's part in the cluster may have changed: only the leader can create a key.
+    update() {
+        const { follower, leader } = this.observer;
+        if (this.key === null) {
+            return;
+        }
+        const elsewhere = leader ? dashboard(leader, `#keys${address(this.key)}`) : null;
+        const to = follower ? (elsewhere ?? "") : "here";
+        if (this.told === to) {
+            return;
+        }
+        this.told = to;
+        this.element.replaceChildren(`There is no key ${this.key}. `, ...this.offer(to));
+    }
+
+    offer(to) {
+        if (to === "here") {
+            return [this.create];
+        }
+        return to ? [element("a", { href: to }, `Create it on ${this.observer.leader.name}, which leads`), "."] : [];
+    }
+}

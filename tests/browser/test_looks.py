@@ -1,0 +1,112 @@
+"""
+How the page looks on screens of all sizes, by day and by night, and what those get of it who can't see it.
+"""
+
+import re
+from pathlib import Path
+from unittest import skipUnless
+
+from tests.browser.served import PageTest
+from tests.fakes import OTHER
+
+LOOKS = (("desktop", 1280, 800), ("tablet", 900, 1024), ("phone", 360, 740))
+"""What the page is looked at with: a name, and the screen's width and height."""
+
+AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
+"""What finds faults in the page for those who can't see it, or not well: L{https://github.com/dequelabs/axe-core}."""
+
+
+class LookTests(PageTest):
+    """On a large screen and on a phone, by day and by night."""
+
+    async def test_screens(self) -> None:
+        """Nothing is wider than the screen, nothing to be touched is too small, and dark is dark."""
+        self.replica.register(OTHER)
+        name = "a-name-that-goes-on-" * 10
+        self.set(f"/{name}/{name}", "x" * 5_000)
+        for view, part in (("#cluster", "#cluster svg"), (f"#keys/{name}/{name}", ".facts"), ("#keys/", ".facts")):
+            await self.browser.open(self.page + view)
+            await self.browser.find(part)
+            for width, height in ((1280, 800), (768, 1024), (360, 740)):
+                await self._look(view, width, height)
+
+    async def _look(self, view: str, width: int, height: int) -> None:
+        script = """
+            const small = [...document.querySelectorAll("button, .row, nav[aria-label=Views] a")].filter(
+                (each) => each.offsetParent && each.offsetHeight < 40);
+            const ground = getComputedStyle(document.body).backgroundColor;
+            return [document.documentElement.scrollWidth, ground, small.map((each) => each.outerHTML)];
+        """
+        grounds = []
+        for scheme in ("light", "dark"):
+            await self.browser.look(width, height, scheme, touch=width < 500)
+            wide, ground, small = await self.browser.run(script)
+            self.assertLessEqual(wide, width, view)
+            if width < 500:
+                self.assertEqual(small, [], view)
+            grounds.append(sum(map(int, re.findall(r"\d+", ground))))
+        self.assertGreater(grounds[0], 600, view)
+        self.assertLess(grounds[1], 150, view)
+
+    async def test_watch_beside(self) -> None:
+        """What is watched opens where it can be seen, on every screen; on a large one beside the key and the tree."""
+        self.set("/d/k", "v")
+        for name, width, height in LOOKS:
+            await self.browser.look(width, height, "light", touch=width < 500)
+            await self.open("/d/k")
+            await (await self.browser.button("Watch")).click()
+            await self.browser.shows("Watching", ".watched")
+            tree, panel, watched = await self.browser.run(
+                """
+                const parts = [".tree", ".panel", ".watched"].map((each) => document.querySelector(each));
+                const boxes = parts.map((part) => part.getBoundingClientRect());
+                return boxes.map(({ top, left, right }) => [top, left, right]);
+                """
+            )
+            self.assertGreaterEqual(watched[0], 0, name)
+            self.assertLess(watched[0] + 100, height, name)  # its heading and more
+            if name == "desktop":
+                self.assertEqual({tree[0], panel[0], watched[0]}, {tree[0]})
+                self.assertTrue(tree[2] < panel[1] and panel[2] < watched[1])
+            await (await self.browser.button("Stop watching")).click()
+            await (await self.browser.button("Close")).click()
+            self.assertFalse(await self.browser.run("return document.querySelector('.watched').offsetParent"))
+
+    @skipUnless(AXE.exists(), "axe-core is not installed: make test installs it where npm is")
+    async def test_accessible(self) -> None:
+        """axe-core finds no fault: in any view, while something is watched and with a question open."""
+        self.replica.register(OTHER)
+        self.set("/d/k", "v", seconds=500)
+        await self.browser.open(f"{self.page}#cluster")
+        await self.browser.find("#cluster svg")
+        await self.browser.shows("Memory", "#cluster")
+        await self._check("the cluster")
+        await self.open("/d/k")
+        await (await self.browser.button("Watch")).click()
+        await self.browser.shows("Watching", ".watched")
+        self.set("/d/k", "w")
+        await self.browser.shows("One change so far", ".watched")
+        await (await self.browser.find("input[type=search]")).type("k")
+        await self.browser.shows("names are shown", ".counted")
+        await self._check("a key that is watched")
+        await (await self.browser.button("Delete…")).click()
+        await self._check("a question")
+        await (await self.browser.button("Cancel")).click()
+        await self.browser.open(f"{self.page}#keys/missing")
+        await self.browser.shows("There is no key /missing.")
+        await (await self.browser.button("Create it…")).click()
+        await self._check("a key to be created")
+
+    async def _check(self, what: str) -> None:
+        await self.browser.run(AXE.read_text())
+        for name, width, height in LOOKS:
+            for scheme in ("light", "dark"):
+                await self.browser.look(width, height, scheme, touch=width < 500)
+                faults = await self.browser.run(
+                    """
+                    const { violations } = await axe.run({ rules: { "target-size": { enabled: true } } });
+                    return violations.flatMap(({ id, nodes }) =>
+                        nodes.map(({ html, failureSummary }) => [id, html, failureSummary]));
+                    """
+                )
+                self.assertEqual(faults, [], f"{what}, {name}, {scheme}")

@@ -1,0 +1,77 @@
+"""
+What a directory holds, counted.
+"""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.keyspace.commands import Set
+from etcd_twisted.keyspace.counting import Count, counts
+from etcd_twisted.keyspace.nodes import RUN, Directory, Node
+from etcd_twisted.keyspace.space import KeySpace
+
+NAMES = st.sampled_from(["a", "b", "_c", "d_", "_"])
+KEYS = st.lists(NAMES, min_size=1, max_size=4).map(lambda names: "/" + "/".join(names))
+
+
+def directory(keyspace: KeySpace, key: str = "/") -> Directory:
+    node = keyspace.get(key)
+    assert isinstance(node, Directory)
+    return node
+
+
+def naive(directory: Directory, is_hidden: bool = False) -> Count:
+    """The same, counted as one would who may recurse."""
+    total = Count()
+    children: list[tuple[str, Node]] = list(directory.children.items())
+    for name, node in children:
+        hidden = is_hidden or name.startswith("_")
+        below = naive(node, hidden) if isinstance(node, Directory) else Count()
+        total = Count(
+            total.keys + below.keys + (not isinstance(node, Directory)),
+            total.directories + below.directories + isinstance(node, Directory),
+            total.hidden + below.hidden + hidden,
+        )
+    return total
+
+
+class CountTests(SynchronousTestCase):
+    """See L{counts}."""
+
+    def test_kinds(self) -> None:
+        """Keys and directories at any depth; what is in a hidden directory is hidden, the directory itself is not."""
+        keyspace = KeySpace()
+        for key in ("/d/k", "/d/e/k", "/d/_h/k", "/d/e/_k", "/other"):
+            keyspace.apply(Set(key, 0, "v"))
+        self.assertEqual(list(counts(directory(keyspace, "/d"))), [Count(4, 2, 3)])
+        self.assertEqual(list(counts(directory(keyspace, "/d/_h"))), [Count(1, 0, 0)])
+
+    def test_empty(self) -> None:
+        self.assertEqual(list(counts(directory(KeySpace()))), [Count()])
+
+    @given(st.sets(KEYS))
+    @settings(max_examples=50)
+    def test_model(self, keys: set[str]) -> None:
+        """As by counting each level."""
+        keyspace = KeySpace()
+        for key in sorted(keys, key=len, reverse=True):  # of two that can't both be keys, the longer one
+            if not any(other.startswith(key + "/") for other in keys):
+                keyspace.apply(Set(key, 0, "v"))
+        root = directory(keyspace)
+        self.assertEqual(list(counts(root))[-1], naive(root))
+
+    def test_steps(self) -> None:
+        """No step counts more than so many."""
+        keyspace = KeySpace()
+        for number in range(3 * RUN):
+            keyspace.apply(Set(f"/d{number % 7}/{number}", 0, "v"))
+        so_far = [count.keys + count.directories for count in counts(directory(keyspace))]
+        self.assertEqual(so_far[-1], 3 * RUN + 7)
+        self.assertLessEqual(max(after - before for before, after in zip([0, *so_far], so_far, strict=False)), RUN)
+
+    def test_deep(self) -> None:
+        """A key of very many segments is counted like any other."""
+        keyspace = KeySpace()
+        keyspace.apply(Set("/d" * 400, 0, "v"))
+        self.assertEqual(list(counts(directory(keyspace)))[-1], Count(1, 399))
