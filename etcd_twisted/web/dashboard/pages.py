@@ -12,8 +12,7 @@ from twisted.internet.task import deferLater
 
 from etcd_twisted import __version__
 from etcd_twisted.errors import ErrorCode, EtcdError
-from etcd_twisted.failures import JSON
-from etcd_twisted.http.answers import Response
+from etcd_twisted.http.answers import JSON, Response
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.keyspace.counting import Count, counts
 from etcd_twisted.keyspace.events import encode_json
