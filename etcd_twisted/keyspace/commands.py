@@ -63,6 +63,14 @@ class Refresh(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="refre
     expires: int
 
 
+class SetTtl(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="setttl"):
+    """Put the file that is there anew, with the value that it has and another TTL, unseen by watchers."""
+
+    key: str
+    time: int
+    expires: int
+
+
 class CompareAndSwap(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="cas"):
     """
     Change value and TTL of a file that is as expected.
@@ -78,6 +86,22 @@ class CompareAndSwap(msgspec.Struct, array_like=True, frozen=True, gc=False, tag
     expires: int | None = None
     previous_value: str | None = None
     previous_index: int = 0
+
+
+class SetOrSwap(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="setswap"):
+    """
+    Do what L{CompareAndSwap} does without a condition where a node is, and what L{Set} does where none is.
+
+    A command of its own: a L{CompareAndSwap} without a condition in an older log fails where no node is.
+
+    @ivar directory: of a node that is missing; what is there is swapped whatever this says.
+    """
+
+    key: str
+    time: int
+    value: str = ""
+    directory: bool = False
+    expires: int | None = None
 
 
 class Delete(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="delete"):
@@ -112,7 +136,9 @@ class Expire(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="expire
     limit: int
 
 
-Change = Set | Create | CreateInOrder | Update | Refresh | CompareAndSwap | Delete | CompareAndDelete
+Change = (
+    Set | Create | CreateInOrder | Update | Refresh | SetTtl | CompareAndSwap | SetOrSwap | Delete | CompareAndDelete
+)
 """What a client may ask for."""
 
 Command = Change | Expire

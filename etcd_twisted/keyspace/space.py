@@ -17,7 +17,7 @@ from etcd_twisted.keyspace.events import Answer, Event, NodeView, view
 from etcd_twisted.keyspace.expiry import ExpirySchedule
 from etcd_twisted.keyspace.history import HISTORY_BYTES, History
 from etcd_twisted.keyspace.nodes import EMPTY_ROOT, Directory, File, Node, empty_directory
-from etcd_twisted.keyspace.paths import join
+from etcd_twisted.keyspace.paths import ROOT, join
 from etcd_twisted.keyspace.removed import Removed
 from etcd_twisted.keyspace.statistics import CommandCounts, StoreStatistics
 from etcd_twisted.keyspace.watchers import Watcher, WatcherHub
@@ -184,6 +184,8 @@ class KeySpace:
         if isinstance(command, commands.Expire):
             self._expire(command)
             return None
+        if isinstance(command, commands.SetOrSwap):
+            return self.apply(self._set_or_swap(command))
         apply, success, failure = self._APPLY[type(command)]
         counts = self._counts
         try:
@@ -214,14 +216,37 @@ class KeySpace:
             raise EtcdError(ErrorCode.KEY_EXISTS, key)
         return self._place("create", command, way)
 
-    def _place(self, action: str, command: _Placing, way: tree.Way) -> Event:
-        """Put a new node at the end of the way, whatever was there."""
+    def _place(self, action: str, command: _Placing, way: tree.Way, report: _Report | None = None) -> Event:
+        """
+        Put a new node at the end of the way, whatever was there.
+
+        @param report: L{_unseen}, or C{None} for L{_happened}.
+        """
         key, index, time, expires = way.key, self.index + 1, command.time, command.expires
         node = empty_directory(index, expires) if command.directory else File(command.value, index, index, expires)
         self.root = tree.put(way, node, index)
         self._note(key, expires)
         previous = None if way.node is None else view(key, way.node, time)
-        return self._happened(action, view(key, node, time), previous)
+        return (report or self._happened)(action, view(key, node, time), previous)
+
+    def _set_ttl(self, command: commands.SetTtl) -> Event:
+        way = tree.walk(self.root, command.key)
+        node = tree.there(way)
+        if not isinstance(node, File):
+            raise EtcdError(ErrorCode.NOT_A_FILE, command.key)
+        anew = commands.Set(command.key, command.time, node.value, False, command.expires)
+        return self._place("set", anew, way, self._unseen)
+
+    def _set_or_swap(self, command: commands.SetOrSwap) -> commands.Set | commands.CompareAndSwap:
+        """What a command comes to: where the way to its key is barred, both meet the same error."""
+        try:
+            is_there = tree.walk(self.root, command.key).node is not None
+        except EtcdError:
+            is_there = True
+        if is_there:
+            return commands.CompareAndSwap(command.key, command.time, command.value, command.expires)
+        value = "" if command.directory else command.value
+        return commands.Set(command.key, command.time, value, command.directory, command.expires)
 
     def _update(self, command: commands.Update) -> Event:
         way = tree.walk(self.root, command.key)
@@ -276,6 +301,8 @@ class KeySpace:
         return self._take_away("delete", way, command.time, not isinstance(node, File))
 
     def _compare_and_delete(self, command: commands.CompareAndDelete) -> Event:
+        if command.key == ROOT:
+            raise EtcdError(ErrorCode.NOT_A_FILE, ROOT)  # as for every directory, though nothing else changes the root
         way = tree.walk(self.root, command.key)
         _compared(command, way)
         return self._take_away("compareAndDelete", way, command.time, False)
@@ -337,7 +364,7 @@ class KeySpace:
         self.index += 1
         return Event(Answer(action, node, previous))
 
-    _APPLY: ClassVar[dict[type[commands.Change], tuple[Callable[["KeySpace", Any], Event], str, str]]] = {
+    _APPLY: ClassVar[dict[type[commands.Command], tuple[Callable[["KeySpace", Any], Event], str, str]]] = {
         kind: (apply, counter + "_success", counter + "_fail")
         for kind, apply, counter in (
             (commands.Set, _set, "sets"),
@@ -345,6 +372,7 @@ class KeySpace:
             (commands.CreateInOrder, _create_in_order, "create"),
             (commands.Update, _update, "update"),
             (commands.Refresh, _refresh, "update"),
+            (commands.SetTtl, _set_ttl, "sets"),
             (commands.CompareAndSwap, _compare_and_swap, "compare_and_swap"),
             (commands.Delete, _delete, "delete"),
             (commands.CompareAndDelete, _compare_and_delete, "compare_and_delete"),

@@ -21,6 +21,8 @@ MOST_PARAMETERS = 1_000
 _URLENCODED = b"application/x-www-form-urlencoded"
 _NOTHING: Form = MappingProxyType({})
 _SECOND = 1_000_000
+_TRUE = ("true", "1", "t")
+_FALSE = ("false", "0", "f")
 _LARGEST_INDEX = 2**64 - 1
 _MOST_DIGITS = 20
 
@@ -114,9 +116,11 @@ def flag(form: Form, name: str) -> bool:
     if value is None:
         return False
     value = value.lower()
-    if value not in ("true", "false"):
+    if value in _TRUE:
+        return True
+    if value not in _FALSE:
         raise EtcdError(ErrorCode.INVALID_FIELD, name)
-    return value == "true"
+    return False
 
 
 def unsigned(text: str) -> int | None:

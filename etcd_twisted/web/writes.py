@@ -14,6 +14,8 @@ from etcd_twisted.keyspace.commands import (
     Delete,
     Refresh,
     Set,
+    SetOrSwap,
+    SetTtl,
     Update,
 )
 from etcd_twisted.web.forms import Form, expiry, flag, index
@@ -32,15 +34,20 @@ def put(form: Form, key: str, now: int) -> Change:
         return Set(key, now, form["value"])
     expires = expiry(form, now, "Update")
     exists = flag(form, "prevExist")
+    missing = "prevExist" in form and not exists
     if flag(form, "refresh"):
-        return _refresh(form, key, now, expires)
+        until = _refreshed_until(form, expires)
+        if not missing:
+            return _refresh(form, key, now, until)
     directory = flag(form, "dir")
     value = form.get("value", "")
     new_value = "" if directory else value
-    if "prevExist" in form and not exists:
+    if missing:
         return Create(key, now, new_value, directory, expires)
     if "prevValue" in form or "prevIndex" in form:
         previous_value, previous_index = _conditions(form, _SWAP)
+        if previous_value is None and previous_index == 0 and not exists:
+            return SetOrSwap(key, now, value, directory, expires)
         return CompareAndSwap(key, now, value, expires, previous_value, previous_index)
     if exists:
         if not ("value" in form or "ttl" in form or "dir" in form):
@@ -49,18 +56,25 @@ def put(form: Form, key: str, now: int) -> Change:
     return Set(key, now, new_value, directory, expires)
 
 
-def _refresh(form: Form, key: str, now: int, expires: int | None) -> Change:
-    """A new TTL and nothing else; the causes are etcd 3.4's."""
-    if "prevExist" in form and not flag(form, "prevExist"):
-        raise EtcdError(ErrorCode.INVALID_FIELD, "refresh")  # only what exists can be refreshed
+def _refreshed_until(form: Form, expires: int | None) -> int:
+    """
+    When the TTL of a refresh ends, which has to have one, and no value; the causes are etcd 3.4's.
+
+    @raise EtcdError: 211 or 212.
+    """
     if form.get("value"):
         raise EtcdError(ErrorCode.REFRESH_WITH_VALUE, "A value was provided on a refresh")
     if expires is None:
         raise EtcdError(ErrorCode.REFRESH_WITHOUT_TTL, "No TTL value set")
+    return expires
+
+
+def _refresh(form: Form, key: str, now: int, expires: int) -> Change:
+    """A new TTL for what keeps its value."""
     if "prevValue" in form or "prevIndex" in form:
         previous_value, previous_index = _conditions(form, _SWAP)
         return CompareAndSwap(key, now, None, expires, previous_value, previous_index)
-    return Refresh(key, now, expires)
+    return Refresh(key, now, expires) if flag(form, "prevExist") else SetTtl(key, now, expires)
 
 
 def _conditions(form: Form, cause: str) -> tuple[str | None, int]:

@@ -149,12 +149,23 @@ class Model:
         @return: the answer; C{None} for L{commands.Expire}.
         @raise RefusedError: why it did nothing.
         """
+        if isinstance(command, commands.SetOrSwap):
+            bare = commands.CompareAndSwap(command.key, command.time, command.value, command.expires)
+            try:
+                return self.apply(bare)
+            except RefusedError as refusal:
+                if refusal.code != 100:
+                    raise
+                self.counts["compareAndSwapFail"] -= 1
+            fields = command.key, command.time, command.value, command.directory, command.expires
+            return self.apply(commands.Set(*fields))
         kind = {
             commands.Set: "sets",
             commands.Create: "create",
             commands.CreateInOrder: "create",
             commands.Update: "update",
             commands.Refresh: "update",
+            commands.SetTtl: "sets",
             commands.CompareAndSwap: "compareAndSwap",
             commands.Delete: "delete",
             commands.CompareAndDelete: "compareAndDelete",
@@ -216,6 +227,17 @@ class Model:
         return self._rewrite("update", command, entry, entry.value, seen=False)
 
     @_apply.register
+    def _(self, command: commands.SetTtl) -> Json:
+        self._not_the_root(command.key)
+        entry = self._there(command.key)
+        if entry.is_directory:
+            raise self._refusal(102, command.key)
+        answer = self._rewrite("set", command, entry, entry.value, seen=False)
+        self.entries[command.key] = attrs.evolve(self.entries[command.key], created=self.index)
+        answer["node"]["createdIndex"] = self.index
+        return answer
+
+    @_apply.register
     def _(self, command: commands.CompareAndSwap) -> Json:
         entry = self._as_expected(command)
         if command.value is None:
@@ -235,6 +257,8 @@ class Model:
 
     @_apply.register
     def _(self, command: commands.CompareAndDelete) -> Json:
+        if command.key == "/":
+            raise self._refusal(102, "/")
         self._as_expected(command)
         return self._remove("compareAndDelete", command.key, command.time)
 
@@ -301,7 +325,7 @@ class Model:
     def _rewrite(
         self,
         action: str,
-        command: commands.Update | commands.Refresh | commands.CompareAndSwap,
+        command: commands.Update | commands.Refresh | commands.SetTtl | commands.CompareAndSwap,
         entry: Entry,
         value: str | None,
         seen: bool,

@@ -47,6 +47,8 @@ changes: st.SearchStrategy[commands.Change] = st.one_of(
     _made(commands.CreateInOrder),
     _made(commands.Update),
     st.builds(commands.Refresh, key=keys, time=times, expires=ends),
+    st.builds(commands.SetTtl, key=keys, time=times, expires=ends),
+    _made(commands.SetOrSwap),
     st.builds(
         commands.CompareAndSwap,
         key=keys,

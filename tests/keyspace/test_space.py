@@ -2,10 +2,15 @@
 The key space, sentence by sentence of the specification (section 1): what each command does, answers and refuses.
 """
 
+import json
+
+import msgspec
+
 from etcd_twisted.keyspace import commands as c
 from etcd_twisted.keyspace.nodes import File
 from tests.keyspace.cases import SpaceTestCase
 from tests.keyspace.model import SECOND
+from tests.keyspace.running import key_space
 
 A_FILE = c.Set("/f", 0, "x")
 A_DIRECTORY = c.Set("/d", 0, directory=True)
@@ -121,7 +126,8 @@ class SetTests(SpaceTestCase):
             c.CompareAndSwap("/", 0, "x", previous_index=1),
             c.Delete("/", 0),
             c.Delete("/", 0, recursive=True),
-            c.CompareAndDelete("/", 0, previous_index=1),
+            c.SetTtl("/", 0, 9),
+            c.SetOrSwap("/", 0, "x"),
         ):
             self.assertRefused(command, 107, "/")
 
@@ -240,6 +246,68 @@ class RefreshTests(SpaceTestCase):
     def test_missing(self) -> None:
         """A missing key is 100."""
         self.assertRefused(c.Refresh("/f", 0, 9), 100, "/f")
+
+
+class SetTtlTests(SpaceTestCase):
+    def test_file(self) -> None:
+        """It puts the file anew, with its value and another TTL (spec, "Later additions")."""
+        self.given(A_FILE)
+        self.assertEqual(
+            self.answer(c.SetTtl("/f", 0, 3 * SECOND)),
+            {
+                "action": "set",
+                "node": {
+                    "key": "/f",
+                    "value": "x",
+                    "expiration": "1970-01-01T00:00:03.000000Z",
+                    "ttl": 3,
+                    "modifiedIndex": 2,
+                    "createdIndex": 2,
+                },
+                "prevNode": {"key": "/f", "value": "x", "modifiedIndex": 1, "createdIndex": 1},
+            },
+        )
+        self.assertEqual(self.space.next_expiry(), 3 * SECOND)
+
+    def test_nothingElse(self) -> None:
+        """A missing key is 100, a directory 102, a file on the way 104."""
+        self.given(A_FILE, A_DIRECTORY)
+        self.assertRefused(c.SetTtl("/nope", 0, 9), 100, "/nope")
+        self.assertRefused(c.SetTtl("/d", 0, 9), 102, "/d")
+        self.assertRefused(c.SetTtl("/f/below", 0, 9), 104, "/f")
+
+
+class SetOrSwapTests(SpaceTestCase):
+    def test_missing(self) -> None:
+        """Where nothing is, it is a set, also of a directory, and counts as one (spec, "PUT")."""
+        alone = json.loads(key_space().apply(c.Set("/a/b", 0, "x", expires=3 * SECOND)).body)
+        self.assertEqual(self.answer(c.SetOrSwap("/a/b", 0, "x", expires=3 * SECOND)), alone)
+        self.assertTrue(self.answer(c.SetOrSwap("/c", 0, "x", directory=True))["node"]["dir"])
+        counts = self.space.statistics()
+        self.assertEqual((counts.sets_success, counts.compare_and_swap_success), (2, 0))
+
+    def test_file(self) -> None:
+        """A file that is there is swapped: its created index stays."""
+        self.given(A_FILE)
+        for number in (2, 3):
+            answer = self.answer(c.SetOrSwap("/f", 0, "y", directory=number == 3))
+            self.assertEqual(answer["action"], "compareAndSwap")
+            self.assertEqual(answer["node"], {"key": "/f", "value": "y", "modifiedIndex": number, "createdIndex": 1})
+        self.assertEqual(self.space.statistics().compare_and_swap_success, 2)
+
+    def test_barred(self) -> None:
+        """A directory is 102, a file on the way 104."""
+        self.given(A_FILE, A_DIRECTORY)
+        self.assertRefused(c.SetOrSwap("/d", 0, "x"), 102, "/d")
+        self.assertRefused(c.SetOrSwap("/f/below", 0, "x"), 104, "/f")
+
+    def test_old_log(self) -> None:
+        """What earlier versions logged for C{prevIndex=0} does what it did then, or the same log gives other trees."""
+        command = c.decode_command(msgspec.msgpack.encode(["cas", "/f", 0, "x", None, None, 0]))
+        assert isinstance(command, c.CompareAndSwap)
+        self.assertRefused(command, 100, "/f")
+        self.given(A_FILE)
+        self.assertEqual(self.answer(command)["action"], "compareAndSwap")
 
 
 class CompareAndSwapTests(SpaceTestCase):
@@ -435,6 +503,10 @@ class CompareAndDeleteTests(SpaceTestCase):
         """Files only: 102 on a directory."""
         self.given(A_DIRECTORY)
         self.assertRefused(c.CompareAndDelete("/d", 0, previous_index=1), 102, "/d")
+
+    def test_root(self) -> None:
+        """The root is a directory like others (spec, "DELETE")."""
+        self.assertRefused(c.CompareAndDelete("/", 0, previous_index=1), 102, "/")
 
 
 class GetTests(SpaceTestCase):

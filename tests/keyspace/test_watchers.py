@@ -326,10 +326,12 @@ class OneWatcherTests(SynchronousTestCase):
 
     def test_refresh(self) -> None:
         """A refresh, also one with a condition, wakes no watcher and leaves a gap in what they see."""
-        refreshes = [c.Refresh("/a", 0, 9), c.CompareAndSwap("/a", 0, None, 9), c.Refresh("/d", 0, 9)]
+        refreshes = [
+            c.Refresh("/a", 0, 9), c.CompareAndSwap("/a", 0, None, 9), c.SetTtl("/a", 0, 9), c.Refresh("/d", 0, 9)
+        ]  # fmt: skip
         before: list[c.Change] = [c.Set("/a", 0), c.Set("/d", 0, directory=True)]
-        self.assertEqual(self.told(before, "/", True, *refreshes, c.Set("/a", 0)), [6])
-        self.assertEqual(self.told([*before, *refreshes], "/", True, c.Set("/a", 0), since=1), [1, 2, 6])
+        self.assertEqual(self.told(before, "/", True, *refreshes, c.Set("/a", 0)), [7])
+        self.assertEqual(self.told([*before, *refreshes], "/", True, c.Set("/a", 0), since=1), [1, 2, 7])
 
     def test_directoryDeleted(self) -> None:
         """Deleting a directory wakes the watchers of everything below it, recursive or not, there or not."""

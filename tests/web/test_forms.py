@@ -142,11 +142,17 @@ class TypedTests(SynchronousTestCase):
         return error.code, error.cause
 
     def test_flags(self) -> None:
-        """True and false in any case; a missing one is false; anything else names the parameter."""
-        form = {"a": "true", "b": "TRUE", "c": "False", "d": "1", "e": "", "f": " true"}
-        self.assertEqual([forms.flag(form, name) for name in ("a", "b", "c", "missing")], [True, True, False, False])
-        for name in "def":
-            self.assertEqual(self.code(forms.flag, form, name), (ErrorCode.INVALID_FIELD, name))
+        """
+        True and false in any case, as words, letters and digits; a missing one is false; anything else names the
+        parameter (spec, "Parameters").
+        """
+        for text in ("true", "TRUE", "True", "tRuE", "1", "t", "T"):
+            self.assertIs(forms.flag({"a": text}, "a"), True, text)
+        for text in ("false", "FALSE", "False", "0", "f", "F"):
+            self.assertIs(forms.flag({"a": text}, "a"), False, text)
+        self.assertIs(forms.flag({}, "a"), False)
+        for text in ("", " true", "2", "01", "-1", "yes", "on", "tr", "\u00b9", "true\n"):
+            self.assertEqual(self.code(forms.flag, {"a": text}, "a"), (ErrorCode.INVALID_FIELD, "a"), text)
 
     def test_indexes(self) -> None:
         """Whole numbers of 64 bits."""

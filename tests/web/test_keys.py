@@ -88,9 +88,15 @@ class CommandTests(EndpointTest):
             (commands.Update("/k", now, ""), "prevExist=true", {"value": ""}),
             (commands.CompareAndSwap("/k", now, "v", None, "w", 0), "prevExist=true&prevValue=w", {"value": "v"}),
             (commands.CompareAndSwap("/k", now, "v", None, "w", 7), "prevValue=w&prevIndex=7", {"value": "v"}),
-            (commands.CompareAndSwap("/k", now, "", later, None, 0), "prevIndex=0", {"ttl": "5"}),
+            (commands.SetOrSwap("/k", now, "", False, later), "prevIndex=0", {"ttl": "5"}),
+            (commands.SetOrSwap("/k", now, "v", True), "prevIndex=0", {"value": "v", "dir": "true"}),
+            (commands.CompareAndSwap("/k", now, "v", None, None, 0), "prevIndex=0&prevExist=true", {"value": "v"}),
+            (commands.CompareAndSwap("/k", now, "v", None, "w", 0), "prevIndex=0&prevValue=w", {"value": "v"}),
+            (commands.Create("/k", now, "v"), "prevIndex=0&prevExist=false", {"value": "v"}),
             (commands.Refresh("/k", now, later), "refresh=true&prevExist=true", {"ttl": "5"}),
-            (commands.Refresh("/k", now, later), "refresh=true", {"ttl": "5", "value": ""}),
+            (commands.SetTtl("/k", now, later), "refresh=true", {"ttl": "5", "value": ""}),
+            (commands.Create("/k", now, "", False, later), "refresh=true&prevExist=false", {"ttl": "5"}),
+            (commands.CompareAndSwap("/k", now, None, later, None, 0), "refresh=true&prevIndex=0", {"ttl": "5"}),
             (commands.CompareAndSwap("/k", now, None, later, "w", 0), "refresh=true&prevValue=w", {"ttl": "5"}),
             (commands.Set("/k", now, "v"), "refresh=false", {"value": "v"}),
         ]
@@ -120,6 +126,19 @@ class CommandTests(EndpointTest):
         self.assertEqual(self.ask("PUT", "/k", "prevExist=true", value="1").status, 200)
         self.assertEqual(self.ask("POST", "/q").status, 201)
         self.assertEqual(self.ask("DELETE", "/k").status, 200)
+
+    def test_previous_index_zero(self) -> None:
+        """It passes whatever is there, also nothing, as clients of later servers rely on (spec, "PUT")."""
+        for status, action, created in ((201, "set", 2), (200, "compareAndSwap", 2)):
+            response = self.ask("PUT", "/k", value="1", prevIndex="0")
+            answer = self.json(response)
+            self.assertEqual((response.status, answer["action"]), (status, action))
+            self.assertEqual(answer["node"]["createdIndex"], created)
+
+    def test_delete_of_the_root(self) -> None:
+        """A condition is about files (spec, "DELETE")."""
+        self.assert_error(self.ask("DELETE", "/", "prevIndex=1"), 102, "/", 403)
+        self.assert_error(self.ask("DELETE", "/", "recursive=true"), 107, "/")
 
     def test_headers_of_success(self) -> None:
         """All three indexes; a write's are its own (api, "Response Headers")."""
@@ -176,7 +195,7 @@ class CommandTests(EndpointTest):
             ("PUT", "refresh=true&value=v&ttl=5", 211, "A value was provided on a refresh"),
             ("PUT", "refresh=true&prevExist=true", 212, "No TTL value set"),
             ("PUT", "refresh=true&ttl=", 212, "No TTL value set"),
-            ("PUT", "refresh=true&ttl=5&prevExist=false", 209, "refresh"),
+            ("PUT", "refresh=true&prevExist=false", 212, "No TTL value set"),
             ("PUT", "value=%zz", 210, 'the query string has the bad escape "%zz" in value'),
         ]
         for method, query, code, cause in cases:
@@ -184,16 +203,29 @@ class CommandTests(EndpointTest):
         self.assertEqual(self.replica.proposed, [])
 
     def test_refresh_wakes_nobody(self) -> None:
-        """The TTL changes, the value stays, and watchers see the change after it only (spec, "Later additions")."""
+        """
+        The TTL changes, the value stays, and watchers see the change after it only; with C{prevExist=true} it is an
+        update, without it a set (spec, "Later additions").
+        """
         self.put("/k", value="v")
         seen: list[bytes] = []
         watch = self.ask("GET", "/k", "wait=true").body
         watch.begin(seen.append, lambda: None)
-        answer = self.put("/k", "refresh=true&prevExist=true", ttl=50)
-        self.assertEqual((answer["action"], answer["node"]["value"], answer["node"]["ttl"]), ("update", "v", 50))
+        for query, action, created in (("refresh=true&prevExist=true", "update", 2), ("refresh=true", "set", 4)):
+            answer = self.put("/k", query, ttl=50)
+            self.assertEqual((answer["action"], answer["node"]["value"], answer["node"]["ttl"]), (action, "v", 50))
+            self.assertEqual(answer["node"]["createdIndex"], created)
         self.put("/k", value="w")
         self.clock.advance(0)
         self.assertEqual([json.loads(event)["node"]["value"] for event in seen], ["w"])
+
+    def test_refresh_of_what_is_not_there(self) -> None:
+        """100; with C{prevExist=false} it is created, unless it is there (spec, "Later additions")."""
+        self.assert_error(self.ask("PUT", "/k", "refresh=true", ttl=5), 100, "/k", 404)
+        self.assert_error(self.ask("PUT", "/k", "refresh=true&prevExist=true", ttl=5), 100, "/k", 404)
+        self.assertEqual(self.ask("PUT", "/k", "refresh=true&prevExist=false", ttl=5).status, 201)
+        self.assert_error(self.ask("PUT", "/k", "refresh=true&prevExist=false", ttl=5), 105, "/k", 412)
+        self.assert_error(self.ask("PUT", "/", "refresh=true", ttl=5), 107, "/")
 
     def test_times(self) -> None:
         """A TTL counts from the replica's time."""
@@ -333,7 +365,7 @@ class ReadTests(EndpointTest):
     def test_bad_booleans(self) -> None:
         """Each names itself (spec, "Parameters")."""
         for name in ("recursive", "sorted", "wait", "stream", "quorum", "consistent"):
-            self.assert_error(self.ask("GET", "/k", f"{name}=1"), 209, name)
+            self.assert_error(self.ask("GET", "/k", f"{name}=yes"), 209, name)
 
 
 class WatchTests(EndpointTest):

@@ -10,15 +10,24 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.errors import EtcdError
-from etcd_twisted.keyspace.commands import Change, CompareAndDelete, CompareAndSwap, Create, Refresh, Update
+from etcd_twisted.keyspace.commands import (
+    Change,
+    CompareAndDelete,
+    CompareAndSwap,
+    Create,
+    Refresh,
+    SetOrSwap,
+    SetTtl,
+    Update,
+)
 from etcd_twisted.keyspace.events import LAST_MOMENT
 from etcd_twisted.web import writes
-from etcd_twisted.web.forms import Form
+from etcd_twisted.web.forms import Form, flag
 
 NOW = 1_000_000_000
 SECOND = 1_000_000
 
-BOOLEAN = st.sampled_from(("true", "false", "True", "no"))
+BOOLEAN = st.sampled_from(("true", "false", "True", "no", "1", "0"))
 NUMBER = st.one_of(st.integers(0, 2**64 + 1).map(str), st.sampled_from(("", "x", "-1", "1.5")))
 FORMS = st.fixed_dictionaries(
     {},
@@ -60,12 +69,16 @@ class AnyFormTests(SynchronousTestCase):
         put, delete = meant(writes.put, form), meant(writes.delete, form)
         compares = "prevValue" in form or "prevIndex" in form
         exists = form.get("prevExist", "").lower()
-        if exists == "false":
+        if exists in ("false", "0"):
             self.assertIsInstance(put, Create | None)
         elif compares:
-            self.assertIsInstance(put, CompareAndSwap | None)
-        elif exists == "true":
+            self.assertIsInstance(put, CompareAndSwap | SetOrSwap | None)
+            if isinstance(put, SetOrSwap):
+                self.assertEqual((form.get("prevValue"), int(form["prevIndex"]), exists), (None, 0, ""))
+        elif exists in ("true", "1"):
             self.assertIsInstance(put, Update | Refresh | None)
+        elif form.get("refresh", "").lower() in ("true", "1"):
+            self.assertIsInstance(put, SetTtl | None)
         if compares:
             self.assertIsInstance(delete, CompareAndDelete | None)
         for command in (put, delete):
@@ -85,12 +98,16 @@ class AnyFormTests(SynchronousTestCase):
 
     @given(FORMS)
     def test_refresh_keeps_the_value(self, form: Form) -> None:
-        """A refresh never has a value of its own to set."""
+        """A refresh never has a value of its own to set, nor goes without a TTL; it may create."""
         command = meant(writes.put, {**form, "refresh": "true"})
         if isinstance(command, CompareAndSwap):
             self.assertIsNone(command.value)
+        elif isinstance(command, Create):
+            self.assertEqual((command.value, flag(form, "prevExist")), ("", False))
         elif command is not None:
-            self.assertIsInstance(command, Refresh)
+            self.assertIsInstance(command, Refresh if form.get("prevExist") else SetTtl)
+        if command is not None:
+            self.assertEqual(command.expires, NOW + int(form["ttl"]) * SECOND)
 
     @given(FORMS)
     def test_new_directories_have_no_value(self, form: Form) -> None:

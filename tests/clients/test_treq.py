@@ -1,0 +1,56 @@
+"""
+treq, the client that Twisted's programs use: what docs/api.md says of it and redirects.
+"""
+
+from typing import Any
+
+import treq
+from twisted.internet import reactor
+from twisted.web.client import Agent, HTTPConnectionPool, ResponseFailed
+from twisted.web.error import PageRedirect
+
+from etcd_twisted.addresses import Address
+from etcd_twisted.config import Config
+from etcd_twisted.machines import Machine
+from etcd_twisted.web.frontend import HttpFrontend
+from tests.docs.pages import blocks
+from tests.fakes import FakeReplica
+from tests.processes.child import SOURCE
+from tests.wires import ServedTest
+
+
+class RedirectTests(ServedTest):
+    """A write that comes to a follower."""
+
+    async def setUp(self) -> None:
+        """One machine that follows, one that leads."""
+        await super().setUp()
+        self.leader = FakeReplica(reactor)
+        self.addCleanup(self.leader.stop)
+        service = HttpFrontend().service(reactor, Config(bind_addr=Address("127.0.0.1", 0)), {}, self.leader)
+        self.addCleanup(service.stopService)
+        await service.startService()
+        url = f"http://127.0.0.1:{service.getHost().port}"
+        self.replica.follow(Machine("machine1", url, "http://127.0.0.1:7002"))
+        self.url = f"http://127.0.0.1:{self.port}/v2/keys/k"
+
+    async def test_fails(self) -> None:
+        """treq follows a 307 of C{GET} alone (spec, "Redirects")."""
+        settings: list[dict[str, Any]] = [{}, {"browser_like_redirects": True}]
+        for each in settings:
+            sent = treq.put(self.url, data={"value": "v"}, agent=Agent(reactor), **each)
+            failed = await self.assertFailure(sent, ResponseFailed)
+            (reason,) = failed.reasons
+            self.assertIsInstance(reason.value, PageRedirect)
+            self.assertEqual(reason.value.status, b"307")
+        self.assertEqual((self.replica.proposed, self.leader.proposed), ([], []))
+
+    async def test_what_to_do(self) -> None:
+        """The page's way to write does (spec, "Redirects")."""
+        pool = HTTPConnectionPool(reactor, persistent=False)
+        (code,) = blocks(SOURCE / "docs" / "api.md", "python")
+        names: dict[str, Any] = {}
+        exec(code, names)
+        response = await names["put"](self.url, pool=pool, value="v")
+        self.assertEqual((response.code, (await treq.json_content(response))["node"]["value"]), (201, "v"))
+        self.assertEqual((len(self.replica.proposed), len(self.leader.proposed)), (0, 1))
