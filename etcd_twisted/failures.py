@@ -8,6 +8,7 @@ import msgspec
 
 from etcd_twisted.errors import MESSAGES, ErrorCode, EtcdError, http_status
 from etcd_twisted.http.answers import JSON, Response
+from etcd_twisted.http.escapes import unescape
 from etcd_twisted.keyspace.events import encode_json
 
 
@@ -33,6 +34,19 @@ def failure(error: EtcdError, index: int) -> Response:
 def broken(index: int) -> Response:
     """Something went wrong that nobody expected; the client is told no more than that."""
     return failure(EtcdError(ErrorCode.RAFT_INTERNAL, "an error in the server; its log says more"), index)
+
+
+def undecodable(path: bytes, index: int) -> Response | None:
+    """
+    The answer to a request whose path can't be decoded; C{None} for any other.
+
+    @param path: as it came.
+    """
+    try:
+        unescape(path)
+    except ValueError as error:
+        return failure(EtcdError(ErrorCode.INVALID_FORM, f"the path has {error}"), index)
+    return None
 
 
 def error_body(error: EtcdError, index: int) -> bytes:

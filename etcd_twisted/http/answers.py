@@ -144,6 +144,9 @@ def plain(status: int, text: str, fields: bytes = b"") -> Response:
     return Response(status, TEXT + fields, text.encode() + b"\n")
 
 
-def json_message(status: int, message: str) -> Response:
-    """An error that is none of the API's table, as etcd 2 and 3.4 answer these: their clients show the message."""
-    return Response(status, JSON, msgspec.json.encode({"message": message}))
+def json_message(status: int, message: str, fields: bytes = b"") -> Response:
+    """
+    An error that is none of the API's table, as etcd 2 and 3.4 answer these: their clients show the message, and none
+    takes it for success.
+    """
+    return Response(status, JSON + fields, msgspec.json.encode({"message": message}) + b"\n")

@@ -11,11 +11,16 @@ _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2}).{0,2}", re.DOTALL)
 _LONGEST_SHOWN = 40
 
 
+class BadEscapeError(ValueError):
+    """A text has a bad escape."""
+
+
 def unescape(text: bytes) -> str:
     """
     Percent-decode, once, to UTF-8.
 
-    @raise ValueError: there is a bad escape, or the outcome is not UTF-8; says which, for "has ... in".
+    @raise BadEscapeError: there is a bad escape; says which, for "has ... in".
+    @raise ValueError: the outcome is not UTF-8; says so in the same way.
     """
     if b"%" in text:
         # With = for %, escapes are those of quoted-printable, whose decoder is in C and thirty times as fast as
@@ -25,7 +30,7 @@ def unescape(text: bytes) -> str:
         good = len(text) - 2 * text.count(b"%")
         if len(plain) != good or b"%\r" in text or b"%\n" in text:
             bad = _BAD_ESCAPE.search(text)
-            raise ValueError(f'the bad escape "{shown(bad[0] if bad else text)}"')
+            raise BadEscapeError(f'the bad escape "{shown(bad[0] if bad else text)}"')
         text = plain
     try:
         return text.decode()

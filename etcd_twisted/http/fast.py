@@ -41,6 +41,7 @@ LONGEST_HEAD = 1 << 13
 _ALL = 1 << 62
 """Where bytes end of which nothing is left to read."""
 
+_BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
 _VERSION = b"HTTP/1.1"
 _EAGER = 1 << 14
 """How much is read ahead while a request is answered, in bytes, before the client has to wait."""
@@ -362,7 +363,7 @@ class FastChannel(Protocol, Patience):
 
         @param begun: whether its first line is there, and for the door.
         """
-        may_be = begun or (data[:1].isupper() and b"\r\n" not in data)
+        may_be = (begun or (data[:1].isupper() and b"\r\n" not in data)) and not _BARE_LINE_FEED.search(data)
         return self._wait(data, 0) if may_be and len(data) < LONGEST_HEAD else self._hand_over(data)
 
     def _wait(self, data: bytes, need: int) -> int:

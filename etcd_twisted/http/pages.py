@@ -4,12 +4,17 @@ Pages: what is served through Klein, on whatever port.
 Must never let werkzeug's HTML or a traceback get to a client, nor answer with a redirect: programs read these.
 """
 
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
 from klein import Klein
 from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 from werkzeug.exceptions import HTTPException
 
-from etcd_twisted.http.answers import Response, plain
+from etcd_twisted.http.answers import Response, json_message
+from etcd_twisted.http.targets import cleaned
 
 
 def new_app() -> Klein:
@@ -18,6 +23,16 @@ def new_app() -> Klein:
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     return app
+
+
+def tidy(request: Any, names: Sequence[bytes] = ()) -> None:
+    """
+    Clean the path of a request for a page before it is looked for, so that it may be spelled in many ways.
+
+    @param names: the paths behind which there is a name, to be cleaned by whoever knows what it may be.
+    """
+    request.path = cleaned(request.path, names)
+    request.postpath = [unquote_to_bytes(each) for each in request.path[1:].split(b"/")]
 
 
 def send(request: IRequest, response: Response) -> bytes:
@@ -48,5 +63,5 @@ def no_such_page(reason: Failure) -> Response | None:
         return None
     status = error.code or 500
     allowed = dict(error.get_headers()).get("Allow")
-    fields = b"Allow: %s\r\n" % allowed.encode() if allowed else b""
-    return plain(status, f"{status} {error.name.lower()}", fields)
+    fields = b"Allow: %s, OPTIONS\r\n" % allowed.encode() if allowed else b""
+    return json_message(status, error.name, fields)

@@ -16,11 +16,11 @@ from twisted.web import server
 
 from etcd_twisted.addresses import address_of
 from etcd_twisted.complaints import Complaints
-from etcd_twisted.http.answers import json_message
+from etcd_twisted.http import targets
+from etcd_twisted.http.answers import Response, json_message
 from etcd_twisted.http.browsers import BrowserPolicy
 from etcd_twisted.http.cors import Cors, with_fields
 from etcd_twisted.http.door import Door, DoorRequest
-from etcd_twisted.http.escapes import unescape
 from etcd_twisted.http.exchange import Connection, Exchange
 
 PRODUCT = b"etcd_twisted"
@@ -94,28 +94,25 @@ class Request(server.Request):
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         """The request is complete."""
-        authority, target = _split(path)
+        authority, target = targets.split(path)
         channel = cast(Carrier, self.channel)
         door, cors = channel.site.door, channel.site.cors
         refusal = channel.site.browsers.refusal(command, self.requestHeaders, authority, channel.isSecure())
         if refusal is not None:
             self._refuse(channel, command, version, refusal)
             return
-        if cors is not None and command == b"OPTIONS":
-            self._begin(channel, command, version).answer(cors.preflight(self.requestHeaders))
+        rest = None if door is None else targets.below(target, door.prefix)
+        if command == b"OPTIONS" and (cors is not None or rest is None):
+            # Balancers of load ask for this, on whatever path, to see that somebody is there.
+            options = Response(200, b"", b"") if cors is None else cors.preflight(self.requestHeaders)
+            self._begin(channel, command, version).answer(options)
             return
-        below = target[len(door.prefix) :] if door is not None and target.startswith(door.prefix) else None
-        if door is None or below is None or below[:1] not in b"/?":
-            try:
-                unescape(target.partition(b"?")[0])
-            except ValueError as error:
-                channel.refuse(400, f"the path has {error}")
-            else:
-                if cors is not None:
-                    self._add(cors.fields(self.requestHeaders))
-                super().requestReceived(command, target, version)
+        if door is None or rest is None:
+            if cors is not None:
+                self._add(cors.fields(self.requestHeaders))
+            super().requestReceived(command, target, version)
             return
-        path, _, query = below.partition(b"?")
+        path, _, query = rest.partition(b"?")
         types = self.requestHeaders.getRawHeaders(b"Content-Type")
         body = cast(BytesIO, self.content).getvalue()
         request = DoorRequest(command, path, query, types[0] if types else None, body)
@@ -152,15 +149,3 @@ class Request(server.Request):
             self.setHeader(*NOSNIFF)
             cast(Carrier, self.channel).count(self.method, self.code)
         super().write(data)
-
-
-def _split(target: bytes) -> tuple[bytes, bytes]:
-    """
-    A request target without the scheme and host that a client of a proxy puts there (RFC 9112, section 3.2.2).
-
-    @return: the host, empty where there is none, and the rest.
-    """
-    if target[:1] == b"/" or b"://" not in target:
-        return b"", target
-    host, slash, path = target.partition(b"://")[2].partition(b"/")
-    return host, slash + path or b"/"

@@ -12,7 +12,8 @@ Some names of C{twisted.web}'s are private and used all the same, as there are n
 version in a request line, is read, and C{HTTPChannel._respondToBadRequestAndDisconnect}, which answers what is no
 HTTP, is overridden. A Twisted without them fails the tests of what is malformed and of what has no C{Host}. Read are
 C{_handlingRequest}, C{_dataBuffer} and C{_optimisticEagerReadSize}, too, which say that a connection is not read while
-a request is answered. A Twisted without them fails the tests of clients that leave.
+a request is answered. A Twisted without them fails the tests of clients that leave. C{LineReceiver._buffer} is what
+has come of a line: a Twisted without it fails the tests of bare line feeds.
 """
 # Twisted's HTTP server has no types.
 # mypy: disallow-untyped-calls=False, warn-return-any=False
@@ -21,7 +22,7 @@ import socket
 from collections.abc import Callable
 from http import HTTPStatus
 from io import BytesIO
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from OpenSSL.SSL import Error as TlsError
 from twisted.internet.defer import Deferred, succeed
@@ -43,6 +44,8 @@ from zope.interface import Attribute, implementer
 
 from etcd_twisted.addresses import address_of
 from etcd_twisted.complaints import Complaints
+from etcd_twisted.http import targets
+from etcd_twisted.http.answers import json_message, plain
 from etcd_twisted.http.browsers import BrowserPolicy
 from etcd_twisted.http.cors import Cors
 from etcd_twisted.http.door import Door
@@ -90,10 +93,11 @@ class Channel(http.HTTPChannel, Patience):
     site: "Site"
     transport: Any
     MAX_LENGTH = HEAD_LIMIT
-    totalHeadersSize = 2 * HEAD_LIMIT  # noqa: N815  # not reached: lineReceived counts line ends too, and answers 431
+    totalHeadersSize = 4 * HEAD_LIMIT  # noqa: N815  # not reached: lineReceived counts too, and answers 431
 
     _head_size = 0
     _headers = 0
+    _target = b""  # of the request that is coming, as far as it is known
     receiving = False
     _refused = False
     _closing = False
@@ -200,6 +204,8 @@ class Channel(http.HTTPChannel, Patience):
         if not self.requests:
             self._begin_receiving()
         super().dataReceived(data)
+        if self.line_mode and b"\n" in self._buffer and b"\r\n" not in self._buffer and not self._refused:
+            self._refuse_bare_line_feed(self._buffer)
 
     def _begin_receiving(self) -> None:
         if not self.receiving:
@@ -212,14 +218,26 @@ class Channel(http.HTTPChannel, Patience):
         if self._refused:
             return
         self._begin_receiving()
+        if b"\n" in line:
+            self._refuse_bare_line_feed(line)
+            return
         self._head_size += len(line) + 2
+        if not self._target:
+            line = targets.with_escapes(line)
+            self._target = targets.target_of(line)
         if self._head_size > HEAD_LIMIT:
             self._refuse_head()
             return
         super().lineReceived(line)
 
-    def lineLengthExceeded(self, _line: bytes) -> None:
+    def _refuse_bare_line_feed(self, line: bytes) -> None:
+        """To take it for the end of a line would be to guess, which others on the way may do in another way."""
+        self._target = self._target or targets.target_of(line.partition(b"\n")[0])
+        self.refuse(400, "each line of a request should end with CR LF, not with LF alone")
+
+    def lineLengthExceeded(self, line: bytes) -> None:
         """A line is longer than a whole head may be."""
+        self._target = self._target or targets.target_of(line)
         self._refuse_head()
 
     def rawDataReceived(self, data: bytes) -> None:
@@ -272,6 +290,7 @@ class Channel(http.HTTPChannel, Patience):
             return
         self.receiving = False
         self._head_size = self._headers = 0
+        self._target = b""
         self.expect_by(0.0)
         super().allContentReceived()
 
@@ -306,11 +325,19 @@ class Channel(http.HTTPChannel, Patience):
         self._expect_within(LINGER)
         cors, request = self.site.cors, self.requests[-1] if self.requests else None
         fields = cors.fields(request.requestHeaders) if cors is not None and isinstance(request, Request) else b""
-        body = f"{reason}\n".encode()
+        answer = json_message(status, reason) if self._target else plain(status, reason)
+        body = cast(bytes, answer.body)
         self.transport.write(
-            b"HTTP/1.1 %d %s\r\n%sContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n"
-            b"%sConnection: close\r\n\r\n%s"
-            % (status, HTTPStatus(status).phrase.encode(), self.server_fields, len(body), fields, body)
+            b"HTTP/1.1 %d %s\r\n%s%sContent-Length: %d\r\n%sConnection: close\r\n\r\n%s"
+            % (
+                status,
+                HTTPStatus(status).phrase.encode(),
+                self.server_fields,
+                answer.fields,
+                len(body),
+                fields,
+                body,
+            )
         )
         self.transport.unregisterProducer()
         self.stalled = False

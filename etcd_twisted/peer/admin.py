@@ -18,8 +18,8 @@ from twisted.web.resource import Resource
 
 from etcd_twisted import failures
 from etcd_twisted.errors import ErrorCode, EtcdError
-from etcd_twisted.http.answers import JSON, Response, plain
-from etcd_twisted.http.pages import new_app, no_such_page, send
+from etcd_twisted.http.answers import JSON, Response, json_message
+from etcd_twisted.http.pages import new_app, no_such_page, send, tidy
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.machines import Machine
 from etcd_twisted.membership import read_config, written
@@ -150,6 +150,10 @@ class AdminPages(Resource):
 
     def render(self, request: IRequest) -> bytes | int:
         """See L{twisted.web.resource.IResource}."""
+        tidy(request)
         if self._replica.standby:
-            return send(request, plain(404, "404 not found"))
+            return send(request, json_message(404, "Not Found"))
+        undecodable = failures.undecodable(request.path, self._replica.index)
+        if undecodable is not None:
+            return send(request, undecodable)
         return cast(int, self._pages.render(request))  # Klein answers later

@@ -25,7 +25,7 @@ def success(replica: IReplica, status: int, index: int, body: Body, kind: bytes 
 
 
 def no_key(cause: str, index: int) -> Response:
-    """The path means no key. Like the reference's, this answer says nothing of the key space in its headers."""
+    """The path has a bad escape. Like the reference's, this answer says nothing of the key space in its headers."""
     error = EtcdError(ErrorCode.INVALID_FORM, cause)
     return Response(http_status(error.code), JSON, error_body(error, index))
 

@@ -16,7 +16,7 @@ from twisted.web.resource import Resource
 from etcd_twisted import __version__, failures
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.http.answers import JSON, TEXT, Response, plain
-from etcd_twisted.http.pages import new_app, send
+from etcd_twisted.http.pages import new_app, send, tidy
 from etcd_twisted.http.usage import Usage
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.keyspace.events import encode_json
@@ -26,7 +26,7 @@ from etcd_twisted.web.dashboard.files import Files
 from etcd_twisted.web.dashboard.pages import StatusPages
 from etcd_twisted.web.members import MembersPage
 from etcd_twisted.web.metrics import Metrics
-from etcd_twisted.web.modules.pages import MODULES, ModulePages
+from etcd_twisted.web.modules.pages import MODULES, NAMES, ModulePages
 from etcd_twisted.web.statistics import leader_statistics, self_statistics
 
 _OF_ANY_MACHINE = (b"/version", b"/health", b"/metrics")
@@ -199,8 +199,12 @@ class ClientPages(Resource):
 
     def render(self, request: IRequest) -> bytes | int:
         """See L{twisted.web.resource.IResource}."""
+        tidy(request, NAMES)
         if self._replica.standby and not self._is_for_standby(request):
             return send(request, self._refer(request))
+        undecodable = failures.undecodable(request.path, self._replica.index)
+        if undecodable is not None:
+            return send(request, undecodable)
         pages = self._module_pages if request.path.startswith(MODULES) else self._pages
         return cast(int, pages.render(request))  # Klein answers later
 

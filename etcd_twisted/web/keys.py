@@ -17,9 +17,9 @@ from twisted.python.failure import Failure
 
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.failures import broken, failure
-from etcd_twisted.http.answers import Answer, Events, Later, Response, as_deferred, plain
+from etcd_twisted.http.answers import Answer, Events, Later, Response, as_deferred, json_message
 from etcd_twisted.http.door import DoorRequest
-from etcd_twisted.http.escapes import unescape
+from etcd_twisted.http.escapes import BadEscapeError, unescape
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.keyspace import events
 from etcd_twisted.keyspace.events import Event, encode_json, view
@@ -46,7 +46,7 @@ _PIECES_AT_ONCE = 3
 
 
 class _NoKeyError(ValueError):
-    """A path that can't be decoded; its text says why."""
+    """A path with a bad escape; the text says which."""
 
 
 class KeyEndpoint:
@@ -81,11 +81,11 @@ class KeyEndpoint:
                 return self._write(request, deadline)
             if method in (b"GET", b"HEAD"):
                 return self._read(request, deadline)
-            if self._replica.standby:
-                return self._at_leader(request, deadline)
             if method == b"OPTIONS":
                 return Response(200, ALLOWED, b"")
-            return plain(405, "405 method not allowed", ALLOWED)
+            if self._replica.standby:
+                return self._at_leader(request, deadline)
+            return json_message(405, "Method Not Allowed", ALLOWED)
         except Exception:
             return self._failed(Failure())
 
@@ -247,9 +247,13 @@ def _key(path: bytes) -> str:
     """
     The clean key that a path means.
 
-    @raise _NoKeyError: the path can't be decoded.
+    @raise _NoKeyError: it has a bad escape.
+    @raise EtcdError: 210, it is not UTF-8.
     """
     try:
         return clean(unescape(path))
     except ValueError as error:
-        raise _NoKeyError(f"the path has {error} in {path[:80].decode('latin-1')}") from None
+        cause = f"the path has {error} in {path[:80].decode('latin-1')}"
+        if isinstance(error, BadEscapeError):
+            raise _NoKeyError(cause) from None
+        raise EtcdError(ErrorCode.INVALID_FORM, cause) from None

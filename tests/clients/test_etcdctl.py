@@ -80,6 +80,13 @@ class KeysTests(EtcdctlTest):
         self.assertIn("Modified-Index: 2\n", extended)
         self.assertIn("Index: 2\n", extended)
 
+    async def test_users(self) -> None:
+        """What is not served says so, in words that the tool shows (spec, "Other client endpoints")."""
+        for command in (("user", "list"), ("user", "get", "root"), ("auth", "enable")):
+            child = self.start(*command)
+            self.assertNotEqual(await child.ended(), 0)
+            self.assertIn("Not Found", child.errors, command)
+
     async def test_inOrder(self) -> None:
         """C{mk --in-order}."""
         for value in ("a", "b"):

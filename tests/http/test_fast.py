@@ -18,18 +18,25 @@ from tests.wires import GET, STREAM, VERSION, WATCH, Transport, Wire, put, read_
 
 DATE = re.compile(rb"Date: [^\r]*\r\n")
 KEYS = st.sampled_from(
-    ["", "/", "/a", "/a/b", "/a//./b/", "/%C3%A4", "/_h", "/%zz", "/%ff", "/a#b", "s", "\u00e4", "/a b"]
+    ["", "/", "/a", "/a/b", "/a//./b/", "/%C3%A4", "/_h", "/%zz", "/%ff", "/a#b", "s", "\u00e4", "/a b",
+     "/\u96ea/\u00e4", "/\udcff", "/../../x", "/a;b", "/%2Fa", "/%00"]
+)  # fmt: skip
+PREFIXES = st.sampled_from(
+    ["/v2/keys"] * 12
+    + ["//v2/keys", "/v2//keys", "/./v2/keys", "/v2/../v2/keys", "/%762/keys", "http://x/v2/keys", "/v2/stats"]
 )
 FORMS = st.lists(
     st.sampled_from(
         ["value=v", "value=%zz", "ttl=5", "ttl=x", "dir=true", "prevExist=false", "prevExist=true", "prevValue=v",
-         "prevIndex=2", "recursive=true", "sorted=true", "quorum=true", "wait=true&waitIndex=1", "value=" + "x" * 300]
+         "prevIndex=2", "recursive=true", "sorted=true", "quorum=true", "wait=true&waitIndex=1", "value=" + "x" * 300,
+         "value=\u96ea", "value=\udcff", "dir=1", "prevExist=f", "refresh=t", "prevIndex=0", "a;b=c", "&", "="]
     ),
     max_size=3,
 ).map("&".join)  # fmt: skip
 FIELDS = st.lists(
     st.sampled_from(
         ["Accept: */*", "Content-Type: application/x-www-form-urlencoded", "Content-Type: text/plain",
+         "content-TYPE: Application/X-WWW-Form-Urlencoded; charset=UTF-8",
          "Connection: keep-alive", "Connection: close", "X: y", "X:", " folded", "no header", "Host: z",
          "Expect: 100-continue", "Content-Length: 1", "X: " + "x" * 3_000, "Accept-Language: de",
          "Sec-Fetch-Site: none", "User-Agent: Mozilla/5.0", "User-Agent: curl", "Origin: null", "Origin: http://x",
@@ -46,10 +53,13 @@ VERSIONS = st.sampled_from(["HTTP/1.1"] * 8 + ["HTTP/1.0", "HTTP/2", "http/1.1",
 def requests(draw: st.DrawFn) -> bytes:
     """A request, seldom a well-formed one for another page."""
     if draw(st.integers(0, 9)) == 0:
-        others = [VERSION, b"\r\n" + GET, b"GET /v2/keys HTTP/1.1\n\n", b"\x16\x03\x01", b"x" * 9_000]
+        others = [
+            VERSION, b"\r\n" + GET, b"GET /v2/keys HTTP/1.1\n\n", b"\x16\x03\x01", b"x" * 9_000, b"\n" + GET,
+            GET.replace(b"\r\n", b"\n"), GET.replace(b"\r\nHost", b"\nHost"), b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
+        ]  # fmt: skip
         return draw(st.sampled_from(others))
     method, form = draw(METHODS), draw(FORMS)
-    target = "/v2/keys" + draw(KEYS)
+    target = draw(PREFIXES) + draw(KEYS)
     in_query = draw(st.booleans())
     body = "" if in_query else form
     target += "?" + form if in_query else ""
@@ -60,7 +70,7 @@ def requests(draw: st.DrawFn) -> bytes:
         case "chunked":
             lines.append("Transfer-Encoding: chunked")
             body = f"{len(body):x}\r\n{body}\r\n0\r\n\r\n"
-    return "\r\n".join([*lines, "", body]).encode()
+    return "\r\n".join([*lines, "", body]).encode("utf-8", "surrogateescape")
 
 
 class Socket(Transport):

@@ -63,7 +63,7 @@ class BodyTests(WireTest):
         self.send(b"PUT /v2/keys/k HTTP/1.1\r\nHost: x\r\nContent-Length: 1001\r\n\r\n")
         answer = self.answer()
         self.assertEqual(answer.status, 413)
-        self.assertEqual(answer.body, b"the body should have at most 1000 bytes\n")
+        self.assertEqual(answer.body, b'{"message":"the body should have at most 1000 bytes"}\n')
         self.assertEqual(answer.headers["Connection"], "close")
         self.assertTrue(self.transport.writes_closed)
         self.send(b"x" * 1_001 + GET)
@@ -190,6 +190,69 @@ class MalformedTests(WireTest):
         self.assert_refused(b"PUT / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
         self.assert_refused(b"GET / HTTP/1.1\r\n\r\n")
         self.assert_refused(b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n")
+
+    def test_bare_line_feeds(self) -> None:
+        """Refused at once, wherever they stand, in JSON as far as the path is known."""
+        for request in (
+            GET.replace(b"\r\n", b"\n"),
+            GET.replace(b"\r\nHost", b"\nHost"),
+            GET[:-4] + b"\nX: y\r\n\r\n",
+            b"GET /v2/keys/k HTTP/1.1\n",
+        ):
+            self.assert_refused(request)
+            text = "each line of a request should end with CR LF, not with LF alone"
+            self.assertEqual(json.loads(self.answer().body), {"message": text})
+            self.assertEqual(self.answer().headers["Content-Type"], "application/json")
+        self.assert_refused(b"nonsense\n")
+        self.assertEqual(self.answer().headers["Content-Type"], "text/plain; charset=utf-8")
+
+    def test_line_feeds_in_bodies(self) -> None:
+        """They are a body's own affair, also behind a request that is answered meanwhile."""
+        self.send(b"PUT /v2/keys/k HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nvalue=\n\n\n" + GET)
+        _, read = self.answers("PUT", "GET")
+        self.assertEqual(json.loads(read.body)["node"]["value"], "\n\n\n")
+
+    def test_in_json(self) -> None:
+        """What is wrong with a request for something that is known; no client takes it for success."""
+        for request, status in (
+            (b"GET /v2/keys/a b HTTP/1.1\r\n", 400),
+            (b"PUT /v2/keys/a HTTP/1.1\r\nContent-Length: 1\r\n\r\n", 400),
+            (b"PUT /v2/keys/a HTTP/1.1\r\nHost: x\r\nContent-Length: 1001\r\n\r\n", 413),
+            (b"PUT /mod/v2/lock/a HTTP/1.1\r\nHost: x\r\nContent-Length: 1001\r\n\r\n", 413),
+            (b"GET /v2/keys/" + b"x" * HEAD_LIMIT, 431),
+            (b"GET /v2/keys/a HTTP/1.1\r\nX: " + b"x" * HEAD_LIMIT + b"\r\n", 431),
+        ):
+            self.channel, self.transport = self.wire.connect()
+            self.send(request)
+            answer = self.answer()
+            self.assertEqual((answer.status, answer.headers["Content-Type"]), (status, "application/json"), request)
+            self.assertEqual(list(json.loads(answer.body)), ["message"])
+
+    def test_raw_bytes(self) -> None:
+        """Raw UTF-8 in path and query is what its escapes are; what is no UTF-8 is 210 (spec, "Keys")."""
+        text = "\u96ea \u00e4".encode().replace(b" ", b"")
+        self.send(b"PUT /v2/keys/%s?value=%s HTTP/1.1\r\nHost: x\r\n\r\n" % (text, text))
+        written = json.loads(self.answer("PUT").body)["node"]
+        self.assertEqual((written["key"], written["value"]), ("/\u96ea\u00e4", "\u96ea\u00e4"))
+        for target, cause in (
+            (b"/v2/keys/\xff", "the path has bytes that are not UTF-8 (\\xff) in /%FF"),
+            (b"/v2/keys/k?value=\xff", "the query string has bytes that are not UTF-8 (\\xff) in value"),
+            (b"/v2/keys/\xed\xa0\x80", "the path has bytes that are not UTF-8 (\\xed) in /%ED%A0%80"),
+        ):
+            self.channel, self.transport = self.wire.connect()
+            self.send(b"PUT %s HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n" % target)
+            answer = self.answer("PUT")
+            error = json.loads(answer.body)
+            self.assertEqual((answer.status, error["errorCode"], error["cause"]), (400, 210, cause))
+            self.assertEqual(answer.headers["X-Etcd-Index"], "2")
+        self.assertEqual(len(self.wire.replica.proposed), 1)
+
+    def test_raw_bytes_of_a_long_head(self) -> None:
+        """They count as what they are, and not as their escapes."""
+        start, end = b"GET /v2/keys/", b" HTTP/1.1\r\nHost: x\r\n\r\n"
+        self.send(start + b"\xc3\xa4" * ((HEAD_LIMIT - len(start + end)) // 2) + end)
+        self.wire.clock.pump([0] * 3)  # the key comes back in the error, in pieces
+        self.assertEqual(self.answer().status, 404)
 
     def test_absolute_target(self) -> None:
         """What a client sends that takes the server for a proxy."""

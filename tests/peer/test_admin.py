@@ -76,9 +76,9 @@ class AdminTest(SynchronousTestCase):
         self.assertEqual((answer.status, answer.headers["Content-Type"]), (200, "application/json"), answer.body)
         return json.loads(answer.body)
 
-    def assert_plain(self, answer: Answer, status: int, text: str) -> None:
-        self.assertEqual((answer.status, answer.body.decode()), (status, f"{text}\n"))
-        self.assertEqual(answer.headers["Content-Type"], "text/plain; charset=utf-8")
+    def assert_message(self, answer: Answer, status: int, text: str) -> None:
+        self.assertEqual((answer.status, json.loads(answer.body)), (status, {"message": text}))
+        self.assertEqual(answer.headers["Content-Type"], "application/json")
 
     def assert_error(self, answer: Answer, status: int, code: int, cause: str) -> None:
         self.assertEqual(answer.headers["Content-Type"], "application/json")
@@ -309,7 +309,7 @@ class ElsewhereTests(AdminTest):
         self.replica.stand_by(MACHINE)
         for path in (*PAGES, "/nope"):
             for method in ("GET", "PUT", "DELETE", "PATCH"):
-                self.assert_plain(self.ask(path, method), 404, "404 not found")
+                self.assert_message(self.ask(path, method), 404, "Not Found")
 
 
 class PortTests(AdminTest):
@@ -327,13 +327,21 @@ class PortTests(AdminTest):
         for page, allowed in zip(PAGES, ("", "DELETE", "PUT"), strict=True):
             for method in {"PUT", "POST", "DELETE"} - {allowed}:
                 answer = self.ask(page, method)
-                self.assert_plain(answer, 405, "405 method not allowed")
-                self.assertEqual(set(answer.headers["Allow"].split(", ")), {"GET", "HEAD", allowed} - {""})
+                self.assert_message(answer, 405, "Method Not Allowed")
+                self.assertEqual(set(answer.headers["Allow"].split(", ")), {"GET", "HEAD", "OPTIONS", allowed} - {""})
+
+    def test_spellings(self) -> None:
+        """As on the client port."""
+        for path in ("//v2/admin/config", "/v2//admin/./config/", "/v2/../v2/admin/config"):
+            self.assertEqual(self.json(path), self.json("/v2/admin/config"))
+        for path in (*PAGES, "*", "/nope"):
+            self.assertEqual(self.ask(path, "OPTIONS").status, 200)
+        self.assert_error(self.ask("/v2/admin/%ff"), 400, 210, "the path has bytes that are not UTF-8 (\\xff)")
 
     def test_unknown_paths(self) -> None:
-        """404 with a short text; the client port's paths are not served here."""
-        for path in ("/", "/nope", "/v2/admin", "/v2/admin//machines", "/v2/keys/", "/version"):
-            self.assert_plain(self.ask(path), 404, "404 not found")
+        """404; the client port's paths are not served here."""
+        for path in ("/", "/nope", "/v2/admin", "/v2/admin/machinesx", "/v2/keys/", "/version"):
+            self.assert_message(self.ask(path), 404, "Not Found")
 
     def test_unexpected(self) -> None:
         """Logged, and answered without a word of it."""

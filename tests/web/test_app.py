@@ -123,22 +123,41 @@ class AppTests(SynchronousTestCase):
         for page in PAGES:
             for method in ("PUT", "POST", "DELETE", "PATCH"):
                 answer = self.ask(page, method)
-                self.assertEqual((answer.status, answer.body), (405, b"405 method not allowed\n"))
-                self.assertEqual(set(re.split(", ?", answer.headers["Allow"])), {"GET", "HEAD"})
+                self.assertEqual((answer.status, answer.body), (405, b'{"message":"Method Not Allowed"}\n'))
+                self.assertEqual(set(re.split(", ?", answer.headers["Allow"])), {"GET", "HEAD", "OPTIONS"})
 
     def test_unknown_paths(self) -> None:
-        """404 with a short text, never a redirect."""
-        for path in ("/", "/nope", "/v2", "/v2/", "/v2//machines", "/v2/keysx", "/v2/stats", "/a?b=%zz"):
+        """404 in JSON, which no client takes for success, and never a redirect (spec, "Other client endpoints")."""
+        for path in ("/", "/nope", "/v2", "/v2/", "/v2/auth/users", "/v2/keysx", "/v2/stats", "/mod/x", "/a?b=%zz"):
             answer = self.ask(path)
-            self.assertEqual((answer.status, answer.body), (404, b"404 not found\n"), path)
-            self.assertEqual(answer.headers["Content-Type"], "text/plain; charset=utf-8")
+            self.assertEqual((answer.status, answer.body), (404, b'{"message":"Not Found"}\n'), path)
+            self.assertEqual(answer.headers["Content-Type"], "application/json")
+
+    def test_spellings(self) -> None:
+        """A path is cleaned, and served directly (spec, "Keys")."""
+        for path in ("//v2/leader", "/v2//leader", "/./v2/leader/", "/v2/../v2/leader", "/x/..//v2/%6ceader"):
+            self.assertEqual(self.text(path), "http://127.0.0.1:7001", path)
+        self.assertIn(b"<html", self.ask("//mod//dashboard/").body)
+
+    def test_options(self) -> None:
+        """200 on every path, whatever is there, and on a standby too (spec, "Other client endpoints")."""
+        paths = (*PAGES, "/", "/nope", "*", "/v2/keys", "/v2/keys/a", "/v2/keys/%zz", "/mod/v2/lock/x", "/%ff", "//v2")
+        for path in paths:
+            answer = self.ask(path, "OPTIONS")
+            self.assertEqual((answer.status, answer.body), (200, b""), path)
+            self.assertEqual([each for each in answer.headers if each.startswith("Access")], [])
+        self.replica.stand_by()
+        for path in paths:
+            self.assertEqual(self.ask(path, "OPTIONS").status, 200, path)
 
     def test_undecodable_path(self) -> None:
-        """Refused with what is wrong, and not a word in the log."""
-        for path, cause in (("/%ff", b"not UTF-8"), ("/%zz", b'bad escape "%zz"')):
-            answer = self.ask(path)
-            self.assertEqual(answer.status, 400)
-            self.assertIn(cause, answer.body)
+        """Refused with what is wrong, and not a word in the log; also below the modules."""
+        for before in ("/", "/v2/stats/", "/mod/v2/lock/"):
+            for path, cause in (("%ff", "bytes that are not UTF-8 (\\xff)"), ("%zz", 'the bad escape "%zz"')):
+                answer = self.ask(before + path)
+                self.assertEqual((answer.status, answer.headers["X-Etcd-Index"]), (400, "1"))
+                error = json.loads(answer.body)
+                self.assertEqual((error["errorCode"], error["cause"]), (210, f"the path has {cause}"))
 
     def test_unexpected(self) -> None:
         """Logged, and answered without a word of it."""
@@ -156,7 +175,7 @@ class AppTests(SynchronousTestCase):
 class StandbyTests(SynchronousTestCase):
     """A machine that only knows where the leader is."""
 
-    paths = ("/", "/nope", "/v2", "/v2/", "/v2/stats/nothing", "/v2//machines", "/version/", "/v2/keysx")
+    paths = ("/", "/nope", "/v2", "/v2/", "/v2/stats/nothing", "/v2//nothing", "/version/", "/v2/keysx")
 
     def setUp(self) -> None:
         self.wire = Wire()

@@ -90,7 +90,7 @@ class FilesTests(SynchronousTestCase):
         """Neither what is beside the page on the disk, nor what only looks like a name."""
         for name in ("nothing.js", "..%2Ffiles.py", "../files.py", "%2Fetc%2Fpasswd", "page/index.html", "a/b"):
             answer = self.ask(PAGE + name)
-            self.assertEqual((answer.status, answer.body), (404, b"404 not found\n"), name)
+            self.assertEqual((answer.status, answer.body), (404, b'{"message":"Not Found"}\n'), name)
 
     def test_standby(self) -> None:
         """It has no cluster to show: the leader's page does."""

@@ -342,7 +342,7 @@ class ReadTests(EndpointTest):
     def test_methods(self) -> None:
         """Others than those there are get the list of them."""
         response = self.ask("PATCH", "/k")
-        self.assertEqual((response.status, response.body), (405, b"405 method not allowed\n"))
+        self.assertEqual((response.status, response.body), (405, b'{"message":"Method Not Allowed"}\n'))
         self.assertIn(b"Allow: GET, HEAD, PUT, POST, DELETE, OPTIONS\r\n", response.fields)
         response = self.ask("OPTIONS", "/k")
         self.assertEqual((response.status, response.body), (200, b""))

@@ -14,7 +14,7 @@ from importlib import resources
 import attrs
 from werkzeug.http import parse_etags
 
-from etcd_twisted.http.answers import Response, plain
+from etcd_twisted.http.answers import Response, json_message
 
 INDEX = "index.html"
 """The page itself."""
@@ -73,7 +73,7 @@ class Files:
         """
         file = self._files.get(name or INDEX)
         if file is None:
-            return plain(404, "404 not found")
+            return json_message(404, "Not Found")
         status = 304 if parse_etags(known).contains_weak(file.tag) else 200
         return Response(status, file.fields, file.content)  # a 304 says how long the content would be, and has none
 

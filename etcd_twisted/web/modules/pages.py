@@ -32,6 +32,9 @@ from etcd_twisted.web.modules.place import LostError
 MODULES = b"/mod/v2/"
 """What the paths of these pages begin with."""
 
+NAMES = (MODULES + b"lock", MODULES + b"leader")
+"""The paths behind which there is a name."""
+
 
 class _Rest(BaseConverter):
     """All that is left of a path, whatever it is."""

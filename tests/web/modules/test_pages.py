@@ -248,12 +248,12 @@ class LockTests(PagesTest):
         for module in ("lock", "leader"):
             for path in ("", "/", "//", "/.", "/x/.."):
                 answer = self.ask("PUT", f"/mod/v2/{module}{path}", ttl=20, name="n")
-                self.assertEqual((answer.status, answer.body), (404, b"404 not found\n"))
+                self.assertEqual((answer.status, answer.body), (404, b'{"message":"Not Found"}\n'))
         self.assertEqual(self.ask("POST", "/mod/v2/locks/x", ttl=20).status, 404)
 
     def test_methods(self) -> None:
         """405 with what is allowed."""
-        of_both = {"GET", "HEAD", "PUT", "DELETE"}
+        of_both = {"GET", "HEAD", "PUT", "DELETE", "OPTIONS"}
         for path, allowed in ((LOCK, of_both | {"POST"}), (LEADER, of_both)):
             answer = self.ask("PATCH", path)
             self.assertEqual((answer.status, set(answer.headers["Allow"].split(", "))), (405, allowed))

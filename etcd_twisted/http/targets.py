@@ -1,0 +1,93 @@
+"""
+What a request target names, however it is spelled.
+
+Clients put a base URL and a path together as it comes: slashes too many, raw UTF-8 instead of escapes, the whole URL.
+All of it means the same, and is served as it stands, without a redirect. Must never change what is left to whoever
+serves it: the part of a path behind a prefix, and the query.
+"""
+
+import re
+from collections.abc import Sequence
+from urllib.parse import unquote_to_bytes
+
+_RAW = re.compile(rb"[\x80-\xff]")
+_SEGMENT = re.compile(rb"(?:/|%2[Ff])((?:[^/%]|%(?!2[Ff]))*)")
+
+
+def target_of(line: bytes) -> bytes:
+    """The target in a request line, be it damaged or cut off; empty where there is none."""
+    _, _, rest = line.partition(b" ")
+    target = rest.partition(b" ")[0]
+    return target if target[:1] == b"/" or b"://" in target else b""
+
+
+def with_escapes(line: bytes) -> bytes:
+    """A request line with raw bytes of its target percent-encoded."""
+    if line.isascii() or line.count(b" ") != 2:
+        return line
+    method, target, version = line.split(b" ")
+    return b" ".join((method, _RAW.sub(lambda found: b"%%%02X" % found[0][0], target), version))
+
+
+def split(target: bytes) -> tuple[bytes, bytes]:
+    """
+    A request target without the scheme and host that a client of a proxy puts there (RFC 9112, section 3.2.2).
+
+    @return: the host, empty where there is none, and the rest.
+    """
+    if target[:1] == b"/" or b"://" not in target:
+        return b"", target
+    host, slash, path = target.partition(b"://")[2].partition(b"/")
+    return host, slash + path or b"/"
+
+
+def below(target: bytes, prefix: bytes) -> bytes | None:
+    """
+    What stands behind a prefix, as it came: a path, which is empty or begins with a slash, and a query, if there is
+    one. C{None} for a target that is not below it.
+
+    Only what stands before is cleaned: C{//v2/keys/../x} is C{/../x} below C{/v2/keys}.
+    """
+    if target.startswith(prefix) and target[len(prefix) : len(prefix) + 1] in b"/?":
+        return target[len(prefix) :]
+    path, mark, query = target.partition(b"?")
+    found = _found(path, (prefix,))
+    return None if found is None else found[1] + mark + query
+
+
+def cleaned(path: bytes, prefixes: Sequence[bytes] = ()) -> bytes:
+    """
+    A path without repeated slashes, C{.} and C{..}; a slash at its end stays.
+
+    @param prefixes: what stands behind one of these stays as it came.
+    """
+    found = _found(path, prefixes)
+    if found is not None:
+        return b"".join(found)
+    names: list[bytes] = []
+    for name in path.split(b"/"):
+        _go_on(names, unquote_to_bytes(name), name)
+    return b"/" + b"/".join(names) + (b"/" if names and path.endswith(b"/") else b"")
+
+
+def _found(path: bytes, prefixes: Sequence[bytes]) -> tuple[bytes, bytes] | None:
+    """The first of the prefixes that a path comes to, however it is spelled, and what stands behind it."""
+    wanted = {tuple(prefix[1:].split(b"/")): prefix for prefix in prefixes}
+    longest = max(map(len, wanted), default=0)
+    names: list[bytes] = []
+    for found in _SEGMENT.finditer(path):
+        name = unquote_to_bytes(found[1])
+        _go_on(names, name, name)
+        prefix = wanted.get(tuple(names)) if len(names) <= longest else None
+        if prefix is not None:
+            rest = path[found.end() :]
+            return prefix, rest if rest[:1] in b"/" else b"/" + rest[3:]
+    return None
+
+
+def _go_on(names: list[bytes], decoded: bytes, name: bytes) -> None:
+    """Go from a directory to where a segment leads."""
+    if decoded == b"..":
+        del names[-1:]
+    elif decoded not in (b"", b"."):
+        names.append(name)

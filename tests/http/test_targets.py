@@ -1,0 +1,87 @@
+"""
+Request targets, in whatever spelling.
+"""
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.http.targets import below, cleaned, split, target_of, with_escapes
+from etcd_twisted.keyspace.paths import clean
+
+KEYS = b"/v2/keys"
+PATHS = st.lists(st.sampled_from([b"/", b"/a", b"/.", b"/..", b"/b%2Fc", b"/%2e", b"/%2E%2e", b"/.a", b"/v2"])).map(
+    lambda parts: b"".join(parts) or b"/"
+)
+
+
+class BelowTests(SynchronousTestCase):
+    """What stands behind a prefix."""
+
+    def test_spellings(self) -> None:
+        """Of the prefix, of which none changes what stands behind it."""
+        for before in (b"", b"/", b"/.", b"//..", b"/v2/..", b"/v2/keyz/../..", b"/%2e", b"/x%2F.."):
+            for prefix in (KEYS, b"/v2//keys", b"/%762/keys", b"/v2%2fkeys", b"/v2/./keys"):
+                for rest in (b"", b"/", b"//a//../b%2F%zz", b"?a=/v2/keys", b"/a?b=%2F..//", b"/../x"):
+                    self.assertEqual(below(before + prefix + rest, KEYS), rest, before + prefix + rest)
+
+    def test_escaped_slash(self) -> None:
+        """Behind the prefix it is one."""
+        self.assertEqual(below(b"/v2/keys%2fa%2Fb", KEYS), b"/a%2Fb")
+
+    def test_others(self) -> None:
+        """Nothing else is below it."""
+        for target in (b"/", b"/v2", b"/v2/keysx", b"/v3/keys", b"*", b"/?/v2/keys", b"/v2/x/keys"):
+            self.assertIsNone(below(target, KEYS), target)
+
+
+class CleanedTests(SynchronousTestCase):
+    """Paths of pages."""
+
+    @given(PATHS)
+    def test_like_keys(self, path: bytes) -> None:
+        """By the same rules as a key, but for a slash at the end."""
+        expected = clean(path.replace(b"%2e", b".").replace(b"%2E", b".").decode())
+        found = cleaned(path).replace(b"%2e", b".").replace(b"%2E", b".").decode()
+        self.assertEqual(found.rstrip("/") or "/", expected)
+        self.assertEqual(found.endswith("/"), path.endswith(b"/") or expected == "/")
+
+    def test_names(self) -> None:
+        """Behind some prefixes nothing is cleaned."""
+        self.assertEqual(cleaned(b"//lock/..//x", (b"/lock",)), b"/lock/..//x")
+        self.assertEqual(cleaned(b"//other/..//x", (b"/lock",)), b"/x")
+
+
+class LineTests(SynchronousTestCase):
+    """Request lines."""
+
+    @given(st.binary())
+    def test_escapes(self, target: bytes) -> None:
+        """Only what is not ASCII becomes escapes, and only in the target."""
+        target = target.replace(b" ", b"")
+        method, escaped, version = with_escapes(b"G\xcb %s HTTP\xcb" % target).split(b" ")
+        self.assertEqual((method, version), (b"G\xcb", b"HTTP\xcb"))
+        self.assertTrue(escaped.isascii())
+        self.assertEqual(escaped, b"".join(bytes((each,)) if each < 0x80 else b"%%%02X" % each for each in target))
+
+    def test_damaged(self) -> None:
+        """As much of the target as there is."""
+        for line, target in (
+            (b"GET /a HTTP/1.1", b"/a"),
+            (b"GET /a b HTTP/1.1", b"/a"),
+            (b"GET /a", b"/a"),
+            (b"GET http://x/a HTTP/1.1", b"http://x/a"),
+            (b"nonsense", b""),
+            (b"\x16\x03 \x01", b""),
+        ):
+            self.assertEqual(target_of(line), target)
+
+    def test_split(self) -> None:
+        """What a client sends that takes the server for a proxy."""
+        for target, host, path in (
+            (b"http://x:4001/a?b=c://d", b"x:4001", b"/a?b=c://d"),
+            (b"http://x", b"x", b"/"),
+            (b"/a?b://c", b"", b"/a?b://c"),
+            (b"*", b"", b"*"),
+        ):
+            self.assertEqual(split(target), (host, path))
