@@ -24,7 +24,7 @@ from etcd_twisted.consensus.directory import Identity
 from etcd_twisted.consensus.entries import Configuration, Member
 from etcd_twisted.consensus.members import alive_for
 from etcd_twisted.consensus.participant import members_of
-from etcd_twisted.consensus.recovery import Recovered, Storage, enter_cluster, found_cluster, recover
+from etcd_twisted.consensus.recovery import Recovered, Storage, come_back, enter_cluster, found_cluster, recover
 from etcd_twisted.consensus.replica import Replica
 from etcd_twisted.consensus.writer import LogWriter
 from etcd_twisted.errors import ErrorCode, EtcdError, StartError
@@ -144,7 +144,7 @@ class Life:
         self._writer = writer
         recovered = None if storage.directory.is_to_forget else await self._recover(storage)
         if recovered is not None and recovered.identity is not None:
-            await self._come_back(recovered, recovered.identity)
+            await self._come_back(storage, recovered, recovered.identity)
         elif (full := await self._begin_anew(storage, recovered)) is not None:
             await self._stand_by(full.view)
             self._do(self._wait_for_a_place())
@@ -153,11 +153,12 @@ class Life:
         """Return when this machine serves, or stands by; it has begun."""
         await self._serve(self._doubt)
 
-    async def _come_back(self, recovered: Recovered, identity: Identity) -> None:
+    async def _come_back(self, storage: Storage, recovered: Recovered, identity: Identity) -> None:
         """Take part as a machine that has done so before."""
         self._name = identity.name
         if not recovered.configuration.members:  # it was taken in, and stopped before it knew by whom
             await self._seek()
+        come_back(storage, recovered)
         self._take_part(recovered)
         if self._is_known_otherwise(recovered.configuration, identity):
             self._do(self._announce())
@@ -262,6 +263,8 @@ class Life:
             raise RuntimeError("a machine's life begins with its files")
         if recovered.identity is None:
             enter_cluster(self.storage, recovered, identity)
+        else:
+            come_back(self.storage, recovered)
         self._take_part(recovered)
 
     async def _be_taken_in(self, identity: Identity | None) -> "Identity | _Full":

@@ -5,24 +5,26 @@ Must never change anything on disk when it can be seen beforehand that the direc
 overwrite an identity. Blocking; knows no reactor.
 """
 
+import contextlib
 import errno
 import fcntl
 import os
 import re
-import zlib
+import stat
 from pathlib import Path
 
 import attrs
-import msgspec
 
-from etcd_twisted.consensus.framing import (
-    FORMAT_VERSION,
-    REMEDY,
+from etcd_twisted.consensus.checked import Checked, damaged, load_checked, save_checked
+from etcd_twisted.consensus.files import (
+    kind_of,
+    names_in,
     naming,
+    open_file,
     remedy,
     sync_directory,
+    unfinished_path,
     write_all,
-    wrong_version,
 )
 from etcd_twisted.errors import StorageError
 
@@ -31,16 +33,19 @@ _LOG = "log"
 _SNAPSHOTS = "snapshots"
 _LOCK = "lock"
 _IDENTITY = "identity.json"
-_UNFINISHED = f"{_IDENTITY}.tmp"
+_STATE = "state.json"
+_UNFINISHED = {unfinished_path(Path(name)).name for name in (_IDENTITY, _STATE)}
+_LONGEST_LOCK = 64
+"""How many bytes the lock's file has at the most: a process id."""
+
 
 _ACCESS = "is not writable for this user; change its owner or mode"
 _TROUBLES = {
     errno.EACCES: _ACCESS,
     errno.EPERM: _ACCESS,
-    errno.EROFS: "is on a file system that is not writable; make that writable",
+    errno.EROFS: "is on a read-only file system; mount that for writing (mount -o remount,rw)",
     errno.ENOTDIR: "is not a directory; move it away",
     errno.EEXIST: "is not a directory; move it away",
-    errno.EISDIR: "is a directory and should be a file; move it away",
     errno.ENOSPC: "has no space left on its disk; make room",
     errno.EDQUOT: "has no space left in this user's quota; make room",
     errno.ENAMETOOLONG: "has a name that is too long; shorten it",
@@ -73,20 +78,10 @@ class Identity:
     cluster_id: str = attrs.field(validator=_hex_id)
 
 
-class _IdentityFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    version: int
+class _IdentityFile(Checked, frozen=True, kw_only=True):
     name: str
     machine_id: str
     cluster_id: str
-    checksum: str
-
-    def expected_checksum(self) -> str:
-        fields = [self.version, self.name, self.machine_id, self.cluster_id]
-        return f"{zlib.crc32(msgspec.json.encode(fields)):08x}"
-
-
-class _IdentityVersion(msgspec.Struct, frozen=True):
-    version: int
 
 
 class DataDirectory:
@@ -108,7 +103,7 @@ class DataDirectory:
         self.path = path
         self.option = option
         self._lock = -1
-        self._made: list[Path] = []
+        self._taking_back = contextlib.ExitStack()
         self._to_forget = fresh
         if _CONTROL_CHARACTER.search(str(path)):
             raise StorageError(
@@ -123,11 +118,6 @@ class DataDirectory:
             try:
                 self._make_missing()
                 self._acquire()
-                for directory in (self.log_directory, self.snapshot_directory):
-                    if not directory.exists():
-                        directory.mkdir(mode=0o700)
-                        self._made.append(directory)
-                sync_directory(path)
             except BaseException:
                 self.withdraw()
                 self.close()
@@ -144,6 +134,16 @@ class DataDirectory:
     def snapshot_directory(self) -> Path:
         """Where the snapshots are."""
         return self.path / _SNAPSHOTS
+
+    @property
+    def identity_path(self) -> Path:
+        """Where it stands who the machine is."""
+        return self.path / _IDENTITY
+
+    @property
+    def state_path(self) -> Path:
+        """Where its term and vote stand, beside the log."""
+        return self.path / _STATE
 
     @property
     def is_to_forget(self) -> bool:
@@ -169,27 +169,29 @@ class DataDirectory:
             os.close(self._lock)
             self._lock = -1
 
+    def keep(self) -> None:
+        """
+        Make what is missing in it: its machine is certain to start, and L{withdraw} takes nothing back any more.
+
+        @raise StorageError: the disk fails, or is full.
+        """
+        try:
+            for directory in (self.log_directory, self.snapshot_directory):
+                if not directory.exists():
+                    directory.mkdir(mode=0o700)
+                    self._taking_back.callback(directory.rmdir)
+            sync_directory(self.path)
+        except OSError as error:
+            raise self._refusal(error) from error
+        self._taking_back.pop_all()
+
     def withdraw(self) -> None:
         """
-        Leave everything as it was found, if nothing was kept in the directory yet: its machine does not start. The
-        lock is held until L{close}.
+        Leave everything as it was found, unless L{keep} was called: its machine does not start. The lock is held until
+        L{close}.
         """
-        made, self._made = self._made, []
-        try:
-            if self._keeps_anything():
-                return
-            for path in reversed(made):
-                if path == self.path / _LOCK:
-                    path.unlink()
-                else:
-                    path.rmdir()
-        except OSError:  # somebody else keeps something there, or the disk does not let go: the rest stays
-            return
-
-    def _keeps_anything(self) -> bool:
-        """Whether the directory tells of a machine. There may be no such directory."""
-        inside = [each for each in (self.log_directory, self.snapshot_directory) if os.path.isdir(each)]
-        return os.path.lexists(self.path / _IDENTITY) or any(any(each.iterdir()) for each in inside)
+        with contextlib.suppress(OSError):  # somebody else keeps something there, or the disk does not let go
+            self._taking_back.close()
 
     def load_identity(self) -> Identity | None:
         """
@@ -197,22 +199,11 @@ class DataDirectory:
 
         @raise StorageError: the file is damaged, of a format that this program does not read, or unreadable.
         """
-        path = self.path / _IDENTITY
-        with naming(path):
-            try:
-                data = path.read_bytes()
-            except FileNotFoundError:
-                return None
+        file = load_checked(self.identity_path, _IdentityFile)
         try:
-            version = msgspec.json.decode(data, type=_IdentityVersion).version
-            if version != FORMAT_VERSION:
-                raise wrong_version(path, version)
-            file = msgspec.json.decode(data, type=_IdentityFile)
-            if file.checksum != file.expected_checksum():
-                raise ValueError("its checksum is wrong")
-            return Identity(name=file.name, machine_id=file.machine_id, cluster_id=file.cluster_id)
-        except (ValueError, msgspec.MsgspecError) as error:
-            raise StorageError(f"{path} is damaged: {error}; {REMEDY}") from error
+            return None if file is None else Identity(file.name, file.machine_id, file.cluster_id)
+        except ValueError as error:
+            raise damaged(self.identity_path, error) from error
 
     def save_identity(self, identity: Identity) -> None:
         """
@@ -220,31 +211,34 @@ class DataDirectory:
 
         @raise StorageError: it is somebody already, or the disk failed or is full.
         """
-        path = self.path / _IDENTITY
-        if path.exists():
+        path = self.identity_path
+        if os.path.lexists(path):
             raise StorageError(f"{path} exists already, and a machine keeps its identity; choose another directory")
-        file = _IdentityFile(FORMAT_VERSION, identity.name, identity.machine_id, identity.cluster_id, checksum="")
-        file = msgspec.structs.replace(file, checksum=file.expected_checksum())
-        unfinished = self.path / _UNFINISHED
         with naming(path):
-            descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            try:
-                write_all(descriptor, msgspec.json.format(msgspec.json.encode(file)) + b"\n", 0)
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            unfinished.rename(path)
-            sync_directory(self.path)
+            save_checked(
+                path,
+                _IdentityFile(name=identity.name, machine_id=identity.machine_id, cluster_id=identity.cluster_id),
+            )
 
     def _erase(self) -> None:
         """Forget who this machine is, first of all, and then what it knew."""
-        (self.path / _IDENTITY).unlink(missing_ok=True)
-        sync_directory(self.path)
+        for path in (self.identity_path, self.state_path):
+            path.unlink(missing_ok=True)
+            sync_directory(self.path)
+        for path in self._numbered():
+            path.unlink()
         for directory in (self.log_directory, self.snapshot_directory):
-            for name in sorted(_names(directory)):
-                if _NUMBERED.fullmatch(name):
-                    (directory / name).unlink()
-            sync_directory(directory)
+            if directory.exists():
+                sync_directory(directory)
+
+    def _numbered(self) -> list[Path]:
+        """The segments and snapshots, whole or not."""
+        return [
+            directory / name
+            for directory in (self.log_directory, self.snapshot_directory)
+            for name in sorted(names_in(directory))
+            if _NUMBERED.fullmatch(name)
+        ]
 
     def _refusal(self, error: OSError) -> StorageError:
         """Say which file stands in the way, which need not be the directory itself."""
@@ -257,15 +251,45 @@ class DataDirectory:
         return StorageError(f"{self.option} {self.path} can't be used: {reason}")
 
     def _check_shape(self) -> None:
-        """Find what stands in the way, before anything is made."""
-        within = (self.path, self.log_directory, self.snapshot_directory)
-        for path in (*reversed(self.path.parents), *within):
-            if not os.path.lexists(path):
-                continue
-            if not path.is_dir():
+        """Find what stands in the way, before anything is made. The directory itself may be a link to one."""
+        for path in (*reversed(self.path.parents), self.path):
+            if os.path.lexists(path) and not path.is_dir():
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
-            if path in within and not os.access(path, os.R_OK | os.W_OK | os.X_OK):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        for path in (self.log_directory, self.snapshot_directory):
+            self._check_kind(path, stat.S_IFDIR, "a directory")
+        for path in (self.path, self.log_directory, self.snapshot_directory):
+            if path.exists() and not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+                read_only = os.statvfs(path).f_flag & os.ST_RDONLY
+                number = errno.EROFS if read_only else errno.EACCES
+                raise OSError(number, os.strerror(number), str(path))
+        self._check_kind(self.path / _LOCK, stat.S_IFREG, "a file", _LONGEST_LOCK)
+        for path in (self.path / name for name in _UNFINISHED):
+            self._check_kind(path, stat.S_IFREG, "a file")
+        for path in (self.identity_path, self.state_path, *self._numbered()):
+            if not self._to_forget or path.is_dir():
+                self._check_kind(path, stat.S_IFREG, "a file")
+
+    def _check_kind(self, path: Path, kind: int, called: str, most: int | None = None) -> None:
+        """
+        Refuse what is no directory, or no file, where there should be one.
+
+        @param most: how many bytes a file may have.
+        @raise StorageError: as said.
+        """
+        if not os.path.lexists(path):
+            return
+        status = os.lstat(path)
+        if stat.S_IFMT(status.st_mode) != kind:
+            advice = "put what it points to in its place" if stat.S_ISLNK(status.st_mode) else "move it away"
+            raise StorageError(
+                f"{self.option} {self.path} can't be used: {path} is {kind_of(status) or 'a file'} and should be"
+                f" {called}; {advice}, or choose another directory"
+            )
+        if most is not None and status.st_size > most:
+            raise StorageError(
+                f"{self.option} {self.path} can't be used: {path} has {status.st_size} bytes, and this program's lock"
+                " holds no more than a process id; move it away, or choose another directory"
+            )
 
     def _check_ours(self) -> None:
         """
@@ -277,13 +301,11 @@ class DataDirectory:
         """
         if not self.path.exists():
             return
-        names = _names(self.path)
-        if _IDENTITY in names:
+        names = names_in(self.path) - _PASSED_OVER
+        if {_IDENTITY, _STATE} & names or self._numbered():
             return
-        inside = set[str]().union(*(_names(self.path / name) for name in names & {_LOG, _SNAPSHOTS}))
-        if any(_NUMBERED.fullmatch(name) for name in inside):
-            return
-        if strange := (names - {_LOG, _SNAPSHOTS, _UNFINISHED}) | inside:
+        inside = set[str]().union(*(names_in(self.path / name) for name in names & {_LOG, _SNAPSHOTS}))
+        if strange := (names - {_LOG, _SNAPSHOTS} - _UNFINISHED) | (inside - _PASSED_OVER):
             raise StorageError(
                 f"{self.option} {self.path} can't be used: it holds {min(strange)!r} and no {_IDENTITY}, so it is"
                 " not a machine's; choose another directory, or an empty one"
@@ -294,20 +316,21 @@ class DataDirectory:
         missing = [self.path, *self.path.parents]
         for directory in reversed([each for each in missing if not each.exists()]):
             directory.mkdir(mode=0o700 if directory == self.path else 0o777)
-            self._made.append(directory)
+            self._taking_back.callback(directory.rmdir)
             sync_directory(directory.parent)
 
     def _acquire(self) -> None:
         path = self.path / _LOCK
+        before = os.stat(self.path)
         while self._lock < 0:
             is_new = not path.exists()
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            descriptor = open_file(path, os.O_RDWR | os.O_CREAT)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if _is_at(path, descriptor):  # or its holder has withdrawn meanwhile, and it locks nothing
                     self._lock = descriptor
             except BlockingIOError:
-                holder = os.pread(descriptor, 32, 0).strip()
+                holder = os.pread(descriptor, _LONGEST_LOCK, 0).strip()
                 process = f"process {holder.decode()}" if holder.isdigit() else "another process"
                 raise StorageError(
                     f"{self.option} {self.path} is in use by {process}; stop that, or choose another directory"
@@ -316,13 +339,21 @@ class DataDirectory:
                 if self._lock < 0:
                     os.close(descriptor)
         if is_new:
-            self._made.append(path)
+            self._taking_back.callback(_set_times, self.path, before)
+            self._taking_back.callback(path.unlink)
+        else:
+            self._taking_back.callback(_set_times, path, os.stat(path))
+            self._taking_back.callback(self._write_lock, os.pread(self._lock, _LONGEST_LOCK, 0))
+        self._write_lock(b"%d\n" % os.getpid())
+
+    def _write_lock(self, content: bytes) -> None:
         os.ftruncate(self._lock, 0)
-        write_all(self._lock, b"%d\n" % os.getpid(), 0)
+        write_all(self._lock, content, 0)
 
 
-def _names(directory: Path) -> set[str]:
-    return {path.name for path in directory.iterdir()} - _PASSED_OVER
+def _set_times(path: Path, status: os.stat_result) -> None:
+    """Have a file or directory look as if it was not changed since then."""
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def _is_at(path: Path, descriptor: int) -> bool:

@@ -85,3 +85,5 @@ class SnapshotMetadata(msgspec.Struct, array_like=True, frozen=True):
     index: int
     term: int
     configuration: Configuration
+    cluster_id: str = ""
+    """Of which cluster; C{""} in a snapshot of a version that did not say so."""

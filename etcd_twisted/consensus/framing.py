@@ -13,17 +13,15 @@ Must never decide what a bad frame means: the log may cut it off, a snapshot may
 """
 
 import enum
-import errno
 import os
 import struct
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 import attrs
 
+from etcd_twisted.consensus.files import REMEDY, naming, open_to_read, unusable
 from etcd_twisted.errors import StorageError
 
 FORMAT_VERSION = 1
@@ -33,22 +31,6 @@ MAGIC_LENGTH = 8
 FRAME_MAGIC = b"\xe7\xcd\x92"
 MAX_PAYLOAD = 1 << 30
 """Bytes; an unsigned 32-bit length would hold four times as much."""
-
-REMEDY = (
-    "restore the data directory from a backup, or remove this machine from its cluster"
-    " and let it join again with an empty one"
-)
-
-_REMEDIES = {
-    errno.EMFILE: "raise this process's limit on open files (ulimit -n, LimitNOFILE= in a systemd unit)",
-    errno.ENFILE: "raise the system's limit on open files (sysctl fs.file-max)",
-    errno.EACCES: "change its owner or mode",
-    errno.EPERM: "change its owner or mode",
-    errno.EROFS: "make its file system writable",
-    errno.ENOSPC: "make room on its disk",
-    errno.EDQUOT: "make room in this user's quota",
-    errno.EISDIR: f"there should be a file: {REMEDY}",
-}
 
 _FILE_HEADER = struct.Struct(f"<{MAGIC_LENGTH}sIII")
 _FRAME_HEADER = struct.Struct("<3sBIII")
@@ -111,25 +93,6 @@ def wrong_version(path: Path, version: int) -> StorageError:
     )
 
 
-def remedy(error: OSError) -> str:
-    """What to do about something that the system refused."""
-    return _REMEDIES.get(error.errno or 0, "see to the disk")
-
-
-def unusable(path: Path, error: OSError) -> StorageError:
-    """An error for what the system refused to do with C{path}, at start-up."""
-    return StorageError(f"{error.filename or path} can't be used: {error.strerror}; {remedy(error)}")
-
-
-@contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Turn an C{OSError} about C{path} into what L{unusable} says."""
-    try:
-        yield
-    except OSError as error:
-        raise unusable(path, error) from error
-
-
 def encode_file_header(magic: bytes, salt: int) -> bytes:
     """
     The header of a new file.
@@ -171,27 +134,11 @@ def encode_frame(kind: FrameKind, payload: bytes, salt: int, offset: int) -> byt
     return header + _CHECKSUM.pack(zlib.crc32(header, _seed(salt, offset))) + payload
 
 
-def write_all(descriptor: int, data: bytes, offset: int) -> None:
-    """Write all of C{data} at C{offset}, however little the system takes at a time."""
-    written = os.pwrite(descriptor, data, offset)
-    while written < len(data):
-        written += os.pwrite(descriptor, memoryview(data)[written:], offset + written)
-
-
-def sync_directory(path: Path) -> None:
-    """Make names created, renamed or removed in the directory C{path} durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def end_of_data(path: Path, start: int) -> int:
     """The offset behind the last byte from C{start} on that is not zero; C{start} when all are."""
     end = position = start
     zeros = bytes(_WINDOW)
-    with naming(path), path.open("rb") as file:
+    with naming(path), open_to_read(path) as file:
         file.seek(start)
         while window := file.read(_WINDOW):
             if window != zeros[: len(window)]:
@@ -221,7 +168,7 @@ class FrameReader:
         """
         self.path = path
         with naming(path):
-            self._file: BinaryIO = path.open("rb")
+            self._file: BinaryIO = open_to_read(path)
         try:
             with naming(path):
                 self.size = os.fstat(self._file.fileno()).st_size
@@ -254,7 +201,7 @@ class FrameReader:
         start = offset + FRAME_HEADER_LENGTH
         try:  # and not L{naming}: this runs once a record
             kind, length, checksum = self._check_header(self._file.read(FRAME_HEADER_LENGTH), offset)
-            if length > self.size - start:
+            if length > min(self.size - start, MAX_PAYLOAD):
                 raise BadFrameError(self.path, offset, f"{self.size - start} bytes of {length} are there")
             payload = self._file.read(length)
         except OSError as error:
@@ -281,19 +228,29 @@ class FrameReader:
         """
         The offset of the first good frame header behind C{after}, however little of its payload is there.
 
-        A header is enough to show that the frame was begun. Reads the rest of the file into memory;
-        meant for a file that is known to hold a bad frame.
+        A header is enough to show that the frame was begun.
         """
         start = after + 1
+        held = b""
         with naming(self.path):
             self._file.seek(start)
-            rest = self._file.read()
-        found = rest.find(FRAME_MAGIC)
+            while window := self._file.read(_WINDOW):
+                held += window
+                found = self._good_header(held, start)
+                if found is not None:
+                    return found
+                gone = max(len(held) - FRAME_HEADER_LENGTH + 1, 0)  # a header may go on in the next window
+                held, start = held[gone:], start + gone
+        return None
+
+    def _good_header(self, data: bytes, start: int) -> int | None:
+        """The offset of the first good frame header that is whole in C{data}, which is at C{start} in the file."""
+        found = data.find(FRAME_MAGIC)
         while found >= 0:
             try:
-                self._check_header(rest[found : found + FRAME_HEADER_LENGTH], start + found)
+                self._check_header(data[found : found + FRAME_HEADER_LENGTH], start + found)
             except BadFrameError:
-                found = rest.find(FRAME_MAGIC, found + 1)
+                found = data.find(FRAME_MAGIC, found + 1)
             else:
                 return start + found
         return None

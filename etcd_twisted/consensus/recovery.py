@@ -1,8 +1,9 @@
 """
 From what is on disk to what a replica goes on from.
 
-Takes the snapshot and the log in slices and lets the reactor turn in between. Must never skip what can't be trusted:
-it is refused, with the file named.
+Takes the snapshot and the log in slices and lets the reactor turn in between. L{recover} reads and refuses;
+L{come_back}, L{found_cluster} and L{enter_cluster} go on from what it found, and only they write. Must never skip what
+can't be trusted: it is refused, with the file named, and nothing on the disk is changed.
 """
 
 from collections.abc import Awaitable, Callable
@@ -15,9 +16,12 @@ from twisted.logger import Logger
 from etcd_twisted.consensus.core import bootstrap, decode_configuration
 from etcd_twisted.consensus.directory import DataDirectory, Identity
 from etcd_twisted.consensus.entries import Configuration, EntryKind, HardState, Member, Record, SnapshotMetadata
+from etcd_twisted.consensus.files import REMEDY, naming
 from etcd_twisted.consensus.log import RaftLog
+from etcd_twisted.consensus.segments import segment_path
 from etcd_twisted.consensus.snapshots import SnapshotStore
-from etcd_twisted.consensus.wal import WriteAheadLog
+from etcd_twisted.consensus.statefile import State, StateFile
+from etcd_twisted.consensus.wal import WriteAheadLog, foreign
 from etcd_twisted.errors import ConfigError, StorageError
 from etcd_twisted.keyspace.snapshot import SnapshotLoader
 from etcd_twisted.keyspace.space import KeySpace
@@ -39,11 +43,13 @@ class Storage:
     One machine's files, open and locked for this process.
 
     @ivar log: what L{RaftLog} holds, durably.
+    @ivar state: what must be known if the log is lost.
     """
 
     directory: DataDirectory
     log: WriteAheadLog
     snapshots: SnapshotStore
+    state: StateFile
 
     @classmethod
     def open(cls, path: Path, option: str, fresh: bool = False) -> "Storage":
@@ -64,7 +70,14 @@ class Storage:
     @classmethod
     def within(cls, directory: DataDirectory) -> "Storage":
         """The files in a data directory that is locked for this process; none of them is open yet."""
-        return cls(directory, WriteAheadLog(directory.log_directory), SnapshotStore(directory.snapshot_directory))
+        state = StateFile(directory.state_path)
+        log = WriteAheadLog(directory.log_directory, state_file=state)
+        return cls(directory, log, SnapshotStore(directory.snapshot_directory), state)
+
+    def belong_to(self, identity: Identity) -> None:
+        """Refuse files of other machines from here on, and have new ones say whose they are."""
+        self.log.machine_id = identity.machine_id
+        self.snapshots.cluster_id = identity.cluster_id
 
     def close(self) -> None:
         """Give the files and the lock back."""
@@ -107,13 +120,27 @@ class Recovered:
             if entry.index <= self.snapshot.index:
                 self._term_at_snapshot = entry.term if entry.index == self.snapshot.index else None
 
-    @property
-    def contradicts(self) -> bool:
+    def is_void(self, last_index: int) -> bool:
         """
         Whether the log on disk is not the one that the snapshot stands for, and void: a leader's snapshot was made
         durable, and the machine stopped before its log was begun anew.
+
+        @param last_index: of the log on disk.
         """
-        return self._term_at_snapshot not in (None, self.snapshot.term)
+        return last_index < self.snapshot.index or self._term_at_snapshot not in (None, self.snapshot.term)
+
+    def note_state(self, state: State | None) -> None:
+        """
+        Be in no earlier term than the log and the snapshot, nor than was noted beside the log; and keep the vote that
+        was noted there, if the log does not have it: then it was the end of the log that was lost.
+        """
+        mine = self.hard_state
+        if state is not None and (
+            state.hard_state.term > mine.term or (state.hard_state.term == mine.term and not mine.vote)
+        ):
+            self.hard_state = mine = state.hard_state
+        if mine.term < (last_term := max(self.snapshot.term, self.log.last_term)):
+            self.hard_state = HardState(last_term)
 
 
 async def recover(
@@ -124,11 +151,11 @@ async def recover(
     known: Known = lambda _identity, _configuration: None,
 ) -> Recovered:
     """
-    Bring the key space to the last snapshot, and find the log behind it.
+    Bring the key space to the last snapshot, and find the log behind it. Nothing on the disk is changed.
 
     @param name: what this machine must be called; C{None} for whatever it was called before.
     @param known: see L{Known}. It is called while the rest is still being read.
-    @raise StorageError: something is damaged or missing.
+    @raise StorageError: something is damaged, missing, or from another directory.
     @raise ConfigError: the directory belongs to a machine of another name.
     """
     identity = storage.directory.load_identity()
@@ -138,38 +165,62 @@ async def recover(
             f"{directory.option} {directory.path} belongs to the machine {identity.name!r}: give it that --name, "
             f"or give {name!r} another directory"
         )
+    state = storage.state.load()
+    if identity is not None:
+        storage.belong_to(identity)
+        if state is not None and state.machine_id != identity.machine_id:
+            raise foreign(storage.state.path, "machine", state.machine_id, identity.machine_id)
 
     def tell(configuration: Configuration) -> None:
         if identity is not None:
             known(identity, configuration)
 
+    storage.snapshots.unfinished()  # they are to be removed later, and are looked at now
     found = await _load_snapshot(storage, keyspace, identity, turn, tell)
-    await _load_log(storage, found, turn, tell)
-    if identity is not None and storage.log.is_empty:
-        raise StorageError(
-            f"{storage.directory.log_directory}: the log is gone: restore it from a backup, "
-            f"or remove {storage.directory.path} to begin with an empty key space"
-        )
-    if identity is None and (found.log.first_index, max(1, found.log.last_index)) != (1, 1):
-        raise StorageError(
-            f"{storage.directory.path}: there is a log but no identity.json: restore that file from a backup"
-        )
-    storage.snapshots.remove_unfinished()
+    await _read_log(storage, found, turn, tell)
+    if identity is None:
+        _check_never_began(storage, found, state)
+    else:
+        _check_is_there(storage, state)
+        found.note_state(state)
+    if found.is_void(storage.log.last_index):
+        found.log.begin_after(found.snapshot.index, found.snapshot.term)
     return found
+
+
+def come_back(storage: Storage, found: Recovered) -> None:
+    """
+    Go on as the machine that was found.
+
+    @raise StorageError: the disk fails, or is full.
+    """
+    _make_ready(storage)
+    with naming(storage.directory.path):
+        log = storage.log
+        if found.hard_state != log.hard_state:
+            log.append(Record(found.hard_state, ()))
+        if found.is_void(log.last_index):
+            log.restart_after(found.snapshot.index)
+        log.save_state()
 
 
 def found_cluster(storage: Storage, found: Recovered, identity: Identity, member: Member) -> None:
     """
     Make this the first machine of a new cluster: a log with its first record, and then its identity, so that who has
     an identity has a log. When that was interrupted before, the machine is who it was to be then.
+
+    @raise StorageError: the disk fails, or is full.
     """
-    if found.log.last_index == 0:
-        first = bootstrap(identity.machine_id, member)
-        storage.log.append(first)
-        found.absorb(first)
-    else:
+    if found.log.last_index > 0:
         (voter,) = decode_configuration(found.log.between(1, 2)[0].data).voters
         identity = attrs.evolve(identity, machine_id=voter)
+    _begin(storage, identity)
+    with naming(storage.directory.path):
+        if found.log.last_index == 0:
+            first = bootstrap(identity.machine_id, member)
+            storage.log.append(first)
+            found.absorb(first)
+        storage.log.save_state()
     storage.directory.save_identity(identity)
     found.identity = identity
 
@@ -179,14 +230,41 @@ def enter_cluster(storage: Storage, found: Recovered, identity: Identity) -> Non
     Make this a machine of a cluster that is there, whose log it will get from the leader.
 
     What an interrupted L{found_cluster} has left is void.
+
+    @raise StorageError: the disk fails, or is full.
     """
-    if found.log.last_index > 0:
-        storage.log.restart_after(0)
-        found.log = RaftLog()
-    found.hard_state = HardState()
-    storage.log.append(Record(found.hard_state, ()))
+    _begin(storage, identity)
+    with naming(storage.directory.path):
+        if found.log.last_index > 0:
+            storage.log.restart_after(0)
+            found.log = RaftLog()
+        found.hard_state = HardState()
+        storage.log.append(Record(found.hard_state, ()))
     storage.directory.save_identity(identity)
     found.identity = identity
+
+
+def _begin(storage: Storage, identity: Identity) -> None:
+    """Make the files ready for a machine that has not taken part before."""
+    storage.belong_to(identity)
+    _make_ready(storage)
+    if storage.log.is_foreign:  # what it was to be when that was interrupted before
+        with naming(storage.directory.path):
+            storage.log.restart_after(0)
+
+
+def _make_ready(storage: Storage) -> None:
+    """The machine is certain to start: tidy up, so that it can write."""
+    storage.directory.keep()
+    storage.log.resume()
+    storage.snapshots.remove_unfinished()
+    if (torn := storage.log.torn) is not None:
+        _log.warn(
+            "Cut {length} bytes of an unfinished append off {path} at offset {offset}: nobody was told it was done",
+            length=torn.length,
+            path=str(torn.path),
+            offset=torn.offset,
+        )
 
 
 async def _load_snapshot(
@@ -195,9 +273,12 @@ async def _load_snapshot(
     reader = storage.snapshots.latest()
     if reader is None:
         return Recovered(identity, SnapshotMetadata(0, 0, Configuration(())), RaftLog())
-    tell(reader.metadata.configuration)
     loader = SnapshotLoader()
     with closing(reader):
+        cluster_id = reader.metadata.cluster_id
+        if identity is not None and cluster_id not in ("", identity.cluster_id):
+            raise foreign(reader.path, "cluster", cluster_id, identity.cluster_id)
+        tell(reader.metadata.configuration)
         for chunk in reader:
             loader.feed(chunk)
             await turn()
@@ -207,7 +288,7 @@ async def _load_snapshot(
     return Recovered(identity, reader.metadata, log)
 
 
-async def _load_log(
+async def _read_log(
     storage: Storage, found: Recovered, turn: Turn, tell: Callable[[Configuration], None]
 ) -> None:
     for count, record in enumerate(storage.log.recover()):
@@ -219,16 +300,35 @@ async def _load_log(
         if count % _RECORDS_A_TURN == 0:
             await turn()
     _check_reaches(storage, found.log)
-    snapshot = found.snapshot
-    if found.contradicts or storage.log.last_index < snapshot.index:
-        found.log.begin_after(snapshot.index, snapshot.term)
-        storage.log.restart_after(snapshot.index)
-    if (torn := storage.log.torn) is not None:
-        _log.warn(
-            "Cut {length} bytes of an unfinished append off {path} at offset {offset}: nobody was told it was done",
-            length=torn.length,
-            path=str(torn.path),
-            offset=torn.offset,
+
+
+def _check_never_began(storage: Storage, found: Recovered, state: State | None) -> None:
+    """Refuse files of a machine without its identity, but for what a start that was cut short leaves."""
+    missing = ""
+    if found.snapshot.index > 0:
+        missing = "a snapshot"
+    elif found.log.last_index > 1:
+        missing = "a log"
+    elif state is not None and storage.log.is_empty:
+        missing = storage.state.path.name
+    if missing:
+        raise StorageError(
+            f"{storage.directory.path}: there is {missing} but no identity.json: restore that file from a backup"
+        )
+
+
+def _check_is_there(storage: Storage, state: State | None) -> None:
+    """Refuse a log that is gone, or whose newest segment is: a snapshot does not tell what came behind it."""
+    log_directory = storage.directory.log_directory
+    if storage.log.is_empty:
+        raise StorageError(
+            f"{log_directory}: the log is gone: restore it from a backup, or remove {storage.directory.path}"
+            " to begin with an empty key space"
+        )
+    if state is not None and storage.log.newest_segment < state.segment:
+        raise StorageError(
+            f"{segment_path(log_directory, state.segment)} is missing or empty, although this machine has written to"
+            f" it; {REMEDY}"
         )
 
 
@@ -237,5 +337,5 @@ def _check_reaches(storage: Storage, log: RaftLog) -> None:
     if storage.log.base >= log.first_index:
         raise StorageError(
             f"{storage.directory.log_directory}: the log begins at index {storage.log.base + 1}, but the newest "
-            f"snapshot ends at {log.first_index - 1}: restore the missing snapshot from a backup"
+            f"snapshot ends at {log.first_index - 1}: what is between them is missing; {REMEDY}"
         )

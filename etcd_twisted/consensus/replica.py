@@ -21,6 +21,7 @@ from zope.interface import implementer
 from etcd_twisted import __version__
 from etcd_twisted.consensus.core import NotLeaderError
 from etcd_twisted.consensus.delivery import Delivery
+from etcd_twisted.consensus.files import remedy
 from etcd_twisted.consensus.leadership import Timing
 from etcd_twisted.consensus.members import Members
 from etcd_twisted.consensus.participant import Participant, Surroundings, in_order, members_of
@@ -278,7 +279,7 @@ class Replica:
         reason = f"this machine can't go on: {failure.getErrorMessage()}; its log says more"
         if isinstance(failure.value, OSError):
             problem = failure.value.strerror
-            reason = f"--data-dir {path} failed: {problem}; see to the disk, then start this machine again"
+            reason = f"--data-dir {path} failed: {problem}; {remedy(failure.value)}, then start this machine again"
         error = EtcdError(ErrorCode.RAFT_INTERNAL, f"{reason}; whether the write was done is unknown", self.index)
         self._fatal(reason)
         self._close(error)

@@ -13,21 +13,25 @@ import attrs
 import msgspec
 
 from etcd_twisted.consensus.entries import HardState
+from etcd_twisted.consensus.files import REMEDY, files_in, naming, open_to_read
 from etcd_twisted.consensus.framing import (
     FILE_HEADER_LENGTH,
     FRAME_HEADER_LENGTH,
+    MAX_PAYLOAD,
     BadFrameError,
     Frame,
     FrameKind,
     FrameReader,
     damage,
     end_of_data,
-    naming,
 )
 from etcd_twisted.errors import StorageError
 
 SEGMENT_MAGIC = b"etcd-wal"
-_NAME = re.compile(r"([0-9]{20})\.log")
+MOST_BYTES = MAX_PAYLOAD + (1 << 20)
+"""The largest that a segment can be: one that holds a single record, which is as long as a frame can be."""
+
+_NAME = re.compile(r"[0-9]{20}\.log")
 
 
 class SegmentHead(msgspec.Struct, array_like=True, frozen=True):
@@ -38,6 +42,8 @@ class SegmentHead(msgspec.Struct, array_like=True, frozen=True):
     """The index of the last entry before this segment's first one."""
     fresh: bool
     """Whether the log begins anew here, and older segments mean nothing."""
+    machine_id: str = ""
+    """Whose log it is; C{""} in a segment of a version that did not say so."""
 
 
 _T = TypeVar("_T")
@@ -100,10 +106,11 @@ def survey(directory: Path) -> Survey:
     """
     Look at the segments in a directory, but not behind their heads.
 
-    @raise StorageError: a head is damaged or missing, a segment is missing, or something can't be read.
+    @raise StorageError: a head is damaged or missing, a segment is missing, or something is no file or can't be read.
     """
-    with naming(directory):
-        found = {int(name[1]): path for path in directory.iterdir() if (name := _NAME.fullmatch(path.name))}
+    found = {int(path.stem): path for path in files_in(directory, _NAME)}
+    for path in found.values():
+        _check_size(path)
     sequences = sorted(found)
     torn = None
     # The older segments are deleted only once a new one is whole, so a last one alone was not torn in creation.
@@ -119,14 +126,22 @@ def survey(directory: Path) -> Survey:
             break
         if sequences and sequences[-1] != sequence - 1:
             missing = segment_path(directory, sequence - 1)
-            raise StorageError(f"{missing} is missing, although there are segments before and behind it; restore it")
+            raise StorageError(f"{missing} is missing, although there are segments before and behind it; {REMEDY}")
     segments.reverse()
     return Survey(segments, [found[sequence] for sequence in sequences], torn)
 
 
+def _check_size(path: Path) -> None:
+    with naming(path):
+        size = path.lstat().st_size
+    if size > MOST_BYTES:
+        reason = f"it has {size} bytes, and no segment has more than {MOST_BYTES}"
+        raise StorageError(f"{path} is damaged: {reason}; {REMEDY}")
+
+
 def _torn_creation(path: Path) -> TornTail | None:
     """Whether the last segment never came to hold its head, and so never held a record either."""
-    with naming(path), path.open("rb") as file:
+    with naming(path), open_to_read(path) as file:
         file.seek(FILE_HEADER_LENGTH)
         begun = any(file.read(FRAME_HEADER_LENGTH))
     if not begun and (end := end_of_data(path, 0)) <= FILE_HEADER_LENGTH:

@@ -18,6 +18,7 @@ from typing import TypeVar
 import msgspec
 
 from etcd_twisted.consensus.entries import SnapshotMetadata
+from etcd_twisted.consensus.files import files_in, naming, open_file, sync_directory, write_all
 from etcd_twisted.consensus.framing import (
     BadFrameError,
     Frame,
@@ -26,9 +27,6 @@ from etcd_twisted.consensus.framing import (
     damage,
     encode_file_header,
     encode_frame,
-    naming,
-    sync_directory,
-    write_all,
 )
 from etcd_twisted.errors import StorageError
 
@@ -40,6 +38,7 @@ _NAME = re.compile(r"([0-9]{20})-([0-9]{20})\.snapshot")
 _UNFINISHED = ".tmp"
 _INCOMING = ".incoming"
 """In the name of what comes from another machine, while this one may take a snapshot at the same index."""
+_UNFINISHED_NAME = re.compile(r".*\.snapshot\.tmp")
 _T = TypeVar("_T")
 
 
@@ -47,6 +46,7 @@ class SnapshotStore:
     """
     The snapshots of one machine, in one directory.
 
+    @ivar cluster_id: of which cluster they are, as far as that is known; new ones say so.
     @ivar size: how many bytes the newest has, as far as it was looked for or finished; 0 when there is none.
     """
 
@@ -54,27 +54,38 @@ class SnapshotStore:
         """
         Touch nothing yet.
 
-        @param directory: exists, and is locked for this process.
+        @param directory: is locked for this process, and exists before anything is written.
         """
+        self.cluster_id = ""
         self.size = 0
         self._directory = directory
 
     def _note_size(self, size: int) -> None:
         self.size = size
 
+    def unfinished(self) -> list[Path]:
+        """
+        The files that a process which died has left unfinished.
+
+        @raise StorageError: one of them is no file, or the directory can't be read.
+        """
+        return files_in(self._directory, _UNFINISHED_NAME)
+
     def remove_unfinished(self) -> None:
         """
-        Remove what a process that died has left unfinished.
+        Remove them.
 
         To be called once, before the first L{create}, and only when the machine is certain to start: a refused
         start changes nothing.
 
         @raise StorageError: the directory can't be read or written.
         """
+        unfinished = self.unfinished()
         with naming(self._directory):
-            for path in self._directory.glob(f"*.snapshot{_UNFINISHED}"):
+            for path in unfinished:
                 path.unlink()
-            sync_directory(self._directory)
+            if unfinished:
+                sync_directory(self._directory)
 
     def create(self, metadata: SnapshotMetadata) -> "SnapshotWriter":
         """
@@ -82,6 +93,7 @@ class SnapshotStore:
 
         @raise OSError: the file can't be made; one reason is that this very snapshot is being written already.
         """
+        metadata = msgspec.structs.replace(metadata, cluster_id=self.cluster_id)
         return SnapshotWriter(self._directory, metadata, self._note_size)
 
     def receive(self, metadata: SnapshotMetadata) -> "IncomingSnapshot":
@@ -98,7 +110,7 @@ class SnapshotStore:
 
         @raise StorageError: it is damaged as far as it has been read, or can't be read.
         """
-        paths = _finished(self._directory)
+        paths = files_in(self._directory, _NAME)
         if not paths:
             return None
         reader = SnapshotReader(paths[-1])
@@ -126,7 +138,7 @@ class _UnfinishedFile:
         self._note_size = note_size
         self._synced = 0
         self._over = False
-        self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | flags, 0o600)
+        self._descriptor = open_file(self.path, os.O_RDWR | os.O_CREAT | flags)
 
     def write(self, data: bytes) -> None:
         """Add to it; what is long is synced on the way."""
@@ -145,7 +157,7 @@ class _UnfinishedFile:
         self._over = True
         self._note_size(self.length)
         sync_directory(self._finished.parent)
-        for older in _finished(self._finished.parent)[:-1]:
+        for older in files_in(self._finished.parent, _NAME)[:-1]:
             older.unlink()
 
     def abort(self) -> None:
@@ -331,9 +343,3 @@ def _position(path: Path) -> tuple[int, int] | None:
     """The term and index in a snapshot's name, finished or not."""
     name = _NAME.fullmatch(path.name.removesuffix(_UNFINISHED).replace(_INCOMING, ""))
     return (int(name[1]), int(name[2])) if name else None
-
-
-def _finished(directory: Path) -> list[Path]:
-    """The finished snapshots, the newest last."""
-    with naming(directory):
-        return sorted(path for path in directory.iterdir() if _NAME.fullmatch(path.name))

@@ -24,6 +24,7 @@ from pathlib import Path
 import msgspec
 
 from etcd_twisted.consensus.entries import HardState, Record
+from etcd_twisted.consensus.files import REMEDY, naming, open_file, sync_directory, write_all
 from etcd_twisted.consensus.framing import (
     FILE_HEADER_LENGTH,
     BadFrameError,
@@ -34,19 +35,18 @@ from etcd_twisted.consensus.framing import (
     encode_file_header,
     encode_frame,
     end_of_data,
-    naming,
-    sync_directory,
-    write_all,
 )
 from etcd_twisted.consensus.segments import (
     SEGMENT_MAGIC,
     Segment,
     SegmentHead,
+    Survey,
     TornTail,
     decode_frame,
     segment_path,
     survey,
 )
+from etcd_twisted.consensus.statefile import State, StateFile
 from etcd_twisted.errors import StorageError
 from etcd_twisted.measurements import Durations
 
@@ -87,9 +87,12 @@ class WriteAheadLog:
     """
     The log of one machine in one directory.
 
-    First L{recover} must be run to its end; then L{append} and L{compact} may be called, and L{close} at last.
+    First L{recover} must be run to its end, then L{resume}; then L{append} and L{compact} may be called, and L{close}
+    at last.
 
-    @ivar torn: what L{recover} cut off, if anything.
+    @ivar machine_id: whose log it is, as far as that is known: L{recover} refuses a segment of another machine, and
+        new segments say so.
+    @ivar torn: what L{resume} cuts off, if anything.
     @ivar base: the index of the last entry that is no longer in the log; a snapshot must reach at least as far.
         Right once L{recover} has begun.
     @ivar last_index: the index of the last entry, or C{base} when there is none.
@@ -97,20 +100,27 @@ class WriteAheadLog:
     @ivar syncs: how long the disk took for each append.
     """
 
-    def __init__(self, directory: Path, segment_bytes: int = SEGMENT_BYTES) -> None:
+    def __init__(
+        self, directory: Path, segment_bytes: int = SEGMENT_BYTES, state_file: StateFile | None = None
+    ) -> None:
         """
         Touch nothing yet.
 
-        @param directory: exists, and is locked for this process.
+        @param directory: is locked for this process, and exists before L{resume} is called.
         @param segment_bytes: the size over which no segment grows, unless one record alone is larger.
+        @param state_file: says what must be known if this log is lost; C{None} for a log that can do without.
         """
+        self.machine_id = ""
         self.torn: TornTail | None = None
         self.base = 0
         self.last_index = 0
         self.hard_state = HardState()
         self.syncs = Durations()
         self._directory = directory
+        self._state_file = state_file
         self._segment_bytes = segment_bytes
+        self._found = Survey([], [], None)
+        self._last: Frame | None = None
         self._segments: list[Segment] = []
         self._descriptor = -1
         self._salt = 0
@@ -128,6 +138,16 @@ class WriteAheadLog:
         return not self._segments
 
     @property
+    def newest_segment(self) -> int:
+        """The number of the newest segment, 0 when there is none. Right once L{recover} has ended."""
+        return self._segments[-1].sequence if self._segments else 0
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether a segment says to be of another machine than C{machine_id}."""
+        return any(segment.head.machine_id not in ("", self.machine_id) for segment in self._segments)
+
+    @property
     def size(self) -> int:
         """
         How many bytes it takes on the disk, without what is allocated ahead. Other threads may ask, and are told of
@@ -139,18 +159,18 @@ class WriteAheadLog:
 
     def recover(self) -> Iterator[Record]:
         """
-        Read and check the whole log, make its end good for L{append}, and give back the records in order.
+        Read and check the whole log, and give back the records in order. Nothing on the disk is changed.
 
-        They come lazily, so that the caller can take them in slices; the log is ready when the iterator ends. They
+        They come lazily, so that the caller can take them in slices; the log is read when the iterator ends. They
         come as they were appended: a record whose first entry is not above the last one so far replaces that one
         and all behind it, and entries that a snapshot covers may come too. What compaction left of the hard
         state comes as a record of its own.
 
-        @raise StorageError: damage, or something that can't be read or written; nothing has been changed then.
+        @raise StorageError: damage, a segment of another machine, or something that can't be read.
         """
-        found = survey(self._directory)
-        segments, torn_creation = found.segments, found.torn
-        last: Frame | None = None
+        self._found = found = survey(self._directory)
+        segments = found.segments
+        self.torn = found.torn
         if segments:
             head = segments[0].head
             self.base = self.last_index = head.base
@@ -158,26 +178,38 @@ class WriteAheadLog:
             if head.hard_state != HardState():
                 yield Record(hard_state=head.hard_state, entries=())
         for segment in segments:
+            self._check_ours(segment)
             self._check_continues(segment)
-            final = segment is segments[-1] and torn_creation is None
+            self._last = None
+            final = segment is segments[-1] and found.torn is None
             for frame, record in self._read_segment(segment, final):
-                last = frame
+                self._last = frame
                 yield record
-            if segment is not segments[-1]:
-                segment.size = segment.start if last is None else last.end
-                last = None
+            segment.size = segment.start if self._last is None else self._last.end
         self._segments = segments
-        if torn_creation is not None:
-            self.torn = torn_creation
+
+    def resume(self) -> None:
+        """
+        Make the end of what L{recover} has read good for L{append}: what is torn is cut off.
+
+        @raise StorageError: something can't be written.
+        """
         with naming(self._directory):
-            if segments:
-                self._reopen(segments[-1], last)
+            if self._segments:
+                self._reopen(self._segments[-1], self._last)
             sync_directory(self._directory)
             # Only now: what makes these void, or goes on without them, is itself on the disk.
-            for path in found.void if torn_creation is None else [*found.void, torn_creation.path]:
+            for path in self._found.void:
                 path.unlink()
+            if self._found.torn is not None:
+                self._found.torn.path.unlink()
             sync_directory(self._directory)
         self._ready = True
+
+    def _check_ours(self, segment: Segment) -> None:
+        owner = segment.head.machine_id
+        if self.machine_id and owner not in ("", self.machine_id):
+            raise foreign(segment.path, "machine", owner, self.machine_id)
 
     def _check_continues(self, segment: Segment) -> None:
         head = segment.head
@@ -223,7 +255,7 @@ class WriteAheadLog:
         sync the page cache may show what the disk does not have, and count it as clean; so the last record is
         written again before it is synced. All before it were synced once.
         """
-        descriptor = os.open(segment.path, os.O_RDWR)
+        descriptor = open_file(segment.path, os.O_RDWR)
         try:
             with closing(FrameReader(segment.path, SEGMENT_MAGIC)) as reader:
                 self._salt = reader.salt
@@ -255,8 +287,10 @@ class WriteAheadLog:
         frame = encode_frame(FrameKind.RECORD, payload, self._salt, self._position)
         with self._writing:
             if self._is_full(len(frame)):
-                self._begin_segment(SegmentHead(self.hard_state, self.last_index, fresh=not self._segments))
+                self._begin_segment(self.last_index, fresh=not self._segments)
                 frame = encode_frame(FrameKind.RECORD, payload, self._salt, self._position)
+            if record.hard_state is not None:
+                self._save_state(record.hard_state)
             end = self._position + len(frame)
             self._allocate(end)
             write_all(self._descriptor, self._with_zeros(frame, end), self._position)
@@ -276,7 +310,7 @@ class WriteAheadLog:
         self._check_usable()
         if self._segments and self._position > self._segments[-1].start:
             with self._writing:
-                self._begin_segment(SegmentHead(self.hard_state, self.last_index, fresh=False))
+                self._begin_segment(self.last_index, fresh=False)
 
     def compact(self, index: int) -> None:
         """
@@ -307,7 +341,7 @@ class WriteAheadLog:
         """
         self._check_usable()
         with self._writing:
-            self._begin_segment(SegmentHead(self.hard_state, index, fresh=True))
+            self._begin_segment(index, fresh=True)
             self.base = self.last_index = index
             while len(self._segments) > 1:
                 self._delete_oldest()
@@ -348,9 +382,9 @@ class WriteAheadLog:
             return True
         return self._position > self._segments[-1].start and self._position + length > self._segment_bytes
 
-    def _begin_segment(self, head: SegmentHead) -> None:
+    def _begin_segment(self, base: int, *, fresh: bool) -> None:
         """
-        Write a new segment's head, and go on in it once the file and its name are durable.
+        Write a new segment's head, and go on in it once the file and its name are durable, and known to be.
 
         The one before is cut to its records first: zeros are allowed at the end of the last segment only.
         """
@@ -360,7 +394,8 @@ class WriteAheadLog:
             os.close(self._descriptor)
             self._descriptor = -1
             self._segments[-1].size = self._position
-        sequence = self._segments[-1].sequence + 1 if self._segments else 1
+        head = SegmentHead(self.hard_state, base, fresh, self.machine_id)
+        sequence = self.newest_segment + 1
         path = segment_path(self._directory, sequence)
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         self._salt = int.from_bytes(os.urandom(4), "little")
@@ -375,6 +410,22 @@ class WriteAheadLog:
         sync_directory(self._directory)
         self._position = len(data)
         self._segments.append(Segment(sequence, path, head, self._position))
+        self._save_state(self.hard_state)
+
+    def save_state(self) -> None:
+        """
+        Have the state file say what this log says, if it does not.
+
+        @raise OSError: the disk failed or is full; the log takes nothing more.
+        @raise StorageError: the disk failed before.
+        """
+        self._check_usable()
+        with self._writing:
+            self._save_state(self.hard_state)
+
+    def _save_state(self, hard_state: HardState) -> None:
+        if self._state_file is not None and self._segments:
+            self._state_file.save(State(self.machine_id, hard_state, self.newest_segment))
 
     def _allocate(self, end: int) -> None:
         """Allocate the file at least up to C{end}, in large steps, where the file system can."""
@@ -414,3 +465,11 @@ def _contiguous(record: Record, last_index: int) -> bool:
         return True
     first, last = record.entries[0].index, record.entries[-1].index
     return 0 < first <= last_index + 1 and last - first == len(record.entries) - 1
+
+
+def foreign(path: Path, kind: str, owner: str, expected: str) -> StorageError:
+    """An error for a file that is from another data directory, or beside an identity that is."""
+    return StorageError(
+        f"{path} belongs to the {kind} {owner}, and identity.json to the {kind} {expected}: one of them is from"
+        f" another data directory; put back the one that was here, or {REMEDY}"
+    )

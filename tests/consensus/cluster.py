@@ -19,7 +19,7 @@ from etcd_twisted.consensus.driver import Driver
 from etcd_twisted.consensus.entries import Member
 from etcd_twisted.consensus.leadership import Timing
 from etcd_twisted.consensus.participant import Participant
-from etcd_twisted.consensus.recovery import Recovered, Storage, enter_cluster, found_cluster, recover
+from etcd_twisted.consensus.recovery import Recovered, Storage, come_back, enter_cluster, found_cluster, recover
 from etcd_twisted.consensus.replica import Replica
 from etcd_twisted.interfaces import IRaftPeer
 from etcd_twisted.keyspace.commands import Set
@@ -197,6 +197,8 @@ class ClusterMachine:
         recovered = await recover(self.storage, self.replica.keyspace, None, self.replica.turn)
         if recovered.identity is None:
             await self._become_member(recovered)
+        else:
+            come_back(self.storage, recovered)
         self.replica.start(self.machine, self.storage, self.disk, recovered, self.transport)
         await self.replica.when_serving()
 

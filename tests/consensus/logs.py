@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.consensus import framing
+from etcd_twisted.consensus.directory import Identity
 from etcd_twisted.consensus.entries import Entry, EntryKind, HardState, Record
 from etcd_twisted.consensus.framing import FrameReader
+from etcd_twisted.consensus.recovery import Storage
 from etcd_twisted.consensus.segments import SEGMENT_MAGIC
 from etcd_twisted.consensus.wal import WriteAheadLog
 from etcd_twisted.errors import StorageError
@@ -39,9 +41,23 @@ def resolve(records: Iterable[Record], covered: int = 0) -> State:
     return hard_state, {index: data for index, data in found.items() if index > covered}
 
 
+def resumed(log: WriteAheadLog) -> list[Record]:
+    """Make a log ready for more; what was in it."""
+    records = list(log.recover())
+    log.resume()
+    return records
+
+
+def ready(storage: Storage, identity: Identity) -> list[Record]:
+    """Make the files of a machine ready to be written; what was in its log."""
+    storage.belong_to(identity)
+    storage.directory.keep()
+    return resumed(storage.log)
+
+
 def recover(directory: Path) -> list[Record]:
     log = WriteAheadLog(directory)
-    records = list(log.recover())
+    records = resumed(log)
     log.close()
     return records
 
@@ -76,8 +92,7 @@ class LogTestCase(SynchronousTestCase):
 
     def write(self, directory: Path, records: Iterable[Record], segment_bytes: int = 1 << 20) -> None:
         log = WriteAheadLog(directory, segment_bytes)
-        for _ in log.recover():
-            pass
+        resumed(log)
         for record in records:
             log.append(record)
         log.close()

@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from etcd_twisted.consensus.directory import Identity
 from etcd_twisted.consensus.entries import Member
-from etcd_twisted.consensus.recovery import Storage, found_cluster, recover
+from etcd_twisted.consensus.recovery import Storage, come_back, found_cluster, recover
 from etcd_twisted.consensus.replica import Replica
 from etcd_twisted.interfaces import ISnapshotFile, ITransport
 from etcd_twisted.keyspace.commands import Set
@@ -121,6 +121,8 @@ class TestMachine:
         recovered = await recover(self.storage, self.replica.keyspace, self.name, self.replica.turn)
         if recovered.identity is None:
             found_cluster(self.storage, recovered, IDENTITY, MEMBER)
+        else:
+            come_back(self.storage, recovered)
         self.replica.start(MACHINE, self.storage, self.writer, recovered, NobodyElse())
 
     def settle(self) -> None:

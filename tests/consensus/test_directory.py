@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from contextlib import closing
@@ -15,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import etcd_twisted
 from etcd_twisted.consensus import directory as module
+from etcd_twisted.consensus import files
 from etcd_twisted.consensus.directory import DataDirectory, Identity
 from etcd_twisted.errors import StorageError
 
@@ -33,6 +35,18 @@ sys.stdin.read()
 def tree(path: Path) -> dict[str, bytes | None]:
     """Everything below a path; what is no file as C{None}."""
     return {str(found): found.read_bytes() if found.is_file() else None for found in path.rglob("*")}
+
+
+def listing(path: Path) -> dict[str, tuple[object, ...]]:
+    """Everything below a path: its kind and mode, its size, when it was changed, and what is in it."""
+    found = {}
+    for each in path.rglob("*"):
+        status = each.lstat()
+        small = stat.S_ISREG(status.st_mode) and status.st_size < 1 << 20
+        content = each.read_bytes() if small else os.readlink(each) if each.is_symlink() else None
+        size = 0 if stat.S_ISDIR(status.st_mode) else status.st_size
+        found[str(each)] = (status.st_mode, size, status.st_mtime_ns, status.st_ino, content)
+    return found
 
 
 class DirectoryTestCase(SynchronousTestCase):
@@ -57,8 +71,9 @@ class FreshTests(DirectoryTestCase):
     def setUp(self) -> None:
         super().setUp()
         with closing(DataDirectory(self.path)) as directory:
+            directory.keep()
             directory.save_identity(IDENTITY)
-        for name in ("log/00000000000000000001.log", "log/00000000000000000002.log", "log/notes"):
+        for name in ("state.json", "log/00000000000000000001.log", "log/00000000000000000002.log", "log/notes"):
             (self.path / name).write_bytes(b"x")
         for name in ("00000000000000000001-00000000000000000002.snapshot", "unrelated"):
             (self.path / "snapshots" / name).write_bytes(b"x")
@@ -144,6 +159,7 @@ class CreationTests(DirectoryTestCase):
         """It is made with what is missing above it, and only its owner may look into it."""
         path = self.parent / "a" / "b" / "data"
         with closing(DataDirectory(path)) as directory:
+            directory.keep()
             self.assertEqual(directory.log_directory, path / "log")
             self.assertEqual(directory.snapshot_directory, path / "snapshots")
             for made in (path, directory.log_directory, directory.snapshot_directory):
@@ -152,11 +168,13 @@ class CreationTests(DirectoryTestCase):
     def test_names_are_durable(self) -> None:
         synced: list[Path] = []
         self.patch(module, "sync_directory", synced.append)
-        DataDirectory(self.parent / "a" / "data").close()
+        with closing(DataDirectory(self.parent / "a" / "data")) as directory:
+            directory.keep()
         self.assertEqual(synced, [self.parent, self.parent / "a", self.parent / "a" / "data"])
 
     def test_again(self) -> None:
         with closing(DataDirectory(self.path)) as directory:
+            directory.keep()
             directory.save_identity(IDENTITY)
         (self.path / "log" / "kept").write_bytes(b"kept")
         DataDirectory(self.path).close()
@@ -175,10 +193,10 @@ class CreationTests(DirectoryTestCase):
         self.path.mkdir()
         for name in ("log", "snapshots"):
             (self.path / name).write_bytes(b"a file")
-            self.assert_refused(self.path, f"can't be used: {self.path / name} is not a directory; move it away")
+            self.assert_refused(self.path, f"can't be used: {self.path / name} is a file and should be a directory")
             (self.path / name).unlink()
             (self.path / name).symlink_to(self.parent / "nowhere")
-            self.assert_refused(self.path, f"can't be used: {self.path / name} is not a directory; move it away")
+            self.assert_refused(self.path, f"{self.path / name} is a symbolic link and should be a directory; put")
             (self.path / name).unlink()
 
     def test_directory_in_a_file_s_place(self) -> None:
@@ -218,7 +236,7 @@ class CreationTests(DirectoryTestCase):
     def test_not_to_be_made(self) -> None:
         for number, words in (
             (errno.EACCES, "not writable"),
-            (errno.EROFS, "not writable"),
+            (errno.EROFS, "it is on a read-only file system; mount that for writing (mount -o remount,rw), or choose"),
             (errno.ENOSPC, "no space left"),
             (errno.EIO, "see to the disk"),
             (errno.EMFILE, "Too many open files; raise this process's limit on open files (ulimit -n"),
@@ -262,19 +280,18 @@ class WhoseTests(DirectoryTestCase):
         """Empty, or what a file system or a start that was cut short leaves behind."""
         (self.path / "lost+found").mkdir()
         DataDirectory(self.path).close()
-        (self.path / "snapshots").rmdir()
+        (self.path / "snapshots").mkdir()
         DataDirectory(self.path).close()
-        self.put("identity.json.tmp")
+        self.put("identity.json.tmp", "state.json.tmp")
         DataDirectory(self.path).close()
 
     def test_only_lock(self) -> None:
         self.put("lock")
         DataDirectory(self.path).close()
-        self.assertTrue((self.path / "log").is_dir())
 
     def test_without_identity(self) -> None:
         """What is missing of a machine's directory is said by those who miss it."""
-        for name in (f"log/{1:020}.log", f"snapshots/{1:020}-{2:020}.snapshot"):
+        for name in (f"log/{1:020}.log", f"snapshots/{1:020}-{2:020}.snapshot", "state.json"):
             self.put("notes.txt", name)
             DataDirectory(self.path).close()
             (self.path / name).unlink()
@@ -313,14 +330,28 @@ class WithdrawalTests(DirectoryTestCase):
             self.assertEqual(tree(self.parent), before)
 
     def test_a_machine_stays(self) -> None:
-        """What tells of one: who it is, or what it has written."""
-        for name in ("identity.json", "log/00000000000000000001.log", "snapshots/1.snapshot"):
+        """One that was certain to start has begun to write, whatever becomes of it then."""
+        with closing(DataDirectory(self.path)) as directory:
+            directory.keep()
+            before = tree(self.parent)
+            directory.withdraw()
+            self.assertEqual(tree(self.parent), before)
+        self.assertEqual({path.name for path in self.path.iterdir()}, {"lock", "log", "snapshots"})
+
+    def test_not_even_times_are_changed(self) -> None:
+        """Neither with a lock's file of an earlier process, nor without one."""
+        self.path.mkdir(exist_ok=True)
+        for content in (b"", b"12345\n", None):
+            lock = self.path / "lock"
+            lock.unlink(missing_ok=True)
+            if content is not None:
+                lock.write_bytes(content)
+            os.utime(self.path, ns=(1, 2))
+            before = listing(self.parent)
             with closing(DataDirectory(self.path)) as directory:
-                (self.path / name).write_bytes(b"kept")
-                before = tree(self.parent)
+                self.assertNotEqual(listing(self.parent), before)
                 directory.withdraw()
-                self.assertEqual(tree(self.parent), before)
-            shutil.rmtree(self.path)
+            self.assertEqual(listing(self.parent), before)
 
     def test_another_s_stays(self) -> None:
         """And what it stands in."""
@@ -462,14 +493,14 @@ class IdentityTests(DirectoryTestCase):
         def names() -> list[str]:
             return sorted(path.name for path in self.path.glob("identity*"))
 
-        self.patch(module.os, "fsync", lambda _descriptor: events.append(("file", names())))
-        self.patch(module, "sync_directory", lambda _path: events.append(("directory", names())))
+        self.patch(files.os, "fsync", lambda _descriptor: events.append(("file", names())))
+        self.patch(files, "sync_directory", lambda _path: events.append(("directory", names())))
         self.directory.save_identity(IDENTITY)
         self.assertEqual(events, [("file", ["identity.json.tmp"]), ("directory", ["identity.json"])])
 
     def test_interrupted(self) -> None:
         """A file that was not finished is no identity, and in nobody's way."""
-        patched = self.patch(module, "write_all", fail(errno.ENOSPC))
+        patched = self.patch(files, "write_all", fail(errno.ENOSPC))
         error = self.assertRaises(StorageError, self.directory.save_identity, IDENTITY)
         self.assertIn("No space left", str(error))
         self.assertIsNone(self.directory.load_identity())
@@ -505,14 +536,12 @@ class IdentityTests(DirectoryTestCase):
     def test_refused_before_anything_is_made(self) -> None:
         """A directory whose identity is no good is left as it is."""
         self.directory.close()
-        for name in ("log", "snapshots"):
-            (self.path / name).rmdir()
         (self.path / "lock").unlink()
         self.file.write_bytes(b"{}")
         self.assert_left_alone("is damaged")
         self.file.unlink()
         self.file.mkdir()
-        self.assert_left_alone("can't be used: Is a directory; there should be a file: restore the data directory")
+        self.assert_left_alone("is a directory and should be a file; move it away")
 
     def assert_left_alone(self, words: str) -> None:
         before = tree(self.path)

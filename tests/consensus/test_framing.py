@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus import framing
+from etcd_twisted.consensus import files, framing
 from etcd_twisted.consensus.framing import (
     FILE_HEADER_LENGTH,
     FRAME_HEADER_LENGTH,
@@ -162,6 +162,17 @@ class FramingTests(SynchronousTestCase):
             error = framing.unusable(Path("data/log"), OSError(number, os.strerror(number)))
             self.assertTrue(str(error).startswith(f"data/log can't be used: {words}"), str(error))
 
+    def test_a_good_header_is_found_wherever_it_is(self) -> None:
+        """Also over the border of what is read at a time."""
+        data = encode_file([b"a" * 30, b"b" * 30])
+        second = len(data) - 30 - FRAME_HEADER_LENGTH
+        path = self.write(data[:FILE_HEADER_LENGTH] + b"?" + data[FILE_HEADER_LENGTH + 1 :])
+        for window in range(1, len(data)):
+            self.patch(framing, "_WINDOW", window)
+            with closing(FrameReader(path, MAGIC)) as reader:
+                self.assertEqual(reader.find_header(FILE_HEADER_LENGTH), second)
+                self.assertIsNone(reader.find_header(second))
+
     def test_payload_too_long(self) -> None:
         self.patch(framing, "MAX_PAYLOAD", 3)
         encode_frame(FrameKind.RECORD, b"abc", SALT, 0)
@@ -180,7 +191,7 @@ class FramingTests(SynchronousTestCase):
             return os.pwrite(descriptor, bytes(data[:3]), offset)
 
         path = self.write(b"0123456789")
-        self.patch(framing, "os", SimpleNamespace(pwrite=grudging))
+        self.patch(files, "os", SimpleNamespace(pwrite=grudging))
         with path.open("r+b") as file:
-            framing.write_all(file.fileno(), b"abcdefg", 2)
+            files.write_all(file.fileno(), b"abcdefg", 2)
         self.assertEqual(path.read_bytes(), b"01abcdefg9")

@@ -18,6 +18,7 @@ from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.membership import CONFIG_KEY, Admission, ClusterConfig, ClusterView, fingerprint
 from tests.consensus.cluster import CLUSTER_ID, TIMING, ClusterMachine, ClusterTestCase
+from tests.consensus.logs import ready
 
 PATIENCE = 1.0
 """How long one who proposed is kept waiting when the leader is lost."""
@@ -116,10 +117,11 @@ class StartTests(ClusterTestCase):
 
     def found_unnamed(self, path: Path, machine_id: str) -> None:
         storage = Storage.open(path, "--data-dir")
-        self.assertEqual(list(storage.log.recover()), [])
+        identity = Identity("machine1", machine_id, CLUSTER_ID)
+        self.assertEqual(ready(storage, identity), [])
         entry = Entry(1, 1, EntryKind.CONFIGURATION, encode_configuration(Configuration((machine_id,))))
         storage.log.append(Record(HardState(1, ""), (entry,)))
-        storage.directory.save_identity(Identity("machine1", machine_id, CLUSTER_ID))
+        storage.directory.save_identity(identity)
         storage.close()
 
     def test_a_leader_with_new_addresses_says_so(self) -> None:

@@ -8,10 +8,12 @@ from twisted.internet.defer import CancelledError, ensureDeferred
 from twisted.python.failure import Failure
 
 from etcd_twisted.consensus.core import bootstrap
+from etcd_twisted.consensus.directory import Identity
 from etcd_twisted.consensus.recovery import Storage
 from etcd_twisted.errors import ConfigError, ErrorCode, EtcdError, StorageError
 from etcd_twisted.keyspace.commands import Delete, Set
 from etcd_twisted.keyspace.events import Event
+from tests.consensus.logs import ready
 from tests.consensus.machine import MACHINE, MEMBER, SECOND, ReplicaTestCase, TestMachine
 
 
@@ -109,7 +111,7 @@ class StartTests(ReplicaTestCase):
         for segment in (self.path / "log").iterdir():
             segment.unlink()
         storage = Storage.open(self.path, "--data-dir")
-        self.assertEqual(list(storage.log.recover()), [])
+        self.assertEqual(ready(storage, Identity("machine0", "a" * 16, "1" * 16)), [])
         storage.log.append(bootstrap("a" * 16, MEMBER))
         storage.close()
         machine = self.machine()

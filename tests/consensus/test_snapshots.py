@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus import framing, snapshots
+from etcd_twisted.consensus import files, framing, snapshots
 from etcd_twisted.consensus.entries import Configuration, SnapshotMetadata
 from etcd_twisted.consensus.framing import FrameKind, encode_file_header, encode_frame
 from etcd_twisted.consensus.snapshots import SNAPSHOT_MAGIC, SYNC_BYTES, SnapshotStore
@@ -190,7 +190,7 @@ class FailingDiskTests(SnapshotTestCase):
             return call
 
         disk = Patched(**{name: failing(name) for name in ("open", "pwrite", "fsync", "fdatasync")})
-        restore = [self.patch(module, "os", disk) for module in (snapshots, framing)]
+        restore = [self.patch(module, "os", disk) for module in (snapshots, files)]
         writer = None
         try:
             writer = self.store.create(metadata(6))
@@ -217,7 +217,7 @@ class FailingDiskTests(SnapshotTestCase):
             events.append((kind, [name[38:] for name in self.names()]))
             os.fsync(descriptor)
 
-        for module in (snapshots, framing):
+        for module in (snapshots, files):
             self.patch(module, "os", Patched(fsync=fsync))
         self.write(metadata(6), b"six")
         self.assertEqual(

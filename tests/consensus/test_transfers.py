@@ -11,7 +11,7 @@ from twisted.internet.defer import ensureDeferred
 
 from etcd_twisted.consensus import keeper
 from etcd_twisted.consensus.entries import Configuration, Entry, EntryKind, HardState, Record, SnapshotMetadata
-from etcd_twisted.consensus.recovery import Storage, recover
+from etcd_twisted.consensus.recovery import Storage, come_back, recover
 from etcd_twisted.consensus.snapshots import IncomingSnapshot, SnapshotWriter
 from etcd_twisted.consensus.transfers import PAUSE
 from etcd_twisted.errors import EtcdError, NotDoneError
@@ -20,6 +20,7 @@ from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.snapshot import dump
 from etcd_twisted.keyspace.space import KeySpace
 from tests.consensus.cluster import Cluster, ClusterMachine, ClusterTestCase
+from tests.consensus.logs import ready
 from tests.consensus.machine import IDENTITY
 
 COUNT = 20
@@ -347,28 +348,28 @@ class CrashTests(TransferTestCase):
         """
         path = Path(self.mktemp())
         storage = Storage.open(path, "--data-dir")
-        self.assertEqual(list(storage.log.recover()), [])
+        self.assertEqual(ready(storage, IDENTITY), [])
         data = encode_command(Set("/void", 0))
         storage.log.append(Record(HardState(2, ""), tuple(self.entries(1, 21, 2, data))))
         keyspace = KeySpace()
         keyspace.apply(Set("/kept", 0))
-        metadata = SnapshotMetadata(10, 3, Configuration(("a" * 16,)))
+        metadata = SnapshotMetadata(10, 3, Configuration(("a" * 16,)), IDENTITY.cluster_id)
         self.finish_snapshot(storage.snapshots.create(metadata), keyspace)
         found = self.recovered(path, storage)
         self.assertEqual((found.log.first_index, found.log.last_index, found.snapshot), (11, 10, metadata))
         found = self.recovered(path)  # and once more, from what the first start has left
-        self.assertEqual((found.log.first_index, found.log.last_index, found.hard_state.term), (11, 10, 2))
+        self.assertEqual((found.log.first_index, found.log.last_index, found.hard_state.term), (11, 10, 3))
 
     def test_a_log_that_agrees_with_the_snapshot_stays(self) -> None:
         """But for what was replaced in it, before the snapshot's end or behind it."""
         for last in (10, 14):
             path = Path(self.mktemp())
             storage = Storage.open(path, "--data-dir")
-            self.assertEqual(list(storage.log.recover()), [])
+            self.assertEqual(ready(storage, IDENTITY), [])
             data = encode_command(Set("/a", 0))
             storage.log.append(Record(HardState(3, ""), tuple(self.entries(1, 21, 2, data))))
             storage.log.append(Record(None, tuple(self.entries(5, last + 1, 3, data))))
-            metadata = SnapshotMetadata(10, 3, Configuration(("a" * 16,)))
+            metadata = SnapshotMetadata(10, 3, Configuration(("a" * 16,)), IDENTITY.cluster_id)
             self.finish_snapshot(storage.snapshots.create(metadata), KeySpace())
             found = self.recovered(path, storage)
             self.assertEqual((found.log.first_index, found.log.last_index, found.log.last_term), (11, last, 3))
@@ -388,6 +389,7 @@ class CrashTests(TransferTestCase):
         storage = Storage.open(path, "--data-dir")
         self.addCleanup(storage.close)
         found = self.successResultOf(ensureDeferred(recover(storage, KeySpace(), None, nothing)))
+        come_back(storage, found)
         storage.close()
         return found
 

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etcd_twisted.consensus import framing, wal
+from etcd_twisted.consensus import files, wal
 from etcd_twisted.consensus.entries import Record
 from etcd_twisted.consensus.wal import WriteAheadLog
 from etcd_twisted.errors import StorageError
-from tests.consensus.logs import LogTestCase, contents, entries, logs, recover, resolve, vote
+from tests.consensus.logs import LogTestCase, contents, entries, logs, recover, resolve, resumed, vote
 
 
 class RoundTripTests(LogTestCase):
@@ -19,16 +19,16 @@ class RoundTripTests(LogTestCase):
         """What was appended comes back as it was, whatever the segments' size and however often it is restarted."""
         directory = self.directory()
         log = WriteAheadLog(directory, segment_bytes)
-        self.assertEqual(list(log.recover()), [])
+        self.assertEqual(resumed(log), [])
         for number, record in enumerate(records):
             log.append(record)
             if number in restarts:
                 log.close()
                 log = WriteAheadLog(directory, segment_bytes)
-                self.assertEqual(list(log.recover()), records[: number + 1])
+                self.assertEqual(resumed(log), records[: number + 1])
         log.close()
         log = WriteAheadLog(directory)
-        self.assertEqual(list(log.recover()), records)
+        self.assertEqual(resumed(log), records)
         self.assertEqual(log.last_index, max(resolve(records)[1], default=0))
         self.assertEqual((log.torn, log.base, log.hard_state), (None, 0, resolve(records)[0]))
         log.close()
@@ -39,7 +39,7 @@ class RoundTripTests(LogTestCase):
         """After any compactions, the entries behind them and the hard state are there."""
         directory = self.directory()
         log = WriteAheadLog(directory, size)
-        list(log.recover())
+        resumed(log)
         covered = 0
         for number, record in enumerate(records):
             log.append(record)
@@ -50,7 +50,7 @@ class RoundTripTests(LogTestCase):
                 log.compact(covered)
         log.close()
         log = WriteAheadLog(directory, size)
-        self.assertEqual(resolve(log.recover(), covered), resolve(records, covered))
+        self.assertEqual(resolve(resumed(log), covered), resolve(records, covered))
         self.assertLessEqual(log.base, covered)
         log.append(entries(log.last_index + 1, b"next"))
         log.close()
@@ -73,6 +73,8 @@ class RoundTripTests(LogTestCase):
         self.assertRaises(StorageError, log.append, entries(2, b"x"))
         self.assertRaises(StorageError, log.compact, 1)
         self.assertEqual(list(iterator), [entries(2, b"b")])
+        self.assertRaises(StorageError, log.append, entries(3, b"c"))
+        log.resume()
         log.append(entries(3, b"c"))
         log.close()
         self.assertRaises(StorageError, log.append, entries(4, b"d"))
@@ -81,7 +83,7 @@ class RoundTripTests(LogTestCase):
         """A record that recovery would refuse is refused when it is appended."""
         directory = self.directory()
         log = WriteAheadLog(directory)
-        list(log.recover())
+        resumed(log)
         log.append(entries(1, b"a"))
         self.assertRaises(ValueError, log.append, entries(3, b"c"))
         self.assertRaises(ValueError, log.append, entries(0, b"c"))
@@ -115,12 +117,12 @@ class ZerosAheadTests(LogTestCase):
 
         def write_all(descriptor: int, data: bytes, offset: int) -> None:
             written.append((offset, data))
-            framing.write_all(descriptor, data, offset)
+            files.write_all(descriptor, data, offset)
 
         self.patch(wal, "write_all", write_all)
         directory = self.directory()
         log = WriteAheadLog(directory)
-        list(log.recover())
+        resumed(log)
         records = [*records, entries(0, b"")]
         for index, record in enumerate(records, 1):
             records[index - 1] = entries(index, record.entries[0].data)
@@ -160,7 +162,7 @@ class CompactionTests(LogTestCase):
     def test_only_whole_segments(self) -> None:
         directory = self.directory()
         log = WriteAheadLog(directory, 200)
-        list(log.recover())
+        resumed(log)
         log.append(vote(7))
         for index in range(1, 21):
             log.append(entries(index, b"%03d" % index * 10))
@@ -180,7 +182,7 @@ class CompactionTests(LogTestCase):
     def test_rolling_over_frees_what_was_before(self) -> None:
         directory = self.directory()
         log = WriteAheadLog(directory)
-        list(log.recover())
+        resumed(log)
         log.roll()
         self.assertEqual(len(contents(directory)), 0)
         log.append(entries(1, b"a", b"b"))
@@ -198,7 +200,7 @@ class CompactionTests(LogTestCase):
         """A segment is kept while it holds an entry behind the index, replaced or not."""
         directory = self.directory()
         log = WriteAheadLog(directory, 200)
-        list(log.recover())
+        resumed(log)
         log.append(entries(1, b"a", b"b", b"c", b"d"))
         log.append(entries(2, b"B", term=2))
         self.assertEqual(len(contents(directory)), 1)
@@ -214,7 +216,7 @@ class CompactionTests(LogTestCase):
         """Each deletion is durable before the next: whatever a crash leaves has no hole in the middle."""
         directory = self.directory()
         log = WriteAheadLog(directory, 1)
-        list(log.recover())
+        resumed(log)
         for index in range(1, 6):
             log.append(entries(index, b"x"))
         names = sorted(contents(directory))
@@ -227,7 +229,7 @@ class CompactionTests(LogTestCase):
     def check_anew(self, restart: Callable[[WriteAheadLog], None]) -> None:
         directory = self.directory()
         log = WriteAheadLog(directory, 100)
-        list(log.recover())
+        resumed(log)
         log.append(vote(7))
         log.append(entries(1, b"a", b"b"))
         restart(log)
@@ -237,7 +239,7 @@ class CompactionTests(LogTestCase):
         log.append(entries(51, b"c"))
         log.close()
         log = WriteAheadLog(directory)
-        self.assertEqual(list(log.recover()), [vote(7), entries(51, b"c")])
+        self.assertEqual(resumed(log), [vote(7), entries(51, b"c")])
         self.assertEqual((log.base, log.last_index), (50, 51))
         log.close()
 
@@ -252,19 +254,19 @@ class CompactionTests(LogTestCase):
         """Entries behind a snapshot that the log disagrees with are forgotten with the rest."""
         directory = self.directory()
         log = WriteAheadLog(directory)
-        list(log.recover())
+        resumed(log)
         log.append(entries(1, b"a", b"b", b"c"))
         log.restart_after(2)
         log.close()
         log = WriteAheadLog(directory)
-        self.assertEqual(list(log.recover()), [])
+        self.assertEqual(resumed(log), [])
         self.assertEqual((log.base, log.last_index), (2, 2))
         log.close()
 
     def test_restart_in_an_empty_log(self) -> None:
         directory = self.directory()
         log = WriteAheadLog(directory)
-        list(log.recover())
+        resumed(log)
         log.restart_after(9)
         log.append(entries(10, b"j"))
         log.close()
@@ -274,7 +276,7 @@ class CompactionTests(LogTestCase):
         """Older segments that a fresh one made void are not read, damaged or not, and deleted in the end."""
         directory = self.directory()
         log = WriteAheadLog(directory, 100)
-        list(log.recover())
+        resumed(log)
         for index in range(1, 9):
             log.append(entries(index, b"x" * 40))
         kept = contents(directory)
@@ -284,6 +286,6 @@ class CompactionTests(LogTestCase):
             (directory / name).write_bytes(data)
         (directory / min(kept)).write_bytes(b"damaged")
         log = WriteAheadLog(directory)
-        self.assertEqual(list(log.recover()), [])
+        self.assertEqual(resumed(log), [])
         self.assertEqual((log.base, len(contents(directory))), (20, 1))
         log.close()

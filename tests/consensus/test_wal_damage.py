@@ -8,7 +8,7 @@ from etcd_twisted.consensus import framing, wal
 from etcd_twisted.consensus.framing import FILE_HEADER_LENGTH, FrameKind, FrameReader, encode_frame
 from etcd_twisted.consensus.segments import SEGMENT_MAGIC, TornTail
 from etcd_twisted.consensus.wal import WriteAheadLog
-from tests.consensus.logs import LogTestCase, entries, frame_offsets, frame_offsets_until_bad, recover, vote
+from tests.consensus.logs import LogTestCase, entries, frame_offsets, frame_offsets_until_bad, recover, resumed, vote
 
 
 class TornTailTests(LogTestCase):
@@ -29,7 +29,7 @@ class TornTailTests(LogTestCase):
         torn = len(data[self.begin :].rstrip(b"\0"))
         self.segment.write_bytes(data)
         log = WriteAheadLog(self.whole)
-        self.assertEqual(list(log.recover()), list(self.records[:-1]))
+        self.assertEqual(resumed(log), list(self.records[:-1]))
         self.assertEqual(log.torn, TornTail(self.segment, self.begin, torn) if torn else None)
         self.assertEqual(self.segment.stat().st_size, self.begin)
         log.append(entries(3, b"again"))
@@ -62,20 +62,20 @@ class TornTailTests(LogTestCase):
         for zeros in (1, 15, 16, 17, 5000):
             self.segment.write_bytes(self.data + bytes(zeros))
             log = WriteAheadLog(self.whole)
-            self.assertEqual(list(log.recover()), list(self.records))
+            self.assertEqual(resumed(log), list(self.records))
             self.assertIsNone(log.torn)
             log.close()
 
     def test_copy_of_a_record_in_a_value(self) -> None:
         """A torn record whose value holds the copy of a log is torn, not damage."""
         log = WriteAheadLog(self.whole)
-        list(log.recover())
+        resumed(log)
         log.append(entries(4, self.data * 2))
         log.close()
         whole = self.segment.read_bytes()
         self.segment.write_bytes(whole[:-1])
         log = WriteAheadLog(self.whole)
-        self.assertEqual(list(log.recover()), list(self.records))
+        self.assertEqual(resumed(log), list(self.records))
         self.assertEqual(log.torn, TornTail(self.segment, self.end, len(whole) - 1 - self.end))
         log.close()
 
@@ -83,13 +83,13 @@ class TornTailTests(LogTestCase):
         """A log that was never closed is cut to its records, and nothing is told of it."""
         directory = self.directory()
         log = WriteAheadLog(directory)
-        list(log.recover())
+        resumed(log)
         log.append(self.records[0])
         copy = self.copy(directory)
         log.close()
         self.assertGreater((copy / self.segment.name).stat().st_size, 1 << 20)
         log = WriteAheadLog(copy)
-        self.assertEqual(list(log.recover()), [self.records[0]])
+        self.assertEqual(resumed(log), [self.records[0]])
         self.assertIsNone(log.torn)
         log.close()
 
@@ -110,7 +110,7 @@ class TornCreationTests(LogTestCase):
                 torn = copy / last.name
                 torn.write_bytes(data[:length] + bytes(zeros))
                 log = WriteAheadLog(copy, 150)
-                self.assertEqual(list(log.recover()), records[:2])
+                self.assertEqual(resumed(log), records[:2])
                 self.assertEqual(log.torn, TornTail(torn, 0, len(data[:length].rstrip(b"\0"))))
                 self.assertFalse(torn.exists())
                 log.append(entries(2, b"again"))
@@ -229,7 +229,7 @@ class DamageTests(LogTestCase):
         self.write(directory, self.records, segment_bytes=140)
         min(directory.iterdir()).unlink()
         log = WriteAheadLog(directory)
-        list(log.recover())
+        resumed(log)
         self.assertGreater(log.base, 0)
         log.close()
 

@@ -5,18 +5,18 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from etcd_twisted.consensus import framing, wal
+from etcd_twisted.consensus import files, wal
 from etcd_twisted.consensus.entries import HardState, Record
 from etcd_twisted.consensus.wal import WriteAheadLog
 from etcd_twisted.errors import StorageError
 from tests.consensus.disks import CuttableDisk, Disk, PowerCut
-from tests.consensus.logs import LogTestCase, State, entries, frame_offsets, recover, resolve, vote
+from tests.consensus.logs import LogTestCase, State, entries, frame_offsets, recover, resolve, resumed, vote
 
 
 class FailingDiskTests(LogTestCase):
     def use(self, disk: Disk) -> None:
         self.patch(wal, "os", disk)
-        self.patch(framing, "os", disk)
+        self.patch(files, "os", disk)
 
     def scenario(self) -> list[tuple[Callable[[WriteAheadLog], None], int]]:
         """What is done to a log, each with the index that a snapshot covers then."""
@@ -58,7 +58,7 @@ class FailingDiskTests(LogTestCase):
         log = WriteAheadLog(directory, 160)
         done = 0
         try:
-            list(log.recover())
+            resumed(log)
             for step, _ in self.scenario():
                 step(log)
                 done += 1
@@ -77,7 +77,7 @@ class FailingDiskTests(LogTestCase):
         steps, states = self.scenario(), self.expected()
         covered = steps[min(done, len(steps) - 1)][1]
         log = WriteAheadLog(directory, 160)
-        state = resolve(log.recover(), covered)
+        state = resolve(resumed(log), covered)
         possible = [
             (hard_state, {index: data for index, data in found.items() if index > covered})
             for hard_state, found in states[done : done + 2]
@@ -142,7 +142,7 @@ class FailingDiskTests(LogTestCase):
                 self.use(second)
                 log = WriteAheadLog(directory, 160)
                 try:
-                    list(log.recover())
+                    resumed(log)
                     cut = False
                     self.abandon(log)
                 except PowerCut:
@@ -159,7 +159,7 @@ class FailingDiskTests(LogTestCase):
         log = WriteAheadLog(directory, 160)
         done = 0
         try:
-            list(log.recover())
+            resumed(log)
             for step, _ in self.scenario():
                 step(log)
                 done += 1
@@ -179,7 +179,7 @@ class FailingDiskTests(LogTestCase):
         """The record may be whole in the page cache; it was still not acknowledged, and the log is done with."""
         directory = self.directory()
         log = WriteAheadLog(directory)
-        list(log.recover())
+        resumed(log)
         log.append(entries(1, b"a"))
         disk = Disk(2, OSError(errno.EIO, "injected"))
         self.use(disk)
@@ -200,11 +200,11 @@ class FailingDiskTests(LogTestCase):
         self.use(disk)
         self.patch(wal, "write_all", lambda _descriptor, data, offset: written.append((offset, data)))
         log = WriteAheadLog(directory)
-        list(log.recover())
+        resumed(log)
+        self.assertEqual(disk.calls[-1], "fsync")
         (path,) = directory.iterdir()
         begin = frame_offsets(path)[-2]
         self.assertEqual(written, [(begin, path.read_bytes()[begin:])])
-        self.assertEqual(disk.calls[-1], "fsync")
         self.assertEqual(disk.synced, {path.name: path.read_bytes()})
         log.close()
 
@@ -212,7 +212,7 @@ class FailingDiskTests(LogTestCase):
         """Nothing of the record is written when there is no room for it."""
         directory = self.directory()
         log = WriteAheadLog(directory)
-        list(log.recover())
+        resumed(log)
         log.append(entries(1, b"a" * 3_000_000))
         disk = Disk(1, OSError(errno.ENOSPC, "injected"))
         self.use(disk)
@@ -221,7 +221,7 @@ class FailingDiskTests(LogTestCase):
         self.assertRaises(StorageError, log.append, entries(2, b"b"))
         log.close()
         log = WriteAheadLog(directory)
-        self.assertEqual(list(log.recover()), [entries(1, b"a" * 3_000_000)])
+        self.assertEqual(resumed(log), [entries(1, b"a" * 3_000_000)])
         self.assertIsNone(log.torn)
         log.close()
 
@@ -230,7 +230,7 @@ class FailingDiskTests(LogTestCase):
         for number in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
             directory = self.directory()
             log = WriteAheadLog(directory, 200)
-            list(log.recover())
+            resumed(log)
             disk = Disk(2, OSError(number, "injected"))
             self.use(disk)
             log.append(entries(1, b"a"))

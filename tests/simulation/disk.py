@@ -32,6 +32,7 @@ _REAL: dict[str, Callable[..., Any]] = {
     for name in (
         "open",
         "close",
+        "fdopen",
         "pread",
         "pwrite",
         "fstat",
@@ -309,6 +310,14 @@ class Disks:
             _REAL["close"](descriptor)
         elif (opened := self._open.pop(descriptor, None)) is not None:
             _REAL["close"](opened.real)
+
+    def fdopen(self, descriptor: int, mode: str) -> Any:
+        """See L{os.fdopen}: only for reading, which loses nothing."""
+        opened = self._opened(descriptor)
+        if opened is None:
+            return _REAL["fdopen"](descriptor, mode)
+        del self._open[descriptor]
+        return _REAL["fdopen"](opened.real, mode)
 
     def pread(self, descriptor: int, length: int, offset: int) -> bytes:
         """See L{os.pread}."""

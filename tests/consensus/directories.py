@@ -1,0 +1,173 @@
+"""
+Data directories as a machine leaves them, in pieces: to be put together again with pieces missing or of others.
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import attrs
+from twisted.internet.defer import Deferred, ensureDeferred, succeed
+
+from etcd_twisted.consensus.directory import DataDirectory, Identity
+from etcd_twisted.consensus.entries import Configuration, Entry, EntryKind, HardState, Record, SnapshotMetadata
+from etcd_twisted.consensus.recovery import Recovered, Storage, come_back, found_cluster, recover
+from etcd_twisted.consensus.snapshots import SnapshotStore
+from etcd_twisted.consensus.statefile import StateFile
+from etcd_twisted.consensus.wal import WriteAheadLog
+from etcd_twisted.keyspace.commands import Set, decode_command, encode_command
+from etcd_twisted.keyspace.nodes import File
+from etcd_twisted.keyspace.snapshot import dump
+from etcd_twisted.keyspace.space import KeySpace
+from etcd_twisted.keyspace.tree import walk
+from tests.consensus.machine import MEMBER
+
+LAST = 40
+"""The index of the last entry of a machine's log; the entry at each index sets C{/key} to it."""
+
+SNAPSHOT = 25
+"""The index of its newest snapshot."""
+
+OLDER = 12
+"""The index of the snapshot before."""
+
+NEWER = 60
+"""The index of one that it took later on, or got from its leader."""
+
+HARD_STATE = HardState(5, "f" * 16)
+"""The machine's term and vote at last."""
+
+_SEGMENT_BYTES = 250
+
+
+@attrs.frozen
+class Pieces:
+    """
+    What one machine has left.
+
+    @ivar identity: who it is.
+    @ivar path: its files: C{identity.json}, C{state.json}, C{whole} with all segments of its log, C{log} with those
+        that its newest snapshot needs, and C{snapshots}.
+    """
+
+    identity: Identity
+    path: Path
+
+    @property
+    def segments(self) -> list[Path]:
+        """Those that the newest snapshot needs."""
+        return sorted((self.path / "log").iterdir())
+
+    def snapshot(self, index: int) -> Path:
+        """One of its snapshots."""
+        (path,) = (self.path / "snapshots").glob(f"*-{index:020}.snapshot")
+        return path
+
+
+def storage_with_small_segments(path: Path) -> Storage:
+    """Like L{Storage.open}."""
+    directory = DataDirectory(path)
+    state = StateFile(directory.state_path)
+    log = WriteAheadLog(directory.log_directory, _SEGMENT_BYTES, state)
+    return Storage(directory, log, SnapshotStore(directory.snapshot_directory), state)
+
+
+def turn() -> "Deferred[None]":
+    """No slice of work here is worth a turn of a reactor."""
+    return succeed(None)
+
+
+def recovered(storage: Storage, keyspace: KeySpace | None = None) -> Recovered:
+    """
+    What L{recover} finds.
+
+    @raise StorageError: as there.
+    """
+    result: list[Recovered] = []
+    failures: list[BaseException] = []
+    work = ensureDeferred(recover(storage, keyspace or KeySpace(), None, turn))
+    work.addCallbacks(result.append, lambda failure: failures.append(failure.value))
+    if failures:
+        raise failures[0]
+    return result[0]
+
+
+def refused_or_recovered(path: Path) -> tuple[Recovered, str]:
+    """
+    Begin to start a machine in a directory, and leave it as it is, as one that is refused later on.
+
+    @return: what was found, and the value of C{/key} when all of the log is applied.
+    @raise StorageError: it can't start.
+    """
+    storage = Storage.open(path, "--data-dir")
+    try:
+        return _found(storage)
+    finally:
+        storage.directory.withdraw()
+        storage.close()
+
+
+def started(path: Path) -> tuple[Recovered, str]:
+    """
+    Start a machine as far as its disk is concerned, and stop it in order.
+
+    @return: as L{refused_or_recovered}.
+    """
+    with closing(Storage.open(path, "--data-dir")) as storage:
+        found = _found(storage)
+        come_back(storage, found[0])
+        return found
+
+
+def _found(storage: Storage) -> tuple[Recovered, str]:
+    keyspace = KeySpace()
+    found = recovered(storage, keyspace)
+    for entry in found.log.between(found.log.first_index, found.log.last_index + 1):
+        if entry.kind is EntryKind.COMMAND:
+            keyspace.apply(decode_command(entry.data))
+    if keyspace.index == 0:
+        return found, ""
+    node = walk(keyspace.root, "/key").node
+    return found, node.value if isinstance(node, File) else ""
+
+
+@contextmanager
+def written(path: Path, identity: Identity) -> Iterator[Storage]:
+    """A machine that has begun, with all entries up to L{LAST} in its log."""
+    with closing(storage_with_small_segments(path)) as storage:
+        found = recovered(storage)
+        found_cluster(storage, found, identity, MEMBER)
+        for index in range(2, LAST + 1):
+            hard_state = {20: HardState(3, "e" * 16), LAST - 1: HARD_STATE}.get(index)
+            data = encode_command(Set("/key", index, str(index)))
+            storage.log.append(Record(hard_state, (Entry(index, 3, EntryKind.COMMAND, data),)))
+        yield storage
+
+
+def make_pieces(path: Path, identity: Identity) -> Pieces:
+    """Have a machine write what is described in L{Pieces}."""
+    with written(path, identity) as storage:
+        shutil.copytree(path / "log", path / "whole")
+        storage.log.compact(SNAPSHOT)
+        (path / "taken").mkdir()
+        for index in (OLDER, SNAPSHOT, NEWER):
+            take_snapshot(storage, index)
+            for file in (path / "snapshots").iterdir():
+                file.rename(path / "taken" / file.name)
+    (path / "snapshots").rmdir()
+    (path / "taken").rename(path / "snapshots")
+    (path / "lock").unlink()
+    return Pieces(identity, path)
+
+
+def take_snapshot(storage: Storage, index: int, term: int = 3) -> None:
+    """What a machine has at this index."""
+    keyspace = KeySpace()
+    for each in range(2, index + 1):
+        keyspace.apply(Set("/key", each, str(each)))
+    configuration = Configuration((storage.log.machine_id,))
+    file = storage.snapshots.create(SnapshotMetadata(index, term, configuration))
+    for chunk in dump(keyspace.content()):
+        file.write(chunk)
+    file.finish()
