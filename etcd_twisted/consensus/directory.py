@@ -38,6 +38,9 @@ _UNFINISHED = {unfinished_path(Path(name)).name for name in (_IDENTITY, _STATE)}
 _LONGEST_LOCK = 64
 """How many bytes the lock's file has at the most: a process id."""
 
+_LEAST_FREE_BYTES = 4 << 20
+"""So much the log allocates first of all."""
+
 
 _ACCESS = "is not writable for this user; change its owner or mode"
 _TROUBLES = {
@@ -46,7 +49,7 @@ _TROUBLES = {
     errno.EROFS: "is on a read-only file system; mount that for writing (mount -o remount,rw)",
     errno.ENOTDIR: "is not a directory; move it away",
     errno.EEXIST: "is not a directory; move it away",
-    errno.ENOSPC: "has no space left on its disk; make room",
+    errno.ENOSPC: "has no space left on its disk (the log allocates 4 MiB at a time); make room",
     errno.EDQUOT: "has no space left in this user's quota; make room",
     errno.ENAMETOOLONG: "has a name that is too long; shorten it",
 }
@@ -176,6 +179,7 @@ class DataDirectory:
         @raise StorageError: the disk fails, or is full.
         """
         try:
+            self._check_room()
             for directory in (self.log_directory, self.snapshot_directory):
                 if not directory.exists():
                     directory.mkdir(mode=0o700)
@@ -184,6 +188,13 @@ class DataDirectory:
         except OSError as error:
             raise self._refusal(error) from error
         self._taking_back.pop_all()
+
+    def _check_room(self) -> None:
+        """Find out that the disk is full before anything is written to it."""
+        disk = os.statvfs(self.path)
+        blocks = disk.f_bavail if os.geteuid() else disk.f_bfree
+        if disk.f_blocks and blocks * disk.f_frsize < _LEAST_FREE_BYTES:  # some file systems don't count
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
 
     def withdraw(self) -> None:
         """

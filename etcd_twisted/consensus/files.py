@@ -27,8 +27,8 @@ _REMEDIES = {
     errno.EACCES: "change its owner or mode",
     errno.EPERM: "change its owner or mode",
     errno.EROFS: "mount its file system for writing (mount -o remount,rw), or see why the system made it read-only",
-    errno.ENOSPC: "make room on its disk: the log allocates 4 MiB at a time",
-    errno.EDQUOT: "make room in this user's quota: the log allocates 4 MiB at a time",
+    errno.ENOSPC: "make room on its disk (the log allocates 4 MiB at a time)",
+    errno.EDQUOT: "make room in this user's quota (the log allocates 4 MiB at a time)",
 }
 
 _KINDS = {

@@ -2,7 +2,9 @@
 Data directories as a machine leaves them, in pieces: to be put together again with pieces missing or of others.
 """
 
+import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -63,6 +65,18 @@ class Pieces:
         """One of its snapshots."""
         (path,) = (self.path / "snapshots").glob(f"*-{index:020}.snapshot")
         return path
+
+
+def listing(path: Path) -> dict[str, tuple[object, ...]]:
+    """Everything below a path: its kind and mode, its size, when it was changed, and what is in it."""
+    found = {}
+    for each in path.rglob("*"):
+        status = each.lstat()
+        small = stat.S_ISREG(status.st_mode) and status.st_size < 1 << 20
+        content = each.read_bytes() if small else os.readlink(each) if each.is_symlink() else None
+        size = 0 if stat.S_ISDIR(status.st_mode) else status.st_size
+        found[str(each)] = (status.st_mode, size, status.st_mtime_ns, status.st_ino, content)
+    return found
 
 
 def storage_with_small_segments(path: Path) -> Storage:

@@ -4,7 +4,6 @@ import errno
 import fcntl
 import os
 import shutil
-import stat
 import subprocess
 import sys
 from contextlib import closing
@@ -19,6 +18,7 @@ from etcd_twisted.consensus import directory as module
 from etcd_twisted.consensus import files
 from etcd_twisted.consensus.directory import DataDirectory, Identity
 from etcd_twisted.errors import StorageError
+from tests.consensus.directories import listing
 
 IDENTITY = Identity("machine0", "0123456789abcdef", "fedcba9876543210")
 
@@ -35,18 +35,6 @@ sys.stdin.read()
 def tree(path: Path) -> dict[str, bytes | None]:
     """Everything below a path; what is no file as C{None}."""
     return {str(found): found.read_bytes() if found.is_file() else None for found in path.rglob("*")}
-
-
-def listing(path: Path) -> dict[str, tuple[object, ...]]:
-    """Everything below a path: its kind and mode, its size, when it was changed, and what is in it."""
-    found = {}
-    for each in path.rglob("*"):
-        status = each.lstat()
-        small = stat.S_ISREG(status.st_mode) and status.st_size < 1 << 20
-        content = each.read_bytes() if small else os.readlink(each) if each.is_symlink() else None
-        size = 0 if stat.S_ISDIR(status.st_mode) else status.st_size
-        found[str(each)] = (status.st_mode, size, status.st_mtime_ns, status.st_ino, content)
-    return found
 
 
 class DirectoryTestCase(SynchronousTestCase):
@@ -251,7 +239,7 @@ class CreationTests(DirectoryTestCase):
     def test_full(self) -> None:
         """When there is no room for the lock's file, its holder is not this process."""
         patched = self.patch(module, "write_all", fail(errno.ENOSPC))
-        self.assert_refused(self.path, "can't be used: it has no space left on its disk; make room")
+        self.assert_refused(self.path, "it has no space left on its disk (the log allocates 4 MiB at a time); make")
         patched.restore()
         DataDirectory(self.path).close()
 

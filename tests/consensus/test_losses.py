@@ -25,6 +25,7 @@ from tests.consensus.directories import (
     OLDER,
     SNAPSHOT,
     Pieces,
+    listing,
     make_pieces,
     recovered,
     refused_or_recovered,
@@ -34,7 +35,6 @@ from tests.consensus.directories import (
 )
 from tests.consensus.logs import frame_offsets
 from tests.consensus.machine import MEMBER
-from tests.consensus.test_directory import listing
 from tests.simulation.disk import CrashError, Disk, Disks
 
 OWN = Identity("machine0", "0" * 16, "1" * 16)

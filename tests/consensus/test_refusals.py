@@ -21,9 +21,8 @@ from etcd_twisted.consensus.directory import DataDirectory, Identity
 from etcd_twisted.consensus.recovery import Storage, found_cluster
 from etcd_twisted.consensus.segments import MOST_BYTES
 from etcd_twisted.errors import StorageError
-from tests.consensus.directories import LAST, SNAPSHOT, make_pieces, recovered, refused_or_recovered, started
+from tests.consensus.directories import LAST, SNAPSHOT, listing, make_pieces, recovered, refused_or_recovered, started
 from tests.consensus.machine import MEMBER
-from tests.consensus.test_directory import listing
 
 OWN = Identity("machine0", "0" * 16, "1" * 16)
 SPARSE_BYTES = 20 << 30
@@ -279,9 +278,25 @@ class DiskTests(SynchronousTestCase):
             error = self.assertRaises(StorageError, found_cluster, storage, found, OWN, MEMBER)
         self.assertEqual(
             str(error),
-            f"{self.path} can't be used: No space left on device; make room on its disk: the log allocates 4 MiB at a"
-            " time",
+            f"{self.path} can't be used: No space left on device; make room on its disk (the log allocates 4 MiB at a"
+            " time)",
         )
+
+    def test_too_full_to_begin(self) -> None:
+        """That is seen before anything is made."""
+        with closing(Storage.open(self.path, "--data-dir")) as storage:
+            found = recovered(storage)
+            status = list(os.statvfs(self.path))
+            status[3] = status[4] = (4 << 20) // status[1] - 1
+            self.patch(directory_module.os, "statvfs", lambda _path: os.statvfs_result(status))
+            error = self.assertRaises(StorageError, found_cluster, storage, found, OWN, MEMBER)
+            storage.directory.withdraw()
+        self.assertEqual(
+            str(error),
+            f"--data-dir {self.path} can't be used: it has no space left on its disk (the log allocates 4 MiB at a"
+            " time); make room, or choose another directory",
+        )
+        self.assertFalse(self.path.exists())
 
     def test_read_only(self) -> None:
         """Told from a directory of another user's."""

@@ -20,6 +20,7 @@ from twisted.internet.utils import getProcessOutputAndValue
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SkipTest, TestCase
 
+from tests.consensus.directories import listing
 from tests.processes import writers
 from tests.processes.client import GONE
 from tests.processes.ledger import Ledger
@@ -89,21 +90,58 @@ class FailingTests(TestCase):
     async def test_diskFull(self) -> None:
         """A file system without any space left."""
         machine = Machine(self)
+        small = await self.mounted(machine, "6m")
+        ledger = await self.run_until_it_fails(machine, os.strerror(errno.ENOSPC))
+        self.assertIn("; make room on its disk (the log allocates 4 MiB at a time), then start", machine.child.errors)
+        await self.remount(small, "size=100m")
+        await self.recover(machine, ledger)
+
+    async def mounted(self, machine: Machine, size: str) -> Path:
+        """Have a machine's data on a file system of its own; where that is mounted."""
         mount = shutil.which("mount")
         if os.geteuid() != 0 or mount is None:
             raise SkipTest("only root can mount a small file system; test_fileTooLarge does not need one")
         small = machine.directory / "small"
         small.mkdir()
-        options = ("-t", "tmpfs", "-o", "size=6m", "tmpfs", str(small))
+        options = ("-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(small))
         _, errors, status = await getProcessOutputAndValue(mount, options)
         if status != 0:
             raise SkipTest(f"no file system can be mounted here: {errors.decode().strip()}")
         self.addCleanup(getProcessOutputAndValue, shutil.which("umount"), ("--lazy", str(small)))
         machine.data = small / "data"
-        ledger = await self.run_until_it_fails(machine, os.strerror(errno.ENOSPC))
-        _, errors, status = await getProcessOutputAndValue(mount, ("-o", "remount,size=100m", str(small)))
+        return small
+
+    async def remount(self, small: Path, options: str) -> None:
+        """Change a file system's options."""
+        mount = shutil.which("mount") or ""
+        _, errors, status = await getProcessOutputAndValue(mount, ("-o", f"remount,{options}", str(small)))
         self.assertEqual((errors, status), (b"", 0))
-        await self.recover(machine, ledger)
+
+    async def test_cannotBegin(self) -> None:
+        """A disk that is too full, and one that can't be written: each has its remedy, told once."""
+        machine = Machine(self)
+        small = await self.mounted(machine, "2m")
+        await self.refused(machine, small, "no space left on its disk (the log allocates 4 MiB at a time); make room")
+        read_only = "is on a read-only file system; mount that for writing (mount -o remount,rw)"
+        await self.remount(small, "ro")
+        await self.refused(machine, small, f"{machine.data} can't be used: it {read_only}")
+        await self.remount(small, "rw,size=100m")
+        await machine.start()
+        self.assertEqual((await machine.client.put("/message", value="kept")).status, 201)
+        self.assertEqual(await machine.terminate(), STOPPED)
+        await self.remount(small, "ro")
+        await self.refused(machine, small, read_only)
+
+    async def refused(self, machine: Machine, small: Path, words: str) -> None:
+        """A start is refused in one line, and changes nothing."""
+        before = listing(small)
+        child = machine.launch()
+        self.assertEqual(await child.ended(), 1)
+        self.assertIn(words, child.errors)
+        self.assertEqual(len(child.errors.splitlines()), 1, child.errors)
+        self.assertEqual(child.output.count(words), 1, child.output)
+        self.assertNotIn("Traceback", child.output)
+        self.assertEqual(listing(small), before)
 
     async def test_failedSync(self) -> None:
         """A sync that fails: nothing is acknowledged that was not synced, and what was written is lost."""

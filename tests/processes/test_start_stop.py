@@ -15,6 +15,7 @@ from twisted.trial.unittest import TestCase
 
 from benchmarks.ports import free_ports
 from tests.certificates import Authority
+from tests.consensus.directories import listing
 from tests.privileges import UNPRIVILEGED
 from tests.processes import writers
 from tests.processes.child import Child, spawn
@@ -204,6 +205,28 @@ class RefusalTests(TestCase):
         await gatherResults(refused, consumeErrors=True)
         self.assertFalse(machine.data.exists())
 
+
+    async def test_nothingIsTidiedUp(self) -> None:
+        """A torn end of the log and the process id of the last start stay, when the identity is missing."""
+        machine = Machine(self)
+        await machine.start("--snapshot-count", "5")
+        for number in range(20):
+            await machine.client.put("/message", value=str(number))
+        await machine.child.said("Took a snapshot")
+        self.assertEqual(await machine.terminate(), STOPPED)
+        with max(machine.data.glob("log/*.log")).open("ab") as file:
+            file.write(b"half a record")
+        identity = machine.data / "identity.json"
+        aside = identity.rename(machine.directory / "aside")
+        before = listing(machine.data)
+        await self.assertRefused(machine.launch(), f"{machine.data}: there is a snapshot but no identity.json")
+        self.assertEqual(listing(machine.data), before)
+        aside.rename(identity)
+        for segment in machine.data.glob("log/*.log"):
+            segment.unlink()
+        before = listing(machine.data)
+        await self.assertRefused(machine.launch(), f"{machine.data / 'log'}: the log is gone: restore it")
+        self.assertEqual(listing(machine.data), before)
 
     async def test_nobodyToJoin(self) -> None:
         """No cluster answers, or the file that should say where one is can't be read."""
