@@ -120,13 +120,16 @@ class IReplica(Interface):
     raft_index: int = Attribute("The index of the last applied log entry.")
     term: int = Attribute("The Raft term.")
     is_leader: bool = Attribute("Whether this machine leads.")
-    led_since: int = Attribute("Since when there is this leader, in microseconds since the epoch.")
+    led_seconds: float = Attribute("For how long there is this leader, or none, in seconds.")
     cluster_id: str = Attribute("Which cluster it is of; empty until it is known.")
     peer: IRaftPeer = Attribute("This machine's place in its Raft group, for the peer port alone.")
     traffic: Traffic = Attribute("What is sent to other machines and received from them.")
 
     def now() -> int:
-        """The time by which keys expire, in microseconds since the epoch."""
+        """
+        The time by which keys expire, in microseconds since the epoch: the cluster time, which goes on evenly whatever
+        this machine's clock is set to.
+        """
 
     def when_serving() -> "Deferred[None]":
         """

@@ -12,6 +12,9 @@ import attrs
 
 from etcd_twisted.membership import StatusReport
 
+CLOCK_BOUND_SECONDS = 1.0
+"""By how much the clocks of two machines may differ before that is worth a warning."""
+
 BOUNDS = tuple(0.00025 * 2**step for step in range(16))
 """
 The upper bounds of the durations that are counted together, in seconds: from a quarter of a millisecond to 8.192
@@ -55,6 +58,11 @@ class Measurements:
     @ivar commits: how long it took from when this leader began with a batch until a quorum had it.
     @ivar log_bytes: the size of the log on disk, without what is allocated ahead.
     @ivar snapshot_bytes: the size of the snapshot on disk, 0 when there is none.
+    @ivar clock_jumps: how often this machine's clock was set by more than L{CLOCK_BOUND_SECONDS}.
+    @ivar clock_jump_seconds: by how much it was set last; below 0 when it was set back, 0 when it never was.
+    @ivar cluster_time_ahead_seconds: how far the time by which keys expire is ahead of this machine's clock.
+    @ivar cluster_time_error_seconds: by how much that may differ from what the leader knows; 0 on the leader, C{None}
+        while no leader's time is known.
     """
 
     commit_index: int = 0
@@ -65,6 +73,10 @@ class Measurements:
     commits: Durations = attrs.field(factory=Durations)
     log_bytes: int = 0
     snapshot_bytes: int = 0
+    clock_jumps: int = 0
+    clock_jump_seconds: float = 0.0
+    cluster_time_ahead_seconds: float = 0.0
+    cluster_time_error_seconds: float | None = None
 
 
 @attrs.frozen
@@ -94,3 +106,9 @@ class MachineStatus:
     round_trip_seconds: float | None = None
     clock_ahead_seconds: float | None = None
     clock_error_seconds: float | None = None
+
+    @property
+    def clock_differs(self) -> bool:
+        """Whether its clock certainly differs by more than L{CLOCK_BOUND_SECONDS}."""
+        ahead, error = self.clock_ahead_seconds, self.clock_error_seconds
+        return ahead is not None and error is not None and abs(ahead) - error > CLOCK_BOUND_SECONDS

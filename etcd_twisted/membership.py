@@ -199,6 +199,7 @@ class StatusReport(msgspec.Struct, frozen=True):
     @ivar cluster_time: the time by which keys expire as far as it knows it, since the epoch.
     @ivar cluster_time_error: how far off that may be: 0 for the leader; C{None} for one that knows no better than its
         own clock.
+    @ivar cluster_term: the term of the leader from which it has the cluster time.
     @ivar role: C{leader}, C{candidate}, C{follower} or C{learner}.
     @ivar applied: the index of the last log entry that it has applied.
     @ivar uptime: for how long it has taken part in the cluster without a restart.
@@ -212,6 +213,7 @@ class StatusReport(msgspec.Struct, frozen=True):
     applied: int
     version: str
     uptime: int
+    cluster_term: int = -1
 
 
 class Admission(enum.Enum):

@@ -54,7 +54,7 @@ class FakeReplica:
         self.term = 1
         self.raft_index = 1
         self.is_leader = True
-        self.led_since = self.now()
+        self._led_since = clock.seconds()
         self.traffic = Traffic()
         self.measured = Measurements()
         self.known_statuses: dict[str, MachineStatus] = {}
@@ -105,7 +105,7 @@ class FakeReplica:
 
     def _is_led_by(self, leader: Machine) -> None:
         self.known_leader = leader
-        self.led_since = self.now()
+        self._led_since = self.clock.seconds()
         self._led.fire()
         if not self.is_leader:
             self._deposed.fire()
@@ -125,6 +125,10 @@ class FakeReplica:
     @property
     def index(self) -> int:
         return self.keyspace.index
+
+    @property
+    def led_seconds(self) -> float:
+        return float(self.clock.seconds() - self._led_since)
 
     def now(self) -> int:
         return int(self.clock.seconds() * 1e6)

@@ -80,10 +80,16 @@ class Record(msgspec.Struct, array_like=True, frozen=True):
 
 
 class SnapshotMetadata(msgspec.Struct, array_like=True, frozen=True):
-    """What a snapshot stands for: the log up to and including C{index}."""
+    """
+    What a snapshot stands for: the log up to and including C{index}.
+
+    @ivar time: a time by which keys had expired or not when it was taken, in microseconds since the epoch; 0 in one
+        that does not say.
+    """
 
     index: int
     term: int
     configuration: Configuration
     cluster_id: str = ""
     """Of which cluster; C{""} in a snapshot of a version that did not say so."""
+    time: int = 0

@@ -12,7 +12,7 @@ from etcd_twisted.keyspace.commands import Expire
 
 _KEYS_A_COMMAND = 1_000
 _LONGEST_WAIT = 1.0
-"""Seconds after which the time is looked at again: the system's clock may have been set meanwhile."""
+"""Seconds after which the time is looked at again: it may have been adjusted meanwhile."""
 
 
 class Expirer:
@@ -27,7 +27,7 @@ class Expirer:
     ) -> None:
         """
         @param clock: for the timer; it may count from anywhere.
-        @param now: the time by which keys expire, in microseconds since the epoch. It may be set back and forward.
+        @param now: the time by which keys expire, in microseconds since the epoch.
         @param next_expiry: when the next key expires, in microseconds since the epoch, or C{None}.
         @param propose: has a command logged; L{applied} is called when it is applied.
         """

@@ -18,6 +18,8 @@ from twisted.python.failure import Failure
 
 from etcd_twisted.complaints import Complaints
 from etcd_twisted.consensus.clearing import Clearing
+from etcd_twisted.consensus.clock_watch import ClockWatch
+from etcd_twisted.consensus.cluster_time import ClusterTime
 from etcd_twisted.consensus.configurations import differences
 from etcd_twisted.consensus.core import Raft, Role, decode_configuration
 from etcd_twisted.consensus.correspondence import Correspondence
@@ -63,7 +65,7 @@ class Surroundings:
     What a participant works with and reports to.
 
     @ivar clock: for what is to be done later; never set.
-    @ivar now: the time by which keys expire, in microseconds since the epoch.
+    @ivar time: the time by which keys expire.
     @ivar wall_clock: this machine's clock, in seconds since the epoch.
     @ivar turn: awaited between slices of work.
     @ivar config: what is set for the cluster.
@@ -75,7 +77,7 @@ class Surroundings:
     """
 
     clock: IReactorTime
-    now: Callable[[], int]
+    time: ClusterTime
     wall_clock: Callable[[], float]
     turn: Callable[[], Awaitable[None]]
     keyspace: KeySpace
@@ -147,6 +149,9 @@ class Participant:
         self._statuses = Statuses(
             around.clock, around.wall_clock, around.transport, around.timing.election, around.report
         )
+        self._statuses.answered = around.time.heard
+        self._clock_watch = ClockWatch(around.clock, around.wall_clock, self.statuses, self._adjust_time)
+        around.time.observe(recovered.newest_time)
         self.proposals = Proposals(around.clock, around.patience, self._unknown)
         self._throttle = Throttle(around.clock, self.proposals, self._too_much)
         self.members = Members(
@@ -157,7 +162,7 @@ class Participant:
             around.clock, around.storage, around.writer, around.transport, self._snapshot_ended
         )
         self._clearing = Clearing(around.clock, around.keyspace)
-        self._expirer = Expirer(around.clock, around.now, around.keyspace.next_expiry, self._propose_unasked)
+        self._expirer = Expirer(around.clock, around.time.now, around.keyspace.next_expiry, self._propose_unasked)
         self._snapshotter = Snapshotter(
             around.storage, around.writer, recovered.snapshot.index, around.turn, self.driver.fail
         )
@@ -165,6 +170,7 @@ class Participant:
     def start(self) -> None:
         """Begin."""
         self._connect()
+        self._clock_watch.start()
         self.driver.start()
 
     async def settle(self) -> None:
@@ -183,6 +189,8 @@ class Participant:
         self.proposals.fail(self._unknown())
         self._throttle.refuse(NotDoneError("this machine is stopping"))
         self._statuses.stop()
+        self._clock_watch.stop()
+        self._around.time.follow()
         self._around.transport.connect({})
         await self._sender.stop()
         await self._snapshotter.stop()
@@ -284,6 +292,10 @@ class Participant:
             self.driver.commits,
             storage.log.size,
             storage.snapshots.size,
+            self._clock_watch.jumps,
+            self._clock_watch.last_jump,
+            self._around.time.ahead_of_wall,
+            self._around.time.error,
         )
 
     # Proposing
@@ -391,6 +403,7 @@ class Participant:
         core = self.driver.core
         self._correspondence.changed()
         self._tell_candidacy()
+        self._keep_time()
         if core.leadership is not None:
             self.proposals.leads()
             self.members.start()
@@ -412,6 +425,23 @@ class Participant:
         elif core.role is Role.CANDIDATE and self._stood_in != core.term:
             self._stood_in = core.term
             self._log.info("{name} stands for election in term {term}", name=self._member.name, term=core.term)
+
+    def _keep_time(self) -> None:
+        """Have the cluster time, or ask for it: the leader, or all others when this machine may lead before long."""
+        core, time = self.driver.core, self._around.time
+        if core.leadership is not None:
+            time.lead(core.term)
+            return
+        time.follow()
+        if core.leader is not None and time.term < core.term:
+            self._statuses.ask(core.leader)
+        elif core.role is not Role.FOLLOWER and time.term < core.term:
+            for machine_id in core.configuration.members:
+                self._statuses.ask(machine_id)
+
+    def _adjust_time(self) -> None:
+        nothing_waits = not self.proposals.pending and self._throttle.is_open
+        self._around.time.adjust(nothing_waits and self._around.keyspace.next_expiry() is None)
 
     def failed(self, failure: Failure) -> None:
         """See L{etcd_twisted.consensus.driver.Driven}."""
@@ -443,7 +473,9 @@ class Participant:
             return
         proposal = self.proposals.take(entry)
         if proposal is None or proposal.command is None:
-            self._apply_unasked(decode_command(entry.data))
+            command = decode_command(entry.data)
+            self._around.time.observe(command.time)
+            self._apply_unasked(command)
             return
         try:
             event = self._around.keyspace.apply(proposal.command)
@@ -510,7 +542,8 @@ class Participant:
         many = last.index - self._snapshotter.index >= count
         if many or self._bytes_since_snapshot > SNAPSHOT_BYTES:
             self._bytes_since_snapshot = 0
-            metadata = SnapshotMetadata(last.index, last.term, self.configuration)
+            now = self._around.time.now()
+            metadata = SnapshotMetadata(last.index, last.term, self.configuration, time=now)
             self._snapshotter.take(metadata, self._around.keyspace.content(), self.driver.compacted)
 
     def _restore(self, content: Content, schedule: ExpirySchedule, snapshot: SnapshotMetadata) -> None:

@@ -23,6 +23,7 @@ from etcd_twisted.consensus.snapshots import SnapshotStore
 from etcd_twisted.consensus.statefile import State, StateFile
 from etcd_twisted.consensus.wal import WriteAheadLog, foreign
 from etcd_twisted.errors import ConfigError, StorageError
+from etcd_twisted.keyspace.commands import decode_command
 from etcd_twisted.keyspace.snapshot import SnapshotLoader
 from etcd_twisted.keyspace.space import KeySpace
 
@@ -110,6 +111,15 @@ class Recovered:
             if entry.kind is EntryKind.CONFIGURATION:
                 return decode_configuration(entry.data)
         return self.snapshot.configuration
+
+    @property
+    def newest_time(self) -> int:
+        """The newest time in the log or of the snapshot, in microseconds since the epoch; 0 when there is none."""
+        for entry in reversed(self.log.between(self.log.first_index, self.log.last_index + 1)):
+            if entry.kind is EntryKind.COMMAND:
+                newest: int = decode_command(entry.data).time
+                return max(self.snapshot.time, newest)
+        return self.snapshot.time
 
     def absorb(self, record: Record) -> None:
         """Take a record of the log."""

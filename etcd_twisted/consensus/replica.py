@@ -5,6 +5,7 @@ Everything here runs on the reactor. What it must never do: answer a read from a
 machine has shown before, or say that a change was made before it was.
 """
 
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +20,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from etcd_twisted import __version__
+from etcd_twisted.consensus.cluster_time import ClusterTime
 from etcd_twisted.consensus.core import NotLeaderError
 from etcd_twisted.consensus.delivery import Delivery
 from etcd_twisted.consensus.files import remedy
@@ -91,7 +93,8 @@ class Replica:
     ) -> None:
         """
         @param clock: for what is to be done later; it may count from anywhere, and should never be set.
-        @param wall_clock: for when keys expire; seconds since the epoch.
+        @param wall_clock: where the time by which keys expire begins, and what it comes nearer to; seconds since the
+            epoch. It may be set.
         @param snapshot_count: how many entries are applied from one snapshot to the next, if they hold no more than
             L{SNAPSHOT_BYTES}; C{None} for no snapshots.
         @param fatal: called once, with one line, when the replica can't go on: the process must end.
@@ -105,11 +108,11 @@ class Replica:
         self.name = ""
         self.serving = False
         self.standby = False
-        self.led_since = 0
         self.traffic = Traffic()
         self.timing = timing
         self._clock = clock
         self._wall_clock = wall_clock
+        self._time = ClusterTime(clock, wall_clock)
         self._history_capacity = history_capacity
         self._history_bytes = history_bytes
         self._snapshot_count = snapshot_count
@@ -123,6 +126,7 @@ class Replica:
         self._leader: Machine | None = None
         self._leader_seen = ("", 0)
         self._leader_changes = 0
+        self._led_since = clock.seconds()
         self._serving = Waiting()
         self._led = Waiting()
         self._deposed = Waiting()
@@ -160,7 +164,7 @@ class Replica:
         self.standby = False
         around = Surroundings(
             self._clock,
-            self.now,
+            self._time,
             self._wall_clock,
             self.turn,
             self.keyspace,
@@ -319,7 +323,7 @@ class Replica:
             if leader is None and self._leader is not None:
                 self._log.info("{leader} leads no longer, and no other machine yet", leader=self._leader.name)
             self._leader = leader
-            self.led_since = self.now()
+            self._led_since = self._clock.seconds()
         if leader is not None:
             if self._participant is not None:  # a standby knows of no term
                 self._note_change(leader.name)
@@ -376,9 +380,14 @@ class Replica:
         """See L{IReplica}."""
         return self._participant is not None and self._participant.leads
 
+    @property
+    def led_seconds(self) -> float:
+        """See L{IReplica}."""
+        return self._clock.seconds() - self._led_since
+
     def now(self) -> int:
         """See L{IReplica}."""
-        return int(self._wall_clock() * 1e6)
+        return self._time.now()
 
     def when_serving(self) -> "Deferred[None]":
         """See L{IReplica}."""
@@ -439,16 +448,17 @@ class Replica:
 
     def _report(self) -> StatusReport:
         """What this machine says of itself to others."""
-        participant = self._participant
+        participant, error = self._participant, self._time.error
         return StatusReport(
             int(self._wall_clock() * 1e6),
             self.now(),
-            None,
+            None if error is None else math.ceil(error * 1e6),
             "" if participant is None else participant.role,
             self.term,
             self.raft_index,
             __version__,
             0 if participant is None else int(participant.uptime_seconds * 1e6),
+            self._time.term,
         )
 
     def statuses(self) -> dict[str, MachineStatus]:

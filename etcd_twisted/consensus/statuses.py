@@ -77,7 +77,7 @@ class Statuses:
     """
     Asks, and keeps what was answered.
 
-    @ivar answered: called with a machine's id, its report, when it was asked and when it answered.
+    @ivar answered: called with a report, when it was asked for and when it came.
     """
 
     _log = Logger()
@@ -96,7 +96,7 @@ class Statuses:
         @param election: how long a leader may be silent, in seconds.
         @param own: what this machine says of itself.
         """
-        self.answered: Callable[[str, StatusReport, float, float], None] = lambda *_: None
+        self.answered: Callable[[StatusReport, float, float], None] = lambda *_: None
         self._clock = clock
         self._wall_clock = wall_clock
         self._transport = transport
@@ -178,7 +178,7 @@ class Statuses:
             return
         other.round_trip = now - asked
         other.wall.add(report.wall_time / 1e6, asked, now)
-        self.answered(other.machine_id, report, asked, now)
+        self.answered(report, asked, now)
 
     def _failed(self, failure: Failure, other: _Other) -> None:
         if failure.check(CancelledError):

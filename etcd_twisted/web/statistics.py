@@ -75,7 +75,7 @@ def self_statistics(replica: IReplica, started: int, now: float) -> SelfStatisti
     """
     leader = replica.leader()
     traffic = replica.traffic
-    uptime = 0 if leader is None else max(0, replica.now() - replica.led_since)
+    uptime = 0 if leader is None else int(replica.led_seconds * 1e6)
     statistics = SelfStatistics(
         replica.name,
         "leader" if replica.is_leader else "follower",

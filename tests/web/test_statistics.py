@@ -95,11 +95,6 @@ class SelfTests(StatisticsTest):
         statistics = self.json("/v2/stats/self")
         self.assertEqual((statistics["state"], statistics["leaderInfo"]), ("follower", {"leader": "", "uptime": "0s"}))
 
-    def test_clock_set_back(self) -> None:
-        """A leader has led for no less than no time."""
-        self.replica.led_since = self.replica.now() + 1_000_000
-        self.assertEqual(self.json("/v2/stats/self")["leaderInfo"]["uptime"], "0s")
-
 
 class LeaderTests(StatisticsTest):
     """C{/v2/stats/leader}."""

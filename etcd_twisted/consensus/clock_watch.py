@@ -1,0 +1,135 @@
+"""
+Watches the clocks: notes when this machine's is set, and says in the log when another machine's differs from it.
+
+Must never set a clock, nor fill the log: a difference is told again when it has changed much, and every half hour.
+"""
+
+from collections.abc import Callable, Mapping
+
+import attrs
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from etcd_twisted.measurements import CLOCK_BOUND_SECONDS, MachineStatus
+
+LOOK_SECONDS = 1.0
+
+REMIND_SECONDS = 1800.0
+
+_OVER_SECONDS = CLOCK_BOUND_SECONDS / 2
+"""Below which difference all is well again: it is lower than the bound, so that a warning does not come and go."""
+
+_MUCH = 0.1
+"""Which part of a difference is much."""
+
+
+@attrs.frozen
+class _Told:
+    """
+    A warning.
+
+    @ivar ahead: the difference that was told.
+    @ivar at: when.
+    """
+
+    ahead: float
+    at: float
+
+    def is_old(self, ahead: float, now: float) -> bool:
+        """Whether it is to be told again."""
+        changed = abs(ahead - self.ahead)
+        return now - self.at >= REMIND_SECONDS or changed > max(CLOCK_BOUND_SECONDS, _MUCH * abs(self.ahead))
+
+
+class ClockWatch:
+    """
+    One machine's.
+
+    @ivar jumps: how often this machine's clock was set by more than the bound.
+    @ivar last_jump: by how many seconds it was set last; below 0 when it was set back, 0 when it never was.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        wall_clock: Callable[[], float],
+        others: Callable[[], Mapping[str, MachineStatus]],
+        looked: Callable[[], None],
+    ) -> None:
+        """
+        @param clock: a monotonic clock; it may count from anywhere.
+        @param wall_clock: seconds since the epoch; it may be set.
+        @param others: what is known of each machine, by id.
+        @param looked: called each time, about once a second.
+        """
+        self.jumps = 0
+        self.last_jump = 0.0
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._others = others
+        self._looked = looked
+        self._ahead = self._wall_ahead()
+        self._told: dict[str, _Told] = {}
+        self._looking = LoopingCall(self.look)
+        self._looking.clock = clock
+
+    def start(self) -> None:
+        """Begin."""
+        self._looking.start(LOOK_SECONDS, now=False).addErrback(self._broken)
+
+    def stop(self) -> None:
+        """Watch no longer."""
+        if self._looking.running:
+            self._looking.stop()
+
+    def _broken(self, failure: Failure) -> None:
+        self._log.failure("The clocks are not watched", failure)
+
+    def _wall_ahead(self) -> float:
+        return self._wall_clock() - self._clock.seconds()
+
+    def look(self) -> None:
+        """Look at all clocks."""
+        self._look_at_own()
+        self._looked()
+        statuses = self._others()
+        for gone in self._told.keys() - statuses.keys():
+            del self._told[gone]
+        for machine_id, status in statuses.items():
+            self._look_at(machine_id, status)
+
+    def _look_at_own(self) -> None:
+        before, self._ahead = self._ahead, self._wall_ahead()
+        jump = self._ahead - before
+        if abs(jump) > CLOCK_BOUND_SECONDS:
+            self.jumps += 1
+            self.last_jump = jump
+            self._log.warn(
+                "The clock of this machine was set {direction} by {seconds:.1f} s. Keys expire as if it had not been;"
+                " have NTP keep it, so that it need not be set",
+                direction="forward" if jump > 0 else "back",
+                seconds=abs(jump),
+            )
+
+    def _look_at(self, machine_id: str, status: MachineStatus) -> None:
+        ahead = status.clock_ahead_seconds
+        if ahead is None:
+            return
+        told, now = self._told.get(machine_id), self._clock.seconds()
+        if status.clock_differs:
+            if told is None or told.is_old(ahead, now):
+                self._told[machine_id] = _Told(ahead, now)
+                self._log.warn(
+                    "The clock of {name} is {seconds:.1f} s {direction} this machine's. Have NTP keep the clocks of"
+                    " both (timedatectl says whether it does)",
+                    name=status.name,
+                    seconds=abs(ahead),
+                    direction="ahead of" if ahead > 0 else "behind",
+                )
+        elif told is not None and abs(ahead) < _OVER_SECONDS:
+            del self._told[machine_id]
+            self._log.info("The clock of {name} agrees with this machine's again", name=status.name)

@@ -1,0 +1,160 @@
+"""
+The cluster time: by which TTLs end, on every machine.
+
+A TTL ends at a moment of the cluster time. That is kept by the leader and goes on as evenly as its monotonic clock,
+whatever becomes of its wall clock. The other machines know it from what the leader answers, carry it on with their own
+monotonic clocks, and go on from there when they take the lead. So neither a difference between wall clocks nor a wall
+clock that is set ends a TTL early or late. C{docs/clocks.md} says what is guaranteed.
+
+A machine that has heard of no leader's time, as after a restart of the whole cluster, begins with its wall clock, but
+not before the newest time that it finds in the log and the snapshot.
+
+Must never go behind a time that the log holds, nor jump while anything waits for its end.
+"""
+
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from etcd_twisted.consensus.offsets import Offset
+from etcd_twisted.membership import StatusReport
+
+SLEW = 0.0005
+"""By how many seconds a second a leader's cluster time comes nearer to its wall clock: as fast as NTP sets a clock."""
+
+STEP_SECONDS = 1.0
+"""From which difference on a leader sets the cluster time forward at once, while nothing has a TTL."""
+
+_UNKNOWN = -1
+
+
+class ClusterTime:
+    """
+    As one machine knows it.
+
+    @ivar term: the term of the leader whose time it is; below 0 while none is known, and it is this machine's wall
+        clock.
+    """
+
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime, wall_clock: Callable[[], float]) -> None:
+        """
+        @param clock: a monotonic clock; it may count from anywhere.
+        @param wall_clock: seconds since the epoch; it may be set.
+        """
+        self.term = _UNKNOWN
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._ahead = self._wall_ahead()
+        self._leads = False
+        self._readings = Offset()
+        self._newest = 0
+        self._least_ahead = float("-inf")
+        self._adjusted = clock.seconds()
+
+    def _wall_ahead(self) -> float:
+        return self._wall_clock() - self._clock.seconds()
+
+    def now(self) -> int:
+        """Microseconds since the epoch."""
+        return int((self._clock.seconds() + self._ahead) * 1e6)
+
+    @property
+    def error(self) -> float | None:
+        """By how many seconds it may differ from the leader's; C{None} while no leader's is known."""
+        if self.term == _UNKNOWN:
+            return None
+        best = None if self._leads else self._readings.best(self._clock.seconds())
+        return 0.0 if best is None else max(best[1], 1e-6)
+
+    @property
+    def ahead_of_wall(self) -> float:
+        """By how many seconds it is ahead of this machine's wall clock."""
+        return self._ahead - self._wall_ahead()
+
+    def _set(self, ahead: float) -> None:
+        """Be so far ahead of the monotonic clock, but not behind what the log holds."""
+        self._ahead = max(ahead, (self._newest + 1) / 1e6 - self._clock.seconds())
+
+    # What is heard of it
+
+    def observe(self, time: int) -> None:
+        """
+        A command in the log carries this time, in microseconds since the epoch: the leader's was not behind that.
+        """
+        if time > self._newest:
+            self._newest = time
+            self._least_ahead = max(self._least_ahead, time / 1e6 - self._clock.seconds())
+            self._set(self._ahead)
+
+    def heard(self, report: StatusReport, asked: float, answered: float) -> None:
+        """
+        Another machine has said what it knows. What the leader says counts, and what others say of a later leader.
+
+        @param asked: when it was asked, in seconds of the monotonic clock.
+        @param answered: when the answer came, likewise.
+        """
+        error = report.cluster_time_error
+        if self._leads or error is None or report.cluster_term < self.term:
+            return
+        if report.cluster_term > self.term:
+            self.term = report.cluster_term
+            self._readings.clear()
+        elif error > 0:
+            return
+        self._readings.add(report.cluster_time / 1e6, asked, answered, error / 1e6)
+        best = self._readings.best(answered)
+        if best is not None:
+            self._set(best[0])
+
+    # Whose it is
+
+    def lead(self, term: int) -> None:
+        """This machine leads: it is its time from here on."""
+        if self._leads and term == self.term:
+            return
+        if self.term == _UNKNOWN:
+            self._follow_wall()
+        self._leads = True
+        self.term = term
+        self._readings.clear()
+        self._adjusted = self._clock.seconds()
+
+    def follow(self) -> None:
+        """This machine does not lead, or no longer. What it knows of the time stays right until it hears better."""
+        if self._leads:
+            self._leads = False
+            now = self._clock.seconds()
+            self._readings.add(now + self._ahead, now, now)
+
+    def _follow_wall(self) -> None:
+        """
+        Go by the wall clock while nothing better is known. Where that is behind what the log holds, time goes on from
+        there, and does not stand still.
+        """
+        self._set(max(self._wall_ahead(), self._least_ahead))
+
+    def adjust(self, is_free: bool) -> None:
+        """
+        Come nearer to the wall clock. Called every second or so.
+
+        @param is_free: whether nothing has a TTL, or is about to have one.
+        """
+        now = self._clock.seconds()
+        elapsed, self._adjusted = now - self._adjusted, now
+        if self.term == _UNKNOWN:
+            self._follow_wall()
+        elif self._leads:
+            behind = self._wall_ahead() - self._ahead
+            if is_free and behind >= STEP_SECONDS:
+                self._log.info(
+                    "The time by which keys expire is set forward by {seconds:.1f} s, to this machine's clock: no key"
+                    " has a TTL",
+                    seconds=behind,
+                )
+                self._set(self._ahead + behind)
+            else:
+                most = SLEW * elapsed
+                self._set(self._ahead + max(-most, min(most, behind)))

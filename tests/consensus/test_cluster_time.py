@@ -1,0 +1,368 @@
+"""
+L{etcd_twisted.consensus.cluster_time}: what a TTL is counted by, whatever the wall clocks show.
+"""
+
+import attrs
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+from twisted.logger import formatEvent
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.consensus.clock_watch import ClockWatch
+from etcd_twisted.consensus.cluster_time import SLEW, ClusterTime
+from etcd_twisted.errors import EtcdError
+from etcd_twisted.measurements import MachineStatus
+from etcd_twisted.membership import StatusReport
+from tests.consensus.cluster import Cluster, ClusterMachine, ClusterTestCase
+from tests.consensus.machine import SECOND
+from tests.logs import Log
+
+WALL = 1_700_000_000.0
+HOUR = 3600.0
+
+
+class Machine:
+    """
+    A machine's clocks, and what it knows of the cluster time.
+
+    @ivar wall_ahead: what its wall clock shows when its monotonic clock shows 0.
+    """
+
+    def __init__(self, wall_ahead: float = WALL) -> None:
+        self.clock = Clock()
+        self.wall_ahead = wall_ahead
+        self.time = ClusterTime(self.clock, self.wall_clock)
+
+    def wall_clock(self) -> float:
+        return self.clock.seconds() + self.wall_ahead
+
+    @property
+    def shown(self) -> float:
+        """The cluster time, in seconds since C{WALL}."""
+        return self.time.now() / 1e6 - WALL
+
+    def wait(self, seconds: int, is_free: bool = False) -> None:
+        for _ in range(seconds):
+            self.clock.advance(1)
+            self.time.adjust(is_free)
+
+    def report(self) -> StatusReport:
+        """What it says to others."""
+        error = self.time.error
+        return StatusReport(
+            0, self.time.now(), None if error is None else round(error * 1e6), "", 1, 1, "", 0, self.time.term
+        )
+
+    def hear(self, other: "Machine", there: float = 0.001, back: float = 0.001) -> None:
+        """Ask another machine; C{there} and C{back} is how long question and answer take."""
+        asked = self.clock.seconds()
+        for machine in (self, other):
+            machine.clock.advance(there)
+        report = other.report()
+        for machine in (self, other):
+            machine.clock.advance(back)
+        self.time.heard(report, asked, self.clock.seconds())
+
+
+class ClusterTimeTests(SynchronousTestCase):
+    """L{ClusterTime}"""
+
+    def assert_near(self, machine: Machine, expected: float, bound: float = 0.01) -> None:
+        self.assertApproximates(machine.shown, expected, bound)
+
+    def test_unknown(self) -> None:
+        """It is the wall clock's, also when that is set."""
+        machine = Machine()
+        machine.wait(5)
+        self.assertEqual((machine.shown, machine.time.error, machine.time.ahead_of_wall), (5.0, None, 0.0))
+        machine.wall_ahead -= HOUR
+        machine.wait(1)
+        self.assert_near(machine, 6.0 - HOUR)
+
+    def test_a_leader_whose_clock_is_set(self) -> None:
+        """Its time goes on, and comes nearer to the clock slowly."""
+        for ahead in (HOUR, -HOUR):
+            machine = Machine()
+            machine.time.lead(1)
+            machine.wall_ahead += ahead
+            machine.wait(600)
+            self.assert_near(machine, 600.0 + (SLEW if ahead > 0 else -SLEW) * 600, 0.001)
+            self.assertEqual(machine.time.error, 0.0)
+
+    def test_a_small_difference_is_made_up_for(self) -> None:
+        machine = Machine()
+        machine.time.lead(1)
+        machine.wall_ahead += 0.01
+        machine.wait(30)
+        self.assert_near(machine, 30.01, 0.0001)
+
+    def test_set_forward_while_nothing_expires(self) -> None:
+        """At once; back it is set only slowly, as the log may hold times."""
+        machine = Machine()
+        machine.time.lead(1)
+        machine.wall_ahead += HOUR
+        machine.wait(1, is_free=True)
+        self.assert_near(machine, 1 + HOUR)
+        machine.wall_ahead -= 2 * HOUR
+        machine.wait(1, is_free=True)
+        self.assert_near(machine, 2 + HOUR)
+
+    def test_a_follower_takes_the_lead(self) -> None:
+        """It goes on from what the leader had, although its own clock is an hour ahead, or behind."""
+        for ahead in (HOUR, -HOUR):
+            leader, follower = Machine(), Machine(WALL + ahead)
+            leader.time.lead(1)
+            follower.hear(leader)
+            follower.wait(10)
+            follower.time.lead(2)
+            self.assert_near(follower, 10.0)
+
+    @given(st.lists(st.tuples(st.floats(0, 0.5), st.floats(0, 0.5)), min_size=1, max_size=10))
+    def test_within_the_error(self, delays: list[tuple[float, float]]) -> None:
+        """A follower is never further off than it says."""
+        leader, follower = Machine(), Machine(WALL + HOUR)
+        leader.time.lead(1)
+        for there, back in delays:
+            follower.hear(leader, there, back)
+            error = follower.time.error
+            assert error is not None
+            self.assertLessEqual(abs(follower.shown - leader.shown), error + 1e-5)
+
+    def test_others_than_the_leader(self) -> None:
+        """Who has restarted hears it from a follower too; who knows it from the leader does not mind others."""
+        leader, follower, restarted = Machine(), Machine(WALL + HOUR), Machine(WALL - HOUR)
+        leader.time.lead(1)
+        follower.hear(leader)
+        restarted.hear(follower)
+        self.assertApproximates(restarted.shown, follower.shown, 0.01)
+        self.assertEqual(restarted.time.term, 1)
+        follower.time.observe(int((WALL + 100) * 1e6))
+        restarted.hear(follower)
+        self.assertApproximates(restarted.shown, leader.shown, 0.02)
+
+    def test_who_knows_nothing_says_nothing(self) -> None:
+        leader, other = Machine(), Machine(WALL + HOUR)
+        leader.time.lead(1)
+        stranger = Machine(WALL - HOUR)
+        other.hear(stranger)
+        self.assertIsNone(other.time.error)
+        leader.hear(stranger)
+        self.assertEqual(leader.time.error, 0.0)
+
+    def test_a_later_leader(self) -> None:
+        """What is heard of it counts, and what is heard of the one before does not any more."""
+        first, second, follower = Machine(), Machine(WALL + HOUR), Machine()
+        first.time.lead(1)
+        second.time.lead(2)
+        follower.hear(first)
+        follower.hear(second)
+        self.assertApproximates(follower.shown, second.shown, 0.01)
+        follower.hear(first)
+        self.assertApproximates(follower.shown, second.shown, 0.01)
+
+    def test_a_leader_hears_nobody(self) -> None:
+        """Not before it knows that it leads no longer; then it goes on from what it had."""
+        first, second = Machine(), Machine(WALL + HOUR)
+        first.time.lead(1)
+        second.time.lead(2)
+        first.hear(second)
+        self.assert_near(first, 0.0)
+        first.time.follow()
+        self.assert_near(first, 0.0)
+        error = first.time.error
+        assert error is not None
+        self.assertTrue(0 < error < 0.001, error)
+        first.hear(second)
+        self.assertApproximates(first.shown, second.shown, 0.01)
+
+    def test_never_behind_the_log(self) -> None:
+        """It goes on from there, in whatever role."""
+        newest = int((WALL + 100) * 1e6)
+        machine, leader = Machine(), Machine()
+        machine.time.observe(newest)
+        self.assert_near(machine, 100.0)
+        machine.wait(10)
+        self.assert_near(machine, 110.0)
+        machine.time.lead(1)
+        self.assert_near(machine, 110.0)
+        machine.time.observe(newest)
+        machine.time.observe(newest + 50 * SECOND)
+        self.assert_near(machine, 150.0)
+        leader.time.lead(1)
+        follower = Machine()
+        follower.hear(leader)
+        follower.time.observe(newest)
+        follower.hear(leader)
+        self.assertGreaterEqual(follower.time.now(), newest)
+
+
+class LeaseTests(ClusterTestCase):
+    """TTLs in a cluster whose clocks differ."""
+
+    def last_of(self, cluster: Cluster, key: str) -> float:
+        """How many seconds it takes until a key is gone everywhere."""
+        began = cluster.clock.seconds()
+        cluster.run_until(lambda: not any(_has(machine, key) for machine in cluster.up), patience=700.0)
+        return cluster.clock.seconds() - began
+
+    def write(self, cluster: Cluster, ttl: int) -> None:
+        leader = cluster.leader
+        cluster.finish(leader.set("/a", "", leader.replica.now() + ttl * SECOND))
+        cluster.settle()
+
+    def test_a_machine_an_hour_ahead_takes_the_lead(self) -> None:
+        """A TTL of 600 s ends after 600 s; a TTL of 30 s after 30 s, when it is an hour behind."""
+        for ahead, ttl in ((HOUR, 600), (-HOUR, 30)):
+            cluster = self.cluster()
+            cluster.start(3)
+            leader = cluster.leader
+            for follower in cluster.followers:
+                follower.wall_ahead = ahead
+            cluster.run(2)
+            self.write(cluster, ttl)
+            leader.crash()
+            self.assertEqual(cluster.await_leader().wall_ahead, ahead)
+            self.assertApproximates(self.last_of(cluster, "/a"), float(ttl), 1.5)
+
+    def test_the_leader_s_clock_is_set(self) -> None:
+        """Back and forward: the same, and every machine says how much is left."""
+        for ahead in (HOUR, -HOUR):
+            cluster = self.cluster()
+            cluster.start(3)
+            cluster.run(2)
+            self.write(cluster, 40)
+            cluster.leader.wall_ahead = ahead
+            cluster.run(10)
+            node = cluster.leader.replica.get("/a")
+            assert node.expires is not None
+            for machine in cluster.machines:
+                self.assertApproximates((node.expires - machine.replica.now()) / SECOND, 30.0, 1.5)
+            self.assertApproximates(self.last_of(cluster, "/a"), 30.0, 1.5)
+
+    def test_a_machine_that_has_just_come_takes_the_lead(self) -> None:
+        """It has asked those that were there."""
+        cluster = self.cluster()
+        first, second, third = cluster.start(3)
+        cluster.run(2)
+        self.write(cluster, 30)
+        self.assertIs(cluster.leader, first)
+        third.wall_ahead = HOUR
+        third.stop()
+        cluster.finish(third.restart())
+        first.crash()
+        second.driver.core._timer.due = float("inf")  # the other one stands for election
+        cluster.run_until(lambda: third.leads)
+        self.assertApproximates(self.last_of(cluster, "/a"), 30.0, 1.5)
+
+    def test_all_are_started_again(self) -> None:
+        """With clocks that were set back: the time that was before goes on, as far as the log tells."""
+        cluster = self.cluster()
+        machines = cluster.start(3)
+        cluster.run(2)
+        self.write(cluster, 30)
+        for machine in machines:
+            machine.crash()
+            machine.wall_ahead = -HOUR
+        for machine in machines:
+            machine.restart()
+        cluster.await_leader()
+        self.assertApproximates(self.last_of(cluster, "/a"), 30.0, 2.5)
+
+    def test_it_is_measured(self) -> None:
+        """By everybody: how far the time of the leader is ahead of the own clock."""
+        cluster = self.cluster()
+        cluster.start(3)
+        leader = cluster.leader
+        for follower in cluster.followers:
+            follower.wall_ahead = -HOUR
+        cluster.run(3)
+        for machine in cluster.machines:
+            measured = machine.replica.measurements()
+            error = measured.cluster_time_error_seconds
+            assert error is not None
+            expected = 0.0 if machine is leader else HOUR
+            self.assertApproximates(measured.cluster_time_ahead_seconds, expected, 0.01)
+            self.assertEqual(error == 0, machine is leader)
+
+
+def _has(machine: ClusterMachine, key: str) -> bool:
+    try:
+        machine.replica.get(key)
+    except EtcdError:
+        return False
+    return True
+
+
+class WarningTests(ClusterTestCase):
+    """What the log says of clocks."""
+
+    def test_another_machine_s_clock(self) -> None:
+        """Who differs, by how much, and what to do; not again at once; and when it is over."""
+        cluster = self.cluster()
+        first, second = cluster.start(2)
+        log = Log(self)
+        second.wall_ahead = HOUR
+        cluster.run(5)
+        ours = [line for line in log.warnings if line.startswith("The clock of machine")]
+        self.assertEqual(len(ours), 2, log.warnings)
+        self.assertTrue(any("machine2 is 3600.0 s ahead of" in line for line in ours), ours)
+        self.assertTrue(any("machine1 is 3600.0 s behind" in line for line in ours), ours)
+        self.assertTrue(all("NTP" in line for line in ours))
+        status = first.replica.statuses()[second.id]
+        self.assertEqual((status.clock_differs, first.replica.statuses()[first.id].clock_differs), (True, False))
+        log.events.clear()
+        cluster.run(100)
+        self.assertEqual(log.warnings, [])
+        second.wall_ahead = 2 * HOUR
+        cluster.run(3)
+        self.assertTrue(any("7200.0 s ahead" in line for line in log.warnings), log.warnings)
+        second.wall_ahead = 0.3
+        cluster.run(3)
+        self.assertFalse(first.replica.statuses()[second.id].clock_differs)
+        said = [formatEvent(event) for event in log.events]
+        self.assertTrue(any("machine2 agrees" in line for line in said), said)
+
+    def test_again_after_half_an_hour(self) -> None:
+        """Or when the difference has grown or shrunk by much."""
+        log, clock = Log(self), Clock()
+        status = MachineStatus("b", "machine2", True, 0, 0.0, clock_ahead_seconds=20.0, clock_error_seconds=0.1)
+        statuses = {"b": status}
+        watch = ClockWatch(clock, clock.seconds, lambda: statuses, lambda: None)
+        watch.start()
+        for seconds, ahead, expected in (
+            (1, 20.0, 1),
+            (1_700, 21.9, 1),
+            (101, 21.9, 2),
+            (1, 24.2, 3),
+            (1, 24.0, 3),
+            (1, -24.0, 4),
+            (1, -1.2, 5),
+            (1, -0.9, 5),
+            (1, -1.2, 5),
+        ):
+            statuses["b"] = attrs.evolve(status, clock_ahead_seconds=ahead)
+            clock.pump([1.0] * seconds)
+            self.assertEqual(len(log.warnings), expected, (ahead, log.warnings))
+        statuses["b"] = attrs.evolve(status, clock_ahead_seconds=0.2)
+        clock.advance(1)
+        statuses["b"] = status
+        clock.advance(1)
+        self.assertEqual(len(log.warnings), 6, log.warnings)
+        watch.stop()
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+    def test_own_clock_is_set(self) -> None:
+        """Also without others; small corrections are none."""
+        cluster = self.cluster()
+        (machine,) = cluster.start(1)
+        log = Log(self)
+        machine.wall_ahead = 0.9
+        cluster.run(2)
+        self.assertEqual((log.warnings, machine.replica.measurements().clock_jumps), ([], 0))
+        machine.wall_ahead -= 3600.5
+        cluster.run(1.1)
+        (line,) = log.warnings
+        self.assertIn("The clock of this machine was set back by 3600.5 s", line)
+        measured = machine.replica.measurements()
+        self.assertEqual((measured.clock_jumps, round(measured.clock_jump_seconds, 3)), (1, -3600.5))
