@@ -35,6 +35,9 @@ class ClusterTime:
 
     @ivar term: the term of the leader whose time it is; below 0 while none is known, and it is this machine's wall
         clock.
+    @ivar ahead: how far it is ahead of the monotonic clock, in seconds.
+    @ivar inherited: from the leader of which term this machine had the time when it took the lead last, and by how
+        many seconds that may have been wrong; C{None} when it knew of none.
     """
 
     _log = Logger()
@@ -45,9 +48,10 @@ class ClusterTime:
         @param wall_clock: seconds since the epoch; it may be set.
         """
         self.term = _UNKNOWN
+        self.inherited: tuple[int, float | None] = (_UNKNOWN, None)
         self._clock = clock
         self._wall_clock = wall_clock
-        self._ahead = self._wall_ahead()
+        self.ahead = self._wall_ahead()
         self._leads = False
         self._readings = Offset()
         self._newest = 0
@@ -59,7 +63,7 @@ class ClusterTime:
 
     def now(self) -> int:
         """Microseconds since the epoch."""
-        return int((self._clock.seconds() + self._ahead) * 1e6)
+        return int((self._clock.seconds() + self.ahead) * 1e6)
 
     @property
     def error(self) -> float | None:
@@ -72,11 +76,11 @@ class ClusterTime:
     @property
     def ahead_of_wall(self) -> float:
         """By how many seconds it is ahead of this machine's wall clock."""
-        return self._ahead - self._wall_ahead()
+        return self.ahead - self._wall_ahead()
 
     def _set(self, ahead: float) -> None:
         """Be so far ahead of the monotonic clock, but not behind what the log holds."""
-        self._ahead = max(ahead, (self._newest + 1) / 1e6 - self._clock.seconds())
+        self.ahead = max(ahead, (self._newest + 1) / 1e6 - self._clock.seconds())
 
     # What is heard of it
 
@@ -87,7 +91,7 @@ class ClusterTime:
         if time > self._newest:
             self._newest = time
             self._least_ahead = max(self._least_ahead, time / 1e6 - self._clock.seconds())
-            self._set(self._ahead)
+            self._set(self.ahead)
 
     def heard(self, report: StatusReport, asked: float, answered: float) -> None:
         """
@@ -115,7 +119,9 @@ class ClusterTime:
         """This machine leads: it is its time from here on."""
         if self._leads and term == self.term:
             return
+        self.inherited = (self.term, self.error)
         if self.term == _UNKNOWN:
+            self._log.debug("No machine has told this one the cluster time: it begins with this machine's clock")
             self._follow_wall()
         self._leads = True
         self.term = term
@@ -127,7 +133,7 @@ class ClusterTime:
         if self._leads:
             self._leads = False
             now = self._clock.seconds()
-            self._readings.add(now + self._ahead, now, now)
+            self._readings.add(now + self.ahead, now, now)
 
     def _follow_wall(self) -> None:
         """
@@ -147,14 +153,14 @@ class ClusterTime:
         if self.term == _UNKNOWN:
             self._follow_wall()
         elif self._leads:
-            behind = self._wall_ahead() - self._ahead
+            behind = self._wall_ahead() - self.ahead
             if is_free and behind >= STEP_SECONDS:
                 self._log.info(
                     "The time by which keys expire is set forward by {seconds:.1f} s, to this machine's clock: no key"
                     " has a TTL",
                     seconds=behind,
                 )
-                self._set(self._ahead + behind)
+                self._set(self.ahead + behind)
             else:
                 most = SLEW * elapsed
-                self._set(self._ahead + max(-most, min(most, behind)))
+                self._set(self.ahead + max(-most, min(most, behind)))

@@ -65,6 +65,9 @@ DOUBT = 5.0
 _LEAST_PATIENCE = 1.0
 """The same in seconds, at the least."""
 
+_MOST_SHIFT_SECONDS = 0.1
+"""By how much the cluster time may have changed its course since a command was made that is proposed."""
+
 
 @implementer(IReplica)
 class Replica:
@@ -521,13 +524,25 @@ class Replica:
         """See L{IReplica}."""
         participant = self._participant
         if self._closed is not None or participant is None or not participant.leads:
-            return self._when_leading(lambda: self.propose(command))
+            ahead = self._time.ahead
+            return self._when_leading(lambda: self._propose_after_wait(command, ahead))
         try:
             data = encoded(command)
         except EtcdError as error:
             error.index = self.index
             return fail(error)
         return participant.propose(command, data)
+
+    def _propose_after_wait(self, command: Change, ahead: float) -> "Deferred[Event]":
+        """
+        Propose what was made before this machine led.
+
+        @param ahead: how far the cluster time was ahead of the clock then. If that was wrong, so is what the command
+            says of times: it has to be made anew.
+        """
+        if abs(self._time.ahead - ahead) > _MOST_SHIFT_SECONDS:
+            return fail(NotDoneError("this machine did not know the time by which keys expire; ask again"))
+        return self.propose(command)
 
     def _when_leading(self, go_on: Callable[[], "Deferred[_T]"]) -> "Deferred[_T]":
         """Wait for a leader, and go on if that is this machine."""

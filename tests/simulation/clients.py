@@ -41,24 +41,29 @@ _TRIES = 8
 _SECOND = 1_000_000
 
 
-class World(Protocol):
-    """What clients are in."""
+class Machines(Protocol):
+    """What those are in who ask machines."""
 
     schedule: Schedule
     machines: dict[str, SimulatedMachine]
-    operations: list[Operation]
-
-    def lease_used(self) -> None:
-        """A read is answered by a lease."""
 
     def broken(self, problem: BaseException | None) -> None:
         """Something happened that must never be."""
 
 
-class _Link:
+class World(Machines, Protocol):
+    """What clients are in."""
+
+    operations: list[Operation]
+
+    def lease_used(self) -> None:
+        """A read is answered by a lease."""
+
+
+class Link:
     """The way between clients and machines."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Machines) -> None:
         self.world = world
 
     def delay(self) -> float:
@@ -116,7 +121,7 @@ class Client:
         self.name = name
         self._world = world
         self._random = world.schedule.random
-        self._link = _Link(world)
+        self._link = Link(world)
         self._keys = keys
         self._pause = pause
         self._believed: dict[str, str | None] = {}
@@ -154,14 +159,12 @@ class Client:
         machine = self._machine()
         number = len(self._world.operations)
         schedule = self._world.schedule
-        # The time tells the commands apart, and says when a key expires.
-        now = int(machine.wall_clock() * _SECOND) // 65_536 * 65_536 + number
-        request = make if isinstance(make, Read) else make(number, now)
+        request = make if isinstance(make, Read) else make(number, number)
         operation = self._waits_for = Operation(number, self.name, request, schedule.now)
         self._world.operations.append(operation)
         self._tries += 1
         schedule.after(_PATIENCE, None, "patience", self._give_up, operation)
-        self._link.request(machine, self._handler(request), partial(self._answered, operation, make))
+        self._link.request(machine, self._handler(operation, make), partial(self._answered, operation, make))
 
     def _machine(self) -> SimulatedMachine:
         machines = self._world.machines
@@ -169,10 +172,10 @@ class Client:
             return machines[self._leader]
         return machines[self._random.choice(list(machines))]
 
-    def _handler(self, request: Change | Read) -> Callable[[Replica], Any]:
-        if isinstance(request, Read):
-            return partial(self._read, request)
-        return partial(_change, request)
+    def _handler(self, operation: Operation, make: Make | Read) -> Callable[[Replica], Any]:
+        if isinstance(make, Read):
+            return partial(self._read, make)
+        return partial(_change, operation, make)
 
     def _read(self, read: Read, replica: Replica) -> "Deferred[Any]":
         confirmed = replica.confirm_recent() if read.lease else replica.confirm_reads()
@@ -311,7 +314,7 @@ class Watching:
         self.name = name
         self._world = world
         self._random = world.schedule.random
-        self._link = _Link(world)
+        self._link = Link(world)
         self._next = 1
         self._at: Process | None = None
         self._watcher: Watcher | None = None
@@ -402,7 +405,10 @@ def _hint(failure: Failure, replica: Replica) -> Failure:
     return Failure(_ElsewhereError("" if leader is None or leader.name == replica.name else leader.name))
 
 
-def _change(command: Change, replica: Replica) -> "Deferred[Event]":
+def _change(operation: Operation, make: Make, replica: Replica) -> "Deferred[Event]":
+    """Make a change as of now: its time tells it from others, and says when a key expires."""
+    command = make(operation.number, replica.now() // 65_536 * 65_536 - 65_536 + operation.number)
+    operation.request = command
     return replica.propose(command).addErrback(_hint, replica)
 
 

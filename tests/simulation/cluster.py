@@ -27,6 +27,7 @@ from tests.simulation.disk import DISK_FAILURE, CrashError, Disks
 from tests.simulation.faults import Faults
 from tests.simulation.history import Operation, Outcome
 from tests.simulation.invariants import Invariants, Violation, driver_of
+from tests.simulation.leases import LeaseClient, Leases
 from tests.simulation.machine import Settings, SimulatedMachine
 from tests.simulation.network import Network
 from tests.simulation.plan import Plan
@@ -89,10 +90,12 @@ class Cluster:
         self.reference = Reference()
         self.plan = plan = attrs.evolve(Plan.draw(random), **changes)
         self.invariants = Invariants(self.reference, plan.leases_hold)
+        self.leases = Leases(self.reference, plan.spread)
         self.settings = Settings(Timing(), ClusterConfig(sync_interval=1.0), plan.history, plan.snapshot_count)
         self._tell = tell
         self._clients: list[Client] = []
         self._watching: list[Watching] = []
+        self._lease_client: LeaseClient | None = None
         self._problem: BaseException | None = None
         self._faults: Faults | None = None
         self._leaders = 0
@@ -154,8 +157,9 @@ class Cluster:
         """Another machine comes, if there is one."""
         if len(self.machines) >= self.plan.machines + 2:
             return
-        speed = self.schedule.random.uniform(1.0, self.plan.spread)
-        machine = SimulatedMachine(self, len(self.machines), speed)
+        random, plan = self.schedule.random, self.plan
+        speed, wall_ahead = random.uniform(1.0, plan.spread), random.uniform(-plan.clocks, plan.clocks)
+        machine = SimulatedMachine(self, len(self.machines), speed, wall_ahead)
         self.machines[machine.name] = machine
         machine.start()
 
@@ -164,6 +168,7 @@ class Cluster:
             replica = self.machines[process.name].replica
             if replica is not None:
                 self.invariants.check(process, replica)
+                self.leases.look(self.schedule.now)
                 if len(self.invariants.leaders) > self._leaders:
                     self._elected(process)
         if self._problem is not None:
@@ -171,6 +176,11 @@ class Cluster:
 
     def _elected(self, process: Process) -> None:
         self._leaders = len(self.invariants.leaders)
+        replica = self.machines[process.name].replica
+        if replica is not None:
+            term, time = max(self.invariants.leaders), replica._time
+            inherited = time.inherited if time.term == term else (time.term, time.error)
+            self.leases.taken_over(term, inherited, self.schedule.now)
         self.tell(f"{process.name} leads in term {max(self.invariants.leaders)}")
         if self._faults is not None:
             self._faults.elected(self.machines[process.name])
@@ -303,6 +313,7 @@ class Cluster:
         pause = plan.client_pause
         for number in range(plan.clients):
             self._clients.append(KeyClient(self, f"keys{number}", keys, pause))
+        self._lease_client = LeaseClient(self, 0.3)
         self._clients.append(TemporaryClient(self, "temporary", ["/t/a", "/t/b"], pause * 3))
         self._clients += [QueueClient(self, f"queue{number}", ["/q"], pause * 2) for number in range(2)]
         self._watching = [Watching(self, f"watcher{key}", key) for key in ("/", "/q", "/k0")]
@@ -315,11 +326,17 @@ class Cluster:
         faults.stop()
         healed = self.schedule.now
         self._wait("all clients are answered again", _RECOVERS, partial(self._all_answered, healed))
-        for client in self._clients:
-            client.stopped = True
+        for client in (*self._clients, self._lease_client):
+            if client is not None:
+                client.stopped = True
         self._wait("the last answers come", _RECOVERS, lambda: not any(client.waits for client in self._clients))
         self._wait("the cluster is whole again", _RECOVERS, self._is_whole)
+        self._wait("every lease ends", _RECOVERS, partial(self._leases_have_ended, healed))
         self._wait("the watchers are told everything", _RECOVERS, self._all_told)
+
+    def _leases_have_ended(self, healed: float) -> bool:
+        self.leases.check_none_left(healed, self.schedule.now)
+        return not self.leases.waiting
 
     def _all_answered(self, since: float) -> bool:
         told = {each.client for each in self.operations if each.called > since and each.outcome in _TOLD}

@@ -60,6 +60,7 @@ class Faults:
         self._world = world
         self._random = world.schedule.random
         self._pause = plan.fault_pause
+        self._clocks = plan.clocks
         self._lost_disk = False
         self._cursed_until = 0.0
         self._group_may_shrink = bool({"remove", "configure"}.intersection(plan.kinds))
@@ -161,7 +162,7 @@ class Faults:
             self._some_machine().move()
 
     def _set_clock(self) -> None:
-        self._some_machine().wall_ahead = self._random.uniform(-0.5, 0.5)
+        self._some_machine().wall_ahead = self._random.uniform(-self._clocks, self._clocks)
 
     # Disks
 

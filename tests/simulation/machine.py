@@ -114,7 +114,7 @@ class SimulatedMachine:
     @ivar disk_fails: whether its disk may fail just now.
     """
 
-    def __init__(self, world: World, number: int, speed: float) -> None:
+    def __init__(self, world: World, number: int, speed: float, wall_ahead: float = 0.0) -> None:
         """
         @param number: the first one's is 0.
         """
@@ -122,7 +122,7 @@ class SimulatedMachine:
         self.name = f"machine{number}"
         self.speed = speed
         self.clock_start = 1_000.0 * number
-        self.wall_ahead = 0.0
+        self.wall_ahead = wall_ahead
         self.wanted = True
         self.disk_fails = False
         self.disk = world.disks.disk(self.name)
@@ -175,7 +175,7 @@ class SimulatedMachine:
         return self._running is not None and not self._running.stopping
 
     def wall_clock(self) -> float:
-        """The time by which keys expire."""
+        """Its time of day."""
         return EPOCH + self.wall_ahead + self.world.schedule.now * self.speed
 
     async def find(self, _name: str) -> list[str]:

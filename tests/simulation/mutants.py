@@ -12,6 +12,7 @@ from unittest import mock
 from twisted.internet.defer import Deferred, succeed
 
 from etcd_twisted.consensus import participant
+from etcd_twisted.consensus.cluster_time import ClusterTime
 from etcd_twisted.consensus.core import Raft
 from etcd_twisted.consensus.entries import HardState, Record
 from etcd_twisted.consensus.leadership import Leadership
@@ -76,6 +77,28 @@ def reads_without_asking() -> contextlib.AbstractContextManager[object]:
     return mock.patch.object(Leadership, "confirmed_reads", confirmed_reads)
 
 
+def leads_by_its_own_clock() -> contextlib.AbstractContextManager[object]:
+    """Who takes the lead has keys expire by its own wall clock."""
+    lead = ClusterTime.lead
+
+    def lead_anew(self: ClusterTime, term: int) -> None:
+        if term != self.term:
+            lead(self, term)
+            self.ahead = self._wall_ahead()
+
+    return mock.patch.object(ClusterTime, "lead", lead_anew)
+
+
+def follows_a_clock_that_is_set() -> contextlib.AbstractContextManager[object]:
+    """A leader has keys expire by its wall clock, whenever that is set."""
+
+    def adjust(self: ClusterTime, is_free: bool) -> None:  # noqa: ARG001  # as it is called
+        if self._leads:
+            self.ahead = self._wall_ahead()
+
+    return mock.patch.object(ClusterTime, "adjust", adjust)
+
+
 Mutant = Callable[[], contextlib.AbstractContextManager[object]]
 
 MUTANTS: list[Mutant] = [
@@ -84,6 +107,8 @@ MUTANTS: list[Mutant] = [
     acknowledges_before_the_sync,
     reads_under_a_lapsed_lease,
     reads_without_asking,
+    leads_by_its_own_clock,
+    follows_a_clock_that_is_set,
 ]
 
 

@@ -46,6 +46,7 @@ class Plan:
 
     @ivar machines: how many there are at the beginning.
     @ivar spread: how much faster than the slowest clock another one may be.
+    @ivar clocks: how far a wall clock may be ahead of the right time, or behind it, in seconds.
     @ivar history: how many events are kept for watchers.
     @ivar snapshot_count: how many entries are applied from one snapshot to the next; C{None} for no snapshots.
     @ivar batch: how many entries go into one message, and all other limits are small too; C{None} to leave all limits
@@ -61,6 +62,7 @@ class Plan:
 
     machines: int
     spread: float
+    clocks: float
     history: int
     snapshot_count: int | None
     batch: int | None
@@ -83,6 +85,7 @@ class Plan:
         return cls(
             machines=random.choice([3, 5]),
             spread=random.choice([1.0, 1.0, 1.1, LEASES_HOLD, 3.0]),
+            clocks=random.choice([0.5, 60.0, 3600.0]),
             history=random.choice([20, 1_000]),
             snapshot_count=random.choice([None, 20, 50, 200]),
             batch=random.choice([None, 1, 1, 4]),

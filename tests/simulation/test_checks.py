@@ -21,11 +21,21 @@ from etcd_twisted.consensus.leadership import Timing
 from etcd_twisted.consensus.log import RaftLog
 from etcd_twisted.consensus.messages import Append, VoteReply, encode_messages
 from etcd_twisted.errors import ErrorCode, EtcdError
-from etcd_twisted.keyspace.commands import Change, CreateInOrder, Delete, Set, encode_command
+from etcd_twisted.keyspace.commands import (
+    Change,
+    Command,
+    Create,
+    CreateInOrder,
+    Delete,
+    Expire,
+    Set,
+    encode_command,
+)
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.nodes import File
 from tests.simulation.history import Operation, Outcome, Read
 from tests.simulation.invariants import Invariants, Violation
+from tests.simulation.leases import Leases
 from tests.simulation.reference import Reference
 from tests.simulation.verdicts import check_history, check_watching
 
@@ -33,7 +43,7 @@ _MEMBERS = {name: Member(name, "", "") for name in "abc"}
 _GROUP = Configuration(tuple(_MEMBERS), (), _MEMBERS)
 
 
-def command(index: int, term: int, change: Change) -> Entry:
+def command(index: int, term: int, change: Command) -> Entry:
     """A log entry that holds a change."""
     return Entry(index, term, EntryKind.COMMAND, encode_command(change))
 
@@ -304,6 +314,91 @@ class VerdictsTests(SynchronousTestCase):
         gap = _Watching(events[2:], gaps=[(1, 2)])
         check_watching(self.reference, gap, 2)
         self.assertRaises(Violation, check_watching, self.reference, gap, 1_000)
+
+
+class LeasesTests(SynchronousTestCase):
+    """L{Leases}, told of keys that end when they should not."""
+
+    def setUp(self) -> None:
+        self.reference = Reference()
+        self.leases = Leases(self.reference, 1.0)
+
+    def _log(self, change: Command, now: float, term: int = 1) -> None:
+        """Have a change made at that time."""
+        self.reference.commit(command(self.reference.length + 1, term, change))
+        self.leases.look(now)
+
+    def _grant(self, now: float, ttl: int = 10) -> None:
+        """Have a key put that is to last so long."""
+        self.leases.granted("/leases/1", ttl, now)
+        self._log(Create("/leases/1", 0, "", False, int((now + ttl) * 1e6)), now)
+
+    def _end(self, now: float, term: int = 1) -> None:
+        self._log(Expire(1 << 60, 1_000), now, term)
+
+    def _violates(self, words: str, now: float, term: int = 1) -> None:
+        self.assertIn(words, str(self.assertRaises(Violation, self._end, now, term)))
+
+    def test_in_time(self) -> None:
+        """It ends when it should, which is looked at once."""
+        self.leases.taken_over(1, (-1, None), 0.0)
+        self._grant(1.0)
+        self.assertEqual(self.leases.waiting, ["/leases/1"])
+        self.leases.check_none_left(0.0, 12.0)
+        self._end(11.1)
+        self.assertEqual((self.leases.waiting, self.leases.judged), ([], 1))
+        self._end(20.0)
+
+    def test_early(self) -> None:
+        """Earlier than that."""
+        self.leases.taken_over(1, (-1, None), 0.0)
+        self._grant(1.0)
+        self._violates("ends too early", 10.0)
+
+    def test_late(self) -> None:
+        """Or much later, although there was a leader."""
+        self.leases.taken_over(1, (-1, None), 0.0)
+        self._grant(1.0)
+        self._violates("ends too late", 20.0)
+
+    def test_not_at_all(self) -> None:
+        """Or never."""
+        self._grant(1.0)
+        self.assertRaises(Violation, self.leases.check_none_left, 0.0, 30.0)
+        self.leases.check_none_left(29.0, 30.0)
+
+    def test_no_leader(self) -> None:
+        """Who takes over late can't have it end in time."""
+        self.leases.taken_over(1, (-1, None), 0.0)
+        self._grant(1.0)
+        self.leases.taken_over(2, (1, 0.1), 30.0)
+        self._end(31.0, term=2)
+
+    def test_readings(self) -> None:
+        """What a leader may have read wrong does not count, and no more than that."""
+        self.leases.taken_over(1, (-1, None), 0.0)
+        self._grant(1.0)
+        self.leases.taken_over(2, (1, 1.0), 2.0)
+        self._violates("ends too early", 9.0, term=2)
+        self.setUp()
+        self.leases.taken_over(1, (-1, None), 0.0)
+        self._grant(1.0)
+        self.leases.taken_over(2, (1, 1.0), 2.0)
+        self._end(10.0, term=2)
+        self.assertEqual(self.leases.judged, 1)
+
+    def test_unknown_time(self) -> None:
+        """A leader that knew of no time may end what was granted before early; what it grants itself it may not."""
+        for inherited in ((-1, None), (1, 0.001)):
+            self.setUp()
+            self.leases.taken_over(1, (-1, None), 0.0)
+            self.leases.taken_over(2, (-1, None), 0.5)
+            self._grant(1.0)
+            self.leases.taken_over(3, inherited, 2.0)
+            self._end(3.0, term=3)
+            self.assertEqual(self.leases.judged, 0)
+            self._grant(4.0)
+            self._violates("ends too early", 5.0, term=3)
 
 
 class _Lying(dict[int, Any]):

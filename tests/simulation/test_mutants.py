@@ -27,6 +27,8 @@ from tests.simulation.invariants import Invariants, Violation
 from tests.simulation.mutants import (
     CommitsOldTerms,
     acknowledges_before_the_sync,
+    follows_a_clock_that_is_set,
+    leads_by_its_own_clock,
     reads_under_a_lapsed_lease,
     reads_without_asking,
     votes_twice,
@@ -82,6 +84,17 @@ class BrokenClusterTests(SynchronousTestCase):
         """A leader that does not ask whether it still leads answers with what is old."""
         kinds = ("isolate", "hold_up_leader")
         self._find(reads_without_asking(), "comes after it", kinds=kinds, fault_pause=0.5, client_pause=0.1)
+
+    def test_own_clock_of_a_leader(self) -> None:
+        """A leader that goes by its own wall clock ends leases early, or late."""
+        kinds = ("crash_leader", "isolate")
+        expected = "ends too early|ends too late"
+        self._find(leads_by_its_own_clock(), expected, kinds=kinds, spread=1.0, clocks=3600.0, fault_pause=0.5)
+
+    def test_clock_of_a_leader_that_is_set(self) -> None:
+        """So does one whose wall clock is set, if it minds that."""
+        expected = "ends too early|ends too late"
+        self._find(follows_a_clock_that_is_set(), expected, kinds=("set_clock",), spread=1.0, clocks=60.0)
 
 
 class _Group:
