@@ -61,14 +61,14 @@ class _Field:
     What a field of a L{ClusterConfig} may be.
 
     @ivar name: as an attribute.
-    @ivar too_small: the error when it is a number, but not one from C{least} to C{largest}.
+    @ivar too_large: the error when it is a number above C{largest}.
     """
 
     name: str
     whole: bool
     least: float
     largest: float
-    too_small: ErrorCode
+    too_large: ErrorCode
 
     def problem(self, value: object) -> ErrorCode | None:
         """What is wrong with a value; C{None} if nothing is."""
@@ -76,11 +76,12 @@ class _Field:
             return ErrorCode.INVALID_FIELD
         if self.whole and value != int(value):
             return ErrorCode.INVALID_FIELD
-        return None if self.least <= value <= self.largest else self.too_small
+        return None if value <= self.largest else self.too_large
 
     def read(self, value: float) -> float:
-        """The value as it is kept."""
-        return int(value) if self.whole else float(value)
+        """The value as it is kept: one below the minimum is raised to it."""
+        raised = max(self.least, value)
+        return int(raised) if self.whole else float(raised)
 
     def __str__(self) -> str:
         unit = "a whole number" if self.whole else "a number of seconds"
@@ -104,12 +105,13 @@ _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 def read_config(text: str | bytes, base: ClusterConfig) -> ClusterConfig:
     """
-    Read what somebody wants to be set.
+    Read what somebody wants to be set. A number below a field's minimum is raised to it, as the reference does.
 
     @param text: JSON.
     @param base: what it is where the text does not say.
     @raise EtcdError: 210 when this is no JSON object; else with each field that can't be used and what it should be:
-        209 for one that is unknown or of another type, 403 for an active size and 404 for a delay out of bounds.
+        209 for one that is unknown, of another type or an interval that is too large, 403 for an active size and 404
+        for a delay that is too large.
     """
     try:
         given = _decode_object(text)

@@ -79,13 +79,22 @@ class ReadTests(SynchronousTestCase):
         self.assertEqual(self.read(activeSize=7.0), ClusterConfig(7, 60.0, 2.5))
         self.assertEqual(type(self.read(activeSize=7.0).active_size), int)
 
-    def test_bounds(self) -> None:
-        """What is beyond them is refused, with the field and its bounds."""
-        for value in ("2", "0", "-3", "2147483648", "1" + 400 * "0"):
+    def test_below_the_minimum(self) -> None:
+        """It is raised to the minimum, whatever it is (spec, "Admin")."""
+        for value in ("2", "0", "-3", "2.0", "-1e300", "-1" + 400 * "0"):
+            self.assertEqual(read_config(f'{{"activeSize":{value}}}', BASE), ClusterConfig(3, 60.0, 2.5), value)
+        for value in ("1", "1.9", "0", "-2", "-1e300", "-1" + 400 * "0"):
+            self.assertEqual(read_config(f'{{"removeDelay":{value}}}', BASE), ClusterConfig(5, 2.0, 2.5), value)
+            self.assertEqual(read_config(f'{{"syncInterval":{float(value) / 2}}}', BASE), ClusterConfig(5, 60.0, 1.0))
+        raised = self.read(activeSize=1, removeDelay=1, syncInterval=0)
+        self.assertEqual([type(each) for each in msgspec.structs.astuple(raised)], [int, float, float])
+
+    def test_above_the_maximum(self) -> None:
+        """It is refused, with the field and its bounds."""
+        for value in ("2147483648", "1e300", "1" + 400 * "0"):
             self.assert_refused(ErrorCode.INVALID_ACTIVE_SIZE, SIZE, f'{{"activeSize":{value}}}')
-        for value in ("1.9", "0", "-2", "1e300"):
             self.assert_refused(ErrorCode.STANDBY_REMOVE_DELAY, DELAY, f'{{"removeDelay":{value}}}')
-        for value in ("0.9", "0", "-1", "86400.5"):
+        for value in ("86400.5", "1e300"):
             self.assert_refused(ErrorCode.INVALID_FIELD, INTERVAL, f'{{"syncInterval":{value}}}')
 
     def test_other_types(self) -> None:
@@ -108,7 +117,7 @@ class ReadTests(SynchronousTestCase):
         self.assert_refused(
             ErrorCode.INVALID_ACTIVE_SIZE,
             f"{SIZE}; x is none of activeSize, removeDelay, syncInterval; {DELAY}",
-            '{"activeSize":1,"x":1,"syncInterval":1,"removeDelay":null}',
+            '{"activeSize":2147483648,"x":1,"syncInterval":1,"removeDelay":null}',
         )
         many = json.dumps({str(number): number for number in range(10_000)})
         self.assertLess(len(self.assertRaises(EtcdError, read_config, many, BASE).cause), 500)
@@ -160,9 +169,11 @@ class StoredTests(SynchronousTestCase):
 
     def test_not_one(self) -> None:
         """What a client has put there and can't be used changes nothing."""
-        for value in ("", "x", '{"activeSize":1}', '{"activeSize":"3"}', '{"x":3}'):
+        for value in ("", "x", '{"activeSize":"3"}', '{"x":3}'):
             self.keyspace.apply(Set(CONFIG_KEY, 0, value))
             self.assertIsNone(stored_config(self.keyspace.root), value)
+        self.keyspace.apply(Set(CONFIG_KEY, 0, '{"activeSize":1}'))
+        self.assertEqual(stored_config(self.keyspace.root), ClusterConfig(3))
 
     def test_in_the_way(self) -> None:
         """Neither does a directory there, nor a file above."""

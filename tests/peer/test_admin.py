@@ -188,6 +188,14 @@ class ConfigTests(AdminTest):
         self.assertEqual(self.json(CONFIG, "PUT", '{"syncInterval":1}'), changed)
         self.assertEqual(self.json(CONFIG, "PUT", "{}"), changed)
 
+    def test_below_the_minimum(self) -> None:
+        """Raised to it, and the answer tells what was set (spec, "Admin")."""
+        expected = {"activeSize": 3, "removeDelay": 2, "syncInterval": 1}
+        self.assertEqual(self.json(CONFIG, "PUT", '{"activeSize":1,"removeDelay":1,"syncInterval":0}'), expected)
+        self.assertEqual(self.json(CONFIG), expected)
+        node = self.replica.get(CONFIG_KEY)
+        self.assertEqual(json.loads(getattr(node, "value", "")), expected)
+
     def test_two_at_a_time(self) -> None:
         """Neither undoes what the other has set, nor does one who goes hold up the rest."""
         self.replica.holding = True
@@ -205,9 +213,9 @@ class ConfigTests(AdminTest):
         """400 with what is wrong, and nothing is set (spec, "Admin")."""
         fields = "activeSize, removeDelay, syncInterval"
         for body, code, cause in (
-            ('{"activeSize":2}', 403, "activeSize should be a whole number from 3 to 2147483647"),
-            ('{"removeDelay":1}', 404, "removeDelay should be a number of seconds from 2 to 2147483647"),
-            ('{"syncInterval":0.5}', 209, "syncInterval should be a number of seconds from 1 to 86400"),
+            ('{"activeSize":2147483648}', 403, "activeSize should be a whole number from 3 to 2147483647"),
+            ('{"removeDelay":1e10}', 404, "removeDelay should be a number of seconds from 2 to 2147483647"),
+            ('{"syncInterval":90000}', 209, "syncInterval should be a number of seconds from 1 to 86400"),
             ('{"activeSize":"9"}', 209, "activeSize should be a whole number from 3 to 2147483647"),
             ('{"activeSize":3,"promoteDelay":5}', 209, f"promoteDelay is none of {fields}"),
         ):
