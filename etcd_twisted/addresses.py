@@ -44,6 +44,37 @@ class Address:
         """
         return BindAddress.parse(text).complete()
 
+    @classmethod
+    def parse_reachable(cls, text: str, listening: str | None = None) -> "Address":
+        """
+        Read where others reach a machine: C{0.0.0.0} and C{[::]} are addresses to listen on, and lead nobody anywhere.
+
+        @param listening: the option for where to listen, if the address may have been meant for that.
+        @raise ValueError: see L{parse} and L{check_reachable}.
+        """
+        address = cls.parse(text)
+        address.check_reachable(listening)
+        return address
+
+    def check_reachable(self, listening: str | None = None) -> None:
+        """
+        See to it that others can be told of this address, as far as its form goes.
+
+        @param listening: the option for where to listen, if the address may have been meant for that.
+        @raise ValueError: it stands for all of this computer's; says what to set.
+        """
+        if self.is_unspecified:
+            remedy = "" if listening is None else f"; set {listening} to listen on {BindAddress(self.host, None)}"
+            raise ValueError(f"should be an address that others can reach, {_EXAMPLE}{remedy}")
+
+    @property
+    def is_unspecified(self) -> bool:
+        """Whether it stands for all addresses of the computer that listens on it."""
+        number = _number(self.host)
+        if isinstance(number, ipaddress.IPv6Address) and number.ipv4_mapped is not None:
+            return number.ipv4_mapped.is_unspecified
+        return number is not None and number.is_unspecified
+
     def url(self, scheme: str = "http") -> str:
         """The address as the base of a URL, without a slash at its end."""
         return f"{scheme}://{self}"
@@ -62,7 +93,7 @@ class Address:
         return one == two or (one.version == two.version and (one.is_unspecified or two.is_unspecified))
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return str(BindAddress(self.host, self.port))
 
 
 @attrs.frozen
@@ -130,6 +161,10 @@ class BindAddress:
             raise ValueError("should have its IPv6 address in brackets, as in [::1]:4001")
         host, colon, port = text.partition(":")
         return cls(_host_name(host), _port(port) if colon else None)
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port is None else f"{host}:{self.port}"
 
     def complete(self, port: int | None = None) -> Address:
         """

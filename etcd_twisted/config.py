@@ -108,7 +108,11 @@ class Config:
         return self.peer_addr
 
     def __attrs_post_init__(self) -> None:
-        for port in ("", "peer-"):
+        for port, address in (("", self.addr), ("peer-", self.peer_addr)):
+            try:
+                address.check_reachable(f"--{port}bind-addr")
+            except ValueError as error:
+                raise ConfigError(f"{self.given(f'{port}addr')}: {error}") from error
             certificate, key, authority = (f"{port}{kind}-file" for kind in ("cert", "key", "ca"))
             for option, needed in ((certificate, key), (key, certificate), (authority, certificate)):
                 if self._value(option) is not None and self._value(needed) is None:

@@ -9,6 +9,7 @@ import enum
 import math
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -189,7 +190,7 @@ def _addresses(text: str) -> tuple[Address, ...]:
 
 def _one_of_several(text: str) -> Address:
     try:
-        return Address.parse(text)
+        return Address.parse_reachable(text)
     except ValueError as error:
         raise ValueError(f"{error}, unlike {text!r}") from error
 
@@ -278,7 +279,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "addr",
         Form.TEXT,
-        Address.parse,
+        partial(Address.parse_reachable, listening="--bind-addr"),
         "HOST:PORT",
         "The address that clients are told to reach this machine at.",
     ),
@@ -293,7 +294,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "peer-addr",
         Form.TEXT,
-        Address.parse,
+        partial(Address.parse_reachable, listening="--peer-bind-addr"),
         "HOST:PORT",
         "The address that other machines are told to reach this one at.",
     ),

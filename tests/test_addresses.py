@@ -46,6 +46,23 @@ class AddressTests(SynchronousTestCase):
             self.assertEqual(address.url(), url)
             self.assertEqual(address.url("https"), url.replace("http:", "https:"))
 
+    def test_reachable(self) -> None:
+        """Whatever stands for all of a computer's addresses leads nobody to it; anything else may."""
+        for text, host in [
+            ("0.0.0.0:1", "0.0.0.0"),
+            ("[::]:1", "[::]"),
+            ("[0:0:0:0:0:0:0.0.0.0]:1", "[::]"),
+            ("[::ffff:0.0.0.0]:1", "[::ffff:0:0]"),
+        ]:
+            error = self.assertRaises(ValueError, Address.parse_reachable, text, "--peer-bind-addr")
+            self.assertEqual(
+                str(error),
+                "should be an address that others can reach, as in 127.0.0.1:4001, machine0.example.com:4001 or "
+                f"[::1]:4001; set --peer-bind-addr to listen on {host}",
+            )
+        for text in ("0.0.0.1:1", "127.0.0.1:1", "[::1]:1", "machine0:1", "[::ffff:1.2.3.4]:1"):
+            self.assertEqual(Address.parse_reachable(text), Address.parse(text))
+
     def test_remedies(self) -> None:
         for text, remedy in [
             ("127.0.0.1", "should have a port"),

@@ -7,6 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.addresses import Address
 from etcd_twisted.config import Config
+from etcd_twisted.errors import ConfigError
 from etcd_twisted.loading import load_config
 from tests.values import CLIENTS, HOSTS, PEERS, Sources
 
@@ -61,6 +62,13 @@ class DefaultTests(SynchronousTestCase):
         config = load_config({"addr": str(advertised)}, {"ETCD_BIND_ADDR": alone, "ETCD_PEER_BIND_ADDR": alone})
         self.assertEqual(config.bind_addr, Address(host, advertised.port))
         self.assertEqual(config.peer_bind_addr, Address(host, 7001))
+
+
+    def test_notToBeReached(self) -> None:
+        """A program that embeds a machine is told too."""
+        for field, option in (("addr", "--addr"), ("peer_addr", "--peer-addr")):
+            error = self.assertRaises(ConfigError, Config, **{field: Address("::", 4001)})
+            self.assertTrue(str(error).startswith(f"{option} [::]:4001: should be an address that others can "), error)
 
 
 class SourceTests(SynchronousTestCase):

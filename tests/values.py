@@ -9,7 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from etcd_twisted.addresses import Address, BindAddress
 from etcd_twisted.settings import OPTIONS, Form, Option
 
-HOSTS = st.ip_addresses().map(str) | st.sampled_from(["localhost", "machine0.example.com"])
+IPS = st.ip_addresses().map(str).filter(lambda host: not Address(host, 1).is_unspecified)
+HOSTS = IPS | st.sampled_from(["localhost", "machine0.example.com"])
 # Clients and machines have ports of their own; the defaults are among them.
 CLIENTS = st.builds(Address, HOSTS, st.integers(1, 5000))
 PEERS = st.builds(Address, HOSTS, st.integers(5001, 65535))

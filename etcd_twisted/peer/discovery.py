@@ -9,7 +9,6 @@ Must never take a machine for the first one that is not: two clusters would come
 """
 
 import secrets
-from urllib.parse import urlsplit
 
 import msgspec
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, succeed
@@ -17,6 +16,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from etcd_twisted.addresses import read_url
 from etcd_twisted.config import Config
 from etcd_twisted.errors import ConfigError, ErrorCode, StartError
 from etcd_twisted.interfaces import IReactor
@@ -252,4 +252,7 @@ def configured_discovery(reactor: IReactor, config: Config) -> Discovery | None:
 
 
 def _is_peer_url(text: str) -> bool:
-    return is_http(text) and urlsplit(text).port is not None and urlsplit(text).path == ""
+    try:
+        return not read_url(text)[1].is_unspecified
+    except ValueError:
+        return False

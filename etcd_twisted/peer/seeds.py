@@ -54,7 +54,7 @@ def _addresses(text: str, file: str) -> Iterator[Address]:
             written = item.strip()
             if written:
                 try:
-                    yield Address.parse(written)
+                    yield Address.parse_reachable(written)
                 except ValueError as error:
                     raise ConfigError(f"{file}: line {number}: {written!r}: {error}") from error
 

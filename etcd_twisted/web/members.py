@@ -165,7 +165,8 @@ def _peer_url(content_type: bytes | None, body: bytes) -> str:
     if len(urls) > 1:
         raise _RefusedError(400, f"a machine has one peer URL, not {len(urls)}")
     try:
-        read_url(urls[0])
+        _, address = read_url(urls[0])
+        address.check_reachable()
     except ValueError as error:
         raise _RefusedError(400, str(error)) from error
     return urls[0].removesuffix("/")

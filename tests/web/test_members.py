@@ -120,6 +120,7 @@ class AddTests(MembersTest):
             (JSON, '{"peerURLs":"x"}', 400, "Expected `array`, got `str` - at `$.peerURLs`"),
             (JSON, '{"peerURLs":[]}', 400, "no valid URLs given"),
             (JSON, '{"peerURLs":["http://a:1","http://b:2"]}', 400, "a machine has one peer URL, not 2"),
+            (JSON, '{"peerURLs":["http://0.0.0.0:7001"]}', 400, "should be an address that others can reach"),
             (JSON, '{"peerURLs":["http://127.0.0.1"]}', 400, "'http://127.0.0.1': should have a port"),
             (JSON, '{"peerURLs":["ftp://a:1"]}', 400, "'ftp://a:1' should be http://HOST:PORT or https://HOST:PORT"),
             (JSON, '{"peerURLs":["http://a:1/x"]}', 400, "'http://a:1/x' should be"),
