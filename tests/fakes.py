@@ -229,6 +229,10 @@ class FakeReplica:
     def go_on(self) -> None:
         """Let everything held go on, in order."""
         self.holding = False
+        self.go_on_once()
+
+    def go_on_once(self) -> None:
+        """Let what is held now go on; what comes then is held too."""
         held, self._held = self._held, []
         for go_on, _ in held:
             go_on()

@@ -26,6 +26,7 @@ from etcd_twisted.http.browsers import BrowserPolicy
 from etcd_twisted.http.cors import Cors
 from etcd_twisted.http.service import HttpService
 from etcd_twisted.http.site import Channel, Site
+from etcd_twisted.http.turns import Turns
 from etcd_twisted.http.usage import Usage
 from etcd_twisted.web.app import ClientPages
 from etcd_twisted.web.frontend import HttpFrontend
@@ -171,9 +172,11 @@ class Wire:
         kind: type[Site] = Site,
         cors: Cors | None = None,
         browsers: BrowserPolicy | None = None,
+        work: int = 1 << 40,
     ) -> None:
         """
         @param kind: by which door requests come in.
+        @param work: how much is done in a turn; for most tests, whatever comes.
         @param cors: see L{Site}; so for C{browsers}.
         """
         self.clock = Clock() if replica is None else replica.clock
@@ -191,6 +194,7 @@ class Wire:
             cors=cors,
             browsers=browsers,
         )
+        self.site.turns = Turns(self.clock, work)
         self.site.startFactory()
 
     def connect(self) -> tuple[Channel, Transport]:

@@ -11,12 +11,13 @@ from http import HTTPStatus
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.internet.interfaces import IPushProducer
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from etcd_twisted.http.answers import Answer, Body, Events, Later, Response
+from etcd_twisted.http.turns import BYTES_SHIFT, Turns
 
 MOST_WAITING = 1 << 20
 """How many bytes may wait for the client of a stream that has taken nothing for a second, before it is cut off."""
@@ -35,20 +36,17 @@ class Connection(Protocol):
 
     @ivar stalled: whether the client has to read before more is sent.
     @ivar persistent: whether the connection stays open after this answer.
-    @ivar clock: what turns the reactor.
     @ivar server_fields: header lines for every answer.
     @ivar count: told the method and the status of each answer.
+    @ivar turns: says how much is done in a turn of the reactor.
     """
 
     stalled: bool
+    turns: Turns
     count: Callable[[bytes, int], None]
 
     @property
     def persistent(self) -> object:
-        """See the class."""
-
-    @property
-    def clock(self) -> IReactorTime:
         """See the class."""
 
     @property
@@ -151,6 +149,7 @@ class Exchange:
         whole = in_one_piece(connection, self._method, response)
         if whole is not None:
             self._connection = None
+            connection.turns.spend(len(whole) >> BYTES_SHIFT)
             connection.write(whole)
             connection.requestDone(self)
             return
@@ -229,7 +228,7 @@ class Exchange:
 class _Sender:
     """Sends pieces one by one: the next when the client has room for it and the reactor has had its turn."""
 
-    __slots__ = ("_connection", "_done", "_framed", "_next", "_pieces")
+    __slots__ = ("_connection", "_done", "_framed", "_pieces", "_turns")
 
     _log = Logger()
 
@@ -244,15 +243,15 @@ class _Sender:
         self._pieces = pieces
         self._framed = framed
         self._done = done
-        self._next: IDelayedCall | None = None
+        self._turns = connection.turns
 
     def start(self) -> None:
         self._connection.registerProducer(self, True)
         self.resumeProducing()
 
     def resumeProducing(self) -> None:
-        if self._next is None and not self._connection.stalled:
-            self._next = self._connection.clock.callLater(0, self._turn)
+        if not self._connection.stalled:
+            self._turns.wait(self, self._turn)
 
     def pauseProducing(self) -> None:
         """The connection's C{stalled} says it all."""
@@ -262,12 +261,9 @@ class _Sender:
 
     def cancel(self) -> None:
         self._pieces = iter(())  # they hold a whole tree
-        if self._next is not None:
-            self._next.cancel()
-            self._next = None
+        self._turns.give_up(self)
 
     def _turn(self) -> None:
-        self._next = None
         if self._connection.stalled:
             return
         try:
@@ -280,6 +276,7 @@ class _Sender:
         if piece is None:
             self._done()
             return
+        self._turns.spend(1 + (len(piece) >> BYTES_SHIFT))
         if piece:
             self._connection.write(self._framed(piece))
         self.resumeProducing()

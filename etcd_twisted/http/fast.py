@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.interfaces import IAddress, IPushProducer, IReactorTime
+from twisted.internet.interfaces import IAddress, IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.tcp import Connection
 from twisted.logger import Logger
@@ -34,6 +34,7 @@ from etcd_twisted.http.patience import Patience
 from etcd_twisted.http.readers import HAS_EPOLL, Readers
 from etcd_twisted.http.site import IDLE, Channel, Site, keep_alive
 from etcd_twisted.http.sockets import has_gone, tcp_socket, write_now
+from etcd_twisted.http.turns import BYTES_SHIFT
 
 LONGEST_HEAD = 1 << 13
 """How long the head of a common request may be, in bytes."""
@@ -47,7 +48,11 @@ _EAGER = 1 << 14
 """How much is read ahead while a request is answered, in bytes, before the client has to wait."""
 _TOGETHER = 32
 _SHORT = 1 << 11
-"""How many answers are sent together at the most, and how long each may be but for the last, in bytes."""
+_MOST_IN_A_ROW = 64
+"""
+How many answers are sent together at the most, how long each may be but for the last, in bytes, and how many requests
+are taken from one connection before it is the turn of others that wait.
+"""
 
 
 class FastSite(Site):
@@ -95,6 +100,7 @@ class FastChannel(Protocol, Patience):
 
     @ivar persistent: whether it stays open after this answer.
     @ivar count: see L{etcd_twisted.http.usage.Usage}.
+    @ivar turns: the site's.
     """
 
     _log = Logger()
@@ -105,6 +111,7 @@ class FastChannel(Protocol, Patience):
 
     def __init__(self, site: FastSite, addr: IAddress | None) -> None:
         self.count = site.usage.count
+        self.turns = site.turns
         self._seconds = site.reactor.seconds
         self._site = site
         self._address = addr
@@ -117,15 +124,11 @@ class FastChannel(Protocol, Patience):
         self._reading = False
         self._receiving = False
         self._held = False
+        self._queued = False
         self._closing = False
         self._has_socket = False
 
     # What an exchange needs
-
-    @property
-    def clock(self) -> IReactorTime:
-        """The site's."""
-        return self._site.reactor
 
     @property
     def server_fields(self) -> bytes:
@@ -179,6 +182,7 @@ class FastChannel(Protocol, Patience):
             return
         exchange, self._exchange = self._exchange, None
         self._parts.clear()
+        self.turns.give_up(self)
         if exchange is not None:
             exchange.connectionLost(reason)
         self._site.forget(self)
@@ -197,11 +201,11 @@ class FastChannel(Protocol, Patience):
 
     def stop(self) -> None:
         """Close: a request under way may be answered, a wait for events ends."""
-        if self._exchange is None:
+        if self._exchange is None and not self._queued:
             self._close()
             return
         self.persistent = False
-        if self._exchange.waits:
+        if self._exchange is not None and self._exchange.waits:
             self._exchange.end_waiting()
 
     def sweep(self, now: float) -> None:
@@ -244,10 +248,9 @@ class FastChannel(Protocol, Patience):
         """Bytes have come."""
         if self._ordinary is not None:
             self._ordinary.dataReceived(data)
-        elif self._exchange is not None or self.stalled:
+        elif self._exchange is not None or self.stalled or self._queued:
             self._keep(data, 0)
-            if self._have > _EAGER:
-                self._hold()
+            self._hold_or_release()
         elif self._parts:
             self._keep(data, self._need)
             if self._have >= self._need:
@@ -275,10 +278,11 @@ class FastChannel(Protocol, Patience):
 
     def _go_on(self) -> None:
         """Take what has come meanwhile, and let more come."""
-        if self._closing or self.stalled:
+        if self._closing or self.stalled or self._queued:
             return
-        self._release()
-        if self._parts:
+        if not self._parts:
+            self._release()
+        else:
             try:
                 self._read(self._taken())
             except Exception:  # nobody who sent an answer, or made room for one, could know what to do about it
@@ -292,17 +296,58 @@ class FastChannel(Protocol, Patience):
             self.transport.resumeProducing()
 
     def _read(self, data: bytes) -> None:
-        """Take one request after the other, as far as they are complete."""
+        """Take what has come, now or when there is time for it."""
+        turns = self.turns
+        if turns.left <= 0 or turns.waiting:
+            self._queue(data)
+        else:
+            self._take_some(data)
+
+    def _queue(self, data: bytes) -> None:
+        """Go on with what has come in another turn of the reactor."""
+        self._keep(data, 0)
+        self._queued = True
+        self.turns.wait(self, self._have_turn)
+
+    def _have_turn(self) -> None:
+        """There is time for a few requests."""
+        self._queued = False
+        if self._closing:
+            return
+        if self.stalled or self._exchange is not None:
+            return  # there is a turn when the client has read, or the answer is there
+        try:
+            self._take_some(self._taken())
+        except Exception:
+            self._log.failure("A connection is closed, since what came could not be taken")
+            self.abort()
+
+    def _take_some(self, data: bytes) -> None:
+        """Take one request after the other, as far as they are complete and there is time for them."""
         self._reading = True
         answers: list[bytes] = []
-        start, size = 0, len(data)
+        most = _MOST_IN_A_ROW if self.turns.waiting else self.turns.left
+        start, size, taken = 0, len(data), 0
         while start < size and self._ordinary is None and not self._closing:
             if self._exchange is not None or self.stalled:
                 self._keep(data[start:], 0)
                 break
+            if taken >= most or self.turns.left <= 0:
+                self._queue(data[start:])
+                break
             start = self._take(data, start, answers)
+            taken += 1
         self._send(answers)
         self._reading = False
+        self.turns.spend(taken)
+        self._hold_or_release()
+
+    def _hold_or_release(self) -> None:
+        """Let more come, unless enough of it waits already; who waits for an answer has to be seen to go."""
+        if self._have > _EAGER and (self._queued or self._exchange is not None or self.stalled):
+            self._hold()
+        elif self._exchange is not None or not self.stalled:
+            self._release()
 
     def _send(self, answers: list[bytes]) -> None:
         """Send what is there, and begin to gather anew."""
@@ -348,10 +393,10 @@ class FastChannel(Protocol, Patience):
             answers.append(whole)
             if len(answers) == _TOGETHER or len(whole) > _SHORT or not self.persistent:
                 self._send(answers)
+                self.turns.spend(len(whole) >> BYTES_SHIFT)
             self.requestDone(self)
             return end
         self._send(answers)
-        self._release()  # who waits for an answer has to be seen to go, though it does not read
         self.deadline = 0.0
         self._exchange = exchange = Exchange(self, _VERSION, method)
         exchange.answer(answer)

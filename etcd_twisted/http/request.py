@@ -12,6 +12,7 @@ Must never hold more of a body than the site allows.
 from io import BytesIO
 from typing import Any, Protocol, cast
 
+from twisted.python.failure import Failure
 from twisted.web import server
 
 from etcd_twisted.addresses import address_of
@@ -22,6 +23,7 @@ from etcd_twisted.http.browsers import BrowserPolicy
 from etcd_twisted.http.cors import Cors, with_fields
 from etcd_twisted.http.door import Door, DoorRequest
 from etcd_twisted.http.exchange import Connection, Exchange
+from etcd_twisted.http.turns import WORK_OF_A_PAGE, WORK_OF_OTHERS
 
 PRODUCT = b"etcd_twisted"
 """Who answers."""
@@ -93,7 +95,20 @@ class Request(server.Request):
             super().handleContentChunk(data)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """The request is complete."""
+        """The request is complete; it is answered now, or when there is time for it."""
+        turns = cast(Carrier, self.channel).turns
+        if turns.is_busy:
+            turns.wait(self, lambda: self._answer(command, path, version))
+        else:
+            self._answer(command, path, version)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The client is gone, or refused."""
+        if self.channel is not None:
+            cast(Carrier, self.channel).turns.give_up(self)
+        super().connectionLost(reason)
+
+    def _answer(self, command: bytes, path: bytes, version: bytes) -> None:
         authority, target = targets.split(path)
         channel = cast(Carrier, self.channel)
         door, cors = channel.site.door, channel.site.cors
@@ -108,10 +123,12 @@ class Request(server.Request):
             self._begin(channel, command, version).answer(options)
             return
         if door is None or rest is None:
+            channel.turns.spend(WORK_OF_A_PAGE)
             if cors is not None:
                 self._add(cors.fields(self.requestHeaders))
             super().requestReceived(command, target, version)
             return
+        channel.turns.spend(WORK_OF_OTHERS)
         path, _, query = rest.partition(b"?")
         types = self.requestHeaders.getRawHeaders(b"Content-Type")
         body = cast(BytesIO, self.content).getvalue()

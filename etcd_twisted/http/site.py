@@ -53,6 +53,7 @@ from etcd_twisted.http.exchange import Exchange
 from etcd_twisted.http.patience import Patience
 from etcd_twisted.http.request import NOSNIFF, PRODUCT, Request
 from etcd_twisted.http.sockets import has_gone, tcp_socket
+from etcd_twisted.http.turns import Turns
 from etcd_twisted.http.usage import Usage
 from etcd_twisted.tls import tls_reason
 
@@ -87,9 +88,11 @@ class Channel(http.HTTPChannel, Patience):
     @ivar site: whose it is.
     @ivar receiving: whether a request has begun to come that is not complete.
     @ivar count: see L{Usage}; set when there is a connection.
+    @ivar turns: the site's.
     """
 
     count: Callable[[bytes, int], None]
+    turns: Turns
     site: "Site"
     transport: Any
     MAX_LENGTH = HEAD_LIMIT
@@ -120,6 +123,7 @@ class Channel(http.HTTPChannel, Patience):
         super().connectionMade()
         keep_alive(self.transport)
         self.site.channels.add(self)
+        self.turns = self.site.turns
         self.count = self.site.usage.count
         self._shaking_hands = self.isSecure()
         self._expect_within(self.site.read_timeout if self._shaking_hands else IDLE)
@@ -387,6 +391,7 @@ class Site(server.Site):
     @ivar server_fields: the header lines of every answer.
     @ivar complaints: says what is wrong with connections.
     @ivar usage: how much the port is used.
+    @ivar turns: how much is done in a turn of the reactor.
     @ivar cors: which pages of other origins may read the answers; C{None} for none.
     @ivar browsers: which requests of browsers are refused.
     """
@@ -427,6 +432,7 @@ class Site(server.Site):
         self.server_fields = b""
         self.usage = Usage() if usage is None else usage
         self.usage.connected = self.channels
+        self.turns = Turns(clock)
         self.cors = cors
         self.browsers = BrowserPolicy() if browsers is None else browsers
         self.complaints = Complaints(clock)

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.http.answers import Events, Response, plain
 from etcd_twisted.http.exchange import Exchange, framing
+from etcd_twisted.http.turns import Turns
 
 FIELDS = b"X-Field: 1\r\n"
 
@@ -20,6 +21,7 @@ class Connection:
 
     def __init__(self, persistent: bool = True) -> None:
         self.clock = Clock()
+        self.turns = Turns(self.clock)
         self.stalled = False
         self.persistent = persistent
         self.server_fields = b"Server: x\r\n"

@@ -390,6 +390,19 @@ class DoorTests(SynchronousTestCase):
         self.assertEqual(self.transport.producerState, "producing")
         self.assertEqual(self.transport.value().count(b"HTTP/1.1 200"), 1_011)
 
+    def test_little_is_read_ahead_of_changes(self) -> None:
+        """So for one who sends many of them: no more comes as long as enough of them wait."""
+        replica, size = self.wire.replica, len(put("v"))
+        replica.holding = True
+        self.channel.dataReceived(put("v") * 1_000)
+        while (left := 1_000 - len(replica.proposed)) > 0:
+            self.assertEqual(self.transport.producerState, "paused" if left * size > 1 << 14 else "producing", left)
+            replica.go_on_once()
+            self.wire.clock.advance(0)
+        replica.go_on()
+        self.assertEqual(self.transport.value().count(b"HTTP/1.1 20"), 1_000)
+        self.assertEqual(self.transport.producerState, "producing")
+
     def test_time_does_not_begin_anew(self) -> None:
         """Who was slow before the connection was handed over has no more time than others."""
         self.channel.dataReceived(b"GET /v2/key")

@@ -16,6 +16,7 @@ from etcd_twisted.addresses import Address
 from etcd_twisted.config import Config
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError, StartError
 from etcd_twisted.http.site import Channel, Site
+from etcd_twisted.http.turns import WORK_A_TURN, WORK_OF_A_PAGE
 from etcd_twisted.interfaces import IFrontend
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.membership import CONFIG_KEY, ClusterConfig, written
@@ -61,6 +62,7 @@ class AdminTest(SynchronousTestCase):
         channel, transport = connect(self.site)
         fields = f"Host: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n"
         channel.dataReceived(f"{method} {path} HTTP/1.1\r\n{fields}\r\n{body}".encode())
+        self.clock.advance(0)
         return channel, transport
 
     def ask(self, path: str, method: str = "GET", body: str = "") -> Answer:
@@ -337,6 +339,14 @@ class PortTests(AdminTest):
                 answer = self.ask(page, method)
                 self.assert_message(answer, 405, "Method Not Allowed")
                 self.assertEqual(set(answer.headers["Allow"].split(", ")), {"GET", "HEAD", "OPTIONS", allowed} - {""})
+
+    def test_many_at_once(self) -> None:
+        """A turn of the reactor answers a few of them."""
+        channel, transport = connect(self.site)
+        channel.dataReceived(b"GET /v2/admin/machines HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
+        self.assertLessEqual(transport.value().count(b"HTTP/1.1 200"), WORK_A_TURN // WORK_OF_A_PAGE)
+        self.clock.advance(0)
+        self.assertEqual(len(read_answers(transport.value(), *["GET"] * 100)), 100)
 
     def test_spellings(self) -> None:
         """As on the client port."""

@@ -48,6 +48,7 @@ def get(site: Site, target: bytes) -> Answer:
     """Send a request whose target may be any bytes."""
     channel, transport = connect(site)
     channel.dataReceived(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % target)
+    site.reactor.advance(0)
     (answer,) = read_answers(transport.value(), "GET")
     return answer
 

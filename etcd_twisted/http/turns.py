@@ -1,0 +1,85 @@
+"""
+How much a port does in one turn of the reactor.
+
+A client may send thousands of requests at once. Those for which a turn has no time wait for the next one, in a queue,
+so that the machine can do its other work in between: heartbeats above all. A connection whose turn comes gives way to
+the others after a few requests.
+
+Must never let a request wait while nothing else is done, nor be forgotten.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+WORK_A_TURN = 256
+"""How much is done in a turn, in units of a common request for a key: some 10 ms."""
+
+WORK_OF_A_PAGE = 32
+"""What an answer costs that comes from a page, whatever it is: C{/metrics} takes longest."""
+
+WORK_OF_OTHERS = 4
+"""What a request for a key costs that L{twisted.web} has read."""
+
+BYTES_SHIFT = 11
+"""An answer costs one unit more for each 2 KiB, which is 1 << 11 bytes."""
+
+
+class Turns:
+    """
+    See the module.
+
+    @ivar left: what may still be done in this turn; to be read only.
+    @ivar waiting: those who wait for a turn, the first one first, and what each is to do then; to be read only.
+    """
+
+    def __init__(self, clock: IReactorTime, work: int = WORK_A_TURN) -> None:
+        """
+        @param work: how much is done in a turn.
+        """
+        self._clock = clock
+        self._work = work
+        self.left = work
+        self.waiting: OrderedDict[object, Callable[[], None]] = OrderedDict()
+        self._next: IDelayedCall | None = None
+
+    def spend(self, work: int) -> None:
+        """
+        So much has been done.
+
+        Turns are not told apart as long as there is enough left: so a turn never has more, and a lone request costs
+        nothing more than this.
+        """
+        self.left -= work
+        if self.left <= 0 and self._next is None:
+            self._next = self._clock.callLater(0, self._turn)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether who comes now has to L{wait}."""
+        return self.left <= 0 or bool(self.waiting)
+
+    def wait(self, who: object, go_on: Callable[[], None]) -> None:
+        """Have C{go_on} called in a turn of the reactor to come. C{who} waits for one thing at a time."""
+        self.waiting[who] = go_on
+        if self._next is None:
+            self._next = self._clock.callLater(0, self._turn)
+
+    def give_up(self, who: object) -> None:
+        """Wait no longer, if C{who} does."""
+        if self.waiting.pop(who, None) is not None and not self.waiting and self.left > 0 and self._next is not None:
+            self._next.cancel()
+            self._next = None
+
+    def _turn(self) -> None:
+        self._next = None
+        self.left = self._work
+        try:
+            for _ in range(len(self.waiting)):
+                if self.left <= 0 or not self.waiting:
+                    break
+                self.waiting.popitem(last=False)[1]()
+        finally:
+            if (self.waiting or self.left <= 0) and self._next is None:
+                self._next = self._clock.callLater(0, self._turn)

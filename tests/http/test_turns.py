@@ -1,0 +1,208 @@
+"""
+How much is done in a turn of the reactor, whatever is sent at once. What is counted is answers, and no time.
+"""
+
+from typing import ClassVar
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.http.fast import FastSite
+from etcd_twisted.http.site import Site
+from etcd_twisted.http.turns import BYTES_SHIFT, WORK_A_TURN, WORK_OF_A_PAGE, Turns
+from etcd_twisted.keyspace.commands import Set
+from tests.fakes import FakeReplica
+from tests.wires import GET, VERSION, WATCH, Transport, Wire, put, read_answers
+
+METRICS = VERSION.replace(b"/version", b"/metrics")
+LOCK = VERSION.replace(b"/version", b"/mod/v2/lock/x")
+LISTING = VERSION.replace(b"/version", b"/v2/keys/d?recursive=true")
+
+
+class TurningClock(Clock):
+    """A clock that is turned like a reactor: what is asked for in a turn comes in the next one."""
+
+    def turn(self) -> None:
+        due = [call for call in self.calls if call.getTime() <= self.seconds()]
+        for call in due:
+            if call.active():
+                self.calls.remove(call)
+                call.called = 1
+                call.func(*call.args, **call.kw)
+
+
+class TurnsTests(SynchronousTestCase):
+    """The queue."""
+
+    def setUp(self) -> None:
+        self.clock = TurningClock()
+        self.turns = Turns(self.clock, 10)
+        self.done: list[object] = []
+
+    def wait(self, who: object, work: int = 1) -> None:
+        self.turns.wait(who, lambda: self.do(who, work))
+
+    def do(self, who: object, work: int) -> None:
+        self.done.append(who)
+        self.turns.spend(work)
+
+    @given(st.lists(st.integers(1, 12), max_size=30))
+    def test_bounded(self, works: list[int]) -> None:
+        """A turn ends with the one that takes the last of its time; all have theirs, in order."""
+        self.setUp()
+        for who, work in enumerate(works):
+            self.wait(who, work)
+        while self.turns.waiting:
+            before = len(self.done)
+            self.clock.turn()
+            *first, _ = works[before : len(self.done)]
+            self.assertLess(sum(first), 10)
+        self.clock.turn()
+        self.assertEqual((self.done, self.clock.getDelayedCalls()), (list(range(len(works))), []))
+
+    def test_busy(self) -> None:
+        """Until a turn begins that has time, and nobody waits who came before."""
+        self.turns.spend(9)
+        self.assertFalse(self.turns.is_busy)
+        self.turns.spend(1)
+        self.assertTrue(self.turns.is_busy)
+        self.clock.turn()
+        self.assertFalse(self.turns.is_busy)
+        self.wait("a")
+        self.assertTrue(self.turns.is_busy)
+        self.clock.turn()
+        self.assertFalse(self.turns.is_busy)
+
+    def test_give_up(self) -> None:
+        """Who has gone is forgotten, and nothing is left in the reactor."""
+        self.wait("a")
+        self.wait("b")
+        self.turns.give_up("a")
+        self.turns.give_up("c")
+        self.clock.turn()
+        self.assertEqual(self.done, ["b"])
+        self.wait("a")
+        self.turns.give_up("a")
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_error(self) -> None:
+        """One that goes wrong does not take the turn of the others."""
+        self.turns.wait("a", lambda: 1 / 0)
+        self.wait("b")
+        self.assertRaises(ZeroDivisionError, self.clock.turn)
+        self.clock.turn()
+        self.assertEqual(self.done, ["b"])
+
+
+class PortTests(SynchronousTestCase):
+    """
+    A port.
+
+    @cvar kind: by which door requests come in.
+    """
+
+    kind: ClassVar[type[Site]] = Site
+
+    def setUp(self) -> None:
+        self.clock = TurningClock()
+        self.replica = FakeReplica(self.clock)
+        self.wire = Wire(self.replica, kind=self.kind, work=WORK_A_TURN)
+        self.addCleanup(self.wire.stop)
+        self.channel, self.transport = self.wire.connect()
+
+    @staticmethod
+    def answered(*transports: Transport) -> int:
+        return sum(transport.value().count(b"HTTP/1.1 ") for transport in transports)
+
+    def turns(self, *transports: Transport) -> list[int]:
+        """How many requests are answered in each turn, until there is nothing left to do."""
+        counts, before = [self.answered(*transports)], self.answered(*transports)
+        while any(call.getTime() <= self.clock.seconds() for call in self.clock.getDelayedCalls()):
+            self.clock.turn()
+            counts.append(self.answered(*transports) - before)
+            before += counts[-1]
+        return counts
+
+    def test_pages(self) -> None:
+        """Pages of all kinds: what they cost is bounded, and they are answered in order."""
+        refused = VERSION.replace(b"GET", b"PUT")
+        for request, method in ((VERSION, "GET"), (METRICS, "GET"), (LOCK, "GET"), (refused, "PUT")):
+            channel, transport = self.wire.connect()
+            channel.dataReceived(request * 100 + GET)
+            counts = self.turns(transport)
+            self.assertLessEqual(max(counts), WORK_A_TURN // WORK_OF_A_PAGE + 1)
+            self.assertEqual(len(read_answers(transport.value(), *[method] * 100, "GET")), 101)
+
+    def test_keys(self) -> None:
+        """Many more of them, but not for ever."""
+        self.channel.dataReceived((GET * 3 + put("v")) * 1_000)
+        counts = self.turns(self.transport)
+        self.assertLessEqual(max(counts), WORK_A_TURN + 1)
+        self.assertEqual(sum(counts), 4_000)
+
+    def test_listings(self) -> None:
+        """What is long costs more than what is short."""
+        self.replica.overhear(*(Set(f"/d/{number}", 0, "x" * 100) for number in range(200)))
+        self.channel.dataReceived(LISTING)
+        size = len(self.transport.value())
+        self.turns(self.transport)
+        self.channel.dataReceived(LISTING * 300)
+        counts = self.turns(self.transport)
+        self.assertEqual(sum(counts), 301)
+        self.assertLessEqual(max(counts) * size, (WORK_A_TURN << BYTES_SHIFT) + size)
+
+    def test_many_connections(self) -> None:
+        """Together they have no more than one."""
+        several = [self.wire.connect() for _ in range(100)]
+        for channel, _ in several:
+            channel.dataReceived(METRICS)
+        transports = [transport for _, transport in several]
+        counts = self.turns(*transports)
+        self.assertLessEqual(max(counts), WORK_A_TURN // WORK_OF_A_PAGE + 1)
+        self.assertEqual([self.answered(each) for each in transports], [1] * 100)
+
+    def test_fair(self) -> None:
+        """Who asks for little does not wait for who asks for much."""
+        self.channel.dataReceived(METRICS * 200 + GET * 1_000)
+        for request in (GET, METRICS, put("v")):
+            channel, transport = self.wire.connect()
+            channel.dataReceived(request)
+            for _ in range(3):
+                self.clock.turn()
+            self.assertEqual(self.answered(transport), 1)
+        self.assertLess(self.answered(self.transport), 200)
+
+    def test_client_goes(self) -> None:
+        """What it waits for is forgotten."""
+        for request in (METRICS, GET, LISTING):
+            channel, transport = self.wire.connect()
+            channel.dataReceived(request * 1_000)
+            transport.client_goes()
+            self.assertEqual(len(self.wire.site.turns.waiting), 0)
+        self.turns(self.transport)
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)  # the site's sweep
+
+    def test_stop(self) -> None:
+        """What waits for its turn is under way: it may be answered."""
+        self.channel.dataReceived(METRICS * 100)
+        channel, transport = self.wire.connect()
+        channel.dataReceived(GET)
+        self.wire.site.stop(5.0)
+        self.turns(transport)
+        self.assertEqual(read_answers(transport.value(), "GET")[0].headers["Connection"], "close")
+
+    def test_behind_a_wait(self) -> None:
+        """What was sent behind a request that waits for an event has its turns too."""
+        self.channel.dataReceived(WATCH + METRICS * 50)
+        self.replica.overhear(Set("/k", 0, "v"))
+        counts = self.turns(self.transport)
+        self.assertLessEqual(max(counts), WORK_A_TURN // WORK_OF_A_PAGE + 1)
+        self.assertEqual(sum(counts), 51)
+
+
+class FastPortTests(PortTests):
+    """The same by the fast door."""
+
+    kind = FastSite
