@@ -18,7 +18,7 @@ from etcd_twisted.keyspace.nodes import Node
 from etcd_twisted.keyspace.statistics import StoreStatistics
 from etcd_twisted.keyspace.watchers import Watcher
 from etcd_twisted.machines import Machine
-from etcd_twisted.measurements import MachineStatus, Measurements
+from etcd_twisted.measurements import Health, MachineStatus, Measurements
 from etcd_twisted.membership import Admission, ClusterConfig, ClusterView, JoinReply, JoinRequest, StatusReport
 from etcd_twisted.traffic import Traffic
 
@@ -64,6 +64,9 @@ class IRaftPeer(Interface):
         Whether L{admission} would still find one unconfirmed that it has found so since this was asked last. This
         machine may have come to know of the others by itself.
         """
+
+    def called(machine_id: str) -> str:
+        """How the log calls a machine: by its name and its peer URL, or by its id if it is not known here."""
 
     def received(sender: str, payload: bytes) -> None:
         """
@@ -231,6 +234,9 @@ class IReplica(Interface):
         them. The others are asked about once a second, whether or not there is a leader; those that have not answered
         since this machine was started are there too. A standby asks nobody, and knows of none.
         """
+
+    def health() -> Health:
+        """Whether the cluster has a leader and a majority, as far as this machine knows."""
 
     def cluster_config() -> ClusterConfig:
         """What was set for the whole cluster, or this machine's defaults."""

@@ -350,7 +350,8 @@ class Life:
                 try:
                     await self._ask(url, self._identity.machine_id, self._identity)
                 except (UnreachableError, EtcdError) as error:
-                    self._log.info("Can't tell {url} of this machine's address: {error}", url=url, error=error)
+                    problem = "Can't tell {machine} of this machine's address: {error}"
+                    self._log.info(problem, machine=self._called(url), error=error)
                 else:
                     return
             await self._seek()
@@ -412,6 +413,11 @@ class Life:
         """Where others of the cluster are, or were."""
         others = [each.peer_url for each in self._replica.machines() if each.peer_url != self._config.peer_url]
         return list(dict.fromkeys([*others, *self._seeds]))
+
+    def _called(self, url: str) -> str:
+        """How the log calls the machine at a peer URL: by its name too, if that is known."""
+        names = [each.name for each in self._replica.machines() if each.peer_url == url]
+        return f"{names[0]} ({url})" if names else f"the machine at {url}"
 
     async def _look(self) -> ClusterView | None:
         """
@@ -476,7 +482,12 @@ class Life:
         self._take_place(await self._recover(self.storage), reply)
         await self._serve(self._stand_by_if_excluded)
         if self._replica.serving:
-            self._log.info("{name} is a member now", name=self._name)
+            self._log.info(
+                "{name} is a member now, and serves clients at {client_url} and machines at {peer_url}",
+                name=self._name,
+                client_url=self._config.client_url,
+                peer_url=self._config.peer_url,
+            )
 
     # Tasks
 

@@ -7,6 +7,7 @@ somebody asks.
 """
 
 from bisect import bisect_left
+from collections.abc import Mapping
 
 import attrs
 
@@ -112,3 +113,44 @@ class MachineStatus:
         """Whether its clock certainly differs by more than L{CLOCK_BOUND_SECONDS}."""
         ahead, error = self.clock_ahead_seconds, self.clock_error_seconds
         return ahead is not None and error is not None and abs(ahead) - error > CLOCK_BOUND_SECONDS
+
+@attrs.frozen
+class Health:
+    """
+    Whether the cluster can go on, as far as a machine knows.
+
+    @ivar statuses: all members', by the ids that the group has for them; none on a standby, which asks nobody.
+    @ivar voters: the ids of those that count for a majority.
+    @ivar leader: the name of the machine that leads; empty while none is known.
+    """
+
+    statuses: Mapping[str, MachineStatus]
+    voters: frozenset[str]
+    leader: str
+
+    @property
+    def answering(self) -> int:
+        """How many voters answer, this machine included."""
+        return sum(self.statuses[each].reachable for each in self.voters if each in self.statuses)
+
+    @property
+    def needed(self) -> int:
+        """How many voters are a majority; 0 on a standby."""
+        return len(self.voters) // 2 + 1 if self.voters else 0
+
+    @property
+    def has_majority(self) -> bool:
+        """Whether a majority answers."""
+        return self.answering >= self.needed
+
+    @property
+    def missing(self) -> list[MachineStatus]:
+        """The members that do not answer, those without a vote too."""
+        return [each for each in self.statuses.values() if not each.reachable]
+
+    @property
+    def count(self) -> str:
+        """How many machines answer and how many are needed, in words."""
+        answer = "answers" if self.answering == 1 else "answer"
+        need = "is" if self.needed == 1 else "are"
+        return f"{self.answering} of {len(self.voters)} machines {answer}; {self.needed} {need} needed"

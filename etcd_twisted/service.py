@@ -145,12 +145,13 @@ class EtcdService(Service):
             name = self.replica.name
             self._registration = Registration(self._reactor, self._discovery, name, config.peer_url)
             self._registration.start(self._seeking.registration_due)
-        self._log.info(
-            "{name} serves clients at {client_url} and machines at {peer_url}",
-            name=self.replica.name,
-            client_url=config.client_url,
-            peer_url=config.peer_url,
-        )
+        if not self.replica.standby:  # who stands by has said so
+            self._log.info(
+                "{name} serves clients at {client_url} and machines at {peer_url}",
+                name=self.replica.name,
+                client_url=config.client_url,
+                peer_url=config.peer_url,
+            )
 
     def _not_started(self, failure: Failure) -> None:
         closed = self._close()

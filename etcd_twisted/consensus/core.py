@@ -29,7 +29,7 @@ from etcd_twisted.consensus.configurations import (
 from etcd_twisted.consensus.entries import Configuration, Entry, EntryKind, HardState, Record, SnapshotMetadata
 from etcd_twisted.consensus.following import Following
 from etcd_twisted.consensus.keeper import LogKeeper
-from etcd_twisted.consensus.leadership import Leadership, Outgoing, Timing
+from etcd_twisted.consensus.leadership import Deposition, Leadership, Outgoing, Timing
 from etcd_twisted.consensus.log import RaftLog
 from etcd_twisted.consensus.messages import Append, AppendReply, Message, TimeoutNow, VoteReply, VoteRequest
 from etcd_twisted.consensus.timer import ElectionTimer
@@ -71,6 +71,7 @@ class Raft:
     @ivar leader: the leader's machine id in this term, C{None} while unknown.
     @ivar commit_index: the last entry known to be committed.
     @ivar leadership: what a leader knows of the others; to be looked at only. C{None} for one that does not lead.
+    @ivar deposition: why this machine stopped leading last; C{None} if it never did.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Raft:
         self.leader: str | None = None
         self.commit_index = snapshot.index
         self.leadership: Leadership | None = None
+        self.deposition: Deposition | None = None
         self._log = log
         self._timing = timing
         self._ballot = Ballot(hard_state)
@@ -203,6 +205,8 @@ class Raft:
         """Time has passed."""
         if self.leadership is not None:
             if self.leadership.lost_quorum(now):
+                unanswered = self.leadership.unanswered_seconds(now)
+                self.deposition = Deposition(self.term, unanswered_seconds=unanswered)
                 self._follow(self.term, None, now)
         elif now >= self._timer.due and self._may_stand:
             if self._ballot.is_durable:
@@ -276,6 +280,12 @@ class Raft:
         self.leader = leader
         self.leadership = None
 
+    def _follow_into(self, term: int, sender: str, now: float) -> None:
+        """Go on to the later term that another machine told of; who leads in it is not known yet."""
+        if self.leadership is not None:
+            self.deposition = Deposition(self.term, term, sender, self.leadership.transferring)
+        self._follow(term, None, now)
+
     # Messages
 
     def receive(self, sender: str, message: Message, now: float) -> None:
@@ -284,7 +294,7 @@ class Raft:
             self._vote_asked(sender, message, now)
             return
         if message.term > self.term and not (isinstance(message, VoteReply) and message.pre and message.granted):
-            self._follow(message.term, None, now)
+            self._follow_into(message.term, sender, now)
         if message.term < self.term:
             if isinstance(message, Append):  # one that leads no longer, and should know
                 self._outbox.append((sender, AppendReply(self.term, 0, 0, message.prev_index, rejected=True)))
@@ -310,7 +320,7 @@ class Raft:
             self._outbox.append((candidate, VoteReply(request.term if granted else self.term, granted, pre=True)))
             return
         if request.term > self.term:
-            self._follow(request.term, None, now)
+            self._follow_into(request.term, candidate, now)
         current = request.term == self.term
         granted = current and up_to_date and self._ballot.vote in ("", candidate) and self.leader is None
         if granted:
@@ -416,6 +426,7 @@ class Raft:
         """This machine was taken out of the group, and has led it to the end of that change (dissertation, 4.2.2)."""
         if self.leadership is not None:
             self._outbox += self.leadership.last_words(now)
+            self.deposition = Deposition(self.term, removed=True)
         self._follow(self.term, None, now)
 
     # The disk
@@ -442,7 +453,7 @@ class Raft:
     def wants_snapshot(self, sender: str, term: int, index: int, now: float) -> bool:
         """Whether the snapshot that a leader offers is of use; hearing of it counts as hearing from the leader."""
         if term > self.term:
-            self._follow(term, None, now)
+            self._follow_into(term, sender, now)
         if term < self.term:
             return False
         self._timer.heard(now)

@@ -49,6 +49,27 @@ class Timing:
     election: float = 0.2
 
 
+@attrs.frozen
+class Deposition:
+    """
+    Why a leader stopped leading.
+
+    @ivar term: the term that it led in.
+    @ivar newer_term: the term that it heard of; 0 when it stopped for another reason.
+    @ivar heard_from: the machine id of who told it that.
+    @ivar handed_over: whether it was handing over to another machine.
+    @ivar unanswered_seconds: for how long no quorum had answered it; 0 when it stopped for another reason.
+    @ivar removed: whether it was taken out of the group.
+    """
+
+    term: int
+    newer_term: int = 0
+    heard_from: str = ""
+    handed_over: bool = False
+    unanswered_seconds: float = 0.0
+    removed: bool = False
+
+
 @attrs.define
 class _Transfer:
     """A leader handing over: to whom, until when it is tried, and whether that machine was told to stand."""
@@ -183,6 +204,10 @@ class Leadership:
     def lost_quorum(self, now: float) -> bool:
         """Whether no quorum has been heard for so long that this machine should lead no longer."""
         return not self._alone and now >= self._confirmed + PATIENCE * self._timing.election
+
+    def unanswered_seconds(self, now: float) -> float:
+        """How long ago the last message was sent that a quorum has answered."""
+        return now - self._confirmed
 
     def holds_lease(self, now: float) -> bool:
         """Whether nobody else can lead now."""

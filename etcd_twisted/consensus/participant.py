@@ -17,6 +17,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from etcd_twisted.complaints import Complaints
+from etcd_twisted.consensus.alarm import QuorumAlarm
+from etcd_twisted.consensus.announcer import Announcer
 from etcd_twisted.consensus.clearing import Clearing
 from etcd_twisted.consensus.clock_watch import ClockWatch
 from etcd_twisted.consensus.cluster_time import ClusterTime
@@ -43,7 +45,7 @@ from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.expiry import ExpirySchedule
 from etcd_twisted.keyspace.space import Content, KeySpace
 from etcd_twisted.machines import Machine, registrations
-from etcd_twisted.measurements import MachineStatus, Measurements
+from etcd_twisted.measurements import Health, MachineStatus, Measurements
 from etcd_twisted.membership import ClusterConfig, StatusReport
 from etcd_twisted.traffic import Traffic
 
@@ -131,7 +133,6 @@ class Participant:
         self.configuration = recovered.snapshot.configuration
         self._around = around
         self._bytes_since_snapshot = 0
-        self._stood_in = 0
         self._old_news = recovered.log.last_index
         self._complaints = Complaints(around.clock)
         core = Raft(
@@ -146,6 +147,8 @@ class Participant:
         self.driver = Driver(around.clock, core, self)
         self._correspondence = Correspondence(around.clock, core, around.transport, around.traffic)
         self._began = around.clock.seconds()
+        self._alarm = QuorumAlarm(around.clock, self.health, self.called)
+        self._announcer = Announcer(core, machine.name, self.called, lambda: self.health().count)
         self._statuses = Statuses(
             around.clock, around.wall_clock, around.transport, around.timing.election, around.report
         )
@@ -159,7 +162,7 @@ class Participant:
         )
         self.receiver = SnapshotReceiver(around.storage, around.writer, self.driver, around.turn, self._restore)
         self._sender = SnapshotSender(
-            around.clock, around.storage, around.writer, around.transport, self._snapshot_ended
+            around.clock, around.storage, around.writer, around.transport, self._snapshot_ended, self.called
         )
         self._clearing = Clearing(around.clock, around.keyspace)
         self._expirer = Expirer(around.clock, around.time.now, around.keyspace.next_expiry, self._propose_unasked)
@@ -191,6 +194,7 @@ class Participant:
         self._statuses.stop()
         self._clock_watch.stop()
         self._around.time.follow()
+        self._alarm.stop()
         self._around.transport.connect({})
         await self._sender.stop()
         await self._snapshotter.stop()
@@ -275,6 +279,17 @@ class Participant:
         """See L{etcd_twisted.interfaces.IReplica.statuses}."""
         core = self.driver.core
         return self._statuses.all(core.machine_id, core.configuration.members)
+
+    def called(self, machine_id: str) -> str:
+        """How the log calls a machine: by its name and its peer URL, if it is known here."""
+        member = self.driver.core.configuration.members.get(machine_id)
+        return f"the machine {machine_id}" if member is None else f"{member.name} ({member.peer_url})"
+
+    def health(self) -> Health:
+        """See L{etcd_twisted.interfaces.IReplica.health}."""
+        leader = self.leader()
+        voters = frozenset(self.driver.core.configuration.voters)
+        return Health(self.statuses(), voters, "" if leader is None else leader.name)
 
     def measurements(self, leader_changes: int) -> Measurements:
         """
@@ -402,8 +417,8 @@ class Participant:
         self._connect()
         core = self.driver.core
         self._correspondence.changed()
-        self._tell_candidacy()
         self._keep_time()
+        self._announcer.changed()
         if core.leadership is not None:
             self.proposals.leads()
             self.members.start()
@@ -417,14 +432,7 @@ class Participant:
             self._expirer.stop()  # what it would propose while handing over would be lost
             self._throttle.refuse(NotDoneError("this machine leads no longer"))
         self._around.changed()
-
-    def _tell_candidacy(self) -> None:
-        core = self.driver.core
-        if core.role is Role.PRE_CANDIDATE:
-            self._log.debug("No leader is heard: {name} asks who would vote for it", name=self._member.name)
-        elif core.role is Role.CANDIDATE and self._stood_in != core.term:
-            self._stood_in = core.term
-            self._log.info("{name} stands for election in term {term}", name=self._member.name, term=core.term)
+        self._alarm.look()
 
     def _keep_time(self) -> None:
         """Have the cluster time, or ask for it: the leader, or all others when this machine may lead before long."""
@@ -455,6 +463,10 @@ class Participant:
         others = {each: member.peer_url for each, member in members if each != core.machine_id}
         self._around.transport.connect(others)
         self._statuses.keep(set(others))
+        if others:
+            self._alarm.start()
+        else:
+            self._alarm.stop()
 
     def _correct_own_entry(self) -> None:
         """A leader whose name or addresses are not what is known of it says so."""

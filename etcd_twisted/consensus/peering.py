@@ -124,6 +124,11 @@ class Peering:
         self._vouched_for = dict(known[-_MOST_VOUCHED_FOR:])
         return True
 
+    def called(self, machine_id: str) -> str:
+        """See L{IRaftPeer}."""
+        participant = self._participant
+        return f"the machine {machine_id}" if participant is None else participant.called(machine_id)
+
     def received(self, sender: str, payload: bytes) -> None:
         """See L{IRaftPeer}."""
         participant = self._participant

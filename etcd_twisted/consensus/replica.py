@@ -42,7 +42,7 @@ from etcd_twisted.keyspace.space import KeySpace
 from etcd_twisted.keyspace.statistics import StoreStatistics
 from etcd_twisted.keyspace.watchers import Watcher
 from etcd_twisted.machines import Machine
-from etcd_twisted.measurements import MachineStatus, Measurements
+from etcd_twisted.measurements import Health, MachineStatus, Measurements
 from etcd_twisted.membership import (
     CONFIG_KEY,
     ClusterConfig,
@@ -323,7 +323,7 @@ class Replica:
     def _note_leader(self) -> None:
         leader = self.leader()
         if leader != self._leader:
-            if leader is None and self._leader is not None:
+            if leader is None and self._leader is not None and self._leader.name != self.name:
                 self._log.info("{leader} leads no longer, and no other machine yet", leader=self._leader.name)
             self._leader = leader
             self._led_since = self._clock.seconds()
@@ -467,6 +467,13 @@ class Replica:
     def statuses(self) -> dict[str, MachineStatus]:
         """See L{IReplica}."""
         return {} if self._participant is None else self._participant.statuses()
+
+    def health(self) -> Health:
+        """See L{IReplica}."""
+        if self._participant is not None:
+            return self._participant.health()
+        leader = self.leader()
+        return Health({}, frozenset(), "" if leader is None else leader.name)
 
     def get(self, key: str) -> Node:
         """See L{IReplica}."""

@@ -139,11 +139,14 @@ class SnapshotSender:
         writer: LogWriter,
         transport: ITransport,
         ended: Callable[[str, int], None],
+        called: Callable[[str], str],
     ) -> None:
         """
         @param ended: told of each machine to which a snapshot was sent, that it has arrived or was given up, and how
             many bytes were read for it.
+        @param called: how the log calls the machine of an id.
         """
+        self._called = called
         self._clock = clock
         self._storage = storage
         self._writer = writer
@@ -164,19 +167,20 @@ class SnapshotSender:
 
     async def _send(self, machine_id: str, term: int, sending: _Sending) -> None:
         file: SnapshotFile | None = None
+        called = self._called(machine_id)
         try:
             file = await self._writer.submit(functools.partial(self._open, term))
             if sending.given_up:
                 file.close()
             else:
-                _log.info("Sending a snapshot of {size} bytes to {id}", size=file.size, id=machine_id)
+                _log.info("Sending a snapshot of {size} bytes to {machine}", size=file.size, machine=called)
                 sending.step = self._transport.send_snapshot(machine_id, file)
                 await sending.step
-                _log.info("Sent a snapshot to {id}: {size} bytes of it", id=machine_id, size=file.length_read)
+                _log.info("Sent a snapshot to {machine}: {size} bytes of it", machine=called, size=file.length_read)
         except CancelledError:
-            _log.debug("Gave up sending a snapshot to {id}", id=machine_id)
+            _log.debug("Gave up sending a snapshot to {machine}", machine=called)
         except Exception as error:
-            _log.warn("The snapshot was not sent to {id}: {reason}", id=machine_id, reason=str(error))
+            _log.warn("The snapshot was not sent to {machine}: {reason}", machine=called, reason=str(error))
             await self._pause(sending)
         finally:
             del self._sending[machine_id]
@@ -200,7 +204,7 @@ class SnapshotSender:
                 await sending.step
 
     def _not_sent(self, failure: Failure, machine_id: str) -> None:
-        _log.failure("Sending a snapshot to {id} failed", failure, id=machine_id)
+        _log.failure("Sending a snapshot to {machine} failed", failure, machine=self._called(machine_id))
 
     def give_up(self) -> None:
         """This machine leads no longer."""

@@ -81,6 +81,7 @@ class Link:
         self._pausing = False
         self._losing = False
         self._said = ""
+        self._lost_at: float | None = None
         self._ended = False
         self._waiting: list[Deferred[None]] = []
 
@@ -170,7 +171,7 @@ class Link:
             except CancelledError:  # by L{stop}
                 return
             except Exception:
-                self._log.failure("Sending to the machine at {url} failed", url=self.url)
+                self._log.failure("Sending to {machine} failed", machine=self._called)
                 pause = LONGEST
             await self._pause(pause)
 
@@ -186,7 +187,9 @@ class Link:
         except _PROBLEMS as error:
             self._say(reason_of(error))
             return self._backoff.next()
-        self._say(await self._use(connection))
+        problem = await self._use(connection)
+        self._lost_at = self._sender.clock.seconds()
+        self._say(problem, "{machine} is not connected any more: {problem}; trying again")
         return self._backoff.next()
 
     async def _connect(self) -> Outgoing:
@@ -195,7 +198,7 @@ class Link:
 
         @raise Exception: L{IdleError}, one of L{_REFUSALS} or L{_PROBLEMS}, or it was cancelled.
         """
-        self._log.debug("Connecting to the machine at {url}", url=self.url)
+        self._log.debug("Connecting to {machine}", machine=self._called)
         dialer = self._sender.dialer
         connection = Outgoing(self._sender.clock, self._sender.silence)
         await self._cancellable(maybeDeferred(dialer.dial, self.url, connection))
@@ -231,7 +234,8 @@ class Link:
         raft = self._sender.raft
         connection.received = lambda payload: raft.received(self.machine_id, payload)
         self._said = ""
-        self._log.info("Connected to the machine at {url}", url=self.url)
+        after = "" if self._lost_at is None else f" again, after {since - self._lost_at:.0f} s"
+        self._log.info("Connected to {machine}{after}", machine=self._called, after=after)
         if self._stopped:
             connection.close()
         problem = await connection.when_lost()
@@ -247,11 +251,15 @@ class Link:
             self._sender.raft.excluded()
         self._say(f"it refuses this machine: {reason_of(error)}")
 
-    def _say(self, problem: str) -> None:
+    @property
+    def _called(self) -> str:
+        return self._sender.raft.called(self.machine_id)
+
+    def _say(self, problem: str, line: str = "Can't connect to {machine}: {problem}; trying again") -> None:
         """Log what is wrong, unless that was said before."""
         if not self._stopped and problem != self._said:
             self._said = problem
-            self._log.warn("Can't send to the machine at {url}: {problem}", url=self.url, problem=problem)
+            self._log.warn(line, machine=self._called, problem=problem)
 
     async def _pause(self, seconds: float) -> None:
         """Wait, unless it was stopped meanwhile."""

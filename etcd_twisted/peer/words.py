@@ -7,12 +7,23 @@ Must never lose what the system said.
 from OpenSSL.SSL import Error as TlsError
 from service_identity import VerificationError
 from twisted.internet.defer import TimeoutError as NoAnswerError
-from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
+from twisted.internet.error import ConnectError, ConnectionClosed, ConnectionDone, ConnectionLost, DNSLookupError
+from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 
 from etcd_twisted.tls import tls_reason
 
 FAILURES = (ConnectError, ConnectionClosed, DNSLookupError, NoAnswerError, TlsError, OSError)
 """What happens on a network."""
+
+
+_ENDS: dict[type[BaseException], str] = {
+    ConnectionDone: "it closed the connection, so it may have been stopped",
+    ConnectionLost: "the connection was lost, so it may have been stopped or can't be reached",
+}
+"""What the end of a connection means of which the system says nothing more."""
+
+_NOTHING = ((), CONNECTION_DONE.args, CONNECTION_LOST.args)
+"""What an error holds that has no more to say than its type."""
 
 
 def reason_of(error: BaseException | None) -> str:
@@ -21,5 +32,7 @@ def reason_of(error: BaseException | None) -> str:
         return f"TLS: {tls_reason(error)}"
     if isinstance(error, NoAnswerError):
         return "no answer in time"
+    if error is not None and type(error) in _ENDS and error.args in _NOTHING:
+        return _ENDS[type(error)]
     text = " ".join(str(error).split()).rstrip(".")
     return text or type(error).__name__

@@ -2,6 +2,8 @@
 What a cluster's machines say in their logs: a line for each of what an operator has to know.
 """
 
+import re
+
 from twisted.internet.defer import ensureDeferred
 from twisted.logger import LogLevel, formatEvent
 
@@ -64,7 +66,10 @@ class NewsTests(ClusterTestCase):
         cluster.settle()
         said = self.said()
         new, term = cluster.leader.machine.name, cluster.leader.replica.term
-        self.assertIn(f"{old.machine.name} leads no longer, and no other machine yet", said)
+        self.assertEqual(said.count(f"{old.machine.name} leads no longer, and no other machine yet"), 2)
+        url = cluster.leader.machine.peer_url
+        why = f"{old.machine.name} leads no longer: it led in term 2, and {new} ({url}) is in term {term}"
+        self.assertIn(why, said)
         self.assertIn(f"{new} stands for election in term {term}", said)
         self.assertEqual(said.count(f"{new} leads in term {term}"), 3)
 
@@ -73,7 +78,11 @@ class NewsTests(ClusterTestCase):
         old = cluster.leader
         self.said()
         cluster.finish(ensureDeferred(old.replica.hand_over()))
-        self.assertEqual(self.said()[0], f"{old.machine.name} hands the lead over")
+        cluster.settle()
+        said = self.said()
+        self.assertEqual(said[0], f"{old.machine.name} hands the lead over")
+        new = cluster.leader.machine
+        self.assertIn(f"{old.machine.name} leads no longer: it has handed over to {new.name} ({new.peer_url})", said)
 
     def test_removal(self) -> None:
         cluster = self.three()
@@ -82,6 +91,38 @@ class NewsTests(ClusterTestCase):
         cluster.finish(cluster.leader.replica.remove(gone))
         cluster.run(0.5)
         self.assertGreaterEqual(self.said().count(f"{gone} is not in the cluster any more"), 2)
+
+    def test_removal_of_the_leader(self) -> None:
+        """It knows why it leads no longer."""
+        cluster = self.three()
+        gone = cluster.leader
+        self.said()
+        cluster.finish(gone.replica.remove(gone.machine.name))
+        cluster.run(0.5)
+        self.assertIn(f"{gone.machine.name} leads no longer: it was taken out of the cluster", self.said())
+
+    def test_majority_lost(self) -> None:
+        """Who is left says what that means, again and again, and when it is over."""
+        cluster = self.three()
+        left, *others = cluster.leader, *cluster.followers
+        self.said()
+        for other in others:
+            other.crash()
+        cluster.run(65.0)
+        said = self.said()
+        beginning = "There is no majority: 1 of 3 machines answers; 2 are needed; writes are refused"
+        warnings = [line for line in said if line.startswith(beginning)]
+        self.assertEqual(len(warnings), 3)
+        why = rf"{left.machine.name} leads no longer: no majority has answered it for \d\.\d s \([123] of 3 machines "
+        self.assertRegex("\n".join(said), why)
+        for other in others:
+            self.assertIn(f"missing: {other.machine.name} ({other.machine.peer_url}) since ", warnings[0])
+        for other in others:
+            cluster.finish(other.restart())
+        cluster.settle()
+        cluster.run(2.0)
+        (over,) = [line for line in self.said() if line.startswith("The cluster has a leader again after ")]
+        self.assertRegex(over, "[23] of 3 machines answer; 2 are needed; writes are taken$")
 
     def test_snapshots(self) -> None:
         """When they are taken, when they are sent, and when one has taken the place of what was there."""
@@ -98,10 +139,11 @@ class NewsTests(ClusterTestCase):
         cluster.finish(away.restart())
         cluster.settle()
         said = "\n".join(self.said())
+        called = re.escape(f"{away.machine.name} ({away.machine.peer_url})")
         for line in (
-            rf"^Sending a snapshot of \d+ bytes to {away.id}$",
+            rf"^Sending a snapshot of \d+ bytes to {called}$",
             r"^The leader sends its snapshot of log index \d+$",
             r"^Went on from the leader's snapshot of log index \d+$",
-            rf"^Sent a snapshot to {away.id}: \d+ bytes of it$",
+            rf"^Sent a snapshot to {called}: \d+ bytes of it$",
         ):
             self.assertRegex(said, f"(?m){line}")

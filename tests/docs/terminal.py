@@ -5,6 +5,7 @@ Only the ports are others; everything that is printed is shown with those of the
 nor touch anything outside the directory: what is not known to be harmless fails the test.
 """
 
+import contextlib
 import itertools
 import re
 import shlex
@@ -14,7 +15,6 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from twisted.internet import reactor
-from twisted.internet.defer import DeferredList
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
@@ -22,9 +22,9 @@ from benchmarks import __main__ as benchmarks
 from benchmarks.ports import free_ports
 from tests.docs.pages import planned
 from tests.docs.transcript import File, Step, agrees
-from tests.processes.child import SOURCE, Child, spawn
+from tests.processes.child import SOURCE, Child, ChildEndedError, spawn
 from tests.processes.cluster import OFTEN, PATIENCE
-from tests.processes.machine import SERVES
+from tests.processes.machine import SERVES, STANDS_BY
 
 TYPED = {"curl", "openssl", "kill", "cp", "rm", "mkdir", "touch", "printf", "dd", "ulimit", "wait", "dig"}
 """Commands that do no more than a test may, as long as they keep to its directory; and all below C{.venv/bin}."""
@@ -136,8 +136,8 @@ class Terminal:
     async def _start(self, command: str) -> None:
         """Start a machine that the page leaves to itself, and wait until it serves, or knows that it stands by."""
         child = self._shell(f"exec {command.removesuffix('&')}")
-        said = [child.said(SERVES), child.said("is a standby")]
-        await DeferredList(said, fireOnOneCallback=True, consumeErrors=True)
+        with contextlib.suppress(ChildEndedError):
+            await child.said(SERVES, STANDS_BY)
         self._test.assertIsNone(child.status, f"{command}\n{child.output}\n{child.errors}")
         self._machines[child.pid] = child
 

@@ -76,6 +76,9 @@ class FakeRaftPeer:
     def doubted(self) -> bool:
         raise AssertionError("nobody asks here who is in the cluster")
 
+    def called(self, machine_id: str) -> str:
+        return f"the one of id {machine_id[:1]}"
+
     def received(self, sender: str, payload: bytes) -> None:
         if payload.startswith(b"wrong"):
             raise ValueError("no Raft messages: wrong")

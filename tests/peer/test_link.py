@@ -27,6 +27,7 @@ from tests.peer.fakes import CLUSTER, FIRST, REPORT, SECOND, THIRD, FakeRaftPeer
 from tests.wires import Transport
 
 URL = "http://127.0.0.1:7002"
+CALLED = "the one of id 2"
 
 
 class Other:
@@ -134,7 +135,7 @@ class AttemptTests(LinkTest):
         self.assertEqual(pauses, sorted(pauses))
         self.assertApproximates(pauses[-1], LONGEST, 0.02)
         reason = "Connection was refused by other side"
-        self.assertEqual(self.log.warnings, [f"Can't send to the machine at {URL}: {reason}"])
+        self.assertEqual(self.log.warnings, [f"Can't connect to {CALLED}: {reason}; trying again"])
 
     def test_lost(self) -> None:
         """A connection that is lost is made again at once-ish."""
@@ -144,6 +145,20 @@ class AttemptTests(LinkTest):
         self.assertEqual(self.attempts, 1)
         self.reactor.advance(FIRST_PAUSE)
         self.assertEqual(self.attempts, 2)
+
+    def test_lost_and_found(self) -> None:
+        """A line names the machine that is gone, says what may have happened, and one says when it is back."""
+        other = self.connected()
+        self.pass_time(2)
+        other.transport.client_goes()
+        gone = "is not connected any more: it closed the connection, so it may have been stopped; trying again"
+        self.assertEqual(self.log.warnings, [f"{CALLED} {gone}"])
+        for _ in range(5):
+            self.get_nowhere()
+            self.pass_time(2)
+        back = self.log.when_said(f"Connected to {CALLED} again, after 10 s")
+        self.succeed().answer()
+        self.successResultOf(back)
 
     def test_lost_at_once(self) -> None:
         """One that is lost as soon as it is made is not made a hundred times a second."""
@@ -162,7 +177,7 @@ class AttemptTests(LinkTest):
         other = self.succeed()
         self.pass_time(3)
         self.assertEqual(other.transport.how_lost, "aborted")
-        self.assertEqual(self.log.warnings, [f"Can't send to the machine at {URL}: no answer in time"])
+        self.assertEqual(self.log.warnings, [f"Can't connect to {CALLED}: no answer in time; trying again"])
         self.assertEqual(self.attempts, 2)
 
     def test_another_machine(self) -> None:
@@ -211,7 +226,8 @@ class AttemptTests(LinkTest):
             self.reactor.advance(0.1)
             self.assertEqual(self.attempts, attempts + 1)
             self.transport.connect({})
-        self.assertEqual(self.log.warnings, [f"Can't send to the machine at {URL}: it refuses this machine: no"] * 3)
+        line = f"Can't connect to {CALLED}: it refuses this machine: no; trying again"
+        self.assertEqual(self.log.warnings, [line] * 3)
         self.assertEqual(self.raft.exclusions, 0)
 
     def test_excluded(self) -> None:
@@ -313,7 +329,7 @@ class StatusTests(LinkTest):
         self.get_nowhere()
         problem = self.failureResultOf(self.transport.ask_status(SECOND), ConnectionError).getErrorMessage()
         (line,) = self.log.warnings
-        self.assertTrue(line.endswith(problem), (line, problem))
+        self.assertIn(f": {problem}; trying again", line)
 
     def test_given_up(self) -> None:
         """An answer that nobody waits for any more is no reason to close the connection."""
@@ -350,7 +366,8 @@ class MessageTests(LinkTest):
         self.assertEqual(self.raft.payloads, [(SECOND, b"answer")])
         other.protocol.dataReceived(next(boxes(b"wrong")))
         self.assertEqual(other.transport.how_lost, "aborted")
-        self.assertEqual(self.log.warnings, [f"Can't send to the machine at {URL}: no Raft messages: wrong"])
+        line = f"{CALLED} is not connected any more: no Raft messages: wrong; trying again"
+        self.assertEqual(self.log.warnings, [line])
 
     def test_before_it_is_known(self) -> None:
         """What is sent before is dropped, and said once."""

@@ -2,8 +2,9 @@
 
 from OpenSSL.SSL import Error as TlsError
 from service_identity import VerificationError
+from twisted.internet import main
 from twisted.internet.defer import TimeoutError as NoAnswerError
-from twisted.internet.error import ConnectionDone, DNSLookupError
+from twisted.internet.error import ConnectionDone, ConnectionLost, DNSLookupError
 from twisted.internet.error import ConnectionRefusedError as RefusedByHostError
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -14,7 +15,10 @@ class WordsTests(SynchronousTestCase):
     def test_reasons(self) -> None:
         """One line each, without a full stop."""
         for error, text in (
-            (ConnectionDone(), "Connection was closed cleanly"),
+            (ConnectionDone(), "it closed the connection, so it may have been stopped"),
+            (main.CONNECTION_DONE, "it closed the connection, so it may have been stopped"),
+            (main.CONNECTION_LOST, "the connection was lost, so it may have been stopped or can't be reached"),
+            (ConnectionLost("idle"), "Connection to the other side was lost in a non-clean fashion: idle"),
             (RefusedByHostError(111, "refused"), "Connection was refused by other side: 111: refused"),
             (DNSLookupError("no such\nhost."), "DNS lookup failed: no such host"),
             (NoAnswerError(2.0, "Deferred"), "no answer in time"),

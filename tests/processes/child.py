@@ -35,7 +35,7 @@ class Child(ProcessProtocol):
         self.status: int | None = None
         self._output = bytearray()
         self._errors = bytearray()
-        self._expected: list[tuple[bytes, Deferred[None]]] = []
+        self._expected: list[tuple[tuple[bytes, ...], Deferred[None]]] = []
         self._ending: list[Deferred[int]] = []
 
     @property
@@ -54,10 +54,10 @@ class Child(ProcessProtocol):
         pid: int = self.transport.pid
         return pid
 
-    def said(self, text: str) -> "Deferred[None]":
-        """Fires when its standard output has C{text} in it; errbacks when it ends without."""
+    def said(self, *texts: str) -> "Deferred[None]":
+        """Fires when its standard output has one of C{texts} in it; errbacks when it ends without."""
         said: Deferred[None] = Deferred()
-        self._expected.append((text.encode(), said))
+        self._expected.append((tuple(text.encode() for text in texts), said))
         self._look()
         if self.status is not None:
             self._give_up()
@@ -97,16 +97,16 @@ class Child(ProcessProtocol):
 
     def _look(self) -> None:
         waiting, self._expected = self._expected, []
-        for text, said in waiting:
-            if text in self._output:
+        for texts, said in waiting:
+            if any(text in self._output for text in texts):
                 said.callback(None)
             else:
-                self._expected.append((text, said))
+                self._expected.append((texts, said))
 
     def _give_up(self) -> None:
         waiting, self._expected = self._expected, []
-        for text, said in waiting:
-            story = f"status {self.status} before it said {text.decode()!r}\n{self.output}\n{self.errors}"
+        for texts, said in waiting:
+            story = f"status {self.status} before it said one of {texts}\n{self.output}\n{self.errors}"
             said.errback(ChildEndedError(story))
 
     def stop(self) -> "Deferred[int]":

@@ -24,6 +24,9 @@ FOREGROUND = ("-n", "--pidfile=")
 SERVES = "serves clients at"
 """What the log says when requests are answered."""
 
+STANDS_BY = "is a standby"
+"""What it says when others answer them."""
+
 STOPPED = -signal.SIGTERM
 """The status of a machine that was asked to end and did: C{twistd} raises the signal again when all is done."""
 
@@ -83,9 +86,9 @@ class Machine:
         return self.child
 
     async def start(self, *flags: str | Path, program: tuple[str, ...] = TWISTD) -> None:
-        """Start the process, and wait until it serves."""
+        """Start the process, and wait until it serves, or stands by."""
         self.launch(*flags, program=program)
-        await self.child.said(SERVES)
+        await self.child.said(SERVES, STANDS_BY)
         self.client = self.connect(self.url)
 
     def connect(self, url: str) -> Client:

@@ -1,0 +1,33 @@
+"""
+What a machine's log says when the others die, and when they are back.
+"""
+
+from twisted.trial.unittest import TestCase
+
+from tests.processes.cluster import Cluster
+
+
+class QuorumLogTests(TestCase):
+    """Three processes, of which two are killed."""
+
+    timeout = 240
+
+    async def test_majority_killed(self) -> None:
+        """The one that is left says at once who is missing, and what that means; and when it is over."""
+        cluster = Cluster(self, 3)
+        await cluster.start()
+        left, *others = await cluster.followers()
+        others.append(await cluster.leader())
+        for machine in others:
+            await cluster.kill(machine)
+        meaning = "1 of 3 machines answers; 2 are needed; writes are refused; missing: "
+        await left.child.said(f"There is no majority: {meaning}")
+        said = left.child.output
+        (warning,) = [line for line in said.splitlines() if "There is no majority" in line]
+        for machine in others:
+            self.assertIn(f"missing: {machine.name} ({machine.peer_url}) since 20", warning)
+            self.assertIn(f"{machine.name} ({machine.peer_url}) is not connected any more: ", said)
+        self.assertNotIn("closed cleanly", said)
+        await others[0].start()
+        await left.child.said("The cluster has a leader again after ")
+        await left.child.said(f"Connected to {others[0].name} ({others[0].peer_url}) again, after ")
