@@ -1,6 +1,6 @@
 """
 What the Raft log is made of. The layouts here are the on-disk layouts: C{docs/storage.md} describes them,
-and a change to one is a new format version.
+and a change to one is a new format version, but for a field with a default at its end.
 """
 
 import enum

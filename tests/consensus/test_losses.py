@@ -10,6 +10,8 @@ from contextlib import closing
 from pathlib import Path
 from random import Random
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.consensus.directory import Identity
@@ -228,6 +230,83 @@ class CombinationTests(SynchronousTestCase):
             started(self.path)
             (self.path / "state.json").unlink()  # the log has the vote again
             self.assertEqual(refused_or_recovered(self.path)[0].hard_state, HARD_STATE)
+
+
+class MutationTests(SynchronousTestCase):
+    """Whatever becomes of some files, the start is refused with nothing changed, or nothing is missing."""
+
+    def setUp(self) -> None:
+        self.root = Path(self.mktemp())
+        self.root.mkdir()
+        self.pieces = [make_pieces(self.root / name, who) for name, who in (("own", OWN), ("other", OTHER))]
+
+    @settings(max_examples=100, deadline=None)
+    @given(
+        st.lists(
+            st.tuples(
+                st.integers(0, 99),
+                st.sampled_from(["remove", "cut", "flip", "zeros", "longer", "swap", "another's"]),
+                st.integers(0, 1 << 16),
+            ),
+            min_size=1,
+            max_size=3,
+        )
+    )
+    def test_any(self, mutations: list[tuple[int, str, int]]) -> None:
+        path = self.root / "data"
+        shutil.rmtree(path, ignore_errors=True)
+        for name in ("log", "snapshots"):
+            (path / name).mkdir(parents=True)
+        own = self.pieces[0]
+        for file in (*own.segments, own.path / "identity.json", own.path / "state.json", own.snapshot(SNAPSHOT)):
+            shutil.copy(file, path / file.relative_to(own.path))
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        newest = path / own.segments[-1].relative_to(own.path)
+        state = path / "state.json"
+        touched = set()
+        for number, kind, place in mutations:
+            file = files[number % len(files)]
+            touched |= self.mutate(path, file, files[place % len(files)], kind, place)
+        before = listing(path)
+        try:
+            found, value = refused_or_recovered(path)
+        except StorageError as error:
+            self.assertNotIn("\n", str(error))
+            self.assertEqual(listing(path), before)
+            return
+        self.assertEqual(listing(path), before)
+        if found.identity is None:  # nothing tells of a machine any more
+            self.assertEqual((value, found.log.last_index), ("", 0))
+        elif newest not in touched:
+            self.assertEqual((value, found.hard_state), (str(LAST), HARD_STATE))
+        elif state not in touched:
+            self.assertEqual(found.hard_state, HARD_STATE)
+
+    def mutate(self, path: Path, file: Path, other: Path, kind: str, place: int) -> set[Path]:
+        """Do something to a file, if it is there; which files it was done to."""
+        if not file.exists():
+            return set()
+        data = file.read_bytes()
+        place %= len(data) + 1
+        match kind:
+            case "remove":
+                file.unlink()
+            case "cut":
+                file.write_bytes(data[:place])
+            case "flip":
+                flipped = bytes(byte ^ 4 for byte in data[place : place + 1])
+                file.write_bytes(data[:place] + flipped + data[place + 1 :])
+            case "zeros":
+                file.write_bytes(data[:place] + bytes(len(data) - place))
+            case "longer":
+                file.write_bytes(data + data[place:])
+            case "swap" if other.exists():
+                file.write_bytes(other.read_bytes())
+                other.write_bytes(data)
+                return {file, other}
+            case "another's" if (theirs := self.pieces[1].path / file.relative_to(path)).exists():
+                shutil.copy(theirs, file)
+        return {file}
 
 
 class CrashTests(SynchronousTestCase):

@@ -18,7 +18,7 @@ from tests.simulation.schedule import Process
 _HAND_OVER = 0.0005
 """Seconds at the most from the end of a job until the reactor knows."""
 
-_MOST_CHANGES = 12
+_MOST_CHANGES = 16
 """About how many calls the longest job makes."""
 
 _Job = Callable[[], Any]
