@@ -93,6 +93,14 @@ def wrong_version(path: Path, version: int) -> StorageError:
     )
 
 
+def foreign(path: Path, kind: str, owner: str, expected: str) -> StorageError:
+    """An error for a file that is from another data directory, or beside an identity that is."""
+    return StorageError(
+        f"{path} belongs to the {kind} {owner}, and identity.json to the {kind} {expected}: one of them is from"
+        f" another data directory; put back the one that was here, or {REMEDY}"
+    )
+
+
 def encode_file_header(magic: bytes, salt: int) -> bytes:
     """
     The header of a new file.

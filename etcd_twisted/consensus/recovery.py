@@ -17,11 +17,12 @@ from etcd_twisted.consensus.core import bootstrap, decode_configuration
 from etcd_twisted.consensus.directory import DataDirectory, Identity
 from etcd_twisted.consensus.entries import Configuration, EntryKind, HardState, Member, Record, SnapshotMetadata
 from etcd_twisted.consensus.files import REMEDY, naming
+from etcd_twisted.consensus.framing import foreign
 from etcd_twisted.consensus.log import RaftLog
 from etcd_twisted.consensus.segments import segment_path
 from etcd_twisted.consensus.snapshots import SnapshotStore
 from etcd_twisted.consensus.statefile import State, StateFile
-from etcd_twisted.consensus.wal import WriteAheadLog, foreign
+from etcd_twisted.consensus.wal import WriteAheadLog
 from etcd_twisted.errors import ConfigError, StorageError
 from etcd_twisted.keyspace.commands import decode_command
 from etcd_twisted.keyspace.snapshot import SnapshotLoader
@@ -323,7 +324,8 @@ def _check_never_began(storage: Storage, found: Recovered, state: State | None) 
         missing = storage.state.path.name
     if missing:
         raise StorageError(
-            f"{storage.directory.path}: there is {missing} but no identity.json: restore that file from a backup"
+            f"{storage.directory.path}: there is {missing} but no identity.json: restore that file from a backup, or"
+            " choose an empty directory to begin anew"
         )
 
 

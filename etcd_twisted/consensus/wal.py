@@ -24,7 +24,7 @@ from pathlib import Path
 import msgspec
 
 from etcd_twisted.consensus.entries import HardState, Record
-from etcd_twisted.consensus.files import REMEDY, naming, open_file, sync_directory, write_all
+from etcd_twisted.consensus.files import naming, open_file, sync_directory, write_all
 from etcd_twisted.consensus.framing import (
     FILE_HEADER_LENGTH,
     BadFrameError,
@@ -35,6 +35,7 @@ from etcd_twisted.consensus.framing import (
     encode_file_header,
     encode_frame,
     end_of_data,
+    foreign,
 )
 from etcd_twisted.consensus.segments import (
     SEGMENT_MAGIC,
@@ -346,6 +347,17 @@ class WriteAheadLog:
             while len(self._segments) > 1:
                 self._delete_oldest()
 
+    def save_state(self) -> None:
+        """
+        Have the state file say what this log says, if it does not.
+
+        @raise OSError: the disk failed or is full; the log takes nothing more.
+        @raise StorageError: the disk failed before.
+        """
+        self._check_usable()
+        with self._writing:
+            self._save_state(self.hard_state)
+
     def close(self) -> None:
         """
         Give back what was allocated ahead and close the file. Everything appended is on the disk already.
@@ -412,17 +424,6 @@ class WriteAheadLog:
         self._segments.append(Segment(sequence, path, head, self._position))
         self._save_state(self.hard_state)
 
-    def save_state(self) -> None:
-        """
-        Have the state file say what this log says, if it does not.
-
-        @raise OSError: the disk failed or is full; the log takes nothing more.
-        @raise StorageError: the disk failed before.
-        """
-        self._check_usable()
-        with self._writing:
-            self._save_state(self.hard_state)
-
     def _save_state(self, hard_state: HardState) -> None:
         if self._state_file is not None and self._segments:
             self._state_file.save(State(self.machine_id, hard_state, self.newest_segment))
@@ -465,11 +466,3 @@ def _contiguous(record: Record, last_index: int) -> bool:
         return True
     first, last = record.entries[0].index, record.entries[-1].index
     return 0 < first <= last_index + 1 and last - first == len(record.entries) - 1
-
-
-def foreign(path: Path, kind: str, owner: str, expected: str) -> StorageError:
-    """An error for a file that is from another data directory, or beside an identity that is."""
-    return StorageError(
-        f"{path} belongs to the {kind} {owner}, and identity.json to the {kind} {expected}: one of them is from"
-        f" another data directory; put back the one that was here, or {REMEDY}"
-    )
