@@ -425,7 +425,8 @@ class FastChannel(Protocol, Patience):
         self.transport.unregisterProducer()
         self._ordinary = channel = self._site.ordinary(self._address)
         channel.makeConnection(self.transport)
-        channel.dataReceived(data)
-        if self._receiving and channel.receiving:
+        if self._receiving:
+            channel.receiving = True  # for the request that began here, and for no other
             channel.expect_by(self.deadline)
+        channel.dataReceived(data)
         return _ALL

@@ -411,3 +411,14 @@ class DoorTests(SynchronousTestCase):
         self.assert_fast(False)
         self.wire.pass_time(1)
         self.assertEqual(self.transport.how_lost, "closed")
+
+    def test_time_of_the_next_request(self) -> None:
+        """Nor has the next request on it less."""
+        self.channel.dataReceived(VERSION[:9])
+        self.wire.pass_time(9)
+        self.channel.dataReceived(VERSION[9:] + GET[:9])
+        self.assert_fast(False)
+        self.wire.pass_time(9)
+        self.channel.dataReceived(GET[9:])
+        self.assertEqual(self.transport.value().count(b"HTTP/1.1 200"), 1)
+        self.assertIsNone(self.transport.how_lost)
