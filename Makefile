@@ -13,7 +13,7 @@ export PIP_CONSTRAINT = $(CURDIR)/constraints.txt
 export PIP_BUILD_CONSTRAINT = $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run test lint bench simulate kill-campaign wheel clean python
+.PHONY: help run test lint bench simulate fuzz kill-campaign wheel clean python
 
 help:
 	@echo 'make run            start one machine on 127.0.0.1:4001, with its data in ./machine0'
@@ -21,6 +21,7 @@ help:
 	@echo 'make lint           ruff and mypy --strict'
 	@echo 'make bench          run the benchmarks'
 	@echo 'make simulate       run simulated clusters; SEEDS=N for how many, SEED=n for one of them and its story'
+	@echo 'make fuzz           try made-up and mangled input; FUZZ_SECONDS=N for how long, FUZZ_SEED=n for other input'
 	@echo 'make kill-campaign  kill and restart machines, over and over, and look for lost writes'
 	@echo 'make wheel          build the wheel, into ./dist'
 	@echo 'make clean          remove what the other targets left, but for .venv and data directories'
@@ -44,6 +45,13 @@ SEEDS ?= 200
 FIRST ?= 0
 simulate: .venv/installed-test
 	$(bin)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--first $(FIRST) --seeds $(SEEDS))
+
+FUZZ_SECONDS ?= 300
+FUZZ_SEED ?= 0
+fuzz: .venv/installed-test $(if $(filter hypothesis,$(FUZZ_ENGINE)),,.venv/installed-fuzz)
+	$(bin)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED) \
+		$(if $(FUZZ_ENGINE),--engine $(FUZZ_ENGINE)) $(if $(FUZZ_TARGET),--target $(FUZZ_TARGET)) \
+		$(if $(FUZZ_EXAMPLES),--examples $(FUZZ_EXAMPLES)) $(if $(FUZZ_INPUT),--input $(FUZZ_INPUT))
 
 KILL_ROUNDS ?= 20
 kill-campaign: .venv/installed-test
@@ -82,6 +90,13 @@ python:
 	$(bin)/pip install --quiet --editable '.$(extras)'
 	$(bin)/python -m compileall -q etcd_twisted twisted
 	@touch $@
+
+# There are wheels of atheris for some Pythons and processors only.
+.venv/installed-fuzz: .venv/installed-test
+	@if $(bin)/pip install --quiet --only-binary atheris --editable '.[fuzz]'; \
+		then touch $@; \
+		else echo 'atheris can not be installed here: hypothesis does its work.'; \
+	fi
 
 # What checks the dashboard's page for accessibility. The test that needs it is skipped where there is no npm.
 .venv/installed-axe: .venv/created tests/browser/package-lock.json

@@ -76,9 +76,9 @@ class Visit:
 class Served:
     """The peer port on a fake clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, raft: FakeRaftPeer | None = None) -> None:
         self.clock = Clock()
-        self.raft = FakeRaftPeer()
+        self.raft = FakeRaftPeer() if raft is None else raft
         self.replica = PeerReplica(self.clock, self.raft)
         self.visitors = Visitors()
         host = Host(

@@ -1,0 +1,175 @@
+"""
+Both doors of the client port, compared: whatever is sent, however it is cut, and whatever its sender does beside, they
+answer alike and do the same.
+"""
+
+import re
+from typing import Any
+
+import attrs
+from hypothesis import strategies as st
+
+from etcd_twisted.http.fast import FastSite
+from etcd_twisted.http.site import Site
+from etcd_twisted.keyspace.commands import Set
+from tests.fuzz.target import Target, mangled, pieces
+from tests.http.test_fast import requests
+from tests.wires import Transport, Wire
+
+MOST_BODY = 2_000
+
+_DATE = re.compile(rb"Date: [^\r]*\r\n")
+
+_PATHS = re.findall(
+    r"\S+",
+    """
+/v2/keys/k /v2/keys /v2/keys/?recursive=true&sorted=true //v2/keys/k /v2/../v2/keys/k /v2/keys/%2e /v2/keys/\u96ea
+/v2/keys/k?value=\u96ea /v2/keys/k?wait=true /v2/keys/k?wait=true&stream=true&recursive=1 /v2/keys/k?dir=1
+/v2/keys/k?prevIndex=0&value=v /v2/keys/k?refresh=true&ttl=5 /v2/keys/a/b?recursive=true /v2/keys/k?wait=true&ttl=%zz
+/mod/v2/lock/l?ttl=5 /mod/v2/lock/l?ttl=5&timeout=0 /mod/v2/lock/l?index=3 /mod/v2/lock/l?field=index /mod/v2/lock/
+/mod/v2/lock/l?ttl=5&index=3 /mod/v2/leader/e?name=n&ttl=5 /mod/v2/leader/e?name=n /mod/v2/leader/e /mod/v2/lock/%zz
+/mod/dashboard /mod/dashboard/ /mod/dashboard/app.js /mod/x /v2/members /v2/members/leader /v2/members/0123456789abcdef
+/v2/machines /v2/peers /v2/leader /v2/stats/self /v2/stats/store /v2/stats/leader /version /health /nope *
+http://x/v2/keys/k http://stranger.example/version
+""",
+)
+"""Without C{/metrics}: it counts what the process did before."""
+
+_LINES = (
+    *("Accept: application/json", "Content-Type: application/json", "Content-Type: application/x-www-form-urlencoded"),
+    *("Connection: close", "Expect: 100-continue", "Origin: null", "Origin: http://localhost", "Accept-Language: de"),
+    *("Sec-Fetch-Site: none", "If-None-Match: *", "Transfer-Encoding: chunked", "Content-Length: 3"),
+    "X: " + "x" * 66_000,
+)
+_BODIES = ("", "value=v", "value=%E9%9B%AA&ttl=5", "value=%zz", '{"peerURLs":["http://h:7001"]}', "{", "x" * 2_001)
+_STANDINGS = (*["leader"] * 5, "follower", "standby", "lost")
+
+
+@st.composite
+def _any_page(draw: st.DrawFn) -> bytes:
+    """A request for any page, with any body."""
+    method = draw(st.sampled_from(["GET", "GET", "PUT", "PUT", "POST", "DELETE", "HEAD", "OPTIONS"]))
+    host = draw(st.sampled_from(["x", "x", "localhost:4001", "[::1]", "stranger.example"]))
+    lines = draw(st.lists(st.sampled_from(_LINES), max_size=2))
+    body = draw(st.sampled_from(_BODIES))
+    if body or draw(st.booleans()):
+        lines.append(f"Content-Length: {len(body)}")
+    head = [f"{method} {draw(st.sampled_from(_PATHS))} HTTP/1.{draw(st.sampled_from('1110'))}", f"Host: {host}"]
+    return "\r\n".join([*head, *lines, "", body]).encode()
+
+
+@attrs.frozen
+class Conversation:
+    """
+    What one client does.
+
+    @ivar steps: bytes that it sends; seconds that it lets pass; C{"go"}, C{"stop reading"} or C{"read"}.
+    @ivar slow: whether what it changes is committed only after the next step.
+    @ivar standing: what the machine is: C{"leader"}, C{"follower"}, C{"standby"} or C{"lost"}.
+    """
+
+    steps: list[bytes | int | str]
+    slow: bool
+    standing: str
+
+
+@st.composite
+def conversations(draw: st.DrawFn) -> Conversation:
+    """Pipelined, slow, too long, and half closed ones too."""
+    sent = b"".join(draw(st.lists(requests() | _any_page() | _any_page(), min_size=1, max_size=4)))
+    if draw(st.integers(0, 2)) == 0:
+        sent = draw(mangled(sent))
+    steps: list[bytes | int | str] = []
+    for piece in draw(pieces(sent)):
+        if draw(st.integers(0, 3)) == 0:
+            steps.append(draw(st.integers(1, 12) | st.sampled_from(["stop reading", "read"])))
+        steps.append(piece)
+    if draw(st.booleans()):
+        steps.append("go")
+    return Conversation(steps, draw(st.booleans()), draw(st.sampled_from(_STANDINGS)))
+
+
+class _Transport(Transport):
+    """As forgiving as those of sockets are."""
+
+    def unregisterProducer(self) -> None:
+        self.producer = None
+
+
+class _Door:
+    """One server, and the client on one connection to it."""
+
+    def __init__(self, kind: type[Site], standing: str) -> None:
+        self.wire = Wire(kind=kind, most_body=MOST_BODY)
+        self.replica = self.wire.replica
+        self.replica.keyspace.apply(Set("/k", 0, "w" * 500))
+        match standing:
+            case "follower":
+                self.replica.follow()
+            case "standby":
+                self.replica.stand_by()
+            case "lost":
+                self.replica.lose_leader()
+        self.channel: Any = self.wire.site.buildProtocol(None)
+        self.transport = _Transport(self.channel)
+        self.channel.makeConnection(self.transport)
+
+    def hold(self, conversation: Conversation) -> dict[str, object]:
+        """Do all of it; what can be seen from outside."""
+        for step in conversation.steps:
+            self.replica.holding = conversation.slow
+            self._take(step)
+            if conversation.slow:
+                self.replica.go_on()
+        self.transport.room = None
+        if not self.transport.disconnecting:
+            self.transport.client_reads()
+        self.replica.go_on()
+        self.wire.clock.advance(0)
+        answered = len(self.wire.site.channels)
+        self.wire.site.stop(1.0)
+        self.wire.pass_time(40)
+        seen = {
+            "answers": _DATE.sub(b"", self.transport.value()),
+            "how it ended": (self.transport.how_lost, self.transport.writes_closed, answered),
+            "what was changed": self.replica.proposed,
+            "who was moved": (self.replica.removed, self.replica.moved),
+            "who still waits": self.replica.keyspace.hub.count,
+            "connections left": len(self.wire.site.channels),
+        }
+        self.wire.stop()
+        return seen
+
+    def _take(self, step: bytes | int | str) -> None:
+        transport = self.transport
+        if not isinstance(step, bytes):
+            transport.room = None
+            if not transport.disconnecting:
+                transport.client_reads()  # what is sent to one who reads nothing more may be cut off anywhere
+        if isinstance(step, int):
+            self.wire.pass_time(step)
+        elif transport.disconnecting or transport.writes_closed:
+            return
+        elif isinstance(step, bytes):
+            self.channel.dataReceived(step)
+            self.wire.clock.advance(0)
+        elif step == "go":
+            transport.client_goes()
+        elif step == "stop reading":
+            transport.room = 0
+
+
+def _check(conversation: Conversation) -> None:
+    ordinary, fast = (_Door(kind, conversation.standing).hold(conversation) for kind in (Site, FastSite))
+    for what, seen in ordinary.items():
+        assert fast[what] == seen, f"{what}: the ordinary door: {seen!r}; the fast one: {fast[what]!r}"
+    answers: Any = ordinary["answers"]
+    for each in (b"Traceback", b"<html>", b"<html lang=en>"):  # Twisted's and Werkzeug's own; the page's has quotes
+        assert each not in answers, answers
+    servers, marks = (answers.count(line) for line in (b"\nServer: etcd_twisted\r\n", b"\nX-Content-Type-Options: "))
+    assert servers == marks, answers
+    assert ordinary["who still waits"] == 0, "a watcher waits for nobody"
+    assert ordinary["connections left"] == 0, "a connection outlives its port"
+
+
+DOORS = Target("doors", conversations(), _check)
