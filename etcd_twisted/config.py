@@ -48,6 +48,7 @@ class Config:
     @ivar snapshot_count: how many entries are applied from one snapshot to the next.
     @ivar watch_history: how many events are kept for watchers that ask for the past.
     @ivar watch_history_bytes: how large these events may be together, in bytes.
+    @ivar quota_bytes: how large the key space may get, in bytes; 0 for any size.
     @ivar max_request_bytes: the longest request body, in bytes.
     @ivar http_read_timeout: how long a client may take to send a request, in seconds.
     @ivar http_write_timeout: how long a client may take to read an answer, in seconds.
@@ -85,6 +86,7 @@ class Config:
     snapshot_count: int = 10000
     watch_history: int = 1000
     watch_history_bytes: int = 64 * 1024 * 1024
+    quota_bytes: int = 2 * 1024 * 1024 * 1024
     max_request_bytes: int = 10 * 1024 * 1024
     http_read_timeout: float = 10.0
     http_write_timeout: float = 10.0

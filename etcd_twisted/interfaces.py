@@ -206,9 +206,10 @@ class IReplica(Interface):
         Change the key space. Fires with what happened, once a quorum has it on disk and it is applied here.
 
         Errbacks with the L{EtcdError} that the command met, or with 300 when its outcome is unknown, or when it has
-        waited for too long behind others and was not made. A command that can't be kept is refused before it is
-        logged: with 202 if it expires before the epoch or after L{etcd_twisted.keyspace.events.LAST_MOMENT}, with 209
-        if its key is not clean (L{etcd_twisted.keyspace.paths.clean}) or is too deep or too long for a new node
+        waited for too long behind others and was not made, or when it would make the key space larger than the quota.
+        A command that can't be kept is refused before it is logged: with 202 if it expires before the epoch or after
+        L{etcd_twisted.keyspace.events.LAST_MOMENT}, with 209 if its key is not clean
+        (L{etcd_twisted.keyspace.paths.clean}) or is too deep or too long for a new node
         (L{etcd_twisted.keyspace.paths.check_size}), or a field has another type than it should, with 210 if a text
         can't be written as UTF-8.
         """
@@ -219,7 +220,7 @@ class IReplica(Interface):
 
         @param told: called once with what L{propose} fires with or fails with, though nobody may want to know it any
             more. It has to be short and must not raise: others are told in the same turn.
-        @raise EtcdError: the command can't be kept, see L{propose}.
+        @raise EtcdError: the command can't be kept, or there is no room for it, see L{propose}.
         """
 
     def statistics() -> StoreStatistics:

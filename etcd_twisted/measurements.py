@@ -47,6 +47,27 @@ class Durations:
 
 
 @attrs.frozen
+class Contents:
+    """
+    What a machine's copy of the key space holds, hidden nodes and the cluster's own included.
+
+    @ivar keys: how many keys have a value.
+    @ivar directories: how many directories there are, without the root.
+    @ivar size_bytes: how large it is, see L{etcd_twisted.keyspace.sizes}.
+    @ivar quota_bytes: how large it may get; 0 for any size.
+    @ivar alarm: whether it is nearly as large as that, or larger.
+    @ivar refused: how many changes this machine has refused, since there was no room for them.
+    """
+
+    keys: int = 0
+    directories: int = 0
+    size_bytes: int = 0
+    quota_bytes: int = 0
+    alarm: bool = False
+    refused: int = 0
+
+
+@attrs.frozen
 class Measurements:
     """
     A machine's, since it began to take part in consensus; of one that does not, all are 0.
@@ -64,6 +85,7 @@ class Measurements:
     @ivar cluster_time_ahead_seconds: how far the time by which keys expire is ahead of this machine's clock.
     @ivar cluster_time_error_seconds: by how much that may differ from what the leader knows; 0 on the leader, C{None}
         while no leader's time is known.
+    @ivar contents: of the key space.
     """
 
     commit_index: int = 0
@@ -78,6 +100,7 @@ class Measurements:
     clock_jump_seconds: float = 0.0
     cluster_time_ahead_seconds: float = 0.0
     cluster_time_error_seconds: float | None = None
+    contents: Contents = attrs.field(factory=Contents)
 
 
 @attrs.frozen

@@ -79,6 +79,7 @@ class EtcdService(Service):
             self._claimed,
             secrets.randbits(64),
             config.watch_history_bytes,
+            config.quota_bytes,
         )
         self.started: Deferred[None] = succeed(None)
         self.accepted: Deferred[None] = Deferred()

@@ -140,6 +140,10 @@ def _positive(text: str) -> int:
     return _whole(text, 1)
 
 
+def _size(text: str) -> int:
+    return _whole(text, 0)
+
+
 def _body_size(text: str) -> int:
     return _whole(text, 1, _LARGEST_BODY, " (16 MiB): a longer one would hold up the leader")
 
@@ -445,6 +449,13 @@ OPTIONS: tuple[Option, ...] = (
         _positive,
         "BYTES",
         "How large these events may be together, in bytes.",
+    ),
+    Option(
+        "quota-bytes",
+        Form.WHOLE,
+        _size,
+        "BYTES",
+        "How large the key space may get, in bytes; 0 for any size.",
     ),
     Option(
         "max-request-bytes",

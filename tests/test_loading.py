@@ -119,6 +119,7 @@ BAD_VALUES: dict[str, tuple[str, ...]] = {
     "snapshot-count": ("0", "-1", "abc", "1.5", "1_000", " 1", "٣", "9" * 20, "9" * 5000),
     "watch-history": ("0", "1e3"),
     "watch-history-bytes": ("0", "64MiB"),
+    "quota-bytes": ("-1", "2GB"),
     "max-request-bytes": ("10MB", "0x10", "16777217"),
     "http-read-timeout": ("0", "-1", "nan", "inf", "1s", ".", "1e9", "0.0", "86401"),
     "http-write-timeout": ("soon", "1_0"),

@@ -50,6 +50,7 @@ VALUES: dict[str, st.SearchStrategy[object]] = {
     "snapshot-count": COUNTS,
     "watch-history": COUNTS,
     "watch-history-bytes": COUNTS,
+    "quota-bytes": st.integers(0, 2**63 - 1),
     "max-request-bytes": st.integers(1, 16 * 1024 * 1024),
     "http-read-timeout": TIMEOUTS,
     "http-write-timeout": TIMEOUTS,

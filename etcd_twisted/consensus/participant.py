@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, fail
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -32,6 +32,7 @@ from etcd_twisted.consensus.leadership import Timing
 from etcd_twisted.consensus.members import Members, with_member
 from etcd_twisted.consensus.messages import Message
 from etcd_twisted.consensus.proposals import Proposal, Proposals, telling
+from etcd_twisted.consensus.quota import Quota
 from etcd_twisted.consensus.recovery import Recovered, Storage
 from etcd_twisted.consensus.snapshotting import Snapshotter
 from etcd_twisted.consensus.statuses import Statuses
@@ -45,7 +46,7 @@ from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.expiry import ExpirySchedule
 from etcd_twisted.keyspace.space import Content, KeySpace
 from etcd_twisted.machines import Machine, registrations
-from etcd_twisted.measurements import Health, MachineStatus, Measurements
+from etcd_twisted.measurements import Contents, Health, MachineStatus, Measurements
 from etcd_twisted.membership import ClusterConfig, StatusReport
 from etcd_twisted.traffic import Traffic
 
@@ -72,6 +73,7 @@ class Surroundings:
     @ivar turn: awaited between slices of work.
     @ivar config: what is set for the cluster.
     @ivar report: what this machine says of itself to those that ask.
+    @ivar quota_bytes: how large the key space may get; 0 for any size.
     @ivar patience: how long who proposed is kept waiting when the leader is lost, in seconds.
     @ivar changed: called when the role, the leader or the group may have changed.
     @ivar applied: called when entries were applied.
@@ -91,6 +93,7 @@ class Surroundings:
     config: Callable[[], ClusterConfig]
     report: Callable[[], StatusReport]
     snapshot_count: int | None
+    quota_bytes: int
     patience: float
     changed: Callable[[], None]
     applied: Callable[[], None]
@@ -156,6 +159,7 @@ class Participant:
         self._clock_watch = ClockWatch(around.clock, around.wall_clock, self.statuses, self._adjust_time)
         around.time.observe(recovered.newest_time)
         self.proposals = Proposals(around.clock, around.patience, self._unknown)
+        self._quota = Quota(around.clock, around.keyspace, self.proposals, around.quota_bytes)
         self._throttle = Throttle(around.clock, self.proposals, self._too_much)
         self.members = Members(
             around.clock, self.driver, self.change_group, around.config, around.timing.election
@@ -311,7 +315,12 @@ class Participant:
             self._clock_watch.last_jump,
             self._around.time.ahead_of_wall,
             self._around.time.error,
+            self._contents(),
         )
+
+    def _contents(self) -> Contents:
+        root, quota = self._around.keyspace.root, self._quota
+        return Contents(root.files, root.directories, root.size, quota.most_bytes, quota.alarm, quota.refused)
 
     # Proposing
 
@@ -321,30 +330,36 @@ class Participant:
 
         @param data: the same, encoded.
         @raise NotLeaderError: this machine does not lead.
+        @raise EtcdError: see L{Quota.room_for}.
         """
         if not self._throttle.is_open:
             return False
-        self._propose(command, data, told)
+        self._propose(command, data, told, self._quota.room_for(command))
         return True
 
-    def propose(self, command: Change, data: bytes) -> "Deferred[Event]":
+    def propose(self, command: Change, data: bytes, always: bool = False) -> "Deferred[Event]":
         """
         Have a change logged, as soon as there is room for it; see L{submit}.
 
+        @param always: whether it is made even beyond the quota, as what the cluster needs itself.
         @raise NotLeaderError: this machine does not lead.
         """
         if self._throttle.is_open:
-            return self._promised(command, data)
-        return self._throttle.wait(len(data)).addCallback(lambda _: self._promised(command, data))
+            return self._promised(command, data, always)
+        return self._throttle.wait(len(data)).addCallback(lambda _: self._promised(command, data, always))
 
-    def _promised(self, command: Change, data: bytes) -> "Deferred[Event]":
+    def _promised(self, command: Change, data: bytes, always: bool) -> "Deferred[Event]":
         made: Deferred[Event] = Deferred()
-        self._propose(command, data, telling(made))
+        try:
+            growth = 0 if always else self._quota.room_for(command)
+        except EtcdError as error:
+            return fail(error)
+        self._propose(command, data, telling(made), growth)
         return made
 
-    def _propose(self, command: Change, data: bytes, told: Told) -> None:
+    def _propose(self, command: Change, data: bytes, told: Told, growth: int) -> None:
         index = self.driver.propose(data)
-        self.proposals.add(index, Proposal(command, self.driver.core.term, len(data), told))
+        self.proposals.add(index, Proposal(command, self.driver.core.term, len(data), told, growth))
 
     def change_group(self, configuration: Configuration) -> "Deferred[Any]":
         """
@@ -507,6 +522,7 @@ class Participant:
             self._expirer.look()
             self._throttle.admit()
         self._clearing.look()
+        self._quota.look()
         self.receiver.passed(entries[-1].index)
         self._snapshot_if_due(entries[-1])
         self._around.applied()

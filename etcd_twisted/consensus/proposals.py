@@ -7,7 +7,7 @@ made when it may yet be.
 """
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import msgspec
 from twisted.internet.defer import Deferred
@@ -28,6 +28,9 @@ from etcd_twisted.keyspace.commands import (
 )
 from etcd_twisted.keyspace.events import LAST_MOMENT, Event
 from etcd_twisted.keyspace.paths import check_size, clean
+
+_MAKING: Final = (Set, Create, CreateInOrder)
+"""Commands that may make a node at a key of theirs."""
 
 
 def telling(answer: "Deferred[Any]") -> Told:
@@ -57,7 +60,7 @@ def encoded(command: Change) -> bytes:
         raise EtcdError(ErrorCode.INVALID_FIELD, f"not a command: {error}") from error
     if clean(command.key) != command.key:
         raise EtcdError(ErrorCode.INVALID_FIELD, f"key: {command.key!r} is not clean; {clean(command.key)!r} is")
-    if isinstance(command, Set | Create | CreateInOrder):  # what an earlier version made can be changed and removed
+    if isinstance(command, _MAKING):  # what an earlier version made can be changed and removed
         check_size(command.key, isinstance(command, CreateInOrder))
     expires: int | None = getattr(command, "expires", None)
     if expires is not None and not 0 <= expires <= LAST_MOMENT:
@@ -74,12 +77,14 @@ class Proposal(msgspec.Struct, frozen=True):
     @ivar term: the term it was proposed in.
     @ivar size: how many bytes it has in the log.
     @ivar told: called once with what became of it.
+    @ivar growth: by how many bytes it makes the key space larger, at the most.
     """
 
     command: Change | None
     term: int
     size: int
     told: Told
+    growth: int = 0
 
     _log: ClassVar[Logger] = Logger()
 
@@ -96,6 +101,7 @@ class Proposals:
     All of one machine's.
 
     @ivar size: how many bytes they have in the log, all together.
+    @ivar growth: by how many bytes they make the key space larger, all together and at the most.
     @ivar failed: how many were not made, or may not have been.
     """
 
@@ -105,6 +111,7 @@ class Proposals:
         @param unknown: makes the error for a change that may have been made or not.
         """
         self.size = 0
+        self.growth = 0
         self.failed = 0
         self._clock = clock
         self._patience = patience
@@ -125,9 +132,14 @@ class Proposals:
         replaced = self._proposals.get(index)
         self._proposals[index] = proposal
         self.size += proposal.size
+        self.growth += proposal.growth
         if replaced is not None:
-            self.size -= replaced.size
+            self._subtract(replaced)
             self._fail(replaced, self._unknown())
+
+    def _subtract(self, proposal: Proposal) -> None:
+        self.size -= proposal.size
+        self.growth -= proposal.growth
 
     def _fail(self, proposal: Proposal, error: Exception) -> None:
         self.failed += 1
@@ -142,7 +154,7 @@ class Proposals:
         proposal = self._proposals.pop(entry.index, None)
         if proposal is None:
             return None
-        self.size -= proposal.size
+        self._subtract(proposal)
         if not self._proposals:
             self._none.fire()
         if proposal.term != entry.term:
@@ -173,7 +185,7 @@ class Proposals:
         skipped = [each for each in self._proposals if each <= index]
         for each in skipped:
             proposal = self._proposals.pop(each)
-            self.size -= proposal.size
+            self._subtract(proposal)
             self._fail(proposal, self._unknown())
         if not self._proposals:
             self._none.fire()
@@ -182,7 +194,7 @@ class Proposals:
         """Nobody here will be told more than C{error}."""
         self._wait_no_longer()
         proposals, self._proposals = self._proposals, {}
-        self.size = 0
+        self.size = self.growth = 0
         for proposal in proposals.values():
             self._fail(proposal, error)
         self._none.fire()

@@ -29,6 +29,7 @@ from etcd_twisted.consensus.members import Members
 from etcd_twisted.consensus.participant import Participant, Surroundings, in_order, members_of
 from etcd_twisted.consensus.peering import Peering
 from etcd_twisted.consensus.proposals import encoded
+from etcd_twisted.consensus.quota import QUOTA_BYTES
 from etcd_twisted.consensus.recovery import Recovered, Storage
 from etcd_twisted.consensus.waiting import Waiting
 from etcd_twisted.consensus.writer import LogWriter
@@ -93,6 +94,7 @@ class Replica:
         claimed: Callable[[], None] = lambda: None,
         seed: int = 0,
         history_bytes: int = HISTORY_BYTES,
+        quota_bytes: int = QUOTA_BYTES,
     ) -> None:
         """
         @param clock: for what is to be done later; it may count from anywhere, and should never be set.
@@ -107,6 +109,7 @@ class Replica:
             L{etcd_twisted.interfaces.IRaftPeer.vouch}.
         @param seed: for what is left to chance; another one on each machine.
         @param history_bytes: how large the events may be together that are kept.
+        @param quota_bytes: how large the key space may get; 0 for any size.
         """
         self.name = ""
         self.serving = False
@@ -118,6 +121,7 @@ class Replica:
         self._time = ClusterTime(clock, wall_clock)
         self._history_capacity = history_capacity
         self._history_bytes = history_bytes
+        self._quota_bytes = quota_bytes
         self._snapshot_count = snapshot_count
         self._fatal = fatal
         self._defaults = defaults
@@ -179,6 +183,7 @@ class Replica:
             self.cluster_config,
             self._report,
             self._snapshot_count,
+            self._quota_bytes,
             max(_LEAST_PATIENCE, _PATIENCE * self.timing.election),
             self._changed,
             self._applied,
@@ -529,18 +534,26 @@ class Replica:
 
     def propose(self, command: Change) -> "Deferred[Event]":
         """See L{IReplica}."""
+        return self._propose(command, always=False)
+
+    def _propose(self, command: Change, always: bool) -> "Deferred[Event]":
+        """
+        Propose.
+
+        @param always: whether the change is made even beyond the quota.
+        """
         participant = self._participant
         if self._closed is not None or participant is None or not participant.leads:
             ahead = self._time.ahead
-            return self._when_leading(lambda: self._propose_after_wait(command, ahead))
+            return self._when_leading(lambda: self._propose_after_wait(command, always, ahead))
         try:
             data = encoded(command)
         except EtcdError as error:
             error.index = self.index
             return fail(error)
-        return participant.propose(command, data)
+        return participant.propose(command, data, always)
 
-    def _propose_after_wait(self, command: Change, ahead: float) -> "Deferred[Event]":
+    def _propose_after_wait(self, command: Change, always: bool, ahead: float) -> "Deferred[Event]":
         """
         Propose what was made before this machine led.
 
@@ -549,7 +562,7 @@ class Replica:
         """
         if abs(self._time.ahead - ahead) > _MOST_SHIFT_SECONDS:
             return fail(NotDoneError("this machine did not know the time by which keys expire; ask again"))
-        return self.propose(command)
+        return self._propose(command, always)
 
     def _when_leading(self, go_on: Callable[[], "Deferred[_T]"]) -> "Deferred[_T]":
         """Wait for a leader, and go on if that is this machine."""
@@ -569,7 +582,7 @@ class Replica:
 
     def configure(self, config: ClusterConfig) -> "Deferred[None]":
         """See L{IReplica}."""
-        changed = self.propose(Set(CONFIG_KEY, self.now(), written(config)))
+        changed = self._propose(Set(CONFIG_KEY, self.now(), written(config)), always=True)
         return changed.addCallback(lambda _: None)
 
     def remove(self, name: str) -> "Deferred[None]":

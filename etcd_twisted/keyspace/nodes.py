@@ -33,12 +33,21 @@ class File(msgspec.Struct, frozen=True, gc=False):
 
 
 class Directory(msgspec.Struct, frozen=True, gc=False):
-    """A node that holds nodes by name; its other fields are L{File}'s."""
+    """
+    A node that holds nodes by name; its other fields are L{File}'s.
+
+    @ivar size: of all that is below it, in bytes; see L{etcd_twisted.keyspace.sizes}.
+    @ivar files: how many files are below it, at any depth.
+    @ivar directories: how many directories are.
+    """
 
     children: immutables.Map[str, "Node"]
     created: int = 0
     modified: int = 0
     expires: int | None = None
+    size: int = 0
+    files: int = 0
+    directories: int = 0
 
 
 Node = File | Directory

@@ -23,8 +23,8 @@ LONGEST_KEY_BYTES = 16_384
 _SURELY_SHORT = 2 * MOST_SEGMENTS
 """A key of so few characters is within both limits: each segment takes a slash and a character."""
 
-_NAME_IN_ORDER = "/" + "9" * 20
-"""The longest name that an in-order key may get: an index of 64 bits."""
+LONGEST_NAME_IN_ORDER = "/" + "9" * 20
+"""The longest name that an in-order key may get, with its slash: an index of 64 bits."""
 
 
 def clean(path: str) -> str:
@@ -54,10 +54,10 @@ def check_size(key: str, in_order: bool = False) -> None:
     @param in_order: whether the node is to get a name of its own below C{key}.
     @raise EtcdError: 209, with the limit that the key exceeds.
     """
-    if len(key) <= _SURELY_SHORT - len(_NAME_IN_ORDER):
+    if len(key) <= _SURELY_SHORT - len(LONGEST_NAME_IN_ORDER):
         return
     if in_order:
-        key += _NAME_IN_ORDER
+        key += LONGEST_NAME_IN_ORDER
     whose = "the key that this makes" if in_order else "the key"
     if (count := key.count("/")) > MOST_SEGMENTS:
         raise EtcdError(ErrorCode.INVALID_FIELD, f"{whose} has {count} segments; at most {MOST_SEGMENTS} are allowed")

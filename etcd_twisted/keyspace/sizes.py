@@ -5,6 +5,8 @@ A size is the text in something and a fixed amount for what holds it: about what
 the text alone, so that it is the same on every machine, and takes the same time to compute however long the text is.
 """
 
+from etcd_twisted.keyspace.nodes import File, Node
+
 NODE_BYTES = 256
 """For a node, besides its name and its value."""
 
@@ -18,3 +20,11 @@ _CHARACTER_BYTES = 4
 def text_bytes(text: str) -> int:
     """The size of a text: its length in ASCII, and four bytes a character if it has any other one."""
     return len(text) if text.isascii() else _CHARACTER_BYTES * len(text)
+
+
+def weigh(name: str, node: Node) -> tuple[int, int, int]:
+    """What a node adds to the directory that it is in: size, files and directories, with all that is below it."""
+    size = NODE_BYTES + text_bytes(name)
+    if isinstance(node, File):
+        return size + text_bytes(node.value), 1, 0
+    return size + node.size, node.files, node.directories + 1

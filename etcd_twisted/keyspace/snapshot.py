@@ -16,7 +16,7 @@ from etcd_twisted.errors import StorageError
 from etcd_twisted.keyspace.events import Answer, Event
 from etcd_twisted.keyspace.expiry import ExpirySchedule
 from etcd_twisted.keyspace.nodes import Directory, File, Node, in_order
-from etcd_twisted.keyspace.paths import ROOT
+from etcd_twisted.keyspace.sizes import weigh
 from etcd_twisted.keyspace.space import Content
 from etcd_twisted.keyspace.statistics import CommandCounts
 
@@ -149,6 +149,41 @@ def _records(root: Directory) -> Iterator[list[_Record | None]]:
         yield chunk
 
 
+class _Begun:
+    """
+    A directory of which a part was loaded.
+
+    @ivar name: its own; empty for the root.
+    @ivar last_name: of the last node in it that was begun.
+    """
+
+    __slots__ = ("_children", "_directories", "_files", "_record", "_size", "last_name", "name")
+
+    def __init__(self, name: str = "", record: _Record | None = None) -> None:
+        """
+        @param record: what was stored of the directory; C{None} for the root.
+        """
+        self.name = name
+        self.last_name = ""
+        self._record = record
+        self._children = immutables.Map[str, Node]().mutate()
+        self._size = self._files = self._directories = 0
+
+    def add(self, name: str, node: Node) -> None:
+        """The next node in it, whole."""
+        self._children[name] = node
+        size, files, directories = weigh(name, node)
+        self._size += size
+        self._files += files
+        self._directories += directories
+
+    def finish(self) -> Directory:
+        """The directory, when all nodes have been added."""
+        children, record = self._children.finish(), self._record
+        created, modified, expires = (record.created, record.modified, record.expires) if record else (0, 0, None)
+        return Directory(children, created, modified, expires, self._size, self._files, self._directories)
+
+
 class SnapshotLoader:
     """
     Takes the chunks of L{dump} one by one and gives the content back. Empty ones are passed over.
@@ -165,9 +200,8 @@ class SnapshotLoader:
         self._end: _End | None = None
         self._events: list[Event] = []
         self._records = 0
-        self._way: list[tuple[_Record, immutables.MapMutation[str, Node]]] = []
-        self._children: immutables.MapMutation[str, Node] = immutables.Map[str, Node]().mutate()
-        self._last_name = ""
+        self._way: list[_Begun] = []
+        self._begun = _Begun()
 
     def feed(self, chunk: bytes) -> None:
         """
@@ -198,26 +232,24 @@ class SnapshotLoader:
         if record is None:
             self._close_directory()
             return
-        if record.name <= self._last_name:
+        if record.name <= self._begun.last_name:
             raise _damage("its nodes are out of order")
-        self._last_name = record.name
+        self._begun.last_name = record.name
         if record.expires is not None:
-            names = [directory.name for directory, _ in self._way]
-            self.schedule.note(ROOT + "/".join([*names, record.name]), record.expires)
+            names = [begun.name for begun in (*self._way, self._begun)]
+            self.schedule.note("/".join([*names, record.name]), record.expires)
         if record.value is None:
-            self._way.append((record, self._children))
-            self._children = immutables.Map[str, Node]().mutate()
-            self._last_name = ""
+            self._way.append(self._begun)
+            self._begun = _Begun(record.name, record)
         else:
-            self._children[record.name] = File(record.value, record.created, record.modified, record.expires)
+            node = File(record.value, record.created, record.modified, record.expires)
+            self._begun.add(record.name, node)
 
     def _close_directory(self) -> None:
         if not self._way:
             raise _damage("it ends more directories than it begins")
-        children = self._children.finish()
-        record, self._children = self._way.pop()
-        self._children[record.name] = Directory(children, record.created, record.modified, record.expires)
-        self._last_name = record.name
+        begun, self._begun = self._begun, self._way.pop()
+        self._begun.add(begun.name, begun.finish())
 
     def finish(self) -> Content:
         """
@@ -227,7 +259,7 @@ class SnapshotLoader:
         """
         if self._head is None or self._end != _End(len(self._events), self._records) or self._way:
             raise _damage("chunks of it are missing")
-        root = Directory(self._children.finish())
+        root = self._begun.finish()
         return Content(root, self._head.index, self._head.counts, tuple(self._events), self._head.cleared)
 
 

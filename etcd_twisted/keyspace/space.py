@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, overload
 
 import attrs
+import msgspec
 
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.keyspace import commands, tree
@@ -284,10 +285,10 @@ class KeySpace:
         Give C{node}, a directory, a TTL. The answer shows the new index; the directory keeps its own, as in the
         reference.
         """
-        changed = Directory(node.children, node.created, node.modified, command.expires)
+        changed = msgspec.structs.replace(node, expires=command.expires)
         self.root = tree.put(way, changed, self.index + 1)
         self._note(command.key, command.expires)
-        shown = Directory(node.children, node.created, self.index + 1, command.expires)
+        shown = msgspec.structs.replace(changed, modified=self.index + 1)
         return report("update", view(command.key, shown, command.time), view(command.key, node, command.time))
 
     def _delete(self, command: commands.Delete) -> Event:

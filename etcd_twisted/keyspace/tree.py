@@ -9,8 +9,9 @@ import immutables
 import msgspec
 
 from etcd_twisted.errors import ErrorCode, EtcdError
-from etcd_twisted.keyspace.nodes import Directory, Node
+from etcd_twisted.keyspace.nodes import Directory, File, Node
 from etcd_twisted.keyspace.paths import ROOT, segments
+from etcd_twisted.keyspace.sizes import text_bytes, weigh
 
 
 def _key(names: list[str]) -> str:
@@ -72,21 +73,46 @@ def put(way: Way, node: Node, index: int) -> Directory:
     """
     names, last = way.names, len(way.directories) - 1
     for depth in range(len(names) - 1, last, -1):
-        node = Directory(immutables.Map({names[depth]: node}), index, index)
-    return _rebuilt(way, last, way.directories[last].children.set(names[last], node))
+        children = immutables.Map({names[depth]: node})
+        node = Directory(children, index, index, None, *weigh(names[depth], node))
+    name, before = names[last], way.node
+    if isinstance(before, File) and isinstance(node, File):
+        size, files, directories = text_bytes(node.value) - text_bytes(before.value), 0, 0
+    else:
+        size, files, directories = weigh(name, node)
+        if before is not None:
+            lost_size, lost_files, lost_directories = weigh(name, before)
+            size, files, directories = size - lost_size, files - lost_files, directories - lost_directories
+    return _rebuilt(way, way.directories[last].children.set(name, node), size, files, directories)
 
 
 def remove(way: Way) -> Directory:
     """The tree without the node at the end of the way, which is there."""
-    last = len(way.directories) - 1
-    return _rebuilt(way, last, way.directories[last].children.delete(way.names[last]))
+    name = way.names[-1]
+    size, files, directories = weigh(name, there(way))
+    return _rebuilt(way, way.directories[-1].children.delete(name), -size, -files, -directories)
 
 
-def _rebuilt(way: Way, depth: int, children: immutables.Map[str, Node]) -> Directory:
-    """The tree in which the directory at C{depth} on the way has other children: its own indexes and TTL stay."""
+def _rebuilt(
+    way: Way, children: immutables.Map[str, Node], size: int, files: int, directories: int
+) -> Directory:
+    """
+    The tree in which the last directory on the way has other children: its own indexes and TTL stay.
+
+    @param size: by how much that makes it larger; so with the other numbers.
+    """
+    depth = len(way.directories) - 1
     while True:
-        directory = way.directories[depth]
-        changed = Directory(children, directory.created, directory.modified, directory.expires)
+        here = way.directories[depth]
+        changed = Directory(
+            children,
+            here.created,
+            here.modified,
+            here.expires,
+            here.size + size,
+            here.files + files,
+            here.directories + directories,
+        )
         if depth == 0:
             return changed
         depth -= 1

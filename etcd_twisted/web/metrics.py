@@ -25,7 +25,7 @@ from etcd_twisted.http.answers import Response
 from etcd_twisted.http.usage import Usage
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.keyspace.statistics import StoreStatistics
-from etcd_twisted.measurements import BOUNDS, Durations, Measurements
+from etcd_twisted.measurements import BOUNDS, Contents, Durations, Measurements
 
 _WRITES = {
     "set": "sets",
@@ -70,6 +70,7 @@ class _MachineCollector(Collector):
         yield from self._server(measured)
         yield from self._disk(measured)
         yield from _store(self._replica.statistics())
+        yield from _contents(measured.contents)
         yield from self._peers()
         yield from self._http()
 
@@ -157,6 +158,20 @@ def _store(statistics: StoreStatistics) -> Iterator[Metric]:
     yield CounterMetricFamily("etcd_debugging_store_expires_total", "Keys whose TTL ended.", statistics.expire_count)
     yield from _actions("reads", "Reads of this machine's copy", {"get": "gets"}, statistics)
     yield from _actions("writes", "Changes of the key space", _WRITES, statistics)
+
+
+def _contents(contents: Contents) -> Iterator[Metric]:
+    prefix = "etcd_twisted_store_"
+    yield GaugeMetricFamily(prefix + "keys", "Keys that have a value.", contents.keys)
+    yield GaugeMetricFamily(prefix + "directories", "Directories.", contents.directories)
+    yield GaugeMetricFamily(prefix + "size_bytes", "The size of the key space.", contents.size_bytes)
+    yield GaugeMetricFamily(prefix + "quota_bytes", "How large it may get; 0 for any size.", contents.quota_bytes)
+    yield GaugeMetricFamily(
+        prefix + "quota_alarm", "Whether it is nearly as large as the quota, or larger.", float(contents.alarm)
+    )
+    yield CounterMetricFamily(
+        prefix + "quota_refused_total", "Changes refused, since they would exceed the quota.", contents.refused
+    )
 
 
 def _actions(kind: str, text: str, fields: dict[str, str], statistics: StoreStatistics) -> Iterator[Metric]:

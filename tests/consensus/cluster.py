@@ -19,6 +19,7 @@ from etcd_twisted.consensus.driver import Driver
 from etcd_twisted.consensus.entries import Member
 from etcd_twisted.consensus.leadership import Timing
 from etcd_twisted.consensus.participant import Participant
+from etcd_twisted.consensus.quota import QUOTA_BYTES
 from etcd_twisted.consensus.recovery import Recovered, Storage, come_back, enter_cluster, found_cluster, recover
 from etcd_twisted.consensus.replica import Replica
 from etcd_twisted.interfaces import IRaftPeer
@@ -114,6 +115,7 @@ class ClusterMachine:
             self._note_excluded,
             self._note_claimed,
             seed=self.number,
+            quota_bytes=cluster.quota_bytes,
         )
         self.peers = MemoryPeers(cluster.network, self)
         self.vouching = Vouching(self.clock, self.peers, self.replica.peer, self.url, self._known)
@@ -267,8 +269,10 @@ class Cluster:
         snapshot_count: int | None = None,
         history: int = 1_000,
         defaults: ClusterConfig = ClusterConfig(),  # noqa: B008  # it is frozen
+        quota_bytes: int = QUOTA_BYTES,
     ) -> None:
         self.path = path
+        self.quota_bytes = quota_bytes
         self.snapshot_count = snapshot_count
         self.history = history
         self.defaults = defaults

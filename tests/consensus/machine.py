@@ -15,6 +15,7 @@ from zope.interface import implementer
 
 from etcd_twisted.consensus.directory import Identity
 from etcd_twisted.consensus.entries import Member
+from etcd_twisted.consensus.quota import QUOTA_BYTES
 from etcd_twisted.consensus.recovery import Storage, come_back, found_cluster, recover
 from etcd_twisted.consensus.replica import Replica
 from etcd_twisted.interfaces import ISnapshotFile, ITransport
@@ -96,6 +97,7 @@ class TestMachine:
         history: int = 1_000,
         clock: Clock | None = None,
         name: str | None = "machine0",
+        quota_bytes: int = QUOTA_BYTES,
     ) -> None:
         self.name = name
         self.clock = clock or Clock()
@@ -104,7 +106,9 @@ class TestMachine:
         self.writer = ManualWriter()
         self.fatal: list[str] = []
         self.wall_ahead = 0.0
-        self.replica = Replica(self.clock, self.wall_clock, history, snapshot_count, self.fatal.append)
+        self.replica = Replica(
+            self.clock, self.wall_clock, history, snapshot_count, self.fatal.append, quota_bytes=quota_bytes
+        )
         self.storage = Storage.open(path, "--data-dir")
         self.started = ensureDeferred(self._start())
         self.started.addErrback(self._close_after_failure)
@@ -153,8 +157,10 @@ class ReplicaTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.path = Path(self.mktemp())
 
-    def machine(self, snapshot_count: int | None = None, history: int = 1_000) -> TestMachine:
-        machine = TestMachine(self.path, snapshot_count, history)
+    def machine(
+        self, snapshot_count: int | None = None, history: int = 1_000, quota_bytes: int = QUOTA_BYTES
+    ) -> TestMachine:
+        machine = TestMachine(self.path, snapshot_count, history, quota_bytes=quota_bytes)
         machine.settle()
         self.successResultOf(machine.started)
         return machine

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted import __version__
 from etcd_twisted.keyspace.commands import CompareAndDelete, CompareAndSwap, Create, Delete, Refresh, Set, Update
-from etcd_twisted.measurements import BOUNDS, Durations, Measurements
+from etcd_twisted.measurements import BOUNDS, Contents, Durations, Measurements
 from etcd_twisted.traffic import FollowerTraffic
 from tests.fakes import OTHER, FakeReplica
 from tests.processes.child import SOURCE
@@ -77,6 +77,14 @@ class ServerTests(MetricsTest):
         }
         values = self.values()
         self.assertEqual({name: values[name] for name in expected}, expected)
+
+    def test_contents(self) -> None:
+        """How much the key space holds, and how much it may."""
+        self.replica.measured = Measurements(contents=Contents(10, 4, 5_000, 5_100, True, 2))
+        expected = {"keys": 10, "directories": 4, "size_bytes": 5_000, "quota_bytes": 5_100, "quota_alarm": 1}
+        expected["quota_refused_total"] = 2
+        values = self.values()
+        self.assertEqual({name: values[f"etcd_twisted_store_{name}"] for name in expected}, expected)
 
     def test_histograms(self) -> None:
         """Cumulated, with the sum and the count."""

@@ -1,0 +1,121 @@
+"""
+The quota: how large the key space may get, and who is told when it is nearly so large.
+
+What would make it larger than that is refused before it is logged, by the leader alone. Must never refuse what does
+not make the key space larger, nor what is in the log: that is carried out on every machine.
+"""
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from etcd_twisted.consensus.proposals import Proposals
+from etcd_twisted.errors import ErrorCode, EtcdError
+from etcd_twisted.keyspace.commands import Change
+from etcd_twisted.keyspace.growth import growth, most_growth
+from etcd_twisted.keyspace.space import KeySpace
+
+QUOTA_BYTES = 2 << 30
+"""The quota, unless another one is set: etcd's."""
+
+ALARM = 0.9
+"""From which part of the quota on there is an alarm."""
+
+_OVER = 0.85
+"""Below which part the log says that it is over; less, so that a size that goes up and down fills no log."""
+
+REFUSALS_SECONDS = 30.0
+"""How often the log says at the most that changes are refused."""
+
+
+class Quota:
+    """
+    One machine's, while it takes part in consensus.
+
+    @ivar most_bytes: the quota; 0 for none.
+    @ivar refused: how many changes were refused.
+    """
+
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime, keyspace: KeySpace, proposals: Proposals, most_bytes: int) -> None:
+        """
+        @param proposals: what is on its way, and may make the key space larger too.
+        """
+        self.most_bytes = most_bytes
+        self.refused = 0
+        self._clock = clock
+        self._keyspace = keyspace
+        self._proposals = proposals
+        self._is_near = False
+        self._said_refused = -REFUSALS_SECONDS
+        self._refused_then = 0
+
+    @property
+    def alarm(self) -> bool:
+        """Whether the key space is nearly as large as it may get, or larger."""
+        return self.most_bytes > 0 and self._keyspace.root.size >= ALARM * self.most_bytes
+
+    def room_for(self, command: Change) -> int:
+        """
+        See that there is room for what a command adds.
+
+        With the other changes that are on their way, the key space may still get larger than the quota by as much as
+        these hold: one of them may remove what another one is about to write again.
+
+        @return: how much that is at the most, in bytes; to be counted while the command is on its way.
+        @raise EtcdError: 300, there is none.
+        """
+        if not self.most_bytes:
+            return 0
+        most = most_growth(command)
+        taken = self._keyspace.root.size + self._proposals.growth
+        if taken + most <= self.most_bytes or not most:
+            return most
+        added = growth(self._keyspace.root, command)
+        if added <= 0:
+            return 0
+        if taken + added <= self.most_bytes:
+            return added
+        raise self._refusal(command, added)
+
+    def _refusal(self, command: Change, added: int) -> EtcdError:
+        self.refused += 1
+        now = self._clock.seconds()
+        size = self._keyspace.root.size
+        if now >= self._said_refused + REFUSALS_SECONDS:
+            self._log.error(
+                "The key space has {size} bytes, and the quota is {quota}: {count} writes were refused, the last one "
+                "to {key}. Delete keys, or restart the machines with a larger --quota-bytes",
+                size=size,
+                quota=self.most_bytes,
+                count=self.refused - self._refused_then,
+                key=command.key[:100],
+            )
+            self._said_refused = now
+            self._refused_then = self.refused
+        cause = (
+            f"the key space has {size} bytes and may have {self.most_bytes} (--quota-bytes): this write was not made, "
+            f"as it adds {added}; delete keys, or restart the machines with a larger quota"
+        )
+        return EtcdError(ErrorCode.RAFT_INTERNAL, cause, self._keyspace.index)
+
+    def look(self) -> None:
+        """The key space may have changed: say so when it comes near the quota, and when it is far from it again."""
+        size = self._keyspace.root.size
+        if not self._is_near:
+            if self.alarm:
+                self._is_near = True
+                self._log.warn(
+                    "The key space has {size} bytes, {percent} % of the quota (--quota-bytes {quota}). Beyond the "
+                    "quota, writes that make it larger are refused",
+                    size=size,
+                    percent=100 * size // self.most_bytes,
+                    quota=self.most_bytes,
+                )
+        elif size < _OVER * self.most_bytes:
+            self._is_near = False
+            self._log.info(
+                "The key space has {size} bytes, {percent} % of the quota: there is room again",
+                size=size,
+                percent=100 * size // self.most_bytes,
+            )
