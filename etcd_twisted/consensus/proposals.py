@@ -7,7 +7,7 @@ made when it may yet be.
 """
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 import msgspec
 from twisted.internet.defer import Deferred
@@ -18,19 +18,9 @@ from etcd_twisted.consensus.entries import Entry
 from etcd_twisted.consensus.waiting import Waiting
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.interfaces import Told
-from etcd_twisted.keyspace.commands import (
-    Change,
-    Create,
-    CreateInOrder,
-    Set,
-    decode_command,
-    encode_command,
-)
+from etcd_twisted.keyspace.commands import MAKING, Change, CreateInOrder, decode_command, encode_command
 from etcd_twisted.keyspace.events import LAST_MOMENT, Event
 from etcd_twisted.keyspace.paths import check_size, clean
-
-_MAKING: Final = (Set, Create, CreateInOrder)
-"""Commands that may make a node at a key of theirs."""
 
 
 def telling(answer: "Deferred[Any]") -> Told:
@@ -60,7 +50,7 @@ def encoded(command: Change) -> bytes:
         raise EtcdError(ErrorCode.INVALID_FIELD, f"not a command: {error}") from error
     if clean(command.key) != command.key:
         raise EtcdError(ErrorCode.INVALID_FIELD, f"key: {command.key!r} is not clean; {clean(command.key)!r} is")
-    if isinstance(command, _MAKING):  # what an earlier version made can be changed and removed
+    if isinstance(command, MAKING):  # what an earlier version made can be changed and removed
         check_size(command.key, isinstance(command, CreateInOrder))
     expires: int | None = getattr(command, "expires", None)
     if expires is not None and not 0 <= expires <= LAST_MOMENT:

@@ -8,6 +8,8 @@ fields are only ever added at the end, with defaults, and a tag must never chang
 Times are microseconds since the epoch.
 """
 
+from typing import Final
+
 import msgspec
 
 
@@ -140,6 +142,9 @@ Change = (
     Set | Create | CreateInOrder | Update | Refresh | SetTtl | CompareAndSwap | SetOrSwap | Delete | CompareAndDelete
 )
 """What a client may ask for."""
+
+MAKING: Final = (Set, Create, CreateInOrder, SetOrSwap)
+"""Those that may make a node."""
 
 Command = Change | Expire
 

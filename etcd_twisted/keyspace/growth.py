@@ -5,45 +5,68 @@ Must never decide about a command in the log: that is carried out, whatever it a
 """
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, assert_never
 
 from etcd_twisted.errors import EtcdError
 from etcd_twisted.keyspace import tree
-from etcd_twisted.keyspace.commands import Change, CompareAndSwap, Create, CreateInOrder, Set, Update
+from etcd_twisted.keyspace.commands import (
+    MAKING,
+    Change,
+    CompareAndDelete,
+    CompareAndSwap,
+    Create,
+    CreateInOrder,
+    Delete,
+    Refresh,
+    Set,
+    SetOrSwap,
+    SetTtl,
+    Update,
+)
 from etcd_twisted.keyspace.nodes import Directory, File, Node
 from etcd_twisted.keyspace.paths import LONGEST_NAME_IN_ORDER, ROOT
 from etcd_twisted.keyspace.sizes import NODE_BYTES, text_bytes
 
-_MAKING: Final = (Set, Create, CreateInOrder)
-_KEEPING_THE_NODE: Final = (Update, CompareAndSwap)
+_CHANGING: Final = (Update, CompareAndSwap)
+"""Commands that give a node that is there a value."""
+
+_ADDING_NOTHING: Final = (Refresh, SetTtl, Delete, CompareAndDelete)
+
+_Making = Set | Create | CreateInOrder | SetOrSwap
 
 
 def most_growth(command: Change) -> int:
     """The most that a command can add to any key space, in bytes. It does not look at the tree, and costs little."""
-    if isinstance(command, _MAKING):
+    if isinstance(command, MAKING):
         key, value = command.key, command.value
         if isinstance(command, CreateInOrder):
             key += LONGEST_NAME_IN_ORDER
         text = len(key) + len(value) if key.isascii() and value.isascii() else text_bytes(key) + text_bytes(value)
         return NODE_BYTES * key.count("/") + text
-    if isinstance(command, _KEEPING_THE_NODE):
+    if isinstance(command, _CHANGING):
         return text_bytes(command.value or "")
-    return 0
+    if isinstance(command, _ADDING_NOTHING):
+        return 0
+    assert_never(command)
 
 
 def growth(root: Directory, command: Change) -> int:
     """What a command adds to the tree as it is, in bytes: 0 when it fails, and below 0 when the tree gets smaller."""
+    if isinstance(command, _ADDING_NOTHING):
+        return 0
     try:
         node, missing = _found(root, command.key)
     except EtcdError:
         return 0
     if isinstance(command, CreateInOrder):
-        return 0 if isinstance(node, File) else _added([*missing, LONGEST_NAME_IN_ORDER[1:]], command)
-    if isinstance(command, Set | Create) and node is None:
-        return _added(missing, command)
-    if isinstance(command, Set | Update | CompareAndSwap) and isinstance(node, File) and command.value is not None:
-        return _value_bytes(command) - text_bytes(node.value)
-    return 0
+        return 0 if isinstance(node, File) else _made([*missing, LONGEST_NAME_IN_ORDER[1:]], command)
+    if node is None:
+        return _made(missing, command) if isinstance(command, MAKING) else 0
+    if isinstance(command, Create) or not isinstance(node, File):
+        return 0
+    if isinstance(command, Set) and command.directory:
+        return -text_bytes(node.value)
+    return 0 if command.value is None else text_bytes(command.value) - text_bytes(node.value)
 
 
 def _found(root: Directory, key: str) -> tuple[Node | None, list[str]]:
@@ -58,11 +81,7 @@ def _found(root: Directory, key: str) -> tuple[Node | None, list[str]]:
     return way.node, [] if way.node is not None else way.names[len(way.directories) - 1 :]
 
 
-def _added(names: Iterable[str], command: Set | Create | CreateInOrder) -> int:
+def _made(names: Iterable[str], command: _Making) -> int:
     """What new nodes add, of which the last one gets the value."""
-    return sum(NODE_BYTES + text_bytes(name) for name in names) + _value_bytes(command)
-
-
-def _value_bytes(command: Set | Create | CreateInOrder | Update | CompareAndSwap) -> int:
-    makes_directory = isinstance(command, Set | Create | CreateInOrder) and command.directory
-    return 0 if makes_directory or command.value is None else text_bytes(command.value)
+    value = 0 if command.directory else text_bytes(command.value)
+    return sum(NODE_BYTES + text_bytes(name) for name in names) + value

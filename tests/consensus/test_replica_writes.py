@@ -18,6 +18,7 @@ from etcd_twisted.keyspace.commands import (
     Delete,
     Refresh,
     Set,
+    SetOrSwap,
     Update,
 )
 from etcd_twisted.keyspace.events import LAST_MOMENT, Event
@@ -107,6 +108,7 @@ class WriteTests(ReplicaTestCase):
             (Set("", 0), ErrorCode.INVALID_FIELD, "key: ''"),
             (Set("/a" * 257, 0), ErrorCode.INVALID_FIELD, "the key has 257 segments; at most 256 are allowed"),
             (Create("/" + "a" * 16_384, 0), ErrorCode.INVALID_FIELD, "the key is 16385 bytes long; at most 16384"),
+            (SetOrSwap("/a" * 257, 0), ErrorCode.INVALID_FIELD, "the key has 257 segments; at most 256 are allowed"),
             (CreateInOrder("/a" * 256, 0), ErrorCode.INVALID_FIELD, "the key that this makes has 257 segments"),
             (Set("/a", 0, "\ud800"), ErrorCode.INVALID_FORM, "surrogates"),
             (Set("/\udfff", 0), ErrorCode.INVALID_FORM, "surrogates"),
