@@ -1,7 +1,7 @@
 """
 How much memory the processes of a cluster take for what clients send, and how large they let the key space become.
 
-The bounds are generous: what is found here is not a few megabytes more, but a cost that grows faster than what is sent.
+The bounds are generous: what is found here is a cost that grows faster than what is sent, and not a few megabytes.
 """
 
 import re
