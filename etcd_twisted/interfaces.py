@@ -19,7 +19,15 @@ from etcd_twisted.keyspace.statistics import StoreStatistics
 from etcd_twisted.keyspace.watchers import Watcher
 from etcd_twisted.machines import Machine
 from etcd_twisted.measurements import Health, MachineStatus, Measurements
-from etcd_twisted.membership import Admission, ClusterConfig, ClusterView, JoinReply, JoinRequest, StatusReport
+from etcd_twisted.membership import (
+    Admission,
+    ClusterConfig,
+    ClusterView,
+    Forbidden,
+    JoinReply,
+    JoinRequest,
+    StatusReport,
+)
 from etcd_twisted.traffic import Traffic
 
 Told = Callable[[Event | Exception | None], None]
@@ -245,14 +253,25 @@ class IReplica(Interface):
     def configure(config: ClusterConfig) -> "Deferred[None]":
         """Set that for the whole cluster; only on the leader, and with L{propose}'s errors."""
 
-    def remove(name: str) -> "Deferred[None]":
+    def remove(name: str, forbidden_by: str | None = None) -> "Deferred[None]":
         """
         Take a machine out of the cluster; only on the leader. Fires when a quorum knows.
+
+        @param forbidden_by: who wants it to be kept out until it is allowed again; such a machine need not be in the
+            cluster. C{None} lets it join again as soon as there is a place.
 
         Errbacks with an L{EtcdError}: 100 when there is no such machine, 300 when it can't be done now or the outcome
         is unknown.
         """
 
+
+    def forbidden() -> list[Forbidden]:
+        """The machines that are kept out of the cluster, by name, as far as this copy knows."""
+
+    def allow(name: str) -> "Deferred[None]":
+        """
+        Keep a machine out no longer; only on the leader, and with L{propose}'s errors: 100 when it was not kept out.
+        """
 
     def move(machine_id: str, peer_url: str) -> "Deferred[None]":
         """

@@ -92,9 +92,14 @@ class Seeds(Protocol):
 
 @attrs.frozen
 class _Full:
-    """There is no place for this machine: others are as many as there should be."""
+    """
+    There is no place for this machine: others are as many as there should be, or it is kept out.
+
+    @ivar reason: what the leader says about that; empty if there are too many.
+    """
 
     view: ClusterView
+    reason: str
 
 
 class Life:
@@ -128,6 +133,7 @@ class Life:
         self._writer: LogWriter | None = None
         self._identity: Identity | None = None
         self._name = ""
+        self._refused_for = ""
         self._task: Deferred[None] | None = None
         self._in_doubt = False
         self._stopped = False
@@ -147,6 +153,7 @@ class Life:
             await self._come_back(storage, recovered, recovered.identity)
         elif (full := await self._begin_anew(storage, recovered)) is not None:
             await self._stand_by(full.view)
+            self._tell_refusal(full.reason)
             self._do(self._wait_for_a_place())
 
     async def when_serving(self) -> None:
@@ -333,7 +340,7 @@ class Life:
             reply = await self._peers.join(leader, request)
         except EtcdError as error:
             if error.code is ErrorCode.NO_MORE_PEER:
-                return _Full(view)
+                return _Full(view, "" if error.cause == self._name else error.cause)
             raise
         if view.ids:
             own = fingerprint(reply.cluster_id, machine_id)
@@ -460,6 +467,12 @@ class Life:
             if len(view.machines) < view.config.active_size:
                 await self._try_to_enter()
 
+    def _tell_refusal(self, reason: str) -> None:
+        """Say once why this standby gets no place."""
+        if reason and reason != self._refused_for:
+            self._log.warn("This standby is not taken in: {reason}", reason=reason)
+        self._refused_for = reason
+
     async def _lose_leader(self) -> None:
         """Nobody leads, as far as this standby can find out: it sends clients nowhere, and looks further."""
         if self._replica.leader() is not None:
@@ -477,6 +490,7 @@ class Life:
             self._log.warn("This standby was not taken in: {error}", error=error)
             return
         if isinstance(reply, _Full):
+            self._tell_refusal(reply.reason)
             return
         self.storage = Storage.within(self.storage.directory)
         self._take_place(await self._recover(self.storage), reply)

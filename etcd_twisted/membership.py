@@ -5,6 +5,7 @@ Must never know how it is asked or stored.
 """
 
 import enum
+import re
 from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
@@ -14,7 +15,9 @@ import msgspec
 
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.keyspace import tree
+from etcd_twisted.keyspace.events import format_time
 from etcd_twisted.keyspace.nodes import Directory, File
+from etcd_twisted.keyspace.paths import join
 from etcd_twisted.machines import Machine
 
 PROTOCOL_VERSION = 1
@@ -22,6 +25,12 @@ PROTOCOL_VERSION = 1
 
 CONFIG_KEY = "/_etcd/config"
 """Where L{ClusterConfig} is kept, once somebody has set it."""
+
+FORBIDDEN = "/_etcd/forbidden"
+"""Where the machines are kept that are kept out of the cluster, see L{Forbidden}."""
+
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
+"""What a machine may be called."""
 
 LEAST_ACTIVE_SIZE = 3
 LARGEST_ACTIVE_SIZE = 2**31 - 1
@@ -146,6 +155,70 @@ def stored_config(root: Directory) -> ClusterConfig | None:
         return read_config(node.value, ClusterConfig()) if isinstance(node, File) else None
     except EtcdError:
         return None
+
+
+class Forbidden(msgspec.Struct, frozen=True, rename="camel"):
+    """
+    A machine that is kept out of the cluster until it is allowed again. It is known by its name, and by its own id
+    under whatever name it comes back.
+
+    @ivar by: who asked for that: the address of an administrator.
+    @ivar since: microseconds since the epoch.
+    @ivar fingerprint: see L{fingerprint}; empty if it was not a member.
+    """
+
+    name: str
+    by: str = ""
+    since: int = 0
+    fingerprint: str = ""
+
+    @property
+    def key(self) -> str:
+        """Where it is kept."""
+        return forbidden_key(self.name)
+
+    @property
+    def value(self) -> str:
+        """What its key holds."""
+        return msgspec.json.encode(self).decode()
+
+    def refusal(self, peer_url: str) -> str:
+        """
+        What the machine is told that asks to be taken in.
+
+        @param peer_url: the leader's.
+        """
+        by = f"{self.by} forbade it" if self.by else "it was forbidden"
+        when = f" at {format_time(self.since)}" if self.since else ""
+        allow = f"curl -L -XPUT '{peer_url}/v2/admin/machines/{self.name}?forbid=false'"
+        return f"{self.name} is kept out of the cluster: {by}{when}; to allow it again: {allow}"
+
+
+def forbidden_key(name: str) -> str:
+    """Where L{Forbidden} is kept."""
+    return join(FORBIDDEN, name)
+
+
+def forbidden_machines(root: Directory) -> list[Forbidden]:
+    """Those in a key space, by name. A key that a client has put there counts too, whatever it holds."""
+    try:
+        directory = tree.walk(root, FORBIDDEN).node
+    except EtcdError:
+        return []
+    if not isinstance(directory, Directory):
+        return []
+    found = sorted(directory.children.items())
+    return [_forbidden(name, node.value) for name, node in found if isinstance(node, File)]
+
+
+def _forbidden(name: str, value: str) -> Forbidden:
+    try:
+        return msgspec.structs.replace(_decode_forbidden(value), name=name)
+    except (ValueError, RecursionError):  # msgspec's errors are some
+        return Forbidden(name)
+
+
+_decode_forbidden = msgspec.json.Decoder(Forbidden).decode
 
 
 class JoinRequest(msgspec.Struct, frozen=True):

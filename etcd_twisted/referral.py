@@ -5,7 +5,7 @@ Must never change what was asked for, nor have anyone wait longer than for a few
 """
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, fail
@@ -29,6 +29,8 @@ PAUSE = 0.01
 _ELECTIONS = 5
 """How many election timeouts it waits otherwise."""
 
+_SWITCH = {b"true": True, b"1": True, b"t": True, b"false": False, b"0": False, b"f": False}
+
 # What would end a header or its URL, and a fragment, which clients don't send.
 _UNSAFE = re.compile(rb"[^\x21\x22\x24-\x7e]")
 
@@ -48,6 +50,14 @@ def nobody_known() -> EtcdError:
     return EtcdError(ErrorCode.RAFT_INTERNAL, "this machine does not know the machines of its cluster yet; try again")
 
 
+def may_return(name: str) -> str:
+    """What is said to who takes a machine out: whoever does not know may wonder that it is back in a moment."""
+    return (
+        f"{name} is out of the cluster; if it still runs it joins again as soon as there is a place: "
+        "stop it, or remove it with ?forbid=true to keep it out"
+    )
+
+
 def redirect(url: str, target: bytes) -> Response:
     """
     Send the client to another machine.
@@ -58,6 +68,22 @@ def redirect(url: str, target: bytes) -> Response:
     """
     location = _UNSAFE.sub(lambda found: b"%%%02X" % found[0][0], url.encode() + target)
     return plain(307, "307 the leader is elsewhere", b"Location: %s\r\n" % location)
+
+
+def wants_forbidden(arguments: Mapping[bytes, list[bytes]]) -> bool | None:
+    """
+    What a request about a machine says of C{forbid}; C{None} if nothing.
+
+    @param arguments: the query's.
+    @raise EtcdError: 209, it is neither true nor false.
+    """
+    values = arguments.get(b"forbid")
+    if values is None:
+        return None
+    try:
+        return _SWITCH[values[0].lower()]
+    except KeyError:
+        raise EtcdError(ErrorCode.INVALID_FIELD, "forbid should be true or false") from None
 
 
 class LeaderWait:

@@ -20,7 +20,16 @@ from etcd_twisted.keyspace.statistics import StoreStatistics
 from etcd_twisted.keyspace.watchers import Watcher
 from etcd_twisted.machines import Machine
 from etcd_twisted.measurements import MachineStatus, Measurements
-from etcd_twisted.membership import CONFIG_KEY, ClusterConfig, fingerprinted, stored_config, written
+from etcd_twisted.membership import (
+    CONFIG_KEY,
+    ClusterConfig,
+    Forbidden,
+    fingerprinted,
+    forbidden_key,
+    forbidden_machines,
+    stored_config,
+    written,
+)
 from etcd_twisted.traffic import Traffic
 from tests.registered import registered_machines
 
@@ -251,8 +260,17 @@ class FakeReplica:
         changed = self.propose(Set(CONFIG_KEY, self.now(), written(config)))
         return changed.addCallback(lambda _: None)
 
-    def remove(self, name: str) -> "Deferred[None]":
+    def remove(self, name: str, forbidden_by: str | None = None) -> "Deferred[None]":
+        if forbidden_by is not None:
+            record = Forbidden(name, forbidden_by, self.now())
+            self.keyspace.apply(Set(record.key, self.now(), record.value))
         return self._when_leading(lambda: self._take_out(name))
+
+    def forbidden(self) -> list[Forbidden]:
+        return forbidden_machines(self.keyspace.root)
+
+    def allow(self, name: str) -> "Deferred[None]":
+        return self.propose(Delete(forbidden_key(name), self.now())).addCallback(lambda _: None)
 
     def move(self, machine_id: str, peer_url: str) -> "Deferred[None]":
         return self._when_leading(lambda: self._move(machine_id, peer_url))

@@ -88,16 +88,19 @@ class Members:
         driver: Driver,
         propose: Callable[[Configuration], "Deferred[Any]"],
         config: Callable[[], ClusterConfig],
+        refusal: Callable[[JoinRequest], str | None],
         election: float,
     ) -> None:
         """
         @param propose: has a configuration logged; fires when it is committed and applied.
+        @param refusal: why a machine that wants to join is kept out; C{None} if it is not.
         @param election: how long a leader may be silent, in seconds.
         """
         self._clock = clock
         self._driver = driver
         self._propose = propose
         self._config = config
+        self._refusal = refusal
         self._patience = alive_for(election)
         self._lock = DeferredLock()
         self._looking = LoopingCall(self._look)
@@ -151,11 +154,22 @@ class Members:
         if configuration.members.get(request.machine_id) == member and request.machine_id in configuration:
             self._check_settled()
             return
+        if request.machine_id not in configuration:
+            self._check_allowed(request)
         self._check_address(request.machine_id, member)
         await self._free_name(request)
         if request.machine_id not in self._configuration and self._count() >= self._config().active_size:
             raise EtcdError(ErrorCode.NO_MORE_PEER, request.name)
         await self._change(with_member(self._configuration, request.machine_id, member))
+
+    def _check_allowed(self, request: JoinRequest) -> None:
+        """A new leader may not have applied yet what earlier ones have logged about who is kept out."""
+        core = self._driver.core
+        if core.term_at(self._driver.applied) != core.term:
+            raise EtcdError(ErrorCode.RAFT_INTERNAL, "this leader is catching up with its log; try again")
+        cause = self._refusal(request)
+        if cause is not None:
+            raise EtcdError(ErrorCode.NO_MORE_PEER, cause)
 
     def _check_settled(self) -> None:
         """See to it that the group is what a quorum knows it to be: what is not committed may be lost again."""
@@ -226,13 +240,21 @@ class Members:
         """
         @raise EtcdError: 300 when those that are left could not go on.
         """
+        await self._change(self.check_removal(machine_id))
+
+    def check_removal(self, machine_id: str) -> Configuration:
+        """
+        The group without a machine.
+
+        @raise EtcdError: 300 when those that are left could not go on.
+        """
         configuration = without(self._configuration, machine_id)
         alive = sum(self._alive(each) for each in configuration.voters)
         if not configuration.voters or alive < quorum.size(len(configuration.voters)):
             raise EtcdError(
                 ErrorCode.RAFT_INTERNAL, "too few machines are alive to go on without that one: start others first"
             )
-        await self._change(configuration)
+        return configuration
 
     async def _change(self, configuration: Configuration) -> None:
         try:

@@ -47,7 +47,7 @@ from etcd_twisted.keyspace.expiry import ExpirySchedule
 from etcd_twisted.keyspace.space import Content, KeySpace
 from etcd_twisted.machines import Machine, registrations
 from etcd_twisted.measurements import Contents, Health, MachineStatus, Measurements
-from etcd_twisted.membership import ClusterConfig, StatusReport
+from etcd_twisted.membership import ClusterConfig, JoinRequest, StatusReport
 from etcd_twisted.traffic import Traffic
 
 _ENTRIES_A_TURN = 256
@@ -72,6 +72,7 @@ class Surroundings:
     @ivar wall_clock: this machine's clock, in seconds since the epoch.
     @ivar turn: awaited between slices of work.
     @ivar config: what is set for the cluster.
+    @ivar refusal: why a machine that wants to join is kept out; C{None} if it is not.
     @ivar report: what this machine says of itself to those that ask.
     @ivar quota_bytes: how large the key space may get; 0 for any size.
     @ivar patience: how long who proposed is kept waiting when the leader is lost, in seconds.
@@ -91,6 +92,7 @@ class Surroundings:
     traffic: Traffic
     timing: Timing
     config: Callable[[], ClusterConfig]
+    refusal: Callable[[JoinRequest], str | None]
     report: Callable[[], StatusReport]
     snapshot_count: int | None
     quota_bytes: int
@@ -162,7 +164,7 @@ class Participant:
         self._quota = Quota(around.clock, around.keyspace, self.proposals, around.quota_bytes)
         self._throttle = Throttle(around.clock, self.proposals, self._too_much)
         self.members = Members(
-            around.clock, self.driver, self.change_group, around.config, around.timing.election
+            around.clock, self.driver, self.change_group, around.config, around.refusal, around.timing.election
         )
         self.receiver = SnapshotReceiver(around.storage, around.writer, self.driver, around.turn, self._restore)
         self._sender = SnapshotSender(

@@ -35,6 +35,12 @@ def tidy(request: Any, names: Sequence[bytes] = ()) -> None:
     request.postpath = [unquote_to_bytes(each) for each in request.path[1:].split(b"/")]
 
 
+def client_host(request: IRequest) -> str:
+    """Where a client is, for people: an IP address, or what its transport says that it is."""
+    address = request.getClientAddress()
+    return str(getattr(address, "host", address))
+
+
 def send(request: IRequest, response: Response) -> bytes:
     """
     Set what C{response} says, to return its body from a route.

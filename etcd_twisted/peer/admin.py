@@ -18,14 +18,33 @@ from twisted.web.resource import Resource
 
 from etcd_twisted import failures
 from etcd_twisted.errors import ErrorCode, EtcdError
-from etcd_twisted.http.answers import JSON, Response, json_message
-from etcd_twisted.http.pages import new_app, no_such_page, send, tidy
+from etcd_twisted.http.answers import JSON, TEXT, Response, json_message
+from etcd_twisted.http.pages import client_host, new_app, no_such_page, send, tidy
 from etcd_twisted.interfaces import IReplica
+from etcd_twisted.keyspace.events import format_time
 from etcd_twisted.machines import Machine
 from etcd_twisted.membership import read_config, written
-from etcd_twisted.referral import LEAST_WAIT, LeaderWait, nobody_known, redirect
+from etcd_twisted.referral import (
+    LEAST_WAIT,
+    LeaderWait,
+    may_return,
+    nobody_known,
+    redirect,
+    wants_forbidden,
+)
 
-_DONE = Response(200, b"Content-Type: text/plain; charset=utf-8\r\n", b"")
+
+def _told(text: str) -> Response:
+    """It is done, in words for whoever typed the command."""
+    return Response(200, TEXT, f"{text}\n".encode())
+
+
+class ForbiddenView(msgspec.Struct):
+    """A machine that is kept out, as C{/v2/admin/forbidden} shows it."""
+
+    name: str
+    by: str
+    since: str
 
 
 class MachineView(msgspec.Struct):
@@ -85,20 +104,46 @@ class AdminApp:
 
     @app.route("/v2/admin/machines/<name>", methods=["DELETE"])
     async def remove(self, request: IRequest, name: str) -> bytes:
-        """Take a machine out of the cluster."""
-        return send(request, await self._at_leader(request, lambda: self._remove(name)))
+        """Take a machine out of the cluster, and keep it out if that is asked for."""
+        by = client_host(request) if wants_forbidden(request.args) else None
+        return send(request, await self._at_leader(request, lambda: self._remove(name, by)))
 
-    async def _remove(self, name: str) -> Response:
-        await self._replica.remove(name)
-        return _DONE
+    async def _remove(self, name: str, by: str | None) -> Response:
+        await self._replica.remove(name, by)
+        if by is None:
+            return _told(may_return(name))
+        allow = f"PUT /v2/admin/machines/{name}?forbid=false"
+        return _told(f"{name} is out of the cluster, and kept out until it is allowed again: {allow}")
+
+    @app.route("/v2/admin/machines/<name>", methods=["PUT"])
+    async def allow(self, request: IRequest, name: str) -> bytes:
+        """Keep a machine out no longer."""
+        if wants_forbidden(request.args) is not False:
+            cause = "forbid=false allows a machine again; DELETE with forbid=true keeps it out"
+            raise EtcdError(ErrorCode.INVALID_FIELD, cause)
+        return send(request, await self._at_leader(request, lambda: self._allow(name)))
+
+    async def _allow(self, name: str) -> Response:
+        await self._replica.allow(name)
+        return _told(f"{name} may join the cluster again")
+
+    @app.route("/v2/admin/forbidden", methods=["GET"])
+    def forbidden(self, request: IRequest) -> bytes:
+        """The machines that are kept out."""
+        self._check_copy()
+        views = [ForbiddenView(each.name, each.by, format_time(each.since)) for each in self._replica.forbidden()]
+        return send(request, Response(200, JSON, msgspec.json.encode(views)))
+
+    def _check_copy(self) -> None:
+        if not self._replica.serving:
+            raise EtcdError(ErrorCode.RAFT_INTERNAL, "this machine does not know yet what is set; try again")
 
     # What is set for all of them
 
     @app.route("/v2/admin/config", methods=["GET"])
     def config(self, request: IRequest) -> bytes:
         """What is set for the cluster; a machine that has not caught up with the others can't tell yet."""
-        if not self._replica.serving:
-            raise EtcdError(ErrorCode.RAFT_INTERNAL, "this machine does not know yet what is set; try again")
+        self._check_copy()
         return send(request, Response(200, JSON, written(self._replica.cluster_config()).encode()))
 
     @app.route("/v2/admin/config", methods=["PUT"])

@@ -7,11 +7,10 @@ Must never let anything into the log that could not be a machine's.
 import re
 
 from etcd_twisted.errors import ErrorCode, EtcdError
-from etcd_twisted.membership import JoinRequest
+from etcd_twisted.membership import NAME, JoinRequest
 from etcd_twisted.peer.dialing import PeerUrlError, read_peer_url
 
 _ID = re.compile(r"[0-9a-f]{16}")
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
 
 
 def is_id(text: str) -> bool:
@@ -27,7 +26,7 @@ def check_join(request: JoinRequest) -> None:
     """
     if not is_id(request.machine_id) or not (is_id(request.cluster_id) or request.cluster_id == ""):
         raise EtcdError(ErrorCode.INVALID_FIELD, "ids should be 16 hex digits")
-    if not _NAME.fullmatch(request.name):
+    if not NAME.fullmatch(request.name):
         raise EtcdError(ErrorCode.INVALID_FIELD, f"name: {request.name[:300]!r} should be letters, digits, . _ and -")
     for url in (request.client_url, request.peer_url):
         try:

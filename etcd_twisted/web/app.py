@@ -15,12 +15,12 @@ from twisted.web.resource import Resource
 
 from etcd_twisted import __version__, failures
 from etcd_twisted.errors import ErrorCode, EtcdError
-from etcd_twisted.http.answers import JSON, TEXT, Response, plain
-from etcd_twisted.http.pages import new_app, send, tidy
+from etcd_twisted.http.answers import JSON, TEXT, Response, json_message, plain
+from etcd_twisted.http.pages import client_host, new_app, send, tidy
 from etcd_twisted.http.usage import Usage
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.keyspace.events import encode_json
-from etcd_twisted.referral import LEAST_WAIT, no_leader, nobody_known, redirect
+from etcd_twisted.referral import LEAST_WAIT, no_leader, nobody_known, redirect, wants_forbidden
 from etcd_twisted.web import answers
 from etcd_twisted.web.dashboard.files import Files
 from etcd_twisted.web.dashboard.pages import StatusPages
@@ -122,7 +122,11 @@ class ClientApp:
     @app.route("/v2/members/<member_id>", methods=["DELETE"])
     async def remove_member(self, request: IRequest, member_id: str) -> bytes:
         """Take a machine out of the cluster."""
-        return send(request, await self._members.remove(member_id, request.uri))
+        try:
+            by = client_host(request) if wants_forbidden(request.args) else None
+        except EtcdError as error:
+            return send(request, json_message(400, error.cause))
+        return send(request, await self._members.remove(member_id, request.uri, by))
 
     @app.route("/v2/leader", methods=["GET"])
     def leader(self, request: IRequest) -> bytes:

@@ -18,7 +18,7 @@ from etcd_twisted.http.answers import JSON, Response, json_message
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.machines import Machine
 from etcd_twisted.membership import fingerprint
-from etcd_twisted.referral import LeaderWait, nobody_known, redirect
+from etcd_twisted.referral import LeaderWait, may_return, nobody_known, redirect
 
 _DONE = Response(204, b"", b"")
 _STATUSES = {ErrorCode.KEY_NOT_FOUND: 404, ErrorCode.RAFT_INTERNAL: 500}
@@ -120,13 +120,19 @@ class MembersPage:
 
         return await self._change(target, move)
 
-    async def remove(self, member_id: str, target: bytes) -> Response:
-        """Take a machine out of the cluster."""
+    async def remove(self, member_id: str, target: bytes, by: str | None = None) -> Response:
+        """
+        Take a machine out of the cluster. The answer has no body in which to say that it may come back: a header does.
+
+        @param by: who wants it to be kept out; C{None} if nobody does.
+        """
 
         async def remove() -> Response:
             _, machine = self._find(member_id)
-            await self._replica.remove(machine.name)
-            return _DONE
+            await self._replica.remove(machine.name, by)
+            if by is not None:
+                return _DONE
+            return Response(204, f'Warning: 299 etcd_twisted "{may_return(machine.name)}"\r\n'.encode(), b"")
 
         return await self._change(target, remove)
 

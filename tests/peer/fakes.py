@@ -130,10 +130,10 @@ class PeerReplica(FakeReplica):
         super().__init__(clock)
         self.peer = FakeRaftPeer() if peer is None else peer
 
-    def remove(self, name: str) -> "Deferred[None]":
+    def remove(self, name: str, forbidden_by: str | None = None) -> "Deferred[None]":
         if self.peer.failing is not None:
             return fail(self.peer.failing)
-        return super().remove(name)
+        return super().remove(name, forbidden_by)
 
 
 @implementer(ISnapshotFile)

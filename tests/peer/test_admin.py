@@ -134,9 +134,44 @@ class RemovalTests(AdminTest):
         """It is in no list any more (api, "Remove Machines")."""
         self.replica.register(OTHER)
         answer = self.ask("/v2/admin/machines/machine1", "DELETE")
-        self.assertEqual((answer.status, answer.body), (200, b""))
+        self.assertEqual(answer.status, 200)
+        self.assertIn("machine1 is out of the cluster; if it still runs it joins again", answer.body.decode())
         self.assertEqual(self.json("/v2/admin/machines"), [FIRST])
         self.assertEqual(self.replica.removed, ["machine1"])
+        self.assertEqual(self.json("/v2/admin/forbidden"), [])
+
+    def test_forbidden(self) -> None:
+        """It is listed with who wanted that and since when, until it is allowed again (api, "Remove Machines")."""
+        self.replica.register(OTHER)
+        answer = self.ask("/v2/admin/machines/machine1?forbid=true", "DELETE")
+        self.assertEqual(answer.status, 200)
+        allow = "kept out until it is allowed again: PUT /v2/admin/machines/machine1?forbid=false"
+        self.assertIn(allow, answer.body.decode())
+        self.assertEqual(self.replica.removed, ["machine1"])
+        since = "1970-01-01T00:00:00.000000Z"
+        self.assertEqual(self.json("/v2/admin/forbidden"), [{"name": "machine1", "by": "192.168.1.1", "since": since}])
+        answer = self.ask("/v2/admin/machines/machine1?forbid=false", "PUT")
+        self.assertEqual((answer.status, answer.body), (200, b"machine1 may join the cluster again\n"))
+        self.assertEqual(self.json("/v2/admin/forbidden"), [])
+        answer = self.ask("/v2/admin/machines/machine1?forbid=false", "PUT")
+        self.assertEqual((answer.status, json.loads(answer.body)["errorCode"]), (404, 100))
+
+    def test_forbid_is_a_switch(self) -> None:
+        """Anything else is refused, and nothing is done."""
+        self.replica.register(OTHER)
+        path = "/v2/admin/machines/machine1"
+        for value in ("", "yes", "2", "%ff"):
+            for method in ("DELETE", "PUT"):
+                answer = self.ask(f"{path}?forbid={value}", method)
+                self.assert_error(answer, 400, 209, "forbid should be true or false")
+        for query in ("", "?forbid=true"):
+            answer = self.ask(f"{path}{query}", "PUT")
+            self.assert_error(
+                answer, 400, 209, "forbid=false allows a machine again; DELETE with forbid=true keeps it out"
+            )
+        self.assertEqual(self.replica.removed, [])
+        self.assertEqual(self.ask(f"{path}?forbid=0", "DELETE").status, 200)
+        self.assertEqual(self.replica.forbidden(), [])
 
     def test_answered_when_done(self) -> None:
         """And not before."""
@@ -155,7 +190,7 @@ class RemovalTests(AdminTest):
     def test_impossible(self) -> None:
         """The error says why."""
         error = EtcdError(ErrorCode.RAFT_INTERNAL, "too few machines are alive")
-        self.patch(self.replica, "remove", lambda _name: fail(error))
+        self.patch(self.replica, "remove", lambda *_: fail(error))
         answer = self.ask("/v2/admin/machines/machine0", "DELETE")
         self.assert_error(answer, 500, 300, "too few machines are alive")
         self.assertEqual(self.json("/v2/admin/machines"), [FIRST])
@@ -243,6 +278,8 @@ class ElsewhereTests(AdminTest):
         ("PUT", "/v2/admin/config?a=%20b", '{"activeSize":3}'),
         ("DELETE", "/v2/admin/machines/machine1", ""),
         ("DELETE", "/v2/admin/machines/a%41b%20c?x=y%zz", ""),
+        ("DELETE", "/v2/admin/machines/machine1?forbid=true", ""),
+        ("PUT", "/v2/admin/machines/machine1?forbid=false", ""),
     )
 
     def setUp(self) -> None:
@@ -265,7 +302,7 @@ class ElsewhereTests(AdminTest):
         """Another machine or this one; not for ever."""
         self.replica.lose_leader()
         waiting = [self.begin(*change)[1] for change in self.changes]
-        self.assertEqual([transport.value() for transport in waiting], [b"", b"", b""])
+        self.assertEqual({transport.value() for transport in waiting}, {b""})
         self.replica.follow()
         for (method, path, _), transport in zip(self.changes, waiting, strict=True):
             self.assert_redirected(self.answer_to(transport, method), path)
@@ -304,7 +341,7 @@ class ElsewhereTests(AdminTest):
         """Not even that can make a change wait for ever."""
         asked: list[str] = []
 
-        def nothing(name: str) -> "Deferred[None]":
+        def nothing(name: str, _: str | None) -> "Deferred[None]":
             asked.append(name)
             return fail(NotDoneError())
 
@@ -334,11 +371,11 @@ class PortTests(AdminTest):
 
     def test_methods(self) -> None:
         """405 with what is allowed."""
-        for page, allowed in zip(PAGES, ("", "DELETE", "PUT"), strict=True):
-            for method in {"PUT", "POST", "DELETE"} - {allowed}:
+        for page, allowed in zip(PAGES, (set(), {"DELETE", "PUT"}, {"PUT"}), strict=True):
+            for method in {"PUT", "POST", "DELETE"} - allowed:
                 answer = self.ask(page, method)
                 self.assert_message(answer, 405, "Method Not Allowed")
-                self.assertEqual(set(answer.headers["Allow"].split(", ")), {"GET", "HEAD", "OPTIONS", allowed} - {""})
+                self.assertEqual(set(answer.headers["Allow"].split(", ")), {"GET", "HEAD", "OPTIONS", *allowed})
 
     def test_many_at_once(self) -> None:
         """A turn of the reactor answers a few of them."""

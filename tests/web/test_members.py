@@ -169,8 +169,22 @@ class RemoveTests(MembersTest):
         """Spec, "Later additions"."""
         self.assert_done(self.ask("DELETE", f"{MEMBERS}/{SECOND}"))
         self.assertEqual(self.replica.removed, [OTHER.name])
+        self.assertEqual(self.replica.forbidden(), [])
         again = self.ask("DELETE", f"{MEMBERS}/{SECOND}")
         self.assert_problem(again, 404, f"No such member: {SECOND}")
+
+    def test_it_may_return(self) -> None:
+        """The answer has no body; a header says so, unless it is to be kept out."""
+        answer = self.ask("DELETE", f"{MEMBERS}/{SECOND}")
+        self.assertIn("machine1 is out of the cluster; if it still runs it joins again", answer.headers["Warning"])
+        self.replica.register(OTHER)
+        answer = self.ask("DELETE", f"{MEMBERS}/{SECOND}?forbid=true")
+        self.assert_done(answer)
+        self.assertNotIn("Warning", answer.headers)
+        self.assertEqual([(each.name, each.by) for each in self.replica.forbidden()], [(OTHER.name, "192.168.1.1")])
+        self.replica.register(OTHER)
+        refused = self.ask("DELETE", f"{MEMBERS}/{SECOND}?forbid=x")
+        self.assert_problem(refused, 400, "forbid should be true or false")
 
     def test_answered_when_done(self) -> None:
         self.replica.holding = True

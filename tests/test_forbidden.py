@@ -1,0 +1,139 @@
+"""
+Machines that are taken out of the cluster and kept out, until they are allowed again.
+"""
+
+import attrs
+
+from etcd_twisted.consensus.recovery import Storage
+from etcd_twisted.errors import ErrorCode, EtcdError
+from etcd_twisted.keyspace.commands import Set
+from etcd_twisted.keyspace.space import KeySpace
+from etcd_twisted.membership import FORBIDDEN, Forbidden, forbidden_machines
+from tests.living import SYNC, LifeTestCase, LivingMachine
+from tests.logs import Log
+
+ADMIN = "192.0.2.1"
+
+
+class ForbiddenTests(LifeTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.log = Log(self)
+        self.group.snapshot_count = 10
+        self.three()
+        self.gone = self.group.followers[0]
+
+    def forbid(self, name: str) -> None:
+        self.group.finish(self.group.leader.replica.remove(name, ADMIN))
+
+    def assert_kept_out(self, machine: LivingMachine, name: str) -> None:
+        """It stands by, and says who forbade it and how to allow it again; once."""
+        self.group.run_until(lambda: machine.replica.standby, 30.0)
+        self.group.run(3 * SYNC)
+        self.assertTrue(machine.replica.standby)
+        self.assertNotIn(machine.machine.name, self.members())
+        (told,) = [each for each in self.log.warnings if each.startswith("This standby is not taken in")]
+        self.assertIn(f": {name} is kept out of the cluster: {ADMIN} forbade it at ", told)
+        urls = [each.machine.peer_url for each in self.group.machines]
+        allow = [f"to allow it again: curl -L -XPUT '{url}/v2/admin/machines/{name}?forbid=false'" for url in urls]
+        self.assertTrue(told.endswith(tuple(allow)), told)
+
+    def test_it_stands_by_until_it_is_allowed_again(self) -> None:
+        """Spec, "Standby"."""
+        name = self.gone.machine.name
+        self.forbid(name)
+        self.assert_kept_out(self.gone, name)
+        self.group.finish(self.group.leader.replica.allow(name))
+        self.assertEqual(self.group.leader.replica.forbidden(), [])
+        self.group.run_until(lambda: self.gone.is_member, 2 * SYNC)
+
+    def test_the_next_leader_keeps_it_out_too(self) -> None:
+        """It is in the key space, and in its snapshots."""
+        name = self.gone.machine.name
+        self.forbid(name)
+        for number in range(30):
+            self.group.finish(self.group.leader.set(f"/{number}"))
+        self.group.run(1.0)
+        staying = [each for each in self.group.machines if each is not self.gone]
+        before = self.group.leader
+        for machine in self.group.up:
+            machine.crash()
+        for machine in staying:
+            machine.restart()
+        self.group.await_leader()
+        if self.group.leader is before:
+            self.group.run_until(lambda: self.group.leader.replica.serving)
+            self.group.leader.driver.transfer()
+            self.group.run_until(lambda: self.group.has_leader and self.group.leader is not before)
+        self.assertEqual([each.name for each in self.group.leader.replica.forbidden()], [name])
+        self.gone.restart()
+        self.assert_kept_out(self.gone, name)
+
+    def test_one_that_begins_anew_under_its_name(self) -> None:
+        """With another id."""
+        name = self.gone.machine.name
+        self.forbid(name)
+        self.gone.crash()
+        other = self.add(self.group.leader, name=name, port=9)
+        self.group.finish(other.start())
+        self.assert_kept_out(other, name)
+
+    def test_one_that_comes_back_under_another_name(self) -> None:
+        """It is known by its own id."""
+        name = self.gone.machine.name
+        self.forbid(name)
+        self.gone.crash()
+        storage = Storage.open(self.gone.path, "--data-dir")
+        identity = storage.directory.load_identity()
+        assert identity is not None
+        storage.directory.identity_path.unlink()
+        storage.directory.save_identity(attrs.evolve(identity, name="another"))
+        storage.close()
+        self.gone.configure(port=9, name="another")
+        self.gone.restart()
+        self.assert_kept_out(self.gone, name)
+
+    def test_one_that_is_no_member(self) -> None:
+        """Its name is enough; it may be a standby, or be still to come."""
+        self.forbid("machine4")
+        late = self.start(self.group.leader)
+        self.assert_kept_out(late, "machine4")
+        self.assertEqual(len(self.members()), 3)
+        self.group.finish(self.group.leader.replica.allow("machine4"))
+        with self.assertRaises(EtcdError) as caught:
+            self.group.finish(self.group.leader.replica.allow("machine4"))
+        self.assertEqual(caught.exception.code, ErrorCode.KEY_NOT_FOUND)
+
+    def test_it_can_not_be_taken_out(self) -> None:
+        """Then it is not kept out either."""
+        for machine in self.group.followers:
+            if machine is not self.gone:
+                machine.crash()
+        with self.assertRaises(EtcdError) as caught:
+            self.group.run(3.0)
+            self.forbid(self.gone.machine.name)
+        self.assertEqual(caught.exception.code, ErrorCode.RAFT_INTERNAL)
+        self.assertEqual(self.group.leader.replica.forbidden(), [])
+
+    def test_no_name(self) -> None:
+        """What no machine can be called is no key of theirs."""
+        replica = self.group.leader.replica
+        for name in ("", "..", "a/b", "a b", "x" * 300):
+            for asked in (replica.remove(name, ADMIN), replica.allow(name)):
+                with self.assertRaises(EtcdError) as caught:
+                    self.group.finish(asked)
+                self.assertEqual(caught.exception.code, ErrorCode.KEY_NOT_FOUND)
+        self.assertEqual(replica.forbidden(), [])
+
+    def test_written_by_a_client(self) -> None:
+        """A key that is none of this program's counts all the same: whoever wrote it meant something by it."""
+        keyspace = KeySpace(10, lambda: None)
+        self.assertEqual(forbidden_machines(keyspace.root), [])
+        keyspace.apply(Set(f"{FORBIDDEN}/a", 0, "nonsense"))
+        keyspace.apply(Set(f"{FORBIDDEN}/b", 0, '{"name":"c","by":"d"}'))
+        keyspace.apply(Set(f"{FORBIDDEN}/e/f", 0, ""))
+        self.assertEqual(forbidden_machines(keyspace.root), [Forbidden("a"), Forbidden("b", "d")])
+        self.assertIn("a is kept out of the cluster: it was forbidden; ", Forbidden("a").refusal("http://b:1"))
+        other = KeySpace(10, lambda: None)
+        other.apply(Set(FORBIDDEN, 0, "a file"))
+        self.assertEqual(forbidden_machines(other.root), [])
