@@ -9,11 +9,15 @@ PYTHON ?= $(shell for python in $(pythons); do \
 	if $$python -c '$(suitable)' 2>/dev/null; then echo $$python; break; fi; done)
 
 bin = .venv/bin
-export PIP_CONSTRAINT = $(CURDIR)/constraints.txt
-export PIP_BUILD_CONSTRAINT = $(CURDIR)/constraints.txt
+# As a URL: pip takes several files with spaces between them, and this directory may have a space in its name.
+space = $() $()
+hash = \#
+directory = $(subst ?,%3F,$(subst $(hash),%23,$(subst $(space),%20,$(subst %,%25,$(CURDIR)))))
+export PIP_CONSTRAINT = file://$(directory)/constraints.txt
+export PIP_BUILD_CONSTRAINT = $(PIP_CONSTRAINT)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run test lint bench simulate fuzz kill-campaign wheel clean python
+.PHONY: help run test lint bench simulate fuzz kill-campaign oldest wheel clean python
 
 help:
 	@echo 'make run            start one machine on 127.0.0.1:4001, with its data in ./machine0'
@@ -23,6 +27,7 @@ help:
 	@echo 'make simulate       run simulated clusters; SEEDS=N for how many, SEED=n for one of them and its story'
 	@echo 'make fuzz           try made-up and mangled input; FUZZ_SECONDS=N for how long, FUZZ_SEED=n for other input'
 	@echo 'make kill-campaign  kill and restart machines, over and over, and look for lost writes'
+	@echo 'make oldest         run most of the tests with the oldest dependencies that setup.cfg allows, in a .venv of its own'
 	@echo 'make wheel          build the wheel, into ./dist'
 	@echo 'make clean          remove what the other targets left, but for .venv and data directories'
 
@@ -57,14 +62,25 @@ KILL_ROUNDS ?= 20
 kill-campaign: .venv/installed-test
 	KILL_ROUNDS=$(KILL_ROUNDS) $(bin)/trial tests.processes.test_durability tests.processes.test_cluster_kills
 
-# What an earlier build left in ./build would go into the wheel.
+# To be run with the oldest Python that setup.cfg allows. What takes whole processes and browsers is left out.
+OLDEST_TESTS ?= tests.keyspace tests.consensus tests.peer tests.web tests.http tests.process \
+	tests.test_options tests.test_loading tests.test_logs tests.test_tls tests.test_service tests.test_life
+oldest: export PIP_CONSTRAINT =
+oldest:
+	rm -rf .venv-oldest
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/pip install --quiet setuptools httptools hypothesis python-etcd \
+		$$(sed -n '/^install_requires/,/^$$/s/^    \(.*\)>=/\1==/p' setup.cfg)
+	.venv-oldest/bin/pip install --quiet --no-deps --editable .
+	.venv-oldest/bin/trial --temp-directory=_trial_temp_oldest $(OLDEST_TESTS)
+	rm -rf .venv-oldest
+
 wheel: .venv/created
-	rm -rf build
 	$(bin)/pip wheel --no-deps --wheel-dir dist .
 
 clean:
 	rm -rf tests/browser/node_modules .venv/installed-axe
-	rm -rf build dist *.egg-info _trial_temp* .mypy_cache .ruff_cache .hypothesis twisted/plugins/dropin.cache
+	rm -rf .venv-oldest build dist *.egg-info _trial_temp* .mypy_cache .ruff_cache .hypothesis twisted/plugins/dropin.cache
 	rm -rf docs/examples/*/build docs/examples/*/*.egg-info docs/examples/*/twisted/plugins/dropin.cache
 	find etcd_twisted tests twisted benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -8,6 +8,7 @@ there, so that an import of something the wheel does not ask for fails.
 
 import functools
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from twisted.trial.unittest import SynchronousTestCase
 
+from benchmarks.ports import free_ports
 from etcd_twisted import __version__
 from tests.privileges import UNPRIVILEGED
 
@@ -123,6 +125,38 @@ class WheelTests(SynchronousTestCase):
         self.assertEqual(distribution.metadata["License"], "MIT")
         self.assertEqual(distribution.metadata["Description"], (SOURCE / "README.md").read_text())
 
+    def test_lower_bounds(self) -> None:
+        """An environment with something older is refused by pip; what the tests run with is not."""
+        (distribution,) = metadata.distributions(name="etcd_twisted", path=[str(installation())])
+        asked = [Requirement(each) for each in distribution.requires or ()]
+        asked = [each for each in asked if each.marker is None]
+        self.assertGreater(len(asked), 10)
+        for requirement in asked:
+            self.assertEqual([each.operator for each in requirement.specifier], [">="], requirement)
+            self.assertIn(metadata.version(requirement.name), requirement.specifier)
+
+    def test_nothing_left(self) -> None:
+        """What was built on the way is not in the tree, where it would go into the next wheel."""
+        wheel()
+        self.assertEqual([path.name for path in source().iterdir() if path.name in {"build", "dist"}], [])
+
+
+class MakefileTests(SynchronousTestCase):
+    """Where the source tree may be."""
+
+    def test_odd_directory(self) -> None:
+        """C{pip} finds the constraints that C{make} gives it, whatever the directory is called."""
+        program = f"{shlex.quote(sys.executable)} -m pip install --quiet --dry-run --no-index pip"
+        for name in ("with two spaces", "100%20 of #1? it's 雪 & (more)"):
+            directory = Path(self.mktemp()).resolve() / name
+            directory.mkdir(parents=True)
+            shutil.copy(SOURCE / "Makefile", directory)
+            for version, status in (("", 0), ("==0.1", 2)):
+                (directory / "constraints.txt").write_text(f"pip{version}\n")
+                command = ("make", "--eval", f"try:;{program}", "try")
+                done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
+                self.assertEqual(done.returncode, status, f"{name}: {done.stderr}")
+
 
 class InstallationTests(SynchronousTestCase):
     """The wheel, installed."""
@@ -155,6 +189,21 @@ class InstallationTests(SynchronousTestCase):
     def test_help(self) -> None:
         self.assertHelp(run(self.twistd, "etcd", "--help"))
         self.assertTrue(self.cache.exists())
+
+    def test_serves(self) -> None:
+        """A machine is started there, and stopped."""
+        client, peer = free_ports(2)
+        with tempfile.TemporaryDirectory() as directory:
+            flags = ("--addr", f"127.0.0.1:{client}", "--peer-addr", f"127.0.0.1:{peer}")
+            command = (self.twistd, "-n", "etcd", "--data-dir", "data", *flags)
+            settings = {"cwd": directory, "env": ENVIRONMENT, "stdout": subprocess.PIPE, "text": True}
+            with subprocess.Popen(command, **settings) as machine:
+                self.addCleanup(machine.kill)
+                said = next((line for line in machine.stdout or () if "serves clients at" in line), None)
+                machine.terminate()
+                rest = machine.communicate()[0]
+        self.assertIn(f"http://127.0.0.1:{client}", str(said))
+        self.assertIn("Server Shut Down.", rest)
 
     def test_helpWhereNothingCanBeWritten(self) -> None:
         """Twisted can't keep its cache of plugins, does without, and does not complain."""

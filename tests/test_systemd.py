@@ -33,7 +33,7 @@ class AnalyzeTests(SynchronousTestCase):
         """The units as they are installed, but for the program, which is not."""
         self.directory = Path(self.mktemp()).resolve()
         self.directory.mkdir()
-        text = (UNITS / SERVICE).read_text().replace(PROGRAM, TWISTD[1])
+        text = (UNITS / SERVICE).read_text().replace(PROGRAM, "/bin/true")
         for name in (SERVICE, "etcd-twisted@.service"):
             (self.directory / name).write_text(text)
         shutil.copy(UNITS / SOCKET, self.directory)

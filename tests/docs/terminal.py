@@ -108,7 +108,8 @@ class Terminal:
     def _shell(self, command: str) -> Child:
         """Start a command as typed, but for the ports and for where the tools are installed."""
         command = self._translated(command)
-        command = _TOOL.sub(f"{sysconfig.get_path('scripts')}/", command)
+        tools = shlex.quote(sysconfig.get_path("scripts"))
+        command = _TOOL.sub(lambda _: f"{tools}/", command)
         settings = {
             "ETCD_ADDR": f"127.0.0.1:{self._ports['4001']}",
             "ETCD_PEER_ADDR": f"127.0.0.1:{self._ports['7001']}",

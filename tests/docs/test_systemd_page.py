@@ -6,6 +6,7 @@ That the package can be installed in a virtual environment of its own is for C{t
 """
 
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -33,8 +34,9 @@ class PageTests(TestCase):
 
     async def run_line(self, line: str) -> None:
         """Type a command, with the test's directory for the root of the system."""
-        command = re.sub(r" (/etc/\S*)", rf" {self.root}\1", line)
-        command = command.replace("systemctl enable --now ", f"systemctl --root={self.root} enable ")
+        root = shlex.quote(str(self.root))
+        command = re.sub(r" (/etc/\S*)", lambda found: f" {root}{found[1]}", line)
+        command = command.replace("systemctl enable --now ", f"systemctl --root={root} enable ")
         child = spawn(self, ["/bin/sh", "-c", command], SOURCE)
         self.assertEqual(await child.ended(), 0, f"{command}\n{child.errors}")
 
