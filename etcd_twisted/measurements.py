@@ -80,6 +80,8 @@ class Measurements:
     @ivar commits: how long it took from when this leader began with a batch until a quorum had it.
     @ivar log_bytes: the size of the log on disk, without what is allocated ahead.
     @ivar snapshot_bytes: the size of the snapshot on disk, 0 when there is none.
+    @ivar disk_free_bytes: how much this process may still write to the file system of its data directory.
+    @ivar disk_size_bytes: the size of that file system, 0 when it is not known.
     @ivar clock_jumps: how often this machine's clock was set by more than L{CLOCK_BOUND_SECONDS}.
     @ivar clock_jump_seconds: by how much it was set last; below 0 when it was set back, 0 when it never was.
     @ivar cluster_time_ahead_seconds: how far the time by which keys expire is ahead of this machine's clock.
@@ -101,6 +103,8 @@ class Measurements:
     cluster_time_ahead_seconds: float = 0.0
     cluster_time_error_seconds: float | None = None
     contents: Contents = attrs.field(factory=Contents)
+    disk_free_bytes: int = 0
+    disk_size_bytes: int = 0
 
 
 @attrs.frozen

@@ -128,6 +128,17 @@ class DataDirectory:
         except OSError as error:
             raise self._refusal(error) from error
 
+    def room(self) -> tuple[int, int]:
+        """
+        How many bytes this process may still write to the file system of the directory, and how many that has; 0 for
+        both when the system does not say.
+        """
+        try:
+            disk = os.statvfs(self.path)
+        except OSError:
+            return 0, 0
+        return disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
+
     @property
     def log_directory(self) -> Path:
         """Where the write-ahead log's segments are."""

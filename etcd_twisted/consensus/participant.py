@@ -318,6 +318,7 @@ class Participant:
             self._around.time.ahead_of_wall,
             self._around.time.error,
             self._contents(),
+            *storage.directory.room(),
         )
 
     def _contents(self) -> Contents:

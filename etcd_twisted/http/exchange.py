@@ -8,6 +8,7 @@ pieces, and a stream that its client does not read is cut off.
 
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
+from time import perf_counter
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
@@ -37,12 +38,14 @@ class Connection(Protocol):
     @ivar stalled: whether the client has to read before more is sent.
     @ivar persistent: whether the connection stays open after this answer.
     @ivar server_fields: header lines for every answer.
-    @ivar count: told the method and the status of each answer.
+    @ivar answered: told the method and the status of each answer that has an end, and how long it took in seconds.
+    @ivar count: told the method and the status of one that has none yet.
     @ivar turns: says how much is done in a turn of the reactor.
     """
 
     stalled: bool
     turns: Turns
+    answered: Callable[[bytes, int, float], None]
     count: Callable[[bytes, int], None]
 
     @property
@@ -76,7 +79,7 @@ class Exchange:
     @ivar waits: whether it waits for events, which may take for ever.
     """
 
-    __slots__ = ("_chunked", "_connection", "_method", "_work")
+    __slots__ = ("_began", "_chunked", "_connection", "_method", "_work")
 
     _log = Logger()
 
@@ -88,6 +91,7 @@ class Exchange:
         self._connection: Connection | None = connection
         self._chunked = version == b"HTTP/1.1"
         self._method = method
+        self._began = perf_counter()
         # What is under way, to be cancelled when the client goes.
         self._work: Deferred[Response] | Later | Events | _Sender | None = None
 
@@ -144,7 +148,10 @@ class Exchange:
             if isinstance(body, Events):
                 body.cancel()
             return
-        connection.count(self._method, response.status)
+        if isinstance(body, Events):
+            connection.count(self._method, response.status)
+        else:
+            connection.answered(self._method, response.status, perf_counter() - self._began)
         self._work = None
         whole = in_one_piece(connection, self._method, response)
         if whole is not None:

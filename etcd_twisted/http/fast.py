@@ -15,6 +15,7 @@ Must never answer anything in another way than L{Channel} would, nor let a clien
 
 import re
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any
 
 from twisted.internet.interfaces import IAddress, IPushProducer
@@ -99,18 +100,20 @@ class FastChannel(Protocol, Patience):
     A connection.
 
     @ivar persistent: whether it stays open after this answer.
-    @ivar count: see L{etcd_twisted.http.usage.Usage}.
+    @ivar count: see L{etcd_twisted.http.usage.Usage}; so for C{answered}.
     @ivar turns: the site's.
     """
 
     _log = Logger()
 
+    answered: Callable[[bytes, int, float], None]
     count: Callable[[bytes, int], None]
     transport: Any
     persistent = True
 
     def __init__(self, site: FastSite, addr: IAddress | None) -> None:
         self.count = site.usage.count
+        self.answered = site.usage.answered
         self.turns = site.turns
         self._seconds = site.reactor.seconds
         self._site = site
@@ -385,11 +388,12 @@ class FastChannel(Protocol, Patience):
             return self._wait(rest, end - start) if self._may_go_on(answers, rest) else _ALL
         self._receiving = False
         method, path, query = line.groups(b"")
+        began = perf_counter()
         answer = site.door.handle(DoorRequest(method, path, query, head.content_type, data[body:end]))
         if site.common_fields:
             answer = with_fields(answer, site.common_fields)
         if isinstance(answer, Response) and (whole := in_one_piece(self, method, answer)) is not None:
-            self.count(method, answer.status)
+            self.answered(method, answer.status, perf_counter() - began)
             answers.append(whole)
             if len(answers) == _TOGETHER or len(whole) > _SHORT or not self.persistent:
                 self._send(answers)

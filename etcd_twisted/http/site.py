@@ -87,10 +87,11 @@ class Channel(http.HTTPChannel, Patience):
 
     @ivar site: whose it is.
     @ivar receiving: whether a request has begun to come that is not complete.
-    @ivar count: see L{Usage}; set when there is a connection.
+    @ivar count: see L{Usage}; set when there is a connection. So for C{answered}.
     @ivar turns: the site's.
     """
 
+    answered: Callable[[bytes, int, float], None]
     count: Callable[[bytes, int], None]
     turns: Turns
     site: "Site"
@@ -125,6 +126,7 @@ class Channel(http.HTTPChannel, Patience):
         self.site.channels.add(self)
         self.turns = self.site.turns
         self.count = self.site.usage.count
+        self.answered = self.site.usage.answered
         self._shaking_hands = self.isSecure()
         self._expect_within(self.site.read_timeout if self._shaking_hands else IDLE)
 

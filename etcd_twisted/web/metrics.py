@@ -7,6 +7,7 @@ anything: that is done where things happen, and read here when somebody asks; no
 life, or have two machines of one process share one.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from itertools import accumulate
 
@@ -72,6 +73,7 @@ class _MachineCollector(Collector):
         yield from _store(self._replica.statistics())
         yield from _contents(measured.contents)
         yield from self._peers()
+        yield from self._machines(measured)
         yield from self._http()
 
     def _server(self, measured: Measurements) -> Iterator[Metric]:
@@ -118,6 +120,16 @@ class _MachineCollector(Collector):
         yield GaugeMetricFamily(
             "etcd_twisted_snapshot_size_bytes", "The size of the snapshot on disk.", measured.snapshot_bytes
         )
+        yield GaugeMetricFamily(
+            "etcd_twisted_disk_free_bytes",
+            "What may still be written to the file system of the data directory.",
+            measured.disk_free_bytes,
+        )
+        yield GaugeMetricFamily(
+            "etcd_twisted_disk_size_bytes",
+            "The size of the file system of the data directory.",
+            measured.disk_size_bytes,
+        )
 
     def _peers(self) -> Iterator[Metric]:
         replica = self._replica
@@ -139,6 +151,37 @@ class _MachineCollector(Collector):
             failures.add_metric([name], followed.fail)
         yield from (sent, received, failures)
 
+    def _machines(self, measured: Measurements) -> Iterator[Metric]:
+        """What this machine knows of each member, itself among them."""
+        up = GaugeMetricFamily("etcd_twisted_machine_up", "Whether a machine answers this one.", labels=["machine"])
+        lag = GaugeMetricFamily(
+            "etcd_twisted_machine_lag_entries",
+            "How many committed log entries a machine has not applied, as far as this one knows.",
+            labels=["machine"],
+        )
+        ahead = GaugeMetricFamily(
+            "etcd_twisted_machine_clock_ahead_seconds",
+            "How far a machine's clock is ahead of this one's.",
+            labels=["machine"],
+        )
+        statuses = list(self._replica.statuses().values())
+        committed = max([measured.commit_index, *(each.report.applied for each in statuses if each.report)])
+        for status in statuses:
+            up.add_metric([status.name], float(status.reachable))
+            if status.report is not None:
+                lag.add_metric([status.name], committed - status.report.applied)
+            if status.clock_ahead_seconds is not None:
+                ahead.add_metric([status.name], status.clock_ahead_seconds)
+        yield from (up, lag, ahead)
+        yield CounterMetricFamily(
+            "etcd_twisted_clock_jumps_total", "How often this machine's clock was set.", measured.clock_jumps
+        )
+        yield GaugeMetricFamily(
+            "etcd_twisted_cluster_time_ahead_seconds",
+            "How far the time by which keys expire is ahead of this machine's clock.",
+            measured.cluster_time_ahead_seconds,
+        )
+
     def _http(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(
             "etcd_twisted_http_requests_total",
@@ -148,6 +191,28 @@ class _MachineCollector(Collector):
         for (method, status), count in sorted(self._usage.requests().items()):
             requests.add_metric([method, status], count)
         yield requests
+        received = CounterMetricFamily(
+            "etcd_http_received_total", "The same, by method alone.", labels=["method"]
+        )
+        failed = CounterMetricFamily(
+            "etcd_http_failed_total", "Those that failed, by status.", labels=["method", "code"]
+        )
+        methods: Counter[str] = Counter()
+        for (method, code), count in sorted(self._usage.by_status().items()):
+            methods[method] += count
+            if code >= 400:
+                failed.add_metric([method, str(code)], count)
+        for method, count in methods.items():
+            received.add_metric([method], count)
+        yield from (received, failed)
+        took = HistogramMetricFamily(
+            "etcd_http_successful_duration_seconds",
+            "How long requests about keys take that succeed, waits for events aside.",
+            labels=["method"],
+        )
+        for name, durations in self._usage.took.items():
+            took.add_metric([name.decode()], _buckets(durations), durations.total)
+        yield took
         yield GaugeMetricFamily(
             "etcd_twisted_http_connections", "Open connections to the client port.", self._usage.connections
         )
@@ -186,5 +251,9 @@ def _actions(kind: str, text: str, fields: dict[str, str], statistics: StoreStat
 
 
 def _histogram(name: str, text: str, durations: Durations) -> Metric:
-    buckets = list(zip(_BUCKETS, accumulate(durations.counts), strict=True))
-    return HistogramMetricFamily(name, text, buckets, durations.total)
+    return HistogramMetricFamily(name, text, _buckets(durations), durations.total)
+
+
+def _buckets(durations: Durations) -> list[tuple[str, float]]:
+    """As Prometheus counts: each with all that took less."""
+    return list(zip(_BUCKETS, accumulate(durations.counts), strict=True))

@@ -37,6 +37,21 @@ def tree(path: Path) -> dict[str, bytes | None]:
     return {str(found): found.read_bytes() if found.is_file() else None for found in path.rglob("*")}
 
 
+class RoomTests(SynchronousTestCase):
+    """What the disk has room for."""
+
+    def test_room(self) -> None:
+        """As the system's own tools say; nothing is known of a directory that is gone."""
+        path = Path(self.mktemp())
+        with closing(DataDirectory(path)) as directory:
+            free, size = directory.room()
+            usage = shutil.disk_usage(path)
+            self.assertEqual(size, usage.total)
+            self.assertTrue(0 < free <= size)
+            shutil.rmtree(path)
+            self.assertEqual(directory.room(), (0, 0))
+
+
 class DirectoryTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.parent = Path(self.mktemp())

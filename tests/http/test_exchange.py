@@ -34,6 +34,10 @@ class Connection:
     def count(self, method: bytes, status: int) -> None:
         self.counted.append((method, status))
 
+    def answered(self, method: bytes, status: int, seconds: float) -> None:
+        if seconds >= 0:
+            self.counted.append((method, status))
+
     def write(self, data: bytes) -> None:
         self.sent += data
 

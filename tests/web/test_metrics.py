@@ -11,7 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted import __version__
 from etcd_twisted.keyspace.commands import CompareAndDelete, CompareAndSwap, Create, Delete, Refresh, Set, Update
-from etcd_twisted.measurements import BOUNDS, Contents, Durations, Measurements
+from etcd_twisted.measurements import BOUNDS, Contents, Durations, MachineStatus, Measurements
+from etcd_twisted.membership import StatusReport
 from etcd_twisted.traffic import FollowerTraffic
 from tests.fakes import OTHER, FakeReplica
 from tests.processes.child import SOURCE
@@ -63,7 +64,10 @@ class ServerTests(MetricsTest):
 
     def test_measurements(self) -> None:
         self.replica.term, self.replica.raft_index = 7, 40
-        self.replica.measured = Measurements(42, 3, 2, 5, log_bytes=1_000, snapshot_bytes=500)
+        self.replica.measured = Measurements(
+            42, 3, 2, 5, log_bytes=1_000, snapshot_bytes=500, clock_jumps=2, cluster_time_ahead_seconds=-0.5,
+            disk_free_bytes=7_000, disk_size_bytes=9_000,
+        )  # fmt: skip
         expected = {
             "etcd_twisted_server_raft_term": 7,
             "etcd_server_leader_changes_seen_total": 3,
@@ -73,6 +77,10 @@ class ServerTests(MetricsTest):
             "etcd_server_proposals_failed_total": 5,
             "etcd_twisted_wal_size_bytes": 1_000,
             "etcd_twisted_snapshot_size_bytes": 500,
+            "etcd_twisted_disk_free_bytes": 7_000,
+            "etcd_twisted_disk_size_bytes": 9_000,
+            "etcd_twisted_clock_jumps_total": 2,
+            "etcd_twisted_cluster_time_ahead_seconds": -0.5,
             f'etcd_server_version{{server_version="{__version__}"}}': 1,
         }
         values = self.values()
@@ -191,8 +199,69 @@ class NetworkTests(MetricsTest):
                 'etcd_twisted_http_requests_total{code="4xx",method="GET"}': 1,
             },
         )
+        self.assertEqual(values['etcd_http_received_total{method="GET"}'], 2)
+        self.assertEqual(values['etcd_http_received_total{method="PUT"}'], 1)
+        failed = {line: value for line, value in values.items() if line.startswith("etcd_http_failed_total")}
+        self.assertEqual(failed, {'etcd_http_failed_total{code="404",method="GET"}': 1})
         self.assertEqual(values["etcd_twisted_http_connections"], 2)
         self.assertEqual(self.value('etcd_twisted_http_requests_total{code="2xx",method="GET"}'), 2)
+
+
+    def test_durations(self) -> None:
+        """Of requests that succeed, whether they are answered at once or later; waits for events are none of them."""
+        channel, _ = self.wire.connect()
+        channel.dataReceived(put("v") + GET + GET.replace(b"/k ", b"/none "))
+        channel.dataReceived(WATCH)
+        values = self.values()
+        name = "etcd_http_successful_duration_seconds"
+        counts = {method: values[f'{name}_count{{method="{method}"}}'] for method in ("GET", "HEAD", "PUT", "POST")}
+        self.assertEqual(counts, {"GET": 1, "HEAD": 0, "PUT": 1, "POST": 0})
+        self.assertGreater(values[f'{name}_sum{{method="PUT"}}'], 0)
+
+    def test_how_long(self) -> None:
+        """What took longer is in a higher bucket, and in all above it."""
+        for seconds in (0.0001, 0.00025, 0.0003, 1.0, 100.0):
+            self.wire.site.usage.answered(b"PUT", 200, seconds)
+        self.wire.site.usage.answered(b"PUT", 307, 1.0)
+        self.wire.site.usage.answered(b"BREW", 200, 1.0)
+        values = self.values()
+        name = "etcd_http_successful_duration_seconds"
+        bounds = ("0.00025", "0.0005", "1.024", "+Inf")
+        buckets = {le: values[f'{name}_bucket{{le="{le}",method="PUT"}}'] for le in bounds}
+        self.assertEqual(buckets, {"0.00025": 2, "0.0005": 3, "1.024": 4, "+Inf": 5})
+        self.assertAlmostEqual(values[f'{name}_sum{{method="PUT"}}'], 101.00065)
+        self.assertEqual(values['etcd_http_received_total{method="other"}'], 1)
+
+
+class MachineTests(MetricsTest):
+    """What is known of each machine of the cluster, on every one of them."""
+
+    def status(self, name: str, reachable: bool, applied: int | None, ahead: float | None = None) -> MachineStatus:
+        report = None if applied is None else StatusReport(0, 0, 0, "follower", 2, applied, "1", 0)
+        return MachineStatus(name, name, reachable, 0, 1.0, report=report, clock_ahead_seconds=ahead)
+
+    def test_machines(self) -> None:
+        """One that has never answered has neither a lag nor a clock."""
+        self.replica.measured = Measurements(commit_index=40)
+        self.replica.known_statuses = {
+            "a": self.status("machine0", True, 40, 0.0),
+            "b": self.status("machine1", True, 42, -3.5),
+            "c": self.status("machine2", False, 30),
+            "d": self.status("machine3", False, None),
+        }
+        values = self.values()
+        figures = ("up", "lag_entries", "clock_ahead_seconds")
+        found = {
+            machine: [values.get(f'etcd_twisted_machine_{figure}{{machine="{machine}"}}') for figure in figures]
+            for machine in ("machine0", "machine1", "machine2", "machine3")
+        }
+        expected = {
+            "machine0": [1, 2, 0],
+            "machine1": [1, 0, -3.5],
+            "machine2": [0, 12, None],
+            "machine3": [0, None, None],
+        }
+        self.assertEqual(found, expected)
 
 
 class DocumentTests(MetricsTest):
