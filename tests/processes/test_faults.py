@@ -139,7 +139,7 @@ class FailingTests(TestCase):
         self.assertEqual(await child.ended(), 1)
         self.assertIn(words, child.errors)
         self.assertEqual(len(child.errors.splitlines()), 1, child.errors)
-        self.assertEqual(child.output.count(words), 1, child.output)
+        self.assertEqual((child.errors + child.output).count(words), 1, child.output)
         self.assertNotIn("Traceback", child.output)
         self.assertEqual(listing(small), before)
 

@@ -240,6 +240,12 @@ class RefusalTests(TestCase):
             machine = Machine(self)
             await self.assertRefused(machine.launch(*flags, "--max-retry-attempts", "1"), f"{flags[0]}", words)
             self.assertEqual(list(machine.directory.iterdir()), [])
+        (machine.data / "log").mkdir(parents=True)
+        (machine.data / "lock").write_bytes(b"1\n")
+        (machine.data / "log" / f"{1:020}.log").write_bytes(bytes(1000))  # a start that was cut short has left it
+        before = listing(machine.data)
+        await self.assertRefused(machine.launch("--peers-file", missing), missing)
+        self.assertEqual(listing(machine.data), before)
 
     async def test_forcedInVain(self) -> None:
         """What was to be forgotten is still there when the start is refused for what could be seen beforehand."""
