@@ -109,6 +109,9 @@ _FIELDS = {
     ),
 }
 
+LONGEST_CONFIG_BYTES = 1 << 16
+"""How long what is set may be in JSON; decoded, other JSON takes twenty times its length in memory."""
+
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -118,10 +121,13 @@ def read_config(text: str | bytes, base: ClusterConfig) -> ClusterConfig:
 
     @param text: JSON.
     @param base: what it is where the text does not say.
-    @raise EtcdError: 210 when this is no JSON object; else with each field that can't be used and what it should be:
-        209 for one that is unknown, of another type or an interval that is too large, 403 for an active size and 404
-        for a delay that is too large.
+    @raise EtcdError: 210 when this is no JSON object, or far too long; else with each field that can't be used and
+        what it should be: 209 for one that is unknown, of another type or an interval that is too large, 403 for an
+        active size and 404 for a delay that is too large.
     """
+    if len(text) > LONGEST_CONFIG_BYTES:
+        cause = f"the configuration should be a JSON object of at most {LONGEST_CONFIG_BYTES} bytes, not {len(text)}"
+        raise EtcdError(ErrorCode.INVALID_FORM, cause)
     try:
         given = _decode_object(text)
     except (ValueError, RecursionError) as error:

@@ -3,6 +3,7 @@ L{etcd_twisted.membership}: what is set for a whole cluster, and what machines t
 """
 
 import json
+import tracemalloc
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.keyspace.space import KeySpace
 from etcd_twisted.membership import (
     CONFIG_KEY,
+    LONGEST_CONFIG_BYTES,
     ClusterConfig,
     ClusterView,
     fingerprint,
@@ -22,6 +24,7 @@ from etcd_twisted.membership import (
     stored_config,
     written,
 )
+from tests.keyspace.running import key_space
 
 BASE = ClusterConfig(5, 60.0, 2.5)
 
@@ -120,7 +123,7 @@ class ReadTests(SynchronousTestCase):
             f"{SIZE}; x is none of activeSize, removeDelay, syncInterval; {DELAY}",
             '{"activeSize":2147483648,"x":1,"syncInterval":1,"removeDelay":null}',
         )
-        many = json.dumps({str(number): number for number in range(10_000)})
+        many = json.dumps({str(number): number for number in range(4_000)})
         self.assertLess(len(self.assertRaises(EtcdError, read_config, many, BASE).cause), 500)
 
     def test_no_json_object(self) -> None:
@@ -129,8 +132,23 @@ class ReadTests(SynchronousTestCase):
             error = self.assertRaises(EtcdError, read_config, text, BASE)
             self.assertEqual(error.code, ErrorCode.INVALID_FORM)
             self.assertTrue(error.cause.startswith("the configuration should be a JSON object: "), error.cause)
-        for text in (100_000 * b'{"a":', 100_000 * b"["):
+        for text in (10_000 * b'{"a":', 60_000 * b"["):
             self.assertEqual(self.assertRaises(EtcdError, read_config, text, BASE).code, ErrorCode.INVALID_FORM)
+
+    def test_too_long(self) -> None:
+        """It is not decoded, wherever it comes from: a client can write 10 MiB where it is kept."""
+        longest = b'{"activeSize":7' + b" " * (LONGEST_CONFIG_BYTES - 16) + b"}"
+        self.assertEqual(read_config(longest, BASE).active_size, 7)
+        long = b'{"x":[' + b"[]," * 1_000_000 + b"1]}"
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        for text in (longest + b" ", long):
+            cause = f"the configuration should be a JSON object of at most 65536 bytes, not {len(text)}"
+            error = self.assertRaises(EtcdError, read_config, text, BASE)
+            self.assertEqual((error.code, error.cause), (ErrorCode.INVALID_FORM, cause))
+        _, most = tracemalloc.get_traced_memory()
+        self.assertLess(most, len(long))
+        self.assertIsNone(stored_config(key_space(Set(CONFIG_KEY, 0, long.decode())).root))
 
     @given(st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
