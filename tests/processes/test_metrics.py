@@ -2,9 +2,13 @@
 The metrics of a real cluster, against what was done to it.
 """
 
+import re
+
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.trial.unittest import TestCase
 
+from tests.deploy.test_grafana import expressions
+from tests.deploy.test_prometheus import RULES
 from tests.processes.cluster import Cluster, Member, until
 
 WRITES = 30
@@ -61,6 +65,24 @@ class MetricsTests(TestCase):
             received = f'etcd_network_peer_received_bytes_total{{From="{leader.name}"}}'
             self.assertGreater(grown[follower][received], WRITES * 1_000)
             self.assertEqual(grown[follower]["etcd_twisted_server_commit_duration_seconds_count"], 0)
+
+    async def test_shipped(self) -> None:
+        """Every figure that the shipped alerts and the dashboard ask for is there on each machine that was used."""
+        leader = await self.cluster.leader()
+        self.assertEqual((await leader.client.put("/k", value="v")).status, 201)
+        for machine in self.cluster.machines:
+            self.assertEqual((await machine.client.get("/none")).status, 404)
+        rules = re.findall(r"expr: (.*?)\n +(?:for|labels):", RULES.read_text(), re.DOTALL)
+        self.assertEqual(len(rules), RULES.read_text().count("- alert: "))
+        asked = set(re.findall(r"\b(?:etcd|process)_\w+", " ".join([*rules, *expressions()])))
+        self.assertGreater(len(asked), 20)
+
+        async def served(machine: Member) -> bool | None:
+            values = await self.values(machine)
+            return asked <= {line.partition("{")[0] for line in values} or None
+
+        for machine in self.cluster.machines:
+            await until(lambda machine=machine: served(machine), f"{machine.name} has all of {sorted(asked)}")
 
     async def test_new_leader(self) -> None:
         """Those that are left have seen one more, and one of them is it."""
