@@ -164,6 +164,9 @@ class _MachineCollector(Collector):
             "How far a machine's clock is ahead of this one's.",
             labels=["machine"],
         )
+        error = GaugeMetricFamily(
+            "etcd_twisted_machine_clock_error_seconds", "By how much that may be wrong.", labels=["machine"]
+        )
         statuses = list(self._replica.statuses().values())
         committed = max([measured.commit_index, *(each.report.applied for each in statuses if each.report)])
         for status in statuses:
@@ -172,15 +175,26 @@ class _MachineCollector(Collector):
                 lag.add_metric([status.name], committed - status.report.applied)
             if status.clock_ahead_seconds is not None:
                 ahead.add_metric([status.name], status.clock_ahead_seconds)
-        yield from (up, lag, ahead)
+            if status.clock_error_seconds is not None:
+                error.add_metric([status.name], status.clock_error_seconds)
+        yield from (up, lag, ahead, error)
         yield CounterMetricFamily(
             "etcd_twisted_clock_jumps_total", "How often this machine's clock was set.", measured.clock_jumps
+        )
+        yield GaugeMetricFamily(
+            "etcd_twisted_clock_jump_seconds", "By how much it was set last.", measured.clock_jump_seconds
         )
         yield GaugeMetricFamily(
             "etcd_twisted_cluster_time_ahead_seconds",
             "How far the time by which keys expire is ahead of this machine's clock.",
             measured.cluster_time_ahead_seconds,
         )
+        if measured.cluster_time_error_seconds is not None:
+            yield GaugeMetricFamily(
+                "etcd_twisted_cluster_time_error_seconds",
+                "By how much that may differ from what the leader knows.",
+                measured.cluster_time_error_seconds,
+            )
 
     def _http(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(

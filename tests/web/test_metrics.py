@@ -263,9 +263,27 @@ class MachineTests(MetricsTest):
         }
         self.assertEqual(found, expected)
 
+    def test_clocks(self) -> None:
+        """How far a difference may be wrong; how this machine's clock was set; and the cluster time, if it is known."""
+        self.assertNotIn("etcd_twisted_cluster_time_error_seconds", self.values())
+        other = MachineStatus("b", "machine1", True, 0, 1.0, clock_ahead_seconds=2.0, clock_error_seconds=0.25)
+        self.replica.known_statuses = {"b": other}
+        self.replica.measured = Measurements(clock_jump_seconds=-3600.0, cluster_time_error_seconds=0.125)
+        values = self.values()
+        self.assertEqual(values['etcd_twisted_machine_clock_error_seconds{machine="machine1"}'], 0.25)
+        self.assertEqual(values["etcd_twisted_clock_jump_seconds"], -3600)
+        self.assertEqual(values["etcd_twisted_cluster_time_error_seconds"], 0.125)
+
 
 class DocumentTests(MetricsTest):
     """C{docs/metrics.md}."""
+
+    def setUp(self) -> None:
+        """Another machine answers, and the cluster time is known."""
+        super().setUp()
+        other = MachineStatus("2", "other", True, 0, 9.0, clock_ahead_seconds=0.0, clock_error_seconds=0.0)
+        self.replica.known_statuses = {"2": other}
+        self.replica.measured = Measurements(cluster_time_error_seconds=0.0)
 
     def page(self) -> str:
         return (SOURCE / "docs" / "metrics.md").read_text()
