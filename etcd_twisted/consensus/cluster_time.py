@@ -50,6 +50,7 @@ class ClusterTime:
         self.term = _UNKNOWN
         self.inherited: tuple[int, float | None] = (_UNKNOWN, None)
         self._clock = clock
+        self._seconds = clock.seconds  # L{now} is a part of every change
         self._wall_clock = wall_clock
         self.ahead = self._wall_ahead()
         self._leads = False
@@ -63,7 +64,7 @@ class ClusterTime:
 
     def now(self) -> int:
         """Microseconds since the epoch."""
-        return int((self._clock.seconds() + self.ahead) * 1e6)
+        return int((self._seconds() + self.ahead) * 1e6)
 
     @property
     def error(self) -> float | None:

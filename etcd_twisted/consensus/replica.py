@@ -126,6 +126,7 @@ class Replica:
         self._clock = clock
         self._wall_clock = wall_clock
         self._time = ClusterTime(clock, wall_clock)
+        self.now = self._time.now
         self._history_capacity = history_capacity
         self._history_bytes = history_bytes
         self._quota_bytes = quota_bytes
@@ -400,10 +401,6 @@ class Replica:
     def led_seconds(self) -> float:
         """See L{IReplica}."""
         return self._clock.seconds() - self._led_since
-
-    def now(self) -> int:
-        """See L{IReplica}."""
-        return self._time.now()
 
     def when_serving(self) -> "Deferred[None]":
         """See L{IReplica}."""
