@@ -141,6 +141,7 @@ class MachineStatus:
         ahead, error = self.clock_ahead_seconds, self.clock_error_seconds
         return ahead is not None and error is not None and abs(ahead) - error > CLOCK_BOUND_SECONDS
 
+
 @attrs.frozen
 class Health:
     """
@@ -174,6 +175,11 @@ class Health:
     def missing(self) -> list[MachineStatus]:
         """The members that do not answer, those without a vote too."""
         return [each for each in self.statuses.values() if not each.reachable]
+
+    @property
+    def differing_clocks(self) -> list[MachineStatus]:
+        """The members whose clocks differ from this machine's by more than L{CLOCK_BOUND_SECONDS}."""
+        return [each for each in self.statuses.values() if each.clock_differs]
 
     @property
     def count(self) -> str:
