@@ -177,11 +177,6 @@ class Health:
         return [each for each in self.statuses.values() if not each.reachable]
 
     @property
-    def differing_clocks(self) -> list[MachineStatus]:
-        """The members whose clocks differ from this machine's by more than L{CLOCK_BOUND_SECONDS}."""
-        return [each for each in self.statuses.values() if each.clock_differs]
-
-    @property
     def count(self) -> str:
         """How many machines answer and how many are needed, in words."""
         answer = "answers" if self.answering == 1 else "answer"

@@ -264,7 +264,7 @@ class MachineTests(MetricsTest):
         self.assertEqual(found, expected)
 
     def test_clocks(self) -> None:
-        """How far a difference may be wrong; how this machine's clock was set; and the cluster time, if it is known."""
+        """How exact a difference is; how this machine's clock was set; and the cluster time, if it is known."""
         self.assertNotIn("etcd_twisted_cluster_time_error_seconds", self.values())
         other = MachineStatus("b", "machine1", True, 0, 1.0, clock_ahead_seconds=2.0, clock_error_seconds=0.25)
         self.replica.known_statuses = {"b": other}
