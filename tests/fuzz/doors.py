@@ -61,14 +61,15 @@ def _any_page(draw: st.DrawFn) -> bytes:
 @attrs.frozen
 class Conversation:
     """
-    What one client does.
+    What two clients do.
 
-    @ivar steps: bytes that it sends; seconds that it lets pass; C{"go"}, C{"stop reading"} or C{"read"}.
-    @ivar slow: whether what it changes is committed only after the next step.
+    @ivar steps: which of them, and what: bytes that it sends; seconds that go by; C{"go"}, C{"stop reading"} or
+        C{"read"}.
+    @ivar slow: whether what they change is committed only after the next step.
     @ivar standing: what the machine is: C{"leader"}, C{"follower"}, C{"standby"} or C{"lost"}.
     """
 
-    steps: list[bytes | int | str]
+    steps: list[tuple[int, bytes | int | str]]
     slow: bool
     standing: str
 
@@ -76,16 +77,17 @@ class Conversation:
 @st.composite
 def conversations(draw: st.DrawFn) -> Conversation:
     """Pipelined, slow, too long, and half closed ones too."""
-    sent = b"".join(draw(st.lists(requests() | _any_page() | _any_page(), min_size=1, max_size=4)))
-    if draw(st.integers(0, 2)) == 0:
-        sent = draw(mangled(sent))
-    steps: list[bytes | int | str] = []
-    for piece in draw(pieces(sent)):
-        if draw(st.integers(0, 3)) == 0:
-            steps.append(draw(st.integers(1, 12) | st.sampled_from(["stop reading", "read"])))
-        steps.append(piece)
-    if draw(st.booleans()):
-        steps.append("go")
+    steps: list[tuple[int, bytes | int | str]] = []
+    for client in draw(st.sampled_from([[0], [0], [0, 1], [0, 1, 0]])):
+        sent = b"".join(draw(st.lists(requests() | _any_page() | _any_page(), min_size=1, max_size=4)))
+        if draw(st.integers(0, 2)) == 0:
+            sent = draw(mangled(sent))
+        for piece in draw(pieces(sent)):
+            if draw(st.integers(0, 3)) == 0:
+                steps.append((client, draw(st.integers(1, 12) | st.sampled_from(["stop reading", "read"]))))
+            steps.append((client, piece))
+        if draw(st.booleans()):
+            steps.append((draw(st.integers(0, 1)), "go"))
     return Conversation(steps, draw(st.booleans()), draw(st.sampled_from(_STANDINGS)))
 
 
@@ -96,8 +98,33 @@ class _Transport(Transport):
         self.producer = None
 
 
+class _Client:
+    """One connection."""
+
+    def __init__(self, site: Site) -> None:
+        self.channel: Any = site.buildProtocol(None)
+        self.transport = _Transport(self.channel)
+        self.channel.makeConnection(self.transport)
+
+    @property
+    def can_send(self) -> bool:
+        """Whether somebody would take it."""
+        return not self.transport.disconnecting and not self.transport.writes_closed
+
+    def read(self) -> None:
+        """Take all that was sent."""
+        self.transport.room = None
+        if not self.transport.disconnecting:
+            self.transport.client_reads()
+
+    @property
+    def seen(self) -> tuple[bytes, str | None, bool]:
+        """What it was sent, and how that ended."""
+        return _DATE.sub(b"", self.transport.value()), self.transport.how_lost, self.transport.writes_closed
+
+
 class _Door:
-    """One server, and the client on one connection to it."""
+    """One server, and two connections to it."""
 
     def __init__(self, kind: type[Site], standing: str) -> None:
         self.wire = Wire(kind=kind, most_body=MOST_BODY)
@@ -110,28 +137,25 @@ class _Door:
                 self.replica.stand_by()
             case "lost":
                 self.replica.lose_leader()
-        self.channel: Any = self.wire.site.buildProtocol(None)
-        self.transport = _Transport(self.channel)
-        self.channel.makeConnection(self.transport)
+        self.clients = [_Client(self.wire.site) for _ in range(2)]
 
-    def hold(self, conversation: Conversation) -> dict[str, object]:
+    def hold(self, conversation: Conversation) -> dict[str, Any]:
         """Do all of it; what can be seen from outside."""
         for step in conversation.steps:
             self.replica.holding = conversation.slow
-            self._take(step)
+            self._take(*step)
             if conversation.slow:
                 self.replica.go_on()
-        self.transport.room = None
-        if not self.transport.disconnecting:
-            self.transport.client_reads()
+        for client in self.clients:
+            client.read()
         self.replica.go_on()
         self.wire.clock.advance(0)
         answered = len(self.wire.site.channels)
         self.wire.site.stop(1.0)
         self.wire.pass_time(40)
         seen = {
-            "answers": _DATE.sub(b"", self.transport.value()),
-            "how it ended": (self.transport.how_lost, self.transport.writes_closed, answered),
+            "answers": [client.seen for client in self.clients],
+            "connections after the answers": answered,
             "what was changed": self.replica.proposed,
             "who was moved": (self.replica.removed, self.replica.moved),
             "who still waits": self.replica.keyspace.hub.count,
@@ -140,30 +164,27 @@ class _Door:
         self.wire.stop()
         return seen
 
-    def _take(self, step: bytes | int | str) -> None:
-        transport = self.transport
-        if not isinstance(step, bytes):
-            transport.room = None
-            if not transport.disconnecting:
-                transport.client_reads()  # what is sent to one who reads nothing more may be cut off anywhere
-        if isinstance(step, int):
-            self.wire.pass_time(step)
-        elif transport.disconnecting or transport.writes_closed:
-            return
-        elif isinstance(step, bytes):
-            self.channel.dataReceived(step)
+    def _take(self, number: int, what: bytes | int | str) -> None:
+        client = self.clients[number]
+        for each in self.clients:
+            if each is not client or not isinstance(what, bytes):
+                each.read()  # who reads nothing may be cut off anywhere, and each door lets others go first then
+        if isinstance(what, int):
+            self.wire.pass_time(what)
+        elif isinstance(what, bytes) and client.can_send:
+            client.channel.dataReceived(what)
             self.wire.clock.advance(0)
-        elif step == "go":
-            transport.client_goes()
-        elif step == "stop reading":
-            transport.room = 0
+        elif what == "go" and client.can_send:
+            client.transport.client_goes()
+        elif what == "stop reading":
+            client.transport.room = 0
 
 
 def _check(conversation: Conversation) -> None:
     ordinary, fast = (_Door(kind, conversation.standing).hold(conversation) for kind in (Site, FastSite))
     for what, seen in ordinary.items():
         assert fast[what] == seen, f"{what}: the ordinary door: {seen!r}; the fast one: {fast[what]!r}"
-    answers: Any = ordinary["answers"]
+    answers = b"".join(sent for sent, _, _ in ordinary["answers"])
     for each in (b"Traceback", b"<html>", b"<html lang=en>"):  # Twisted's and Werkzeug's own; the page's has quotes
         assert each not in answers, answers
     servers, marks = (answers.count(line) for line in (b"\nServer: etcd_twisted\r\n", b"\nX-Content-Type-Options: "))

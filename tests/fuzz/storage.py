@@ -10,6 +10,7 @@ import atexit
 import contextlib
 import functools
 import os
+import resource
 import shutil
 import stat
 import tempfile
@@ -31,6 +32,9 @@ SNAPSHOT_COUNT = 12
 WRITES = 32
 HUGE = 1 << 34
 """Bytes of a file that has none of them on the disk."""
+
+MOST_MEMORY = 1 << 33
+"""Bytes of address space that a start may take."""
 
 _KEPT = 8
 """How many log entries stay beside a snapshot."""
@@ -64,6 +68,17 @@ def _small_files() -> Iterator[None]:
     small = functools.partial(recovery.WriteAheadLog, segment_bytes=SEGMENT_BYTES)
     with mock.patch.object(recovery, "WriteAheadLog", small), mock.patch.object(keeper, "TRAILING_ENTRIES", _KEPT):
         yield
+
+
+@contextlib.contextmanager
+def _little_memory() -> Iterator[None]:
+    """Raise L{MemoryError} in what reads a huge file whole, and not have the computer do it."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def _make(path: Path, prefix: str, crash: bool) -> Sample:
@@ -248,7 +263,7 @@ def _start(root: Path) -> tuple[str | None, bytes]:
     """Start a machine; why it refuses to, or what it serves."""
     cluster = Cluster(root, snapshot_count=SNAPSHOT_COUNT)
     machine = _machine(cluster)
-    with _small_files():
+    with _small_files(), _little_memory():
         try:
             cluster.finish(machine.start())
         except StartError as error:
