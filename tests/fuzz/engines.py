@@ -29,19 +29,22 @@ _CORPUS = Path(".fuzz")
 """Where atheris keeps the bytes that reached something new, and those that failed."""
 
 
-def by_hypothesis(target: Target, seconds: float, first: int, examples: int, out: TextIO) -> bool:
+def by_hypothesis(
+    target: Target, seconds: float, first: int, examples: int, out: TextIO, shrink: bool = True
+) -> bool:
     """
     Try batch after batch until the time is over, one at the least, or until one fails.
 
     @param first: the seed of the first batch; each further one has the next.
     @param examples: how many a batch has.
+    @param shrink: whether to look for the smallest example that fails.
     @return: whether all went well. If not, C{out} is told what failed and how to repeat it.
     """
     began = time.monotonic()
     number = first
     while number == first or time.monotonic() - began < seconds:
         try:
-            _batch(target, number, examples)
+            _batch(target, number, examples, shrink)
         except Exception:
             out.write(f"{target.name}: FAILED\n{traceback.format_exc()}\n")
             how = f"FUZZ_SEED={number} FUZZ_EXAMPLES={examples} FUZZ_SECONDS=0"
@@ -54,11 +57,11 @@ def by_hypothesis(target: Target, seconds: float, first: int, examples: int, out
     return True
 
 
-def _batch(target: Target, number: int, examples: int) -> None:
+def _batch(target: Target, number: int, examples: int, shrink: bool) -> None:
     """
     Try so many examples; the same ones for the same number.
 
-    @raise Exception: one fails; the smallest that was found is in the notes.
+    @raise Exception: one fails; it is in the notes.
     """
 
     @seed(number)
@@ -66,7 +69,7 @@ def _batch(target: Target, number: int, examples: int) -> None:
         max_examples=examples,
         database=None,
         deadline=None,
-        phases=(Phase.generate, Phase.shrink),
+        phases=(Phase.generate, Phase.shrink) if shrink else (Phase.generate,),
         suppress_health_check=list(HealthCheck),
         report_multiple_bugs=False,
     )
