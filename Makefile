@@ -80,7 +80,8 @@ wheel: .venv/created
 
 clean:
 	rm -rf tests/browser/node_modules .venv/installed-axe
-	rm -rf .venv-oldest build dist *.egg-info _trial_temp* .mypy_cache .ruff_cache .hypothesis twisted/plugins/dropin.cache
+	rm -rf .venv-oldest build dist *.egg-info _trial_temp* twisted/plugins/dropin.cache
+	rm -rf .mypy_cache .ruff_cache .hypothesis .fuzz
 	rm -rf docs/examples/*/build docs/examples/*/*.egg-info docs/examples/*/twisted/plugins/dropin.cache
 	find etcd_twisted tests twisted benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +
 

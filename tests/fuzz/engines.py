@@ -95,7 +95,7 @@ def by_atheris(target: Target, seconds: float, first: int, out: TextIO) -> bool:
         target.name,
         *(f"-max_total_time={max(1, round(seconds))}", f"-seed={first + 1}", f"-max_len={LONGEST_EXAMPLE}"),
         # The target watches its own time.
-        *("-len_control=0", "-timeout=0", "-handle_alrm=0", "-verbosity=0", f"-artifact_prefix={failures}/"),
+        *("-len_control=0", "-timeout=0", "-verbosity=0", f"-artifact_prefix={failures}/"),
         str(corpus),
     )
     if status == 0:
@@ -111,7 +111,7 @@ def by_atheris(target: Target, seconds: float, first: int, out: TextIO) -> bool:
 
 def again_by_atheris(target: Target, failed: Path) -> bool:
     """Try the one example of a file; whether it goes well."""
-    return _guided(target.name, "-timeout=0", "-handle_alrm=0", str(failed)) == 0
+    return _guided(target.name, "-timeout=0", str(failed)) == 0
 
 
 def _guided(*arguments: str) -> int:
