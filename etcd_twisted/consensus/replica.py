@@ -605,7 +605,7 @@ class Replica:
             await self._change_group(partial(_check_removal, machine_id))
         now = self.now()
         record = Forbidden(name, by, now, fingerprint(self.cluster_id, ids[0]) if ids else "")
-        await self.propose(Set(record.key, now, record.value))
+        await self._propose(Set(record.key, now, record.value), always=True)
         self._log.info("{name} is kept out of the cluster from now on: {by} forbade it", name=name, by=by)
         try:
             await self._change_group(lambda members: members.remove(name))
