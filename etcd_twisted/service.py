@@ -34,7 +34,7 @@ from etcd_twisted.peer.frontend import PeerFrontend
 from etcd_twisted.peer.sockets import SILENCE
 from etcd_twisted.peer.transport import AmpTransport
 from etcd_twisted.seeking import Seeking
-from etcd_twisted.tls import tls_for_peers
+from etcd_twisted.tls import check_peer_certificate, tls_for_peers
 from etcd_twisted.web.frontend import HttpFrontend
 
 
@@ -86,6 +86,7 @@ class EtcdService(Service):
         self._reactor = reactor
         self._config = config
         tls = tls_for_peers(config)
+        check_peer_certificate(config)
         silence = max(SILENCE, 5 * self.replica.timing.election)
         self._transport = AmpTransport(reactor, self.replica.peer, tls, lambda: self.replica.name, silence)
         # Stopped from the last to the first: requests under way need the other machines until they are answered.

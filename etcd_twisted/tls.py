@@ -5,14 +5,17 @@ Must never go on with a file that can't be used: all are read, and tried, before
 """
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import attrs
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL import SSL
 from OpenSSL.crypto import X509, PKey
 from service_identity import CertificateError, VerificationError
@@ -27,6 +30,7 @@ from twisted.internet.ssl import (
     platformTrust,
     trustRootFromCertificates,
 )
+from zope.interface import implementer
 
 from etcd_twisted.config import Config
 from etcd_twisted.errors import ConfigError
@@ -89,17 +93,172 @@ def tls_for_peers(config: Config) -> ClientTls | None:
     return speak
 
 
-def tls_reason(error: BaseException) -> str:
+def check_peer_certificate(config: Config, now: datetime | None = None) -> None:
     """
-    What went wrong, on one line.
+    See to it that other machines will take this one's certificate, as far as can be told without them.
 
-    OpenSSL has a list of it, each with the part of the library and the function.
+    @param now: the time; C{None} for that of the clock.
+    @raise ConfigError: it has expired or is not valid yet, or can't be used by a server, or by a client where machines
+        ask each other for their certificates.
     """
+    files = _read(config, "peer-")
+    if files is None:
+        return
+    given, certificate = config.given("peer-cert-file"), files.certificate
+    moment = datetime.now(UTC) if now is None else now
+    remedy = "have a new one made, or set this computer's clock right"
+    if moment > certificate.not_valid_after_utc:
+        raise ConfigError(f"{given} expired at {_time(certificate.not_valid_after_utc)}; {remedy}")
+    if moment < certificate.not_valid_before_utc:
+        raise ConfigError(f"{given} is not valid before {_time(certificate.not_valid_before_utc)}; {remedy}")
+    needed = [("server", ExtendedKeyUsageOID.SERVER_AUTH)]
+    needed += [("client", ExtendedKeyUsageOID.CLIENT_AUTH)] if files.authorities else []
+    usages = _usages(certificate)
+    for role, usage in needed:
+        if usages is not None and usage not in usages:
+            missing = f"its extended key usage has no {role}Auth"
+            remedy = "machines connect to each other, so have one made with serverAuth and clientAuth"
+            raise ConfigError(f"{given} can't be used as a {role}'s: {missing}; {remedy}")
+
+
+def _usages(certificate: x509.Certificate) -> x509.ExtendedKeyUsage | None:
+    """What a certificate may be used for; C{None} for anything."""
+    try:
+        return certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except (x509.ExtensionNotFound, ValueError):
+        return None
+
+
+def tls_reason(error: BaseException, transport: object = None) -> str:
+    """
+    What went wrong, on one line: which certificate was not taken, why, and the remedy, where that is known.
+
+    @param transport: the connection on which it went wrong.
+    """
+    connection = getattr(transport, "getHandle", lambda: None)()
+    if not isinstance(connection, SSL.Connection):
+        connection = None
     if isinstance(error, VerificationError):
-        return "the certificate is for another host"
+        return _other_host(None if connection is None else connection.get_peer_certificate(as_cryptography=True))
+    noted = None if connection is None else _not_taken.get(connection)
+    if noted is not None:
+        return noted
+    # OpenSSL has a list of what went wrong, each with the part of the library and the function.
     said: Any = error.args[-1] if error.args else ""
-    text = ", ".join(str(reason) for *_, reason in said) if isinstance(said, list) else str(said)
-    return " ".join(text.split()) or type(error).__name__
+    reasons = [str(reason) for *_, reason in said] if isinstance(said, list) else [str(said)]
+    for reason in reasons:
+        if "peer did not return a certificate" in reason:
+            return "the other side shows no certificate: give it one of an authority that is trusted here"
+        _, _, alert = reason.partition("alert ")
+        own = None if connection is None else connection.get_certificate(as_cryptography=True)
+        if alert == "handshake failure" and connection is not None and own is None:
+            alert = "certificate required"  # so it is called in versions of TLS before 1.3
+        if alert in _ALERTS:
+            shown = "no certificate" if own is None else f"the certificate of {_subject(own)}"
+            return f"the other side was shown {shown}, and {_ALERTS[alert]}"
+    return " ".join(", ".join(reasons).split()) or type(error).__name__
+
+
+_ALERTS = {
+    "certificate expired": "says that it has expired: have a new one made, and compare the clocks of both",
+    "unknown ca": "does not know its authority: give both certificates of authorities that the other trusts",
+    "unsupported certificate": "says that it is not for this use: have one made for servers and clients",
+    "bad certificate": "says that it is not valid: see the other side's log",
+    "internal error": "ended the handshake, as it does over one for another host: see the other side's log",
+    "certificate unknown": "does not take it: see the other side's log",
+    "certificate required": "wants one: give this side one of an authority that the other trusts",
+}
+"""What the other side says of this one's certificate, by the names of TLS's alerts."""
+
+_not_taken: "WeakKeyDictionary[SSL.Connection, str]" = WeakKeyDictionary()
+"""Why the other side's certificate was not taken, on connections that are about to end for that."""
+
+_EXPIRED = 10  # these are OpenSSL's X509_V_ERR_...
+_NOT_YET_VALID = 9
+_WRONG_USAGE = 26
+_NO_AUTHORITY = (2, 18, 19, 20, 21)
+
+
+def _take_note(connection: SSL.Connection, certificate: X509, code: int, _depth: int, ok: int) -> bool:
+    """Keep why OpenSSL does not take a certificate, which it says to nobody else."""
+    if not ok:
+        _not_taken.setdefault(connection, _why_not(certificate.to_cryptography(), code))
+    return bool(ok)
+
+
+def _why_not(certificate: x509.Certificate, code: int) -> str:
+    if code == _EXPIRED:
+        end = _time(certificate.not_valid_after_utc)
+        why = f"expired at {end}: have a new one made, and compare the clocks of both"
+    elif code == _NOT_YET_VALID:
+        why = f"is not valid before {_time(certificate.not_valid_before_utc)}: compare the clocks of both"
+    elif code == _WRONG_USAGE:
+        why = "is not for this use (extended key usage): have one made with serverAuth and clientAuth"
+    elif code in _NO_AUTHORITY:
+        issuer = _printable(certificate.issuer.rfc4514_string())
+        why = f"is from {issuer}, which is no authority that is trusted here: have one made by one that is"
+    else:
+        why = f"is not taken (OpenSSL's verification error {code}): have another one made"
+    return f"the other side's certificate of {_subject(certificate)} {why}"
+
+
+def _other_host(certificate: x509.Certificate | None) -> str:
+    if certificate is None:
+        return "the certificate is for another host"
+    remedy = "have one made for the host of its address, or correct the address"
+    return f"the certificate of {_subject(certificate)} is for another host, {_named(certificate)}: {remedy}"
+
+
+def _subject(certificate: x509.Certificate) -> str:
+    return _printable(certificate.subject.rfc4514_string()) or "nobody"
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else repr(text)
+
+
+def _time(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+@attrs.frozen
+class _Noting:
+    """
+    Makes connections to a host, of which L{tls_reason} knows why a certificate was not taken.
+
+    OpenSSL has one place for what looks at certificates. What Twisted may have there looks at the name of the host, so
+    that is done here as well: by the same library, and whatever goes wrong with it is a refusal.
+    """
+
+    creator: IOpenSSLClientConnectionCreator
+    host: str
+
+    def clientConnectionForTLS(self, protocol: Any) -> SSL.Connection:
+        connection = self.creator.clientConnectionForTLS(protocol)
+        connection.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, self._check)
+        return connection
+
+    def _check(self, connection: SSL.Connection, certificate: X509, code: int, depth: int, ok: int) -> bool:
+        if not _take_note(connection, certificate, code, depth, ok):
+            return False
+        shown = certificate.to_cryptography()
+        if depth == 0 and not _is_for(shown, self.host):
+            _not_taken.setdefault(connection, _other_host(shown))
+            return False
+        return True
+
+
+def _is_for(certificate: x509.Certificate, host: str) -> bool:
+    """Whether a certificate is for a host."""
+    try:
+        if isIPAddress(host) or isIPv6Address(host):
+            verify_certificate_ip_address(certificate, host)
+        else:
+            verify_certificate_hostname(certificate, host)
+    except (VerificationError, CertificateError, ValueError):
+        return False
+    return True
 
 
 @attrs.frozen
@@ -127,10 +286,11 @@ class _Files:
         trusted = {"trustRoot": _trust(self.authorities)} if self.authorities else {}
         options = CertificateOptions(**self._own(), **trusted)
         try:
-            options.getContext()  # made now, and kept
+            context = options.getContext()  # made now, and kept
         except SSL.Error as error:
             given = config.given(f"{self.port}cert-file")
             raise ConfigError(f"{given}: can't be used: {tls_reason(error)}; have another one made") from error
+        context.set_verify(context.get_verify_mode(), _take_note)
         return options
 
     def check_host(self, config: Config, option: str) -> None:
@@ -141,17 +301,12 @@ class _Files:
         @raise ConfigError: it is for other hosts.
         """
         host = getattr(config, _field(option)).host.removesuffix(".")
-        try:
-            if isIPAddress(host) or isIPv6Address(host):
-                verify_certificate_ip_address(self.certificate, host)
-            else:
-                verify_certificate_hostname(self.certificate, host)
-        except (VerificationError, CertificateError, ValueError) as error:
+        if not _is_for(self.certificate, host):
             certificate = config.given(f"{self.port}cert-file")
             raise ConfigError(
                 f"{certificate} is not for the host {host} of {config.given(option)}: it is for"
                 f" {_named(self.certificate)}; have one made for {host}, or give an address that it is for"
-            ) from error
+            )
 
     def client(self, host: str) -> IOpenSSLClientConnectionCreator:
         """
@@ -160,7 +315,8 @@ class _Files:
         @raise ValueError: no certificate can name that host.
         """
         trusted = _trust(self.authorities) if self.authorities else platformTrust()
-        return optionsForClientTLS(host.removesuffix("."), trusted, extraCertificateOptions=self._own())
+        name = host.removesuffix(".")
+        return _Noting(optionsForClientTLS(name, trusted, extraCertificateOptions=self._own()), name)
 
     def _own(self) -> dict[str, Any]:
         return {

@@ -14,6 +14,11 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _DAY = timedelta(days=1)
 
+BOTH = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
+SERVERS = (ExtendedKeyUsageOID.SERVER_AUTH,)
+CLIENTS = (ExtendedKeyUsageOID.CLIENT_AUTH,)
+"""What a certificate may be used for."""
+
 
 class Authority:
     """
@@ -50,7 +55,12 @@ class Authority:
         self.path = self._write(f"{name}.pem", _pem(self._certificate))
 
     def certificate(
-        self, name: str, hosts: Sequence[str] = ("127.0.0.1",), expired: bool = False, weak: bool = False
+        self,
+        name: str,
+        hosts: Sequence[str] = ("127.0.0.1",),
+        expired: bool = False,
+        weak: bool = False,
+        usages: Sequence[x509.ObjectIdentifier] = BOTH,
     ) -> tuple[Path, Path]:
         """
         Files with a new certificate, the chain behind it (but for the last authority), and its key.
@@ -58,9 +68,10 @@ class Authority:
         @param hosts: the host names and IP addresses that it is for.
         @param expired: whether its time is over.
         @param weak: whether its key is one that nobody should trust any more.
+        @param usages: what it may be used for.
         """
         key = rsa.generate_private_key(65537, 1024) if weak else ec.generate_private_key(ec.SECP256R1())
-        usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
+        usage = x509.ExtendedKeyUsage(usages)
         builder = self._builder(name, key.public_key(), expired)
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         builder = builder.add_extension(usage, critical=False)

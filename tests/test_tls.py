@@ -3,29 +3,46 @@ From certificate files to what speaks TLS, and what is said of files that can't 
 """
 
 import socket
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives import serialization
 from OpenSSL import SSL
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.ssl import CertificateOptions, TLSVersion
 from twisted.internet.task import Clock
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from twisted.test.iosim import FakeTransport
 from twisted.test.iosim import connect as connect_in_memory
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from etcd_twisted.addresses import Address
 from etcd_twisted.config import Config
 from etcd_twisted.errors import ConfigError
 from etcd_twisted.loading import load_config
-from etcd_twisted.tls import client_port_tls, peer_port_tls, tls_for_peers, tls_reason
-from tests.certificates import Authority
+from etcd_twisted.tls import (
+    check_peer_certificate,
+    client_port_tls,
+    peer_port_tls,
+    tls_for_peers,
+    tls_reason,
+)
+from tests.certificates import CLIENTS, SERVERS, Authority
 
 
 class _End(Protocol):
-    """One end of a connection: takes what comes, and why it ended."""
+    """
+    One end of a connection: takes what comes, and why it ended.
+
+    @ivar told: the same, for people.
+    """
+
+    transport: Any
+    told = ""
 
     def __init__(self) -> None:
         self.data = b""
@@ -36,6 +53,7 @@ class _End(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.reason = reason
+        self.told = tls_reason(reason.value, self.transport)
 
 
 def connect(server_tls: Any, client_tls: Any) -> tuple[_End, _End]:
@@ -99,7 +117,7 @@ class MachineTests(TlsTest):
         for end in ends:
             self.assertIsNotNone(end.reason)
             self.assertEqual(end.data, b"")
-        return [tls_reason(end.reason.value) for end in ends if end.reason]
+        return [end.told for end in ends]
 
     def test_good(self) -> None:
         """Each has a certificate of the same authority."""
@@ -121,7 +139,11 @@ class MachineTests(TlsTest):
         for host in ("127.0.0.2", "::1", "machine0.example.com", "localhost"):
             server, client = self.machines(self.files(), self.files("machine1"), host)
             self.assertEqual((server.data, client.data), (b"", b""))
-            self.assertEqual(tls_reason(client.reason.value), "the certificate is for another host")
+            remedy = "have one made for the host of its address, or correct the address"
+            self.assertEqual(
+                client.told, f"the certificate of CN=machine0 is for another host, 127.0.0.1: {remedy}"
+            )
+            self.assertIn("was shown the certificate of CN=machine0, and ended the handshake, as it", server.told)
 
     def test_chain(self) -> None:
         """The certificates between one's own and the authority's come with it, in both directions."""
@@ -145,30 +167,72 @@ class MachineTests(TlsTest):
         self.assertTalked(self.machines({**files, "peer_cert_file": both, "peer_key_file": both}, self.files("m1")))
 
     def test_stranger(self) -> None:
-        """A client with a certificate of another authority, whoever it trusts."""
+        """A client with a certificate of another authority, whoever it trusts; both sides are told."""
         other = self.files("machine1", Authority(self.directory, "other"))
         self.assertRefused(self.machines(self.files(), other))
-        ends = self.machines(self.files(), {**other, "peer_ca_file": self.authority.path})
-        self.assertIn("certificate verify failed", self.assertRefused(ends)[0])
+        server, client = self.assertRefused(
+            self.machines(self.files(), {**other, "peer_ca_file": self.authority.path})
+        )
+        self.assertEqual(
+            server,
+            "the other side's certificate of CN=machine1 is from CN=other, which is no authority that is trusted "
+            "here: have one made by one that is",
+        )
+        self.assertEqual(
+            client,
+            "the other side was shown the certificate of CN=machine1, and does not know its authority: give both "
+            "certificates of authorities that the other trusts",
+        )
 
     def test_false_server(self) -> None:
         """A server with one."""
         other = {**self.files("machine0", Authority(self.directory, "other")), "peer_ca_file": self.authority.path}
         server, client = self.machines(other, self.files("machine1"))
-        self.assertIn("certificate verify failed", tls_reason(client.reason.value))
+        self.assertIn("the other side's certificate of CN=machine0 is from CN=other, which is no", client.told)
+        self.assertIn("was shown the certificate of CN=machine0, and does not know its authority", server.told)
         self.assertEqual((server.data, client.data), (b"", b""))
 
     def test_expired(self) -> None:
         """On either side."""
         old = self.files("old", expired=True)
-        self.assertIn("certificate verify failed", self.assertRefused(self.machines(self.files(), old))[0])
-        self.assertIn("certificate verify failed", self.assertRefused(self.machines(old, self.files("m1")))[1])
+        for ends in (self.machines(self.files(), old), reversed(self.machines(old, self.files("m1")))):
+            refusing, refused = self.assertRefused(tuple(ends))
+            self.assertRegex(
+                refusing,
+                r"^the other side's certificate of CN=old expired at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC: "
+                "have a new one made, and compare the clocks of both$",
+            )
+            self.assertIn("shown the certificate of CN=old, and says that it has expired: have a new one", refused)
+
+    def test_wrong_use(self) -> None:
+        """A certificate for servers alone, of a machine that connects to others; and the other way round."""
+        for usages, ends in (
+            (SERVERS, lambda files: self.machines(self.files(), files)),
+            (CLIENTS, lambda files: reversed(self.machines(files, self.files("m1")))),
+        ):
+            refusing, refused = self.assertRefused(tuple(ends(self.files("half", usages=usages))))
+            self.assertIn("certificate of CN=half is not for this use (extended key usage): have one made", refusing)
+            self.assertIn("shown the certificate of CN=half, and says that it is not for this use", refused)
+
+    def test_no_certificate(self) -> None:
+        """A client that shows none, with either version of TLS."""
+        for version, told in (
+            (TLSVersion.TLSv1_3, "the other side was shown no certificate, and wants one: give this side one"),
+            (TLSVersion.TLSv1_2, "the other side was shown no certificate, and wants one: give this side one"),
+        ):
+            port = peer_port_tls(Config(**self.files()))
+            options = CertificateOptions(lowerMaximumSecurityTo=version, insecurelyLowerMinimumTo=version)
+            server, client = self.assertRefused(connect(port, _Anything(options.getContext())))
+            self.assertEqual(
+                server, "the other side shows no certificate: give it one of an authority that is trusted here"
+            )
+            self.assertIn(told, client)
 
     def test_platform(self) -> None:
         """Without an authority, other machines need certificates that the system trusts, and anybody may connect."""
         without = {name: path for name, path in self.files("machine1").items() if name != "peer_ca_file"}
         _, client = self.machines(self.files(), without)
-        self.assertIn("certificate verify failed", tls_reason(client.reason.value))
+        self.assertIn("is no authority that is trusted here", client.told)
         port = peer_port_tls(Config(**without))
         assert port is not None
         self.assertTalked(connect(port, tls_for_peers(Config(**self.files()))("127.0.0.1")))
@@ -377,3 +441,52 @@ class ReasonTests(SynchronousTestCase):
         for error, text in ((SSL.Error(), "Error"), (SSL.SysCallError(-1, "Unexpected EOF"), "Unexpected EOF"),
                             (ValueError("a\nb"), "a b"), (SSL.Error([]), "Error")):  # fmt: skip
             self.assertEqual(tls_reason(error), text)
+
+
+class StartTests(TlsTest):
+    """L{check_peer_certificate}: what is found before others find it."""
+
+    def refusal(self, files: dict[str, Path], days: float = 0.0) -> str:
+        """What is wrong with a certificate so many days from now."""
+        config = Config(**files, sources={"peer-cert-file": "--peer-cert-file"})
+        with self.assertRaises(ConfigError) as caught:
+            check_peer_certificate(config, datetime.now(UTC) + timedelta(days=days))
+        beginning, _, told = str(caught.exception).partition(f"{files['peer_cert_file']} ")
+        self.assertEqual(beginning, "--peer-cert-file ")
+        self.assertEqual(len(told.splitlines()), 1)
+        return told
+
+    def test_good(self) -> None:
+        """And none at all."""
+        check_peer_certificate(Config(**self.files()))
+        check_peer_certificate(Config())
+
+    def test_time(self) -> None:
+        """It is over, or has not come."""
+        remedy = "UTC; have a new one made, or set this computer's clock right"
+        for days, beginning in ((2.0, "expired at "), (-4.0, "is not valid before ")):
+            told = self.refusal(self.files(), days)
+            self.assertTrue(told.startswith(beginning) and told.endswith(remedy), told)
+        self.assertIn("expired at ", self.refusal(self.files(expired=True)))
+
+    def test_use(self) -> None:
+        """Both are needed, but where no machine asks another for its certificate."""
+        remedy = "machines connect to each other, so have one made with serverAuth and clientAuth"
+        for usages, role in ((SERVERS, "client"), (CLIENTS, "server")):
+            told = self.refusal(self.files(usages=usages))
+            self.assertEqual(
+                told, f"can't be used as a {role}'s: its extended key usage has no {role}Auth; {remedy}"
+            )
+        alone = {name: path for name, path in self.files(usages=SERVERS).items() if name != "peer_ca_file"}
+        check_peer_certificate(Config(**alone))
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class _Anything:
+    """Speaks TLS with whatever is there."""
+
+    def __init__(self, context: SSL.Context) -> None:
+        self._context = context
+
+    def clientConnectionForTLS(self, _: object) -> SSL.Connection:
+        return SSL.Connection(self._context, None)

@@ -138,7 +138,7 @@ class Channel(http.HTTPChannel, Patience):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell whoever is answering."""
         if isinstance(reason.value, TlsError):
-            self._complain(tls_reason(reason.value))
+            self._complain(tls_reason(reason.value, self.transport))
         super().connectionLost(reason)
         self.site.forget(self)
 

@@ -25,6 +25,7 @@ from twisted.web.iweb import IResponse
 
 from etcd_twisted.addresses import BindAddress
 from etcd_twisted.interfaces import IReactor
+from etcd_twisted.peer.words import reason_of
 
 PATIENCE = 5.0
 """How long an answer may take, in seconds; each redirect has as long again."""
@@ -200,7 +201,7 @@ def _why(error: Any) -> str:
     reasons = getattr(error, "reasons", ())
     if reasons:
         return _why(reasons[0].value)
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return reason_of(error)
 
 
 def _words(body: bytes) -> str:

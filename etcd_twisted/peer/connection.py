@@ -134,7 +134,7 @@ class BoxConnection(Protocol, ABC):
         if self._too_late is not None:
             self._too_late.cancel()
             self._too_late = None
-        self.problem = self.problem or reason_of(reason.value)
+        self.problem = self.problem or reason_of(reason.value, self.transport)
         waiting, self._waiting = self._waiting, []
         for each in waiting:
             each.callback(self.problem)

@@ -127,7 +127,7 @@ class PeerConnection(Protocol):
         if self._inner is not None:
             self._inner.connectionLost(reason)
         elif isinstance(reason.value, TlsError):
-            self._complain("TLS", f"TLS with {self._peer} failed: {tls_reason(reason.value)}")
+            self._complain("TLS", f"TLS with {self._peer} failed: {tls_reason(reason.value, self.transport)}")
         self._port.forget(self)
         waiting, self._waiting = self._waiting, []
         for each in waiting:

@@ -26,10 +26,14 @@ _NOTHING = ((), CONNECTION_DONE.args, CONNECTION_LOST.args)
 """What an error holds that has no more to say than its type."""
 
 
-def reason_of(error: BaseException | None) -> str:
-    """What an error says, without a full stop."""
+def reason_of(error: BaseException | None, transport: object = None) -> str:
+    """
+    What an error says, without a full stop.
+
+    @param transport: the connection that it ended, if it did.
+    """
     if isinstance(error, (TlsError, VerificationError)):
-        return f"TLS: {tls_reason(error)}"
+        return f"TLS: {tls_reason(error, transport)}"
     if isinstance(error, NoAnswerError):
         return "no answer in time"
     if error is not None and type(error) in _ENDS and error.args in _NOTHING:

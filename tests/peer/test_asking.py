@@ -40,7 +40,7 @@ class FaultTests(ServersTest):
     async def test_no_tls(self) -> None:
         """A server that speaks HTTP where TLS was asked for."""
         url = self.say(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-        self.assertIn("SSL", await self.reason(url.replace("http", "https")))
+        self.assertIn("TLS: ", await self.reason(url.replace("http", "https")))
 
     async def test_always_broken(self) -> None:
         """It is tried so often and no more; the reason is what was said last."""

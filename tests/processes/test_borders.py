@@ -16,7 +16,8 @@ from benchmarks.ports import free_ports
 from etcd_twisted.consensus.messages import Append, encode_messages
 from etcd_twisted.membership import PROTOCOL_VERSION
 from etcd_twisted.peer.commands import Deliver, Hello, IdleError
-from tests.certificates import Authority
+from tests.certificates import SERVERS, Authority
+from tests.processes.child import Child
 from tests.processes.client import GONE, Client
 from tests.processes.cluster import Cluster, Credentials, Member, together
 from tests.processes.clustered import ClusterTest
@@ -196,17 +197,28 @@ class TlsTests(ClusterTest):
         for url in (self.cluster.machines[0].url, self.cluster.machines[0].peer_url):
             await self._refused(url, Credentials(self.other, self.authority.certificate("client")))
 
+    def _with_peer_files(self, machine: Member, certificate: Path, key: Path) -> Child:
+        return machine.launch("--peer-cert-file", certificate, "--peer-key-file", key)
+
     async def _bad_machines(self) -> None:
-        """With a certificate of another authority, or without TLS among machines, none is taken into the cluster."""
+        """
+        With a certificate of another authority, or without TLS among machines, none is taken into the cluster; one
+        whose certificate is of no use does not start.
+        """
         stranger, plain, lost = (self.cluster.add() for _ in range(3))
         stranger.secure(self.other)
         plain.secure(self.authority, peers=False)
         lost.secure(self.authority)
         nothing = self.directory / "nothing.pem"
+        useless = (
+            (self.authority.certificate("late", expired=True), "late.pem expired at "),
+            (self.authority.certificate("half", usages=SERVERS), "half.pem can't be used as a client's: "),
+        )
         await together([
             self.assert_refused(stranger.launch(), "--peers"),
             self.assert_refused(plain.launch(), "--peers"),
             self.assert_refused(lost.launch("--peer-key-file", nothing), f"--peer-key-file {nothing}"),
+            *(self.assert_refused(self._with_peer_files(lost, *files), told) for files, told in useless),
         ])
         self.assertFalse(lost.data.exists())
         await self.cluster.agree(self.cluster.running)
