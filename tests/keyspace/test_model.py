@@ -105,4 +105,4 @@ class ModelTests(SynchronousTestCase):
         for command in commands:
             expected(model, command)
         counted = msgspec.to_builtins(space.statistics())
-        self.assertEqual({name: count for name, count in counted.items() if count}, dict(model.counts))
+        self.assertEqual({name: count for name, count in counted.items() if count}, dict(+model.counts))
