@@ -51,7 +51,7 @@ class Config:
     @ivar quota_bytes: how large the key space may get, in bytes; 0 for any size.
     @ivar max_request_bytes: the longest request body, in bytes.
     @ivar http_read_timeout: how long a client may take to send a request, in seconds.
-    @ivar http_write_timeout: how long a client may take to read an answer, in seconds.
+    @ivar http_write_timeout: how long a client may take nothing of an answer, in seconds.
     @ivar cors: the origins whose pages may read what clients are answered, as they were given; see L{origins}.
     @ivar allowed_hosts: names that browsers may use this machine by, as they were given; see L{hosts}.
     @ivar verbosity: how much is logged, see L{etcd_twisted.logs.observer}.

@@ -476,7 +476,7 @@ OPTIONS: tuple[Option, ...] = (
         Form.NUMBER,
         _timeout,
         "SECONDS",
-        "How long a client may take to read an answer.",
+        "How long a client may take nothing of an answer.",
     ),
     Option(
         "cors",

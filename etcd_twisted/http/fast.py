@@ -193,8 +193,7 @@ class FastChannel(Protocol, Patience):
     def _close(self) -> None:
         """Close, when what waits to be sent is sent or the client takes none of it."""
         self._closing = True
-        self.stalled = False
-        self.expect_by(self._seconds() + self._site.write_timeout)
+        self.begin_to_close(self._seconds())
         self.transport.unregisterProducer()
         self.transport.loseConnection()
 
@@ -213,13 +212,11 @@ class FastChannel(Protocol, Patience):
 
     def sweep(self, now: float) -> None:
         """Close the connection if its time is over. Called every second or so."""
-        if self.takes_nothing(now, self._exchange, self._site.write_timeout) or self._has_left:
+        has_to_take = self.stalled or self._closing
+        if (has_to_take and self.takes_nothing(now, self._exchange, self._site.write_timeout)) or self._has_left:
             self.abort()
         elif self.is_late(now):
-            if self._closing:
-                self.abort()
-            else:
-                self._close()
+            self._close()
 
     @property
     def _has_left(self) -> bool:

@@ -148,8 +148,7 @@ class Channel(http.HTTPChannel, Patience):
     def loseConnection(self) -> None:
         """Close, when what waits to be sent is sent or the client takes none of it."""
         self._closing = True
-        self.stalled = False
-        self._expect_within(self.site.write_timeout)
+        self.begin_to_close(self.clock.seconds())
         super().loseConnection()
 
     def abort(self) -> None:
@@ -174,13 +173,14 @@ class Channel(http.HTTPChannel, Patience):
     def sweep(self, now: float) -> None:
         """Close the connection if its time is over. Called every second or so."""
         exchange = self.requests[0] if self.requests else None
-        if self.takes_nothing(now, exchange, self.site.write_timeout) or self._has_left:
+        has_to_take = self.stalled or self._closing
+        if (has_to_take and self.takes_nothing(now, exchange, self.site.write_timeout)) or self._has_left:
             self.abort()
         elif self.is_late(now):
-            if self._shaking_hands and not self._closing:
+            if self._shaking_hands:
                 self._complain(f"no handshake within {self.site.read_timeout:g} seconds")
                 self.abort()
-            elif self._closing or self._refused:
+            elif self._refused:
                 self.abort()
             else:
                 self.loseConnection()

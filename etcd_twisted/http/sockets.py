@@ -11,11 +11,17 @@ Must never take another connection for a TCP one, nor send anything ahead of wha
 
 import select
 import socket
+import struct
+import sys
 from typing import Any
 
 from twisted.internet.interfaces import ITCPTransport, ITransport
 from twisted.internet.tcp import Connection
 from twisted.protocols.policies import ProtocolWrapper
+
+_KNOWS_BYTES_TAKEN = sys.platform == "linux"
+_BYTES_ACKED = struct.Struct("@120xQ")
+"""Where C{tcpi_bytes_acked} stands in Linux's C{struct tcp_info}, see linux/tcp.h."""
 
 _END = getattr(select, "POLLRDHUP", 0)
 """The other side sends no more. Where the system has no word for that, only a connection that was reset has ended."""
@@ -36,6 +42,21 @@ def _socket(transport: ITransport | None) -> socket.socket | None:
         below = below.transport
     handle: socket.socket = below.getHandle()
     return handle
+
+
+def bytes_taken(transport: ITransport | None) -> int | None:
+    """
+    How many bytes the other side's system has acknowledged on a TCP connection; C{None} where that can't be known, on
+    other connections and other systems than Linux.
+    """
+    handle = tcp_socket(transport)
+    if handle is None or handle.fileno() < 0 or not _KNOWS_BYTES_TAKEN:
+        return None
+    information = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED.size)
+    if len(information) < _BYTES_ACKED.size:
+        return None
+    taken: int = _BYTES_ACKED.unpack(information)[0]
+    return taken
 
 
 def has_gone(transport: ITransport | None) -> bool:

@@ -2,6 +2,7 @@
 The limits of the HTTP server: on a fake clock where time matters, else through sockets.
 """
 
+import itertools
 import json
 import time
 import tracemalloc
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from twisted.logger import LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
+from etcd_twisted.http import patience
 from etcd_twisted.http.exchange import MOST_WAITING
 from etcd_twisted.http.site import HEAD_LIMIT, IDLE, LINGER, Site
 from tests.wires import GET, HEAD, STREAM, VERSION, WATCH, Answer, ServedTest, Transport, Wire, put, read_answers
@@ -401,6 +403,34 @@ class TimeTests(WireTest):
         self.wire.pass_time(2)
         self.assertEqual(self.transport.how_lost, "aborted")
 
+    def test_reads_slowly(self) -> None:
+        """A client that takes some of its answer stays, though there is no room for more; one that stops does not."""
+        taken = 0
+        self.patch(patience, "bytes_taken", lambda _transport: taken)
+        self.send(VERSION)
+        self.transport.producer.pauseProducing()
+        for _ in range(5):
+            self.wire.pass_time(9)
+            taken += 1
+        self.wire.pass_time(9)
+        self.assertIsNone(self.transport.how_lost)
+        self.wire.pass_time(2)
+        self.assertEqual(self.transport.how_lost, "aborted")
+
+    def test_takes_the_end_slowly(self) -> None:
+        """So for the last of what is sent on a connection."""
+        taken = 0
+        self.patch(patience, "bytes_taken", lambda _transport: taken)
+        self.patch(Transport, "loseConnection", lambda _transport: None)
+        self.send(GET[:-2] + b"Connection: close\r\n\r\n")
+        for _ in range(5):
+            self.wire.pass_time(9)
+            taken += 1
+        self.wire.pass_time(9)
+        self.assertIsNone(self.transport.how_lost)
+        self.wire.pass_time(2)
+        self.assertEqual(self.transport.how_lost, "aborted")
+
     def test_never_takes_the_end(self) -> None:
         """A connection that is to be closed waits no longer for its client either."""
         self.patch(Transport, "loseConnection", lambda _transport: None)
@@ -520,6 +550,21 @@ class BackPressureTests(WireTest):
         largest = 220_000
         self.assertGreater(waited, MOST_WAITING)
         self.assertLess(waited, MOST_WAITING + 3 * largest)
+
+
+    def test_stream_that_falls_behind_is_cut_off(self) -> None:
+        """Though its client takes some: what waits for it is bounded (spec, "Watch")."""
+        taken = itertools.count()
+        self.patch(patience, "bytes_taken", lambda _transport: next(taken))
+        self.send(STREAM)
+        self.transport.room = 0
+        writes = 0
+        while self.transport.how_lost is None and writes < 100:
+            self.write(f"{writes:0100000}")
+            writes += 1
+            self.wire.pass_time(1)
+        self.assertEqual(self.transport.how_lost, "aborted")
+        self.assertLess(writes, 20)
 
 
 class GoneTests(WireTest):

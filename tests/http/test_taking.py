@@ -1,0 +1,209 @@
+"""
+Clients that take an answer slowly, or not at all: real sockets, whose buffers are small, on a fake clock.
+"""
+
+import select
+import socket
+from pathlib import Path
+from typing import ClassVar
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol, wrapClientTLS
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IStreamClientEndpoint
+from twisted.internet.task import Clock, deferLater
+from twisted.internet.tcp import Connection
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from etcd_twisted.addresses import Address
+from etcd_twisted.config import Config
+from etcd_twisted.http.fast import FastSite
+from etcd_twisted.http.listening import Place
+from etcd_twisted.http.service import HttpService
+from etcd_twisted.http.site import Site
+from etcd_twisted.http.sockets import bytes_taken, tcp_socket
+from etcd_twisted.http.usage import Usage
+from etcd_twisted.keyspace.commands import Set
+from etcd_twisted.tls import client_port_tls, tls_for_peers
+from etcd_twisted.web.app import ClientPages
+from etcd_twisted.web.keys import KeyEndpoint
+from tests.certificates import Authority
+from tests.fakes import FakeReplica
+from tests.wires import GET, STREAM, RawClient, Transport
+
+VALUE = "x" * 6_000_000
+"""Longer than what the server's system keeps for a client, which is some 4 MB."""
+
+RECEIVE_BUFFER = 32_768
+"""How much the client's system keeps for it, in bytes."""
+
+SEGMENT = 1_460
+"""How much comes at once, in bytes."""
+
+STEP = 30_000
+"""How much the client takes in nine seconds, in bytes: there is no room for more to be sent in so short a time."""
+
+
+class BytesTakenTests(SynchronousTestCase):
+    """What a socket tells."""
+
+    def test_socket(self) -> None:
+        """It counts what the other side takes, before there is room for more."""
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            client = socket.socket()
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            client.connect(listening.getsockname())
+            here, _ = listening.accept()
+        self.addCleanup(client.close)
+        self.addCleanup(here.close)
+        here.setblocking(False)
+        connection = Connection(here, RawClient(), reactor)
+        sent = 0
+        try:
+            while True:
+                sent += here.send(b"x" * 65_536)
+        except BlockingIOError:
+            before = bytes_taken(connection)
+        self.assertLess(before, sent)
+        while bytes_taken(connection) == before:
+            client.recv(4_096)
+        self.assertEqual(select.select([], [here], [], 0)[1], [])
+        self.assertGreater(bytes_taken(connection), before)
+
+    def test_others(self) -> None:
+        """Of other connections nothing is known."""
+        self.assertIsNone(bytes_taken(Transport(RawClient())))
+        self.assertIsNone(bytes_taken(None))
+
+
+class TakingTests(TestCase):
+    """
+    One client of a port.
+
+    @cvar kind: by which door it comes in.
+    """
+
+    timeout = 120
+    kind: ClassVar[type[Site]] = Site
+    secure: ClassVar[bool] = False
+
+    async def setUp(self) -> None:
+        """Serve."""
+        self.clock = Clock()
+        self.replica = FakeReplica(self.clock)
+        self.replica.overhear(Set("/k", 0, VALUE))
+        pages, door = ClientPages(self.replica, self.clock, Usage()), KeyEndpoint(self.replica, self.clock)
+        self.site = self.kind(self.clock, pages, door, 100, 1_000, read_timeout=10.0, write_timeout=10.0)
+        place = Place(Address("127.0.0.1", 0), "--bind-addr", "--bind-addr")
+        self.service = HttpService(reactor, place, self.site, self.tls())
+        await self.service.startService()
+        self.addCleanup(self.stop)
+        # As in a network: the loopback's own segments are longer than the client's buffer.
+        self.service._port.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SEGMENT)
+        endpoint: IStreamClientEndpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", self.service.getHost().port)
+        if self.client_tls is not None:
+            endpoint = wrapClientTLS(self.client_tls, endpoint)
+        self.client = await connectProtocol(endpoint, RawClient())
+        tcp_socket(self.client.transport).setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+
+    client_tls: IOpenSSLClientConnectionCreator | None = None
+
+    def tls(self) -> object:
+        if not self.secure:
+            return None
+        authority = Authority(Path(self.mktemp()))
+        certificate, key = authority.certificate("machine0")
+        speak = tls_for_peers(Config(peer_cert_file=certificate, peer_key_file=key, peer_ca_file=authority.path))
+        assert speak is not None
+        self.client_tls = speak("127.0.0.1")
+        return client_port_tls(Config(cert_file=certificate, key_file=key, ca_file=authority.path))
+
+    async def stop(self) -> None:
+        """Leave nothing behind."""
+        if not self.client.closed:
+            self.client.transport.abortConnection()
+        await self.client.when_closed()
+        stopped = self.service.stopService()
+        while not stopped.called:
+            await self.turn()
+        self.replica.stop()
+
+    def turn(self) -> "Deferred[None]":
+        """Let the port and the sockets do what they can."""
+        self.clock.advance(0)
+        return deferLater(reactor, 0, lambda: None)
+
+    async def take(self, size: int) -> None:
+        """The client reads so much, and no more."""
+        wanted = len(self.client.data) + size
+        self.client.transport.resumeProducing()
+        while len(self.client.data) < wanted and not self.client.closed:
+            await self.turn()
+        if not self.client.closed:
+            self.client.transport.pauseProducing()
+
+    async def until_full(self) -> None:
+        """Until the port has sent all that there is room for."""
+        (channel,) = self.site.channels
+        while not channel.stalled or select.select([], [tcp_socket(channel.transport)], [], 0)[1]:
+            await self.turn()
+
+    def channels(self) -> list[object]:
+        """The connection, by whichever class it is served."""
+        return list(self.site.channels)
+
+    def pass_time(self, seconds: int) -> None:
+        """Let time go by, second by second."""
+        for _ in range(seconds):
+            self.clock.advance(1)
+
+    async def test_steady(self) -> None:
+        """Who takes some in each nine seconds gets it all, however long it takes (spec, "Watch")."""
+        self.client.send(GET[:-2] + b"Connection: close\r\n\r\n")
+        await self.take(1)
+        await self.until_full()
+        while not self.client.closed:
+            self.pass_time(9)
+            await self.take(STEP)
+        self.assertGreater(len(self.client.data), len(VALUE))
+        self.assertTrue(self.client.data.endswith(b"}"))
+
+    async def test_nothing(self) -> None:
+        """Who takes nothing for ten is cut off, though it has taken much before."""
+        self.client.send(GET)
+        await self.take(STEP)
+        await self.until_full()
+        self.pass_time(9)
+        self.assertEqual(len(self.channels()), 1)
+        self.pass_time(3)
+        while self.channels():
+            await self.turn()
+        self.client.transport.resumeProducing()
+        await self.client.when_closed()
+        self.assertLess(len(self.client.data), len(VALUE))
+
+    async def test_stream(self) -> None:
+        """The client of a stream is no different, as long as not too much waits for it."""
+        self.client.send(STREAM)
+        await self.take(1)
+        self.replica.overhear(Set("/k", 0, VALUE))
+        await self.until_full()
+        for _ in range(3):
+            self.pass_time(9)
+            await self.take(STEP)
+        self.assertEqual(len(self.channels()), 1)
+        self.pass_time(12)
+        while self.channels():
+            await self.turn()
+
+
+class FastTakingTests(TakingTests):
+    """The same by the fast door."""
+
+    kind = FastSite
+
+
+class SecureTakingTests(TakingTests):
+    """The same over TLS."""
+
+    secure = True
