@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from etcd_twisted.http.answers import Answer, Body, Events, Later, Response
-from etcd_twisted.http.turns import BYTES_SHIFT, Turns
+from etcd_twisted.http.turns import BYTES_SHIFT, WORK_OF_A_LISTING, Turns
 
 MOST_WAITING = 1 << 20
 """How many bytes may wait for the client of a stream that has taken nothing for a second, before it is cut off."""
@@ -165,6 +165,7 @@ class Exchange:
             connection.write(head)
             self._finish()
         elif isinstance(body, bytes):
+            connection.turns.spend(len(body) >> BYTES_SHIFT)
             self._chunked = False
             connection.write(head)
             self._send_pieces(connection, _sliced(body))
@@ -173,6 +174,7 @@ class Exchange:
             self._work = body
             self._begin(connection, body)
         else:
+            connection.turns.spend(WORK_OF_A_LISTING)
             connection.write(head)
             self._send_pieces(connection, body)
 

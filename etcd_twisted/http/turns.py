@@ -19,6 +19,9 @@ WORK_A_TURN = 256
 WORK_OF_A_PAGE = 32
 """What an answer costs that comes from a page, whatever it is: C{/metrics} takes longest."""
 
+WORK_OF_A_LISTING = 64
+"""What the beginning of an answer costs that comes in pieces: the first few are made at once."""
+
 WORK_OF_OTHERS = 4
 """What a request for a key costs that L{twisted.web} has read."""
 

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.http.fast import FastSite
 from etcd_twisted.http.site import Site
-from etcd_twisted.http.turns import BYTES_SHIFT, WORK_A_TURN, WORK_OF_A_PAGE, Turns
+from etcd_twisted.http.turns import BYTES_SHIFT, WORK_A_TURN, WORK_OF_A_LISTING, WORK_OF_A_PAGE, Turns
 from etcd_twisted.keyspace.commands import Set
 from tests.fakes import FakeReplica
 from tests.wires import GET, VERSION, WATCH, Transport, Wire, put, read_answers
@@ -152,6 +152,19 @@ class PortTests(SynchronousTestCase):
         counts = self.turns(self.transport)
         self.assertEqual(sum(counts), 301)
         self.assertLessEqual(max(counts) * size, (WORK_A_TURN << BYTES_SHIFT) + size)
+
+    def test_long_listings(self) -> None:
+        """Few are begun in a turn, and all come to their end."""
+        self.replica.overhear(*(Set(f"/d/{number}", 0, "x") for number in range(2_000)))
+        several = [self.wire.connect() for _ in range(20)]
+        for channel, _ in several:
+            channel.dataReceived(LISTING * 2)
+        transports = [transport for _, transport in several]
+        counts = self.turns(*transports)
+        self.assertLessEqual(max(counts), WORK_A_TURN // WORK_OF_A_LISTING + 1)
+        for transport in transports:
+            for answer in read_answers(transport.value(), "GET", "GET"):
+                self.assertEqual(answer.body.count(b'"value"'), 2_000)
 
     def test_many_connections(self) -> None:
         """Together they have no more than one."""
