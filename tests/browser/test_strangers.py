@@ -177,7 +177,7 @@ class OwnNameTests(StrangersTest):
             self.set("/k", "old")
             await self.browser.open("about:blank")
             await self.browser.open(f"http://{name}:{self.port}/mod/dashboard/#keys/k")
-            await self.browser.shows("Kind", ".facts")
+            await self.browser.shows("Type", ".facts")
             field = await self.browser.find(".panel textarea:read-write")
             await field.clear()
             await field.type(f"by {name}")
