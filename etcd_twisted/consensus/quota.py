@@ -85,7 +85,7 @@ class Quota:
         if now >= self._said_refused + REFUSALS_SECONDS:
             self._log.error(
                 "The key space has {size} bytes, and the quota is {quota}: {count} writes were refused, the last one "
-                "to {key}. Delete keys, or restart the machines with a larger --quota-bytes",
+                "to {key!r}. Delete keys, or restart the machines with a larger --quota-bytes",
                 size=size,
                 quota=self.most_bytes,
                 count=self.refused - self._refused_then,

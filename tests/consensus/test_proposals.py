@@ -30,7 +30,7 @@ class ProposalsTests(SynchronousTestCase):
 
     def add(self, index: int, term: int = 1) -> "Deferred[object]":
         answer: Deferred[object] = Deferred()
-        self.proposals.add(index, Proposal(Set(f"/{index}", 0), term, 10, telling(answer)))
+        self.proposals.add(index, Proposal(Set(f"/{index}", 0), term, 10, telling(answer), 3))
         return answer
 
     def test_the_entry_that_was_made_of_it(self) -> None:
@@ -104,21 +104,24 @@ class ProposalsTests(SynchronousTestCase):
         self.failureResultOf(answers[1], UnknownError)
         self.assertNoResult(answers[2])
 
+    def assert_size(self, count: int) -> None:
+        self.assertEqual((self.proposals.size, self.proposals.growth), (10 * count, 3 * count))
+
     def test_their_size(self) -> None:
-        """That of those who wait."""
+        """That of those who wait, in the log and at the most in the key space."""
         answers = [self.add(index) for index in (4, 5, 6, 7, 8)]
-        self.assertEqual(self.proposals.size, 50)
+        self.assert_size(5)
         self.proposals.take(entry(3, 1))
         self.proposals.take(entry(4, 1))
-        self.assertEqual(self.proposals.size, 40)
+        self.assert_size(4)
         answers.append(self.add(5, term=3))
-        self.assertEqual(self.proposals.size, 40)
+        self.assert_size(4)
         self.proposals.take(entry(5, 4))
-        self.assertEqual(self.proposals.size, 30)
+        self.assert_size(3)
         self.proposals.skip(6)
-        self.assertEqual(self.proposals.size, 20)
+        self.assert_size(2)
         self.proposals.fail(UnknownError())
-        self.assertEqual(self.proposals.size, 0)
+        self.assert_size(0)
         for each in answers[1:]:
             self.failureResultOf(each)
 

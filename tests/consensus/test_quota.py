@@ -259,7 +259,7 @@ class AlarmTests(QuotaTest):
         self.assertEqual(self.alarm, False)
 
     def test_refusals(self) -> None:
-        """At once, then every half a minute as long as it goes on, with how many there were."""
+        """At once, then every half a minute as long as it goes on, with how many there were; each in one line."""
         self.fill()
         for _ in range(3):
             self.assert_refused(Set("/b", 0))
@@ -267,12 +267,13 @@ class AlarmTests(QuotaTest):
         self.machine0.clock.advance(REFUSALS_SECONDS - 1)
         self.assert_refused(Set("/b", 0))
         self.machine0.clock.advance(1)
-        self.assert_refused(Set("/long" + "x" * 200, 0))
+        self.assert_refused(Set("/long\n" + "x" * 200, 0))
         first, second = self.said(LogLevel.error)
         beginning = f"The key space has {ROOM} bytes, and the quota is {ROOM}: "
-        self.assertTrue(first.startswith(f"{beginning}1 writes were refused, the last one to /b. Delete keys"), first)
-        self.assertTrue(second.startswith(f"{beginning}4 writes were refused, the last one to /longxxx"), second)
+        self.assertTrue(first.startswith(f"{beginning}1 writes were refused, the last one to '/b'. Delete"), first)
+        self.assertTrue(second.startswith(f"{beginning}4 writes were refused, the last one to '/long\\nxxx"), second)
         self.assertLess(len(second), 400)
+        self.assertNotIn("\n", second)
 
     @property
     def alarm(self) -> bool:
