@@ -19,7 +19,7 @@ from etcd_twisted.keyspace.space import KeySpace
 from etcd_twisted.keyspace.statistics import StoreStatistics
 from etcd_twisted.keyspace.watchers import Watcher
 from etcd_twisted.machines import Machine
-from etcd_twisted.measurements import MachineStatus, Measurements
+from etcd_twisted.measurements import Health, MachineStatus, Measurements
 from etcd_twisted.membership import (
     CONFIG_KEY,
     ClusterConfig,
@@ -179,6 +179,10 @@ class FakeReplica:
 
     def statuses(self) -> dict[str, MachineStatus]:
         return self.known_statuses
+
+    def health(self) -> Health:
+        leader = "" if self.known_leader is None else self.known_leader.name
+        return Health(self.known_statuses, frozenset(self.known_statuses), leader)
 
     def get(self, key: str) -> Node:
         return self.keyspace.get(key)

@@ -29,7 +29,7 @@ from etcd_twisted.web.metrics import Metrics
 from etcd_twisted.web.modules.pages import MODULES, NAMES, ModulePages
 from etcd_twisted.web.statistics import leader_statistics, self_statistics
 
-_OF_ANY_MACHINE = (b"/version", b"/health", b"/metrics")
+_OF_ANY_MACHINE = (b"/version", b"/health", b"/metrics", b"/mod/dashboard/status")
 """Pages that a standby has too."""
 
 _OF_THE_CLUSTER = (b"/v2/machines", b"/v2/peers", b"/v2/members")
@@ -215,6 +215,8 @@ class ClientPages(Resource):
     def _is_for_standby(self, request: IRequest) -> bool:
         if request.path in _OF_ANY_MACHINE:
             return True
+        if request.path.startswith(b"/mod/dashboard/") and self._replica.leader() is None:
+            return True  # there is no other page to send a person to
         is_listing = request.method in (b"GET", b"HEAD") and request.path.rstrip(b"/") in _OF_THE_CLUSTER
         return is_listing and self._replica.leader() is None
 

@@ -99,7 +99,8 @@ class ClusterTests(TestCase):
         await self._open(follower)
         await self._until_card(leader, "leader")
         await self._until_card(follower, "follower", "this machine", "Messages")
-        await self._until_card(other, "follower", "How it follows is known to the leader.")
+        await self._until_card(other, "follower", "Applied index", "Uptime", "Clock\nagrees", "Round trip", " ms")
+        self.assertTrue(await (await self.browser.find("#health")).property("hidden"))
         await leader.user.put("/a%20key", value="old")
         await self.cluster.converge()
         await self._open(follower, "#keys/a%20key")
@@ -120,7 +121,7 @@ class ClusterTests(TestCase):
         self.assertEqual(read.json()["node"]["value"], "new")
 
     async def _leader_killed(self) -> None:
-        """Its own page says that it does not answer any more, the next leader's that it is silent."""
+        """Its own page says that it does not answer any more; all others that it is missing, also in their title."""
         self.killed = await self.cluster.leader()
         await self._open(self.killed)
         await self.browser.shows("has led for", ".lead")
@@ -129,7 +130,13 @@ class ClusterTests(TestCase):
         leader = await self.cluster.leader()
         await self._open(leader)
         await self.browser.shows(f"{leader.name} has led for", ".lead")
-        await self._until_card(self.killed, "silent", "Has not answered for")
+        for machine in (*await self.cluster.followers(), leader):
+            await self._open(machine)
+            await self._until_card(self.killed, "not answering", "Has not answered for")
+            await self.browser.shows(f"{self.killed.name} has not answered for", "#health")
+            await self.browser.shows("If another machine fails, writes are refused.", "#health")
+            title = await self.browser.run("return document.title")
+            self.assertEqual(title, f"⚠ {self.killed.name} does not answer · Cluster · etcd_twisted")
 
     async def _back(self) -> None:
         """Once it is back, its page goes on by itself, and the leader's says so."""

@@ -6,9 +6,10 @@ from typing import Any
 
 from etcd_twisted import __version__
 from etcd_twisted.machines import Machine
+from etcd_twisted.measurements import MachineStatus
 from etcd_twisted.traffic import FollowerTraffic
 from tests.browser.served import PageTest
-from tests.fakes import OTHER
+from tests.fakes import MACHINE, OTHER
 
 THIRD = Machine("machine2", "http://127.0.0.1:4003", "http://127.0.0.1:7003")
 
@@ -34,6 +35,37 @@ class OverviewTests(PageTest):
         self.assertEqual([name for name in first if name != "Keys"], ["Version", "Uptime", "Memory"])
         self.assertEqual(more[:3], ["Term", "Key space index", "Raft index"])
         self.assertNotIn("undefined", await self.browser.text("#cluster"))
+
+    async def test_health(self) -> None:
+        """What is wrong stands above every view and in the window's title, as long as it is so."""
+        self.replica.register(OTHER, THIRD)
+        statuses = [
+            MachineStatus(each.name, each.name, each is MACHINE, 0, 12.0, "" if each is MACHINE else "it is down")
+            for each in (MACHINE, OTHER, THIRD)
+        ]
+        self.replica.known_statuses = {each.machine_id: each for each in statuses}
+        self.replica.lose_leader()
+        await self.browser.open(f"{self.page}#cluster")
+        await self.browser.shows("There is no majority: 1 of 3 machines answers; 2 are needed.", "#health")
+        self.assertEqual(await self.browser.run("return document.title"), "⚠ No majority · Cluster · etcd_twisted")
+        await self.browser.shows("Has not answered for 12 s: it is down.", ".machines")
+        await (await self.browser.find("#to-keys")).click()
+        await self.browser.shows("machine1 has not answered for 12 s: it is down.", "#health")
+        await self.browser.shows("Type", ".facts")
+        self.assertEqual(await self.browser.run("return document.title"), "⚠ No majority · / · etcd_twisted")
+        self.replica.known_statuses = {}
+        self.replica.lead()
+
+        async def well() -> bool | None:
+            hidden = await (await self.browser.find("#health")).property("hidden")
+            return True if hidden and await self.browser.run("return document.title") == "/ · etcd_twisted" else None
+
+        await self.browser.until(well, "nothing is wrong any more")
+        self.replica.stand_by()
+        await self.browser.shows("This machine is a standby and holds no keys.", "#health")
+        await self.service.stopService()
+        await self.browser.shows("The machine did not answer.", "#trouble")
+        self.assertEqual(await self.browser.run("return document.title"), "⚠ No answer · / · etcd_twisted")
 
     async def test_equal_scales(self) -> None:
         """What is of the same kind is drawn to the same scale: a slow follower looks slower than a fast one."""

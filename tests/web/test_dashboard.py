@@ -14,6 +14,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from etcd_twisted import __version__
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.keyspace.nodes import RUN
+from etcd_twisted.measurements import MachineStatus
+from etcd_twisted.membership import StatusReport
+from tests.fakes import MACHINE, OTHER
 from tests.wires import Answer, Wire, ask, read_answers
 
 PAGE = "/mod/dashboard/"
@@ -121,6 +124,99 @@ class StatusTests(SynchronousTestCase):
         self.wire.clock.advance(90)
         status = self.ask("status")
         self.assertEqual((status["version"], status["uptime"]), (__version__, 90))
+        replica = self.wire.replica
+        indexes = (status["term"], status["index"], status["raftIndex"])
+        self.assertEqual(indexes, (replica.term, replica.index, replica.raft_index))
+
+    def know(self, *statuses: MachineStatus) -> None:
+        """Have the machine know of others: of itself, and of these."""
+        own = StatusReport(0, 0, 0, "leader", 3, 5_000, __version__, 60_000_000)
+        self.wire.replica.raft_index = 5_000
+        all_statuses = (MachineStatus("0", MACHINE.name, True, 0, 60.0, "", own, 0.0, 0.0, 0.0), *statuses)
+        self.wire.replica.known_statuses = {each.machine_id: each for each in all_statuses}
+
+    def problems(self) -> list[tuple[str, str]]:
+        return [(each["title"], each["text"]) for each in self.ask("status")["problems"]]
+
+    def test_others(self) -> None:
+        """What this machine knows of each: no more, and no less."""
+        report = StatusReport(0, 0, 0, "follower", 3, 4_990, "0.0.1", 30_000_000)
+        self.know(
+            MachineStatus("1", "machine1", True, 0, 20.0, "", report, 0.002, -0.5, 0.001),
+            MachineStatus("2", "machine2", False, 0, 12.0, "it is down"),
+        )
+        status = self.ask("status")
+        self.assertEqual((status["name"], status["role"], status["leader"]), ("machine0", "leader", "machine0"))
+        self.assertEqual(
+            status["machines"][1:],
+            [
+                {"name": "machine1", "reachable": True, "lasted": 20.0, "role": "follower", "term": 3, "applied": 4990,
+                 "version": "0.0.1", "uptime": 30.0, "roundTrip": 2.0, "clockAhead": -0.5},
+                {"name": "machine2", "reachable": False, "lasted": 12.0, "problem": "it is down"},
+            ],
+        )  # fmt: skip
+
+    def test_well(self) -> None:
+        """Nothing is wrong with a machine that is alone, nor with one whose others answer."""
+        self.assertEqual(self.problems(), [])
+        self.know(MachineStatus("1", "machine1", True, 0, 20.0))
+        self.assertEqual(self.problems(), [])
+
+    def test_missing(self) -> None:
+        """A machine is missing: the others go on, and it is said when no other one may fail."""
+        missing = MachineStatus("2", "machine2", False, 0, 75.0, "it is down")
+        well = [MachineStatus(each, f"machine{each}", True, 0, 20.0) for each in "134"]
+        self.know(*well[:1], missing)
+        text = "machine2 has not answered for 1 min 15 s: it is down."
+        self.assertEqual(
+            self.problems(), [("machine2 does not answer", f"{text} If another machine fails, writes are refused.")]
+        )
+        self.know(*well, missing)
+        self.assertEqual(self.problems(), [("machine2 does not answer", text)])
+
+    def test_no_majority(self) -> None:
+        """What that means is said first."""
+        self.know(*(MachineStatus(each, f"machine{each}", False, 0, 5.0, "it is down") for each in "12"))
+        self.wire.replica.lose_leader()
+        first, *others = self.problems()
+        self.assertEqual(first[0], "No majority")
+        self.assertIn("1 of 3 machines answers; 2 are needed. Writes are refused until", first[1])
+        self.assertEqual([title for title, _ in others], ["machine1 does not answer", "machine2 does not answer"])
+
+    def test_no_leader(self) -> None:
+        self.know(MachineStatus("1", "machine1", True, 0, 20.0))
+        self.wire.replica.lose_leader()
+        self.assertEqual([title for title, _ in self.problems()], ["No leader"])
+
+    def test_behind(self) -> None:
+        """This machine shows what is old, or nothing."""
+        report = StatusReport(0, 0, 0, "leader", 3, 9_000, __version__, 0)
+        self.know(MachineStatus("1", OTHER.name, True, 0, 20.0, "", report))
+        self.wire.replica.follow()
+        text = "This machine is 4,000 log entries behind the leader: what it shows is old."
+        self.assertEqual(self.problems(), [("Behind", text)])
+        self.wire.replica.serving = False
+        self.assertEqual([title for title, _ in self.problems()], ["Catching up"])
+
+    def test_clocks(self) -> None:
+        """A clock that certainly differs is named; one that may only seem to is not."""
+        self.know(
+            MachineStatus("1", "machine1", True, 0, 20.0, "", None, 0.001, -3.25, 0.001),
+            MachineStatus("2", "machine2", True, 0, 20.0, "", None, 9.0, 1.5, 4.5),
+        )
+        text = "The clock of machine1 is 3.2 s behind this machine's. Have NTP keep the clocks of both."
+        self.assertEqual(self.problems(), [("The clock of machine1 differs", text)])
+
+    def test_standby(self) -> None:
+        """It tells what it is, though all other pages are the leader's; without a leader it shows the page itself."""
+        self.wire.replica.stand_by()
+        status = self.ask("status")
+        self.assertEqual((status["role"], status["machines"]), ("standby", []))
+        self.assertIn("machine1 leads the cluster", self.problems()[0][1])
+        self.assertEqual(ask(self.wire.site, PAGE).status, 307)
+        self.wire.replica.lose_leader()
+        self.assertIn("It finds no machine that leads", self.problems()[0][1])
+        self.assertEqual(ask(self.wire.site, PAGE).status, 200)
 
     def test_count(self) -> None:
         """All that is in a directory, hidden or not (spec, "Other client endpoints")."""

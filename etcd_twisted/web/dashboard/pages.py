@@ -18,20 +18,69 @@ from etcd_twisted.keyspace.counting import Count, counts
 from etcd_twisted.keyspace.events import encode_json
 from etcd_twisted.keyspace.nodes import Directory
 from etcd_twisted.keyspace.paths import ROOT, clean
+from etcd_twisted.measurements import MachineStatus
+from etcd_twisted.web.dashboard.health import Problem, problems
 from etcd_twisted.web.forms import parse
 
 _FIELDS = JSON + b"Cache-Control: no-store\r\n"
 
 
-class Status(msgspec.Struct, rename="camel"):
+class MachineView(msgspec.Struct, rename="camel", omit_defaults=True):
     """
-    This machine.
+    What this machine knows of a member of the cluster, which may be itself. What it does not know is left out.
+
+    @ivar lasted: for how many seconds it has answered, or not answered.
+    @ivar problem: why it does not answer.
+    @ivar uptime: seconds since it was started.
+    @ivar round_trip: in milliseconds.
+    @ivar clock_ahead: by how many seconds its clock is ahead of this machine's.
+    """
+
+    name: str
+    reachable: bool
+    lasted: float
+    problem: str = ""
+    role: str = ""
+    term: int | None = None
+    applied: int | None = None
+    version: str = ""
+    uptime: float | None = None
+    round_trip: float | None = None
+    clock_ahead: float | None = None
+
+
+class Status(msgspec.Struct, rename="camel", omit_defaults=True):
+    """
+    This machine, and what it knows of the cluster.
 
     @ivar uptime: seconds since it was started.
+    @ivar index: the key space's.
+    @ivar role: C{leader}, C{candidate}, C{follower}, C{learner} or C{standby}.
+    @ivar problems: what is wrong, worst first.
     """
 
+    name: str
     version: str
     uptime: float
+    role: str
+    leader: str
+    term: int
+    index: int
+    raft_index: int
+    problems: list[Problem]
+    machines: list[MachineView]
+
+
+def _view(status: MachineStatus) -> MachineView:
+    view = MachineView(status.name, status.reachable, status.lasted_seconds, status.problem)
+    report = status.report
+    if report is not None:
+        view.role, view.term, view.applied = report.role, report.term, report.applied
+        view.version, view.uptime = report.version, report.uptime / 1e6
+    if status.round_trip_seconds is not None:
+        view.round_trip = status.round_trip_seconds * 1e3
+    view.clock_ahead = status.clock_ahead_seconds
+    return view
 
 
 class StatusPages:
@@ -44,7 +93,21 @@ class StatusPages:
 
     def status(self) -> Response:
         """What it is at this moment."""
-        status = Status(__version__, self._clock.seconds() - self._started)
+        replica = self._replica
+        leader, statuses = replica.leader(), replica.statuses().values()
+        own = next((each.report.role for each in statuses if each.name == replica.name and each.report), "")
+        status = Status(
+            replica.name,
+            __version__,
+            self._clock.seconds() - self._started,
+            "standby" if replica.standby else own or ("leader" if replica.is_leader else "follower"),
+            "" if leader is None else leader.name,
+            replica.term,
+            replica.index,
+            replica.raft_index,
+            problems(replica),
+            [_view(each) for each in statuses],
+        )
         return Response(200, _FIELDS, encode_json(status))
 
     async def count(self, query: bytes) -> Response:

@@ -84,8 +84,6 @@ async function askKey(key, query, options) {
         event,
         node: event?.node,
         index: Number(headers.get("X-Etcd-Index")),
-        raftIndex: Number(headers.get("X-Raft-Index")),
-        term: Number(headers.get("X-Raft-Term")),
     };
 }
 
@@ -125,11 +123,6 @@ export function dashboard(machine, hash = "") {
 // All machines: without a leader, those that this one knew last.
 export async function machines() {
     const { members } = await json("v2/members");
-    return members.map(({ name, clientURLs, peerURLs }) => ({ name, client: clientURLs[0], peer: peerURLs[0] }));
-}
-
-// Where key space and log are. A machine that has no leader yet keeps whoever asks waiting.
-export async function position() {
-    const { index, raftIndex, term } = await read("/_etcd/machines");
-    return { index, raftIndex, term };
+    const listed = members.map(({ name, clientURLs: [client], peerURLs: [peer] }) => ({ name, client, peer }));
+    return listed.sort((one, other) => one.name.localeCompare(other.name, "en", { numeric: true }));
 }

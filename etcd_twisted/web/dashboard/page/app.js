@@ -2,18 +2,22 @@
 //
 // Must never ask the machine anything itself.
 
-import { NotLeader } from "./api.js";
+import { NotLeader, Unreachable } from "./api.js";
 import { ClusterView } from "./cluster.js";
 import { element, write } from "./dom.js";
 import { KeysView } from "./keys.js";
 import { Observer } from "./observer.js";
 import { sentence } from "./sentences.js";
+import { title } from "./title.js";
 
 const SECOND = 1000;
+
+let shownTexts = [];
 
 const places = { cluster: document.getElementById("cluster"), keys: document.getElementById("keys") };
 const links = { cluster: document.getElementById("to-cluster"), keys: document.getElementById("to-keys") };
 const trouble = document.getElementById("trouble");
+const health = document.getElementById("health");
 const machine = element("span");
 const role = element("span", { class: "badge" });
 document.querySelector(".here").append(machine, role);
@@ -23,21 +27,34 @@ const cluster = new ClusterView(places.cluster, observer);
 const keys = new KeysView(places.keys, observer);
 
 function noticed() {
-    if (observer.self) {
-        write(machine, observer.self.name);
-        write(role, observer.self.state);
-        role.className = `badge ${observer.leads ? "good" : ""}`;
+    if (observer.status) {
+        write(machine, observer.status.name);
+        write(role, observer.status.role);
+        role.className = `badge ${observer.status.role === "leader" ? "good" : ""}`;
     }
-    trouble.hidden = observer.trouble === null;
-    if (observer.trouble instanceof NotLeader) {
-        write(trouble, "This machine has become a standby and shows nothing. Reload the page to go to the leader's.");
-    } else if (observer.trouble) {
+    const standsBy = observer.status?.role === "standby" && observer.trouble instanceof NotLeader;
+    trouble.hidden = observer.trouble === null || standsBy;
+    if (!trouble.hidden) {
         const time = observer.known?.toLocaleTimeString("en-GB");
         const shown = time ? ` This page shows what was so at ${time}.` : "";
         write(trouble, `${sentence(observer.trouble)}${shown} Trying again.`);
     }
+    showHealth();
     cluster.update();
     keys.update();
+}
+
+// What the machine says is wrong; if it does not answer, nobody knows.
+function showHealth() {
+    const unknown = observer.trouble instanceof Unreachable;
+    const problems = unknown ? [] : (observer.status?.problems ?? []);
+    title({ problem: unknown ? "No answer" : (problems[0]?.title ?? "") });
+    const texts = problems.map(({ text }) => text);
+    health.hidden = texts.length === 0;
+    if (texts.join("\n") !== shownTexts.join("\n")) {
+        shownTexts = texts;
+        health.replaceChildren(...texts.map((text) => element("li", {}, text)));
+    }
 }
 
 // "#keys/a/b" shows the key /a/b, all else the cluster.
@@ -56,7 +73,7 @@ function route() {
         keys.open(decoded(path[1] ?? "/"));
         links.keys.href = location.hash;
     } else {
-        write(document.querySelector("title"), "Cluster – etcd_twisted");
+        title({ view: "Cluster" });
     }
 }
 

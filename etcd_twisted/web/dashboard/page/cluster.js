@@ -5,7 +5,7 @@
 import { dashboard } from "./api.js";
 import { Chart, drawAlike } from "./chart.js";
 import { element, write } from "./dom.js";
-import { bytes, bytesPerSecond, count, duration, goSeconds, milliseconds, perSecond } from "./format.js";
+import { bytes, bytesPerSecond, count, duration, goSeconds, milliseconds, number, perSecond } from "./format.js";
 
 const OPERATIONS = [
     ["Get", "gets"],
@@ -16,6 +16,8 @@ const OPERATIONS = [
     ["Compare and swap", "compareAndSwap"],
     ["Compare and delete", "compareAndDelete"],
 ];
+
+const SAME = 0.1; // seconds by which clocks may differ that agree
 
 const WHOSE = "Writes and commits count for the whole cluster; reads, watchers and disk for this machine.";
 
@@ -29,12 +31,14 @@ class Card {
         this.graphs = element("div", { class: "graphs" });
         this.charts = [];
         this.words = element("p", { class: "muted" });
+        this.facts = element("dl", { class: "state" });
         this.element = element(
             "li",
             { class: "card machine" },
             element("h3", {}, name, this.role, this.here),
             element("p", { class: "urls" }, this.client, element("span", { class: "muted" }, "peer address ", this.peer)),
             this.words,
+            this.facts,
             this.graphs,
         );
     }
@@ -42,27 +46,30 @@ class Card {
     update(machine, observer) {
         const { self } = observer;
         const leads = machine.name === self.leaderInfo.leader;
-        const follower = observer.followers.get(machine.name);
-        const silent = follower?.silentFor ?? 0;
-        write(this.role, leads ? "leader" : silent ? "silent" : "follower");
-        this.role.className = `badge ${leads ? "good" : silent ? "bad" : ""}`;
+        const other = observer.others.get(machine.name);
+        const silent = other?.state?.reachable === false;
+        const role = leads ? "leader" : other?.state?.role || "follower";
+        write(this.role, silent ? "not answering" : role);
+        this.role.className = `badge ${silent ? "bad" : leads ? "good" : ""}`;
         this.here.hidden = machine.name !== self.name;
         write(this.client, machine.client);
         point(this.client, dashboard(machine));
         write(this.peer, machine.peer);
-        write(this.words, this.said(machine, leads, follower, silent, self));
-        this.choose(observer, follower);
+        write(this.words, this.said(machine, leads, other, silent, self));
+        this.showFacts(other?.state, observer);
+        this.choose(observer, other);
     }
 
-    said(machine, leads, follower, silent, self) {
+    said(machine, leads, other, silent, self) {
         if (silent) {
-            return `Has not answered for ${duration(silent)}. ${failures(follower)}`;
+            const { lasted, problem } = other.state;
+            return `Has not answered for ${duration(lasted)}: ${problem}.`;
         }
-        if (follower?.counts.success) {
-            const { average, minimum, maximum, standardDeviation } = follower.latencies;
+        if (other?.counts?.success) {
+            const { average, minimum, maximum, standardDeviation } = other.latencies;
             return (
                 `Answers in ${milliseconds(average)} on average (± ${milliseconds(standardDeviation)}, ` +
-                `${milliseconds(minimum)} to ${milliseconds(maximum)}). ${failures(follower)}`
+                `${milliseconds(minimum)} to ${milliseconds(maximum)}). ${failures(other)}`
             );
         }
         const words = [];
@@ -72,18 +79,63 @@ class Card {
         if (machine.name === self.name) {
             words.push(`Started ${new Date(self.startTime).toLocaleString("en-GB")}.`);
         }
-        return words.join(" ") || "How it follows is known to the leader.";
+        return words.join(" ");
+    }
+
+    // What the machine said last of itself, and how its clock differs.
+    showFacts(state, { status }) {
+        const facts = state ? known(state, status) : [];
+        while (this.facts.childElementCount > facts.length) {
+            this.facts.lastChild.remove();
+        }
+        facts.forEach(([name, text], number) => {
+            if (number === this.facts.childElementCount) {
+                this.facts.append(element("div", {}, element("dt"), element("dd")));
+            }
+            const [term, value] = this.facts.children[number].children;
+            write(term, name);
+            write(value, text);
+        });
     }
 
     // The graphs: of this machine what it says to others, or hears of its leader; of one that follows it, how.
-    choose(observer, follower) {
-        const source = this.here.hidden ? follower : observer;
-        if (this.source !== source) {
-            this.source = source;
-            this.charts = source === undefined ? [] : source === observer ? own(observer) : followers(follower);
+    choose(observer, other) {
+        const kind = !this.here.hidden ? "own" : other?.counts ? "follower" : "other";
+        if (this.kind !== kind || this.source !== other) {
+            Object.assign(this, { kind, source: other });
+            const graphs = { own: () => own(observer), follower: () => followers(other), other: () => others(other) };
+            this.charts = other ? graphs[kind]() : [];
             this.graphs.replaceChildren(...this.charts.map((chart) => chart.element));
         }
     }
+}
+
+function known(state, { name, version, machines }) {
+    const facts = [];
+    if (state.applied !== undefined) {
+        const furthest = Math.max(...machines.map(({ applied }) => applied ?? 0));
+        const behind = furthest - state.applied;
+        facts.push(["Applied index", count(state.applied) + (behind ? ` (${count(behind)} behind)` : "")]);
+    }
+    if (state.uptime !== undefined && state.reachable) {
+        facts.push(["Uptime", duration(state.uptime)]);
+    }
+    if (state.clockAhead !== undefined && state.name !== name) {
+        facts.push(["Clock", clock(state.clockAhead)]);
+    }
+    if (state.version && state.version !== version) {
+        facts.push(["Version", state.version]);
+    }
+    return facts;
+}
+
+function clock(ahead) {
+    const seconds = Math.abs(ahead);
+    return seconds < SAME ? "agrees" : `${number(seconds)} s ${ahead > 0 ? "ahead" : "behind"}`;
+}
+
+function others({ roundTrip }) {
+    return [one("Round trip", milliseconds, roundTrip)];
 }
 
 function own({ messages, traffic }) {
@@ -177,15 +229,15 @@ export class ClusterView {
         if (!this.elsewhere.hidden && this.told !== leader.client) {
             this.told = leader.client;
             this.elsewhere.replaceChildren(
-                `${self.name} shows what it knows itself. How each follower answers, the leader knows: `,
-                element("a", { href: dashboard(leader) }, `open the dashboard of ${leader.name}`),
+                `This is the page of ${self.name}, a follower. How fast each follower answers its leader is on `,
+                element("a", { href: dashboard(leader) }, `the page of ${leader.name}`),
                 ".",
             );
         }
     }
 
     showFigures() {
-        const { index, raftIndex, term, status, metrics, store, logSize, snapshotSize } = this.observer;
+        const { status, metrics, store, logSize, snapshotSize } = this.observer;
         this.show(this.firstFigures, [
             ["Version", status.version],
             ["Keys", status.keys, count],
@@ -193,9 +245,9 @@ export class ClusterView {
             ["Memory", metrics.get("process_resident_memory_bytes"), bytes],
         ]);
         this.show(this.moreFigures, [
-            ["Term", term, count],
-            ["Key space index", index, count],
-            ["Raft index", raftIndex, count],
+            ["Term", status.term, count],
+            ["Key space index", status.index, count],
+            ["Raft index", status.raftIndex, count],
             ["Watchers", store.watchers, count],
             ["Log", logSize.last, bytes],
             ["Snapshot", snapshotSize.last, bytes],

@@ -10,6 +10,7 @@ import { Editor } from "./editor.js";
 import { count } from "./format.js";
 import { Missing } from "./missing.js";
 import { sentence } from "./sentences.js";
+import { title } from "./title.js";
 import { Tree, clean, segments } from "./tree.js";
 import { TreeView } from "./treeview.js";
 
@@ -155,7 +156,7 @@ export class KeysView {
         }
         this.fail("");
         this.missing.show(null);
-        write(document.querySelector("title"), `${entry.key} – etcd_twisted`);
+        title({ view: entry.key });
         this.path.value = entry.key;
         this.editor.show(entry);
         this.view.update();

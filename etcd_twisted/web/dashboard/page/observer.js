@@ -8,29 +8,27 @@ import { Rate, Series } from "./series.js";
 
 const PAUSE = 1000; // between rounds, in milliseconds
 const SELDOM = 5; // every so many rounds the machines are asked for
-const SILENT = 3; // seconds without an answer, after which a follower is silent
 
 const WRITES = ["sets", "create", "update", "delete", "compareAndSwap", "compareAndDelete"];
 
-// A machine that follows this one, as this one sees it.
-class Follower {
+// Another machine, as this one sees it; if this one leads, also how the other follows.
+class Other {
     constructor() {
+        this.state = null;
+        this.counts = null;
         this.latency = new Series();
         this.failures = new Rate();
-        this.answered = -1;
-        this.heard = 0;
+        this.roundTrip = new Series();
     }
 
-    add(now, { latency, counts }) {
-        if (counts.success !== this.answered) {
-            this.answered = counts.success;
-            this.heard = now;
-        }
-        this.silentFor = now - this.heard >= SILENT ? now - this.heard : 0;
-        this.latencies = latency;
-        this.counts = counts;
-        this.latency.add(now, this.silentFor || !counts.success ? null : latency.current);
-        this.failures.add(now, counts.fail);
+    add(now, state, followed) {
+        const answers = state?.reachable !== false;
+        this.state = state ?? null;
+        this.latencies = followed?.latency;
+        this.counts = followed?.counts ?? null;
+        this.latency.add(now, answers && followed?.counts.success ? followed.latency.current : null);
+        this.failures.add(now, followed?.counts.fail);
+        this.roundTrip.add(now, answers ? state?.roundTrip : null);
     }
 }
 
@@ -44,8 +42,7 @@ export class Observer {
         this.status = null;
         this.store = null;
         this.machines = [];
-        this.index = this.raftIndex = this.term = null;
-        this.followers = new Map();
+        this.others = new Map();
         this.metrics = new Map();
         this.reads = new Rate();
         this.writes = new Rate();
@@ -95,22 +92,19 @@ export class Observer {
     }
 
     async ask(now) {
-        const [self, store, metrics, status] = await Promise.all([
+        this.status = await api.json("mod/dashboard/status");
+        const [self, store, metrics] = await Promise.all([
             api.json("v2/stats/self"),
             api.json("v2/stats/store"),
             this.askMetrics(),
-            api.json("mod/dashboard/status"),
         ]);
         const followers = self.state === "leader" ? await this.askFollowers() : {};
         const led = self.leaderInfo.leader;
         if (this.round % SELDOM === 0 || led !== this.self?.leaderInfo.leader || !this.leader) {
             this.machines = await api.machines();
-            if (metrics.get("etcd_server_has_leader") !== 0) {
-                Object.assign(this, await api.position());
-            }
         }
         this.round += 1;
-        Object.assign(this, { self, store, metrics, status });
+        Object.assign(this, { self, store, metrics });
         this.keep(now, followers);
     }
 
@@ -139,7 +133,7 @@ export class Observer {
     }
 
     keep(now, followers) {
-        const { self, store, metrics } = this;
+        const { self, store, metrics, status, machines } = this;
         this.reads.add(now, store.getsSuccess + store.getsFail);
         this.writes.add(now, WRITES.reduce((sum, name) => sum + store[`${name}Success`] + store[`${name}Fail`], 0));
         this.commits.add(now, metrics.get("etcd_server_proposals_committed_total"));
@@ -148,16 +142,9 @@ export class Observer {
         this.traffic.add(now, self.sendBandwidthRate ?? self.recvBandwidthRate);
         this.logSize.add(now, metrics.get("etcd_twisted_wal_size_bytes"));
         this.snapshotSize.add(now, metrics.get("etcd_twisted_snapshot_size_bytes"));
-        for (const [name, statistics] of Object.entries(followers)) {
-            if (!this.followers.has(name)) {
-                this.followers.set(name, new Follower());
-            }
-            this.followers.get(name).add(now, statistics);
-        }
-        for (const name of this.followers.keys()) {
-            if (!(name in followers)) {
-                this.followers.delete(name);
-            }
-        }
+        const states = new Map(status.machines.map((state) => [state.name, state]));
+        const before = this.others;
+        this.others = new Map(machines.map(({ name }) => [name, before.get(name) ?? new Other()]));
+        this.others.forEach((other, name) => other.add(now, states.get(name), followers[name]));
     }
 }

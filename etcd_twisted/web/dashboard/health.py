@@ -1,0 +1,93 @@
+"""
+What is wrong with the cluster or with this machine, for the person in front of the page: worst first.
+
+Must never say that something is well or wrong of which this machine does not know.
+"""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from etcd_twisted.interfaces import IReplica
+from etcd_twisted.measurements import Health, MachineStatus
+
+BEHIND_ENTRIES = 1_000
+"""By how many log entries a machine may be behind the leader before that is worth a sentence."""
+
+
+class Problem(msgspec.Struct):
+    """
+    Something that is wrong.
+
+    @ivar title: in a few words, for the title of a window.
+    @ivar text: in whole sentences.
+    """
+
+    title: str
+    text: str
+
+
+def problems(replica: IReplica) -> list[Problem]:
+    """All that is wrong as far as this machine knows."""
+    health = replica.health()
+    if replica.standby:
+        return [_standing_by(health)]
+    return [*_leaderless(health), *_missing(health), *_behind(replica, health), *_clocks(health)]
+
+
+def _standing_by(health: Health) -> Problem:
+    if health.leader:
+        served = f"{health.leader} leads the cluster and serves its clients. Reload the page to go there."
+    else:
+        served = "It finds no machine that leads the cluster."
+    return Problem("Standby", f"This machine is a standby and holds no keys. {served}")
+
+
+def _leaderless(health: Health) -> Iterator[Problem]:
+    if health.leader:
+        return
+    if health.has_majority:
+        meaning = "Writes are refused until one is elected."
+        yield Problem("No leader", f"No machine leads, although a majority answers: {health.count}. {meaning}")
+    else:
+        meaning = "Writes are refused until more machines are started or can be reached."
+        yield Problem("No majority", f"There is no majority: {health.count}. {meaning}")
+
+
+def _missing(health: Health) -> Iterator[Problem]:
+    """Who is missing; and that nobody else may be, while all goes on."""
+    for status in health.missing:
+        text = f"{status.name} has not answered for {duration(status.lasted_seconds)}: {status.problem}."
+        if health.leader and status.machine_id in health.voters and health.answering == health.needed:
+            text += " If another machine fails, writes are refused."
+        yield Problem(f"{status.name} does not answer", text)
+
+
+def _behind(replica: IReplica, health: Health) -> Iterator[Problem]:
+    if not replica.serving:
+        yield Problem("Catching up", "This machine is catching up with the others and does not serve requests yet.")
+        return
+    leading = next((each.report for each in health.statuses.values() if each.name == health.leader), None)
+    behind = 0 if leading is None else leading.applied - replica.raft_index
+    if behind >= BEHIND_ENTRIES:
+        yield Problem("Behind", f"This machine is {behind:,} log entries behind the leader: what it shows is old.")
+
+
+def _clocks(health: Health) -> Iterator[Problem]:
+    for status in health.statuses.values():
+        if status.clock_differs:
+            yield Problem(f"The clock of {status.name} differs", _clock(status))
+
+
+def _clock(status: MachineStatus) -> str:
+    ahead = status.clock_ahead_seconds or 0.0
+    side = "ahead of" if ahead > 0 else "behind"
+    return f"The clock of {status.name} is {abs(ahead):.1f} s {side} this machine's. Have NTP keep the clocks of both."
+
+
+def duration(seconds: float) -> str:
+    """In its two largest units."""
+    whole = int(seconds)
+    amounts = (whole // 86_400, "d"), (whole // 3_600 % 24, "h"), (whole // 60 % 60, "min"), (whole % 60, "s")
+    known = [f"{amount} {unit}" for amount, unit in amounts if amount]
+    return " ".join(known[:2]) or "0 s"
