@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 from unittest import skipUnless
 
+from etcd_twisted.measurements import MachineStatus
 from tests.browser.served import PageTest
-from tests.fakes import OTHER
+from tests.fakes import MACHINE, OTHER
 
 LOOKS = (("desktop", 1280, 800), ("tablet", 900, 1024), ("phone", 360, 740))
 """What the page is looked at with: a name, and the screen's width and height."""
@@ -74,12 +75,16 @@ class LookTests(PageTest):
 
     @skipUnless(AXE.exists(), "axe-core is not installed: make test installs it where npm is")
     async def test_accessible(self) -> None:
-        """axe-core finds no fault: in any view, while something is watched and with a question open."""
+        """axe-core finds no fault: in any view, while something is watched or wrong, and with a question open."""
         self.replica.register(OTHER)
+        for machine in (MACHINE, OTHER):
+            status = MachineStatus(machine.name, machine.name, machine is MACHINE, 0, 12.0, "it is down")
+            self.replica.known_statuses[machine.name] = status
         self.set("/d/k", "v", seconds=500)
         await self.browser.open(f"{self.page}#cluster")
         await self.browser.find("#cluster svg")
         await self.browser.shows("Memory", "#cluster")
+        await self.browser.shows("has not answered", "#health")
         await self._check("the cluster")
         await self.open("/d/k")
         await (await self.browser.button("Watch")).click()

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from etcd_twisted import __version__
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.keyspace.nodes import RUN
-from etcd_twisted.measurements import MachineStatus
+from etcd_twisted.measurements import Contents, MachineStatus, Measurements
 from etcd_twisted.membership import StatusReport
 from tests.fakes import MACHINE, OTHER
 from tests.wires import Answer, Wire, ask, read_answers
@@ -197,6 +197,17 @@ class StatusTests(SynchronousTestCase):
         self.assertEqual(self.problems(), [("Behind", text)])
         self.wire.replica.serving = False
         self.assertEqual([title for title, _ in self.problems()], ["Catching up"])
+
+    def test_full(self) -> None:
+        """The key space is as large as it may get, or nearly so."""
+        self.wire.replica.measured = Measurements(contents=Contents(7, 1, 1_900_000, 2_000_000))
+        status = self.ask("status")
+        self.assertEqual((status["keys"], status["sizeBytes"], status["quotaBytes"]), (7, 1_900_000, 2_000_000))
+        self.assertEqual(status["problems"], [])
+        self.wire.replica.measured = Measurements(contents=Contents(7, 1, 1_900_000, 2_000_000, alarm=True))
+        ((title, text),) = self.problems()
+        self.assertEqual(title, "Key space nearly full")
+        self.assertIn("The key space holds 1.9 MB of the 2.0 MB that --quota-bytes allows.", text)
 
     def test_clocks(self) -> None:
         """A clock that certainly differs is named; one that may only seem to is not."""

@@ -32,7 +32,8 @@ def problems(replica: IReplica) -> list[Problem]:
     health = replica.health()
     if replica.standby:
         return [_standing_by(health)]
-    return [*_leaderless(health), *_missing(health), *_behind(replica, health), *_clocks(health)]
+    here = (*_behind(replica, health), *_full(replica))
+    return [*_leaderless(health), *_missing(health), *here, *_clocks(health)]
 
 
 def _standing_by(health: Health) -> Problem:
@@ -71,6 +72,15 @@ def _behind(replica: IReplica, health: Health) -> Iterator[Problem]:
     behind = 0 if leading is None else leading.applied - replica.raft_index
     if behind >= BEHIND_ENTRIES:
         yield Problem("Behind", f"This machine is {behind:,} log entries behind the leader: what it shows is old.")
+
+
+def _full(replica: IReplica) -> Iterator[Problem]:
+    contents = replica.measurements().contents
+    if contents.alarm:
+        held = f"The key space holds {contents.size_bytes / 1e6:,.1f} MB of the {contents.quota_bytes / 1e6:,.1f} MB"
+        meaning = "Writes that would make it larger than that are refused."
+        remedy = "Delete keys, or restart the machines with a larger quota."
+        yield Problem("Key space nearly full", f"{held} that --quota-bytes allows. {meaning} {remedy}")
 
 
 def _clocks(health: Health) -> Iterator[Problem]:

@@ -55,6 +55,7 @@ class Status(msgspec.Struct, rename="camel", omit_defaults=True):
 
     @ivar uptime: seconds since it was started.
     @ivar index: the key space's.
+    @ivar keys: how many keys have a value, hidden ones and the cluster's own included; not told by a standby.
     @ivar role: C{leader}, C{candidate}, C{follower}, C{learner} or C{standby}.
     @ivar problems: what is wrong, worst first.
     """
@@ -69,6 +70,9 @@ class Status(msgspec.Struct, rename="camel", omit_defaults=True):
     raft_index: int
     problems: list[Problem]
     machines: list[MachineView]
+    keys: int | None = None
+    size_bytes: int | None = None
+    quota_bytes: int | None = None
 
 
 def _view(status: MachineStatus) -> MachineView:
@@ -108,6 +112,10 @@ class StatusPages:
             problems(replica),
             [_view(each) for each in statuses],
         )
+        if not replica.standby:
+            contents = replica.measurements().contents
+            status.keys, status.size_bytes = contents.keys, contents.size_bytes
+            status.quota_bytes = contents.quota_bytes or None
         return Response(200, _FIELDS, encode_json(status))
 
     async def count(self, query: bytes) -> Response:

@@ -134,6 +134,10 @@ function clock(ahead) {
     return seconds < SAME ? "agrees" : `${number(seconds)} s ${ahead > 0 ? "ahead" : "behind"}`;
 }
 
+function ofQuota(size, quota) {
+    return quota ? `${bytes(size)} of ${bytes(quota)}` : bytes(size);
+}
+
 function others({ roundTrip }) {
     return [one("Round trip", milliseconds, roundTrip)];
 }
@@ -249,6 +253,7 @@ export class ClusterView {
             ["Key space index", status.index, count],
             ["Raft index", status.raftIndex, count],
             ["Watchers", store.watchers, count],
+            ["Key space", status.sizeBytes, (size) => ofQuota(size, status.quotaBytes)],
             ["Log", logSize.last, bytes],
             ["Snapshot", snapshotSize.last, bytes],
         ]);
