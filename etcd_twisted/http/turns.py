@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 WORK_A_TURN = 256
 """How much is done in a turn, in units of a common request for a key: some 10 ms."""
 
-WORK_OF_A_PAGE = 32
+WORK_OF_A_PAGE = 64
 """What an answer costs that comes from a page, whatever it is: C{/metrics} takes longest."""
 
 WORK_OF_A_LISTING = 64
