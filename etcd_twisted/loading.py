@@ -8,7 +8,7 @@ is found out by those who open them.
 import difflib
 import errno
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,11 @@ _REMEDIES = {
     errno.EISDIR: "name the file in it",
     errno.EACCES: "give this user the right to read it",
 }
+
+_PREFIX = "ETCD_"
+
+ALIKE = 0.7
+"""How alike two names have to be, from 0 to 1, for one to be taken for the other where it may be something else."""
 
 _HEARTBEATS = 3
 """How many heartbeats should fit into an election timeout."""
@@ -152,13 +157,50 @@ def _from_file(path: Path, source: str) -> Iterator[_Setting]:
     for key, value in _read_toml(path, f"{source} {file}").items():
         plain = key.replace("-", "_")
         if plain not in options:
-            close = difflib.get_close_matches(plain, options, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"the keys are {', '.join(options)}"
+            if isinstance(value, dict):
+                moved = _moved(key, value)
+                raise ConfigError(f"{file}: {key!r} is a table, but all keys are at the top level; {moved}")
+            close = nearest(plain, options)
+            hint = f"did you mean {close}?" if close else f"the keys are {', '.join(options)}"
             raise ConfigError(f"{file}: {key!r} is not a setting; {hint}")
         if plain in spellings:
             raise ConfigError(f"{file}: {spellings[plain]} and {key} are the same setting; leave one of them out")
         spellings[plain] = key
         yield _from_toml(options[plain], f"{file}: {key}", value)
+
+
+def _moved(table: str, content: Mapping[str, object]) -> str:
+    """What the keys of a table are called here: etcd 0.4 has tables C{peer} and C{cluster}."""
+    options = [option.key for option in OPTIONS if option.field]
+    moved = [f"{found} for {key!r} in it" for key in content if (found := nearest(f"{table}_{key}", options, ALIKE))]
+    return f"write {', '.join(moved)}" if moved else f"the keys are {', '.join(options)}"
+
+
+def nearest(name: str, known: Iterable[str], least: float = 0.6) -> str | None:
+    """
+    The one of several names that somebody meant who wrote another one, whatever lines they have put between its words.
+
+    @param least: how alike they have to be, from 0 to 1.
+    """
+    plain = {_squeezed(each): each for each in known}
+    close = difflib.get_close_matches(_squeezed(name), plain, n=1, cutoff=least)
+    return plain[close[0]] if close else None
+
+
+def _squeezed(name: str) -> str:
+    return name.lower().replace("-", "").replace("_", "")
+
+
+def mistyped_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """
+    Variables that are not of the table and so nearly called like one of it that this one may be meant. Those of other
+    programs begin with C{ETCD_} too.
+    """
+    variables = {option.variable for option in OPTIONS}
+    unknown = sorted(name for name in environment if name.startswith(_PREFIX) and name not in variables)
+    names = {variable.removeprefix(_PREFIX): variable for variable in variables}
+    found = {name: nearest(name.removeprefix(_PREFIX), names, ALIKE) for name in unknown}
+    return {name: names[close] for name, close in found.items() if close is not None}
 
 
 def _from_toml(option: Option, source: str, value: object) -> _Setting:

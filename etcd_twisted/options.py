@@ -17,11 +17,17 @@ from twisted.python import usage
 from etcd_twisted import __version__
 from etcd_twisted.config import Config
 from etcd_twisted.errors import ConfigError
-from etcd_twisted.loading import load_config
+from etcd_twisted.loading import ALIKE, load_config, nearest
 from etcd_twisted.settings import OPTIONS, Form, Option
 
 _INDENT = " " * 6
 _DASHES = "; options begin with --, as in --name machine0"
+
+_FLAGS = tuple(
+    flag
+    for option in OPTIONS
+    for flag in ((option.flag, f"--no-{option.name}") if option.form is Form.SWITCH else (option.flag,))
+)
 
 
 class Options(usage.Options):
@@ -66,13 +72,38 @@ class Options(usage.Options):
 
         @raise SystemExit: something can't be used.
         """
+        arguments = list(sys.argv[1:] if options is None else options)
         try:
-            super().parseOptions(options)  # type: ignore[no-untyped-call]  # Twisted has no types there
+            super().parseOptions(arguments)  # type: ignore[no-untyped-call]  # Twisted has no types there
             self.config()
         except usage.UsageError as e:
-            sys.exit(f"twistd etcd: {e}{_remedy(e.__context__)}")
+            sys.exit(f"twistd etcd: {e}{self._remedy(e.__context__, arguments)}")
         except ConfigError as e:
             sys.exit(f"twistd etcd: {e}")
+
+    def _remedy(self, reason: BaseException | None, arguments: Sequence[str]) -> str:
+        """What to do about a command line that C{getopt} refuses, in the words that end the error."""
+        if not isinstance(reason, getopt.GetoptError):
+            return ""
+        for option in OPTIONS:
+            if option.form is Form.SWITCH and reason.opt in {option.name, f"no-{option.name}"}:
+                return f": give {_pair(option)}"
+        if not reason.msg.endswith("not recognized"):
+            return ""
+        refused = _refused(reason, arguments)
+        if self._is_of_twistd(refused):
+            return f"; it is an option of twistd itself, which stands before etcd, as in twistd {refused} etcd"
+        close = nearest(refused, _FLAGS, ALIKE) if len(refused) > len("-x") else None
+        hint = "" if close is None else f"; did you mean {close}?"
+        return hint or ("" if refused.startswith("--") else _DASHES)
+
+    def _is_of_twistd(self, flag: str) -> bool:
+        """Whether C{twistd} has an option of that name."""
+        if self.parent is None:
+            return False
+        if flag.startswith("--"):
+            return flag[2:] in {name.rstrip("=") for name in self.parent.longOpt}
+        return len(flag) == len("-x") and flag[1] in self.parent.shortOpt.replace(":", "")
 
     def parseArgs(self, *arguments: str) -> None:
         """Refuse what is not a flag."""
@@ -112,15 +143,17 @@ class Options(usage.Options):
         return "\n".join(["Options:", *blocks, "", textwrap.fill(self.longdesc, width)])
 
 
-def _remedy(reason: BaseException | None) -> str:
-    """What to do about a command line that C{getopt} refuses, in the words that end the error."""
-    if not isinstance(reason, getopt.GetoptError):
-        return ""
-    for option in OPTIONS:
-        if option.form is Form.SWITCH and reason.opt in {option.name, f"no-{option.name}"}:
-            return f": give {_pair(option)}"
-    # Programs in Go take options with one dash, as in -name. All that getopt names of them is their first letter.
-    return _DASHES if reason.msg.startswith(f"option -{reason.opt} ") else ""
+def _refused(reason: getopt.GetoptError, arguments: Sequence[str]) -> str:
+    """
+    The argument that C{getopt} does not know. All that it names of C{-name} is the first letter: programs in Go take
+    options with one dash.
+    """
+    name = str(reason.opt)
+    for argument in arguments:
+        given = argument.partition("=")[0]
+        if given == f"--{name}" or (given.startswith("-") and name in given and not given.startswith("--")):
+            return given
+    return f"--{name}"
 
 
 def _pair(option: Option) -> str:

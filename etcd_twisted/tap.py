@@ -27,6 +27,7 @@ from etcd_twisted.config import Config
 from etcd_twisted.errors import StartError
 from etcd_twisted.http import descriptors
 from etcd_twisted.interfaces import IReactor
+from etcd_twisted.loading import mistyped_variables
 from etcd_twisted.process.background import Background
 from etcd_twisted.process.pid_file import PidFile
 from etcd_twisted.readiness import Readiness
@@ -124,6 +125,8 @@ class ProcessService(Service):
         from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it, which is twistd's to do
 
         super().startService()  # type: ignore[no-untyped-call]  # Twisted has no types there
+        for name, meant in mistyped_variables(os.environ).items():
+            self._log.warn("{variable} sets nothing; did you mean {meant}?", variable=name, meant=meant)
         self._readiness.status("looks for its data and its cluster, and does not serve yet")
         keep_time_evenly(reactor)
         descriptors.raise_limit()

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from etcd_twisted.addresses import Address
 from etcd_twisted.config import Config
 from etcd_twisted.errors import ConfigError
-from etcd_twisted.loading import load_config
+from etcd_twisted.loading import load_config, mistyped_variables
 from etcd_twisted.settings import OPTIONS, Form
 from tests.values import (
     SETTABLE,
@@ -321,9 +321,19 @@ class FileTests(SynchronousTestCase):
         for line, message in [
             ("snapshot_cuont = 5", "'snapshot_cuont' is not a setting; did you mean snapshot_count?"),
             ('"snap\\nshot" = 5', "'snap\\nshot' is not a setting; did you mean snapshot?"),
-            ("[peer]\naddr = 5", "'peer' is not a setting; did you mean peers?"),
+            ("snapshotcount = 5", "'snapshotcount' is not a setting; did you mean snapshot_count?"),
+            (
+                '[peer]\naddr = "h:1"\nzzz = 1',
+                "'peer' is a table, but all keys are at the top level; write peer_addr for 'addr' in it",
+            ),
+            (
+                "[cluster]\nactive_size = 5\nsync_interval = 1",
+                "'cluster' is a table, but all keys are at the top level; write cluster_active_size for 'active_size'"
+                " in it, cluster_sync_interval for 'sync_interval' in it",
+            ),
         ]:
             self.assertEqual(self.refused(line), message)
+        self.assertIn("'zzz' is a table, but all keys are at the top level; the keys are ", self.refused("[zzz]"))
         self.assertIn("'zzz' is not a setting; the keys are name, data_dir, addr", self.refused("zzz = 5"))
 
     def test_fileNamesNoFile(self) -> None:
@@ -379,3 +389,24 @@ class FileTests(SynchronousTestCase):
         except ConfigError as e:
             self.assertTrue(str(e).isprintable())
             self.assertTrue(str(e).removeprefix("--config ").startswith(f"{file}: "))
+
+
+class VariableTests(SynchronousTestCase):
+    """Variables that nobody reads."""
+
+    def test_mistyped(self) -> None:
+        """The nearest is named where one is near."""
+        for name, meant in (
+            ("ETCD_NMAE", "ETCD_NAME"),
+            ("ETCD_DATADIR", "ETCD_DATA_DIR"),
+            ("ETCD_ELECTION_TIMEOUT", "ETCD_PEER_ELECTION_TIMEOUT"),
+            ("ETCD_PEER_ADDRS", "ETCD_PEER_ADDR"),
+        ):
+            self.assertEqual(mistyped_variables({name: ""}), {name: meant})
+
+    def test_others(self) -> None:
+        """Neither what is read, nor what other programs call theirs."""
+        known = {option.variable: "" for option in OPTIONS}
+        others = ("ETCD_VERSION", "ETCD_PORT", "ETCD_SERVICE_HOST", "ETCD_PORT_4001_TCP_ADDR", "ETCDCTL_API")
+        others += ("ETCD_INITIAL_CLUSTER", "ETCD_LISTEN_CLIENT_URLS", "ETCD_TRUSTED_CA_FILE", "PATH", "NAME", "ETCD_")
+        self.assertEqual(mistyped_variables(known | dict.fromkeys(others, "")), {})

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.application.service import IServiceMaker
 from twisted.plugin import getPlugins
+from twisted.scripts.twistd import ServerOptions
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted import __version__
@@ -91,12 +92,11 @@ class RefusalTests(SynchronousTestCase):
         dashes = "; options begin with --, as in --name machine0"
         pair = "give --snapshot or --no-snapshot"
         for arguments, line in [
-            (["--snapshots"], "option --snapshots not recognized"),
+            (["--fly"], "option --fly not recognized"),
             (["--name"], "option --name requires argument"),
             (["--help=5"], "option --help must not have an argument"),
             (["--s", "5"], "option --s not a unique prefix"),
             (["-x"], f"option -x not recognized{dashes}"),
-            (["-name", "machine0"], f"option -n not recognized{dashes}"),
             (["--snapshot=false"], f"option --snapshot must not have an argument: {pair}"),
             (["--no-snapshot=5"], f"option --no-snapshot must not have an argument: {pair}"),
             (["--snapshot", "maybe"], f"'maybe' is not an option{dashes}; --snapshot takes no value: {pair}"),
@@ -106,6 +106,34 @@ class RefusalTests(SynchronousTestCase):
             error = self.assertRaises(SystemExit, Options({}).parseOptions, arguments)
             self.assertEqual(error.code, f"twistd etcd: {line}")
             self.assertTrue(str(error.code).isprintable(), error.code)
+
+    def test_did_you_mean(self) -> None:
+        """Letters in another order, other lines between words, one dash as programs in Go take it."""
+        for argument, meant in [
+            ("--nmae", "--name"),
+            ("--nmae=machine0", "--name"),
+            ("--data_dir", "--data-dir"),
+            ("--datadir", "--data-dir"),
+            ("--DATA-DIR=x", "--data-dir"),
+            ("--snapshots", "--snapshot"),
+            ("--nosnapshot", "--no-snapshot"),
+            ("--peer-adr", "--peer-addr"),
+            ("-data-dir", "--data-dir"),
+            ("-name=machine0", "--name"),
+            ("-peer-addr", "--peer-addr"),
+            ("-verbosity", "--verbosity"),
+        ]:
+            error = self.assertRaises(SystemExit, Options({}).parseOptions, ["--addr", "-x:1", argument, "x"])
+            self.assertTrue(str(error.code).endswith(f" not recognized; did you mean {meant}?"), error.code)
+
+    def test_of_twistd(self) -> None:
+        """Its own options stand before the name of the service."""
+        for argument in ("-n", "--nodaemon", "--pidfile=x", "--logfile", "-l"):
+            options = Options({})
+            options.parent = ServerOptions()
+            error = self.assertRaises(SystemExit, options.parseOptions, ["--name", "a", argument])
+            flag = argument.partition("=")[0]
+            self.assertTrue(str(error.code).endswith(f"before etcd, as in twistd {flag} etcd"), error.code)
 
     def test_environment(self) -> None:
         error = self.assertRaises(SystemExit, configured, ETCD_ADDR="here")
