@@ -37,6 +37,9 @@ REQUESTS = "etcd_twisted.requests"
 """Who says of each request what was asked and answered, at L{LOUDEST}."""
 
 _PACKAGE = "etcd_twisted"
+_HTTP_CLIENT = "twisted.web.client"
+"""Says of each connection that it begins and that it ends."""
+
 _PASSWORD = re.compile(r"(?<=://)([^/\s:@]*):[^/\s]*@")
 _LEGACY = frozenset(("message", "time", "system", "isError", "format", "failure", "why"))
 """Beside what begins with C{log_}, what Twisted puts into an event."""
@@ -147,6 +150,8 @@ def _message(event: LogEvent) -> str | None:
 
 def _levels(verbosity: int) -> LogLevelFilterPredicate:
     levels = LogLevelFilterPredicate(LogLevel.debug if verbosity >= LOUDEST else LogLevel.info)
+    if verbosity < LOUDEST:
+        levels.setLogLevelForNamespace(_HTTP_CLIENT, LogLevel.warn)
     if verbosity == 1:
         levels.setLogLevelForNamespace(_PACKAGE, LogLevel.debug)
         levels.setLogLevelForNamespace(REQUESTS, LogLevel.info)

@@ -125,7 +125,7 @@ class VerbosityTests(LogsTest):
 
     def test_levels(self) -> None:
         """Of this package more than of others, and requests last."""
-        for verbosity, written in ((0, "iI"), (1, "diI"), (2, "dirDI")):
+        for verbosity, written in ((0, "iIW"), (1, "diIW"), (2, "dirDIhW")):
             self.output.truncate(0)
             self.output.seek(0)
             ours = self.logger("etcd_twisted.consensus.x", verbosity)
@@ -135,6 +135,9 @@ class VerbosityTests(LogsTest):
             others = self.logger("twisted.web", verbosity)
             others.debug("D")
             others.info("I")
+            client = self.logger("twisted.web.client._HTTP11ClientFactory", verbosity)
+            client.info("h")  # of each connection
+            client.warn("W")
             self.assertEqual("".join(line[-1] for line in self.lines()), written)
 
 

@@ -142,6 +142,15 @@ class RefusalTests(TestCase):
             await self.assertRefused(child, flags[0])
             self.assertNotIn(child.errors.removeprefix("twistd etcd: ").strip(), child.output)
 
+    async def test_mistypedVariable(self) -> None:
+        """It is warned of, and no more than that."""
+        machine = Machine(self)
+        program = ("/usr/bin/env", "ETCD_NMAE=a", "ETCD_VERSION=3", *TWISTD)
+        child = machine.launch("--frontend", "nonsense", program=program)
+        await self.assertRefused(child, "--frontend nonsense")
+        warnings = [line.partition("#warn] ")[2] for line in child.output.splitlines() if "#warn] " in line]
+        self.assertEqual(warnings, ["ETCD_NMAE sets nothing; did you mean ETCD_NAME?"])
+
     async def test_workingDirectoryNotWritable(self) -> None:
         """Neither in the foreground, where C{twistd} has its pid file there, nor as a daemon, which logs there too."""
         machine = Machine(self)
