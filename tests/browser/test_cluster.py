@@ -7,7 +7,7 @@ import re
 from twisted.trial.unittest import TestCase
 
 from tests.browser.chromium import SKIP, Browser
-from tests.processes.cluster import Cluster, Member, SteadyWriter, until
+from tests.processes.cluster import Cluster, Member, SteadyWriter, together, until
 
 PAGE = "/mod/dashboard/"
 
@@ -24,7 +24,9 @@ class ClusterTests(TestCase):
         await self.cluster.start()
         self.browser = Browser(self)
         await self.browser.start()
-        for step in (self._leader, self._follower, self._leader_killed, self._back, self._standby):
+        for step in (self._leader, self._follower, self._leader_killed, self._back):
+            await step()
+        for step in (self._majority_killed, self._standby):
             await step()
 
     async def _open(self, machine: Member, view: str = "#cluster") -> None:
@@ -152,6 +154,23 @@ class ClusterTests(TestCase):
             return True if await (await self.browser.find("#trouble")).property("hidden") else None
 
         await self.browser.until(quiet, "nothing is wrong any more")
+
+    async def _majority_killed(self) -> None:
+        """Who is left says so, and what that means; and nothing any more once the others are back."""
+        left, other = await self.cluster.followers()
+        killed = (await self.cluster.leader(), other)
+        await self._open(left)
+        await self.cluster.kill(*killed)
+        await self.browser.shows("There is no majority: 1 of 3 machines answers; 2 are needed. Writes are ", "#health")
+        for machine in killed:
+            await self._until_card(machine, "not answering", "Has not answered for")
+        self.assertEqual(await self.browser.run("return document.title"), "⚠ No majority · Cluster · etcd_twisted")
+        await together(machine.start() for machine in killed)
+
+        async def well() -> bool | None:
+            return True if await (await self.browser.find("#health")).property("hidden") else None
+
+        await self.browser.until(well, "nothing is wrong any more")
 
     async def _standby(self) -> None:
         """It has no page of its own: a browser gets the leader's."""

@@ -402,7 +402,7 @@ class ChangeTests(PageTest):
         self.assertRaises(EtcdError, self.replica.get, "/d/k")
         await self.until_rows("/", "d", "e")
         await (await self.browser.button("Delete…")).click()
-        await self.browser.shows("3 keys and 2 directories in it (of which 3 hidden)", "dialog[open]")
+        await self.browser.shows("3 keys and 2 directories in it (3 of them hidden)", "dialog[open]")
         await (await self.browser.button("Delete")).click()
         await self.until_rows("/")
         self.assertRaises(EtcdError, self.replica.get, "/d")

@@ -372,8 +372,8 @@ function whatGoes({ keys, directories, hidden }) {
     }
     const parts = [plural(keys, "key", "keys"), plural(directories, "directory", "directories")];
     const all = parts.filter((part) => !part.startsWith("0 ")).join(" and ");
-    const unseen = hidden === 0 ? "" : ` (of which ${count(hidden)} hidden)`;
-    return `${all} in it${unseen}, and whatever is written into it until then, will be deleted with it.`;
+    const unseen = hidden === 0 ? "" : ` (${count(hidden)} of them hidden)`;
+    return `This also deletes ${all} in it${unseen}, and whatever is written into it before you confirm.`;
 }
 
 function plural(number, one, many) {
