@@ -103,7 +103,7 @@ python:
 # compiles takes 0.1 s longer.
 .venv/installed-test: extras = [test]
 .venv/installed-lint: extras = [lint]
-.venv/installed-run .venv/installed-test .venv/installed-lint: .venv/created setup.cfg setup.py constraints.txt
+.venv/installed-run .venv/installed-test .venv/installed-lint: .venv/created pyproject.toml setup.cfg setup.py constraints.txt
 	$(bin)/pip install --quiet --editable '.$(extras)'
 	$(bin)/python -m compileall -q etcd_twisted twisted
 	@touch $@

@@ -55,7 +55,7 @@ def source() -> Path:
     leftovers = shutil.ignore_patterns("__pycache__", "dropin.cache")
     for name in ("etcd_twisted", "twisted"):
         shutil.copytree(SOURCE / name, copy / name, ignore=leftovers)
-    for name in ("setup.cfg", "setup.py", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.cfg", "setup.py", "README.md", "LICENSE"):
         shutil.copy(SOURCE / name, copy)
     return copy
 

@@ -12,6 +12,7 @@ from typing import NoReturn
 _STARTED = b"\0"
 """Instead of a reason why it did not."""
 
+_KILLED = "twistd etcd: the process in the background ended without a word: it was killed, or its log says more\n"
 _LARGEST_READ = 65_536
 
 
@@ -68,6 +69,6 @@ def _wait(reading: int) -> NoReturn:
     if told == _STARTED:
         os._exit(0)
     if sys.__stderr__ is not None:
-        sys.__stderr__.write(told.decode(errors="replace") or "it ended before it could say why; see its log\n")
+        sys.__stderr__.write(told.decode(errors="replace") or _KILLED)
         sys.__stderr__.flush()
     os._exit(1)

@@ -20,6 +20,7 @@ from tests.privileges import UNPRIVILEGED
 from tests.processes import writers
 from tests.processes.child import Child, spawn
 from tests.processes.client import GONE
+from tests.processes.cluster import until
 from tests.processes.ledger import Ledger
 from tests.processes.machine import SERVES, STOPPED, TWISTD, Machine
 from tests.processes.stranger import Stranger
@@ -132,6 +133,21 @@ class RefusalTests(TestCase):
         (nowhere,) = free_ports(1)
         flags = ("--peers", f"127.0.0.1:{nowhere}", "--max-retry-attempts", "1")
         await self._refusedAsDaemon(Machine(self), flags, "no cluster takes this machine in")
+
+    async def test_killedAsDaemon(self) -> None:
+        """Who waits for one that looks for its cluster does not wait for ever."""
+        machine = Machine(self)
+        (nowhere,) = free_ports(1)
+        flags = ("--peers", f"127.0.0.1:{nowhere}", "--max-retry-attempts", "1000")
+        child = machine.launch(*flags, twistd=(f"--pidfile={machine.pid_file}", "--logfile=/dev/null"))
+
+        async def written() -> int | None:
+            return int(machine.pid_file.read_text() or 0) or None if machine.pid_file.exists() else None
+
+        daemon = Stranger(self, await until(written, "its process id is in the file"))
+        self.assertIsNone(child.status)
+        daemon.signal(signal.SIGKILL)
+        await self.assertRefused(child, "ended without a word")
 
     async def test_toldOnce(self) -> None:
         """What is on standard error is not also in a log that goes to the same terminal."""
