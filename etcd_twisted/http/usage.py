@@ -53,10 +53,7 @@ class Usage:
 
     def answered(self, method: bytes, status: int, seconds: float) -> None:
         """Count a request about keys, and how long it took."""
-        try:
-            self._answers[method, status] += 1  # as count does, without the time that another call takes
-        except KeyError:
-            self.count(method, status)
+        self.count(method, status)
         if status < 300 and (took := self.took.get(method)) is not None:
             # Most are answered before the first bound; Durations.add would look for it.
             took.counts[0 if seconds <= _SHORT else bisect_left(BOUNDS, seconds)] += 1
