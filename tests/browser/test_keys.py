@@ -234,7 +234,7 @@ class WalkTests(PageTest):
 
     async def test_hostile_machine(self) -> None:
         """What anybody may write where machines are registered leads to no page but one of the web."""
-        self.set("/_etcd/machines/evil", "etcd=javascript://xetcd=javascript:window.hacked=1//&raftraft=%3Cb%3E")
+        self.set("/_etcd/machines/evil", "etcd=javascript://xetcd=javascript:window.hacked=1//&raft=%3Cb%3E")
         await self.browser.open(self.page)
         await self.browser.shows("javascript://x", ".machines")
         links = "return [...document.querySelectorAll('.machine a')].map((link) => link.getAttribute('href'))"
