@@ -148,15 +148,18 @@ class Exchange:
             if isinstance(body, Events):
                 body.cancel()
             return
-        if isinstance(body, Events):
+        self._work = None
+        if not isinstance(body, bytes) and isinstance(body, Events):
             connection.count(self._method, response.status)
+            work = 0
         else:
             connection.answered(self._method, response.status, perf_counter() - self._began)
-        self._work = None
+            work = len(body) >> BYTES_SHIFT if isinstance(body, bytes) else WORK_OF_A_LISTING
+        if work:
+            connection.turns.spend(work)
         whole = in_one_piece(connection, self._method, response)
         if whole is not None:
             self._connection = None
-            connection.turns.spend(len(whole) >> BYTES_SHIFT)
             connection.write(whole)
             connection.requestDone(self)
             return
@@ -165,7 +168,6 @@ class Exchange:
             connection.write(head)
             self._finish()
         elif isinstance(body, bytes):
-            connection.turns.spend(len(body) >> BYTES_SHIFT)
             self._chunked = False
             connection.write(head)
             self._send_pieces(connection, _sliced(body))
@@ -174,7 +176,6 @@ class Exchange:
             self._work = body
             self._begin(connection, body)
         else:
-            connection.turns.spend(WORK_OF_A_LISTING)
             connection.write(head)
             self._send_pieces(connection, body)
 

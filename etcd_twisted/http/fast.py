@@ -215,7 +215,7 @@ class FastChannel(Protocol, Patience):
         has_to_take = self.stalled or self._closing
         if (has_to_take and self.takes_nothing(now, self._exchange, self._site.write_timeout)) or self._has_left:
             self.abort()
-        elif self.is_late(now):
+        elif self.is_late(now) and not self._queued:
             self._close()
 
     @property
@@ -321,6 +321,16 @@ class FastChannel(Protocol, Patience):
         except Exception:
             self._log.failure("A connection is closed, since what came could not be taken")
             self.abort()
+            return
+        if not self.persistent and not self._closing:
+            self._stop_taking()
+
+    def _stop_taking(self) -> None:
+        """The service has been stopped while something waited here for its turn."""
+        if self._ordinary is None:
+            self.stop()
+        else:
+            self._ordinary.stop()
 
     def _take_some(self, data: bytes) -> None:
         """Take one request after the other, as far as they are complete and there is time for them."""

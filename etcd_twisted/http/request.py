@@ -12,6 +12,7 @@ Must never hold more of a body than the site allows.
 from io import BytesIO
 from typing import Any, Protocol, cast
 
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import server
 
@@ -23,7 +24,7 @@ from etcd_twisted.http.browsers import BrowserPolicy
 from etcd_twisted.http.cors import Cors, with_fields
 from etcd_twisted.http.door import Door, DoorRequest
 from etcd_twisted.http.exchange import Connection, Exchange
-from etcd_twisted.http.turns import WORK_OF_A_PAGE, WORK_OF_OTHERS
+from etcd_twisted.http.turns import TARGET_SHIFT, WORK_OF_A_PAGE, WORK_OF_OTHERS
 
 PRODUCT = b"etcd_twisted"
 """Who answers."""
@@ -69,6 +70,9 @@ class Carrier(Connection, Protocol):
     def site(self) -> Allowing:
         """The connection's."""
 
+    def had_turn(self) -> None:
+        """A request that had to wait has had its turn."""
+
     def refuse(self, status: int, reason: str) -> None:
         """Answer a request that can't be understood, and close."""
 
@@ -81,6 +85,7 @@ class Request(server.Request):
 
     defaultContentType = b"text/plain; charset=utf-8"  # noqa: N815  # Twisted's name
 
+    _log = Logger()
     _received = 0
 
     def handleContentChunk(self, data: bytes) -> None:
@@ -98,9 +103,19 @@ class Request(server.Request):
         """The request is complete; it is answered now, or when there is time for it."""
         turns = cast(Carrier, self.channel).turns
         if turns.is_busy:
-            turns.wait(self, lambda: self._answer(command, path, version))
+            turns.wait(self, lambda: self._have_turn(command, path, version))
         else:
             self._answer(command, path, version)
+
+    def _have_turn(self, command: bytes, path: bytes, version: bytes) -> None:
+        """There is time for this request."""
+        channel = cast(Carrier, self.channel)
+        try:
+            self._answer(command, path, version)
+        except Exception:  # whoever gives the turn could not know what to do about it
+            self._log.failure("A connection is closed, since a request could not be answered")
+            channel.abort()
+        channel.had_turn()
 
     def connectionLost(self, reason: Failure) -> None:
         """The client is gone, or refused."""
@@ -109,8 +124,9 @@ class Request(server.Request):
         super().connectionLost(reason)
 
     def _answer(self, command: bytes, path: bytes, version: bytes) -> None:
-        authority, target = targets.split(path)
         channel = cast(Carrier, self.channel)
+        channel.turns.spend(WORK_OF_OTHERS + (len(path) >> TARGET_SHIFT))
+        authority, target = targets.split(path)
         door, cors = channel.site.door, channel.site.cors
         refusal = channel.site.browsers.refusal(command, self.requestHeaders, authority, channel.isSecure())
         if refusal is not None:
@@ -128,7 +144,6 @@ class Request(server.Request):
                 self._add(cors.fields(self.requestHeaders))
             super().requestReceived(command, target, version)
             return
-        channel.turns.spend(WORK_OF_OTHERS)
         path, _, query = rest.partition(b"?")
         types = self.requestHeaders.getRawHeaders(b"Content-Type")
         body = cast(BytesIO, self.content).getvalue()

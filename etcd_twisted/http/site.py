@@ -105,6 +105,7 @@ class Channel(http.HTTPChannel, Patience):
     receiving = False
     _refused = False
     _closing = False
+    _stopping = False
     _shaking_hands = False
 
     @property
@@ -157,6 +158,7 @@ class Channel(http.HTTPChannel, Patience):
 
     def stop(self) -> None:
         """Close: a request under way may be answered, a wait for events ends."""
+        self._stopping = True
         if self.receiving or not self.requests:
             self.loseConnection()
             return
@@ -164,6 +166,11 @@ class Channel(http.HTTPChannel, Patience):
         exchange = self.requests[0]
         if isinstance(exchange, Exchange) and exchange.waits:
             exchange.end_waiting()
+
+    def had_turn(self) -> None:
+        """A request that had to wait has had its turn: it may wait for events now, which end with the service."""
+        if self._stopping and not self._closing:
+            self.stop()
 
     # Time
 

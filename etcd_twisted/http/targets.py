@@ -11,7 +11,14 @@ from collections.abc import Sequence
 from urllib.parse import unquote_to_bytes
 
 _RAW = re.compile(rb"[\x80-\xff]")
-_SEGMENT = re.compile(rb"(?:/|%2[Ff])((?:[^/%]|%(?!2[Ff]))*)")
+_ODD = re.compile(rb"%|//|/\.|\A[^/]")
+"""What is in each path that can be spelled in a shorter way."""
+
+_LONGEST_KNOWN = 64
+"""How long a segment may be that is a part of a prefix, or dots, with all its escapes, in bytes."""
+
+_SEGMENT = re.compile(rb"(?:/|%2[Ff])([^/%]*(?:%(?!2[Ff])[^/%]*)*)")
+_ABSOLUTE = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://([^/?]*)(.*)", re.DOTALL)
 
 
 def target_of(line: bytes) -> bytes:
@@ -35,10 +42,11 @@ def split(target: bytes) -> tuple[bytes, bytes]:
 
     @return: the host, empty where there is none, and the rest.
     """
-    if target[:1] == b"/" or b"://" not in target:
+    found = None if target[:1] == b"/" else _ABSOLUTE.match(target)
+    if found is None:
         return b"", target
-    host, slash, path = target.partition(b"://")[2].partition(b"/")
-    return host, slash + path or b"/"
+    host, rest = found.groups()
+    return host, rest if rest[:1] == b"/" else b"/" + rest
 
 
 def below(target: bytes, prefix: bytes) -> bytes | None:
@@ -51,6 +59,8 @@ def below(target: bytes, prefix: bytes) -> bytes | None:
     if target.startswith(prefix) and target[len(prefix) : len(prefix) + 1] in b"/?":
         return target[len(prefix) :]
     path, mark, query = target.partition(b"?")
+    if not _ODD.search(path):
+        return None
     found = _found(path, (prefix,))
     return None if found is None else found[1] + mark + query
 
@@ -61,12 +71,14 @@ def cleaned(path: bytes, prefixes: Sequence[bytes] = ()) -> bytes:
 
     @param prefixes: what stands behind one of these stays as it came.
     """
+    if not _ODD.search(path):
+        return path
     found = _found(path, prefixes)
     if found is not None:
         return b"".join(found)
     names: list[bytes] = []
     for name in path.split(b"/"):
-        _go_on(names, unquote_to_bytes(name), name)
+        _go_on(names, _decoded(name), name)
     return b"/" + b"/".join(names) + (b"/" if names and path.endswith(b"/") else b"")
 
 
@@ -76,13 +88,18 @@ def _found(path: bytes, prefixes: Sequence[bytes]) -> tuple[bytes, bytes] | None
     longest = max(map(len, wanted), default=0)
     names: list[bytes] = []
     for found in _SEGMENT.finditer(path):
-        name = unquote_to_bytes(found[1])
+        name = _decoded(found[1])
         _go_on(names, name, name)
         prefix = wanted.get(tuple(names)) if len(names) <= longest else None
         if prefix is not None:
             rest = path[found.end() :]
             return prefix, rest if rest[:1] in b"/" else b"/" + rest[3:]
     return None
+
+
+def _decoded(name: bytes) -> bytes:
+    """A segment without its escapes; one that can be nothing that is known here stays as it is."""
+    return unquote_to_bytes(name) if b"%" in name and len(name) <= _LONGEST_KNOWN else name
 
 
 def _go_on(names: list[bytes], decoded: bytes, name: bytes) -> None:

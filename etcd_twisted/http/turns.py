@@ -25,6 +25,9 @@ WORK_OF_A_LISTING = 64
 WORK_OF_OTHERS = 4
 """What a request for a key costs that L{twisted.web} has read."""
 
+TARGET_SHIFT = 8
+"""It costs one unit more for each 256 bytes of the request's target, which are looked at one segment after another."""
+
 BYTES_SHIFT = 11
 """An answer costs one unit more for each 2 KiB, which is 1 << 11 bytes."""
 

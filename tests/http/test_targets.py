@@ -81,6 +81,8 @@ class LineTests(SynchronousTestCase):
         for target, host, path in (
             (b"http://x:4001/a?b=c://d", b"x:4001", b"/a?b=c://d"),
             (b"http://x", b"x", b"/"),
+            (b"http://x?a=/v2/keys", b"x", b"/?a=/v2/keys"),
+            (b"a?b=http://x/v2/keys", b"", b"a?b=http://x/v2/keys"),
             (b"/a?b://c", b"", b"/a?b://c"),
             (b"*", b"", b"*"),
         ):

@@ -11,10 +11,17 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.http.fast import FastSite
 from etcd_twisted.http.site import Site
-from etcd_twisted.http.turns import BYTES_SHIFT, WORK_A_TURN, WORK_OF_A_LISTING, WORK_OF_A_PAGE, Turns
+from etcd_twisted.http.turns import (
+    BYTES_SHIFT,
+    WORK_A_TURN,
+    WORK_OF_A_LISTING,
+    WORK_OF_A_PAGE,
+    WORK_OF_OTHERS,
+    Turns,
+)
 from etcd_twisted.keyspace.commands import Set
 from tests.fakes import FakeReplica
-from tests.wires import GET, VERSION, WATCH, Transport, Wire, put, read_answers
+from tests.wires import GET, HEAD, VERSION, WATCH, Transport, Wire, put, read_answers
 
 METRICS = VERSION.replace(b"/version", b"/metrics")
 LOCK = VERSION.replace(b"/version", b"/mod/v2/lock/x")
@@ -166,6 +173,38 @@ class PortTests(SynchronousTestCase):
             for answer in read_answers(transport.value(), "GET", "GET"):
                 self.assertEqual(answer.body.count(b'"value"'), 2_000)
 
+    def test_heads(self) -> None:
+        """An answer that is made and not sent costs what it takes to make it."""
+        self.replica.overhear(Set("/k", 0, "x" * 500_000), *(Set(f"/d/{number}", 0, "x") for number in range(2_000)))
+        long_value, long_listing = HEAD, LISTING.replace(b"GET", b"HEAD")
+        for request, work in ((long_value, 500_000 >> BYTES_SHIFT), (long_listing, WORK_OF_A_LISTING)):
+            channel, transport = self.wire.connect()
+            channel.dataReceived(request * 10)
+            counts = self.turns(transport)
+            self.assertLessEqual(max(counts), WORK_A_TURN // work + 1)
+            self.assertEqual(sum(counts), 10)
+
+    def test_nothing_done(self) -> None:
+        """What is refused, and what only asks whether anybody is there, is not free either."""
+        options = VERSION.replace(b"GET", b"OPTIONS")
+        stranger = VERSION.replace(b"Host: x", b"Host: x\r\nOrigin: http://x.example")
+        for request in (options, stranger):
+            channel, transport = self.wire.connect()
+            channel.dataReceived(request * 200)
+            counts = self.turns(transport)
+            self.assertLessEqual(max(counts), WORK_A_TURN // WORK_OF_OTHERS + 1)
+            self.assertEqual(sum(counts), 200)
+
+    def test_long_targets(self) -> None:
+        """To find out what a target names takes time for each of its segments: few of the longest in one turn."""
+        several = [self.wire.connect() for _ in range(3)]
+        for channel, _ in several:
+            channel.dataReceived(VERSION.replace(b"/version", b"/a" * 30_000))
+        transports = [transport for _, transport in several]
+        counts = self.turns(*transports)
+        self.assertLessEqual(max(counts), 1)
+        self.assertEqual(sum(counts), 3)
+
     def test_many_connections(self) -> None:
         """Together they have no more than one."""
         several = [self.wire.connect() for _ in range(100)]
@@ -205,6 +244,39 @@ class PortTests(SynchronousTestCase):
         self.wire.site.stop(5.0)
         self.turns(transport)
         self.assertEqual(read_answers(transport.value(), "GET")[0].headers["Connection"], "close")
+
+    def test_stop_uncommon(self) -> None:
+        """A request that waits for its turn is the last one on its connection, whatever it is."""
+        self.channel.dataReceived(METRICS * 10)
+        for request, end in ((VERSION, b""), (HEAD, b""), (WATCH, b""), (GET, b""), (GET, GET[:9]), (GET[:9], b"")):
+            channel, transport = self.wire.connect()
+            channel.dataReceived(request + end)
+            self.wire.site.stop(5.0)
+            self.turns(transport)
+            self.assertEqual(self.answered(transport), int(request[-4:] == b"\r\n\r\n"))
+            self.assertEqual(transport.how_lost, "closed")
+
+    def test_late(self) -> None:
+        """A request that has come in time is answered, however long it waits for its turn."""
+        channel, transport = self.wire.connect()
+        channel.dataReceived(GET[:-2])
+        self.clock.rightNow += 9.9
+        self.channel.dataReceived(METRICS * 10)
+        channel.dataReceived(GET[-2:])
+        self.clock.rightNow += 1
+        self.wire.site._sweep()
+        self.turns(transport)
+        self.assertEqual(self.answered(transport), 1)
+
+    def test_broken(self) -> None:
+        """A connection ends on which a request could not be answered: its client does not wait for ever."""
+        self.channel.dataReceived(METRICS * 10)
+        self.patch(self.wire.site.browsers, "refusal", lambda *_: 1 / 0)
+        channel, transport = self.wire.connect()
+        channel.dataReceived(VERSION)
+        self.turns(transport)
+        self.assertEqual((self.transport.how_lost, transport.how_lost), ("aborted", "aborted"))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
 
     def test_behind_a_wait(self) -> None:
         """What was sent behind a request that waits for an event has its turns too."""
