@@ -4,8 +4,9 @@ Machines that are taken out of the cluster and kept out, until they are allowed 
 
 import attrs
 
+from etcd_twisted.consensus.core import NotLeaderError
 from etcd_twisted.consensus.recovery import Storage
-from etcd_twisted.errors import ErrorCode, EtcdError
+from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.keyspace.space import KeySpace
 from etcd_twisted.membership import FORBIDDEN, Forbidden, forbidden_machines
@@ -69,6 +70,25 @@ class ForbiddenTests(LifeTestCase):
         self.gone.restart()
         self.assert_kept_out(self.gone, name)
 
+    def test_the_lead_is_lost_in_between(self) -> None:
+        """It is known to be kept out and is a member still: who asks the next leader has it taken out."""
+
+        async def lose_lead(_: str) -> None:
+            raise NotLeaderError
+
+        name, before = self.gone.machine.name, self.group.leader
+        self.patch(before.participant.members, "_take_out", lose_lead)
+        with self.assertRaises(NotDoneError):
+            self.forbid(name)
+        before.driver.transfer()
+        self.group.run_until(lambda: self.group.has_leader and self.group.leader is not before)
+        self.assertEqual([each.name for each in self.group.leader.replica.forbidden()], [name])
+        self.gone.crash()
+        self.gone.restart()
+        self.group.run_until(lambda: self.gone.is_member and self.group.has_leader)
+        self.forbid(name)
+        self.assert_kept_out(self.gone, name)
+
     def test_one_that_begins_anew_under_its_name(self) -> None:
         """With another id."""
         name = self.gone.machine.name
@@ -79,8 +99,9 @@ class ForbiddenTests(LifeTestCase):
         self.assert_kept_out(other, name)
 
     def test_one_that_comes_back_under_another_name(self) -> None:
-        """It is known by its own id."""
+        """It is known by its own id, also when it is kept out once more, as by who had no answer the first time."""
         name = self.gone.machine.name
+        self.forbid(name)
         self.forbid(name)
         self.gone.crash()
         storage = Storage.open(self.gone.path, "--data-dir")

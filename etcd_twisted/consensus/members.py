@@ -20,6 +20,7 @@ from etcd_twisted.consensus import quorum
 from etcd_twisted.consensus.core import ConfigurationError, NotLeaderError
 from etcd_twisted.consensus.driver import Driver
 from etcd_twisted.consensus.entries import Configuration, Member
+from etcd_twisted.consensus.forbidding import Forbidding, check_name
 from etcd_twisted.consensus.progress import Phase, Progress
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.membership import ClusterConfig, JoinRequest
@@ -88,19 +89,19 @@ class Members:
         driver: Driver,
         propose: Callable[[Configuration], "Deferred[Any]"],
         config: Callable[[], ClusterConfig],
-        refusal: Callable[[JoinRequest], str | None],
+        forbidding: Forbidding,
         election: float,
     ) -> None:
         """
         @param propose: has a configuration logged; fires when it is committed and applied.
-        @param refusal: why a machine that wants to join is kept out; C{None} if it is not.
+        @param forbidding: knows which machines are kept out.
         @param election: how long a leader may be silent, in seconds.
         """
         self._clock = clock
         self._driver = driver
         self._propose = propose
         self._config = config
-        self._refusal = refusal
+        self._forbidding = forbidding
         self._patience = alive_for(election)
         self._lock = DeferredLock()
         self._looking = LoopingCall(self._look)
@@ -155,21 +156,12 @@ class Members:
             self._check_settled()
             return
         if request.machine_id not in configuration:
-            self._check_allowed(request)
+            self._forbidding.check(request)
         self._check_address(request.machine_id, member)
         await self._free_name(request)
         if request.machine_id not in self._configuration and self._count() >= self._config().active_size:
             raise EtcdError(ErrorCode.NO_MORE_PEER, request.name)
         await self._change(with_member(self._configuration, request.machine_id, member))
-
-    def _check_allowed(self, request: JoinRequest) -> None:
-        """A new leader may not have applied yet what earlier ones have logged about who is kept out."""
-        core = self._driver.core
-        if core.term_at(self._driver.applied) != core.term:
-            raise EtcdError(ErrorCode.RAFT_INTERNAL, "this leader is catching up with its log; try again")
-        cause = self._refusal(request)
-        if cause is not None:
-            raise EtcdError(ErrorCode.NO_MORE_PEER, cause)
 
     def _check_settled(self) -> None:
         """See to it that the group is what a quorum knows it to be: what is not committed may be lost again."""
@@ -230,19 +222,41 @@ class Members:
         await self._lock.run(lambda: ensureDeferred(self._remove(name)))
 
     async def _remove(self, name: str) -> None:
-        for machine_id, member in self._configuration.members.items():
-            if member.name == name:
-                await self._take_out(machine_id)
-                return
-        raise EtcdError(ErrorCode.KEY_NOT_FOUND, f"no machine {name} is in the cluster")
+        machine_id = self._called(name)
+        if machine_id is None:
+            raise EtcdError(ErrorCode.KEY_NOT_FOUND, f"no machine {name} is in the cluster")
+        await self._take_out(machine_id)
+
+    def _called(self, name: str) -> str | None:
+        """The id of the member of a name."""
+        members = self._configuration.members.items()
+        return next((machine_id for machine_id, member in members if member.name == name), None)
+
+    async def forbid(self, name: str, by: str) -> None:
+        """
+        Remove a machine, and keep it out; see L{etcd_twisted.interfaces.IReplica.remove}.
+
+        @raise NotLeaderError: this machine does not lead.
+        """
+        check_name(name)
+        await self._lock.run(lambda: ensureDeferred(self._forbid(name, by)))
+
+    async def _forbid(self, name: str, by: str) -> None:
+        """It is kept out first and taken out then, as it would come back at once."""
+        machine_id = self._called(name)
+        if machine_id is not None:
+            self._checked_removal(machine_id)
+        await self._forbidding.keep_out(name, machine_id, by)
+        if machine_id is not None and machine_id in self._configuration:
+            await self._take_out(machine_id)
 
     async def _take_out(self, machine_id: str) -> None:
         """
         @raise EtcdError: 300 when those that are left could not go on.
         """
-        await self._change(self.check_removal(machine_id))
+        await self._change(self._checked_removal(machine_id))
 
-    def check_removal(self, machine_id: str) -> Configuration:
+    def _checked_removal(self, machine_id: str) -> Configuration:
         """
         The group without a machine.
 

@@ -25,13 +25,15 @@ from etcd_twisted.consensus.cluster_time import ClusterTime
 from etcd_twisted.consensus.configurations import differences
 from etcd_twisted.consensus.core import Raft, Role, decode_configuration
 from etcd_twisted.consensus.correspondence import Correspondence
+from etcd_twisted.consensus.directory import Identity
 from etcd_twisted.consensus.driver import Driver
 from etcd_twisted.consensus.entries import Configuration, Entry, EntryKind, Member, Record, SnapshotMetadata
 from etcd_twisted.consensus.expirer import Expirer
+from etcd_twisted.consensus.forbidding import Forbidding
 from etcd_twisted.consensus.leadership import Timing
 from etcd_twisted.consensus.members import Members, with_member
 from etcd_twisted.consensus.messages import Message
-from etcd_twisted.consensus.proposals import Proposal, Proposals, telling
+from etcd_twisted.consensus.proposals import Proposal, Proposals, encoded, telling
 from etcd_twisted.consensus.quota import Quota
 from etcd_twisted.consensus.recovery import Recovered, Storage
 from etcd_twisted.consensus.snapshotting import Snapshotter
@@ -47,7 +49,7 @@ from etcd_twisted.keyspace.expiry import ExpirySchedule
 from etcd_twisted.keyspace.space import Content, KeySpace
 from etcd_twisted.machines import Machine, registrations
 from etcd_twisted.measurements import Contents, Health, MachineStatus, Measurements
-from etcd_twisted.membership import ClusterConfig, JoinRequest, StatusReport
+from etcd_twisted.membership import ClusterConfig, StatusReport
 from etcd_twisted.traffic import Traffic
 
 _ENTRIES_A_TURN = 256
@@ -72,7 +74,6 @@ class Surroundings:
     @ivar wall_clock: this machine's clock, in seconds since the epoch.
     @ivar turn: awaited between slices of work.
     @ivar config: what is set for the cluster.
-    @ivar refusal: why a machine that wants to join is kept out; C{None} if it is not.
     @ivar report: what this machine says of itself to those that ask.
     @ivar quota_bytes: how large the key space may get; 0 for any size.
     @ivar patience: how long who proposed is kept waiting when the leader is lost, in seconds.
@@ -92,7 +93,6 @@ class Surroundings:
     traffic: Traffic
     timing: Timing
     config: Callable[[], ClusterConfig]
-    refusal: Callable[[JoinRequest], str | None]
     report: Callable[[], StatusReport]
     snapshot_count: int | None
     quota_bytes: int
@@ -129,9 +129,10 @@ class Participant:
     _log = Logger()
 
     def __init__(
-        self, around: Surroundings, machine_id: str, recovered: Recovered, machine: Machine, seed: int
+        self, around: Surroundings, identity: Identity, recovered: Recovered, machine: Machine, seed: int
     ) -> None:
         """
+        @param identity: who this machine is.
         @param machine: how this machine is to be called and reached.
         """
         self._member = Member(machine.name, machine.client_url, machine.peer_url)
@@ -141,7 +142,7 @@ class Participant:
         self._old_news = recovered.log.last_index
         self._complaints = Complaints(around.clock)
         core = Raft(
-            machine_id,
+            identity.machine_id,
             recovered.snapshot,
             recovered.hard_state,
             recovered.log,
@@ -163,8 +164,11 @@ class Participant:
         self.proposals = Proposals(around.clock, around.patience, self._unknown)
         self._quota = Quota(around.clock, around.keyspace, self.proposals, around.quota_bytes)
         self._throttle = Throttle(around.clock, self.proposals, self._too_much)
+        forbidding = Forbidding(
+            self.driver, around.keyspace, identity.cluster_id, around.time.now, self._propose_for_cluster
+        )
         self.members = Members(
-            around.clock, self.driver, self.change_group, around.config, around.refusal, around.timing.election
+            around.clock, self.driver, self.change_group, around.config, forbidding, around.timing.election
         )
         self.receiver = SnapshotReceiver(around.storage, around.writer, self.driver, around.turn, self._restore)
         self._sender = SnapshotSender(
@@ -350,6 +354,10 @@ class Participant:
         if self._throttle.is_open:
             return self._promised(command, data, always)
         return self._throttle.wait(len(data)).addCallback(lambda _: self._promised(command, data, always))
+
+    def _propose_for_cluster(self, command: Change) -> "Deferred[Event]":
+        """What the cluster needs itself."""
+        return self.propose(command, encoded(command), always=True)
 
     def _promised(self, command: Change, data: bytes, always: bool) -> "Deferred[Event]":
         made: Deferred[Event] = Deferred()

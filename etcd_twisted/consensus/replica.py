@@ -7,7 +7,6 @@ machine has shown before, or say that a change was made before it was.
 
 import math
 from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,6 +24,7 @@ from etcd_twisted.consensus.cluster_time import ClusterTime
 from etcd_twisted.consensus.core import NotLeaderError
 from etcd_twisted.consensus.delivery import Delivery
 from etcd_twisted.consensus.files import remedy
+from etcd_twisted.consensus.forbidding import check_name
 from etcd_twisted.consensus.leadership import Timing
 from etcd_twisted.consensus.members import Members
 from etcd_twisted.consensus.participant import Participant, Surroundings, in_order, members_of
@@ -47,13 +47,10 @@ from etcd_twisted.machines import Machine
 from etcd_twisted.measurements import Health, MachineStatus, Measurements
 from etcd_twisted.membership import (
     CONFIG_KEY,
-    NAME,
     ClusterConfig,
     ClusterView,
     Forbidden,
-    JoinRequest,
     StatusReport,
-    fingerprint,
     fingerprinted,
     forbidden_key,
     forbidden_machines,
@@ -189,7 +186,6 @@ class Replica:
             self.traffic,
             self.timing,
             self.cluster_config,
-            self._refusal,
             self._report,
             self._snapshot_count,
             self._quota_bytes,
@@ -199,7 +195,7 @@ class Replica:
             lambda failure: self._failed(storage.directory.path, failure),
         )
         self._was_member = False
-        self._participant = participant = Participant(around, identity.machine_id, recovered, machine, self._seed)
+        self._participant = participant = Participant(around, identity, recovered, machine, self._seed)
         self.peer.begin(identity.machine_id, identity.cluster_id, participant)
         participant.start()
 
@@ -593,43 +589,19 @@ class Replica:
     def remove(self, name: str, forbidden_by: str | None = None) -> "Deferred[None]":
         """See L{IReplica}."""
         if forbidden_by is not None:
-            return ensureDeferred(self._forbid(name, forbidden_by))
+            return ensureDeferred(self._change_group(lambda members: members.forbid(name, forbidden_by)))
         return ensureDeferred(self._change_group(lambda members: members.remove(name)))
-
-    async def _forbid(self, name: str, by: str) -> None:
-        """It is kept out first and taken out then, as it would come back at once."""
-        if not NAME.fullmatch(name):
-            raise EtcdError(ErrorCode.KEY_NOT_FOUND, f"no machine can be called {name[:300]!r}", self.index)
-        ids = [machine_id for machine_id, machine in self.members().items() if machine.name == name]
-        for machine_id in ids:
-            await self._change_group(partial(_check_removal, machine_id))
-        now = self.now()
-        record = Forbidden(name, by, now, fingerprint(self.cluster_id, ids[0]) if ids else "")
-        await self._propose(Set(record.key, now, record.value), always=True)
-        self._log.info("{name} is kept out of the cluster from now on: {by} forbade it", name=name, by=by)
-        try:
-            await self._change_group(lambda members: members.remove(name))
-        except EtcdError as error:
-            if error.code is not ErrorCode.KEY_NOT_FOUND:
-                raise
 
     def forbidden(self) -> list[Forbidden]:
         """See L{IReplica}."""
         return forbidden_machines(self.keyspace.root)
 
-    def _refusal(self, request: JoinRequest) -> str | None:
-        """Why a machine is not taken in although it could be."""
-        known = fingerprint(self.cluster_id, request.machine_id)
-        for each in self.forbidden():
-            if each.name == request.name or each.fingerprint == known:
-                leader = self.leader()
-                return each.refusal("" if leader is None else leader.peer_url)
-        return None
-
     def allow(self, name: str) -> "Deferred[None]":
         """See L{IReplica}."""
-        if not NAME.fullmatch(name):
-            return fail(EtcdError(ErrorCode.KEY_NOT_FOUND, f"no machine can be called {name[:300]!r}", self.index))
+        try:
+            check_name(name)
+        except EtcdError as error:
+            return fail(error)
         return self.propose(Delete(forbidden_key(name), self.now())).addCallback(lambda _: None)
 
     def move(self, machine_id: str, peer_url: str) -> "Deferred[None]":
@@ -644,7 +616,3 @@ class Replica:
             await change(participant.members)
         except NotLeaderError:
             raise NotDoneError("another machine leads") from None
-
-
-async def _check_removal(machine_id: str, members: Members) -> None:
-    members.check_removal(machine_id)

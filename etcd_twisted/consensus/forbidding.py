@@ -1,0 +1,88 @@
+"""
+Machines that are kept out of the cluster until they are allowed again (api, "Administration").
+
+They are kept in the key space, so that all machines know of them and keep them when the leader changes. Must never
+refuse a machine that is a member.
+"""
+
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from etcd_twisted.consensus.driver import Driver
+from etcd_twisted.errors import ErrorCode, EtcdError
+from etcd_twisted.keyspace.commands import Set
+from etcd_twisted.keyspace.events import Event
+from etcd_twisted.keyspace.space import KeySpace
+from etcd_twisted.membership import NAME, Forbidden, JoinRequest, fingerprint, forbidden_machines
+
+
+def check_name(name: str) -> None:
+    """
+    See to it that a machine may have a name.
+
+    @raise EtcdError: 100, none can.
+    """
+    if not NAME.fullmatch(name):
+        raise EtcdError(ErrorCode.KEY_NOT_FOUND, f"no machine can be called {name[:300]!r}")
+
+
+class Forbidding:
+    """The leader's knowledge of them."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        driver: Driver,
+        keyspace: KeySpace,
+        cluster_id: str,
+        now: Callable[[], int],
+        propose: Callable[[Set], "Deferred[Event]"],
+    ) -> None:
+        """
+        @param now: the time by which keys expire, in microseconds since the epoch.
+        @param propose: has a change logged, also beyond the quota; fires when it is committed and applied.
+        """
+        self._driver = driver
+        self._keyspace = keyspace
+        self._cluster_id = cluster_id
+        self._now = now
+        self._propose = propose
+
+    def check(self, request: JoinRequest) -> None:
+        """
+        See to it that a machine that wants to join may do so.
+
+        @raise EtcdError: 103, it is kept out; 300, that is not known yet: a new leader may not have applied yet what
+            earlier ones have logged.
+        """
+        core = self._driver.core
+        if core.term_at(self._driver.applied) != core.term:
+            raise EtcdError(ErrorCode.RAFT_INTERNAL, "this leader is catching up with its log; try again")
+        known = fingerprint(self._cluster_id, request.machine_id)
+        for each in self._all():
+            if each.name == request.name or each.fingerprint == known:
+                leader = core.configuration.members.get(core.machine_id)
+                raise EtcdError(ErrorCode.NO_MORE_PEER, each.refusal("" if leader is None else leader.peer_url))
+
+    async def keep_out(self, name: str, machine_id: str | None, by: str) -> None:
+        """
+        Have it logged that a machine is kept out.
+
+        @param machine_id: of the member of that name; C{None} if there is none. What was known of it before stays
+            known then: a client that got no answer asks once more.
+        @param by: who wants it.
+        """
+        if machine_id is not None:
+            known = fingerprint(self._cluster_id, machine_id)
+        else:
+            known = next((each.fingerprint for each in self._all() if each.name == name), "")
+        now = self._now()
+        record = Forbidden(name, by, now, known)
+        await self._propose(Set(record.key, now, record.value))
+        self._log.info("{name} is kept out of the cluster from now on: {by} forbade it", name=name, by=by)
+
+    def _all(self) -> list[Forbidden]:
+        return forbidden_machines(self._keyspace.root)
