@@ -149,6 +149,8 @@ def tls_reason(error: BaseException, transport: object = None) -> str:
     for reason in reasons:
         if "peer did not return a certificate" in reason:
             return "the other side shows no certificate: give it one of an authority that is trusted here"
+        if reason in _NO_TLS:
+            return f"the other side speaks no TLS: give certificates to both, or to neither ({reason})"
         _, _, alert = reason.partition("alert ")
         own = None if connection is None else connection.get_certificate(as_cryptography=True)
         if alert == "handshake failure" and connection is not None and own is None:
@@ -169,6 +171,9 @@ _ALERTS = {
     "certificate required": "wants one: give this side one of an authority that the other trusts",
 }
 """What the other side says of this one's certificate, by the names of TLS's alerts."""
+
+_NO_TLS = ("wrong version number", "http request")
+"""What OpenSSL says of a connection that begins otherwise than one of TLS does."""
 
 _not_taken: "WeakKeyDictionary[SSL.Connection, str]" = WeakKeyDictionary()
 """Why the other side's certificate was not taken, on connections that are about to end for that."""

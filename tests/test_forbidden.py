@@ -77,9 +77,10 @@ class ForbiddenTests(LifeTestCase):
             raise NotLeaderError
 
         name, before = self.gone.machine.name, self.group.leader
-        self.patch(before.participant.members, "_take_out", lose_lead)
+        patch = self.patch(before.participant.members, "_take_out", lose_lead)
         with self.assertRaises(NotDoneError):
             self.forbid(name)
+        patch.restore()
         before.driver.transfer()
         self.group.run_until(lambda: self.group.has_leader and self.group.leader is not before)
         self.assertEqual([each.name for each in self.group.leader.replica.forbidden()], [name])

@@ -436,6 +436,9 @@ class ReasonTests(SynchronousTestCase):
     def test_openssl(self) -> None:
         error = SSL.Error([("SSL routines", "", "no shared cipher"), ("", "", "other")])
         self.assertEqual(tls_reason(error), "no shared cipher, other")
+        for reason in ("wrong version number", "http request"):
+            said = f"the other side speaks no TLS: give certificates to both, or to neither ({reason})"
+            self.assertEqual(tls_reason(SSL.Error([("SSL routines", "", reason)])), said)
 
     def test_other(self) -> None:
         for error, text in ((SSL.Error(), "Error"), (SSL.SysCallError(-1, "Unexpected EOF"), "Unexpected EOF"),

@@ -29,6 +29,9 @@ MOST_CONNECTIONS = 96
 
 _SWEEP = 1.0
 
+_TLS_HANDSHAKE = 0x16
+"""The first byte of one who begins with TLS."""
+
 
 @implementer(IHandshakeListener)
 class PeerConnection(Protocol):
@@ -83,6 +86,8 @@ class PeerConnection(Protocol):
             self._port.forget(self)
         else:
             what = f"it begins with the byte {first:#04x}, which is neither AMP nor HTTP"
+            if first == _TLS_HANDSHAKE:
+                what = "it speaks TLS, and this machine does not: give all machines --peer-cert-file, or none"
             self._complain("garbage", f"Closed the connection from {self._peer}: {what}")
         if self._inner is None:
             self.transport.abortConnection()

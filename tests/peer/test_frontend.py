@@ -105,8 +105,11 @@ class ServedTests(MachinesTest):
         """A line, and the end; others don't notice."""
         self.connect()
         await self.when_it_comes(b"before")
-        first_byte = await self.lines_about(b"\x16\x03\x01\x02\x00\x01")
-        self.assertEqual(first_byte, ["it begins with the byte 0x16, which is neither AMP nor HTTP"])
+        tls = await self.lines_about(b"\x16\x03\x01\x02\x00\x01")
+        said = "it speaks TLS, and this machine does not: give all machines --peer-cert-file, or none"
+        self.assertEqual(tls, [said])
+        first_byte = await self.lines_about(b"\x17\x03\x01\x02\x00\x01")
+        self.assertEqual(first_byte, ["it begins with the byte 0x17, which is neither AMP nor HTTP"])
         self.assertEqual(await self.lines_about(b"\x00" * 1_000), ["a box without a command"])
         self.assertEqual(await self.lines_about(b"\x00\x01" + b"\xff" * 70_000), ["a box of more than 16384 bytes"])
         await self.when_it_comes(b"after")
