@@ -159,6 +159,7 @@ class Life:
     async def when_serving(self) -> None:
         """Return when this machine serves, or stands by; it has begun."""
         await self._serve(self._doubt)
+        self._check_address()
 
     async def _come_back(self, storage: Storage, recovered: Recovered, identity: Identity) -> None:
         """Take part as a machine that has done so before."""
@@ -194,6 +195,19 @@ class Life:
         else:
             self._take_place(recovered, place)
         return None
+
+    def _check_address(self) -> None:
+        """
+        Ask whether others know where this machine is, if what is committed says that they do not. What its own log
+        held at the start may have been older than that, or an entry that was never committed; nobody could send it a
+        snapshot then.
+
+        Not later than when it begins to serve: then an administrator may say that it is to be found elsewhere.
+        """
+        if self._replica.standby or self._identity is None:
+            return
+        if self._replica.members().get(self._identity.machine_id) != self._machine():
+            self.excluded()
 
     async def _doubt(self) -> bool:
         self.excluded()

@@ -5,6 +5,7 @@ L{etcd_twisted.life}: machines from their first start on, with real replicas and
 from twisted.internet.defer import CancelledError, Deferred
 
 from etcd_twisted.addresses import Address
+from etcd_twisted.consensus import keeper
 from etcd_twisted.consensus.members import ALIVE
 from etcd_twisted.consensus.messages import Append, encode_messages
 from etcd_twisted.errors import ConfigError, ErrorCode, EtcdError, StartError
@@ -341,6 +342,80 @@ class ComingBackTests(LifeTestCase):
         leader.configure(9, leader.config.name)
         self.group.finish(leader.restart())
         self.group.run_until(lambda: all(leader.machine in each.replica.machines() for each in (first, second, third)))
+
+    def test_the_entry_with_its_other_address_is_given_up(self) -> None:
+        """Its own log said at the start that others know where it is; what is committed does not."""
+        machines = self.three()
+        moved = self._give_up_address(machines)
+        self.group.finish(moved.restart())
+        self.assertNotIn(moved.machine, self.group.leader.replica.machines())
+        self._assert_found(moved, machines)
+
+    def test_it_is_given_up_and_a_snapshot_is_needed(self) -> None:
+        """Which nobody can send to where it is, so that it never learns from its log that others don't know that."""
+        self.patch(keeper, "TRAILING_ENTRIES", 2)
+        self.group.snapshot_count = 5
+        machines = self.three()
+        moved = self._give_up_address(machines)
+        for number in range(20):
+            self.group.finish(self.group.leader.set("/a", str(number)))
+        self.group.finish(moved.restart())
+        self._assert_found(moved, machines)
+        self.assertEqual(moved.value("/a"), "19")
+
+    def _give_up_address(self, machines: list[LivingMachine]) -> LivingMachine:
+        """
+        A machine has moved and leads, and is cut off when only its own log says where it is. Others lead then.
+
+        @return: the machine, which is down.
+        """
+        moved = next(each for port, each in enumerate(machines, 9) if self._moves_and_leads(each, port))
+        machine_id = moved.identity["machine_id"]
+        self.group.run_until(lambda: moved.driver.core.configuration.members[machine_id].peer_url == moved.url)
+        self.group.network.isolate(moved.url)
+        self.group.run_until(lambda: moved.driver.core.is_settled)
+        self.group.run(0.1)  # until what it has sent is lost
+        moved.crash()
+        self.group.network.heal()
+        self.group.await_leader()
+        return moved
+
+    def _moves_and_leads(self, moving: LivingMachine, port: int) -> bool:
+        """All machines come back, one of them elsewhere; whether that one leads before others know where it is."""
+        self.group.settle()
+        for machine in self.group.up:
+            machine.crash()
+        moving.configure(port, moving.config.name)
+        for machine in self.group.machines:
+            machine.restart().addErrback(lambda failure: failure.trap(EtcdError, CancelledError))
+        return self.group.await_leader() is moving
+
+    def _assert_found(self, moved: LivingMachine, machines: list[LivingMachine]) -> None:
+        self.group.run_until(lambda: all(moved.machine in each.replica.machines() for each in machines))
+        self.group.settle()
+        for machine in machines:
+            self.assertEqual(machine.value(f"/_etcd/machines/{moved.config.name}"), moved.machine.value)
+        self.assertIsNone(moved.life._task)
+
+    def test_it_comes_back_where_it_was_before_it_knows_that_it_had_moved(self) -> None:
+        """Others were told of another address, and its log says nothing of that yet."""
+        machines = self.three()
+        leader = self.group.leader
+        moved = next(machine for machine in machines if machine is not leader)
+        moved.stop()
+        before = moved.config.peer_addr.port - 7000
+        moved.configure(9, moved.config.name)
+        moved.restart().addErrback(lambda failure: failure.trap(EtcdError, CancelledError))
+        machine_id = moved.identity["machine_id"]
+        self.group.run_until(lambda: leader.driver.core.configuration.members[machine_id].peer_url == moved.url)
+        self.group.network.isolate(moved.url)
+        self.group.run_until(lambda: moved.machine in leader.replica.machines())
+        moved.crash()
+        self.group.network.heal()
+        moved.configure(before, moved.config.name)
+        self.group.finish(moved.restart())
+        self.assertNotIn(moved.machine, leader.replica.machines())
+        self._assert_found(moved, machines)
 
     def test_nobody_answers_when_it_tells_of_its_address(self) -> None:
         """It goes on to tell, until it is stopped."""

@@ -251,10 +251,11 @@ class MemoryTransport:
     def send(self, machine_id: str, payload: bytes) -> bool:
         """See L{ITransport}."""
         connection = self._connections.get(machine_id)
-        if connection is not None:
-            return connection.send(payload)
-        visitor = self.network.visitor(self.url, machine_id)
-        return visitor is not None and visitor.send_back(payload)
+        if connection is None or not connection.is_open:
+            visitor = self.network.visitor(self.url, machine_id)
+            if visitor is not None and visitor.send_back(payload):
+                return True
+        return connection is not None and connection.send(payload)
 
     send_ahead = send  # nothing waits here
 

@@ -207,7 +207,8 @@ class SimulatedMachine:
     async def _live(self, running: _Running) -> None:
         running.storage = storage = Storage.open(self.disk.path, "--data-dir")
         await running.life.begin(storage, running.writer)  # type: ignore[arg-type]  # all of it that is used
-        self.world.tell(f"{self.name} serves")
+        await running.life.when_serving()
+        self.world.tell(f"{self.name} {'stands by' if running.replica.standby else 'serves'}")
 
     def _not_started(self, failure: Failure, running: _Running) -> None:
         if failure.check(CrashError) or running is not self._running:
