@@ -2,6 +2,10 @@
 Runs a few seeds; C{make simulate} runs many. And holds the simulation itself to its promise: one seed, one run.
 """
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -13,6 +17,9 @@ from tests.simulation.mutants import acknowledges_before_the_sync
 from tests.simulation.plan import KINDS
 
 _SEEDS = 8
+_SMALL = 20
+"""A seed that takes little time."""
+
 _MOST = 60
 """How many seeds are tried until one fails, with a broken core."""
 
@@ -41,6 +48,19 @@ class SimulationTests(SynchronousTestCase):
         self.assertEqual(reports[0], reports[1])
         self.assertEqual(stories[0], stories[1])
         self.assertNotEqual(reports[0].digest, Cluster(4).run().digest)
+
+    def test_same_seed_same_run_in_every_process(self) -> None:
+        """So too in a process that has its own order of sets, and has run nothing before."""
+        here = str(Cluster(_SMALL).run())
+        story = subprocess.run(
+            [sys.executable, "-m", "tests.simulation", "--seed", str(_SMALL)],
+            cwd=Path(__file__).parents[2],
+            env=os.environ | {"PYTHONHASHSEED": "1"},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        ).stdout
+        self.assertEqual(story.splitlines()[-1], here)
 
     def test_failure_replays(self) -> None:
         """A failure names its seed, which fails in the same way again."""
