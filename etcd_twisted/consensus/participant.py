@@ -43,7 +43,7 @@ from etcd_twisted.consensus.transfers import SnapshotReceiver, SnapshotSender
 from etcd_twisted.consensus.writer import LogWriter
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.interfaces import ITransport, Told
-from etcd_twisted.keyspace.commands import Change, Command, Expire, decode_command, encode_command
+from etcd_twisted.keyspace.commands import LATER, Change, Command, Expire, decode_command, encode_command
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.expiry import ExpirySchedule
 from etcd_twisted.keyspace.space import Content, KeySpace
@@ -330,6 +330,17 @@ class Participant:
         return Contents(root.files, root.directories, root.size, quota.most_bytes, quota.alarm, quota.refused)
 
     # Proposing
+
+    def understood(self, command: Change) -> Change:
+        """
+        The command as it is to be logged: as long as another voter may be of an earlier version, one that this version
+        knows as well.
+        """
+        if not isinstance(command, LATER):
+            return command
+        core = self.driver.core
+        others = set(core.configuration.voters) - {core.machine_id}
+        return command if self._statuses.have_reported(others) else self._around.keyspace.in_earlier_commands(command)
 
     def submit(self, command: Change, data: bytes, told: Told) -> bool:
         """

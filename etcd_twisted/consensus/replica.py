@@ -531,6 +531,7 @@ class Replica:
         participant = self._participant
         if self._closed is not None or participant is None or not participant.leads:
             return False
+        command = participant.understood(command)
         return participant.submit(command, encoded(command), told)
 
     def propose(self, command: Change) -> "Deferred[Event]":
@@ -547,6 +548,7 @@ class Replica:
         if self._closed is not None or participant is None or not participant.leads:
             ahead = self._time.ahead
             return self._when_leading(lambda: self._propose_after_wait(command, always, ahead))
+        command = participant.understood(command)
         try:
             data = encoded(command)
         except EtcdError as error:

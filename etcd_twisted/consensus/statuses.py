@@ -5,7 +5,7 @@ Each of them is asked about once a second, over the connection that messages go 
 question under way for a machine, nor let anything else wait for an answer.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -122,6 +122,11 @@ class Statuses:
     def stop(self) -> None:
         """Ask no more."""
         self.keep(set())
+
+    def have_reported(self, machine_ids: Iterable[str]) -> bool:
+        """Whether each of these has ever said how it is. A machine of the first version does not."""
+        others = self._others
+        return all(each in others and others[each].report is not None for each in machine_ids)
 
     def _broken(self, failure: Failure) -> None:
         self._log.failure("The other machines are not asked how they are", failure)

@@ -169,6 +169,17 @@ class KeySpace:
 
     # Changing
 
+    def in_earlier_commands(self, command: commands.Change) -> commands.Change:
+        """
+        What does the same to the tree as it is now with a command that each version knows; but for L{commands.SetTtl},
+        whose answer is then an update's.
+        """
+        if isinstance(command, commands.SetOrSwap):
+            return self._set_or_swap(command)
+        if isinstance(command, commands.SetTtl):
+            return commands.Refresh(command.key, command.time, command.expires)
+        return command
+
     @overload
     def apply(self, command: commands.Change) -> Event: ...
 

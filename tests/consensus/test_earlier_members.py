@@ -1,0 +1,100 @@
+"""
+A group in which a machine of an earlier version votes, as during an upgrade: nothing is logged that it can't decode.
+"""
+
+from etcd_twisted.consensus.entries import EntryKind
+from etcd_twisted.errors import EtcdError
+from etcd_twisted.keyspace.commands import (
+    LATER,
+    Change,
+    CompareAndSwap,
+    Refresh,
+    Set,
+    SetOrSwap,
+    SetTtl,
+    decode_command,
+)
+from etcd_twisted.keyspace.events import Event
+from tests.consensus.cluster import Cluster, ClusterMachine, ClusterTestCase
+from tests.consensus.machine import SECOND
+
+
+class EarlierMembersTests(ClusterTestCase):
+    """What the leader logs, and answers."""
+
+    def propose(self, cluster: Cluster, command: Change) -> Event:
+        event: Event = cluster.finish(cluster.leader.replica.propose(command))
+        return event
+
+    def logged(self, machine: ClusterMachine) -> list[type]:
+        """The kinds of all commands in its log."""
+        log = machine.driver.core._log
+        entries = log.between(log.first_index, log.last_index + 1)
+        return [type(decode_command(each.data)) for each in entries if each.kind is EntryKind.COMMAND]
+
+    def write_all(self, cluster: Cluster) -> list[tuple[str, str | None, bool]]:
+        """Each command that is later than an earlier version, and what it did."""
+        now = cluster.leader.replica.now()
+        later = now + 100 * SECOND
+        events = [
+            self.propose(cluster, command)
+            for command in (
+                SetOrSwap("/a", now, "1"),
+                SetOrSwap("/a", now, "2", False, later),
+                SetTtl("/a", now, later + SECOND),
+                SetOrSwap(f"/d{now}", now, "ignored", True),
+            )
+        ]
+        return [(event.answer.action, event.answer.node.value, event.answer.node.dir) for event in events]
+
+    def test_an_earlier_version_votes(self) -> None:
+        """The same is done with the commands that it knows; a refresh is an update, as with that version."""
+        cluster = self.cluster()
+        _, second, _ = cluster.start(3)
+        cluster.network.older = {second.url}
+        cluster.run(2)
+        self.assertEqual(
+            self.write_all(cluster),
+            [("set", "1", False), ("compareAndSwap", "2", False), ("update", "2", False), ("set", None, True)],
+        )
+        self.assertEqual(self.logged(cluster.leader)[-4:], [Set, CompareAndSwap, Refresh, Set])
+        error = cluster.finish(
+            cluster.leader.replica.propose(SetTtl("/none", 0, SECOND)).addErrback(lambda failure: failure.value)
+        )
+        self.assertIsInstance(error, EtcdError)
+        cluster.network.older = set()
+        cluster.run(2)
+        self.write_all(cluster)
+        self.assertTrue(set(self.logged(cluster.leader)) >= set(LATER))
+
+    def test_one_that_has_not_been_heard(self) -> None:
+        """A voter that was down all the time may be of an earlier version; one that has said how it was is not."""
+        cluster = self.cluster()
+        machines = cluster.start(3)
+        cluster.run(2)
+        leader, (survivor, victim) = cluster.leader, cluster.followers
+        victim.crash()
+        cluster.run(2)
+        self.write_all(cluster)
+        self.assertIn(SetTtl, self.logged(leader))
+        for machine in (leader, survivor):
+            machine.crash()
+        for machine in (leader, survivor):
+            machine.restart()
+        cluster.await_leader()
+        before = len(self.logged(cluster.leader))
+        self.write_all(cluster)
+        self.assertFalse(set(LATER) & set(self.logged(cluster.leader)[before:]))
+        victim.restart()
+        cluster.run(2)
+        self.write_all(cluster)
+        self.assertTrue(set(LATER) & set(self.logged(cluster.leader)[before:]))
+        cluster.settle()
+        self.assertEqual(len({machine.dumped() for machine in machines}), 1)
+
+    def test_alone(self) -> None:
+        """Nobody else has to know the commands."""
+        cluster = self.cluster()
+        cluster.start(1)
+        self.write_all(cluster)
+        self.assertTrue(set(self.logged(cluster.leader)) >= set(LATER))
