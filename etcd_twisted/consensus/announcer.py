@@ -1,7 +1,7 @@
 """
-What the log says of this machine's own part in elections: that it stands, and why it leads no longer.
+What the log says about this machine's part in elections: that it stands for one, and why it stopped leading.
 
-Must never say the same twice, nor change anything.
+Must never log the same event twice, nor change anything.
 """
 
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from twisted.logger import Logger, LogLevel
 
 from etcd_twisted.consensus.core import Raft, Role
 from etcd_twisted.consensus.leadership import Deposition
+from etcd_twisted.measurements import Health
 
 
 class Announcer:
@@ -17,16 +18,16 @@ class Announcer:
 
     _log = Logger()
 
-    def __init__(self, core: Raft, name: str, called: Callable[[str], str], count: Callable[[], str]) -> None:
+    def __init__(self, core: Raft, name: str, called: Callable[[str], str], health: Callable[[], Health]) -> None:
         """
         @param name: this machine's.
-        @param called: how the log calls the machine of an id.
-        @param count: says how many machines answer.
+        @param called: returns how the log names the machine with an id.
+        @param health: returns what is known of the other machines.
         """
         self._core = core
         self._name = name
         self._called = called
-        self._count = count
+        self._health = health
         self._stood_in = 0
         self._told = core.deposition
 
@@ -55,4 +56,7 @@ class Announcer:
             return f"it has handed over to {other}"
         if deposition.newer_term:
             return f"it led in term {deposition.term}, and {other} is in term {deposition.newer_term}"
-        return f"no majority has answered it for {deposition.unanswered_seconds:.1f} s ({self._count()})"
+        why = f"no majority has answered it for {deposition.unanswered_seconds:.1f} s"
+        health = self._health()
+        # Just after a failure, the machines that are gone may still count as answering.
+        return why if health.has_majority else f"{why} ({health.count})"

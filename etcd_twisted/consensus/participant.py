@@ -154,7 +154,7 @@ class Participant:
         self._correspondence = Correspondence(around.clock, core, around.transport, around.traffic)
         self._began = around.clock.seconds()
         self._alarm = QuorumAlarm(around.clock, self.health, self.called)
-        self._announcer = Announcer(core, machine.name, self.called, lambda: self.health().count)
+        self._announcer = Announcer(core, machine.name, self.called, self.health)
         self._statuses = Statuses(
             around.clock, around.wall_clock, around.transport, around.timing.election, around.report
         )

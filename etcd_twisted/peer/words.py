@@ -4,10 +4,13 @@ Errors of the network in a few words, on one line, for the log and for people.
 Must never lose what the system said.
 """
 
+from errno import ECONNREFUSED
+
 from OpenSSL.SSL import Error as TlsError
 from service_identity import VerificationError
 from twisted.internet.defer import TimeoutError as NoAnswerError
 from twisted.internet.error import ConnectError, ConnectionClosed, ConnectionDone, ConnectionLost, DNSLookupError
+from twisted.internet.error import ConnectionRefusedError as RefusedError
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 
 from etcd_twisted.tls import tls_reason
@@ -20,10 +23,12 @@ _ENDS: dict[type[BaseException], str] = {
     ConnectionDone: "it closed the connection, so it may have been stopped",
     ConnectionLost: "the connection was lost, so it may have been stopped or can't be reached",
 }
-"""What the end of a connection means of which the system says nothing more."""
+"""What it means that a connection ended, where the system says nothing more."""
 
 _NOTHING = ((), CONNECTION_DONE.args, CONNECTION_LOST.args)
-"""What an error holds that has no more to say than its type."""
+"""The arguments of errors that say no more than their type does."""
+
+_REFUSED = "the connection was refused, so it may not be running"
 
 
 def reason_of(error: BaseException | None, transport: object = None) -> str:
@@ -36,6 +41,8 @@ def reason_of(error: BaseException | None, transport: object = None) -> str:
         return f"TLS: {tls_reason(error, transport)}"
     if isinstance(error, NoAnswerError):
         return "no answer in time"
+    if isinstance(error, RefusedError) and error.osError in (None, ECONNREFUSED):
+        return _REFUSED
     if error is not None and type(error) in _ENDS and error.args in _NOTHING:
         return _ENDS[type(error)]
     text = " ".join(str(error).split()).rstrip(".")

@@ -4,7 +4,7 @@ The view of the keys, in a browser: walking, reading and changing.
 
 from typing import Any
 
-from etcd_twisted.errors import EtcdError
+from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.keyspace.commands import Delete, Set
 from tests.browser.served import PageTest
 from tests.fakes import OTHER
@@ -460,6 +460,20 @@ class ChangeTests(PageTest):
         await self.browser.shows("The cluster has no leader at the moment", ".panel")
         self.replica.lead()
         await self.browser.button("Save")
+
+    async def test_not_ready(self) -> None:
+        """A machine that can't read its keys offers no changes, and shows the key as soon as it can."""
+        self.set("/k", "v")
+        self.replica.serving = False
+        await self.browser.open(f"{self.page}#keys/k")
+        await self.browser.shows("This machine is catching up", "#health")
+        self.replica.stop_serving(EtcdError(ErrorCode.RAFT_INTERNAL, "no leader is known", 1))
+        await self.browser.shows("The cluster could not do that: no leader is known.", "#keys")
+        self.assertFalse(await self.browser.run("return document.querySelector('.panel').offsetParent"))
+        self.replica.begin_to_serve()
+        await self.browser.shows("Type", ".facts")
+        self.assertEqual(await self._value(), "v")
+        self.assertTrue(await (await self.browser.find("#keys > .notice.bad")).property("hidden"))
 
     async def test_overthrown(self) -> None:
         """A machine that leads no longer says so, and the text stays."""

@@ -63,9 +63,16 @@ class OverviewTests(PageTest):
         await self.browser.until(well, "nothing is wrong any more")
         self.replica.stand_by()
         await self.browser.shows("This machine is a standby and holds no keys.", "#health")
+        self.replica.lose_leader()
+        await self.browser.open("about:blank")
+        await self.browser.open(f"{self.page}#cluster")
+        await self.browser.shows("It finds no machine that leads the cluster.", "#health")
+        await self.browser.shows("Only members of the cluster have figures to show.", ".lead")
+        for refused in ("#trouble", "#cluster > div"):
+            self.assertTrue(await (await self.browser.find(refused)).property("hidden"), refused)
         await self.service.stopService()
         await self.browser.shows("The machine did not answer.", "#trouble")
-        self.assertEqual(await self.browser.run("return document.title"), "⚠ No answer · / · etcd_twisted")
+        self.assertEqual(await self.browser.run("return document.title"), "⚠ No answer · Cluster · etcd_twisted")
 
     async def test_equal_scales(self) -> None:
         """What is of the same kind is drawn to the same scale: a slow follower looks slower than a fast one."""

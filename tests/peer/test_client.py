@@ -71,7 +71,7 @@ class ClientTests(MachinesTest):
         """Nobody listens, or the URL is none."""
         await self.first.close_port()
         text = await self.unreachable(self.client.describe(self.first.url))
-        self.assertIn(f"{self.first.url} can't be asked: Connection was refused", text)
+        self.assertIn(f"{self.first.url} can't be asked: the connection was refused", text)
         text = await self.unreachable(self.client.describe("nonsense"))
         self.assertIn("'nonsense'", text)
         text = await self.unreachable(self.client.describe("https://127.0.0.1:7001"))

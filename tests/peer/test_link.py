@@ -134,7 +134,7 @@ class AttemptTests(LinkTest):
         self.assertApproximates(pauses[0], FIRST_PAUSE, 0.02)
         self.assertEqual(pauses, sorted(pauses))
         self.assertApproximates(pauses[-1], LONGEST, 0.02)
-        reason = "Connection was refused by other side"
+        reason = "the connection was refused, so it may not be running"
         self.assertEqual(self.log.warnings, [f"Can't connect to {CALLED}: {reason}; trying again"])
 
     def test_lost(self) -> None:

@@ -193,10 +193,30 @@ class StatusTests(SynchronousTestCase):
         report = StatusReport(0, 0, 0, "leader", 3, 9_000, __version__, 0)
         self.know(MachineStatus("1", OTHER.name, True, 0, 20.0, "", report))
         self.wire.replica.follow()
-        text = "This machine is 4,000 log entries behind the leader: what it shows is old."
+        text = "This machine is 4,000 log entries behind the leader, so it shows old data."
         self.assertEqual(self.problems(), [("Behind", text)])
         self.wire.replica.serving = False
         self.assertEqual([title for title, _ in self.problems()], ["Catching up"])
+
+    def test_not_ready(self) -> None:
+        """A machine that was restarted and has no leader does not claim that its key space is empty."""
+        self.know(MachineStatus("1", "machine1", False, 0, 5.0, "it is down"))
+        self.wire.replica.serving = False
+        self.wire.replica.lose_leader()
+        self.assertEqual(
+            [title for title, _ in self.problems()], ["No majority", "machine1 does not answer", "Not ready"]
+        )
+        status = self.ask("status")
+        for unknown in ("index", "keys", "sizeBytes", "quotaBytes"):
+            self.assertNotIn(unknown, status)
+
+    def test_no_cluster(self) -> None:
+        """A machine that is in no cluster yet misses no majority."""
+        self.wire.replica.serving = False
+        self.wire.replica.lose_leader()
+        self.assertEqual(
+            self.problems(), [("No cluster", "This machine does not take part in a cluster yet.")]
+        )
 
     def test_full(self) -> None:
         """The key space is as large as it may get, or nearly so."""
@@ -208,6 +228,14 @@ class StatusTests(SynchronousTestCase):
         ((title, text),) = self.problems()
         self.assertEqual(title, "Key space nearly full")
         self.assertIn("The key space holds 1.9 MB of the 2.0 MB that --quota-bytes allows.", text)
+        for size, quota, words in (
+            (950, 999, "950 bytes of the 999 bytes"),
+            (19_481, 20_000, "19.5 kB of the 20.0 kB"),
+            (2_100_000_000, 2**31, "2.1 GB of the 2.1 GB"),
+            (1_900_000_000_000, 2_000_000_000_000, "1.9 TB of the 2.0 TB"),
+        ):
+            self.wire.replica.measured = Measurements(contents=Contents(7, 1, size, quota, alarm=True))
+            self.assertIn(words, self.problems()[0][1])
 
     def test_clocks(self) -> None:
         """A clock that certainly differs is named; one that may only seem to is not."""

@@ -1,7 +1,7 @@
 """
-What is wrong with the cluster or with this machine, for the person in front of the page: worst first.
+What is wrong with the cluster or with this machine, for the person in front of the page. The worst comes first.
 
-Must never say that something is well or wrong of which this machine does not know.
+Must never claim that something is well or wrong unless this machine knows it.
 """
 
 from collections.abc import Iterator
@@ -47,7 +47,9 @@ def _standing_by(health: Health) -> Problem:
 def _leaderless(health: Health) -> Iterator[Problem]:
     if health.leader:
         return
-    if health.has_majority:
+    if not health.voters:
+        yield Problem("No cluster", "This machine does not take part in a cluster yet.")
+    elif health.has_majority:
         meaning = "Writes are refused until one is elected."
         yield Problem("No leader", f"No machine leads, although a majority answers: {health.count}. {meaning}")
     else:
@@ -56,7 +58,7 @@ def _leaderless(health: Health) -> Iterator[Problem]:
 
 
 def _missing(health: Health) -> Iterator[Problem]:
-    """Who is missing; and that nobody else may be, while all goes on."""
+    """The machines that are missing, and whether one more may fail."""
     for status in health.missing:
         text = f"{status.name} has not answered for {duration(status.lasted_seconds)}: {status.problem}."
         if health.leader and status.machine_id in health.voters and health.answering == health.needed:
@@ -66,19 +68,24 @@ def _missing(health: Health) -> Iterator[Problem]:
 
 def _behind(replica: IReplica, health: Health) -> Iterator[Problem]:
     if not replica.serving:
-        yield Problem("Catching up", "This machine is catching up with the others and does not serve requests yet.")
+        if health.leader:
+            text = "This machine is catching up with the others and does not serve requests yet."
+            yield Problem("Catching up", text)
+        elif health.voters:
+            text = "This machine was restarted. It shows no keys until it has heard from a leader."
+            yield Problem("Not ready", text)
         return
     leading = next((each.report for each in health.statuses.values() if each.name == health.leader), None)
     behind = 0 if leading is None else leading.applied - replica.raft_index
     if behind >= BEHIND_ENTRIES:
-        yield Problem("Behind", f"This machine is {behind:,} log entries behind the leader: what it shows is old.")
+        yield Problem("Behind", f"This machine is {behind:,} log entries behind the leader, so it shows old data.")
 
 
 def _full(replica: IReplica) -> Iterator[Problem]:
     contents = replica.measurements().contents
     if contents.alarm:
-        held = f"The key space holds {contents.size_bytes / 1e6:,.1f} MB of the {contents.quota_bytes / 1e6:,.1f} MB"
-        meaning = "Writes that would make it larger than that are refused."
+        held = f"The key space holds {amount(contents.size_bytes)} of the {amount(contents.quota_bytes)}"
+        meaning = "Writes that would exceed this quota are refused."
         remedy = "Delete keys, or restart the machines with a larger quota."
         yield Problem("Key space nearly full", f"{held} that --quota-bytes allows. {meaning} {remedy}")
 
@@ -95,9 +102,19 @@ def _clock(status: MachineStatus) -> str:
     return f"The clock of {status.name} is {abs(ahead):.1f} s {side} this machine's. Have NTP keep the clocks of both."
 
 
+def amount(size_bytes: int) -> str:
+    """A number of bytes, in the largest unit of which there is at least one."""
+    size = float(size_bytes)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1_000:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1_000
+    return f"{size:,.1f} TB"
+
+
 def duration(seconds: float) -> str:
-    """In its two largest units."""
+    """A number of seconds, in its two largest units."""
     whole = int(seconds)
     amounts = (whole // 86_400, "d"), (whole // 3_600 % 24, "h"), (whole // 60 % 60, "min"), (whole % 60, "s")
-    known = [f"{amount} {unit}" for amount, unit in amounts if amount]
+    known = [f"{number} {unit}" for number, unit in amounts if number]
     return " ".join(known[:2]) or "0 s"

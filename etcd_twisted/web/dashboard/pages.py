@@ -54,10 +54,10 @@ class Status(msgspec.Struct, rename="camel", omit_defaults=True):
     This machine, and what it knows of the cluster.
 
     @ivar uptime: seconds since it was started.
-    @ivar index: the key space's.
-    @ivar keys: how many keys have a value, hidden ones and the cluster's own included; not told by a standby.
     @ivar role: C{leader}, C{candidate}, C{follower}, C{learner} or C{standby}.
     @ivar problems: what is wrong, worst first.
+    @ivar index: the key space's. It and what follows are left out while this machine can't read the key space.
+    @ivar keys: how many keys have a value, hidden ones and the cluster's own included.
     """
 
     name: str
@@ -66,10 +66,10 @@ class Status(msgspec.Struct, rename="camel", omit_defaults=True):
     role: str
     leader: str
     term: int
-    index: int
     raft_index: int
     problems: list[Problem]
     machines: list[MachineView]
+    index: int | None = None
     keys: int | None = None
     size_bytes: int | None = None
     quota_bytes: int | None = None
@@ -107,14 +107,13 @@ class StatusPages:
             "standby" if replica.standby else own or ("leader" if replica.is_leader else "follower"),
             "" if leader is None else leader.name,
             replica.term,
-            replica.index,
             replica.raft_index,
             problems(replica),
             [_view(each) for each in statuses],
         )
-        if not replica.standby:
+        if replica.serving:
             contents = replica.measurements().contents
-            status.keys, status.size_bytes = contents.keys, contents.size_bytes
+            status.index, status.keys, status.size_bytes = replica.index, contents.keys, contents.size_bytes
             status.quota_bytes = contents.quota_bytes or None
         return Response(200, _FIELDS, encode_json(status))
 

@@ -2,7 +2,7 @@
 //
 // Must never ask the machine anything itself.
 
-import { NotLeader, Unreachable } from "./api.js";
+import { Unreachable } from "./api.js";
 import { ClusterView } from "./cluster.js";
 import { element, write } from "./dom.js";
 import { KeysView } from "./keys.js";
@@ -32,8 +32,9 @@ function noticed() {
         write(role, observer.status.role);
         role.className = `badge ${observer.status.role === "leader" ? "good" : ""}`;
     }
-    const standsBy = observer.status?.role === "standby" && observer.trouble instanceof NotLeader;
-    trouble.hidden = observer.trouble === null || standsBy;
+    // A standby refuses every other question: what it is says more than these refusals.
+    const refused = observer.status?.role === "standby" && !(observer.trouble instanceof Unreachable);
+    trouble.hidden = observer.trouble === null || refused;
     if (!trouble.hidden) {
         const time = observer.known?.toLocaleTimeString("en-GB");
         const shown = time ? ` This page shows what was so at ${time}.` : "";
@@ -44,7 +45,7 @@ function noticed() {
     keys.update();
 }
 
-// What the machine says is wrong; if it does not answer, nobody knows.
+// Show what the machine says is wrong. If it does not answer, that is not known.
 function showHealth() {
     const unknown = observer.trouble instanceof Unreachable;
     const problems = unknown ? [] : (observer.status?.problems ?? []);

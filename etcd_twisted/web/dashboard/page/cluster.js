@@ -193,9 +193,9 @@ export class ClusterView {
         ];
         const names = ["Operation", "Succeeded", "Failed"];
         const columns = element("tr", {}, ...names.map((name) => element("th", { scope: "col" }, name)));
-        place.append(
-            element("h1", {}, "Cluster"),
-            this.summary,
+        this.body = element(
+            "div",
+            { hidden: true },
             this.elsewhere,
             this.firstFigures,
             this.moreFigures,
@@ -207,14 +207,17 @@ export class ClusterView {
             element("h2", {}, "Operations since the start"),
             element("div", { class: "card counts" }, element("table", {}, element("thead", {}, columns), this.counts)),
         );
+        place.append(element("h1", {}, "Cluster"), this.summary, this.body);
     }
 
     update() {
         const { observer } = this;
         if (observer.self === null) {
-            write(this.summary, "Asking the machine…");
+            const standby = observer.status?.role === "standby";
+            write(this.summary, standby ? "Only members of the cluster have figures to show." : "Asking the machine…");
             return;
         }
+        this.body.hidden = false;
         const now = performance.now() / 1000;
         this.summarize();
         this.showFigures();

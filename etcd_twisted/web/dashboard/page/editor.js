@@ -49,7 +49,7 @@ export class Editor {
         this.failed = element("p", { class: "notice bad", role: "alert", hidden: true });
         this.element = element(
             "article",
-            { class: "panel card", "aria-label": "Selected key" },
+            { class: "panel card", "aria-label": "Selected key", hidden: true },
             this.path,
             this.facts,
             this.elsewhere,
@@ -89,6 +89,7 @@ export class Editor {
     // Show another one.
     show(entry) {
         this.entry = entry;
+        this.element.hidden = false;
         this.lifetime.show(entry);
         this.say("");
         this.shownIndex = null;

@@ -22,7 +22,9 @@ function isMissing(error) {
 
 export class KeysView {
     constructor(place, observer) {
+        this.observer = observer;
         this.opened = 0;
+        this.unread = null; // the key that a machine which can't read its keys was asked for
         this.rereading = new Set();
         this.tree = new Tree();
         this.view = new TreeView(this.tree, {
@@ -123,6 +125,7 @@ export class KeysView {
         if (!this.editor.entry && this.tree.root.children) {
             this.show(this.nearest(key));
         }
+        this.unread = this.editor.entry ? null : key;
         this.path.value = key;
         this.fail(isMissing(error) ? "" : sentence(error));
         this.missing.show(isMissing(error) ? key : null);
@@ -272,6 +275,10 @@ export class KeysView {
     }
 
     update() {
+        if (this.unread !== null && this.observer.status?.keys !== undefined) {
+            this.open(this.unread);
+            this.unread = null;
+        }
         this.editor.update();
         this.missing.update();
     }
