@@ -13,6 +13,7 @@ _STARTED = b"\0"
 """Instead of a reason why it did not."""
 
 _KILLED = "twistd etcd: the process in the background ended without a word: it was killed, or its log says more\n"
+_INTERRUPTED = "twistd etcd: nobody waits any more, but the start goes on in the background: its log says more\n"
 _LARGEST_READ = 65_536
 
 
@@ -64,8 +65,11 @@ class Background:
 def _wait(reading: int) -> NoReturn:
     """Wait until the process in the background says how it went, or is gone, and end likewise."""
     told = b""
-    while piece := os.read(reading, _LARGEST_READ):
-        told += piece
+    try:
+        while piece := os.read(reading, _LARGEST_READ):
+            told += piece
+    except KeyboardInterrupt:
+        told = _INTERRUPTED.encode()
     if told == _STARTED:
         os._exit(0)
     if sys.__stderr__ is not None:

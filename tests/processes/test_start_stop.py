@@ -136,6 +136,19 @@ class RefusalTests(TestCase):
 
     async def test_killedAsDaemon(self) -> None:
         """Who waits for one that looks for its cluster does not wait for ever."""
+        child, daemon = await self._startSeekingDaemon()
+        daemon.signal(signal.SIGKILL)
+        await self.assertRefused(child, "ended without a word")
+
+    async def test_interruptWhileADaemonStarts(self) -> None:
+        """Control-C ends the waiting, and not what goes on in the background: that is said."""
+        child, daemon = await self._startSeekingDaemon()
+        child.signal(signal.SIGINT)
+        await self.assertRefused(child, "goes on in the background")
+        self.assertFalse(daemon.ended.called)
+
+    async def _startSeekingDaemon(self) -> tuple[Child, Stranger]:
+        """The command, which waits, and the process in the background, which finds nobody to join."""
         machine = Machine(self)
         (nowhere,) = free_ports(1)
         flags = ("--peers", f"127.0.0.1:{nowhere}", "--max-retry-attempts", "1000")
@@ -146,8 +159,7 @@ class RefusalTests(TestCase):
 
         daemon = Stranger(self, await until(written, "its process id is in the file"))
         self.assertIsNone(child.status)
-        daemon.signal(signal.SIGKILL)
-        await self.assertRefused(child, "ended without a word")
+        return child, daemon
 
     async def test_toldOnce(self) -> None:
         """What is on standard error is not also in a log that goes to the same terminal."""
