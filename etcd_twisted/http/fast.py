@@ -336,21 +336,23 @@ class FastChannel(Protocol, Patience):
         """Take one request after the other, as far as they are complete and there is time for them."""
         self._reading = True
         answers: list[bytes] = []
-        most = _MOST_IN_A_ROW if self.turns.waiting else self.turns.left
-        start, size, taken = 0, len(data), 0
+        turns = self.turns
+        most = _MOST_IN_A_ROW if turns.waiting else turns.left
+        start, size, taken = self._take(data, 0, answers), len(data), 1
         while start < size and self._ordinary is None and not self._closing:
             if self._exchange is not None or self.stalled:
                 self._keep(data[start:], 0)
                 break
-            if taken >= most or self.turns.left <= 0:
+            if taken >= most or turns.left <= 0:
                 self._queue(data[start:])
                 break
             start = self._take(data, start, answers)
             taken += 1
         self._send(answers)
         self._reading = False
-        self.turns.spend(taken)
-        self._hold_or_release()
+        turns.spend(taken)
+        if self._have or self._held:
+            self._hold_or_release()
 
     def _hold_or_release(self) -> None:
         """Let more come, unless enough of it waits already; who waits for an answer has to be seen to go."""
@@ -405,7 +407,10 @@ class FastChannel(Protocol, Patience):
             if len(answers) == _TOGETHER or len(whole) > _SHORT or not self.persistent:
                 self._send(answers)
                 self.turns.spend(len(whole) >> BYTES_SHIFT)
-            self.requestDone(self)
+            if self.persistent:
+                self.deadline = self._seconds() + IDLE
+            else:
+                self._close()
             return end
         self._send(answers)
         self.deadline = 0.0

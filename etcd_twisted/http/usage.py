@@ -23,6 +23,18 @@ _SHORT = BOUNDS[0]
 _KNOWN = frozenset(method.encode() for method in METHODS)
 
 
+@attrs.define
+class _Tally:
+    """
+    Of the answers of one status to the requests of one method.
+
+    @ivar took: how long they took, see L{Usage}; C{None} where that is not measured.
+    """
+
+    took: Durations | None
+    count: int = 0
+
+
 @attrs.define(eq=False)
 class Usage:
     """
@@ -34,7 +46,7 @@ class Usage:
     """
 
     connected: Sized = ()
-    _answers: dict[tuple[bytes, int], int] = attrs.field(factory=dict)
+    _answers: dict[tuple[bytes, int], _Tally] = attrs.field(factory=dict)
     """By method and status."""
     took: dict[bytes, Durations] = attrs.field(factory=lambda: {method: Durations() for method in _KEY_METHODS})
 
@@ -46,22 +58,33 @@ class Usage:
     def count(self, method: bytes, status: int) -> None:
         """A request is answered, or its answer begins."""
         try:
-            self._answers[method, status] += 1
+            self._answers[method, status].count += 1
         except KeyError:
-            known = (method if method in _KNOWN else b"", status)
-            self._answers[known] = self._answers.get(known, 0) + 1
+            self._tally(method, status).count += 1
 
     def answered(self, method: bytes, status: int, seconds: float) -> None:
         """Count a request about keys, and how long it took."""
-        self.count(method, status)
-        if status < 300 and (took := self.took.get(method)) is not None:
+        try:
+            tally = self._answers[method, status]
+        except KeyError:
+            tally = self._tally(method, status)
+        tally.count += 1
+        took = tally.took
+        if took is not None:
             # Most are answered before the first bound; Durations.add would look for it.
             took.counts[0 if seconds <= _SHORT else bisect_left(BOUNDS, seconds)] += 1
             took.total += seconds
 
+    def _tally(self, method: bytes, status: int) -> _Tally:
+        """One that is new, or that all unknown methods share."""
+        known = (method if method in _KNOWN else b"", status)
+        if known not in self._answers:
+            self._answers[known] = _Tally(self.took.get(method) if status < 300 else None)
+        return self._answers[known]
+
     def by_status(self) -> dict[tuple[str, int], int]:
         """How many there were by method and status."""
-        return {(method.decode() or OTHER, status): count for (method, status), count in self._answers.items()}
+        return {(method.decode() or OTHER, status): tally.count for (method, status), tally in self._answers.items()}
 
     def requests(self) -> dict[tuple[str, str], int]:
         """How many there were by method and by class of status, as in C{("PUT", "2xx")}."""
