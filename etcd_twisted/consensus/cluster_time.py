@@ -67,6 +67,14 @@ class ClusterTime:
         return int((self._seconds() + self.ahead) * 1e6)
 
     @property
+    def least(self) -> int:
+        """
+        What a machine must not go behind that knows what this one knows, in microseconds since the epoch: the wall
+        clock of this machine, which may be far ahead, has no part in it.
+        """
+        return self._newest if self.term == _UNKNOWN else self.now()
+
+    @property
     def error(self) -> float | None:
         """By how many seconds it may differ from the leader's; C{None} while no leader's is known."""
         if self.term == _UNKNOWN:

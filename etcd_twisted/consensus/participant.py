@@ -485,7 +485,8 @@ class Participant:
                 self._statuses.ask(machine_id)
 
     def _adjust_time(self) -> None:
-        nothing_waits = not self.proposals.pending and self._throttle.is_open
+        all_applied = self.driver.applied == self.driver.core.last_index  # what is not may have a TTL
+        nothing_waits = all_applied and not self.proposals.pending and self._throttle.is_open
         self._around.time.adjust(nothing_waits and self._around.keyspace.next_expiry() is None)
 
     def failed(self, failure: Failure) -> None:
@@ -592,12 +593,13 @@ class Participant:
         many = last.index - self._snapshotter.index >= count
         if many or self._bytes_since_snapshot > SNAPSHOT_BYTES:
             self._bytes_since_snapshot = 0
-            now = self._around.time.now()
-            metadata = SnapshotMetadata(last.index, last.term, self.configuration, time=now)
+            time = self._around.time.least
+            metadata = SnapshotMetadata(last.index, last.term, self.configuration, time=time)
             self._snapshotter.take(metadata, self._around.keyspace.content(), self.driver.compacted)
 
     def _restore(self, content: Content, schedule: ExpirySchedule, snapshot: SnapshotMetadata) -> None:
         """Become what the leader's snapshot holds."""
+        self._around.time.observe(snapshot.time)
         self._around.keyspace.restore(content, schedule)
         self._tell_differences(snapshot.configuration)
         self.configuration = snapshot.configuration

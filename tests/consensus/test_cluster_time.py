@@ -2,6 +2,8 @@
 L{etcd_twisted.consensus.cluster_time}: what a TTL is counted by, whatever the wall clocks show.
 """
 
+from contextlib import closing
+
 import attrs
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +13,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.consensus.clock_watch import ClockWatch
 from etcd_twisted.consensus.cluster_time import SLEW, ClusterTime
+from etcd_twisted.consensus.entries import SnapshotMetadata
 from etcd_twisted.errors import EtcdError
+from etcd_twisted.keyspace.expiry import ExpirySchedule
 from etcd_twisted.measurements import MachineStatus
 from etcd_twisted.membership import StatusReport
 from tests.consensus.cluster import Cluster, ClusterMachine, ClusterTestCase
@@ -254,6 +258,54 @@ class LeaseTests(ClusterTestCase):
         second.driver.core._timer.due = float("inf")  # the other one stands for election
         cluster.run_until(lambda: third.leads)
         self.assertApproximates(self.last_of(cluster, "/a"), 30.0, 1.5)
+
+    def test_what_the_new_leader_has_not_applied(self) -> None:
+        """A TTL that it does not know of yet keeps it from setting the time forward, too."""
+        cluster = self.cluster()
+        cluster.start(3)
+        leader = cluster.leader
+        for follower in cluster.followers:
+            follower.wall_ahead = HOUR
+        cluster.run(2)
+        leader.set("/a", "", leader.replica.now() + 30 * SECOND).addErrback(lambda _: None)
+        written = leader.driver.core._log.last_index
+        for follower in cluster.followers:
+            cluster.run_until(lambda core=follower.driver.core: core._log.last_index == written)
+        leader.crash()
+        cluster.run_until(lambda: any(each.driver.core.leadership is not None for each in cluster.up))
+        (heir,) = (each for each in cluster.up if each.driver.core.leadership is not None)
+        self.assertLess(heir.driver.applied, written)
+        heir.participant._clock_watch.look()
+        cluster.run_until(lambda: all(_has(each, "/a") for each in cluster.up))
+        self.assertApproximates(self.last_of(cluster, "/a"), 30.0, 1.5)
+
+    def test_a_snapshot_of_the_leader(self) -> None:
+        """Who has become what it holds does not go behind the time when it was taken."""
+        cluster = self.cluster()
+        (machine,) = cluster.start(1)
+        newest = machine.replica.now() + int(HOUR) * SECOND
+        index, keyspace = machine.replica.raft_index, machine.replica.keyspace
+        snapshot = SnapshotMetadata(index, machine.replica.term, machine.participant.configuration, time=newest)
+        machine.participant._restore(keyspace.content(), ExpirySchedule(), snapshot)
+        self.assertGreater(machine.replica.now(), newest)
+
+    def test_a_snapshot_of_a_machine_that_does_not_know_the_time(self) -> None:
+        """Its own clock, an hour ahead, is not in it; with that it would have keys expire early after a restart."""
+        cluster = self.cluster(snapshot_count=20)
+        cluster.start(3)
+        leader, stranger = cluster.leader, cluster.followers[0]
+        cluster.network.older = {each.url for each in cluster.machines}
+        stranger.crash()
+        stranger.wall_ahead = HOUR
+        cluster.finish(stranger.restart())
+        for number in range(30):
+            cluster.finish(leader.set(f"/{number}"))
+        cluster.settle()
+        self.assertIsNone(stranger.replica.measurements().cluster_time_error_seconds)
+        reader = stranger.storage.snapshots.latest()
+        assert reader is not None
+        with closing(reader):
+            self.assertTrue(0 < reader.metadata.time <= leader.replica.now(), reader.metadata.time)
 
     def test_all_are_started_again(self) -> None:
         """With clocks that were set back: the time that was before goes on, as far as the log tells."""
