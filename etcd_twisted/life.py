@@ -371,7 +371,7 @@ class Life:
                 try:
                     await self._ask(url, self._identity.machine_id, self._identity)
                 except (UnreachableError, EtcdError) as error:
-                    problem = "Can't tell {machine} of this machine's address: {error}"
+                    problem = "Can't tell {machine} the address of this machine: {error}"
                     self._log.info(problem, machine=self._called(url), error=error)
                 else:
                     return
@@ -443,7 +443,7 @@ class Life:
     async def _look(self) -> ClusterView | None:
         """
         What the leader says who is in the cluster; C{None} when it can't be asked. Others may know of no leader, or of
-        one that leads no longer.
+        one that no longer leads.
         """
         for url in list(self._seeds):
             try:
@@ -484,7 +484,7 @@ class Life:
     def _tell_refusal(self, reason: str) -> None:
         """Say once why this standby gets no place."""
         if reason and reason != self._refused_for:
-            self._log.warn("This standby is not taken in: {reason}", reason=reason)
+            self._log.warn("This standby can't join the cluster: {reason}", reason=reason)
         self._refused_for = reason
 
     async def _lose_leader(self) -> None:

@@ -1,6 +1,6 @@
 """
 What a machine measures of itself, beside its traffic and its store's counters: how long the disk and a quorum take,
-what waits, and how much is kept. And what it knows of the other machines.
+what waits, and how much is kept. Also what it knows of the other machines.
 
 Must never cost a request anything: what takes time is measured once for a whole batch, and all else is read when
 somebody asks.
@@ -110,18 +110,18 @@ class Measurements:
 @attrs.frozen
 class MachineStatus:
     """
-    What a machine knows of a member of its cluster, which may be itself.
+    What this machine knows of a member of its cluster, which may be itself.
 
-    @ivar reachable: whether the member answers: it has answered the last question, and is not late with an answer. A
-        member of a version that can't be asked counts as reachable while there is a connection.
-    @ivar since: since when it has been so, by the clock of the machine that tells, in microseconds since the epoch;
-        for a member that has not answered yet, since when it is asked.
-    @ivar lasted_seconds: for how long it has been so.
-    @ivar problem: why it is not reachable, in words; empty when it is.
-    @ivar report: what it said last; C{None} when it has said nothing yet, or can't be asked.
+    @ivar reachable: whether the member has answered the last question and is not late with its next answer. A member
+        of a version that can't be asked counts as reachable while there is a connection.
+    @ivar since: when C{reachable} last changed, by this machine's clock, in microseconds since the epoch. For a member
+        that has not answered yet, it is when the first question was sent.
+    @ivar lasted_seconds: how long ago that was.
+    @ivar problem: why the member is not reachable, in words; empty when it is.
+    @ivar report: the member's last answer; C{None} when it has not answered yet, or can't be asked.
     @ivar round_trip_seconds: how long its last answer took.
-    @ivar clock_ahead_seconds: how far its clock is ahead of that of the machine that tells; below 0 when it is behind.
-    @ivar clock_error_seconds: by how much that may be wrong. Both are C{None} while it does not answer.
+    @ivar clock_ahead_seconds: how far its clock is ahead of this machine's; below 0 when it is behind.
+    @ivar clock_error_seconds: by how much that may be wrong. Both are C{None} while the member does not answer.
     """
 
     machine_id: str
@@ -145,10 +145,10 @@ class MachineStatus:
 @attrs.frozen
 class Health:
     """
-    Whether the cluster can go on, as far as a machine knows.
+    Whether the cluster has a leader and a majority, as far as this machine knows.
 
-    @ivar statuses: all members', by the ids that the group has for them; none on a standby, which asks nobody.
-    @ivar voters: the ids of those that count for a majority.
+    @ivar statuses: the status of each member, by its id in the Raft group; empty on a standby, which asks no others.
+    @ivar voters: the ids of the members that count for a majority.
     @ivar leader: the name of the machine that leads; empty while none is known.
     """
 
@@ -173,12 +173,12 @@ class Health:
 
     @property
     def missing(self) -> list[MachineStatus]:
-        """The members that do not answer, those without a vote too."""
+        """The members that do not answer, with or without a vote."""
         return [each for each in self.statuses.values() if not each.reachable]
 
     @property
     def count(self) -> str:
-        """How many machines answer and how many are needed, in words."""
+        """Says how many machines answer and how many are needed."""
         answer = "answers" if self.answering == 1 else "answer"
         need = "is" if self.needed == 1 else "are"
         return f"{self.answering} of {len(self.voters)} machines {answer}; {self.needed} {need} needed"

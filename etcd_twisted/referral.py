@@ -134,7 +134,7 @@ class LeaderWait:
                 try:
                     return await change()
                 except NotDoneError:
-                    self._log.info("This machine leads no longer: a change is the next leader's")
+                    self._log.info("This machine no longer leads: a change is the next leader's")
             leader = self._replica.leader()
             if leader is not None and not self._replica.is_leader:
                 return refer(leader)

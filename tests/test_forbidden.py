@@ -33,7 +33,7 @@ class ForbiddenTests(LifeTestCase):
         self.group.run(3 * SYNC)
         self.assertTrue(machine.replica.standby)
         self.assertNotIn(machine.machine.name, self.members())
-        (told,) = [each for each in self.log.warnings if each.startswith("This standby is not taken in")]
+        (told,) = [each for each in self.log.warnings if each.startswith("This standby can't join the cluster")]
         self.assertIn(f": {name} is kept out of the cluster: {ADMIN} forbade it at ", told)
         urls = [each.machine.peer_url for each in self.group.machines]
         allow = [f"to allow it again: curl -L -XPUT '{url}/v2/admin/machines/{name}?forbid=false'" for url in urls]

@@ -1,8 +1,8 @@
 """
-What the log says while the cluster can't go on: who is missing, since when, and what that means.
+What the log says while the cluster refuses writes: which machines are missing, since when, and what that means.
 
-Must never be silent for long while writes are refused, nor fill the log: one line at once, one now and then, and one
-when it is over.
+Must never be silent for long while writes are refused, nor fill the log: there is one line at once, one every half
+minute, and one when a machine leads again.
 """
 
 from collections.abc import Callable
@@ -16,27 +16,27 @@ from twisted.python.failure import Failure
 from etcd_twisted.measurements import Health, MachineStatus
 
 LOOK_SECONDS = 1.0
-"""How often the cluster is looked at."""
+"""How often the state of the cluster is checked."""
 
 REPEAT_SECONDS = 30.0
-"""How long after a line about it the next one comes, while the same goes on."""
+"""How long after a warning the next one comes, while the problem lasts."""
 
 START_SECONDS = 3.0
-"""How long after the start of this machine the others may be started too before that is worth a line."""
+"""How long after this machine starts it waits for the others before it warns."""
 
 ELECTION_SECONDS = 3.0
-"""How long a majority that answers may be without a leader before that is worth a line: an election takes less."""
+"""How long a majority that answers may have no leader before there is a warning. An election takes less time."""
 
 
 class QuorumAlarm:
-    """One machine's."""
+    """Warns in the log of one machine. See the module."""
 
     _log = Logger()
 
     def __init__(self, clock: IReactorTime, health: Callable[[], Health], called: Callable[[str], str]) -> None:
         """
-        @param health: asked now and then, and whenever the leader may have changed.
-        @param called: how the log calls the machine of an id.
+        @param health: returns what is known of the cluster.
+        @param called: returns how the log names the machine with an id.
         """
         self._clock = clock
         self._health = health
@@ -48,26 +48,26 @@ class QuorumAlarm:
         self._said: float | None = None
 
     def start(self) -> None:
-        """Look from here on."""
+        """Begin to check the cluster."""
         if not self._looking.running:
             self._looking.start(LOOK_SECONDS, now=False).addErrback(self._broken)
 
     def stop(self) -> None:
-        """Look no more."""
+        """Check no more."""
         if self._looking.running:
             self._looking.stop()
 
     def _broken(self, failure: Failure) -> None:
-        self._log.failure("Nobody looks any more whether the cluster has a majority", failure)
+        self._log.failure("The cluster is no longer checked for a majority", failure)
 
     def look(self) -> None:
-        """Say what is wrong, or that it is over, if that is due."""
+        """Log what is wrong, or that it is over, if a line is due. Called also when the leader may have changed."""
         if not self._looking.running:
             return
         health, now = self._health(), self._clock.seconds()
         if health.leader:
             self._led(health, now)
-        elif health.voters:  # who was just taken in knows of none yet
+        elif health.voters:  # a machine that has just joined knows of none yet
             self._not_led(health, now)
 
     def _not_led(self, health: Health, now: float) -> None:
@@ -86,7 +86,7 @@ class QuorumAlarm:
     def _led(self, health: Health, now: float) -> None:
         if self._said is not None and self._leaderless_since is not None:
             self._log.info(
-                "The cluster has a leader again after {seconds:.0f} s: {leader} leads, {count}; writes are taken",
+                "The cluster has a leader again after {seconds:.0f} s: {leader} leads, {count}; writes are accepted",
                 seconds=now - self._leaderless_since,
                 leader=health.leader,
                 count=health.count,

@@ -14,7 +14,7 @@ from etcd_twisted.measurements import Health
 
 
 class Announcer:
-    """One machine's."""
+    """Logs this for one machine. See the module."""
 
     _log = Logger()
 
@@ -46,7 +46,7 @@ class Announcer:
     def _tell(self, deposition: Deposition) -> None:
         intended = deposition.handed_over or deposition.removed
         level = LogLevel.info if intended else LogLevel.warn
-        self._log.emit(level, "{name} leads no longer: {why}", name=self._name, why=self._why(deposition))
+        self._log.emit(level, "{name} no longer leads: {why}", name=self._name, why=self._why(deposition))
 
     def _why(self, deposition: Deposition) -> str:
         if deposition.removed:

@@ -87,7 +87,7 @@ class ClockWatch:
             self._looking.stop()
 
     def _broken(self, failure: Failure) -> None:
-        self._log.failure("The clocks are not watched", failure)
+        self._log.failure("The clocks are no longer compared", failure)
 
     def _wall_ahead(self) -> float:
         return self._wall_clock() - self._clock.seconds()
@@ -109,8 +109,8 @@ class ClockWatch:
             self.jumps += 1
             self.last_jump = jump
             self._log.warn(
-                "The clock of this machine was set {direction} by {seconds:.1f} s. Keys expire as if it had not been;"
-                " have NTP keep it, so that it need not be set",
+                "The clock of this machine was set {direction} by {seconds:.1f} s. This does not change when keys"
+                " expire. Have NTP keep the clock, so that nobody has to set it",
                 direction="forward" if jump > 0 else "back",
                 seconds=abs(jump),
             )

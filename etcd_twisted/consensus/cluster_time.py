@@ -165,8 +165,8 @@ class ClusterTime:
             behind = self._wall_ahead() - self.ahead
             if is_free and behind >= STEP_SECONDS:
                 self._log.info(
-                    "The time by which keys expire is set forward by {seconds:.1f} s, to this machine's clock: no key"
-                    " has a TTL",
+                    "The cluster time, by which keys expire, is set forward by {seconds:.1f} s to this machine's"
+                    " clock. No key has a TTL now, so none expires early",
                     seconds=behind,
                 )
                 self._set(self.ahead + behind)

@@ -296,7 +296,7 @@ class Raft:
         if message.term > self.term and not (isinstance(message, VoteReply) and message.pre and message.granted):
             self._follow_into(message.term, sender, now)
         if message.term < self.term:
-            if isinstance(message, Append):  # one that leads no longer, and should know
+            if isinstance(message, Append):  # one that no longer leads, and should know
                 self._outbox.append((sender, AppendReply(self.term, 0, 0, message.prev_index, rejected=True)))
             return
         match message:

@@ -95,7 +95,7 @@ class Latencies:
             del self._traffic.followers[name]
 
     def clear(self) -> None:
-        """This machine leads no longer, or anew."""
+        """This machine no longer leads, or anew."""
         self._leads = False
         self._known.clear()
         self._silent.clear()

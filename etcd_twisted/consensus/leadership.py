@@ -202,7 +202,7 @@ class Leadership:
             self._confirmed = self._sent.popleft()[1]
 
     def lost_quorum(self, now: float) -> bool:
-        """Whether no quorum has been heard for so long that this machine should lead no longer."""
+        """Whether no quorum has been heard for so long that this machine should no longer lead."""
         return not self._alone and now >= self._confirmed + PATIENCE * self._timing.election
 
     def unanswered_seconds(self, now: float) -> float:

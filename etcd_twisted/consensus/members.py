@@ -117,7 +117,7 @@ class Members:
         self._log.failure("The group's members are not looked after", failure)
 
     def stop(self) -> None:
-        """It leads no longer."""
+        """It no longer leads."""
         if self._looking.running:
             self._looking.stop()
         if self._changing is not None:

@@ -215,7 +215,7 @@ class Participant:
         self._sender.give_up()
 
     def _unknown(self) -> EtcdError:
-        cause = "this machine leads no longer; whether the write was done is unknown"
+        cause = "this machine no longer leads; whether the write was done is unknown"
         return EtcdError(ErrorCode.RAFT_INTERNAL, cause, self._around.keyspace.index)
 
     def _too_much(self) -> EtcdError:
@@ -467,7 +467,7 @@ class Participant:
             self._correct_own_entry()
         else:
             self._expirer.stop()  # what it would propose while handing over would be lost
-            self._throttle.refuse(NotDoneError("this machine leads no longer"))
+            self._throttle.refuse(NotDoneError("this machine no longer leads"))
         self._around.changed()
         self._alarm.look()
 

@@ -2,7 +2,7 @@
 What was proposed here and is on its way through the log, and who waits to be told what became of it.
 
 An entry that this machine proposed as a leader is known by its index and term. When that index is applied it is known
-whether the entry made it; until then it may, though this machine leads no longer. Must never say that a change was not
+whether the entry made it; until then it may, though this machine no longer leads. Must never say that a change was not
 made when it may yet be.
 """
 
@@ -97,7 +97,7 @@ class Proposals:
 
     def __init__(self, clock: IReactorTime, patience: float, unknown: Callable[[], Exception]) -> None:
         """
-        @param patience: how long who waits is kept waiting when this machine leads no longer, in seconds.
+        @param patience: how long who waits is kept waiting when this machine no longer leads, in seconds.
         @param unknown: makes the error for a change that may have been made or not.
         """
         self.size = 0

@@ -1,5 +1,5 @@
 """
-The quota: how large the key space may get, and who is told when it is nearly so large.
+The quota: how large the key space may get, and the alarm that is raised before it is that large.
 
 What would make it larger than that is refused before it is logged, by the leader alone. Must never refuse what does
 not make the key space larger, nor what is in the log: that is carried out on every machine.
@@ -24,7 +24,7 @@ _OVER = 0.85
 """Below which part the log says that it is over; less, so that a size that goes up and down fills no log."""
 
 REFUSALS_SECONDS = 30.0
-"""How often the log says at the most that changes are refused."""
+"""The shortest time between two lines in the log about changes that are refused."""
 
 
 class Quota:
@@ -63,7 +63,7 @@ class Quota:
         these hold: one of them may remove what another one is about to write again.
 
         @return: how much that is at the most, in bytes; to be counted while the command is on its way.
-        @raise EtcdError: 300, there is none.
+        @raise EtcdError: 300, the command would exceed the quota.
         """
         if not self.most_bytes:
             return 0
@@ -81,21 +81,21 @@ class Quota:
     def _refusal(self, command: Change, added: int) -> EtcdError:
         self.refused += 1
         now = self._clock.seconds()
-        size = self._keyspace.root.size
+        size, count = self._keyspace.root.size, self.refused - self._refused_then
         if now >= self._said_refused + REFUSALS_SECONDS:
             self._log.error(
-                "The key space has {size} bytes, and the quota is {quota}: {count} writes were refused, the last one "
-                "to {key!r}. Delete keys, or restart the machines with a larger --quota-bytes",
+                "Refused {writes} that would exceed the quota, the last one to {key!r}: the key space holds {size} of "
+                "{quota} bytes. Delete keys, or restart the machines with a larger --quota-bytes",
                 size=size,
                 quota=self.most_bytes,
-                count=self.refused - self._refused_then,
+                writes="1 write" if count == 1 else f"{count} writes",
                 key=command.key[:100],
             )
             self._said_refused = now
             self._refused_then = self.refused
         cause = (
-            f"the key space has {size} bytes and may have {self.most_bytes} (--quota-bytes): this write was not made, "
-            f"as it adds {added}; delete keys, or restart the machines with a larger quota"
+            f"the key space holds {size} of the {self.most_bytes} bytes that --quota-bytes allows: this write was not "
+            f"made, as it adds {added}; delete keys, or restart the machines with a larger quota"
         )
         return EtcdError(ErrorCode.RAFT_INTERNAL, cause, self._keyspace.index)
 
@@ -106,8 +106,8 @@ class Quota:
             if self.alarm:
                 self._is_near = True
                 self._log.warn(
-                    "The key space has {size} bytes, {percent} % of the quota (--quota-bytes {quota}). Beyond the "
-                    "quota, writes that make it larger are refused",
+                    "The key space holds {size} bytes, {percent} % of the quota (--quota-bytes {quota}). Writes that "
+                    "would exceed the quota are refused",
                     size=size,
                     percent=100 * size // self.most_bytes,
                     quota=self.most_bytes,
@@ -115,7 +115,7 @@ class Quota:
         elif size < _OVER * self.most_bytes:
             self._is_near = False
             self._log.info(
-                "The key space has {size} bytes, {percent} % of the quota: there is room again",
+                "The key space holds {size} bytes, {percent} % of the quota: there is room again",
                 size=size,
                 percent=100 * size // self.most_bytes,
             )

@@ -334,7 +334,7 @@ class Replica:
         leader = self.leader()
         if leader != self._leader:
             if leader is None and self._leader is not None and self._leader.name != self.name:
-                self._log.info("{leader} leads no longer, and no other machine yet", leader=self._leader.name)
+                self._log.info("{leader} no longer leads, and no other machine leads yet", leader=self._leader.name)
             self._leader = leader
             self._led_since = self._clock.seconds()
         if leader is not None:
@@ -515,7 +515,7 @@ class Replica:
 
     def _unconfirmed(self, failure: Failure) -> None:
         failure.trap(NotLeaderError)
-        raise self._closed or NotDoneError("this machine leads no longer")
+        raise self._closed or NotDoneError("this machine no longer leads")
 
     def confirm_recent(self) -> "Deferred[None]":
         """See L{IReplica}."""

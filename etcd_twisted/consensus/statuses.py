@@ -23,7 +23,7 @@ INTERVAL_SECONDS = 1.0
 """How long after an answer a machine is asked again."""
 
 LOOK_SECONDS = 0.25
-"""How long after a failure: there is nobody to whom the question would go."""
+"""How long after a failure: while a machine is not connected, it can't be asked."""
 
 TIMEOUT_ELECTIONS = 4.0
 """After how many election timeouts an answer is late."""
@@ -108,7 +108,7 @@ class Statuses:
         self._looking.clock = clock
 
     def keep(self, machine_ids: set[str]) -> None:
-        """These are the other machines; who is new is asked soon."""
+        """Ask these machines from here on, and no others. New ones are asked soon."""
         now = self._clock.seconds()
         for gone in self._others.keys() - machine_ids:
             self._others.pop(gone).end()
@@ -129,7 +129,7 @@ class Statuses:
         return all(each in others and others[each].report is not None for each in machine_ids)
 
     def _broken(self, failure: Failure) -> None:
-        self._log.failure("The other machines are not asked how they are", failure)
+        self._log.failure("The other machines are no longer asked for their status", failure)
 
     def _look(self) -> None:
         now = self._clock.seconds()

@@ -207,7 +207,7 @@ class SnapshotSender:
         _log.failure("Sending a snapshot to {machine} failed", failure, machine=self._called(machine_id))
 
     def give_up(self) -> None:
-        """This machine leads no longer."""
+        """This machine no longer leads."""
         for sending in list(self._sending.values()):
             sending.give_up()
 

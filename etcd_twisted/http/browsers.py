@@ -90,12 +90,14 @@ class BrowserPolicy:
 
         host = self.unknown_host(values, authority)
         if host is not None:
-            return f"{shown(host)!r} is not known as a name of this machine: --allowed-hosts lets browsers use it"
+            remedy = "browsers may use it if --allowed-hosts names it"
+            return f"{shown(host)!r} is not a known name of this machine: {remedy}"
         if method not in _SAFE:
             hosts = (authority,) if authority else values(b"host")
             for origin in values(b"origin"):
                 if not self._may_change(origin, hosts, secure):
-                    return f"a web page of {shown(origin)!r} may not change anything here: --cors lets it"
+                    stranger = f"a web page of {shown(origin)!r}"
+                    return f"{stranger} may not change anything here unless --cors names its origin"
         return None
 
     def unknown_host(self, values: Values, authority: bytes = b"") -> bytes | None:

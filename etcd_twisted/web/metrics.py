@@ -233,7 +233,8 @@ class _MachineCollector(Collector):
 
 
 def _store(statistics: StoreStatistics) -> Iterator[Metric]:
-    yield GaugeMetricFamily("etcd_debugging_store_watchers", "Who waits for events here.", statistics.watchers)
+    text = "How many clients wait for events here."
+    yield GaugeMetricFamily("etcd_debugging_store_watchers", text, statistics.watchers)
     yield CounterMetricFamily("etcd_debugging_store_expires_total", "Keys whose TTL ended.", statistics.expire_count)
     yield from _actions("reads", "Reads of this machine's copy", {"get": "gets"}, statistics)
     yield from _actions("writes", "Changes of the key space", _WRITES, statistics)

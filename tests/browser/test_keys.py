@@ -476,7 +476,7 @@ class ChangeTests(PageTest):
         self.assertTrue(await (await self.browser.find("#keys > .notice.bad")).property("hidden"))
 
     async def test_overthrown(self) -> None:
-        """A machine that leads no longer says so, and the text stays."""
+        """A machine that no longer leads says so, and the text stays."""
         self.replica.register(OTHER)
         self.set("/k", "v")
         await self.open("/k")

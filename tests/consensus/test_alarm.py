@@ -94,7 +94,7 @@ class QuorumAlarmTests(SynchronousTestCase):
         self.assertEqual(
             self.said(LogLevel.info),
             ["The cluster has a leader again after 14 s: machine2 leads, 2 of 3 machines answer; 2 are needed"
-             "; writes are taken"],
+             "; writes are accepted"],
         )  # fmt: skip
         self.pass_time(100)
         self.assertEqual(self.log.events, [])

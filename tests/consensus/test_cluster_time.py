@@ -166,7 +166,7 @@ class ClusterTimeTests(SynchronousTestCase):
         self.assertApproximates(follower.shown, second.shown, 0.01)
 
     def test_a_leader_hears_nobody(self) -> None:
-        """Not before it knows that it leads no longer; then it goes on from what it had."""
+        """Not before it knows that it no longer leads; then it goes on from what it had."""
         first, second = Machine(), Machine(WALL + HOUR)
         first.time.lead(1)
         second.time.lead(2)

@@ -66,9 +66,9 @@ class NewsTests(ClusterTestCase):
         cluster.settle()
         said = self.said()
         new, term = cluster.leader.machine.name, cluster.leader.replica.term
-        self.assertEqual(said.count(f"{old.machine.name} leads no longer, and no other machine yet"), 2)
+        self.assertEqual(said.count(f"{old.machine.name} no longer leads, and no other machine leads yet"), 2)
         url = cluster.leader.machine.peer_url
-        why = f"{old.machine.name} leads no longer: it led in term 2, and {new} ({url}) is in term {term}"
+        why = f"{old.machine.name} no longer leads: it led in term 2, and {new} ({url}) is in term {term}"
         self.assertIn(why, said)
         self.assertIn(f"{new} stands for election in term {term}", said)
         self.assertEqual(said.count(f"{new} leads in term {term}"), 3)
@@ -82,7 +82,7 @@ class NewsTests(ClusterTestCase):
         said = self.said()
         self.assertEqual(said[0], f"{old.machine.name} hands the lead over")
         new = cluster.leader.machine
-        self.assertIn(f"{old.machine.name} leads no longer: it has handed over to {new.name} ({new.peer_url})", said)
+        self.assertIn(f"{old.machine.name} no longer leads: it has handed over to {new.name} ({new.peer_url})", said)
 
     def test_removal(self) -> None:
         cluster = self.three()
@@ -93,13 +93,13 @@ class NewsTests(ClusterTestCase):
         self.assertGreaterEqual(self.said().count(f"{gone} is not in the cluster any more"), 2)
 
     def test_removal_of_the_leader(self) -> None:
-        """It knows why it leads no longer."""
+        """It knows why it no longer leads."""
         cluster = self.three()
         gone = cluster.leader
         self.said()
         cluster.finish(gone.replica.remove(gone.machine.name))
         cluster.run(0.5)
-        self.assertIn(f"{gone.machine.name} leads no longer: it was taken out of the cluster", self.said())
+        self.assertIn(f"{gone.machine.name} no longer leads: it was taken out of the cluster", self.said())
 
     def test_majority_lost(self) -> None:
         """Who is left says what that means, again and again, and when it is over."""
@@ -113,7 +113,7 @@ class NewsTests(ClusterTestCase):
         beginning = "There is no majority: 1 of 3 machines answers; 2 are needed; writes are refused"
         warnings = [line for line in said if line.startswith(beginning)]
         self.assertEqual(len(warnings), 3)
-        why = f"{left.machine.name} leads no longer: no majority has answered it for "
+        why = f"{left.machine.name} no longer leads: no majority has answered it for "
         (line,) = [line for line in said if line.startswith(why)]
         # The line names no number that contradicts it: the others may count as answering for another second.
         self.assertRegex(line.removeprefix(why), r"^\d\.\d s( \(1 of 3 machines answers; 2 are needed\))?$")
@@ -124,7 +124,7 @@ class NewsTests(ClusterTestCase):
         cluster.settle()
         cluster.run(2.0)
         (over,) = [line for line in self.said() if line.startswith("The cluster has a leader again after ")]
-        self.assertRegex(over, "[23] of 3 machines answer; 2 are needed; writes are taken$")
+        self.assertRegex(over, "[23] of 3 machines answer; 2 are needed; writes are accepted$")
 
     def test_snapshots(self) -> None:
         """When they are taken, when they are sent, and when one has taken the place of what was there."""

@@ -76,7 +76,7 @@ class QuotaTest(ReplicaTestCase):
             logged, index = self.replica.raft_index, self.replica.index
             error = self.done(command).value
             self.assertEqual((error.code, error.index), (ErrorCode.RAFT_INTERNAL, index), command)
-            self.assertIn(f"has {self.size} bytes and may have {self.quota_bytes} (--quota-bytes)", error.cause)
+            self.assertIn(f"holds {self.size} of the {self.quota_bytes} bytes that --quota-bytes allows", error.cause)
             self.assertIn("this write was not made", error.cause)
             self.assertEqual(self.replica.raft_index, logged)
 
@@ -226,7 +226,7 @@ class AlarmTests(QuotaTest):
 
     def said(self, level: LogLevel) -> list[str]:
         lines = [formatEvent(each) for each in self.log.events if each["log_level"] == level]
-        return [line for line in lines if "key space has" in line]
+        return [line for line in lines if "key space holds" in line]
 
     def use(self, *percents: int) -> None:
         """Have it as large as that, one after the other."""
@@ -243,8 +243,8 @@ class AlarmTests(QuotaTest):
         self.use(90)
         size = ROOM * 9 // 10
         warning = (
-            f"The key space has {size} bytes, 90 % of the quota (--quota-bytes {ROOM}). Beyond the quota, writes that "
-            "make it larger are refused"
+            f"The key space holds {size} bytes, 90 % of the quota (--quota-bytes {ROOM}). Writes that would exceed "
+            "the quota are refused"
         )
         self.assertEqual((self.said(LogLevel.warn), self.alarm), ([warning], True))
 
@@ -255,7 +255,7 @@ class AlarmTests(QuotaTest):
         self.assert_done(Set("/big", 0, "x"))
         (over,) = self.said(LogLevel.info)
         percent = 100 * self.size // ROOM
-        self.assertEqual(over, f"The key space has {self.size} bytes, {percent} % of the quota: there is room again")
+        self.assertEqual(over, f"The key space holds {self.size} bytes, {percent} % of the quota: there is room again")
         self.assertEqual(self.alarm, False)
 
     def test_refusals(self) -> None:
@@ -269,9 +269,10 @@ class AlarmTests(QuotaTest):
         self.machine0.clock.advance(1)
         self.assert_refused(Set("/long\n" + "x" * 200, 0))
         first, second = self.said(LogLevel.error)
-        beginning = f"The key space has {ROOM} bytes, and the quota is {ROOM}: "
-        self.assertTrue(first.startswith(f"{beginning}1 writes were refused, the last one to '/b'. Delete"), first)
-        self.assertTrue(second.startswith(f"{beginning}4 writes were refused, the last one to '/long\\nxxx"), second)
+        held = f"the key space holds {ROOM} of {ROOM} bytes. Delete"
+        why = "that would exceed the quota, the last one to "
+        self.assertTrue(first.startswith(f"Refused 1 write {why}'/b': {held}"), first)
+        self.assertTrue(second.startswith(f"Refused 4 writes {why}'/long\\nxxx"), second)
         self.assertLess(len(second), 400)
         self.assertNotIn("\n", second)
 

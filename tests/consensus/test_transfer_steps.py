@@ -75,7 +75,7 @@ class OfferTests(TransferTestCase):
         self.failureResultOf(self.send(0, 100), ValueError)
 
     def test_a_piece_of_another_sender(self) -> None:
-        """Two leaders may send at once, one of which leads no longer."""
+        """Two leaders may send at once, one of which no longer leads."""
         other = next(machine for machine in self.group.followers if machine is not self.late)
         self.do(self.offer())
         self.failureResultOf(self.send(0, 100, other.id), ValueError)

@@ -185,7 +185,7 @@ class LostTests(LeaderTest):
             self.replica.holding = True
             answer = self.begin("GET", "/k", query)
             self.replica.lose_leader()
-            self.replica.fail_held(NotDoneError("this machine leads no longer"))
+            self.replica.fail_held(NotDoneError("this machine no longer leads"))
             self.assertNoResult(answer)
             self.replica.follow()
             self.assert_redirected(self.successResultOf(answer), query, "/k")
@@ -253,7 +253,7 @@ class LostTests(LeaderTest):
         """The client is told just that, and they are not repeated (spec, "Redirects")."""
         answer = self.begin("PUT", "/k")
         self.replica.follow()
-        cause = "this machine leads no longer; whether the write was done is unknown"
+        cause = "this machine no longer leads; whether the write was done is unknown"
         self.replica.fail_held(EtcdError(ErrorCode.RAFT_INTERNAL, cause))
         self.assert_error(self.successResultOf(answer), 300, cause, 500)
         self.assertEqual(len(self.replica.proposed), 1)

@@ -2,7 +2,7 @@
 The pages of the modules: C{/mod/v2/lock/KEY} and C{/mod/v2/leader/KEY} (api, "Lock Module" and "Leader Module").
 
 An election is a lock whose places are called by the candidates' names: whoever holds it leads. Any machine can be
-asked: one that does not lead sends the client to the one that does, and one that leads no longer sends those who wait
+asked: one that does not lead sends the client to the one that does, and one that no longer leads sends those who wait
 there with the place that they have. Must never answer that a lock is held before a quorum knows.
 """
 

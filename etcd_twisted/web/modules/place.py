@@ -2,7 +2,7 @@
 A place in line that this machine keeps for the clients that wait at it.
 
 Its TTL is renewed while somebody waits; when nobody does any more it is given up, and whoever stood behind moves up. A
-place is granted only when a quorum has just said that it is still there: so a machine that leads no longer and does
+place is granted only when a quorum has just said that it is still there: so a machine that no longer leads and does
 not know it grants nothing.
 
 Must never give up a place that has been granted: that is the client's to release, or its TTL's.
@@ -30,13 +30,13 @@ _SECOND = 1_000_000
 
 class LostError(NotDoneError):
     """
-    This machine can't keep a place any longer, as it leads no longer. The place is there as long as its TTL lasts.
+    This machine can't keep a place any longer, as it no longer leads. The place is there as long as its TTL lasts.
 
     @ivar index: the place.
     """
 
     def __init__(self, index: int) -> None:
-        super().__init__("this machine leads no longer")
+        super().__init__("this machine no longer leads")
         self.index = index
 
 
@@ -156,7 +156,7 @@ class Place:
         """
         Wait until the place is granted; fires with its index. Cancelling it means that the client is gone.
 
-        Errbacks with an L{EtcdError}, 101 if it is not got, or with L{NotDoneError} if this machine leads no longer:
+        Errbacks with an L{EtcdError}, 101 if it is not got, or with L{NotDoneError} if this machine no longer leads:
         L{LostError} if the place is in line.
 
         @param until: how long to wait, by the clock; what comes before the place is in line is not cut short.
@@ -282,7 +282,7 @@ class Place:
     # Its end
 
     def lose(self) -> None:
-        """This machine leads no longer: others can keep the place, as soon as it is known to be made."""
+        """This machine no longer leads: others can keep the place, as soon as it is known to be made."""
         self._is_lost = True
         if self.index is not None and not self._is_done:
             lost = self.index

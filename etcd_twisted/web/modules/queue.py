@@ -84,7 +84,7 @@ class Queue:
             self._over(self)
 
     def lose(self) -> None:
-        """Others are to keep the places, as this machine leads no longer."""
+        """Others are to keep the places, as this machine no longer leads."""
         for place in list(self.places):
             place.lose()
 

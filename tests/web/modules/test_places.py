@@ -233,7 +233,7 @@ class GoneTests(LocksTest):
 
 
 class DeposedTests(LocksTest):
-    """A machine that leads no longer."""
+    """A machine that no longer leads."""
 
     def test_waiters(self) -> None:
         """They are told at once which place they have, and it is left as it is."""
@@ -304,7 +304,7 @@ class DeposedTests(LocksTest):
         self.assert_over()
 
     def test_turn_comes_too_late(self) -> None:
-        """A machine that does not know yet that it leads no longer grants nothing."""
+        """A machine that does not know yet that it no longer leads grants nothing."""
         first = self.get()
         asked = self.wait()
         self.replica.holding = True
