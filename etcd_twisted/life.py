@@ -61,6 +61,9 @@ _NOT_NOW = (ErrorCode.RAFT_INTERNAL, ErrorCode.DURING_ELECTION, ErrorCode.KEY_EX
 class Peers(Describing, Protocol):
     """How other machines are asked."""
 
+    async def explain(self, peer_url: str, error: UnreachableError) -> str:
+        """Say why nobody answered at C{peer_url}, in one line for people."""
+
     async def join(self, peer_url: str, request: JoinRequest) -> JoinReply:
         """
         Ask the leader at C{peer_url} to be taken in.
@@ -296,6 +299,7 @@ class Life:
         """
         machine_id = secrets.token_hex(8) if identity is None else identity.machine_id
         problem = "nobody was asked"
+        unanswered: tuple[str, UnreachableError] | None = None
         taken: EtcdError | None = None
         for attempt in range(self._config.max_retry_attempts):
             if attempt:
@@ -306,8 +310,9 @@ class Life:
                 try:
                     reply = await self._ask(url, machine_id, identity)
                 except UnreachableError as error:
-                    problem = str(error)
+                    unanswered = (url, error)
                 except EtcdError as error:
+                    unanswered = None
                     if error.code not in _NOT_NOW:
                         raise self._refusal(error) from error
                     if error.code is ErrorCode.KEY_EXISTS:
@@ -320,6 +325,8 @@ class Life:
                     return Identity(self._name, machine_id, reply.cluster_id)
         if taken is not None:
             raise self._refusal(taken)
+        if unanswered is not None:
+            problem = await self._peers.explain(*unanswered)
         tried = ", ".join(self._seeds)
         raise StartError(
             f"{self._seed_option()}: no cluster takes this machine in; tried {tried}: {problem};"

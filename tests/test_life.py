@@ -120,7 +120,8 @@ class JoiningTests(LifeTestCase):
         machine = self.add(nobody)
         before = self.group.clock.seconds()
         text = self.refusal(machine)
-        self.assertIn(f"--peers: no cluster takes this machine in; tried {nobody.url}", text)
+        explained = f"{nobody.url} does not answer ({nobody.url} may be switched off)"
+        self.assertIn(f"--peers: no cluster takes this machine in; tried {nobody.url}: {explained}; ", text)
         self.assertIn("does not answer", text)
         self.assertEqual(machine.peers.asked, [nobody.url] * 3)
         self.assertLess(self.group.clock.seconds() - before, 2 * RETRY + 0.1)

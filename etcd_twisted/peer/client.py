@@ -70,13 +70,17 @@ class PeerClient:
 
         @raise UnreachableError: nobody answers there.
         """
-        try:
-            answer = await self._ask(peer_url, PATIENCE, Describe)
-        except UnreachableError as error:
-            mistaken = await self._mistaken(peer_url) if isinstance(error.__cause__, _CONNECTED) else ""
-            raise UnreachableError(mistaken or str(error)) from error
+        answer = await self._ask(peer_url, PATIENCE, Describe)
         view: ClusterView = answer["view"]
         return view
+
+    async def explain(self, peer_url: str, error: UnreachableError) -> str:
+        """
+        Say why nobody answered at C{peer_url}, for people: if they have given a port for clients, that is what they
+        should know. It takes a question of its own.
+        """
+        mistaken = await self._mistaken(peer_url) if isinstance(error.__cause__, _CONNECTED) else ""
+        return mistaken or str(error)
 
     async def _mistaken(self, url: str) -> str:
         """

@@ -322,6 +322,10 @@ class MemoryPeers:
         peer = await self._reach(peer_url)
         return peer.describe()
 
+    async def explain(self, peer_url: str, error: UnreachableError) -> str:
+        """See L{etcd_twisted.life.Peers}."""
+        return f"{error} ({peer_url} may be switched off)"
+
     async def join(self, peer_url: str, request: JoinRequest) -> JoinReply:
         """See L{etcd_twisted.life.Peers}."""
         peer = await self._reach(peer_url)

@@ -162,22 +162,24 @@ class TwistedTests(MachinesTest):
 class ClientPortTests(ServedTest):
     """What answers is a machine, but not where machines ask each other."""
 
-    async def described(self, url: str) -> str:
+    async def explained(self, url: str) -> str:
         self.patch(client, "PATIENCE", 0.5)
-        asked = ensureDeferred(PeerClient(reactor, None).describe(url))
-        return str(await self.assertFailure(asked, UnreachableError))
+        peers = PeerClient(reactor, None)
+        error = await self.assertFailure(ensureDeferred(peers.describe(url)), UnreachableError)
+        self.assertEqual(str(error), f"{url} can't be asked: no answer in time")  # no more is asked for this
+        return await peers.explain(url, error)
 
     async def test_its_own(self) -> None:
         """The peer port of the machine that has it is named."""
         url = f"http://127.0.0.1:{self.port}"
         self.replica.register(Machine("machine5", url, "http://127.0.0.1:7005"))
         expected = f"{url} is a port for clients: the peer port of machine5 is http://127.0.0.1:7005"
-        self.assertEqual(await self.described(url), expected)
+        self.assertEqual(await self.explained(url), expected)
 
     async def test_under_another_name(self) -> None:
         """It is one of those that are there."""
         self.replica.register(OTHER)
         url = f"http://localhost:{self.port}"
-        expected, _, peers = (await self.described(url)).partition("; the peer ports are ")
+        expected, _, peers = (await self.explained(url)).partition("; the peer ports are ")
         self.assertEqual(expected, f"{url} is a port for clients")
         self.assertEqual(set(peers.split(", ")), {machine.peer_url for machine in self.replica.machines()})

@@ -397,6 +397,10 @@ class SimulatedPeers:
         view: ClusterView = await self._ask(peer_url, _describe)
         return view
 
+    async def explain(self, _: str, error: UnreachableError) -> str:
+        """See L{etcd_twisted.life.Peers}."""
+        return str(error)
+
     async def join(self, peer_url: str, request: JoinRequest) -> JoinReply:
         """See L{etcd_twisted.life.Peers}."""
         reply: JoinReply = await self._ask(peer_url, lambda peer: peer.join(request))
