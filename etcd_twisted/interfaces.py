@@ -74,7 +74,7 @@ class IRaftPeer(Interface):
         """
 
     def called(machine_id: str) -> str:
-        """How the log calls a machine: by its name and its peer URL, or by its id if it is not known here."""
+        """Returns how the log names a machine: by its name and its peer URL, or by its id if it is not known here."""
 
     def received(sender: str, payload: bytes) -> None:
         """
@@ -118,7 +118,7 @@ class IRaftPeer(Interface):
         """Who is in the cluster and who leads it, as far as this machine knows."""
 
     def status() -> StatusReport:
-        """What this machine says of itself to a member that asks."""
+        """Returns what this machine tells a member about itself."""
 
 
 class IReplica(Interface):
@@ -334,11 +334,11 @@ class ITransport(Interface):
 
     def ask_status(machine_id: str) -> "Deferred[StatusReport | None]":
         """
-        Ask a machine how it is. Fires with what it says, or with C{None} when it is connected but can't be asked: its
-        version does not know the question, or the only connection is one that it has made.
+        Ask a machine for its status. Fires with its answer, or with C{None} when it is connected but can't be asked:
+        its version does not know the question, or the only connection is one that it has made.
 
         Errbacks with L{ConnectionError} when it can't be reached or the connection is lost before it answers; as long
-        as the connection lasts, that may take any time. Who asks again before that has two questions under way.
+        as the connection lasts, that may take any time. A second call before that sends a second question.
         """
 
 

@@ -443,7 +443,7 @@ class Life:
         return list(dict.fromkeys([*others, *self._seeds]))
 
     def _called(self, url: str) -> str:
-        """How the log calls the machine at a peer URL: by its name too, if that is known."""
+        """Returns how the log names the machine at a peer URL: with its name, if that is known."""
         names = [each.name for each in self._replica.machines() if each.peer_url == url]
         return f"{names[0]} ({url})" if names else f"the machine at {url}"
 
@@ -489,13 +489,13 @@ class Life:
                 await self._try_to_enter()
 
     def _tell_refusal(self, reason: str) -> None:
-        """Say once why this standby gets no place."""
+        """Log once why this standby can't join the cluster."""
         if reason and reason != self._refused_for:
             self._log.warn("This standby can't join the cluster: {reason}", reason=reason)
         self._refused_for = reason
 
     async def _lose_leader(self) -> None:
-        """Nobody leads, as far as this standby can find out: it sends clients nowhere, and looks further."""
+        """This standby has found out that there is no leader: forget the old one, and go on looking."""
         if self._replica.leader() is not None:
             self._log.warn("{name} is a standby and finds no leader: it looks for one each second", name=self._name)
             await self._replica.lose_leader()

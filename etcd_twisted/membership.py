@@ -88,7 +88,7 @@ class _Field:
         return None if value <= self.largest else self.too_large
 
     def read(self, value: float) -> float:
-        """The value as it is kept: one below the minimum is raised to it."""
+        """Returns the value that is kept: one below the minimum is raised to it."""
         raised = max(self.least, value)
         return int(raised) if self.whole else float(raised)
 
@@ -206,7 +206,7 @@ def forbidden_key(name: str) -> str:
 
 
 def forbidden_machines(root: Directory) -> list[Forbidden]:
-    """Those in a key space, by name. A key that a client has put there counts too, whatever it holds."""
+    """Returns the machines that a key space keeps out, by name. A key that a client has put there counts too."""
     try:
         directory = tree.walk(root, FORBIDDEN).node
     except EtcdError:

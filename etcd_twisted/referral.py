@@ -46,12 +46,12 @@ def no_leader() -> EtcdError:
 
 
 def nobody_known() -> EtcdError:
-    """What is said instead of an empty list of machines, which a client would take for an answer."""
+    """Returns the error that is sent instead of an empty list of machines, which a client would accept."""
     return EtcdError(ErrorCode.RAFT_INTERNAL, "this machine does not know the machines of its cluster yet; try again")
 
 
 def may_return(name: str) -> str:
-    """What is said to who takes a machine out: whoever does not know may wonder that it is back in a moment."""
+    """Returns what the answer to a removal says: the machine may come back at once."""
     return (
         f"{name} is out of the cluster; if it still runs it joins again as soon as there is a place: "
         "stop it, or remove it with ?forbid=true to keep it out"

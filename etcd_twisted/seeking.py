@@ -73,7 +73,7 @@ class Seeking:
         return [self._config.peer_url] if await self._has_cluster(self._config.peer_url) else []
 
     async def _has_cluster(self, peer_url: str) -> bool:
-        """Whether a machine answers there that is of a cluster."""
+        """Whether a member of a cluster answers there."""
         try:
             return bool((await self._peers.describe(peer_url)).cluster_id)
         except UnreachableError:
@@ -95,7 +95,7 @@ class Seeking:
         return others
 
     def _warn(self, error: StartError) -> None:
-        """Say once what is wrong with the directory."""
+        """Log once what is wrong with the directory."""
         if str(error) != self._said:
             self._said = str(error)
             self._log.warn("{error}", error=error)

@@ -147,7 +147,7 @@ class EtcdService(Service):
             name = self.replica.name
             self._registration = Registration(self._reactor, self._discovery, name, config.peer_url)
             self._registration.start(self._seeking.registration_due)
-        if not self.replica.standby:  # who stands by has said so
+        if not self.replica.standby:  # a standby has logged that already
             self._log.info(
                 "{name} serves clients at {client_url} and machines at {peer_url}",
                 name=self.replica.name,

@@ -185,7 +185,7 @@ _NO_AUTHORITY = (2, 18, 19, 20, 21)
 
 
 def _take_note(connection: SSL.Connection, certificate: X509, code: int, _depth: int, ok: int) -> bool:
-    """Keep why OpenSSL does not take a certificate, which it says to nobody else."""
+    """Keep the reason why OpenSSL refuses a certificate, which it tells only here."""
     if not ok:
         _not_taken.setdefault(connection, _why_not(certificate.to_cryptography(), code))
     return bool(ok)

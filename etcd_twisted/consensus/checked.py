@@ -1,7 +1,7 @@
 """
-Small files that say something about the machine: JSON that people can read, with a checksum.
+Small files about the machine: JSON that people can read, with a checksum.
 
-Must never take a damaged file for another one's content. Blocking; knows no reactor.
+Must never accept a damaged file. Blocking; knows no reactor.
 """
 
 import zlib
@@ -59,7 +59,7 @@ def load_checked(path: Path, shape: type[_T]) -> _T | None:
 
 
 def damaged(path: Path, reason: Exception) -> StorageError:
-    """An error for a file that does not hold what it should."""
+    """Returns the error for a file that does not hold what it should."""
     return StorageError(f"{path} is damaged: {reason}; {REMEDY}")
 
 
@@ -75,7 +75,7 @@ def save_checked(path: Path, file: Checked) -> None:
 
 
 def _fields(file: Checked) -> dict[str, object]:
-    """All but the checksum, the version first."""
+    """Returns the fields to be kept, except for the checksum; the version comes first."""
     names = [name for name in file.__struct_fields__ if name not in ("version", "checksum")]
     return {name: getattr(file, name) for name in ("version", *names)}
 

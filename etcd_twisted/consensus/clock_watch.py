@@ -1,7 +1,7 @@
 """
 Watches the clocks: notes when this machine's is set, and says in the log when another machine's differs from it.
 
-Must never set a clock, nor fill the log: a difference is told again when it has changed much, and every half hour.
+Must never set a clock, nor fill the log: a difference is logged again when it has changed much, and every half hour.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,10 +19,10 @@ LOOK_SECONDS = 1.0
 REMIND_SECONDS = 1800.0
 
 _OVER_SECONDS = CLOCK_BOUND_SECONDS / 2
-"""Below which difference all is well again: it is lower than the bound, so that a warning does not come and go."""
+"""A difference below this ends the warning. It is lower than the bound, so that the warning does not come and go."""
 
 _MUCH = 0.1
-"""Which part of a difference is much."""
+"""By which fraction a difference has to change to count as changed much."""
 
 
 @attrs.frozen
@@ -38,7 +38,7 @@ class _Told:
     at: float
 
     def is_old(self, ahead: float, now: float) -> bool:
-        """Whether it is to be told again."""
+        """Whether the difference is to be logged again."""
         changed = abs(ahead - self.ahead)
         return now - self.at >= REMIND_SECONDS or changed > max(CLOCK_BOUND_SECONDS, _MUCH * abs(self.ahead))
 
@@ -82,7 +82,7 @@ class ClockWatch:
         self._looking.start(LOOK_SECONDS, now=False).addErrback(self._broken)
 
     def stop(self) -> None:
-        """Watch no longer."""
+        """Stop watching."""
         if self._looking.running:
             self._looking.stop()
 
@@ -93,7 +93,7 @@ class ClockWatch:
         return self._wall_clock() - self._clock.seconds()
 
     def look(self) -> None:
-        """Look at all clocks."""
+        """Compare all clocks."""
         self._look_at_own()
         self._looked()
         statuses = self._others()

@@ -1,15 +1,15 @@
 """
-The cluster time: by which TTLs end, on every machine.
+The cluster time, by which TTLs end on every machine.
 
-A TTL ends at a moment of the cluster time. That is kept by the leader and goes on as evenly as its monotonic clock,
-whatever becomes of its wall clock. The other machines know it from what the leader answers, carry it on with their own
-monotonic clocks, and go on from there when they take the lead. So neither a difference between wall clocks nor a wall
-clock that is set ends a TTL early or late. C{docs/clocks.md} says what is guaranteed.
+A TTL ends at a moment of the cluster time. The leader keeps it, and it advances with the leader's monotonic clock,
+even if its wall clock is set. The other machines learn it from the leader's answers, advance it with their own
+monotonic clocks, and continue from there when they take the lead. So neither a difference between wall clocks nor a
+wall clock that is set ends a TTL early or late. C{docs/clocks.md} says what is guaranteed.
 
 A machine that has heard of no leader's time, as after a restart of the whole cluster, begins with its wall clock, but
 not before the newest time that it finds in the log and the snapshot.
 
-Must never go behind a time that the log holds, nor jump while anything waits for its end.
+Must never go behind a time that the log holds, nor jump while any key has a TTL.
 """
 
 from collections.abc import Callable
@@ -88,7 +88,7 @@ class ClusterTime:
         return self.ahead - self._wall_ahead()
 
     def _set(self, ahead: float) -> None:
-        """Be so far ahead of the monotonic clock, but not behind what the log holds."""
+        """Set how far the cluster time is ahead of the monotonic clock, but not to before what the log holds."""
         self.ahead = max(ahead, (self._newest + 1) / 1e6 - self._clock.seconds())
 
     # What is heard of it
@@ -125,7 +125,7 @@ class ClusterTime:
     # Whose it is
 
     def lead(self, term: int) -> None:
-        """This machine leads: it is its time from here on."""
+        """This machine leads, so its time is the cluster's from here on."""
         if self._leads and term == self.term:
             return
         self.inherited = (self.term, self.error)
@@ -138,7 +138,7 @@ class ClusterTime:
         self._adjusted = self._clock.seconds()
 
     def follow(self) -> None:
-        """This machine does not lead, or no longer. What it knows of the time stays right until it hears better."""
+        """This machine does not lead. It keeps the time that it knows until the leader tells it a better one."""
         if self._leads:
             self._leads = False
             now = self._clock.seconds()

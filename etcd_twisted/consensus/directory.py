@@ -36,10 +36,10 @@ _IDENTITY = "identity.json"
 _STATE = "state.json"
 _UNFINISHED = {unfinished_path(Path(name)).name for name in (_IDENTITY, _STATE)}
 _LONGEST_LOCK = 64
-"""How many bytes the lock's file has at the most: a process id."""
+"""The size of the longest lock file, in bytes: it holds a process id."""
 
 _LEAST_FREE_BYTES = 4 << 20
-"""So much the log allocates first of all."""
+"""How much the log allocates first, in bytes."""
 
 
 _ACCESS = "is not writable for this user; change its owner or mode"
@@ -151,12 +151,12 @@ class DataDirectory:
 
     @property
     def identity_path(self) -> Path:
-        """Where it stands who the machine is."""
+        """The path of the file that holds the machine's identity."""
         return self.path / _IDENTITY
 
     @property
     def state_path(self) -> Path:
-        """Where its term and vote stand, beside the log."""
+        """The path of the file that holds its term and vote, beside the log."""
         return self.path / _STATE
 
     @property
@@ -273,7 +273,7 @@ class DataDirectory:
         return StorageError(f"{self.option} {self.path} can't be used: {reason}")
 
     def _check_shape(self) -> None:
-        """Find what stands in the way, before anything is made. The directory itself may be a link to one."""
+        """Refuse what can't be used, before anything is made. The directory itself may be a symbolic link."""
         for path in (*reversed(self.path.parents), self.path):
             if os.path.lexists(path) and not path.is_dir():
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
@@ -374,7 +374,7 @@ class DataDirectory:
 
 
 def _set_times(path: Path, status: os.stat_result) -> None:
-    """Have a file or directory look as if it was not changed since then."""
+    """Set the times of a file or directory back to what they were."""
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 

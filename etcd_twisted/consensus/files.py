@@ -1,8 +1,8 @@
 """
-The files of the data directory: opened so that nothing else is taken for one of them, and replaced as a whole.
+The files of the data directory: opened only if they are regular files, and replaced as a whole.
 
-Must never follow a symbolic link where a file should be, wait for somebody at a FIFO, touch a device, or read a file
-into memory that is larger than it should be. Blocking; knows no reactor, and not what is in a file.
+Must never follow a symbolic link where a file should be, wait at a FIFO, touch a device, or read a file
+into memory that is larger than it should be. Blocking; knows neither the reactor nor what a file holds.
 """
 
 import errno
@@ -43,12 +43,12 @@ _SAFELY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def remedy(error: OSError) -> str:
-    """What to do about something that the system refused."""
+    """Says what to do about an error of the system."""
     return _REMEDIES.get(error.errno or 0, "see to the disk")
 
 
 def unusable(path: Path, error: OSError) -> StorageError:
-    """An error for what the system refused to do with C{path}, at start-up."""
+    """Returns the error for what the system refused to do with C{path} at start-up."""
     return StorageError(f"{error.filename or path} can't be used: {error.strerror}; {remedy(error)}")
 
 

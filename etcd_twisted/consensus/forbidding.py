@@ -29,7 +29,7 @@ def check_name(name: str) -> None:
 
 
 class Forbidding:
-    """The leader's knowledge of them."""
+    """What the leader knows of the machines that are kept out."""
 
     _log = Logger()
 

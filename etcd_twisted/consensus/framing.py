@@ -94,7 +94,7 @@ def wrong_version(path: Path, version: int) -> StorageError:
 
 
 def foreign(path: Path, kind: str, owner: str, expected: str) -> StorageError:
-    """An error for a file that is from another data directory, or beside an identity that is."""
+    """Returns the error for a file and an identity that are from different data directories."""
     return StorageError(
         f"{path} belongs to the {kind} {owner}, and identity.json to the {kind} {expected}: one of them is from"
         f" another data directory; put back the one that was here, or {REMEDY}"

@@ -34,16 +34,16 @@ class _Reading:
     at: float
 
     def error_at(self, now: float) -> float:
-        """By how much it may be wrong by now."""
+        """By how much the reading may be wrong by now."""
         return self.error + DRIFT * (now - self.at)
 
     def agrees(self, earlier: Self) -> bool:
-        """Whether both can be true."""
+        """Whether both readings can be true."""
         return abs(self.ahead - earlier.ahead) <= self.error + earlier.error_at(self.at)
 
 
 class Offset:
-    """One clock against this machine's, which never is set."""
+    """Compares another clock with one of this machine's that is never set."""
 
     def __init__(self) -> None:
         self._readings: list[_Reading] = []

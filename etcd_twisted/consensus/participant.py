@@ -272,7 +272,7 @@ class Participant:
 
     @property
     def role(self) -> str:
-        """What it is in the group, in a word, see L{StatusReport}."""
+        """The role of this machine in one word, see L{StatusReport}."""
         core = self.driver.core
         if self.leads:
             return "leader"
@@ -291,7 +291,7 @@ class Participant:
         return self._statuses.all(core.machine_id, core.configuration.members)
 
     def called(self, machine_id: str) -> str:
-        """How the log calls a machine: by its name and its peer URL, if it is known here."""
+        """Returns how the log names a machine: by its name and its peer URL, if it is known here."""
         member = self.driver.core.configuration.members.get(machine_id)
         return f"the machine {machine_id}" if member is None else f"{member.name} ({member.peer_url})"
 
@@ -472,7 +472,7 @@ class Participant:
         self._alarm.look()
 
     def _keep_time(self) -> None:
-        """Have the cluster time, or ask for it: the leader, or all others when this machine may lead before long."""
+        """Keep the cluster time, or ask for it: ask the leader, or all others if this machine may lead soon."""
         core, time = self.driver.core, self._around.time
         if core.leadership is not None:
             time.lead(core.term)

@@ -1,8 +1,8 @@
 """
 The quota: how large the key space may get, and the alarm that is raised before it is that large.
 
-What would make it larger than that is refused before it is logged, by the leader alone. Must never refuse what does
-not make the key space larger, nor what is in the log: that is carried out on every machine.
+The leader refuses a command that would exceed the quota, before it is logged. Must never refuse a command that does
+not make the key space larger, nor one from the log: every machine applies those.
 """
 
 from twisted.internet.interfaces import IReactorTime
@@ -18,10 +18,10 @@ QUOTA_BYTES = 2 << 30
 """The quota, unless another one is set: etcd's."""
 
 ALARM = 0.9
-"""From which part of the quota on there is an alarm."""
+"""The fraction of the quota from which on there is an alarm."""
 
 _OVER = 0.85
-"""Below which part the log says that it is over; less, so that a size that goes up and down fills no log."""
+"""The fraction below which the alarm ends. It is lower, so that a size that goes up and down does not fill the log."""
 
 REFUSALS_SECONDS = 30.0
 """The shortest time between two lines in the log about changes that are refused."""
@@ -100,7 +100,7 @@ class Quota:
         return EtcdError(ErrorCode.RAFT_INTERNAL, cause, self._keyspace.index)
 
     def look(self) -> None:
-        """The key space may have changed: say so when it comes near the quota, and when it is far from it again."""
+        """Log when the key space comes near the quota, and when it has room again. Called when it may have changed."""
         size = self._keyspace.root.size
         if not self._is_near:
             if self.alarm:

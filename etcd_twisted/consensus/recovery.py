@@ -77,7 +77,7 @@ class Storage:
         return cls(directory, log, SnapshotStore(directory.snapshot_directory), state)
 
     def belong_to(self, identity: Identity) -> None:
-        """Refuse files of other machines from here on, and have new ones say whose they are."""
+        """Refuse files of other machines from here on, and write this machine's id into new ones."""
         self.log.machine_id = identity.machine_id
         self.snapshots.cluster_id = identity.cluster_id
 

@@ -268,7 +268,7 @@ class Replica:
         self._note_leader()
 
     async def lose_leader(self) -> None:
-        """Know, as a standby, of the same machines as before and of no leader."""
+        """Forget the leader, as a standby, but not the machines."""
         if self._view is not None:
             await self.stand_by(msgspec.structs.replace(self._view, leader=""))
 
@@ -456,7 +456,7 @@ class Replica:
         )
 
     def _report(self) -> StatusReport:
-        """What this machine says of itself to others."""
+        """Returns what this machine tells others about itself."""
         participant, error = self._participant, self._time.error
         return StatusReport(
             int(self._wall_clock() * 1e6),

@@ -1,7 +1,7 @@
 """
-What this machine knows of the others: whether they answer, how far they are, and how far their clocks are ahead.
+What this machine knows of the others: whether they answer, what they have applied, and how far their clocks are ahead.
 
-Each of them is asked about once a second, over the connection that messages go over. Must never have more than one
+This machine asks each of them about once a second, over the connection for messages. Must never have more than one
 question under way for a machine, nor let anything else wait for an answer.
 """
 
@@ -29,10 +29,10 @@ TIMEOUT_ELECTIONS = 4.0
 """After how many election timeouts an answer is late."""
 
 LEAST_TIMEOUT_SECONDS = 1.0
-"""The same in seconds, at the least."""
+"""The shortest such time, in seconds."""
 
 _MARGIN_SECONDS = 0.01
-"""What is due by then is due now: timers are not exact."""
+"""A question that is due within this time is sent now, since timers are not exact."""
 
 
 class _Other:
@@ -58,14 +58,14 @@ class _Other:
         self.timeout: IDelayedCall | None = None
 
     def become(self, reachable: bool, now: float, problem: str = "") -> None:
-        """It answers, or does not."""
+        """Note whether the machine answers."""
         if reachable != self.reachable:
             self.reachable = reachable
             self.since = now
         self.problem = problem
 
     def end(self) -> None:
-        """Wait for nothing any more."""
+        """Cancel what this waits for."""
         if self.timeout is not None:
             self.timeout.cancel()
             self.timeout = None
@@ -124,7 +124,7 @@ class Statuses:
         self.keep(set())
 
     def have_reported(self, machine_ids: Iterable[str]) -> bool:
-        """Whether each of these has ever said how it is. A machine of the first version does not."""
+        """Whether each of these machines has ever sent its status. A machine of the first version does not."""
         others = self._others
         return all(each in others and others[each].report is not None for each in machine_ids)
 
@@ -155,7 +155,7 @@ class Statuses:
             other.timeout = self._clock.callLater(self._timeout, self._ring, other)
 
     def _ring(self, other: _Other) -> None:
-        """If this process was held up, the answer may wait to be read: that has its turn before."""
+        """Wait another turn: if this process was held up, the answer may have come and not been read yet."""
         other.timeout = self._clock.callLater(0, self._late, other)
 
     def _late(self, other: _Other) -> None:

@@ -145,7 +145,7 @@ class WriteAheadLog:
 
     @property
     def is_foreign(self) -> bool:
-        """Whether a segment says to be of another machine than C{machine_id}."""
+        """Whether a segment belongs to a machine other than C{machine_id}."""
         return any(segment.head.machine_id not in ("", self.machine_id) for segment in self._segments)
 
     @property

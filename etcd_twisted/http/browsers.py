@@ -1,14 +1,14 @@
 """
 Which requests of web browsers are refused, so that no web page can use a visitor's browser against this machine.
 
-A page of another origin can have the browser send changes, although it can't read the answers: they are told by their
-C{Origin}. A page can also have its own host name lead to this machine (DNS rebinding), and then read the answers too:
-it is told by its C{Host}, which is none of this machine's names. An IP address is never rebound.
+A page of another origin can have the browser send changes, although it can't read the answers. The C{Origin} of its
+requests shows that. A page can also have its own host name lead to this machine (DNS rebinding), and then read the
+answers too. The C{Host} of its requests shows that: it is not a name of this machine. An IP address is never rebound.
 
 A browser's requests carry at least one of the marks below, whatever the page does: those of programs, and of proxies
 in front of programs, carry none, and may have any C{Host}.
 
-Must never refuse the request of a program, nor take any but the whole of an origin or a host for a known one.
+Must never refuse the request of a program, nor accept an origin or a host because a part of it is known.
 """
 
 import ipaddress
@@ -54,7 +54,7 @@ class _Origin:
 
 
 class BrowserPolicy:
-    """The rule. See the module."""
+    """The rule by which requests are refused. See the module."""
 
     def __init__(
         self, hosts: Collection[str] = (), own: Collection[str] = (), allowed: Collection[str] = ()
@@ -141,7 +141,7 @@ def _looks_like_a_browser(values: Values) -> bool:
 
 
 def _origin(text: bytes) -> _Origin | None:
-    """What an origin or a URL says; C{None} of what is none of the web."""
+    """Parses an origin or a URL; returns C{None} unless its scheme is HTTP or HTTPS."""
     match = _ORIGIN.fullmatch(text)
     return None if match is None else _parsed(match[1], match[2])
 

@@ -355,7 +355,7 @@ class FastChannel(Protocol, Patience):
             self._hold_or_release()
 
     def _hold_or_release(self) -> None:
-        """Let more come, unless enough of it waits already; who waits for an answer has to be seen to go."""
+        """Read on, unless enough waits already. Reading shows when a client that waits for an answer has gone."""
         if self._have > _EAGER and (self._queued or self._exchange is not None or self.stalled):
             self._hold()
         elif self._exchange is not None or not self.stalled:

@@ -43,7 +43,7 @@ class Patience:
             self._stalled_since = self._taken_at = now
 
     def begin_to_close(self, now: float) -> None:
-        """There is nothing more to be sent than what waits."""
+        """The answer ends with what waits to be sent."""
         self.stalled = False
         self._taken_at = now
         self.deadline = 0.0

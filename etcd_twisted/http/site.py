@@ -244,7 +244,7 @@ class Channel(http.HTTPChannel, Patience):
         super().lineReceived(line)
 
     def _refuse_bare_line_feed(self, line: bytes) -> None:
-        """To take it for the end of a line would be to guess, which others on the way may do in another way."""
+        """A guess that it ends a line could differ from that of a proxy on the way."""
         self._target = self._target or targets.target_of(line.partition(b"\n")[0])
         self.refuse(400, "each line of a request should end with CR LF, not with LF alone")
 

@@ -1,9 +1,9 @@
 """
 What a request target names, however it is spelled.
 
-Clients put a base URL and a path together as it comes: slashes too many, raw UTF-8 instead of escapes, the whole URL.
-All of it means the same, and is served as it stands, without a redirect. Must never change what is left to whoever
-serves it: the part of a path behind a prefix, and the query.
+Clients put a base URL and a path together in many ways: with too many slashes, with raw UTF-8 instead of escapes, or
+as a whole URL. All of these mean the same and are served without a redirect. Must never change the part of a path
+behind a prefix, nor the query: they belong to the page that serves the request.
 """
 
 import re
@@ -103,7 +103,7 @@ def _decoded(name: bytes) -> bytes:
 
 
 def _go_on(names: list[bytes], decoded: bytes, name: bytes) -> None:
-    """Go from a directory to where a segment leads."""
+    """Follow one segment of a path."""
     if decoded == b"..":
         del names[-1:]
     elif decoded not in (b"", b"."):

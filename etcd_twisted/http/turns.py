@@ -14,16 +14,16 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 WORK_A_TURN = 256
-"""How much is done in a turn, in units of a common request for a key: some 10 ms."""
+"""How much work a turn does, in units of a common request for a key; it takes about 10 ms."""
 
 WORK_OF_A_PAGE = 64
-"""What an answer costs that comes from a page, whatever it is: C{/metrics} takes longest."""
+"""The cost of an answer from any page that is not a key. C{/metrics} takes longest."""
 
 WORK_OF_A_LISTING = 64
-"""What the beginning of an answer costs that comes in pieces: the first few are made at once."""
+"""The cost of beginning an answer that is sent in pieces: the first few are made at once."""
 
 WORK_OF_OTHERS = 4
-"""What a request for a key costs that L{twisted.web} has read."""
+"""The cost of a request for a key that L{twisted.web} has read."""
 
 TARGET_SHIFT = 8
 """It costs one unit more for each 256 bytes of the request's target, which are looked at one segment after another."""
@@ -63,17 +63,17 @@ class Turns:
 
     @property
     def is_busy(self) -> bool:
-        """Whether who comes now has to L{wait}."""
+        """Whether a request that comes now has to L{wait}."""
         return self.left <= 0 or bool(self.waiting)
 
     def wait(self, who: object, go_on: Callable[[], None]) -> None:
-        """Have C{go_on} called in a turn of the reactor to come. C{who} waits for one thing at a time."""
+        """Call C{go_on} in a later turn of the reactor. C{who} waits for one thing at a time."""
         self.waiting[who] = go_on
         if self._next is None:
             self._next = self._clock.callLater(0, self._turn)
 
     def give_up(self, who: object) -> None:
-        """Wait no longer, if C{who} does."""
+        """Cancel the wait of C{who}, if there is one."""
         if self.waiting.pop(who, None) is not None and not self.waiting and self.left > 0 and self._next is not None:
             self._next.cancel()
             self._next = None

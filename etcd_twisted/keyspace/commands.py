@@ -66,7 +66,7 @@ class Refresh(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="refre
 
 
 class SetTtl(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="setttl"):
-    """Put the file that is there anew, with the value that it has and another TTL, unseen by watchers."""
+    """Set an existing file again with the same value and another TTL, without telling watchers."""
 
     key: str
     time: int

@@ -1,7 +1,7 @@
 """
-By how much a command would make the key space larger: what has to be known of it before it is logged.
+By how much a command would make the key space larger, which has to be known before it is logged.
 
-Must never decide about a command in the log: that is carried out, whatever it adds.
+Must never refuse a command from the log: every machine applies it, whatever it adds.
 """
 
 from collections.abc import Iterable
@@ -51,7 +51,7 @@ def most_growth(command: Change) -> int:
 
 
 def growth(root: Directory, command: Change) -> int:
-    """What a command adds to the tree as it is, in bytes: 0 when it fails, and below 0 when the tree gets smaller."""
+    """Returns how many bytes a command adds to this tree: 0 when it fails, and below 0 when the tree gets smaller."""
     if isinstance(command, _ADDING_NOTHING):
         return 0
     try:
@@ -82,6 +82,6 @@ def _found(root: Directory, key: str) -> tuple[Node | None, list[str]]:
 
 
 def _made(names: Iterable[str], command: _Making) -> int:
-    """What new nodes add, of which the last one gets the value."""
+    """Returns how many bytes new nodes add, of which the last one gets the value."""
     value = 0 if command.directory else text_bytes(command.value)
     return sum(NODE_BYTES + text_bytes(name) for name in names) + value

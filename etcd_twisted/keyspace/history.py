@@ -2,7 +2,7 @@
 The last events, for watchers that ask from an index on.
 
 Sees every event that live watchers see, and no other. Its length is bounded, and so is what it holds in memory. Must
-never pass over an event that is not kept any more: who asks from before it is told so.
+never skip an event that is no longer kept: a watcher that asks for it gets an error.
 """
 
 import bisect

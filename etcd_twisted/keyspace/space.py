@@ -250,7 +250,7 @@ class KeySpace:
         return self._place("set", anew, way, self._unseen)
 
     def _set_or_swap(self, command: commands.SetOrSwap) -> commands.Set | commands.CompareAndSwap:
-        """What a command comes to: where the way to its key is barred, both meet the same error."""
+        """Returns the command that this one amounts to; both fail alike where its key can't be reached."""
         try:
             is_there = tree.walk(self.root, command.key).node is not None
         except EtcdError:

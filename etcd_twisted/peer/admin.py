@@ -35,7 +35,7 @@ from etcd_twisted.referral import (
 
 
 def _told(text: str) -> Response:
-    """It is done, in words for whoever typed the command."""
+    """Returns the answer that says what was done."""
     return Response(200, TEXT, f"{text}\n".encode())
 
 

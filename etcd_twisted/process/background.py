@@ -1,5 +1,5 @@
 """
-The way into the background, on which whoever gave the command is told how the start ends.
+Goes into the background, and tells the person who gave the command how the start ends.
 
 C{twistd}'s own way prints no more than 100 bytes of a refusal, in Python's notation, and nothing of one that comes
 while a machine looks for its cluster. Must never be taken once a thread runs: a fork takes none along.
@@ -43,15 +43,15 @@ class Background:
         self._starter = writing
 
     def started(self, _: object = None) -> None:
-        """Nothing is in the way of this process any more."""
+        """Report that this process has started."""
         self._tell(_STARTED)
 
     def refused(self, line: str) -> None:
-        """This process ends now, as the line says."""
+        """Report that this process ends, with the reason."""
         self._tell(line.encode(errors="backslashreplace"))
 
     def _tell(self, what: bytes) -> None:
-        """To be told once; nobody waits any more for what comes later, or for a process that was never detached."""
+        """Report once. A later report, or one of a process that was never detached, has no reader."""
         starter, self._starter = self._starter, None
         if starter is not None:
             try:
@@ -63,7 +63,7 @@ class Background:
 
 
 def _wait(reading: int) -> NoReturn:
-    """Wait until the process in the background says how it went, or is gone, and end likewise."""
+    """Wait until the process in the background reports or is gone, and end with the same status."""
     told = b""
     try:
         while piece := os.read(reading, _LARGEST_READ):

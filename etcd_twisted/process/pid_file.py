@@ -1,9 +1,9 @@
 """
-The file that holds the process id of a running C{twistd}, for whoever wants to stop it.
+The file that holds the process id of a running C{twistd}, so that it can be found and stopped.
 
 C{twistd} itself refuses to start while any process at all has the id in the file, and ends with a traceback when it
 can't write the file. A container that was killed starts with the same few ids again and again, so that it would never
-start. This file is in the way only of a C{twistd} that still runs. Must never be relied on to keep two machines out of
+start. Here, only a C{twistd} that still runs prevents a start. Must never be relied on to keep two machines out of
 one data directory: the directory's own lock does that.
 """
 
@@ -84,7 +84,7 @@ class PidFile:
         return pid if pid != os.getpid() and self._is_twistd(pid) else None
 
     def _is_twistd(self, pid: int) -> bool:
-        """Whether there is such a process and it is C{twistd}, or may be one since the system does not tell."""
+        """Whether a process has this id and is C{twistd}, or may be C{twistd} because the system does not tell."""
         try:
             arguments = (self._processes / str(pid) / "cmdline").read_bytes().split(b"\0")
         except PermissionError:

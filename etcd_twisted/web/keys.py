@@ -116,7 +116,7 @@ class KeyEndpoint:
         return led.addCallback(lambda until: self._handled(request, until)).addErrback(self._failed)
 
     def _lost(self, reason: Failure, request: DoorRequest, deadline: float | None) -> "Deferred[Response]":
-        """What this machine could not do because it no longer leads is the new leader's."""
+        """Send the client to the new leader with what this machine could not do because it no longer leads."""
         return self._at_leader(request, deadline) if reason.check(NotDoneError) else succeed(self._failed(reason))
 
     def _not_serving(self, request: DoorRequest, deadline: float | None) -> "Deferred[Response]":

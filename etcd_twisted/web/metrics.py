@@ -270,5 +270,5 @@ def _histogram(name: str, text: str, durations: Durations) -> Metric:
 
 
 def _buckets(durations: Durations) -> list[tuple[str, float]]:
-    """As Prometheus counts: each with all that took less."""
+    """Returns cumulative buckets, as Prometheus counts."""
     return list(zip(_BUCKETS, accumulate(durations.counts), strict=True))

@@ -28,7 +28,7 @@ class Problem(msgspec.Struct):
 
 
 def problems(replica: IReplica) -> list[Problem]:
-    """All that is wrong as far as this machine knows."""
+    """Returns all that is wrong, as far as this machine knows."""
     health = replica.health()
     if replica.standby:
         return [_standing_by(health)]

@@ -1,7 +1,7 @@
 """
-What the dashboard's page asks for beside the API: what this machine is, and how much a directory holds.
+What the dashboard's page asks for beside the API: the state of this machine, and how much a directory holds.
 
-These answers are made for the page that comes with them, and change with it. Must never change anything, nor hold the
+The answers are for the page that comes with them, and change with it. Must never change anything, nor hold the
 reactor for as long as it takes to look at many keys.
 """
 
@@ -88,7 +88,7 @@ def _view(status: MachineStatus) -> MachineView:
 
 
 class StatusPages:
-    """Answers of one machine."""
+    """Answers the page's questions about one machine."""
 
     def __init__(self, replica: IReplica, clock: IReactorTime) -> None:
         self._replica = replica
@@ -96,7 +96,7 @@ class StatusPages:
         self._started = clock.seconds()
 
     def status(self) -> Response:
-        """What it is at this moment."""
+        """Returns the state of the machine and what it knows of the cluster."""
         replica = self._replica
         leader, statuses = replica.leader(), replica.statuses().values()
         own = next((each.report.role for each in statuses if each.name == replica.name and each.report), "")
