@@ -139,6 +139,9 @@ class Request(server.Request):
             self._begin(channel, command, version).answer(options)
             return
         if door is None or rest is None:
+            if targets.is_too_deep(target):
+                self._send(channel, command, version, json_message(404, "Not Found"))
+                return
             channel.turns.spend(WORK_OF_A_PAGE)
             if cors is not None:
                 self._add(cors.fields(self.requestHeaders))
@@ -156,7 +159,11 @@ class Request(server.Request):
         """A browser was made to ask this, or may be: nothing is done."""
         client = address_of(channel.getPeer())
         channel.site.complaints.say("browsers", f"Refused a browser's request from {client}: {reason}")
-        answer, cors = json_message(403, reason), channel.site.cors
+        self._send(channel, method, version, json_message(403, reason))
+
+    def _send(self, channel: Carrier, method: bytes, version: bytes, answer: Response) -> None:
+        """Answer without asking the door or a page."""
+        cors = channel.site.cors
         self._begin(channel, method, version).answer(
             answer if cors is None else with_fields(answer, cors.fields(self.requestHeaders))
         )

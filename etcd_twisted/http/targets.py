@@ -8,11 +8,18 @@ behind a prefix, nor the query: they belong to the page that serves the request.
 
 import re
 from collections.abc import Sequence
+from itertools import islice
 from urllib.parse import unquote_to_bytes
 
 _RAW = re.compile(rb"[\x80-\xff]")
 _ODD = re.compile(rb"%|//|/\.|\A[^/]")
 """What is in each path that can be spelled in a shorter way."""
+
+MOST_SEGMENTS = 512
+"""
+In how many segments a path has to come to what it names: the name of a lock has at most half as many. To look at a
+target that consists of slashes takes longer than others can wait.
+"""
 
 _LONGEST_KNOWN = 64
 """How long a segment may be that is a part of a prefix, or dots, with all its escapes, in bytes."""
@@ -47,6 +54,11 @@ def split(target: bytes) -> tuple[bytes, bytes]:
         return b"", target
     host, rest = found.groups()
     return host, rest if rest[:1] == b"/" else b"/" + rest
+
+
+def is_too_deep(target: bytes) -> bool:
+    """Whether a target below no prefix has so many segments that it names nothing. It should not be cleaned then."""
+    return target.partition(b"?")[0].count(b"/") > MOST_SEGMENTS
 
 
 def below(target: bytes, prefix: bytes) -> bytes | None:
@@ -87,7 +99,7 @@ def _found(path: bytes, prefixes: Sequence[bytes]) -> tuple[bytes, bytes] | None
     wanted = {tuple(prefix[1:].split(b"/")): prefix for prefix in prefixes}
     longest = max(map(len, wanted), default=0)
     names: list[bytes] = []
-    for found in _SEGMENT.finditer(path):
+    for found in islice(_SEGMENT.finditer(path), MOST_SEGMENTS):
         name = _decoded(found[1])
         _go_on(names, name, name)
         prefix = wanted.get(tuple(names)) if len(names) <= longest else None

@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.http.targets import below, cleaned, split, target_of, with_escapes
+from etcd_twisted.http.targets import (
+    MOST_SEGMENTS,
+    below,
+    cleaned,
+    is_too_deep,
+    split,
+    target_of,
+    with_escapes,
+)
 from etcd_twisted.keyspace.paths import clean
 
 KEYS = b"/v2/keys"
@@ -28,6 +36,14 @@ class BelowTests(SynchronousTestCase):
     def test_escaped_slash(self) -> None:
         """Behind the prefix it is one."""
         self.assertEqual(below(b"/v2/keys%2fa%2Fb", KEYS), b"/a%2Fb")
+
+    def test_deep(self) -> None:
+        """How many segments there are behind it makes no difference, but before it there may not be thousands."""
+        self.assertEqual(below(b"//v2/keys" + b"/a" * 10_000, KEYS), b"/a" * 10_000)
+        self.assertEqual(below(b"/." * (MOST_SEGMENTS - 2) + b"/v2/keys/a", KEYS), b"/a")
+        self.assertIsNone(below(b"/." * (MOST_SEGMENTS - 1) + b"/v2/keys/a", KEYS))
+        self.assertFalse(is_too_deep(b"/a" * MOST_SEGMENTS + b"?" + b"/" * MOST_SEGMENTS))
+        self.assertTrue(is_too_deep(b"/a" * MOST_SEGMENTS + b"/"))
 
     def test_others(self) -> None:
         """Nothing else is below it."""
