@@ -7,7 +7,9 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.consensus import checked, files
-from etcd_twisted.consensus.entries import HardState
+from etcd_twisted.consensus.entries import Configuration, HardState, SnapshotMetadata
+from etcd_twisted.consensus.log import RaftLog
+from etcd_twisted.consensus.recovery import Recovered
 from etcd_twisted.consensus.statefile import State, StateFile
 from etcd_twisted.consensus.wal import WriteAheadLog
 from etcd_twisted.errors import StorageError
@@ -62,6 +64,23 @@ class FileTests(SynchronousTestCase):
             self.assertEqual(list(self.path.parent.iterdir()), [self.path])
         state_file.save(newer)
         self.assertEqual(StateFile(self.path).load(), newer)
+
+
+class RecoveryTests(SynchronousTestCase):
+    """What counts at a start: of the log and of the file, the later term, and in the same one the vote."""
+
+    def test_what_counts(self) -> None:
+        for of_log, of_file, expected in (
+            (HardState(3, ""), HardState(3, "a"), HardState(3, "a")),
+            (HardState(3, "b"), HardState(3, ""), HardState(3, "b")),
+            (HardState(2, "b"), HardState(3, "a"), HardState(3, "a")),
+            (HardState(4, ""), HardState(3, "a"), HardState(4, "")),
+            (HardState(4, "b"), None, HardState(4, "b")),
+        ):
+            snapshot = SnapshotMetadata(0, 0, Configuration(()))
+            found = Recovered(None, snapshot, RaftLog(), of_log)
+            found.note_state(None if of_file is None else State("", of_file, 1))
+            self.assertEqual(found.hard_state, expected)
 
 
 class LogTests(LogTestCase):
