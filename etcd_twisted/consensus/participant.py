@@ -7,12 +7,10 @@ was made before it is committed and applied.
 """
 
 import functools
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import attrs
 from twisted.internet.defer import Deferred, DeferredList, fail
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -21,7 +19,6 @@ from etcd_twisted.consensus.alarm import QuorumAlarm
 from etcd_twisted.consensus.announcer import Announcer
 from etcd_twisted.consensus.clearing import Clearing
 from etcd_twisted.consensus.clock_watch import ClockWatch
-from etcd_twisted.consensus.cluster_time import ClusterTime
 from etcd_twisted.consensus.configurations import differences
 from etcd_twisted.consensus.core import Raft, Role, decode_configuration
 from etcd_twisted.consensus.correspondence import Correspondence
@@ -30,27 +27,24 @@ from etcd_twisted.consensus.driver import Driver
 from etcd_twisted.consensus.entries import Configuration, Entry, EntryKind, Member, Record, SnapshotMetadata
 from etcd_twisted.consensus.expirer import Expirer
 from etcd_twisted.consensus.forbidding import Forbidding
-from etcd_twisted.consensus.leadership import Timing
 from etcd_twisted.consensus.members import Members, with_member
 from etcd_twisted.consensus.messages import Message
 from etcd_twisted.consensus.proposals import Proposal, Proposals, encoded, telling
 from etcd_twisted.consensus.quota import Quota
-from etcd_twisted.consensus.recovery import Recovered, Storage
+from etcd_twisted.consensus.recovery import Recovered
 from etcd_twisted.consensus.snapshotting import Snapshotter
 from etcd_twisted.consensus.statuses import Statuses
+from etcd_twisted.consensus.surroundings import Surroundings
 from etcd_twisted.consensus.throttle import Throttle
 from etcd_twisted.consensus.transfers import SnapshotReceiver, SnapshotSender
-from etcd_twisted.consensus.writer import LogWriter
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
-from etcd_twisted.interfaces import ITransport, Told
+from etcd_twisted.interfaces import Told
 from etcd_twisted.keyspace.commands import LATER, Change, Command, Expire, decode_command, encode_command
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.expiry import ExpirySchedule
-from etcd_twisted.keyspace.space import Content, KeySpace
+from etcd_twisted.keyspace.space import Content
 from etcd_twisted.machines import Machine, registrations
 from etcd_twisted.measurements import Contents, Health, MachineStatus, Measurements
-from etcd_twisted.membership import ClusterConfig, StatusReport
-from etcd_twisted.traffic import Traffic
 
 _ENTRIES_A_TURN = 256
 
@@ -62,44 +56,6 @@ SLOW = 1.0
 
 _MOST_DELIVERIES = 10_000
 """How much may wait to be told to watchers, about, before changes have to wait for them."""
-
-
-@attrs.frozen
-class Surroundings:
-    """
-    What a participant works with and reports to.
-
-    @ivar clock: for what is to be done later; never set.
-    @ivar time: the time by which keys expire.
-    @ivar wall_clock: this machine's clock, in seconds since the epoch.
-    @ivar turn: awaited between slices of work.
-    @ivar config: what is set for the cluster.
-    @ivar report: what this machine says of itself to those that ask.
-    @ivar quota_bytes: how large the key space may get; 0 for any size.
-    @ivar patience: how long who proposed is kept waiting when the leader is lost, in seconds.
-    @ivar changed: called when the role, the leader or the group may have changed.
-    @ivar applied: called when entries were applied.
-    @ivar failed: called once when it can't go on; returns what to tell those who wait.
-    """
-
-    clock: IReactorTime
-    time: ClusterTime
-    wall_clock: Callable[[], float]
-    turn: Callable[[], Awaitable[None]]
-    keyspace: KeySpace
-    storage: Storage
-    writer: LogWriter
-    transport: ITransport
-    traffic: Traffic
-    timing: Timing
-    config: Callable[[], ClusterConfig]
-    report: Callable[[], StatusReport]
-    snapshot_count: int | None
-    quota_bytes: int
-    patience: float
-    changed: Callable[[], None]
-    applied: Callable[[], None]
-    failed: Callable[[Failure], EtcdError]
 
 
 def members_of(configuration: Configuration) -> dict[str, Machine]:

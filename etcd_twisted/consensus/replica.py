@@ -27,11 +27,12 @@ from etcd_twisted.consensus.files import remedy
 from etcd_twisted.consensus.forbidding import check_name
 from etcd_twisted.consensus.leadership import Timing
 from etcd_twisted.consensus.members import Members
-from etcd_twisted.consensus.participant import Participant, Surroundings, in_order, members_of
+from etcd_twisted.consensus.participant import Participant, in_order, members_of
 from etcd_twisted.consensus.peering import Peering
 from etcd_twisted.consensus.proposals import encoded
 from etcd_twisted.consensus.quota import QUOTA_BYTES
 from etcd_twisted.consensus.recovery import Recovered, Storage
+from etcd_twisted.consensus.surroundings import Surroundings
 from etcd_twisted.consensus.waiting import Waiting
 from etcd_twisted.consensus.writer import LogWriter
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
