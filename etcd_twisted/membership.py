@@ -49,6 +49,9 @@ of more than a day.
 
 _LONGEST_SHOWN = 40
 
+_LONGEST_BY = 100
+"""How long the address of an administrator may be, in characters."""
+
 
 class ClusterConfig(msgspec.Struct, frozen=True, rename="camel"):
     """
@@ -206,7 +209,10 @@ def forbidden_key(name: str) -> str:
 
 
 def forbidden_machines(root: Directory) -> list[Forbidden]:
-    """Returns the machines that a key space keeps out, by name. A key that a client has put there counts too."""
+    """
+    Returns the machines that a key space keeps out, by name. A key that a client has put there counts too, if a
+    machine can have that name: what is in it is logged, and is part of a command that people copy from the log.
+    """
     try:
         directory = tree.walk(root, FORBIDDEN).node
     except EtcdError:
@@ -214,14 +220,16 @@ def forbidden_machines(root: Directory) -> list[Forbidden]:
     if not isinstance(directory, Directory):
         return []
     found = sorted(directory.children.items())
-    return [_forbidden(name, node.value) for name, node in found if isinstance(node, File)]
+    return [_forbidden(name, node.value) for name, node in found if isinstance(node, File) and NAME.fullmatch(name)]
 
 
 def _forbidden(name: str, value: str) -> Forbidden:
     try:
-        return msgspec.structs.replace(_decode_forbidden(value), name=name)
+        found = _decode_forbidden(value)
     except (ValueError, RecursionError):  # msgspec's errors are some
         return Forbidden(name)
+    by = found.by if found.by.isprintable() and len(found.by) <= _LONGEST_BY else ""
+    return msgspec.structs.replace(found, name=name, by=by)
 
 
 _decode_forbidden = msgspec.json.Decoder(Forbidden).decode

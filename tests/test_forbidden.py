@@ -156,6 +156,11 @@ class ForbiddenTests(LifeTestCase):
         keyspace.apply(Set(f"{FORBIDDEN}/e/f", 0, ""))
         self.assertEqual(forbidden_machines(keyspace.root), [Forbidden("a"), Forbidden("b", "d")])
         self.assertIn("a is kept out of the cluster: it was forbidden; ", Forbidden("a").refusal("http://b:1"))
+        strange = KeySpace(10, lambda: None)
+        strange.apply(Set(f"{FORBIDDEN}/a'; reboot; '", 0, '{"fingerprint":"0123456789abcdef"}'))
+        strange.apply(Set(f"{FORBIDDEN}/c", 0, '{"by":"d\\n2026 machine1 leads"}'))
+        strange.apply(Set(f"{FORBIDDEN}/e", 0, f'{{"by":"{"x" * 1_000}"}}'))
+        self.assertEqual(forbidden_machines(strange.root), [Forbidden("c"), Forbidden("e")])  # logs and shells get it
         other = KeySpace(10, lambda: None)
         other.apply(Set(FORBIDDEN, 0, "a file"))
         self.assertEqual(forbidden_machines(other.root), [])
