@@ -468,7 +468,7 @@ class ChangeTests(PageTest):
         await self.browser.open(f"{self.page}#keys/k")
         await self.browser.shows("This machine is catching up", "#health")
         self.replica.stop_serving(EtcdError(ErrorCode.RAFT_INTERNAL, "no leader is known", 1))
-        await self.browser.shows("The cluster could not do that: no leader is known.", "#keys")
+        await self.browser.shows("The cluster has no leader at the moment.", "#keys")
         self.assertFalse(await self.browser.run("return document.querySelector('.panel').offsetParent"))
         self.replica.begin_to_serve()
         await self.browser.shows("Type", ".facts")

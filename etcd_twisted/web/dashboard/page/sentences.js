@@ -4,6 +4,8 @@
 
 import { ApiError, BadAnswer, NotLeader, Unreachable } from "./api.js";
 
+const NO_LEADER = "The cluster has no leader at the moment.";
+
 const OF_CODES = {
     100: (error) => `There is no key ${error.cause}.`,
     101: () => "Somebody else has changed it since this page read it.",
@@ -13,8 +15,8 @@ const OF_CODES = {
     107: () => "The root directory can't be changed.",
     108: (error) => `The directory ${error.cause} is not empty.`,
     202: () => "The number of seconds has to be a whole number that is not too large.",
-    300: (error) => `The cluster could not do that: ${error.cause}.`,
-    301: () => "The cluster has no leader at the moment.",
+    300: (error) => (/^no leader is known/.test(error.cause) ? NO_LEADER : `The cluster could not do that: ${error.cause}.`),
+    301: () => NO_LEADER,
     401: () => "More has changed in the meantime than the machine remembers.",
 };
 
