@@ -2,6 +2,7 @@
 How much is done in a turn of the reactor, whatever is sent at once. What is counted is answers, and no time.
 """
 
+import itertools
 from typing import ClassVar
 
 from hypothesis import given
@@ -212,6 +213,18 @@ class PortTests(SynchronousTestCase):
         self.assertLessEqual(max(counts), 2)
         self.assertEqual(sum(counts), len(targets))
 
+    def test_pieces(self) -> None:
+        """Few pieces of a long answer are sent in one turn, however fast its client reads."""
+        self.replica.overhear(Set("/k", 0, "x" * 3_000_000))
+        self.channel.dataReceived(GET)
+        sent = [len(self.transport.value())]
+        while self.wire.site.turns.waiting:
+            self.clock.turn()
+            sent.append(len(self.transport.value()))
+        most = max(after - before for before, after in itertools.pairwise([0, *sent]))
+        self.assertLess(most, 2 * WORK_A_TURN << BYTES_SHIFT)
+        self.assertGreater(sent[-1], 3_000_000)
+
     def test_many_connections(self) -> None:
         """Together they have no more than one."""
         several = [self.wire.connect() for _ in range(100)]
@@ -254,14 +267,16 @@ class PortTests(SynchronousTestCase):
 
     def test_stop_uncommon(self) -> None:
         """A request that waits for its turn is the last one on its connection, whatever it is."""
-        self.channel.dataReceived(METRICS * 10)
-        for request, end in ((VERSION, b""), (HEAD, b""), (WATCH, b""), (GET, b""), (GET, GET[:9]), (GET[:9], b"")):
+        requests = ((VERSION, b""), (HEAD, b""), (WATCH, b""), (GET, b""), (GET, GET[:9]), (GET[:9], b""))
+        for request, behind in requests:
+            busy, _ = self.wire.connect()
+            busy.dataReceived(METRICS * 10)
             channel, transport = self.wire.connect()
-            channel.dataReceived(request + end)
+            channel.dataReceived(request + behind)
             self.wire.site.stop(5.0)
             self.turns(transport)
-            self.assertEqual(self.answered(transport), int(request[-4:] == b"\r\n\r\n"))
-            self.assertEqual(transport.how_lost, "closed")
+            self.assertEqual(self.answered(transport), int(request.endswith(b"\r\n\r\n")), request + behind)
+            self.assertEqual(transport.how_lost, "closed", request + behind)
 
     def test_late(self) -> None:
         """A request that has come in time is answered, however long it waits for its turn."""
