@@ -66,14 +66,15 @@ class History:
 
     def add(self, event: Event) -> None:
         """Keep an event, newer than all kept, and drop the oldest ones that there is no room for any more."""
-        events = self._events
+        events, sizes = self._events, self._sizes
         size = event_bytes(event)
         events.append(event if size <= LARGE_BYTES else Event(event.answer))
-        self._sizes.append(size)
-        self.size += size
-        while len(events) > self._capacity or (self.size > self._most_bytes and len(events) > 1):
-            self.cleared = events.popleft().index
-            self.size -= self._sizes.popleft()
+        sizes.append(size)
+        total = self.size + size
+        while len(events) > self._capacity or (total > self._most_bytes and len(events) > 1):
+            self.cleared = events.popleft().answer.node.modified_index
+            total -= sizes.popleft()
+        self.size = total
 
     def since(self, asked: int, key: str, recursive: bool) -> Iterator[Event]:
         """

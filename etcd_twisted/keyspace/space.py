@@ -193,12 +193,15 @@ class KeySpace:
         @return: what it did; C{None} for L{commands.Expire}, which answers nobody.
         @raise EtcdError: why it did nothing.
         """
-        if isinstance(command, commands.Expire):
-            self._expire(command)
-            return None
-        if isinstance(command, commands.SetOrSwap):
-            return self.apply(self._set_or_swap(command))
-        apply, success, failure = self._APPLY[type(command)]
+        known = self._APPLY.get(type(command))
+        if known is None:
+            if isinstance(command, commands.SetOrSwap):
+                return self.apply(self._set_or_swap(command))
+            if isinstance(command, commands.Expire):
+                self._expire(command)
+                return None
+            raise TypeError(f"{command!r} is not a command")
+        apply, success, failure = known
         counts = self._counts
         try:
             event = apply(self, command)

@@ -71,18 +71,18 @@ def put(way: Way, node: Node, index: int) -> Directory:
 
     @param index: where missing parents are said to be made.
     """
-    names, last = way.names, len(way.directories) - 1
+    names, last, name = way.names, len(way.directories) - 1, way.names[len(way.directories) - 1]
+    before = way.node
+    if type(node) is type(before) is File:  # by far the commonest change
+        children = way.directories[last].children.set(name, node)
+        return _rebuilt(way, children, text_bytes(node.value) - text_bytes(before.value))
     for depth in range(len(names) - 1, last, -1):
         children = immutables.Map({names[depth]: node})
         node = Directory(children, index, index, None, *weigh(names[depth], node))
-    name, before = names[last], way.node
-    if isinstance(before, File) and isinstance(node, File):
-        size, files, directories = text_bytes(node.value) - text_bytes(before.value), 0, 0
-    else:
-        size, files, directories = weigh(name, node)
-        if before is not None:
-            lost_size, lost_files, lost_directories = weigh(name, before)
-            size, files, directories = size - lost_size, files - lost_files, directories - lost_directories
+    size, files, directories = weigh(name, node)
+    if before is not None:
+        lost_size, lost_files, lost_directories = weigh(name, before)
+        size, files, directories = size - lost_size, files - lost_files, directories - lost_directories
     return _rebuilt(way, way.directories[last].children.set(name, node), size, files, directories)
 
 
@@ -94,7 +94,7 @@ def remove(way: Way) -> Directory:
 
 
 def _rebuilt(
-    way: Way, children: immutables.Map[str, Node], size: int, files: int, directories: int
+    way: Way, children: immutables.Map[str, Node], size: int, files: int = 0, directories: int = 0
 ) -> Directory:
     """
     The tree in which the last directory on the way has other children: its own indexes and TTL stay.

@@ -79,7 +79,8 @@ class ProtocolTests(PortTest):
         visit = self.served.visit()
         visit.send(data)
         (line,) = self.log.warnings
-        self.assertIn("from 192.168.1.1:54321: it begins with the byte 0x", line)
+        why = "it speaks TLS, and this machine does not" if first == b"\x16" else "it begins with the byte 0x"
+        self.assertIn(f"from 192.168.1.1:54321: {why}", line)
         self.assertTrue(visit.lost)
         self.assertEqual(len(self.served.port.connections), 0)
 
@@ -99,7 +100,11 @@ class ProtocolTests(PortTest):
         reason = Failure(TlsError([("SSL routines", "", "peer did not return a certificate")]))
         visit.transport._protocol.connectionLost(reason)
         (line,) = self.log.warnings
-        self.assertEqual(line, "TLS with 192.168.1.1:54321 failed: peer did not return a certificate")
+        self.assertEqual(
+            line,
+            "TLS with 192.168.1.1:54321 failed: the other side shows no certificate: give it one of an authority"
+            " that is trusted here",
+        )
 
     def test_goes_at_once(self) -> None:
         """A connection that ends before a byte has come is a probe."""
