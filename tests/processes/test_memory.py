@@ -93,7 +93,7 @@ class QuotaTests(TestCase):
         leader = await cluster.leader()
         answer = await leader.client.put("/other", value="y" * 5_000)
         self.assertEqual((answer.status, answer.json()["errorCode"]), (500, 300))
-        self.assertIn("(--quota-bytes): this write was not made", answer.json()["cause"])
+        self.assertIn("bytes that --quota-bytes allows: this write was not made", answer.json()["cause"])
         self.assertEqual((await leader.client.put("/large", value="x" * (MIB - 3_000))).status, 200)
         for machine in cluster.running:
             await until(partial(self.alarms, machine), f"{machine.name} has the alarm")
