@@ -84,7 +84,7 @@ class FastSite(Site):
     def share(self, connection: Connection) -> None:
         """Have a connection wait for bytes together with all others."""
         if self._readers is None and HAS_EPOLL:
-            self._readers = Readers(connection.reactor)
+            self._readers = Readers(connection.reactor, self.turns.begin)
         if self._readers is not None:
             self._readers.adopt(connection)
 

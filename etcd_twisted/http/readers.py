@@ -9,6 +9,7 @@ Must never keep a connection open that has ended, or failed.
 """
 
 import select
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.interfaces import IReadDescriptor
@@ -29,11 +30,13 @@ class Readers:
 
     _log = Logger()
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, begin_turn: Callable[[], None] = lambda: None) -> None:
         """
         @param reactor: the connections' own.
+        @param begin_turn: called once in each turn of the reactor in which there is something to read, before it is.
         """
         self._reactor = reactor
+        self._begin_turn = begin_turn
         self._waiting = select.epoll()
         self._connections: dict[int, Connection] = {}
 
@@ -85,6 +88,7 @@ class Readers:
 
     def doRead(self) -> None:
         """Some have something to read."""
+        self._begin_turn()
         for descriptor, _ in self._waiting.poll(0):
             connection = self._connections.get(descriptor)
             if connection is None:

@@ -54,12 +54,16 @@ class Turns:
         """
         So much has been done.
 
-        Turns are not told apart as long as there is enough left: so a turn never has more, and a lone request costs
-        nothing more than this.
+        Where nobody calls L{begin}, turns are not told apart as long as there is enough left: a turn never has more.
         """
         self.left -= work
         if self.left <= 0 and self._next is None:
             self._next = self._clock.callLater(0, self._turn)
+
+    def begin(self) -> None:
+        """A turn of the reactor begins: what earlier ones did does not count, unless something waits for its turn."""
+        if self._next is None:
+            self.left = self._work
 
     @property
     def is_busy(self) -> bool:

@@ -42,7 +42,18 @@ class ReadersTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.reactor = MemoryReactorClock()
-        self.readers = Readers(self.reactor)
+        self.turns = 0
+        self.readers = Readers(self.reactor, self.begin_turn)
+
+    def begin_turn(self) -> None:
+        self.turns += 1
+
+    def test_turns(self) -> None:
+        """One turn begins however many connections have something to read."""
+        for there, _, _ in (self.connect(), self.connect()):
+            there.sendall(b"x")
+        self.turn()
+        self.assertEqual(self.turns, 1)
 
     def connect(self) -> tuple[socket.socket, Taker, Connection]:
         """A client's socket and its connection, which is adopted."""
