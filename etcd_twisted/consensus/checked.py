@@ -19,7 +19,7 @@ _MOST_BYTES = 64 << 10
 
 class Checked(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """
-    What is in such a file. The fields of a subclass stand between these two.
+    The content of such a file. A subclass adds its own fields between these two.
 
     @ivar version: the format's.
     @ivar checksum: of all other fields; see C{docs/storage.md}.

@@ -69,7 +69,7 @@ class Forbidding:
 
     async def keep_out(self, name: str, machine_id: str | None, by: str) -> None:
         """
-        Have it logged that a machine is kept out.
+        Log a record that keeps a machine out of the cluster.
 
         @param machine_id: of the member of that name; C{None} if there is none. What was known of it before stays
             known then: a client that got no answer asks once more.

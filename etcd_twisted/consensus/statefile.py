@@ -20,7 +20,7 @@ from etcd_twisted.consensus.entries import HardState
 @attrs.frozen(slots=True)
 class State:
     """
-    What is in the file.
+    The content of the file.
 
     @ivar machine_id: whose it is.
     @ivar segment: the number of the newest segment that is whole on the disk.

@@ -195,7 +195,7 @@ class Statuses:
 
     def all(self, machine_id: str, members: Mapping[str, Member]) -> dict[str, MachineStatus]:
         """
-        What is known of each member.
+        Returns what this machine knows of each member, by the id of the member.
 
         @param machine_id: this machine's.
         """

@@ -349,7 +349,7 @@ class WriteAheadLog:
 
     def save_state(self) -> None:
         """
-        Have the state file say what this log says, if it does not.
+        Update the state file if it differs from this log.
 
         @raise OSError: the disk failed or is full; the log takes nothing more.
         @raise StorageError: the disk failed before.

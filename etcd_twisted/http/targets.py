@@ -13,7 +13,7 @@ from urllib.parse import unquote_to_bytes
 
 _RAW = re.compile(rb"[\x80-\xff]")
 _ODD = re.compile(rb"%|//|/\.|\A[^/]")
-"""What is in each path that can be spelled in a shorter way."""
+"""Every path that has a shorter spelling matches this."""
 
 MOST_SEGMENTS = 512
 """
