@@ -30,7 +30,7 @@ from etcd_twisted.http.answers import Response
 from etcd_twisted.http.cors import with_fields
 from etcd_twisted.http.door import Door, DoorRequest
 from etcd_twisted.http.exchange import Exchange, in_one_piece
-from etcd_twisted.http.heads import Heads
+from etcd_twisted.http.heads import Heads, may_become_common
 from etcd_twisted.http.patience import Patience
 from etcd_twisted.http.readers import HAS_EPOLL, Readers
 from etcd_twisted.http.site import IDLE, Channel, Site, keep_alive
@@ -385,7 +385,8 @@ class FastChannel(Protocol, Patience):
         end = data.find(b"\r\n\r\n", start, start + LONGEST_HEAD)
         if line is None or end < 0:
             rest = data[start:]
-            return self._unclear(rest, line is not None) if self._may_go_on(answers, rest) else _ALL
+            first_line = line.end() - start if line is not None else 0
+            return self._unclear(rest, first_line) if self._may_go_on(answers, rest) else _ALL
         head = site.heads.read(data[line.end() : end + 2])
         if head is None or head.length > site.most_body:
             rest = data[start:]
@@ -418,14 +419,18 @@ class FastChannel(Protocol, Patience):
         exchange.answer(answer)
         return end
 
-    def _unclear(self, data: bytes, begun: bool) -> int:
+    def _unclear(self, data: bytes, first_line: int) -> int:
         """
         There is no whole head of a request for the door.
 
-        @param begun: whether its first line is there, and for the door.
+        @param first_line: the size of its request line, if that is there and for the door; else 0.
         """
-        may_be = (begun or (data[:1].isupper() and b"\r\n" not in data)) and not _BARE_LINE_FEED.search(data)
-        return self._wait(data, 0) if may_be and len(data) < LONGEST_HEAD else self._hand_over(data)
+        if first_line:
+            may_be = may_become_common(data[first_line : data.rfind(b"\r\n") + 2])
+        else:
+            may_be = data[:1].isupper() and b"\r\n" not in data
+        may_be = may_be and len(data) < LONGEST_HEAD and not _BARE_LINE_FEED.search(data)
+        return self._wait(data, 0) if may_be else self._hand_over(data)
 
     def _wait(self, data: bytes, need: int) -> int:
         """The rest of a request is to come, within the read timeout."""
@@ -438,6 +443,7 @@ class FastChannel(Protocol, Patience):
     def _hand_over(self, data: bytes) -> int:
         """This is for one who knows all of HTTP."""
         self._site.channels.discard(self)
+        self._release()  # from here on, the transport is the other channel's
         self.transport.unregisterProducer()
         self._ordinary = channel = self._site.ordinary(self._address)
         channel.makeConnection(self.transport)

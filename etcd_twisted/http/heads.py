@@ -67,13 +67,29 @@ class Heads:
         return head
 
 
+def may_become_common(lines: bytes) -> bool:
+    """Whether a head that begins with these whole header lines can still turn out to be a common one."""
+    return _headers(lines) is not None
+
+
 def _read(block: bytes, browsers: BrowserPolicy) -> Head | None:
-    if block.count(b"\n") > _MOST_LINES:
+    headers = _headers(block)
+    if headers is None or b"host" not in headers:
+        return None
+    if browsers.unknown_host(lambda name: headers.get(name, ())) is not None:
+        return None
+    (length,) = headers.get(b"content-length", (b"0",))
+    return Head(int(length), headers.get(b"content-type", (None,))[0])
+
+
+def _headers(lines: bytes) -> dict[bytes, list[bytes]] | None:
+    """Returns the values by lower-case name, or C{None} if one of the lines is not common."""
+    if lines.count(b"\n") > _MOST_LINES:
         return None
     at = 0
     headers: dict[bytes, list[bytes]] = {}
-    while at < len(block):
-        line = _HEADER.match(block, at)
+    while at < len(lines):
+        line = _HEADER.match(lines, at)
         if line is None:
             return None
         name, value = line[1].lower(), line[2] or b""
@@ -83,8 +99,4 @@ def _read(block: bytes, browsers: BrowserPolicy) -> Head | None:
         at = line.end()
     (length,) = headers.get(b"content-length", (b"0",))
     (connection,) = headers.get(b"connection", (b"keep-alive",))
-    if b"host" not in headers or connection.lower() != b"keep-alive" or not _LENGTH.fullmatch(length):
-        return None
-    if browsers.unknown_host(lambda name: headers.get(name, ())) is not None:
-        return None
-    return Head(int(length), headers.get(b"content-type", (None,))[0])
+    return headers if connection.lower() == b"keep-alive" and _LENGTH.fullmatch(length) else None

@@ -223,6 +223,13 @@ class TogetherTests(SynchronousTestCase):
             self.assertEqual([answer.status for answer in answers], [200] * 12)
             self.assertNotIn(b"node", answers[10].body)
 
+    def test_client_that_does_not_read_before_its_last_request(self) -> None:
+        """The ordinary channel answers that request and closes the connection: the fast one touches it no more."""
+        self.stall(GET.replace(b"HTTP/1.1", b"HTTP/1.0"))
+        self.transport.client_reads()
+        self.assertEqual(self.transport.value().count(b"HTTP/1.1 200"), 11)
+        self.assertEqual(self.transport.how_lost, "closed")
+
     def test_request_that_can_not_be_taken(self) -> None:
         """Behind one that was waited for: the connection is closed, as nobody can know any more what answers what."""
         self.receive(WATCH, GET, GET)
@@ -373,6 +380,15 @@ class DoorTests(SynchronousTestCase):
         self.assert_fast(False)
         self.channel.dataReceived(GET)
         self.assertEqual(self.transport.value().count(b"HTTP/1.1 "), 3)
+
+    def test_bad_line(self) -> None:
+        """A head with a line that is not common is read by the other one, before the rest of it is there."""
+        for line in (b"no header\r\n", b"Content-Length: x\r\n", b"Expect: 100-continue\r\n", b"X: \r\r\n", b" x\r\n"):
+            self.channel, self.transport = self.wire.connect()
+            self.channel.dataReceived(b"GET /v2/keys/k HTTP/1.1\r\nAccept: */*\r\n")
+            self.assertIn(self.channel, self.wire.site.channels)
+            self.channel.dataReceived(line)
+            self.assertNotIn(self.channel, self.wire.site.channels, line)
 
     def test_long_head(self) -> None:
         """A head that is long is read by the other one."""
