@@ -20,13 +20,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from etcd_twisted.config import Config
-from etcd_twisted.consensus.directory import Identity
-from etcd_twisted.consensus.entries import Configuration, Member
 from etcd_twisted.consensus.members import alive_for
 from etcd_twisted.consensus.participant import members_of
+from etcd_twisted.consensus.raft.entries import Configuration, Member
 from etcd_twisted.consensus.recovery import Recovered, Storage, come_back, enter_cluster, found_cluster, recover
 from etcd_twisted.consensus.replica import Replica
-from etcd_twisted.consensus.writer import LogWriter
+from etcd_twisted.consensus.storage.data_directory import Identity
+from etcd_twisted.consensus.storage.disk_thread import LogWriter
 from etcd_twisted.errors import ErrorCode, EtcdError, StartError
 from etcd_twisted.interfaces import ITransport
 from etcd_twisted.machines import Machine

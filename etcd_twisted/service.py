@@ -20,10 +20,10 @@ from twisted.python.failure import Failure
 
 from etcd_twisted import __version__
 from etcd_twisted.config import Config
-from etcd_twisted.consensus.leadership import Timing
+from etcd_twisted.consensus.raft.leader import Timing
 from etcd_twisted.consensus.recovery import Storage
 from etcd_twisted.consensus.replica import Replica
-from etcd_twisted.consensus.writer import LogWriter
+from etcd_twisted.consensus.storage.disk_thread import LogWriter
 from etcd_twisted.frontends import Chosen, chosen_frontends
 from etcd_twisted.interfaces import IReactor
 from etcd_twisted.life import Life

@@ -4,7 +4,7 @@ Machines that are taken out of the cluster and kept out, until they are allowed 
 
 import attrs
 
-from etcd_twisted.consensus.core import NotLeaderError
+from etcd_twisted.consensus.raft.core import NotLeaderError
 from etcd_twisted.consensus.recovery import Storage
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.keyspace.commands import Set

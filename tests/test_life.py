@@ -5,9 +5,9 @@ L{etcd_twisted.life}: machines from their first start on, with real replicas and
 from twisted.internet.defer import CancelledError, Deferred
 
 from etcd_twisted.addresses import Address
-from etcd_twisted.consensus import keeper
 from etcd_twisted.consensus.members import ALIVE
-from etcd_twisted.consensus.messages import Append, encode_messages
+from etcd_twisted.consensus.raft import keeper
+from etcd_twisted.consensus.raft.messages import Append, encode_messages
 from etcd_twisted.errors import ConfigError, ErrorCode, EtcdError, StartError
 from etcd_twisted.life import MOST_SEEDS, RETRY, SEEK
 from etcd_twisted.membership import Admission, ClusterConfig, JoinReply, JoinRequest

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from twisted.logger import Logger, LogLevel
 
-from etcd_twisted.consensus.core import Raft, Role
-from etcd_twisted.consensus.leadership import Deposition
+from etcd_twisted.consensus.raft.core import Raft, Role
+from etcd_twisted.consensus.raft.leader import Deposition
 from etcd_twisted.measurements import Health
 
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorTime
 
-from etcd_twisted.consensus.core import Raft
 from etcd_twisted.consensus.latencies import Latencies
-from etcd_twisted.consensus.messages import Append, AppendReply, Message, encode_messages, goes_ahead
+from etcd_twisted.consensus.raft.core import Raft
+from etcd_twisted.consensus.raft.messages import Append, AppendReply, Message, encode_messages, goes_ahead
 from etcd_twisted.interfaces import ITransport
 from etcd_twisted.traffic import Traffic
 

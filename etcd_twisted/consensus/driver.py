@@ -16,9 +16,9 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-from etcd_twisted.consensus.core import NotLeaderError, Raft, Role
-from etcd_twisted.consensus.entries import Configuration, Entry, Record, SnapshotMetadata
-from etcd_twisted.consensus.messages import InstallSnapshot, Message
+from etcd_twisted.consensus.raft.core import NotLeaderError, Raft, Role
+from etcd_twisted.consensus.raft.entries import Configuration, Entry, Record, SnapshotMetadata
+from etcd_twisted.consensus.raft.messages import InstallSnapshot, Message
 from etcd_twisted.consensus.waiting import Waiting
 from etcd_twisted.measurements import Durations
 

@@ -8,7 +8,7 @@ import enum
 from collections import deque
 from collections.abc import Collection
 
-from etcd_twisted.consensus.messages import Append, AppendReply
+from etcd_twisted.consensus.raft.messages import Append, AppendReply
 from etcd_twisted.traffic import FollowerTraffic, Traffic
 
 _MOST_OPEN = 512

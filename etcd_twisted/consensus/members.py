@@ -16,12 +16,12 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from etcd_twisted.consensus import quorum
-from etcd_twisted.consensus.core import ConfigurationError, NotLeaderError
 from etcd_twisted.consensus.driver import Driver
-from etcd_twisted.consensus.entries import Configuration, Member
 from etcd_twisted.consensus.forbidding import Forbidding, check_name
-from etcd_twisted.consensus.progress import Phase, Progress
+from etcd_twisted.consensus.raft import quorum
+from etcd_twisted.consensus.raft.core import ConfigurationError, NotLeaderError
+from etcd_twisted.consensus.raft.entries import Configuration, Member
+from etcd_twisted.consensus.raft.progress import Phase, Progress
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.membership import ClusterConfig, JoinRequest
 

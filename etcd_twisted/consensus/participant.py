@@ -19,21 +19,21 @@ from etcd_twisted.consensus.alarm import QuorumAlarm
 from etcd_twisted.consensus.announcer import Announcer
 from etcd_twisted.consensus.clearing import Clearing
 from etcd_twisted.consensus.clock_watch import ClockWatch
-from etcd_twisted.consensus.configurations import differences
-from etcd_twisted.consensus.core import Raft, Role, decode_configuration
 from etcd_twisted.consensus.correspondence import Correspondence
-from etcd_twisted.consensus.directory import Identity
 from etcd_twisted.consensus.driver import Driver
-from etcd_twisted.consensus.entries import Configuration, Entry, EntryKind, Member, Record, SnapshotMetadata
 from etcd_twisted.consensus.expirer import Expirer
 from etcd_twisted.consensus.forbidding import Forbidding
 from etcd_twisted.consensus.members import Members, with_member
-from etcd_twisted.consensus.messages import Message
 from etcd_twisted.consensus.proposals import Proposal, Proposals, encoded, telling
 from etcd_twisted.consensus.quota import Quota
+from etcd_twisted.consensus.raft.configurations import differences
+from etcd_twisted.consensus.raft.core import Raft, Role, decode_configuration
+from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind, Member, Record, SnapshotMetadata
+from etcd_twisted.consensus.raft.messages import Message
 from etcd_twisted.consensus.recovery import Recovered
 from etcd_twisted.consensus.snapshotting import Snapshotter
 from etcd_twisted.consensus.statuses import Statuses
+from etcd_twisted.consensus.storage.data_directory import Identity
 from etcd_twisted.consensus.surroundings import Surroundings
 from etcd_twisted.consensus.throttle import Throttle
 from etcd_twisted.consensus.transfers import SnapshotReceiver, SnapshotSender

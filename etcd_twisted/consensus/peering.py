@@ -9,9 +9,9 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred, ensureDeferred, fail
 from zope.interface import implementer
 
-from etcd_twisted.consensus.core import NotLeaderError, Raft
-from etcd_twisted.consensus.messages import MOST_TERMS_AHEAD, decode_messages
 from etcd_twisted.consensus.participant import Participant
+from etcd_twisted.consensus.raft.core import NotLeaderError, Raft
+from etcd_twisted.consensus.raft.messages import MOST_TERMS_AHEAD, decode_messages
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.interfaces import IRaftPeer
 from etcd_twisted.membership import (

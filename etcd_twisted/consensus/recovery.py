@@ -13,16 +13,16 @@ from pathlib import Path
 import attrs
 from twisted.logger import Logger
 
-from etcd_twisted.consensus.core import bootstrap, decode_configuration
-from etcd_twisted.consensus.directory import DataDirectory, Identity
-from etcd_twisted.consensus.entries import Configuration, EntryKind, HardState, Member, Record, SnapshotMetadata
-from etcd_twisted.consensus.files import REMEDY, naming
-from etcd_twisted.consensus.framing import foreign
-from etcd_twisted.consensus.log import RaftLog
-from etcd_twisted.consensus.segments import segment_path
-from etcd_twisted.consensus.snapshots import SnapshotStore
-from etcd_twisted.consensus.statefile import State, StateFile
-from etcd_twisted.consensus.wal import WriteAheadLog
+from etcd_twisted.consensus.raft.core import bootstrap, decode_configuration
+from etcd_twisted.consensus.raft.entries import Configuration, EntryKind, HardState, Member, Record, SnapshotMetadata
+from etcd_twisted.consensus.raft.log import RaftLog
+from etcd_twisted.consensus.storage.data_directory import DataDirectory, Identity
+from etcd_twisted.consensus.storage.files import REMEDY, naming
+from etcd_twisted.consensus.storage.framing import foreign
+from etcd_twisted.consensus.storage.hard_state import State, StateFile
+from etcd_twisted.consensus.storage.segments import segment_path
+from etcd_twisted.consensus.storage.snapshot_files import SnapshotStore
+from etcd_twisted.consensus.storage.write_ahead_log import WriteAheadLog
 from etcd_twisted.errors import ConfigError, StorageError
 from etcd_twisted.keyspace.commands import decode_command
 from etcd_twisted.keyspace.snapshot import SnapshotLoader

@@ -21,20 +21,20 @@ from zope.interface import implementer
 
 from etcd_twisted import __version__
 from etcd_twisted.consensus.cluster_time import ClusterTime
-from etcd_twisted.consensus.core import NotLeaderError
 from etcd_twisted.consensus.delivery import Delivery
-from etcd_twisted.consensus.files import remedy
 from etcd_twisted.consensus.forbidding import check_name
-from etcd_twisted.consensus.leadership import Timing
 from etcd_twisted.consensus.members import Members
 from etcd_twisted.consensus.participant import Participant, in_order, members_of
 from etcd_twisted.consensus.peering import Peering
 from etcd_twisted.consensus.proposals import encoded
 from etcd_twisted.consensus.quota import QUOTA_BYTES
+from etcd_twisted.consensus.raft.core import NotLeaderError
+from etcd_twisted.consensus.raft.leader import Timing
 from etcd_twisted.consensus.recovery import Recovered, Storage
+from etcd_twisted.consensus.storage.disk_thread import LogWriter
+from etcd_twisted.consensus.storage.files import remedy
 from etcd_twisted.consensus.surroundings import Surroundings
 from etcd_twisted.consensus.waiting import Waiting
-from etcd_twisted.consensus.writer import LogWriter
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.interfaces import IReplica, ITransport, Told
 from etcd_twisted.keyspace.commands import Change, Delete, Set

@@ -15,10 +15,10 @@ from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from etcd_twisted.consensus.entries import SnapshotMetadata
+from etcd_twisted.consensus.raft.entries import SnapshotMetadata
 from etcd_twisted.consensus.recovery import Storage
-from etcd_twisted.consensus.snapshots import SnapshotWriter
-from etcd_twisted.consensus.writer import LogWriter
+from etcd_twisted.consensus.storage.disk_thread import LogWriter
+from etcd_twisted.consensus.storage.snapshot_files import SnapshotWriter
 from etcd_twisted.keyspace.snapshot import dump
 from etcd_twisted.keyspace.space import Content
 

@@ -13,8 +13,8 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from etcd_twisted.consensus.entries import Member
 from etcd_twisted.consensus.offsets import Offset
+from etcd_twisted.consensus.raft.entries import Member
 from etcd_twisted.interfaces import ITransport
 from etcd_twisted.measurements import MachineStatus
 from etcd_twisted.membership import StatusReport

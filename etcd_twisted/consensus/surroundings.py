@@ -11,9 +11,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from etcd_twisted.consensus.cluster_time import ClusterTime
-from etcd_twisted.consensus.leadership import Timing
+from etcd_twisted.consensus.raft.leader import Timing
 from etcd_twisted.consensus.recovery import Storage
-from etcd_twisted.consensus.writer import LogWriter
+from etcd_twisted.consensus.storage.disk_thread import LogWriter
 from etcd_twisted.errors import EtcdError
 from etcd_twisted.interfaces import ITransport
 from etcd_twisted.keyspace.space import KeySpace

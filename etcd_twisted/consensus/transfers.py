@@ -26,12 +26,12 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from etcd_twisted.consensus.driver import Driver
-from etcd_twisted.consensus.entries import SnapshotMetadata
-from etcd_twisted.consensus.messages import MOST_TERMS_AHEAD
+from etcd_twisted.consensus.raft.entries import SnapshotMetadata
+from etcd_twisted.consensus.raft.messages import MOST_TERMS_AHEAD
 from etcd_twisted.consensus.recovery import Storage
-from etcd_twisted.consensus.snapshots import IncomingSnapshot
+from etcd_twisted.consensus.storage.disk_thread import LogWriter
+from etcd_twisted.consensus.storage.snapshot_files import IncomingSnapshot
 from etcd_twisted.consensus.waiting import Waiting
-from etcd_twisted.consensus.writer import LogWriter
 from etcd_twisted.errors import StorageError
 from etcd_twisted.interfaces import ISnapshotFile, ITransport
 from etcd_twisted.keyspace.expiry import ExpirySchedule

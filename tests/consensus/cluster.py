@@ -14,14 +14,14 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from etcd_twisted.consensus.directory import Identity
 from etcd_twisted.consensus.driver import Driver
-from etcd_twisted.consensus.entries import Member
-from etcd_twisted.consensus.leadership import Timing
 from etcd_twisted.consensus.participant import Participant
 from etcd_twisted.consensus.quota import QUOTA_BYTES
+from etcd_twisted.consensus.raft.entries import Member
+from etcd_twisted.consensus.raft.leader import Timing
 from etcd_twisted.consensus.recovery import Recovered, Storage, come_back, enter_cluster, found_cluster, recover
 from etcd_twisted.consensus.replica import Replica
+from etcd_twisted.consensus.storage.data_directory import Identity
 from etcd_twisted.interfaces import IRaftPeer
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.keyspace.nodes import File

@@ -13,11 +13,11 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from etcd_twisted.consensus.directory import Identity
-from etcd_twisted.consensus.entries import Member
 from etcd_twisted.consensus.quota import QUOTA_BYTES
+from etcd_twisted.consensus.raft.entries import Member
 from etcd_twisted.consensus.recovery import Storage, come_back, found_cluster, recover
 from etcd_twisted.consensus.replica import Replica
+from etcd_twisted.consensus.storage.data_directory import Identity
 from etcd_twisted.interfaces import ISnapshotFile, ITransport
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.keyspace.nodes import File
@@ -53,7 +53,7 @@ class NobodyElse:
 
 
 class ManualWriter:
-    """Stands in for L{etcd_twisted.consensus.writer.LogWriter}: runs its jobs when told to."""
+    """Stands in for L{etcd_twisted.consensus.storage.disk_thread.LogWriter}: runs its jobs when told to."""
 
     def __init__(self) -> None:
         self.jobs: deque[tuple[Callable[[], Any], Deferred[Any]]] = deque()

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.consensus.clock_watch import ClockWatch
 from etcd_twisted.consensus.cluster_time import SLEW, ClusterTime
-from etcd_twisted.consensus.entries import SnapshotMetadata
+from etcd_twisted.consensus.raft.entries import SnapshotMetadata
 from etcd_twisted.errors import EtcdError
 from etcd_twisted.keyspace.expiry import ExpirySchedule
 from etcd_twisted.measurements import MachineStatus

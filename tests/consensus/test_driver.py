@@ -9,12 +9,12 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus.core import NotLeaderError, Raft, Role
 from etcd_twisted.consensus.driver import Driver
-from etcd_twisted.consensus.entries import Configuration, Entry, EntryKind, HardState, Record, SnapshotMetadata
-from etcd_twisted.consensus.leadership import Timing
-from etcd_twisted.consensus.log import RaftLog
-from etcd_twisted.consensus.messages import Append, AppendReply, Message, VoteReply, VoteRequest
+from etcd_twisted.consensus.raft.core import NotLeaderError, Raft, Role
+from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind, HardState, Record, SnapshotMetadata
+from etcd_twisted.consensus.raft.leader import Timing
+from etcd_twisted.consensus.raft.log import RaftLog
+from etcd_twisted.consensus.raft.messages import Append, AppendReply, Message, VoteReply, VoteRequest
 
 A, B, C = "a" * 16, "b" * 16, "c" * 16
 TIMING = Timing()

@@ -2,7 +2,7 @@
 A group in which a machine of an earlier version votes, as during an upgrade: nothing is logged that it can't decode.
 """
 
-from etcd_twisted.consensus.entries import EntryKind
+from etcd_twisted.consensus.raft.entries import EntryKind
 from etcd_twisted.errors import EtcdError
 from etcd_twisted.keyspace.commands import (
     LATER,

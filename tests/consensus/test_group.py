@@ -7,18 +7,18 @@ from pathlib import Path
 import msgspec
 from twisted.internet.defer import Deferred, ensureDeferred
 
-from etcd_twisted.consensus import keeper
-from etcd_twisted.consensus.core import encode_configuration
-from etcd_twisted.consensus.directory import Identity
-from etcd_twisted.consensus.entries import Configuration, Entry, EntryKind, HardState, Record
-from etcd_twisted.consensus.messages import MOST_TERMS_AHEAD, Append, encode_messages
+from etcd_twisted.consensus.raft import keeper
+from etcd_twisted.consensus.raft.core import encode_configuration
+from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind, HardState, Record
+from etcd_twisted.consensus.raft.messages import MOST_TERMS_AHEAD, Append, encode_messages
 from etcd_twisted.consensus.recovery import Storage
 from etcd_twisted.consensus.replica import DOUBT
+from etcd_twisted.consensus.storage.data_directory import Identity
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.membership import CONFIG_KEY, Admission, ClusterConfig, ClusterView, fingerprint
 from tests.consensus.cluster import CLUSTER_ID, TIMING, ClusterMachine, ClusterTestCase
-from tests.consensus.logs import ready
+from tests.consensus.storage.logs import ready
 
 PATIENCE = 1.0
 """How long one who proposed is kept waiting when the leader is lost."""

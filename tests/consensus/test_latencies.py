@@ -4,9 +4,9 @@ L{etcd_twisted.consensus.latencies}.
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus.entries import Entry, EntryKind
 from etcd_twisted.consensus.latencies import Latencies
-from etcd_twisted.consensus.messages import Append, AppendReply
+from etcd_twisted.consensus.raft.entries import Entry, EntryKind
+from etcd_twisted.consensus.raft.messages import Append, AppendReply
 from etcd_twisted.traffic import Traffic
 
 

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus.directory import Identity
-from etcd_twisted.consensus.entries import Entry, EntryKind, HardState, Record
+from etcd_twisted.consensus.raft.entries import Entry, EntryKind, HardState, Record
 from etcd_twisted.consensus.recovery import Recovered, Storage, come_back, enter_cluster, found_cluster
-from etcd_twisted.consensus.statefile import State, StateFile
+from etcd_twisted.consensus.storage.data_directory import Identity
+from etcd_twisted.consensus.storage.hard_state import State, StateFile
 from etcd_twisted.errors import StorageError
 from etcd_twisted.keyspace.commands import Set, encode_command
 from tests.consensus.directories import (
@@ -35,8 +35,8 @@ from tests.consensus.directories import (
     storage_with_small_segments,
     take_snapshot,
 )
-from tests.consensus.logs import frame_offsets
 from tests.consensus.machine import MEMBER
+from tests.consensus.storage.logs import frame_offsets
 from tests.simulation.disk import CrashError, Disk, Disks
 
 OWN = Identity("machine0", "0" * 16, "1" * 16)

@@ -4,8 +4,8 @@ What a machine measures of itself, against what it was made to do.
 
 from twisted.internet.defer import Deferred
 
-from etcd_twisted.consensus import keeper
 from etcd_twisted.consensus.participant import SLOW
+from etcd_twisted.consensus.raft import keeper
 from etcd_twisted.errors import EtcdError, NotDoneError
 from etcd_twisted.traffic import PeerTraffic
 from tests.consensus.cluster import Cluster, ClusterMachine, ClusterTestCase

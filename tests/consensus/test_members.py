@@ -7,10 +7,11 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus import members, progress
-from etcd_twisted.consensus.entries import Configuration, Member
-from etcd_twisted.consensus.leadership import Timing
+from etcd_twisted.consensus import members
 from etcd_twisted.consensus.members import ALIVE, with_member, with_voter, without
+from etcd_twisted.consensus.raft import progress
+from etcd_twisted.consensus.raft.entries import Configuration, Member
+from etcd_twisted.consensus.raft.leader import Timing
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.membership import ClusterConfig
 from tests.consensus import cluster as module

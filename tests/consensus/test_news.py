@@ -7,7 +7,7 @@ import re
 from twisted.internet.defer import ensureDeferred
 from twisted.logger import LogLevel, formatEvent
 
-from etcd_twisted.consensus import keeper
+from etcd_twisted.consensus.raft import keeper
 from tests.consensus.cluster import Cluster, ClusterTestCase
 from tests.logs import Log
 

@@ -6,8 +6,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus.entries import Entry, EntryKind
 from etcd_twisted.consensus.proposals import Proposal, Proposals, telling
+from etcd_twisted.consensus.raft.entries import Entry, EntryKind
 from etcd_twisted.consensus.waiting import Waiting
 from etcd_twisted.errors import NotDoneError
 from etcd_twisted.keyspace.commands import Set

@@ -15,11 +15,11 @@ from pathlib import Path
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from etcd_twisted.consensus import directory as directory_module
-from etcd_twisted.consensus import wal
-from etcd_twisted.consensus.directory import DataDirectory, Identity
 from etcd_twisted.consensus.recovery import Storage, found_cluster
-from etcd_twisted.consensus.segments import MOST_BYTES
+from etcd_twisted.consensus.storage import data_directory as directory_module
+from etcd_twisted.consensus.storage import write_ahead_log
+from etcd_twisted.consensus.storage.data_directory import DataDirectory, Identity
+from etcd_twisted.consensus.storage.segments import MOST_BYTES
 from etcd_twisted.errors import StorageError
 from tests.consensus.directories import LAST, SNAPSHOT, listing, make_pieces, recovered, refused_or_recovered, started
 from tests.consensus.machine import MEMBER
@@ -274,7 +274,7 @@ class DiskTests(SynchronousTestCase):
 
         with closing(Storage.open(self.path, "--data-dir")) as storage:
             found = recovered(storage)
-            self.patch(wal.os, "posix_fallocate", full)
+            self.patch(write_ahead_log.os, "posix_fallocate", full)
             error = self.assertRaises(StorageError, found_cluster, storage, found, OWN, MEMBER)
         self.assertEqual(
             str(error),

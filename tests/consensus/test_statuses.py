@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus.entries import Member
+from etcd_twisted.consensus.raft.entries import Member
 from etcd_twisted.consensus.statuses import Statuses
 from etcd_twisted.interfaces import ITransport
 from etcd_twisted.measurements import MachineStatus

@@ -9,8 +9,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.consensus import throttle as module
-from etcd_twisted.consensus.entries import Entry, EntryKind
 from etcd_twisted.consensus.proposals import Proposal, Proposals
+from etcd_twisted.consensus.raft.entries import Entry, EntryKind
 from etcd_twisted.consensus.throttle import LONGEST_WAIT, MOST_BYTES, MOST_WAITING, Throttle
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from tests.consensus.cluster import ClusterTestCase

@@ -10,8 +10,8 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus.entries import Configuration, SnapshotMetadata
-from etcd_twisted.consensus.snapshots import SnapshotStore
+from etcd_twisted.consensus.raft.entries import Configuration, SnapshotMetadata
+from etcd_twisted.consensus.storage.snapshot_files import SnapshotStore
 from etcd_twisted.consensus.transfers import SnapshotFile
 from etcd_twisted.errors import EtcdError
 from tests.consensus.machine import ManualWriter

@@ -9,10 +9,10 @@ from typing import Any
 
 from twisted.internet.defer import ensureDeferred
 
-from etcd_twisted.consensus import keeper
-from etcd_twisted.consensus.entries import Configuration, Entry, EntryKind, HardState, Record, SnapshotMetadata
+from etcd_twisted.consensus.raft import keeper
+from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind, HardState, Record, SnapshotMetadata
 from etcd_twisted.consensus.recovery import Storage, come_back, recover
-from etcd_twisted.consensus.snapshots import IncomingSnapshot, SnapshotWriter
+from etcd_twisted.consensus.storage.snapshot_files import IncomingSnapshot, SnapshotWriter
 from etcd_twisted.consensus.transfers import PAUSE
 from etcd_twisted.errors import EtcdError, NotDoneError
 from etcd_twisted.keyspace.commands import Set, encode_command
@@ -20,8 +20,8 @@ from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.snapshot import dump
 from etcd_twisted.keyspace.space import KeySpace
 from tests.consensus.cluster import Cluster, ClusterMachine, ClusterTestCase
-from tests.consensus.logs import ready
 from tests.consensus.machine import IDENTITY
+from tests.consensus.storage.logs import ready
 
 COUNT = 20
 

@@ -11,9 +11,16 @@ import msgspec
 from hypothesis import strategies as st
 from twisted.protocols import amp
 
-from etcd_twisted.consensus.entries import Entry, EntryKind
-from etcd_twisted.consensus.messages import Append, AppendReply, TimeoutNow, VoteReply, VoteRequest, decode_messages
-from etcd_twisted.consensus.messages import encode_messages as encoded
+from etcd_twisted.consensus.raft.entries import Entry, EntryKind
+from etcd_twisted.consensus.raft.messages import (
+    Append,
+    AppendReply,
+    TimeoutNow,
+    VoteReply,
+    VoteRequest,
+    decode_messages,
+)
+from etcd_twisted.consensus.raft.messages import encode_messages as encoded
 from etcd_twisted.membership import PROTOCOL_VERSION, JoinRequest
 from etcd_twisted.peer.commands import COMMANDS, Deliver, Describe, Hello
 from etcd_twisted.peer.port import MOST_CONNECTIONS

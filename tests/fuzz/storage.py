@@ -21,7 +21,8 @@ from unittest import mock
 import attrs
 from hypothesis import strategies as st
 
-from etcd_twisted.consensus import keeper, recovery
+from etcd_twisted.consensus import recovery
+from etcd_twisted.consensus.raft import keeper
 from etcd_twisted.errors import StartError
 from tests.consensus.cluster import Cluster
 from tests.fuzz.target import Target

@@ -9,7 +9,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.consensus import recovery
-from etcd_twisted.consensus.following import Following
+from etcd_twisted.consensus.raft.follower import Following
 from etcd_twisted.http import fast
 from etcd_twisted.peer.visitors import Visitors
 from tests.fuzz.engines import by_hypothesis

@@ -18,9 +18,11 @@ import attrs
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import implementer
 
-from etcd_twisted.consensus import core, keeper, leadership, members, progress, recovery
-from etcd_twisted.consensus.leadership import Timing
-from etcd_twisted.consensus.wal import WriteAheadLog
+from etcd_twisted.consensus import members, recovery
+from etcd_twisted.consensus.raft import core, keeper, progress
+from etcd_twisted.consensus.raft import leader as leader_module
+from etcd_twisted.consensus.raft.leader import Timing
+from etcd_twisted.consensus.storage.write_ahead_log import WriteAheadLog
 from etcd_twisted.membership import ClusterConfig
 from tests.simulation.clients import Client, KeyClient, QueueClient, TemporaryClient, Watching
 from tests.simulation.disk import DISK_FAILURE, CrashError, Disks
@@ -378,8 +380,8 @@ def small_limits(batch: int | None) -> Iterator[None]:
     limits: list[tuple[Any, str, Any]] = [
         (keeper, "TRAILING_ENTRIES", 10),
         (keeper, "RECORD_BYTES", 1_000),
-        (leadership, "BATCH_BYTES", 300),
-        (leadership, "_BATCH_ENTRIES", batch),
+        (leader_module, "BATCH_BYTES", 300),
+        (leader_module, "_BATCH_ENTRIES", batch),
         (progress, "MOST_IN_FLIGHT", 3),
         (progress, "MOST_BYTES_IN_FLIGHT", 1_200),
         (members, "_CLOSE", 5),

@@ -17,10 +17,10 @@ from typing import Any
 
 import attrs
 
-from etcd_twisted.consensus.core import Raft, Role, decode_configuration
 from etcd_twisted.consensus.driver import Driver
-from etcd_twisted.consensus.entries import Entry, EntryKind
-from etcd_twisted.consensus.messages import VoteReply, decode_messages
+from etcd_twisted.consensus.raft.core import Raft, Role, decode_configuration
+from etcd_twisted.consensus.raft.entries import Entry, EntryKind
+from etcd_twisted.consensus.raft.messages import VoteReply, decode_messages
 from etcd_twisted.consensus.replica import Replica
 from tests.simulation.reference import Reference
 from tests.simulation.schedule import Process

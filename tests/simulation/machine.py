@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 
 from etcd_twisted.addresses import Address
 from etcd_twisted.config import Config
-from etcd_twisted.consensus.leadership import Timing
+from etcd_twisted.consensus.raft.leader import Timing
 from etcd_twisted.consensus.recovery import Storage
 from etcd_twisted.consensus.replica import Replica
 from etcd_twisted.errors import EtcdError, StartError, StorageError

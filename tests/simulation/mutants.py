@@ -13,11 +13,11 @@ from twisted.internet.defer import Deferred, succeed
 
 from etcd_twisted.consensus import participant
 from etcd_twisted.consensus.cluster_time import ClusterTime
-from etcd_twisted.consensus.core import Raft
-from etcd_twisted.consensus.entries import HardState, Record
-from etcd_twisted.consensus.leadership import Leadership
-from etcd_twisted.consensus.messages import VoteRequest
 from etcd_twisted.consensus.participant import Participant
+from etcd_twisted.consensus.raft.core import Raft
+from etcd_twisted.consensus.raft.entries import HardState, Record
+from etcd_twisted.consensus.raft.leader import Leadership
+from etcd_twisted.consensus.raft.messages import VoteRequest
 
 
 class VotesTwice(Raft):

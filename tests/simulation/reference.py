@@ -7,9 +7,9 @@ the log.
 
 import contextlib
 
-from etcd_twisted.consensus.core import decode_configuration
-from etcd_twisted.consensus.entries import Configuration, Entry, EntryKind
 from etcd_twisted.consensus.participant import machines_of
+from etcd_twisted.consensus.raft.core import decode_configuration
+from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind
 from etcd_twisted.errors import EtcdError
 from etcd_twisted.keyspace.commands import Command, decode_command
 from etcd_twisted.keyspace.events import Event

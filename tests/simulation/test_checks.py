@@ -8,8 +8,8 @@ import attrs
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus.core import Raft, encode_configuration
-from etcd_twisted.consensus.entries import (
+from etcd_twisted.consensus.raft.core import Raft, encode_configuration
+from etcd_twisted.consensus.raft.entries import (
     Configuration,
     Entry,
     EntryKind,
@@ -17,9 +17,9 @@ from etcd_twisted.consensus.entries import (
     Member,
     SnapshotMetadata,
 )
-from etcd_twisted.consensus.leadership import Timing
-from etcd_twisted.consensus.log import RaftLog
-from etcd_twisted.consensus.messages import Append, VoteReply, encode_messages
+from etcd_twisted.consensus.raft.leader import Timing
+from etcd_twisted.consensus.raft.log import RaftLog
+from etcd_twisted.consensus.raft.messages import Append, VoteReply, encode_messages
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.keyspace.commands import (
     Change,

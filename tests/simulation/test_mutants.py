@@ -8,9 +8,9 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus import leadership
-from etcd_twisted.consensus.core import Raft, Role, encode_configuration
-from etcd_twisted.consensus.entries import (
+from etcd_twisted.consensus.raft import leader
+from etcd_twisted.consensus.raft.core import Raft, Role, encode_configuration
+from etcd_twisted.consensus.raft.entries import (
     Configuration,
     Entry,
     EntryKind,
@@ -18,9 +18,9 @@ from etcd_twisted.consensus.entries import (
     Member,
     SnapshotMetadata,
 )
-from etcd_twisted.consensus.leadership import Timing
-from etcd_twisted.consensus.log import RaftLog
-from etcd_twisted.consensus.messages import Append, InstallSnapshot, Message
+from etcd_twisted.consensus.raft.leader import Timing
+from etcd_twisted.consensus.raft.log import RaftLog
+from etcd_twisted.consensus.raft.messages import Append, InstallSnapshot, Message
 from etcd_twisted.keyspace.commands import Set, encode_command
 from tests.simulation.cluster import Cluster
 from tests.simulation.invariants import Invariants, Violation
@@ -155,7 +155,7 @@ class FigureEightTests(SynchronousTestCase):
     """What is shown in figure 8 of the Raft paper."""
 
     def _play(self, kind: type[Raft]) -> None:
-        self.patch(leadership, "_BATCH_ENTRIES", 1)
+        self.patch(leader, "_BATCH_ENTRIES", 1)
         group = _Group(kind)
         first, third = group.cores["s1"], group.cores["s3"]
         group.elect("s1", "s2", "s3")

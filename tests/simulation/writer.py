@@ -11,7 +11,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
-from etcd_twisted.consensus.writer import WriterStoppedError
+from etcd_twisted.consensus.storage.disk_thread import WriterStoppedError
 from tests.simulation.disk import CrashError, Disk
 from tests.simulation.schedule import Process
 
@@ -26,7 +26,7 @@ _Job = Callable[[], Any]
 
 class SimulatedWriter:
     """
-    Stands in for L{etcd_twisted.consensus.writer.LogWriter}.
+    Stands in for L{etcd_twisted.consensus.storage.disk_thread.LogWriter}.
 
     @ivar slowness: how much longer than usual everything takes.
     """
@@ -41,7 +41,7 @@ class SimulatedWriter:
         self._told = 0.0
 
     def submit(self, job: _Job) -> "Deferred[Any]":
-        """See L{etcd_twisted.consensus.writer.LogWriter.submit}."""
+        """See L{etcd_twisted.consensus.storage.disk_thread.LogWriter.submit}."""
         if self._stopping:
             return fail(WriterStoppedError("the writer has been told to stop"))
         done: Deferred[Any] = Deferred()
@@ -81,7 +81,7 @@ class SimulatedWriter:
             done.callback(result)
 
     def stop(self) -> "Deferred[None]":
-        """See L{etcd_twisted.consensus.writer.LogWriter.stop}."""
+        """See L{etcd_twisted.consensus.storage.disk_thread.LogWriter.stop}."""
         ended = self.submit(lambda: None)
         self._stopping = True
         return ended

@@ -1,0 +1,112 @@
+"""
+The configurations of a Raft group that are in a machine's log (dissertation, chapter 4).
+
+The newest counts, committed or not; it is given up with its entry when a leader replaces that. There is never more
+than one that is not committed, and it has one voter more or less than the one before. Must never know which machine
+this is, nor what is committed.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind, HardState, Member, Record
+
+
+class ConfigurationError(Exception):
+    """The group can't be changed like that, or not now; the text says why."""
+
+
+encode_configuration = msgspec.msgpack.Encoder().encode
+decode_configuration = msgspec.msgpack.Decoder(Configuration).decode
+
+
+def bootstrap(machine_id: str, member: Member) -> Record:
+    """The first record of a new group: a configuration of one voter, which nobody else can contradict."""
+    configuration = Configuration((machine_id,), (), {machine_id: member})
+    entry = Entry(1, 1, EntryKind.CONFIGURATION, encode_configuration(configuration))
+    return Record(HardState(1, ""), (entry,))
+
+
+def differences(before: Configuration, after: Configuration) -> Iterator[str]:
+    """What has become of the machines of a group, a line each."""
+    for machine_id, member in after.members.items():
+        known = before.members.get(machine_id)
+        if known is None:
+            yield f"{member.name} at {member.peer_url} has joined the cluster"
+        elif known != member:
+            called = member.name if known.name == member.name else f"{known.name} is called {member.name}, and"
+            yield f"{called} is at {member.peer_url} for machines and at {member.client_url} for clients from now on"
+        if machine_id in after.voters and machine_id not in before.voters:
+            yield f"{member.name} has a vote"
+    for machine_id, member in before.members.items():
+        if machine_id not in after.members:
+            yield f"{member.name} is not in the cluster any more"
+
+
+class Configurations:
+    """The newest configuration that the last snapshot stands for, and those behind it, each with its entry's index."""
+
+    def __init__(self, index: int, configuration: Configuration) -> None:
+        """
+        @param index: of the snapshot that C{configuration} is from.
+        """
+        self._stack = [(index, configuration)]
+
+    def __iter__(self) -> Iterator[tuple[int, Configuration]]:
+        return iter(self._stack)
+
+    def __getitem__(self, part: slice) -> list[tuple[int, Configuration]]:
+        return self._stack[part]
+
+    @property
+    def current(self) -> Configuration:
+        """The newest: the one that counts."""
+        return self._stack[-1][1]
+
+    @property
+    def index(self) -> int:
+        """The index of the entry that holds L{current}."""
+        return self._stack[-1][0]
+
+    def since(self, index: int) -> Iterator[Configuration]:
+        """The newest up to the entry at C{index} and those behind it, newest first."""
+        for at, configuration in reversed(self._stack):
+            yield configuration
+            if at <= index:
+                return
+
+    def index_at(self, commit: int) -> int:
+        """The index of the newest that is committed, when everything up to C{commit} is."""
+        return next((at for at, _ in reversed(self._stack) if at <= commit), self._stack[0][0])
+
+    def adopt(self, entries: Iterable[Entry]) -> None:
+        """Entries were added to the log."""
+        for entry in entries:
+            if entry.kind is EntryKind.CONFIGURATION:
+                self._stack.append((entry.index, decode_configuration(entry.data)))
+
+    def replaced_after(self, index: int) -> None:
+        """The entries behind C{index}, which is committed or later, are not in the log any more."""
+        while self._stack[-1][0] > index:
+            self._stack.pop()
+
+    def compacted(self, index: int) -> None:
+        """A snapshot stands for the log up to C{index}."""
+        while len(self._stack) > 1 and self._stack[1][0] <= index:
+            del self._stack[0]
+
+    def installed(self, index: int, configuration: Configuration) -> None:
+        """A snapshot, and what is behind it, have taken the place of the log."""
+        self._stack = [(index, configuration), *(each for each in self._stack if each[0] > index)]
+
+    def check_change(self, configuration: Configuration) -> None:
+        """
+        Hold a change to the rules.
+
+        @raise ConfigurationError: it is against one.
+        """
+        if len({*configuration.voters, *configuration.learners}) < len(configuration.voters + configuration.learners):
+            raise ConfigurationError("a machine can't be in the group twice")
+        if len(set(self.current.voters) ^ set(configuration.voters)) > 1 or not configuration.voters:
+            raise ConfigurationError("only one voter at a time can come or go, and one has to stay")

@@ -1,0 +1,348 @@
+"""
+What a leader knows and does in its term: who has what, whom to send what, and whether it leads still.
+
+A part of the Raft core (L{etcd_twisted.consensus.raft.core}), and as pure. The rules kept here: nothing is sent faster
+than a machine takes it; a round of heartbeats that a quorum has answered shows that this machine led when it was sent
+(dissertation, section 6.4), and for a while after that nobody else can (the lease, section 6.4.1).
+
+Must never write to the log, nor decide what is committed.
+"""
+
+from collections import deque
+
+import attrs
+
+from etcd_twisted.consensus.raft import quorum
+from etcd_twisted.consensus.raft.entries import Configuration
+from etcd_twisted.consensus.raft.log import RaftLog, fitting
+from etcd_twisted.consensus.raft.messages import Append, AppendReply, InstallSnapshot, Message, TimeoutNow
+from etcd_twisted.consensus.raft.progress import Phase, Progress
+
+BATCH_BYTES = 1 << 20
+"""How many bytes of commands go into one message, unless one alone has more."""
+
+_BATCH_ENTRIES = 4_096
+
+LEASE = 0.75
+"""
+How long a lease lasts, in election timeouts. Nobody votes for another machine within an election timeout of hearing
+from its leader; this much less, so that clocks may differ by a third in their speed.
+"""
+
+PATIENCE = 2.0
+"""How many election timeouts a leader goes on that hears from no quorum."""
+
+Outgoing = tuple[str, Message | InstallSnapshot]
+"""A machine id and what is for it."""
+
+
+@attrs.frozen(slots=True)
+class Timing:
+    """
+    How long things take, in seconds.
+
+    @ivar heartbeat: how often a leader is heard.
+    @ivar election: how long it may be silent at the least before another is elected.
+    """
+
+    heartbeat: float = 0.05
+    election: float = 0.2
+
+
+@attrs.frozen
+class Deposition:
+    """
+    Why a leader stopped leading.
+
+    @ivar term: the term that it led in.
+    @ivar newer_term: the term that it heard of; 0 when it stopped for another reason.
+    @ivar heard_from: the machine id of who told it that.
+    @ivar handed_over: whether it was handing over to another machine.
+    @ivar unanswered_seconds: for how long no quorum had answered it; 0 when it stopped for another reason.
+    @ivar removed: whether it was taken out of the group.
+    """
+
+    term: int
+    newer_term: int = 0
+    heard_from: str = ""
+    handed_over: bool = False
+    unanswered_seconds: float = 0.0
+    removed: bool = False
+
+
+@attrs.define
+class _Transfer:
+    """A leader handing over: to whom, until when it is tried, and whether that machine was told to stand."""
+
+    target: str
+    until: float
+    told: bool = False
+
+
+class Leadership:
+    """
+    One term of one leader.
+
+    @ivar starts: the index of this term's first entry.
+    @ivar progress: of every other member.
+    @ivar commit: the commit index, to be told; kept by the core.
+    @ivar stays: whether this machine is in the group still, and will lead on.
+    """
+
+    def __init__(
+        self, machine_id: str, term: int, log: RaftLog, configuration: Configuration, timing: Timing, now: float
+    ) -> None:
+        self.starts = log.last_index + 1
+        self.progress: dict[str, Progress] = {}
+        self.commit = 0
+        self._id = machine_id
+        self._term = term
+        self._log = log
+        self._timing = timing
+        self._configuration = configuration
+        self._round = 0
+        self._next_beat = now
+        self._sent: deque[tuple[int, float]] = deque()
+        self._confirmed = now
+        self._confirmed_round = 0
+        self._reads: deque[tuple[int, int]] = deque()
+        self._transfer: _Transfer | None = None
+        self._lease_ended = False
+        self.reconfigure(configuration, now)
+
+    def reconfigure(self, configuration: Configuration, now: float) -> None:
+        """The group has changed."""
+        if self._alone:
+            self._confirmed = now
+        self._configuration = configuration
+        self.stays = self._id in configuration
+        others = {each for each in (*configuration.voters, *configuration.learners) if each != self._id}
+        self.progress = {
+            each: self.progress.get(each) or Progress(self._log.last_index + 1, now) for each in sorted(others)
+        }
+        self._note_confirmed()
+
+    @property
+    def _alone(self) -> bool:
+        """Whether this machine is the only voter, and so a quorum."""
+        return self._configuration.voters == (self._id,)
+
+    # What others have
+
+    def answered(self, sender: str, reply: AppendReply, now: float) -> None:
+        """Take a reply of this term."""
+        progress = self.progress.get(sender)
+        if progress is None:
+            return  # it was removed meanwhile
+        if reply.index > self._log.last_index:
+            return  # it has another log than this leader's, and it is not known whose
+        progress.heard = now
+        if reply.round > progress.round:
+            progress.round = reply.round
+            self._note_confirmed()
+        progress.matched(reply.index)
+        if progress.phase is Phase.SNAPSHOT:
+            if progress.match + 1 >= self._log.first_index:
+                progress.next = progress.match + 1
+                progress.replicate()
+        elif reply.rejected:
+            self._rejected(progress, reply)
+        elif progress.phase is Phase.PROBE and reply.asked >= progress.next - 1 >= self._log.first_index - 1:
+            progress.replicate()
+        elif progress.phase is Phase.PROBE and reply.asked == 0 and progress.next < self._log.first_index:
+            progress.asking = True
+
+    def _rejected(self, progress: Progress, reply: AppendReply) -> None:
+        if reply.asked <= progress.match:
+            return  # an old answer, which came late
+        if progress.phase is Phase.PROBE and reply.asked != progress.next - 1:
+            return
+        agrees = min(self._log.last_of_term(reply.hint_index, reply.hint_term), reply.asked - 1)
+        progress.probe(agrees + 1)
+
+    def unreachable(self, machine_id: str) -> None:
+        """What was sent to a machine last may be lost."""
+        progress = self.progress.get(machine_id)
+        if progress is not None and progress.phase is Phase.REPLICATE:
+            progress.probe(progress.match + 1)
+            progress.asking = False  # with the next heartbeat
+
+    def snapshot_ended(self, machine_id: str) -> None:
+        """A snapshot that was sent has arrived, or was given up: ask what is there."""
+        progress = self.progress.get(machine_id)
+        if progress is not None and progress.phase is Phase.SNAPSHOT:
+            progress.probe(progress.match + 1)
+            progress.asking = False
+
+    @property
+    def needed(self) -> int | None:
+        """The first entry that one of the machines needs that were heard lately; C{None} when none was."""
+        lately = self._next_beat - self._timing.election
+        needed = [each.needed for each in self.progress.values() if each.heard > lately and each.needed > 1]
+        return min(needed, default=None)
+
+    def durable_on_quorum(self, own: int) -> int:
+        """
+        The index up to which a quorum has the log on disk.
+
+        @param own: up to which this machine has.
+        """
+        return quorum.reached(
+            own if voter == self._id else self.progress[voter].match for voter in self._configuration.voters
+        )
+
+    # Whether it leads still
+
+    def _note_confirmed(self) -> None:
+        reached = quorum.reached(
+            self._round if voter == self._id else self.progress[voter].round for voter in self._configuration.voters
+        )
+        self._confirmed_round = max(self._confirmed_round, reached)
+        while self._sent and self._sent[0][0] <= self._confirmed_round:
+            self._confirmed = self._sent.popleft()[1]
+
+    def lost_quorum(self, now: float) -> bool:
+        """Whether no quorum has been heard for so long that this machine should no longer lead."""
+        return not self._alone and now >= self._confirmed + PATIENCE * self._timing.election
+
+    def unanswered_seconds(self, now: float) -> float:
+        """How long ago the last message was sent that a quorum has answered."""
+        return now - self._confirmed
+
+    def holds_lease(self, now: float) -> bool:
+        """Whether nobody else can lead now."""
+        if self._alone:
+            return True
+        return not self._lease_ended and now < self._confirmed + LEASE * self._timing.election
+
+    def read(self, token: int) -> None:
+        """Ask for confirmation by a round that begins from now on."""
+        self._reads.append((token, self._round + 1))
+
+    def confirmed_reads(self) -> list[int]:
+        """The tokens of the reads that are confirmed; each is told once."""
+        confirmed = []
+        while self._reads and (self._alone or self._reads[0][1] <= self._confirmed_round):
+            confirmed.append(self._reads.popleft()[0])
+        return confirmed
+
+    # Handing over
+
+    @property
+    def transferring(self) -> bool:
+        """Whether it is handing over, and must take no proposals."""
+        return self._transfer is not None
+
+    def transfer(self, now: float) -> str | None:
+        """
+        Hand over to the voter that has most of the log, of those heard from lately.
+
+        @return: its machine id; C{None} when there is none.
+        """
+        lately = now - self._timing.election
+        able = [
+            (self.progress[voter].match, voter)
+            for voter in self._configuration.voters
+            if voter != self._id and self.progress[voter].heard > lately
+        ]
+        if not able:
+            return None
+        target = max(able)[1]
+        self._transfer = _Transfer(target, now + self._timing.election)
+        return target
+
+    def _hand_over(self, now: float) -> list[Outgoing]:
+        transfer = self._transfer
+        if transfer is None:
+            return []
+        if now >= transfer.until:
+            self._transfer = None
+            return []
+        if transfer.told or self.progress[transfer.target].match < self._log.last_index:
+            return []
+        transfer.told = True
+        self._lease_ended = True  # whoever is told to stand need not wait for this leader, however late it hears
+        return [(transfer.target, TimeoutNow(self._term))]
+
+    def last_words(self, now: float) -> list[Outgoing]:
+        """What a leader that is not in the group any more sends: all that is left, and who is to lead (4.2.2)."""
+        heir = self.transfer(now)
+        messages = self.due(now)
+        if heir is not None and self._transfer is not None and not self._transfer.told:
+            messages.append((heir, TimeoutNow(self._term)))
+        return messages
+
+    # What to send
+
+    @property
+    def deadline(self) -> float:
+        """When L{due} is to be asked next, though nothing happens."""
+        return self._next_beat if self.progress else float("inf")
+
+    def due(self, now: float) -> list[Outgoing]:
+        """What to send now: to each machine what it has not, and to all of them a heartbeat when it is time."""
+        beat = now >= self._next_beat or (bool(self._reads) and self._reads[-1][1] > self._round)
+        if beat:
+            self._round += 1
+            self._next_beat = now + self._timing.heartbeat
+            self._sent.append((self._round, now))
+            self._note_confirmed()
+        messages: list[Outgoing] = []
+        for machine_id, progress in self.progress.items():
+            messages += [(machine_id, each) for each in self._due_to(progress, beat)]
+        return messages + self._hand_over(now)
+
+    def _due_to(self, progress: Progress, beat: bool) -> list[Message | InstallSnapshot]:
+        if progress.phase is Phase.SNAPSHOT:
+            return [self._heartbeat()] if beat else []
+        if progress.next < self._log.first_index:
+            return self._behind_the_log(progress, beat)
+        if progress.phase is Phase.PROBE:
+            if not (beat or progress.asking):
+                return []
+            progress.asking = False
+            return [self._append(progress, 0)]
+        return self._replicate(progress, beat)
+
+    def _replicate(self, progress: Progress, beat: bool) -> list[Message | InstallSnapshot]:
+        messages: list[Message | InstallSnapshot] = []
+        while progress.has_room and progress.next <= self._log.last_index:
+            messages.append(self._append(progress, min(progress.room, BATCH_BYTES)))
+        if not messages and beat:
+            messages.append(self._append(progress, 0))
+        elif not messages and progress.commit < min(self.commit, progress.next - 1):
+            messages.append(self._told_commit(progress))
+        if beat and progress.is_waiting:
+            messages.append(self._heartbeat())  # it overtakes what takes long to send, and is answered before a sync
+        return messages
+
+    def _append(self, progress: Progress, room: int) -> Append:
+        """The next batch for a machine; without room for any, a question whether it has what came before."""
+        before = progress.next - 1
+        entries = self._log.between(progress.next, progress.next + _BATCH_ENTRIES) if room else ()
+        entries = fitting(entries, room)
+        append = Append(self._term, self._round, before, self._log.term(before), self.commit, entries)
+        progress.commit = min(self.commit, append.last_index)
+        if entries:
+            progress.sent(append.last_index, sum(len(entry.data) for entry in entries))
+        return append
+
+    def _told_commit(self, progress: Progress) -> Append:
+        """What is committed, with no news beside: a machine that has what came before need not answer."""
+        before = progress.next - 1
+        progress.commit = min(self.commit, before)
+        return Append(self._term, 0, before, self._log.term(before), self.commit)
+
+    def _heartbeat(self) -> Append:
+        """A heartbeat that compares nothing. It says what is committed: who lacks that must know that it does."""
+        return Append(self._term, self._round, 0, 0, self.commit)
+
+    def _behind_the_log(self, progress: Progress, beat: bool) -> list[Message | InstallSnapshot]:
+        """What it needs is not in the log any more. It gets a snapshot when it is heard from: then it is there."""
+        if progress.asking and progress.phase is Phase.PROBE:
+            progress.await_snapshot(self._log.covered)
+            return [InstallSnapshot(self._term)]
+        if progress.phase is Phase.REPLICATE:
+            progress.probe(progress.match + 1)
+            progress.asking = False
+        return [self._heartbeat()] if beat else []

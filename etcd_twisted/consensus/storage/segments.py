@@ -1,0 +1,182 @@
+"""
+The segments of the write-ahead log: how each begins, and which of those in a directory count.
+
+Reads only. Must never take damage for the torn end of what was being created, nor go on over a gap.
+"""
+
+import re
+from contextlib import closing
+from pathlib import Path
+from typing import TypeVar
+
+import attrs
+import msgspec
+
+from etcd_twisted.consensus.raft.entries import HardState
+from etcd_twisted.consensus.storage.files import REMEDY, files_in, naming, open_to_read
+from etcd_twisted.consensus.storage.framing import (
+    FILE_HEADER_LENGTH,
+    FRAME_HEADER_LENGTH,
+    MAX_PAYLOAD,
+    BadFrameError,
+    Frame,
+    FrameKind,
+    FrameReader,
+    damage,
+    end_of_data,
+)
+from etcd_twisted.errors import StorageError
+
+SEGMENT_MAGIC = b"etcd-wal"
+MOST_BYTES = MAX_PAYLOAD + (1 << 20)
+"""The largest that a segment can be: one that holds a single record, which is as long as a frame can be."""
+
+_NAME = re.compile(r"[0-9]{20}\.log")
+
+
+class SegmentHead(msgspec.Struct, array_like=True, frozen=True):
+    """A segment's first frame: where the log stood when the segment was begun."""
+
+    hard_state: HardState
+    base: int
+    """The index of the last entry before this segment's first one."""
+    fresh: bool
+    """Whether the log begins anew here, and older segments mean nothing."""
+    machine_id: str = ""
+    """Whose log it is; C{""} in a segment of a version that did not say so."""
+
+
+_T = TypeVar("_T")
+_HEAD = msgspec.msgpack.Decoder(SegmentHead)
+
+
+@attrs.define(slots=True)
+class Segment:
+    """
+    A segment in use.
+
+    @ivar start: the offset behind its head, where its first record is.
+    @ivar highest: the highest index of any entry in it, 0 when there is none.
+    @ivar size: in bytes, once another one follows it.
+    """
+
+    sequence: int
+    path: Path
+    head: SegmentHead
+    start: int
+    highest: int = 0
+    size: int = 0
+
+
+@attrs.frozen(slots=True)
+class TornTail:
+    """
+    What recovery cut off.
+
+    @ivar offset: where it began in the file; 0 when the file itself was torn while being created, and is removed.
+    @ivar length: bytes cut, without the zeros that were allocated ahead.
+    """
+
+    path: Path
+    offset: int
+    length: int
+
+
+@attrs.frozen
+class Survey:
+    """
+    What is in a log's directory.
+
+    @ivar segments: those that count, in order.
+    @ivar void: the paths of older ones, which a fresh one made void.
+    @ivar torn: a last one that was torn while being created.
+    """
+
+    segments: list[Segment]
+    void: list[Path]
+    torn: TornTail | None
+
+
+def segment_path(directory: Path, sequence: int) -> Path:
+    """Where a segment is."""
+    return directory / f"{sequence:020}.log"
+
+
+def survey(directory: Path) -> Survey:
+    """
+    Look at the segments in a directory, but not behind their heads.
+
+    @raise StorageError: a head is damaged or missing, a segment is missing, or something is no file or can't be read.
+    """
+    found = {int(path.stem): path for path in files_in(directory, _NAME)}
+    for path in found.values():
+        _check_size(path)
+    sequences = sorted(found)
+    torn = None
+    # The older segments are deleted only once a new one is whole, so a last one alone was not torn in creation.
+    if sequences and (sequences[-1] == 1 or sequences[-1] - 1 in found):
+        torn = _torn_creation(found[sequences[-1]])
+        if torn is not None:
+            del found[sequences.pop()]
+    segments: list[Segment] = []
+    while sequences:
+        sequence = sequences.pop()
+        segments.append(_read_head(sequence, found.pop(sequence)))
+        if segments[-1].head.fresh:
+            break
+        if sequences and sequences[-1] != sequence - 1:
+            missing = segment_path(directory, sequence - 1)
+            raise StorageError(f"{missing} is missing, although there are segments before and behind it; {REMEDY}")
+    segments.reverse()
+    return Survey(segments, [found[sequence] for sequence in sequences], torn)
+
+
+def _check_size(path: Path) -> None:
+    with naming(path):
+        size = path.lstat().st_size
+    if size > MOST_BYTES:
+        reason = f"it has {size} bytes, and no segment has more than {MOST_BYTES}"
+        raise StorageError(f"{path} is damaged: {reason}; {REMEDY}")
+
+
+def _torn_creation(path: Path) -> TornTail | None:
+    """Whether the last segment never came to hold its head, and so never held a record either."""
+    with naming(path), open_to_read(path) as file:
+        file.seek(FILE_HEADER_LENGTH)
+        begun = any(file.read(FRAME_HEADER_LENGTH))
+    if not begun and (end := end_of_data(path, 0)) <= FILE_HEADER_LENGTH:
+        return TornTail(path, 0, end)
+    with closing(FrameReader(path, SEGMENT_MAGIC)) as reader:
+        try:
+            reader.next()
+        except BadFrameError:
+            if reader.find_header(FILE_HEADER_LENGTH) is None:
+                return TornTail(path, 0, end_of_data(path, 0))
+        return None
+
+
+def _read_head(sequence: int, path: Path) -> Segment:
+    with closing(FrameReader(path, SEGMENT_MAGIC)) as reader:
+        try:
+            frame = reader.next()
+        except BadFrameError as bad:
+            raise bad.as_damage() from None
+        if frame is None:
+            raise damage(path, FILE_HEADER_LENGTH, "the segment's head is missing")
+        head = decode_frame(path, frame, FrameKind.SEGMENT_HEAD, _HEAD)
+        return Segment(sequence, path, head, frame.end)
+
+
+def decode_frame(path: Path, frame: Frame, kind: FrameKind, decoder: msgspec.msgpack.Decoder[_T]) -> _T:
+    """
+    What a frame of a segment holds.
+
+    @param kind: which it should be.
+    @raise StorageError: it is another, or can't be decoded.
+    """
+    if frame.kind is not kind:
+        raise damage(path, frame.offset, f"the frame is a {frame.kind.name} and should be a {kind.name}")
+    try:
+        return decoder.decode(frame.payload)
+    except msgspec.MsgspecError as error:
+        raise damage(path, frame.offset, f"the {kind.name} can't be decoded ({error})") from error

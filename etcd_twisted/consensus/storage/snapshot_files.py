@@ -1,0 +1,345 @@
+"""
+Snapshots on disk: the state machine as it was at one index, in place of the log up to there.
+
+One file of checked frames (L{etcd_twisted.consensus.storage.framing}) per snapshot: its metadata, its chunks, and an
+end that counts them. It is written under another name, and older snapshots are deleted only when it is whole, synced
+and renamed.
+
+Must never show a snapshot that is not whole, nor fall back to an older one when the newest is damaged: the log
+behind the older one may be gone. Blocking; knows no reactor, and not what the chunks mean.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from etcd_twisted.consensus.raft.entries import SnapshotMetadata
+from etcd_twisted.consensus.storage.files import files_in, naming, open_file, sync_directory, write_all
+from etcd_twisted.consensus.storage.framing import (
+    BadFrameError,
+    Frame,
+    FrameKind,
+    FrameReader,
+    damage,
+    encode_file_header,
+    encode_frame,
+)
+from etcd_twisted.errors import StorageError
+
+SNAPSHOT_MAGIC = b"etcdsnap"
+SYNC_BYTES = 1 << 20
+"""How much is written between syncs: about 1 ms each, where one at the end would hold the log up for them all."""
+
+_NAME = re.compile(r"([0-9]{20})-([0-9]{20})\.snapshot")
+_UNFINISHED = ".tmp"
+_INCOMING = ".incoming"
+"""In the name of what comes from another machine, while this one may take a snapshot at the same index."""
+_UNFINISHED_NAME = re.compile(r".*\.snapshot\.tmp")
+_T = TypeVar("_T")
+
+
+class SnapshotStore:
+    """
+    The snapshots of one machine, in one directory.
+
+    @ivar cluster_id: of which cluster they are, as far as that is known; new ones say so.
+    @ivar size: how many bytes the newest has, as far as it was looked for or finished; 0 when there is none.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        """
+        Touch nothing yet.
+
+        @param directory: is locked for this process, and exists before anything is written.
+        """
+        self.cluster_id = ""
+        self.size = 0
+        self._directory = directory
+
+    def _note_size(self, size: int) -> None:
+        self.size = size
+
+    def unfinished(self) -> list[Path]:
+        """
+        The files that a process which died has left unfinished.
+
+        @raise StorageError: one of them is no file, or the directory can't be read.
+        """
+        return files_in(self._directory, _UNFINISHED_NAME)
+
+    def remove_unfinished(self) -> None:
+        """
+        Remove them.
+
+        To be called once, before the first L{create}, and only when the machine is certain to start: a refused
+        start changes nothing.
+
+        @raise StorageError: the directory can't be read or written.
+        """
+        unfinished = self.unfinished()
+        with naming(self._directory):
+            for path in unfinished:
+                path.unlink()
+            if unfinished:
+                sync_directory(self._directory)
+
+    def create(self, metadata: SnapshotMetadata) -> "SnapshotWriter":
+        """
+        Begin a snapshot, which L{latest} will not show before L{SnapshotWriter.finish}.
+
+        @raise OSError: the file can't be made; one reason is that this very snapshot is being written already.
+        """
+        metadata = msgspec.structs.replace(metadata, cluster_id=self.cluster_id)
+        return SnapshotWriter(self._directory, metadata, self._note_size)
+
+    def receive(self, metadata: SnapshotMetadata) -> "IncomingSnapshot":
+        """
+        Begin to take the file of a snapshot that another machine has finished.
+
+        @raise OSError: the file can't be made.
+        """
+        return IncomingSnapshot(self._directory, metadata, self._note_size)
+
+    def latest(self) -> "SnapshotReader | None":
+        """
+        The newest snapshot, opened, or C{None} when there is none. The caller closes it.
+
+        @raise StorageError: it is damaged as far as it has been read, or can't be read.
+        """
+        paths = files_in(self._directory, _NAME)
+        if not paths:
+            return None
+        reader = SnapshotReader(paths[-1])
+        self.size = reader.size
+        return reader
+
+
+class _UnfinishedFile:
+    """
+    A file under another name than it will have.
+
+    @ivar path: where it is until it is finished.
+    @ivar length: how many bytes it has.
+    """
+
+    def __init__(self, finished: Path, mark: str, flags: int, note_size: Callable[[int], None]) -> None:
+        """
+        @param finished: its name in the end.
+        @param mark: what tells it from others that will have that name.
+        @param note_size: told how many bytes it has when it has that name.
+        """
+        self.path = finished.with_name(f"{finished.stem}{mark}{finished.suffix}{_UNFINISHED}")
+        self.length = 0
+        self._finished = finished
+        self._note_size = note_size
+        self._synced = 0
+        self._over = False
+        self._descriptor = open_file(self.path, os.O_RDWR | os.O_CREAT | flags)
+
+    def write(self, data: bytes) -> None:
+        """Add to it; what is long is synced on the way."""
+        write_all(self._descriptor, data, self.length)
+        self.length += len(data)
+        if self.length - self._synced >= SYNC_BYTES:
+            os.fdatasync(self._descriptor)
+            self._synced = self.length
+
+    def finish(self) -> None:
+        """Make it durable, under its name, and delete older snapshots."""
+        os.fsync(self._descriptor)
+        os.close(self._descriptor)
+        self._descriptor = -1
+        self.path.rename(self._finished)
+        self._over = True
+        self._note_size(self.length)
+        sync_directory(self._finished.parent)
+        for older in files_in(self._finished.parent, _NAME)[:-1]:
+            older.unlink()
+
+    def abort(self) -> None:
+        """Remove it. Once it has its name, or was removed, do nothing."""
+        if self._over:
+            return
+        self._over = True
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+        self.path.unlink(missing_ok=True)
+
+
+class SnapshotWriter:
+    """One snapshot being written. After an error, and whenever it shall not be finished, call L{abort}."""
+
+    def __init__(self, directory: Path, metadata: SnapshotMetadata, note_size: Callable[[int], None]) -> None:
+        """Use L{SnapshotStore.create}."""
+        self._file = _UnfinishedFile(snapshot_path(directory, metadata), "", os.O_EXCL, note_size)
+        self._salt = int.from_bytes(os.urandom(4), "little")
+        self._chunks = 0
+        try:
+            self._file.write(encode_file_header(SNAPSHOT_MAGIC, self._salt))
+            self._write_frame(FrameKind.SNAPSHOT_METADATA, msgspec.msgpack.encode(metadata))
+        except BaseException:
+            self.abort()
+            raise
+
+    def write(self, chunk: bytes) -> None:
+        """
+        Add one chunk, which L{SnapshotReader} gives back as it is.
+
+        @raise OSError: the disk failed or is full.
+        @raise ValueError: the chunk is more than a frame can hold.
+        """
+        self._write_frame(FrameKind.SNAPSHOT_CHUNK, chunk)
+        self._chunks += 1
+
+    def finish(self) -> None:
+        """
+        Make the snapshot durable, put it in the place of older ones, and delete these.
+
+        @raise OSError: the disk failed or is full. If the snapshot has its name by then, only deleting failed.
+        """
+        self._write_frame(FrameKind.SNAPSHOT_END, msgspec.msgpack.encode(self._chunks))
+        self._file.finish()
+
+    def abort(self) -> None:
+        """Give the snapshot up and remove its file. Once it has its name, or was given up, do nothing."""
+        self._file.abort()
+
+    def _write_frame(self, kind: FrameKind, payload: bytes) -> None:
+        self._file.write(encode_frame(kind, payload, self._salt, self._file.length))
+
+
+class IncomingSnapshot:
+    """
+    The file of another machine's snapshot, as it comes. When it shall not be finished, call L{abort}.
+
+    @ivar metadata: what it is to stand for.
+    """
+
+    def __init__(self, directory: Path, metadata: SnapshotMetadata, note_size: Callable[[int], None]) -> None:
+        """Use L{SnapshotStore.receive}."""
+        self.metadata = metadata
+        self._file = _UnfinishedFile(snapshot_path(directory, metadata), _INCOMING, os.O_TRUNC, note_size)
+
+    @property
+    def length(self) -> int:
+        """How many bytes of it are there."""
+        return self._file.length
+
+    def write(self, data: bytes) -> None:
+        """
+        Add what comes next.
+
+        @raise OSError: the disk failed or is full.
+        """
+        self._file.write(data)
+
+    def reader(self) -> "SnapshotReader":
+        """
+        What came, once all of it is there. The caller closes it.
+
+        @raise StorageError: it is damaged as far as it has been read, or another snapshot than it should be.
+        """
+        reader = SnapshotReader(self._file.path)
+        if reader.metadata != self.metadata:
+            reader.close()
+            raise StorageError(f"{self._file.path} is the snapshot of index {reader.metadata.index}")
+        return reader
+
+    def finish(self) -> None:
+        """
+        Put it in the place of older snapshots, durably.
+
+        @raise OSError: the disk failed or is full.
+        """
+        self._file.finish()
+
+    def abort(self) -> None:
+        """Remove it, unless it is finished or was removed before."""
+        self._file.abort()
+
+
+class SnapshotReader:
+    """
+    One finished snapshot, open for reading; iterating gives its chunks, from the first one each time.
+
+    It stays readable when the store deletes it for a newer one. A context manager that closes the file.
+
+    @ivar path: its file.
+    @ivar metadata: what it stands for.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Use L{SnapshotStore.latest}."""
+        self.path = path
+        self._reader = FrameReader(path, SNAPSHOT_MAGIC)
+        try:
+            frame = self._next()
+            if frame.kind is not FrameKind.SNAPSHOT_METADATA:
+                raise damage(path, frame.offset, f"a {frame.kind.name} stands where the metadata should be")
+            self.metadata = self._decode(frame, SnapshotMetadata)
+            self._first = frame.end
+            if _position(path) != (self.metadata.term, self.metadata.index):
+                raise damage(
+                    path, frame.offset, f"it is the snapshot of term {self.metadata.term}, index {self.metadata.index}"
+                )
+        except BaseException:
+            self._reader.close()
+            raise
+
+    def __iter__(self) -> Iterator[bytes]:
+        """
+        The chunks as they were written, read and checked one at a time. One iteration at a time.
+
+        @raise StorageError: damage. A chunk that came is right, but only the iterator's end says that all came.
+        """
+        self._reader.seek(self._first)
+        chunks = 0
+        while (frame := self._next()).kind is FrameKind.SNAPSHOT_CHUNK:
+            chunks += 1
+            yield frame.payload
+        if frame.kind is not FrameKind.SNAPSHOT_END:
+            raise damage(self.path, frame.offset, f"a {frame.kind.name} stands where a chunk should be")
+        if self._decode(frame, int) != chunks:
+            raise damage(self.path, frame.offset, f"{chunks} chunks are there, and the end counts otherwise")
+        if frame.end != self._reader.size:
+            raise damage(self.path, frame.end, "the file goes on behind the snapshot's end")
+
+    @property
+    def size(self) -> int:
+        """How many bytes the file has."""
+        return self._reader.size
+
+    def close(self) -> None:
+        """Close the file."""
+        self._reader.close()
+
+    def _next(self) -> Frame:
+        try:
+            frame = self._reader.next()
+        except BadFrameError as bad:
+            raise bad.as_damage() from None
+        if frame is None:
+            raise damage(self.path, self._reader.offset, "the file ends before the snapshot does")
+        return frame
+
+    def _decode(self, frame: Frame, shape: type[_T]) -> _T:
+        try:
+            return msgspec.msgpack.decode(frame.payload, type=shape)
+        except msgspec.MsgspecError as error:
+            raise damage(self.path, frame.offset, f"the {frame.kind.name} can't be decoded ({error})") from error
+
+
+def snapshot_path(directory: Path, metadata: SnapshotMetadata) -> Path:
+    """Where a snapshot is, once it is finished."""
+    return directory / f"{metadata.term:020}-{metadata.index:020}.snapshot"
+
+
+def _position(path: Path) -> tuple[int, int] | None:
+    """The term and index in a snapshot's name, finished or not."""
+    name = _NAME.fullmatch(path.name.removesuffix(_UNFINISHED).replace(_INCOMING, ""))
+    return (int(name[1]), int(name[2])) if name else None

@@ -1,0 +1,468 @@
+"""
+The write-ahead log: what a machine must find again after it stopped, however it stopped.
+
+A directory of segments, each a file of checked frames (L{etcd_twisted.consensus.storage.framing}); one frame is one
+L{Record}, written by one append and made durable by one sync. The rules kept here:
+
+  - An append is begun only after the one before it was synced. So a bad frame with anything good behind it is
+    damage, which is refused; only a bad frame with nothing behind it is the torn end of an append that nobody was
+    told of, which is cut off.
+  - After a failed write or sync the log takes nothing more: what the page cache holds can't be trusted.
+  - A segment depends on no older one: it begins with the hard state, so that older ones can be deleted.
+
+Must never acknowledge what is not on the disk, skip damage, or cut off a whole record. Blocking, for one thread at
+a time; knows no reactor. Resolves no conflicts: it gives back the records as they were appended.
+"""
+
+import errno
+import os
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+
+from etcd_twisted.consensus.raft.entries import HardState, Record
+from etcd_twisted.consensus.storage.files import naming, open_file, sync_directory, write_all
+from etcd_twisted.consensus.storage.framing import (
+    FILE_HEADER_LENGTH,
+    BadFrameError,
+    Frame,
+    FrameKind,
+    FrameReader,
+    damage,
+    encode_file_header,
+    encode_frame,
+    end_of_data,
+    foreign,
+)
+from etcd_twisted.consensus.storage.hard_state import State, StateFile
+from etcd_twisted.consensus.storage.segments import (
+    SEGMENT_MAGIC,
+    Segment,
+    SegmentHead,
+    Survey,
+    TornTail,
+    decode_frame,
+    segment_path,
+    survey,
+)
+from etcd_twisted.errors import StorageError
+from etcd_twisted.measurements import Durations
+
+SEGMENT_BYTES = 64 << 20
+ALLOCATION_BYTES = 4 << 20
+"""How far a segment is allocated ahead: a sync that leaves the file's size alone takes two thirds of the time."""
+ZEROED_BYTES = 256 << 10
+"""
+How far zeros are written ahead: a sync of what takes the place of something written, and not of space that is only
+allocated, takes ext4 half the time, as nothing has to go into its journal.
+"""
+
+_RECORD = msgspec.msgpack.Decoder(Record)
+_UNSUPPORTED = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+
+
+class _Writing:
+    """
+    Around what is done to the disk: whatever fails there fails for good.
+
+    @ivar failure: what failed first.
+    """
+
+    __slots__ = ("failure",)
+
+    def __init__(self) -> None:
+        self.failure: OSError | None = None
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, OSError) and self.failure is None:
+            self.failure = error
+
+
+class WriteAheadLog:
+    """
+    The log of one machine in one directory.
+
+    First L{recover} must be run to its end, then L{resume}; then L{append} and L{compact} may be called, and L{close}
+    at last.
+
+    @ivar machine_id: whose log it is, as far as that is known: L{recover} refuses a segment of another machine, and
+        new segments say so.
+    @ivar torn: what L{resume} cuts off, if anything.
+    @ivar base: the index of the last entry that is no longer in the log; a snapshot must reach at least as far.
+        Right once L{recover} has begun.
+    @ivar last_index: the index of the last entry, or C{base} when there is none.
+    @ivar hard_state: the last one appended.
+    @ivar syncs: how long the disk took for each append.
+    """
+
+    def __init__(
+        self, directory: Path, segment_bytes: int = SEGMENT_BYTES, state_file: StateFile | None = None
+    ) -> None:
+        """
+        Touch nothing yet.
+
+        @param directory: is locked for this process, and exists before L{resume} is called.
+        @param segment_bytes: the size over which no segment grows, unless one record alone is larger.
+        @param state_file: says what must be known if this log is lost; C{None} for a log that can do without.
+        """
+        self.machine_id = ""
+        self.torn: TornTail | None = None
+        self.base = 0
+        self.last_index = 0
+        self.hard_state = HardState()
+        self.syncs = Durations()
+        self._directory = directory
+        self._state_file = state_file
+        self._segment_bytes = segment_bytes
+        self._found = Survey([], [], None)
+        self._last: Frame | None = None
+        self._segments: list[Segment] = []
+        self._descriptor = -1
+        self._salt = 0
+        self._position = 0
+        self._allocated = 0
+        self._zeroed = 0
+        self._allocate_ahead = True
+        self._ready = False
+        self._writing = _Writing()
+        self._encode = msgspec.msgpack.Encoder().encode
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was ever appended. Right once L{recover} has ended."""
+        return not self._segments
+
+    @property
+    def newest_segment(self) -> int:
+        """The number of the newest segment, 0 when there is none. Right once L{recover} has ended."""
+        return self._segments[-1].sequence if self._segments else 0
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether a segment belongs to a machine other than C{machine_id}."""
+        return any(segment.head.machine_id not in ("", self.machine_id) for segment in self._segments)
+
+    @property
+    def size(self) -> int:
+        """
+        How many bytes it takes on the disk, without what is allocated ahead. Other threads may ask, and are told of
+        what is appended meanwhile or of what was before.
+        """
+        return sum(segment.size for segment in self._segments[:-1]) + self._position
+
+    # Recovery.
+
+    def recover(self) -> Iterator[Record]:
+        """
+        Read and check the whole log, and give back the records in order. Nothing on the disk is changed.
+
+        They come lazily, so that the caller can take them in slices; the log is read when the iterator ends. They
+        come as they were appended: a record whose first entry is not above the last one so far replaces that one
+        and all behind it, and entries that a snapshot covers may come too. What compaction left of the hard
+        state comes as a record of its own.
+
+        @raise StorageError: damage, a segment of another machine, or something that can't be read.
+        """
+        self._found = found = survey(self._directory)
+        segments = found.segments
+        self.torn = found.torn
+        if segments:
+            head = segments[0].head
+            self.base = self.last_index = head.base
+            self.hard_state = head.hard_state
+            if head.hard_state != HardState():
+                yield Record(hard_state=head.hard_state, entries=())
+        for segment in segments:
+            self._check_ours(segment)
+            self._check_continues(segment)
+            self._last = None
+            final = segment is segments[-1] and found.torn is None
+            for frame, record in self._read_segment(segment, final):
+                self._last = frame
+                yield record
+            segment.size = segment.start if self._last is None else self._last.end
+        self._segments = segments
+
+    def resume(self) -> None:
+        """
+        Make the end of what L{recover} has read good for L{append}: what is torn is cut off.
+
+        @raise StorageError: something can't be written.
+        """
+        with naming(self._directory):
+            if self._segments:
+                self._reopen(self._segments[-1], self._last)
+            sync_directory(self._directory)
+            # Only now: what makes these void, or goes on without them, is itself on the disk.
+            for path in self._found.void:
+                path.unlink()
+            if self._found.torn is not None:
+                self._found.torn.path.unlink()
+            sync_directory(self._directory)
+        self._ready = True
+
+    def _check_ours(self, segment: Segment) -> None:
+        owner = segment.head.machine_id
+        if self.machine_id and owner not in ("", self.machine_id):
+            raise foreign(segment.path, "machine", owner, self.machine_id)
+
+    def _check_continues(self, segment: Segment) -> None:
+        head = segment.head
+        if head.base != self.last_index or head.hard_state != self.hard_state:
+            raise damage(
+                segment.path,
+                FILE_HEADER_LENGTH,
+                f"the segment goes on from entry {head.base} in term {head.hard_state.term}, but the one before ends"
+                f" with entry {self.last_index} in term {self.hard_state.term}",
+            )
+
+    def _read_segment(self, segment: Segment, final: bool) -> Iterator[tuple[Frame, Record]]:
+        """The segment's records, each with its frame; what is torn at the end of the final segment is noted."""
+        with closing(FrameReader(segment.path, SEGMENT_MAGIC)) as reader:
+            reader.seek(segment.start)
+            try:
+                while (frame := reader.next()) is not None:
+                    record = decode_frame(segment.path, frame, FrameKind.RECORD, _RECORD)
+                    self._check_contiguous(segment.path, frame.offset, record)
+                    self._note(segment, record)
+                    yield frame, record
+            except BadFrameError as bad:
+                if not final or reader.find_header(bad.offset) is not None:
+                    raise bad.as_damage() from None
+                end = end_of_data(segment.path, bad.offset)
+                if end > bad.offset:
+                    self.torn = TornTail(segment.path, bad.offset, end - bad.offset)
+
+    def _check_contiguous(self, path: Path, offset: int, record: Record) -> None:
+        if not _contiguous(record, self.last_index):
+            raise damage(
+                path,
+                offset,
+                f"entries {record.entries[0].index} to {record.entries[-1].index} in {len(record.entries)}"
+                f" do not follow entry {self.last_index}",
+            )
+
+    def _reopen(self, segment: Segment, last: Frame | None) -> None:
+        """
+        Open the last segment behind its last record, and make certain that all before is on the disk.
+
+        The process before may have ended between a write and its sync, or because a sync failed. After a failed
+        sync the page cache may show what the disk does not have, and count it as clean; so the last record is
+        written again before it is synced. All before it were synced once.
+        """
+        descriptor = open_file(segment.path, os.O_RDWR)
+        try:
+            with closing(FrameReader(segment.path, SEGMENT_MAGIC)) as reader:
+                self._salt = reader.salt
+            position = segment.start if last is None else last.end
+            again = 0 if last is None else last.offset
+            write_all(descriptor, os.pread(descriptor, position - again, again), again)
+            os.ftruncate(descriptor, position)
+            os.fsync(descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
+        self._position = self._allocated = self._zeroed = position
+
+    # Appending.
+
+    def append(self, record: Record) -> None:
+        """
+        Add one record; when this returns it is on the disk.
+
+        @raise ValueError: the record's entries leave a gap, or are more than a frame can hold; nothing was written.
+        @raise OSError: the disk failed or is full. What became of the record is known only after a restart.
+        @raise StorageError: the disk failed before, and the log takes nothing more.
+        """
+        self._check_usable()
+        if not _contiguous(record, self.last_index):
+            raise ValueError(f"entries from {record.entries[0].index} on do not follow entry {self.last_index}")
+        payload = self._encode(record)
+        frame = encode_frame(FrameKind.RECORD, payload, self._salt, self._position)
+        with self._writing:
+            if self._is_full(len(frame)):
+                self._begin_segment(self.last_index, fresh=not self._segments)
+                frame = encode_frame(FrameKind.RECORD, payload, self._salt, self._position)
+            if record.hard_state is not None:
+                self._save_state(record.hard_state)
+            end = self._position + len(frame)
+            self._allocate(end)
+            write_all(self._descriptor, self._with_zeros(frame, end), self._position)
+            began = time.perf_counter()
+            os.fdatasync(self._descriptor)
+            self.syncs.add(time.perf_counter() - began)
+        self._position = end
+        self._note(self._segments[-1], record)
+
+    def roll(self) -> None:
+        """
+        Go on in a new segment, so that L{compact} can delete all before it one day.
+
+        @raise OSError: the disk failed or is full; the log takes nothing more.
+        @raise StorageError: the disk failed before.
+        """
+        self._check_usable()
+        if self._segments and self._position > self._segments[-1].start:
+            with self._writing:
+                self._begin_segment(self.last_index, fresh=False)
+
+    def compact(self, index: int) -> None:
+        """
+        Delete the segments that hold only entries up to C{index}, oldest first, but never the one being written.
+
+        Only for an index that a durable snapshot covers. One above L{last_index} is that of another machine's
+        snapshot, and the log begins anew behind it, as with L{restart_after}.
+
+        @raise OSError: the disk failed; the log takes nothing more.
+        @raise StorageError: the disk failed before.
+        """
+        self._check_usable()
+        if index > self.last_index:
+            self.restart_after(index)
+            return
+        with self._writing:
+            while len(self._segments) > 1 and self._segments[0].highest <= index:
+                self._delete_oldest()
+
+    def restart_after(self, index: int) -> None:
+        """
+        Forget every entry, and go on with the entry behind C{index}, keeping the hard state.
+
+        For a snapshot from the leader that the log does not agree with (Raft paper, figure 13, step 7).
+
+        @raise OSError: the disk failed or is full; the log takes nothing more.
+        @raise StorageError: the disk failed before.
+        """
+        self._check_usable()
+        with self._writing:
+            self._begin_segment(index, fresh=True)
+            self.base = self.last_index = index
+            while len(self._segments) > 1:
+                self._delete_oldest()
+
+    def save_state(self) -> None:
+        """
+        Update the state file if it differs from this log.
+
+        @raise OSError: the disk failed or is full; the log takes nothing more.
+        @raise StorageError: the disk failed before.
+        """
+        self._check_usable()
+        with self._writing:
+            self._save_state(self.hard_state)
+
+    def close(self) -> None:
+        """
+        Give back what was allocated ahead and close the file. Everything appended is on the disk already.
+
+        @raise OSError: giving back failed; the file is closed all the same.
+        """
+        descriptor, self._descriptor, self._ready = self._descriptor, -1, False
+        if descriptor < 0:
+            return
+        try:
+            if self._writing.failure is None:
+                os.ftruncate(descriptor, self._position)
+        finally:
+            os.close(descriptor)
+
+    def _check_usable(self) -> None:
+        if self._writing.failure is not None:
+            raise StorageError(
+                f"the log in {self._directory} takes nothing more after a failed write ({self._writing.failure});"
+                " see to the disk, then restart this machine"
+            ) from self._writing.failure
+        if not self._ready:
+            raise StorageError(f"the log in {self._directory} has not been recovered to its end, or is closed")
+
+    def _note(self, segment: Segment, record: Record) -> None:
+        if record.hard_state is not None:
+            self.hard_state = record.hard_state
+        if record.entries:
+            self.last_index = record.entries[-1].index
+            segment.highest = max(segment.highest, self.last_index)
+
+    def _is_full(self, length: int) -> bool:
+        if not self._segments:
+            return True
+        return self._position > self._segments[-1].start and self._position + length > self._segment_bytes
+
+    def _begin_segment(self, base: int, *, fresh: bool) -> None:
+        """
+        Write a new segment's head, and go on in it once the file and its name are durable, and known to be.
+
+        The one before is cut to its records first: zeros are allowed at the end of the last segment only.
+        """
+        if self._descriptor >= 0:
+            os.ftruncate(self._descriptor, self._position)
+            os.fsync(self._descriptor)
+            os.close(self._descriptor)
+            self._descriptor = -1
+            self._segments[-1].size = self._position
+        head = SegmentHead(self.hard_state, base, fresh, self.machine_id)
+        sequence = self.newest_segment + 1
+        path = segment_path(self._directory, sequence)
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        self._salt = int.from_bytes(os.urandom(4), "little")
+        payload = self._encode(head)
+        data = encode_file_header(SEGMENT_MAGIC, self._salt) + encode_frame(
+            FrameKind.SEGMENT_HEAD, payload, self._salt, FILE_HEADER_LENGTH
+        )
+        self._allocated = self._zeroed = 0
+        self._allocate(len(data))
+        write_all(self._descriptor, data, 0)
+        os.fsync(self._descriptor)
+        sync_directory(self._directory)
+        self._position = len(data)
+        self._segments.append(Segment(sequence, path, head, self._position))
+        self._save_state(self.hard_state)
+
+    def _save_state(self, hard_state: HardState) -> None:
+        if self._state_file is not None and self._segments:
+            self._state_file.save(State(self.machine_id, hard_state, self.newest_segment))
+
+    def _allocate(self, end: int) -> None:
+        """Allocate the file at least up to C{end}, in large steps, where the file system can."""
+        if end <= self._allocated or not self._allocate_ahead:
+            return
+        ahead = max(end, min(self._allocated + ALLOCATION_BYTES, self._segment_bytes))
+        try:
+            os.posix_fallocate(self._descriptor, self._allocated, ahead - self._allocated)
+        except OSError as error:
+            if error.errno not in _UNSUPPORTED:
+                raise
+            self._allocate_ahead = False
+        else:
+            self._allocated = ahead
+
+    def _with_zeros(self, frame: bytes, end: int) -> bytes:
+        """
+        A frame that ends at C{end}, with zeros behind it when it uses up those that were written ahead. Long frames
+        would use them up at once, and have none.
+        """
+        if end <= self._zeroed or len(frame) > ZEROED_BYTES // 8:
+            return frame
+        self._zeroed = max(end, min(end + ZEROED_BYTES, self._allocated))
+        return frame + bytes(self._zeroed - end)
+
+    def _delete_oldest(self) -> None:
+        # One at a time and each made durable, so that a crash leaves no hole in the middle.
+        self._segments[0].path.unlink()
+        sync_directory(self._directory)
+        del self._segments[0]
+        self.base = self._segments[0].head.base
+
+
+def _contiguous(record: Record, last_index: int) -> bool:
+    """Whether the record's entries are one unbroken run that leaves no gap behind C{last_index}."""
+    if not record.entries:
+        return True
+    first, last = record.entries[0].index, record.entries[-1].index
+    return 0 < first <= last_index + 1 and last - first == len(record.entries) - 1

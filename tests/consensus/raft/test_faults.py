@@ -1,0 +1,34 @@
+"""
+L{etcd_twisted.consensus.raft.core}, when everything goes wrong that can: the properties of the Raft paper's figure 3,
+and that the group goes on once nothing goes wrong any more.
+"""
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.consensus.raft import keeper, leader, progress
+from tests.consensus.raft.faults import Faults
+
+SEEDS = 24
+
+
+class FaultsTests(SynchronousTestCase):
+    def run_seed(self, seed: int) -> Faults:
+        """With limits so small that they are reached."""
+        self.patch(keeper, "TRAILING_ENTRIES", (10, 3, 0)[seed % 3])
+        self.patch(leader, "_BATCH_ENTRIES", 3)
+        self.patch(progress, "MOST_IN_FLIGHT", 3)
+        faults = Faults(seed, ("abc", "abcde", "a", "ab")[seed % 4])
+        try:
+            faults.run(1_000)
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}: {error}; {faults.describe()}") from error
+        return faults
+
+    def test_nothing_is_lost_or_contradicted(self) -> None:
+        for seed in range(SEEDS):
+            self.run_seed(seed)
+
+    def test_a_seed_is_always_the_same_story(self) -> None:
+        first, second = self.run_seed(7), self.run_seed(7)
+        self.assertEqual(first.describe(), second.describe())
+        self.assertEqual((first.leaders, first.states()), (second.leaders, second.states()))

@@ -1,0 +1,80 @@
+"""
+L{etcd_twisted.consensus.raft.progress}.
+"""
+
+from collections import deque
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.consensus.raft import progress
+from etcd_twisted.consensus.raft.progress import Phase, Progress
+
+
+class PhaseTests(SynchronousTestCase):
+    def test_at_first_it_is_asked_what_it_has(self) -> None:
+        fresh = Progress(8, 0.0)
+        self.assertEqual((fresh.phase, fresh.next, fresh.match, fresh.asking), (Phase.PROBE, 8, 0, True))
+        self.assertFalse(fresh.has_room)
+
+    def test_it_is_never_asked_about_what_it_is_known_to_have(self) -> None:
+        one = Progress(8, 0.0)
+        one.matched(5)
+        one.probe(2)
+        self.assertEqual((one.next, one.asking), (6, True))
+
+    def test_nothing_is_on_its_way_in_a_new_phase(self) -> None:
+        one = Progress(1, 0.0)
+        for begin in (lambda: one.probe(2), one.replicate, lambda: one.await_snapshot(3)):
+            one.replicate()
+            one.sent(5, progress.MOST_BYTES_IN_FLIGHT)
+            one.commit = 4
+            self.assertFalse(one.has_room)
+            begin()
+            self.assertEqual((one.room, one.commit), (progress.MOST_BYTES_IN_FLIGHT, 0))
+            one.replicate()
+            self.assertTrue(one.has_room)
+
+    def test_what_it_needs_follows_what_it_has_or_will_have(self) -> None:
+        one = Progress(8, 0.0)
+        one.matched(5)
+        self.assertEqual(one.needed, 6)
+        one.await_snapshot(20)
+        self.assertEqual(one.needed, 21)
+        one.probe(6)
+        self.assertEqual(one.needed, 6)
+
+
+class WindowTests(SynchronousTestCase):
+    @given(
+        st.lists(
+            st.one_of(
+                st.tuples(st.just("send"), st.integers(1, 3), st.integers(0, 30)),
+                st.tuples(st.just("answer"), st.integers(-3, 30), st.just(0)),
+            ),
+            max_size=60,
+        )
+    )
+    def test_against_a_model(self, steps: list[tuple[str, int, int]]) -> None:
+        """What is on its way is what was sent and is not known to have arrived."""
+        self.patch(progress, "MOST_IN_FLIGHT", 4)
+        self.patch(progress, "MOST_BYTES_IN_FLIGHT", 50)
+        one = Progress(1, 0.0)
+        one.replicate()
+        flying: deque[tuple[int, int]] = deque()
+        match = sent = 0
+        for step, number, length in steps:
+            if step == "answer":
+                index = min(max(match + number, 0), sent)
+                self.assertEqual(one.matched(index), index > match)
+                match = max(match, index)
+                flying = deque(each for each in flying if each[0] > index)
+            elif one.has_room:
+                sent += number
+                one.sent(sent, length)
+                flying.append((sent, length))
+            used = sum(each[1] for each in flying)
+            self.assertEqual(one.room, 50 - used)
+            self.assertEqual(one.has_room, len(flying) < 4 and used < 50)
+            self.assertEqual((one.match, one.next), (match, sent + 1))

@@ -1,0 +1,370 @@
+"""
+L{etcd_twisted.consensus.raft.core}: log compaction, and snapshots that go to other machines (Raft paper, section 7).
+"""
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.consensus.raft import keeper
+from etcd_twisted.consensus.raft.core import Role, encode_configuration
+from etcd_twisted.consensus.raft.entries import Configuration, EntryKind, HardState, SnapshotMetadata
+from etcd_twisted.consensus.raft.messages import Append, AppendReply, InstallSnapshot
+from tests.consensus.raft.group import LONG, TIMING, Group, Machine, alone, elect, entries_of, entry, sent
+
+GROUP = Configuration(("a", "b", "c"))
+
+
+class LeaderTests(SynchronousTestCase):
+    """The leader sends a snapshot to followers that are too far behind."""
+
+    def setUp(self) -> None:
+        self.patch(keeper, "TRAILING_ENTRIES", 0)
+        self.machine = alone("a", "abc", [1] * 5)
+        elect(self.machine)
+        for _ in range(4):
+            self.machine.core.propose(b"x")
+        self.answer("c", AppendReply(2, 1, 6, 6))
+        sent(self.machine)
+        self.answer("c", AppendReply(2, 1, 10, 10))
+        self.machine.apply()
+        self.machine.take_snapshot()
+        sent(self.machine)
+        self.assertEqual(self.machine.core._log.first_index, 11)
+
+    def answer(self, sender: str, reply: AppendReply, now: float = 0.0) -> None:
+        self.machine.core.receive(sender, reply, now)
+
+    def sent_to_b(self, now: float = 0.0) -> list[object]:
+        return [message for receiver, message in sent(self.machine, now) if receiver == "b"]
+
+    def heartbeat(self, number: int) -> Append:
+        return Append(2, number, 0, 0, 10)
+
+    def test_only_to_one_that_is_there(self) -> None:
+        """It is sent heartbeats until it answers, which also say how far the others are."""
+        for beat in range(1, 5):
+            self.assertEqual(self.sent_to_b(beat * TIMING.heartbeat), [self.heartbeat(1 + beat)])
+        self.answer("b", AppendReply(2, 5, 0, 0))
+        self.assertEqual(self.sent_to_b(), [InstallSnapshot(2)])
+
+    def sending(self) -> None:
+        self.answer("b", AppendReply(2, 1, 0, 5, True, 2, 1))
+        self.assertEqual(self.sent_to_b(), [InstallSnapshot(2)])
+
+    def test_a_rejection_that_goes_further_back_than_the_log(self) -> None:
+        self.sending()
+
+    def test_meanwhile_it_gets_heartbeats_and_nothing_else(self) -> None:
+        self.sending()
+        for beat in range(1, 10):
+            self.machine.core.propose(b"y")
+            self.answer("b", AppendReply(2, beat, 0, 0))
+            self.assertEqual(self.sent_to_b(beat * TIMING.heartbeat), [self.heartbeat(1 + beat)])
+            self.answer("c", AppendReply(2, 1 + beat, 10, 10))
+            self.assertEqual(self.sent_to_b(beat * TIMING.heartbeat), [])
+
+    def test_rejections_that_come_late_change_nothing(self) -> None:
+        self.sending()
+        self.answer("b", AppendReply(2, 1, 0, 4, True, 2, 1))
+        self.assertEqual(self.sent_to_b(), [])
+
+    def test_entries_follow_when_it_is_installed(self) -> None:
+        self.sending()
+        self.machine.core.propose(b"y")
+        self.assertEqual(self.sent_to_b(), [])
+        self.answer("b", AppendReply(2, 0, 10, 10))
+        (append,) = self.sent_to_b()
+        assert isinstance(append, Append)
+        self.assertEqual((append.prev_index, append.prev_term, len(append.entries)), (10, 2, 1))
+
+    def test_the_end_of_the_sending_alone_leads_to_a_question(self) -> None:
+        """The answer of the other machine may be lost, and may come first."""
+        self.sending()
+        self.machine.core.snapshot_ended("b")
+        self.assertEqual(self.sent_to_b(), [])
+        self.assertEqual(self.sent_to_b(TIMING.heartbeat), [self.heartbeat(2)])
+        self.answer("b", AppendReply(2, 2, 10, 0))
+        self.machine.core.propose(b"y")
+        (append,) = self.sent_to_b(2 * TIMING.heartbeat)
+        assert isinstance(append, Append)
+        self.assertEqual(append.prev_index, 10)
+
+    def test_one_that_was_given_up_is_sent_again(self) -> None:
+        self.sending()
+        for attempt in range(1, 4):
+            self.machine.core.snapshot_ended("b")
+            now = attempt * TIMING.heartbeat
+            self.assertEqual(self.sent_to_b(now), [self.heartbeat(1 + attempt)])
+            self.answer("b", AppendReply(2, 1 + attempt, 0, 0), now)
+            self.assertEqual(self.sent_to_b(now), [InstallSnapshot(2)])
+
+    def test_news_of_a_snapshot_that_nobody_sends_changes_nothing(self) -> None:
+        self.machine.core.snapshot_ended("c")
+        self.machine.core.snapshot_ended("x")
+        self.assertEqual(sent(self.machine), [])
+
+    def test_an_unreachable_machine_is_not_asked_for_more_than_heartbeats(self) -> None:
+        """What the log has of it is gone when it comes back."""
+        self.answer("c", AppendReply(2, 1, 10, 10))
+        self.machine.core.unreachable("c")
+        self.machine.core.propose(b"y")
+        self.answer("b", AppendReply(2, 1, 0, 5, True, 5, 1))
+        self.assertEqual([type(message) for _, message in sent(self.machine)], [InstallSnapshot])
+
+
+class FollowerTests(SynchronousTestCase):
+    """Figure 13."""
+
+    def following(self, terms: list[int], committed: int = 0) -> Machine:
+        """Machine a, which b leads in term 5."""
+        machine = alone("a", "abc", terms, HardState(5))
+        term = terms[committed - 1] if committed else 0
+        machine.core.receive("b", Append(5, 1, committed, term, committed), 0.0)
+        sent(machine)
+        machine.apply()
+        return machine
+
+    def test_what_is_wanted(self) -> None:
+        for term, index, wanted in ((4, 9, False), (5, 2, False), (5, 3, True), (6, 3, True)):
+            core = self.following([1, 1, 1], 2).core
+            self.assertEqual(core.wants_snapshot("b", term, index, 3.0), wanted)
+            self.assertEqual((core.term, core.leader), (max(5, term), "b"))
+            heard = core.deadline >= 3.0 + TIMING.election
+            self.assertEqual(heard, term >= 5)
+
+    def test_a_candidate_gives_up(self) -> None:
+        core = self.following([1, 1, 1]).core
+        core.campaign(0.0)
+        self.assertTrue(core.wants_snapshot("b", 5, 3, 0.0))
+        self.assertEqual(core.role, Role.FOLLOWER)
+
+    def test_a_log_that_does_not_agree_is_thrown_away(self) -> None:
+        for terms in ([], [1, 1], [1, 1, 1, 1, 1, 1]):
+            machine = self.following(terms)
+            machine.take_in(SnapshotMetadata(4, 3, GROUP), (b"state",))
+            core = machine.core
+            self.assertEqual((core.commit_index, core.last_index, core._log.last_term), (4, 4, 3))
+            self.assertIsNone(core.to_persist())
+            self.assertEqual(core.to_apply(9), ())
+            self.assertEqual(core.to_send(0.0), [("b", AppendReply(5, 0, 4, 4))])
+            self.assertEqual(machine.disk.entries, [])
+
+    def test_what_is_behind_an_entry_that_agrees_stays(self) -> None:
+        machine = self.following([1, 1, 1, 3, 3])
+        machine.take_in(SnapshotMetadata(4, 3, GROUP), (b"state",))
+        core = machine.core
+        self.assertEqual((core.commit_index, core.last_index, core._log.covered), (4, 5, 4))
+        self.assertEqual([each.index for each in machine.disk.entries], [5])
+        core.receive("b", Append(5, 1, 5, 3, 5), 0.0)
+        self.assertEqual([each.index for each in core.to_apply(9)], [5])
+
+    def test_the_log_goes_on_behind_it(self) -> None:
+        machine = self.following([1, 1])
+        machine.take_in(SnapshotMetadata(4, 3, GROUP), (b"state",))
+        machine.core.receive("b", Append(5, 1, 4, 3, 5, entries_of([3], 5)), 0.0)
+        self.assertEqual(sent(machine)[-1], ("b", AppendReply(5, 1, 5, 5)))
+        machine.apply()
+        self.assertEqual(machine.state, [b"state", b"3.5"])
+
+    def test_entries_on_their_way_to_the_disk_do_not_count_when_they_are_thrown_away(self) -> None:
+        machine = self.following([1, 1])
+        core = machine.core
+        core.receive("b", Append(5, 1, 2, 1, 0, entries_of([2, 2, 2, 2], 3)), 0.0)
+        machine.write()
+        machine.take_in(SnapshotMetadata(4, 3, GROUP), (b"state",))
+        core.receive("b", Append(5, 1, 4, 3, 6, entries_of([3, 3], 5)), 0.0)
+        machine.sync(0.0)
+        self.assertEqual(core.to_apply(9), ())
+        self.assertEqual(max(m.index for _, m in core.to_send(0.0) if isinstance(m, AppendReply)), 4)
+        machine.save(0.0)
+        self.assertEqual([each.term for each in core.to_apply(9)], [3, 3])
+        self.assertEqual([each.term for each in machine.disk.entries], [3, 3])
+
+    def test_entries_on_their_way_to_the_disk_that_agree(self) -> None:
+        """The snapshot goes further than what is written, and less far than what is known."""
+        machine = self.following([1, 1])
+        core = machine.core
+        core.receive("b", Append(5, 1, 2, 1, 0, entries_of([2, 2], 3)), 0.0)
+        machine.write()
+        core.receive("b", Append(5, 1, 4, 2, 0, entries_of([2, 2, 2], 5)), 0.0)
+        machine.take_in(SnapshotMetadata(6, 2, GROUP), (b"state",))
+        machine.save(0.0)
+        self.assertEqual([each.index for each in machine.disk.entries], [7])
+        answers = [m.index for _, m in core.to_send(0.0) if isinstance(m, AppendReply)]
+        self.assertEqual(answers[-1], 7)
+
+    def test_nothing_waits_for_the_disk_that_the_snapshot_has_overtaken(self) -> None:
+        machine = self.following([1, 1])
+        core = machine.core
+        core.receive("b", Append(5, 1, 2, 1, 0, entries_of([2, 2], 3)), 0.0)
+        machine.write()
+        machine.take_in(SnapshotMetadata(4, 2, GROUP), (b"state",))
+        self.assertEqual(core.to_send(0.0), [("b", AppendReply(5, 0, 4, 4))])
+        machine.sync(0.0)
+        self.assertEqual(core.to_send(0.0), [])
+
+    def test_its_configuration_counts(self) -> None:
+        machine = self.following([1, 1])
+        group = Configuration(("a", "b", "c", "d"))
+        machine.core.receive(
+            "b",
+            Append(5, 1, 2, 1, 0, (entry(3, 2, encode_configuration(GROUP), EntryKind.CONFIGURATION),)),
+            0.0,
+        )
+        machine.take_in(SnapshotMetadata(4, 3, group), ())
+        self.assertEqual(list(machine.core._configurations), [(4, group)])
+
+    def test_a_configuration_behind_it_stays(self) -> None:
+        group = Configuration(("a", "b", "c", "d"))
+        machine = self.following([1, 1])
+        new = entry(3, 2, encode_configuration(group), EntryKind.CONFIGURATION)
+        machine.core.receive("b", Append(5, 1, 2, 1, 0, (new,)), 0.0)
+        machine.take_in(SnapshotMetadata(2, 1, GROUP), ())
+        self.assertEqual(list(machine.core._configurations), [(2, GROUP), (3, group)])
+
+    def test_a_machine_that_leads_by_then_tells_nobody(self) -> None:
+        """It was elected with what it had of the log, while the snapshot was read."""
+        machine = alone("a", "abc", [1, 1, 1], HardState(1))
+        elect(machine)
+        self.assertTrue(machine.core.install(SnapshotMetadata(2, 1, GROUP)))
+        self.assertEqual((machine.core.role, machine.core.commit_index), (Role.LEADER, 2))
+        self.assertEqual(sent(machine), [])
+
+
+class CompactionTests(SynchronousTestCase):
+    def test_what_was_compacted_is_not_asked_for(self) -> None:
+        self.patch(keeper, "TRAILING_ENTRIES", 0)
+        group = Group("a")
+        group.elect("a")
+        group.propose(b"x")
+        group.settle()
+        group.machines["a"].take_snapshot()
+        self.assertEqual(group.propose(b"y"), 3)
+        group.settle()
+        self.assertEqual(group.states(), {"a": [b"x", b"y"]})
+        group.crash("a")
+        group.start("a")
+        self.assertEqual((group["a"].commit_index, group["a"].last_index), (2, 3))
+        group.elect("a")
+        self.assertEqual(group.states(), {"a": [b"x", b"y"]})
+
+    def test_a_machine_a_little_behind_needs_no_snapshot(self) -> None:
+        self.patch(keeper, "TRAILING_ENTRIES", 20)
+        group = self.grown("c", 15)
+        group.snapshots_pass = False
+        group.start("c")
+        group.advance(LONG)
+        self.assertEqual(group.states()["c"], group.states()["a"])
+
+    def grown(self, down: str, count: int) -> Group:
+        """One of three did not see the last entries, which the others have compacted."""
+        group = Group("abc")
+        group.elect("a")
+        group.crash(down)
+        for number in range(count):
+            group.propose(b"%d" % number)
+            group.settle()
+        group.advance(2 * LONG)
+        for machine in group.machines.values():
+            machine.take_snapshot()
+        return group
+
+    def test_one_further_behind_gets_one(self) -> None:
+        self.patch(keeper, "TRAILING_ENTRIES", 10)
+        for down, count in (("c", 15), ("b", 100)):
+            group = self.grown(down, count)
+            group.start(down)
+            group.advance(2 * LONG)
+            self.assertEqual(group.disks[down].snapshot.index, count + 1)
+            group.propose(b"after")
+            group.advance(TIMING.heartbeat)
+            self.assertEqual(group.states()[down], group.states()["a"])
+
+    def test_who_gets_one_also_gets_what_comes_after(self) -> None:
+        """The leader compacts its log meanwhile; what follows the snapshot on its way has to stay."""
+        self.patch(keeper, "TRAILING_ENTRIES", 5)
+        group = self.grown("c", 20)
+        group.snapshots_pass = False
+        group.start("c")
+        group.advance(LONG)
+        self.assertEqual(len(group.snapshots), 1)
+        for number in range(10):
+            for _ in range(10):
+                group.propose(b"more %d" % number)
+            group.advance(TIMING.heartbeat)
+            group.machines["a"].take_snapshot()
+        group.snapshots_pass = True
+        group.advance(2 * TIMING.heartbeat)
+        self.assertEqual(group.disks["c"].snapshot.index, 21)
+        self.assertEqual(group.states()["c"], group.states()["a"])
+
+    def test_not_for_one_that_went_away(self) -> None:
+        self.patch(keeper, "TRAILING_ENTRIES", 5)
+        group = self.grown("c", 20)
+        self.assertEqual(group["a"]._log.first_index, 17)
+
+    def test_nor_for_too_long(self) -> None:
+        self.patch(keeper, "TRAILING_ENTRIES", 5)
+        self.patch(keeper, "NEEDED_ENTRIES", 50)
+        group = self.grown("c", 20)
+        group.snapshots_pass = False
+        group.start("c")
+        group.advance(LONG)
+        for _ in range(100):
+            group.propose(b"more")
+        group.advance(TIMING.heartbeat)
+        group.machines["a"].take_snapshot()
+        self.assertEqual(group["a"]._log.first_index, group["a"].last_index - 49)
+
+    def test_a_machine_that_has_more_than_the_leader_knows_gets_no_snapshot_over_and_over(self) -> None:
+        """
+        Its answers were lost, and it has forgotten since what it has compared with this leader; its own snapshot goes
+        further than the leader's.
+        """
+        self.patch(keeper, "TRAILING_ENTRIES", 0)
+        group = Group("abc")
+        group.elect("a")
+        group.cut("c", "a")
+        for number in range(10):
+            group.propose(b"%d" % number)
+            group.settle()
+        group.advance(LONG)
+        for machine in group.machines.values():
+            machine.take_snapshot()
+        group.propose(b"x")
+        group.settle()
+        group["a"].unreachable("c")
+        group.advance(TIMING.heartbeat)
+        group.machines["c"].take_snapshot()
+        group.crash("c")
+        group.start("c")
+        group.heal()
+        group.advance(2 * TIMING.heartbeat)
+        group.propose(b"y")
+        group.advance(TIMING.heartbeat)
+        self.assertEqual(group.states()["c"], group.states()["a"])
+        self.assertEqual(group.disks["c"].snapshot.index, 12)
+
+    def test_a_snapshot_that_was_overtaken_shortens_nothing(self) -> None:
+        """It was begun before another machine's came, and is done after."""
+        self.patch(keeper, "TRAILING_BYTES", 10)
+        machine = alone("a", "abc", [1] * 5, HardState(1))
+        machine.core.receive("b", Append(1, 1, 5, 1, 5), 0.0)
+        machine.apply()
+        machine.take_in(SnapshotMetadata(10, 1, GROUP), ())
+        machine.core.receive("b", Append(1, 1, 10, 1, 10, entries_of([1] * 50, 11)), 0.0)
+        machine.save(0.0)
+        machine.core.compacted(5)
+        log = machine.core._log
+        self.assertEqual((log.first_index, log.last_index, log.covered), (11, 60, 10))
+
+    def test_an_old_message_from_before_the_log_is_answered(self) -> None:
+        """What is committed is the leader's, also where nobody can look it up any more."""
+        self.patch(keeper, "TRAILING_ENTRIES", 0)
+        machine = alone("a", "abc", [1] * 5, HardState(1))
+        machine.core.receive("b", Append(1, 1, 5, 1, 5), 0.0)
+        machine.apply()
+        machine.take_snapshot()
+        sent(machine)
+        machine.core.receive("b", Append(1, 2, 2, 1, 2, entries_of([1] * 5, 3)), 0.0)
+        self.assertEqual(sent(machine), [("b", AppendReply(1, 2, 7, 7))])
+        self.assertEqual(machine.core.last_index, 7)

@@ -1,0 +1,205 @@
+"""
+L{etcd_twisted.consensus.raft.core}: a leader hands over (Raft dissertation, section 3.10).
+"""
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.consensus.raft.core import NotLeaderError, Role
+from etcd_twisted.consensus.raft.entries import HardState, Record
+from etcd_twisted.consensus.raft.messages import AppendReply, TimeoutNow, VoteReply, VoteRequest
+from tests.consensus.raft.group import LONG, TIMING, Group, Machine, alone, elect, sent
+
+
+def leading(voters: str = "abc", learners: str = "") -> Machine:
+    """Machine a, which leads; b has more of its log than the others."""
+    machine = alone("a", voters, [1], learners=learners)
+    elect(machine)
+    for other in voters[1:] + learners:
+        machine.core.receive(other, AppendReply(2, 1, 1, 1), 0.0)
+    machine.core.receive("b", AppendReply(2, 1, 2, 2), 0.0)
+    sent(machine)
+    return machine
+
+
+def told(machine: Machine, now: float = 0.0) -> list[str]:
+    """Who is told to stand."""
+    return [receiver for receiver, message in sent(machine, now) if isinstance(message, TimeoutNow)]
+
+
+class LeaderTests(SynchronousTestCase):
+    def test_one_that_has_everything_is_told_at_once(self) -> None:
+        machine = leading()
+        self.assertTrue(machine.core.transfer(0.0))
+        self.assertEqual(told(machine), ["b"])
+        self.assertEqual(told(machine), [])
+
+    def test_no_proposals_are_taken_meanwhile(self) -> None:
+        core = leading().core
+        core.transfer(0.0)
+        self.assertFalse(core.leads)
+        self.assertRaises(NotLeaderError, core.propose, b"x")
+        self.assertEqual(core.role, Role.LEADER)
+
+    def test_who_lacks_entries_gets_them_first(self) -> None:
+        machine = leading()
+        index = machine.core.propose(b"x")
+        machine.core.transfer(0.0)
+        self.assertEqual(told(machine), [])
+        machine.core.receive("c", AppendReply(2, 1, index, index), 0.0)
+        self.assertEqual(told(machine), [])
+        machine.core.receive("b", AppendReply(2, 1, index, index), 0.0)
+        self.assertEqual(told(machine), ["b"])
+
+    def test_the_one_that_has_most_is_chosen(self) -> None:
+        machine = leading("abcd")
+        index = machine.core.propose(b"x")
+        machine.core.receive("c", AppendReply(2, 1, index, index), 0.0)
+        sent(machine)
+        machine.core.transfer(0.0)
+        self.assertEqual(told(machine), ["c"])
+
+    def test_of_those_that_were_heard_lately(self) -> None:
+        machine = leading()
+        now = 1.1 * TIMING.election
+        sent(machine, now)
+        machine.core.receive("c", AppendReply(2, 2, 2, 2), now)
+        self.assertTrue(machine.core.transfer(now))
+        self.assertEqual(told(machine, now), ["c"])
+
+    def test_not_without_another_voter(self) -> None:
+        for voters, learners in (("a", ""), ("a", "b")):
+            machine = alone("a", voters, [1], learners=learners)
+            elect(machine)
+            machine.core.receive("b", AppendReply(2, 1, 2, 2), 0.0)
+            self.assertFalse(machine.core.transfer(0.0))
+            self.assertTrue(machine.core.leads)
+
+    def test_not_to_one_that_is_silent(self) -> None:
+        machine = leading()
+        self.assertFalse(machine.core.transfer(1.1 * TIMING.election))
+
+    def test_a_follower_has_nothing_to_hand_over(self) -> None:
+        self.assertFalse(alone("a", "abc").core.transfer(0.0))
+
+    def test_it_leads_on_when_nothing_came_of_it(self) -> None:
+        """If leadership transfer does not complete after about an election timeout, it resumes accepting requests."""
+        machine = leading()
+        core = machine.core
+        core.transfer(0.0)
+        self.assertEqual(told(machine), ["b"])
+        sent(machine, TIMING.election - 0.001)
+        self.assertFalse(core.leads)
+        sent(machine, TIMING.election)
+        self.assertTrue(core.leads)
+        core.propose(b"x")
+        self.assertEqual(told(machine, TIMING.election), [])
+
+    def test_and_looks_for_another_if_asked_again(self) -> None:
+        machine = leading()
+        machine.core.transfer(0.0)
+        self.assertEqual(told(machine), ["b"])
+        sent(machine, TIMING.election)
+        machine.core.receive("c", AppendReply(2, 2, 2, 2), TIMING.election)
+        self.assertTrue(machine.core.transfer(TIMING.election))
+        self.assertEqual(told(machine, TIMING.election), ["c"])
+
+
+class TargetTests(SynchronousTestCase):
+    def test_it_stands_without_asking(self) -> None:
+        """As if its election timer had elapsed; who still hears the old leader need not be asked."""
+        machine = alone("b", "abc", [1], HardState(2))
+        machine.core.receive("a", TimeoutNow(2), 0.0)
+        self.assertEqual((machine.core.role, machine.core.term), (Role.CANDIDATE, 3))
+        self.assertEqual(machine.save(0.0), [Record(HardState(3, "b"), ())])
+        request = VoteRequest(3, 1, 1, transfer=True)
+        self.assertEqual(machine.core.to_send(0.0), [("a", request), ("c", request)])
+
+    def test_being_told_twice_is_as_good_as_once(self) -> None:
+        for role in (Role.CANDIDATE, Role.LEADER):
+            machine = alone("b", "abc", [1], HardState(2))
+            machine.core.receive("a", TimeoutNow(2), 0.0)
+            machine.save(0.0)
+            if role is Role.LEADER:
+                machine.core.receive("a", VoteReply(3, True), 0.0)
+            machine.core.receive("a", TimeoutNow(2), 0.0)
+            self.assertEqual((machine.core.role, machine.core.term), (role, 3))
+
+    def test_a_leader_is_told_nothing(self) -> None:
+        machine = leading()
+        machine.core.receive("b", TimeoutNow(2), 0.0)
+        self.assertEqual((machine.core.role, machine.core.term), (Role.LEADER, 2))
+
+    def test_too_late(self) -> None:
+        machine = alone("b", "abc", [1], HardState(3))
+        machine.core.receive("a", TimeoutNow(2), 0.0)
+        self.assertEqual((machine.core.role, machine.core.term), (Role.FOLLOWER, 3))
+
+    def test_one_without_a_vote_does_not(self) -> None:
+        machine = alone("b", "ac", [1], HardState(2), learners="b")
+        machine.core.receive("a", TimeoutNow(2), 0.0)
+        self.assertEqual((machine.core.role, machine.core.term), (Role.FOLLOWER, 2))
+
+    def test_if_it_loses_it_asks_before_it_stands_again(self) -> None:
+        machine = alone("b", "abc", [1], HardState(2))
+        machine.core.receive("a", TimeoutNow(2), 0.0)
+        sent(machine)
+        self.assertGreaterEqual(machine.core.deadline, TIMING.election)
+        machine.core.tick(machine.core.deadline)
+        self.assertEqual((machine.core.role, machine.core.term), (Role.PRE_CANDIDATE, 3))
+        self.assertEqual({m for _, m in machine.core.to_send(LONG)}, {VoteRequest(4, 1, 1, pre=True)})
+
+
+class GroupTests(SynchronousTestCase):
+    def test_no_time_goes_by(self) -> None:
+        group = Group("abc")
+        group.elect("a")
+        group.propose(b"x")
+        group.settle()
+        before = group.now
+        self.assertTrue(group["a"].transfer(group.now))
+        group.settle()
+        self.assertEqual(group.now, before)
+        self.assertIn(group.leader(), "bc")
+        group.propose(b"y")
+        group.settle()
+        self.assertEqual(group.states(), {each: [b"x", b"y"] for each in "abc"})
+
+    def test_with_everything_that_was_proposed(self) -> None:
+        group = Group("abcde")
+        group.elect("a")
+        for number in range(50):
+            group.propose(b"%d" % number)
+        group["a"].transfer(group.now)
+        group.settle()
+        self.assertNotEqual(group.leader(), "a")
+        group.advance(TIMING.heartbeat)
+        self.assertEqual(group.states(), {each: [b"%d" % number for number in range(50)] for each in "abcde"})
+
+    def test_around_and_around(self) -> None:
+        group = Group("abc")
+        group.elect("a")
+        for number in range(20):
+            leader = group.leader()
+            group.propose(b"%d" % number)
+            self.assertTrue(group[leader].transfer(group.now))
+            group.settle()
+            self.assertNotEqual(group.leader(), leader)
+            self.assertEqual(group[group.leader()].term, number + 2)
+            group.advance(TIMING.heartbeat)
+        self.assertEqual(len(group.states()["a"]), 20)
+
+    def test_one_that_stands_late_does_no_harm(self) -> None:
+        """The leader has gone on meanwhile, without its lease; what it has committed is kept."""
+        group = Group("abc")
+        group.elect("a")
+        group.passes = lambda each: not isinstance(each.message, TimeoutNow)
+        group["a"].transfer(group.now)
+        group.advance(TIMING.election)
+        (order,) = {each for each in group.lost if isinstance(each.message, TimeoutNow)}
+        group.heal()
+        group.propose(b"x")
+        group.advance(TIMING.heartbeat)
+        group.deliver(order)
+        group.advance(TIMING.heartbeat)
+        self.assertEqual(group.leader(), order.receiver)
+        self.assertEqual(group.states(), {each: [b"x"] for each in "abc"})

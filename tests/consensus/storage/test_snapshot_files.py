@@ -1,0 +1,295 @@
+"""Snapshots on disk: whole or not there at all, and never quietly the older one."""
+
+import errno
+import os
+from contextlib import closing
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.consensus.raft.entries import Configuration, SnapshotMetadata
+from etcd_twisted.consensus.storage import files, framing, snapshot_files
+from etcd_twisted.consensus.storage.framing import FrameKind, encode_file_header, encode_frame
+from etcd_twisted.consensus.storage.snapshot_files import SNAPSHOT_MAGIC, SYNC_BYTES, SnapshotStore
+from etcd_twisted.errors import StorageError
+
+
+def metadata(index: int, term: int = 1) -> SnapshotMetadata:
+    return SnapshotMetadata(index, term, Configuration(("0123456789abcdef",)))
+
+
+def read(store: SnapshotStore) -> list[bytes] | None:
+    """The newest snapshot's chunks."""
+    reader = store.latest()
+    if reader is None:
+        return None
+    with closing(reader):
+        return list(reader)
+
+
+class SnapshotTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp())
+        self.directory.mkdir()
+        self.store = SnapshotStore(self.directory)
+
+    def write(self, about: SnapshotMetadata, *chunks: bytes) -> Path:
+        writer = self.store.create(about)
+        for chunk in chunks:
+            writer.write(chunk)
+        writer.finish()
+        return self.directory / f"{about.term:020}-{about.index:020}.snapshot"
+
+    def names(self) -> list[str]:
+        return sorted(path.name for path in self.directory.iterdir())
+
+
+class RoundTripTests(SnapshotTestCase):
+    def test_none(self) -> None:
+        self.assertIsNone(self.store.latest())
+
+    @settings(max_examples=30)
+    @given(st.lists(st.binary(max_size=100), max_size=5), st.integers(1, 2**63), st.integers(1, 2**63))
+    def test_any_chunks(self, chunks: list[bytes], index: int, term: int) -> None:
+        self.setUp()
+        about = metadata(index, term)
+        self.write(about, *chunks)
+        reader = self.store.latest()
+        assert reader is not None
+        with closing(reader):
+            self.assertEqual(reader.metadata, about)
+            self.assertEqual(list(reader), chunks)
+            self.assertEqual(list(reader), chunks)  # from the beginning each time
+
+    def test_newest(self) -> None:
+        """The newest counts, and when it is durable the older ones go."""
+        for index, term in ((5, 1), (70, 1), (8, 2), (9, 10)):
+            path = self.write(metadata(index, term), b"%d" % index)
+            self.assertEqual(read(self.store), [b"%d" % index])
+            self.assertEqual(self.names(), [path.name])
+
+    def test_older_one_comes_too_late(self) -> None:
+        """A snapshot that is finished after a newer one is the one that goes."""
+        older = self.store.create(metadata(5))
+        newer = self.write(metadata(9), b"newer")
+        older.finish()
+        self.assertEqual(self.names(), [newer.name])
+        self.assertEqual(read(self.store), [b"newer"])
+
+    def test_reader_outlives_its_file(self) -> None:
+        """What is being sent to another machine can be read to its end when a newer snapshot takes its place."""
+        self.write(metadata(5), b"one", b"two")
+        reader = self.store.latest()
+        assert reader is not None
+        with closing(reader):
+            chunks = iter(reader)
+            self.assertEqual(next(chunks), b"one")
+            self.write(metadata(6), b"newer")
+            self.assertEqual(list(chunks), [b"two"])
+
+    def test_large(self) -> None:
+        """Chunks on their way are synced now and then, so that little is left to sync at the end."""
+        synced: list[int] = []
+
+        def fdatasync(descriptor: int) -> None:
+            synced.append(os.fstat(descriptor).st_size)
+            os.fdatasync(descriptor)
+
+        self.patch(snapshot_files, "os", Patched(fdatasync=fdatasync))
+        chunks = [bytes([number]) * 300_000 for number in range(20)]
+        path = self.write(metadata(5), *chunks)
+        self.assertEqual(read(self.store), chunks)
+        steps = [after - before for before, after in zip([0, *synced], [*synced, path.stat().st_size], strict=True)]
+        self.assertTrue(all(step < SYNC_BYTES + 400_000 for step in steps), steps)
+
+
+class Patched:
+    """The C{os} module with some functions replaced."""
+
+    def __init__(self, **replaced: object) -> None:
+        self.__dict__.update(replaced)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(os, name)
+
+
+class UnfinishedTests(SnapshotTestCase):
+    def test_not_shown_before_it_is_finished(self) -> None:
+        kept = self.write(metadata(5), b"five")
+        writer = self.store.create(metadata(6))
+        writer.write(b"six")
+        self.assertEqual(read(self.store), [b"five"])
+        writer.abort()
+        self.assertEqual(self.names(), [kept.name])
+        writer.abort()
+        self.assertEqual(read(self.store), [b"five"])
+
+    def test_abort_after_finish_does_nothing(self) -> None:
+        """Not even to the file of the same snapshot when that is being written once more."""
+        writer = self.store.create(metadata(6))
+        writer.finish()
+        again = self.store.create(metadata(6))
+        writer.abort()
+        again.write(b"again")
+        again.finish()
+        self.assertEqual(read(self.store), [b"again"])
+
+    def test_left_over(self) -> None:
+        """What a process left unfinished is removed when the next one is told to, and nothing else is."""
+        kept = self.write(metadata(5), b"five")
+        writer = self.store.create(metadata(6))
+        writer.write(b"six")
+        (self.directory / "lost+found").mkdir()
+        self.assertEqual(len(self.names()), 3)
+        store = SnapshotStore(self.directory)
+        self.assertEqual(read(store), [b"five"])
+        self.assertEqual(len(self.names()), 3)
+        store.remove_unfinished()
+        self.assertEqual(read(store), [b"five"])
+        self.assertEqual(self.names(), [kept.name, "lost+found"])
+        writer.abort()
+
+    def test_being_written_already(self) -> None:
+        writer = self.store.create(metadata(6))
+        self.assertRaises(FileExistsError, self.store.create, metadata(6))
+        writer.write(b"six")
+        writer.finish()
+        self.assertEqual(read(self.store), [b"six"])
+
+
+class FailingDiskTests(SnapshotTestCase):
+    def test_every_call_fails(self) -> None:
+        """Whatever call fails, the snapshot before is there until the new one is, and one of the two always is."""
+        self.write(metadata(5), b"five")
+        number, finished = 0, False
+        while not finished:
+            number += 1
+            finished = self.write_failing(number)
+            if not finished:
+                self.assertIn(read(SnapshotStore(self.directory)), ([b"five"], [b"six"]))
+                for path in self.directory.iterdir():
+                    path.unlink()
+                self.write(metadata(5), b"five")
+        self.assertEqual(read(self.store), [b"six"])
+        self.assertGreater(number, 8)
+
+    def write_failing(self, at: int) -> bool:
+        """Write a snapshot; the call number C{at} fails. Whether it came to its end."""
+        calls = 0
+
+        def failing(name: str) -> object:
+            def call(*arguments: object) -> object:
+                nonlocal calls
+                calls += 1
+                if calls == at:
+                    raise OSError(errno.ENOSPC, "injected")
+                return getattr(os, name)(*arguments)
+
+            return call
+
+        disk = Patched(**{name: failing(name) for name in ("open", "pwrite", "fsync", "fdatasync")})
+        restore = [self.patch(module, "os", disk) for module in (snapshot_files, files)]
+        writer = None
+        try:
+            writer = self.store.create(metadata(6))
+            writer.write(b"six")
+            writer.finish()
+        except OSError as error:
+            self.assertEqual(error.errno, errno.ENOSPC)
+            if writer is not None:
+                writer.abort()
+            self.assertEqual([name for name in self.names() if name.endswith(".tmp")], [])
+            return False
+        finally:
+            for patched in restore:
+                patched.restore()
+        return True
+
+    def test_order(self) -> None:
+        """Content, then name, then the older ones: a crash in between loses neither snapshot."""
+        self.write(metadata(5), b"five")
+        events: list[tuple[str, list[str]]] = []
+
+        def fsync(descriptor: int) -> None:
+            kind = "directory" if os.path.isdir(f"/proc/self/fd/{descriptor}") else "file"
+            events.append((kind, [name[38:] for name in self.names()]))
+            os.fsync(descriptor)
+
+        for module in (snapshot_files, files):
+            self.patch(module, "os", Patched(fsync=fsync))
+        self.write(metadata(6), b"six")
+        self.assertEqual(
+            events,
+            [
+                ("file", ["005.snapshot", "006.snapshot.tmp"]),
+                ("directory", ["005.snapshot", "006.snapshot"]),
+            ],
+        )
+        self.assertEqual([name[38:] for name in self.names()], ["006.snapshot"])
+
+
+class DamageTests(SnapshotTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.path = self.write(metadata(6), b"first chunk", b"", b"third chunk")
+        self.data = self.path.read_bytes()
+        self.path.with_name(f"{1:020}-{5:020}.snapshot").write_bytes(self.data)  # one that it must not fall back to
+
+    def assert_refused(self, *words: str) -> None:
+        error = self.assertRaises(StorageError, read, self.store)
+        for word in (str(self.path), *words):
+            self.assertIn(word, str(error))
+        self.assertNotIn("\n", str(error))
+
+    def test_every_flipped_bit(self) -> None:
+        for position in range(len(self.data)):
+            for bit in range(8):
+                damaged = bytearray(self.data)
+                damaged[position] ^= 1 << bit
+                self.path.write_bytes(damaged)
+                self.assert_refused("is damaged at byte")
+        self.path.write_bytes(self.data)
+        self.assertEqual(read(self.store), [b"first chunk", b"", b"third chunk"])
+
+    def test_cut_at_every_byte(self) -> None:
+        for length in range(len(self.data)):
+            self.path.write_bytes(self.data[:length])
+            self.assert_refused("is damaged at byte")
+
+    def test_longer(self) -> None:
+        for more in (b"\0", self.data):
+            self.path.write_bytes(self.data + more)
+            self.assert_refused(f"is damaged at byte {len(self.data)}", "goes on")
+
+    def test_under_another_name(self) -> None:
+        self.path = self.path.rename(self.path.with_name(f"{1:020}-{7:020}.snapshot"))
+        self.assert_refused("it is the snapshot of term 1, index 6")
+
+    def test_newer_version(self) -> None:
+        self.patch(framing, "FORMAT_VERSION", 2)
+        self.path = self.write(metadata(9), b"nine")
+        self.patch(framing, "FORMAT_VERSION", 1)
+        self.assert_refused("format version 2", "reads version 1")
+
+    def write_frames(self, *frames: tuple[FrameKind, object]) -> None:
+        data = encode_file_header(SNAPSHOT_MAGIC, 7)
+        for kind, content in frames:
+            payload = content if isinstance(content, bytes) else snapshot_files.msgspec.msgpack.encode(content)
+            data += encode_frame(kind, payload, 7, len(data))
+        self.path.write_bytes(data)
+
+    def test_good_frames_in_a_wrong_order(self) -> None:
+        about = (FrameKind.SNAPSHOT_METADATA, metadata(6))
+        chunk = (FrameKind.SNAPSHOT_CHUNK, b"chunk")
+        self.write_frames(about, chunk, (FrameKind.SNAPSHOT_END, 1))
+        self.assertEqual(read(self.store), [b"chunk"])
+        self.write_frames(about, chunk, (FrameKind.SNAPSHOT_END, 2))
+        self.assert_refused("the end counts otherwise")
+        self.write_frames(about, chunk, about)
+        self.assert_refused("stands where a chunk should be")
+        self.write_frames(chunk, (FrameKind.SNAPSHOT_END, 1))
+        self.assert_refused("stands where the metadata should be")
+        self.write_frames((FrameKind.SNAPSHOT_METADATA, b"\xc1"))
+        self.assert_refused("can't be decoded")

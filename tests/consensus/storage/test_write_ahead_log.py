@@ -1,0 +1,291 @@
+"""The write-ahead log: what was appended comes back, and what a snapshot stands for goes."""
+
+from collections.abc import Callable, Iterable
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from etcd_twisted.consensus.raft.entries import Record
+from etcd_twisted.consensus.storage import files, write_ahead_log
+from etcd_twisted.consensus.storage.write_ahead_log import WriteAheadLog
+from etcd_twisted.errors import StorageError
+from tests.consensus.storage.logs import LogTestCase, contents, entries, logs, recover, resolve, resumed, vote
+
+
+class RoundTripTests(LogTestCase):
+    @settings(max_examples=60)
+    @given(logs(), st.integers(1, 600), st.sets(st.integers(0, 11)))
+    def test_any_records(self, records: list[Record], segment_bytes: int, restarts: set[int]) -> None:
+        """What was appended comes back as it was, whatever the segments' size and however often it is restarted."""
+        directory = self.directory()
+        log = WriteAheadLog(directory, segment_bytes)
+        self.assertEqual(resumed(log), [])
+        for number, record in enumerate(records):
+            log.append(record)
+            if number in restarts:
+                log.close()
+                log = WriteAheadLog(directory, segment_bytes)
+                self.assertEqual(resumed(log), records[: number + 1])
+        log.close()
+        log = WriteAheadLog(directory)
+        self.assertEqual(resumed(log), records)
+        self.assertEqual(log.last_index, max(resolve(records)[1], default=0))
+        self.assertEqual((log.torn, log.base, log.hard_state), (None, 0, resolve(records)[0]))
+        log.close()
+
+    @settings(max_examples=60)
+    @given(logs(), st.integers(1, 300), st.lists(st.integers(0, 40), max_size=6))
+    def test_compaction_keeps_what_is_needed(self, records: list[Record], size: int, covers: list[int]) -> None:
+        """After any compactions, the entries behind them and the hard state are there."""
+        directory = self.directory()
+        log = WriteAheadLog(directory, size)
+        resumed(log)
+        covered = 0
+        for number, record in enumerate(records):
+            log.append(record)
+            if number < len(covers):
+                # A replica compacts up to what is applied, which no later entry replaces.
+                replaced = min([later.entries[0].index for later in records[number + 1 :] if later.entries] or [99])
+                covered = max(covered, min(covers[number], replaced - 1, log.last_index))
+                log.compact(covered)
+        log.close()
+        log = WriteAheadLog(directory, size)
+        self.assertEqual(resolve(resumed(log), covered), resolve(records, covered))
+        self.assertLessEqual(log.base, covered)
+        log.append(entries(log.last_index + 1, b"next"))
+        log.close()
+
+    def test_conflicts_come_back_raw(self) -> None:
+        """Recovery replaces nothing: that is the business of whoever keeps the log in memory."""
+        records = [entries(1, b"a", b"b", b"c"), entries(2, b"B", term=2), entries(3, b"C", term=2)]
+        directory = self.directory()
+        self.write(directory, records)
+        self.assertEqual(recover(directory), records)
+        self.assertEqual(resolve(recover(directory))[1], {1: b"a", 2: b"B", 3: b"C"})
+
+    def test_lazy(self) -> None:
+        """Records come one at a time, and the log takes nothing before the last one came."""
+        directory = self.directory()
+        self.write(directory, [entries(1, b"a"), entries(2, b"b")])
+        log = WriteAheadLog(directory)
+        iterator = log.recover()
+        self.assertEqual(next(iterator), entries(1, b"a"))
+        self.assertRaises(StorageError, log.append, entries(2, b"x"))
+        self.assertRaises(StorageError, log.compact, 1)
+        self.assertEqual(list(iterator), [entries(2, b"b")])
+        self.assertRaises(StorageError, log.append, entries(3, b"c"))
+        log.resume()
+        log.append(entries(3, b"c"))
+        log.close()
+        self.assertRaises(StorageError, log.append, entries(4, b"d"))
+
+    def test_gap_is_not_appended(self) -> None:
+        """A record that recovery would refuse is refused when it is appended."""
+        directory = self.directory()
+        log = WriteAheadLog(directory)
+        resumed(log)
+        log.append(entries(1, b"a"))
+        self.assertRaises(ValueError, log.append, entries(3, b"c"))
+        self.assertRaises(ValueError, log.append, entries(0, b"c"))
+        torn_apart = Record(None, (*entries(2, b"b").entries, *entries(4, b"d").entries))
+        self.assertRaises(ValueError, log.append, torn_apart)
+        log.append(entries(2, b"b"))
+        log.close()
+        self.assertEqual(recover(directory), [entries(1, b"a"), entries(2, b"b")])
+
+    def test_record_larger_than_a_segment(self) -> None:
+        directory = self.directory()
+        records = [entries(1, b"a"), entries(2, b"b" * 5000), entries(3, b"c")]
+        self.write(directory, records, segment_bytes=200)
+        self.assertEqual(recover(directory), records)
+        self.assertEqual(len(contents(directory)), 3)
+
+    def test_other_files_are_left_alone(self) -> None:
+        directory = self.directory()
+        self.write(directory, [entries(1, b"a")])
+        (directory / "lost+found").mkdir()
+        (directory / "1.log").write_bytes(b"?")
+        self.assertEqual(recover(directory), [entries(1, b"a")])
+
+
+class ZerosAheadTests(LogTestCase):
+    """What is appended takes the place of zeros that were written, and synced, with an append before it."""
+
+    def appended(self, records: Iterable[Record]) -> list[tuple[int, bytes]]:
+        """Where what was written for each record, and a last small one, and what it was."""
+        written: list[tuple[int, bytes]] = []
+
+        def write_all(descriptor: int, data: bytes, offset: int) -> None:
+            written.append((offset, data))
+            files.write_all(descriptor, data, offset)
+
+        self.patch(write_ahead_log, "write_all", write_all)
+        directory = self.directory()
+        log = WriteAheadLog(directory)
+        resumed(log)
+        records = [*records, entries(0, b"")]
+        for index, record in enumerate(records, 1):
+            records[index - 1] = entries(index, record.entries[0].data)
+            log.append(records[index - 1])
+        (path,) = directory.iterdir()
+        self.assertEqual(path.stat().st_size % write_ahead_log.ALLOCATION_BYTES, 0)
+        copy = self.copy(directory)
+        log.close()
+        self.assertEqual((recover(directory), recover(copy)), (records, records))
+        return written[1 : 1 + len(records)]  # behind the segment's head
+
+    def test_small(self) -> None:
+        written = self.appended(entries(0, b"x" * 1_000) for _ in range(5_000))
+        zeroed = ahead = 0
+        for offset, data in written:
+            if offset + len(data) > zeroed:
+                ahead += 1
+                self.assertEqual(data[2_000:], bytes(len(data) - 2_000))
+                zeroed = offset + len(data)
+        self.assertEqual(ahead, zeroed // write_ahead_log.ZEROED_BYTES)
+        self.assertGreater(zeroed, write_ahead_log.ALLOCATION_BYTES)
+
+    def test_long(self) -> None:
+        """They would take the zeros' places at once, and so double what is written."""
+        written = self.appended(entries(0, b"x" * 100_000) for _ in range(100))
+        self.assertEqual({len(data) for _, data in written[:-1]}, {len(written[0][1])})
+        self.assertGreater(len(written[-1][1]), write_ahead_log.ZEROED_BYTES)
+
+    def test_not_beyond_the_allocated(self) -> None:
+        almost = write_ahead_log.ALLOCATION_BYTES - 100_000
+        written = self.appended([entries(0, b"x" * almost)])
+        offset, data = written[-1]
+        self.assertEqual(offset + len(data), write_ahead_log.ALLOCATION_BYTES)
+
+
+class CompactionTests(LogTestCase):
+    def test_only_whole_segments(self) -> None:
+        directory = self.directory()
+        log = WriteAheadLog(directory, 200)
+        resumed(log)
+        log.append(vote(7))
+        for index in range(1, 21):
+            log.append(entries(index, b"%03d" % index * 10))
+        before = len(contents(directory))
+        log.compact(0)
+        self.assertEqual(len(contents(directory)), before)
+        log.compact(10)
+        self.assertLess(len(contents(directory)), before)
+        self.assertTrue(0 < log.base <= 10)
+        log.compact(20)
+        self.assertEqual(len(contents(directory)), 1)
+        log.append(entries(21, b"more"))
+        log.close()
+        hard_state, found = resolve(recover(directory), 20)
+        self.assertEqual((hard_state, found), (vote(7).hard_state, {21: b"more"}))
+
+    def test_rolling_over_frees_what_was_before(self) -> None:
+        directory = self.directory()
+        log = WriteAheadLog(directory)
+        resumed(log)
+        log.roll()
+        self.assertEqual(len(contents(directory)), 0)
+        log.append(entries(1, b"a", b"b"))
+        log.roll()
+        log.roll()
+        self.assertEqual(len(contents(directory)), 2)
+        log.append(entries(3, b"c"))
+        log.compact(2)
+        self.assertEqual(len(contents(directory)), 1)
+        log.close()
+        _, found = resolve(recover(directory), 2)
+        self.assertEqual(found, {3: b"c"})
+
+    def test_replaced_entries_hold_their_segment(self) -> None:
+        """A segment is kept while it holds an entry behind the index, replaced or not."""
+        directory = self.directory()
+        log = WriteAheadLog(directory, 200)
+        resumed(log)
+        log.append(entries(1, b"a", b"b", b"c", b"d"))
+        log.append(entries(2, b"B", term=2))
+        self.assertEqual(len(contents(directory)), 1)
+        log.append(entries(3, b"C" * 100, term=2))
+        log.compact(2)
+        self.assertEqual(len(contents(directory)), 2)
+        log.append(entries(4, b"D" * 100, term=2))
+        log.compact(4)
+        self.assertEqual(len(contents(directory)), 1)
+        log.close()
+
+    def test_one_at_a_time(self) -> None:
+        """Each deletion is durable before the next: whatever a crash leaves has no hole in the middle."""
+        directory = self.directory()
+        log = WriteAheadLog(directory, 1)
+        resumed(log)
+        for index in range(1, 6):
+            log.append(entries(index, b"x"))
+        names = sorted(contents(directory))
+        synced: list[list[str]] = []
+        self.patch(write_ahead_log, "sync_directory", lambda path: synced.append(sorted(contents(path))))
+        log.compact(4)
+        self.assertEqual(synced, [names[number:] for number in range(1, 5)])
+        log.close()
+
+    def check_anew(self, restart: Callable[[WriteAheadLog], None]) -> None:
+        directory = self.directory()
+        log = WriteAheadLog(directory, 100)
+        resumed(log)
+        log.append(vote(7))
+        log.append(entries(1, b"a", b"b"))
+        restart(log)
+        self.assertEqual((log.base, log.last_index), (50, 50))
+        self.assertEqual(len(contents(directory)), 1)
+        self.assertRaises(ValueError, log.append, entries(52, b"gap"))
+        log.append(entries(51, b"c"))
+        log.close()
+        log = WriteAheadLog(directory)
+        self.assertEqual(resumed(log), [vote(7), entries(51, b"c")])
+        self.assertEqual((log.base, log.last_index), (50, 51))
+        log.close()
+
+    def test_beyond_the_end(self) -> None:
+        """A snapshot of another machine that reaches further than the log: the log begins anew behind it."""
+        self.check_anew(lambda log: log.compact(50))
+
+    def test_restart_after(self) -> None:
+        self.check_anew(lambda log: log.restart_after(50))
+
+    def test_restart_before_the_end(self) -> None:
+        """Entries behind a snapshot that the log disagrees with are forgotten with the rest."""
+        directory = self.directory()
+        log = WriteAheadLog(directory)
+        resumed(log)
+        log.append(entries(1, b"a", b"b", b"c"))
+        log.restart_after(2)
+        log.close()
+        log = WriteAheadLog(directory)
+        self.assertEqual(resumed(log), [])
+        self.assertEqual((log.base, log.last_index), (2, 2))
+        log.close()
+
+    def test_restart_in_an_empty_log(self) -> None:
+        directory = self.directory()
+        log = WriteAheadLog(directory)
+        resumed(log)
+        log.restart_after(9)
+        log.append(entries(10, b"j"))
+        log.close()
+        self.assertEqual(recover(directory), [entries(10, b"j")])
+
+    def test_crash_before_void_segments_are_deleted(self) -> None:
+        """Older segments that a fresh one made void are not read, damaged or not, and deleted in the end."""
+        directory = self.directory()
+        log = WriteAheadLog(directory, 100)
+        resumed(log)
+        for index in range(1, 9):
+            log.append(entries(index, b"x" * 40))
+        kept = contents(directory)
+        log.restart_after(20)
+        log.close()
+        for name, data in kept.items():
+            (directory / name).write_bytes(data)
+        (directory / min(kept)).write_bytes(b"damaged")
+        log = WriteAheadLog(directory)
+        self.assertEqual(resumed(log), [])
+        self.assertEqual((log.base, len(contents(directory))), (20, 1))
+        log.close()

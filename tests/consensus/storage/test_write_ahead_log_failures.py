@@ -1,0 +1,243 @@
+"""The write-ahead log on a disk that fails, or loses its power, at any call."""
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from etcd_twisted.consensus.raft.entries import HardState, Record
+from etcd_twisted.consensus.storage import files, write_ahead_log
+from etcd_twisted.consensus.storage.write_ahead_log import WriteAheadLog
+from etcd_twisted.errors import StorageError
+from tests.consensus.storage.disks import CuttableDisk, Disk, PowerCut
+from tests.consensus.storage.logs import LogTestCase, State, entries, frame_offsets, recover, resolve, resumed, vote
+
+
+class FailingDiskTests(LogTestCase):
+    def use(self, disk: Disk) -> None:
+        self.patch(write_ahead_log, "os", disk)
+        self.patch(files, "os", disk)
+
+    def scenario(self) -> list[tuple[Callable[[WriteAheadLog], None], int]]:
+        """What is done to a log, each with the index that a snapshot covers then."""
+        return [
+            (lambda log: log.append(vote(1)), 0),
+            (lambda log: log.append(entries(1, b"a" * 30)), 0),
+            (lambda log: log.append(entries(2, b"b" * 30, b"c" * 30)), 0),
+            (lambda log: log.append(entries(3, b"C" * 30, term=2)), 0),
+            (lambda log: log.compact(2), 2),
+            (lambda log: log.append(vote(2)), 2),
+            (lambda log: log.append(entries(4, b"d" * 100)), 2),
+            (lambda log: log.append(entries(5, b"e")), 2),
+            (lambda log: log.compact(9), 9),
+            (lambda log: log.append(entries(10, b"j" * 30)), 9),
+            (lambda log: log.append(entries(11, b"k" * 100)), 9),
+        ]
+
+    def expected(self) -> list[State]:
+        """The state before each step of the scenario, and the one behind the last."""
+        states: list[State] = [(HardState(), {})]
+        appended: list[Record] = []
+
+        class Recorder:
+            last_index = 0
+
+            def append(self, record: Record) -> None:
+                appended.append(record)
+
+            def compact(self, index: int) -> None:
+                """It takes no entry that counts."""
+
+        for step, covered in self.scenario():
+            step(Recorder())
+            states.append(resolve(appended, covered))
+        return states
+
+    def run_scenario(self, directory: Path) -> int:
+        """Run until the disk fails; how many steps were done. A failed log must take nothing more."""
+        log = WriteAheadLog(directory, 160)
+        done = 0
+        try:
+            resumed(log)
+            for step, _ in self.scenario():
+                step(log)
+                done += 1
+            log.close()
+        except OSError:
+            self.assertRaises(StorageError, log.append, entries(log.last_index + 1, b"after the failure"))
+            self.assertRaises(StorageError, log.compact, 1)
+        except StorageError:
+            self.assertEqual(done, 0)  # recovery names the file itself
+        finally:
+            log.close()
+        return done
+
+    def check_state(self, directory: Path, done: int) -> None:
+        """The log holds what the steps that were done made of it, or also what the one that failed did."""
+        steps, states = self.scenario(), self.expected()
+        covered = steps[min(done, len(steps) - 1)][1]
+        log = WriteAheadLog(directory, 160)
+        state = resolve(resumed(log), covered)
+        possible = [
+            (hard_state, {index: data for index, data in found.items() if index > covered})
+            for hard_state, found in states[done : done + 2]
+        ]
+        self.assertIn(state, possible)
+        log.append(entries(log.last_index + 1, b"next"))
+        log.close()
+        self.assertEqual(len(resolve(recover(directory), log.last_index - 1)[1]), 1)
+
+    def test_scenario(self) -> None:
+        """Without a failure all steps are done; the other tests fail each of the calls counted here."""
+        disk = Disk(0, OSError())
+        self.use(disk)
+        directory = self.directory()
+        self.assertEqual(self.run_scenario(directory), len(self.scenario()))
+        self.check_state(directory, len(self.scenario()))
+        self.assertEqual(set(disk.calls), Disk.watched)
+
+    def test_every_call_fails(self) -> None:
+        """After any failing call nothing is acknowledged, and all that was acknowledged is found again."""
+        number, done = 1, 0
+        while done < len(self.scenario()):
+            directory = self.directory()
+            self.use(Disk(number, OSError(errno.EIO, "injected")))
+            done = self.run_scenario(directory)
+            self.use(Disk(0, OSError()))
+            self.check_state(directory, done)
+            number += 1
+        self.assertGreater(number, 40)
+
+    def test_every_power_cut(self) -> None:
+        """What was acknowledged is on the disk: it is found again when all that was not synced is lost."""
+        for keep_names in (False, True):
+            number, cut = 1, True
+            while cut:
+                directory = self.directory()
+                disk = CuttableDisk(directory, number)
+                self.use(disk)
+                done, cut = self.run_until_cut(directory)
+                self.use(Disk(0, OSError()))
+                if cut:
+                    disk.restart(keep_names=keep_names)
+                self.check_state(directory, done)
+                number += 1
+            self.assertGreater(number, 40)
+
+    def test_every_power_cut_after_every_kill(self) -> None:
+        """
+        A recovery makes durable what it builds on before it lets go of anything: a process is killed, the next one
+        finds in the page cache what is not on the disk, and then the power is cut.
+        """
+        kill, killed, cuts = 1, True, 0
+        while killed:
+            again, cut = 1, True
+            while cut:
+                directory = self.directory()
+                first = CuttableDisk(directory, kill)
+                self.use(first)
+                done, killed = self.run_until_cut(directory)
+                second = CuttableDisk(directory, again)
+                second.synced, second.names = first.synced, first.names
+                self.use(second)
+                log = WriteAheadLog(directory, 160)
+                try:
+                    resumed(log)
+                    cut = False
+                    self.abandon(log)
+                except PowerCut:
+                    self.abandon(log)
+                    self.use(Disk(0, OSError()))
+                    second.restart(keep_names=False)
+                    self.check_state(directory, done)
+                    cuts += 1
+                again += 1
+            kill += 1
+        self.assertGreater(cuts, 200)
+
+    def run_until_cut(self, directory: Path) -> tuple[int, bool]:
+        log = WriteAheadLog(directory, 160)
+        done = 0
+        try:
+            resumed(log)
+            for step, _ in self.scenario():
+                step(log)
+                done += 1
+            log.close()
+        except PowerCut:
+            self.abandon(log)
+            return done, True
+        return done, False
+
+    def abandon(self, log: WriteAheadLog) -> None:
+        """What becomes of a killed process's file."""
+        if log._descriptor >= 0:
+            os.close(log._descriptor)
+            log._descriptor = -1
+
+    def test_failed_sync(self) -> None:
+        """The record may be whole in the page cache; it was still not acknowledged, and the log is done with."""
+        directory = self.directory()
+        log = WriteAheadLog(directory)
+        resumed(log)
+        log.append(entries(1, b"a"))
+        disk = Disk(2, OSError(errno.EIO, "injected"))
+        self.use(disk)
+        error = self.assertRaises(OSError, log.append, entries(2, b"b"))
+        self.assertEqual((error.errno, disk.calls), (errno.EIO, ["pwrite", "fdatasync"]))
+        self.assertEqual(log.last_index, 1)
+        refused = self.assertRaises(StorageError, log.append, entries(2, b"b"))
+        self.assertIn("takes nothing more after a failed write", str(refused))
+        self.assertEqual(disk.calls, ["pwrite", "fdatasync"])
+        log.close()
+
+    def test_recovery_writes_the_last_record_again(self) -> None:
+        """After a failed sync the page cache counts as clean; only what is written again is sure to be synced."""
+        directory = self.directory()
+        self.write(directory, [entries(1, b"a"), entries(2, b"b")])
+        disk = CuttableDisk(directory, 0)
+        written: list[tuple[int, bytes]] = []
+        self.use(disk)
+        self.patch(write_ahead_log, "write_all", lambda _descriptor, data, offset: written.append((offset, data)))
+        log = WriteAheadLog(directory)
+        resumed(log)
+        self.assertEqual(disk.calls[-1], "fsync")
+        (path,) = directory.iterdir()
+        begin = frame_offsets(path)[-2]
+        self.assertEqual(written, [(begin, path.read_bytes()[begin:])])
+        self.assertEqual(disk.synced, {path.name: path.read_bytes()})
+        log.close()
+
+    def test_no_room_to_allocate(self) -> None:
+        """Nothing of the record is written when there is no room for it."""
+        directory = self.directory()
+        log = WriteAheadLog(directory)
+        resumed(log)
+        log.append(entries(1, b"a" * 3_000_000))
+        disk = Disk(1, OSError(errno.ENOSPC, "injected"))
+        self.use(disk)
+        error = self.assertRaises(OSError, log.append, entries(2, b"b" * 3_000_000))
+        self.assertEqual((error.errno, disk.calls), (errno.ENOSPC, ["posix_fallocate"]))
+        self.assertRaises(StorageError, log.append, entries(2, b"b"))
+        log.close()
+        log = WriteAheadLog(directory)
+        self.assertEqual(resumed(log), [entries(1, b"a" * 3_000_000)])
+        self.assertIsNone(log.torn)
+        log.close()
+
+    def test_allocation_not_supported(self) -> None:
+        """Some file systems allocate nothing ahead. Then the file just grows."""
+        for number in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
+            directory = self.directory()
+            log = WriteAheadLog(directory, 200)
+            resumed(log)
+            disk = Disk(2, OSError(number, "injected"))
+            self.use(disk)
+            log.append(entries(1, b"a"))
+            self.assertEqual(disk.calls[1], "posix_fallocate")
+            self.assertEqual(max(directory.iterdir()).stat().st_size, log._position)
+            for index in range(2, 10):
+                log.append(entries(index, b"b" * 50))
+            self.assertEqual(disk.calls.count("posix_fallocate"), 1)
+            log.close()
+            self.assertEqual(len(recover(directory)), 9)
