@@ -114,7 +114,7 @@ class AnyFormTests(SynchronousTestCase):
         """Whatever was sent as one; what is there already may be a file, which takes it."""
         for make in (writes.put, writes.post):
             command = meant(make, {**form, "dir": "true"})
-            if isinstance(command, Update):
+            if isinstance(command, Update | SetOrSwap):
                 self.assertEqual(command.value, form.get("value", ""))
             elif getattr(command, "directory", False):
                 self.assertEqual(command.value, "")

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -131,14 +132,16 @@ class FailingDiskTests(LogTestCase):
         """
         kill, killed, cuts = 1, True, 0
         while killed:
+            left = self.directory()
+            first = CuttableDisk(left, kill)
+            self.use(first)
+            done, killed = self.run_until_cut(left)
             again, cut = 1, True
             while cut:
                 directory = self.directory()
-                first = CuttableDisk(directory, kill)
-                self.use(first)
-                done, killed = self.run_until_cut(directory)
+                shutil.copytree(left, directory, dirs_exist_ok=True)
                 second = CuttableDisk(directory, again)
-                second.synced, second.names = first.synced, first.names
+                second.synced, second.names = dict(first.synced), set(first.names)
                 self.use(second)
                 log = WriteAheadLog(directory, 160)
                 try:
