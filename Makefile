@@ -17,15 +17,17 @@ export PIP_CONSTRAINT = file://$(directory)/constraints.txt
 export PIP_BUILD_CONSTRAINT = $(PIP_CONSTRAINT)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run test lint bench simulate fuzz kill-campaign oldest wheel clean python
+.PHONY: help run test test-large lint bench simulate fuzz raft-campaign kill-campaign oldest wheel clean python
 
 help:
 	@echo 'make run            start one machine on 127.0.0.1:4001, with its data in ./machine0'
 	@echo 'make test           run the tests; TESTS=tests.test_config for some of them'
+	@echo 'make test-large     run the tests with large foreign programs: Chromium, wrk and etcd'
 	@echo 'make lint           ruff and mypy --strict'
 	@echo 'make bench          run the benchmarks'
 	@echo 'make simulate       run simulated clusters; SEEDS=N for how many, SEED=n for one of them and its story'
 	@echo 'make fuzz           try made-up and mangled input; FUZZ_SECONDS=N for how long, FUZZ_SEED=n for other input'
+	@echo 'make raft-campaign  run groups of the Raft core while everything goes wrong; RAFT_SEEDS=N for how many'
 	@echo 'make kill-campaign  kill and restart machines, over and over, and look for lost writes'
 	@echo 'make oldest         run most of the tests with the oldest dependencies that setup.cfg allows, in a .venv of its own'
 	@echo 'make wheel          build the wheel, into ./dist'
@@ -34,10 +36,19 @@ help:
 run: .venv/installed-run
 	$(bin)/twistd -n etcd --name machine0 --data-dir machine0
 
-# Three processes: much of the time is spent in waiting for services that the tests start.
-TESTS ?= tests
-test: .venv/installed-test .venv/installed-axe
-	$(bin)/trial -j3 $(TESTS)
+# The dashboard in a browser, and the benchmarks in short.
+LARGE_TESTS ?= tests.browser tests.benchmarks
+
+# All the others.
+TESTS ?= $(filter-out $(LARGE_TESTS),$(sort $(subst /,.,$(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py)) \
+	$(basename $(wildcard tests/test_*.py)))))
+# Four processes, on two processors: much of the time is spent in waiting for services that the tests start.
+test: .venv/installed-test
+	$(bin)/trial -j4 $(TESTS)
+
+# The benchmarks load both processors by themselves.
+test-large: .venv/installed-test .venv/installed-axe
+	$(bin)/trial -j2 $(LARGE_TESTS)
 
 lint: .venv/installed-lint
 	$(bin)/ruff check
@@ -57,6 +68,10 @@ fuzz: .venv/installed-test $(if $(filter hypothesis,$(FUZZ_ENGINE)),,.venv/insta
 	$(bin)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED) \
 		$(if $(FUZZ_ENGINE),--engine $(FUZZ_ENGINE)) $(if $(FUZZ_TARGET),--target $(FUZZ_TARGET)) \
 		$(if $(FUZZ_EXAMPLES),--examples $(FUZZ_EXAMPLES)) $(if $(FUZZ_INPUT),--input $(FUZZ_INPUT))
+
+RAFT_SEEDS ?= 200
+raft-campaign: .venv/installed-test
+	RAFT_SEEDS=$(RAFT_SEEDS) $(bin)/trial tests.consensus.raft.test_faults
 
 KILL_ROUNDS ?= 20
 kill-campaign: .venv/installed-test

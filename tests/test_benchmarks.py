@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import io
-import shutil
 import signal
 import socket
 from itertools import pairwise
@@ -15,7 +14,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks import __main__ as command_line
-from benchmarks import answers, crowd, files, growth, load, ports, scraping, servers, stall, tables, turns
+from benchmarks import crowd, files, growth, load, ports, servers, stall, tables, turns
 from benchmarks.errors import BenchmarkError
 
 PUT_64 = """\
@@ -407,54 +406,3 @@ class MissingTests(SynchronousTestCase):
         status, _output, errors = self.run_without("etcd", "--only", "etcd")
         self.assertEqual(status, 1)
         self.assertIn("apt-get install etcd-server", errors)
-
-
-class SmokeTests(SynchronousTestCase):
-    """One short cell against a real server."""
-
-    if shutil.which("wrk") is None:
-        skip = "wrk is not installed (apt-get install wrk)"
-
-    def test_answers(self) -> None:
-        """A few keys, a second for each probe, and so many snapshots that a slow machine takes one in that time."""
-        self.patch(answers, "PROBE_SECONDS", 1)
-        table = answers.run([servers.EtcdTwisted.name], Path(self.mktemp()).resolve(), keys=200, snapshot_count=5)
-        self.assertIn("200 keys of 64 bytes", table)
-        (snapshots,) = [line for line in table.splitlines() if line.startswith("snapshots taken meanwhile")]
-        self.assertGreater(int(snapshots.split()[-1]), 0)
-
-    def test_growth(self) -> None:
-        """Few keys in small directories; the script asks for those that were written, and for no others."""
-        self.patch(growth, "series", lambda most: {"children": [growth.Shape(most, 3, 5, 2)]})
-        directory = Path(self.mktemp()).resolve()
-        directory.mkdir(parents=True)
-        table = growth.run([servers.EtcdTwisted.name], directory, rounds=1, seconds=1, most_keys=10)
-        _head, _rule, line = table.splitlines()
-        self.assertRegex(line, r"^children 3 +[1-9][0-9,]+ +[1-9][0-9,]+$")
-
-    def test_scraping(self) -> None:
-        """Both ways of it are measured, and what is scraped is looked at."""
-        table = scraping.run(Path(self.mktemp()).resolve(), rounds=1, seconds=1, connections=[2])
-        cost, _, head, _rule, *lines = table.splitlines()
-        self.assertRegex(cost, r"^one scrape of an idle server takes \d+\.\d\d ms of the processor$")
-        self.assertRegex(head, r"scraped /s +not scraped /s +ratio")
-        self.assertEqual([line.split(",")[0] for line in lines], ["PUT", "GET"])
-        for line in lines:
-            self.assertRegex(line, r"2 connections +[\d,]+ +[\d,]+ +\d\.\d\d")
-
-    def test_what_can_not_be_scraped(self) -> None:
-        """Is an error, and no figure."""
-        with servers.EtcdTwisted(Path(self.mktemp()).resolve()) as server:
-            server.start()
-            with self.assertRaises(BenchmarkError) as caught, scraping.Scraper(server, 0.001):
-                server.stop()
-        self.assertIn("the metrics could not be scraped", str(caught.exception))
-
-    def test_stall(self) -> None:
-        """Likewise; each window has turns in it."""
-        self.patch(stall, "PROBE_SECONDS", 1)
-        table = stall.run(Path(self.mktemp()).resolve(), keys=200, snapshot_count=5)
-        _caption, _head, _rule, *lines = table.splitlines()
-        self.assertEqual(len(lines), 4)
-        for line in lines:
-            self.assertRegex(line, r"\d\.\d +\d+\.\d$")

@@ -1,6 +1,5 @@
 """What the benchmarks conclude of clusters: who leads, for how long nobody did, and whether anybody asked for it."""
 
-import shutil
 import threading
 from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -442,39 +441,3 @@ class ElectionsTests(SynchronousTestCase):
         _caption, _head, _rule, *lines = elections.table(results, ["a", "b"], 60, 30).splitlines()
         shown = [line.split()[-3:] for line in lines]
         self.assertEqual(shown, [["0", "1", "0.00"], ["0", "2", "0.00"], ["5,000", "-", "-"]])
-
-
-class EtcdSmokeTests(SynchronousTestCase):
-    """A cluster of real etcd."""
-
-    if shutil.which("etcd") is None:
-        skip = "etcd is not installed (apt-get install etcd-server)"
-
-    def test_agree(self) -> None:
-        """Starts, agrees, and agrees again when its leader is gone and back."""
-        with clusters.started(servers.GoEtcd.name, Path(self.mktemp()).resolve()) as group:
-            before = group.agree()
-            before.leader.kill()
-            before.leader.start()
-            self.assertGreater(group.agree().term, before.term)
-
-
-class SmokeTests(SynchronousTestCase):
-    """Real machines, a short time each."""
-
-    if shutil.which("wrk") is None:
-        skip = "wrk is not installed (apt-get install wrk)"
-
-    def test_elections(self) -> None:
-        table = elections.run([servers.EtcdTwisted.name], Path(self.mktemp()).resolve(), 1, 1)
-        _caption, _head, _rule, *lines = table.splitlines()
-        self.assertEqual(len(lines), 3)
-
-    def test_failover(self) -> None:
-        """The leader ends in each way and comes back, and the writes go on each time."""
-        self.patch(failover, "SETTLE_SECONDS", 0.1)
-        table = failover.run([servers.EtcdTwisted.name], Path(self.mktemp()).resolve(), 1)
-        _caption, _head, _rule, *lines = table.splitlines()
-        self.assertEqual(len(lines), 6)
-        for line in lines:
-            self.assertRegex(line, r" \d+\.\d{3}$")

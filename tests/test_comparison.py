@@ -1,7 +1,6 @@
 """The one table of the benchmarks: the order of the measurements, the medians, the targets, and what failed."""
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -230,26 +229,3 @@ class MemoryTests(SynchronousTestCase):
         self.assertEqual([each for each in started[0] if each.startswith(("GO", "PYTHON"))], [])
         self.assertEqual([each for each in started[0] if each.startswith("ETCD_")], ["ETCD_ENABLE_V2"])
         server._forget()
-
-
-class SmokeTests(SynchronousTestCase):
-    """Both servers, a short time each."""
-
-    if shutil.which("wrk") is None or shutil.which("etcd") is None:
-        skip = "wrk or etcd is not installed (apt-get install wrk etcd-server)"
-
-    def test_every_kind_of_part(self) -> None:
-        """Each figure is taken of each server, and is one."""
-        self.patch(keys, "SETTLE_SECONDS", 0.1)
-        directory = Path(self.mktemp()).resolve()
-        directory.mkdir(parents=True)
-        parts = [
-            *throughput.parts([2], 1),
-            *cluster.parts([2], 1)[1:],
-            *watchers.parts(20, 2),
-            *keys.parts(200),
-        ]
-        _caption, _head, _rule, *rows = comparison.run(NAMES, directory, parts, 1).splitlines()
-        self.assertEqual([row.split("  ")[0] for row in rows], [line.work for part in parts for line in part.lines])
-        for row in rows:
-            self.assertRegex(row, r"  +[\d.,]*[1-9][\d.,]*( ?[a-zA-Z/]+)  +[\d.,]*[1-9][\d.,]*\1  +\d+\.\d\d  +")

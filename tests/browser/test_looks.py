@@ -73,7 +73,7 @@ class LookTests(PageTest):
             await (await self.browser.button("Close")).click()
             self.assertFalse(await self.browser.run("return document.querySelector('.watched').offsetParent"))
 
-    @skipUnless(AXE.exists(), "axe-core is not installed: make test installs it where npm is")
+    @skipUnless(AXE.exists(), "axe-core is not installed: make test-large installs it where npm is")
     async def test_accessible(self) -> None:
         """axe-core finds no fault: in any view, while something is watched or wrong, and with a question open."""
         self.replica.register(OTHER)

@@ -33,7 +33,7 @@ class RunTests(SynchronousTestCase):
 
     def test_in_ci(self) -> None:
         """They are run there."""
-        self.assertIn("\nmake fuzz ", (SOURCE / ".ci" / "run").read_text())
+        self.assertIn("\ncheck fuzz ", (SOURCE / ".ci" / "run").read_text())
 
 
 class FaultTests(SynchronousTestCase):

@@ -3,12 +3,15 @@ L{etcd_twisted.consensus.raft.core}, when everything goes wrong that can: the pr
 and that the group goes on once nothing goes wrong any more.
 """
 
+import os
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.consensus.raft import keeper, leader, progress
 from tests.consensus.raft.faults import Faults
 
-SEEDS = 24
+SEEDS = int(os.environ.get("RAFT_SEEDS", "12"))
+"""How many are run; C{make raft-campaign} runs many."""
 
 
 class FaultsTests(SynchronousTestCase):

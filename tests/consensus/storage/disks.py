@@ -6,7 +6,6 @@ import os
 import shutil
 from pathlib import Path
 
-
 _SYNCS = frozenset({"fsync", "fdatasync"})
 
 

@@ -1,0 +1,138 @@
+"""
+The benchmarks in short, against real servers: each of them comes to its figures. They load the machine as hard as they
+can, so they are not among the tests of C{make test}.
+"""
+
+import shutil
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from benchmarks import (
+    answers,
+    cluster,
+    clusters,
+    comparison,
+    elections,
+    failover,
+    growth,
+    keys,
+    scraping,
+    servers,
+    stall,
+    throughput,
+    watchers,
+)
+from benchmarks.errors import BenchmarkError
+
+NAMES = [servers.EtcdTwisted.name, servers.GoEtcd.name]
+
+
+class ServerTests(SynchronousTestCase):
+    """One short cell against a real server."""
+
+    if shutil.which("wrk") is None:
+        skip = "wrk is not installed (apt-get install wrk)"
+
+    def test_answers(self) -> None:
+        """A few keys, a second for each probe, and so many snapshots that a slow machine takes one in that time."""
+        self.patch(answers, "PROBE_SECONDS", 1)
+        table = answers.run([servers.EtcdTwisted.name], Path(self.mktemp()).resolve(), keys=200, snapshot_count=5)
+        self.assertIn("200 keys of 64 bytes", table)
+        (snapshots,) = [line for line in table.splitlines() if line.startswith("snapshots taken meanwhile")]
+        self.assertGreater(int(snapshots.split()[-1]), 0)
+
+    def test_growth(self) -> None:
+        """Few keys in small directories; the script asks for those that were written, and for no others."""
+        self.patch(growth, "series", lambda most: {"children": [growth.Shape(most, 3, 5, 2)]})
+        directory = Path(self.mktemp()).resolve()
+        directory.mkdir(parents=True)
+        table = growth.run([servers.EtcdTwisted.name], directory, rounds=1, seconds=1, most_keys=10)
+        _head, _rule, line = table.splitlines()
+        self.assertRegex(line, r"^children 3 +[1-9][0-9,]+ +[1-9][0-9,]+$")
+
+    def test_scraping(self) -> None:
+        """Both ways of it are measured, and what is scraped is looked at."""
+        table = scraping.run(Path(self.mktemp()).resolve(), rounds=1, seconds=1, connections=[2])
+        cost, _, head, _rule, *lines = table.splitlines()
+        self.assertRegex(cost, r"^one scrape of an idle server takes \d+\.\d\d ms of the processor$")
+        self.assertRegex(head, r"scraped /s +not scraped /s +ratio")
+        self.assertEqual([line.split(",")[0] for line in lines], ["PUT", "GET"])
+        for line in lines:
+            self.assertRegex(line, r"2 connections +[\d,]+ +[\d,]+ +\d\.\d\d")
+
+    def test_what_can_not_be_scraped(self) -> None:
+        """Is an error, and no figure."""
+        with servers.EtcdTwisted(Path(self.mktemp()).resolve()) as server:
+            server.start()
+            with self.assertRaises(BenchmarkError) as caught, scraping.Scraper(server, 0.001):
+                server.stop()
+        self.assertIn("the metrics could not be scraped", str(caught.exception))
+
+    def test_stall(self) -> None:
+        """Likewise; each window has turns in it."""
+        self.patch(stall, "PROBE_SECONDS", 1)
+        table = stall.run(Path(self.mktemp()).resolve(), keys=200, snapshot_count=5)
+        _caption, _head, _rule, *lines = table.splitlines()
+        self.assertEqual(len(lines), 4)
+        for line in lines:
+            self.assertRegex(line, r"\d\.\d +\d+\.\d$")
+
+
+class EtcdClusterTests(SynchronousTestCase):
+    """A cluster of real etcd."""
+
+    if shutil.which("etcd") is None:
+        skip = "etcd is not installed (apt-get install etcd-server)"
+
+    def test_agree(self) -> None:
+        """Starts, agrees, and agrees again when its leader is gone and back."""
+        with clusters.started(servers.GoEtcd.name, Path(self.mktemp()).resolve()) as group:
+            before = group.agree()
+            before.leader.kill()
+            before.leader.start()
+            self.assertGreater(group.agree().term, before.term)
+
+
+class ClusterTests(SynchronousTestCase):
+    """Real machines, a short time each."""
+
+    if shutil.which("wrk") is None:
+        skip = "wrk is not installed (apt-get install wrk)"
+
+    def test_elections(self) -> None:
+        table = elections.run([servers.EtcdTwisted.name], Path(self.mktemp()).resolve(), 1, 1)
+        _caption, _head, _rule, *lines = table.splitlines()
+        self.assertEqual(len(lines), 3)
+
+    def test_failover(self) -> None:
+        """The leader ends in each way and comes back, and the writes go on each time."""
+        self.patch(failover, "SETTLE_SECONDS", 0.1)
+        table = failover.run([servers.EtcdTwisted.name], Path(self.mktemp()).resolve(), 1)
+        _caption, _head, _rule, *lines = table.splitlines()
+        self.assertEqual(len(lines), 6)
+        for line in lines:
+            self.assertRegex(line, r" \d+\.\d{3}$")
+
+
+class ComparisonTests(SynchronousTestCase):
+    """Both servers, a short time each."""
+
+    if shutil.which("wrk") is None or shutil.which("etcd") is None:
+        skip = "wrk or etcd is not installed (apt-get install wrk etcd-server)"
+
+    def test_every_kind_of_part(self) -> None:
+        """Each figure is taken of each server, and is one."""
+        self.patch(keys, "SETTLE_SECONDS", 0.1)
+        directory = Path(self.mktemp()).resolve()
+        directory.mkdir(parents=True)
+        parts = [
+            *throughput.parts([2], 1),
+            *cluster.parts([2], 1)[1:],
+            *watchers.parts(20, 2),
+            *keys.parts(200),
+        ]
+        _caption, _head, _rule, *rows = comparison.run(NAMES, directory, parts, 1).splitlines()
+        self.assertEqual([row.split("  ")[0] for row in rows], [line.work for part in parts for line in part.lines])
+        for row in rows:
+            self.assertRegex(row, r"  +[\d.,]*[1-9][\d.,]*( ?[a-zA-Z/]+)  +[\d.,]*[1-9][\d.,]*\1  +\d+\.\d\d  +")
