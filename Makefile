@@ -17,7 +17,7 @@ export PIP_CONSTRAINT = file://$(directory)/constraints.txt
 export PIP_BUILD_CONSTRAINT = $(PIP_CONSTRAINT)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run test test-large lint bench simulate fuzz raft-campaign kill-campaign oldest wheel clean python
+.PHONY: help run test test-large lint bench simulate fuzz properties raft-campaign kill-campaign oldest wheel clean python
 
 help:
 	@echo 'make run            start one machine on 127.0.0.1:4001, with its data in ./machine0'
@@ -27,6 +27,7 @@ help:
 	@echo 'make bench          run the benchmarks'
 	@echo 'make simulate       run simulated clusters; SEEDS=N for how many, SEED=n for one of them and its story'
 	@echo 'make fuzz           try made-up and mangled input; FUZZ_SECONDS=N for how long, FUZZ_SEED=n for other input'
+	@echo 'make properties     try more examples of each property; EXAMPLES_PERCENT=N for how many, 40 in make test'
 	@echo 'make raft-campaign  run groups of the Raft core while everything goes wrong; RAFT_SEEDS=N for how many'
 	@echo 'make kill-campaign  kill and restart machines, over and over, and look for lost writes'
 	@echo 'make oldest         run most of the tests with the oldest dependencies that setup.cfg allows, in a .venv of its own'
@@ -68,6 +69,11 @@ fuzz: .venv/installed-test $(if $(filter hypothesis,$(FUZZ_ENGINE)),,.venv/insta
 	$(bin)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED) \
 		$(if $(FUZZ_ENGINE),--engine $(FUZZ_ENGINE)) $(if $(FUZZ_TARGET),--target $(FUZZ_TARGET)) \
 		$(if $(FUZZ_EXAMPLES),--examples $(FUZZ_EXAMPLES)) $(if $(FUZZ_INPUT),--input $(FUZZ_INPUT))
+
+EXAMPLES_PERCENT ?= 500
+properties: .venv/installed-test
+	EXAMPLES_PERCENT=$(EXAMPLES_PERCENT) $(bin)/trial -j2 \
+		$$(grep -rlE --include='test_*.py' '^from hypothesis(\.stateful)? import' tests | sort | sed 's,/,.,g; s,\.py$$,,')
 
 RAFT_SEEDS ?= 200
 raft-campaign: .venv/installed-test

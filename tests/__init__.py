@@ -5,7 +5,20 @@ Must never judge by how long anything takes: that is what C{benchmarks} is for. 
 for an example nor for making one.
 """
 
+import os
+
 from hypothesis import HealthCheck, settings
 
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+_EXAMPLES_PERCENT = int(os.environ.get("EXAMPLES_PERCENT", "40"))
+"""The part of the examples of each property that is tried. C{make properties} tries more."""
+
+
+def examples(count: int) -> int:
+    """Returns how many examples to try, where C{count} are enough to find the faults of a property."""
+    return max(1, count * _EXAMPLES_PERCENT // 100)
+
+
+settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=examples(100)
+)
 settings.load_profile("untimed")

@@ -19,6 +19,7 @@ from twisted.web.http_headers import Headers
 
 from etcd_twisted.http.fast import FastSite
 from etcd_twisted.http.site import Site
+from tests import examples
 from tests.conformance.player import Player, Scenario, Shape, Step, differences, index_of, load
 from tests.wires import Answer, Transport, Wire, read_answers
 
@@ -202,7 +203,7 @@ class SpellingPlayer(Player):
 class SpellingTests(SynchronousTestCase):
     """Every scenario, in any spelling."""
 
-    @settings(max_examples=200)
+    @settings(max_examples=examples(200))
     @given(st.sampled_from(sorted(SCENARIOS)), st.sampled_from((Site, FastSite)), st.integers(0, 2**32))
     def test_same_answers(self, name: str, kind: type[Site], seed: int) -> None:
         """The recorded ones (spec, "Parameters")."""

@@ -20,6 +20,7 @@ from etcd_twisted.consensus.storage.data_directory import Identity
 from etcd_twisted.consensus.storage.hard_state import State, StateFile
 from etcd_twisted.errors import StorageError
 from etcd_twisted.keyspace.commands import Set, encode_command
+from tests import examples
 from tests.consensus.directories import (
     HARD_STATE,
     LAST,
@@ -240,7 +241,7 @@ class MutationTests(SynchronousTestCase):
         self.root.mkdir()
         self.pieces = [make_pieces(self.root / name, who) for name, who in (("own", OWN), ("other", OTHER))]
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=examples(100), deadline=None)
     @given(
         st.lists(
             st.tuples(

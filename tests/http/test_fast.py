@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from etcd_twisted.http.fast import LONGEST_HEAD, FastChannel, FastSite
 from etcd_twisted.http.site import Channel, Site
 from etcd_twisted.keyspace.commands import Set
+from tests import examples
 from tests.http import test_site
 from tests.wires import GET, STREAM, VERSION, WATCH, Transport, Wire, put, read_answers
 
@@ -285,7 +286,7 @@ class SameAnswersTests(SynchronousTestCase):
 
     maxDiff = None
 
-    @settings(max_examples=300)
+    @settings(max_examples=examples(300))
     @given(st.lists(requests(), min_size=1, max_size=5), st.lists(st.integers(0, 2_000), max_size=6), st.booleans())
     def test_any_requests(self, sent: list[bytes], cuts: list[int], slow: bool) -> None:
         """Pipelined, cut anywhere, well-formed or not."""

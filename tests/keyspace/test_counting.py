@@ -10,6 +10,7 @@ from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.keyspace.counting import Count, counts
 from etcd_twisted.keyspace.nodes import RUN, Directory, Node
 from etcd_twisted.keyspace.space import KeySpace
+from tests import examples
 
 NAMES = st.sampled_from(["a", "b", "_c", "d_", "_"])
 KEYS = st.lists(NAMES, min_size=1, max_size=4).map(lambda names: "/" + "/".join(names))
@@ -51,7 +52,7 @@ class CountTests(SynchronousTestCase):
         self.assertEqual(list(counts(directory(KeySpace()))), [Count()])
 
     @given(st.sets(KEYS))
-    @settings(max_examples=50)
+    @settings(max_examples=examples(50))
     def test_model(self, keys: set[str]) -> None:
         """As by counting each level."""
         keyspace = KeySpace()

@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.keyspace import commands as c
 from etcd_twisted.keyspace.expiry import ExpirySchedule
+from tests import examples
 from tests.keyspace.cases import SpaceTestCase
 from tests.keyspace.model import SECOND, Json
 from tests.keyspace.running import key_space
@@ -72,7 +73,7 @@ class ScheduleTests(SynchronousTestCase):
         for longest in (1, 2, 3, 1_024):
             self.patch(ExpirySchedule, "_LONGEST", longest)
             run_state_machine_as_test(
-                ScheduleMachine, settings=settings(max_examples=40, stateful_step_count=30)
+                ScheduleMachine, settings=settings(max_examples=examples(40), stateful_step_count=30)
             )
 
     @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9)), max_size=30))

@@ -14,6 +14,7 @@ from etcd_twisted.keyspace import commands as c
 from etcd_twisted.keyspace.listing import Listing, order
 from etcd_twisted.keyspace.nodes import Directory
 from etcd_twisted.keyspace.space import Content, KeySpace
+from tests import examples
 from tests.keyspace.model import SECOND, Model
 from tests.keyspace.running import directory, expected, key_space, outcome
 from tests.keyspace.strategies import histories
@@ -79,7 +80,7 @@ class JsonTests(SynchronousTestCase):
         self.assertEqual([node["key"] for node in shown["nodes"]], ["/_d/e", "/_d/x"])
         self.assertNotIn("nodes", shown["nodes"][0])
 
-    @settings(max_examples=60)
+    @settings(max_examples=examples(60))
     @given(histories, st.integers(1, 3), st.integers(1, 60), st.booleans(), st.booleans())
     def test_anyPieces(self, some: list[c.Command], nodes: int, size: int, recursive: bool, ordered: bool) -> None:
         """However small the pieces, together they are the same JSON as of the tree read in one go."""

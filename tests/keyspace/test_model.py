@@ -12,6 +12,7 @@ from etcd_twisted.keyspace.events import view
 from etcd_twisted.keyspace.listing import Listing
 from etcd_twisted.keyspace.nodes import Directory
 from etcd_twisted.keyspace.space import KeySpace
+from tests import examples
 from tests.keyspace.model import Json, Model, below, prefixes
 from tests.keyspace.running import expected, outcome, run
 from tests.keyspace.strategies import histories, keys, times
@@ -34,7 +35,7 @@ def by_key(node: Json) -> Json:
 
 
 class ModelTests(SynchronousTestCase):
-    @settings(max_examples=150)
+    @settings(max_examples=examples(150))
     @given(histories)
     def test_answersErrorsAndIndexes(self, commands: list[Command]) -> None:
         """Each command has the same answer, field by field and in order, or the same error; the index is the same."""
@@ -43,7 +44,7 @@ class ModelTests(SynchronousTestCase):
             self.assertEqual(outcome(space, command), expected(model, command))
             self.assertEqual(space.index, model.index)
 
-    @settings(max_examples=60)
+    @settings(max_examples=examples(60))
     @given(histories, times)
     def test_wholeTree(self, commands: list[Command], now: int) -> None:
         """Every node is there with all its fields, in every kind of listing."""
@@ -62,7 +63,7 @@ class ModelTests(SynchronousTestCase):
                     json.dumps(model.listing(key, now, recursive, ordered=True)),
                 )
 
-    @settings(max_examples=60)
+    @settings(max_examples=examples(60))
     @given(histories, keys)
     def test_reads(self, commands: list[Command], key: str) -> None:
         """A key that can't be read is refused for the same reason, and reads are counted."""
@@ -83,7 +84,7 @@ class ModelTests(SynchronousTestCase):
         )
         self.assertEqual((space.statistics().gets_success, space.statistics().gets_fail), (0, 1))
 
-    @settings(max_examples=60)
+    @settings(max_examples=examples(60))
     @given(histories)
     def test_nextExpiry(self, commands: list[Command]) -> None:
         """
@@ -96,7 +97,7 @@ class ModelTests(SynchronousTestCase):
             self.assertEqual(space.next_expiry(), model.next_expiry())
         self.assertEqual(unasked.next_expiry(), model.next_expiry())
 
-    @settings(max_examples=40)
+    @settings(max_examples=examples(40))
     @given(histories)
     def test_statistics(self, commands: list[Command]) -> None:
         """Each command's successes and failures are counted, and each key that expires."""

@@ -22,6 +22,7 @@ from etcd_twisted.keyspace.nodes import Directory, File
 from etcd_twisted.keyspace.snapshot import SnapshotLoader, dump
 from etcd_twisted.keyspace.space import Content, KeySpace
 from etcd_twisted.keyspace.statistics import CommandCounts
+from tests import examples
 from tests.keyspace.model import SECOND
 from tests.keyspace.running import chunks_of, json_of, key_space, outcome, restored, run
 from tests.keyspace.strategies import anything, histories
@@ -38,7 +39,7 @@ def retained(space: KeySpace) -> list[str]:
 
 
 class PropertyTests(SynchronousTestCase):
-    @settings(max_examples=80)
+    @settings(max_examples=examples(80))
     @given(histories, capacities)
     def test_nothingIsLost(self, some: Commands, capacity: int) -> None:
         """Tree, TTLs, index, history, what is missing of it, and counters come back; dumped again it is the same."""
@@ -52,7 +53,7 @@ class PropertyTests(SynchronousTestCase):
         self.assertEqual(again.content().cleared, space.content().cleared)
         self.assertEqual(again.statistics(), space.statistics())
 
-    @settings(max_examples=80)
+    @settings(max_examples=examples(80))
     @given(histories, st.lists(anything, max_size=30), capacities)
     def test_goesOnTheSame(self, before: Commands, after: Commands, capacity: int) -> None:
         """A key space restored in the middle behaves like the one that went on: answers, errors, expiry, snapshots."""
@@ -64,7 +65,7 @@ class PropertyTests(SynchronousTestCase):
             self.assertEqual(again.next_expiry(), space.next_expiry())
         self.assertEqual(chunks_of(again), chunks_of(space))
 
-    @settings(max_examples=50)
+    @settings(max_examples=examples(50))
     @given(histories, st.lists(anything, min_size=1, max_size=20))
     def test_staysAsItWas(self, before: Commands, after: Commands) -> None:
         """What changes while a snapshot is being written is not in it."""
@@ -79,7 +80,7 @@ class PropertyTests(SynchronousTestCase):
             run(space, [command for command, _ in zip(changes, range(3), strict=False)])
         self.assertEqual([chunk for chunk in written if chunk], wanted)
 
-    @settings(max_examples=50)
+    @settings(max_examples=examples(50))
     @given(st.lists(st.text(min_size=1, max_size=3), unique=True, min_size=1), st.randoms(use_true_random=False))
     def test_orderOfFilling(self, names: list[str], order: random.Random) -> None:
         """The order in which a directory was filled does not show."""
@@ -90,7 +91,7 @@ class PropertyTests(SynchronousTestCase):
             dumps.append(list(dump(Content(Directory(children), 1, CommandCounts(), (), 0))))
         self.assertEqual(dumps[0], dumps[1])
 
-    @settings(max_examples=50)
+    @settings(max_examples=examples(50))
     @given(histories, capacities)
     def test_smallerHistory(self, some: Commands, capacity: int) -> None:
         """A machine that keeps a shorter history than the snapshot holds says from where on it has it."""
@@ -101,7 +102,7 @@ class PropertyTests(SynchronousTestCase):
         self.assertEqual(retained(again), retained(shorter))
         self.assertEqual(again.content().cleared, shorter.content().cleared)
 
-    @settings(max_examples=80)
+    @settings(max_examples=examples(80))
     @given(histories, st.data())
     def test_damage(self, some: Commands, data: st.DataObject) -> None:
         """Whatever bytes come, what is raised is a StorageError."""
@@ -121,7 +122,7 @@ class PropertyTests(SynchronousTestCase):
         # What is left may say something else, which only whoever stores the chunks can know; but it is a key space.
         self.assertEqual(chunks_of(restored(chunks_of(again))), chunks_of(again))
 
-    @settings(max_examples=50)
+    @settings(max_examples=examples(50))
     @given(histories, st.data())
     def test_truncation(self, some: Commands, data: st.DataObject) -> None:
         """A chunk that is cut short is refused."""

@@ -18,6 +18,7 @@ from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.snapshot import SnapshotLoader
 from etcd_twisted.keyspace.space import KeySpace
 from etcd_twisted.keyspace.watchers import Watcher
+from tests import examples
 from tests.keyspace.model import Model, Seen, sees
 from tests.keyspace.running import chunks_of, expected, json_of, key_space, outcome, run
 from tests.keyspace.strategies import anything, histories, keys
@@ -86,7 +87,7 @@ class PropertyTests(SynchronousTestCase):
         max_size=40,
     )
 
-    @settings(max_examples=100)
+    @settings(max_examples=examples(100))
     @given(histories, steps, keys, st.booleans())
     def test_streamingAskingAgainAndHistoryAgree(
         self, before: list[c.Command], steps: list[object], key: str, recursive: bool
@@ -126,7 +127,7 @@ class PropertyTests(SynchronousTestCase):
         self.assertEqual(indexes(from_now), indexes(streamed))
         self.assertEqual(indexes(from_the_start), shown(model.events, key, recursive))
 
-    @settings(max_examples=100)
+    @settings(max_examples=examples(100))
     @given(histories, histories, keys, st.booleans(), st.integers(1, 60))
     def test_aSnapshotTellsTheSameOrEndsIt(
         self, before: list[c.Command], later: list[c.Command], key: str, recursive: bool, capacity: int
@@ -160,7 +161,7 @@ class PropertyTests(SynchronousTestCase):
         self.assertEqual([json_of(event) for event in told[0]], [json_of(event) for event in told[1]])
         self.assertEqual(indexes(first[0]), indexes(first[1]))
 
-    @settings(max_examples=50)
+    @settings(max_examples=examples(50))
     @given(histories, keys, st.booleans(), st.integers(1, 6))
     def test_historyIsClearedExactlyWhenEventsAreMissing(
         self, some: list[c.Command], key: str, recursive: bool, capacity: int
@@ -185,7 +186,7 @@ class PropertyTests(SynchronousTestCase):
                 self.assertEqual(indexes(told), shown(events, key, recursive, asked))
                 watcher.cancel()
 
-    @settings(max_examples=50)
+    @settings(max_examples=examples(50))
     @given(histories, st.lists(st.tuples(keys, st.booleans(), st.booleans()), max_size=8), st.integers(1, 3))
     def test_deliveryIsInOrderAndBounded(
         self, some: list[c.Command], watched: list[tuple[str, bool, bool]], limit: int
@@ -214,7 +215,7 @@ class PropertyTests(SynchronousTestCase):
         waiting = sum(1 for key, recursive, stream in watched if not stream and not shown(events, key, recursive))
         self.assertEqual(space.hub.count, streaming + waiting)
 
-    @settings(max_examples=50)
+    @settings(max_examples=examples(50))
     @given(histories, keys, st.booleans(), st.booleans(), st.integers(0, 30), st.integers(0, 30))
     def test_cancelledWatchersAreToldNothing(
         self, some: list[c.Command], key: str, recursive: bool, stream: bool, cancelled: int, delivered: int
@@ -238,7 +239,7 @@ class PropertyTests(SynchronousTestCase):
         self.assertEqual(told, before)
         self.assertEqual(space.hub.count, 0)
 
-    @settings(max_examples=50)
+    @settings(max_examples=examples(50))
     @given(st.lists(st.one_of(anything, anything, st.builds(Deliver, st.integers(1, 2))), max_size=40))
     def test_wakesWhenDeliveriesBecomePending(self, steps: list[object]) -> None:
         """C{wake} is called once for each time that there is something to deliver where nothing was."""

@@ -16,7 +16,7 @@ from tests.simulation.invariants import Violation
 from tests.simulation.mutants import acknowledges_before_the_sync
 from tests.simulation.plan import KINDS
 
-_SEEDS = 8
+_SEEDS = 4
 _SMALL = 20
 """A seed that takes little time."""
 

@@ -18,6 +18,7 @@ from etcd_twisted.consensus.storage import data_directory as module
 from etcd_twisted.consensus.storage import files
 from etcd_twisted.consensus.storage.data_directory import DataDirectory, Identity
 from etcd_twisted.errors import StorageError
+from tests import examples
 from tests.consensus.directories import listing
 
 IDENTITY = Identity("machine0", "0123456789abcdef", "fedcba9876543210")
@@ -465,7 +466,7 @@ class IdentityTests(DirectoryTestCase):
     def test_none(self) -> None:
         self.assertIsNone(self.directory.load_identity())
 
-    @settings(max_examples=30)
+    @settings(max_examples=examples(30))
     @given(st.text(min_size=1, max_size=30).filter(lambda name: name.isprintable()))
     def test_round_trip(self, name: str) -> None:
         self.file.unlink(missing_ok=True)

@@ -22,6 +22,7 @@ from etcd_twisted.consensus.storage.framing import (
     encode_frame,
 )
 from etcd_twisted.errors import StorageError
+from tests import examples
 
 MAGIC = b"testfile"
 SALT = 0xFFFFFFF0  # so that salt and offset together pass 32 bits
@@ -48,7 +49,7 @@ class FramingTests(SynchronousTestCase):
         path.write_bytes(data)
         return path
 
-    @settings(max_examples=50)
+    @settings(max_examples=examples(50))
     @given(st.lists(st.binary(max_size=300), max_size=6), st.integers(0, 2**32 - 1))
     def test_round_trip(self, payloads: list[bytes], salt: int) -> None:
         frames = read_file(self.write(encode_file(payloads, salt)))

@@ -14,6 +14,7 @@ from etcd_twisted.consensus.storage import files, framing, snapshot_files
 from etcd_twisted.consensus.storage.framing import FrameKind, encode_file_header, encode_frame
 from etcd_twisted.consensus.storage.snapshot_files import SNAPSHOT_MAGIC, SYNC_BYTES, SnapshotStore
 from etcd_twisted.errors import StorageError
+from tests import examples
 
 
 def metadata(index: int, term: int = 1) -> SnapshotMetadata:
@@ -50,7 +51,7 @@ class RoundTripTests(SnapshotTestCase):
     def test_none(self) -> None:
         self.assertIsNone(self.store.latest())
 
-    @settings(max_examples=30)
+    @settings(max_examples=examples(30))
     @given(st.lists(st.binary(max_size=100), max_size=5), st.integers(1, 2**63), st.integers(1, 2**63))
     def test_any_chunks(self, chunks: list[bytes], index: int, term: int) -> None:
         self.setUp()

@@ -9,11 +9,12 @@ from etcd_twisted.consensus.raft.entries import Record
 from etcd_twisted.consensus.storage import files, write_ahead_log
 from etcd_twisted.consensus.storage.write_ahead_log import WriteAheadLog
 from etcd_twisted.errors import StorageError
+from tests import examples
 from tests.consensus.storage.logs import LogTestCase, contents, entries, logs, recover, resolve, resumed, vote
 
 
 class RoundTripTests(LogTestCase):
-    @settings(max_examples=60)
+    @settings(max_examples=examples(60))
     @given(logs(), st.integers(1, 600), st.sets(st.integers(0, 11)))
     def test_any_records(self, records: list[Record], segment_bytes: int, restarts: set[int]) -> None:
         """What was appended comes back as it was, whatever the segments' size and however often it is restarted."""
@@ -33,7 +34,7 @@ class RoundTripTests(LogTestCase):
         self.assertEqual((log.torn, log.base, log.hard_state), (None, 0, resolve(records)[0]))
         log.close()
 
-    @settings(max_examples=60)
+    @settings(max_examples=examples(60))
     @given(logs(), st.integers(1, 300), st.lists(st.integers(0, 40), max_size=6))
     def test_compaction_keeps_what_is_needed(self, records: list[Record], size: int, covers: list[int]) -> None:
         """After any compactions, the entries behind them and the hard state are there."""

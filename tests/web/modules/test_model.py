@@ -16,6 +16,7 @@ from etcd_twisted.keyspace.nodes import File
 from etcd_twisted.web.modules.line import Line, place_key, read_line
 from etcd_twisted.web.modules.locks import Locks, Named, Wish
 from etcd_twisted.web.modules.place import RENEWALS, LostError
+from tests import examples
 from tests.fakes import FakeReplica
 from tests.web.modules.lockers import LINE, STEP
 
@@ -259,5 +260,5 @@ class ModelTests(SynchronousTestCase):
     def test_model(self) -> None:
         """Places, what clients are told, and what is kept."""
         run_state_machine_as_test(  # type: ignore[no-untyped-call]
-            LineMachine, settings=settings(max_examples=60, stateful_step_count=30)
+            LineMachine, settings=settings(max_examples=examples(60), stateful_step_count=30)
         )
