@@ -21,7 +21,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 help:
 	@echo 'make run            start one machine on 127.0.0.1:4001, with its data in ./machine0'
-	@echo 'make test           run the tests; TESTS=tests.test_config for some of them'
+	@echo 'make test           run the tests; TESTS=tests.config.test_config for some of them'
 	@echo 'make test-large     run the tests with large foreign programs: Chromium, wrk and etcd'
 	@echo 'make lint           ruff and mypy --strict'
 	@echo 'make bench          run the benchmarks'
@@ -85,7 +85,7 @@ kill-campaign: .venv/installed-test
 
 # To be run with the oldest Python that setup.cfg allows. What takes whole processes and browsers is left out.
 OLDEST_TESTS ?= tests.keyspace tests.consensus tests.peer tests.web tests.http tests.process \
-	tests.test_options tests.test_loading tests.test_logs tests.test_tls tests.test_service tests.test_life
+	tests.config.test_options tests.config.test_loading tests.test_logs tests.test_tls tests.test_service tests.test_life
 oldest: export PIP_CONSTRAINT =
 oldest:
 	rm -rf .venv-oldest

@@ -21,13 +21,13 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
-from etcd_twisted import logs, options
+from etcd_twisted import logs
 from etcd_twisted.collector import Collector
-from etcd_twisted.config import Config
+from etcd_twisted.config import Config, options
+from etcd_twisted.config.loading import mistyped_variables
 from etcd_twisted.errors import StartError
 from etcd_twisted.http import descriptors
 from etcd_twisted.interfaces import IReactor
-from etcd_twisted.loading import mistyped_variables
 from etcd_twisted.process.background import Background
 from etcd_twisted.process.pid_file import PidFile
 from etcd_twisted.readiness import Readiness

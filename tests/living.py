@@ -5,8 +5,8 @@ Machines that find their own place (L{etcd_twisted.life}), with real replicas an
 import json
 from typing import Any
 
-from etcd_twisted.addresses import Address
 from etcd_twisted.config import Config
+from etcd_twisted.config.addresses import Address
 from etcd_twisted.consensus.recovery import Storage
 from etcd_twisted.errors import StartError
 from etcd_twisted.life import Life

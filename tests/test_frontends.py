@@ -13,9 +13,9 @@ from twisted.plugin import getCache
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.config import Config
+from etcd_twisted.config.loading import load_config
 from etcd_twisted.errors import ConfigError
 from etcd_twisted.frontends import chosen_frontends, parse_frontend
-from etcd_twisted.loading import load_config
 from etcd_twisted.service import EtcdService
 
 PLUGIN = """

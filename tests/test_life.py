@@ -4,7 +4,7 @@ L{etcd_twisted.life}: machines from their first start on, with real replicas and
 
 from twisted.internet.defer import CancelledError, Deferred
 
-from etcd_twisted.addresses import Address
+from etcd_twisted.config.addresses import Address
 from etcd_twisted.consensus.members import ALIVE
 from etcd_twisted.consensus.raft import keeper
 from etcd_twisted.consensus.raft.messages import Append, encode_messages

@@ -8,8 +8,8 @@ from typing import Any, cast
 from twisted.internet.defer import ensureDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.addresses import Address
 from etcd_twisted.config import Config
+from etcd_twisted.config.addresses import Address
 from etcd_twisted.errors import ConfigError, StartError
 from etcd_twisted.membership import ClusterConfig, ClusterView
 from etcd_twisted.peer.client import UnreachableError

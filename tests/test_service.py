@@ -13,8 +13,8 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.trial.unittest import TestCase
 
 from etcd_twisted import service as module
-from etcd_twisted.addresses import Address
 from etcd_twisted.config import Config
+from etcd_twisted.config.addresses import Address
 from etcd_twisted.errors import StartError, StorageError
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.peer.port import PeerPort

@@ -20,10 +20,10 @@ from twisted.test.iosim import connect as connect_in_memory
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from etcd_twisted.addresses import Address
 from etcd_twisted.config import Config
+from etcd_twisted.config.addresses import Address
+from etcd_twisted.config.loading import load_config
 from etcd_twisted.errors import ConfigError
-from etcd_twisted.loading import load_config
 from etcd_twisted.tls import (
     check_peer_certificate,
     client_port_tls,

@@ -6,8 +6,8 @@ from pathlib import Path
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.addresses import Address, BindAddress
-from etcd_twisted.settings import OPTIONS, Form, Option
+from etcd_twisted.config.addresses import Address, BindAddress
+from etcd_twisted.config.settings import OPTIONS, Form, Option
 
 IPS = st.ip_addresses().map(str).filter(lambda host: not Address(host, 1).is_unspecified)
 HOSTS = IPS | st.sampled_from(["localhost", "machine0.example.com"])

@@ -20,8 +20,8 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from etcd_twisted.addresses import Address
 from etcd_twisted.config import Config
+from etcd_twisted.config.addresses import Address
 from etcd_twisted.http.browsers import BrowserPolicy
 from etcd_twisted.http.cors import Cors
 from etcd_twisted.http.service import HttpService

@@ -18,8 +18,8 @@ from collections.abc import Callable, Collection, Sequence
 import attrs
 from twisted.web.http_headers import Headers
 
-from etcd_twisted.addresses import Address
 from etcd_twisted.config import Config
+from etcd_twisted.config.addresses import Address
 from etcd_twisted.http.cors import ANY
 from etcd_twisted.http.escapes import shown
 

@@ -18,7 +18,7 @@ from twisted.internet.interfaces import (
     IStreamServerEndpoint,
 )
 
-from etcd_twisted.addresses import Address, Endpoint
+from etcd_twisted.config.addresses import Address, Endpoint
 from etcd_twisted.errors import StartError
 from etcd_twisted.http.secure import SecureFactory
 from etcd_twisted.interfaces import IReactor

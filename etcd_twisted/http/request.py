@@ -16,8 +16,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import server
 
-from etcd_twisted.addresses import address_of
 from etcd_twisted.complaints import Complaints
+from etcd_twisted.config.addresses import address_of
 from etcd_twisted.http import targets
 from etcd_twisted.http.answers import Response, json_message
 from etcd_twisted.http.browsers import BrowserPolicy

@@ -42,8 +42,8 @@ from twisted.web import http, server
 from twisted.web.resource import IResource
 from zope.interface import Attribute, implementer
 
-from etcd_twisted.addresses import address_of
 from etcd_twisted.complaints import Complaints
+from etcd_twisted.config.addresses import address_of
 from etcd_twisted.http import targets
 from etcd_twisted.http.answers import json_message, plain
 from etcd_twisted.http.browsers import BrowserPolicy

@@ -23,7 +23,7 @@ from twisted.web.client import Agent, RequestTransmissionFailed, ResponseDone, R
 from twisted.web.http import PotentialDataLoss
 from twisted.web.iweb import IResponse
 
-from etcd_twisted.addresses import BindAddress
+from etcd_twisted.config.addresses import BindAddress
 from etcd_twisted.interfaces import IReactor
 from etcd_twisted.peer.words import reason_of
 

@@ -14,7 +14,7 @@ from twisted.internet.tcp import Connection
 from twisted.protocols.amp import AmpBox
 from twisted.python.failure import Failure
 
-from etcd_twisted.addresses import address_of
+from etcd_twisted.config.addresses import address_of
 from etcd_twisted.http.sockets import write_now
 from etcd_twisted.peer.boxes import Box, BoxError, BoxReader
 from etcd_twisted.peer.sockets import SILENCE, tune

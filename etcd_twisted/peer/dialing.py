@@ -26,7 +26,7 @@ from twisted.internet.interfaces import (
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
-from etcd_twisted.addresses import Address, read_url
+from etcd_twisted.config.addresses import Address, read_url
 from etcd_twisted.tls import ClientTls
 
 PATIENCE = 2.0

@@ -16,8 +16,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from etcd_twisted.addresses import read_url
 from etcd_twisted.config import Config
+from etcd_twisted.config.addresses import read_url
 from etcd_twisted.errors import ConfigError, ErrorCode, StartError
 from etcd_twisted.interfaces import IReactor
 from etcd_twisted.peer.asking import Answer, Asker, NoAnswerError, asker, is_http

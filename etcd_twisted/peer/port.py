@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from etcd_twisted.addresses import address_of
+from etcd_twisted.config.addresses import address_of
 from etcd_twisted.http.site import IServed, Site
 from etcd_twisted.peer.incoming import Host, Incoming
 from etcd_twisted.tls import tls_reason

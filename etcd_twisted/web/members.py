@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 from twisted.internet.interfaces import IReactorTime
 
-from etcd_twisted.addresses import read_url
+from etcd_twisted.config.addresses import read_url
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.http.answers import JSON, Response, json_message
 from etcd_twisted.interfaces import IReplica

@@ -9,8 +9,8 @@ from twisted.internet import reactor
 from twisted.web.client import Agent, HTTPConnectionPool, ResponseFailed
 from twisted.web.error import PageRedirect
 
-from etcd_twisted.addresses import Address
 from etcd_twisted.config import Config
+from etcd_twisted.config.addresses import Address
 from etcd_twisted.machines import Machine
 from etcd_twisted.web.frontend import HttpFrontend
 from tests.docs.pages import blocks

@@ -5,8 +5,8 @@ The client port against the recorded answers, with a key space behind it and not
 from twisted.internet import reactor
 from twisted.web.client import HTTPConnectionPool
 
-from etcd_twisted.addresses import Address
 from etcd_twisted.config import Config
+from etcd_twisted.config.addresses import Address
 from etcd_twisted.web.frontend import HttpFrontend
 from tests.conformance.cases import ConformanceTest, with_scenarios
 from tests.fakes import FakeReplica

@@ -12,8 +12,8 @@ from twisted.web.client import readBody
 from twisted.web.iweb import IResponse
 
 from benchmarks.ports import free_ports
-from etcd_twisted.addresses import Address
 from etcd_twisted.config import Config
+from etcd_twisted.config.addresses import Address
 from etcd_twisted.service import EtcdService
 from tests.conformance.player import Player, Step, differences, index_of, load
 

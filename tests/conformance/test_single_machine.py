@@ -7,8 +7,8 @@ from pathlib import Path
 from twisted.internet import reactor
 
 from benchmarks.ports import free_ports
-from etcd_twisted.addresses import Address
 from etcd_twisted.config import Config
+from etcd_twisted.config.addresses import Address
 from etcd_twisted.service import EtcdService
 from tests.conformance.cases import ConformanceTest, with_scenarios
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http_headers import Headers
 
-from etcd_twisted.addresses import Address, Endpoint
 from etcd_twisted.config import Config
+from etcd_twisted.config.addresses import Address, Endpoint
 from etcd_twisted.http.browsers import BrowserPolicy
 from etcd_twisted.http.cors import Cors
 from etcd_twisted.http.fast import FastSite

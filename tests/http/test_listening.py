@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from etcd_twisted.addresses import Address, Endpoint
+from etcd_twisted.config.addresses import Address, Endpoint
 from etcd_twisted.errors import StartError
 from etcd_twisted.http.listening import Place, listen
 

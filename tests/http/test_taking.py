@@ -15,8 +15,8 @@ from twisted.internet.task import Clock, deferLater
 from twisted.internet.tcp import Connection
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from etcd_twisted.addresses import Address
 from etcd_twisted.config import Config
+from etcd_twisted.config.addresses import Address
 from etcd_twisted.http.fast import FastSite
 from etcd_twisted.http.listening import Place
 from etcd_twisted.http.service import HttpService

@@ -12,8 +12,8 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from etcd_twisted.addresses import Address
 from etcd_twisted.config import Config
+from etcd_twisted.config.addresses import Address
 from etcd_twisted.peer.client import PeerClient
 from etcd_twisted.peer.frontend import PeerFrontend
 from etcd_twisted.peer.transport import AmpTransport

@@ -12,8 +12,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
-from etcd_twisted.addresses import Address
 from etcd_twisted.config import Config
+from etcd_twisted.config.addresses import Address
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError, StartError
 from etcd_twisted.http.site import Channel, Site
 from etcd_twisted.http.turns import WORK_A_TURN, WORK_OF_A_PAGE

@@ -9,7 +9,7 @@ from twisted.internet.protocol import Factory
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
-from etcd_twisted.addresses import Address
+from etcd_twisted.config.addresses import Address
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.machines import Machine
 from etcd_twisted.membership import JoinReply

@@ -12,8 +12,8 @@ from twisted.internet.ssl import CertificateOptions
 from twisted.internet.task import deferLater
 from zope.interface import implementer
 
-from etcd_twisted.addresses import Address
 from etcd_twisted.config import Config
+from etcd_twisted.config.addresses import Address
 from etcd_twisted.peer.client import UnreachableError
 from etcd_twisted.peer.commands import Describe
 from etcd_twisted.tls import tls_for_peers

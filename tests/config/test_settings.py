@@ -7,14 +7,14 @@ from pathlib import Path
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.addresses import Address
 from etcd_twisted.config import Config
+from etcd_twisted.config.addresses import Address
+from etcd_twisted.config.loading import load_config
+from etcd_twisted.config.settings import OPTIONS, Form, Option
 from etcd_twisted.errors import ConfigError
-from etcd_twisted.loading import load_config
-from etcd_twisted.settings import OPTIONS, Form, Option
 from tests.values import SETTABLE, VALUES, Sources
 
-DOCUMENT = Path(__file__).parent.parent / "docs" / "configuration.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
 
 
 class TableTests(SynchronousTestCase):

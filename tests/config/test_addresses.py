@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.addresses import Address, BindAddress, Endpoint, address_of, parse_listening
+from etcd_twisted.config.addresses import Address, BindAddress, Endpoint, address_of, parse_listening
 
 LABELS = st.from_regex(r"[A-Za-z]([A-Za-z0-9-]{0,8}[A-Za-z0-9])?", fullmatch=True)
 HOSTS = st.one_of(

@@ -1,8 +1,8 @@
 """
 What the service is told before it starts: L{Config}, checked and with its defaults filled in.
 
-Must never know how it was told: flags, variables and files are L{etcd_twisted.settings}' and L{etcd_twisted.loading}'s
-business.
+Must never know how it was told: flags, variables and files are L{etcd_twisted.config.settings}' and
+L{etcd_twisted.config.loading}'s business.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import attrs
 
-from etcd_twisted.addresses import Address, Endpoint
+from etcd_twisted.config.addresses import Address, Endpoint
 from etcd_twisted.errors import ConfigError
 
 _CLIENTS = Address("127.0.0.1", 4001)

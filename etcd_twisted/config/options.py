@@ -1,5 +1,5 @@
 """
-The command line of C{twistd etcd}, made from L{etcd_twisted.settings.OPTIONS}.
+The command line of C{twistd etcd}, made from L{etcd_twisted.config.settings.OPTIONS}.
 
 Must never know one option from another: what can be set, and what is a good value, is the table's business alone.
 """
@@ -15,10 +15,10 @@ from twisted.copyright import version as twisted_version
 from twisted.python import usage
 
 from etcd_twisted import __version__
-from etcd_twisted.config import Config
+from etcd_twisted.config.config import Config
+from etcd_twisted.config.loading import ALIKE, load_config, nearest
+from etcd_twisted.config.settings import OPTIONS, Form, Option
 from etcd_twisted.errors import ConfigError
-from etcd_twisted.loading import ALIKE, load_config, nearest
-from etcd_twisted.settings import OPTIONS, Form, Option
 
 _INDENT = " " * 6
 _DASHES = "; options begin with --, as in --name machine0"

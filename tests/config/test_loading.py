@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.addresses import Address
 from etcd_twisted.config import Config
+from etcd_twisted.config.addresses import Address
+from etcd_twisted.config.loading import load_config, mistyped_variables
+from etcd_twisted.config.settings import OPTIONS, Form
 from etcd_twisted.errors import ConfigError
-from etcd_twisted.loading import load_config, mistyped_variables
-from etcd_twisted.settings import OPTIONS, Form
 from tests.values import (
     SETTABLE,
     SOURCES,

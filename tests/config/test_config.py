@@ -5,10 +5,10 @@ from pathlib import Path
 from hypothesis import given
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.addresses import Address
 from etcd_twisted.config import Config
+from etcd_twisted.config.addresses import Address
+from etcd_twisted.config.loading import load_config
 from etcd_twisted.errors import ConfigError
-from etcd_twisted.loading import load_config
 from tests.values import CLIENTS, HOSTS, PEERS, Sources
 
 

@@ -17,9 +17,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted import __version__
 from etcd_twisted.config import Config
+from etcd_twisted.config.options import Options
+from etcd_twisted.config.settings import OPTIONS, Form
 from etcd_twisted.errors import ConfigError
-from etcd_twisted.options import Options
-from etcd_twisted.settings import OPTIONS, Form
 
 
 def configured(*arguments: str, **environment: str) -> Config:

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from etcd_twisted.addresses import Address, BindAddress, parse_listening
-from etcd_twisted.config import Config
+from etcd_twisted.config.addresses import Address, BindAddress, parse_listening
+from etcd_twisted.config.config import Config
 from etcd_twisted.logs import FORMATS, LOUDEST
 from etcd_twisted.membership import (
     LARGEST_ACTIVE_SIZE,

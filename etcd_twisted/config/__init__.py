@@ -1,0 +1,10 @@
+"""
+What can be set, and where it is set: flags over the environment over a TOML file over the defaults.
+
+Must never open a port or a data directory: whether these can be used is found out by those who open them.
+"""
+
+from etcd_twisted.config.addresses import Address, Endpoint
+from etcd_twisted.config.config import Config
+
+__all__ = ["Address", "Config", "Endpoint"]
