@@ -21,13 +21,13 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
-from etcd_twisted import logs
 from etcd_twisted.collector import Collector
 from etcd_twisted.config import Config, options
 from etcd_twisted.config.loading import mistyped_variables
 from etcd_twisted.errors import StartError
 from etcd_twisted.http import descriptors
 from etcd_twisted.interfaces import IReactor
+from etcd_twisted.logs import observers
 from etcd_twisted.process.background import Background
 from etcd_twisted.process.pid_file import PidFile
 from etcd_twisted.readiness import Readiness
@@ -168,7 +168,7 @@ class ProcessService(Service):
         End the process, since the machine can't start. Whoever gave the command reads it on standard error: where that
         is beside the log, one of both is enough.
         """
-        if not logs.is_standard_output(self._twistd):
+        if not observers.is_standard_output(self._twistd):
             self._log.critical("{reason}", reason=reason)
         self._end(reason)
 
@@ -194,6 +194,6 @@ def makeService(options: Options) -> IService:
     """What C{twistd} runs."""
     config = options.config()
     readiness = Readiness(os.environ.get("NOTIFY_SOCKET"))
-    observer = partial(logs.observer, config.verbosity, config.log_format, options.twistd)
+    observer = partial(observers.observer, config.verbosity, config.log_format, options.twistd)
     service: IService = ProcessService(config, options.twistd, readiness, observer)
     return service

@@ -15,9 +15,9 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from etcd_twisted.complaints import Complaints
 from etcd_twisted.errors import EtcdError
 from etcd_twisted.interfaces import IRaftPeer
+from etcd_twisted.logs.rate_limit import Complaints
 from etcd_twisted.membership import ClusterView
 from etcd_twisted.peer.client import UnreachableError
 

@@ -11,7 +11,7 @@ from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.keyspace.space import KeySpace
 from etcd_twisted.membership import FORBIDDEN, Forbidden, forbidden_machines
 from tests.living import SYNC, LifeTestCase, LivingMachine
-from tests.logs import Log
+from tests.logs.lines import Log
 
 ADMIN = "192.0.2.1"
 

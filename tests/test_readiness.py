@@ -9,7 +9,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.readiness import Readiness
-from tests.logs import Log
+from tests.logs.lines import Log
 
 
 class ReadinessTests(SynchronousTestCase):

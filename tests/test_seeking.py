@@ -15,7 +15,7 @@ from etcd_twisted.membership import ClusterConfig, ClusterView
 from etcd_twisted.peer.client import UnreachableError
 from etcd_twisted.peer.discovery import AGAIN, REFRESH, Discovery
 from etcd_twisted.seeking import Seeking
-from tests.logs import Log
+from tests.logs.lines import Log
 
 OWN = Address("127.0.0.1", 7001)
 PEER = Address("127.0.0.1", 7002)

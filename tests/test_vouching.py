@@ -14,7 +14,7 @@ from etcd_twisted.machines import Machine
 from etcd_twisted.membership import ClusterConfig, ClusterView
 from etcd_twisted.peer.client import UnreachableError
 from etcd_twisted.vouching import MOST_ASKED, PAUSE, Vouching
-from tests.logs import Log
+from tests.logs.lines import Log
 
 
 def view_of(index: int, *urls: str) -> ClusterView:

@@ -54,7 +54,7 @@ class Config:
     @ivar http_write_timeout: how long a client may take nothing of an answer, in seconds.
     @ivar cors: the origins whose pages may read what clients are answered, as they were given; see L{origins}.
     @ivar allowed_hosts: names that browsers may use this machine by, as they were given; see L{hosts}.
-    @ivar verbosity: how much is logged, see L{etcd_twisted.logs.observer}.
+    @ivar verbosity: how much is logged, see L{etcd_twisted.logs.observers.observer}.
     @ivar log_format: how it is written, likewise.
     @ivar frontends: further protocols to serve, each C{NAME[:option=value...]}.
     @ivar sources: how options were given, by their names in the table; see L{given_as}. Has no part in comparisons.

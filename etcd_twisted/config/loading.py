@@ -17,7 +17,7 @@ import attrs
 from etcd_twisted.config.config import Config
 from etcd_twisted.config.settings import OPTIONS, Form, Option, written
 from etcd_twisted.errors import ConfigError
-from etcd_twisted.logs import masked
+from etcd_twisted.logs.observers import masked
 
 _REMEDIES = {
     errno.EISDIR: "name the file in it",

@@ -17,7 +17,7 @@ import attrs
 
 from etcd_twisted.config.addresses import Address, BindAddress, parse_listening
 from etcd_twisted.config.config import Config
-from etcd_twisted.logs import FORMATS, LOUDEST
+from etcd_twisted.logs.observers import FORMATS, LOUDEST
 from etcd_twisted.membership import (
     LARGEST_ACTIVE_SIZE,
     LEAST_ACTIVE_SIZE,

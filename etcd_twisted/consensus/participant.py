@@ -14,7 +14,6 @@ from twisted.internet.defer import Deferred, DeferredList, fail
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from etcd_twisted.complaints import Complaints
 from etcd_twisted.consensus.alarm import QuorumAlarm
 from etcd_twisted.consensus.announcer import Announcer
 from etcd_twisted.consensus.clearing import Clearing
@@ -43,6 +42,7 @@ from etcd_twisted.keyspace.commands import LATER, Change, Command, Expire, decod
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.expiry import ExpirySchedule
 from etcd_twisted.keyspace.space import Content
+from etcd_twisted.logs.rate_limit import Complaints
 from etcd_twisted.machines import Machine, registrations
 from etcd_twisted.measurements import Contents, Health, MachineStatus, Measurements
 

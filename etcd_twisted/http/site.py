@@ -42,7 +42,6 @@ from twisted.web import http, server
 from twisted.web.resource import IResource
 from zope.interface import Attribute, implementer
 
-from etcd_twisted.complaints import Complaints
 from etcd_twisted.config.addresses import address_of
 from etcd_twisted.http import targets
 from etcd_twisted.http.answers import json_message, plain
@@ -55,6 +54,7 @@ from etcd_twisted.http.request import NOSNIFF, PRODUCT, Request
 from etcd_twisted.http.sockets import has_gone, tcp_socket
 from etcd_twisted.http.turns import Turns
 from etcd_twisted.http.usage import Usage
+from etcd_twisted.logs.rate_limit import Complaints
 from etcd_twisted.tls import tls_reason
 
 HEAD_LIMIT = 1 << 16

@@ -15,7 +15,7 @@ from twisted.web.server import Request
 from etcd_twisted.http.answers import Answer, Response, as_deferred
 from etcd_twisted.http.door import Door, DoorRequest
 from etcd_twisted.http.escapes import shown
-from etcd_twisted.logs import REQUESTS
+from etcd_twisted.logs.observers import REQUESTS
 
 _log = Logger(namespace=REQUESTS)
 

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 
 from zope.interface import implementer
 
-from etcd_twisted.complaints import Complaints
 from etcd_twisted.config import Config
 from etcd_twisted.http.browsers import BrowserPolicy
 from etcd_twisted.http.listening import Place
 from etcd_twisted.http.service import HttpService
 from etcd_twisted.http.site import Site
 from etcd_twisted.interfaces import IFrontend, IReactor, IReplica
+from etcd_twisted.logs.rate_limit import Complaints
 from etcd_twisted.peer.admin import AdminPages
 from etcd_twisted.peer.answering import Answering
 from etcd_twisted.peer.incoming import Host

@@ -20,8 +20,8 @@ from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
-from etcd_twisted.complaints import Complaints
 from etcd_twisted.interfaces import IRaftPeer
+from etcd_twisted.logs.rate_limit import Complaints
 from etcd_twisted.peer import commands
 from etcd_twisted.peer.answering import Answering, Values
 from etcd_twisted.peer.boxes import Box

@@ -18,7 +18,7 @@ from etcd_twisted.http.service import HttpService, http_service
 from etcd_twisted.http.tracing import TracedDoor, TracedPages
 from etcd_twisted.http.usage import Usage
 from etcd_twisted.interfaces import IFrontend, IReactor, IReplica
-from etcd_twisted.logs import LOUDEST
+from etcd_twisted.logs.observers import LOUDEST
 from etcd_twisted.referral import longest_wait
 from etcd_twisted.tls import client_port_tls
 from etcd_twisted.web.app import ClientPages

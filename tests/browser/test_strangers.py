@@ -14,7 +14,7 @@ from twisted.web.server import Site
 
 from tests.browser.chromium import OFTEN, SKIP
 from tests.browser.served import PageTest
-from tests.logs import Log
+from tests.logs.lines import Log
 from tests.peer.fakes import FIRST
 from tests.peer.machines import MachineOnSockets
 

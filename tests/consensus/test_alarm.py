@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.consensus.alarm import ELECTION_SECONDS, REPEAT_SECONDS, START_SECONDS, QuorumAlarm
 from etcd_twisted.measurements import Health, MachineStatus
-from tests.logs import Log
+from tests.logs.lines import Log
 
 SINCE = 1_786_000_000_000_000
 """2026-08-06 07:06:40 UTC"""

@@ -20,7 +20,7 @@ from etcd_twisted.measurements import MachineStatus
 from etcd_twisted.membership import StatusReport
 from tests.consensus.cluster import Cluster, ClusterMachine, ClusterTestCase
 from tests.consensus.machine import SECOND
-from tests.logs import Log
+from tests.logs.lines import Log
 
 WALL = 1_700_000_000.0
 HOUR = 3600.0

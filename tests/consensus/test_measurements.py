@@ -10,7 +10,7 @@ from etcd_twisted.errors import EtcdError, NotDoneError
 from etcd_twisted.traffic import PeerTraffic
 from tests.consensus.cluster import Cluster, ClusterMachine, ClusterTestCase
 from tests.consensus.network import LATENCY
-from tests.logs import Log
+from tests.logs.lines import Log
 
 
 class MeasurementsTest(ClusterTestCase):

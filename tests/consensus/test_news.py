@@ -9,7 +9,7 @@ from twisted.logger import LogLevel, formatEvent
 
 from etcd_twisted.consensus.raft import keeper
 from tests.consensus.cluster import Cluster, ClusterTestCase
-from tests.logs import Log
+from tests.logs.lines import Log
 
 
 class NewsTests(ClusterTestCase):

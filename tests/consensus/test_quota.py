@@ -27,7 +27,7 @@ from etcd_twisted.keyspace.sizes import NODE_BYTES
 from etcd_twisted.membership import ClusterConfig
 from tests.consensus.cluster import ClusterTestCase
 from tests.consensus.machine import SECOND, ReplicaTestCase
-from tests.logs import Log
+from tests.logs.lines import Log
 
 ROOM = 20_000
 """The quota of these tests: for what a cluster has of its own, and for some keys."""

@@ -16,7 +16,7 @@ from etcd_twisted.http.browsers import BrowserPolicy
 from etcd_twisted.http.cors import Cors
 from etcd_twisted.http.fast import FastSite
 from etcd_twisted.http.site import Site
-from tests.logs import Log
+from tests.logs.lines import Log
 from tests.wires import Answer, Wire, read_answers
 
 OWN = "http://127.0.0.1:4001"

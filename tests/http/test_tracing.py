@@ -12,8 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from etcd_twisted.http.answers import Response
 from etcd_twisted.http.door import DoorRequest
 from etcd_twisted.http.tracing import TracedDoor, TracedPages
-from etcd_twisted.logs import REQUESTS
-from tests.logs import Log
+from etcd_twisted.logs.observers import REQUESTS
+from tests.logs.lines import Log
 from tests.wires import Wire, ask
 
 

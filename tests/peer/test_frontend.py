@@ -17,7 +17,7 @@ from etcd_twisted.peer.client import PeerClient
 from etcd_twisted.peer.commands import Hello
 from etcd_twisted.peer.frontend import PeerFrontend
 from etcd_twisted.peer.visitors import Visitors
-from tests.logs import Log
+from tests.logs.lines import Log
 from tests.peer.fakes import VIEW, PeerReplica
 from tests.peer.machines import MachinesTest
 from tests.peer.wires import HELLO, question

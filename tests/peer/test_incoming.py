@@ -8,8 +8,8 @@ from twisted.internet.defer import Deferred
 from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.complaints import MOST
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
+from etcd_twisted.logs.rate_limit import MOST
 from etcd_twisted.membership import JoinReply
 from etcd_twisted.peer.commands import (
     COMMANDS,
@@ -27,7 +27,7 @@ from etcd_twisted.peer.delivery import boxes
 from etcd_twisted.peer.incoming import MOST_PENDING, STRANGER_BYTES, STRANGER_QUESTIONS
 from etcd_twisted.peer.outbox import MOST_WAITING
 from tests.fakes import OTHER
-from tests.logs import Log
+from tests.logs.lines import Log
 from tests.peer.fakes import FIRST, REPORT, SECOND, THIRD, VIEW
 from tests.peer.test_commands import REQUEST
 from tests.peer.wires import HELLO, TIMEOUT, Served, Visit, question

@@ -22,7 +22,7 @@ from etcd_twisted.peer.link import REFUSED_PAUSE
 from etcd_twisted.peer.outbox import MOST_WAITING
 from etcd_twisted.peer.outgoing import Outgoing
 from etcd_twisted.peer.transport import AmpTransport
-from tests.logs import Log
+from tests.logs.lines import Log
 from tests.peer.fakes import CLUSTER, FIRST, REPORT, SECOND, THIRD, FakeRaftPeer
 from tests.wires import Transport
 

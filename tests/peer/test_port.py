@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from etcd_twisted.membership import JoinReply
 from etcd_twisted.peer.commands import Describe, Hello, Join
 from etcd_twisted.peer.port import MOST_CONNECTIONS, MOST_STRANGERS
-from tests.logs import Log
+from tests.logs.lines import Log
 from tests.peer.fakes import FIRST
 from tests.peer.test_commands import REQUEST
 from tests.peer.wires import HELLO, TIMEOUT, Served, Visit, question

@@ -18,7 +18,7 @@ from etcd_twisted.peer.client import UnreachableError
 from etcd_twisted.peer.commands import Describe
 from etcd_twisted.tls import tls_for_peers
 from tests.certificates import Authority
-from tests.logs import Log
+from tests.logs.lines import Log
 from tests.peer.fakes import FIRST, SECOND, VIEW, FakeSnapshotFile
 from tests.peer.machines import MachineOnSockets, MachinesTest
 from tests.peer.wires import question

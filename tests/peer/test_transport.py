@@ -10,7 +10,7 @@ from twisted.internet.tcp import Connection
 from etcd_twisted.peer.commands import SnapshotError
 from etcd_twisted.peer.outgoing import AnswerError, LostError
 from etcd_twisted.peer.transport import PIECE
-from tests.logs import Log
+from tests.logs.lines import Log
 from tests.peer.fakes import FIRST, REPORT, SECOND, THIRD, FakeSnapshotFile
 from tests.peer.machines import MachinesTest, Relay
 

@@ -7,8 +7,8 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.protocols import amp
 
-from etcd_twisted.complaints import Complaints
 from etcd_twisted.http.site import Site
+from etcd_twisted.logs.rate_limit import Complaints
 from etcd_twisted.membership import PROTOCOL_VERSION
 from etcd_twisted.peer.admin import AdminPages
 from etcd_twisted.peer.answering import Answering

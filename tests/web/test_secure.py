@@ -26,7 +26,7 @@ from etcd_twisted.web.frontend import HttpFrontend
 from tests.certificates import Authority
 from tests.fakes import FakeReplica
 from tests.http import test_site
-from tests.logs import Log
+from tests.logs.lines import Log
 from tests.web import test_frontend
 from tests.wires import GET, ServedTest, Transport, Wire, read_answers
 

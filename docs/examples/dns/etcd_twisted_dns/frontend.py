@@ -18,11 +18,11 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
-from etcd_twisted.complaints import Complaints
 from etcd_twisted.config import Config
 from etcd_twisted.errors import ConfigError, StartError
 from etcd_twisted.interfaces import IFrontend, IReactor, IReplica
 from etcd_twisted.keyspace.paths import ROOT, clean
+from etcd_twisted.logs import Complaints
 from etcd_twisted_dns.authority import Authority
 from etcd_twisted_dns.follower import Follower
 from etcd_twisted_dns.records import is_name

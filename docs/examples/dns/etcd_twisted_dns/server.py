@@ -17,7 +17,7 @@ from twisted.protocols.basic import Int16StringReceiver
 from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 
-from etcd_twisted.complaints import Complaints
+from etcd_twisted.logs import Complaints
 from etcd_twisted_dns.authority import Authority, Reply
 
 LARGEST_DATAGRAM = 512

@@ -6,9 +6,9 @@ from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
 from twisted.names import dns
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.complaints import Complaints
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.keyspace.commands import Refresh, Set
+from etcd_twisted.logs import Complaints
 from etcd_twisted_dns import follower as module
 from etcd_twisted_dns.follower import Follower
 from etcd_twisted_dns.test.copy import Copy

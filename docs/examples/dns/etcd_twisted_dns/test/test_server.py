@@ -14,7 +14,7 @@ from twisted.names import dns
 from twisted.test.proto_helpers import FakeDatagramTransport, StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.complaints import Complaints
+from etcd_twisted.logs import Complaints
 from etcd_twisted_dns import server as module
 from etcd_twisted_dns.authority import Authority
 from etcd_twisted_dns.records import Record

@@ -5,8 +5,8 @@ Lines about strangers, and how many of them.
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.complaints import MOST, PERIOD, Complaints
-from tests.logs import Log
+from etcd_twisted.logs.rate_limit import MOST, PERIOD, Complaints
+from tests.logs.lines import Log
 
 
 class ComplaintsTests(SynchronousTestCase):

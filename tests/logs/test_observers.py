@@ -18,7 +18,7 @@ from twisted.python.syslog import SyslogObserver
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from etcd_twisted.logs import FORMATS, REQUESTS, is_standard_output, masked, observer
+from etcd_twisted.logs.observers import FORMATS, REQUESTS, is_standard_output, masked, observer
 from etcd_twisted.tap import Options, makeService
 
 SECRET = "http://user:se:c@ret@host:1/path"
