@@ -21,16 +21,16 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
-from etcd_twisted.collector import Collector
 from etcd_twisted.config import Config, options
 from etcd_twisted.config.loading import mistyped_variables
 from etcd_twisted.errors import StartError
-from etcd_twisted.http import descriptors
 from etcd_twisted.interfaces import IReactor
 from etcd_twisted.logs import observers
+from etcd_twisted.process import file_descriptors
 from etcd_twisted.process.background import Background
+from etcd_twisted.process.garbage_collection import Collector
 from etcd_twisted.process.pid_file import PidFile
-from etcd_twisted.readiness import Readiness
+from etcd_twisted.process.systemd import Readiness
 from etcd_twisted.service import EtcdService
 
 DAEMON_UMASK = 0o077
@@ -129,7 +129,7 @@ class ProcessService(Service):
             self._log.warn("{variable} sets nothing; did you mean {meant}?", variable=name, meant=meant)
         self._readiness.status("looks for its data and its cluster, and does not serve yet")
         keep_time_evenly(reactor)
-        descriptors.raise_limit()
+        file_descriptors.raise_limit()
         cast(Any, reactor).addSystemEventTrigger("after", "shutdown", self._pid_file.remove)
         try:
             self.etcd = etcd = EtcdService(cast(IReactor, reactor), self._config, self._fail)

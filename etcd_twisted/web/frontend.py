@@ -10,7 +10,6 @@ from twisted.web.resource import Resource
 from zope.interface import implementer
 
 from etcd_twisted.config import Config
-from etcd_twisted.http import descriptors
 from etcd_twisted.http.cors import Cors
 from etcd_twisted.http.door import Door
 from etcd_twisted.http.listening import Place
@@ -19,6 +18,7 @@ from etcd_twisted.http.tracing import TracedDoor, TracedPages
 from etcd_twisted.http.usage import Usage
 from etcd_twisted.interfaces import IFrontend, IReactor, IReplica
 from etcd_twisted.logs.observers import LOUDEST
+from etcd_twisted.process import file_descriptors
 from etcd_twisted.referral import longest_wait
 from etcd_twisted.tls import client_port_tls
 from etcd_twisted.web.app import ClientPages
@@ -49,7 +49,7 @@ class HttpFrontend:
         place = Place(config.bind_addr, config.given_as("bind-addr"), "--bind-addr")
         usage = Usage()
         cors = Cors(config.origins, EXPOSED) if config.origins else None
-        patience, connections, tls = longest_wait(config), descriptors.for_clients(), client_port_tls(config)
+        patience, connections, tls = longest_wait(config), file_descriptors.for_clients(), client_port_tls(config)
         pages = ClientPages(replica, reactor, usage, patience)
         resource: Resource = pages
         door: Door = KeyEndpoint(replica, reactor, patience)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.http import descriptors
+from etcd_twisted.process import file_descriptors
 
 
 class DescriptorsTests(SynchronousTestCase):
@@ -22,29 +22,29 @@ class DescriptorsTests(SynchronousTestCase):
     def test_ordinary(self) -> None:
         """What the log, the snapshots, the reactor and the peer port may need is left out."""
         self.limit(1_024)
-        self.assertEqual(descriptors.for_clients(), 1_024 - 96 - 192)
+        self.assertEqual(file_descriptors.for_clients(), 1_024 - 96 - 192)
 
     def test_infinite(self) -> None:
         """No limit, which the system writes as -1, is a large one."""
         self.limit(resource.RLIM_INFINITY)
-        self.assertGreater(descriptors.for_clients(), 1_000_000)
+        self.assertGreater(file_descriptors.for_clients(), 1_000_000)
 
     def test_small(self) -> None:
         """With hardly any files a few clients are served all the same."""
         for soft in (0, 64, 288, 303):
             self.limit(soft)
-            self.assertEqual(descriptors.for_clients(), 16)
+            self.assertEqual(file_descriptors.for_clients(), 16)
 
     @given(st.integers(304, 1 << 30))
     def test_reserve(self, soft: int) -> None:
         """Whatever the limit, connections on both ports leave the same reserve to the rest."""
         self.limit(soft)
-        self.assertEqual(soft - descriptors.for_clients() - descriptors.FOR_PEERS, descriptors.RESERVED)
+        self.assertEqual(soft - file_descriptors.for_clients() - file_descriptors.FOR_PEERS, file_descriptors.RESERVED)
 
     def test_raise(self) -> None:
         """The process takes as many as it may have, and leaves that bound as it is."""
         self.limit(1_024, 4_096)
         asked: list[tuple[int, tuple[int, int]]] = []
         self.patch(resource, "setrlimit", lambda which, limits: asked.append((which, limits)))
-        descriptors.raise_limit()
+        file_descriptors.raise_limit()
         self.assertEqual(asked, [(resource.RLIMIT_NOFILE, (4_096, 4_096))])

@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.readiness}: what a service manager is told. What a whole process tells is in C{tests.processes}.
+L{etcd_twisted.process.systemd}: what a service manager is told. What a whole process tells is in C{tests.processes}.
 """
 
 import socket
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.readiness import Readiness
+from etcd_twisted.process.systemd import Readiness
 from tests.logs.lines import Log
 
 

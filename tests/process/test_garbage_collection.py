@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.collector}.
+L{etcd_twisted.process.garbage_collection}.
 """
 
 import gc
@@ -8,7 +8,7 @@ import weakref
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.collector import INTERVAL, Collector
+from etcd_twisted.process.garbage_collection import INTERVAL, Collector
 
 
 class Cycle:
