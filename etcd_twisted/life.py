@@ -38,7 +38,7 @@ from etcd_twisted.membership import (
     fingerprint,
     fingerprinted,
 )
-from etcd_twisted.peer.backoff import LONGEST, Backoff
+from etcd_twisted.net.backoff import LONGEST, Backoff
 from etcd_twisted.peer.client import UnreachableError
 from etcd_twisted.vouching import Describing, Vouching
 

@@ -28,13 +28,13 @@ from etcd_twisted.frontends import Chosen, chosen_frontends
 from etcd_twisted.interfaces import IReactor
 from etcd_twisted.life import Life
 from etcd_twisted.membership import ClusterConfig
+from etcd_twisted.net.sockets import SILENCE
+from etcd_twisted.net.tls import check_peer_certificate, tls_for_peers
 from etcd_twisted.peer.client import PeerClient
 from etcd_twisted.peer.discovery import Registration, configured_discovery
 from etcd_twisted.peer.frontend import PeerFrontend
-from etcd_twisted.peer.sockets import SILENCE
 from etcd_twisted.peer.transport import AmpTransport
 from etcd_twisted.seeking import Seeking
-from etcd_twisted.tls import check_peer_certificate, tls_for_peers
 from etcd_twisted.web.frontend import HttpFrontend
 
 

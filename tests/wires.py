@@ -24,10 +24,10 @@ from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import Address
 from etcd_twisted.http.browsers import BrowserPolicy
 from etcd_twisted.http.cors import Cors
-from etcd_twisted.http.service import HttpService
 from etcd_twisted.http.site import Channel, Site
 from etcd_twisted.http.turns import Turns
 from etcd_twisted.http.usage import Usage
+from etcd_twisted.net.port import PortService
 from etcd_twisted.web.app import ClientPages
 from etcd_twisted.web.frontend import HttpFrontend
 from etcd_twisted.web.keys import KeyEndpoint
@@ -271,7 +271,7 @@ class ServedTest(TestCase):
         self.replica = FakeReplica(reactor)
         self.addCleanup(self.replica.stop)
         config = Config(bind_addr=Address("127.0.0.1", 0), **self.settings)
-        self.service: HttpService = HttpFrontend().service(reactor, config, {}, self.replica)
+        self.service: PortService = HttpFrontend().service(reactor, config, {}, self.replica)
         await self.service.startService()
         self.addCleanup(self._stop)
         self.port = self.service.getHost().port

@@ -34,8 +34,8 @@ from etcd_twisted.http.heads import Heads, may_become_common
 from etcd_twisted.http.patience import Patience
 from etcd_twisted.http.readers import HAS_EPOLL, Readers
 from etcd_twisted.http.site import IDLE, Channel, Site, keep_alive
-from etcd_twisted.http.sockets import has_gone, tcp_socket, write_now
 from etcd_twisted.http.turns import BYTES_SHIFT
+from etcd_twisted.net.sockets import has_gone, tcp_socket, write_now
 
 LONGEST_HEAD = 1 << 13
 """How long the head of a common request may be, in bytes."""

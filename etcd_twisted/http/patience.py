@@ -11,7 +11,7 @@ Nothing is timed here: who owns the connections asks every second or so. Must ne
 from typing import Any
 
 from etcd_twisted.http.exchange import MOST_WAITING, Exchange
-from etcd_twisted.http.sockets import bytes_taken
+from etcd_twisted.net.sockets import bytes_taken
 
 LONGEST_BEHIND = 1.0
 """How long the client of a stream may take nothing while more than L{MOST_WAITING} waits for it, in seconds."""

@@ -30,7 +30,6 @@ from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
     IHandshakeListener,
-    IProtocolFactory,
     IReactorTime,
     ITransport,
 )
@@ -40,7 +39,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http, server
 from twisted.web.resource import IResource
-from zope.interface import Attribute, implementer
+from zope.interface import implementer
 
 from etcd_twisted.config.addresses import address_of
 from etcd_twisted.http import targets
@@ -51,11 +50,12 @@ from etcd_twisted.http.door import Door
 from etcd_twisted.http.exchange import Exchange
 from etcd_twisted.http.patience import Patience
 from etcd_twisted.http.request import NOSNIFF, PRODUCT, Request
-from etcd_twisted.http.sockets import has_gone, tcp_socket
 from etcd_twisted.http.turns import Turns
 from etcd_twisted.http.usage import Usage
 from etcd_twisted.logs.rate_limit import Complaints
-from etcd_twisted.tls import tls_reason
+from etcd_twisted.net.port import IServed
+from etcd_twisted.net.sockets import has_gone, tcp_socket
+from etcd_twisted.net.tls import tls_reason
 
 HEAD_LIMIT = 1 << 16
 """The longest request line and headers together, in bytes."""
@@ -371,19 +371,6 @@ class Connected(Protocol):
 
     def abort(self) -> None:
         """Close it at once."""
-
-
-class IServed(IProtocolFactory):
-    """What is served on a port."""
-
-    write_timeout: float = Attribute("How long a client may take no byte of an answer, in seconds.")
-
-    def stop(grace: float) -> "Deferred[None]":  # noqa: N805  # methods of an Interface have no self
-        """
-        Close every connection, when the port is closed. Fires when none is left.
-
-        @param grace: how long requests under way may take to be answered, in seconds.
-        """
 
 
 @implementer(IServed)

@@ -25,7 +25,7 @@ from twisted.web.iweb import IResponse
 
 from etcd_twisted.config.addresses import BindAddress
 from etcd_twisted.interfaces import IReactor
-from etcd_twisted.peer.words import reason_of
+from etcd_twisted.net.reasons import reason_of
 
 PATIENCE = 5.0
 """How long an answer may take, in seconds; each redirect has as long again."""

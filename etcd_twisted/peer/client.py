@@ -16,12 +16,12 @@ from twisted.web.client import Agent
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.interfaces import IReactor
 from etcd_twisted.membership import ClusterView, JoinReply, JoinRequest
+from etcd_twisted.net.reasons import FAILURES, reason_of
+from etcd_twisted.net.tls import ClientTls
 from etcd_twisted.peer.asking import Asker, NoAnswerError
 from etcd_twisted.peer.commands import Describe, Join, Leave, RefusedError, VersionError
 from etcd_twisted.peer.dialing import Dialer, PeerUrlError
 from etcd_twisted.peer.outgoing import AnswerError, LostError, Outgoing
-from etcd_twisted.peer.words import FAILURES, reason_of
-from etcd_twisted.tls import ClientTls
 
 PATIENCE = 5.0
 """How long a machine may take to say who is in the cluster, in seconds."""

@@ -15,10 +15,9 @@ from twisted.protocols.amp import AmpBox
 from twisted.python.failure import Failure
 
 from etcd_twisted.config.addresses import address_of
-from etcd_twisted.http.sockets import write_now
+from etcd_twisted.net.reasons import reason_of
+from etcd_twisted.net.sockets import SILENCE, tune, write_now
 from etcd_twisted.peer.boxes import Box, BoxError, BoxReader
-from etcd_twisted.peer.sockets import SILENCE, tune
-from etcd_twisted.peer.words import reason_of
 
 GRACE = 1.0
 """How long what was written may take to be sent when a connection is closed, in seconds."""

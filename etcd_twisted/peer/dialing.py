@@ -27,7 +27,7 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from etcd_twisted.config.addresses import Address, read_url
-from etcd_twisted.tls import ClientTls
+from etcd_twisted.net.tls import ClientTls
 
 PATIENCE = 2.0
 """How long it may take to be connected, in seconds; about what a lost packet costs twice."""

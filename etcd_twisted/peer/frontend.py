@@ -10,18 +10,18 @@ from zope.interface import implementer
 
 from etcd_twisted.config import Config
 from etcd_twisted.http.browsers import BrowserPolicy
-from etcd_twisted.http.listening import Place
-from etcd_twisted.http.service import HttpService
 from etcd_twisted.http.site import Site
 from etcd_twisted.interfaces import IFrontend, IReactor, IReplica
 from etcd_twisted.logs.rate_limit import Complaints
+from etcd_twisted.net.listening import Place
+from etcd_twisted.net.port import PortService
+from etcd_twisted.net.tls import peer_port_tls
 from etcd_twisted.peer.admin import AdminPages
 from etcd_twisted.peer.answering import Answering
 from etcd_twisted.peer.incoming import Host
 from etcd_twisted.peer.port import PeerPort
 from etcd_twisted.peer.visitors import Visitors
 from etcd_twisted.referral import longest_wait
-from etcd_twisted.tls import peer_port_tls
 
 MOST_ADMINISTRATORS = 64
 """How many connections there may be that speak HTTP."""
@@ -45,7 +45,7 @@ class PeerFrontend:
         config: Config,
         options: Mapping[str, str],  # noqa: ARG002  # see the class
         replica: IReplica,
-    ) -> HttpService:
+    ) -> PortService:
         """See L{IFrontend}."""
         raft = replica.peer
         host = Host(
@@ -62,4 +62,4 @@ class PeerFrontend:
             browsers=BrowserPolicy.of(config),
         )
         place = Place(config.peer_bind_addr, config.given_as("peer-bind-addr"), "--peer-bind-addr")
-        return HttpService(reactor, place, PeerPort(host, site), peer_port_tls(config))
+        return PortService(reactor, place, PeerPort(host, site), peer_port_tls(config))

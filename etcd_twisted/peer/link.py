@@ -16,7 +16,8 @@ from twisted.python.failure import Failure
 
 from etcd_twisted.interfaces import IRaftPeer
 from etcd_twisted.membership import PROTOCOL_VERSION, StatusReport
-from etcd_twisted.peer.backoff import LONGEST, Backoff
+from etcd_twisted.net.backoff import LONGEST, Backoff
+from etcd_twisted.net.reasons import FAILURES, reason_of
 from etcd_twisted.peer.commands import (
     ClusterError,
     Hello,
@@ -30,7 +31,6 @@ from etcd_twisted.peer.dialing import Dialer, PeerUrlError
 from etcd_twisted.peer.messages import MessageConnection
 from etcd_twisted.peer.outgoing import AnswerError, LostError, Outgoing
 from etcd_twisted.peer.visitors import Visitors
-from etcd_twisted.peer.words import FAILURES, reason_of
 
 REFUSED_PAUSE = 5.0
 """Seconds until a machine that has refused this one is asked again."""
@@ -45,7 +45,7 @@ class Sender:
     """
     What all links of this machine share.
 
-    @ivar silence: see L{etcd_twisted.peer.sockets.SILENCE}.
+    @ivar silence: see L{etcd_twisted.net.sockets.SILENCE}.
     @ivar chance: a number from 0 to 1, another one each time.
     @ivar name: what people call this machine.
     """

@@ -15,12 +15,12 @@ from twisted.internet.protocol import connectionDone
 from twisted.protocols.amp import COMMAND
 from twisted.python.failure import Failure
 
+from etcd_twisted.net.sockets import SILENCE
 from etcd_twisted.peer.boxes import Box
 from etcd_twisted.peer.commands import Deliver
 from etcd_twisted.peer.connection import BoxConnection
 from etcd_twisted.peer.delivery import Assembly
 from etcd_twisted.peer.outbox import Outbox
-from etcd_twisted.peer.sockets import SILENCE
 
 STALL = 5.0
 """After how many seconds in which a machine has taken nothing a connection is given up."""

@@ -12,10 +12,10 @@ from twisted.internet.protocol import connectionDone
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
+from etcd_twisted.net.sockets import SILENCE
 from etcd_twisted.peer.boxes import Box
 from etcd_twisted.peer.delivery import MOST_IN_BOX
 from etcd_twisted.peer.messages import MessageConnection
-from etcd_twisted.peer.sockets import SILENCE
 
 
 class LostError(Exception):

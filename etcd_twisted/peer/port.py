@@ -17,9 +17,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from etcd_twisted.config.addresses import address_of
-from etcd_twisted.http.site import IServed, Site
+from etcd_twisted.http.site import Site
+from etcd_twisted.net.port import IServed
+from etcd_twisted.net.tls import tls_reason
 from etcd_twisted.peer.incoming import Host, Incoming
-from etcd_twisted.tls import tls_reason
 
 MOST_STRANGERS = 32
 """How many connections there may be that are no member's, as far as is known, and don't speak HTTP."""

@@ -16,13 +16,13 @@ from zope.interface import implementer
 
 from etcd_twisted.interfaces import IRaftPeer, IReactor, ISnapshotFile, ITransport
 from etcd_twisted.membership import StatusReport
+from etcd_twisted.net.sockets import SILENCE
+from etcd_twisted.net.tls import ClientTls
 from etcd_twisted.peer.commands import OfferSnapshot, SnapshotPiece
 from etcd_twisted.peer.dialing import Dialer
 from etcd_twisted.peer.link import Link, Sender
 from etcd_twisted.peer.outgoing import AnswerError, LostError, Outgoing
-from etcd_twisted.peer.sockets import SILENCE
 from etcd_twisted.peer.visitors import Visitors
-from etcd_twisted.tls import ClientTls
 
 PIECE = 128 * 1024
 """How many bytes of a snapshot are sent at a time, and may be before a heartbeat."""

@@ -12,15 +12,16 @@ from zope.interface import implementer
 from etcd_twisted.config import Config
 from etcd_twisted.http.cors import Cors
 from etcd_twisted.http.door import Door
-from etcd_twisted.http.listening import Place
-from etcd_twisted.http.service import HttpService, http_service
+from etcd_twisted.http.service import http_service
 from etcd_twisted.http.tracing import TracedDoor, TracedPages
 from etcd_twisted.http.usage import Usage
 from etcd_twisted.interfaces import IFrontend, IReactor, IReplica
 from etcd_twisted.logs.observers import LOUDEST
+from etcd_twisted.net.listening import Place
+from etcd_twisted.net.port import PortService
+from etcd_twisted.net.tls import client_port_tls
 from etcd_twisted.process import file_descriptors
 from etcd_twisted.referral import longest_wait
-from etcd_twisted.tls import client_port_tls
 from etcd_twisted.web.app import ClientPages
 from etcd_twisted.web.keys import KeyEndpoint
 
@@ -40,7 +41,7 @@ class HttpFrontend:
         config: Config,
         options: Mapping[str, str],  # noqa: ARG002  # see the class
         replica: IReplica,
-    ) -> HttpService:
+    ) -> PortService:
         """
         See L{IFrontend}.
 

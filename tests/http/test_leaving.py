@@ -9,8 +9,8 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from etcd_twisted.http import fast, site
-from etcd_twisted.http.sockets import has_gone
 from etcd_twisted.keyspace.watchers import Watcher
+from etcd_twisted.net.sockets import has_gone
 from tests.wires import GET, WATCH, ServedTest, put
 
 RARE_WATCH = WATCH[:-2] + b"Connection: keep-alive, other\r\n\r\n"

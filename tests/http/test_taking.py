@@ -18,13 +18,13 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import Address
 from etcd_twisted.http.fast import FastSite
-from etcd_twisted.http.listening import Place
-from etcd_twisted.http.service import HttpService
 from etcd_twisted.http.site import Site
-from etcd_twisted.http.sockets import bytes_taken, tcp_socket
 from etcd_twisted.http.usage import Usage
 from etcd_twisted.keyspace.commands import Set
-from etcd_twisted.tls import client_port_tls, tls_for_peers
+from etcd_twisted.net.listening import Place
+from etcd_twisted.net.port import PortService
+from etcd_twisted.net.sockets import bytes_taken, tcp_socket
+from etcd_twisted.net.tls import client_port_tls, tls_for_peers
 from etcd_twisted.web.app import ClientPages
 from etcd_twisted.web.keys import KeyEndpoint
 from tests.certificates import Authority
@@ -95,7 +95,7 @@ class TakingTests(TestCase):
         pages, door = ClientPages(self.replica, self.clock, Usage()), KeyEndpoint(self.replica, self.clock)
         self.site = self.kind(self.clock, pages, door, 100, 1_000, read_timeout=10.0, write_timeout=10.0)
         place = Place(Address("127.0.0.1", 0), "--bind-addr", "--bind-addr")
-        self.service = HttpService(reactor, place, self.site, self.tls())
+        self.service = PortService(reactor, place, self.site, self.tls())
         await self.service.startService()
         self.addCleanup(self.stop)
         # As in a network: the loopback's own segments are longer than the client's buffer.

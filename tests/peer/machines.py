@@ -14,10 +14,10 @@ from twisted.trial.unittest import TestCase
 
 from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import Address
+from etcd_twisted.net.tls import tls_for_peers
 from etcd_twisted.peer.client import PeerClient
 from etcd_twisted.peer.frontend import PeerFrontend
 from etcd_twisted.peer.transport import AmpTransport
-from etcd_twisted.tls import tls_for_peers
 from tests.peer.fakes import FIRST, SECOND, FakeRaftPeer, PeerReplica
 from tests.wires import RawClient
 

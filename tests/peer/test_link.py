@@ -14,8 +14,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from etcd_twisted.interfaces import ITransport
-from etcd_twisted.peer.backoff import FIRST as FIRST_PAUSE
-from etcd_twisted.peer.backoff import LONGEST
+from etcd_twisted.net.backoff import FIRST as FIRST_PAUSE
+from etcd_twisted.net.backoff import LONGEST
 from etcd_twisted.peer.commands import COMMANDS, Deliver, Hello, Status
 from etcd_twisted.peer.delivery import boxes
 from etcd_twisted.peer.link import REFUSED_PAUSE

@@ -14,9 +14,9 @@ from zope.interface import implementer
 
 from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import Address
+from etcd_twisted.net.tls import tls_for_peers
 from etcd_twisted.peer.client import UnreachableError
 from etcd_twisted.peer.commands import Describe
-from etcd_twisted.tls import tls_for_peers
 from tests.certificates import Authority
 from tests.logs.lines import Log
 from tests.peer.fakes import FIRST, SECOND, VIEW, FakeSnapshotFile

@@ -17,11 +17,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.config import Config
 from etcd_twisted.errors import ConfigError
-from etcd_twisted.http.secure import SecureFactory
-from etcd_twisted.http.service import GRACE
 from etcd_twisted.http.site import Channel
 from etcd_twisted.keyspace.commands import Set
-from etcd_twisted.tls import client_port_tls, tls_for_peers, tls_reason
+from etcd_twisted.net.port import GRACE
+from etcd_twisted.net.secure import SecureFactory
+from etcd_twisted.net.tls import client_port_tls, tls_for_peers, tls_reason
 from etcd_twisted.web.frontend import HttpFrontend
 from tests.certificates import Authority
 from tests.fakes import FakeReplica

@@ -20,8 +20,8 @@ from twisted.internet.interfaces import (
 
 from etcd_twisted.config.addresses import Address, Endpoint
 from etcd_twisted.errors import StartError
-from etcd_twisted.http.secure import SecureFactory
 from etcd_twisted.interfaces import IReactor
+from etcd_twisted.net.secure import SecureFactory
 
 _BACKLOG = 4_096
 """How many connections may wait to be taken: with fewer, thousands of watchers that return at once must try again."""

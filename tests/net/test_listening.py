@@ -18,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from etcd_twisted.config.addresses import Address, Endpoint
 from etcd_twisted.errors import StartError
-from etcd_twisted.http.listening import Place, listen
+from etcd_twisted.net.listening import Place, listen
 
 
 class ListenTests(TestCase):

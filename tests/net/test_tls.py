@@ -24,7 +24,7 @@ from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import Address
 from etcd_twisted.config.loading import load_config
 from etcd_twisted.errors import ConfigError
-from etcd_twisted.tls import (
+from etcd_twisted.net.tls import (
     check_peer_certificate,
     client_port_tls,
     peer_port_tls,

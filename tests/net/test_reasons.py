@@ -8,7 +8,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost, DNSLookupErro
 from twisted.internet.error import ConnectionRefusedError as RefusedByHostError
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.peer.words import reason_of
+from etcd_twisted.net.reasons import reason_of
 
 
 class WordsTests(SynchronousTestCase):

@@ -1,12 +1,12 @@
 """
-Reaching the socket of a connection.
+Reaching the socket of a connection, and what the system is told about it.
 
 Twisted writes in its next turn, and asks the system before and after: what is short, and has to be there soon, goes
 by L{write_now}. For that three names of Twisted's TCP connections are read that are not documented: C{socket}, and
 C{dataBuffer} and C{_tempDataBuffer}, what waits to be sent. A Twisted without them fails every test of what is built
 on this.
 
-Must never take another connection for a TCP one, nor send anything ahead of what waits.
+Must never fail for a connection that is no TCP, nor take it for one, nor send anything ahead of what waits.
 """
 
 import select
@@ -25,6 +25,14 @@ _BYTES_ACKED = struct.Struct("@120xQ")
 
 _END = getattr(select, "POLLRDHUP", 0)
 """The other side sends no more. Where the system has no word for that, only a connection that was reset has ended."""
+
+SILENCE = 2.0
+"""After how many seconds in which nothing that was sent was acknowledged a connection is given up."""
+
+UNSENT_BYTES = 128 * 1024
+"""How much the system holds that it has not sent yet: what goes ahead of other things waits for no more than that."""
+
+_TCP_NOTSENT_LOWAT = 25  # Linux; Python has a name for it from 3.12 on
 
 
 def tcp_socket(transport: ITransport | None) -> socket.socket | None:
@@ -85,3 +93,25 @@ def write_now(connection: Connection, data: bytes) -> None:
         sent = 0  # there is no room, or no connection any more, of which the reactor is told in its next turn
     if sent != len(data):
         transport.write(data[sent:])
+
+
+def tune(transport: ITransport | None, silence: float) -> None:
+    """
+    Have small messages go at once, and a connection end when the other side is not there any more.
+
+    @param silence: see L{SILENCE}. A connection on which nothing is sent is probed, and ends a little later.
+    """
+    handle = tcp_socket(transport)
+    if handle is None:
+        return
+    handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    handle.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    pause = max(1, round(silence / 2))
+    for option, value in (
+        (socket.TCP_KEEPIDLE, pause),
+        (socket.TCP_KEEPINTVL, pause),
+        (socket.TCP_KEEPCNT, 2),
+        (socket.TCP_USER_TIMEOUT, round(silence * 1e3)),
+        (_TCP_NOTSENT_LOWAT, UNSENT_BYTES),
+    ):
+        handle.setsockopt(socket.IPPROTO_TCP, option, value)
