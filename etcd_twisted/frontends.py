@@ -1,5 +1,5 @@
 """
-The protocols that a machine serves beside those built in: those that C{--frontend} asks for.
+What a frontend is, and the frontends that a machine has beside those built in: those that C{--frontend} asks for.
 
 Must never start one, nor know what its options mean.
 """
@@ -7,11 +7,39 @@ Must never start one, nor know what its options mean.
 import re
 from collections.abc import Mapping
 
+from twisted.application.service import IService
 from twisted.plugin import getPlugins
+from zope.interface import Attribute, Interface
 
 from etcd_twisted.config import Config
 from etcd_twisted.errors import ConfigError
-from etcd_twisted.interfaces import IFrontend
+from etcd_twisted.interfaces import IReactor, IReplica
+
+
+class IFrontend(Interface):
+    """
+    A protocol that serves strangers from a replica: built in, or found through C{twisted.plugin} and switched on by
+    C{--frontend NAME[:option=value...]}. C{docs/frontends.md} tells how to write one.
+    """
+
+    name: str = Attribute("What C{--frontend} calls it.")
+
+    def service(  # methods of an Interface have no self
+        reactor: IReactor,  # noqa: N805
+        config: Config,
+        options: Mapping[str, str],
+        replica: IReplica,
+    ) -> IService:
+        """
+        A service that serves C{replica} while it runs.
+
+        Its C{startService} may return a Deferred that fires when it listens; whatever it raises or errbacks with stops
+        the start of the whole machine. Its C{stopService} closes every connection.
+
+        @param options: what stood behind the name.
+        @raise ConfigError: an option can't be used.
+        """
+
 
 _COLON = re.compile(r"(?<!\\):")
 

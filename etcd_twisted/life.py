@@ -29,12 +29,12 @@ from etcd_twisted.consensus.storage.data_directory import Identity
 from etcd_twisted.consensus.storage.disk_thread import LogWriter
 from etcd_twisted.errors import ErrorCode, EtcdError, StartError
 from etcd_twisted.interfaces import ITransport
-from etcd_twisted.machines import Machine
-from etcd_twisted.membership import (
+from etcd_twisted.interfaces.cluster import (
     PROTOCOL_VERSION,
     ClusterView,
     JoinReply,
     JoinRequest,
+    Machine,
     fingerprint,
     fingerprinted,
 )

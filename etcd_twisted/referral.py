@@ -18,7 +18,7 @@ from etcd_twisted.config import Config
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.http.answers import Response, plain
 from etcd_twisted.interfaces import IReplica
-from etcd_twisted.machines import Machine
+from etcd_twisted.interfaces.cluster import Machine
 
 LEAST_WAIT = 1.0
 """How long a request waits for a leader if need be, in seconds, however short the election timeout is."""

@@ -26,8 +26,8 @@ from etcd_twisted.consensus.replica import Replica
 from etcd_twisted.consensus.storage.disk_thread import LogWriter
 from etcd_twisted.frontends import Chosen, chosen_frontends
 from etcd_twisted.interfaces import IReactor
+from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.life import Life
-from etcd_twisted.membership import ClusterConfig
 from etcd_twisted.net.sockets import SILENCE
 from etcd_twisted.net.tls import check_peer_certificate, tls_for_peers
 from etcd_twisted.peer.client import PeerClient

@@ -17,8 +17,8 @@ from twisted.python.failure import Failure
 
 from etcd_twisted.errors import EtcdError
 from etcd_twisted.interfaces import IRaftPeer
+from etcd_twisted.interfaces.cluster import ClusterView
 from etcd_twisted.logs.rate_limit import Complaints
-from etcd_twisted.membership import ClusterView
 from etcd_twisted.peer.client import UnreachableError
 
 PAUSE = 0.1

@@ -8,29 +8,20 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
+from etcd_twisted.consensus.cluster_keys import CONFIG_KEY, forbidden_machines, stored_config
 from etcd_twisted.consensus.proposals import encoded
 from etcd_twisted.consensus.waiting import Waiting
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.interfaces import IReplica, Told
+from etcd_twisted.interfaces.cluster import Forbidden, Health, Machine, MachineStatus, fingerprinted, forbidden_key
+from etcd_twisted.interfaces.cluster_config import ClusterConfig, written
+from etcd_twisted.interfaces.statistics import Measurements, Traffic
 from etcd_twisted.keyspace.commands import Change, Delete, Expire, Set
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.nodes import Node
 from etcd_twisted.keyspace.space import KeySpace
 from etcd_twisted.keyspace.statistics import StoreStatistics
 from etcd_twisted.keyspace.watchers import Watcher
-from etcd_twisted.machines import Machine
-from etcd_twisted.measurements import Health, MachineStatus, Measurements
-from etcd_twisted.membership import (
-    CONFIG_KEY,
-    ClusterConfig,
-    Forbidden,
-    fingerprinted,
-    forbidden_key,
-    forbidden_machines,
-    stored_config,
-    written,
-)
-from etcd_twisted.traffic import Traffic
 from tests.registered import registered_machines
 
 CLUSTER_ID = "c" * 16

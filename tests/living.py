@@ -9,9 +9,9 @@ from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import Address
 from etcd_twisted.consensus.recovery import Storage
 from etcd_twisted.errors import StartError
+from etcd_twisted.interfaces.cluster import Machine
+from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.life import Life
-from etcd_twisted.machines import Machine
-from etcd_twisted.membership import ClusterConfig
 from tests.consensus.cluster import Cluster, ClusterMachine, ClusterTestCase
 
 SYNC = 5.0

@@ -4,8 +4,8 @@ The machines that a key space says are in its cluster, as a client reads them (s
 
 import urllib.parse
 
+from etcd_twisted.interfaces.cluster import DIRECTORY, Machine
 from etcd_twisted.keyspace.nodes import Directory, File
-from etcd_twisted.machines import DIRECTORY, Machine
 
 
 def registered_machines(root: Directory) -> list[Machine]:

@@ -23,7 +23,7 @@ from twisted.application.service import Service
 from zope.interface import implementer
 from twisted.plugin import IPlugin
 from etcd_twisted.errors import ConfigError
-from etcd_twisted.interfaces import IFrontend
+from etcd_twisted.frontends import IFrontend
 
 @implementer(IPlugin, IFrontend)
 class Greeter:

@@ -5,7 +5,8 @@ Whom a machine tells of while it knows of no leader (spec, section 2): those tha
 from twisted.internet.defer import Deferred, ensureDeferred
 
 from etcd_twisted.consensus.replica import Replica
-from etcd_twisted.membership import ClusterConfig, fingerprint
+from etcd_twisted.interfaces.cluster import fingerprint
+from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from tests.living import SYNC, LifeTestCase, LivingMachine
 
 

@@ -9,8 +9,9 @@ from etcd_twisted.consensus.members import ALIVE
 from etcd_twisted.consensus.raft import keeper
 from etcd_twisted.consensus.raft.messages import Append, encode_messages
 from etcd_twisted.errors import ConfigError, ErrorCode, EtcdError, StartError
+from etcd_twisted.interfaces.cluster import Admission, JoinReply, JoinRequest
+from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.life import MOST_SEEDS, RETRY, SEEK
-from etcd_twisted.membership import Admission, ClusterConfig, JoinReply, JoinRequest
 from etcd_twisted.peer.client import UnreachableError
 from tests.consensus.network import MemoryPeers
 from tests.living import LifeTestCase, LivingMachine

@@ -11,7 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import Address
 from etcd_twisted.errors import ConfigError, StartError
-from etcd_twisted.membership import ClusterConfig, ClusterView
+from etcd_twisted.interfaces.cluster import ClusterView
+from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.peer.client import UnreachableError
 from etcd_twisted.peer.discovery import AGAIN, REFRESH, Discovery
 from etcd_twisted.seeking import Seeking

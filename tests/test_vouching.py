@@ -10,8 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.interfaces import IRaftPeer
-from etcd_twisted.machines import Machine
-from etcd_twisted.membership import ClusterConfig, ClusterView
+from etcd_twisted.interfaces.cluster import ClusterView, Machine
+from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.peer.client import UnreachableError
 from etcd_twisted.vouching import MOST_ASKED, PAUSE, Vouching
 from tests.logs.lines import Log

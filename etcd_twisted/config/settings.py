@@ -17,8 +17,7 @@ import attrs
 
 from etcd_twisted.config.addresses import Address, BindAddress, parse_listening
 from etcd_twisted.config.config import Config
-from etcd_twisted.logs.observers import FORMATS, LOUDEST
-from etcd_twisted.membership import (
+from etcd_twisted.interfaces.cluster_config import (
     LARGEST_ACTIVE_SIZE,
     LEAST_ACTIVE_SIZE,
     LEAST_REMOVE_DELAY,
@@ -26,6 +25,7 @@ from etcd_twisted.membership import (
     LONGEST_REMOVE_DELAY,
     LONGEST_SYNC_INTERVAL,
 )
+from etcd_twisted.logs.observers import FORMATS, LOUDEST
 
 _WHOLE = re.compile(r"[0-9]+")
 _DECIMAL = re.compile(r"[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?")

@@ -13,7 +13,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from etcd_twisted.measurements import Health, MachineStatus
+from etcd_twisted.interfaces.cluster import Health, MachineStatus
 
 LOOK_SECONDS = 1.0
 """How often the state of the cluster is checked."""

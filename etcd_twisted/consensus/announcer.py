@@ -10,7 +10,7 @@ from twisted.logger import Logger, LogLevel
 
 from etcd_twisted.consensus.raft.core import Raft, Role
 from etcd_twisted.consensus.raft.leader import Deposition
-from etcd_twisted.measurements import Health
+from etcd_twisted.interfaces.cluster import Health
 
 
 class Announcer:

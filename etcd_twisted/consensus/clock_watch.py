@@ -12,7 +12,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from etcd_twisted.measurements import CLOCK_BOUND_SECONDS, MachineStatus
+from etcd_twisted.interfaces.cluster import CLOCK_BOUND_SECONDS, MachineStatus
 
 LOOK_SECONDS = 1.0
 

@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from etcd_twisted.consensus.offsets import Offset
-from etcd_twisted.membership import StatusReport
+from etcd_twisted.interfaces.cluster import StatusReport
 
 SLEW = 0.0005
 """By how many seconds a second a leader's cluster time comes nearer to its wall clock: as fast as NTP sets a clock."""

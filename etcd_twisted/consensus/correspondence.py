@@ -12,7 +12,7 @@ from etcd_twisted.consensus.latencies import Latencies
 from etcd_twisted.consensus.raft.core import Raft
 from etcd_twisted.consensus.raft.messages import Append, AppendReply, Message, encode_messages, goes_ahead
 from etcd_twisted.interfaces import ITransport
-from etcd_twisted.traffic import Traffic
+from etcd_twisted.interfaces.statistics import Traffic
 
 
 class Correspondence:

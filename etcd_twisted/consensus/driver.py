@@ -20,7 +20,7 @@ from etcd_twisted.consensus.raft.core import NotLeaderError, Raft, Role
 from etcd_twisted.consensus.raft.entries import Configuration, Entry, Record, SnapshotMetadata
 from etcd_twisted.consensus.raft.messages import InstallSnapshot, Message
 from etcd_twisted.consensus.waiting import Waiting
-from etcd_twisted.measurements import Durations
+from etcd_twisted.interfaces.statistics import Durations
 
 
 class Driven(Protocol):

@@ -10,12 +10,13 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from etcd_twisted.consensus.cluster_keys import forbidden_machines
 from etcd_twisted.consensus.driver import Driver
 from etcd_twisted.errors import ErrorCode, EtcdError
+from etcd_twisted.interfaces.cluster import NAME, Forbidden, JoinRequest, fingerprint
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.space import KeySpace
-from etcd_twisted.membership import NAME, Forbidden, JoinRequest, fingerprint, forbidden_machines
 
 
 def check_name(name: str) -> None:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Collection
 
 from etcd_twisted.consensus.raft.messages import Append, AppendReply
-from etcd_twisted.traffic import FollowerTraffic, Traffic
+from etcd_twisted.interfaces.statistics import FollowerTraffic, Traffic
 
 _MOST_OPEN = 512
 """How many questions to one follower are remembered at the most."""

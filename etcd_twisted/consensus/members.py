@@ -23,7 +23,8 @@ from etcd_twisted.consensus.raft.core import ConfigurationError, NotLeaderError
 from etcd_twisted.consensus.raft.entries import Configuration, Member
 from etcd_twisted.consensus.raft.progress import Phase, Progress
 from etcd_twisted.errors import ErrorCode, EtcdError
-from etcd_twisted.membership import ClusterConfig, JoinRequest
+from etcd_twisted.interfaces.cluster import JoinRequest
+from etcd_twisted.interfaces.cluster_config import ClusterConfig
 
 LOOK = 0.1
 """How often a leader looks whether there is anything to do, in seconds."""

@@ -18,6 +18,7 @@ from etcd_twisted.consensus.alarm import QuorumAlarm
 from etcd_twisted.consensus.announcer import Announcer
 from etcd_twisted.consensus.clearing import Clearing
 from etcd_twisted.consensus.clock_watch import ClockWatch
+from etcd_twisted.consensus.cluster_keys import registrations
 from etcd_twisted.consensus.correspondence import Correspondence
 from etcd_twisted.consensus.driver import Driver
 from etcd_twisted.consensus.expirer import Expirer
@@ -38,13 +39,13 @@ from etcd_twisted.consensus.throttle import Throttle
 from etcd_twisted.consensus.transfers import SnapshotReceiver, SnapshotSender
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.interfaces import Told
+from etcd_twisted.interfaces.cluster import Health, Machine, MachineStatus
+from etcd_twisted.interfaces.statistics import Contents, Measurements
 from etcd_twisted.keyspace.commands import LATER, Change, Command, Expire, decode_command, encode_command
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.expiry import ExpirySchedule
 from etcd_twisted.keyspace.space import Content
 from etcd_twisted.logs.rate_limit import Complaints
-from etcd_twisted.machines import Machine, registrations
-from etcd_twisted.measurements import Contents, Health, MachineStatus, Measurements
 
 _ENTRIES_A_TURN = 256
 

@@ -14,7 +14,7 @@ from etcd_twisted.consensus.raft.core import NotLeaderError, Raft
 from etcd_twisted.consensus.raft.messages import MOST_TERMS_AHEAD, decode_messages
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.interfaces import IRaftPeer
-from etcd_twisted.membership import (
+from etcd_twisted.interfaces.cluster import (
     PROTOCOL_VERSION,
     Admission,
     ClusterView,

@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from etcd_twisted import __version__
+from etcd_twisted.consensus.cluster_keys import CONFIG_KEY, forbidden_machines, stored_config
 from etcd_twisted.consensus.cluster_time import ClusterTime
 from etcd_twisted.consensus.delivery import Delivery
 from etcd_twisted.consensus.forbidding import check_name
@@ -37,6 +38,18 @@ from etcd_twisted.consensus.surroundings import Surroundings
 from etcd_twisted.consensus.waiting import Waiting
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.interfaces import IReplica, ITransport, Told
+from etcd_twisted.interfaces.cluster import (
+    ClusterView,
+    Forbidden,
+    Health,
+    Machine,
+    MachineStatus,
+    StatusReport,
+    fingerprinted,
+    forbidden_key,
+)
+from etcd_twisted.interfaces.cluster_config import ClusterConfig, written
+from etcd_twisted.interfaces.statistics import Measurements, Traffic
 from etcd_twisted.keyspace.commands import Change, Delete, Set
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.history import HISTORY_BYTES
@@ -44,21 +57,6 @@ from etcd_twisted.keyspace.nodes import Node
 from etcd_twisted.keyspace.space import KeySpace
 from etcd_twisted.keyspace.statistics import StoreStatistics
 from etcd_twisted.keyspace.watchers import Watcher
-from etcd_twisted.machines import Machine
-from etcd_twisted.measurements import Health, MachineStatus, Measurements
-from etcd_twisted.membership import (
-    CONFIG_KEY,
-    ClusterConfig,
-    ClusterView,
-    Forbidden,
-    StatusReport,
-    fingerprinted,
-    forbidden_key,
-    forbidden_machines,
-    stored_config,
-    written,
-)
-from etcd_twisted.traffic import Traffic
 
 _T = TypeVar("_T")
 

@@ -16,8 +16,7 @@ from twisted.python.failure import Failure
 from etcd_twisted.consensus.offsets import Offset
 from etcd_twisted.consensus.raft.entries import Member
 from etcd_twisted.interfaces import ITransport
-from etcd_twisted.measurements import MachineStatus
-from etcd_twisted.membership import StatusReport
+from etcd_twisted.interfaces.cluster import MachineStatus, StatusReport
 
 INTERVAL_SECONDS = 1.0
 """How long after an answer a machine is asked again."""

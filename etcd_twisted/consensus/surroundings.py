@@ -16,9 +16,10 @@ from etcd_twisted.consensus.recovery import Storage
 from etcd_twisted.consensus.storage.disk_thread import LogWriter
 from etcd_twisted.errors import EtcdError
 from etcd_twisted.interfaces import ITransport
+from etcd_twisted.interfaces.cluster import StatusReport
+from etcd_twisted.interfaces.cluster_config import ClusterConfig
+from etcd_twisted.interfaces.statistics import Traffic
 from etcd_twisted.keyspace.space import KeySpace
-from etcd_twisted.membership import ClusterConfig, StatusReport
-from etcd_twisted.traffic import Traffic
 
 
 @attrs.frozen

@@ -10,7 +10,7 @@ from collections.abc import Sized
 
 import attrs
 
-from etcd_twisted.measurements import BOUNDS, Durations
+from etcd_twisted.interfaces.statistics import BOUNDS, Durations
 
 METHODS = ("GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS")
 """Those that are counted by name."""

@@ -21,9 +21,9 @@ from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.http.answers import JSON, TEXT, Response, json_message
 from etcd_twisted.http.pages import client_host, new_app, no_such_page, send, tidy
 from etcd_twisted.interfaces import IReplica
+from etcd_twisted.interfaces.cluster import Machine
+from etcd_twisted.interfaces.cluster_config import read_config, written
 from etcd_twisted.keyspace.events import format_time
-from etcd_twisted.machines import Machine
-from etcd_twisted.membership import read_config, written
 from etcd_twisted.referral import (
     LEAST_WAIT,
     LeaderWait,

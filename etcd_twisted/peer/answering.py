@@ -12,7 +12,7 @@ from twisted.protocols import amp
 
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.interfaces import IRaftPeer, IReplica
-from etcd_twisted.membership import PROTOCOL_VERSION, Admission, JoinRequest
+from etcd_twisted.interfaces.cluster import PROTOCOL_VERSION, Admission, JoinRequest
 from etcd_twisted.peer import commands
 from etcd_twisted.peer.requests import check_join, is_id
 

@@ -15,7 +15,7 @@ from twisted.web.client import Agent
 
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.interfaces import IReactor
-from etcd_twisted.membership import ClusterView, JoinReply, JoinRequest
+from etcd_twisted.interfaces.cluster import ClusterView, JoinReply, JoinRequest
 from etcd_twisted.net.reasons import FAILURES, reason_of
 from etcd_twisted.net.tls import ClientTls
 from etcd_twisted.peer.asking import Asker, NoAnswerError

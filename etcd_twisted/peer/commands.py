@@ -2,8 +2,8 @@
 What machines can ask of each other: the AMP commands, their arguments and their errors.
 
 A command, an argument or an error is only ever added, and what is added may be left out; anything else needs a new
-protocol version (L{etcd_twisted.membership.PROTOCOL_VERSION}). Only L{Join}, L{Leave} and L{Describe} may be asked
-before L{Hello}.
+protocol version (L{etcd_twisted.interfaces.cluster.PROTOCOL_VERSION}). Only L{Join}, L{Leave} and L{Describe} may be
+asked before L{Hello}.
 
 Must never decide anything: only what goes over the wire is said here.
 """
@@ -17,7 +17,7 @@ import msgspec
 from twisted.protocols import amp
 
 from etcd_twisted.errors import ErrorCode, EtcdError
-from etcd_twisted.membership import ClusterView, JoinReply, JoinRequest, StatusReport
+from etcd_twisted.interfaces.cluster import ClusterView, JoinReply, JoinRequest, StatusReport
 
 LONGEST_CAUSE = 10_000
 """How many characters of an error's cause are sent."""

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from zope.interface import implementer
 
 from etcd_twisted.config import Config
+from etcd_twisted.frontends import IFrontend
 from etcd_twisted.http.browsers import BrowserPolicy
 from etcd_twisted.http.site import Site
-from etcd_twisted.interfaces import IFrontend, IReactor, IReplica
+from etcd_twisted.interfaces import IReactor, IReplica
 from etcd_twisted.logs.rate_limit import Complaints
 from etcd_twisted.net.listening import Place
 from etcd_twisted.net.port import PortService

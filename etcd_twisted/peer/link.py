@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from etcd_twisted.interfaces import IRaftPeer
-from etcd_twisted.membership import PROTOCOL_VERSION, StatusReport
+from etcd_twisted.interfaces.cluster import PROTOCOL_VERSION, StatusReport
 from etcd_twisted.net.backoff import LONGEST, Backoff
 from etcd_twisted.net.reasons import FAILURES, reason_of
 from etcd_twisted.peer.commands import (

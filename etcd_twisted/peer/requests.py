@@ -7,7 +7,7 @@ Must never let anything into the log that could not be a machine's.
 import re
 
 from etcd_twisted.errors import ErrorCode, EtcdError
-from etcd_twisted.membership import NAME, JoinRequest
+from etcd_twisted.interfaces.cluster import NAME, JoinRequest
 from etcd_twisted.peer.dialing import PeerUrlError, read_peer_url
 
 _ID = re.compile(r"[0-9a-f]{16}")

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from etcd_twisted.interfaces import IRaftPeer, IReactor, ISnapshotFile, ITransport
-from etcd_twisted.membership import StatusReport
+from etcd_twisted.interfaces.cluster import StatusReport
 from etcd_twisted.net.sockets import SILENCE
 from etcd_twisted.net.tls import ClientTls
 from etcd_twisted.peer.commands import OfferSnapshot, SnapshotPiece

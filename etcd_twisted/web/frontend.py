@@ -10,12 +10,13 @@ from twisted.web.resource import Resource
 from zope.interface import implementer
 
 from etcd_twisted.config import Config
+from etcd_twisted.frontends import IFrontend
 from etcd_twisted.http.cors import Cors
 from etcd_twisted.http.door import Door
 from etcd_twisted.http.service import http_service
 from etcd_twisted.http.tracing import TracedDoor, TracedPages
 from etcd_twisted.http.usage import Usage
-from etcd_twisted.interfaces import IFrontend, IReactor, IReplica
+from etcd_twisted.interfaces import IReactor, IReplica
 from etcd_twisted.logs.observers import LOUDEST
 from etcd_twisted.net.listening import Place
 from etcd_twisted.net.port import PortService

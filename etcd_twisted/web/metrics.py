@@ -25,8 +25,8 @@ from etcd_twisted import __version__
 from etcd_twisted.http.answers import Response
 from etcd_twisted.http.usage import Usage
 from etcd_twisted.interfaces import IReplica
+from etcd_twisted.interfaces.statistics import BOUNDS, Contents, Durations, Measurements
 from etcd_twisted.keyspace.statistics import StoreStatistics
-from etcd_twisted.measurements import BOUNDS, Contents, Durations, Measurements
 
 _WRITES = {
     "set": "sets",

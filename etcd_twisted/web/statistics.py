@@ -8,8 +8,8 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from etcd_twisted.interfaces import IReplica
+from etcd_twisted.interfaces.statistics import FollowerTraffic
 from etcd_twisted.keyspace.events import format_time
-from etcd_twisted.traffic import FollowerTraffic
 from etcd_twisted.web.durations import go_duration
 
 

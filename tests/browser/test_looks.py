@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from unittest import skipUnless
 
-from etcd_twisted.measurements import MachineStatus
+from etcd_twisted.interfaces.cluster import MachineStatus
 from tests.browser.served import PageTest
 from tests.fakes import MACHINE, OTHER
 

@@ -5,9 +5,8 @@ The view of the cluster, of a machine that says what a test has it say.
 from typing import Any
 
 from etcd_twisted import __version__
-from etcd_twisted.machines import Machine
-from etcd_twisted.measurements import MachineStatus
-from etcd_twisted.traffic import FollowerTraffic
+from etcd_twisted.interfaces.cluster import Machine, MachineStatus
+from etcd_twisted.interfaces.statistics import FollowerTraffic
 from tests.browser.served import PageTest
 from tests.fakes import MACHINE, OTHER
 

@@ -23,11 +23,11 @@ from etcd_twisted.consensus.recovery import Recovered, Storage, come_back, enter
 from etcd_twisted.consensus.replica import Replica
 from etcd_twisted.consensus.storage.data_directory import Identity
 from etcd_twisted.interfaces import IRaftPeer
+from etcd_twisted.interfaces.cluster import PROTOCOL_VERSION, JoinRequest, Machine
+from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.keyspace.nodes import File
 from etcd_twisted.keyspace.snapshot import dump
-from etcd_twisted.machines import Machine
-from etcd_twisted.membership import PROTOCOL_VERSION, ClusterConfig, JoinRequest
 from etcd_twisted.vouching import Vouching
 from tests.consensus.machine import START, ManualWriter
 from tests.consensus.network import LATENCY, MemoryPeers, MemoryTransport, Network

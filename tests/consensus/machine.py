@@ -19,10 +19,9 @@ from etcd_twisted.consensus.recovery import Storage, come_back, found_cluster, r
 from etcd_twisted.consensus.replica import Replica
 from etcd_twisted.consensus.storage.data_directory import Identity
 from etcd_twisted.interfaces import ISnapshotFile, ITransport
+from etcd_twisted.interfaces.cluster import Machine, StatusReport
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.keyspace.nodes import File
-from etcd_twisted.machines import Machine
-from etcd_twisted.membership import StatusReport
 
 START = 1_700_000_000.0
 MACHINE = Machine("machine0", "http://127.0.0.1:4001", "http://127.0.0.1:7001")

@@ -7,7 +7,7 @@ from twisted.logger import LogLevel, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.consensus.alarm import ELECTION_SECONDS, REPEAT_SECONDS, START_SECONDS, QuorumAlarm
-from etcd_twisted.measurements import Health, MachineStatus
+from etcd_twisted.interfaces.cluster import Health, MachineStatus
 from tests.logs.lines import Log
 
 SINCE = 1_786_000_000_000_000

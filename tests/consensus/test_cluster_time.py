@@ -15,9 +15,8 @@ from etcd_twisted.consensus.clock_watch import ClockWatch
 from etcd_twisted.consensus.cluster_time import SLEW, ClusterTime
 from etcd_twisted.consensus.raft.entries import SnapshotMetadata
 from etcd_twisted.errors import EtcdError
+from etcd_twisted.interfaces.cluster import MachineStatus, StatusReport
 from etcd_twisted.keyspace.expiry import ExpirySchedule
-from etcd_twisted.measurements import MachineStatus
-from etcd_twisted.membership import StatusReport
 from tests.consensus.cluster import Cluster, ClusterMachine, ClusterTestCase
 from tests.consensus.machine import SECOND
 from tests.logs.lines import Log

@@ -5,9 +5,10 @@ How a machine ends its part in a group: it hands over, stops, or stands by.
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 
 from etcd_twisted.errors import EtcdError, NotDoneError
+from etcd_twisted.interfaces.cluster import Admission, ClusterView
+from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.watchers import Watcher
-from etcd_twisted.membership import Admission, ClusterConfig, ClusterView
 from tests.consensus.cluster import TIMING, Cluster, ClusterMachine, ClusterTestCase
 
 PATIENCE = 1.0

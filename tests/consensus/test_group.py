@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 from twisted.internet.defer import Deferred, ensureDeferred
 
+from etcd_twisted.consensus.cluster_keys import CONFIG_KEY
 from etcd_twisted.consensus.raft import keeper
 from etcd_twisted.consensus.raft.core import encode_configuration
 from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind, HardState, Record
@@ -15,8 +16,9 @@ from etcd_twisted.consensus.recovery import Storage
 from etcd_twisted.consensus.replica import DOUBT
 from etcd_twisted.consensus.storage.data_directory import Identity
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
+from etcd_twisted.interfaces.cluster import Admission, ClusterView, fingerprint
+from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.keyspace.events import Event
-from etcd_twisted.membership import CONFIG_KEY, Admission, ClusterConfig, ClusterView, fingerprint
 from tests.consensus.cluster import CLUSTER_ID, TIMING, ClusterMachine, ClusterTestCase
 from tests.consensus.storage.logs import ready
 

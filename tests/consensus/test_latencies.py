@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from etcd_twisted.consensus.latencies import Latencies
 from etcd_twisted.consensus.raft.entries import Entry, EntryKind
 from etcd_twisted.consensus.raft.messages import Append, AppendReply
-from etcd_twisted.traffic import Traffic
+from etcd_twisted.interfaces.statistics import Traffic
 
 
 def append(round_number: int, before: int, count: int = 0) -> Append:

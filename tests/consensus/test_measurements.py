@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 from etcd_twisted.consensus.participant import SLOW
 from etcd_twisted.consensus.raft import keeper
 from etcd_twisted.errors import EtcdError, NotDoneError
-from etcd_twisted.traffic import PeerTraffic
+from etcd_twisted.interfaces.statistics import PeerTraffic
 from tests.consensus.cluster import Cluster, ClusterMachine, ClusterTestCase
 from tests.consensus.network import LATENCY
 from tests.logs.lines import Log

@@ -13,7 +13,7 @@ from etcd_twisted.consensus.raft import progress
 from etcd_twisted.consensus.raft.entries import Configuration, Member
 from etcd_twisted.consensus.raft.leader import Timing
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
-from etcd_twisted.membership import ClusterConfig
+from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from tests.consensus import cluster as module
 from tests.consensus.cluster import Cluster, ClusterMachine, ClusterTestCase
 

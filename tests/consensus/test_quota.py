@@ -10,6 +10,7 @@ from twisted.logger import LogLevel, formatEvent
 from etcd_twisted.consensus import participant, throttle
 from etcd_twisted.consensus.quota import REFUSALS_SECONDS
 from etcd_twisted.errors import ErrorCode, EtcdError
+from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.keyspace.commands import (
     Change,
     CompareAndDelete,
@@ -24,7 +25,6 @@ from etcd_twisted.keyspace.commands import (
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.nodes import File
 from etcd_twisted.keyspace.sizes import NODE_BYTES
-from etcd_twisted.membership import ClusterConfig
 from tests.consensus.cluster import ClusterTestCase
 from tests.consensus.machine import SECOND, ReplicaTestCase
 from tests.logs.lines import Log

@@ -14,8 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from etcd_twisted.consensus.raft.entries import Member
 from etcd_twisted.consensus.statuses import Statuses
 from etcd_twisted.interfaces import ITransport
-from etcd_twisted.measurements import MachineStatus
-from etcd_twisted.membership import StatusReport
+from etcd_twisted.interfaces.cluster import MachineStatus, StatusReport
 from tests.consensus.cluster import Cluster, ClusterMachine, ClusterTestCase
 
 WALL = 1_700_000_000.0

@@ -10,8 +10,8 @@ from etcd_twisted import __version__
 from etcd_twisted.config import Config
 from etcd_twisted.consensus.raft.keeper import TRAILING_BYTES, TRAILING_ENTRIES
 from etcd_twisted.consensus.storage.framing import FORMAT_VERSION
+from etcd_twisted.interfaces.cluster import PROTOCOL_VERSION
 from etcd_twisted.keyspace.sizes import EVENT_BYTES
-from etcd_twisted.membership import PROTOCOL_VERSION
 from etcd_twisted.peer.discovery import TTL
 from etcd_twisted.process.file_descriptors import FOR_PEERS, RESERVED
 from tests.processes.child import SOURCE

@@ -21,7 +21,7 @@ from etcd_twisted.consensus.raft.messages import (
     decode_messages,
 )
 from etcd_twisted.consensus.raft.messages import encode_messages as encoded
-from etcd_twisted.membership import PROTOCOL_VERSION, JoinRequest
+from etcd_twisted.interfaces.cluster import PROTOCOL_VERSION, JoinRequest
 from etcd_twisted.peer.commands import COMMANDS, Deliver, Describe, Hello
 from etcd_twisted.peer.port import MOST_CONNECTIONS
 from tests.fuzz.target import Target, mangled, pieces

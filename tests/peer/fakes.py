@@ -9,7 +9,8 @@ from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from etcd_twisted.interfaces import IRaftPeer, ISnapshotFile
-from etcd_twisted.membership import Admission, ClusterConfig, ClusterView, JoinReply, JoinRequest, StatusReport
+from etcd_twisted.interfaces.cluster import Admission, ClusterView, JoinReply, JoinRequest, StatusReport
+from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from tests.fakes import MACHINE, OTHER, FakeReplica
 
 CLUSTER = "c" * 16

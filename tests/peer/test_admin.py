@@ -14,12 +14,13 @@ from zope.interface.verify import verifyObject
 
 from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import Address
+from etcd_twisted.consensus.cluster_keys import CONFIG_KEY
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError, StartError
+from etcd_twisted.frontends import IFrontend
 from etcd_twisted.http.site import Channel, Site
 from etcd_twisted.http.turns import WORK_A_TURN, WORK_OF_A_PAGE
-from etcd_twisted.interfaces import IFrontend
+from etcd_twisted.interfaces.cluster_config import ClusterConfig, written
 from etcd_twisted.keyspace.commands import Set
-from etcd_twisted.membership import CONFIG_KEY, ClusterConfig, written
 from etcd_twisted.peer.admin import AdminPages
 from etcd_twisted.peer.frontend import PeerFrontend
 from etcd_twisted.peer.visitors import Visitors

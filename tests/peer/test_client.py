@@ -11,8 +11,7 @@ from twisted.python.failure import Failure
 
 from etcd_twisted.config.addresses import Address
 from etcd_twisted.errors import ErrorCode, EtcdError
-from etcd_twisted.machines import Machine
-from etcd_twisted.membership import JoinReply
+from etcd_twisted.interfaces.cluster import JoinReply, Machine
 from etcd_twisted.peer import client
 from etcd_twisted.peer.client import PeerClient, UnreachableError
 from etcd_twisted.peer.commands import COMMANDS, Deliver, Describe, Hello, Join, RefusedError

@@ -6,7 +6,7 @@ from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.errors import ErrorCode, EtcdError
-from etcd_twisted.membership import JoinRequest
+from etcd_twisted.interfaces.cluster import JoinRequest
 from etcd_twisted.peer.commands import (
     COMMANDS,
     LONGEST_CAUSE,

@@ -12,7 +12,7 @@ from zope.interface.verify import verifyObject
 from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import Address
 from etcd_twisted.errors import StartError
-from etcd_twisted.interfaces import IFrontend
+from etcd_twisted.frontends import IFrontend
 from etcd_twisted.peer.client import PeerClient
 from etcd_twisted.peer.commands import Hello
 from etcd_twisted.peer.frontend import PeerFrontend

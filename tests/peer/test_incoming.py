@@ -9,8 +9,8 @@ from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
+from etcd_twisted.interfaces.cluster import JoinReply
 from etcd_twisted.logs.rate_limit import MOST
-from etcd_twisted.membership import JoinReply
 from etcd_twisted.peer.commands import (
     COMMANDS,
     Deliver,

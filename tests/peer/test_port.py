@@ -8,7 +8,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.membership import JoinReply
+from etcd_twisted.interfaces.cluster import JoinReply
 from etcd_twisted.peer.commands import Describe, Hello, Join
 from etcd_twisted.peer.port import MOST_CONNECTIONS, MOST_STRANGERS
 from tests.logs.lines import Log

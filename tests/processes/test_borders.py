@@ -14,7 +14,7 @@ from twisted.protocols import amp
 
 from benchmarks.ports import free_ports
 from etcd_twisted.consensus.raft.messages import Append, encode_messages
-from etcd_twisted.membership import PROTOCOL_VERSION
+from etcd_twisted.interfaces.cluster import PROTOCOL_VERSION
 from etcd_twisted.peer.commands import Deliver, Hello, IdleError
 from tests.certificates import SERVERS, Authority
 from tests.processes.child import Child

@@ -23,7 +23,7 @@ from etcd_twisted.consensus.raft import core, keeper, progress
 from etcd_twisted.consensus.raft import leader as leader_module
 from etcd_twisted.consensus.raft.leader import Timing
 from etcd_twisted.consensus.storage.write_ahead_log import WriteAheadLog
-from etcd_twisted.membership import ClusterConfig
+from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from tests.simulation.clients import Client, KeyClient, QueueClient, TemporaryClient, Watching
 from tests.simulation.disk import DISK_FAILURE, CrashError, Disks
 from tests.simulation.faults import Faults

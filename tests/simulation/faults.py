@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from etcd_twisted.errors import EtcdError, NotDoneError
-from etcd_twisted.membership import ClusterConfig
+from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from tests.simulation.machine import SimulatedMachine
 from tests.simulation.network import Network, Weather
 from tests.simulation.plan import Plan

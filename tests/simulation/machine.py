@@ -17,8 +17,8 @@ from etcd_twisted.consensus.raft.leader import Timing
 from etcd_twisted.consensus.recovery import Storage
 from etcd_twisted.consensus.replica import Replica
 from etcd_twisted.errors import EtcdError, StartError, StorageError
+from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.life import Life
-from etcd_twisted.membership import ClusterConfig
 from tests.simulation.disk import CrashError, Disks
 from tests.simulation.invariants import Violation
 from tests.simulation.network import Host, Network, SimulatedPeers, SimulatedTransport

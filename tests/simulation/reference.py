@@ -7,6 +7,7 @@ the log.
 
 import contextlib
 
+from etcd_twisted.consensus.cluster_keys import registrations
 from etcd_twisted.consensus.participant import machines_of
 from etcd_twisted.consensus.raft.core import decode_configuration
 from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind
@@ -15,7 +16,6 @@ from etcd_twisted.keyspace.commands import Command, decode_command
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.nodes import EMPTY_ROOT, Directory
 from etcd_twisted.keyspace.space import Content, KeySpace
-from etcd_twisted.machines import registrations
 
 _EVERYTHING = 1 << 30
 

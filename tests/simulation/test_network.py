@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from etcd_twisted.interfaces import IRaftPeer, ISnapshotFile, ITransport
-from etcd_twisted.membership import Admission, ClusterView
+from etcd_twisted.interfaces.cluster import Admission, ClusterView
 from tests.simulation.network import Host, LostError, Network, SimulatedTransport, Weather
 from tests.simulation.schedule import Process, Schedule
 

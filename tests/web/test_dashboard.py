@@ -12,10 +12,10 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted import __version__
+from etcd_twisted.interfaces.cluster import MachineStatus, StatusReport
+from etcd_twisted.interfaces.statistics import Contents, Measurements
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.keyspace.nodes import RUN
-from etcd_twisted.measurements import Contents, MachineStatus, Measurements
-from etcd_twisted.membership import StatusReport
 from tests.fakes import MACHINE, OTHER
 from tests.wires import Answer, Wire, ask, read_answers
 

@@ -11,8 +11,8 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from etcd_twisted.frontends import IFrontend
 from etcd_twisted.http.site import Channel
-from etcd_twisted.interfaces import IFrontend
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.net.port import GRACE
 from etcd_twisted.web.frontend import HttpFrontend

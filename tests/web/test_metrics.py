@@ -10,10 +10,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted import __version__
+from etcd_twisted.interfaces.cluster import MachineStatus, StatusReport
+from etcd_twisted.interfaces.statistics import BOUNDS, Contents, Durations, FollowerTraffic, Measurements
 from etcd_twisted.keyspace.commands import CompareAndDelete, CompareAndSwap, Create, Delete, Refresh, Set, Update
-from etcd_twisted.measurements import BOUNDS, Contents, Durations, MachineStatus, Measurements
-from etcd_twisted.membership import StatusReport
-from etcd_twisted.traffic import FollowerTraffic
 from tests.fakes import OTHER, FakeReplica
 from tests.processes.child import SOURCE
 from tests.wires import GET, WATCH, Wire, ask, put

@@ -7,9 +7,9 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from etcd_twisted.interfaces.cluster import Machine
+from etcd_twisted.interfaces.statistics import FollowerTraffic
 from etcd_twisted.keyspace.commands import Delete
-from etcd_twisted.machines import Machine
-from etcd_twisted.traffic import FollowerTraffic
 from tests.fakes import OTHER
 from tests.wires import Wire, ask, connect
 

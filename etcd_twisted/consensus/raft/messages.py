@@ -2,7 +2,7 @@
 What machines of a Raft group say to each other (Raft paper, figure 2; dissertation, sections 3.10, 6.4 and 9.6).
 
 Who a message is from and for is said by what carries it. A layout is only ever changed by adding fields at the end,
-with defaults; anything else needs a new protocol version (L{etcd_twisted.membership.PROTOCOL_VERSION}).
+with defaults; anything else needs a new protocol version (L{etcd_twisted.interfaces.cluster.PROTOCOL_VERSION}).
 """
 
 from typing import Annotated

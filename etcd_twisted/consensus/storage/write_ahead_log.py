@@ -49,7 +49,7 @@ from etcd_twisted.consensus.storage.segments import (
     survey,
 )
 from etcd_twisted.errors import StorageError
-from etcd_twisted.measurements import Durations
+from etcd_twisted.interfaces.statistics import Durations
 
 SEGMENT_BYTES = 64 << 20
 ALLOCATION_BYTES = 4 << 20

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import msgspec
 
 from etcd_twisted.interfaces import IReplica
-from etcd_twisted.measurements import Health, MachineStatus
+from etcd_twisted.interfaces.cluster import Health, MachineStatus
 
 BEHIND_ENTRIES = 1_000
 """By how many log entries a machine may be behind the leader before that is worth a sentence."""

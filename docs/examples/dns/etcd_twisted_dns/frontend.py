@@ -20,7 +20,8 @@ from zope.interface import implementer
 
 from etcd_twisted.config import Config
 from etcd_twisted.errors import ConfigError, StartError
-from etcd_twisted.interfaces import IFrontend, IReactor, IReplica
+from etcd_twisted.frontends import IFrontend
+from etcd_twisted.interfaces import IReactor, IReplica
 from etcd_twisted.keyspace.paths import ROOT, clean
 from etcd_twisted.logs import Complaints
 from etcd_twisted_dns.authority import Authority

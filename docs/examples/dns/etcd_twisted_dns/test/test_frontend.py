@@ -13,7 +13,7 @@ from zope.interface.verify import verifyObject
 
 from etcd_twisted.config import Config
 from etcd_twisted.errors import ConfigError, StartError
-from etcd_twisted.interfaces import IFrontend
+from etcd_twisted.frontends import IFrontend
 from etcd_twisted_dns.frontend import DnsFrontend, DnsService, Settings
 from etcd_twisted_dns.test.copy import Copy
 

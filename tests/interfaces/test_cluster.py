@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.membership}: what is set for a whole cluster, and what machines tell of who is in it.
+L{etcd_twisted.interfaces.cluster}: what is set for a whole cluster, and what machines tell of who is in it.
 """
 
 import json
@@ -11,19 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from etcd_twisted.consensus.cluster_keys import CONFIG_KEY, stored_config
 from etcd_twisted.errors import ErrorCode, EtcdError
+from etcd_twisted.interfaces.cluster import ClusterView, fingerprint
+from etcd_twisted.interfaces.cluster_config import LONGEST_CONFIG_BYTES, ClusterConfig, read_config, written
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.keyspace.space import KeySpace
-from etcd_twisted.membership import (
-    CONFIG_KEY,
-    LONGEST_CONFIG_BYTES,
-    ClusterConfig,
-    ClusterView,
-    fingerprint,
-    read_config,
-    stored_config,
-    written,
-)
 from tests.keyspace.running import key_space
 
 BASE = ClusterConfig(5, 60.0, 2.5)

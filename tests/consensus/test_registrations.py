@@ -4,10 +4,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from etcd_twisted.consensus.cluster_keys import registrations
 from etcd_twisted.errors import EtcdError
+from etcd_twisted.interfaces.cluster import DIRECTORY, Machine
 from etcd_twisted.keyspace import commands as c
 from etcd_twisted.keyspace.space import KeySpace
-from etcd_twisted.machines import DIRECTORY, Machine, registrations
 from tests.keyspace.running import key_space
 from tests.registered import registered_machines
 

@@ -1,124 +1,29 @@
 """
-The walls between the rooms: what a door sees of the replica, and what a pluggable protocol is.
+The replica, as doors see it.
 
 Must never hold any code: only what others promise each other.
 """
 
 from collections.abc import Callable, Mapping
 
-from twisted.application.service import IService
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorFromThreads, IReactorTCP, IReactorTime
 from zope.interface import Attribute, Interface
 
-from etcd_twisted.config import Config
+from etcd_twisted.interfaces.cluster import Forbidden, Health, Machine, MachineStatus
+from etcd_twisted.interfaces.cluster_config import ClusterConfig
+from etcd_twisted.interfaces.raft import IRaftPeer
+from etcd_twisted.interfaces.statistics import Measurements, Traffic
 from etcd_twisted.keyspace.commands import Change
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.nodes import Node
 from etcd_twisted.keyspace.statistics import StoreStatistics
 from etcd_twisted.keyspace.watchers import Watcher
-from etcd_twisted.machines import Machine
-from etcd_twisted.measurements import Health, MachineStatus, Measurements
-from etcd_twisted.membership import (
-    Admission,
-    ClusterConfig,
-    ClusterView,
-    Forbidden,
-    JoinReply,
-    JoinRequest,
-    StatusReport,
-)
-from etcd_twisted.traffic import Traffic
 
 Told = Callable[[Event | Exception | None], None]
 """
 What is called with the event of a change, C{None} for a change of the group, or with why it is not known to be made.
 It must not raise.
 """
-
-
-class IReactor(IReactorTime, IReactorTCP, IReactorFromThreads):
-    """
-    What a machine needs of Twisted's reactor. For type checks only: a reactor provides each of the three, and does
-    not know that they have a name together.
-    """
-
-
-class IRaftPeer(Interface):
-    """What the peer port sees of the replica: this machine's place in its Raft group."""
-
-    machine_id: str = Attribute("What the group calls this machine; empty until it is known.")
-    cluster_id: str = Attribute("Which cluster it is of; empty until it is known.")
-    configuration_index: int = Attribute("The log index of the group's newest configuration that this machine knows.")
-
-    def admission(machine_id: str, configuration_index: int) -> Admission:
-        """
-        Whether messages of another machine are taken: it is a member here, or in a newer configuration, as others
-        say.
-
-        @param configuration_index: of the newest configuration that it knows, and in which it says to be a member.
-        """
-
-    def vouch(view: ClusterView) -> bool:
-        """
-        Take the messages of those who are in the cluster as another machine sees it. That should be one that this
-        machine has reached by itself, at an address where it knows a machine of its cluster.
-
-        @return: whether the other machine knows a newer configuration than this one does.
-        """
-
-    def doubted() -> bool:
-        """
-        Whether L{admission} would still find one unconfirmed that it has found so since this was asked last. This
-        machine may have come to know of the others by itself.
-        """
-
-    def called(machine_id: str) -> str:
-        """Returns how the log names a machine: by its name and its peer URL, or by its id if it is not known here."""
-
-    def received(sender: str, payload: bytes) -> None:
-        """
-        Take what the transport of C{sender} was given to send.
-
-        @raise ValueError: these are no messages; one line that says why.
-        """
-
-    def unreachable(machine_id: str) -> None:
-        """What was sent to a machine last may be lost."""
-
-    def excluded() -> None:
-        """A member with a newer configuration does not take this machine's messages: it was removed."""
-
-    def snapshot_offered(sender: str, metadata: bytes, head: bytes, size: int) -> "Deferred[int]":
-        """
-        The leader is about to send a snapshot file.
-
-        @param head: the file's first bytes, by which a file that came in part is known again.
-        @param size: of the whole file, in bytes.
-        @return: fires with how many bytes of it are here already.
-        """
-
-    def snapshot_piece(sender: str, offset: int, data: bytes) -> "Deferred[None]":
-        """
-        A part of the file that was offered last. Fires when it is written; for the last one, when the key space is
-        what the whole file holds.
-
-        Errbacks with L{ValueError} when it does not go on where the file ends so far, or with a failure of the disk.
-        """
-
-    def join(request: JoinRequest) -> "Deferred[JoinReply]":
-        """
-        Take a machine into the group, or note its new addresses. Fires when a quorum knows of it.
-
-        Errbacks with an L{EtcdError}: 103 when the cluster is full, 109 when another machine has the address, 105 when
-        another machine that is alive has the name, 300 when this machine does not lead or it can't be done now.
-        """
-
-    def describe() -> ClusterView:
-        """Who is in the cluster and who leads it, as far as this machine knows."""
-
-    def status() -> StatusReport:
-        """Returns what this machine tells a member about itself."""
 
 
 class IReplica(Interface):
@@ -173,7 +78,8 @@ class IReplica(Interface):
 
     def fingerprints() -> Mapping[str, Machine]:
         """
-        The same, by the ids that clients are shown, see L{etcd_twisted.membership.fingerprint}; on a standby too.
+        The same, by the ids that clients are shown, see L{etcd_twisted.interfaces.cluster.fingerprint}; on a standby
+        too.
         """
 
     def get(key: str) -> Node:
@@ -264,7 +170,6 @@ class IReplica(Interface):
         is unknown.
         """
 
-
     def forbidden() -> list[Forbidden]:
         """The machines that are kept out of the cluster, by name, as far as this copy knows."""
 
@@ -282,81 +187,4 @@ class IReplica(Interface):
 
         Errbacks with an L{EtcdError}: 100 when there is no such machine, 109 when another machine has the address, 209
         when it is the leader, which knows better, 300 when it can't be done now or the outcome is unknown.
-        """
-
-
-class ISnapshotFile(Interface):
-    """A snapshot on disk, to be sent."""
-
-    metadata: bytes = Attribute("What it stands for, as the replica of the receiver understands it.")
-    head: bytes = Attribute("The file's first bytes, other ones for each file.")
-    size: int = Attribute("Bytes.")
-
-    def read(offset: int, length: int) -> "Deferred[bytes]":
-        """A part of it."""
-
-    def close() -> None:
-        """It is needed no more."""
-
-
-class ITransport(Interface):
-    """
-    Carries messages to the other machines of the group: AMP over TCP, or a simulated network.
-
-    What was given to it may be lost, come late or come twice; it never comes changed.
-    """
-
-    def connect(peers: Mapping[str, str]) -> None:
-        """
-        Have connections to these machines and to no others.
-
-        @param peers: the peer URL of each, by machine id.
-        """
-
-    def send(machine_id: str, payload: bytes) -> bool:
-        """
-        Send. To a machine that can't be reached just now it is dropped, and L{IRaftPeer.unreachable} is told.
-
-        @return: whether it is on its way.
-        """
-
-    def send_ahead(machine_id: str, payload: bytes) -> bool:
-        """
-        Like L{send}, for what is short and may overtake everything else: it does not wait behind a long payload.
-        """
-
-    def send_snapshot(machine_id: str, file: ISnapshotFile) -> "Deferred[None]":
-        """
-        Send a snapshot, in pieces between which other messages go. Fires when the machine has it on its disk.
-
-        Errbacks when the connection is lost. The file is closed either way. Cancelling it gives it up.
-        """
-
-    def ask_status(machine_id: str) -> "Deferred[StatusReport | None]":
-        """
-        Ask a machine for its status. Fires with its answer, or with C{None} when it is connected but can't be asked:
-        its version does not know the question, or the only connection is one that it has made.
-
-        Errbacks with L{ConnectionError} when it can't be reached or the connection is lost before it answers; as long
-        as the connection lasts, that may take any time. A second call before that sends a second question.
-        """
-
-
-class IFrontend(Interface):
-    """
-    A protocol that serves strangers from a replica: built in, or found through C{twisted.plugin} and switched on by
-    C{--frontend NAME[:option=value...]}. C{docs/frontends.md} tells how to write one.
-    """
-
-    name: str = Attribute("What C{--frontend} calls it.")
-
-    def service(reactor: IReactor, config: Config, options: Mapping[str, str], replica: IReplica) -> IService:
-        """
-        A service that serves C{replica} while it runs.
-
-        Its C{startService} may return a Deferred that fires when it listens; whatever it raises or errbacks with stops
-        the start of the whole machine. Its C{stopService} closes every connection.
-
-        @param options: what stood behind the name.
-        @raise ConfigError: an option can't be used.
         """

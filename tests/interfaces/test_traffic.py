@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.traffic import WINDOW, Flow, FollowerTraffic
+from etcd_twisted.interfaces.statistics import WINDOW, Flow, FollowerTraffic
 
 LATENCIES = st.lists(st.floats(0.0, 1e6), min_size=1)
 REQUESTS = st.lists(st.tuples(st.floats(0.0, 100.0), st.integers(0, 1_000)))

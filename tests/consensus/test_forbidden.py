@@ -4,12 +4,13 @@ Machines that are taken out of the cluster and kept out, until they are allowed 
 
 import attrs
 
+from etcd_twisted.consensus.cluster_keys import forbidden_machines
 from etcd_twisted.consensus.raft.core import NotLeaderError
 from etcd_twisted.consensus.recovery import Storage
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
+from etcd_twisted.interfaces.cluster import FORBIDDEN, Forbidden
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.keyspace.space import KeySpace
-from etcd_twisted.membership import FORBIDDEN, Forbidden, forbidden_machines
 from tests.living import SYNC, LifeTestCase, LivingMachine
 from tests.logs.lines import Log
 

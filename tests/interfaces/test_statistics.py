@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.measurements import BOUNDS, Durations
+from etcd_twisted.interfaces.statistics import BOUNDS, Durations
 
 SECONDS = st.lists(st.floats(0.0, 100.0) | st.sampled_from(BOUNDS))
 ETCD = tuple(0.001 * 2**step for step in range(14))

@@ -1,0 +1,28 @@
+"""
+What the rooms know of each other: what each promises, and the values that go between them.
+
+Must never do anything.
+"""
+
+from etcd_twisted.interfaces.cluster import Forbidden, Health, Machine, MachineStatus
+from etcd_twisted.interfaces.cluster_config import ClusterConfig
+from etcd_twisted.interfaces.raft import IRaftPeer, ISnapshotFile, ITransport
+from etcd_twisted.interfaces.reactor import IReactor
+from etcd_twisted.interfaces.replica import IReplica, Told
+from etcd_twisted.interfaces.statistics import Measurements, Traffic
+
+__all__ = [
+    "ClusterConfig",
+    "Forbidden",
+    "Health",
+    "IRaftPeer",
+    "IReactor",
+    "IReplica",
+    "ISnapshotFile",
+    "ITransport",
+    "Machine",
+    "MachineStatus",
+    "Measurements",
+    "Told",
+    "Traffic",
+]

@@ -1,0 +1,271 @@
+"""
+The cluster as its machines see it: who is in it, what they ask of each other, and how they are.
+
+Must never know how it is asked or stored.
+"""
+
+import enum
+import re
+import urllib.parse
+from collections.abc import Mapping
+from hashlib import blake2b
+
+import attrs
+import msgspec
+
+from etcd_twisted.interfaces.cluster_config import ClusterConfig
+from etcd_twisted.keyspace.events import format_time
+from etcd_twisted.keyspace.paths import join
+
+PROTOCOL_VERSION = 1
+"""What machines speak with each other; one of another version is refused."""
+
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
+"""What a machine may be called."""
+
+DIRECTORY = "/_etcd/machines"
+
+
+@attrs.frozen
+class Machine:
+    """
+    A registered machine.
+
+    @ivar client_url: where it serves clients.
+    @ivar peer_url: where it serves other machines and administrators.
+    """
+
+    name: str
+    client_url: str
+    peer_url: str
+
+    @property
+    def key(self) -> str:
+        """Where it is registered."""
+        return join(DIRECTORY, self.name)
+
+    @property
+    def value(self) -> str:
+        """What its key holds."""
+        return urllib.parse.urlencode({"etcd": self.client_url, "raft": self.peer_url})
+
+
+FORBIDDEN = "/_etcd/forbidden"
+"""Where the machines are kept that are kept out of the cluster, see L{Forbidden}."""
+
+
+class Forbidden(msgspec.Struct, frozen=True, rename="camel"):
+    """
+    A machine that is kept out of the cluster until it is allowed again. It is known by its name, and by its own id
+    under whatever name it comes back.
+
+    @ivar by: who asked for that: the address of an administrator.
+    @ivar since: microseconds since the epoch.
+    @ivar fingerprint: see L{fingerprint}; empty if it was not a member.
+    """
+
+    name: str
+    by: str = ""
+    since: int = 0
+    fingerprint: str = ""
+
+    @property
+    def key(self) -> str:
+        """Where it is kept."""
+        return forbidden_key(self.name)
+
+    @property
+    def value(self) -> str:
+        """What its key holds."""
+        return msgspec.json.encode(self).decode()
+
+    def refusal(self, peer_url: str) -> str:
+        """
+        What the machine is told that asks to be taken in.
+
+        @param peer_url: the leader's.
+        """
+        by = f"{self.by} forbade it" if self.by else "it was forbidden"
+        when = f" at {format_time(self.since)}" if self.since else ""
+        allow = f"curl -L -XPUT '{peer_url}/v2/admin/machines/{self.name}?forbid=false'"
+        return f"{self.name} is kept out of the cluster: {by}{when}; to allow it again: {allow}"
+
+
+def forbidden_key(name: str) -> str:
+    """Where L{Forbidden} is kept."""
+    return join(FORBIDDEN, name)
+
+
+class JoinRequest(msgspec.Struct, frozen=True):
+    """A machine that wants to be a member, or one with new addresses."""
+
+    version: int
+    machine_id: str
+    cluster_id: str
+    """Empty for one that is of no cluster yet."""
+    name: str
+    client_url: str
+    peer_url: str
+
+
+class JoinReply(msgspec.Struct, frozen=True):
+    """What a new member has to know."""
+
+    cluster_id: str
+
+
+class ClusterView(msgspec.Struct, frozen=True):
+    """
+    A cluster as one of its machines sees it.
+
+    @ivar machines: its members.
+    @ivar leader: the name of the one that leads, or empty.
+    @ivar configuration_index: the log index of the newest configuration that the machine knows; 0 for one that does
+        not say.
+    @ivar fingerprints: of the machines whose messages it takes, see L{fingerprint}.
+    @ivar ids: the fingerprint of each of C{machines}, by name; empty from a machine of an older version.
+    """
+
+    cluster_id: str
+    machines: list[Machine]
+    leader: str
+    config: ClusterConfig
+    configuration_index: int = 0
+    fingerprints: tuple[str, ...] = ()
+    ids: dict[str, str] = {}
+
+    def members(self) -> dict[str, Machine]:
+        """The machines, by their fingerprints; those whose fingerprint is known."""
+        return {self.ids[each.name]: each for each in self.machines if each.name in self.ids}
+
+
+class StatusReport(msgspec.Struct, frozen=True):
+    """
+    What a machine says of itself when another member asks, about once a second. Times are in microseconds.
+
+    A field is only ever added, with a default for machines that do not send it.
+
+    @ivar wall_time: what its own clock shows, since the epoch.
+    @ivar cluster_time: the time by which keys expire as far as it knows it, since the epoch.
+    @ivar cluster_time_error: how far off that may be: 0 for the leader; C{None} for one that knows no better than its
+        own clock.
+    @ivar cluster_term: the term of the leader from which it has the cluster time.
+    @ivar role: C{leader}, C{candidate}, C{follower} or C{learner}.
+    @ivar applied: the index of the last log entry that it has applied.
+    @ivar uptime: for how long it has taken part in the cluster without a restart.
+    """
+
+    wall_time: int
+    cluster_time: int
+    cluster_time_error: int | None
+    role: str
+    term: int
+    applied: int
+    version: str
+    uptime: int
+    cluster_term: int = -1
+
+
+class Admission(enum.Enum):
+    """Whether messages of another machine are taken."""
+
+    MEMBER = enum.auto()
+    """They are."""
+    UNCONFIRMED = enum.auto()
+    """Not yet: it says to be of a newer configuration than this machine's, and others are asked whether it is."""
+    STRANGER = enum.auto()
+    """They are not."""
+
+
+def fingerprinted(cluster_id: str, members: Mapping[str, Machine]) -> dict[str, Machine]:
+    """Machines by their fingerprints instead of by their own ids."""
+    return {fingerprint(cluster_id, machine_id): machine for machine_id, machine in members.items()}
+
+
+def fingerprint(cluster_id: str, machine_id: str) -> str:
+    """
+    What a machine is known by to those who ask who is in its cluster: 16 hex digits. Who has been told it can tell
+    whether an id is the right one, and can't pass itself off as the machine.
+    """
+    return blake2b(machine_id.encode(), digest_size=8, key=cluster_id.encode()).hexdigest()
+
+
+CLOCK_BOUND_SECONDS = 1.0
+"""By how much the clocks of two machines may differ before that is worth a warning."""
+
+
+@attrs.frozen
+class MachineStatus:
+    """
+    What this machine knows of a member of its cluster, which may be itself.
+
+    @ivar reachable: whether the member has answered the last question and is not late with its next answer. A member
+        of a version that can't be asked counts as reachable while there is a connection.
+    @ivar since: when C{reachable} last changed, by this machine's clock, in microseconds since the epoch. For a member
+        that has not answered yet, it is when the first question was sent.
+    @ivar lasted_seconds: how long ago that was.
+    @ivar problem: why the member is not reachable, in words; empty when it is.
+    @ivar report: the member's last answer; C{None} when it has not answered yet, or can't be asked.
+    @ivar round_trip_seconds: how long its last answer took.
+    @ivar clock_ahead_seconds: how far its clock is ahead of this machine's; below 0 when it is behind.
+    @ivar clock_error_seconds: by how much that may be wrong. Both are C{None} while the member does not answer.
+    """
+
+    machine_id: str
+    name: str
+    reachable: bool
+    since: int
+    lasted_seconds: float
+    problem: str = ""
+    report: StatusReport | None = None
+    round_trip_seconds: float | None = None
+    clock_ahead_seconds: float | None = None
+    clock_error_seconds: float | None = None
+
+    @property
+    def clock_differs(self) -> bool:
+        """Whether its clock certainly differs by more than L{CLOCK_BOUND_SECONDS}."""
+        ahead, error = self.clock_ahead_seconds, self.clock_error_seconds
+        return ahead is not None and error is not None and abs(ahead) - error > CLOCK_BOUND_SECONDS
+
+
+@attrs.frozen
+class Health:
+    """
+    Whether the cluster has a leader and a majority, as far as this machine knows.
+
+    @ivar statuses: the status of each member, by its id in the Raft group; empty on a standby, which asks no others.
+    @ivar voters: the ids of the members that count for a majority.
+    @ivar leader: the name of the machine that leads; empty while none is known.
+    """
+
+    statuses: Mapping[str, MachineStatus]
+    voters: frozenset[str]
+    leader: str
+
+    @property
+    def answering(self) -> int:
+        """How many voters answer, this machine included."""
+        return sum(self.statuses[each].reachable for each in self.voters if each in self.statuses)
+
+    @property
+    def needed(self) -> int:
+        """How many voters are a majority; 0 on a standby."""
+        return len(self.voters) // 2 + 1 if self.voters else 0
+
+    @property
+    def has_majority(self) -> bool:
+        """Whether a majority answers."""
+        return self.answering >= self.needed
+
+    @property
+    def missing(self) -> list[MachineStatus]:
+        """The members that do not answer, with or without a vote."""
+        return [each for each in self.statuses.values() if not each.reachable]
+
+    @property
+    def count(self) -> str:
+        """Says how many machines answer and how many are needed."""
+        answer = "answers" if self.answering == 1 else "answer"
+        need = "is" if self.needed == 1 else "are"
+        return f"{self.answering} of {len(self.voters)} machines {answer}; {self.needed} {need} needed"

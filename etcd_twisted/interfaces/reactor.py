@@ -1,0 +1,14 @@
+"""
+What a machine needs of Twisted's reactor.
+
+Must never hold any code: only a name for what reactors promise.
+"""
+
+from twisted.internet.interfaces import IReactorFromThreads, IReactorTCP, IReactorTime
+
+
+class IReactor(IReactorTime, IReactorTCP, IReactorFromThreads):
+    """
+    What a machine needs of Twisted's reactor. For type checks only: a reactor provides each of the three, and does
+    not know that they have a name together.
+    """
