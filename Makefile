@@ -84,7 +84,7 @@ kill-campaign: .venv/installed-test
 	KILL_ROUNDS=$(KILL_ROUNDS) $(bin)/trial tests.processes.test_durability tests.processes.test_cluster_kills
 
 # To be run with the oldest Python that setup.cfg allows. What takes whole processes and browsers is left out.
-OLDEST_TESTS ?= tests.keyspace tests.consensus tests.peer tests.web tests.http tests.process \
+OLDEST_TESTS ?= tests.keyspace tests.consensus tests.peer tests.web tests.httpd tests.process \
 	tests.config tests.logs tests.net tests.test_service tests.test_life
 oldest: export PIP_CONSTRAINT =
 oldest:

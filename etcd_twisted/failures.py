@@ -7,8 +7,8 @@ Must never tell a client more than the table and the cause: what nobody expected
 import msgspec
 
 from etcd_twisted.errors import MESSAGES, ErrorCode, EtcdError, http_status
-from etcd_twisted.http.answers import JSON, Response
-from etcd_twisted.http.escapes import unescape
+from etcd_twisted.httpd.answers import JSON, Response
+from etcd_twisted.httpd.targets import unescape
 from etcd_twisted.keyspace.events import encode_json
 
 

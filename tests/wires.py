@@ -22,11 +22,10 @@ from twisted.trial.unittest import TestCase
 
 from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import Address
-from etcd_twisted.http.browsers import BrowserPolicy
-from etcd_twisted.http.cors import Cors
-from etcd_twisted.http.site import Channel, Site
-from etcd_twisted.http.turns import Turns
-from etcd_twisted.http.usage import Usage
+from etcd_twisted.httpd.browsers import BrowserPolicy, Cors
+from etcd_twisted.httpd.site import Channel, Site
+from etcd_twisted.httpd.turns import Turns
+from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.net.port import PortService
 from etcd_twisted.web.app import ClientPages
 from etcd_twisted.web.frontend import HttpFrontend

@@ -18,8 +18,8 @@ from twisted.web.resource import Resource
 
 from etcd_twisted import failures
 from etcd_twisted.errors import ErrorCode, EtcdError
-from etcd_twisted.http.answers import JSON, TEXT, Response, json_message
-from etcd_twisted.http.pages import client_host, new_app, no_such_page, send, tidy
+from etcd_twisted.httpd.answers import JSON, TEXT, Response, json_message
+from etcd_twisted.httpd.pages import client_host, new_app, no_such_page, send, tidy
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.interfaces.cluster import Machine
 from etcd_twisted.interfaces.cluster_config import read_config, written

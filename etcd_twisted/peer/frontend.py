@@ -10,8 +10,8 @@ from zope.interface import implementer
 
 from etcd_twisted.config import Config
 from etcd_twisted.frontends import IFrontend
-from etcd_twisted.http.browsers import BrowserPolicy
-from etcd_twisted.http.site import Site
+from etcd_twisted.httpd.browsers import BrowserPolicy
+from etcd_twisted.httpd.site import Site
 from etcd_twisted.interfaces import IReactor, IReplica
 from etcd_twisted.logs.rate_limit import Complaints
 from etcd_twisted.net.listening import Place

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from etcd_twisted.config.addresses import address_of
-from etcd_twisted.http.site import Site
+from etcd_twisted.httpd.site import Site
 from etcd_twisted.net.port import IServed
 from etcd_twisted.net.tls import tls_reason
 from etcd_twisted.peer.incoming import Host, Incoming

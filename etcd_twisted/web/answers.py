@@ -9,8 +9,8 @@ from twisted.python.failure import Failure
 
 from etcd_twisted.errors import ErrorCode, EtcdError, http_status
 from etcd_twisted.failures import broken, error_body, failure
-from etcd_twisted.http.answers import JSON, Body, Response
-from etcd_twisted.http.pages import no_such_page
+from etcd_twisted.httpd.answers import JSON, Body, Response
+from etcd_twisted.httpd.pages import no_such_page
 from etcd_twisted.interfaces import IReplica
 
 

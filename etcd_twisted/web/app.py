@@ -15,9 +15,9 @@ from twisted.web.resource import Resource
 
 from etcd_twisted import __version__, failures
 from etcd_twisted.errors import ErrorCode, EtcdError
-from etcd_twisted.http.answers import JSON, TEXT, Response, json_message, plain
-from etcd_twisted.http.pages import client_host, new_app, send, tidy
-from etcd_twisted.http.usage import Usage
+from etcd_twisted.httpd.answers import JSON, TEXT, Response, json_message, plain
+from etcd_twisted.httpd.pages import client_host, new_app, send, tidy
+from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.keyspace.events import encode_json
 from etcd_twisted.referral import LEAST_WAIT, no_leader, nobody_known, redirect, wants_forbidden

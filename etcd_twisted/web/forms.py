@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from etcd_twisted.errors import ErrorCode, EtcdError
-from etcd_twisted.http.escapes import shown, unescape
+from etcd_twisted.httpd.targets import shown, unescape
 from etcd_twisted.keyspace.events import LAST_MOMENT
 
 Form = Mapping[str, str]

@@ -11,11 +11,11 @@ from zope.interface import implementer
 
 from etcd_twisted.config import Config
 from etcd_twisted.frontends import IFrontend
-from etcd_twisted.http.cors import Cors
-from etcd_twisted.http.door import Door
-from etcd_twisted.http.service import http_service
-from etcd_twisted.http.tracing import TracedDoor, TracedPages
-from etcd_twisted.http.usage import Usage
+from etcd_twisted.httpd.browsers import Cors
+from etcd_twisted.httpd.door import Door
+from etcd_twisted.httpd.service import http_service
+from etcd_twisted.httpd.tracing import TracedDoor, TracedPages
+from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.interfaces import IReactor, IReplica
 from etcd_twisted.logs.observers import LOUDEST
 from etcd_twisted.net.listening import Place

@@ -17,9 +17,9 @@ from twisted.python.failure import Failure
 
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.failures import broken, failure
-from etcd_twisted.http.answers import Answer, Events, Later, Response, as_deferred, json_message
-from etcd_twisted.http.door import DoorRequest
-from etcd_twisted.http.escapes import BadEscapeError, unescape
+from etcd_twisted.httpd.answers import Answer, Events, Later, Response, as_deferred, json_message
+from etcd_twisted.httpd.door import DoorRequest
+from etcd_twisted.httpd.targets import BadEscapeError, unescape
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.keyspace import events
 from etcd_twisted.keyspace.events import Event, encode_json, view

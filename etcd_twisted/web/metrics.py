@@ -22,8 +22,8 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from etcd_twisted import __version__
-from etcd_twisted.http.answers import Response
-from etcd_twisted.http.usage import Usage
+from etcd_twisted.httpd.answers import Response
+from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.interfaces.statistics import BOUNDS, Contents, Durations, Measurements
 from etcd_twisted.keyspace.statistics import StoreStatistics

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.consensus import recovery
 from etcd_twisted.consensus.raft.follower import Following
-from etcd_twisted.http import fast
+from etcd_twisted.httpd import fast
 from etcd_twisted.peer.visitors import Visitors
 from tests.fuzz.engines import by_hypothesis
 from tests.fuzz.targets import TARGETS

@@ -17,8 +17,8 @@ from etcd_twisted.config.addresses import Address
 from etcd_twisted.consensus.cluster_keys import CONFIG_KEY
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError, StartError
 from etcd_twisted.frontends import IFrontend
-from etcd_twisted.http.site import Channel, Site
-from etcd_twisted.http.turns import WORK_A_TURN, WORK_OF_A_PAGE
+from etcd_twisted.httpd.site import Channel, Site
+from etcd_twisted.httpd.turns import WORK_A_TURN, WORK_OF_A_PAGE
 from etcd_twisted.interfaces.cluster_config import ClusterConfig, written
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.peer.admin import AdminPages

@@ -7,7 +7,7 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.protocols import amp
 
-from etcd_twisted.http.site import Site
+from etcd_twisted.httpd.site import Site
 from etcd_twisted.interfaces.cluster import PROTOCOL_VERSION
 from etcd_twisted.logs.rate_limit import Complaints
 from etcd_twisted.peer.admin import AdminPages

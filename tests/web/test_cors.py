@@ -6,10 +6,9 @@ from typing import ClassVar
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.http.browsers import BrowserPolicy
-from etcd_twisted.http.cors import Cors
-from etcd_twisted.http.fast import FastSite
-from etcd_twisted.http.site import Site
+from etcd_twisted.httpd.browsers import BrowserPolicy, Cors
+from etcd_twisted.httpd.fast import FastSite
+from etcd_twisted.httpd.site import Site
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.web.frontend import EXPOSED
 from tests.wires import Answer, ServedTest, Wire, read_answers

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.errors import ErrorCode, EtcdError
-from etcd_twisted.http.escapes import unescape
+from etcd_twisted.httpd.targets import unescape
 from etcd_twisted.keyspace.events import LAST_MOMENT
 from etcd_twisted.web import forms
 

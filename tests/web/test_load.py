@@ -7,8 +7,8 @@ The clock is the test's, a message takes a millisecond, and a disk no time: so e
 import json
 from typing import Any
 
-from etcd_twisted.http.site import Site
-from etcd_twisted.http.usage import Usage
+from etcd_twisted.httpd.site import Site
+from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.web.app import ClientPages
 from etcd_twisted.web.keys import KeyEndpoint
 from tests.consensus.cluster import ClusterMachine, ClusterTestCase

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.http.answers import Response, plain
-from etcd_twisted.http.door import DoorRequest
-from etcd_twisted.http.site import Site
-from etcd_twisted.http.usage import Usage
+from etcd_twisted.httpd.answers import Response, plain
+from etcd_twisted.httpd.door import DoorRequest
+from etcd_twisted.httpd.site import Site
+from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.referral import LEAST_WAIT
 from etcd_twisted.web.app import ClientPages
 from etcd_twisted.web.keys import KeyEndpoint

@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.config import Config
 from etcd_twisted.errors import ConfigError
-from etcd_twisted.http.site import Channel
+from etcd_twisted.httpd.site import Channel
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.net.port import GRACE
 from etcd_twisted.net.secure import SecureFactory
@@ -25,7 +25,7 @@ from etcd_twisted.net.tls import client_port_tls, tls_for_peers, tls_reason
 from etcd_twisted.web.frontend import HttpFrontend
 from tests.certificates import Authority
 from tests.fakes import FakeReplica
-from tests.http import test_site
+from tests.httpd import test_site
 from tests.logs.lines import Log
 from tests.web import test_frontend
 from tests.wires import GET, ServedTest, Transport, Wire, read_answers

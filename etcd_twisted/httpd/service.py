@@ -10,12 +10,11 @@ from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.web.resource import IResource
 
 from etcd_twisted.config import Config
-from etcd_twisted.http.browsers import BrowserPolicy
-from etcd_twisted.http.cors import Cors
-from etcd_twisted.http.door import Door
-from etcd_twisted.http.fast import FastSite
-from etcd_twisted.http.site import Site
-from etcd_twisted.http.usage import Usage
+from etcd_twisted.httpd.browsers import BrowserPolicy, Cors
+from etcd_twisted.httpd.door import Door
+from etcd_twisted.httpd.fast import FastSite
+from etcd_twisted.httpd.site import Site
+from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.interfaces import IReactor
 from etcd_twisted.net.listening import Place
 from etcd_twisted.net.port import PortService

@@ -17,13 +17,12 @@ from twisted.python.failure import Failure
 from twisted.web import server
 
 from etcd_twisted.config.addresses import address_of
-from etcd_twisted.http import targets
-from etcd_twisted.http.answers import Response, json_message
-from etcd_twisted.http.browsers import BrowserPolicy
-from etcd_twisted.http.cors import Cors, with_fields
-from etcd_twisted.http.door import Door, DoorRequest
-from etcd_twisted.http.exchange import Connection, Exchange
-from etcd_twisted.http.turns import TARGET_SHIFT, WORK_OF_A_PAGE, WORK_OF_OTHERS
+from etcd_twisted.httpd import targets
+from etcd_twisted.httpd.answers import Response, json_message
+from etcd_twisted.httpd.browsers import BrowserPolicy, Cors, with_fields
+from etcd_twisted.httpd.door import Door, DoorRequest
+from etcd_twisted.httpd.exchange import Connection, Exchange
+from etcd_twisted.httpd.turns import TARGET_SHIFT, WORK_OF_A_PAGE, WORK_OF_OTHERS
 from etcd_twisted.logs.rate_limit import Complaints
 
 PRODUCT = b"etcd_twisted"

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.http.fast import LONGEST_HEAD, FastChannel, FastSite
-from etcd_twisted.http.site import Channel, Site
+from etcd_twisted.httpd.fast import LONGEST_HEAD, FastChannel, FastSite
+from etcd_twisted.httpd.site import Channel, Site
 from etcd_twisted.keyspace.commands import Set
 from tests import examples
-from tests.http import test_site
+from tests.httpd import test_site
 from tests.wires import GET, STREAM, VERSION, WATCH, Transport, Wire, put, read_answers
 
 DATE = re.compile(rb"Date: [^\r]*\r\n")

@@ -12,10 +12,9 @@ from twisted.web.http_headers import Headers
 
 from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import Address, Endpoint
-from etcd_twisted.http.browsers import BrowserPolicy
-from etcd_twisted.http.cors import Cors
-from etcd_twisted.http.fast import FastSite
-from etcd_twisted.http.site import Site
+from etcd_twisted.httpd.browsers import BrowserPolicy, Cors
+from etcd_twisted.httpd.fast import FastSite
+from etcd_twisted.httpd.site import Site
 from tests.logs.lines import Log
 from tests.wires import Answer, Wire, read_answers
 

@@ -17,8 +17,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from etcd_twisted.http.answers import Answer, Body, Events, Later, Response
-from etcd_twisted.http.turns import BYTES_SHIFT, WORK_OF_A_LISTING, Turns
+from etcd_twisted.httpd.answers import Answer, Body, Events, Later, Response
+from etcd_twisted.httpd.turns import BYTES_SHIFT, WORK_OF_A_LISTING, Turns
 
 MOST_WAITING = 1 << 20
 """How many bytes may wait for the client of a stream that has taken nothing for a second, before it is cut off."""

@@ -42,16 +42,15 @@ from twisted.web.resource import IResource
 from zope.interface import implementer
 
 from etcd_twisted.config.addresses import address_of
-from etcd_twisted.http import targets
-from etcd_twisted.http.answers import json_message, plain
-from etcd_twisted.http.browsers import BrowserPolicy
-from etcd_twisted.http.cors import Cors
-from etcd_twisted.http.door import Door
-from etcd_twisted.http.exchange import Exchange
-from etcd_twisted.http.patience import Patience
-from etcd_twisted.http.request import NOSNIFF, PRODUCT, Request
-from etcd_twisted.http.turns import Turns
-from etcd_twisted.http.usage import Usage
+from etcd_twisted.httpd import targets
+from etcd_twisted.httpd.answers import json_message, plain
+from etcd_twisted.httpd.browsers import BrowserPolicy, Cors
+from etcd_twisted.httpd.door import Door
+from etcd_twisted.httpd.exchange import Exchange
+from etcd_twisted.httpd.patience import Patience
+from etcd_twisted.httpd.request import NOSNIFF, PRODUCT, Request
+from etcd_twisted.httpd.turns import Turns
+from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.logs.rate_limit import Complaints
 from etcd_twisted.net.port import IServed
 from etcd_twisted.net.sockets import has_gone, tcp_socket

@@ -10,7 +10,7 @@ Nothing is timed here: who owns the connections asks every second or so. Must ne
 
 from typing import Any
 
-from etcd_twisted.http.exchange import MOST_WAITING, Exchange
+from etcd_twisted.httpd.exchange import MOST_WAITING, Exchange
 from etcd_twisted.net.sockets import bytes_taken
 
 LONGEST_BEHIND = 1.0

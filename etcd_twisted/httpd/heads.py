@@ -10,7 +10,7 @@ import re
 
 import attrs
 
-from etcd_twisted.http.browsers import BrowserPolicy
+from etcd_twisted.httpd.browsers import BrowserPolicy
 
 LONGEST = 4_096
 """How long a block of header lines may be to be looked at, in bytes."""

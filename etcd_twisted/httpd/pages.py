@@ -13,8 +13,8 @@ from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 from werkzeug.exceptions import HTTPException
 
-from etcd_twisted.http.answers import Response, json_message
-from etcd_twisted.http.targets import cleaned
+from etcd_twisted.httpd.answers import Response, json_message
+from etcd_twisted.httpd.targets import cleaned
 
 
 def new_app() -> Klein:

@@ -9,9 +9,9 @@ from twisted.internet.protocol import connectionDone
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.http.answers import Events, Response, plain
-from etcd_twisted.http.exchange import Exchange, framing
-from etcd_twisted.http.turns import Turns
+from etcd_twisted.httpd.answers import Events, Response, plain
+from etcd_twisted.httpd.exchange import Exchange, framing
+from etcd_twisted.httpd.turns import Turns
 
 FIELDS = b"X-Field: 1\r\n"
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.http.targets import (
+from etcd_twisted.httpd.targets import (
     MOST_SEGMENTS,
     below,
     cleaned,

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import msgspec
 
-from etcd_twisted.http.answers import Answer
+from etcd_twisted.httpd.answers import Answer
 
 
 class DoorRequest(msgspec.Struct, eq=False):

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.http import heads
-from etcd_twisted.http.browsers import BrowserPolicy
-from etcd_twisted.http.heads import LONGEST, Head, Heads
+from etcd_twisted.httpd import heads
+from etcd_twisted.httpd.browsers import BrowserPolicy
+from etcd_twisted.httpd.heads import LONGEST, Head, Heads
 
 HOST = b"Host: x\r\n"
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from twisted.logger import LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.http import patience
-from etcd_twisted.http.exchange import MOST_WAITING
-from etcd_twisted.http.site import HEAD_LIMIT, IDLE, LINGER, Site
+from etcd_twisted.httpd import patience
+from etcd_twisted.httpd.exchange import MOST_WAITING
+from etcd_twisted.httpd.site import HEAD_LIMIT, IDLE, LINGER, Site
 from tests.wires import GET, HEAD, STREAM, VERSION, WATCH, Answer, ServedTest, Transport, Wire, put, read_answers
 
 

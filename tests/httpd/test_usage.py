@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.http.fast import FastSite
-from etcd_twisted.http.site import Site
-from etcd_twisted.http.usage import METHODS, OTHER, Usage
+from etcd_twisted.httpd.fast import FastSite
+from etcd_twisted.httpd.site import Site
+from etcd_twisted.httpd.usage import METHODS, OTHER, Usage
 from tests.wires import GET, HEAD, VERSION, WATCH, Wire, put, read_answers
 
 REQUESTS = st.lists(st.tuples(st.sampled_from(METHODS) | st.text("AZ", max_size=3), st.integers(100, 599)))

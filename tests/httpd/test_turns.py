@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.http.fast import FastSite
-from etcd_twisted.http.site import Site
-from etcd_twisted.http.turns import (
+from etcd_twisted.httpd.fast import FastSite
+from etcd_twisted.httpd.site import Site
+from etcd_twisted.httpd.turns import (
     BYTES_SHIFT,
     WORK_A_TURN,
     WORK_OF_A_LISTING,

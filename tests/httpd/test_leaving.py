@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from etcd_twisted.http import fast, site
+from etcd_twisted.httpd import fast, site
 from etcd_twisted.keyspace.watchers import Watcher
 from etcd_twisted.net.sockets import has_gone
 from tests.wires import GET, WATCH, ServedTest, put

@@ -12,9 +12,9 @@ from twisted.logger import Logger
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
 
-from etcd_twisted.http.answers import Answer, Response, as_deferred
-from etcd_twisted.http.door import Door, DoorRequest
-from etcd_twisted.http.escapes import shown
+from etcd_twisted.httpd.answers import Answer, Response, as_deferred
+from etcd_twisted.httpd.door import Door, DoorRequest
+from etcd_twisted.httpd.targets import shown
 from etcd_twisted.logs.observers import REQUESTS
 
 _log = Logger(namespace=REQUESTS)

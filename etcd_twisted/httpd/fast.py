@@ -26,15 +26,15 @@ from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 from zope.interface import implementer
 
-from etcd_twisted.http.answers import Response
-from etcd_twisted.http.cors import with_fields
-from etcd_twisted.http.door import Door, DoorRequest
-from etcd_twisted.http.exchange import Exchange, in_one_piece
-from etcd_twisted.http.heads import Heads, may_become_common
-from etcd_twisted.http.patience import Patience
-from etcd_twisted.http.readers import HAS_EPOLL, Readers
-from etcd_twisted.http.site import IDLE, Channel, Site, keep_alive
-from etcd_twisted.http.turns import BYTES_SHIFT
+from etcd_twisted.httpd.answers import Response
+from etcd_twisted.httpd.browsers import with_fields
+from etcd_twisted.httpd.door import Door, DoorRequest
+from etcd_twisted.httpd.exchange import Exchange, in_one_piece
+from etcd_twisted.httpd.heads import Heads, may_become_common
+from etcd_twisted.httpd.patience import Patience
+from etcd_twisted.httpd.readers import HAS_EPOLL, Readers
+from etcd_twisted.httpd.site import IDLE, Channel, Site, keep_alive
+from etcd_twisted.httpd.turns import BYTES_SHIFT
 from etcd_twisted.net.sockets import has_gone, tcp_socket, write_now
 
 LONGEST_HEAD = 1 << 13
@@ -100,7 +100,7 @@ class FastChannel(Protocol, Patience):
     A connection.
 
     @ivar persistent: whether it stays open after this answer.
-    @ivar count: see L{etcd_twisted.http.usage.Usage}; so for C{answered}.
+    @ivar count: see L{etcd_twisted.httpd.usage.Usage}; so for C{answered}.
     @ivar turns: the site's.
     """
 

@@ -1,11 +1,11 @@
 """
-L{etcd_twisted.http.answers}.
+L{etcd_twisted.httpd.answers}.
 """
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.http.answers import Later, Response, as_deferred, plain
+from etcd_twisted.httpd.answers import Later, Response, as_deferred, plain
 
 
 class LaterTests(SynchronousTestCase):

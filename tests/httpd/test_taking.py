@@ -17,9 +17,9 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import Address
-from etcd_twisted.http.fast import FastSite
-from etcd_twisted.http.site import Site
-from etcd_twisted.http.usage import Usage
+from etcd_twisted.httpd.fast import FastSite
+from etcd_twisted.httpd.site import Site
+from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.net.listening import Place
 from etcd_twisted.net.port import PortService
