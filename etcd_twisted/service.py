@@ -35,6 +35,7 @@ from etcd_twisted.peer.discovery import Registration, configured_discovery
 from etcd_twisted.peer.frontend import PeerFrontend
 from etcd_twisted.peer.transport import AmpTransport
 from etcd_twisted.seeking import Seeking
+from etcd_twisted.web.admin import admin_site
 from etcd_twisted.web.frontend import HttpFrontend
 
 
@@ -90,7 +91,7 @@ class EtcdService(Service):
         silence = max(SILENCE, 5 * self.replica.timing.election)
         self._transport = AmpTransport(reactor, self.replica.peer, tls, lambda: self.replica.name, silence)
         # Stopped from the last to the first: requests under way need the other machines until they are answered.
-        chosen: list[Chosen] = [(PeerFrontend(self._transport.visitors), {}), (HttpFrontend(), {})]
+        chosen: list[Chosen] = [(PeerFrontend(self._transport.visitors, admin_site), {}), (HttpFrontend(), {})]
         chosen += chosen_frontends(config)
         self._frontends = [frontend.service(reactor, config, options, self.replica) for frontend, options in chosen]
         self._discovery = configured_discovery(reactor, config)

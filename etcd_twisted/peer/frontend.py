@@ -4,28 +4,24 @@ The peer port as a frontend.
 Must never serve anything itself: it only puts the port's parts together.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from zope.interface import implementer
 
 from etcd_twisted.config import Config
 from etcd_twisted.frontends import IFrontend
-from etcd_twisted.httpd.browsers import BrowserPolicy
-from etcd_twisted.httpd.site import Site
 from etcd_twisted.interfaces import IReactor, IReplica
 from etcd_twisted.logs.rate_limit import Complaints
 from etcd_twisted.net.listening import Place
 from etcd_twisted.net.port import PortService
 from etcd_twisted.net.tls import peer_port_tls
-from etcd_twisted.peer.admin import AdminPages
 from etcd_twisted.peer.answering import Answering
 from etcd_twisted.peer.incoming import Host
-from etcd_twisted.peer.port import PeerPort
+from etcd_twisted.peer.port import HttpSite, PeerPort
 from etcd_twisted.peer.visitors import Visitors
-from etcd_twisted.referral import longest_wait
 
-MOST_ADMINISTRATORS = 64
-"""How many connections there may be that speak HTTP."""
+HttpSiteMaker = Callable[[IReactor, Config, IReplica], HttpSite]
+"""Makes what answers those who speak HTTP on the port."""
 
 
 @implementer(IFrontend)
@@ -34,11 +30,13 @@ class PeerFrontend:
 
     name = "peer"
 
-    def __init__(self, visitors: Visitors) -> None:
+    def __init__(self, visitors: Visitors, http_site: HttpSiteMaker) -> None:
         """
         @param visitors: where those who connect are entered, to be shared with the transport.
+        @param http_site: makes what answers administrators.
         """
         self._visitors = visitors
+        self._http_site = http_site
 
     def service(
         self,
@@ -52,15 +50,6 @@ class PeerFrontend:
         host = Host(
             reactor, raft, Answering(replica, raft), self._visitors, Complaints(reactor), config.http_read_timeout
         )
-        site = Site(
-            reactor,
-            AdminPages(replica, reactor, longest_wait(config)),
-            None,
-            MOST_ADMINISTRATORS,
-            config.max_request_bytes,
-            config.http_read_timeout,
-            config.http_write_timeout,
-            browsers=BrowserPolicy.of(config),
-        )
         place = Place(config.peer_bind_addr, config.given_as("peer-bind-addr"), "--peer-bind-addr")
-        return PortService(reactor, place, PeerPort(host, site), peer_port_tls(config))
+        port = PeerPort(host, self._http_site(reactor, config, replica))
+        return PortService(reactor, place, port, peer_port_tls(config))

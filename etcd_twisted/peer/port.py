@@ -6,6 +6,7 @@ Must never let strangers keep the members out: when there is no place left, the 
 """
 
 from typing import Any
+from typing import Protocol as Structure
 
 from OpenSSL.SSL import Error as TlsError
 from twisted.internet.defer import Deferred, DeferredList
@@ -17,7 +18,6 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from etcd_twisted.config.addresses import address_of
-from etcd_twisted.httpd.site import Site
 from etcd_twisted.net.port import IServed
 from etcd_twisted.net.tls import tls_reason
 from etcd_twisted.peer.incoming import Host, Incoming
@@ -32,6 +32,28 @@ _SWEEP = 1.0
 
 _TLS_HANDSHAKE = 0x16
 """The first byte of one who begins with TLS."""
+
+
+class HttpSite(Structure):
+    """
+    What answers those who speak HTTP on the port, and limits them itself.
+
+    @ivar write_timeout: see L{IServed}.
+    """
+
+    write_timeout: float
+
+    def startFactory(self) -> None:
+        """The port listens."""
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        """What speaks HTTP on one connection."""
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """What a client that asks by ALPN is told."""
+
+    def stop(self, grace: float) -> "Deferred[None]":
+        """See L{IServed}."""
 
 
 @implementer(IHandshakeListener)
@@ -154,7 +176,7 @@ class PeerPort(ServerFactory):
 
     _log = Logger()
 
-    def __init__(self, host: Host, site: Site) -> None:
+    def __init__(self, host: Host, site: HttpSite) -> None:
         self.host = host
         self.site = site
         self.connections: dict[PeerConnection, None] = {}

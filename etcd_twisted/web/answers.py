@@ -8,10 +8,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from etcd_twisted.errors import ErrorCode, EtcdError, http_status
-from etcd_twisted.failures import broken, error_body, failure
 from etcd_twisted.httpd.answers import JSON, Body, Response
 from etcd_twisted.httpd.pages import no_such_page
 from etcd_twisted.interfaces import IReplica
+from etcd_twisted.web.failures import broken, error_body, failure
 
 
 def success(replica: IReplica, status: int, index: int, body: Body, kind: bytes = JSON) -> Response:

@@ -13,20 +13,20 @@ from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 from twisted.web.resource import Resource
 
-from etcd_twisted import __version__, failures
+from etcd_twisted import __version__
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.httpd.answers import JSON, TEXT, Response, json_message, plain
 from etcd_twisted.httpd.pages import client_host, new_app, send, tidy
 from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.keyspace.events import encode_json
-from etcd_twisted.referral import LEAST_WAIT, no_leader, nobody_known, redirect, wants_forbidden
-from etcd_twisted.web import answers
+from etcd_twisted.web import answers, failures
 from etcd_twisted.web.dashboard.files import Files
 from etcd_twisted.web.dashboard.pages import StatusPages
 from etcd_twisted.web.members import MembersPage
 from etcd_twisted.web.metrics import Metrics
 from etcd_twisted.web.modules.pages import MODULES, NAMES, ModulePages
+from etcd_twisted.web.referral import LEAST_WAIT, no_leader, nobody_known, redirect, wants_forbidden
 from etcd_twisted.web.statistics import leader_statistics, self_statistics
 
 _OF_ANY_MACHINE = (b"/version", b"/health", b"/metrics", b"/mod/dashboard/status")

@@ -22,9 +22,9 @@ from etcd_twisted.net.listening import Place
 from etcd_twisted.net.port import PortService
 from etcd_twisted.net.tls import client_port_tls
 from etcd_twisted.process import file_descriptors
-from etcd_twisted.referral import longest_wait
 from etcd_twisted.web.app import ClientPages
 from etcd_twisted.web.keys import KeyEndpoint
+from etcd_twisted.web.referral import longest_wait
 
 EXPOSED = ("X-Etcd-Index", "X-Raft-Index", "X-Raft-Term")
 """What pages of other origins may read of an answer's header."""

@@ -16,7 +16,6 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
-from etcd_twisted.failures import broken, failure
 from etcd_twisted.httpd.answers import Answer, Events, Later, Response, as_deferred, json_message
 from etcd_twisted.httpd.door import DoorRequest
 from etcd_twisted.httpd.targets import BadEscapeError, unescape
@@ -26,9 +25,10 @@ from etcd_twisted.keyspace.events import Event, encode_json, view
 from etcd_twisted.keyspace.listing import Listing
 from etcd_twisted.keyspace.nodes import File
 from etcd_twisted.keyspace.paths import clean
-from etcd_twisted.referral import LEAST_WAIT, LeaderWait, no_leader, redirect
 from etcd_twisted.web import answers, writes
+from etcd_twisted.web.failures import broken, failure
 from etcd_twisted.web.forms import Form, flag, index, parse
+from etcd_twisted.web.referral import LEAST_WAIT, LeaderWait, no_leader, redirect
 from etcd_twisted.web.watches import Watch
 
 ALLOWED = b"Allow: GET, HEAD, PUT, POST, DELETE, OPTIONS\r\n"

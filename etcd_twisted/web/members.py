@@ -17,7 +17,7 @@ from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.httpd.answers import JSON, Response, json_message
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.interfaces.cluster import Machine, fingerprint
-from etcd_twisted.referral import LeaderWait, may_return, nobody_known, redirect
+from etcd_twisted.web.referral import LeaderWait, may_return, nobody_known, redirect
 
 _DONE = Response(204, b"", b"")
 _STATUSES = {ErrorCode.KEY_NOT_FOUND: 404, ErrorCode.RAFT_INTERNAL: 500}

@@ -5,7 +5,7 @@ All that the client port and the administrators' part of the peer port serve, as
 import re
 from collections.abc import Iterator
 
-from etcd_twisted.peer.admin import AdminApp
+from etcd_twisted.web.admin import AdminApp
 from etcd_twisted.web.app import ClientApp
 from etcd_twisted.web.keys import KeyEndpoint
 from etcd_twisted.web.modules.pages import ModulePages

@@ -18,6 +18,7 @@ from etcd_twisted.net.tls import tls_for_peers
 from etcd_twisted.peer.client import PeerClient
 from etcd_twisted.peer.frontend import PeerFrontend
 from etcd_twisted.peer.transport import AmpTransport
+from etcd_twisted.web.admin import admin_site
 from tests.peer.fakes import FIRST, SECOND, FakeRaftPeer, PeerReplica
 from tests.wires import RawClient
 
@@ -41,7 +42,7 @@ class MachineOnSockets:
     async def start(self) -> None:
         """Open the port: always the same one."""
         config = Config(peer_bind_addr=Address("127.0.0.1", self._port), http_read_timeout=1.0, **self._settings)
-        self._service = PeerFrontend(self.transport.visitors).service(reactor, config, {}, self.replica)
+        self._service = PeerFrontend(self.transport.visitors, admin_site).service(reactor, config, {}, self.replica)
         await self._service.startService()
         self._port = self._service.getHost().port
 

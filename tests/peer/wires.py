@@ -10,12 +10,12 @@ from twisted.protocols import amp
 from etcd_twisted.httpd.site import Site
 from etcd_twisted.interfaces.cluster import PROTOCOL_VERSION
 from etcd_twisted.logs.rate_limit import Complaints
-from etcd_twisted.peer.admin import AdminPages
 from etcd_twisted.peer.answering import Answering
 from etcd_twisted.peer.commands import Hello
 from etcd_twisted.peer.incoming import Host
 from etcd_twisted.peer.port import PeerPort
 from etcd_twisted.peer.visitors import Visitors
+from etcd_twisted.web.admin import AdminPages
 from tests.peer.fakes import CLUSTER, FIRST, SECOND, FakeRaftPeer, PeerReplica
 from tests.wires import Transport
 

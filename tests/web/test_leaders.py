@@ -11,8 +11,8 @@ from etcd_twisted.httpd.answers import Response
 from etcd_twisted.keyspace import commands
 from etcd_twisted.keyspace.commands import Change
 from etcd_twisted.keyspace.events import Event
-from etcd_twisted.referral import LEAST_WAIT, PAUSE
 from etcd_twisted.web.keys import PATIENCE, KeyEndpoint
+from etcd_twisted.web.referral import LEAST_WAIT, PAUSE
 from etcd_twisted.web.watches import Watch
 from tests.fakes import MACHINE, OTHER
 from tests.web.test_keys import EndpointTest

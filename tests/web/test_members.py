@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.interfaces.cluster import fingerprint
-from etcd_twisted.referral import LEAST_WAIT
+from etcd_twisted.web.referral import LEAST_WAIT
 from tests.fakes import CLUSTER_ID, MACHINE, OTHER
 from tests.wires import Answer, Transport, Wire, ask, read_answers
 

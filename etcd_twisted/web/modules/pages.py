@@ -21,13 +21,13 @@ from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.httpd.answers import TEXT, Response
 from etcd_twisted.httpd.pages import new_app, send
 from etcd_twisted.interfaces import IReplica
-from etcd_twisted.referral import LeaderWait, redirect
 from etcd_twisted.web import answers
 from etcd_twisted.web.forms import Form, parse
 from etcd_twisted.web.modules import words
 from etcd_twisted.web.modules.line import directory_of
 from etcd_twisted.web.modules.locks import Locks, Named, Wish
 from etcd_twisted.web.modules.place import LostError
+from etcd_twisted.web.referral import LeaderWait, redirect
 
 MODULES = b"/mod/v2/"
 """What the paths of these pages begin with."""

@@ -17,8 +17,8 @@ from etcd_twisted.httpd.site import Site
 from etcd_twisted.keyspace.commands import CreateInOrder, Delete
 from etcd_twisted.keyspace.events import LAST_MOMENT
 from etcd_twisted.keyspace.nodes import Directory
-from etcd_twisted.referral import LEAST_WAIT
 from etcd_twisted.web.modules.line import PREFIX
+from etcd_twisted.web.referral import LEAST_WAIT
 from tests.fakes import OTHER
 from tests.wires import Answer, ServedTest, Transport, Wire, read_answers
 

@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.config import Config
 from etcd_twisted.errors import ErrorCode, EtcdError
-from etcd_twisted.referral import LEAST_WAIT, PAUSE, LeaderWait, longest_wait, no_leader, redirect
+from etcd_twisted.web.referral import LEAST_WAIT, PAUSE, LeaderWait, longest_wait, no_leader, redirect
 from tests.fakes import FakeReplica
 
 

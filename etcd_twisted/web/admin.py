@@ -1,6 +1,6 @@
 """
-The admin resource of the peer port: who is in the cluster and what is set for it, and how that is changed (api,
-"Cluster Config", "Remove Machines").
+The admin resource, which is served on the peer port: who is in the cluster and what is set for it, and how that is
+changed (api, "Cluster Config", "Remove Machines").
 
 A standby has none of it. Must never change anything but on the leader, nor show a traceback to a client.
 """
@@ -16,22 +16,29 @@ from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 from twisted.web.resource import Resource
 
-from etcd_twisted import failures
+from etcd_twisted.config import Config
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.httpd.answers import JSON, TEXT, Response, json_message
+from etcd_twisted.httpd.browsers import BrowserPolicy
 from etcd_twisted.httpd.pages import client_host, new_app, no_such_page, send, tidy
-from etcd_twisted.interfaces import IReplica
+from etcd_twisted.httpd.site import Site
+from etcd_twisted.interfaces import IReactor, IReplica
 from etcd_twisted.interfaces.cluster import Machine
 from etcd_twisted.interfaces.cluster_config import read_config, written
 from etcd_twisted.keyspace.events import format_time
-from etcd_twisted.referral import (
+from etcd_twisted.web import failures
+from etcd_twisted.web.referral import (
     LEAST_WAIT,
     LeaderWait,
+    longest_wait,
     may_return,
     nobody_known,
     redirect,
     wants_forbidden,
 )
+
+MOST_ADMINISTRATORS = 64
+"""How many connections there may be that speak HTTP."""
 
 
 def _told(text: str) -> Response:
@@ -202,3 +209,17 @@ class AdminPages(Resource):
         if undecodable is not None:
             return send(request, undecodable)
         return cast(int, self._pages.render(request))  # Klein answers later
+
+
+def admin_site(reactor: IReactor, config: Config, replica: IReplica) -> Site:
+    """Returns what serves administrators, within the limits that are configured."""
+    return Site(
+        reactor,
+        AdminPages(replica, reactor, longest_wait(config)),
+        None,
+        MOST_ADMINISTRATORS,
+        config.max_request_bytes,
+        config.http_read_timeout,
+        config.http_write_timeout,
+        browsers=BrowserPolicy.of(config),
+    )
