@@ -19,6 +19,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from etcd_twisted import __version__
+from etcd_twisted.cluster.client import ClusterClient
+from etcd_twisted.cluster.discovery import Registration, configured_discovery
+from etcd_twisted.cluster.lifecycle import Life
+from etcd_twisted.cluster.seeds import Seeking
 from etcd_twisted.config import Config
 from etcd_twisted.consensus.raft.leader import Timing
 from etcd_twisted.consensus.recovery import Storage
@@ -27,14 +31,10 @@ from etcd_twisted.consensus.storage.disk_thread import LogWriter
 from etcd_twisted.frontends import Chosen, chosen_frontends
 from etcd_twisted.interfaces import IReactor
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
-from etcd_twisted.life import Life
 from etcd_twisted.net.sockets import SILENCE
 from etcd_twisted.net.tls import check_peer_certificate, tls_for_peers
-from etcd_twisted.peer.client import PeerClient
-from etcd_twisted.peer.discovery import Registration, configured_discovery
 from etcd_twisted.peer.frontend import PeerFrontend
 from etcd_twisted.peer.transport import AmpTransport
-from etcd_twisted.seeking import Seeking
 from etcd_twisted.web.admin import admin_site
 from etcd_twisted.web.frontend import HttpFrontend
 
@@ -96,7 +96,7 @@ class EtcdService(Service):
         self._frontends = [frontend.service(reactor, config, options, self.replica) for frontend, options in chosen]
         self._discovery = configured_discovery(reactor, config)
         self._registration: Registration | None = None
-        peers = PeerClient(reactor, tls)
+        peers = ClusterClient(reactor, tls)
         self._seeking = Seeking(config, self._discovery, peers)
         self._life = Life(reactor, config, self.replica, peers, self._transport, self._seeking)
         self._listening: list[IService] = []

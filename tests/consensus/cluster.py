@@ -14,6 +14,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from etcd_twisted.cluster.membership_check import Vouching
 from etcd_twisted.consensus.driver import Driver
 from etcd_twisted.consensus.participant import Participant
 from etcd_twisted.consensus.quota import QUOTA_BYTES
@@ -28,7 +29,6 @@ from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.keyspace.nodes import File
 from etcd_twisted.keyspace.snapshot import dump
-from etcd_twisted.vouching import Vouching
 from tests.consensus.machine import START, ManualWriter
 from tests.consensus.network import LATENCY, MemoryPeers, MemoryTransport, Network
 

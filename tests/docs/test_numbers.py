@@ -7,12 +7,12 @@ import re
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted import __version__
+from etcd_twisted.cluster.discovery import TTL
 from etcd_twisted.config import Config
 from etcd_twisted.consensus.raft.keeper import TRAILING_BYTES, TRAILING_ENTRIES
 from etcd_twisted.consensus.storage.framing import FORMAT_VERSION
 from etcd_twisted.interfaces.cluster import PROTOCOL_VERSION
 from etcd_twisted.keyspace.sizes import EVENT_BYTES
-from etcd_twisted.peer.discovery import TTL
 from etcd_twisted.process.file_descriptors import FOR_PEERS, RESERVED
 from tests.processes.child import SOURCE
 
@@ -56,7 +56,7 @@ class NumberTests(SynchronousTestCase):
 
     def test_standby(self) -> None:
         """What the log says is what the page says that it says."""
-        source = (SOURCE / "etcd_twisted" / "life.py").read_text()
+        source = (SOURCE / "etcd_twisted" / "cluster" / "lifecycle.py").read_text()
         for line in ("is a standby: it sends everyone to the leader", "is a member now"):
             self.assertTrue(re.search(re.escape(line), source), line)
             self.assert_says("standby.md", line)

@@ -24,9 +24,9 @@ from hypothesis import strategies as st
 from etcd_twisted.consensus import recovery
 from etcd_twisted.consensus.raft import keeper
 from etcd_twisted.errors import StartError
+from tests.cluster.living import LivingMachine
 from tests.consensus.cluster import Cluster
 from tests.fuzz.target import Target
-from tests.living import LivingMachine
 
 SEGMENT_BYTES = 400
 SNAPSHOT_COUNT = 12

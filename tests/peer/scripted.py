@@ -18,7 +18,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
-from etcd_twisted.peer.asking import Asker
+from etcd_twisted.cluster.http_client import Asker
 
 Said = tuple[int, dict[str, str], bytes]
 """An answer: status, headers, body."""

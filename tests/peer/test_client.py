@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 
 from etcd_twisted.config.addresses import Address
 from etcd_twisted.errors import ErrorCode, EtcdError
-from etcd_twisted.interfaces.cluster import JoinReply, Machine
+from etcd_twisted.interfaces.cluster import JoinReply
 from etcd_twisted.peer import client
 from etcd_twisted.peer.client import PeerClient, UnreachableError
 from etcd_twisted.peer.commands import COMMANDS, Deliver, Describe, Hello, Join, RefusedError
@@ -21,7 +21,7 @@ from tests.peer.fakes import CLUSTER, FIRST, SECOND, VIEW
 from tests.peer.machines import MachinesTest
 from tests.peer.test_commands import REQUEST
 from tests.peer.wires import HELLO
-from tests.wires import RawClient, ServedTest
+from tests.wires import RawClient
 
 
 class ClientTests(MachinesTest):
@@ -156,29 +156,3 @@ class TwistedTests(MachinesTest):
         await come
         sent = [b"short", b"y" * 200_000, b"x" * 400_000]
         self.assertEqual(self.first.raft.payloads, [(SECOND, payload) for payload in sent])
-
-
-class ClientPortTests(ServedTest):
-    """What answers is a machine, but not where machines ask each other."""
-
-    async def explained(self, url: str) -> str:
-        self.patch(client, "PATIENCE", 0.5)
-        peers = PeerClient(reactor, None)
-        error = await self.assertFailure(ensureDeferred(peers.describe(url)), UnreachableError)
-        self.assertEqual(str(error), f"{url} can't be asked: no answer in time")  # no more is asked for this
-        return await peers.explain(url, error)
-
-    async def test_its_own(self) -> None:
-        """The peer port of the machine that has it is named."""
-        url = f"http://127.0.0.1:{self.port}"
-        self.replica.register(Machine("machine5", url, "http://127.0.0.1:7005"))
-        expected = f"{url} is a port for clients: the peer port of machine5 is http://127.0.0.1:7005"
-        self.assertEqual(await self.explained(url), expected)
-
-    async def test_under_another_name(self) -> None:
-        """It is one of those that are there."""
-        self.replica.register(OTHER)
-        url = f"http://localhost:{self.port}"
-        expected, _, peers = (await self.explained(url)).partition("; the peer ports are ")
-        self.assertEqual(expected, f"{url} is a port for clients")
-        self.assertEqual(set(peers.split(", ")), {machine.peer_url for machine in self.replica.machines()})

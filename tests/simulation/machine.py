@@ -11,6 +11,7 @@ import attrs
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.python.failure import Failure
 
+from etcd_twisted.cluster.lifecycle import Life
 from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import Address
 from etcd_twisted.consensus.raft.leader import Timing
@@ -18,7 +19,6 @@ from etcd_twisted.consensus.recovery import Storage
 from etcd_twisted.consensus.replica import Replica
 from etcd_twisted.errors import EtcdError, StartError, StorageError
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
-from etcd_twisted.life import Life
 from tests.simulation.disk import CrashError, Disks
 from tests.simulation.invariants import Violation
 from tests.simulation.network import Host, Network, SimulatedPeers, SimulatedTransport

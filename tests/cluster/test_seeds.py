@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.seeking}: where a machine looks for others, and what of that is told to it.
+L{etcd_twisted.cluster.seeds}: where a machine looks for others, and what of that is told to it.
 """
 
 from pathlib import Path
@@ -8,14 +8,14 @@ from typing import Any, cast
 from twisted.internet.defer import ensureDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from etcd_twisted.cluster.discovery import AGAIN, REFRESH, Discovery
+from etcd_twisted.cluster.seeds import Seeking
 from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import Address
 from etcd_twisted.errors import ConfigError, StartError
 from etcd_twisted.interfaces.cluster import ClusterView
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.peer.client import UnreachableError
-from etcd_twisted.peer.discovery import AGAIN, REFRESH, Discovery
-from etcd_twisted.seeking import Seeking
 from tests.logs.lines import Log
 
 OWN = Address("127.0.0.1", 7001)

@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.vouching}: who is asked about a machine that this one does not know, and how often.
+L{etcd_twisted.cluster.membership_check}: who is asked about a machine that this one does not know, and how often.
 """
 
 from typing import cast
@@ -8,12 +8,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from etcd_twisted.cluster.membership_check import MOST_ASKED, PAUSE, Vouching
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.interfaces import IRaftPeer
 from etcd_twisted.interfaces.cluster import ClusterView, Machine
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.peer.client import UnreachableError
-from etcd_twisted.vouching import MOST_ASKED, PAUSE, Vouching
 from tests.logs.lines import Log
 
 

@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from etcd_twisted.consensus.replica import Replica
 from etcd_twisted.interfaces.cluster import fingerprint
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
-from tests.living import SYNC, LifeTestCase, LivingMachine
+from tests.cluster.living import SYNC, LifeTestCase, LivingMachine
 
 
 class KnownMachinesTest(LifeTestCase):

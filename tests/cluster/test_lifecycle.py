@@ -1,9 +1,11 @@
 """
-L{etcd_twisted.life}: machines from their first start on, with real replicas and disks, and a network in memory.
+L{etcd_twisted.cluster.lifecycle}: machines from their first start on, with real replicas and disks, and a network in
+memory.
 """
 
 from twisted.internet.defer import CancelledError, Deferred
 
+from etcd_twisted.cluster.lifecycle import MOST_SEEDS, RETRY, SEEK
 from etcd_twisted.config.addresses import Address
 from etcd_twisted.consensus.members import ALIVE
 from etcd_twisted.consensus.raft import keeper
@@ -11,10 +13,9 @@ from etcd_twisted.consensus.raft.messages import Append, encode_messages
 from etcd_twisted.errors import ConfigError, ErrorCode, EtcdError, StartError
 from etcd_twisted.interfaces.cluster import Admission, JoinReply, JoinRequest
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
-from etcd_twisted.life import MOST_SEEDS, RETRY, SEEK
 from etcd_twisted.peer.client import UnreachableError
+from tests.cluster.living import LifeTestCase, LivingMachine
 from tests.consensus.network import MemoryPeers
-from tests.living import LifeTestCase, LivingMachine
 
 
 class FirstTests(LifeTestCase):

@@ -17,10 +17,10 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from benchmarks.ports import free_ports
+from etcd_twisted.cluster.discovery import AGAIN, REFRESH, TTL, Discovery, Registration
+from etcd_twisted.cluster.http_client import Asker
 from etcd_twisted.errors import ConfigError, StartError
 from etcd_twisted.keyspace.commands import Set
-from etcd_twisted.peer.asking import Asker
-from etcd_twisted.peer.discovery import AGAIN, REFRESH, TTL, Discovery, Registration
 from tests.certificates import Authority
 from tests.peer.scripted import Response, Said, Scripted, ServersTest, done, networked
 from tests.wires import ServedTest

@@ -19,6 +19,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from etcd_twisted.cluster.membership_check import Describing, Vouching
 from etcd_twisted.config import Config
 from etcd_twisted.consensus.members import alive_for
 from etcd_twisted.consensus.participant import members_of
@@ -40,7 +41,6 @@ from etcd_twisted.interfaces.cluster import (
 )
 from etcd_twisted.net.backoff import LONGEST, Backoff
 from etcd_twisted.peer.client import UnreachableError
-from etcd_twisted.vouching import Describing, Vouching
 
 RETRY = 1.0
 """Seconds between rounds of asking others."""

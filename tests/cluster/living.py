@@ -1,17 +1,18 @@
 """
-Machines that find their own place (L{etcd_twisted.life}), with real replicas and disks, and a network in memory.
+Machines that find their own place (L{etcd_twisted.cluster.lifecycle}), with real replicas and disks, and a network in
+memory.
 """
 
 import json
 from typing import Any
 
+from etcd_twisted.cluster.lifecycle import Life
 from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import Address
 from etcd_twisted.consensus.recovery import Storage
 from etcd_twisted.errors import StartError
 from etcd_twisted.interfaces.cluster import Machine
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
-from etcd_twisted.life import Life
 from tests.consensus.cluster import Cluster, ClusterMachine, ClusterTestCase
 
 SYNC = 5.0
@@ -53,12 +54,12 @@ class LivingMachine(ClusterMachine):
         self.life = Life(self.clock, self.config, self.replica, self.peers, self.transport, self)
 
     async def find(self, name: str) -> list[str]:
-        """See L{etcd_twisted.life.Seeds}."""
+        """See L{etcd_twisted.cluster.lifecycle.Seeds}."""
         self.sought.append(name)
         return self.seeds
 
     async def find_again(self, name: str) -> list[str]:
-        """See L{etcd_twisted.life.Seeds}."""
+        """See L{etcd_twisted.cluster.lifecycle.Seeds}."""
         self.sought_again.append(name)
         return self.seeds
 

@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks.ports import free_ports
-from etcd_twisted.peer.asking import MOST_BYTES, MOST_REDIRECTS, Asker, NoAnswerError
+from etcd_twisted.cluster.http_client import MOST_BYTES, MOST_REDIRECTS, Asker, NoAnswerError
 from tests.peer.scripted import Said, Scripted, ServersTest, networked
 
 FORM = {"value": "a b&c"}

@@ -16,11 +16,11 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from etcd_twisted.cluster.http_client import Answer, Asker, NoAnswerError, asker, is_http
 from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import read_url
 from etcd_twisted.errors import ConfigError, ErrorCode, StartError
 from etcd_twisted.interfaces import IReactor
-from etcd_twisted.peer.asking import Answer, Asker, NoAnswerError, asker, is_http
 
 TTL = 604_800
 """How long a registration holds, in seconds: a week, as etcd 0.4 has it."""

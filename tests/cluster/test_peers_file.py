@@ -6,10 +6,10 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from etcd_twisted.cluster.seeds import read_peers_file, seeds
 from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import Address
 from etcd_twisted.errors import ConfigError
-from etcd_twisted.peer.seeds import read_peers_file, seeds
 
 OWN = Address("127.0.0.1", 7001)
 

@@ -1,21 +1,21 @@
 """
-L{etcd_twisted.life} of machines for which there is no place, or no longer.
+L{etcd_twisted.cluster.lifecycle} of machines for which there is no place, or no longer.
 """
 
 from pathlib import Path
 
 from twisted.internet.defer import Deferred, ensureDeferred
 
+from etcd_twisted.cluster.lifecycle import RETRY
 from etcd_twisted.consensus.members import ALIVE
 from etcd_twisted.consensus.recovery import Recovered, Storage
 from etcd_twisted.errors import EtcdError, NotDoneError
 from etcd_twisted.interfaces.cluster import ClusterView
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.keyspace.events import Event
-from etcd_twisted.life import RETRY
+from tests.cluster.living import SYNC, LifeTestCase, LivingMachine
 from tests.consensus.network import LATENCY
 from tests.consensus.test_group import PATIENCE
-from tests.living import SYNC, LifeTestCase, LivingMachine
 
 
 class StandbyTests(LifeTestCase):

@@ -1,0 +1,37 @@
+"""Asking other machines on the way into a cluster: what is said where none answers."""
+
+from twisted.internet import reactor
+from twisted.internet.defer import ensureDeferred
+
+from etcd_twisted.cluster.client import ClusterClient
+from etcd_twisted.interfaces.cluster import Machine
+from etcd_twisted.peer import client
+from etcd_twisted.peer.client import UnreachableError
+from tests.fakes import OTHER
+from tests.wires import ServedTest
+
+
+class ClientPortTests(ServedTest):
+    """What answers is a machine, but not where machines ask each other."""
+
+    async def explained(self, url: str) -> str:
+        self.patch(client, "PATIENCE", 0.5)
+        peers = ClusterClient(reactor, None)
+        error = await self.assertFailure(ensureDeferred(peers.describe(url)), UnreachableError)
+        self.assertEqual(str(error), f"{url} can't be asked: no answer in time")  # no more is asked for this
+        return await peers.explain(url, error)
+
+    async def test_its_own(self) -> None:
+        """The peer port of the machine that has it is named."""
+        url = f"http://127.0.0.1:{self.port}"
+        self.replica.register(Machine("machine5", url, "http://127.0.0.1:7005"))
+        expected = f"{url} is a port for clients: the peer port of machine5 is http://127.0.0.1:7005"
+        self.assertEqual(await self.explained(url), expected)
+
+    async def test_under_another_name(self) -> None:
+        """It is one of those that are there."""
+        self.replica.register(OTHER)
+        url = f"http://localhost:{self.port}"
+        expected, _, peers = (await self.explained(url)).partition("; the peer ports are ")
+        self.assertEqual(expected, f"{url} is a port for clients")
+        self.assertEqual(set(peers.split(", ")), {machine.peer_url for machine in self.replica.machines()})
