@@ -216,8 +216,12 @@ class Channel(http.HTTPChannel, Patience):
         if not self.requests:
             self._begin_receiving()
         super().dataReceived(data)
-        if self.line_mode and b"\n" in self._buffer and b"\r\n" not in self._buffer and not self._refused:
-            self._refuse_bare_line_feed(self._buffer)
+        begun = self._buffer  # of a request whose first line is not whole yet
+        if begun and self.line_mode and not self._refused:
+            if not self.requests:
+                self._begin_receiving()
+            if b"\n" in begun and b"\r\n" not in begun:
+                self._refuse_bare_line_feed(begun)
 
     def _begin_receiving(self) -> None:
         if not self.receiving:

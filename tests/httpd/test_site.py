@@ -350,6 +350,17 @@ class TimeTests(WireTest):
         self.wire.pass_time(2)
         self.assertEqual(self.transport.how_lost, "closed")
 
+    def test_half_a_request_behind_a_whole_one(self) -> None:
+        """Its time begins when it begins, not with more of it."""
+        for half in (GET[:1], GET[:20]):
+            self.channel, self.transport = self.wire.connect()
+            self.send(GET + half)
+            self.wire.pass_time(9)
+            self.send(GET[len(half) : -2])
+            self.assertIsNone(self.transport.how_lost)
+            self.wire.pass_time(2)
+            self.assertEqual(self.transport.how_lost, "closed")
+
     def test_trickle(self) -> None:
         """A byte every second does not help, in the head or in the body."""
         for request in (GET + b"x", put("v" * 100)):
