@@ -309,7 +309,8 @@ class Participant:
         """
         if not self._throttle.is_open:
             return False
-        self._propose(command, data, told, self._quota.room_for(command))
+        self._quota.room_for(command, len(data))
+        self._propose(command, data, told)
         return True
 
     def propose(self, command: Change, data: bytes, always: bool = False) -> "Deferred[Event]":
@@ -329,16 +330,17 @@ class Participant:
 
     def _promised(self, command: Change, data: bytes, always: bool) -> "Deferred[Event]":
         made: Deferred[Event] = Deferred()
-        try:
-            growth = 0 if always else self._quota.room_for(command)
-        except EtcdError as error:
-            return fail(error)
-        self._propose(command, data, telling(made), growth)
+        if not always:
+            try:
+                self._quota.room_for(command, len(data))
+            except EtcdError as error:
+                return fail(error)
+        self._propose(command, data, telling(made))
         return made
 
-    def _propose(self, command: Change, data: bytes, told: Told, growth: int) -> None:
+    def _propose(self, command: Change, data: bytes, told: Told) -> None:
         index = self.driver.propose(data)
-        self.proposals.add(index, Proposal(command, self.driver.core.term, len(data), told, growth))
+        self.proposals.add(index, Proposal(command, self.driver.core.term, len(data), told))
 
     def change_group(self, configuration: Configuration) -> "Deferred[Any]":
         """

@@ -20,7 +20,7 @@ from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.interfaces import Told
 from etcd_twisted.keyspace.commands import MAKING, Change, CreateInOrder, decode_command, encode_command
 from etcd_twisted.keyspace.events import LAST_MOMENT, Event
-from etcd_twisted.keyspace.paths import check_size, clean
+from etcd_twisted.keyspace.paths import SURELY_SHORT, check_size, clean
 
 
 def telling(answer: "Deferred[Any]") -> Told:
@@ -50,7 +50,7 @@ def encoded(command: Change) -> bytes:
         raise EtcdError(ErrorCode.INVALID_FIELD, f"not a command: {error}") from error
     if clean(command.key) != command.key:
         raise EtcdError(ErrorCode.INVALID_FIELD, f"key: {command.key!r} is not clean; {clean(command.key)!r} is")
-    if isinstance(command, MAKING):  # what an earlier version made can be changed and removed
+    if len(command.key) > SURELY_SHORT and isinstance(command, MAKING):  # what is there can be changed and removed
         check_size(command.key, isinstance(command, CreateInOrder))
     expires: int | None = getattr(command, "expires", None)
     if expires is not None and not 0 <= expires <= LAST_MOMENT:
@@ -67,14 +67,12 @@ class Proposal(msgspec.Struct, frozen=True):
     @ivar term: the term it was proposed in.
     @ivar size: how many bytes it has in the log.
     @ivar told: called once with what became of it.
-    @ivar growth: by how many bytes it makes the key space larger, at the most.
     """
 
     command: Change | None
     term: int
     size: int
     told: Told
-    growth: int = 0
 
     _log: ClassVar[Logger] = Logger()
 
@@ -91,7 +89,6 @@ class Proposals:
     All of one machine's.
 
     @ivar size: how many bytes they have in the log, all together.
-    @ivar growth: by how many bytes they make the key space larger, all together and at the most.
     @ivar failed: how many were not made, or may not have been.
     """
 
@@ -101,12 +98,13 @@ class Proposals:
         @param unknown: makes the error for a change that may have been made or not.
         """
         self.size = 0
-        self.growth = 0
         self.failed = 0
         self._clock = clock
         self._patience = patience
         self._unknown = unknown
         self._proposals: dict[int, Proposal] = {}
+        self._growths: dict[int, int] = {}  # of the oldest of them, as far as L{growth} was asked for
+        self._growth = 0
         self._too_late: IDelayedCall | None = None
         self._none = Waiting()
 
@@ -122,14 +120,29 @@ class Proposals:
         replaced = self._proposals.get(index)
         self._proposals[index] = proposal
         self.size += proposal.size
-        self.growth += proposal.growth
         if replaced is not None:
-            self._subtract(replaced)
+            self.size -= replaced.size
+            self._forget_growths()
             self._fail(replaced, self._unknown())
 
-    def _subtract(self, proposal: Proposal) -> None:
-        self.size -= proposal.size
-        self.growth -= proposal.growth
+    def growth(self, of_one: Callable[[Change], int]) -> int:
+        """
+        By how many bytes they make the key space larger, all together and at the most.
+
+        @param of_one: tells that of one change, when it is asked about the first time.
+        """
+        growths = self._growths
+        for index in reversed(self._proposals):
+            if index in growths:
+                break
+            command = self._proposals[index].command
+            growths[index] = added = 0 if command is None else max(0, of_one(command))
+            self._growth += added
+        return self._growth
+
+    def _forget_growths(self) -> None:
+        self._growths = {}
+        self._growth = 0
 
     def _fail(self, proposal: Proposal, error: Exception) -> None:
         self.failed += 1
@@ -144,7 +157,9 @@ class Proposals:
         proposal = self._proposals.pop(entry.index, None)
         if proposal is None:
             return None
-        self._subtract(proposal)
+        self.size -= proposal.size
+        if self._growths:
+            self._growth -= self._growths.pop(entry.index, 0)
         if not self._proposals:
             self._none.fire()
         if proposal.term != entry.term:
@@ -173,9 +188,10 @@ class Proposals:
     def skip(self, index: int) -> None:
         """What is up to C{index} came with a snapshot: whose entries these were can't be told."""
         skipped = [each for each in self._proposals if each <= index]
+        self._forget_growths()
         for each in skipped:
             proposal = self._proposals.pop(each)
-            self._subtract(proposal)
+            self.size -= proposal.size
             self._fail(proposal, self._unknown())
         if not self._proposals:
             self._none.fire()
@@ -184,7 +200,8 @@ class Proposals:
         """Nobody here will be told more than C{error}."""
         self._wait_no_longer()
         proposals, self._proposals = self._proposals, {}
-        self.size = self.growth = 0
+        self.size = 0
+        self._forget_growths()
         for proposal in proposals.values():
             self._fail(proposal, error)
         self._none.fire()

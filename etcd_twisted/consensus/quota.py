@@ -55,28 +55,25 @@ class Quota:
         """Whether the key space is nearly as large as it may get, or larger."""
         return self.most_bytes > 0 and self._keyspace.root.size >= ALARM * self.most_bytes
 
-    def room_for(self, command: Change) -> int:
+    def room_for(self, command: Change, size: int) -> None:
         """
         See that there is room for what a command adds.
 
         With the other changes that are on their way, the key space may still get larger than the quota by as much as
         these hold: one of them may remove what another one is about to write again.
 
-        @return: how much that is at the most, in bytes; to be counted while the command is on its way.
+        @param size: how many bytes the command has in the log.
         @raise EtcdError: 300, the command would exceed the quota.
         """
-        if not self.most_bytes:
-            return 0
-        most = most_growth(command)
-        taken = self._keyspace.root.size + self._proposals.growth
-        if taken + most <= self.most_bytes or not most:
-            return most
-        added = growth(self._keyspace.root, command)
-        if added <= 0:
-            return 0
-        if taken + added <= self.most_bytes:
-            return added
-        raise self._refusal(command, added)
+        proposals, left = self._proposals, self.most_bytes - self._keyspace.root.size
+        if not self.most_bytes or most_growth(proposals.size + size, proposals.pending + 1) <= left:
+            return
+        added = self._growth(command)
+        if added > 0 and proposals.growth(self._growth) + added > left:
+            raise self._refusal(command, added)
+
+    def _growth(self, command: Change) -> int:
+        return growth(self._keyspace.root, command)
 
     def _refusal(self, command: Change, added: int) -> EtcdError:
         self.refused += 1

@@ -83,15 +83,16 @@ class Exchange:
 
     _log = Logger()
 
-    def __init__(self, connection: Connection, version: bytes, method: bytes) -> None:
+    def __init__(self, connection: Connection, version: bytes, method: bytes, began: float) -> None:
         """
         @param version: the request's, as in C{HTTP/1.1}.
         @param method: the request's; the answer to a C{HEAD} has no body.
+        @param began: when the request was complete, by L{perf_counter}.
         """
         self._connection: Connection | None = connection
         self._chunked = version == b"HTTP/1.1"
         self._method = method
-        self._began = perf_counter()
+        self._began = began
         # What is under way, to be cancelled when the client goes.
         self._work: Deferred[Response] | Later | Events | _Sender | None = None
 
@@ -143,26 +144,30 @@ class Exchange:
             self._finish()
 
     def _send(self, response: Response) -> None:
-        connection, body = self._connection, response.body
+        connection = self._connection
         if connection is None:
-            if isinstance(body, Events):
-                body.cancel()
+            if isinstance(response.body, Events):
+                response.body.cancel()
             return
         self._work = None
-        if not isinstance(body, bytes) and isinstance(body, Events):
+        whole = in_one_piece(connection, self._method, response)
+        if whole is None:
+            self._send_in_pieces(connection, response)
+            return
+        connection.answered(self._method, response.status, perf_counter() - self._began)
+        if work := len(whole) >> BYTES_SHIFT:
+            connection.turns.spend(work)
+        self._connection = None
+        connection.write(whole)
+        connection.requestDone(self)
+
+    def _send_in_pieces(self, connection: Connection, response: Response) -> None:
+        body = response.body
+        if isinstance(body, Events):
             connection.count(self._method, response.status)
-            work = 0
         else:
             connection.answered(self._method, response.status, perf_counter() - self._began)
-            work = len(body) >> BYTES_SHIFT if isinstance(body, bytes) else WORK_OF_A_LISTING
-        if work:
-            connection.turns.spend(work)
-        whole = in_one_piece(connection, self._method, response)
-        if whole is not None:
-            self._connection = None
-            connection.write(whole)
-            connection.requestDone(self)
-            return
+            connection.turns.spend(len(body) >> BYTES_SHIFT if isinstance(body, bytes) else WORK_OF_A_LISTING)
         head = self._head(connection, response)
         if self._method == b"HEAD":
             connection.write(head)

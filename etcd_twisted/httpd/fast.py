@@ -415,7 +415,7 @@ class FastChannel(Protocol, Patience):
             return end
         self._send(answers)
         self.deadline = 0.0
-        self._exchange = exchange = Exchange(self, _VERSION, method)
+        self._exchange = exchange = Exchange(self, _VERSION, method, began)
         exchange.answer(answer)
         return end
 

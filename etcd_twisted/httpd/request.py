@@ -10,6 +10,7 @@ Must never hold more of a body than the site allows.
 # mypy: disallow-untyped-calls=False, warn-return-any=False
 
 from io import BytesIO
+from time import perf_counter
 from typing import Any, Protocol, cast
 
 from twisted.logger import Logger
@@ -170,7 +171,7 @@ class Request(server.Request):
     @staticmethod
     def _begin(channel: Carrier, method: bytes, version: bytes) -> Exchange:
         """Have an L{Exchange} answer: this object is not needed any more, nor what it holds."""
-        exchange = Exchange(channel, version, method)
+        exchange = Exchange(channel, version, method, perf_counter())
         channel.requests[0] = exchange
         return exchange
 

@@ -5,7 +5,7 @@ Must never refuse a command from the log: every machine applies it, whatever it 
 """
 
 from collections.abc import Iterable
-from typing import Final, assert_never
+from typing import Final
 
 from etcd_twisted.errors import EtcdError
 from etcd_twisted.keyspace import tree
@@ -13,7 +13,6 @@ from etcd_twisted.keyspace.commands import (
     MAKING,
     Change,
     CompareAndDelete,
-    CompareAndSwap,
     Create,
     CreateInOrder,
     Delete,
@@ -21,33 +20,30 @@ from etcd_twisted.keyspace.commands import (
     Set,
     SetOrSwap,
     SetTtl,
-    Update,
 )
 from etcd_twisted.keyspace.nodes import Directory, File, Node
 from etcd_twisted.keyspace.paths import LONGEST_NAME_IN_ORDER, ROOT
 from etcd_twisted.keyspace.sizes import NODE_BYTES, text_bytes
 
-_CHANGING: Final = (Update, CompareAndSwap)
-"""Commands that give a node that is there a value."""
-
 _ADDING_NOTHING: Final = (Refresh, SetTtl, Delete, CompareAndDelete)
+
+_MOST_A_BYTE = NODE_BYTES // 2 + text_bytes("\u00e9")
+"""For a byte of a command: a node takes two of its key at least, and a character that is not ASCII's takes two too."""
+
+_MOST_BESIDE = NODE_BYTES + text_bytes(LONGEST_NAME_IN_ORDER)
+"""For a name that the command does not hold."""
 
 _Making = Set | Create | CreateInOrder | SetOrSwap
 
 
-def most_growth(command: Change) -> int:
-    """The most that a command can add to any key space, in bytes. It does not look at the tree, and costs little."""
-    if isinstance(command, MAKING):
-        key, value = command.key, command.value
-        if isinstance(command, CreateInOrder):
-            key += LONGEST_NAME_IN_ORDER
-        text = len(key) + len(value) if key.isascii() and value.isascii() else text_bytes(key) + text_bytes(value)
-        return NODE_BYTES * key.count("/") + text
-    if isinstance(command, _CHANGING):
-        return text_bytes(command.value or "")
-    if isinstance(command, _ADDING_NOTHING):
-        return 0
-    assert_never(command)
+def most_growth(size: int, count: int = 1) -> int:
+    """
+    The most that commands can add to any key space, in bytes. It does not look at them, and costs nothing.
+
+    @param size: how many bytes they have in the log, all together.
+    @param count: how many they are.
+    """
+    return _MOST_A_BYTE * size + _MOST_BESIDE * count
 
 
 def growth(root: Directory, command: Change) -> int:

@@ -20,11 +20,11 @@ key, so it grows with the product of depth and length.
 LONGEST_KEY_BYTES = 16_384
 """How long it may be in UTF-8, in bytes."""
 
-_SURELY_SHORT = 2 * MOST_SEGMENTS
-"""A key of so few characters is within both limits: each segment takes a slash and a character."""
-
 LONGEST_NAME_IN_ORDER = "/" + "9" * 20
 """The longest name that an in-order key may get, with its slash: an index of 64 bits."""
+
+SURELY_SHORT = 2 * MOST_SEGMENTS - len(LONGEST_NAME_IN_ORDER)
+"""A key of so few characters is within both limits, in order or not: each segment takes a slash and a character."""
 
 
 def clean(path: str) -> str:
@@ -54,8 +54,6 @@ def check_size(key: str, in_order: bool = False) -> None:
     @param in_order: whether the node is to get a name of its own below C{key}.
     @raise EtcdError: 209, with the limit that the key exceeds.
     """
-    if len(key) <= _SURELY_SHORT - len(LONGEST_NAME_IN_ORDER):
-        return
     if in_order:
         key += LONGEST_NAME_IN_ORDER
     whose = "the key that this makes" if in_order else "the key"

@@ -71,11 +71,12 @@ def put(way: Way, node: Node, index: int) -> Directory:
 
     @param index: where missing parents are said to be made.
     """
-    names, last, name = way.names, len(way.directories) - 1, way.names[len(way.directories) - 1]
-    before = way.node
+    names, before = way.names, way.node
     if type(node) is type(before) is File:  # by far the commonest change
-        children = way.directories[last].children.set(name, node)
+        children = way.directories[-1].children.set(names[-1], node)
         return _rebuilt(way, children, text_bytes(node.value) - text_bytes(before.value))
+    last = len(way.directories) - 1
+    name = names[last]
     for depth in range(len(names) - 1, last, -1):
         children = immutables.Map({names[depth]: node})
         node = Directory(children, index, index, None, *weigh(names[depth], node))
@@ -101,9 +102,10 @@ def _rebuilt(
 
     @param size: by how much that makes it larger; so with the other numbers.
     """
-    depth = len(way.directories) - 1
+    path, names = way.directories, way.names
+    depth = len(path) - 1
     while True:
-        here = way.directories[depth]
+        here = path[depth]
         changed = Directory(
             children,
             here.created,
@@ -116,7 +118,7 @@ def _rebuilt(
         if depth == 0:
             return changed
         depth -= 1
-        children = way.directories[depth].children.set(way.names[depth], changed)
+        children = path[depth].children.set(names[depth], changed)
 
 
 def find(root: Directory, key: str) -> Node:

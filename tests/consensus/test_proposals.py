@@ -10,7 +10,7 @@ from etcd_twisted.consensus.proposals import Proposal, Proposals, telling
 from etcd_twisted.consensus.raft.entries import Entry, EntryKind
 from etcd_twisted.consensus.waiting import Waiting
 from etcd_twisted.errors import NotDoneError
-from etcd_twisted.keyspace.commands import Set
+from etcd_twisted.keyspace.commands import Change, Set
 
 PATIENCE = 3.0
 
@@ -30,7 +30,7 @@ class ProposalsTests(SynchronousTestCase):
 
     def add(self, index: int, term: int = 1) -> "Deferred[object]":
         answer: Deferred[object] = Deferred()
-        self.proposals.add(index, Proposal(Set(f"/{index}", 0), term, 10, telling(answer), 3))
+        self.proposals.add(index, Proposal(Set(f"/{index}", 0), term, 10, telling(answer)))
         return answer
 
     def test_the_entry_that_was_made_of_it(self) -> None:
@@ -105,10 +105,10 @@ class ProposalsTests(SynchronousTestCase):
         self.assertNoResult(answers[2])
 
     def assert_size(self, count: int) -> None:
-        self.assertEqual((self.proposals.size, self.proposals.growth), (10 * count, 3 * count))
+        self.assertEqual(self.proposals.size, 10 * count)
 
     def test_their_size(self) -> None:
-        """That of those who wait, in the log and at the most in the key space."""
+        """That of those who wait, in the log."""
         answers = [self.add(index) for index in (4, 5, 6, 7, 8)]
         self.assert_size(5)
         self.proposals.take(entry(3, 1))
@@ -123,6 +123,37 @@ class ProposalsTests(SynchronousTestCase):
         self.proposals.fail(UnknownError())
         self.assert_size(0)
         for each in answers[1:]:
+            self.failureResultOf(each)
+
+    def test_their_growth(self) -> None:
+        """By how much those who wait make the key space larger; each is looked at once, when somebody asks."""
+        growths = {"/4": 4, "/5": 50, "/6": 600, "/7": -7, "/8": 8_000}
+        asked: list[str] = []
+
+        def growth_of(command: Change) -> int:
+            asked.append(command.key)
+            return growths[command.key]
+
+        def assert_growth(expected: int, *newly_asked: str) -> None:
+            del asked[:]
+            self.assertEqual(self.proposals.growth(growth_of), expected)
+            self.assertEqual(sorted(asked), sorted(newly_asked))
+
+        assert_growth(0)
+        answers = [self.add(index) for index in (4, 5, 6)]
+        self.proposals.take(entry(4, 1))
+        assert_growth(650, "/5", "/6")
+        answers.append(self.add(7))
+        self.proposals.add(8, Proposal(None, 1, 0, lambda _: None))
+        assert_growth(650, "/7")
+        self.proposals.take(entry(5, 1))
+        answers.append(self.add(8))
+        assert_growth(8_600, "/6", "/7", "/8")
+        self.proposals.skip(6)
+        assert_growth(8_000, "/7", "/8")
+        self.proposals.fail(UnknownError())
+        assert_growth(0)
+        for each in answers[2:]:
             self.failureResultOf(each)
 
     def test_nobody_will_be_told_more(self) -> None:

@@ -207,6 +207,7 @@ class OnTheirWayTests(QuotaTest):
         self.fill()
         self.start(Delete("/a", 0))
         self.start(Set("/a", 0, "y" * 5_000))
+        self.failureResultOf(self.start(Set("/c", 0)), EtcdError)  # by now, what is on its way adds nothing
         index = self.replica.index
         while self.replica.index == index:
             self.machine0.clock.advance(0)

@@ -3,6 +3,7 @@ How an answer gets onto the wire, without the server around it: what goes wrong 
 """
 
 from collections.abc import Callable, Iterator
+from time import perf_counter
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import connectionDone
@@ -95,7 +96,7 @@ class ExchangeTest(SynchronousTestCase):
         self.connection = Connection()
 
     def exchange(self, version: bytes = b"HTTP/1.1", head_only: bool = False) -> Exchange:
-        return Exchange(self.connection, version, b"HEAD" if head_only else b"GET")
+        return Exchange(self.connection, version, b"HEAD" if head_only else b"GET", perf_counter())
 
     def sent(
         self, response: Response, version: bytes = b"HTTP/1.1", head_only: bool = False
