@@ -10,7 +10,6 @@ from zope.interface import implementer
 
 from etcd_twisted.consensus.cluster_keys import CONFIG_KEY, forbidden_machines, stored_config
 from etcd_twisted.consensus.proposals import encoded
-from etcd_twisted.consensus.waiting import Waiting
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.interfaces import IReplica, Told
 from etcd_twisted.interfaces.cluster import Forbidden, Health, Machine, MachineStatus, fingerprinted, forbidden_key
@@ -22,6 +21,7 @@ from etcd_twisted.keyspace.nodes import Node
 from etcd_twisted.keyspace.space import KeySpace
 from etcd_twisted.keyspace.statistics import StoreStatistics
 from etcd_twisted.keyspace.watchers import Watcher
+from etcd_twisted.waiters import Waiting
 from tests.registered import registered_machines
 
 CLUSTER_ID = "c" * 16

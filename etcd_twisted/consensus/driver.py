@@ -19,8 +19,8 @@ from twisted.python.failure import Failure
 from etcd_twisted.consensus.raft.core import NotLeaderError, Raft, Role
 from etcd_twisted.consensus.raft.entries import Configuration, Entry, Record, SnapshotMetadata
 from etcd_twisted.consensus.raft.messages import InstallSnapshot, Message
-from etcd_twisted.consensus.waiting import Waiting
 from etcd_twisted.interfaces.statistics import Durations
+from etcd_twisted.waiters import Waiting
 
 
 class Driven(Protocol):

@@ -15,12 +15,12 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from etcd_twisted.consensus.raft.entries import Entry
-from etcd_twisted.consensus.waiting import Waiting
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.interfaces import Told
 from etcd_twisted.keyspace.commands import MAKING, Change, CreateInOrder, decode_command, encode_command
 from etcd_twisted.keyspace.events import LAST_MOMENT, Event
 from etcd_twisted.keyspace.paths import SURELY_SHORT, check_size, clean
+from etcd_twisted.waiters import Waiting
 
 
 def telling(answer: "Deferred[Any]") -> Told:

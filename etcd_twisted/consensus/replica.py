@@ -35,7 +35,6 @@ from etcd_twisted.consensus.recovery import Recovered, Storage
 from etcd_twisted.consensus.storage.disk_thread import LogWriter
 from etcd_twisted.consensus.storage.files import remedy
 from etcd_twisted.consensus.surroundings import Surroundings
-from etcd_twisted.consensus.waiting import Waiting
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.interfaces import IReplica, ITransport, Told
 from etcd_twisted.interfaces.cluster import (
@@ -57,6 +56,7 @@ from etcd_twisted.keyspace.nodes import Node
 from etcd_twisted.keyspace.space import KeySpace
 from etcd_twisted.keyspace.statistics import StoreStatistics
 from etcd_twisted.keyspace.watchers import Watcher
+from etcd_twisted.waiters import Waiting
 
 _T = TypeVar("_T")
 

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 
 from etcd_twisted.consensus.proposals import Proposals
-from etcd_twisted.consensus.waiting import Waiting
+from etcd_twisted.waiters import Waiting
 
 _T = TypeVar("_T")
 

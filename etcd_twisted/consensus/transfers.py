@@ -31,12 +31,12 @@ from etcd_twisted.consensus.raft.messages import MOST_TERMS_AHEAD
 from etcd_twisted.consensus.recovery import Storage
 from etcd_twisted.consensus.storage.disk_thread import LogWriter
 from etcd_twisted.consensus.storage.snapshot_files import IncomingSnapshot
-from etcd_twisted.consensus.waiting import Waiting
 from etcd_twisted.errors import StorageError
 from etcd_twisted.interfaces import ISnapshotFile, ITransport
 from etcd_twisted.keyspace.expiry import ExpirySchedule
 from etcd_twisted.keyspace.snapshot import SnapshotLoader
 from etcd_twisted.keyspace.space import Content
+from etcd_twisted.waiters import Waiting
 
 PAUSE = 0.5
 """Seconds until a machine that did not take a snapshot is sent one again."""

@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.consensus.proposals} and L{etcd_twisted.consensus.waiting}.
+L{etcd_twisted.consensus.proposals} and L{etcd_twisted.waiters}.
 """
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -8,9 +8,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.consensus.proposals import Proposal, Proposals, telling
 from etcd_twisted.consensus.raft.entries import Entry, EntryKind
-from etcd_twisted.consensus.waiting import Waiting
 from etcd_twisted.errors import NotDoneError
 from etcd_twisted.keyspace.commands import Change, Set
+from etcd_twisted.waiters import Waiting
 
 PATIENCE = 3.0
 
