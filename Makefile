@@ -23,7 +23,7 @@ help:
 	@echo 'make run            start one machine on 127.0.0.1:4001, with its data in ./machine0'
 	@echo 'make test           run the tests; TESTS=tests.config.test_config for some of them'
 	@echo 'make test-large     run the tests with large foreign programs: Chromium, wrk and etcd'
-	@echo 'make lint           ruff and mypy --strict'
+	@echo 'make lint           ruff, mypy --strict, and which module may import which'
 	@echo 'make bench          run the benchmarks'
 	@echo 'make simulate       run simulated clusters; SEEDS=N for how many, SEED=n for one of them and its story'
 	@echo 'make fuzz           try made-up and mangled input; FUZZ_SECONDS=N for how long, FUZZ_SEED=n for other input'
@@ -54,6 +54,7 @@ test-large: .venv/installed-test .venv/installed-axe
 lint: .venv/installed-lint
 	$(bin)/ruff check
 	$(bin)/mypy --strict
+	$(bin)/lint-imports --no-logo
 
 bench: .venv/installed-test
 	$(bin)/python -m benchmarks
@@ -102,7 +103,7 @@ wheel: .venv/created
 clean:
 	rm -rf tests/browser/node_modules .venv/installed-axe
 	rm -rf .venv-oldest build dist *.egg-info _trial_temp* twisted/plugins/dropin.cache
-	rm -rf .mypy_cache .ruff_cache .hypothesis .fuzz
+	rm -rf .mypy_cache .ruff_cache .import_linter_cache .hypothesis .fuzz
 	rm -rf docs/examples/*/build docs/examples/*/*.egg-info docs/examples/*/twisted/plugins/dropin.cache
 	find etcd_twisted tests twisted benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +
 
