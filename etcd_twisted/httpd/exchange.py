@@ -9,7 +9,7 @@ pieces, and a stream that its client does not read is cut off.
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from time import perf_counter
-from typing import Protocol
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
@@ -27,6 +27,7 @@ _PIECE = 1 << 16
 """A longer body is sent in pieces of this size, each when the client has taken the last."""
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+_CANT_SEND = "An answer could not be sent"
 _CLOSING = b"Connection: close\r\n"
 _LAST_CHUNK = b"0\r\n\r\n"
 
@@ -37,23 +38,20 @@ class Connection(Protocol):
 
     @ivar stalled: whether the client has to read before more is sent.
     @ivar persistent: whether the connection stays open after this answer.
-    @ivar server_fields: header lines for every answer.
+    @ivar site: knows the header lines of every answer.
     @ivar answered: told the method and the status of each answer that has an end, and how long it took in seconds.
     @ivar count: told the method and the status of one that has none yet.
     @ivar turns: says how much is done in a turn of the reactor.
     """
 
     stalled: bool
+    site: Any
     turns: Turns
     answered: Callable[[bytes, int, float], None]
     count: Callable[[bytes, int], None]
 
     @property
     def persistent(self) -> object:
-        """See the class."""
-
-    @property
-    def server_fields(self) -> bytes:
         """See the class."""
 
     def write(self, data: bytes) -> None:
@@ -112,19 +110,13 @@ class Exchange:
             self._send(answer)
         elif isinstance(answer, Later):
             self._work = answer
-            answer.listen(self._send_if_possible)
+            answer.listen(self._send)
         else:
             self._work = answer
-            answer.addCallbacks(self._send_if_possible, self._broken)
-
-    def _send_if_possible(self, response: Response) -> None:
-        try:
-            self._send(response)
-        except Exception:
-            self._broken(Failure())
+            answer.addCallbacks(self._send, self._broken)
 
     def _broken(self, reason: Failure) -> None:
-        self._log.failure("An answer could not be sent", reason)
+        self._log.failure(_CANT_SEND, reason)
         if self._connection is not None:
             self._connection.abort()
 
@@ -150,16 +142,20 @@ class Exchange:
                 response.body.cancel()
             return
         self._work = None
-        whole = in_one_piece(connection, self._method, response)
-        if whole is None:
-            self._send_in_pieces(connection, response)
-            return
-        connection.answered(self._method, response.status, perf_counter() - self._began)
-        if work := len(whole) >> BYTES_SHIFT:
-            connection.turns.spend(work)
-        self._connection = None
-        connection.write(whole)
-        connection.requestDone(self)
+        try:
+            whole = in_one_piece(connection, self._method, response)
+            if whole is None:
+                self._send_in_pieces(connection, response)
+                return
+            connection.answered(self._method, response.status, perf_counter() - self._began)
+            if work := len(whole) >> BYTES_SHIFT:
+                connection.turns.spend(work)
+            self._connection = None
+            connection.write(whole)
+            connection.requestDone(self)
+        except Exception:  # nobody who made an answer could know what to do about it
+            self._log.failure(_CANT_SEND)
+            connection.abort()
 
     def _send_in_pieces(self, connection: Connection, response: Response) -> None:
         body = response.body
@@ -196,7 +192,7 @@ class Exchange:
         length = framing(response.body, self._chunked)
         return b"%s%s%s%s%s\r\n" % (
             _STATUS_LINES[response.status],
-            connection.server_fields,
+            connection.site.server_fields,
             b"" if connection.persistent else _CLOSING,
             response.fields,
             length,
@@ -337,7 +333,7 @@ def in_one_piece(connection: Connection, method: bytes, response: Response) -> b
         return None
     return b"%s%s%s%sContent-Length: %d\r\n\r\n%s" % (
         _STATUS_LINES[response.status],
-        connection.server_fields,
+        connection.site.server_fields,
         b"" if connection.persistent else _CLOSING,
         response.fields,
         len(body),

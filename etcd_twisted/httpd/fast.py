@@ -99,6 +99,7 @@ class FastChannel(Protocol, Patience):
     """
     A connection.
 
+    @ivar site: whose it is.
     @ivar persistent: whether it stays open after this answer.
     @ivar count: see L{etcd_twisted.httpd.usage.Usage}; so for C{answered}.
     @ivar turns: the site's.
@@ -116,7 +117,7 @@ class FastChannel(Protocol, Patience):
         self.answered = site.usage.answered
         self.turns = site.turns
         self._seconds = site.reactor.seconds
-        self._site = site
+        self.site = site
         self._address = addr
         self._ordinary: Channel | None = None
         self._exchange: Exchange | None = None
@@ -132,11 +133,6 @@ class FastChannel(Protocol, Patience):
         self._has_socket = False
 
     # What an exchange needs
-
-    @property
-    def server_fields(self) -> bytes:
-        """The header lines of every answer."""
-        return self._site.server_fields
 
     def write(self, data: bytes) -> None:
         """Send bytes."""
@@ -160,7 +156,7 @@ class FastChannel(Protocol, Patience):
             self._close()
             return
         self.deadline = self._seconds() + IDLE
-        if not self._reading:
+        if (self._parts or self._held) and not self._reading:
             self._go_on()
 
     # Its life
@@ -173,9 +169,9 @@ class FastChannel(Protocol, Patience):
                 transport.setTcpNoDelay(True)
             keep_alive(transport)
             self._has_socket = True
-            self._site.share(transport)
+            self.site.share(transport)
         transport.registerProducer(self, True)
-        self._site.channels.add(self)
+        self.site.channels.add(self)
         self.expect_by(self._seconds() + IDLE)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -188,7 +184,7 @@ class FastChannel(Protocol, Patience):
         self.turns.give_up(self)
         if exchange is not None:
             exchange.connectionLost(reason)
-        self._site.forget(self)
+        self.site.forget(self)
 
     def _close(self) -> None:
         """Close, when what waits to be sent is sent or the client takes none of it."""
@@ -213,7 +209,7 @@ class FastChannel(Protocol, Patience):
     def sweep(self, now: float) -> None:
         """Close the connection if its time is over. Called every second or so."""
         has_to_take = self.stalled or self._closing
-        if (has_to_take and self.takes_nothing(now, self._exchange, self._site.write_timeout)) or self._has_left:
+        if (has_to_take and self.takes_nothing(now, self._exchange, self.site.write_timeout)) or self._has_left:
             self.abort()
         elif self.is_late(now) and not self._queued:
             self._close()
@@ -380,7 +376,7 @@ class FastChannel(Protocol, Patience):
 
         @param answers: to requests before it, not sent yet; its own is put there if it is in one piece.
         """
-        site = self._site
+        site = self.site
         line = site.request_line.match(data, start)
         end = data.find(b"\r\n\r\n", start, start + LONGEST_HEAD)
         if line is None or end < 0:
@@ -437,15 +433,15 @@ class FastChannel(Protocol, Patience):
         self._keep(data, need)
         if not self._receiving:
             self._receiving = True
-            self.expect_by(self._seconds() + self._site.read_timeout)
+            self.expect_by(self._seconds() + self.site.read_timeout)
         return _ALL
 
     def _hand_over(self, data: bytes) -> int:
         """This is for one who knows all of HTTP."""
-        self._site.channels.discard(self)
+        self.site.channels.discard(self)
         self._release()  # from here on, the transport is the other channel's
         self.transport.unregisterProducer()
-        self._ordinary = channel = self._site.ordinary(self._address)
+        self._ordinary = channel = self.site.ordinary(self._address)
         channel.makeConnection(self.transport)
         if self._receiving:
             channel.receiving = True  # for the request that began here, and for no other

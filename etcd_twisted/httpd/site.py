@@ -112,11 +112,6 @@ class Channel(http.HTTPChannel, Patience):
         """The site's."""
         return self.site.reactor
 
-    @property
-    def server_fields(self) -> bytes:
-        """The header lines of every answer."""
-        return self.site.server_fields
-
     # Its life
 
     def connectionMade(self) -> None:
@@ -348,7 +343,7 @@ class Channel(http.HTTPChannel, Patience):
             % (
                 status,
                 HTTPStatus(status).phrase.encode(),
-                self.server_fields,
+                self.site.server_fields,
                 answer.fields,
                 len(body),
                 fields,

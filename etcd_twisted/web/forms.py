@@ -15,11 +15,12 @@ from etcd_twisted.keyspace.events import LAST_MOMENT
 Form = Mapping[str, str]
 """Parameters by name, decoded."""
 
+NO_PARAMETERS: Form = MappingProxyType({})
+
 MOST_PARAMETERS = 1_000
 """More than anybody needs; a body of nothing but C{&} would else cost many times its size."""
 
 _URLENCODED = b"application/x-www-form-urlencoded"
-_NOTHING: Form = MappingProxyType({})
 _SECOND = 1_000_000
 _TRUE = ("true", "1", "t")
 _FALSE = ("false", "0", "f")
@@ -38,7 +39,7 @@ def parse(query: bytes, body: bytes = b"", content_type: bytes | None = None) ->
     """
     if not body:
         if not query:
-            return _NOTHING
+            return NO_PARAMETERS
         form: dict[str, str] = {}
         _read(query, form, "query string")
         return form

@@ -27,7 +27,7 @@ from etcd_twisted.keyspace.nodes import File
 from etcd_twisted.keyspace.paths import clean
 from etcd_twisted.web import answers, writes
 from etcd_twisted.web.failures import broken, failure
-from etcd_twisted.web.forms import Form, flag, index, parse
+from etcd_twisted.web.forms import NO_PARAMETERS, Form, flag, index, parse
 from etcd_twisted.web.referral import LEAST_WAIT, LeaderWait, no_leader, redirect
 from etcd_twisted.web.watches import Watch
 
@@ -185,9 +185,9 @@ class KeyEndpoint:
         replica = self._replica
         if not replica.serving:
             return self._not_serving(request, deadline)
+        if not request.query:
+            return self._get(_key(request.path), NO_PARAMETERS)
         form = parse(request.query)
-        if not form:
-            return self._get(_key(request.path), form)
         _check_booleans(form)
         if not _is_for_leader(form):
             return self._here(request, form)

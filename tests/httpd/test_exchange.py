@@ -4,6 +4,7 @@ How an answer gets onto the wire, without the server around it: what goes wrong 
 
 from collections.abc import Callable, Iterator
 from time import perf_counter
+from types import SimpleNamespace
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import connectionDone
@@ -25,7 +26,7 @@ class Connection:
         self.turns = Turns(self.clock)
         self.stalled = False
         self.persistent = persistent
-        self.server_fields = b"Server: x\r\n"
+        self.site = SimpleNamespace(server_fields=b"Server: x\r\n")
         self.sent = b""
         self.done: list[object] = []
         self.aborted = False
