@@ -6,5 +6,6 @@ Must never open a port or a data directory: whether these can be used is found o
 
 from etcd_twisted.config.addresses import Address, Endpoint
 from etcd_twisted.config.config import Config
+from etcd_twisted.config.loading import load_config
 
-__all__ = ["Address", "Config", "Endpoint"]
+__all__ = ["Address", "Config", "Endpoint", "load_config"]

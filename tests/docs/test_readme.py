@@ -36,7 +36,7 @@ class ReadmeTests(TestCase):
         """The example of a service inside another program."""
         (program,) = blocks(README, "python")
         addresses = f'{{"addr": "127.0.0.1:{self.machine.port}", "peer-addr": "127.0.0.1:{self.machine.peer_port}"}}'
-        program = program.replace("config import Config\n", "config.loading import load_config\n")
+        program = program.replace("config import Config\n", "config import load_config\n")
         program = program.replace("Config()", f"load_config({addresses}, {{}})")
         path = self.machine.directory / "embedding.py"
         path.write_text(program)

@@ -16,10 +16,7 @@ from twisted.python.failure import Failure
 
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.interfaces import IReplica
-from etcd_twisted.keyspace.events import Event
-from etcd_twisted.keyspace.nodes import Directory, Node
-from etcd_twisted.keyspace.paths import parent
-from etcd_twisted.keyspace.watchers import Watcher
+from etcd_twisted.keyspace import Directory, Event, Node, Watcher, parent
 from etcd_twisted.logs import Complaints
 from etcd_twisted_dns.records import Record, is_name, records_of, reversed_name
 from etcd_twisted_dns.zone import Zone

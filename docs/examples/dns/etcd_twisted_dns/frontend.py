@@ -22,7 +22,7 @@ from etcd_twisted.config import Config
 from etcd_twisted.errors import ConfigError, StartError
 from etcd_twisted.frontends import IFrontend
 from etcd_twisted.interfaces import IReactor, IReplica
-from etcd_twisted.keyspace.paths import ROOT, clean
+from etcd_twisted.keyspace import ROOT, clean
 from etcd_twisted.logs import Complaints
 from etcd_twisted_dns.authority import Authority
 from etcd_twisted_dns.follower import Follower

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 import attrs
 from twisted.names import dns
 
-from etcd_twisted.keyspace.nodes import Directory, File, Node
+from etcd_twisted.keyspace import Directory, File, Node
 
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 _LONGEST_NAME = 253

@@ -7,11 +7,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 
-from etcd_twisted.keyspace.commands import Change, Delete, Set
-from etcd_twisted.keyspace.expiry import ExpirySchedule
-from etcd_twisted.keyspace.nodes import Node
-from etcd_twisted.keyspace.space import KeySpace
-from etcd_twisted.keyspace.watchers import Watcher
+from etcd_twisted.keyspace import Change, Delete, ExpirySchedule, KeySpace, Node, Set, Watcher
 
 
 class Copy:

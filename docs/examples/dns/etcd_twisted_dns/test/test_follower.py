@@ -7,7 +7,7 @@ from twisted.names import dns
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.errors import ErrorCode, EtcdError
-from etcd_twisted.keyspace.commands import Refresh, Set
+from etcd_twisted.keyspace import Refresh, Set
 from etcd_twisted.logs import Complaints
 from etcd_twisted_dns import follower as module
 from etcd_twisted_dns.follower import Follower
