@@ -1,9 +1,11 @@
 """
 What is answered to machines and strangers: who may be heard, and what is done with what they ask.
 
-Must never let one be heard who is of another cluster, speaks another version of the protocol, or is not a member.
+Must never let one be heard who is of another cluster, speaks another version of the protocol, or is not a member, nor
+let anything into the log that could not be a machine's.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -12,9 +14,11 @@ from twisted.protocols import amp
 
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.interfaces import IRaftPeer, IReplica
-from etcd_twisted.interfaces.cluster import PROTOCOL_VERSION, Admission, JoinRequest
+from etcd_twisted.interfaces.cluster import NAME, PROTOCOL_VERSION, Admission, JoinRequest
 from etcd_twisted.peer import commands
-from etcd_twisted.peer.requests import check_join, is_id
+from etcd_twisted.peer.dialing import PeerUrlError, read_peer_url
+
+_ID = re.compile(r"[0-9a-f]{16}")
 
 Values = dict[str, Any]
 """An answer's, by their names in the command."""
@@ -128,3 +132,25 @@ class Answering:
 
     def _status(self, _: Asker) -> Values:
         return {"report": self._raft.status()}
+
+
+def is_id(text: str) -> bool:
+    """Whether it could be the id of a machine or a cluster."""
+    return _ID.fullmatch(text) is not None
+
+
+def check_join(request: JoinRequest) -> None:
+    """
+    See to it that a machine that is called and reached like this can be registered.
+
+    @raise EtcdError: it can't; says what is wrong.
+    """
+    if not is_id(request.machine_id) or not (is_id(request.cluster_id) or request.cluster_id == ""):
+        raise EtcdError(ErrorCode.INVALID_FIELD, "ids should be 16 hex digits")
+    if not NAME.fullmatch(request.name):
+        raise EtcdError(ErrorCode.INVALID_FIELD, f"name: {request.name[:300]!r} should be letters, digits, . _ and -")
+    for url in (request.client_url, request.peer_url):
+        try:
+            read_peer_url(url)
+        except PeerUrlError as error:
+            raise EtcdError(ErrorCode.INVALID_FIELD, str(error)) from error

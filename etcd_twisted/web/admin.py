@@ -26,7 +26,7 @@ from etcd_twisted.interfaces import IReactor, IReplica
 from etcd_twisted.interfaces.cluster import Machine
 from etcd_twisted.interfaces.cluster_config import read_config, written
 from etcd_twisted.keyspace.events import format_time
-from etcd_twisted.web import failures
+from etcd_twisted.web import answers
 from etcd_twisted.web.referral import (
     LEAST_WAIT,
     LeaderWait,
@@ -182,9 +182,9 @@ class AdminApp:
 
     def _failure(self, request: IRequest, failure: Failure) -> Response:
         if isinstance(failure.value, EtcdError):
-            return failures.failure(failure.value, self._replica.index)
+            return answers.failure(failure.value, self._replica.index)
         self._log.failure("A request failed: {request}", failure=failure, request=request)
-        return failures.broken(self._replica.index)
+        return answers.broken(self._replica.index)
 
 
 class AdminPages(Resource):
@@ -205,7 +205,7 @@ class AdminPages(Resource):
         tidy(request)
         if self._replica.standby:
             return send(request, json_message(404, "Not Found"))
-        undecodable = failures.undecodable(request.path, self._replica.index)
+        undecodable = answers.undecodable(request.path, self._replica.index)
         if undecodable is not None:
             return send(request, undecodable)
         return cast(int, self._pages.render(request))  # Klein answers later

@@ -20,7 +20,7 @@ from etcd_twisted.httpd.pages import client_host, new_app, send, tidy
 from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.keyspace.events import encode_json
-from etcd_twisted.web import answers, failures
+from etcd_twisted.web import answers
 from etcd_twisted.web.dashboard.files import Files
 from etcd_twisted.web.dashboard.pages import StatusPages
 from etcd_twisted.web.members import MembersPage
@@ -206,7 +206,7 @@ class ClientPages(Resource):
         tidy(request, NAMES)
         if self._replica.standby and not self._is_for_standby(request):
             return send(request, self._refer(request))
-        undecodable = failures.undecodable(request.path, self._replica.index)
+        undecodable = answers.undecodable(request.path, self._replica.index)
         if undecodable is not None:
             return send(request, undecodable)
         pages = self._module_pages if request.path.startswith(MODULES) else self._pages
@@ -223,5 +223,5 @@ class ClientPages(Resource):
     def _refer(self, request: IRequest) -> Response:
         leader = self._replica.leader()
         if leader is None:
-            return failures.failure(no_leader(), self._replica.index)
+            return answers.failure(no_leader(), self._replica.index)
         return redirect(leader.client_url, request.uri)

@@ -26,7 +26,7 @@ from etcd_twisted.keyspace.listing import Listing
 from etcd_twisted.keyspace.nodes import File
 from etcd_twisted.keyspace.paths import clean
 from etcd_twisted.web import answers, writes
-from etcd_twisted.web.failures import broken, failure
+from etcd_twisted.web.answers import broken, failure
 from etcd_twisted.web.forms import NO_PARAMETERS, Form, flag, index, parse
 from etcd_twisted.web.referral import LEAST_WAIT, LeaderWait, no_leader, redirect
 from etcd_twisted.web.watches import Watch

@@ -1,7 +1,8 @@
 """
 What C{/v2/stats/self} and C{/v2/stats/leader} show, in the reference's order (api, "Statistics").
 
-Must never count anything: that is done where things happen.
+Must never count anything: that is done where things happen. Must never round a duration either: clients read these
+back.
 """
 
 import msgspec
@@ -10,7 +11,8 @@ from msgspec import UNSET, UnsetType
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.interfaces.statistics import FollowerTraffic
 from etcd_twisted.keyspace.events import format_time
-from etcd_twisted.web.durations import go_duration
+
+_MICROSECONDS = {"h": 3_600_000_000, "m": 60_000_000, "s": 1_000_000}
 
 
 class LeaderInfo(msgspec.Struct):
@@ -104,3 +106,32 @@ def _follower(traffic: FollowerTraffic) -> FollowerStatistics:
         traffic.current, traffic.average, traffic.standard_deviation, traffic.minimum, traffic.maximum
     )
     return FollowerStatistics(latency, Counts(traffic.fail, traffic.success))
+
+
+def go_duration(microseconds: int) -> str:
+    """
+    A duration as the reference writes it, like Go's C{time.Duration.String}: as in C{1m18.544996s}; below a second in
+    the largest unit that fits, as in C{1.5ms}.
+
+    @param microseconds: not negative.
+    """
+    if microseconds == 0:
+        return "0s"
+    if microseconds < 1_000:
+        return f"{microseconds}µs"
+    if microseconds < _MICROSECONDS["s"]:
+        return f"{_decimal(microseconds, 1_000)}ms"
+    hours, rest = divmod(microseconds, _MICROSECONDS["h"])
+    minutes, rest = divmod(rest, _MICROSECONDS["m"])
+    text = f"{_decimal(rest, _MICROSECONDS['s'])}s"
+    if hours or minutes:
+        text = f"{minutes}m{text}"
+    return f"{hours}h{text}" if hours else text
+
+
+def _decimal(number: int, unit: int) -> str:
+    whole, part = divmod(number, unit)
+    if not part:
+        return str(whole)
+    digits = len(str(unit)) - 1
+    return f"{whole}.{part:0{digits}}".rstrip("0")

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.keyspace.commands import Set
-from etcd_twisted.keyspace.counting import Count, counts
 from etcd_twisted.keyspace.nodes import RUN, Directory, Node
+from etcd_twisted.keyspace.sizes import Count, counts
 from etcd_twisted.keyspace.space import KeySpace
 from tests import examples
 

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted import __version__
 from etcd_twisted.keyspace.commands import Set
-from etcd_twisted.web.durations import go_duration
+from etcd_twisted.web.statistics import go_duration
 from tests.fakes import OTHER
 from tests.wires import Answer, Wire, ask
 

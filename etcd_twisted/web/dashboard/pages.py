@@ -15,10 +15,10 @@ from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.httpd.answers import JSON, Response
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.interfaces.cluster import MachineStatus
-from etcd_twisted.keyspace.counting import Count, counts
 from etcd_twisted.keyspace.events import encode_json
 from etcd_twisted.keyspace.nodes import Directory
 from etcd_twisted.keyspace.paths import ROOT, clean
+from etcd_twisted.keyspace.sizes import Count, counts
 from etcd_twisted.web.dashboard.health import Problem, problems
 from etcd_twisted.web.forms import parse
 
