@@ -100,7 +100,6 @@ class Participant:
         self._complaints = Complaints(around.clock)
         core = Raft(
             identity.machine_id,
-            recovered.snapshot,
             recovered.hard_state,
             recovered.log,
             around.timing,

@@ -108,10 +108,7 @@ class Recovered:
     @property
     def configuration(self) -> Configuration:
         """The newest that is in the log, or the snapshot's."""
-        for entry in reversed(self.log.between(self.log.first_index, self.log.last_index + 1)):
-            if entry.kind is EntryKind.CONFIGURATION:
-                return decode_configuration(entry.data)
-        return self.snapshot.configuration
+        return self.log.configurations.current
 
     @property
     def newest_time(self) -> int:
@@ -295,7 +292,7 @@ async def _load_snapshot(
             await turn()
     keyspace.restore(loader.finish(), loader.schedule)
     _log.info("Loaded the snapshot of log index {index}", index=reader.metadata.index)
-    log = RaftLog(reader.metadata.index, reader.metadata.term)
+    log = RaftLog(reader.metadata.index, reader.metadata.term, reader.metadata.configuration)
     return Recovered(identity, reader.metadata, log)
 
 

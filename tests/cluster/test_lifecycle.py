@@ -8,7 +8,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from etcd_twisted.cluster.lifecycle import MOST_SEEDS, RETRY, SEEK
 from etcd_twisted.config.addresses import Address
 from etcd_twisted.consensus.members import ALIVE
-from etcd_twisted.consensus.raft import keeper
+from etcd_twisted.consensus.raft import log as raft_log
 from etcd_twisted.consensus.raft.messages import Append, encode_messages
 from etcd_twisted.errors import ConfigError, ErrorCode, EtcdError, StartError
 from etcd_twisted.interfaces.cluster import Admission, JoinReply, JoinRequest
@@ -356,7 +356,7 @@ class ComingBackTests(LifeTestCase):
 
     def test_it_is_given_up_and_a_snapshot_is_needed(self) -> None:
         """Which nobody can send to where it is, so that it never learns from its log that others don't know that."""
-        self.patch(keeper, "TRAILING_ENTRIES", 2)
+        self.patch(raft_log, "TRAILING_ENTRIES", 2)
         self.group.snapshot_count = 5
         machines = self.three()
         moved = self._give_up_address(machines)

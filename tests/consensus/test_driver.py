@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.consensus.driver import Driver
 from etcd_twisted.consensus.raft.core import NotLeaderError, Raft, Role
-from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind, HardState, Record, SnapshotMetadata
+from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind, HardState, Record
 from etcd_twisted.consensus.raft.leader import Timing
 from etcd_twisted.consensus.raft.log import RaftLog
 from etcd_twisted.consensus.raft.messages import Append, AppendReply, Message, VoteReply, VoteRequest
@@ -85,8 +85,7 @@ class DriverTestCase(SynchronousTestCase):
         self.around = Around()
 
     def driver(self, *voters: str) -> Driver:
-        snapshot = SnapshotMetadata(0, 0, Configuration(voters))
-        core = Raft(A, snapshot, HardState(), RaftLog(), TIMING, 1, self.clock.seconds())
+        core = Raft(A, HardState(), RaftLog(0, 0, Configuration(voters)), TIMING, 1, self.clock.seconds())
         return Driver(self.clock, core, self.around)
 
     def settle(self) -> None:

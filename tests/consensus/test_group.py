@@ -8,7 +8,7 @@ import msgspec
 from twisted.internet.defer import Deferred, ensureDeferred
 
 from etcd_twisted.consensus.cluster_keys import CONFIG_KEY
-from etcd_twisted.consensus.raft import keeper
+from etcd_twisted.consensus.raft import log as raft_log
 from etcd_twisted.consensus.raft.core import encode_configuration
 from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind, HardState, Record
 from etcd_twisted.consensus.raft.messages import MOST_TERMS_AHEAD, Append, encode_messages
@@ -88,7 +88,7 @@ class StartTests(ClusterTestCase):
 
     def test_who_is_far_behind_serves_nobody_before_it_has_the_snapshot(self) -> None:
         """Heartbeats go on while the snapshot comes: they must not make it believe that it has everything."""
-        self.patch(keeper, "TRAILING_ENTRIES", 0)
+        self.patch(raft_log, "TRAILING_ENTRIES", 0)
         cluster = self.cluster(snapshot_count=20)
         cluster.start(3)
         late = cluster.followers[0]

@@ -5,7 +5,7 @@ What a machine measures of itself, against what it was made to do.
 from twisted.internet.defer import Deferred
 
 from etcd_twisted.consensus.participant import SLOW
-from etcd_twisted.consensus.raft import keeper
+from etcd_twisted.consensus.raft import log as raft_log
 from etcd_twisted.errors import EtcdError, NotDoneError
 from etcd_twisted.interfaces.statistics import PeerTraffic
 from tests.consensus.cluster import Cluster, ClusterMachine, ClusterTestCase
@@ -116,7 +116,7 @@ class SnapshotTests(MeasurementsTest):
     """The snapshot on disk, and on its way."""
 
     def setUp(self) -> None:
-        self.patch(keeper, "TRAILING_ENTRIES", 0)
+        self.patch(raft_log, "TRAILING_ENTRIES", 0)
         self.group = self.three(snapshot_count=20)
 
     def size_on_disk(self, machine: ClusterMachine) -> int:

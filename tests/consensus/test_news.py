@@ -7,7 +7,7 @@ import re
 from twisted.internet.defer import ensureDeferred
 from twisted.logger import LogLevel, formatEvent
 
-from etcd_twisted.consensus.raft import keeper
+from etcd_twisted.consensus.raft import log as raft_log
 from tests.consensus.cluster import Cluster, ClusterTestCase
 from tests.logs.lines import Log
 
@@ -16,7 +16,7 @@ class NewsTests(ClusterTestCase):
     """Three machines in one process, so that each of them says it."""
 
     def setUp(self) -> None:
-        self.patch(keeper, "TRAILING_ENTRIES", 0)
+        self.patch(raft_log, "TRAILING_ENTRIES", 0)
         self.log = Log(self)
 
     def said(self) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from twisted.internet.defer import ensureDeferred
 
-from etcd_twisted.consensus.raft import keeper
+from etcd_twisted.consensus.raft import log as raft_log
 from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind, HardState, Record, SnapshotMetadata
 from etcd_twisted.consensus.recovery import Storage, come_back, recover
 from etcd_twisted.consensus.storage.snapshot_files import IncomingSnapshot, SnapshotWriter
@@ -28,7 +28,7 @@ COUNT = 20
 
 class TransferTestCase(ClusterTestCase):
     def setUp(self) -> None:
-        self.patch(keeper, "TRAILING_ENTRIES", 0)
+        self.patch(raft_log, "TRAILING_ENTRIES", 0)
         self.offsets: list[int] = []
 
     def behind(self, **settings: Any) -> tuple[Cluster, ClusterMachine]:

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from etcd_twisted import __version__
 from etcd_twisted.cluster.discovery import TTL
 from etcd_twisted.config import Config
-from etcd_twisted.consensus.raft.keeper import TRAILING_BYTES, TRAILING_ENTRIES
+from etcd_twisted.consensus.raft.log import TRAILING_BYTES, TRAILING_ENTRIES
 from etcd_twisted.consensus.storage.framing import FORMAT_VERSION
 from etcd_twisted.interfaces.cluster import PROTOCOL_VERSION
 from etcd_twisted.keyspace.sizes import EVENT_BYTES

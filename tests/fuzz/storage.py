@@ -22,7 +22,7 @@ import attrs
 from hypothesis import strategies as st
 
 from etcd_twisted.consensus import recovery
-from etcd_twisted.consensus.raft import keeper
+from etcd_twisted.consensus.raft import log as raft_log
 from etcd_twisted.errors import StartError
 from tests.cluster.living import LivingMachine
 from tests.consensus.cluster import Cluster
@@ -68,7 +68,7 @@ def _machine(cluster: Cluster) -> LivingMachine:
 def _small_files() -> Iterator[None]:
     """Have many files in a small directory."""
     small = functools.partial(recovery.WriteAheadLog, segment_bytes=SEGMENT_BYTES)
-    with mock.patch.object(recovery, "WriteAheadLog", small), mock.patch.object(keeper, "TRAILING_ENTRIES", _KEPT):
+    with mock.patch.object(recovery, "WriteAheadLog", small), mock.patch.object(raft_log, "TRAILING_ENTRIES", _KEPT):
         yield
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.consensus import recovery
-from etcd_twisted.consensus.raft.follower import Following
 from etcd_twisted.httpd import fast
+from etcd_twisted.consensus.raft.follower import Follower
 from etcd_twisted.peer.visitors import Visitors
 from tests.fuzz.engines import by_hypothesis
 from tests.fuzz.targets import TARGETS
@@ -60,7 +60,7 @@ class FaultTests(SynchronousTestCase):
 
     def test_raft(self) -> None:
         """A follower takes entries that don't follow those that it has; found again from the same seed."""
-        self.patch(Following, "_agrees", lambda *_: True)
+        self.patch(Follower, "_agrees", lambda *_: True)
         outs = [io.StringIO(), io.StringIO()]
         for out in outs:
             self.assertFalse(by_hypothesis(TARGETS["raft"], 0.0, 7, ENOUGH, out), "nothing was found")

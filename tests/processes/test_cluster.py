@@ -9,7 +9,7 @@ from functools import partial
 from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred
 
-from etcd_twisted.consensus.raft.keeper import TRAILING_BYTES
+from etcd_twisted.consensus.raft.log import TRAILING_BYTES
 from tests.processes.cluster import PATIENCE, Cluster, Member, SteadyWriter, together, until
 from tests.processes.clustered import ClusterTest
 from tests.processes.machine import SERVES, STOPPED

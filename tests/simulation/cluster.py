@@ -19,7 +19,7 @@ from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import implementer
 
 from etcd_twisted.consensus import members, recovery
-from etcd_twisted.consensus.raft import core, keeper, progress
+from etcd_twisted.consensus.raft import core, log, progress
 from etcd_twisted.consensus.raft import leader as leader_module
 from etcd_twisted.consensus.raft.leader import Timing
 from etcd_twisted.consensus.storage.write_ahead_log import WriteAheadLog
@@ -378,8 +378,8 @@ def small_limits(batch: int | None) -> Iterator[None]:
     @param batch: how many entries go into one message; C{None} to leave the limits as they are.
     """
     limits: list[tuple[Any, str, Any]] = [
-        (keeper, "TRAILING_ENTRIES", 10),
-        (keeper, "RECORD_BYTES", 1_000),
+        (log, "TRAILING_ENTRIES", 10),
+        (log, "RECORD_BYTES", 1_000),
         (leader_module, "BATCH_BYTES", 300),
         (leader_module, "_BATCH_ENTRIES", batch),
         (progress, "MOST_IN_FLIGHT", 3),

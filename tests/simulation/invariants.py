@@ -186,7 +186,7 @@ class Invariants:
                 return
 
     def _check_configuration(self, core: Raft, entry: Entry) -> None:
-        known = [each for index, each in core._configurations if index < entry.index]
+        known = [each for index, each in core._log.configurations if index < entry.index]
         if not known:
             return  # the snapshot has it
         before, after = known[-1], decode_configuration(entry.data)

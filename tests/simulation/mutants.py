@@ -16,7 +16,7 @@ from etcd_twisted.consensus.cluster_time import ClusterTime
 from etcd_twisted.consensus.participant import Participant
 from etcd_twisted.consensus.raft.core import Raft
 from etcd_twisted.consensus.raft.entries import HardState, Record
-from etcd_twisted.consensus.raft.leader import Leadership
+from etcd_twisted.consensus.raft.leader import Leader
 from etcd_twisted.consensus.raft.messages import VoteRequest
 
 
@@ -25,7 +25,7 @@ class VotesTwice(Raft):
 
     def _vote_asked(self, candidate: str, request: VoteRequest, now: float) -> None:
         if not request.pre and request.term == self.term:
-            self._ballot._state = HardState(self.term, "")
+            self._ballot._become(HardState(self.term, ""))
         super()._vote_asked(candidate, request, now)
 
 
@@ -35,9 +35,9 @@ class CommitsOldTerms(Raft):
     def _commit(self, now: float) -> None:
         leadership = self.leadership
         if leadership is not None:
-            index = leadership.durable_on_quorum(self._keeper.durable)
+            index = leadership.durable_on_quorum(self._log.durable_index)
             if leadership.starts > index > self.commit_index:
-                self.commit_index = leadership.commit = index
+                self._log.commit_index = index
         super()._commit(now)
 
 
@@ -63,18 +63,18 @@ def acknowledges_before_the_sync() -> contextlib.AbstractContextManager[object]:
 
 def reads_under_a_lapsed_lease() -> contextlib.AbstractContextManager[object]:
     """A leader believes that it has a lease as long as it believes that it leads."""
-    return mock.patch.object(Leadership, "holds_lease", return_value=True)
+    return mock.patch.object(Leader, "holds_lease", return_value=True)
 
 
 def reads_without_asking() -> contextlib.AbstractContextManager[object]:
     """A leader answers reads without having been confirmed."""
 
-    def confirmed_reads(self: Leadership) -> list[int]:
+    def confirmed_reads(self: Leader) -> list[int]:
         tokens = [token for token, _ in self._reads]
         self._reads.clear()
         return tokens
 
-    return mock.patch.object(Leadership, "confirmed_reads", confirmed_reads)
+    return mock.patch.object(Leader, "confirmed_reads", confirmed_reads)
 
 
 def leads_by_its_own_clock() -> contextlib.AbstractContextManager[object]:

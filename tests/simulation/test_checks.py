@@ -15,7 +15,6 @@ from etcd_twisted.consensus.raft.entries import (
     EntryKind,
     HardState,
     Member,
-    SnapshotMetadata,
 )
 from etcd_twisted.consensus.raft.leader import Timing
 from etcd_twisted.consensus.raft.log import RaftLog
@@ -58,7 +57,7 @@ class InvariantsTests(SynchronousTestCase):
     def _core(self, name: str) -> Raft:
         log = RaftLog()
         log.extend([Entry(1, 1, EntryKind.CONFIGURATION, encode_configuration(_GROUP))])
-        core = Raft(name, SnapshotMetadata(0, 0, Configuration(())), HardState(1, ""), log, Timing(), 0, 0.0)
+        core = Raft(name, HardState(1, ""), log, Timing(), 0, 0.0)
         self.invariants.check_core(core)
         return core
 
@@ -86,7 +85,7 @@ class InvariantsTests(SynchronousTestCase):
         """Terms only grow."""
         self._lead(self.a, 5)
         self.invariants.check_core(self.a)
-        self.a._ballot._state = HardState(4, "")
+        self.a.term = 4
         self._violates("went back from term 5", self.a)
 
     def test_logs_do_not_match(self) -> None:
@@ -120,7 +119,7 @@ class InvariantsTests(SynchronousTestCase):
     def test_commit_goes_back(self) -> None:
         """What is committed stays so."""
         self._append(self.a, command(2, 2, Set("/k", 0)), commit=2)
-        self.a.commit_index = 1
+        self.a._log.commit_index = 1
         self._violates("went back from commit index 2", self.a)
 
     def test_other_entry_is_committed(self) -> None:
@@ -128,7 +127,7 @@ class InvariantsTests(SynchronousTestCase):
         self._append(self.a, command(2, 2, Set("/k", 0)), commit=2)
         self.b._enter(3)
         self.b._log.extend([command(2, 3, Set("/k", 0))])
-        self.b.commit_index = 2
+        self.b._log.commit_index = 2
         self._violates("was committed there", self.b)
 
     def test_leader_lacks_what_is_committed(self) -> None:

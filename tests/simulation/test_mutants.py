@@ -16,7 +16,6 @@ from etcd_twisted.consensus.raft.entries import (
     EntryKind,
     HardState,
     Member,
-    SnapshotMetadata,
 )
 from etcd_twisted.consensus.raft.leader import Timing
 from etcd_twisted.consensus.raft.log import RaftLog
@@ -106,12 +105,11 @@ class _Group:
         self._out: list[tuple[str, str, Message | InstallSnapshot]] = []
         members = {f"s{number}": Member(f"s{number}", "", "") for number in range(1, 6)}
         first = Entry(1, 1, EntryKind.CONFIGURATION, encode_configuration(Configuration(tuple(members), (), members)))
-        nobody = SnapshotMetadata(0, 0, Configuration(()))
         self.cores: dict[str, Raft] = {}
         for seed, name in enumerate(members):
             log = RaftLog()
             log.extend([first])
-            self.cores[name] = kind(name, nobody, HardState(1, ""), log, Timing(), seed, self.now)
+            self.cores[name] = kind(name, HardState(1, ""), log, Timing(), seed, self.now)
 
     def _settle(self) -> None:
         """Have every core persist what it has to, collect what it sends, and look at it."""

@@ -12,13 +12,19 @@ from etcd_twisted.consensus.raft.entries import HardState
 
 
 class Ballot:
-    """See the module."""
+    """
+    See the module.
+
+    @ivar is_durable: whether the term and the vote are on disk.
+    @ivar is_handed_out: whether L{to_persist} has nothing.
+    """
 
     def __init__(self, hard_state: HardState) -> None:
         """
         @param hard_state: as it was last made durable.
         """
         self._state = self._durable = self._handed_out = hard_state
+        self.is_durable = self.is_handed_out = True
         self._votes: set[str] = set()
 
     @property
@@ -39,7 +45,7 @@ class Ballot:
         """
         if term <= self.term:
             raise ValueError(f"term {term} does not follow term {self.term}")
-        self._state = HardState(term, vote)
+        self._become(HardState(term, vote))
 
     def give(self, candidate: str) -> None:
         """
@@ -49,30 +55,27 @@ class Ballot:
         """
         if self.vote not in ("", candidate):
             raise ValueError(f"the vote of term {self.term} was given to {self.vote}")
-        self._state = HardState(self.term, candidate)
+        self._become(HardState(self.term, candidate))
+
+    def _become(self, state: HardState) -> None:
+        self._state = state
+        self.is_durable = state == self._durable
+        self.is_handed_out = state == self._handed_out
 
     # The disk
 
-    @property
-    def is_durable(self) -> bool:
-        """Whether the term and the vote are on disk."""
-        return self._durable == self._state
-
-    @property
-    def is_handed_out(self) -> bool:
-        """Whether L{to_persist} has nothing."""
-        return self._handed_out == self._state
-
     def to_persist(self) -> HardState | None:
-        """What is to be made durable and was not handed out before."""
+        """Returns what is to be made durable and was not handed out before."""
         if self.is_handed_out:
             return None
         self._handed_out = self._state
+        self.is_handed_out = True
         return self._state
 
     def persisted(self, hard_state: HardState) -> None:
         """What L{to_persist} gave is durable."""
         self._durable = hard_state
+        self.is_durable = hard_state == self._state
 
     # The votes of others
 

@@ -45,29 +45,25 @@ def differences(before: Configuration, after: Configuration) -> Iterator[str]:
 
 
 class Configurations:
-    """The newest configuration that the last snapshot stands for, and those behind it, each with its entry's index."""
+    """
+    The newest configuration that the last snapshot stands for, and those behind it, each with its entry's index.
+
+    @ivar current: the newest: the one that counts.
+    @ivar index: the index of the entry that holds L{current}.
+    """
 
     def __init__(self, index: int, configuration: Configuration) -> None:
         """
         @param index: of the snapshot that C{configuration} is from.
         """
         self._stack = [(index, configuration)]
+        self.index, self.current = index, configuration
 
     def __iter__(self) -> Iterator[tuple[int, Configuration]]:
         return iter(self._stack)
 
     def __getitem__(self, part: slice) -> list[tuple[int, Configuration]]:
         return self._stack[part]
-
-    @property
-    def current(self) -> Configuration:
-        """The newest: the one that counts."""
-        return self._stack[-1][1]
-
-    @property
-    def index(self) -> int:
-        """The index of the entry that holds L{current}."""
-        return self._stack[-1][0]
 
     def since(self, index: int) -> Iterator[Configuration]:
         """The newest up to the entry at C{index} and those behind it, newest first."""
@@ -85,11 +81,13 @@ class Configurations:
         for entry in entries:
             if entry.kind is EntryKind.CONFIGURATION:
                 self._stack.append((entry.index, decode_configuration(entry.data)))
+        self.index, self.current = self._stack[-1]
 
     def replaced_after(self, index: int) -> None:
         """The entries behind C{index}, which is committed or later, are not in the log any more."""
         while self._stack[-1][0] > index:
             self._stack.pop()
+        self.index, self.current = self._stack[-1]
 
     def compacted(self, index: int) -> None:
         """A snapshot stands for the log up to C{index}."""
@@ -99,6 +97,7 @@ class Configurations:
     def installed(self, index: int, configuration: Configuration) -> None:
         """A snapshot, and what is behind it, have taken the place of the log."""
         self._stack = [(index, configuration), *(each for each in self._stack if each[0] > index)]
+        self.index, self.current = self._stack[-1]
 
     def check_change(self, configuration: Configuration) -> None:
         """

@@ -17,8 +17,6 @@ A configuration counts as soon as it is in the log (dissertation, 4.1); there is
 committed, and it has one voter more or less than the one before.
 """
 
-import enum
-
 from etcd_twisted.consensus.raft.ballot import Ballot
 from etcd_twisted.consensus.raft.configurations import (
     ConfigurationError,
@@ -28,11 +26,11 @@ from etcd_twisted.consensus.raft.configurations import (
 )
 from etcd_twisted.consensus.raft.election_timer import ElectionTimer
 from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind, HardState, Record, SnapshotMetadata
-from etcd_twisted.consensus.raft.follower import Following
-from etcd_twisted.consensus.raft.keeper import LogKeeper
-from etcd_twisted.consensus.raft.leader import Deposition, Leadership, Outgoing, Timing
+from etcd_twisted.consensus.raft.follower import Follower
+from etcd_twisted.consensus.raft.leader import Deposition, Leader, Outgoing, Timing
 from etcd_twisted.consensus.raft.log import RaftLog
 from etcd_twisted.consensus.raft.messages import Append, AppendReply, Message, TimeoutNow, VoteReply, VoteRequest
+from etcd_twisted.consensus.raft.state import RaftState, Role
 
 __all__ = [
     "ConfigurationError",
@@ -45,16 +43,6 @@ __all__ = [
 ]
 
 
-@enum.unique
-class Role(enum.Enum):
-    """What a machine is in its term (Raft paper, section 5.1)."""
-
-    FOLLOWER = "follower"
-    PRE_CANDIDATE = "pre-candidate"
-    CANDIDATE = "candidate"
-    LEADER = "leader"
-
-
 class NotLeaderError(Exception):
     """Only a leader takes reads, and proposals while it is not handing over."""
 
@@ -62,144 +50,34 @@ class NotLeaderError(Exception):
         super().__init__("this machine does not lead")
 
 
-class Raft:
+class Raft(RaftState):
     """
-    One machine's state (Raft paper, figure 2).
+    One machine's part in the group: what is done about what comes in.
 
-    @ivar machine_id: this machine.
-    @ivar role: what it is.
-    @ivar leader: the leader's machine id in this term, C{None} while unknown.
-    @ivar commit_index: the last entry known to be committed.
-    @ivar leadership: what a leader knows of the others; to be looked at only. C{None} for one that does not lead.
-    @ivar deposition: why this machine stopped leading last; C{None} if it never did.
+    It has one method for each input and each output, and one for each step between them that the paper names.
     """
 
     def __init__(
-        self,
-        machine_id: str,
-        snapshot: SnapshotMetadata,
-        hard_state: HardState,
-        log: RaftLog,
-        timing: Timing,
-        seed: int,
-        now: float,
+        self, machine_id: str, hard_state: HardState, log: RaftLog, timing: Timing, seed: int, now: float
     ) -> None:
         """
-        @param snapshot: what the log follows; index 0 for none.
         @param hard_state: as it was last made durable.
-        @param log: as it was last made durable.
+        @param log: as it was last made durable; from here on only this changes it.
         """
-        self.machine_id = machine_id
-        self.role = Role.FOLLOWER
-        self.leader: str | None = None
-        self.commit_index = snapshot.index
-        self.leadership: Leadership | None = None
-        self.deposition: Deposition | None = None
-        self._log = log
+        super().__init__(machine_id, Ballot(hard_state), log)
         self._timing = timing
-        self._ballot = Ballot(hard_state)
-        self._keeper = LogKeeper(snapshot, log)
-        self._following = Following(self.term, log, self._keeper)
         self._outbox: list[Outgoing] = []
-        self._configurations = self._keeper.configurations
         self._timer = ElectionTimer(timing.election, seed, now)
 
-    # What it knows
-
-    @property
-    def term(self) -> int:
-        """The term that it is in."""
-        return self._ballot.term
-
-    @property
-    def configuration(self) -> Configuration:
-        """The newest in the log, committed or not (dissertation, section 4.1)."""
-        return self._configurations.current
-
-    @property
-    def configuration_index(self) -> int:
-        """The index of the entry that holds L{configuration}."""
-        return self._configurations.index
-
-    @property
-    def settled_configuration_index(self) -> int:
-        """The index of the newest configuration that is known to be committed."""
-        return self._configurations.index_at(self.commit_index)
-
-    def has_member(self, machine_id: str) -> bool:
-        """
-        Whether a machine is in the group, or was before changes that are not known to be committed: as long as they
-        are not, it may lead.
-        """
-        return any(machine_id in each for each in self._configurations.since(self.commit_index))
-
-    @property
-    def members(self) -> set[str]:
-        """All for which L{has_member} is true."""
-        return {
-            machine_id
-            for each in self._configurations.since(self.commit_index)
-            for machine_id in (*each.voters, *each.learners)
-        }
-
-    def committed_bytes_after(self, index: int) -> int:
-        """How many bytes of data the entries behind C{index} hold that are committed, as far as they are there."""
-        return sum(len(each.data) for each in self._log.between(index + 1, self.commit_index + 1))
-
-    @property
-    def leads(self) -> bool:
-        """Whether this machine leads and takes proposals."""
-        return self.leadership is not None and not self.leadership.transferring
-
-    @property
-    def leads_own_term(self) -> bool:
-        """Whether this machine leads and has committed an entry of its term: only then it knows what is committed."""
-        return self.leadership is not None and self.commit_index >= self.leadership.starts
-
-    @property
-    def leads_on(self) -> bool:
-        """
-        Whether this machine leads, knows what is committed, and goes on to lead: it is not handing over, nor being
-        taken out, when it would not learn what becomes of what is proposed.
-        """
-        leadership = self.leadership
-        return (
-            leadership is not None
-            and leadership.stays
-            and not leadership.transferring
-            and self.commit_index >= leadership.starts
-        )
-
-    @property
-    def leader_commit(self) -> int:
-        """The highest commit index that a leader of this term has told; the log may not reach so far."""
-        return self._following.leader_commit
-
-    @property
-    def last_index(self) -> int:
-        """The index of the last entry, durable or not."""
-        return self._log.last_index
+    # Time
 
     @property
     def deadline(self) -> float:
         """When L{tick} is to be called, though nothing else happens."""
-        if self.leadership is not None:
-            return self.leadership.deadline
+        leadership = self.leadership
+        if leadership is not None:
+            return leadership.next_beat if leadership.progress else float("inf")
         return self._timer.due if self._may_stand else float("inf")
-
-    def term_at(self, index: int) -> int:
-        """
-        The term of an entry.
-
-        @raise IndexError: it is not in memory any more, or not yet.
-        """
-        return self._log.term(index)
-
-    def holds_lease(self, now: float) -> bool:
-        """Whether this machine leads, knows what is committed, and nobody else can lead now."""
-        return self.leads_own_term and self.leadership is not None and self.leadership.holds_lease(now)
-
-    # Time
 
     def tick(self, now: float) -> None:
         """Time has passed."""
@@ -220,7 +98,7 @@ class Raft:
         Whether it has a vote, or had one before a change that is not known to be committed: it may be the only one
         that has the entry, and the others can't go on without it then (dissertation, section 4.2.2).
         """
-        return any(self.machine_id in each.voters for each in self._configurations.since(self.commit_index))
+        return any(self.machine_id in each.voters for each in self._log.configurations.since(self._log.commit_index))
 
     # Elections (paper, section 5.2; dissertation, section 9.6)
 
@@ -247,7 +125,8 @@ class Raft:
     def _enter(self, term: int, vote: str = "") -> None:
         """Go on to a later term, of whose leader nothing is known."""
         self._ballot.enter(term, vote)
-        self._following = Following(term, self._log, self._keeper)
+        self.term = term
+        self._following = Follower(term, self._log)
 
     def _ask_for_votes(self, term: int, pre: bool, transfer: bool) -> None:
         request = VoteRequest(term, self._log.last_index, self._log.last_term, pre, transfer)
@@ -266,9 +145,8 @@ class Raft:
         """Become the leader, and commit an entry of the new term at once: only that commits what came before."""
         self.role = Role.LEADER
         self.leader = self.machine_id
-        self.leadership = Leadership(self.machine_id, self.term, self._log, self.configuration, self._timing, now)
-        self.leadership.commit = self.commit_index
-        self._append(EntryKind.EMPTY, b"")
+        self.leadership = Leader(self.machine_id, self.term, self._log, self.configuration, self._timing, now)
+        self._log.append(self.term, EntryKind.EMPTY, b"")
 
     def _follow(self, term: int, leader: str | None, now: float) -> None:
         """Be a follower, in a term that is not older."""
@@ -283,7 +161,7 @@ class Raft:
     def _follow_into(self, term: int, sender: str, now: float) -> None:
         """Go on to the later term that another machine told of; who leads in it is not known yet."""
         if self.leadership is not None:
-            self.deposition = Deposition(self.term, term, sender, self.leadership.transferring)
+            self.deposition = Deposition(self.term, term, sender, self.leadership.handover is not None)
         self._follow(term, None, now)
 
     # Messages
@@ -340,7 +218,7 @@ class Raft:
     def _appended(self, leader: str, append: Append, now: float) -> None:
         self._timer.heard(now)
         self._follow(self.term, leader, now)
-        self.commit_index, reply = self._following.appended(append, self.commit_index)
+        reply = self._following.appended(append)
         if reply is not None:
             self._outbox.append((leader, reply))
 
@@ -359,9 +237,9 @@ class Raft:
         @raise NotLeaderError: this machine does not lead, or is handing over.
         """
         leadership = self.leadership
-        if leadership is None or leadership.transferring:
+        if leadership is None or leadership.handover is not None:
             raise NotLeaderError
-        return self._append(EntryKind.COMMAND, data)
+        return self._log.append(self.term, EntryKind.COMMAND, data)
 
     def propose_configuration(self, configuration: Configuration, now: float) -> int:
         """
@@ -373,15 +251,12 @@ class Raft:
         """
         if not self.leads or self.leadership is None:
             raise NotLeaderError
-        if not self.leads_own_term or self.configuration_index > self.commit_index:
+        if not self.leads_own_term or self.is_reconfiguring:
             raise ConfigurationError("another change of the group is not done yet; try again")
-        self._configurations.check_change(configuration)
-        index = self._append(EntryKind.CONFIGURATION, encode_configuration(configuration))
+        self._log.configurations.check_change(configuration)
+        index = self._log.append(self.term, EntryKind.CONFIGURATION, encode_configuration(configuration))
         self.leadership.reconfigure(configuration, now)
         return index
-
-    def _append(self, kind: EntryKind, data: bytes) -> int:
-        return self._keeper.add(self.term, kind, data)
 
     def read(self, token: int) -> None:
         """
@@ -416,10 +291,11 @@ class Raft:
         leadership = self.leadership
         if leadership is None:
             return
-        index = leadership.durable_on_quorum(self._keeper.durable)
-        if index > self.commit_index and index >= leadership.starts:
-            self.commit_index = leadership.commit = index
-            if self.machine_id not in self.configuration.voters and index >= self.configuration_index:
+        log = self._log
+        index = leadership.durable_on_quorum(log.durable_index)
+        if index > log.commit_index and index >= leadership.starts:
+            log.commit_index = index
+            if not leadership.votes and not self.is_reconfiguring:
                 self._leave(now)
 
     def _leave(self, now: float) -> None:
@@ -439,16 +315,16 @@ class Raft:
                 self._timer.restart(now)  # only now the others are asked
                 self._count_vote(self.machine_id, now)
         if record.entries:
-            self._keeper.persisted(record.entries)
+            self._log.persisted(record.entries)
             if self.leader is not None and self.leadership is None:
-                reply = self._following.persisted(self.commit_index)
+                reply = self._following.persisted()
                 if reply is not None:
                     self._outbox.append((self.leader, reply))
             self._commit(now)
 
     def compacted(self, index: int) -> None:
         """A durable snapshot stands for the log up to C{index}, which was applied."""
-        self._keeper.compacted(index, None if self.leadership is None else self.leadership.needed)
+        self._log.compact(index, None if self.leadership is None else self.leadership.needed)
 
     def wants_snapshot(self, sender: str, term: int, index: int, now: float) -> bool:
         """Whether the snapshot that a leader offers is of use; hearing of it counts as hearing from the leader."""
@@ -466,8 +342,7 @@ class Raft:
 
         @return: whether the log agrees with it, and the part behind it stays.
         """
-        agrees = self._keeper.installed(snapshot)
-        self.commit_index = snapshot.index
+        agrees = self._log.install(snapshot)
         if self.leader is not None and self.leadership is None:
             self._outbox.append((self.leader, self._following.installed(snapshot.index)))
         return agrees
@@ -475,45 +350,27 @@ class Raft:
     # Outputs
 
     def to_persist(self) -> Record | None:
-        """What to make durable, in one append; C{None} for nothing."""
-        if self._ballot.is_handed_out and self._keeper.is_handed_out:
-            return None
-        return Record(self._ballot.to_persist(), self._keeper.to_persist())
-
-    @property
-    def has_new_entries(self) -> bool:
-        """
-        Whether it leads, and has entries that its own disk was not given: to all appearance, others still wait for
-        them. All else that they are sent, they don't wait for.
-        """
-        return self.leadership is not None and not self._keeper.is_handed_out
+        """Returns what to make durable, in one append; C{None} for nothing."""
+        entries = self._log.to_persist()
+        if self._ballot.is_handed_out:
+            return Record(None, entries) if entries else None
+        return Record(self._ballot.to_persist(), entries)
 
     def to_send(self, now: float) -> list[Outgoing]:
-        """What to send; nothing while a term or a vote is not durable."""
+        """Returns what to send; nothing while a term or a vote is not durable."""
         if not self._ballot.is_durable:
             return []
         messages, self._outbox = self._outbox, []
-        if self.leadership is not None:
+        if self.leadership is not None and self.leadership.progress:
             messages += self.leadership.due(now)
         return messages
 
     def to_apply(self, most: int) -> tuple[Entry, ...]:
-        """The next committed entries, C{most} at the most, in order."""
-        return self._keeper.to_apply(self.commit_index, most)
-
-    @property
-    def has_to_apply(self) -> bool:
-        """Whether L{to_apply} has more."""
-        return min(self.commit_index, self._keeper.durable) > self._keeper.taken
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether nothing is left to make durable or to apply."""
-        saved = self._ballot.is_durable and self._keeper.durable == self._log.last_index
-        return saved and not self.has_to_apply
+        """Returns the next committed entries, C{most} at the most, in order."""
+        return self._log.to_apply(most)
 
     def to_answer(self) -> list[tuple[int, int]]:
-        """The tokens of the reads that may be answered, each with the index that must be applied before."""
+        """Returns the tokens of the reads that may be answered, each with the index that must be applied before."""
         if self.leadership is None or not self.leads_own_term:
             return []
         return [(token, self.commit_index) for token in self.leadership.confirmed_reads()]

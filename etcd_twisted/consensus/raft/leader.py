@@ -71,7 +71,7 @@ class Deposition:
 
 
 @attrs.define
-class _Transfer:
+class Handover:
     """A leader handing over: to whom, until when it is tried, and whether that machine was told to stand."""
 
     target: str
@@ -79,14 +79,16 @@ class _Transfer:
     told: bool = False
 
 
-class Leadership:
+class Leader:
     """
     One term of one leader.
 
     @ivar starts: the index of this term's first entry.
     @ivar progress: of every other member.
-    @ivar commit: the commit index, to be told; kept by the core.
     @ivar stays: whether this machine is in the group still, and will lead on.
+    @ivar votes: whether this machine has a vote.
+    @ivar next_beat: when the next round of heartbeats is due, if there is anybody to hear them.
+    @ivar handover: to whom this machine hands over; C{None} while it does not.
     """
 
     def __init__(
@@ -94,20 +96,20 @@ class Leadership:
     ) -> None:
         self.starts = log.last_index + 1
         self.progress: dict[str, Progress] = {}
-        self.commit = 0
         self._id = machine_id
         self._term = term
         self._log = log
         self._timing = timing
         self._configuration = configuration
         self._round = 0
-        self._next_beat = now
+        self.next_beat = now
         self._sent: deque[tuple[int, float]] = deque()
         self._confirmed = now
         self._confirmed_round = 0
         self._reads: deque[tuple[int, int]] = deque()
-        self._transfer: _Transfer | None = None
+        self.handover: Handover | None = None
         self._lease_ended = False
+        self._alone = False
         self.reconfigure(configuration, now)
 
     def reconfigure(self, configuration: Configuration, now: float) -> None:
@@ -115,17 +117,14 @@ class Leadership:
         if self._alone:
             self._confirmed = now
         self._configuration = configuration
+        self._alone = configuration.voters == (self._id,)
         self.stays = self._id in configuration
+        self.votes = self._id in configuration.voters
         others = {each for each in (*configuration.voters, *configuration.learners) if each != self._id}
         self.progress = {
             each: self.progress.get(each) or Progress(self._log.last_index + 1, now) for each in sorted(others)
         }
         self._note_confirmed()
-
-    @property
-    def _alone(self) -> bool:
-        """Whether this machine is the only voter, and so a quorum."""
-        return self._configuration.voters == (self._id,)
 
     # What others have
 
@@ -177,16 +176,18 @@ class Leadership:
     @property
     def needed(self) -> int | None:
         """The first entry that one of the machines needs that were heard lately; C{None} when none was."""
-        lately = self._next_beat - self._timing.election
+        lately = self.next_beat - self._timing.election
         needed = [each.needed for each in self.progress.values() if each.heard > lately and each.needed > 1]
         return min(needed, default=None)
 
     def durable_on_quorum(self, own: int) -> int:
         """
-        The index up to which a quorum has the log on disk.
+        Returns the index up to which a quorum has the log on disk.
 
         @param own: up to which this machine has.
         """
+        if self._alone:
+            return own
         return quorum.reached(
             own if voter == self._id else self.progress[voter].match for voter in self._configuration.voters
         )
@@ -231,7 +232,7 @@ class Leadership:
     @property
     def transferring(self) -> bool:
         """Whether it is handing over, and must take no proposals."""
-        return self._transfer is not None
+        return self.handover is not None
 
     def transfer(self, now: float) -> str | None:
         """
@@ -248,49 +249,47 @@ class Leadership:
         if not able:
             return None
         target = max(able)[1]
-        self._transfer = _Transfer(target, now + self._timing.election)
+        self.handover = Handover(target, now + self._timing.election)
         return target
 
     def _hand_over(self, now: float) -> list[Outgoing]:
-        transfer = self._transfer
-        if transfer is None:
+        handover = self.handover
+        if handover is None:
             return []
-        if now >= transfer.until:
-            self._transfer = None
+        if now >= handover.until:
+            self.handover = None
             return []
-        if transfer.told or self.progress[transfer.target].match < self._log.last_index:
+        if handover.told or self.progress[handover.target].match < self._log.last_index:
             return []
-        transfer.told = True
+        handover.told = True
         self._lease_ended = True  # whoever is told to stand need not wait for this leader, however late it hears
-        return [(transfer.target, TimeoutNow(self._term))]
+        return [(handover.target, TimeoutNow(self._term))]
 
     def last_words(self, now: float) -> list[Outgoing]:
         """What a leader that is not in the group any more sends: all that is left, and who is to lead (4.2.2)."""
         heir = self.transfer(now)
         messages = self.due(now)
-        if heir is not None and self._transfer is not None and not self._transfer.told:
+        if heir is not None and self.handover is not None and not self.handover.told:
             messages.append((heir, TimeoutNow(self._term)))
         return messages
 
     # What to send
 
-    @property
-    def deadline(self) -> float:
-        """When L{due} is to be asked next, though nothing happens."""
-        return self._next_beat if self.progress else float("inf")
-
     def due(self, now: float) -> list[Outgoing]:
-        """What to send now: to each machine what it has not, and to all of them a heartbeat when it is time."""
-        beat = now >= self._next_beat or (bool(self._reads) and self._reads[-1][1] > self._round)
+        """
+        Returns what to send now: to each machine what it has not, and to all of them a heartbeat when it is time.
+        There is nothing to send while there is no L{progress}.
+        """
+        beat = now >= self.next_beat or (bool(self._reads) and self._reads[-1][1] > self._round)
         if beat:
             self._round += 1
-            self._next_beat = now + self._timing.heartbeat
+            self.next_beat = now + self._timing.heartbeat
             self._sent.append((self._round, now))
             self._note_confirmed()
         messages: list[Outgoing] = []
         for machine_id, progress in self.progress.items():
             messages += [(machine_id, each) for each in self._due_to(progress, beat)]
-        return messages + self._hand_over(now)
+        return messages if self.handover is None else messages + self._hand_over(now)
 
     def _due_to(self, progress: Progress, beat: bool) -> list[Message | InstallSnapshot]:
         if progress.phase is Phase.SNAPSHOT:
@@ -310,7 +309,7 @@ class Leadership:
             messages.append(self._append(progress, min(progress.room, BATCH_BYTES)))
         if not messages and beat:
             messages.append(self._append(progress, 0))
-        elif not messages and progress.commit < min(self.commit, progress.next - 1):
+        elif not messages and progress.commit < min(self._log.commit_index, progress.next - 1):
             messages.append(self._told_commit(progress))
         if beat and progress.is_waiting:
             messages.append(self._heartbeat())  # it overtakes what takes long to send, and is answered before a sync
@@ -321,8 +320,8 @@ class Leadership:
         before = progress.next - 1
         entries = self._log.between(progress.next, progress.next + _BATCH_ENTRIES) if room else ()
         entries = fitting(entries, room)
-        append = Append(self._term, self._round, before, self._log.term(before), self.commit, entries)
-        progress.commit = min(self.commit, append.last_index)
+        append = Append(self._term, self._round, before, self._log.term(before), self._log.commit_index, entries)
+        progress.commit = min(self._log.commit_index, append.last_index)
         if entries:
             progress.sent(append.last_index, sum(len(entry.data) for entry in entries))
         return append
@@ -330,17 +329,17 @@ class Leadership:
     def _told_commit(self, progress: Progress) -> Append:
         """What is committed, with no news beside: a machine that has what came before need not answer."""
         before = progress.next - 1
-        progress.commit = min(self.commit, before)
-        return Append(self._term, 0, before, self._log.term(before), self.commit)
+        progress.commit = min(self._log.commit_index, before)
+        return Append(self._term, 0, before, self._log.term(before), self._log.commit_index)
 
     def _heartbeat(self) -> Append:
         """A heartbeat that compares nothing. It says what is committed: who lacks that must know that it does."""
-        return Append(self._term, self._round, 0, 0, self.commit)
+        return Append(self._term, self._round, 0, 0, self._log.commit_index)
 
     def _behind_the_log(self, progress: Progress, beat: bool) -> list[Message | InstallSnapshot]:
         """What it needs is not in the log any more. It gets a snapshot when it is heard from: then it is there."""
         if progress.asking and progress.phase is Phase.PROBE:
-            progress.await_snapshot(self._log.covered)
+            progress.await_snapshot(self._log.snapshot_index)
             return [InstallSnapshot(self._term)]
         if progress.phase is Phase.REPLICATE:
             progress.probe(progress.match + 1)

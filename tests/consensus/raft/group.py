@@ -72,7 +72,7 @@ class Disk:
         self.entries = [each for each in self.entries if keep and each.index > snapshot.index]
 
     def recover(self) -> RaftLog:
-        log = RaftLog(self.snapshot.index, self.snapshot.term)
+        log = RaftLog(self.snapshot.index, self.snapshot.term, self.snapshot.configuration)
         log.extend(self.entries)
         return log
 
@@ -88,7 +88,7 @@ class Machine:
 
     def __init__(self, machine_id: str, disk: Disk, seed: int = 0, now: float = 0.0) -> None:
         self.disk = disk
-        self.core = Raft(machine_id, disk.snapshot, disk.hard_state, disk.recover(), TIMING, seed, now)
+        self.core = Raft(machine_id, disk.hard_state, disk.recover(), TIMING, seed, now)
         self.state = list(disk.state)
         self.applied = disk.snapshot.index
         self.answered: list[tuple[int, int]] = []
@@ -141,7 +141,7 @@ class Machine:
         """Of what was applied."""
         core = self.core
         term = self.term_at(self.applied)
-        *_, configuration = (each for index, each in core._configurations if index <= self.applied)
+        *_, configuration = (each for index, each in core._log.configurations if index <= self.applied)
         snapshot = SnapshotMetadata(self.applied, term, configuration)
         self.disk.save(snapshot, tuple(self.state), keep=True)
         core.compacted(self.applied)

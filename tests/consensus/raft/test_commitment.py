@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from etcd_twisted.consensus.raft import leader
 from etcd_twisted.consensus.raft.core import Role
 from etcd_twisted.consensus.raft.entries import EntryKind, HardState
-from etcd_twisted.consensus.raft.keeper import RECORD_BYTES
+from etcd_twisted.consensus.raft.log import RECORD_BYTES
 from etcd_twisted.consensus.raft.messages import AppendReply
 from tests.consensus.raft.group import ALL, TIMING, Group, Machine, alone, elect, sent
 

@@ -7,7 +7,7 @@ import os
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus.raft import keeper, leader, progress
+from etcd_twisted.consensus.raft import leader, log, progress
 from tests.consensus.raft.faults import Faults
 
 SEEDS = int(os.environ.get("RAFT_SEEDS", "12"))
@@ -17,7 +17,7 @@ SEEDS = int(os.environ.get("RAFT_SEEDS", "12"))
 class FaultsTests(SynchronousTestCase):
     def run_seed(self, seed: int) -> Faults:
         """With limits so small that they are reached."""
-        self.patch(keeper, "TRAILING_ENTRIES", (10, 3, 0)[seed % 3])
+        self.patch(log, "TRAILING_ENTRIES", (10, 3, 0)[seed % 3])
         self.patch(leader, "_BATCH_ENTRIES", 3)
         self.patch(progress, "MOST_IN_FLIGHT", 3)
         faults = Faults(seed, ("abc", "abcde", "a", "ab")[seed % 4])

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from etcd_twisted.consensus.raft import log as module
 from etcd_twisted.consensus.raft.entries import Entry, EntryKind
 from etcd_twisted.consensus.raft.log import RaftLog, fitting
 
@@ -63,7 +64,7 @@ class RaftLogTests(SynchronousTestCase):
         log = RaftLog()
         log.extend(entries(1, length + 1))
         index = data.draw(st.integers(1, length))
-        log.compact(index)
+        log._forget(index)
         self.assertEqual((log.first_index, log.last_index), (index + 1, length))
         self.assertEqual(log.term(index), 1)
         self.assertRaises(IndexError, log.term, index - 1)
@@ -79,13 +80,13 @@ class RaftLogTests(SynchronousTestCase):
 
     def test_a_snapshot_covers_more_than_what_is_gone(self) -> None:
         log = RaftLog(7, 1)
-        self.assertEqual(log.covered, 7)
+        self.assertEqual(log.snapshot_index, 7)
         log.extend(entries(8, 20))
-        log.covered = 15
-        log.compact(10)
-        self.assertEqual((log.covered, log.first_index), (15, 11))
+        self.patch(module, "TRAILING_ENTRIES", 5)
+        log.compact(15)
+        self.assertEqual((log.snapshot_index, log.first_index), (15, 11))
         log.begin_after(30, 2)
-        self.assertEqual((log.covered, log.first_index, log.last_index, log.last_term), (30, 31, 30, 2))
+        self.assertEqual((log.snapshot_index, log.first_index, log.last_index, log.last_term), (30, 31, 30, 2))
 
 
 @st.composite
@@ -96,7 +97,7 @@ def logs(draw: st.DrawFn) -> RaftLog:
     log = RaftLog()
     log.extend(entry(index, term) for index, term in enumerate(terms, 1))
     if gone:
-        log.compact(gone)
+        log._forget(gone)
     return log
 
 

@@ -4,7 +4,7 @@ L{etcd_twisted.consensus.raft.core}: log compaction, and snapshots that go to ot
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus.raft import keeper
+from etcd_twisted.consensus.raft import log as raft_log
 from etcd_twisted.consensus.raft.core import Role, encode_configuration
 from etcd_twisted.consensus.raft.entries import Configuration, EntryKind, HardState, SnapshotMetadata
 from etcd_twisted.consensus.raft.messages import Append, AppendReply, InstallSnapshot
@@ -17,7 +17,7 @@ class LeaderTests(SynchronousTestCase):
     """The leader sends a snapshot to followers that are too far behind."""
 
     def setUp(self) -> None:
-        self.patch(keeper, "TRAILING_ENTRIES", 0)
+        self.patch(raft_log, "TRAILING_ENTRIES", 0)
         self.machine = alone("a", "abc", [1] * 5)
         elect(self.machine)
         for _ in range(4):
@@ -152,7 +152,7 @@ class FollowerTests(SynchronousTestCase):
         machine = self.following([1, 1, 1, 3, 3])
         machine.take_in(SnapshotMetadata(4, 3, GROUP), (b"state",))
         core = machine.core
-        self.assertEqual((core.commit_index, core.last_index, core._log.covered), (4, 5, 4))
+        self.assertEqual((core.commit_index, core.last_index, core._log.snapshot_index), (4, 5, 4))
         self.assertEqual([each.index for each in machine.disk.entries], [5])
         core.receive("b", Append(5, 1, 5, 3, 5), 0.0)
         self.assertEqual([each.index for each in core.to_apply(9)], [5])
@@ -211,7 +211,7 @@ class FollowerTests(SynchronousTestCase):
             0.0,
         )
         machine.take_in(SnapshotMetadata(4, 3, group), ())
-        self.assertEqual(list(machine.core._configurations), [(4, group)])
+        self.assertEqual(list(machine.core._log.configurations), [(4, group)])
 
     def test_a_configuration_behind_it_stays(self) -> None:
         group = Configuration(("a", "b", "c", "d"))
@@ -219,7 +219,7 @@ class FollowerTests(SynchronousTestCase):
         new = entry(3, 2, encode_configuration(group), EntryKind.CONFIGURATION)
         machine.core.receive("b", Append(5, 1, 2, 1, 0, (new,)), 0.0)
         machine.take_in(SnapshotMetadata(2, 1, GROUP), ())
-        self.assertEqual(list(machine.core._configurations), [(2, GROUP), (3, group)])
+        self.assertEqual(list(machine.core._log.configurations), [(2, GROUP), (3, group)])
 
     def test_a_machine_that_leads_by_then_tells_nobody(self) -> None:
         """It was elected with what it had of the log, while the snapshot was read."""
@@ -232,7 +232,7 @@ class FollowerTests(SynchronousTestCase):
 
 class CompactionTests(SynchronousTestCase):
     def test_what_was_compacted_is_not_asked_for(self) -> None:
-        self.patch(keeper, "TRAILING_ENTRIES", 0)
+        self.patch(raft_log, "TRAILING_ENTRIES", 0)
         group = Group("a")
         group.elect("a")
         group.propose(b"x")
@@ -248,7 +248,7 @@ class CompactionTests(SynchronousTestCase):
         self.assertEqual(group.states(), {"a": [b"x", b"y"]})
 
     def test_a_machine_a_little_behind_needs_no_snapshot(self) -> None:
-        self.patch(keeper, "TRAILING_ENTRIES", 20)
+        self.patch(raft_log, "TRAILING_ENTRIES", 20)
         group = self.grown("c", 15)
         group.snapshots_pass = False
         group.start("c")
@@ -269,7 +269,7 @@ class CompactionTests(SynchronousTestCase):
         return group
 
     def test_one_further_behind_gets_one(self) -> None:
-        self.patch(keeper, "TRAILING_ENTRIES", 10)
+        self.patch(raft_log, "TRAILING_ENTRIES", 10)
         for down, count in (("c", 15), ("b", 100)):
             group = self.grown(down, count)
             group.start(down)
@@ -281,7 +281,7 @@ class CompactionTests(SynchronousTestCase):
 
     def test_who_gets_one_also_gets_what_comes_after(self) -> None:
         """The leader compacts its log meanwhile; what follows the snapshot on its way has to stay."""
-        self.patch(keeper, "TRAILING_ENTRIES", 5)
+        self.patch(raft_log, "TRAILING_ENTRIES", 5)
         group = self.grown("c", 20)
         group.snapshots_pass = False
         group.start("c")
@@ -298,13 +298,13 @@ class CompactionTests(SynchronousTestCase):
         self.assertEqual(group.states()["c"], group.states()["a"])
 
     def test_not_for_one_that_went_away(self) -> None:
-        self.patch(keeper, "TRAILING_ENTRIES", 5)
+        self.patch(raft_log, "TRAILING_ENTRIES", 5)
         group = self.grown("c", 20)
         self.assertEqual(group["a"]._log.first_index, 17)
 
     def test_nor_for_too_long(self) -> None:
-        self.patch(keeper, "TRAILING_ENTRIES", 5)
-        self.patch(keeper, "NEEDED_ENTRIES", 50)
+        self.patch(raft_log, "TRAILING_ENTRIES", 5)
+        self.patch(raft_log, "NEEDED_ENTRIES", 50)
         group = self.grown("c", 20)
         group.snapshots_pass = False
         group.start("c")
@@ -320,7 +320,7 @@ class CompactionTests(SynchronousTestCase):
         Its answers were lost, and it has forgotten since what it has compared with this leader; its own snapshot goes
         further than the leader's.
         """
-        self.patch(keeper, "TRAILING_ENTRIES", 0)
+        self.patch(raft_log, "TRAILING_ENTRIES", 0)
         group = Group("abc")
         group.elect("a")
         group.cut("c", "a")
@@ -346,7 +346,7 @@ class CompactionTests(SynchronousTestCase):
 
     def test_a_snapshot_that_was_overtaken_shortens_nothing(self) -> None:
         """It was begun before another machine's came, and is done after."""
-        self.patch(keeper, "TRAILING_BYTES", 10)
+        self.patch(raft_log, "TRAILING_BYTES", 10)
         machine = alone("a", "abc", [1] * 5, HardState(1))
         machine.core.receive("b", Append(1, 1, 5, 1, 5), 0.0)
         machine.apply()
@@ -355,11 +355,11 @@ class CompactionTests(SynchronousTestCase):
         machine.save(0.0)
         machine.core.compacted(5)
         log = machine.core._log
-        self.assertEqual((log.first_index, log.last_index, log.covered), (11, 60, 10))
+        self.assertEqual((log.first_index, log.last_index, log.snapshot_index), (11, 60, 10))
 
     def test_an_old_message_from_before_the_log_is_answered(self) -> None:
         """What is committed is the leader's, also where nobody can look it up any more."""
-        self.patch(keeper, "TRAILING_ENTRIES", 0)
+        self.patch(raft_log, "TRAILING_ENTRIES", 0)
         machine = alone("a", "abc", [1] * 5, HardState(1))
         machine.core.receive("b", Append(1, 1, 5, 1, 5), 0.0)
         machine.apply()

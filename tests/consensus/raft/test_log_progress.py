@@ -1,53 +1,59 @@
 """
-L{etcd_twisted.consensus.raft.keeper}.
+L{etcd_twisted.consensus.raft.log}: what is durable, what is handed out, and what is kept.
 """
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus.raft import keeper
-from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind, SnapshotMetadata
-from etcd_twisted.consensus.raft.keeper import LogKeeper
+from etcd_twisted.consensus.raft import log as raft_log
+from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind
 from etcd_twisted.consensus.raft.log import RaftLog
 from tests.consensus.raft.group import entries_of, entry
 
 
-def keeping(length: int, index: int = 0) -> tuple[LogKeeper, RaftLog]:
+def keeping(length: int, index: int = 0) -> RaftLog:
     """A log of term 1, durable up to C{length}, behind a snapshot at C{index}."""
-    log = RaftLog(index, 1 if index else 0)
+    log = RaftLog(index, 1 if index else 0, Configuration(("a",)))
     log.extend(entries_of([1] * (length - index), index + 1))
-    return LogKeeper(SnapshotMetadata(index, 1 if index else 0, Configuration(("a",))), log), log
+    return log
 
 
-def add(kept: LogKeeper, term: int, number: int) -> None:
+def add(kept: RaftLog, term: int, number: int) -> None:
     """Add entries of one term."""
     for position in range(number):
-        kept.add(term, EntryKind.COMMAND, b"%d" % position)
+        kept.append(term, EntryKind.COMMAND, b"%d" % position)
+
+
+def apply(kept: RaftLog, commit: int, most: int) -> tuple[Entry, ...]:
+    """What is to be applied once C{commit} is known to be committed."""
+    kept.commit_index = commit
+    return kept.to_apply(most)
 
 
 class DiskTests(SynchronousTestCase):
     def test_what_it_begins_with_is_durable(self) -> None:
-        kept, _ = keeping(9, 4)
-        self.assertEqual((kept.durable, kept.taken), (9, 4))
+        kept = keeping(9, 4)
+        self.assertEqual((kept.durable_index, kept.applying_index), (9, 4))
         self.assertTrue(kept.is_handed_out)
 
     def test_each_entry_is_handed_out_once(self) -> None:
-        kept, _ = keeping(2)
+        kept = keeping(2)
         add(kept, 1, 2)
         self.assertFalse(kept.is_handed_out)
         first = kept.to_persist()
         add(kept, 1, 1)
         second = kept.to_persist()
         self.assertEqual(([e.index for e in first], [e.index for e in second]), ([3, 4], [5]))
-        self.assertEqual(kept.durable, 2)
+        self.assertEqual(kept.durable_index, 2)
         kept.persisted(first)
-        self.assertEqual(kept.durable, 4)
+        self.assertEqual(kept.durable_index, 4)
 
     @given(st.lists(st.tuples(st.sampled_from(["append", "merge", "write", "sync"]), st.integers(1, 4)), max_size=40))
     def test_against_a_plain_disk(self, steps: list[tuple[str, int]]) -> None:
         """What counts as durable is what a disk would hold, were there a crash now."""
-        kept, log = keeping(3)
+        kept = log = keeping(3)
+        log.commit_index = 1
         disk = list(log.between(1, 4))
         writing: tuple[Entry, ...] = ()
         term = 1
@@ -57,20 +63,20 @@ class DiskTests(SynchronousTestCase):
             elif step == "merge":
                 term += 1
                 start = max(2, log.last_index + 1 - number)
-                kept.merge(entries_of([term] * number, start), 1)
+                kept.merge(entries_of([term] * number, start))
             elif step == "write" and not writing:
                 writing = kept.to_persist()
             elif step == "sync" and writing:
                 disk = [*disk[: writing[0].index - 1], *writing]
                 kept.persisted(writing)
                 writing = ()
-            self.assertEqual(list(log.between(1, kept.durable + 1)), disk[: kept.durable])
+            self.assertEqual(list(log.between(1, kept.durable_index + 1)), disk[: kept.durable_index])
         kept.persisted(writing)
         disk = [*disk[: writing[0].index - 1], *writing] if writing else disk
         last = kept.to_persist()
         disk = [*disk[: last[0].index - 1], *last] if last else disk
         kept.persisted(last)
-        self.assertEqual((list(log.between(1, 999)), kept.durable), (disk, log.last_index))
+        self.assertEqual((list(log.between(1, 999)), kept.durable_index), (disk, log.last_index))
 
 
 class MergeTests(SynchronousTestCase):
@@ -86,30 +92,31 @@ class MergeTests(SynchronousTestCase):
         commit = min(commit, same)
         log = RaftLog()
         log.extend(entries_of(here))
-        kept = LogKeeper(SnapshotMetadata(0, 0, Configuration(("a",))), log)
+        kept = log
+        kept.commit_index = commit
         expected = list(entries_of(here))
         for new in entries_of(there):
             if new.index <= len(expected) and expected[new.index - 1].term != new.term:
                 del expected[new.index - 1 :]
             if new.index > len(expected):
                 expected.append(new)
-        kept.merge(entries_of(there), commit)
+        kept.merge(entries_of(there))
         self.assertEqual(list(log.between(1, 99)), expected)
-        self.assertEqual(kept.durable, len(here) if agree is None else same)
+        self.assertEqual(kept.durable_index, len(here) if agree is None else same)
 
 
 class ApplyTests(SynchronousTestCase):
     def test_what_is_committed_and_durable_in_order(self) -> None:
-        kept, _ = keeping(3)
+        kept = keeping(3)
         add(kept, 1, 2)
-        self.assertEqual(kept.to_apply(0, 10), ())
-        self.assertEqual([e.index for e in kept.to_apply(2, 10)], [1, 2])
-        self.assertEqual(kept.to_apply(2, 10), ())
-        self.assertEqual([e.index for e in kept.to_apply(5, 10)], [3])
+        self.assertEqual(apply(kept, 0, 10), ())
+        self.assertEqual([e.index for e in apply(kept, 2, 10)], [1, 2])
+        self.assertEqual(apply(kept, 2, 10), ())
+        self.assertEqual([e.index for e in apply(kept, 5, 10)], [3])
         kept.persisted(kept.to_persist())
-        self.assertEqual([e.index for e in kept.to_apply(5, 1)], [4])
-        self.assertEqual(kept.to_apply(5, 0), ())
-        self.assertEqual([e.index for e in kept.to_apply(5, 1)], [5])
+        self.assertEqual([e.index for e in apply(kept, 5, 1)], [4])
+        self.assertEqual(apply(kept, 5, 0), ())
+        self.assertEqual([e.index for e in apply(kept, 5, 1)], [5])
 
 
 class CompactionTests(SynchronousTestCase):
@@ -117,26 +124,26 @@ class CompactionTests(SynchronousTestCase):
         """Of twenty entries, with one byte each."""
         log = RaftLog()
         log.extend(entry(each, 1, b"x") for each in range(1, 21))
-        LogKeeper(SnapshotMetadata(0, 0, Configuration(("a",))), log).compacted(index, needed)
-        self.assertEqual((log.last_index, log.covered), (20, index))
+        log.compact(index, needed)
+        self.assertEqual((log.last_index, log.snapshot_index), (20, index))
         return log.first_index
 
     def test_some_entries_are_kept(self) -> None:
-        self.patch(keeper, "TRAILING_ENTRIES", 5)
+        self.patch(raft_log, "TRAILING_ENTRIES", 5)
         self.assertEqual([self.first_kept(index) for index in (1, 5, 6, 15, 20)], [1, 1, 2, 11, 16])
 
     def test_but_not_too_many_bytes(self) -> None:
-        self.patch(keeper, "TRAILING_BYTES", 3)
+        self.patch(raft_log, "TRAILING_BYTES", 3)
         self.assertEqual([self.first_kept(index) for index in (1, 3, 4, 15, 20)], [1, 1, 2, 13, 18])
 
     def test_and_what_is_needed(self) -> None:
-        self.patch(keeper, "TRAILING_ENTRIES", 5)
+        self.patch(raft_log, "TRAILING_ENTRIES", 5)
         self.assertEqual([self.first_kept(15, needed) for needed in (3, 10, 11, 15, 20)], [3, 10, 11, 11, 11])
 
     def test_within_other_limits(self) -> None:
-        self.patch(keeper, "TRAILING_ENTRIES", 5)
-        self.patch(keeper, "NEEDED_ENTRIES", 8)
+        self.patch(raft_log, "TRAILING_ENTRIES", 5)
+        self.patch(raft_log, "NEEDED_ENTRIES", 8)
         self.assertEqual([self.first_kept(15, needed) for needed in (3, 9, 12)], [8, 9, 11])
-        self.patch(keeper, "NEEDED_ENTRIES", 100)
-        self.patch(keeper, "NEEDED_BYTES", 7)
+        self.patch(raft_log, "NEEDED_ENTRIES", 100)
+        self.patch(raft_log, "NEEDED_BYTES", 7)
         self.assertEqual([self.first_kept(15, needed) for needed in (3, 9, 12)], [9, 9, 11])
