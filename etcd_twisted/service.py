@@ -24,6 +24,7 @@ from etcd_twisted.cluster.discovery import Registration, configured_discovery
 from etcd_twisted.cluster.lifecycle import Life
 from etcd_twisted.cluster.seeds import Seeking
 from etcd_twisted.config import Config
+from etcd_twisted.consensus.member import Settings
 from etcd_twisted.consensus.raft.leader import Timing
 from etcd_twisted.consensus.recovery import Storage
 from etcd_twisted.consensus.replica import Replica
@@ -68,20 +69,16 @@ class EtcdService(Service):
         @raise ConfigError: a frontend is not installed or can't use its options, or a file that was named can't be
             used.
         """
-        self.replica = Replica(
-            reactor,
-            wall_clock,
+        settings = Settings(
             config.watch_history,
+            config.watch_history_bytes,
             config.snapshot_count if config.snapshot else None,
-            fatal,
+            config.quota_bytes,
             Timing(config.peer_heartbeat_interval / 1e3, config.peer_election_timeout / 1e3),
             ClusterConfig(config.cluster_active_size, config.cluster_remove_delay, config.cluster_sync_interval),
-            self._excluded,
-            self._claimed,
             secrets.randbits(64),
-            config.watch_history_bytes,
-            config.quota_bytes,
         )
+        self.replica = Replica(reactor, wall_clock, settings, fatal)
         self.started: Deferred[None] = succeed(None)
         self.accepted: Deferred[None] = Deferred()
         self._reactor = reactor
@@ -99,18 +96,14 @@ class EtcdService(Service):
         peers = ClusterClient(reactor, tls)
         self._seeking = Seeking(config, self._discovery, peers)
         self._life = Life(reactor, config, self.replica, peers, self._transport, self._seeking)
+        self.replica.on_exclusion.append(self._life.excluded)
+        self.replica.peer.on_claim.append(self._life.claimed)
         self._listening: list[IService] = []
         self._storage: Storage | None = None
         self._writer: LogWriter | None = None
         self._starting: Deferred[None] = succeed(None)
         self._closing: Deferred[None] | None = None
         self._problem: Failure | None = None
-
-    def _excluded(self) -> None:
-        self._life.excluded()
-
-    def _claimed(self) -> None:
-        self._life.claimed()
 
     def startService(self) -> None:
         """Open the ports, recover, and serve; see L{started}."""

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from etcd_twisted.consensus.cluster_keys import CONFIG_KEY, forbidden_machines, stored_config
-from etcd_twisted.consensus.proposals import encoded
+from etcd_twisted.consensus.proposals.proposer import encoded
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.interfaces import IReplica, Told
 from etcd_twisted.interfaces.cluster import Forbidden, Health, Machine, MachineStatus, fingerprinted, forbidden_key
@@ -21,7 +21,7 @@ from etcd_twisted.keyspace.nodes import Node
 from etcd_twisted.keyspace.space import KeySpace
 from etcd_twisted.keyspace.statistics import StoreStatistics
 from etcd_twisted.keyspace.watchers import Watcher
-from etcd_twisted.waiters import Waiting
+from etcd_twisted.waiters import Waiters
 from tests.registered import registered_machines
 
 CLUSTER_ID = "c" * 16
@@ -70,9 +70,9 @@ class FakeReplica:
         self.keyspace = KeySpace(history_capacity, self._deliver_soon)
         self._expected: list[tuple[int, Deferred[None]]] = []
         self._held: list[tuple[Callable[[], None], Deferred[Any]]] = []
-        self._serving = Waiting()
-        self._led = Waiting()
-        self._deposed = Waiting()
+        self._serving = Waiters()
+        self._led = Waiters()
+        self._deposed = Waiters()
         self._delivery: Any = None
         self._expiry: Any = None
         self.keyspace.apply(Set(MACHINE.key, self.now(), MACHINE.value))

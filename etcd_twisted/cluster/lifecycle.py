@@ -21,9 +21,9 @@ from twisted.python.failure import Failure
 
 from etcd_twisted.cluster.membership_check import Describing, Vouching
 from etcd_twisted.config import Config
-from etcd_twisted.consensus.members import alive_for
-from etcd_twisted.consensus.participant import members_of
+from etcd_twisted.consensus.members import members_of
 from etcd_twisted.consensus.raft.entries import Configuration, Member
+from etcd_twisted.consensus.reconfiguration.changes import alive_for
 from etcd_twisted.consensus.recovery import Recovered, Storage, come_back, enter_cluster, found_cluster, recover
 from etcd_twisted.consensus.replica import Replica
 from etcd_twisted.consensus.storage.data_directory import Identity

@@ -66,7 +66,7 @@ class RestartedTests(KnownMachinesTest):
         seen: list[int] = []
 
         def look(replica: Replica) -> "Deferred[None]":
-            seen.append(len(replica.machines()) if replica._participant is None else 0)
+            seen.append(len(replica.machines()) if replica._member is None else 0)
             return turn(replica)
 
         turn = Replica.turn

@@ -7,9 +7,9 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from etcd_twisted.cluster.lifecycle import MOST_SEEDS, RETRY, SEEK
 from etcd_twisted.config.addresses import Address
-from etcd_twisted.consensus.members import ALIVE
 from etcd_twisted.consensus.raft import log as raft_log
 from etcd_twisted.consensus.raft.messages import Append, encode_messages
+from etcd_twisted.consensus.reconfiguration.changes import ALIVE
 from etcd_twisted.errors import ConfigError, ErrorCode, EtcdError, StartError
 from etcd_twisted.interfaces.cluster import Admission, JoinReply, JoinRequest
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
@@ -171,7 +171,7 @@ class JoiningTests(LifeTestCase):
         self.assertTrue(second.is_member)
         self.assertNotEqual(second.identity["machine_id"], before)
         self.assertEqual(self.members(), ["machine1", "machine2", "machine3"])
-        self.assertEqual(len(third.driver.core.configuration.voters), 3)
+        self.assertEqual(len(third.raft.configuration.voters), 3)
 
     def test_one_that_lost_its_data_begins_anew_at_once(self) -> None:
         """The others take it for alive yet: it waits until they don't."""
@@ -374,9 +374,9 @@ class ComingBackTests(LifeTestCase):
         """
         moved = next(each for port, each in enumerate(machines, 9) if self._moves_and_leads(each, port))
         machine_id = moved.identity["machine_id"]
-        self.group.run_until(lambda: moved.driver.core.configuration.members[machine_id].peer_url == moved.url)
+        self.group.run_until(lambda: moved.raft.configuration.members[machine_id].peer_url == moved.url)
         self.group.network.isolate(moved.url)
-        self.group.run_until(lambda: moved.driver.core.is_settled)
+        self.group.run_until(lambda: moved.raft.is_settled)
         self.group.run(0.1)  # until what it has sent is lost
         moved.crash()
         self.group.network.heal()
@@ -410,7 +410,7 @@ class ComingBackTests(LifeTestCase):
         moved.configure(9, moved.config.name)
         moved.restart().addErrback(lambda failure: failure.trap(EtcdError, CancelledError))
         machine_id = moved.identity["machine_id"]
-        self.group.run_until(lambda: leader.driver.core.configuration.members[machine_id].peer_url == moved.url)
+        self.group.run_until(lambda: leader.raft.configuration.members[machine_id].peer_url == moved.url)
         self.group.network.isolate(moved.url)
         self.group.run_until(lambda: moved.machine in leader.replica.machines())
         moved.crash()

@@ -7,7 +7,7 @@ from pathlib import Path
 from twisted.internet.defer import Deferred, ensureDeferred
 
 from etcd_twisted.cluster.lifecycle import RETRY
-from etcd_twisted.consensus.members import ALIVE
+from etcd_twisted.consensus.reconfiguration.changes import ALIVE
 from etcd_twisted.consensus.recovery import Recovered, Storage
 from etcd_twisted.errors import EtcdError, NotDoneError
 from etcd_twisted.interfaces.cluster import ClusterView
@@ -150,7 +150,7 @@ class ExcludedTests(LifeTestCase):
         self.group.run_until(lambda: gone.is_member, 2 * SYNC)
         self.assertEqual((gone.value("/a"), gone.value("/b")), ("1", "2"))
         self.assertEqual(gone.identity, identity)
-        self.assertEqual(len(self.group.leader.driver.core.configuration.voters), 3)
+        self.assertEqual(len(self.group.leader.raft.configuration.voters), 3)
 
     def test_the_leader_that_takes_itself_out(self) -> None:
         self.three()

@@ -15,9 +15,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from etcd_twisted.cluster.membership_check import Vouching
-from etcd_twisted.consensus.driver import Driver
-from etcd_twisted.consensus.participant import Participant
-from etcd_twisted.consensus.quota import QUOTA_BYTES
+from etcd_twisted.consensus.member import LocalMember, Settings
+from etcd_twisted.consensus.node import Node
+from etcd_twisted.consensus.proposals.quota import QUOTA_BYTES
+from etcd_twisted.consensus.raft.core import Raft
 from etcd_twisted.consensus.raft.entries import Member
 from etcd_twisted.consensus.raft.leader import Timing
 from etcd_twisted.consensus.recovery import Recovered, Storage, come_back, enter_cluster, found_cluster, recover
@@ -107,16 +108,18 @@ class ClusterMachine:
         self.replica = Replica(
             self.clock,
             lambda: cluster.clock.seconds() + self.wall_ahead,
-            cluster.history,
-            cluster.snapshot_count,
+            Settings(
+                cluster.history,
+                snapshot_count=cluster.snapshot_count,
+                quota_bytes=cluster.quota_bytes,
+                timing=TIMING,
+                defaults=cluster.defaults,
+                seed=self.number,
+            ),
             self.fatal.append,
-            TIMING,
-            cluster.defaults,
-            self._note_excluded,
-            self._note_claimed,
-            seed=self.number,
-            quota_bytes=cluster.quota_bytes,
         )
+        self.replica.on_exclusion.append(self._note_excluded)
+        self.replica.peer.on_claim.append(self._note_claimed)
         self.peers = MemoryPeers(cluster.network, self)
         self.vouching = Vouching(self.clock, self.peers, self.replica.peer, self.url, self._known)
         self.transport = MemoryTransport(cluster.network, self)
@@ -144,16 +147,21 @@ class ClusterMachine:
         return self.replica.peer
 
     @property
-    def participant(self) -> Participant:
+    def member(self) -> LocalMember:
         """Its part in the group."""
-        participant = self.replica._participant
-        assert participant is not None
-        return participant
+        member = self.replica._member
+        assert member is not None
+        return member
 
     @property
-    def driver(self) -> Driver:
+    def node(self) -> Node:
         """What runs its core."""
-        return self.participant.driver
+        return self.member.node
+
+    @property
+    def raft(self) -> Raft:
+        """Its core."""
+        return self.member.raft
 
     @property
     def leads(self) -> bool:
@@ -290,7 +298,7 @@ class Cluster:
     def start(self, count: int) -> list[ClusterMachine]:
         """Start so many machines, one after the other, and let all of them vote."""
         started = [self.start_one() for _ in range(count)]
-        self.run_until(lambda: self.leader.driver.core.configuration.learners == ())
+        self.run_until(lambda: self.leader.raft.configuration.learners == ())
         self.settle()
         return started
 

@@ -13,7 +13,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from etcd_twisted.consensus.quota import QUOTA_BYTES
+from etcd_twisted.consensus.member import Settings
+from etcd_twisted.consensus.proposals.quota import QUOTA_BYTES
 from etcd_twisted.consensus.raft.entries import Member
 from etcd_twisted.consensus.recovery import Storage, come_back, found_cluster, recover
 from etcd_twisted.consensus.replica import Replica
@@ -105,9 +106,8 @@ class TestMachine:
         self.writer = ManualWriter()
         self.fatal: list[str] = []
         self.wall_ahead = 0.0
-        self.replica = Replica(
-            self.clock, self.wall_clock, history, snapshot_count, self.fatal.append, quota_bytes=quota_bytes
-        )
+        settings = Settings(history, snapshot_count=snapshot_count, quota_bytes=quota_bytes)
+        self.replica = Replica(self.clock, self.wall_clock, settings, self.fatal.append)
         self.storage = Storage.open(path, "--data-dir")
         self.started = ensureDeferred(self._start())
         self.started.addErrback(self._close_after_failure)

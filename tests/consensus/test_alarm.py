@@ -6,16 +6,12 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus.alarm import ELECTION_SECONDS, REPEAT_SECONDS, START_SECONDS, QuorumAlarm
+from etcd_twisted.consensus.monitoring.alarm import ELECTION_SECONDS, REPEAT_SECONDS, START_SECONDS, QuorumAlarm
 from etcd_twisted.interfaces.cluster import Health, MachineStatus
 from tests.logs.lines import Log
 
 SINCE = 1_786_000_000_000_000
 """2026-08-06 07:06:40 UTC"""
-
-
-def called(machine_id: str) -> str:
-    return f"machine{machine_id} (http://peers:700{machine_id})"
 
 
 class QuorumAlarmTests(SynchronousTestCase):
@@ -27,7 +23,7 @@ class QuorumAlarmTests(SynchronousTestCase):
         self.leader = "machine1"
         self.missing: set[str] = set()
         self.voters = "123"
-        self.alarm = QuorumAlarm(self.clock, self.health, called)
+        self.alarm = QuorumAlarm(self.clock, self)
         self.alarm.start()
 
     def health(self) -> Health:
@@ -36,6 +32,9 @@ class QuorumAlarmTests(SynchronousTestCase):
             for each in "123"
         }
         return Health(statuses, frozenset(self.voters), self.leader)
+
+    def called(self, machine_id: str) -> str:
+        return f"machine{machine_id} (http://peers:700{machine_id})"
 
     def pass_time(self, seconds: float) -> None:
         self.clock.pump([0.5] * int(seconds * 2))

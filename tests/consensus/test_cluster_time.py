@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.consensus.cluster_time}: what a TTL is counted by, whatever the wall clocks show.
+L{etcd_twisted.consensus.clocks.cluster_time}: what a TTL is counted by, whatever the wall clocks show.
 """
 
 from contextlib import closing
@@ -11,8 +11,8 @@ from twisted.internet.task import Clock
 from twisted.logger import formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus.clock_watch import ClockWatch
-from etcd_twisted.consensus.cluster_time import SLEW, ClusterTime
+from etcd_twisted.consensus.clocks.clock_watch import ClockWatch
+from etcd_twisted.consensus.clocks.cluster_time import SLEW, Clocks, ClusterTime
 from etcd_twisted.consensus.raft.entries import SnapshotMetadata
 from etcd_twisted.errors import EtcdError
 from etcd_twisted.interfaces.cluster import MachineStatus, StatusReport
@@ -254,7 +254,7 @@ class LeaseTests(ClusterTestCase):
         third.stop()
         cluster.finish(third.restart())
         first.crash()
-        second.driver.core._timer.due = float("inf")  # the other one stands for election
+        second.raft._timer.due = float("inf")  # the other one stands for election
         cluster.run_until(lambda: third.leads)
         self.assertApproximates(self.last_of(cluster, "/a"), 30.0, 1.5)
 
@@ -267,14 +267,14 @@ class LeaseTests(ClusterTestCase):
             follower.wall_ahead = HOUR
         cluster.run(2)
         leader.set("/a", "", leader.replica.now() + 30 * SECOND).addErrback(lambda _: None)
-        written = leader.driver.core._log.last_index
+        written = leader.raft._log.last_index
         for follower in cluster.followers:
-            cluster.run_until(lambda core=follower.driver.core: core._log.last_index == written)
+            cluster.run_until(lambda core=follower.raft: core._log.last_index == written)
         leader.crash()
-        cluster.run_until(lambda: any(each.driver.core.leadership is not None for each in cluster.up))
-        (heir,) = (each for each in cluster.up if each.driver.core.leadership is not None)
-        self.assertLess(heir.driver.applied, written)
-        heir.participant._clock_watch.look()
+        cluster.run_until(lambda: any(each.raft.leadership is not None for each in cluster.up))
+        (heir,) = (each for each in cluster.up if each.raft.leadership is not None)
+        self.assertLess(heir.member.machine.applied_index, written)
+        heir.member._clock_watch.look()
         cluster.run_until(lambda: all(_has(each, "/a") for each in cluster.up))
         self.assertApproximates(self.last_of(cluster, "/a"), 30.0, 1.5)
 
@@ -284,8 +284,8 @@ class LeaseTests(ClusterTestCase):
         (machine,) = cluster.start(1)
         newest = machine.replica.now() + int(HOUR) * SECOND
         index, keyspace = machine.replica.raft_index, machine.replica.keyspace
-        snapshot = SnapshotMetadata(index, machine.replica.term, machine.participant.configuration, time=newest)
-        machine.participant._restore(keyspace.content(), ExpirySchedule(), snapshot)
+        snapshot = SnapshotMetadata(index, machine.replica.term, machine.member.machine.configuration, time=newest)
+        machine.member.machine.restore(keyspace.content(), ExpirySchedule(), snapshot)
         self.assertGreater(machine.replica.now(), newest)
 
     def test_a_snapshot_of_a_machine_that_does_not_know_the_time(self) -> None:
@@ -345,6 +345,16 @@ def _has(machine: ClusterMachine, key: str) -> bool:
     return True
 
 
+class Others:
+    """Machines whose clocks the test sets."""
+
+    def __init__(self, statuses: dict[str, MachineStatus]) -> None:
+        self._statuses = statuses
+
+    def statuses(self) -> dict[str, MachineStatus]:
+        return self._statuses
+
+
 class WarningTests(ClusterTestCase):
     """What the log says of clocks."""
 
@@ -379,7 +389,7 @@ class WarningTests(ClusterTestCase):
         log, clock = Log(self), Clock()
         status = MachineStatus("b", "machine2", True, 0, 0.0, clock_ahead_seconds=20.0, clock_error_seconds=0.1)
         statuses = {"b": status}
-        watch = ClockWatch(clock, clock.seconds, lambda: statuses, lambda: None)
+        watch = ClockWatch(Clocks.of(clock, clock.seconds), Others(statuses))
         watch.start()
         for seconds, ahead, expected in (
             (1, 20.0, 1),

@@ -65,7 +65,7 @@ class ForbiddenTests(LifeTestCase):
         self.group.await_leader()
         if self.group.leader is before:
             self.group.run_until(lambda: self.group.leader.replica.serving)
-            self.group.leader.driver.transfer()
+            self.group.leader.node.transfer()
             self.group.run_until(lambda: self.group.has_leader and self.group.leader is not before)
         self.assertEqual([each.name for each in self.group.leader.replica.forbidden()], [name])
         self.gone.restart()
@@ -78,11 +78,11 @@ class ForbiddenTests(LifeTestCase):
             raise NotLeaderError
 
         name, before = self.gone.machine.name, self.group.leader
-        patch = self.patch(before.participant.members, "_take_out", lose_lead)
+        patch = self.patch(before.member.changes, "_take_out", lose_lead)
         with self.assertRaises(NotDoneError):
             self.forbid(name)
         patch.restore()
-        before.driver.transfer()
+        before.node.transfer()
         self.group.run_until(lambda: self.group.has_leader and self.group.leader is not before)
         self.assertEqual([each.name for each in self.group.leader.replica.forbidden()], [name])
         self.gone.crash()

@@ -7,13 +7,13 @@ from pathlib import Path
 import msgspec
 from twisted.internet.defer import Deferred, ensureDeferred
 
+from etcd_twisted.consensus.availability import DOUBT_SECONDS
 from etcd_twisted.consensus.cluster_keys import CONFIG_KEY
 from etcd_twisted.consensus.raft import log as raft_log
 from etcd_twisted.consensus.raft.core import encode_configuration
 from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind, HardState, Record
 from etcd_twisted.consensus.raft.messages import MOST_TERMS_AHEAD, Append, encode_messages
 from etcd_twisted.consensus.recovery import Storage
-from etcd_twisted.consensus.replica import DOUBT
 from etcd_twisted.consensus.storage.data_directory import Identity
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.interfaces.cluster import Admission, ClusterView, fingerprint
@@ -39,7 +39,7 @@ class StartTests(ClusterTestCase):
                 self.assertEqual(machine.value(each.machine.key), each.machine.value)
             self.assertEqual(machine.replica.machines(), [each.machine for each in machines])
             self.assertEqual(machine.replica.leader(), cluster.leader.machine)
-            self.assertEqual(len(machine.driver.core.configuration.voters), 3)
+            self.assertEqual(len(machine.raft.configuration.voters), 3)
 
     def test_nothing_is_left_on_the_clock_by_a_stop(self) -> None:
         cluster = self.cluster()
@@ -110,7 +110,7 @@ class StartTests(ClusterTestCase):
         cluster.run(0.2)
         self.assertEqual(machine.replica.machines(), [machine.machine])
         self.assertEqual(machine.value(machine.machine.key), machine.machine.value)
-        self.assertEqual(machine.driver.core.configuration.voters, (machine.id,))
+        self.assertEqual(machine.raft.configuration.voters, (machine.id,))
         logged = machine.replica.raft_index
         machine.stop()
         cluster.finish(machine.restart())
@@ -244,7 +244,7 @@ class LostLeadershipTests(ClusterTestCase):
         for follower in cluster.followers:  # its entries come there, and nothing comes back
             cluster.network.cut.add((follower.url, leader.url))
         answer = leader.set("/a", "1")
-        cluster.run_until(lambda: all(each.driver.core.last_index > leader.replica.raft_index for each in cluster.up))
+        cluster.run_until(lambda: all(each.raft.last_index > leader.replica.raft_index for each in cluster.up))
         cluster.network.isolate(leader.url)
         cluster.run_until(lambda: any(each.leads for each in cluster.up if each is not leader))
         self.assertNoResult(answer)
@@ -309,7 +309,7 @@ class ReadTests(ClusterTestCase):
         leader = cluster.leader
         cluster.network.isolate(leader.url)
         cluster.run_until(lambda: any(each.leads for each in cluster.up if each is not leader))
-        self.assertFalse(leader.driver.holds_lease())
+        self.assertFalse(leader.node.holds_lease())
 
     def test_a_disk_that_failed_ends_the_lease(self) -> None:
         cluster = self.cluster()
@@ -411,7 +411,7 @@ class AdmissionTests(ClusterTestCase):
         for machine in cluster.followers:
             machine.disk.held = True
         leaving = leader.replica.remove(gone.machine.name)
-        self.assertNotIn(gone.id, leader.driver.core.configuration)
+        self.assertNotIn(gone.id, leader.raft.configuration)
         self.assertEqual(set(leader.peer.describe().fingerprints), expected)
         for machine in cluster.followers:
             machine.disk.held = False
@@ -458,12 +458,13 @@ class AdmissionTests(ClusterTestCase):
         peer = leader.replica.peer
         for number in range(1_000):
             peer.admission(f"{number:016x}", number)
-        self.assertEqual(peer._vouched_for, {})
-        self.assertLess(len(peer._doubted), 100)
+        admissions = leader.member.admissions
+        self.assertEqual(admissions._vouched_for, {})
+        self.assertLess(len(admissions._doubted), 100)
         for number in range(1, 1_001):
             self.assertTrue(peer.vouch(self.vouched(leader, 10**6 + number, f"{number:016x}")))
             self.assertEqual(peer.admission(f"{number:016x}", 0), Admission.MEMBER)
-        self.assertLess(len(peer._vouched_for), 100)
+        self.assertLess(len(admissions._vouched_for), 100)
 
     def test_what_is_no_message(self) -> None:
         cluster = self.cluster()
@@ -530,9 +531,7 @@ class MembershipTests(ClusterTestCase):
         gone = cluster.leader
         view = gone.replica.peer.describe()
         standing_by: list[Deferred[None]] = []
-        self.patch(
-            gone.replica, "_excluded", lambda: standing_by.append(ensureDeferred(gone.replica.stand_by(view)))
-        )
+        gone.replica.on_exclusion.append(lambda: standing_by.append(ensureDeferred(gone.replica.stand_by(view))))
         removed = gone.replica.remove(gone.machine.name)
         cluster.finish(removed)
         cluster.run_until(lambda: any(each.called for each in standing_by))
@@ -554,10 +553,10 @@ class MembershipTests(ClusterTestCase):
         cluster.finish(cluster.leader.replica.remove(gone.machine.name))
         self.assertGreater(gone.peer.configuration_index, cluster.leader.peer.configuration_index)
         cluster.network.heal()
-        cluster.run(DOUBT - 1.0)
+        cluster.run(DOUBT_SECONDS - 1.0)
         self.assertEqual(gone.excluded, 0)  # they hear it, and do not answer
         cluster.run_until(lambda: gone.excluded == 1, 2.0)
-        cluster.run(DOUBT)
+        cluster.run(DOUBT_SECONDS)
         self.assertEqual(gone.excluded, 2)
 
     def test_what_is_set_for_the_cluster(self) -> None:

@@ -1,10 +1,10 @@
 """
-L{etcd_twisted.consensus.latencies}.
+L{etcd_twisted.consensus.monitoring.latencies}.
 """
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus.latencies import Latencies
+from etcd_twisted.consensus.monitoring.latencies import Latencies
 from etcd_twisted.consensus.raft.entries import Entry, EntryKind
 from etcd_twisted.consensus.raft.messages import Append, AppendReply
 from etcd_twisted.interfaces.statistics import Traffic

@@ -4,7 +4,7 @@ What a machine measures of itself, against what it was made to do.
 
 from twisted.internet.defer import Deferred
 
-from etcd_twisted.consensus.participant import SLOW
+from etcd_twisted.consensus.disk import SLOW_APPEND_SECONDS
 from etcd_twisted.consensus.raft import log as raft_log
 from etcd_twisted.errors import EtcdError, NotDoneError
 from etcd_twisted.interfaces.statistics import PeerTraffic
@@ -80,7 +80,7 @@ class LogTests(MeasurementsTest):
         self.group.finish(lost)
         self.group.settle()
         self.assertEqual(sum(old.replica.measurements().commits.counts), counted)
-        self.assertEqual(len(old.driver._uncommitted), 0)
+        self.assertEqual(len(old.node._uncommitted), 0)
 
     def test_log_size(self) -> None:
         """That of the files, without what is allocated ahead; across segments and a restart."""
@@ -106,7 +106,7 @@ class LogTests(MeasurementsTest):
         log = Log(self)
         self.leader.disk.held = True
         done = self.leader.set("/k")
-        self.group.run(SLOW + 0.5)
+        self.group.run(SLOW_APPEND_SECONDS + 0.5)
         self.leader.disk.held = False
         self.group.finish(done)
         self.assertEqual(log.warnings, ["The disk is slow: it took 1.5 s to make a part of the log durable"])
@@ -201,7 +201,7 @@ class LeaderTests(MeasurementsTest):
         self.write(10)
         self.assertEqual(self.changes(), before)
         old = self.leader
-        self.group.finish(old.participant.driver.transfer() and old.replica.when_led())
+        self.group.finish(old.member.node.transfer() and old.replica.when_led())
         self.group.run_until(lambda: self.group.has_leader and self.leader is not old)
         self.write(3)
         self.group.settle()
@@ -212,8 +212,8 @@ class LeaderTests(MeasurementsTest):
         group = self.cluster()
         (alone,) = group.start(1)
         counted = alone.replica.measurements().leader_changes
-        alone.driver.core.campaign(group.clock.seconds())
-        alone.driver._wake()
+        alone.raft.campaign(group.clock.seconds())
+        alone.node._wake()
         group.settle()
         self.assertEqual(alone.replica.measurements().leader_changes, counted + 1)
 

@@ -1,5 +1,6 @@
 """
-L{etcd_twisted.consensus.members}, in a cluster (spec, section 3: "Joining", "Standby", "Membership safety").
+L{etcd_twisted.consensus.reconfiguration.changes}, in a cluster (spec, section 3: "Joining", "Standby", "Membership
+safety").
 """
 
 from typing import Any
@@ -7,11 +8,11 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus import members
-from etcd_twisted.consensus.members import ALIVE, with_member, with_voter, without
 from etcd_twisted.consensus.raft import progress
 from etcd_twisted.consensus.raft.entries import Configuration, Member
 from etcd_twisted.consensus.raft.leader import Timing
+from etcd_twisted.consensus.reconfiguration import changes as changes_module
+from etcd_twisted.consensus.reconfiguration.changes import ALIVE, with_member, with_voter, without
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from tests.consensus import cluster as module
@@ -20,7 +21,7 @@ from tests.consensus.cluster import Cluster, ClusterMachine, ClusterTestCase
 
 class MembersTestCase(ClusterTestCase):
     def voters(self, cluster: Cluster) -> set[str]:
-        return set(cluster.leader.driver.core.configuration.voters)
+        return set(cluster.leader.raft.configuration.voters)
 
     def names(self, cluster: Cluster) -> list[str]:
         return [machine.name for machine in cluster.leader.replica.machines()]
@@ -30,12 +31,12 @@ class MembersTestCase(ClusterTestCase):
         return cluster.leader.replica.peer.join(machine.request(**changes))
 
     def assertRefused(self, cluster: Cluster, answer: "Deferred[Any]", code: ErrorCode, words: str) -> None:
-        configuration = cluster.leader.driver.core.configuration_index
+        configuration = cluster.leader.raft.configuration_index
         with self.assertRaises(EtcdError) as caught:
             cluster.finish(answer)
         self.assertEqual(caught.exception.code, code)
         self.assertIn(words, caught.exception.cause)
-        self.assertEqual(cluster.leader.driver.core.configuration_index, configuration)
+        self.assertEqual(cluster.leader.raft.configuration_index, configuration)
 
 
 class ConfigurationTests(SynchronousTestCase):
@@ -72,10 +73,10 @@ class JoinTests(MembersTestCase):
         cluster.start(1)
         new = cluster.add()
         cluster.finish(self.join(cluster, new))
-        configuration = cluster.leader.driver.core.configuration
+        configuration = cluster.leader.raft.configuration
         self.assertEqual(configuration.learners, (new.id,))
         cluster.run(5.0)
-        self.assertEqual(cluster.leader.driver.core.configuration.learners, (new.id,))  # it is not there
+        self.assertEqual(cluster.leader.raft.configuration.learners, (new.id,))  # it is not there
         self.assertEqual(cluster.finish(cluster.leader.set("/a")).node.key, "/a")  # and is not needed
         cluster.finish(new.start())
         cluster.run_until(lambda: new.id in self.voters(cluster))
@@ -83,10 +84,10 @@ class JoinTests(MembersTestCase):
     def test_it_lacks_little_when_it_gets_its_vote(self) -> None:
         """Of few entries too, when they are large."""
         self.patch(progress, "MOST_BYTES_IN_FLIGHT", 1)
-        self.patch(members, "_CLOSE_BYTES", 10_000)
+        self.patch(changes_module, "_CLOSE_BYTES", 10_000)
         cluster = self.cluster()
         cluster.start(1)
-        core = cluster.leader.driver.core
+        core = cluster.leader.raft
         for _ in range(300):
             written = cluster.leader.set("/a", 1_000 * "x")
         cluster.finish(written)
@@ -151,7 +152,7 @@ class JoinTests(MembersTestCase):
         anew = cluster.add()
         anew.machine = lost.machine
         cluster.finish(self.join(cluster, anew))
-        configuration = cluster.leader.driver.core.configuration
+        configuration = cluster.leader.raft.configuration
         self.assertNotIn(lost.id, configuration)
         self.assertEqual(configuration.learners, (anew.id,))
         self.assertEqual(len(configuration.members), 3)
@@ -219,7 +220,7 @@ class JoinTests(MembersTestCase):
         cluster.finish(self.join(cluster, new))
         cluster.run(ALIVE + 0.1)
         cluster.finish(self.join(cluster, new, machine_id="f" * 16))
-        self.assertEqual(cluster.leader.driver.core.configuration.learners, ("f" * 16,))
+        self.assertEqual(cluster.leader.raft.configuration.learners, ("f" * 16,))
 
     def test_the_cluster_is_full(self) -> None:
         cluster = self.cluster(defaults=ClusterConfig(active_size=3))
@@ -243,7 +244,7 @@ class JoinTests(MembersTestCase):
         lost.crash()
         cluster.run(ALIVE + 0.1)
         cluster.finish(self.join(cluster, lost, machine_id="f" * 16))
-        self.assertEqual(len(cluster.leader.driver.core.configuration.members), 3)
+        self.assertEqual(len(cluster.leader.raft.configuration.members), 3)
 
     def test_what_is_not_of_this_cluster(self) -> None:
         cluster = self.cluster()
@@ -271,7 +272,7 @@ class JoinTests(MembersTestCase):
         new = [cluster.add() for _ in range(4)]
         for answer in [self.join(cluster, machine) for machine in new]:
             cluster.finish(answer)
-        self.assertEqual(len(cluster.leader.driver.core.configuration.learners), 4)
+        self.assertEqual(len(cluster.leader.raft.configuration.learners), 4)
         started = [machine.start() for machine in new]
         cluster.run_until(lambda: len(self.voters(cluster)) == 5)
         for each in started:
@@ -306,10 +307,10 @@ class JoinTests(MembersTestCase):
         new = cluster.add()
         first = leader.replica.peer.join(new.request())
         cluster.run(0.01)
-        self.assertIn(new.id, leader.driver.core.configuration)
-        leader.participant.members._lock.release()  # as if another leader had left that in this one's log
+        self.assertIn(new.id, leader.raft.configuration)
+        leader.member.changes._lock.release()  # as if another leader had left that in this one's log
         second = leader.replica.peer.join(new.request())
-        leader.participant.members._lock.locked = True
+        leader.member.changes._lock.locked = True
         error = self.failureResultOf(second, EtcdError).value
         self.assertIn("not done yet", error.cause)
         first.addErrback(lambda failure: failure.trap(EtcdError))
@@ -321,7 +322,7 @@ class RemoveTests(MembersTestCase):
         cluster.start(3)
         gone = cluster.followers[0]
         cluster.finish(cluster.leader.replica.remove(gone.machine.name))
-        self.assertNotIn(gone.id, cluster.leader.driver.core.configuration)
+        self.assertNotIn(gone.id, cluster.leader.raft.configuration)
         self.assertNotIn(gone.id, cluster.leader.transport.connected)
         gone.crash()
         cluster.followers[0].crash()  # of two: one alone is no quorum
@@ -410,7 +411,7 @@ class RemoveTests(MembersTestCase):
         cluster.network.heal()
         cluster.run(0.5)
         self.failureResultOf(answer, NotDoneError)
-        self.assertIn(gone.id, leader.driver.core.configuration)
+        self.assertIn(gone.id, leader.raft.configuration)
         self.assertIn(gone.id, leader.transport.connected)
 
 
@@ -471,7 +472,7 @@ class OfItselfTests(MembersTestCase):
         one.crash()
         two.crash()
         cluster.run(20.0)
-        self.assertEqual(len(leader.driver.core.configuration.voters), 3)
+        self.assertEqual(len(leader.raft.configuration.voters), 3)
         cluster.finish(one.restart(), 20.0)
         cluster.finish(cluster.await_leader().set("/a"))
 
@@ -488,8 +489,8 @@ class OfItselfTests(MembersTestCase):
         leader = cluster.leader
         cluster.network.isolate(leader.url)
         cluster.run(20.0)
-        self.assertEqual(len(leader.driver.core.configuration.voters), 3)
-        self.assertFalse(leader.participant.members._looking.running)
+        self.assertEqual(len(leader.raft.configuration.voters), 3)
+        self.assertFalse(leader.member.changes._looking.running)
         cluster.network.heal()
         cluster.run(1.0)
         self.assertEqual(len(self.voters(cluster)), 2)
@@ -503,7 +504,7 @@ class OfItselfTests(MembersTestCase):
         cluster.network.isolate(leader.url)
         cluster.run(5.0)
         self.assertEqual(len(self.voters(cluster)), 4)
-        self.assertIsNone(leader.participant.members._changing)
+        self.assertIsNone(leader.member.changes._changing)
         cluster.network.heal()
         cluster.run(1.0)
         self.assertEqual(len(leader.replica.machines()), 4)

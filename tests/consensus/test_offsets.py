@@ -1,12 +1,12 @@
 """
-L{etcd_twisted.consensus.offsets}.
+L{etcd_twisted.consensus.clocks.offsets}.
 """
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus.offsets import DRIFT, Offset
+from etcd_twisted.consensus.clocks.offsets import DRIFT, Offset
 
 _DELAYS = st.floats(0.0, 2.0)
 

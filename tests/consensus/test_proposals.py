@@ -1,16 +1,16 @@
 """
-L{etcd_twisted.consensus.proposals} and L{etcd_twisted.waiters}.
+L{etcd_twisted.consensus.proposals.pending} and L{etcd_twisted.waiters}.
 """
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus.proposals import Proposal, Proposals, telling
+from etcd_twisted.consensus.proposals.pending import Proposal, Proposals, telling
 from etcd_twisted.consensus.raft.entries import Entry, EntryKind
 from etcd_twisted.errors import NotDoneError
 from etcd_twisted.keyspace.commands import Change, Set
-from etcd_twisted.waiters import Waiting
+from etcd_twisted.waiters import Waiters
 
 PATIENCE = 3.0
 
@@ -214,7 +214,7 @@ class ProposalsTests(SynchronousTestCase):
 
 class WaitingTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.waiting = Waiting()
+        self.waiting = Waiters()
 
     def test_all_are_told(self) -> None:
         waiting = [self.waiting.wait() for _ in range(3)]

@@ -7,8 +7,9 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.logger import LogLevel, formatEvent
 
-from etcd_twisted.consensus import participant, throttle
-from etcd_twisted.consensus.quota import REFUSALS_SECONDS
+from etcd_twisted.consensus import state_machine
+from etcd_twisted.consensus.proposals import throttle
+from etcd_twisted.consensus.proposals.quota import REFUSALS_SECONDS
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.keyspace.commands import (
@@ -202,7 +203,7 @@ class OnTheirWayTests(QuotaTest):
 
     def test_how_far_it_can_be_exceeded(self) -> None:
         """By what was on its way while something was removed that it writes again, and no further."""
-        self.patch(participant, "_ENTRIES_A_TURN", 1)
+        self.patch(state_machine, "_ENTRIES_A_TURN", 1)
         self.assert_done(Set("/a", 0, "x" * 5_000))
         self.fill()
         self.start(Delete("/a", 0))

@@ -157,12 +157,12 @@ class ReadTests(ReplicaTestCase):
         for number in range(1_000):
             machine.set(f"/k{number}").addErrback(lambda failure: failure.trap(EtcdError))
         machine.clock.advance(0)
-        driver = machine.replica._participant.driver
-        self.patch(driver, "_wake", lambda: None)  # the reactor has not come to the rest of the entries yet
+        member = machine.replica._member
+        self.patch(member.node, "_wake", lambda: None)  # the reactor has not come to the rest of the entries yet
         machine.writer.run_one()
-        self.assertLess(driver.applied, driver.core.commit_index)
+        self.assertLess(member.machine.applied_index, member.raft.commit_index)
         confirmed = machine.replica.confirm_reads()
-        driver.fail(Failure(OSError(5, "Input/output error")))
+        member.node.fail(Failure(OSError(5, "Input/output error")))
         error = self.failureResultOf(confirmed, EtcdError).value
         self.assertEqual(error.code, ErrorCode.RAFT_INTERNAL)
         self.assertIn("Input/output error", error.cause)

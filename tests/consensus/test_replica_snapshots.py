@@ -6,7 +6,7 @@ import itertools
 import os
 from contextlib import closing
 
-from etcd_twisted.consensus import participant
+from etcd_twisted.consensus.snapshots import taking
 from etcd_twisted.errors import StorageError
 from etcd_twisted.keyspace.snapshot import dump
 from tests.consensus.machine import SECOND, ReplicaTestCase, TestMachine
@@ -46,7 +46,7 @@ class SnapshotTests(ReplicaTestCase):
             return reader.metadata.index
 
     def test_few_large_entries_make_a_snapshot_due_too(self) -> None:
-        self.patch(participant, "SNAPSHOT_BYTES", 1_000)
+        self.patch(taking, "SNAPSHOT_BYTES", 1_000)
         machine = self.machine(snapshot_count=10_000)
         due = []
         for _ in range(12):
@@ -59,7 +59,7 @@ class SnapshotTests(ReplicaTestCase):
         machine.stop()
 
     def test_large_entries_from_before_a_restart_count(self) -> None:
-        self.patch(participant, "SNAPSHOT_BYTES", 1_000)
+        self.patch(taking, "SNAPSHOT_BYTES", 1_000)
         machine = self.machine(snapshot_count=10_000)
         machine.set("/a", "x" * 600)
         machine.settle()
@@ -72,7 +72,7 @@ class SnapshotTests(ReplicaTestCase):
         machine.stop()
 
     def test_without_snapshots_large_entries_make_none(self) -> None:
-        self.patch(participant, "SNAPSHOT_BYTES", 1_000)
+        self.patch(taking, "SNAPSHOT_BYTES", 1_000)
         machine = self.machine()
         machine.set("/a", "x" * 2_000)
         machine.settle()

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 
-from etcd_twisted.consensus import proposals, throttle
+from etcd_twisted.consensus.proposals import proposer, throttle
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.keyspace.commands import (
     CompareAndDelete,
@@ -131,7 +131,7 @@ class WriteTests(ReplicaTestCase):
         """It is applied as it stands, again after a restart, and what it made can be changed and removed."""
         machine = self.machine()
         key = "/a" * 1_000
-        unchecked = self.patch(proposals, "check_size", lambda *_: None)
+        unchecked = self.patch(proposer, "check_size", lambda *_: None)
         made = machine.set(key, "1")
         machine.settle()
         unchecked.restore()

@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.consensus.statuses}: what a machine knows of the others.
+L{etcd_twisted.consensus.monitoring.statuses}: what a machine knows of the others.
 """
 
 from typing import Any, cast
@@ -11,8 +11,9 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from etcd_twisted.consensus.clocks.cluster_time import Clocks, ClusterTime
+from etcd_twisted.consensus.monitoring.statuses import Statuses
 from etcd_twisted.consensus.raft.entries import Member
-from etcd_twisted.consensus.statuses import Statuses
 from etcd_twisted.interfaces import ITransport
 from etcd_twisted.interfaces.cluster import MachineStatus, StatusReport
 from tests.consensus.cluster import Cluster, ClusterMachine, ClusterTestCase
@@ -50,13 +51,8 @@ class StatusesTests(SynchronousTestCase):
         self.clock = Clock()
         self.transport = Transport()
         self.wall_ahead = WALL
-        self.statuses = Statuses(
-            self.clock,
-            lambda: self.clock.seconds() + self.wall_ahead,
-            cast(ITransport, self.transport),
-            0.2,
-            lambda: REPORT,
-        )
+        clocks = Clocks.of(self.clock, lambda: self.clock.seconds() + self.wall_ahead)
+        self.statuses = Statuses(clocks, cast(ITransport, self.transport), 0.2)
 
     def know(self, *others: str) -> None:
         """Have these others, and ask them."""
@@ -70,7 +66,7 @@ class StatusesTests(SynchronousTestCase):
     def of(self, machine_id: str) -> MachineStatus:
         """What is known of a machine."""
         members = {each: Member(f"machine {each}", "", "") for each in "abc"}
-        return self.statuses.all("a", members)[machine_id]
+        return self.statuses.all("a", members, REPORT)[machine_id]
 
     def asked(self) -> list[str]:
         return [machine_id for machine_id, _ in self.transport.asked]
@@ -206,9 +202,9 @@ class StatusesTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_told(self) -> None:
-        """Each report is handed on, with when it was asked for and came."""
+        """The cluster time is told each report, with when it was asked for and came."""
         told: list[Any] = []
-        self.statuses.answered = lambda *report: told.append(report)
+        self.patch(ClusterTime, "heard", lambda _, *report: told.append(report))
         self.know("b")
         self.pass_time(0.5)
         self.transport.answer(REPORT)

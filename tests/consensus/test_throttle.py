@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.consensus.throttle}.
+L{etcd_twisted.consensus.proposals.throttle}.
 """
 
 from pathlib import Path
@@ -8,10 +8,10 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus import throttle as module
-from etcd_twisted.consensus.proposals import Proposal, Proposals
+from etcd_twisted.consensus.proposals import throttle as module
+from etcd_twisted.consensus.proposals.pending import Proposal, Proposals
+from etcd_twisted.consensus.proposals.throttle import LONGEST_WAIT, MOST_BYTES, MOST_WAITING, Throttle
 from etcd_twisted.consensus.raft.entries import Entry, EntryKind
-from etcd_twisted.consensus.throttle import LONGEST_WAIT, MOST_BYTES, MOST_WAITING, Throttle
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from tests.consensus.cluster import ClusterTestCase
 from tests.consensus.machine import TestMachine
@@ -127,9 +127,9 @@ class MachineTests(SynchronousTestCase):
     @property
     def logged(self) -> int:
         """The last entry that a machine has in its log, on disk or not."""
-        participant = self.machine.replica._participant
-        assert participant is not None
-        return participant.driver.core.last_index
+        member = self.machine.replica._member
+        assert member is not None
+        return member.raft.last_index
 
     def test_all_are_done_at_last(self) -> None:
         """In the order in which they came, and only some of them on their way at a time."""

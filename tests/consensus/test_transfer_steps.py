@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.consensus.transfers}, one step at a time.
+L{etcd_twisted.consensus.snapshots}, one step at a time.
 """
 
 import os
@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from etcd_twisted.consensus.disk import Disk
 from etcd_twisted.consensus.raft.entries import Configuration, SnapshotMetadata
+from etcd_twisted.consensus.snapshots.sending import SnapshotFile
 from etcd_twisted.consensus.storage.snapshot_files import SnapshotStore
-from etcd_twisted.consensus.transfers import SnapshotFile
 from etcd_twisted.errors import EtcdError
 from tests.consensus.machine import ManualWriter
 from tests.consensus.test_transfers import TransferTestCase
@@ -29,11 +31,12 @@ class OfferTests(TransferTestCase):
         assert reader is not None
         reader.close()
         self.data = reader.path.read_bytes()
-        self.file = SnapshotFile(reader.path, reader.metadata, self.leader.replica.term, self.leader.disk)
+        self.disk = Disk(self.leader.clock, self.leader.storage, self.leader.disk)  # type: ignore[arg-type]
+        self.file = SnapshotFile(reader.path, reader.metadata, self.leader.replica.term, self.disk)
         self.file.close()
         self.group.network.cut.add((self.leader.url, self.late.url))  # the test is the leader
         self.late.restart().addErrback(lambda failure: failure.trap(EtcdError))
-        self.await_participant(self.group, self.late)
+        self.await_member(self.group, self.late)
         self.peer = self.late.peer
 
     def offer(self, sender: str | None = None, head: bytes | None = None) -> "Deferred[int]":
@@ -133,7 +136,7 @@ class OfferTests(TransferTestCase):
 
     def test_an_old_leader(self) -> None:
         path = next((self.leader.path / "snapshots").iterdir())
-        stale = SnapshotFile(path, SnapshotMetadata(90, 1, Configuration(())), 1, self.leader.disk)
+        stale = SnapshotFile(path, SnapshotMetadata(90, 1, Configuration(())), 1, self.disk)
         stale.close()
         offered = self.peer.snapshot_offered(self.leader.id, stale.metadata, stale.head, stale.size)
         self.assertEqual(self.do(offered), stale.size)
@@ -147,7 +150,8 @@ class FileTests(SynchronousTestCase):
         self.path = Path(self.mktemp())
         self.path.write_bytes(bytes(range(200)))
         self.writer = ManualWriter()
-        self.file = SnapshotFile(self.path, SnapshotMetadata(1, 1, Configuration(())), 1, self.writer)  # type: ignore[arg-type]
+        disk = Disk(Clock(), None, self.writer)  # type: ignore[arg-type]  # all of it that is used
+        self.file = SnapshotFile(self.path, SnapshotMetadata(1, 1, Configuration(())), 1, disk)
 
     def test_it_stays_readable_when_another_takes_its_place(self) -> None:
         self.path.unlink()

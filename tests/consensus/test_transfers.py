@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.consensus.transfers}, in a cluster whose machines shorten their logs.
+L{etcd_twisted.consensus.snapshots.receiving}, in a cluster whose machines shorten their logs.
 """
 
 import os
@@ -12,8 +12,8 @@ from twisted.internet.defer import ensureDeferred
 from etcd_twisted.consensus.raft import log as raft_log
 from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind, HardState, Record, SnapshotMetadata
 from etcd_twisted.consensus.recovery import Storage, come_back, recover
+from etcd_twisted.consensus.snapshots.sending import PAUSE_SECONDS
 from etcd_twisted.consensus.storage.snapshot_files import IncomingSnapshot, SnapshotWriter
-from etcd_twisted.consensus.transfers import PAUSE
 from etcd_twisted.errors import EtcdError, NotDoneError
 from etcd_twisted.keyspace.commands import Set, encode_command
 from etcd_twisted.keyspace.events import Event
@@ -52,17 +52,17 @@ class TransferTestCase(ClusterTestCase):
 
     def part(self, machine: ClusterMachine) -> int:
         """How much of a snapshot is there."""
-        incoming = machine.participant.receiver._incoming
+        incoming = machine.member.receiver._incoming
         return 0 if incoming is None else incoming.file.length
 
-    def await_participant(self, cluster: Cluster, late: ClusterMachine) -> None:
+    def await_member(self, cluster: Cluster, late: ClusterMachine) -> None:
         """Wait until it takes part."""
-        cluster.run_until(lambda: late.replica._participant is not None)
+        cluster.run_until(lambda: late.replica._member is not None)
 
     def await_file(self, cluster: Cluster, late: ClusterMachine) -> IncomingSnapshot:
         """Wait until a file begins to come."""
-        self.await_participant(cluster, late)
-        receiver = late.participant.receiver
+        self.await_member(cluster, late)
+        receiver = late.member.receiver
         cluster.run_until(lambda: receiver._incoming is not None)
         assert receiver._incoming is not None
         return receiver._incoming.file
@@ -91,7 +91,7 @@ class CatchingUpTests(TransferTestCase):
         self.write(cluster, 3 * COUNT)
         new = cluster.start_one()
         self.assertCaughtUp(cluster, new)
-        self.assertGreater(cluster.leader.driver.core.configuration.voters.count(new.id), 0)
+        self.assertGreater(cluster.leader.raft.configuration.voters.count(new.id), 0)
 
     def test_heartbeats_go_on_meanwhile(self) -> None:
         cluster, late = self.behind()
@@ -178,7 +178,7 @@ class InterruptedTests(TransferTestCase):
         late.restart()
         cluster.run(5.0)
         self.assertGreater(len(times), 3)
-        self.assertLess(len(times), 5 / PAUSE + 2)
+        self.assertLess(len(times), 5 / PAUSE_SECONDS + 2)
 
     def test_another_file_begins_anew(self) -> None:
         cluster, late = self.behind()
@@ -211,7 +211,7 @@ class InterruptedTests(TransferTestCase):
         late.restart()
         self.await_file(cluster, late)
         cluster.run_until(lambda: self.part(late) > 200)
-        receiver = late.participant.receiver
+        receiver = late.member.receiver
         incoming = receiver._incoming
         assert incoming is not None
         create = late.storage.snapshots.create(incoming.offer.snapshot)
@@ -233,8 +233,8 @@ class InterruptedTests(TransferTestCase):
         leader = cluster.leader
         late.stop()
         self.assertEqual(self.files(late), [])
-        cluster.run(2 * PAUSE)
-        self.assertEqual(leader.participant._sender._sending, {})
+        cluster.run(2 * PAUSE_SECONDS)
+        self.assertEqual(leader.member._sender._sending, {})
         self.assertEqual(late.clock.getDelayedCalls(), [])
         late.restart()
         self.assertCaughtUp(cluster, late)
@@ -242,8 +242,8 @@ class InterruptedTests(TransferTestCase):
     def test_it_is_stopped_while_it_takes_it_in(self) -> None:
         cluster, late = self.behind()
         late.restart().addErrback(lambda failure: failure.trap(EtcdError))
-        self.await_participant(cluster, late)
-        cluster.run_until(lambda: late.participant.receiver.installing)
+        self.await_member(cluster, late)
+        cluster.run_until(lambda: late.member.receiver.installing)
         late.stop()
         self.assertEqual(late.replica.index, 0)
         self.assertEqual(late.clock.getDelayedCalls(), [])
@@ -267,7 +267,7 @@ class InterruptedTests(TransferTestCase):
         late.restart()
         cluster.run_until(lambda: 2_000 in self.offsets)
         cluster.run(0.05)
-        self.assertEqual(leader.participant._sender._sending, {})
+        self.assertEqual(leader.member._sender._sending, {})
         self.assertCaughtUp(cluster, late)
 
     def test_a_file_that_was_damaged_is_refused_and_removed(self) -> None:
@@ -322,7 +322,7 @@ class CrashTests(TransferTestCase):
                 late.set(f"/void{number}").addErrback(lambda failure: failure.trap(EtcdError, NotDoneError))
             cluster.run(1.0)
             self.write(cluster, 3 * COUNT)
-            self.assertGreater(late.driver.core.last_index, cluster.leader.driver.core.last_index)
+            self.assertGreater(late.raft.last_index, cluster.leader.raft.last_index)
             cluster.network.piece = 1_000_000
             cluster.network.heal()
             self.await_file(cluster, late)
@@ -405,7 +405,7 @@ class DiskTests(TransferTestCase):
 
             late.restart().addErrback(lambda failure: failure.trap(EtcdError))
             if place == "receive":
-                self.await_participant(cluster, late)
+                self.await_member(cluster, late)
                 self.patch(late.storage.snapshots, "receive", fail)
             else:
                 self.patch(self.await_file(cluster, late), place, fail)
@@ -424,7 +424,7 @@ class DiskTests(TransferTestCase):
             raise RuntimeError("a mistake")
 
         late.restart().addErrback(lambda failure: failure.trap(EtcdError))
-        self.await_participant(cluster, late)
+        self.await_member(cluster, late)
         self.patch(late.replica.keyspace, "restore", broken)
         cluster.run(1.0)
         self.assertIn("a mistake", late.fatal[0])

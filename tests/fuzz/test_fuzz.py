@@ -9,8 +9,8 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.consensus import recovery
-from etcd_twisted.httpd import fast
 from etcd_twisted.consensus.raft.follower import Follower
+from etcd_twisted.httpd import fast
 from etcd_twisted.peer.visitors import Visitors
 from tests.fuzz.engines import by_hypothesis
 from tests.fuzz.targets import TARGETS

@@ -18,17 +18,18 @@ import attrs
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import implementer
 
-from etcd_twisted.consensus import members, recovery
+from etcd_twisted.consensus import recovery
 from etcd_twisted.consensus.raft import core, log, progress
 from etcd_twisted.consensus.raft import leader as leader_module
 from etcd_twisted.consensus.raft.leader import Timing
+from etcd_twisted.consensus.reconfiguration import changes
 from etcd_twisted.consensus.storage.write_ahead_log import WriteAheadLog
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from tests.simulation.clients import Client, KeyClient, QueueClient, TemporaryClient, Watching
 from tests.simulation.disk import DISK_FAILURE, CrashError, Disks
 from tests.simulation.faults import Faults
 from tests.simulation.history import Operation, Outcome
-from tests.simulation.invariants import Invariants, Violation, driver_of
+from tests.simulation.invariants import Invariants, Violation, member_of
 from tests.simulation.leases import LeaseClient, Leases
 from tests.simulation.machine import Settings, SimulatedMachine
 from tests.simulation.network import Network
@@ -142,8 +143,8 @@ class Cluster:
 
     @staticmethod
     def _core(machine: SimulatedMachine) -> core.Raft | None:
-        driver = None if machine.replica is None else driver_of(machine.replica)
-        return None if driver is None else driver.core
+        member = None if machine.replica is None else member_of(machine.replica)
+        return None if member is None else member.raft
 
     def voters(self) -> set[str]:
         """The names of the machines that have a vote, as far as it is committed."""
@@ -302,12 +303,12 @@ class Cluster:
         replica = machine.replica
         if replica is None or not machine.is_up:
             return False
-        driver = driver_of(replica)
+        member = member_of(replica)
         if machine.name not in addresses:
             return replica.standby
         if addresses[machine.name] != machine.config.peer_url:
             return False
-        return replica.serving and driver is not None and driver.applied == self.reference.length
+        return replica.serving and member is not None and member.machine.applied_index == self.reference.length
 
     def _go_wrong(self) -> Faults:
         plan = self.plan
@@ -384,7 +385,7 @@ def small_limits(batch: int | None) -> Iterator[None]:
         (leader_module, "_BATCH_ENTRIES", batch),
         (progress, "MOST_IN_FLIGHT", 3),
         (progress, "MOST_BYTES_IN_FLIGHT", 1_200),
-        (members, "_CLOSE", 5),
+        (changes, "_CLOSE", 5),
         (recovery, "WriteAheadLog", partial(WriteAheadLog, segment_bytes=8_192)),
     ]
     with contextlib.ExitStack() as stack:

@@ -17,7 +17,7 @@ from typing import Any
 
 import attrs
 
-from etcd_twisted.consensus.driver import Driver
+from etcd_twisted.consensus.member import LocalMember
 from etcd_twisted.consensus.raft.core import Raft, Role, decode_configuration
 from etcd_twisted.consensus.raft.entries import Entry, EntryKind
 from etcd_twisted.consensus.raft.messages import VoteReply, decode_messages
@@ -30,10 +30,9 @@ class Violation(AssertionError):  # noqa: N818
     """Something that must never be was so."""
 
 
-def driver_of(replica: Replica) -> Driver | None:
-    """What drives a replica's core, while it takes part."""
-    participant = replica._participant
-    return None if participant is None else participant.driver
+def member_of(replica: Replica) -> LocalMember | None:
+    """A replica's part in the group, while it takes part."""
+    return replica._member
 
 
 @attrs.define
@@ -45,7 +44,7 @@ class _Seen:
     @ivar log: the entries that were looked at, by index.
     """
 
-    driver: Driver | None = None
+    member: LocalMember | None = None
     summary: tuple[object, ...] = ()
     log: dict[int, Entry] = attrs.field(factory=dict)
     last: int = 0
@@ -86,24 +85,24 @@ class Invariants:
 
         @raise Violation: as said.
         """
-        driver = driver_of(replica)
-        if driver is None:
+        member = member_of(replica)
+        if member is None:
             self._seen.pop(process, None)
             return
-        core = driver.core
+        core = member.raft
         seen = self._seen.get(process)
-        if seen is None or seen.driver is not driver:
-            seen = self._seen[process] = _Seen(driver)
+        if seen is None or seen.member is not member:
+            seen = self._seen[process] = _Seen(member)
         log = core._log
         summary = (
             core.role, core.term, core.commit_index, core.leads_own_term, log.last_index, log.last_term,
-            driver.applied, replica.serving,
+            member.machine.applied_index, replica.serving,
         )  # fmt: skip
         if summary == seen.summary:
             return
         seen.summary = summary
         self._check_core(core, seen)
-        self._check_applied(process.name, driver, replica, seen)
+        self._check_applied(process.name, member.machine.applied_index, replica, seen)
 
     def check_core(self, core: Raft) -> None:
         """
@@ -216,8 +215,8 @@ class Invariants:
                 f" {reference.entries[last - 1]} was committed there"
             )
 
-    def _check_applied(self, name: str, driver: Driver, replica: Replica, seen: _Seen) -> None:
-        applied, keyspace = driver.applied, replica.keyspace
+    def _check_applied(self, name: str, applied: int, replica: Replica, seen: _Seen) -> None:
+        keyspace = replica.keyspace
         if applied != seen.applied:
             seen.applied = applied
             if applied > self.reference.length:
@@ -251,8 +250,8 @@ class Invariants:
             return
         holders: list[Any] = []
         for process, replica in machines:
-            driver = driver_of(replica)
-            if driver is not None and driver.core.holds_lease(process.clock.seconds()):
-                holders.append((process.name, driver.core.term))
+            member = member_of(replica)
+            if member is not None and member.raft.holds_lease(process.clock.seconds()):
+                holders.append((process.name, member.raft.term))
         if len(holders) > 1:
             raise Violation(f"two machines hold a lease at once: {holders}")

@@ -4,9 +4,9 @@ Keys with a TTL, and whether they end in time, counted in the time of the simula
   - None ends earlier than its TTL after it was granted, by a clock as fast as the fastest one.
   - None ends much later than its TTL, as long as there is a leader.
 
-Both but for what the readings of the leader's clock may be wrong by, see L{etcd_twisted.consensus.cluster_time}. A
-machine that takes the lead without having heard of the leader's time may end what was granted before early; never can
-it have a key live for longer than its TTL from then on.
+Both but for what the readings of the leader's clock may be wrong by, see
+L{etcd_twisted.consensus.clocks.cluster_time}. A machine that takes the lead without having heard of the leader's time
+may end what was granted before early; never can it have a key live for longer than its TTL from then on.
 
 Must never be lenient beyond that.
 """
@@ -18,7 +18,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from etcd_twisted.consensus.cluster_time import SLEW
+from etcd_twisted.consensus.clocks.cluster_time import SLEW
 from etcd_twisted.consensus.replica import Replica
 from etcd_twisted.errors import EtcdError, NotDoneError
 from etcd_twisted.keyspace import tree
@@ -91,7 +91,7 @@ class Leases:
         """
         A machine leads.
 
-        @param inherited: see L{etcd_twisted.consensus.cluster_time.ClusterTime}.
+        @param inherited: see L{etcd_twisted.consensus.clocks.cluster_time.ClusterTime}.
         """
         self._led_since[term] = now
         of_term, error = inherited

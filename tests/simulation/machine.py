@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from etcd_twisted.cluster.lifecycle import Life
 from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import Address
+from etcd_twisted.consensus.member import Settings as ReplicaSettings
 from etcd_twisted.consensus.raft.leader import Timing
 from etcd_twisted.consensus.recovery import Storage
 from etcd_twisted.consensus.replica import Replica
@@ -77,30 +78,26 @@ class _Running:
         self.replica = Replica(
             process.clock,
             machine.wall_clock,
-            world.settings.history,
-            world.settings.snapshot_count,
+            ReplicaSettings(
+                world.settings.history,
+                snapshot_count=world.settings.snapshot_count,
+                timing=world.settings.timing,
+                defaults=world.settings.defaults,
+                seed=world.schedule.random.getrandbits(32),
+            ),
             machine.disk_failed,
-            world.settings.timing,
-            world.settings.defaults,
-            self._excluded,
-            self._claimed,
-            world.schedule.random.getrandbits(32),
         )
         self.transport = SimulatedTransport(
             world.network, process, machine.host, self.replica.peer, world.sent
         )
         peers = SimulatedPeers(world.network, process)
         self.life = Life(process.clock, machine.config, self.replica, peers, self.transport, machine)
+        self.replica.on_exclusion.append(self.life.excluded)
+        self.replica.peer.on_claim.append(self.life.claimed)
         self.writer = SimulatedWriter(process, machine.disk)
         self.storage: Storage | None = None
         self.starting: Deferred[None] | None = None
         self.stopping = False
-
-    def _excluded(self) -> None:
-        self.life.excluded()
-
-    def _claimed(self) -> None:
-        self.life.claimed()
 
 
 class SimulatedMachine:

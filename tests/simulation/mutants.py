@@ -5,15 +5,14 @@ Must never be used by anything but tests.
 """
 
 import contextlib
-import functools
 from collections.abc import Callable, Iterator
 from unittest import mock
 
 from twisted.internet.defer import Deferred, succeed
 
-from etcd_twisted.consensus import participant
-from etcd_twisted.consensus.cluster_time import ClusterTime
-from etcd_twisted.consensus.participant import Participant
+from etcd_twisted.consensus import member
+from etcd_twisted.consensus.clocks.cluster_time import ClusterTime
+from etcd_twisted.consensus.disk import Disk
 from etcd_twisted.consensus.raft.core import Raft
 from etcd_twisted.consensus.raft.entries import HardState, Record
 from etcd_twisted.consensus.raft.leader import Leader
@@ -43,22 +42,22 @@ class CommitsOldTerms(Raft):
 
 def votes_twice() -> contextlib.AbstractContextManager[object]:
     """A vote is granted twice in a term."""
-    return mock.patch.object(participant, "Raft", VotesTwice)
+    return mock.patch.object(member, "Raft", VotesTwice)
 
 
 def commits_old_terms() -> contextlib.AbstractContextManager[object]:
     """An entry of an old term is committed by counting."""
-    return mock.patch.object(participant, "Raft", CommitsOldTerms)
+    return mock.patch.object(member, "Raft", CommitsOldTerms)
 
 
 def acknowledges_before_the_sync() -> contextlib.AbstractContextManager[object]:
     """What is not on the disk yet counts as if it were."""
 
-    def append(self: Participant, record: Record) -> "Deferred[None]":
-        self._around.writer.submit(functools.partial(self._around.storage.log.append, record))
+    def append(self: Disk, record: Record) -> "Deferred[None]":
+        self.run(self.storage.log.append, record)
         return succeed(None)
 
-    return mock.patch.object(Participant, "append", append)
+    return mock.patch.object(Disk, "append", append)
 
 
 def reads_under_a_lapsed_lease() -> contextlib.AbstractContextManager[object]:

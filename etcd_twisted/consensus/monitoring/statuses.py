@@ -5,15 +5,16 @@ This machine asks each of them about once a second, over the connection for mess
 question under way for a machine, nor let anything else wait for an answer.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from etcd_twisted.consensus.offsets import Offset
+from etcd_twisted.consensus.clocks.cluster_time import Clocks
+from etcd_twisted.consensus.clocks.offsets import Offset
 from etcd_twisted.consensus.raft.entries import Member
 from etcd_twisted.interfaces import ITransport
 from etcd_twisted.interfaces.cluster import MachineStatus, StatusReport
@@ -73,34 +74,20 @@ class _Other:
 
 
 class Statuses:
-    """
-    Asks, and keeps what was answered.
-
-    @ivar answered: called with a report, when it was asked for and when it came.
-    """
+    """Asks, and keeps what was answered."""
 
     _log = Logger()
 
-    def __init__(
-        self,
-        clock: IReactorTime,
-        wall_clock: Callable[[], float],
-        transport: ITransport,
-        election: float,
-        own: Callable[[], StatusReport],
-    ) -> None:
+    def __init__(self, clocks: Clocks, transport: ITransport, election: float) -> None:
         """
-        @param clock: for timers and round trips; never set.
-        @param wall_clock: this machine's clock, in seconds since the epoch.
+        @param clocks: the cluster time among them is told what the others know of it.
         @param election: how long a leader may be silent, in seconds.
-        @param own: what this machine says of itself.
         """
-        self.answered: Callable[[StatusReport, float, float], None] = lambda *_: None
-        self._clock = clock
-        self._wall_clock = wall_clock
+        self._clock = clock = clocks.monotonic
+        self._wall_clock = clocks.wall
+        self._time = clocks.cluster
         self._transport = transport
         self._timeout = max(LEAST_TIMEOUT_SECONDS, TIMEOUT_ELECTIONS * election)
-        self._own = own
         self._began = clock.seconds()
         self._others: dict[str, _Other] = {}
         self._looking = LoopingCall(self._look)
@@ -182,7 +169,7 @@ class Statuses:
             return
         other.round_trip = now - asked
         other.wall.add(report.wall_time / 1e6, asked, now)
-        self.answered(report, asked, now)
+        self._time.heard(report, asked, now)
 
     def _failed(self, failure: Failure, other: _Other) -> None:
         if failure.check(CancelledError):
@@ -192,24 +179,27 @@ class Statuses:
         other.become(False, now, failure.getErrorMessage())
         failure.trap(ConnectionError)
 
-    def all(self, machine_id: str, members: Mapping[str, Member]) -> dict[str, MachineStatus]:
+    def all(self, machine_id: str, members: Mapping[str, Member], own: StatusReport) -> dict[str, MachineStatus]:
         """
         Returns what this machine knows of each member, by the id of the member.
 
         @param machine_id: this machine's.
+        @param own: what this machine says of itself.
         """
         now, wall = self._clock.seconds(), self._wall_clock()
         return {
-            each: self._own_status(each, member.name, now, wall)
+            each: self._own_status(each, member.name, now, wall, own)
             if each == machine_id
             else self._status(self._others.get(each) or _Other(each, now), member.name, now, wall)
             for each, member in members.items()
         }
 
-    def _own_status(self, machine_id: str, name: str, now: float, wall: float) -> MachineStatus:
+    def _own_status(
+        self, machine_id: str, name: str, now: float, wall: float, own: StatusReport
+    ) -> MachineStatus:
         lasted = now - self._began
         since = int((wall - lasted) * 1e6)
-        return MachineStatus(machine_id, name, True, since, lasted, "", self._own(), 0.0, 0.0, 0.0)
+        return MachineStatus(machine_id, name, True, since, lasted, "", own, 0.0, 0.0, 0.0)
 
     def _status(self, other: _Other, name: str, now: float, wall: float) -> MachineStatus:
         lasted = now - other.since

@@ -8,7 +8,7 @@ not make the key space larger, nor one from the log: every machine applies those
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from etcd_twisted.consensus.proposals import Proposals
+from etcd_twisted.consensus.proposals.pending import Proposals
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.keyspace.commands import Change
 from etcd_twisted.keyspace.growth import growth, most_growth

@@ -5,8 +5,8 @@ Must never be silent for long while writes are refused, nor fill the log: there 
 minute, and one when a machine leads again.
 """
 
-from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Protocol
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
@@ -28,19 +28,24 @@ ELECTION_SECONDS = 3.0
 """How long a majority that answers may have no leader before there is a warning. An election takes less time."""
 
 
+class Watched(Protocol):
+    """The group whose majority is watched."""
+
+    def health(self) -> Health:
+        """Returns what is known of the cluster."""
+
+    def called(self, machine_id: str) -> str:
+        """Returns how the log names a machine."""
+
+
 class QuorumAlarm:
     """Warns in the log of one machine. See the module."""
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, health: Callable[[], Health], called: Callable[[str], str]) -> None:
-        """
-        @param health: returns what is known of the cluster.
-        @param called: returns how the log names the machine with an id.
-        """
+    def __init__(self, clock: IReactorTime, group: Watched) -> None:
         self._clock = clock
-        self._health = health
-        self._called = called
+        self._group = group
         self._looking = LoopingCall(self.look)
         self._looking.clock = clock
         self._leaderless_since: float | None = clock.seconds()
@@ -64,7 +69,7 @@ class QuorumAlarm:
         """Log what is wrong, or that it is over, if a line is due. Called also when the leader may have changed."""
         if not self._looking.running:
             return
-        health, now = self._health(), self._clock.seconds()
+        health, now = self._group.health(), self._clock.seconds()
         if health.leader:
             self._led(health, now)
         elif health.voters:  # a machine that has just joined knows of none yet
@@ -108,4 +113,4 @@ class QuorumAlarm:
 
     def _lacking(self, status: MachineStatus) -> str:
         since = datetime.fromtimestamp(status.since / 1e6, UTC)
-        return f"{self._called(status.machine_id)} since {since:%Y-%m-%d %H:%M:%S} UTC ({status.problem})"
+        return f"{self._group.called(status.machine_id)} since {since:%Y-%m-%d %H:%M:%S} UTC ({status.problem})"

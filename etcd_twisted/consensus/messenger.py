@@ -6,33 +6,38 @@ Must never encode anew what another machine was just told, nor count as sent wha
 
 from collections.abc import Callable
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from etcd_twisted.consensus.latencies import Latencies
-from etcd_twisted.consensus.raft.core import Raft
+from etcd_twisted.consensus.monitoring.latencies import Latencies
 from etcd_twisted.consensus.raft.messages import Append, AppendReply, Message, encode_messages, goes_ahead
+from etcd_twisted.consensus.raft.state import RaftState
+from etcd_twisted.consensus.snapshots.sending import SnapshotSender
 from etcd_twisted.interfaces import ITransport
 from etcd_twisted.interfaces.statistics import Traffic
 
 
-class Correspondence:
-    """One machine's."""
+class Messenger:
+    """One machine's. It is what L{etcd_twisted.consensus.node.Node} asks for."""
 
-    def __init__(self, clock: IReactorTime, core: Raft, transport: ITransport, traffic: Traffic) -> None:
+    def __init__(
+        self, clock: IReactorTime, raft: RaftState, transport: ITransport, traffic: Traffic, snapshots: SnapshotSender
+    ) -> None:
         """
-        @param core: whose it is; only looked at.
-        @param traffic: where it is counted.
+        @param raft: whose it is.
+        @param traffic: where all of it is counted.
         """
         self._clock = clock
-        self._core = core
+        self._raft = raft
         self._transport = transport
         self._traffic = traffic
+        self._snapshots = snapshots
         self._latencies = Latencies(traffic)
         self._led_term = 0
         self._encoded_last: tuple[list[Message], bytes] = ([], b"")
 
     def send(self, machine_id: str, messages: list[Message]) -> None:
-        """See L{etcd_twisted.consensus.driver.Driven}."""
+        """See L{etcd_twisted.consensus.node.Messenger}."""
         transport = self._transport
         ahead = [message for message in messages if goes_ahead(message)]
         if ahead:
@@ -41,6 +46,14 @@ class Correspondence:
             behind = [message for message in messages if not goes_ahead(message)]
             self._carry(transport.send, machine_id, behind)
 
+    def send_snapshot(self, machine_id: str, term: int) -> "Deferred[None]":
+        """See L{etcd_twisted.consensus.node.Messenger}."""
+
+        def count(length: int) -> None:
+            self._traffic.add_sent(machine_id, length)
+
+        return self._snapshots.send(machine_id, term).addCallback(count)
+
     def _carry(self, send: Callable[[str, bytes], bool], machine_id: str, messages: list[Message]) -> None:
         """Have messages sent, encoded once when several are told the same, and count what went."""
         if messages != self._encoded_last[0]:
@@ -48,7 +61,7 @@ class Correspondence:
         payload = self._encoded_last[1]
         appends = 0
         now = self._clock.seconds()
-        if self._core.leadership is not None:
+        if self._raft.leadership is not None:
             for message in messages:
                 if isinstance(message, Append):
                     appends += 1
@@ -60,7 +73,7 @@ class Correspondence:
                 self._traffic.sent.add(now, len(payload), appends)
 
     def _name_of(self, machine_id: str) -> str:
-        member = self._core.configuration.members.get(machine_id)
+        member = self._raft.configuration.members.get(machine_id)
         return machine_id if member is None else member.name
 
     def heard(self, sender: str, messages: list[Message], length: int) -> None:
@@ -71,7 +84,7 @@ class Correspondence:
         """
         now = self._clock.seconds()
         self._traffic.add_received(sender, length)
-        if self._core.leadership is None:
+        if self._raft.leadership is None:
             appends = sum(isinstance(message, Append) for message in messages)
             if appends:
                 self._traffic.received.add(now, length, appends)
@@ -82,18 +95,18 @@ class Correspondence:
 
     def lost(self, machine_id: str) -> None:
         """What was sent to a machine last may be lost."""
-        if self._core.leadership is not None:
+        if self._raft.leadership is not None:
             self._latencies.lost(self._name_of(machine_id))
 
     def changed(self) -> None:
         """The role, the term or the group may have changed."""
-        core = self._core
-        members = core.configuration.members
-        self._traffic.keep(members.keys() - {core.machine_id})
-        if core.leadership is None:
+        raft = self._raft
+        members = raft.configuration.members
+        self._traffic.keep(members.keys() - {raft.machine_id})
+        if raft.leadership is None:
             self._latencies.clear()
             return
-        if self._led_term != core.term:
-            self._led_term = core.term
+        if self._led_term != raft.term:
+            self._led_term = raft.term
             self._latencies.clear()
         self._latencies.keep({member.name for member in members.values()})

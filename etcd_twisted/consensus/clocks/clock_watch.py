@@ -4,15 +4,17 @@ Watches the clocks: notes when this machine's is set, and says in the log when a
 Must never set a clock, nor fill the log: a difference is logged again when it has changed much, and every half hour.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Protocol
 
 import attrs
-from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from etcd_twisted.consensus.clocks.cluster_time import Clocks
 from etcd_twisted.interfaces.cluster import CLOCK_BOUND_SECONDS, MachineStatus
+from etcd_twisted.waiters import Observers
 
 LOOK_SECONDS = 1.0
 
@@ -43,35 +45,31 @@ class _Told:
         return now - self.at >= REMIND_SECONDS or changed > max(CLOCK_BOUND_SECONDS, _MUCH * abs(self.ahead))
 
 
+class Watched(Protocol):
+    """The machines whose clocks are compared."""
+
+    def statuses(self) -> Mapping[str, MachineStatus]:
+        """Returns what is known of each machine, by id."""
+
+
 class ClockWatch:
     """
     One machine's.
 
     @ivar jumps: how often this machine's clock was set by more than the bound.
     @ivar last_jump: by how many seconds it was set last; below 0 when it was set back, 0 when it never was.
+    @ivar on_look: called each time that it looks, about once a second.
     """
 
     _log = Logger()
 
-    def __init__(
-        self,
-        clock: IReactorTime,
-        wall_clock: Callable[[], float],
-        others: Callable[[], Mapping[str, MachineStatus]],
-        looked: Callable[[], None],
-    ) -> None:
-        """
-        @param clock: a monotonic clock; it may count from anywhere.
-        @param wall_clock: seconds since the epoch; it may be set.
-        @param others: what is known of each machine, by id.
-        @param looked: called each time, about once a second.
-        """
+    def __init__(self, clocks: Clocks, group: Watched) -> None:
         self.jumps = 0
         self.last_jump = 0.0
-        self._clock = clock
-        self._wall_clock = wall_clock
-        self._others = others
-        self._looked = looked
+        self.on_look: Observers = []
+        self._clock = clock = clocks.monotonic
+        self._wall_clock = clocks.wall
+        self._group = group
         self._ahead = self._wall_ahead()
         self._told: dict[str, _Told] = {}
         self._looking = LoopingCall(self.look)
@@ -95,8 +93,9 @@ class ClockWatch:
     def look(self) -> None:
         """Compare all clocks."""
         self._look_at_own()
-        self._looked()
-        statuses = self._others()
+        for tell in self.on_look:
+            tell()
+        statuses = self._group.statuses()
         for gone in self._told.keys() - statuses.keys():
             del self._told[gone]
         for machine_id, status in statuses.items():

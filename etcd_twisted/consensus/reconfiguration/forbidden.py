@@ -5,18 +5,16 @@ They are kept in the key space, so that all machines know of them and keep them 
 refuse a machine that is a member.
 """
 
-from collections.abc import Callable
-
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from etcd_twisted.consensus.clocks.cluster_time import ClusterTime
 from etcd_twisted.consensus.cluster_keys import forbidden_machines
-from etcd_twisted.consensus.driver import Driver
+from etcd_twisted.consensus.proposals.proposer import Proposer
+from etcd_twisted.consensus.raft.state import RaftState
+from etcd_twisted.consensus.state_machine import StateMachine
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.interfaces.cluster import NAME, Forbidden, JoinRequest, fingerprint
 from etcd_twisted.keyspace.commands import Set
-from etcd_twisted.keyspace.events import Event
-from etcd_twisted.keyspace.space import KeySpace
 
 
 def check_name(name: str) -> None:
@@ -29,28 +27,20 @@ def check_name(name: str) -> None:
         raise EtcdError(ErrorCode.KEY_NOT_FOUND, f"no machine can be called {name[:300]!r}")
 
 
-class Forbidding:
+class ForbiddenMachines:
     """What the leader knows of the machines that are kept out."""
 
     _log = Logger()
 
     def __init__(
-        self,
-        driver: Driver,
-        keyspace: KeySpace,
-        cluster_id: str,
-        now: Callable[[], int],
-        propose: Callable[[Set], "Deferred[Event]"],
+        self, cluster_id: str, raft: RaftState, machine: StateMachine, time: ClusterTime, proposer: Proposer
     ) -> None:
-        """
-        @param now: the time by which keys expire, in microseconds since the epoch.
-        @param propose: has a change logged, also beyond the quota; fires when it is committed and applied.
-        """
-        self._driver = driver
-        self._keyspace = keyspace
         self._cluster_id = cluster_id
-        self._now = now
-        self._propose = propose
+        self._raft = raft
+        self._machine = machine
+        self._keyspace = machine.keyspace
+        self._time = time
+        self._proposer = proposer
 
     def check(self, request: JoinRequest) -> None:
         """
@@ -59,13 +49,13 @@ class Forbidding:
         @raise EtcdError: 103, it is kept out; 300, that is not known yet: a new leader may not have applied yet what
             earlier ones have logged.
         """
-        core = self._driver.core
-        if core.term_at(self._driver.applied) != core.term:
+        raft = self._raft
+        if self._machine.applied_term != raft.term:
             raise EtcdError(ErrorCode.RAFT_INTERNAL, "this leader is catching up with its log; try again")
         known = fingerprint(self._cluster_id, request.machine_id)
         for each in self._all():
             if each.name == request.name or each.fingerprint == known:
-                leader = core.configuration.members.get(core.machine_id)
+                leader = raft.configuration.members.get(raft.machine_id)
                 raise EtcdError(ErrorCode.NO_MORE_PEER, each.refusal("" if leader is None else leader.peer_url))
 
     async def keep_out(self, name: str, machine_id: str | None, by: str) -> None:
@@ -80,9 +70,9 @@ class Forbidding:
             known = fingerprint(self._cluster_id, machine_id)
         else:
             known = next((each.fingerprint for each in self._all() if each.name == name), "")
-        now = self._now()
+        now = self._time.now()
         record = Forbidden(name, by, now, known)
-        await self._propose(Set(record.key, now, record.value))
+        await self._proposer.propose(Set(record.key, now, record.value), always=True)
         self._log.info("{name} is kept out of the cluster from now on: {by} forbade it", name=name, by=by)
 
     def _all(self) -> list[Forbidden]:

@@ -15,16 +15,15 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from etcd_twisted.consensus.raft.entries import Entry
-from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
+from etcd_twisted.errors import NotDoneError
 from etcd_twisted.interfaces import Told
-from etcd_twisted.keyspace.commands import MAKING, Change, CreateInOrder, decode_command, encode_command
-from etcd_twisted.keyspace.events import LAST_MOMENT, Event
-from etcd_twisted.keyspace.paths import SURELY_SHORT, check_size, clean
-from etcd_twisted.waiters import Waiting
+from etcd_twisted.keyspace.commands import Change
+from etcd_twisted.keyspace.events import Event
+from etcd_twisted.waiters import Waiters
 
 
 def telling(answer: "Deferred[Any]") -> Told:
-    """Has a Deferred fire with what is told."""
+    """Returns what fires a Deferred with what it is told."""
 
     def told(outcome: Event | Exception | None) -> None:
         if isinstance(outcome, Exception):
@@ -33,30 +32,6 @@ def telling(answer: "Deferred[Any]") -> Told:
             answer.callback(outcome)
 
     return told
-
-
-def encoded(command: Change) -> bytes:
-    """
-    A command as it stands in the log, if it can be read back and applied: once it is durable, each start applies it.
-
-    @raise EtcdError: see L{etcd_twisted.interfaces.IReplica.propose}.
-    """
-    try:
-        data = encode_command(command)
-        decode_command(data)
-    except UnicodeEncodeError as error:
-        raise EtcdError(ErrorCode.INVALID_FORM, f"text that is not UTF-8: {error}") from error
-    except (msgspec.ValidationError, OverflowError, TypeError) as error:
-        raise EtcdError(ErrorCode.INVALID_FIELD, f"not a command: {error}") from error
-    if clean(command.key) != command.key:
-        raise EtcdError(ErrorCode.INVALID_FIELD, f"key: {command.key!r} is not clean; {clean(command.key)!r} is")
-    if len(command.key) > SURELY_SHORT and isinstance(command, MAKING):  # what is there can be changed and removed
-        check_size(command.key, isinstance(command, CreateInOrder))
-    expires: int | None = getattr(command, "expires", None)
-    if expires is not None and not 0 <= expires <= LAST_MOMENT:
-        cause = f"expires: {expires} is not in 0 to {LAST_MOMENT}, in microseconds since the epoch"
-        raise EtcdError(ErrorCode.TTL_NOT_A_NUMBER, cause)
-    return data
 
 
 class Proposal(msgspec.Struct, frozen=True):
@@ -106,7 +81,7 @@ class Proposals:
         self._growths: dict[int, int] = {}  # of the oldest of them, as far as L{growth} was asked for
         self._growth = 0
         self._too_late: IDelayedCall | None = None
-        self._none = Waiting()
+        self._none = Waiters()
 
     @property
     def pending(self) -> int:
@@ -160,7 +135,7 @@ class Proposals:
         self.size -= proposal.size
         if self._growths:
             self._growth -= self._growths.pop(entry.index, 0)
-        if not self._proposals:
+        if self._none.waiting and not self._proposals:
             self._none.fire()
         if proposal.term != entry.term:
             self._fail(proposal, NotDoneError())

@@ -14,10 +14,11 @@ Must never go behind a time that the log holds, nor jump while any key has a TTL
 
 from collections.abc import Callable
 
+import attrs
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from etcd_twisted.consensus.offsets import Offset
+from etcd_twisted.consensus.clocks.offsets import Offset
 from etcd_twisted.interfaces.cluster import StatusReport
 
 SLEW = 0.0005
@@ -173,3 +174,23 @@ class ClusterTime:
             else:
                 most = SLEW * elapsed
                 self._set(self.ahead + max(-most, min(most, behind)))
+
+
+@attrs.frozen
+class Clocks:
+    """
+    The clocks that a machine goes by.
+
+    @ivar monotonic: for what is to be done later; it may count from anywhere, and is never set.
+    @ivar wall: this machine's time of day, in seconds since the epoch; it may be set.
+    @ivar cluster: the time by which keys expire.
+    """
+
+    monotonic: IReactorTime
+    wall: Callable[[], float]
+    cluster: ClusterTime
+
+    @classmethod
+    def of(cls, monotonic: IReactorTime, wall: Callable[[], float]) -> "Clocks":
+        """Returns these two, and a cluster time that begins with the second one."""
+        return cls(monotonic, wall, ClusterTime(monotonic, wall))

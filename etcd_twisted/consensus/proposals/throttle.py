@@ -11,8 +11,8 @@ from typing import NoReturn, TypeVar
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 
-from etcd_twisted.consensus.proposals import Proposals
-from etcd_twisted.waiters import Waiting
+from etcd_twisted.consensus.proposals.pending import Proposals
+from etcd_twisted.waiters import Waiters
 
 _T = TypeVar("_T")
 
@@ -37,7 +37,7 @@ class Throttle:
         self._clock = clock
         self._proposals = proposals
         self._refusal = refusal
-        self._waiting = Waiting()
+        self._waiting = Waiters()
         self._size = 0
 
     @property
@@ -67,7 +67,7 @@ class Throttle:
 
     def admit(self) -> None:
         """Something was done: let those in for whom there is room now."""
-        while self._waiting and self._proposals.size <= MOST_BYTES:
+        while self._waiting.waiting and self._proposals.size <= MOST_BYTES:
             self._waiting.fire_first()
 
     def refuse(self, error: Exception) -> None:

@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.consensus.driver}: what it has the core, the disk and the state machine do, and in which order.
+L{etcd_twisted.consensus.node}: what it has the core, the disk and the state machine do, and in which order.
 """
 
 from typing import Any
@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus.driver import Driver
+from etcd_twisted.consensus.node import Node
 from etcd_twisted.consensus.raft.core import NotLeaderError, Raft, Role
 from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind, HardState, Record
 from etcd_twisted.consensus.raft.leader import Timing
@@ -22,7 +22,7 @@ TIMING = Timing()
 
 class Around:
     """
-    What a driver needs, played by the test.
+    What a node needs, played by the test.
 
     @ivar writes: the records that are being made durable, and who waits for that.
     @ivar applied: the indexes of what was applied, by turn.
@@ -32,9 +32,10 @@ class Around:
     def __init__(self) -> None:
         self.writes: list[tuple[Record, Deferred[None]]] = []
         self.written: list[Record] = []
+        self.applied_index = 0
         self.applied: list[list[int]] = []
         self.sent: list[tuple[str, Message]] = []
-        self.snapshots: list[tuple[str, int]] = []
+        self.snapshots: list[tuple[str, int, Deferred[None]]] = []
         self.changes = 0
         self.failures: list[Failure] = []
         self.most = 1_000
@@ -49,17 +50,19 @@ class Around:
     def room(self) -> int:
         return self.most
 
-    def apply(self, entry: Entry) -> None:
-        self.on_apply(entry)
-
-    def batch_applied(self, entries: tuple[Entry, ...]) -> None:
+    def apply(self, entries: tuple[Entry, ...]) -> None:
+        for entry in entries:
+            self.applied_index = entry.index
+            self.on_apply(entry)
         self.applied.append([entry.index for entry in entries])
 
     def send(self, machine_id: str, messages: list[Message]) -> None:
         self.sent += [(machine_id, message) for message in messages]
 
-    def send_snapshot(self, machine_id: str, term: int) -> None:
-        self.snapshots.append((machine_id, term))
+    def send_snapshot(self, machine_id: str, term: int) -> "Deferred[None]":
+        ended: Deferred[None] = Deferred()
+        self.snapshots.append((machine_id, term, ended))
+        return ended
 
     def changed(self) -> None:
         self.changes += 1
@@ -78,15 +81,18 @@ class Around:
         return sent
 
 
-class DriverTestCase(SynchronousTestCase):
+class NodeTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(100.0)
         self.around = Around()
 
-    def driver(self, *voters: str) -> Driver:
-        core = Raft(A, HardState(), RaftLog(0, 0, Configuration(voters)), TIMING, 1, self.clock.seconds())
-        return Driver(self.clock, core, self.around)
+    def node(self, *voters: str) -> Node:
+        self.raft = Raft(A, HardState(), RaftLog(0, 0, Configuration(voters)), TIMING, 1, self.clock.seconds())
+        node = Node(self.clock, self.raft, self.around, self.around, self.around)
+        node.on_change.append(self.around.changed)
+        node.failed.addErrback(self.around.failed)
+        return node
 
     def settle(self) -> None:
         """Let everything happen that can without time going by."""
@@ -102,57 +108,57 @@ class DriverTestCase(SynchronousTestCase):
         call.called = 1
         call.func(*call.args)
 
-    def alone(self) -> Driver:
+    def alone(self) -> Node:
         """One that leads."""
-        driver = self.driver(A)
-        driver.start()
+        node = self.node(A)
+        node.start()
         self.settle()
-        self.assertTrue(driver.core.leads_own_term)
+        self.assertTrue(self.raft.leads_own_term)
         self.around.applied.clear()
         self.around.written.clear()
-        return driver
+        return node
 
-    def elected(self) -> Driver:
+    def elected(self) -> Node:
         """One that leads with another one's vote."""
-        driver = self.driver(A, B, C)
-        driver.start()
+        node = self.node(A, B, C)
+        node.start()
         self.clock.advance(0)
         self.clock.advance(2 * TIMING.election)
         self.clock.advance(0)
         for pre in (True, False):
             self.settle()
             requests = [message for _, message in self.around.take_sent() if isinstance(message, VoteRequest)]
-            driver.receive(B, [VoteReply(requests[-1].term, True, pre)])
+            node.receive(B, [VoteReply(requests[-1].term, True, pre)])
         self.settle()
-        self.assertIs(driver.core.role, Role.LEADER)
-        return driver
+        self.assertIs(self.raft.role, Role.LEADER)
+        return node
 
-    def acknowledge(self, driver: Driver, new: int = 0) -> None:
+    def acknowledge(self, node: Node, new: int = 0) -> None:
         """Another machine has all of it but for C{new} entries."""
-        core = driver.core
+        core = self.raft
         rounds = [message.round for _, message in self.around.sent if isinstance(message, Append)]
         index = core.last_index - new
-        driver.receive(B, [AppendReply(core.term, max(rounds, default=0), index, index)])
+        node.receive(B, [AppendReply(core.term, max(rounds, default=0), index, index)])
 
 
-class TurnTests(DriverTestCase):
+class TurnTests(NodeTestCase):
     """One turn of the reactor."""
 
     def test_many_proposals_are_one_record(self) -> None:
-        driver = self.alone()
+        node = self.alone()
         for _ in range(10):
-            driver.propose(b"x")
+            node.propose(b"x")
         self.assertEqual(self.around.writes, [])
         self.clock.advance(0)
         ((record, _),) = self.around.writes
         self.assertEqual(len(record.entries), 10)
 
     def test_those_that_come_during_a_sync_go_into_the_next(self) -> None:
-        driver = self.alone()
-        driver.propose(b"x")
+        node = self.alone()
+        node.propose(b"x")
         self.clock.advance(0)
         for _ in range(5):
-            driver.propose(b"y")
+            node.propose(b"y")
             self.clock.advance(0)
         self.around.sync()
         ((record, _),) = self.around.writes
@@ -160,8 +166,8 @@ class TurnTests(DriverTestCase):
 
     def test_others_are_told_before_its_own_disk(self) -> None:
         """Their answers take longer."""
-        driver = self.elected()
-        self.acknowledge(driver)
+        node = self.elected()
+        self.acknowledge(node)
         self.settle()
         self.around.take_sent()
         told: list[int] = []
@@ -172,36 +178,36 @@ class TurnTests(DriverTestCase):
             return append(record)
 
         self.patch(self.around, "append", appending)
-        driver.propose(b"x")
+        node.propose(b"x")
         self.clock.advance(0)
         self.assertEqual(told, [1])
 
-    def told_when_applying(self, driver: Driver, proposals: int) -> list[list[int]]:
+    def told_when_applying(self, node: Node, proposals: int) -> list[list[int]]:
         """
         Which entries each message brings that was sent before a change is applied that others have acknowledged.
 
         @param proposals: how many come meanwhile.
         """
-        self.acknowledge(driver)
+        self.acknowledge(node)
         self.settle()
-        driver.propose(b"x")
+        node.propose(b"x")
         self.clock.advance(0)
         self.around.sync()
         for _ in range(proposals):
-            driver.propose(b"y")
+            node.propose(b"y")
         told: list[list[int]] = []
 
         def applying(_: object) -> None:
             sent = [message for _, message in self.around.sent if isinstance(message, Append)]
-            told.extend([entry.index - driver.core.commit_index for entry in message.entries] for message in sent)
+            told.extend([entry.index - self.raft.commit_index for entry in message.entries] for message in sent)
 
         self.around.on_apply = applying
         self.around.take_sent()
-        self.acknowledge(driver, proposals)
+        self.acknowledge(node, proposals)
         self.clock.advance(0)
-        self.assertEqual(self.around.applied[-1], [driver.core.commit_index])
+        self.assertEqual(self.around.applied[-1], [self.raft.commit_index])
         commits = [message.commit for _, message in self.around.sent if isinstance(message, Append)]
-        self.assertIn(driver.core.commit_index, commits)
+        self.assertIn(self.raft.commit_index, commits)
         return told
 
     def test_a_leader_answers_before_it_tells_what_is_committed(self) -> None:
@@ -214,76 +220,76 @@ class TurnTests(DriverTestCase):
 
     def test_what_others_send_is_taken_at_once(self) -> None:
         """Nothing else that comes in this turn would go with it."""
-        driver = self.driver(A, B, C)
-        driver.start()
-        driver.receive(B, [Append(1, 1, 0, 0, 0, (Entry(1, 1, EntryKind.COMMAND, b"x"),))])
+        node = self.node(A, B, C)
+        node.start()
+        node.receive(B, [Append(1, 1, 0, 0, 0, (Entry(1, 1, EntryKind.COMMAND, b"x"),))])
         self.assertEqual(len(self.around.writes), 1)
 
     def test_but_not_while_there_are_new_entries(self) -> None:
         """More of them may come."""
-        driver = self.elected()
+        node = self.elected()
         self.settle()
-        driver.propose(b"x")
+        node.propose(b"x")
         self.around.take_sent()
-        self.acknowledge(driver, 1)
+        self.acknowledge(node, 1)
         self.assertEqual((self.around.sent, self.around.writes), ([], []))
-        driver.propose(b"y")
+        node.propose(b"y")
         self.clock.advance(0)
         entries = [message.entries for _, message in self.around.sent if isinstance(message, Append)]
         self.assertEqual([len(each) for each in entries], [2])
 
     def test_nor_while_there_is_much_to_apply(self) -> None:
         """A bounded number is applied in a turn, however much comes in it."""
-        driver = self.driver(A, B, C)
-        driver.start()
+        node = self.node(A, B, C)
+        node.start()
         self.around.most = 3
         entries = tuple(Entry(index, 1, EntryKind.COMMAND, b"x") for index in range(1, 21))
-        driver.receive(B, [Append(1, 1, 0, 0, 20, entries)])
+        node.receive(B, [Append(1, 1, 0, 0, 20, entries)])
         self.around.sync()
         self.assertEqual(self.around.applied, [[1, 2, 3]])
         for _ in range(10):
-            driver.receive(B, [Append(1, 1, 20, 1, 20)])
+            node.receive(B, [Append(1, 1, 20, 1, 20)])
         self.assertEqual(self.around.applied, [[1, 2, 3]])
         self.clock.advance(0)
         self.assertEqual([len(each) for each in self.around.applied], [3] * 6 + [2])
 
     def test_a_follower_answers_before_it_applies(self) -> None:
         """The leader waits for it."""
-        driver = self.driver(A, B, C)
-        driver.start()
+        node = self.node(A, B, C)
+        node.start()
         answered: list[int] = []
         self.around.on_apply = lambda _: answered.extend(
             message.index for _, message in self.around.sent if isinstance(message, AppendReply)
         )
-        driver.receive(B, [Append(1, 1, 0, 0, 1, (Entry(1, 1, EntryKind.COMMAND, b"x"),))])
+        node.receive(B, [Append(1, 1, 0, 0, 1, (Entry(1, 1, EntryKind.COMMAND, b"x"),))])
         self.settle()
         self.assertEqual((answered, self.around.applied), ([1], [[1]]))
 
     def test_nothing_is_applied_before_it_is_durable(self) -> None:
-        driver = self.alone()
-        driver.propose(b"x")
+        node = self.alone()
+        node.propose(b"x")
         self.clock.advance(0)
         self.assertEqual(self.around.applied, [])
         self.around.sync()
-        self.assertEqual(self.around.applied, [[driver.applied]])
+        self.assertEqual(self.around.applied, [[self.around.applied_index]])
 
     def test_a_follower_applies_nothing_before_it_is_durable(self) -> None:
         """Though the leader says that it is committed."""
-        driver = self.driver(A, B, C)
-        driver.start()
+        node = self.node(A, B, C)
+        node.start()
         entry = Entry(1, 1, EntryKind.COMMAND, b"x")
-        driver.receive(B, [Append(1, 1, 0, 0, 1, (entry,))])
+        node.receive(B, [Append(1, 1, 0, 0, 1, (entry,))])
         self.clock.advance(0)
-        self.assertEqual((driver.core.commit_index, self.around.applied), (1, []))
+        self.assertEqual((self.raft.commit_index, self.around.applied), (1, []))
         self.assertEqual([each for each in self.around.sent if isinstance(each[1], AppendReply)], [])
         self.settle()
         self.assertEqual(self.around.applied, [[1]])
 
     def test_a_bounded_number_is_applied(self) -> None:
-        driver = self.alone()
+        node = self.alone()
         self.around.most = 3
         for _ in range(8):
-            driver.propose(b"x")
+            node.propose(b"x")
         self.clock.advance(0)
         self.around.sync()
         self.assertEqual([len(each) for each in self.around.applied], [3])
@@ -296,34 +302,35 @@ class TurnTests(DriverTestCase):
 
     def test_how_far_it_is_within_a_batch(self) -> None:
         """No copy is whole before the last entry."""
-        driver = self.alone()
+        node = self.alone()
         found: list[tuple[int, bool]] = []
-        self.around.on_apply = lambda entry: found.append((entry.index - driver.applied, driver.holds_lease()))
+        around = self.around
+        around.on_apply = lambda entry: found.append((entry.index - around.applied_index, node.holds_lease()))
         for _ in range(3):
-            driver.propose(b"x")
+            node.propose(b"x")
         self.settle()
         self.assertEqual(found, [(0, False), (0, False), (0, True)])
 
     def test_a_change_is_told_once(self) -> None:
-        driver = self.alone()
+        node = self.alone()
         before = self.around.changes
-        driver.propose(b"x")
+        node.propose(b"x")
         self.settle()
         self.assertEqual(self.around.changes, before)
 
     def test_what_is_told_within_a_turn_may_ask_for_more(self) -> None:
-        driver = self.alone()
-        self.around.on_apply = lambda entry: driver.propose(b"y") if entry.data == b"x" else None
-        driver.propose(b"x")
+        node = self.alone()
+        self.around.on_apply = lambda entry: node.propose(b"y") if entry.data == b"x" else None
+        node.propose(b"x")
         self.settle()
         self.assertEqual(len(self.around.applied), 2)
 
     def test_who_stops_it_within_a_turn_has_stopped_it(self) -> None:
-        driver = self.alone()
-        self.around.on_apply = lambda _: driver.stop()
-        driver.propose(b"x")
+        node = self.alone()
+        self.around.on_apply = lambda _: node.stop()
+        node.propose(b"x")
         self.clock.advance(0)
-        read = driver.confirm_read()
+        read = node.confirm_read()
         self.around.sync()
         self.failureResultOf(read, NotLeaderError)
         self.around.take_sent()
@@ -333,62 +340,62 @@ class TurnTests(DriverTestCase):
 
 
     def test_once_stopped_within_a_turn_it_tells_nothing_more(self) -> None:
-        driver = self.driver(A)
+        node = self.node(A)
         told: list[int] = []
 
         def stop(_: object) -> None:
-            driver.stop()
+            node.stop()
             told.append(self.around.changes)
 
         self.around.on_apply = stop  # with the entry by which it knows what is committed, which is a change
-        driver.start()
+        node.start()
         self.settle()
         self.assertEqual(told, [self.around.changes])
 
 
-class TimeTests(DriverTestCase):
+class TimeTests(NodeTestCase):
     def test_a_late_timer_lets_messages_be_read_before_an_election(self) -> None:
         """A process that was held up finds its leader's heartbeats in its socket: they have their turn first."""
-        driver = self.driver(A, B, C)
-        driver.start()
-        driver.receive(B, [Append(1, 1, 0, 0, 0)])
+        node = self.node(A, B, C)
+        node.start()
+        node.receive(B, [Append(1, 1, 0, 0, 0)])
         self.settle()
         self.around.take_sent()
 
         def read_sockets() -> None:
-            driver.receive(B, [Append(1, 2, 0, 0, 0)])
+            node.receive(B, [Append(1, 2, 0, 0, 0)])
 
         self.clock.rightNow += 10.0
         self.ring()
         read_sockets()  # as the reactor does between two turns
         self.settle()
-        self.assertIs(driver.core.role, Role.FOLLOWER)
+        self.assertIs(self.raft.role, Role.FOLLOWER)
         self.assertEqual([each for each in self.around.sent if isinstance(each[1], VoteRequest)], [])
 
     def test_without_any_it_stands(self) -> None:
-        driver = self.driver(A, B, C)
-        driver.start()
+        node = self.node(A, B, C)
+        node.start()
         self.clock.advance(0)
         self.clock.advance(10.0)
         self.settle()
         self.assertEqual({each for each, message in self.around.sent if isinstance(message, VoteRequest)}, {B, C})
 
     def test_heartbeats_go_on(self) -> None:
-        driver = self.elected()
-        self.acknowledge(driver)
+        node = self.elected()
+        self.acknowledge(node)
         self.settle()
         self.around.take_sent()
         for _ in range(10):
             self.clock.advance(TIMING.heartbeat)
-            self.acknowledge(driver)
+            self.acknowledge(node)
             self.settle()
         beats = [message for each, message in self.around.sent if each == C]
         self.assertGreaterEqual(len(beats), 10)
-        self.assertIs(driver.core.role, Role.LEADER)
+        self.assertIs(self.raft.role, Role.LEADER)
 
     def test_a_late_leader_is_heard_at_once(self) -> None:
-        driver = self.elected()
-        self.acknowledge(driver)
+        node = self.elected()
+        self.acknowledge(node)
         self.settle()
         self.around.take_sent()
         self.clock.rightNow += 5 * TIMING.heartbeat
@@ -396,16 +403,16 @@ class TimeTests(DriverTestCase):
         self.assertNotEqual(self.around.sent, [])
 
     def test_a_leader_that_hears_nobody_leads_no_longer(self) -> None:
-        driver = self.elected()
-        self.acknowledge(driver)
+        node = self.elected()
+        self.acknowledge(node)
         self.settle()
         for _ in range(20):
             self.clock.advance(TIMING.heartbeat)
             self.settle()
-        self.assertIsNot(driver.core.role, Role.LEADER)
+        self.assertIsNot(self.raft.role, Role.LEADER)
 
     def test_with_no_part_in_elections_no_time_is_kept(self) -> None:
-        self.driver(B).start()
+        self.node(B).start()
         self.settle()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -416,93 +423,93 @@ class TimeTests(DriverTestCase):
 
     def test_a_busy_turn_does_not_go_round_and_round(self) -> None:
         """While a term is being made durable, a leader to be has nothing to send and no time to keep."""
-        driver = self.driver(A, B, C)
-        driver.start()
+        node = self.node(A, B, C)
+        node.start()
         self.clock.advance(0)
         for _ in range(20):
             self.clock.advance(0.1)
-            if driver.core.role is Role.PRE_CANDIDATE:
-                driver.receive(B, [VoteReply(driver.core.term + 1, True, True)])
+            if self.raft.role is Role.PRE_CANDIDATE:
+                node.receive(B, [VoteReply(self.raft.term + 1, True, True)])
         due = [call for call in self.clock.calls if call.getTime() <= self.clock.seconds()]
         self.assertEqual(due, [])
 
 
-class ReadTests(DriverTestCase):
+class ReadTests(NodeTestCase):
     def test_it_waits_for_what_is_committed_to_be_applied(self) -> None:
-        driver = self.alone()
-        driver.propose(b"x")
+        node = self.alone()
+        node.propose(b"x")
         self.clock.advance(0)
         self.around.most = 0
         self.around.sync()
-        read = driver.confirm_read()
+        read = node.confirm_read()
         self.assertNoResult(read)
         self.around.most = 10
         self.settle()
         self.successResultOf(read)
 
     def test_others_are_asked(self) -> None:
-        driver = self.elected()
-        self.acknowledge(driver)
+        node = self.elected()
+        self.acknowledge(node)
         self.settle()
-        read = driver.confirm_read()
+        read = node.confirm_read()
         self.settle()
         self.assertNoResult(read)
-        self.acknowledge(driver)
+        self.acknowledge(node)
         self.settle()
         self.successResultOf(read)
 
     def test_it_fails_when_the_leader_is_lost(self) -> None:
-        driver = self.elected()
-        read = driver.confirm_read()
-        driver.receive(B, [Append(driver.core.term + 1, 1, 0, 0, 0)])
+        node = self.elected()
+        read = node.confirm_read()
+        node.receive(B, [Append(self.raft.term + 1, 1, 0, 0, 0)])
         self.settle()
         self.failureResultOf(read, NotLeaderError)
-        self.assertRaises(NotLeaderError, driver.confirm_read)
+        self.assertRaises(NotLeaderError, node.confirm_read)
 
     def test_it_fails_when_it_is_stopped(self) -> None:
-        driver = self.alone()
-        driver.propose(b"x")
+        node = self.alone()
+        node.propose(b"x")
         self.clock.advance(0)
         self.around.most = 0
         self.around.sync()
-        confirmed = driver.confirm_read()
-        driver.stop()
+        confirmed = node.confirm_read()
+        node.stop()
         self.failureResultOf(confirmed, NotLeaderError)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_one_who_has_gone(self) -> None:
-        driver = self.elected()
-        self.acknowledge(driver)
+        node = self.elected()
+        self.acknowledge(node)
         self.settle()
-        gone, there = driver.confirm_read(), driver.confirm_read()
+        gone, there = node.confirm_read(), node.confirm_read()
         gone.cancel()
         self.failureResultOf(gone, CancelledError)
         self.settle()
-        self.acknowledge(driver)
+        self.acknowledge(node)
         self.settle()
         self.successResultOf(there)
 
     def test_when_none_waits(self) -> None:
-        driver = self.elected()
-        self.successResultOf(driver.when_answered())
-        self.acknowledge(driver)
+        node = self.elected()
+        self.successResultOf(node.when_answered())
+        self.acknowledge(node)
         self.settle()
-        read = driver.confirm_read()
-        answered = driver.when_answered()
+        read = node.confirm_read()
+        answered = node.when_answered()
         self.settle()
         self.assertNoResult(answered)
-        self.acknowledge(driver)
+        self.acknowledge(node)
         self.settle()
         self.successResultOf(read)
         self.successResultOf(answered)
 
 
-class EndTests(DriverTestCase):
+class EndTests(NodeTestCase):
     def test_it_is_drained_when_nothing_is_under_way(self) -> None:
-        driver = self.alone()
-        self.successResultOf(driver.drain())
-        driver.propose(b"x")
-        drained = driver.drain()
+        node = self.alone()
+        self.successResultOf(node.drain())
+        node.propose(b"x")
+        drained = node.drain()
         self.clock.advance(0)
         self.assertNoResult(drained)
         self.around.most = 0
@@ -515,31 +522,31 @@ class EndTests(DriverTestCase):
 
     def test_it_is_not_drained_within_a_turn(self) -> None:
         """Who asks then waits for the rest of the batch."""
-        driver = self.alone()
+        node = self.alone()
         happened: list[str] = []
 
         def applying(_: object) -> None:
-            driver.drain().addCallback(lambda _: happened.append("drained"))
+            node.drain().addCallback(lambda _: happened.append("drained"))
             happened.append("applied")
 
         self.around.on_apply = applying
-        driver.propose(b"x")
+        node.propose(b"x")
         self.settle()
         self.assertEqual(happened, ["applied", "drained"])
 
     def test_two_may_wait_for_that(self) -> None:
-        driver = self.alone()
-        driver.propose(b"x")
-        first, second = driver.drain(), driver.drain()
+        node = self.alone()
+        node.propose(b"x")
+        first, second = node.drain(), node.drain()
         self.settle()
         self.successResultOf(first)
         self.successResultOf(second)
 
     def test_a_disk_that_fails(self) -> None:
-        driver = self.alone()
-        driver.propose(b"x")
-        read = driver.confirm_read()
-        drained = driver.drain()
+        node = self.alone()
+        node.propose(b"x")
+        read = node.confirm_read()
+        drained = node.drain()
         self.clock.advance(0)
         self.successResultOf(read)
         (_, done) = self.around.writes.pop()
@@ -550,34 +557,34 @@ class EndTests(DriverTestCase):
         self.assertEqual((self.around.applied, self.clock.getDelayedCalls()), ([], []))
 
     def test_a_state_machine_that_fails(self) -> None:
-        driver = self.alone()
+        node = self.alone()
 
         def broken(_: object) -> None:
             raise RuntimeError("a mistake")
 
         self.around.on_apply = broken
-        driver.propose(b"x")
+        node.propose(b"x")
         self.settle()
         (failure,) = self.around.failures
         failure.trap(RuntimeError)
-        driver.fail(Failure(OSError()))
+        node.fail(Failure(OSError()))
         self.assertEqual(len(self.around.failures), 1)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_a_write_that_ends_after_it_was_stopped(self) -> None:
-        driver = self.alone()
-        driver.propose(b"x")
+        node = self.alone()
+        node.propose(b"x")
         self.clock.advance(0)
-        driver.stop()
+        node.stop()
         self.around.sync()
         self.assertEqual((self.around.applied, self.clock.getDelayedCalls()), ([], []))
 
     def test_it_does_nothing_once_stopped(self) -> None:
-        driver = self.elected()
-        driver.stop()
-        driver.stop()
+        node = self.elected()
+        node.stop()
+        node.stop()
         self.around.take_sent()
-        driver.receive(B, [Append(driver.core.term + 1, 1, 0, 0, 0)])
-        driver.snapshot_ended(B)
+        node.receive(B, [Append(self.raft.term + 1, 1, 0, 0, 0)])
+        node._snapshot_ended(None, B)
         self.clock.advance(10.0)
         self.assertEqual((self.around.sent, self.around.writes, self.clock.getDelayedCalls()), ([], [], []))

@@ -1,0 +1,167 @@
+"""
+Whether this machine serves and who leads, from one moment to the next, and those who wait for that.
+
+Must never leave anybody waiting for what can't come any more, nor let a copy be read that is older than what this
+machine has shown before.
+"""
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from etcd_twisted.consensus.group import Group
+from etcd_twisted.errors import EtcdError
+from etcd_twisted.interfaces.cluster import Machine
+from etcd_twisted.waiters import Observers, Waiters
+
+DOUBT_SECONDS = 5.0
+"""After how long without a leader a machine asks whether it is in the cluster at all."""
+
+
+class Availability:
+    """
+    See the module.
+
+    @ivar serving: whether this machine's copy can be read.
+    @ivar closed: why this machine answers nobody any more; C{None} while it does.
+    @ivar leader_changes: how often it saw a machine begin to lead.
+    @ivar on_exclusion: called when this machine may have been taken out of the cluster, maybe more than once.
+    """
+
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self.serving = False
+        self.closed: EtcdError | None = None
+        self.leader_changes = 0
+        self.on_exclusion: Observers = []
+        self._clock = clock
+        self._leader: Machine | None = None
+        self._leader_seen = ("", 0)
+        self._led_since = clock.seconds()
+        self._was_member = False
+        self._serving = Waiters()
+        self._led = Waiters()
+        self._deposed = Waiters()
+        self._doubt: IDelayedCall | None = None
+
+    # What it is told
+
+    def begin(self) -> None:
+        """This machine is a member from here on."""
+        self._was_member = False
+
+    def end(self) -> None:
+        """It is a member no longer."""
+        self._doubt_no_more()
+
+    def stand_by(self) -> None:
+        """Others serve from here on."""
+        self.serving = False
+
+    def served_by_others(self) -> None:
+        """Who waits is served by others."""
+        self._serving.fire()
+
+    def close(self, error: EtcdError) -> None:
+        """This machine answers nobody any more."""
+        self.serving = False
+        self.closed = self.closed or error
+        self._serving.fail(error)
+        self._led.fail(error)
+        self._deposed.fail(error)
+
+    def look(self, group: Group) -> None:
+        """The leader or the group may have changed, or this machine may have caught up."""
+        if self.closed is not None:
+            return
+        raft = group.raft
+        leader = group.leader()
+        self._note_leader(leader, group.name, raft.term)
+        if leader is None and self._doubt is None:
+            self._doubt = self._clock.callLater(DOUBT_SECONDS, self._doubts)
+        if not raft.leads_on:
+            self._deposed.fire()
+        if not self.serving and group.is_caught_up and raft.has_vote:
+            self.serving = True
+            self._serving.fire()
+        if raft.machine_id in raft.configuration:
+            self._was_member = True
+        elif self._was_member and not raft.is_reconfiguring:
+            self._was_member = False
+            self.exclude()
+
+    def look_from_outside(self, leader: Machine | None, name: str) -> None:
+        """
+        The leader of a cluster in which this machine is no member may have changed.
+
+        @param name: this machine's.
+        """
+        self._note_leader(leader, name, None)
+        self._deposed.fire()
+
+    def exclude(self) -> None:
+        """This machine may have been taken out of the cluster."""
+        for tell in self.on_exclusion:
+            tell()
+
+    def _note_leader(self, leader: Machine | None, name: str, term: int | None) -> None:
+        if leader != self._leader:
+            if leader is None and self._leader is not None and self._leader.name != name:
+                self._log.info("{leader} no longer leads, and no other machine leads yet", leader=self._leader.name)
+            self._leader = leader
+            self._led_since = self._clock.seconds()
+        if leader is not None:
+            if term is not None:  # who is no member knows of none
+                self._note_change(leader.name, term)
+            self._doubt_no_more()
+            self._led.fire()
+
+    def _note_change(self, leader: str, term: int) -> None:
+        """Say so when another machine leads, or the same one in another term."""
+        if self._leader_seen != (leader, term):
+            self._leader_seen = (leader, term)
+            self.leader_changes += 1
+            self._log.info("{leader} leads in term {term}", leader=leader, term=term)
+
+    def _doubts(self) -> None:
+        """No leader was heard for long: maybe the others have one, of which this machine will never be told."""
+        self._doubt = self._clock.callLater(DOUBT_SECONDS, self._doubts)
+        self.exclude()
+
+    def _doubt_no_more(self) -> None:
+        if self._doubt is not None:
+            self._doubt.cancel()
+            self._doubt = None
+
+    # What it knows
+
+    @property
+    def led_seconds(self) -> float:
+        """For how long the leader has been the one that it is, or there has been none."""
+        return self._clock.seconds() - self._led_since
+
+    def when_serving(self) -> "Deferred[None]":
+        """Returns a Deferred that fires when this machine serves, or stands by."""
+        return self._until(self.serving, self._serving)
+
+    def when_led(self, now: bool) -> "Deferred[None]":
+        """
+        Returns a Deferred that fires when a leader is known.
+
+        @param now: whether one is.
+        """
+        return self._until(now, self._led)
+
+    def when_deposed(self, leads: bool) -> "Deferred[None]":
+        """
+        Returns a Deferred that fires when this machine does not lead.
+
+        @param leads: whether it does.
+        """
+        return self._until(not leads, self._deposed)
+
+    def _until(self, is_so: bool, waiters: Waiters) -> "Deferred[None]":
+        if self.closed is not None:
+            return fail(self.closed)
+        return succeed(None) if is_so else waiters.wait()

@@ -1,0 +1,156 @@
+"""
+What a member knows of its group: who leads, who is in it, how the others are, and whether its copy is up to date.
+
+Must never change anything, nor ask another machine.
+"""
+
+import math
+
+from etcd_twisted import __version__
+from etcd_twisted.consensus.clocks.cluster_time import Clocks
+from etcd_twisted.consensus.members import members_of
+from etcd_twisted.consensus.monitoring.statuses import Statuses
+from etcd_twisted.consensus.raft.entries import Configuration, Member
+from etcd_twisted.consensus.raft.state import RaftState, Role
+from etcd_twisted.consensus.state_machine import StateMachine
+from etcd_twisted.interfaces.cluster import Health, Machine, MachineStatus, StatusReport
+
+
+class Group:
+    """
+    See the module.
+
+    @ivar cluster_id: of which cluster the group is.
+    @ivar raft: this machine's Raft state.
+    @ivar machine: what is applied of the log.
+    """
+
+    def __init__(
+        self,
+        cluster_id: str,
+        own: Member,
+        clocks: Clocks,
+        raft: RaftState,
+        machine: StateMachine,
+        statuses: Statuses,
+    ) -> None:
+        """
+        @param own: how this machine is to be called and reached.
+        @param statuses: what the others say of themselves.
+        """
+        self.cluster_id = cluster_id
+        self.raft = raft
+        self.machine = machine
+        self._own = own
+        self._clocks = clocks
+        self._statuses = statuses
+        self._began = clocks.monotonic.seconds()
+
+    # This machine
+
+    @property
+    def name(self) -> str:
+        """This machine's name."""
+        return self._own.name
+
+    @property
+    def is_known_rightly(self) -> bool:
+        """Whether the group, as of the last entry that was applied, has this machine's own name and addresses."""
+        return self.machine.configuration.members.get(self.raft.machine_id) == self._own
+
+    @property
+    def is_caught_up(self) -> bool:
+        """
+        Whether the key space holds all that the leader had committed when it was last heard. What that is nobody
+        knows, the leader included, before it has committed an entry of its own term. A leader that has moved is told
+        of at its new addresses first.
+        """
+        raft, machine = self.raft, self.machine
+        if raft.leadership is not None:
+            return raft.leads_own_term and machine.applied_index >= raft.commit_index and self.is_known_rightly
+        return (
+            raft.leader is not None
+            and machine.applied_index >= raft.leader_commit
+            and machine.applied_term == raft.term
+        )
+
+    @property
+    def role(self) -> str:
+        """The role of this machine in one word, see L{StatusReport}."""
+        raft = self.raft
+        if raft.leads_on:
+            return "leader"
+        if raft.machine_id not in raft.configuration.voters:
+            return "learner"
+        return "candidate" if raft.role in (Role.CANDIDATE, Role.PRE_CANDIDATE) else "follower"
+
+    def report(self) -> StatusReport:
+        """Returns what this machine tells others about itself."""
+        return report(self._clocks, self)
+
+    @property
+    def uptime_seconds(self) -> float:
+        """For how long this machine has been a member."""
+        return self._clocks.monotonic.seconds() - self._began
+
+    # All of them
+
+    @property
+    def configuration(self) -> Configuration:
+        """
+        The group as of the last entry that was applied. Until everything is applied that the log held at the start,
+        the newest group in the log: without a quorum nobody knows what of it is committed.
+        """
+        machine = self.machine
+        if machine.has_all_from_before and machine.configuration.members:
+            return machine.configuration
+        return self.raft.configuration
+
+    def members(self) -> dict[str, Machine]:
+        """Returns the machines of the group, by id."""
+        return members_of(self.configuration)
+
+    def leader(self) -> Machine | None:
+        """Returns the machine that leads, C{None} while none is known."""
+        raft = self.raft
+        if raft.leader is None or (raft.leadership is not None and not raft.leads_on):
+            return None
+        member = raft.configuration.members.get(raft.leader)
+        return None if member is None else Machine(member.name, member.client_url, member.peer_url)
+
+    def called(self, machine_id: str) -> str:
+        """Returns how the log names a machine: by its name and its peer URL, if it is known here."""
+        member = self.raft.configuration.members.get(machine_id)
+        return f"the machine {machine_id}" if member is None else f"{member.name} ({member.peer_url})"
+
+    def statuses(self) -> dict[str, MachineStatus]:
+        """See L{etcd_twisted.interfaces.IReplica.statuses}."""
+        raft = self.raft
+        return self._statuses.all(raft.machine_id, raft.configuration.members, self.report())
+
+    def health(self) -> Health:
+        """See L{etcd_twisted.interfaces.IReplica.health}."""
+        leader = self.leader()
+        voters = frozenset(self.raft.configuration.voters)
+        return Health(self.statuses(), voters, "" if leader is None else leader.name)
+
+
+def report(clocks: Clocks, group: Group | None) -> StatusReport:
+    """
+    Returns what this machine tells others about itself.
+
+    @param group: C{None} while it is no member.
+    """
+    time = clocks.cluster
+    error = time.error
+    return StatusReport(
+        int(clocks.wall() * 1e6),
+        time.now(),
+        None if error is None else math.ceil(error * 1e6),
+        "" if group is None else group.role,
+        0 if group is None else group.raft.term,
+        0 if group is None else group.machine.applied_index,
+        __version__,
+        0 if group is None else int(group.uptime_seconds * 1e6),
+        time.term,
+    )

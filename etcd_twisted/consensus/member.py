@@ -1,0 +1,322 @@
+"""
+This machine as a member of its group: all parts of it, put together, started and stopped in order.
+
+It tells its parts, in the right order, when something has happened that more than one of them has to know. Must never
+do itself what one of them can do.
+"""
+
+import functools
+
+import attrs
+from twisted.internet.defer import DeferredList
+
+from etcd_twisted.consensus.availability import Availability
+from etcd_twisted.consensus.clearing import Clearing
+from etcd_twisted.consensus.clocks.clock_watch import ClockWatch
+from etcd_twisted.consensus.clocks.cluster_time import Clocks
+from etcd_twisted.consensus.disk import Disk
+from etcd_twisted.consensus.expirer import Expirer
+from etcd_twisted.consensus.group import Group
+from etcd_twisted.consensus.messenger import Messenger
+from etcd_twisted.consensus.monitoring.alarm import QuorumAlarm
+from etcd_twisted.consensus.monitoring.announcer import Announcer
+from etcd_twisted.consensus.monitoring.statuses import Statuses
+from etcd_twisted.consensus.node import Node
+from etcd_twisted.consensus.proposals.pending import Proposals
+from etcd_twisted.consensus.proposals.proposer import Proposer
+from etcd_twisted.consensus.proposals.quota import QUOTA_BYTES, Quota
+from etcd_twisted.consensus.proposals.throttle import Throttle
+from etcd_twisted.consensus.raft.core import Raft
+from etcd_twisted.consensus.raft.entries import Member
+from etcd_twisted.consensus.raft.leader import Timing
+from etcd_twisted.consensus.raft.messages import Message
+from etcd_twisted.consensus.reconfiguration.admission import Admissions
+from etcd_twisted.consensus.reconfiguration.changes import MembershipChanges, with_member
+from etcd_twisted.consensus.reconfiguration.forbidden import ForbiddenMachines
+from etcd_twisted.consensus.recovery import Recovered
+from etcd_twisted.consensus.snapshots.receiving import SnapshotReceiver
+from etcd_twisted.consensus.snapshots.sending import SnapshotSender
+from etcd_twisted.consensus.snapshots.taking import Snapshotter
+from etcd_twisted.consensus.state_machine import StateMachine
+from etcd_twisted.consensus.timekeeper import Timekeeper
+from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
+from etcd_twisted.interfaces import ITransport
+from etcd_twisted.interfaces.cluster import Machine
+from etcd_twisted.interfaces.cluster_config import ClusterConfig
+from etcd_twisted.interfaces.statistics import Contents, Measurements, Traffic
+from etcd_twisted.keyspace.history import HISTORY_BYTES
+from etcd_twisted.keyspace.space import KeySpace
+
+_PATIENCE_ELECTIONS = 5.0
+"""How many election timeouts one who proposed is kept waiting when the leader is lost."""
+
+_LEAST_PATIENCE_SECONDS = 1.0
+"""How long at the least."""
+
+
+@attrs.frozen
+class Settings:
+    """
+    How a replica is to be.
+
+    @ivar history_capacity: how many events are kept for watchers that ask from an index on.
+    @ivar history_bytes: how large these events may be together.
+    @ivar snapshot_count: how many entries are applied from one snapshot to the next, if they hold no more than
+        L{etcd_twisted.consensus.snapshots.taking.SNAPSHOT_BYTES}; C{None} for no snapshots.
+    @ivar quota_bytes: how large the key space may get; 0 for any size.
+    @ivar defaults: what is set for the cluster as long as nobody has set it.
+    @ivar seed: for what is left to chance; another one on each machine.
+    """
+
+    history_capacity: int = 1_000
+    history_bytes: int = HISTORY_BYTES
+    snapshot_count: int | None = None
+    quota_bytes: int = QUOTA_BYTES
+    timing: Timing = attrs.field(factory=Timing)
+    defaults: ClusterConfig = attrs.field(factory=ClusterConfig)
+    seed: int = 0
+
+    @property
+    def patience_seconds(self) -> float:
+        """How long one who proposed is kept waiting when the leader is lost."""
+        return max(_LEAST_PATIENCE_SECONDS, _PATIENCE_ELECTIONS * self.timing.election)
+
+
+def _unknown(keyspace: KeySpace) -> EtcdError:
+    cause = "this machine no longer leads; whether the write was done is unknown"
+    return EtcdError(ErrorCode.RAFT_INTERNAL, cause, keyspace.index)
+
+
+def _too_much(keyspace: KeySpace) -> EtcdError:
+    cause = "the cluster does not keep up with the writes: this one was not made; try again later"
+    return EtcdError(ErrorCode.RAFT_INTERNAL, cause, keyspace.index)
+
+
+class LocalMember:
+    """
+    See the module. Its public parts are for whoever has it to use.
+
+    @ivar raft: the Raft state, to be looked at only.
+    @ivar node: runs the core.
+    @ivar machine: what is applied of the log.
+    @ivar group: what this machine knows of its group.
+    @ivar proposer: has changes logged.
+    @ivar changes: has changes of the group logged.
+    @ivar admissions: whose messages are taken.
+    @ivar receiver: takes the leader's snapshots.
+    """
+
+    def __init__(
+        self,
+        clocks: Clocks,
+        keyspace: KeySpace,
+        disk: Disk,
+        transport: ITransport,
+        traffic: Traffic,
+        settings: Settings,
+        availability: Availability,
+        recovered: Recovered,
+        machine: Machine,
+    ) -> None:
+        """
+        @param keyspace: it holds what was recovered.
+        @param availability: is told what may have changed.
+        @param machine: how this machine is to be called and reached.
+        """
+        if recovered.identity is None:
+            raise ValueError("a machine has to know who it is")
+        machine_id, cluster_id = recovered.identity.machine_id, recovered.identity.cluster_id
+        clock, election = clocks.monotonic, settings.timing.election
+        self._clock = clock
+        self._keyspace = keyspace
+        self._disk = disk
+        self._transport = transport
+        self._availability = availability
+        self._patience_seconds = settings.patience_seconds
+        self._own = Member(machine.name, machine.client_url, machine.peer_url)
+        self._time = clocks.cluster
+        self._time.observe(recovered.newest_time)
+        self._ending = False
+        log = recovered.log
+        last_index = log.last_index
+        core = Raft(machine_id, recovered.hard_state, log, settings.timing, settings.seed, clock.seconds())
+        self.raft = core
+        self._proposals = Proposals(clock, settings.patience_seconds, functools.partial(_unknown, keyspace))
+        self._throttle = Throttle(clock, self._proposals, functools.partial(_too_much, keyspace))
+        self._quota = Quota(clock, keyspace, self._proposals, settings.quota_bytes)
+        self.machine = StateMachine(keyspace, self._time, self._proposals, recovered.snapshot, last_index)
+        self._configuration = self.machine.configuration
+        self._statuses = Statuses(clocks, transport, election)
+        self.group = Group(cluster_id, self._own, clocks, core, self.machine, self._statuses)
+        self._sender = SnapshotSender(clock, disk, transport, self.group)
+        self._messenger = Messenger(clock, core, transport, traffic, self._sender)
+        self.node = Node(clock, core, disk, self._messenger, self.machine)
+        self.proposer = Proposer(
+            core, self.node, keyspace, self._proposals, self._throttle, self._quota, self._statuses
+        )
+        self.receiver = SnapshotReceiver(clock, disk, core, self.node, self.machine, traffic)
+        self._snapshotter = Snapshotter(clock, disk, core, self.node, self.machine, settings.snapshot_count)
+        self.admissions = Admissions(cluster_id, core)
+        forbidden = ForbiddenMachines(cluster_id, core, self.machine, self._time, self.proposer)
+        self.changes = MembershipChanges(
+            clock, core, self.proposer, keyspace, settings.defaults, forbidden, election
+        )
+        self._expirer = Expirer(clocks, self.node, self.machine)
+        self._clearing = Clearing(clock, keyspace)
+        self._timekeeper = Timekeeper(
+            self._time, core, self.machine, self._proposals, self._throttle, self._statuses
+        )
+        self._clock_watch = ClockWatch(clocks, self.group)
+        self._alarm = QuorumAlarm(clock, self.group)
+        self._announcer = Announcer(core, self.group)
+        self._clock_watch.on_look.append(self._timekeeper.adjust)
+        self.node.on_applied.append(self._applied)
+        self.node.on_change.append(self._changed)
+
+    # Its life
+
+    def start(self) -> None:
+        """Begin."""
+        self._connect()
+        self._clock_watch.start()
+        self.node.start()
+
+    def end(self) -> None:
+        """Begin to stop: what happens from here on is nobody's concern but of those who wait for an answer."""
+        self._ending = True
+
+    async def settle(self) -> None:
+        """Return when nobody waits for an answer, or has waited long enough. To be called while others are heard."""
+        waiting = [self._proposals.when_none(), self.node.when_answered()]
+        await DeferredList(waiting, consumeErrors=True).addTimeout(self._patience_seconds, self._clock)
+
+    async def stop(self) -> None:
+        """Return when what is under way is done."""
+        self._lead_no_longer()
+        await self.receiver.stop()
+        await self.node.drain()
+        self.node.stop()
+        self._clearing.stop()
+        self._lead_no_longer()
+        self._proposals.fail(_unknown(self._keyspace))
+        self._throttle.refuse(NotDoneError("this machine is stopping"))
+        self._statuses.stop()
+        self._clock_watch.stop()
+        self._timekeeper.stop()
+        self._alarm.stop()
+        self._transport.connect({})
+        await self._sender.stop()
+        await self._snapshotter.stop()
+
+    def fail(self, error: EtcdError) -> None:
+        """The node can't go on: nobody here will be told more than C{error}."""
+        self._proposals.fail(error)
+        self._throttle.refuse(error)
+
+    def _lead_no_longer(self) -> None:
+        self._expirer.stop()
+        self.changes.stop()
+        self._sender.give_up()
+
+    # What comes from others
+
+    def receive(self, sender: str, messages: list[Message], length: int) -> None:
+        """
+        Take messages of another machine.
+
+        @param length: of all of them on the wire, in bytes.
+        """
+        self._messenger.heard(sender, messages, length)
+        self.node.receive(sender, messages)
+
+    def unreachable(self, machine_id: str) -> None:
+        """What was sent to a machine last may be lost."""
+        self._messenger.lost(machine_id)
+        self.node.unreachable(machine_id)
+
+    # What has happened
+
+    def _applied(self) -> None:
+        """Entries were applied. It is called for each batch: it has to be short."""
+        if self.raft.leads_on:
+            self._expirer.look()
+            self._throttle.admit()
+        self._clearing.look()
+        self._quota.look()
+        self.receiver.passed(self.machine.applied_index)
+        if not self.receiver.installing:
+            self._snapshotter.take_if_due()
+        if self.machine.configuration is not self._configuration or not self._availability.serving:
+            self._configuration = self.machine.configuration
+            self._tell_availability()
+
+    def _changed(self) -> None:
+        """The role, the term, the leader or the group may have changed."""
+        raft = self.raft
+        self._connect()
+        self._messenger.changed()
+        self._timekeeper.changed()
+        self._announcer.changed()
+        if raft.leadership is not None:
+            self._proposals.leads()
+            self.changes.start()
+        else:
+            self._proposals.leads_no_longer()
+            self._lead_no_longer()
+        if raft.leads_on:
+            self._expirer.look()
+            self._correct_own_entry()
+        else:
+            self._expirer.stop()  # what it would propose while handing over would be lost
+            self._throttle.refuse(NotDoneError("this machine no longer leads"))
+        self._tell_availability()
+        self._alarm.look()
+
+    def _tell_availability(self) -> None:
+        if not self._ending:
+            self._availability.look(self.group)
+
+    def _connect(self) -> None:
+        raft = self.raft
+        members = raft.configuration.members.items()
+        others = {each: member.peer_url for each, member in members if each != raft.machine_id}
+        self._transport.connect(others)
+        self._statuses.keep(set(others))
+        if others:
+            self._alarm.start()
+        else:
+            self._alarm.stop()
+
+    def _correct_own_entry(self) -> None:
+        """A leader whose name or addresses are not what is known of it says so."""
+        raft = self.raft
+        configuration, machine_id = raft.configuration, raft.machine_id
+        wrong = machine_id in configuration and configuration.members.get(machine_id) != self._own
+        if wrong and not raft.is_reconfiguring:
+            self.node.propose_configuration(with_member(configuration, machine_id, self._own))
+
+    # What is measured
+
+    def measurements(self, leader_changes: int) -> Measurements:
+        """
+        See L{etcd_twisted.interfaces.IReplica.measurements}.
+
+        @param leader_changes: as its caller counts them.
+        """
+        storage, root, quota = self._disk.storage, self._keyspace.root, self._quota
+        return Measurements(
+            self.raft.commit_index,
+            leader_changes,
+            self._proposals.pending,
+            self._proposals.failed,
+            storage.log.syncs,
+            self.node.commits,
+            storage.log.size,
+            storage.snapshots.size,
+            self._clock_watch.jumps,
+            self._clock_watch.last_jump,
+            self._time.ahead_of_wall,
+            self._time.error,
+            Contents(root.files, root.directories, root.size, quota.most_bytes, quota.alarm, quota.refused),
+            *storage.directory.room(),
+        )

@@ -1,0 +1,170 @@
+"""
+This machine as the others of its group see it: what the peer port asks of it and hands to it.
+
+Must never take anything of a machine whose messages are not taken.
+"""
+
+from twisted.internet.defer import Deferred, ensureDeferred, fail
+from zope.interface import implementer
+
+from etcd_twisted.consensus.availability import Availability
+from etcd_twisted.consensus.clocks.cluster_time import Clocks
+from etcd_twisted.consensus.group import report
+from etcd_twisted.consensus.member import LocalMember
+from etcd_twisted.consensus.raft.core import NotLeaderError
+from etcd_twisted.consensus.raft.messages import MOST_TERMS_AHEAD, decode_messages
+from etcd_twisted.consensus.roster import Roster
+from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
+from etcd_twisted.interfaces import IRaftPeer
+from etcd_twisted.interfaces.cluster import (
+    PROTOCOL_VERSION,
+    Admission,
+    ClusterView,
+    JoinReply,
+    JoinRequest,
+    StatusReport,
+)
+from etcd_twisted.waiters import Observers
+
+
+@implementer(IRaftPeer)
+class RaftPeer:
+    """
+    See L{IRaftPeer}. It takes nothing before L{begin} and after L{end}.
+
+    @ivar on_claim: called when a machine says to be of a newer configuration: somebody should be asked for whom
+        L{vouch} can be told.
+    """
+
+    def __init__(self, clocks: Clocks, roster: Roster, availability: Availability) -> None:
+        """
+        @param availability: is told when others say that this machine was removed.
+        """
+        self.machine_id = ""
+        self.cluster_id = ""
+        self.on_claim: Observers = []
+        self._clocks = clocks
+        self._roster = roster
+        self._availability = availability
+        self._member: LocalMember | None = None
+
+    def begin(self, member: LocalMember) -> None:
+        """This machine is a member from here on."""
+        self.machine_id = member.raft.machine_id
+        self.cluster_id = member.group.cluster_id
+        self._member = member
+
+    def end(self) -> None:
+        """It is a member no longer."""
+        self._member = None
+        self.machine_id = self.cluster_id = ""
+
+    # Who it is, and who may talk to it
+
+    @property
+    def configuration_index(self) -> int:
+        """See L{IRaftPeer}."""
+        return 0 if self._member is None else self._member.raft.configuration_index
+
+    def admission(self, machine_id: str, configuration_index: int) -> Admission:
+        """See L{IRaftPeer}."""
+        if self._member is None:
+            return Admission.STRANGER
+        admissions = self._member.admissions
+        admission = admissions.judge(machine_id, configuration_index)
+        if admission is Admission.UNCONFIRMED:
+            admissions.doubt(machine_id, configuration_index)
+            for tell in self.on_claim:
+                tell()
+        return admission
+
+    def doubted(self) -> bool:
+        """See L{IRaftPeer}."""
+        return self._member is not None and self._member.admissions.doubted()
+
+    def vouch(self, view: ClusterView) -> bool:
+        """See L{IRaftPeer}."""
+        return self._member is not None and self._member.admissions.vouch(view)
+
+    def called(self, machine_id: str) -> str:
+        """See L{IRaftPeer}."""
+        return f"the machine {machine_id}" if self._member is None else self._member.group.called(machine_id)
+
+    # What comes from others
+
+    def received(self, sender: str, payload: bytes) -> None:
+        """See L{IRaftPeer}."""
+        member = self._member
+        if member is None:
+            raise ValueError("this machine takes no part in consensus")
+        if not member.admissions.takes_from(sender):
+            raise ValueError("it is not in the cluster any more")
+        messages = decode_messages(payload)
+        furthest = member.raft.term + MOST_TERMS_AHEAD
+        if any(message.term > furthest for message in messages):
+            raise ValueError("no Raft messages: a term that no cluster gets to")
+        member.receive(sender, messages, len(payload))
+
+    def unreachable(self, machine_id: str) -> None:
+        """See L{IRaftPeer}."""
+        if self._member is not None:
+            self._member.unreachable(machine_id)
+
+    def excluded(self) -> None:
+        """See L{IRaftPeer}."""
+        if self._member is not None:
+            self._availability.exclude()
+
+    def snapshot_offered(self, sender: str, metadata: bytes, head: bytes, size: int) -> "Deferred[int]":
+        """See L{IRaftPeer}."""
+        if self._member is None or not self._member.admissions.takes_from(sender):
+            return fail(ValueError("this machine takes no snapshot of that one"))
+        return self._member.receiver.offered(sender, metadata, head, size)
+
+    def snapshot_piece(self, sender: str, offset: int, data: bytes) -> "Deferred[None]":
+        """See L{IRaftPeer}."""
+        if self._member is None or not self._member.admissions.takes_from(sender):
+            return fail(ValueError("this machine takes no snapshot of that one"))
+        return self._member.receiver.piece(sender, offset, data)
+
+    def join(self, request: JoinRequest) -> "Deferred[JoinReply]":
+        """See L{IRaftPeer}."""
+        return ensureDeferred(self._join(request))
+
+    async def _join(self, request: JoinRequest) -> JoinReply:
+        if self._member is None:
+            raise EtcdError(ErrorCode.RAFT_INTERNAL, "this machine takes no part in consensus; ask another")
+        if request.version != PROTOCOL_VERSION:
+            cause = f"machines speak version {PROTOCOL_VERSION} with each other here, not {request.version}"
+            raise EtcdError(ErrorCode.RAFT_INTERNAL, cause)
+        cluster_id = self.cluster_id  # this machine may be told to stop before the answer
+        if request.cluster_id not in ("", cluster_id):
+            cause = f"this is the cluster {cluster_id}, not {request.cluster_id}"
+            raise EtcdError(ErrorCode.RAFT_INTERNAL, cause)
+        try:
+            await self._member.changes.join(request)
+        except (NotDoneError, NotLeaderError):
+            raise EtcdError(ErrorCode.RAFT_INTERNAL, "this machine does not lead") from None
+        return JoinReply(cluster_id)
+
+    # What it tells others
+
+    def describe(self) -> ClusterView:
+        """See L{IRaftPeer}."""
+        roster = self._roster
+        if roster.view is not None:
+            return roster.view
+        leader = roster.leader()
+        return ClusterView(
+            self.cluster_id,
+            roster.machines(),
+            "" if leader is None else leader.name,
+            roster.config(),
+            self.configuration_index,
+            () if self._member is None else self._member.admissions.fingerprints,
+            {machine.name: each for each, machine in roster.fingerprints().items()},
+        )
+
+    def status(self) -> StatusReport:
+        """See L{IRaftPeer}."""
+        return report(self._clocks, self._roster.group)

@@ -1,0 +1,144 @@
+"""
+Proposes changes: has them put into the log, if they can be kept, there is room for them and this machine leads.
+
+Must never log a command that can't be read back and applied, nor one beyond the quota but what the cluster needs
+itself.
+"""
+
+from typing import Any
+
+import msgspec
+from twisted.internet.defer import Deferred, fail
+
+from etcd_twisted.consensus.monitoring.statuses import Statuses
+from etcd_twisted.consensus.node import Node
+from etcd_twisted.consensus.proposals.pending import Proposal, Proposals, telling
+from etcd_twisted.consensus.proposals.quota import Quota
+from etcd_twisted.consensus.proposals.throttle import Throttle
+from etcd_twisted.consensus.raft.entries import Configuration
+from etcd_twisted.consensus.raft.state import RaftState
+from etcd_twisted.errors import ErrorCode, EtcdError
+from etcd_twisted.interfaces import Told
+from etcd_twisted.keyspace.commands import LATER, MAKING, Change, CreateInOrder, decode_command, encode_command
+from etcd_twisted.keyspace.events import LAST_MOMENT, Event
+from etcd_twisted.keyspace.paths import SURELY_SHORT, check_size, clean
+from etcd_twisted.keyspace.space import KeySpace
+
+
+def encoded(command: Change) -> bytes:
+    """
+    A command as it stands in the log, if it can be read back and applied: once it is durable, each start applies it.
+
+    @raise EtcdError: see L{etcd_twisted.interfaces.IReplica.propose}.
+    """
+    try:
+        data = encode_command(command)
+        decode_command(data)
+    except UnicodeEncodeError as error:
+        raise EtcdError(ErrorCode.INVALID_FORM, f"text that is not UTF-8: {error}") from error
+    except (msgspec.ValidationError, OverflowError, TypeError) as error:
+        raise EtcdError(ErrorCode.INVALID_FIELD, f"not a command: {error}") from error
+    if clean(command.key) != command.key:
+        raise EtcdError(ErrorCode.INVALID_FIELD, f"key: {command.key!r} is not clean; {clean(command.key)!r} is")
+    if len(command.key) > SURELY_SHORT and isinstance(command, MAKING):  # what is there can be changed and removed
+        check_size(command.key, isinstance(command, CreateInOrder))
+    expires: int | None = getattr(command, "expires", None)
+    if expires is not None and not 0 <= expires <= LAST_MOMENT:
+        cause = f"expires: {expires} is not in 0 to {LAST_MOMENT}, in microseconds since the epoch"
+        raise EtcdError(ErrorCode.TTL_NOT_A_NUMBER, cause)
+    return data
+
+
+class Proposer:
+    """One member's. See the module."""
+
+    def __init__(
+        self,
+        raft: RaftState,
+        node: Node,
+        keyspace: KeySpace,
+        proposals: Proposals,
+        throttle: Throttle,
+        quota: Quota,
+        statuses: Statuses,
+    ) -> None:
+        """
+        @param proposals: those that are on their way.
+        @param statuses: tells which versions the others are of.
+        """
+        self._raft = raft
+        self._node = node
+        self._keyspace = keyspace
+        self._proposals = proposals
+        self._throttle = throttle
+        self._quota = quota
+        self._statuses = statuses
+
+    def submit(self, command: Change, told: Told) -> bool:
+        """See L{etcd_twisted.interfaces.IReplica.submit}."""
+        if not self._raft.leads_on:
+            return False
+        if isinstance(command, LATER):
+            command = self._understood(command)
+        data = encoded(command)
+        if not self._throttle.is_open:
+            return False
+        self._quota.room_for(command, len(data))
+        self._propose(command, data, told)
+        return True
+
+    def propose(self, command: Change, always: bool = False) -> "Deferred[Event]":
+        """
+        Have a change logged, as soon as there is room for it.
+
+        @param always: whether it is made even beyond the quota, as what the cluster needs itself.
+        @return: a Deferred that fires when it is committed and applied, or errbacks, see
+            L{etcd_twisted.interfaces.IReplica.propose}.
+        @raise NotLeaderError: this machine does not lead.
+        """
+        command = self._understood(command)
+        try:
+            data = encoded(command)
+        except EtcdError as error:
+            error.index = self._keyspace.index
+            return fail(error)
+        if self._throttle.is_open:
+            return self._promised(command, data, always)
+        return self._throttle.wait(len(data)).addCallback(lambda _: self._promised(command, data, always))
+
+    def reconfigure(self, configuration: Configuration) -> "Deferred[Any]":
+        """
+        Have a group logged.
+
+        @return: a Deferred that fires when it is committed and applied.
+        @raise NotLeaderError: this machine does not lead.
+        @raise ConfigurationError: the group can't be changed now.
+        """
+        index = self._node.propose_configuration(configuration)
+        made: Deferred[Any] = Deferred()
+        self._proposals.add(index, Proposal(None, self._raft.term, 0, telling(made)))
+        return made
+
+    def _understood(self, command: Change) -> Change:
+        """
+        Returns the command as it is to be logged: as long as another voter may be of an earlier version, one that this
+        version knows as well.
+        """
+        if not isinstance(command, LATER):
+            return command
+        others = set(self._raft.configuration.voters) - {self._raft.machine_id}
+        return command if self._statuses.have_reported(others) else self._keyspace.in_earlier_commands(command)
+
+    def _promised(self, command: Change, data: bytes, always: bool) -> "Deferred[Event]":
+        made: Deferred[Event] = Deferred()
+        if not always:
+            try:
+                self._quota.room_for(command, len(data))
+            except EtcdError as error:
+                return fail(error)
+        self._propose(command, data, telling(made))
+        return made
+
+    def _propose(self, command: Change, data: bytes, told: Told) -> None:
+        index = self._node.propose(data)
+        self._proposals.add(index, Proposal(command, self._raft.term, len(data), told))

@@ -1,0 +1,181 @@
+"""
+The leader's snapshots on their way to this machine (Raft paper, section 7).
+
+The whole of a file is read, checked, before it takes the place of anything. Must never put a snapshot in the place of
+a key space that is newer, or of one while a part is missing.
+"""
+
+from collections.abc import Coroutine
+from contextlib import closing
+from typing import Any, TypeVar
+
+import attrs
+import msgspec
+from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from etcd_twisted.consensus.disk import Disk
+from etcd_twisted.consensus.node import Node
+from etcd_twisted.consensus.raft.entries import SnapshotMetadata
+from etcd_twisted.consensus.raft.messages import MOST_TERMS_AHEAD
+from etcd_twisted.consensus.raft.state import RaftState
+from etcd_twisted.consensus.snapshots.sending import Offer, decode_offer
+from etcd_twisted.consensus.state_machine import StateMachine
+from etcd_twisted.consensus.storage.snapshot_files import IncomingSnapshot
+from etcd_twisted.errors import StorageError
+from etcd_twisted.interfaces.statistics import Traffic
+from etcd_twisted.keyspace.expiry import ExpirySchedule
+from etcd_twisted.keyspace.snapshot import SnapshotLoader
+from etcd_twisted.keyspace.space import Content
+from etcd_twisted.waiters import Waiters, next_turn
+
+_T = TypeVar("_T")
+
+_log = Logger()
+
+
+@attrs.define
+class _Incoming:
+    """A file that is coming, and what it was offered as."""
+
+    sender: str
+    offer: Offer
+    head: bytes
+    size: int
+    file: IncomingSnapshot
+
+
+class SnapshotReceiver:
+    """
+    Takes the leader's snapshots, one at a time.
+
+    @ivar installing: whether the key space is about to be replaced, so that no snapshot of it should be taken.
+    """
+
+    def __init__(
+        self, clock: IReactorTime, disk: Disk, raft: RaftState, node: Node, machine: StateMachine, traffic: Traffic
+    ) -> None:
+        """
+        @param traffic: where what comes is counted.
+        """
+        self.installing = False
+        self._clock = clock
+        self._disk = disk
+        self._raft = raft
+        self._node = node
+        self._machine = machine
+        self._traffic = traffic
+        self._incoming: _Incoming | None = None
+        self._stopped = False
+        self._busy = False
+        self._free = Waiters()
+
+    def offered(self, sender: str, metadata: bytes, head: bytes, size: int) -> "Deferred[int]":
+        """See L{etcd_twisted.interfaces.IRaftPeer.snapshot_offered}."""
+        try:
+            offer = decode_offer(metadata)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            return fail(ValueError(f"no snapshot's metadata: {error}"))
+        if offer.term > self._raft.term + MOST_TERMS_AHEAD:
+            return fail(ValueError("no snapshot's metadata: a term that no cluster gets to"))
+        if not self._node.wants_snapshot(sender, offer.term, offer.snapshot.index):
+            return succeed(size)  # as if all of it were here
+        if self._busy or self._stopped:
+            return fail(ValueError("another snapshot is being taken"))
+        incoming = self._incoming
+        if incoming is not None and (incoming.offer.snapshot, incoming.head) == (offer.snapshot, head):
+            incoming.sender = sender
+            return succeed(incoming.file.length)
+        return self._do(self._begin(sender, offer, head, size))
+
+    async def _begin(self, sender: str, offer: Offer, head: bytes, size: int) -> int:
+        await self._drop()
+        file = await self._disk.run(self._disk.storage.snapshots.receive, offer.snapshot)
+        self._incoming = _Incoming(sender, offer, head, size, file)
+        _log.info("The leader sends its snapshot of log index {index}", index=offer.snapshot.index)
+        return 0
+
+    async def _drop(self) -> None:
+        incoming, self._incoming = self._incoming, None
+        if incoming is not None:
+            await self._disk.run(incoming.file.abort)
+
+    def piece(self, sender: str, offset: int, data: bytes) -> "Deferred[None]":
+        """See L{etcd_twisted.interfaces.IRaftPeer.snapshot_piece}."""
+        self._traffic.add_received(sender, len(data))
+        incoming = self._incoming
+        if incoming is None or self._busy or sender != incoming.sender or offset != incoming.file.length:
+            return fail(ValueError(f"no snapshot goes on at {offset}"))
+        return self._do(self._take(incoming, data))
+
+    def passed(self, index: int) -> None:
+        """The log has brought as much: what has come of a snapshot that is not newer is of no use."""
+        incoming = self._incoming
+        if incoming is not None and not self._busy and incoming.offer.snapshot.index <= index:
+            self._do(self._drop()).addErrback(lambda failure: _log.failure("Dropping a snapshot failed", failure))
+
+    def _do(self, work: Coroutine[Any, Any, _T]) -> "Deferred[_T]":
+        """One thing at a time."""
+        self._busy = True
+        return ensureDeferred(work).addBoth(self._done)
+
+    def _done(self, result: _T | Failure) -> _T | Failure:
+        self._busy = False
+        self._free.fire()
+        if isinstance(result, Failure) and result.check(OSError):
+            self._node.fail(result)
+        return result
+
+    async def _take(self, incoming: _Incoming, data: bytes) -> None:
+        await self._disk.run(incoming.file.write, data)
+        if incoming.file.length >= incoming.size:
+            self.installing = True
+            try:
+                await self._install(incoming.file)
+            finally:
+                self._incoming = None
+                self.installing = False
+
+    async def _install(self, file: IncomingSnapshot) -> None:
+        """Read what came, make it durable, and become it, unless the log has brought as much meanwhile."""
+        loader = SnapshotLoader()
+        try:
+            content = await self._load(loader, file)
+        except Exception as error:
+            await self._disk.run(file.abort)
+            raise ValueError(f"the snapshot can't be used: {error}") from error
+        await self._disk.run(file.finish)
+        if self._stopped or self._raft.commit_index >= file.metadata.index:
+            return
+        try:
+            await self._become(content, loader.schedule, file.metadata)
+        except Exception:
+            self._node.fail(Failure())
+            raise
+
+    async def _load(self, loader: SnapshotLoader, file: IncomingSnapshot) -> Content:
+        with closing(file.reader()) as reader:
+            for chunk in reader:
+                loader.feed(chunk)
+                await next_turn(self._clock)
+                if self._stopped:
+                    raise StorageError("this machine is stopping")
+        return loader.finish()
+
+    async def _become(self, content: Content, schedule: ExpirySchedule, snapshot: SnapshotMetadata) -> None:
+        self._machine.restore(content, schedule, snapshot)
+        agrees = self._node.install(snapshot)
+        log = self._disk.storage.log
+        shorten = log.compact if agrees else log.restart_after
+        # Submitted in the same turn: whatever the log is given next goes on from there.
+        await self._disk.run(shorten, snapshot.index)
+        _log.info("Went on from the leader's snapshot of log index {index}", index=snapshot.index)
+
+    async def stop(self) -> None:
+        """Give up what is coming; return when nothing is left of it."""
+        self._stopped = True
+        while self._busy:
+            await self._free.wait()
+        await self._drop()

@@ -1,0 +1,195 @@
+"""
+Snapshots on their way to other machines (Raft paper, section 7).
+
+The file goes as it is on the disk, in pieces, so that no side holds it in memory and what came in part goes on where
+it ended. Must never send one machine two at a time.
+"""
+
+import contextlib
+import os
+from pathlib import Path
+
+import attrs
+import msgspec
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from etcd_twisted.consensus.disk import Disk
+from etcd_twisted.consensus.group import Group
+from etcd_twisted.consensus.raft.entries import SnapshotMetadata
+from etcd_twisted.errors import StorageError
+from etcd_twisted.interfaces import ISnapshotFile, ITransport
+from etcd_twisted.waiters import Waiters
+
+PAUSE_SECONDS = 0.5
+"""How long until a machine that did not take a snapshot is sent one again."""
+
+_HEAD_LENGTH = 64
+"""Bytes by which a file is known again: its salt is among them."""
+
+_log = Logger()
+
+
+class Offer(msgspec.Struct, array_like=True, frozen=True):
+    """
+    What is said of a snapshot before it is sent.
+
+    @ivar term: the leader's.
+    """
+
+    term: int
+    snapshot: SnapshotMetadata
+
+
+_encode = msgspec.msgpack.Encoder().encode
+decode_offer = msgspec.msgpack.Decoder(Offer).decode
+
+
+@implementer(ISnapshotFile)
+class SnapshotFile:
+    """
+    A finished snapshot, as it is on disk; it stays readable when a newer one takes its place.
+
+    All reading is done by the disk's thread, to which the file belongs.
+
+    @ivar length_read: how many bytes were read of it, all together.
+    """
+
+    def __init__(self, path: Path, snapshot: SnapshotMetadata, term: int, disk: Disk) -> None:
+        """
+        @raise OSError: it can't be opened.
+        """
+        self._disk = disk
+        self._descriptor = os.open(path, os.O_RDONLY)
+        self._reading = 0
+        self.length_read = 0
+        self._closed = False
+        self.metadata = _encode(Offer(term, snapshot))
+        self.size = os.fstat(self._descriptor).st_size
+        self.head = os.pread(self._descriptor, _HEAD_LENGTH, 0)
+
+    def read(self, offset: int, length: int) -> "Deferred[bytes]":
+        """See L{ISnapshotFile}."""
+        self._reading += 1
+        data: Deferred[bytes] = Deferred()  # who cancels it does not cancel the reading
+        job = self._disk.run(os.pread, self._descriptor, length, offset)
+        job.addBoth(self._has_read).chainDeferred(data)
+        return data
+
+    def _has_read(self, result: bytes | Failure) -> bytes | Failure:
+        self._reading -= 1
+        self.length_read += len(result) if isinstance(result, bytes) else 0
+        self._close_if_unused()
+        return result
+
+    def close(self) -> None:
+        """See L{ISnapshotFile}."""
+        self._closed = True
+        self._close_if_unused()
+
+    def _close_if_unused(self) -> None:
+        """Close it, but not while it is read: its number may be another file's before that is done."""
+        if self._closed and self._descriptor >= 0 and not self._reading:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+@attrs.define
+class _Sending:
+    """
+    A snapshot on its way to one machine.
+
+    @ivar step: what can be cancelled of it just now.
+    @ivar ended: those who wait until it has arrived or was given up.
+    """
+
+    given_up: bool = False
+    step: "Deferred[None] | None" = None
+    ended: Waiters = attrs.field(factory=Waiters)
+
+    def give_up(self) -> None:
+        """Have it end."""
+        self.given_up = True
+        if self.step is not None:
+            self.step.cancel()
+
+
+class SnapshotSender:
+    """Sends the newest snapshot to machines that need what is not in the log any more."""
+
+    def __init__(self, clock: IReactorTime, disk: Disk, transport: ITransport, group: Group) -> None:
+        self._clock = clock
+        self._disk = disk
+        self._transport = transport
+        self._group = group
+        self._sending: dict[str, _Sending] = {}
+
+    def send(self, machine_id: str, term: int) -> "Deferred[int]":
+        """
+        Send it, unless one is on its way already.
+
+        @param term: this leader's.
+        @return: a Deferred that fires when it has arrived or was given up, with how many bytes were read for it.
+        """
+        sending = self._sending.get(machine_id)
+        if sending is not None:
+            return sending.ended.wait().addCallback(lambda _: 0)
+        sending = self._sending[machine_id] = _Sending()
+        return ensureDeferred(self._send(machine_id, term, sending)).addErrback(self._not_sent, machine_id)
+
+    async def _send(self, machine_id: str, term: int, sending: _Sending) -> int:
+        file: SnapshotFile | None = None
+        called = self._group.called(machine_id)
+        try:
+            file = await self._disk.run(self._open, term)
+            if sending.given_up:
+                file.close()
+            else:
+                _log.info("Sending a snapshot of {size} bytes to {machine}", size=file.size, machine=called)
+                sending.step = self._transport.send_snapshot(machine_id, file)
+                await sending.step
+                _log.info("Sent a snapshot to {machine}: {size} bytes of it", machine=called, size=file.length_read)
+        except CancelledError:
+            _log.debug("Gave up sending a snapshot to {machine}", machine=called)
+        except Exception as error:
+            _log.warn("The snapshot was not sent to {machine}: {reason}", machine=called, reason=str(error))
+            await self._pause(sending)
+        finally:
+            del self._sending[machine_id]
+            sending.ended.fire()
+        return 0 if file is None else file.length_read
+
+    def _open(self, term: int) -> SnapshotFile:
+        """Run by the disk's thread, as only that puts one snapshot in the place of another."""
+        storage = self._disk.storage
+        reader = storage.snapshots.latest()
+        if reader is None:
+            raise StorageError(f"{storage.directory.snapshot_directory} is empty, though the log was shortened")
+        reader.close()
+        return SnapshotFile(reader.path, reader.metadata, term, self._disk)
+
+    async def _pause(self, sending: _Sending) -> None:
+        """Who refuses it would do so again if asked at once."""
+        if not sending.given_up:
+            sending.step = deferLater(self._clock, PAUSE_SECONDS, lambda: None)
+            with contextlib.suppress(CancelledError):
+                await sending.step
+
+    def _not_sent(self, failure: Failure, machine_id: str) -> int:
+        _log.failure("Sending a snapshot to {machine} failed", failure, machine=self._group.called(machine_id))
+        return 0
+
+    def give_up(self) -> None:
+        """This machine no longer leads."""
+        for sending in list(self._sending.values()):
+            sending.give_up()
+
+    async def stop(self) -> None:
+        """Return when nothing is on its way any more."""
+        self.give_up()
+        while self._sending:
+            await next(iter(self._sending.values())).ended.wait()

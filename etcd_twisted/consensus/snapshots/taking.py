@@ -1,0 +1,100 @@
+"""
+Takes snapshots of the key space and shortens the log.
+
+The key space is held as it was when the snapshot began, which costs nothing, and written chunk by chunk while the
+reactor turns in between. The log goes on in a new segment. An entry that was appended but not applied when the
+snapshot began keeps its segment for one snapshot more.
+
+Must never shorten the log before the snapshot that stands for it is durable.
+"""
+
+from twisted.internet.defer import Deferred, ensureDeferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from etcd_twisted.consensus.disk import Disk
+from etcd_twisted.consensus.node import Node
+from etcd_twisted.consensus.raft.entries import SnapshotMetadata
+from etcd_twisted.consensus.raft.state import RaftState
+from etcd_twisted.consensus.state_machine import StateMachine
+from etcd_twisted.consensus.storage.snapshot_files import SnapshotWriter
+from etcd_twisted.keyspace.snapshot import dump
+from etcd_twisted.keyspace.space import Content
+from etcd_twisted.waiters import next_turn
+
+SNAPSHOT_BYTES = 64 << 20
+"""A snapshot is due when the entries applied since the last one hold more: they are all in memory."""
+
+_log = Logger()
+
+
+class Snapshotter:
+    """One snapshot at a time."""
+
+    def __init__(
+        self, clock: IReactorTime, disk: Disk, raft: RaftState, node: Node, machine: StateMachine, count: int | None
+    ) -> None:
+        """
+        @param count: after how many entries a snapshot is due, if they hold no more than L{SNAPSHOT_BYTES}; C{None}
+            for no snapshots.
+        """
+        self._clock = clock
+        self._disk = disk
+        self._raft = raft
+        self._node = node
+        self._machine = machine
+        self._count = count
+        self._running: Deferred[None] | None = None
+        self._stopping = False
+
+    def take_if_due(self) -> None:
+        """Entries were applied: begin a snapshot if one is due and none is being taken."""
+        if self._running is not None or self._count is None:
+            return
+        machine = self._machine
+        many = machine.applied_index - self._raft.snapshot_index >= self._count
+        if many or machine.bytes_since_snapshot > SNAPSHOT_BYTES:
+            self._running = ensureDeferred(self._take(*machine.snapshot()))
+            self._running.addErrback(self._node.fail)
+            self._running.addCallback(self._ended)
+
+    def _ended(self, _: None) -> None:
+        self._running = None
+
+    async def _take(self, metadata: SnapshotMetadata, content: Content) -> None:
+        disk, log = self._disk, self._disk.storage.log
+        await disk.run(log.roll)
+        file = await disk.run(disk.storage.snapshots.create, metadata)
+        try:
+            whole = await self._write(file, content)
+            await disk.run(file.finish if whole else file.abort)
+        except Exception:
+            await disk.run(file.abort)
+            raise
+        if not whole:
+            return
+        await disk.run(log.compact, metadata.index)
+        if metadata.index < self._raft.snapshot_index:
+            return  # the leader's newer one came meanwhile
+        self._node.compacted(metadata.index)
+        _log.info("Took a snapshot at log index {index}", index=metadata.index)
+
+    async def _write(self, file: SnapshotWriter, content: Content) -> bool:
+        """Write the chunks; returns whether they were all written before L{stop} was called."""
+        for chunk in dump(content):
+            if self._stopping:
+                return False
+            if chunk:
+                await self._disk.run(file.write, chunk)
+            else:
+                await next_turn(self._clock)
+        return True
+
+    def stop(self) -> "Deferred[None]":
+        """Give a running snapshot up; returns a Deferred that fires when nothing is left of it."""
+        self._stopping = True
+        if self._running is None:
+            return succeed(None)
+        ended: Deferred[None] = Deferred()
+        self._running.addCallback(ended.callback)
+        return ended

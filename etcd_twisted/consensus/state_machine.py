@@ -1,0 +1,150 @@
+"""
+The state machine (Raft paper, section 2): the key space, as committed entries are applied to it.
+
+Who proposed an entry here is told what it did. Must never apply an entry twice or out of order, nor read a clock to
+decide what a command does.
+"""
+
+import contextlib
+
+from twisted.logger import Logger
+
+from etcd_twisted.consensus.clocks.cluster_time import ClusterTime
+from etcd_twisted.consensus.cluster_keys import registrations
+from etcd_twisted.consensus.members import machines_of
+from etcd_twisted.consensus.proposals.pending import Proposals
+from etcd_twisted.consensus.raft.configurations import decode_configuration, differences
+from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind, SnapshotMetadata
+from etcd_twisted.errors import ErrorCode, EtcdError
+from etcd_twisted.keyspace.commands import Command, decode_command
+from etcd_twisted.keyspace.expiry import ExpirySchedule
+from etcd_twisted.keyspace.space import Content, KeySpace
+
+_ENTRIES_A_TURN = 256
+
+_MOST_DELIVERIES = 10_000
+"""How many events may wait to be delivered to watchers, about, before changes have to wait for them."""
+
+
+class StateMachine:
+    """
+    See the module.
+
+    @ivar keyspace: to be read only; what changes it comes through here.
+    @ivar applied_index: the index of the last entry that was applied, or is just being applied. It never goes back.
+    @ivar applied_term: the term of that entry.
+    @ivar configuration: the group as of the last entry that was applied.
+    @ivar bytes_since_snapshot: how many bytes the entries hold that were applied since the last snapshot.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, keyspace: KeySpace, time: ClusterTime, proposals: Proposals, snapshot: SnapshotMetadata, last_index: int
+    ) -> None:
+        """
+        @param time: is told the times that commands carry.
+        @param proposals: made here, and not applied yet.
+        @param snapshot: what the key space holds.
+        @param last_index: of the log when this machine was started: changes of the group up to there are no news.
+        """
+        self.keyspace = keyspace
+        self.applied_index = snapshot.index
+        self.applied_term = snapshot.term
+        self.configuration = snapshot.configuration
+        self._time = time
+        self._proposals = proposals
+        self._last_index = last_index
+        self.bytes_since_snapshot = 0
+
+    @property
+    def has_all_from_before(self) -> bool:
+        """Whether all is applied that the log held when this machine was started."""
+        return self.applied_index >= self._last_index
+
+    def room(self) -> int:
+        """
+        Returns how many entries may be applied in this turn: fewer with many watchers, none while too much waits to be
+        delivered to them.
+        """
+        hub = self.keyspace.hub
+        if hub.backlog >= _MOST_DELIVERIES:
+            return 0
+        return max(1, min(_ENTRIES_A_TURN, _MOST_DELIVERIES // (hub.count + 1)))
+
+    # Entries
+
+    def apply(self, entries: tuple[Entry, ...]) -> None:
+        """Apply the next committed entries."""
+        for entry in entries:
+            self.applied_index = entry.index  # and no further: who asks while they are applied relies on it
+            self.applied_term = entry.term
+            self.bytes_since_snapshot += len(entry.data)
+            if entry.kind is EntryKind.COMMAND:
+                self._apply_command(entry)
+            else:
+                self._apply_other(entry)
+
+    def _apply_command(self, entry: Entry) -> None:
+        proposal = self._proposals.take(entry)
+        if proposal is None or proposal.command is None:
+            self._apply_unasked(decode_command(entry.data))
+            return
+        try:
+            event = self.keyspace.apply(proposal.command)
+        except EtcdError as error:
+            proposal.tell(error)
+        except Exception:
+            cause = "this machine can't go on: applying the change failed; its log says more"
+            proposal.tell(EtcdError(ErrorCode.RAFT_INTERNAL, cause, self.keyspace.index))
+            raise
+        else:
+            proposal.tell(event)
+
+    def _apply_unasked(self, command: Command) -> None:
+        """Apply a command that nobody here waits for: one that fails has failed everywhere, and was answered."""
+        self._time.observe(command.time)
+        with contextlib.suppress(EtcdError):
+            self.keyspace.apply(command)
+
+    def _apply_other(self, entry: Entry) -> None:
+        if entry.kind is EntryKind.CONFIGURATION:
+            configuration = decode_configuration(entry.data)
+            if entry.index > self._last_index:
+                self._log_differences(configuration)
+            self._reconfigure(configuration)
+        proposal = self._proposals.take(entry)
+        if proposal is not None:
+            proposal.tell(None)
+
+    def _log_differences(self, configuration: Configuration) -> None:
+        for line in differences(self.configuration, configuration):
+            self._log.info("{change}", change=line)
+
+    def _reconfigure(self, configuration: Configuration) -> None:
+        """The machines of a cluster are registered in its key space, by the very entry that makes them members."""
+        before, self.configuration = self.configuration, configuration
+        for command in registrations(self.keyspace.root, machines_of(before), machines_of(configuration)):
+            try:
+                self.keyspace.apply(command)
+            except EtcdError as error:
+                self._log.error("Can't keep {key}: {error}; remove what stands there", key=command.key, error=error)
+
+    # Snapshots
+
+    def snapshot(self) -> tuple[SnapshotMetadata, Content]:
+        """Returns what a snapshot of this moment stands for, and what it has to hold."""
+        self.bytes_since_snapshot = 0
+        metadata = SnapshotMetadata(self.applied_index, self.applied_term, self.configuration, time=self._time.least)
+        return metadata, self.keyspace.content()
+
+    def restore(self, content: Content, schedule: ExpirySchedule, snapshot: SnapshotMetadata) -> None:
+        """Become what another machine's snapshot holds, which goes further than what was applied here."""
+        self._time.observe(snapshot.time)
+        self.keyspace.restore(content, schedule)
+        self._log_differences(snapshot.configuration)
+        self.configuration = snapshot.configuration
+        self.applied_index = snapshot.index
+        self.applied_term = snapshot.term
+        self.bytes_since_snapshot = 0
+        self._proposals.skip(snapshot.index)
