@@ -24,7 +24,7 @@ import attrs
 
 import etcd_twisted
 from benchmarks.errors import BenchmarkError
-from benchmarks.ports import free_ports
+from etcd_twisted.testing.ports import free_ports
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

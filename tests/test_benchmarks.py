@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks import __main__ as command_line
-from benchmarks import crowd, files, growth, load, ports, servers, stall, tables, turns
+from benchmarks import crowd, files, growth, load, servers, stall, tables, turns
 from benchmarks.errors import BenchmarkError
 
 PUT_64 = """\
@@ -356,10 +356,6 @@ class RequestTests(SynchronousTestCase):
     def test_closed(self) -> None:
         connection = self.answered()
         self.assertRaises(BenchmarkError, connection.receive)
-
-    def test_free_ports(self) -> None:
-        found = ports.free_ports(4)
-        self.assertEqual(len(set(found)), 4)
 
 
 class CommandLineTests(SynchronousTestCase):

@@ -20,8 +20,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from twisted.trial.unittest import SynchronousTestCase
 
-from benchmarks.ports import free_ports
 from etcd_twisted import __version__
+from etcd_twisted.testing.ports import free_ports
 from tests.privileges import UNPRIVILEGED
 
 SOURCE = Path(__file__).parent.parent

@@ -27,10 +27,10 @@ from etcd_twisted.httpd.site import Channel, Site
 from etcd_twisted.httpd.turns import Turns
 from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.net.port import PortService
+from etcd_twisted.testing.replica import FakeReplica
 from etcd_twisted.web.app import ClientPages
 from etcd_twisted.web.frontend import HttpFrontend
 from etcd_twisted.web.keys import KeyEndpoint
-from tests.fakes import FakeReplica
 
 GET = b"GET /v2/keys/k HTTP/1.1\r\nHost: x\r\n\r\n"
 HEAD = b"HEAD /v2/keys/k HTTP/1.1\r\nHost: x\r\n\r\n"

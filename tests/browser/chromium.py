@@ -17,7 +17,7 @@ from twisted.internet import reactor
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
-from benchmarks.ports import free_ports
+from etcd_twisted.testing.ports import free_ports
 from tests.processes.child import spawn
 from tests.processes.client import GONE, Client
 

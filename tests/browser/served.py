@@ -46,7 +46,7 @@ class PageTest(ServedTest):
     def set(self, key: str, value: str = "", seconds: float | None = None) -> None:
         """Set a key as somebody else would."""
         now = self.replica.now()
-        self.replica.overhear(Set(key, now, value, expires=None if seconds is None else now + int(seconds * 1e6)))
+        self.replica.apply(Set(key, now, value, expires=None if seconds is None else now + int(seconds * 1e6)))
 
     def value(self, key: str) -> str:
         """What a key holds."""

@@ -6,8 +6,8 @@ from typing import Any
 
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.keyspace.commands import Delete, Set
+from etcd_twisted.testing.replica import OTHER
 from tests.browser.served import PageTest
-from tests.fakes import OTHER
 
 HOSTILE = ("<img src=x onerror='window.hacked = 1'>", "<script>window.hacked = 1</script>", '"><b>bold</b>')
 """What would be run or drawn if it were taken for HTML."""
@@ -242,7 +242,7 @@ class WalkTests(PageTest):
 
     async def test_many(self) -> None:
         """Of a directory with very many keys, only what can be seen is drawn, and all can be got to."""
-        self.replica.overhear(*(Set(f"/many/key{number:05}", 0, f"value {number}") for number in range(MANY)))
+        self.replica.apply(*(Set(f"/many/key{number:05}", 0, f"value {number}") for number in range(MANY)))
         await self.open("/many")
         await self.browser.shows(f"{MANY:,}", ".facts")
         self.assertLess(await self.browser.run("return document.querySelectorAll('*').length"), 1_000)
@@ -324,7 +324,7 @@ class ChangeTests(PageTest):
         await (await self.browser.find("[role=treeitem]:nth-child(2)")).click()
         await self.browser.shows("/\nk", ".path")
         self.assertEqual(await self._value(), "not saved")
-        self.replica.overhear(Delete("/k", 0))
+        self.replica.apply(Delete("/k", 0))
         await (await self.browser.button("Save")).click()
         await self.browser.shows("Somebody else has deleted this key.", ".panel")
         self.assertEqual(await self._value(), "not saved")
@@ -470,7 +470,7 @@ class ChangeTests(PageTest):
         self.replica.stop_serving(EtcdError(ErrorCode.RAFT_INTERNAL, "no leader is known", 1))
         await self.browser.shows("The cluster has no leader at the moment.", "#keys")
         self.assertFalse(await self.browser.run("return document.querySelector('.panel').offsetParent"))
-        self.replica.begin_to_serve()
+        self.replica.serve()
         await self.browser.shows("Type", ".facts")
         self.assertEqual(await self._value(), "v")
         self.assertTrue(await (await self.browser.find("#keys > .notice.bad")).property("hidden"))
@@ -515,7 +515,7 @@ class WatchTests(PageTest):
         for number in range(50):
             self.set(f"/d/{number}", "x")
         self.set("/d/sub/deep", "y")
-        self.replica.overhear(Delete("/d/k", 0))
+        self.replica.apply(Delete("/d/k", 0))
         await self.browser.shows("53 changes so far.", ".watched")
         listed = await self.browser.run(
             "return [...document.querySelectorAll('.changes li a')].map((link) => link.textContent)"
@@ -553,7 +553,7 @@ class WatchTests(PageTest):
     async def test_too_much(self) -> None:
         """More than the machine remembers: that something is missing is said, and the tree is right all the same."""
         await self._watch("/")
-        self.replica.overhear(*(Set(f"/d{number // 1_000}/{number}", 0, "x") for number in range(1_500)))
+        self.replica.apply(*(Set(f"/d{number // 1_000}/{number}", 0, "x") for number in range(1_500)))
         await self.browser.shows("some changes are not listed", ".changes")
         await self.until_rows("/", "d0", "d1")
         self.set("/e", "x")

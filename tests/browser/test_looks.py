@@ -7,8 +7,8 @@ from pathlib import Path
 from unittest import skipUnless
 
 from etcd_twisted.interfaces.cluster import MachineStatus
+from etcd_twisted.testing.replica import MACHINE, OTHER
 from tests.browser.served import PageTest
-from tests.fakes import MACHINE, OTHER
 
 LOOKS = (("desktop", 1280, 800), ("tablet", 900, 1024), ("phone", 360, 740))
 """What the page is looked at with: a name, and the screen's width and height."""

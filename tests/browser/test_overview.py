@@ -7,8 +7,8 @@ from typing import Any
 from etcd_twisted import __version__
 from etcd_twisted.interfaces.cluster import Machine, MachineStatus
 from etcd_twisted.interfaces.statistics import FollowerTraffic
+from etcd_twisted.testing.replica import MACHINE, OTHER
 from tests.browser.served import PageTest
-from tests.fakes import MACHINE, OTHER
 
 THIRD = Machine("machine2", "http://127.0.0.1:4003", "http://127.0.0.1:7003")
 

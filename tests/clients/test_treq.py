@@ -12,9 +12,9 @@ from twisted.web.error import PageRedirect
 from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import Address
 from etcd_twisted.interfaces.cluster import Machine
+from etcd_twisted.testing.replica import FakeReplica
 from etcd_twisted.web.frontend import HttpFrontend
 from tests.docs.pages import blocks
-from tests.fakes import FakeReplica
 from tests.processes.child import SOURCE
 from tests.wires import ServedTest
 

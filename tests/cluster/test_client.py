@@ -7,7 +7,7 @@ from etcd_twisted.cluster.client import ClusterClient
 from etcd_twisted.interfaces.cluster import Machine
 from etcd_twisted.peer import client
 from etcd_twisted.peer.client import UnreachableError
-from tests.fakes import OTHER
+from etcd_twisted.testing.replica import OTHER
 from tests.wires import ServedTest
 
 

@@ -16,11 +16,11 @@ from twisted.web.client import ResponseFailed
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
-from benchmarks.ports import free_ports
 from etcd_twisted.cluster.discovery import AGAIN, REFRESH, TTL, Discovery, Registration
 from etcd_twisted.cluster.http_client import Asker
 from etcd_twisted.errors import ConfigError, StartError
 from etcd_twisted.keyspace.commands import Set
+from etcd_twisted.testing.ports import free_ports
 from tests.certificates import Authority
 from tests.peer.scripted import Response, Said, Scripted, ServersTest, done, networked
 from tests.wires import ServedTest

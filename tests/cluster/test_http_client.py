@@ -10,8 +10,8 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from benchmarks.ports import free_ports
 from etcd_twisted.cluster.http_client import MOST_BYTES, MOST_REDIRECTS, Asker, NoAnswerError
+from etcd_twisted.testing.ports import free_ports
 from tests.peer.scripted import Said, Scripted, ServersTest, networked
 
 FORM = {"value": "a b&c"}

@@ -7,9 +7,9 @@ from twisted.web.client import HTTPConnectionPool
 
 from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import Address
+from etcd_twisted.testing.replica import FakeReplica
 from etcd_twisted.web.frontend import HttpFrontend
 from tests.conformance.cases import ConformanceTest, with_scenarios
-from tests.fakes import FakeReplica
 
 
 @with_scenarios

@@ -11,10 +11,10 @@ from twisted.trial.unittest import TestCase
 from twisted.web.client import readBody
 from twisted.web.iweb import IResponse
 
-from benchmarks.ports import free_ports
 from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import Address
 from etcd_twisted.service import EtcdService
+from etcd_twisted.testing.ports import free_ports
 from tests.conformance.player import Player, Step, differences, index_of, load
 
 _MOST_REDIRECTS = 5

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from twisted.internet import reactor
 
-from benchmarks.ports import free_ports
 from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import Address
 from etcd_twisted.service import EtcdService
+from etcd_twisted.testing.ports import free_ports
 from tests.conformance.cases import ConformanceTest, with_scenarios
 
 

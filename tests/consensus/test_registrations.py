@@ -9,8 +9,8 @@ from etcd_twisted.errors import EtcdError
 from etcd_twisted.interfaces.cluster import DIRECTORY, Machine
 from etcd_twisted.keyspace import commands as c
 from etcd_twisted.keyspace.space import KeySpace
+from etcd_twisted.testing.replica import registered_machines
 from tests.keyspace.running import key_space
-from tests.registered import registered_machines
 
 ONE = Machine("one", "http://127.0.0.1:4001", "http://127.0.0.1:7001")
 TWO = Machine("two", "https://[::1]:4001", "https://[::1]:7001")

@@ -19,7 +19,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from benchmarks import __main__ as benchmarks
-from benchmarks.ports import free_ports
+from etcd_twisted.testing.ports import free_ports
 from tests.docs.pages import planned
 from tests.docs.transcript import File, Step, agrees
 from tests.processes.child import SOURCE, Child, ChildEndedError, spawn

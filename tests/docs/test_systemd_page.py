@@ -12,7 +12,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import TestCase
 
-from benchmarks.ports import free_ports
+from etcd_twisted.testing.ports import free_ports
 from tests.docs.pages import blocks
 from tests.processes.child import SOURCE, spawn
 from tests.processes.client import Client

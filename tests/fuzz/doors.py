@@ -146,10 +146,10 @@ class _Door:
             self.replica.holding = conversation.slow
             self._take(*step)
             if conversation.slow:
-                self.replica.go_on()
+                self.replica.release()
         for client in self.clients:
             client.read()
-        self.replica.go_on()
+        self.replica.release()
         # One door refuses a head at its first bad line, the other one when all of it is there: from then on, the
         # connection has this long.
         self.wire.pass_time(ceil(LINGER) + 1)

@@ -235,7 +235,7 @@ class TogetherTests(SynchronousTestCase):
         """Behind one that was waited for: the connection is closed, as nobody can know any more what answers what."""
         self.receive(WATCH, GET, GET)
         self.patch(self.wire.site.heads, "read", lambda _head: 1 / 0)
-        self.wire.replica.overhear(Set("/k", 0, "v"))
+        self.wire.replica.apply(Set("/k", 0, "v"))
         self.wire.clock.advance(0)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual(self.transport.how_lost, "aborted")
@@ -269,7 +269,7 @@ class Conversation:
                 self.channel.dataReceived(data[start:end])
             start = end
             if slow:
-                replica.go_on()
+                replica.release()
         if not self.transport.disconnecting and not self.transport.writes_closed:
             self.wire.site.stop(1.0)
         seen = (
@@ -414,9 +414,9 @@ class DoorTests(SynchronousTestCase):
         self.channel.dataReceived(put("v") * 1_000)
         while (left := 1_000 - len(replica.proposed)) > 0:
             self.assertEqual(self.transport.producerState, "paused" if left * size > 1 << 14 else "producing", left)
-            replica.go_on_once()
+            replica.release_once()
             self.wire.clock.advance(0)
-        replica.go_on()
+        replica.release()
         self.assertEqual(self.transport.value().count(b"HTTP/1.1 20"), 1_000)
         self.assertEqual(self.transport.producerState, "producing")
 

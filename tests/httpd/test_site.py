@@ -305,7 +305,7 @@ class PersistenceTests(WireTest):
         self.wire.replica.holding = True
         self.send(put("v") + GET + HEAD + VERSION)
         self.assertEqual(self.transport.value(), b"")
-        self.wire.replica.go_on()
+        self.wire.replica.release()
         written, read, head, version = self.answers("PUT", "GET", "HEAD", "GET")
         self.assertEqual((written.status, read.status, head.status, version.status), (201, 200, 200, 200))
         self.assertEqual(head.headers["Content-Length"], str(len(read.body)))
@@ -394,7 +394,7 @@ class TimeTests(WireTest):
         slow.dataReceived(put("v"))
         self.wire.pass_time(1_000)
         self.assertEqual([each.how_lost for each in (self.transport, streaming, writing)], [None] * 3)
-        self.wire.replica.go_on()
+        self.wire.replica.release()
         self.wire.clock.advance(0)
         self.assertEqual(json.loads(self.answer().body)["node"]["value"], "v")
         self.assertEqual(read_answers(writing.value(), "PUT")[0].status, 201)
@@ -604,7 +604,7 @@ class GoneTests(WireTest):
         self.wire.replica.holding = True
         self.send(put("v"))
         self.transport.client_goes()
-        self.wire.replica.go_on()
+        self.wire.replica.release()
         self.assertEqual(self.wire.replica.keyspace.get("/k").value, "v")
 
     def test_waiting_for_a_leader(self) -> None:
@@ -612,7 +612,7 @@ class GoneTests(WireTest):
         self.wire.replica.serving = False
         self.send(WATCH)
         self.transport.client_goes()
-        self.wire.replica.begin_to_serve()
+        self.wire.replica.serve()
         self.assertEqual(self.watchers(), 0)
         self.assertEqual(len(self.wire.clock.getDelayedCalls()), 1)  # the site's sweep
 

@@ -25,10 +25,10 @@ from etcd_twisted.net.listening import Place
 from etcd_twisted.net.port import PortService
 from etcd_twisted.net.sockets import bytes_taken, tcp_socket
 from etcd_twisted.net.tls import client_port_tls, tls_for_peers
+from etcd_twisted.testing.replica import FakeReplica
 from etcd_twisted.web.app import ClientPages
 from etcd_twisted.web.keys import KeyEndpoint
 from tests.certificates import Authority
-from tests.fakes import FakeReplica
 from tests.wires import GET, STREAM, RawClient, Transport
 
 VALUE = "x" * 6_000_000
@@ -91,7 +91,7 @@ class TakingTests(TestCase):
         """Serve."""
         self.clock = Clock()
         self.replica = FakeReplica(self.clock)
-        self.replica.overhear(Set("/k", 0, VALUE))
+        self.replica.apply(Set("/k", 0, VALUE))
         pages, door = ClientPages(self.replica, self.clock, Usage()), KeyEndpoint(self.replica, self.clock)
         self.site = self.kind(self.clock, pages, door, 100, 1_000, read_timeout=10.0, write_timeout=10.0)
         place = Place(Address("127.0.0.1", 0), "--bind-addr", "--bind-addr")
@@ -186,7 +186,7 @@ class TakingTests(TestCase):
         """The client of a stream is no different, as long as not too much waits for it."""
         self.client.send(STREAM)
         await self.take(1)
-        self.replica.overhear(Set("/k", 0, VALUE))
+        self.replica.apply(Set("/k", 0, VALUE))
         await self.until_full()
         for _ in range(3):
             self.pass_time(9)

@@ -21,7 +21,7 @@ from etcd_twisted.httpd.turns import (
     Turns,
 )
 from etcd_twisted.keyspace.commands import Set
-from tests.fakes import FakeReplica
+from etcd_twisted.testing.replica import FakeReplica
 from tests.wires import GET, HEAD, VERSION, WATCH, Transport, Wire, put, read_answers
 
 METRICS = VERSION.replace(b"/version", b"/metrics")
@@ -164,7 +164,7 @@ class PortTests(SynchronousTestCase):
 
     def test_listings(self) -> None:
         """What is long costs more than what is short."""
-        self.replica.overhear(*(Set(f"/d/{number}", 0, "x" * 100) for number in range(200)))
+        self.replica.apply(*(Set(f"/d/{number}", 0, "x" * 100) for number in range(200)))
         self.channel.dataReceived(LISTING)
         size = len(self.transport.value())
         self.turns(self.transport)
@@ -175,7 +175,7 @@ class PortTests(SynchronousTestCase):
 
     def test_long_listings(self) -> None:
         """Few are begun in a turn, and all come to their end."""
-        self.replica.overhear(*(Set(f"/d/{number}", 0, "x") for number in range(2_000)))
+        self.replica.apply(*(Set(f"/d/{number}", 0, "x") for number in range(2_000)))
         several = [self.wire.connect() for _ in range(20)]
         for channel, _ in several:
             channel.dataReceived(LISTING * 2)
@@ -188,7 +188,7 @@ class PortTests(SynchronousTestCase):
 
     def test_heads(self) -> None:
         """An answer that is made and not sent costs what it takes to make it."""
-        self.replica.overhear(Set("/k", 0, "x" * 500_000), *(Set(f"/d/{number}", 0, "x") for number in range(2_000)))
+        self.replica.apply(Set("/k", 0, "x" * 500_000), *(Set(f"/d/{number}", 0, "x") for number in range(2_000)))
         long_value, long_listing = HEAD, LISTING.replace(b"GET", b"HEAD")
         for request, work in ((long_value, 500_000 >> BYTES_SHIFT), (long_listing, WORK_OF_A_LISTING)):
             channel, transport = self.wire.connect()
@@ -227,7 +227,7 @@ class PortTests(SynchronousTestCase):
 
     def test_pieces(self) -> None:
         """Few pieces of a long answer are sent in one turn, however fast its client reads."""
-        self.replica.overhear(Set("/k", 0, "x" * 3_000_000))
+        self.replica.apply(Set("/k", 0, "x" * 3_000_000))
         self.channel.dataReceived(GET)
         sent = [len(self.transport.value())]
         while self.wire.site.turns.waiting:
@@ -315,7 +315,7 @@ class PortTests(SynchronousTestCase):
     def test_behind_a_wait(self) -> None:
         """What was sent behind a request that waits for an event has its turns too."""
         self.channel.dataReceived(WATCH + METRICS * 50)
-        self.replica.overhear(Set("/k", 0, "v"))
+        self.replica.apply(Set("/k", 0, "v"))
         counts = self.turns(self.transport)
         self.assertLessEqual(max(counts), WORK_A_TURN // WORK_OF_A_PAGE + 1)
         self.assertEqual(sum(counts), 51)

@@ -11,7 +11,7 @@ from zope.interface import implementer
 from etcd_twisted.interfaces import IRaftPeer, ISnapshotFile
 from etcd_twisted.interfaces.cluster import Admission, ClusterView, JoinReply, JoinRequest, StatusReport
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
-from tests.fakes import MACHINE, OTHER, FakeReplica
+from etcd_twisted.testing.replica import MACHINE, OTHER, FakeReplica
 
 CLUSTER = "c" * 16
 FIRST = "1" * 16

@@ -15,7 +15,7 @@ from etcd_twisted.interfaces.cluster import JoinReply
 from etcd_twisted.peer import client
 from etcd_twisted.peer.client import PeerClient, UnreachableError
 from etcd_twisted.peer.commands import COMMANDS, Deliver, Describe, Hello, Join, RefusedError
-from tests.fakes import OTHER
+from etcd_twisted.testing.replica import OTHER
 from tests.logs.lines import Log
 from tests.peer.fakes import CLUSTER, FIRST, SECOND, VIEW
 from tests.peer.machines import MachinesTest

@@ -26,7 +26,7 @@ from etcd_twisted.peer.commands import (
 from etcd_twisted.peer.delivery import boxes
 from etcd_twisted.peer.incoming import MOST_PENDING, STRANGER_BYTES, STRANGER_QUESTIONS
 from etcd_twisted.peer.outbox import MOST_WAITING
-from tests.fakes import OTHER
+from etcd_twisted.testing.replica import OTHER
 from tests.logs.lines import Log
 from tests.peer.fakes import FIRST, REPORT, SECOND, THIRD, VIEW
 from tests.peer.test_commands import REQUEST

@@ -18,7 +18,7 @@ from twisted.trial.unittest import TestCase
 from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer
 
-from benchmarks.ports import free_ports
+from etcd_twisted.testing.ports import free_ports
 from tests.certificates import Authority
 from tests.processes.child import Child
 from tests.processes.client import GONE, Answer, Client

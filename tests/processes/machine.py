@@ -11,7 +11,7 @@ from twisted.internet import reactor
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
-from benchmarks.ports import free_ports
+from etcd_twisted.testing.ports import free_ports
 from tests.processes.child import Child, spawn
 from tests.processes.client import Client
 

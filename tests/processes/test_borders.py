@@ -12,10 +12,10 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.protocols import amp
 
-from benchmarks.ports import free_ports
 from etcd_twisted.consensus.raft.messages import Append, encode_messages
 from etcd_twisted.interfaces.cluster import PROTOCOL_VERSION
 from etcd_twisted.peer.commands import Deliver, Hello, IdleError
+from etcd_twisted.testing.ports import free_ports
 from tests.certificates import SERVERS, Authority
 from tests.processes.child import Child
 from tests.processes.client import GONE, Client

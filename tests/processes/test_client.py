@@ -7,7 +7,7 @@ from twisted.internet.defer import ensureDeferred
 from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import TestCase
 
-from benchmarks.ports import free_ports
+from etcd_twisted.testing.ports import free_ports
 from tests.processes.client import GONE, Client
 
 MORE_THAN_BUFFERS_HOLD = "x" * (1 << 25)

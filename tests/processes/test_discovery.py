@@ -8,11 +8,11 @@ from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred, gatherResults
 from twisted.trial.unittest import TestCase
 
-from benchmarks.ports import free_ports
 from etcd_twisted.cluster.discovery import Discovery
 from etcd_twisted.cluster.http_client import asker
 from etcd_twisted.errors import StartError
 from etcd_twisted.interfaces import IReactor
+from etcd_twisted.testing.ports import free_ports
 from tests.processes.child import spawn
 from tests.processes.machine import Machine
 

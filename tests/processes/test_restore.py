@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted.trial.unittest import TestCase
 
-from benchmarks.ports import free_ports
+from etcd_twisted.testing.ports import free_ports
 from tests.docs.pages import blocks
 from tests.processes.child import SOURCE, spawn
 from tests.processes.client import Client

@@ -23,9 +23,9 @@ from etcd_twisted.interfaces.cluster_config import ClusterConfig, written
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.peer.frontend import PeerFrontend
 from etcd_twisted.peer.visitors import Visitors
+from etcd_twisted.testing.replica import MACHINE, OTHER, FakeReplica
 from etcd_twisted.web.admin import AdminPages, admin_site
 from etcd_twisted.web.referral import LEAST_WAIT, PAUSE
-from tests.fakes import MACHINE, OTHER, FakeReplica
 from tests.peer.fakes import PeerReplica
 from tests.wires import Answer, Transport, connect, read_answers
 
@@ -180,7 +180,7 @@ class RemovalTests(AdminTest):
         self.replica.holding = True
         _, transport = self.begin("DELETE", "/v2/admin/machines/machine1")
         self.assertEqual(transport.value(), b"")
-        self.replica.go_on()
+        self.replica.release()
         self.assertEqual(self.answer_to(transport, "DELETE").status, 200)
 
     def test_unknown(self) -> None:
@@ -242,7 +242,7 @@ class ConfigTests(AdminTest):
         gone.client_goes()
         _, last = self.begin("PUT", CONFIG, '{"syncInterval":1}')
         self.assertEqual(len(self.replica.proposed), 1)
-        self.replica.go_on()
+        self.replica.release()
         expected = {**DEFAULTS, "activeSize": 5, "syncInterval": 1}
         self.assertEqual(json.loads(self.answer_to(last, "PUT").body), expected)
         self.assertEqual(self.json(CONFIG), expected)

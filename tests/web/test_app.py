@@ -10,8 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted import __version__
 from etcd_twisted.keyspace.commands import Set
+from etcd_twisted.testing.replica import OTHER
 from etcd_twisted.web.statistics import go_duration
-from tests.fakes import OTHER
 from tests.wires import Answer, Wire, ask
 
 PAGES = (

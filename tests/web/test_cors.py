@@ -115,7 +115,7 @@ class AnyOriginTests(CorsTest):
         channel, transport = self.wire.connect()
         channel.dataReceived(b"PUT /v2/keys/k?value=v HTTP/1.1\r\nHost: x\r\n\r\n")
         self.assertEqual(transport.value(), b"")
-        self.replica.go_on()
+        self.replica.release()
         (answer,) = read_answers(transport.value(), "PUT")
         self.assertEqual((answer.status, answer.headers[ALLOW]), (201, "*"))
 

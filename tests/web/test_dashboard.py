@@ -16,7 +16,7 @@ from etcd_twisted.interfaces.cluster import MachineStatus, StatusReport
 from etcd_twisted.interfaces.statistics import Contents, Measurements
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.keyspace.nodes import RUN
-from tests.fakes import MACHINE, OTHER
+from etcd_twisted.testing.replica import MACHINE, OTHER
 from tests.wires import Answer, Wire, ask, read_answers
 
 PAGE = "/mod/dashboard/"

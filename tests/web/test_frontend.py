@@ -97,7 +97,7 @@ class StopTests(ServedTest):
         client.send(put("v") + GET)
         await self.replica.when_proposed(1)
         stopped = self.service.stopService()
-        self.replica.go_on()
+        self.replica.release()
         await stopped
         await client.when_closed()
         (answer,) = read_answers(client.data, "PUT")

@@ -19,9 +19,9 @@ from etcd_twisted.httpd.door import DoorRequest
 from etcd_twisted.keyspace import commands
 from etcd_twisted.keyspace.commands import Change
 from etcd_twisted.keyspace.events import Event
+from etcd_twisted.testing.replica import FakeReplica
 from etcd_twisted.web.keys import KeyEndpoint
 from etcd_twisted.web.watches import Watch
-from tests.fakes import FakeReplica
 
 SEGMENT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/"), min_size=1).filter(
     lambda text: text not in (".", "..")
@@ -146,7 +146,7 @@ class CommandTests(EndpointTest):
         self.replica.holding = True
         first = self.start("PUT", "/k", value="1")
         second = self.start("PUT", "/k", value="2")
-        self.replica.go_on()
+        self.replica.release()
         for answer, index in ((first, 2), (second, 3)):
             lines = self.successResultOf(answer).fields.split(b"\r\n")
             self.assertEqual(
@@ -355,7 +355,7 @@ class ReadTests(EndpointTest):
         answer = self.start("GET", "/k", "quorum=true")
         self.assertNoResult(answer)
         self.replica.keyspace.apply(commands.Set("/k", self.replica.now(), "new"))
-        self.replica.go_on()
+        self.replica.release()
         self.assertEqual(self.json(self.successResultOf(answer))["node"]["value"], "new")
 
     def test_quorum_of_what_is_missing(self) -> None:
@@ -438,7 +438,7 @@ class WatchTests(EndpointTest):
         self.replica.holding = True
         answer = self.start("GET", "/k", "wait=true&quorum=true")
         self.assertEqual(self.replica.keyspace.hub.count, 0)
-        self.replica.go_on()
+        self.replica.release()
         self.assertIsInstance(self.successResultOf(answer).body, Watch)
 
 

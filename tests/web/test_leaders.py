@@ -11,10 +11,10 @@ from etcd_twisted.httpd.answers import Response
 from etcd_twisted.keyspace import commands
 from etcd_twisted.keyspace.commands import Change
 from etcd_twisted.keyspace.events import Event
+from etcd_twisted.testing.replica import MACHINE, OTHER
 from etcd_twisted.web.keys import PATIENCE, KeyEndpoint
 from etcd_twisted.web.referral import LEAST_WAIT, PAUSE
 from etcd_twisted.web.watches import Watch
-from tests.fakes import MACHINE, OTHER
 from tests.web.test_keys import EndpointTest
 
 NOBODY = "no leader is known; try again"
@@ -205,7 +205,7 @@ class LostTests(LeaderTest):
         self.replica.lead()
         self.assertNoResult(answer)
         self.replica.keyspace.apply(commands.Set("/k", self.replica.now(), "new"))
-        self.replica.go_on()
+        self.replica.release()
         self.assertEqual(self.json(self.successResultOf(answer))["node"]["value"], "new")
 
     def test_writes_that_were_not_done(self) -> None:
@@ -317,14 +317,14 @@ class LeaseTests(LeaderTest):
         watch = self.begin("GET", "/k", "consistent=true&wait=true")
         self.replica.keyspace.apply(commands.Set("/k", self.replica.now(), "new"))
         self.assertEqual(self.replica.keyspace.hub.count, 0)
-        self.replica.go_on()
+        self.replica.release()
         self.assertEqual(self.json(self.successResultOf(read))["node"]["value"], "new")
         self.assertIsInstance(self.successResultOf(watch).body, Watch)
 
     def test_quorum_needs_more(self) -> None:
         """A lease is not enough for a linearizable read, whatever else is asked for."""
         answer = self.begin("GET", "/k", "consistent=true&quorum=true")
-        self.replica.go_on()
+        self.replica.release()
         self.assertEqual(self.successResultOf(answer).status, 200)
 
 
@@ -343,7 +343,7 @@ class StartingTests(LeaderTest):
         self.clock.advance(PATIENCE / 2)
         for answer in answers:
             self.assertNoResult(answer)
-        self.replica.begin_to_serve()
+        self.replica.serve()
         for answer in answers:
             self.assertEqual(self.successResultOf(answer).status, 200)
         self.assert_quiet()
@@ -370,7 +370,7 @@ class StartingTests(LeaderTest):
         """It reads from its copy like any other, and takes changes at once."""
         read = self.begin("GET", "/k", "consistent=true")
         self.assertEqual(self.ask("PUT", "/k", value="v").status, 201)
-        self.replica.begin_to_serve()
+        self.replica.serve()
         self.assertEqual(self.json(self.successResultOf(read))["node"]["value"], "v")
 
     def test_nobody_waits_any_more(self) -> None:
@@ -379,7 +379,7 @@ class StartingTests(LeaderTest):
         answer.cancel()
         self.successResultOf(answer)
         self.assert_quiet()
-        self.replica.begin_to_serve()
+        self.replica.serve()
 
     def test_stops(self) -> None:
         """Who waits is told."""

@@ -9,8 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.interfaces.cluster import fingerprint
+from etcd_twisted.testing.replica import CLUSTER_ID, MACHINE, OTHER
 from etcd_twisted.web.referral import LEAST_WAIT
-from tests.fakes import CLUSTER_ID, MACHINE, OTHER
 from tests.wires import Answer, Transport, Wire, ask, read_answers
 
 MEMBERS = "/v2/members"
@@ -190,7 +190,7 @@ class RemoveTests(MembersTest):
         self.replica.holding = True
         transport = self.begin("DELETE", f"{MEMBERS}/{SECOND}")
         self.assertEqual(transport.value(), b"")
-        self.replica.go_on()
+        self.replica.release()
         self.assert_done(self.answer_to(transport, "DELETE"))
 
     def test_impossible(self) -> None:

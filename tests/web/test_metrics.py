@@ -13,7 +13,7 @@ from etcd_twisted import __version__
 from etcd_twisted.interfaces.cluster import MachineStatus, StatusReport
 from etcd_twisted.interfaces.statistics import BOUNDS, Contents, Durations, FollowerTraffic, Measurements
 from etcd_twisted.keyspace.commands import CompareAndDelete, CompareAndSwap, Create, Delete, Refresh, Set, Update
-from tests.fakes import OTHER, FakeReplica
+from etcd_twisted.testing.replica import OTHER, FakeReplica
 from tests.processes.child import SOURCE
 from tests.wires import GET, WATCH, Wire, ask, put
 

@@ -15,10 +15,10 @@ from etcd_twisted.httpd.answers import Response, plain
 from etcd_twisted.httpd.door import DoorRequest
 from etcd_twisted.httpd.site import Site
 from etcd_twisted.httpd.usage import Usage
+from etcd_twisted.testing.replica import OTHER, FakeReplica
 from etcd_twisted.web.app import ClientPages
 from etcd_twisted.web.keys import KeyEndpoint
 from etcd_twisted.web.referral import LEAST_WAIT
-from tests.fakes import OTHER, FakeReplica
 from tests.wires import Answer, Wire, ask, connect, read_answers
 
 ODD = (b"%2F", b"%ff", b"%zz", b"%", b"//", b"/../", b"a=b&", b"%0D%0A")

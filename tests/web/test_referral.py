@@ -7,8 +7,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.config import Config
 from etcd_twisted.errors import ErrorCode, EtcdError
+from etcd_twisted.testing.replica import FakeReplica
 from etcd_twisted.web.referral import LEAST_WAIT, PAUSE, LeaderWait, longest_wait, no_leader, redirect
-from tests.fakes import FakeReplica
 
 
 class LongestWaitTests(SynchronousTestCase):

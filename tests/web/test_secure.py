@@ -22,9 +22,9 @@ from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.net.port import GRACE
 from etcd_twisted.net.secure import SecureFactory
 from etcd_twisted.net.tls import client_port_tls, tls_for_peers, tls_reason
+from etcd_twisted.testing.replica import FakeReplica
 from etcd_twisted.web.frontend import HttpFrontend
 from tests.certificates import Authority
-from tests.fakes import FakeReplica
 from tests.httpd import test_site
 from tests.logs.lines import Log
 from tests.web import test_frontend

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from etcd_twisted.interfaces.cluster import Machine
 from etcd_twisted.interfaces.statistics import FollowerTraffic
 from etcd_twisted.keyspace.commands import Delete
-from tests.fakes import OTHER
+from etcd_twisted.testing.replica import OTHER
 from tests.wires import Wire, ask, connect
 
 THIRD = Machine("machine2", "http://127.0.0.1:4003", "http://127.0.0.1:7003")

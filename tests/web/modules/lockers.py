@@ -8,9 +8,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.keyspace.commands import Change
+from etcd_twisted.testing.replica import FakeReplica
 from etcd_twisted.web.modules.line import directory_of, read_line
 from etcd_twisted.web.modules.locks import Locks, Named, Wish
-from tests.fakes import FakeReplica
 
 LINE = directory_of("mylock") or ""
 TTL = 20

@@ -10,8 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from etcd_twisted.errors import EtcdError
 from etcd_twisted.keyspace.commands import Change, CreateInOrder, Delete, Refresh, Set
 from etcd_twisted.keyspace.events import Event
+from etcd_twisted.testing.replica import FakeReplica
 from etcd_twisted.web.modules.line import PREFIX, Line, directory_of, index_named, read_line, value_at
-from tests.fakes import FakeReplica
 from tests.web.modules.lockers import LINE
 
 KEYS = st.sampled_from([LINE, *(f"{LINE}/{name}" for name in ("2", "3", "5", "10", "05", "x", "3/4", "x/5"))])

@@ -82,7 +82,7 @@ class AcquireTests(LocksTest):
         self.replica.holding = True
         self.clock.advance(0)
         self.assertNoResult(asked)
-        self.replica.go_on()
+        self.replica.release()
         self.assertEqual(self.successResultOf(asked), self.line()[0])
 
     def test_turn_comes_while_it_is_renewed(self) -> None:
@@ -95,7 +95,7 @@ class AcquireTests(LocksTest):
         self.replica.keyspace.apply(Delete(place_key(LINE, first), self.replica.now()))
         self.clock.advance(0)
         self.assertNoResult(asked)
-        self.replica.go_on()
+        self.replica.release()
         self.successResultOf(asked)
         self.assertEqual(len(self.proposed(Refresh)), 1)
         self.release(self.line()[0])
@@ -140,7 +140,7 @@ class TimeoutTests(LocksTest):
         """However they come, one of them gets it, and the other is not in line."""
         self.replica.holding = True
         asked = [self.ask(timeout=0) for _ in range(2)]
-        self.replica.go_on()
+        self.replica.release()
         self.clock.advance(0)
         self.assertEqual(self.line(), [self.successResultOf(asked[0])])
         self.assert_not_got(asked[1], TAKEN)
@@ -155,7 +155,7 @@ class TimeoutTests(LocksTest):
         self.replica.holding = True
         self.pass_time(0.0625)
         self.assertNoResult(asked)
-        self.replica.go_on()
+        self.replica.release()
         self.assert_not_got(asked, TAKEN)
         self.assertEqual(self.line(), [index])
         self.assert_over()
@@ -176,7 +176,7 @@ class TimeoutTests(LocksTest):
         self.replica.holding = True
         asked = self.ask(timeout=0)
         self.clock.advance(3)
-        self.replica.go_on()
+        self.replica.release()
         self.clock.advance(0)
         self.successResultOf(asked)
 
@@ -188,7 +188,7 @@ class TimeoutTests(LocksTest):
         self.pass_time(5)
         asked.cancel()
         self.failureResultOf(asked)
-        self.replica.go_on()
+        self.replica.release()
         self.assert_over()
 
 
@@ -224,7 +224,7 @@ class ValueTests(LocksTest):
         """Not even then are there two places."""
         self.replica.holding = True
         asked = [self.ask("me") for _ in range(2)]
-        self.replica.go_on()
+        self.replica.release()
         self.clock.advance(0)
         index = self.successResultOf(asked[0])
         self.assertEqual((self.successResultOf(asked[1]), self.line()), (index, [index]))
@@ -266,7 +266,7 @@ class ValueTests(LocksTest):
         self.assertEqual(len(self.proposed(Refresh)), 1)
         asked.cancel()
         self.failureResultOf(asked)
-        self.replica.go_on()
+        self.replica.release()
         self.assertEqual(self.line(), [index])
         self.assertEqual(self.proposed(Delete), [])
         self.assert_over()
@@ -280,7 +280,7 @@ class ValueTests(LocksTest):
         gone.cancel()
         self.failureResultOf(gone)
         asked = self.ask("me")
-        self.replica.go_on()
+        self.replica.release()
         self.clock.advance(0)
         self.assertNoResult(asked)
         self.assertEqual(self.line()[:2], [before[0], before[2]])
@@ -307,7 +307,7 @@ class ValueTests(LocksTest):
         self.pass_time(0.375)
         self.assertEqual(len(self.proposed(Refresh)), 1)
         asked = self.ask("me", ttl=300)
-        self.replica.go_on()
+        self.replica.release()
         self.pass_time(10)
         self.assertNoResult(asked)
         self.assertEqual(self.line(), line)
@@ -332,7 +332,7 @@ class ValueTests(LocksTest):
         asked = self.ask("me")
         self.replica.keyspace.apply(CreateInOrder(LINE, self.replica.now(), "me"))
         before = self.line()
-        self.replica.go_on()
+        self.replica.release()
         self.assertNoResult(asked)
         self.assertEqual(self.line(), before)
 
@@ -434,5 +434,5 @@ class RenewTests(LocksTest):
         self.replica.holding = True
         asked = ensureDeferred(self.locks.holder(LINE))
         self.replica.keyspace.apply(Delete(place_key(LINE, index), 0))
-        self.replica.go_on()
+        self.replica.release()
         self.assertIsNone(self.successResultOf(asked))

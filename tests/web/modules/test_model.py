@@ -13,11 +13,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.errors import EtcdError
 from etcd_twisted.keyspace.nodes import File
+from etcd_twisted.testing.replica import FakeReplica
 from etcd_twisted.web.modules.line import Line, place_key, read_line
 from etcd_twisted.web.modules.locks import Locks, Named, Wish
 from etcd_twisted.web.modules.place import RENEWALS, LostError
 from tests import examples
-from tests.fakes import FakeReplica
 from tests.web.modules.lockers import LINE, STEP
 
 _SECOND = 1_000_000

@@ -17,9 +17,9 @@ from etcd_twisted.httpd.site import Site
 from etcd_twisted.keyspace.commands import CreateInOrder, Delete
 from etcd_twisted.keyspace.events import LAST_MOMENT
 from etcd_twisted.keyspace.nodes import Directory
+from etcd_twisted.testing.replica import OTHER
 from etcd_twisted.web.modules.line import PREFIX
 from etcd_twisted.web.referral import LEAST_WAIT
-from tests.fakes import OTHER
 from tests.wires import Answer, ServedTest, Transport, Wire, read_answers
 
 LOCK = "/mod/v2/lock/mylock"
@@ -480,7 +480,7 @@ class GoneTests(PagesTest):
         self.replica.holding = True
         for transport in self.goes():
             transport.client_goes()
-        self.replica.go_on()
+        self.replica.release()
         self.assertEqual(self.replica.proposed, [])
 
     def test_no_leader(self) -> None:

@@ -78,7 +78,7 @@ class LifetimeTests(LocksTest):
         self.replica.holding = True
         self.pass_time(0.875)
         self.assertEqual(len(self.replica.proposed), 1)
-        self.replica.go_on()
+        self.replica.release()
         self.assertNoResult(asked)
 
     def test_nothing_at_all(self) -> None:
@@ -134,7 +134,7 @@ class GoneTests(LocksTest):
         asked.cancel()
         self.failureResultOf(asked)
         self.assertEqual(self.line(), [])
-        self.replica.go_on()
+        self.replica.release()
         self.assertEqual(self.line(), [])
         self.assertEqual([type(each) for each in self.replica.proposed], [CreateInOrder, Delete])
         self.assert_over()
@@ -148,7 +148,7 @@ class GoneTests(LocksTest):
         self.clock.advance(0)
         gone.cancel()
         self.failureResultOf(gone)
-        self.replica.go_on()
+        self.replica.release()
         self.clock.advance(0)
         self.assertEqual(self.line(), [self.successResultOf(other)])
 
@@ -163,7 +163,7 @@ class GoneTests(LocksTest):
         self.replica.keyspace.apply(Delete(place_key(LINE, first), 0))
         self.clock.advance(0)
         self.assertEqual(self.replica.proposed, [])
-        self.replica.go_on()
+        self.replica.release()
         self.clock.advance(0)
         self.assertEqual(self.line(), [])
         self.assert_over()
@@ -265,7 +265,7 @@ class DeposedTests(LocksTest):
         asked = self.ask()
         self.replica.follow()
         self.assertNoResult(asked)
-        self.replica.go_on()
+        self.replica.release()
         self.assertEqual(self.line(), [first, self.failureResultOf(asked, LostError).value.index])
         self.assert_over()
 
@@ -276,7 +276,7 @@ class DeposedTests(LocksTest):
         asked = self.ask()
         self.replica.follow()
         self.replica.lead()
-        self.replica.go_on()
+        self.replica.release()
         index = self.failureResultOf(asked, LostError).value.index
         self.assertEqual(self.line(), [first, index])
         again = [self.ask(index=index), self.ask(index=index)]

@@ -41,7 +41,8 @@ class FollowerTests(SynchronousTestCase):
         if self.follower.running:
             self.follower.stopService()
         self.copy.turn()
-        self.assertEqual((self.copy.keyspace.hub.count, self.copy._waiting), (0, []))
+        self.assertEqual((self.copy.keyspace.hub.count, self.copy.waiting_to_be_served), (0, 0))
+        self.copy.stop()
         self.assertEqual(self.copy.clock.getDelayedCalls(), [])
         self.assertIsNone(self.follower.zone)
 
@@ -138,7 +139,7 @@ class FollowerTests(SynchronousTestCase):
     def test_seconds_left(self) -> None:
         """Of the key and all it is in, rounded down: nobody is to keep what is gone."""
         self.copy.put(f"{WWW}/1", "192.0.2.1")
-        self.copy.put(f"{WWW}/2", "192.0.2.1", ttl=30)
+        self.copy.put(f"{WWW}/2", "192.0.2.1", ttl_seconds=30)
         self.start()
         self.assertEqual([self.follower.seconds_left(f"{WWW}/{name}") for name in "123"], [None, 30, 0])
         self.copy.clock.advance(0.5)
@@ -182,7 +183,7 @@ class FollowerTests(SynchronousTestCase):
         """Whoever waits for its copy is told that there will be none."""
         self.copy.serving = False
         self.follower.startService()
-        self.copy._waiting.pop().errback(EtcdError(ErrorCode.RAFT_INTERNAL, "this machine is stopping"))
+        self.copy.stop_serving(EtcdError(ErrorCode.RAFT_INTERNAL, "this machine is stopping"))
         self.stop()
 
     def test_records_are_of_their_types(self) -> None:

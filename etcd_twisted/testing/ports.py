@@ -1,7 +1,7 @@
 """
-Free ports on the loopback address, for servers that are told which to take.
+Free ports on the loopback address, for servers that have to be told which port to listen on.
 
-Never keeps a port: whoever asked has to be quick, or be ready to hear that it was taken.
+Must never keep a port open: the caller has to listen on it soon, or be ready to find that another process took it.
 """
 
 import contextlib
@@ -12,14 +12,14 @@ import socket
 from collections.abc import Iterator
 
 _FIRST, _END = 10_000, 32_000
-"""Below those that systems give to outgoing connections: such a one might be taken before it is listened on."""
+"""Below the ports that the system gives to outgoing connections, which would take one before it is listened on."""
 
 _SHARES = 16
-"""Each process has a share of the ports, by its id: those that run tests at once don't take each other's."""
+"""Each process has a share of the ports, by its id, so that test processes don't take each other's."""
 
 
 def _in_turn() -> Iterator[int]:
-    """This process's share, over and over: a port that was given may be listened on only much later."""
+    """Yields this process's share over and over: a port may be listened on long after it was given out."""
     share = list(range(_FIRST + os.getpid() % _SHARES, _END, _SHARES))
     random.SystemRandom().shuffle(share)
     return itertools.cycle(share)
@@ -29,7 +29,7 @@ _ports = _in_turn()
 
 
 def free_ports(count: int) -> list[int]:
-    """Port numbers on the loopback address that nobody listens on, all different."""
+    """Returns different port numbers that nobody listens on at 127.0.0.1."""
     ports: set[int] = set()
     while len(ports) < count:
         port = next(_ports)

@@ -1,5 +1,5 @@
 """
-The stand-ins are what they stand for.
+The stand-in for a replica is one.
 """
 
 from twisted.internet.task import Clock
@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from etcd_twisted.interfaces import IReplica
-from tests.fakes import FakeReplica
+from etcd_twisted.testing.replica import FakeReplica
 
 
 class FakeReplicaTests(SynchronousTestCase):

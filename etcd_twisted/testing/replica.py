@@ -1,60 +1,106 @@
 """
-Stand-ins for whole rooms: a replica that is a key space and nothing more.
+A stand-in for the replica of a machine: a key space on a clock, without a log, a disk or other machines.
+
+It is for unit tests of what serves from a replica, such as a frontend. What the test proposes is applied at once; the
+test can have it wait or fail, and can have the machine lead, follow, stand by or know no leader. Must never apply a
+command in another way than a real machine does.
 """
 
+import urllib.parse
 from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import Clock
 from zope.interface import implementer
 
 from etcd_twisted.consensus.cluster_keys import CONFIG_KEY, forbidden_machines, stored_config
 from etcd_twisted.consensus.proposals.proposer import encoded
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.interfaces import IReplica, Told
-from etcd_twisted.interfaces.cluster import Forbidden, Health, Machine, MachineStatus, fingerprinted, forbidden_key
+from etcd_twisted.interfaces.cluster import (
+    DIRECTORY,
+    Forbidden,
+    Health,
+    Machine,
+    MachineStatus,
+    fingerprinted,
+    forbidden_key,
+)
 from etcd_twisted.interfaces.cluster_config import ClusterConfig, written
 from etcd_twisted.interfaces.statistics import Measurements, Traffic
 from etcd_twisted.keyspace.commands import Change, Delete, Expire, Set
 from etcd_twisted.keyspace.events import Event
-from etcd_twisted.keyspace.nodes import Node
+from etcd_twisted.keyspace.expiry import ExpirySchedule
+from etcd_twisted.keyspace.nodes import Directory, File, Node
 from etcd_twisted.keyspace.space import KeySpace
 from etcd_twisted.keyspace.statistics import StoreStatistics
 from etcd_twisted.keyspace.watchers import Watcher
 from etcd_twisted.waiters import Waiters
-from tests.registered import registered_machines
 
 CLUSTER_ID = "c" * 16
 MACHINE = Machine("machine0", "http://127.0.0.1:4001", "http://127.0.0.1:7001")
+"""The machine that a L{FakeReplica} is the replica of."""
+
 OTHER = Machine("machine1", "http://127.0.0.1:4002", "http://127.0.0.1:7002")
+"""The machine that a L{FakeReplica} follows when it does not lead."""
+
+
+def registered_machines(root: Directory) -> list[Machine]:
+    """
+    Returns the machines that are registered in a key space, by name, as a client reads them. It passes over what is no
+    registration.
+    """
+    directory = root
+    for name in DIRECTORY[1:].split("/"):
+        child = directory.children.get(name)
+        if not isinstance(child, Directory):
+            return []
+        directory = child
+    machines = []
+    for name, node in sorted(directory.children.items()):
+        if isinstance(node, File):
+            urls = dict(urllib.parse.parse_qsl(node.value))
+            if "etcd" in urls and "raft" in urls:
+                machines.append(Machine(name, urls["etcd"], urls["raft"]))
+    return machines
 
 
 @implementer(IReplica)
 class FakeReplica:
     """
-    A machine that is its own quorum and has no disk: what is proposed is applied at once, or when it is let go on.
+    A replica that is its own quorum and has no disk.
 
-    It leads; L{follow}, L{lead}, L{lose_leader} and L{stand_by} have it be something else.
+    It leads at first; L{follow}, L{lead}, L{lose_leader} and L{stand_by} change that. Watchers learn of a change in
+    the clock's next turn, and keys expire when the clock comes to their time, as on a real machine.
 
-    @ivar full: whether changes have to wait for room, and L{submit} takes none.
-    @ivar holding: whether changes and confirmations wait for L{go_on} or L{fail_held}.
+    @ivar clock: the clock that keys expire by and that watchers are notified on.
+    @ivar keyspace: this machine's copy of the keys.
+    @ivar full: whether proposals wait for room behind others, so that L{submit} takes none.
+    @ivar holding: whether proposals and confirmations of reads wait for L{release} or L{fail_held}.
     @ivar leased: whether the leader holds a lease, so that L{confirm_recent} need not wait.
-    @ivar proposed: every command, in order.
-    @ivar removed: the names of the machines that were to be taken out, in order.
-    @ivar moved: the ids of machines that others were to look for elsewhere, and where, in order.
-    @ivar measured: what it says that it measures.
-    @ivar known_statuses: what it says that it knows of each machine.
+    @ivar proposed: every command that was proposed, in order.
+    @ivar removed: the names of the machines that were to be removed, in order.
+    @ivar moved: the id and the new peer URL of each machine that was to be moved, in order.
+    @ivar measured: what L{measurements} returns.
+    @ivar known_statuses: what L{statuses} returns.
+    @ivar known_leader: what L{leader} returns.
     """
 
-    def __init__(self, clock: Any, history_capacity: int = 1_000) -> None:
-        self.clock = clock
+    def __init__(self, clock: IReactorTime | None = None, history_capacity: int = 1_000) -> None:
+        """
+        @param clock: the clock to go by; a new L{Clock} unless it is given.
+        @param history_capacity: how many events to keep for watchers that begin in the past.
+        """
+        self.clock: Any = Clock() if clock is None else clock
         self.name = MACHINE.name
         self.serving = True
         self.standby = False
         self.term = 1
         self.raft_index = 1
         self.is_leader = True
-        self._led_since = clock.seconds()
+        self._led_since = self.clock.seconds()
         self.traffic = Traffic()
         self.measured = Measurements()
         self.known_statuses: dict[str, MachineStatus] = {}
@@ -68,40 +114,58 @@ class FakeReplica:
         self.removed: list[str] = []
         self.moved: list[tuple[str, str]] = []
         self.keyspace = KeySpace(history_capacity, self._deliver_soon)
+        self._history_capacity = history_capacity
+        self._known_machines: list[Machine] = []
         self._expected: list[tuple[int, Deferred[None]]] = []
         self._held: list[tuple[Callable[[], None], Deferred[Any]]] = []
         self._serving = Waiters()
         self._led = Waiters()
         self._deposed = Waiters()
-        self._delivery: Any = None
-        self._expiry: Any = None
+        self._delivery: IDelayedCall | None = None
+        self._expiry: IDelayedCall | None = None
         self.keyspace.apply(Set(MACHINE.key, self.now(), MACHINE.value))
 
-    # Its place in the cluster
+    # What the test has happen to the machine
 
     def lead(self) -> None:
-        """Lead."""
+        """Become the leader."""
         self.is_leader = True
         self._is_led_by(MACHINE)
 
     def follow(self, leader: Machine = OTHER) -> None:
-        """Follow a leader. What waits for this machine as a leader waits on, see L{fail_held}."""
+        """Become a follower. Proposals that are held stay held, see L{fail_held}."""
         self.is_leader = False
         self._is_led_by(leader)
 
     def lose_leader(self) -> None:
-        """Know of no leader, itself included."""
+        """Know no leader: neither another machine nor itself."""
         self.is_leader = False
         self.known_leader = None
         self._deposed.fire()
 
     def stand_by(self, leader: Machine | None = OTHER) -> None:
-        """Have no copy."""
+        """Become a standby: drop the copy of the keys and end all watches. Others serve, see L{serve}."""
+        self._known_machines = self.machines()
         self.standby = True
         self.serving = False
         self.lose_leader()
         if leader is not None:
             self._is_led_by(leader)
+        hub = self.keyspace.hub
+        self.keyspace = KeySpace(self._history_capacity, self._deliver_soon)
+        hub.end_all()
+        self._serving.fire()
+
+    def serve(self) -> None:
+        """Begin to serve: after C{serving} was set to false, or after L{stand_by}."""
+        self.standby = False
+        self.serving = True
+        self._serving.fire()
+
+    def receive_snapshot_of(self, other: "FakeReplica") -> None:
+        """Replace this copy with another one's, as a follower does that the leader sends a snapshot to."""
+        self.keyspace.restore(other.keyspace.content(), ExpirySchedule())
+        self._expire_in_time()
 
     def _is_led_by(self, leader: Machine) -> None:
         self.known_leader = leader
@@ -111,16 +175,72 @@ class FakeReplica:
             self._deposed.fire()
 
     def register(self, *machines: Machine) -> None:
-        """Have more machines in the cluster."""
+        """Add machines to the cluster."""
         for machine in machines:
             self.keyspace.apply(Set(machine.key, self.now(), machine.value))
 
-    def overhear(self, *commands: Change) -> None:
-        """Apply what others have proposed, and tell those who wait for it."""
+    def apply(self, *commands: Change) -> None:
+        """Apply commands that other machines have proposed, and notify the watchers in the next turn."""
         for command in commands:
             self.keyspace.apply(command)
         self._deliver_soon()
         self._expire_in_time()
+
+    def put(self, key: str, value: str, ttl_seconds: int | None = None) -> None:
+        """Set a key, as another machine's client would."""
+        expires = None if ttl_seconds is None else self.now() + ttl_seconds * 1_000_000
+        self.apply(Set(key, self.now(), value, expires=expires))
+
+    def delete(self, key: str) -> None:
+        """Delete a key and all that is below it, as another machine's client would."""
+        self.apply(Delete(key, self.now(), recursive=True))
+
+    def when_proposed(self, count: int) -> "Deferred[None]":
+        """Fires when this many commands have been proposed in all."""
+        if len(self.proposed) >= count:
+            return succeed(None)
+        met: Deferred[None] = Deferred()
+        self._expected.append((count, met))
+        return met
+
+    def release(self) -> None:
+        """Carry out everything that is held, in order, and hold nothing from now on."""
+        self.holding = False
+        self.release_once()
+
+    def release_once(self) -> None:
+        """Carry out everything that is held now, in order, and hold what comes after it."""
+        held, self._held = self._held, []
+        for go_on, _ in held:
+            go_on()
+
+    def fail_held(self, error: Exception) -> None:
+        """Have everything fail that is held, in order, and hold nothing from now on."""
+        self.holding = False
+        held, self._held = self._held, []
+        for _, done in held:
+            done.errback(error)
+
+    def stop_serving(self, error: Exception) -> None:
+        """Stop, as a service that ends does: whoever waits for this machine gets the error."""
+        self.serving = False
+        self._serving.fail(error)
+        self._led.fail(error)
+        self._deposed.fail(error)
+
+    def stop(self) -> None:
+        """Cancel what this replica has scheduled on its clock."""
+        for call in (self._delivery, self._expiry):
+            if call is not None:
+                call.cancel()
+        self._delivery = self._expiry = None
+
+    @property
+    def waiting_to_be_served(self) -> int:
+        """How many wait for L{when_serving}."""
+        return len(self._serving)
+
+    # What a door sees, see IReplica
 
     @property
     def index(self) -> int:
@@ -136,19 +256,8 @@ class FakeReplica:
     def when_serving(self) -> "Deferred[None]":
         return succeed(None) if self.serving else self._serving.wait()
 
-    def begin_to_serve(self) -> None:
-        self.serving = True
-        self._serving.fire()
-
     def when_led(self) -> "Deferred[None]":
         return succeed(None) if self.known_leader is not None else self._led.wait()
-
-    def stop_serving(self, error: Exception) -> None:
-        """Have everyone who waits fail."""
-        self.serving = False
-        self._serving.fail(error)
-        self._led.fail(error)
-        self._deposed.fail(error)
 
     def when_deposed(self) -> "Deferred[None]":
         return self._deposed.wait() if self.is_leader else succeed(None)
@@ -157,7 +266,7 @@ class FakeReplica:
         return self.known_leader
 
     def machines(self) -> list[Machine]:
-        return registered_machines(self.keyspace.root)
+        return self._known_machines if self.standby else registered_machines(self.keyspace.root)
 
     def members(self) -> dict[str, Machine]:
         return {f"{number:016x}": machine for number, machine in enumerate(self.machines(), 1)}
@@ -213,40 +322,18 @@ class FakeReplica:
         return True
 
     def _when_leading(self, go_on: Callable[[], "Deferred[Any]"]) -> "Deferred[Any]":
-        """Do what only a leader can; at once, or when it is let go on."""
+        """Does what only a leader can: at once, or when it is released."""
         if not self.is_leader:
             return fail(NotDoneError("another machine leads"))
         if not self.holding:
             return go_on()
         done: Deferred[Any] = Deferred()
-        self._held.append((lambda: go_on().chainDeferred(done), done))
+
+        def carry_out() -> None:
+            go_on().chainDeferred(done)
+
+        self._held.append((carry_out, done))
         return done
-
-    def when_proposed(self, count: int) -> "Deferred[None]":
-        """Fires when so many commands were proposed in all."""
-        if len(self.proposed) >= count:
-            return succeed(None)
-        met: Deferred[None] = Deferred()
-        self._expected.append((count, met))
-        return met
-
-    def go_on(self) -> None:
-        """Let everything held go on, in order."""
-        self.holding = False
-        self.go_on_once()
-
-    def go_on_once(self) -> None:
-        """Let what is held now go on; what comes then is held too."""
-        held, self._held = self._held, []
-        for go_on, _ in held:
-            go_on()
-
-    def fail_held(self, error: Exception) -> None:
-        """Let everything held fail, in order."""
-        self.holding = False
-        held, self._held = self._held, []
-        for _, done in held:
-            done.errback(error)
 
     def cluster_config(self) -> ClusterConfig:
         return stored_config(self.keyspace.root) or ClusterConfig()
@@ -293,7 +380,8 @@ class FakeReplica:
         except EtcdError as error:
             return fail(error)
         self._expire_in_time()
-        assert event is not None
+        if event is None:
+            raise RuntimeError(f"{command} is no change")
         return succeed(event)
 
     def _deliver_soon(self) -> None:
@@ -318,10 +406,3 @@ class FakeReplica:
         self.raft_index += 1
         self.keyspace.apply(Expire(self.now(), 1_000))
         self._expire_in_time()
-
-    def stop(self) -> None:
-        """Leave nothing in the reactor."""
-        for call in (self._delivery, self._expiry):
-            if call is not None:
-                call.cancel()
-        self._delivery = self._expiry = None

@@ -1,0 +1,11 @@
+"""
+Stand-ins, machines and clusters for tests, of this project and of programs that use it: see C{docs/testing.md}.
+
+Nothing here is needed to run a machine, and nothing else in the package imports it. Must never need trial or any other
+test framework: a test that uses this may be written for any of them.
+"""
+
+from etcd_twisted.testing.ports import free_ports
+from etcd_twisted.testing.replica import FakeReplica
+
+__all__ = ["FakeReplica", "free_ports"]
