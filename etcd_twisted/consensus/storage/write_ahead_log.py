@@ -24,7 +24,7 @@ from pathlib import Path
 import msgspec
 
 from etcd_twisted.consensus.raft.entries import HardState, Record
-from etcd_twisted.consensus.storage.files import naming, open_file, sync_directory, write_all
+from etcd_twisted.consensus.storage.files import Writing, naming, open_file, sync_directory, write_all
 from etcd_twisted.consensus.storage.framing import (
     FILE_HEADER_LENGTH,
     BadFrameError,
@@ -62,26 +62,6 @@ allocated, takes ext4 half the time, as nothing has to go into its journal.
 
 _RECORD = msgspec.msgpack.Decoder(Record)
 _UNSUPPORTED = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
-
-
-class _Writing:
-    """
-    Around what is done to the disk: whatever fails there fails for good.
-
-    @ivar failure: what failed first.
-    """
-
-    __slots__ = ("failure",)
-
-    def __init__(self) -> None:
-        self.failure: OSError | None = None
-
-    def __enter__(self) -> None:
-        """Begin."""
-
-    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
-        if isinstance(error, OSError) and self.failure is None:
-            self.failure = error
 
 
 class WriteAheadLog:
@@ -130,7 +110,7 @@ class WriteAheadLog:
         self._zeroed = 0
         self._allocate_ahead = True
         self._ready = False
-        self._writing = _Writing()
+        self._writing = Writing()
         self._encode = msgspec.msgpack.Encoder().encode
 
     @property
