@@ -1,225 +1,91 @@
-"""The command line, by itself and under the real C{twistd}."""
+"""The table of options, and the page about it."""
 
-import io
 import os
-import subprocess
-import sys
-from collections.abc import Sequence
+import re
 from pathlib import Path
-from unittest import mock
 
-from hypothesis import given
-from hypothesis import strategies as st
-from twisted.application.service import IServiceMaker
-from twisted.plugin import getPlugins
-from twisted.scripts.twistd import ServerOptions
+import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted import __version__
 from etcd_twisted.config import Config
-from etcd_twisted.config.options import Options
-from etcd_twisted.config.settings import OPTIONS, Form
+from etcd_twisted.config.addresses import Address
+from etcd_twisted.config.loading import load_config
+from etcd_twisted.config.settings import OPTIONS, Form, Option
 from etcd_twisted.errors import ConfigError
+from tests.values import SETTABLE, VALUES, Sources
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
 
 
-def configured(*arguments: str, **environment: str) -> Config:
-    """What a command line amounts to."""
-    options = Options(environment)
-    options.parseOptions(arguments)
-    return options.config()
+class TableTests(SynchronousTestCase):
+    """The table and L{Config} fit together."""
+
+    def test_everyFieldHasItsOption(self) -> None:
+        fields = [option.field for option in OPTIONS if option.field is not None]
+        self.assertEqual(fields, [field.name for field in attrs.fields(Config) if field.name != "sources"])
+
+    def test_namesAreDerived(self) -> None:
+        option = SETTABLE["data-dir"]
+        self.assertEqual((option.flag, option.variable, option.key), ("--data-dir", "ETCD_DATA_DIR", "data_dir"))
+
+    def test_defaultsCanBeParsed(self) -> None:
+        """A default that the help shows as a value means just that value, when it is given."""
+        for option in SETTABLE.values():
+            if option.depends is None and option.default != "none":
+                self.assertEqual(load_config({option.name: option.default}, {}), Config(), option.name)
+
+    def test_everyOptionIsTried(self) -> None:
+        self.assertEqual(set(VALUES), set(SETTABLE))
 
 
-class ParseTests(SynchronousTestCase):
-    """From arguments to a L{Config}."""
+class DocumentTests(SynchronousTestCase):
+    """C{docs/configuration.md} says what the table says."""
 
-    def test_nothing(self) -> None:
-        self.assertEqual(configured(), Config())
+    def test_options(self) -> None:
+        rows = [
+            [cell.strip() for cell in line.replace("`", "").strip("|").split("|")]
+            for line in DOCUMENT.read_text().splitlines()
+            if line.startswith("| `--")
+        ]
+        expected = [
+            [
+                self.flags(option),
+                option.variable,
+                option.key if option.field else "",
+                option.default,
+            ]
+            for option in OPTIONS
+        ]
+        self.assertEqual([row[:4] for row in rows], expected)
+        for row, option in zip(rows, OPTIONS, strict=True):
+            self.assertTrue(row[4].startswith(re.split("[;:.]|, as", option.help)[0]), f"{row[4]} / {option.help}")
 
-    def test_flagsAndEnvironment(self) -> None:
-        config = configured("--name", "machine0", "--snapshot-count=5", ETCD_NAME="other", ETCD_WATCH_HISTORY="6")
-        self.assertEqual(config, Config(name="machine0", snapshot_count=5, watch_history=6))
+    def flags(self, option: Option) -> str:
+        """All the ways to give it."""
+        if option.letter is not None:
+            return f"{option.flag}, -{option.letter}, -{option.letter * 2}"
+        return f"{option.flag}, --no-{option.name}" if option.form is Form.SWITCH else option.flag
 
-    def test_everyFlagReachesTheTable(self) -> None:
-        """Each flag is taken, and is handed on under its own name and with its own value (spec, "Flags")."""
-        for option in OPTIONS:
-            options = Options({})
-            if option.form is Form.SWITCH:
-                self.assertRaises(SystemExit, options.parseOptions, [f"{option.flag}=true"])
-                options.parseOptions([option.flag])
-                self.assertEqual(options.given, {option.name: ("true",)})
-            else:
-                error = self.assertRaises(SystemExit, options.parseOptions, [option.flag, ""])
-                self.assertIn(f"{option.flag} '': should ", str(error.code))
-
-    @given(choices=st.lists(st.booleans(), min_size=1, max_size=5))
-    def test_lastSwitchCounts(self, choices: Sequence[bool]) -> None:
-        flags = ["--snapshot" if choice else "--no-snapshot" for choice in choices]
-        self.assertEqual(configured(*flags, ETCD_SNAPSHOT="false").snapshot, choices[-1])
-
-    def test_lastValueCounts(self) -> None:
-        self.assertEqual(configured("--name", "a", "--name", "b").name, "b")
-
-    @given(frontends=st.lists(st.from_regex("[a-z]+(:[a-z ]+=[a-z ]+)?", fullmatch=True), max_size=4))
-    def test_frontendsAreCollected(self, frontends: Sequence[str]) -> None:
-        flags = [argument for frontend in frontends for argument in ("--frontend", frontend)]
-        self.assertEqual(configured(*flags).frontends, tuple(frontends))
-
-    def test_configBeforeParsing(self) -> None:
-        self.assertEqual(Options({}).config(), Config())
-        self.assertRaises(ConfigError, Options({"ETCD_NAME": "-"}).config)
-
-    def test_environmentOfTheProcess(self) -> None:
-        with mock.patch.dict(os.environ, ETCD_NAME="machine0"):
-            self.assertEqual(Options().config().name, "machine0")
-
-
-class RefusalTests(SynchronousTestCase):
-    """What can't be used ends in one line, by way of L{SystemExit}."""
-
-    def test_refusals(self) -> None:
-        for arguments, line in [
-            (["--snapshot-count", "abc"], "--snapshot-count 'abc': should be a whole number from 1 to "),
-            (["--bind-addr", "::1"], "--bind-addr '::1': should have its IPv6 address in brackets"),
-            (["--config", "missing.toml"], "--config missing.toml: can't be read: No such file"),
-            (["--snapshot-count", "abc", "--snapshot-count", "5"], "--snapshot-count 'abc': should be a whole number"),
-        ]:
-            error = self.assertRaises(SystemExit, Options({}).parseOptions, arguments)
-            self.assertIn(f"twistd etcd: {line}", str(error.code))
-            self.assertTrue(str(error.code).isprintable(), error.code)
-
-    def test_notThatWay(self) -> None:
-        """What is no option at all, or not written as one: the whole line, with its remedy where there is one."""
-        dashes = "; options begin with --, as in --name machine0"
-        pair = "give --snapshot or --no-snapshot"
-        for arguments, line in [
-            (["--fly"], "option --fly not recognized"),
-            (["--name"], "option --name requires argument"),
-            (["--help=5"], "option --help must not have an argument"),
-            (["--s", "5"], "option --s not a unique prefix"),
-            (["-x"], f"option -x not recognized{dashes}"),
-            (["--snapshot=false"], f"option --snapshot must not have an argument: {pair}"),
-            (["--no-snapshot=5"], f"option --no-snapshot must not have an argument: {pair}"),
-            (["--snapshot", "maybe"], f"'maybe' is not an option{dashes}; --snapshot takes no value: {pair}"),
-            (["machine0"], f"'machine0' is not an option{dashes}"),
-            (["--name", "a", "b\nc"], f"'b\\nc' is not an option{dashes}"),
-        ]:
-            error = self.assertRaises(SystemExit, Options({}).parseOptions, arguments)
-            self.assertEqual(error.code, f"twistd etcd: {line}")
-            self.assertTrue(str(error.code).isprintable(), error.code)
-
-    def test_did_you_mean(self) -> None:
-        """Letters in another order, other lines between words, one dash as programs in Go take it."""
-        for argument, meant in [
-            ("--nmae", "--name"),
-            ("--nmae=machine0", "--name"),
-            ("--data_dir", "--data-dir"),
-            ("--datadir", "--data-dir"),
-            ("--DATA-DIR=x", "--data-dir"),
-            ("--snapshots", "--snapshot"),
-            ("--nosnapshot", "--no-snapshot"),
-            ("--peer-adr", "--peer-addr"),
-            ("-data-dir", "--data-dir"),
-            ("-name=machine0", "--name"),
-            ("-peer-addr", "--peer-addr"),
-            ("-verbosity", "--verbosity"),
-        ]:
-            error = self.assertRaises(SystemExit, Options({}).parseOptions, ["--addr", "-x:1", argument, "x"])
-            self.assertTrue(str(error.code).endswith(f" not recognized; did you mean {meant}?"), error.code)
-
-    def test_of_twistd(self) -> None:
-        """Its own options stand before the name of the service."""
-        for argument in ("-n", "--nodaemon", "--pidfile=x", "--logfile", "-l"):
-            options = Options({})
-            options.parent = ServerOptions()
-            error = self.assertRaises(SystemExit, options.parseOptions, ["--name", "a", argument])
-            flag = argument.partition("=")[0]
-            self.assertTrue(str(error.code).endswith(f"before etcd, as in twistd {flag} etcd"), error.code)
-
-    def test_environment(self) -> None:
-        error = self.assertRaises(SystemExit, configured, ETCD_ADDR="here")
-        self.assertIn("twistd etcd: ETCD_ADDR 'here': should have a port", str(error.code))
-
-
-class HelpTests(SynchronousTestCase):
-    """What C{--help} and C{--version} say."""
-
-    def printed(self, argument: str) -> str:
-        output = io.StringIO()
-        self.patch(sys, "stdout", output)
-        error = self.assertRaises(SystemExit, Options({}).parseOptions, [argument])
-        self.assertEqual(error.code, 0)
-        return output.getvalue()
-
-    def test_everyOption(self) -> None:
-        words = " ".join(self.printed("--help").split())
-        for option in OPTIONS:
-            self.assertIn(f" {option.flag}", words)
-            self.assertIn(f"{option.help} [{option.variable}; default: {option.default}]", words)
-        self.assertIn("--no-snapshot", words)
-
-    def test_width(self) -> None:
-        for width in (60, 80, 132):
-            for line in Options({}).getUsage(width).splitlines():
-                self.assertTrue(len(line) <= width, line)
-
-    def test_version(self) -> None:
-        self.assertIn(f"etcd_twisted {__version__} (Twisted ", self.printed("--version"))
-
-
-class PluginTests(SynchronousTestCase):
-    """C{twistd} finds the service."""
-
-    def test_found(self) -> None:
-        (maker,) = (maker for maker in getPlugins(IServiceMaker) if maker.tapname == "etcd")
-        self.assertTrue(issubclass(maker.options, Options))
-
-
-class ProcessTests(SynchronousTestCase):
-    """The real C{twistd}, run from somewhere else than the source tree."""
-
-    def twistd(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        directory = Path(self.mktemp())
-        directory.mkdir(parents=True)
-        twistd = Path(sys.executable).with_name("twistd")
-        result = subprocess.run(
-            [sys.executable, twistd, "-n", "etcd", *arguments],
-            cwd=directory,
-            env={"PATH": os.environ["PATH"], **environment},
-            capture_output=True,
-            text=True,
-            check=False,
+    def test_example(self) -> None:
+        (example,) = re.findall(r"```toml\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+        config = load_config({"config": Sources(self).file(example)}, {})
+        self.assertEqual(
+            config,
+            Config(
+                name="machine0",
+                data_dir=Path("/var/lib/etcd/machine0"),
+                addr=Address("machine0.example.com", 4001),
+                bind_addr=Address("0.0.0.0", 4001),
+                peer_addr=Address("machine0.example.com", 7001),
+                peer_bind_addr=Address("0.0.0.0", 7001),
+                snapshot_count=20000,
+                watch_history=5000,
+                max_request_bytes=1048576,
+                http_read_timeout=5,
+                http_write_timeout=2.5,
+            ),
         )
-        self.assertEqual(list(directory.iterdir()), [], "files were left")
-        return result
 
-    def test_refusal(self) -> None:
-        """One line on standard error, nothing on standard output, status 1, and nothing on disk."""
-        for arguments, environment, line in [
-            (["--snapshot-count", "abc"], {}, "--snapshot-count 'abc': should be a whole number from 1 to "),
-            (["--fly"], {}, "option --fly not recognized"),
-            ([], {"ETCD_NAME": "two words"}, "ETCD_NAME 'two words': should be 1 to 255 letters"),
-        ]:
-            result = self.twistd(*arguments, **environment)
-            (said,) = result.stderr.splitlines()
-            self.assertIn(f"twistd etcd: {line}", said)
-            self.assertEqual((result.stdout, result.returncode), ("", 1))
-
-    def test_certificates(self) -> None:
-        """
-        Files that can't be used are found out when the machine starts, before it writes or opens anything (spec,
-        "Flags").
-        """
-        for arguments, environment, line in [
-            (["--cert-file", "c.pem", "--key-file", "c.key"], {}, "--cert-file c.pem: can't be read: No such file"),
-            (["--peer-cert-file", "c"], {"ETCD_PEER_KEY_FILE": "k"}, "--peer-cert-file c: can't be read: No such"),
-        ]:
-            result = self.twistd(*arguments, **environment)
-            (said,) = result.stderr.splitlines()
-            self.assertIn(f"twistd etcd: {line}", said)
-            self.assertEqual(result.returncode, 1)
-            self.assertNotIn("starting on", result.stdout)
-
-    def test_help(self) -> None:
-        result = self.twistd("--help")
-        self.assertEqual((result.stderr, result.returncode), ("", 0))
-        self.assertTrue(result.stdout.startswith("Usage: twistd [options] etcd [options]\nOptions:\n"), result.stdout)
+    def test_exampleOfARefusal(self) -> None:
+        error = self.assertRaises(ConfigError, load_config, {"snapshot-count": "abc"}, {})
+        self.assertIn(f"twistd etcd: {error}{os.linesep}", DOCUMENT.read_text())
