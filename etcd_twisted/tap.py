@@ -21,7 +21,7 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
-from etcd_twisted.config import Config, options
+from etcd_twisted.config import Config, command_line
 from etcd_twisted.config.loading import mistyped_variables
 from etcd_twisted.errors import StartError
 from etcd_twisted.interfaces import IReactor
@@ -48,7 +48,7 @@ def keep_time_evenly(reactor: Any) -> None:
     reactor.seconds = lambda: time.monotonic() + ahead
 
 
-class Options(options.Options):
+class Options(command_line.Options):
     """
     The command line of C{etcd}, behind that of C{twistd}.
 
@@ -61,7 +61,7 @@ class Options(options.Options):
     twistd: Mapping[str, Any] = {"pidfile": None, "nodaemon": True}
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
-        """See L{options.Options.parseOptions}."""
+        """See L{command_line.Options.parseOptions}."""
         super().parseOptions(options)
         if self.parent is not None:
             self.twistd = {**self.parent, "nodaemon": self.parent["nodaemon"] or self.parent["debug"]}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from etcd_twisted.config.settings import OPTIONS
+from etcd_twisted.config.config import OPTIONS
 from tests.docs.pages import blocks
 from tests.processes.child import SOURCE, spawn
 from tests.processes.machine import STOPPED, TWISTD, Machine

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.config.addresses import Address, BindAddress
-from etcd_twisted.config.settings import OPTIONS, Form, Option
+from etcd_twisted.config.config import OPTIONS
+from etcd_twisted.config.option import Option
+from etcd_twisted.config.value_types import Form
 
 IPS = st.ip_addresses().map(str).filter(lambda host: not Address(host, 1).is_unspecified)
 HOSTS = IPS | st.sampled_from(["localhost", "machine0.example.com"])

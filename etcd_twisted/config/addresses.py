@@ -1,6 +1,5 @@
 """
-Where a machine is reached and where it listens: a host and a port, or an endpoint string, read from and written for
-people.
+Addresses that machines are reached at or listen on: a host and a port, or an endpoint string, as people write them.
 
 Must never resolve a name or open a socket: an address here is only what somebody wrote, checked for its form.
 """
@@ -14,11 +13,11 @@ import attrs
 
 _PORT = re.compile(r"[0-9]{1,5}")
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
-_LONGEST_NAME = 253
-"""Characters of a host name (RFC 1035, section 2.3.4, less the length bytes at both ends)."""
+_MAX_NAME_CHARACTERS = 253
+"""RFC 1035, section 2.3.4, less the length bytes at both ends."""
 
 _ENDPOINT = re.compile(r"[A-Za-z][A-Za-z0-9]*:.*[=/].*")
-"""A type and its arguments, of which one has a name or is a path: no host and port looks like that."""
+"""A type and its arguments, one of which has a name or is a path. No host and port looks like that."""
 
 _EXAMPLE = "as in 127.0.0.1:4001, machine0.example.com:4001 or [::1]:4001"
 
@@ -38,52 +37,53 @@ class Address:
     @classmethod
     def parse(cls, text: str) -> "Address":
         """
-        Read C{host:port} or C{[IPv6]:port}.
+        Reads C{host:port} or C{[IPv6]:port}.
 
-        @raise ValueError: the text is no such address; says what it should be.
+        @raise ValueError: the text is no such address; the error says what it should be.
         """
         return BindAddress.parse(text).complete()
 
     @classmethod
-    def parse_reachable(cls, text: str, listening: str | None = None) -> "Address":
+    def parse_reachable(cls, text: str, bind_option: str | None = None) -> "Address":
         """
-        Read where others reach a machine: C{0.0.0.0} and C{[::]} are addresses to listen on, and lead nobody anywhere.
+        Reads an address that others reach a machine at. C{0.0.0.0} and C{[::]} are addresses to listen on, which
+        nobody can connect to.
 
-        @param listening: the option for where to listen, if the address may have been meant for that.
+        @param bind_option: the option that sets where to listen, if the address may have been meant for that.
         @raise ValueError: see L{parse} and L{check_reachable}.
         """
         address = cls.parse(text)
-        address.check_reachable(listening)
+        address.check_reachable(bind_option)
         return address
 
-    def check_reachable(self, listening: str | None = None) -> None:
+    def check_reachable(self, bind_option: str | None = None) -> None:
         """
-        See to it that others can be told of this address, as far as its form goes.
+        Checks that others can be told this address, as far as its form goes.
 
-        @param listening: the option for where to listen, if the address may have been meant for that.
-        @raise ValueError: it stands for all of this computer's; says what to set.
+        @param bind_option: the option that sets where to listen, if the address may have been meant for that.
+        @raise ValueError: it stands for all of this computer's addresses; the error says what to set.
         """
         if self.is_unspecified:
-            remedy = "" if listening is None else f"; set {listening} to listen on {BindAddress(self.host, None)}"
+            remedy = "" if bind_option is None else f"; set {bind_option} to listen on {BindAddress(self.host, None)}"
             raise ValueError(f"should be an address that others can reach, {_EXAMPLE}{remedy}")
 
     @property
     def is_unspecified(self) -> bool:
-        """Whether it stands for all addresses of the computer that listens on it."""
+        """Whether this address stands for all addresses of the computer that listens on it."""
         number = _number(self.host)
         if isinstance(number, ipaddress.IPv6Address) and number.ipv4_mapped is not None:
             return number.ipv4_mapped.is_unspecified
         return number is not None and number.is_unspecified
 
     def url(self, scheme: str = "http") -> str:
-        """The address as the base of a URL, without a slash at its end."""
+        """Returns the address as the base of a URL, without a slash at its end."""
         return f"{scheme}://{self}"
 
     def overlaps(self, other: "Address | Endpoint") -> bool:
         """
-        Whether listening on the one takes the other: they are the same, or the one stands for all of its kind.
+        Whether nobody can listen on both: they are the same, or one stands for all addresses of its kind.
 
-        Names are compared as they are written, as nothing is looked up here.
+        Names are compared as they are written, since nothing is looked up here.
         """
         if isinstance(other, Endpoint) or self.port != other.port:
             return False
@@ -99,19 +99,19 @@ class Address:
 @attrs.frozen
 class Endpoint:
     """
-    Where to listen, as one of Twisted's endpoint strings (L{twisted.internet.endpoints.serverFromString}).
+    One of Twisted's endpoint strings, which says where to listen (L{twisted.internet.endpoints.serverFromString}).
 
     @ivar text: the string, as in C{systemd:domain=INET:name=clients} or C{unix:/run/etcd.sock}.
     """
 
     text: str
 
-    def complete(self, port: int | None = None) -> "Endpoint":  # noqa: ARG002  # it has all that it needs
+    def complete(self, port: int | None = None) -> "Endpoint":  # noqa: ARG002  # it is complete
         """See L{BindAddress.complete}."""
         return self
 
     def overlaps(self, other: "Address | Endpoint") -> bool:
-        """Whether listening on the one takes the other, as far as can be told from how they are written."""
+        """Whether nobody can listen on both, as far as can be told from how they are written."""
         return self == other
 
     def __str__(self) -> str:
@@ -120,11 +120,11 @@ class Endpoint:
 
 def parse_listening(text: str) -> "BindAddress | Endpoint":
     """
-    Read where to listen: an address as L{BindAddress.parse} takes it, or an endpoint string.
+    Reads where to listen: an address as L{BindAddress.parse} takes it, or an endpoint string.
 
-    What a string's type and arguments mean is found out by those who listen.
+    Whoever listens finds out what an endpoint string's type and arguments mean.
 
-    @raise ValueError: the text is neither; says what it should be.
+    @raise ValueError: the text is neither; the error says what it should be.
     """
     if "://" not in text and text.isprintable() and _ENDPOINT.fullmatch(text):
         return Endpoint(text)
@@ -134,10 +134,10 @@ def parse_listening(text: str) -> "BindAddress | Endpoint":
 @attrs.frozen
 class BindAddress:
     """
-    Where to listen, as somebody wrote it: the port may be left out, and is then the advertised one.
+    An address to listen on, as somebody wrote it. Without a port, it has that of the advertised address.
 
     @ivar host: as in L{Address}.
-    @ivar port: the TCP port, or L{None} where none was given.
+    @ivar port: the TCP port; C{None} where none was given.
     """
 
     host: str
@@ -146,9 +146,9 @@ class BindAddress:
     @classmethod
     def parse(cls, text: str) -> "BindAddress":
         """
-        Read C{host}, C{host:port}, C{[IPv6]} or C{[IPv6]:port}.
+        Reads C{host}, C{host:port}, C{[IPv6]} or C{[IPv6]:port}.
 
-        @raise ValueError: the text is no such address; says what it should be.
+        @raise ValueError: the text is no such address; the error says what it should be.
         """
         if "://" in text:
             raise ValueError(f"should be HOST:PORT without a scheme, {_EXAMPLE}")
@@ -168,10 +168,10 @@ class BindAddress:
 
     def complete(self, port: int | None = None) -> Address:
         """
-        The whole address.
+        Returns the address with its port.
 
-        @param port: what to take where no port was given.
-        @raise ValueError: there is no port either way.
+        @param port: the port to use if the address has none.
+        @raise ValueError: neither gives a port.
         """
         chosen = port if self.port is None else self.port
         if chosen is None:
@@ -180,16 +180,16 @@ class BindAddress:
 
 
 def address_of(address: Any) -> str:
-    """Where the other side of a connection is, for people: of whatever kind its transport says that it is."""
+    """Returns the address of the other side of a connection for people, whatever kind of address its transport has."""
     host, port = getattr(address, "host", None), getattr(address, "port", None)
     return str(address) if host is None or port is None else str(Address(host, port))
 
 
 def read_url(url: str) -> tuple[bool, Address]:
     """
-    Whether the URL of a port asks for TLS, and where it leads.
+    Returns whether the URL of a port asks for TLS, and the address in it.
 
-    @raise ValueError: it is no such URL; says what it should be.
+    @raise ValueError: it is no such URL; the error says what it should be.
     """
     try:
         parts = urlsplit(url)
@@ -208,7 +208,7 @@ def _port(text: str) -> int:
 
 
 def _number(host: str) -> "ipaddress.IPv4Address | ipaddress.IPv6Address | None":
-    """The IP address that a host is, or L{None} for a name."""
+    """Returns the IP address that a host is; C{None} for a name."""
     try:
         return ipaddress.ip_address(host)
     except ValueError:
@@ -227,7 +227,7 @@ def _ipv6(text: str) -> str:
 
 def _host_name(text: str) -> str:
     labels = text.removesuffix(".").split(".")
-    if len(text) > _LONGEST_NAME or not all(_LABEL.fullmatch(label) for label in labels):
+    if len(text) > _MAX_NAME_CHARACTERS or not all(_LABEL.fullmatch(label) for label in labels):
         raise ValueError(f"should have a host name or an IP address, {_EXAMPLE}")
     if labels[-1].isdigit():
         # A name never ends in a number (RFC 1123, section 2.1): this is meant as an address.

@@ -1,7 +1,7 @@
 """
-The command line of C{twistd etcd}, made from L{etcd_twisted.config.settings.OPTIONS}.
+The command line of C{twistd etcd}, made from L{etcd_twisted.config.config.OPTIONS}.
 
-Must never know one option from another: what can be set, and what is a good value, is the table's business alone.
+Must never know one option from another: only the table knows what can be set and what a valid value is.
 """
 
 import getopt
@@ -15,9 +15,10 @@ from twisted.copyright import version as twisted_version
 from twisted.python import usage
 
 from etcd_twisted import __version__
-from etcd_twisted.config.config import Config
-from etcd_twisted.config.loading import ALIKE, load_config, nearest
-from etcd_twisted.config.settings import OPTIONS, Form, Option
+from etcd_twisted.config.config import OPTIONS, Config
+from etcd_twisted.config.loading import LIKELY_TYPO, load_config, nearest
+from etcd_twisted.config.option import Option
+from etcd_twisted.config.value_types import Form
 from etcd_twisted.errors import ConfigError
 
 _INDENT = " " * 6
@@ -32,10 +33,10 @@ _FLAGS = tuple(
 
 class Options(usage.Options):
     """
-    What was asked for on the command line, in the environment and in the configuration file.
+    The settings from the command line, the environment and the configuration file.
 
-    Each option of the table is a flag here; a switch is a pair, C{--snapshot} and C{--no-snapshot}. Where a flag is
-    given twice the last one counts, but for those that collect their values; all are checked.
+    Each option of the table is a flag here; a switch is a pair, C{--snapshot} and C{--no-snapshot}. If a flag is given
+    twice the last one counts, unless the option collects its values. All of them are checked.
 
     @ivar given: the values of the flags that were given, as L{load_config} takes them.
     """
@@ -55,7 +56,7 @@ class Options(usage.Options):
 
     def config(self) -> Config:
         """
-        The configuration that the flags, the environment and the file amount to.
+        Returns the configuration that the flags, the environment and the file amount to.
 
         @raise ConfigError: a value can't be used, or the file can't be read. After C{parseOptions} it never does.
         """
@@ -65,10 +66,10 @@ class Options(usage.Options):
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """
-        Read the command line, and check everything that was set.
+        Reads the command line, and checks everything that was set.
 
-        C{twistd} meets a L{usage.UsageError} with its whole help text on standard output. Somebody who mistyped one
-        value is told in one line on standard error, and the process ends with status 1.
+        C{twistd} answers a L{usage.UsageError} with its whole help text on standard output. Here, somebody who
+        mistyped a value gets one line on standard error, and the process ends with status 1.
 
         @raise SystemExit: something can't be used.
         """
@@ -82,7 +83,7 @@ class Options(usage.Options):
             sys.exit(f"twistd etcd: {e}")
 
     def _remedy(self, reason: BaseException | None, arguments: Sequence[str]) -> str:
-        """What to do about a command line that C{getopt} refuses, in the words that end the error."""
+        """Returns the end of the error for a command line that C{getopt} refuses: what to do about it."""
         if not isinstance(reason, getopt.GetoptError):
             return ""
         for option in OPTIONS:
@@ -93,12 +94,12 @@ class Options(usage.Options):
         refused = _refused(reason, arguments)
         if self._is_of_twistd(refused):
             return f"; it is an option of twistd itself, which stands before etcd, as in twistd {refused} etcd"
-        close = nearest(refused, _FLAGS, ALIKE) if len(refused) > len("-x") else None
+        close = nearest(refused, _FLAGS, LIKELY_TYPO) if len(refused) > len("-x") else None
         hint = "" if close is None else f"; did you mean {close}?"
         return hint or ("" if refused.startswith("--") else _DASHES)
 
     def _is_of_twistd(self, flag: str) -> bool:
-        """Whether C{twistd} has an option of that name."""
+        """Whether C{twistd} has this option."""
         if self.parent is None:
             return False
         if flag.startswith("--"):
@@ -106,18 +107,18 @@ class Options(usage.Options):
         return len(flag) == len("-x") and flag[1] in self.parent.shortOpt.replace(":", "")
 
     def parseArgs(self, *arguments: str) -> None:
-        """Refuse what is not a flag."""
+        """Refuses arguments that are not flags."""
         if arguments:
             switches = [option for option in OPTIONS if option.form is Form.SWITCH and option.name in self.given]
             hint = "".join(f"; {option.flag} takes no value: give {_pair(option)}" for option in switches)
             raise usage.UsageError(f"{arguments[0]!r} is not an option{_DASHES}{hint}")
 
     def collect(self, option: Option, value: str) -> None:
-        """Add a value that was given for an option."""
+        """Adds a value that was given for an option."""
         self.given[option.name] = (*self.given.get(option.name, ()), value)
 
     def count(self, option: Option) -> None:
-        """Add how often an option's letter was given."""
+        """Counts an option's letter once more."""
         times = self._counted[option.name] = self._counted.get(option.name, 0) + 1
         self.collect(option, str(times))
 
@@ -133,9 +134,9 @@ class Options(usage.Options):
 
     def getUsage(self, width: int | None = None) -> str:
         """
-        The help text, with each option's variable and default.
+        Returns the help text, with each option's variable and default.
 
-        @param width: how wide it may be, in characters.
+        @param width: the longest line, in characters.
         """
         width = width or shutil.get_terminal_size().columns
         blocks = [_explain(option, width) for option in OPTIONS]
@@ -145,7 +146,7 @@ class Options(usage.Options):
 
 def _refused(reason: getopt.GetoptError, arguments: Sequence[str]) -> str:
     """
-    The argument that C{getopt} does not know. All that it names of C{-name} is the first letter: programs in Go take
+    Returns the argument that C{getopt} does not know. Of C{-name} it names only the first letter: programs in Go take
     options with one dash.
     """
     name = str(reason.opt)
@@ -166,7 +167,7 @@ def _explain(option: Option, width: int) -> str:
         Form.LIST: f"{option.flag} {option.metavar} ...",
     }
     title = usages.get(option.form, f"{option.flag} {option.metavar}")
-    if option.letter is not None:
+    if option.letter:
         title += f", -{option.letter}, -{option.letter * 2}"
     return _block(title, f"{option.help} [{option.variable}; default: {option.default}]", width)
 
@@ -206,10 +207,10 @@ def _counting(option: Option) -> Callable[[Options], None]:
 
 def _add_handlers() -> None:
     """
-    Give L{Options} the C{opt_} methods, in which C{usage.Options} looks for its flags.
+    Gives L{Options} the C{opt_} methods, in which C{usage.Options} looks for its flags.
 
     C{optParameters} and C{optFlags} would keep only the last of several values, so that the others could not be
-    checked, and not which one of a pair came last.
+    checked; nor would they keep which flag of a pair came last.
     """
     for option in OPTIONS:
         if option.form is Form.SWITCH:
@@ -217,7 +218,7 @@ def _add_handlers() -> None:
             setattr(Options, f"opt_no_{option.key}", _switching(option, "false"))
         else:
             setattr(Options, f"opt_{option.key}", _collecting(option))
-        if option.letter is not None:
+        if option.letter:
             setattr(Options, f"opt_{option.letter}", _counting(option))
 
 

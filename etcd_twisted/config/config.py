@@ -1,8 +1,9 @@
 """
-What the service is told before it starts: L{Config}, checked and with its defaults filled in.
+The configuration of a machine: L{Config}, whose fields are the one table of what can be set.
 
-Must never know how it was told: flags, variables and files are L{etcd_twisted.config.settings}' and
-L{etcd_twisted.config.loading}'s business.
+Flags, environment variables, the keys of the TOML file and the help text all follow from the table, and
+C{docs/configuration.md} is checked against it. Must never know where a value came from, but for what to call it in an
+error: flags, variables and files are the business of L{etcd_twisted.config.loading}.
 """
 
 from collections.abc import Mapping
@@ -11,10 +12,34 @@ from pathlib import Path
 import attrs
 
 from etcd_twisted.config.addresses import Address, Endpoint
+from etcd_twisted.config.option import Option, option, options_of, repeated_option
+from etcd_twisted.config.value_types import (
+    ACTIVE_SIZE,
+    ADDRESSES,
+    BODY_BYTES,
+    BYTES,
+    BYTES_OR_ZERO,
+    CORS_ORIGINS,
+    COUNT,
+    DIRECTORY,
+    DIRECTORY_URL,
+    FILE,
+    FRONTEND,
+    HOST_NAMES,
+    LISTENING_ADDRESS,
+    LOG_FORMAT,
+    MACHINE_NAME,
+    MILLISECONDS,
+    REMOVE_DELAY,
+    SWITCH,
+    SYNC_INTERVAL,
+    TIMEOUT,
+    VERBOSITY,
+    reachable_address,
+)
 from etcd_twisted.errors import ConfigError
 
-_CLIENTS = Address("127.0.0.1", 4001)
-_PEERS = Address("127.0.0.1", 7001)
+_MIB = 1024 * 1024
 
 
 @attrs.frozen
@@ -22,92 +47,122 @@ class Config:
     """
     Everything that can be set, checked and with its defaults filled in. C{Config()} is a machine with the defaults.
 
-    @ivar name: this machine's name, or L{None} for a UUID kept in the data directory.
-    @ivar data_dir: the directory of the log and the snapshots.
-    @ivar addr: where clients are told to reach this machine.
-    @ivar bind_addr: where to listen for clients.
-    @ivar peer_addr: where other machines are told to reach this one.
-    @ivar peer_bind_addr: where to listen for other machines.
-    @ivar peers: where to look for members of the cluster to join.
-    @ivar peers_file: a file that says the same.
-    @ivar discovery: the URL of a directory of another cluster, where the machines of a new one find each other.
-    @ivar force: whether to forget what the data directory holds.
-    @ivar cert_file: the certificate of the client port, which speaks TLS when there is one.
-    @ivar key_file: its key.
-    @ivar ca_file: the authority that clients have to have a certificate of.
-    @ivar peer_cert_file: the certificate of the peer port, likewise.
-    @ivar peer_key_file: its key.
-    @ivar peer_ca_file: the authority that other machines have to have a certificate of.
-    @ivar peer_heartbeat_interval: how often the leader is heard, in milliseconds.
-    @ivar peer_election_timeout: how long it may be silent at the least before another is elected, in milliseconds.
-    @ivar max_retry_attempts: how often others are asked before a machine that is to join gives up.
-    @ivar cluster_active_size: how many machines take part in consensus, until that is set for the cluster.
-    @ivar cluster_remove_delay: after how many seconds a silent machine is taken out, likewise.
-    @ivar cluster_sync_interval: how often a standby looks for a place, in seconds, likewise.
-    @ivar snapshot: whether to take snapshots and shorten the log.
-    @ivar snapshot_count: how many entries are applied from one snapshot to the next.
-    @ivar watch_history: how many events are kept for watchers that ask for the past.
-    @ivar watch_history_bytes: how large these events may be together, in bytes.
-    @ivar quota_bytes: how large the key space may get, in bytes; 0 for any size.
-    @ivar max_request_bytes: the longest request body, in bytes.
-    @ivar http_read_timeout: how long a client may take to send a request, in seconds.
-    @ivar http_write_timeout: how long a client may take nothing of an answer, in seconds.
-    @ivar cors: the origins whose pages may read what clients are answered, as they were given; see L{origins}.
-    @ivar allowed_hosts: names that browsers may use this machine by, as they were given; see L{hosts}.
-    @ivar verbosity: how much is logged, see L{etcd_twisted.logs.observers.observer}.
-    @ivar log_format: how it is written, likewise.
-    @ivar frontends: further protocols to serve, each C{NAME[:option=value...]}.
-    @ivar sources: how options were given, by their names in the table; see L{given_as}. Has no part in comparisons.
+    Each field declares its option. The order is that of the help text.
+
+    @ivar sources: how options were given, by their names; see L{given_as}. Has no part in comparisons.
     """
 
-    name: str | None = None
-    data_dir: Path = attrs.field()
-    addr: Address = _CLIENTS
-    bind_addr: Address | Endpoint = attrs.field()
-    peer_addr: Address = _PEERS
-    peer_bind_addr: Address | Endpoint = attrs.field()
-    peers: tuple[Address, ...] = ()
-    peers_file: Path | None = None
-    discovery: str | None = None
-    force: bool = False
-    cert_file: Path | None = None
-    key_file: Path | None = None
-    ca_file: Path | None = None
-    peer_cert_file: Path | None = None
-    peer_key_file: Path | None = None
-    peer_ca_file: Path | None = None
-    peer_heartbeat_interval: int = 50
-    peer_election_timeout: int = 200
-    max_retry_attempts: int = 3
-    cluster_active_size: int = 9
-    cluster_remove_delay: float = 1800.0
-    cluster_sync_interval: float = 5.0
-    snapshot: bool = True
-    snapshot_count: int = 10000
-    watch_history: int = 1000
-    watch_history_bytes: int = 64 * 1024 * 1024
-    quota_bytes: int = 2 * 1024 * 1024 * 1024
-    max_request_bytes: int = 10 * 1024 * 1024
-    http_read_timeout: float = 10.0
-    http_write_timeout: float = 10.0
-    cors: tuple[str, ...] = ()
-    allowed_hosts: tuple[str, ...] = ()
-    verbosity: int = 0
-    log_format: str = "text"
-    frontends: tuple[str, ...] = ()
+    name: str | None = option(
+        MACHINE_NAME,
+        "This machine's name in the cluster: letters, digits, '.', '_' and '-'.",
+        None,
+        default_text="a UUID kept in the data directory",
+    )
+    data_dir: Path = option(
+        DIRECTORY,
+        "The directory of the log and the snapshots.",
+        attrs.Factory(lambda config: Path(f"{config.name or 'default'}.etcd"), takes_self=True),
+        default_text="NAME.etcd, or default.etcd when no name is given",
+    )
+    addr: Address = option(
+        reachable_address("--bind-addr"),
+        "The address that clients are told to reach this machine at.",
+        Address("127.0.0.1", 4001),
+    )
+    bind_addr: Address | Endpoint = option(
+        LISTENING_ADDRESS,
+        "The address or endpoint to listen on for clients; without a port, on that of --addr.",
+        attrs.Factory(lambda config: config.addr, takes_self=True),
+        default_text="the value of --addr",
+    )
+    peer_addr: Address = option(
+        reachable_address("--peer-bind-addr"),
+        "The address that other machines are told to reach this one at.",
+        Address("127.0.0.1", 7001),
+    )
+    peer_bind_addr: Address | Endpoint = option(
+        LISTENING_ADDRESS,
+        "The address or endpoint to listen on for other machines; without a port, on that of --peer-addr.",
+        attrs.Factory(lambda config: config.peer_addr, takes_self=True),
+        default_text="the value of --peer-addr",
+    )
+    peers: tuple[Address, ...] = option(
+        ADDRESSES, "Peer addresses of members of the cluster that this machine is to join.", ()
+    )
+    peers_file: Path | None = option(
+        FILE, "A file of such addresses, with commas between them or each on a line.", None
+    )
+    discovery: str | None = option(
+        DIRECTORY_URL, "A directory of another cluster, where the machines of a new one find each other.", None
+    )
+    force: bool = option(
+        SWITCH, "Whether to forget everything that the data directory holds, and begin anew.", False
+    )
+    cert_file: Path | None = option(
+        FILE,
+        "The certificate of the client port, with the chain behind it, in PEM; the port then speaks TLS.",
+        None,
+    )
+    key_file: Path | None = option(FILE, "The key of --cert-file, in PEM.", None)
+    ca_file: Path | None = option(FILE, "The authority that clients have to have a certificate of, in PEM.", None)
+    peer_cert_file: Path | None = option(
+        FILE, "The certificate of the peer port, with the chain behind it, in PEM; the port then speaks TLS.", None
+    )
+    peer_key_file: Path | None = option(FILE, "The key of --peer-cert-file, in PEM.", None)
+    peer_ca_file: Path | None = option(
+        FILE, "The authority that other machines have to have a certificate of, in PEM.", None
+    )
+    peer_heartbeat_interval: int = option(MILLISECONDS, "How often the leader sends a heartbeat.", 50)
+    peer_election_timeout: int = option(
+        MILLISECONDS, "How long the leader may be silent, at the least, before another is elected.", 200
+    )
+    max_retry_attempts: int = option(
+        COUNT, "How often a machine that is to join a cluster asks before it gives up.", 3
+    )
+    cluster_active_size: int = option(
+        ACTIVE_SIZE, "How many machines take part in consensus, until that is set for the cluster.", 9
+    )
+    cluster_remove_delay: float = option(
+        REMOVE_DELAY,
+        "How long a machine may be silent before it is removed, until that is set for the cluster.",
+        1800.0,
+    )
+    cluster_sync_interval: float = option(
+        SYNC_INTERVAL, "How often a standby checks whether it can join, until that is set for the cluster.", 5.0
+    )
+    snapshot: bool = option(
+        SWITCH, "Whether to take snapshots of the key space and drop the part of the log that they stand for.", True
+    )
+    snapshot_count: int = option(COUNT, "How many log entries are applied from one snapshot to the next.", 10000)
+    watch_history: int = option(COUNT, "How many events are kept for watchers that ask for past ones.", 1000)
+    watch_history_bytes: int = option(BYTES, "How large these events may be together, in bytes.", 64 * _MIB)
+    quota_bytes: int = option(
+        BYTES_OR_ZERO, "How large the key space may get, in bytes; 0 for any size.", 2 * 1024 * _MIB
+    )
+    max_request_bytes: int = option(BODY_BYTES, "The longest request body that a client may send.", 10 * _MIB)
+    http_read_timeout: float = option(TIMEOUT, "How long a client may take to send a request.", 10.0)
+    http_write_timeout: float = option(TIMEOUT, "How long a client may take nothing of an answer.", 10.0)
+    cors: tuple[str, ...] = repeated_option(
+        CORS_ORIGINS,
+        "The origins whose web pages may read what clients are answered, or * for all; may be given several times.",
+    )
+    allowed_hosts: tuple[str, ...] = repeated_option(
+        HOST_NAMES,
+        "Further host names that browsers may use this machine by, or * for all; may be given several times.",
+    )
+    verbosity: int = option(
+        VERBOSITY,
+        "How much is logged: 0 for what an operator has to know, 1 for more, 2 for every request too.",
+        0,
+        letter="v",
+    )
+    log_format: str = option(
+        LOG_FORMAT, "How it is logged: lines for people, or an object of JSON on each line.", "text"
+    )
+    frontends: tuple[str, ...] = repeated_option(
+        FRONTEND, "A further protocol to serve; may be given several times.", name="frontend"
+    )
     sources: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False, kw_only=True)
-
-    @data_dir.default
-    def _named_directory(self) -> Path:
-        return Path(f"{self.name or 'default'}.etcd")
-
-    @bind_addr.default
-    def _advertised(self) -> Address:
-        return self.addr
-
-    @peer_bind_addr.default
-    def _advertised_to_peers(self) -> Address:
-        return self.peer_addr
 
     def __attrs_post_init__(self) -> None:
         for port, address in (("", self.addr), ("peer-", self.peer_addr)):
@@ -116,21 +171,21 @@ class Config:
             except ValueError as error:
                 raise ConfigError(f"{self.given(f'{port}addr')}: {error}") from error
             certificate, key, authority = (f"{port}{kind}-file" for kind in ("cert", "key", "ca"))
-            for option, needed in ((certificate, key), (key, certificate), (authority, certificate)):
-                if self._value(option) is not None and self._value(needed) is None:
-                    raise ConfigError(f"{self.given(option)} needs --{needed} too")
+            for name, needed in ((certificate, key), (key, certificate), (authority, certificate)):
+                if self._value(name) is not None and self._value(needed) is None:
+                    raise ConfigError(f"{self.given(name)} needs --{needed} too")
 
-    def _value(self, option: str) -> object:
-        return getattr(self, option.replace("-", "_"))
+    def _value(self, name: str) -> object:
+        return getattr(self, name.replace("-", "_"))
 
     @property
     def client_url(self) -> str:
-        """Where clients are told to reach this machine."""
+        """The URL that clients are told to reach this machine at."""
         return self.addr.url("https" if self.cert_file else "http")
 
     @property
     def peer_url(self) -> str:
-        """Where other machines and administrators are told to reach it."""
+        """The URL that other machines and administrators are told to reach it at."""
         return self.peer_addr.url("https" if self.peer_cert_file else "http")
 
     @property
@@ -143,28 +198,34 @@ class Config:
         """Each host of L{allowed_hosts} by itself; C{*} stands for all."""
         return frozenset(host for text in self.allowed_hosts for host in text.split(","))
 
-    def given_as(self, option: str) -> str:
+    def given_as(self, name: str) -> str:
         """
-        How the value of an option was given, for errors: C{--addr}, C{ETCD_ADDR} or C{machine0.toml: addr}.
+        Returns how the value of an option was given, for errors: C{--addr}, C{ETCD_ADDR} or C{machine0.toml: addr}.
 
-        Where nobody gave one it is the flag. An address to listen on that follows the advertised one was given as
+        This is the flag if nobody gave a value. An address to listen on that follows the advertised one was given as
         that one was.
 
-        @param option: its name in L{OPTIONS}, as in C{bind-addr}.
+        @param name: the option's name, as in C{bind-addr}.
         """
-        if option in self.sources:
-            return self.sources[option]
-        if option == "bind-addr" and self.bind_addr == self.addr:
+        if name in self.sources:
+            return self.sources[name]
+        if name == "bind-addr" and self.bind_addr == self.addr:
             return self.given_as("addr")
-        if option == "peer-bind-addr" and self.peer_bind_addr == self.peer_addr:
+        if name == "peer-bind-addr" and self.peer_bind_addr == self.peer_addr:
             return self.given_as("peer-addr")
-        return f"--{option}"
+        return f"--{name}"
 
-    def given(self, option: str) -> str:
+    def given(self, name: str) -> str:
         """
-        How the value of an option was given, and the value, on one line.
+        Returns how the value of an option was given, and the value, on one line.
 
-        @param option: as for L{given_as}; the field of that name has the value.
+        @param name: as for L{given_as}; the option's field has the same name.
         """
-        value = str(self._value(option))
-        return f"{self.given_as(option)} {value if value.isprintable() else repr(value)}"
+        value = str(self._value(name))
+        return f"{self.given_as(name)} {value if value.isprintable() else repr(value)}"
+
+
+CONFIG_FILE = Option(FILE.form, FILE.parse, FILE.metavar, "A TOML file to read settings from.", name="config")
+
+OPTIONS: tuple[Option, ...] = (CONFIG_FILE, *options_of(Config))
+"""Everything that can be set, in the order of the help text."""

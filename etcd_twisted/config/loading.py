@@ -1,8 +1,8 @@
 """
-Putting together what was given: flags over the environment over the TOML file over the defaults.
+Makes a L{Config} of what was given: flags over the environment over the TOML file over the defaults.
 
-Must never touch anything but the one file it is told to read: whether a port is free or a directory can be written
-is found out by those who open them.
+Must never touch anything but the one file that it is told to read: whoever opens a port or a directory finds out
+whether it can be used.
 """
 
 import difflib
@@ -14,8 +14,9 @@ from typing import Any
 
 import attrs
 
-from etcd_twisted.config.config import Config
-from etcd_twisted.config.settings import OPTIONS, Form, Option, written
+from etcd_twisted.config.config import OPTIONS, Config
+from etcd_twisted.config.option import Option, written
+from etcd_twisted.config.value_types import Form
 from etcd_twisted.errors import ConfigError
 from etcd_twisted.logs.observers import masked
 
@@ -26,11 +27,12 @@ _REMEDIES = {
 
 _PREFIX = "ETCD_"
 
-ALIKE = 0.7
-"""How alike two names have to be, from 0 to 1, for one to be taken for the other where it may be something else."""
+LIKELY_TYPO = 0.7
+"""How similar two names must be, from 0 to 1, for one to be taken for a typo of the other where it may be a name of
+something else."""
 
-_HEARTBEATS = 3
-"""How many heartbeats should fit into an election timeout."""
+_MIN_HEARTBEATS_PER_ELECTION_TIMEOUT = 3
+"""With these, a lost heartbeat is no reason for an election."""
 
 _TOML_TYPES: dict[Form, tuple[type, ...]] = {
     Form.TEXT: (str,),
@@ -44,11 +46,10 @@ _TOML_TYPES: dict[Form, tuple[type, ...]] = {
 @attrs.frozen
 class _Setting:
     """
-    A value that somebody gave.
+    What somebody gave for an option.
 
-    @ivar option: what it is for.
     @ivar source: how it was given, in the giver's own spelling.
-    @ivar texts: the values of a L{Form.LIST}; else the value, after those that were given before it and lost to it.
+    @ivar texts: the values, in order. Unless the option is a L{Form.LIST}, only the last one counts.
     """
 
     option: Option
@@ -57,9 +58,9 @@ class _Setting:
 
     def value(self) -> object:
         """
-        What the text means.
+        Returns the value that the texts stand for.
 
-        @raise ConfigError: nothing that can be used.
+        @raise ConfigError: one of them can't be used.
         """
         values = tuple(self._parse(text) for text in self.texts)
         return values if self.option.form is Form.LIST else values[-1]
@@ -73,13 +74,13 @@ class _Setting:
 
 def load_config(flags: Mapping[str, str | tuple[str, ...]], environment: Mapping[str, str]) -> Config:
     """
-    Put together what was given, the flags over the environment over the TOML file over the defaults.
+    Makes a configuration of what was given: the flags over the environment over the TOML file over the defaults.
 
-    Every value that was given is checked, also where another one wins.
+    Every value that was given is checked, even if another one wins.
 
-    @param flags: the flags that were given, without their dashes; a tuple of its values where one was given several
-        times, of which the last one counts unless they are collected.
-    @param environment: the process's environment. An empty variable counts as not set.
+    @param flags: the values of the flags that were given, by their names without dashes. A flag that was given several
+        times has a tuple of values, of which the last one counts unless the option collects them.
+    @param environment: the environment of the process. An empty variable counts as not set.
     @raise ConfigError: a value can't be used, two of them don't go together, or the file can't be read.
     """
     values: dict[str, Any] = {}
@@ -98,7 +99,7 @@ def load_config(flags: Mapping[str, str | tuple[str, ...]], environment: Mapping
 
 
 def _resolve(values: dict[str, Any], sources: Mapping[str, str]) -> Config:
-    """Make a L{Config} of its fields' values; an address to listen on without a port takes the advertised one."""
+    """Makes a L{Config} of its fields' values. An address to listen on without a port takes the advertised one."""
     listening = {field: values.pop(field) for field in ("bind_addr", "peer_bind_addr") if field in values}
     config = Config(**values, sources=sources)
     ports = {"bind_addr": config.addr.port, "peer_bind_addr": config.peer_addr.port}
@@ -113,17 +114,17 @@ def _resolve(values: dict[str, Any], sources: Mapping[str, str]) -> Config:
 
 def _check_timing(config: Config) -> None:
     """
-    See to it that a lost heartbeat is no reason for an election.
+    Checks that a lost heartbeat is no reason for an election.
 
-    @raise ConfigError: it would be.
+    @raise ConfigError: it would be one.
     """
-    if config.peer_election_timeout < _HEARTBEATS * config.peer_heartbeat_interval:
+    if config.peer_election_timeout < _MIN_HEARTBEATS_PER_ELECTION_TIMEOUT * config.peer_heartbeat_interval:
         election, heartbeat = config.given("peer-election-timeout"), config.given("peer-heartbeat-interval")
-        raise ConfigError(f"{election} should be at least {_HEARTBEATS} times {heartbeat}")
+        raise ConfigError(f"{election} should be at least {_MIN_HEARTBEATS_PER_ELECTION_TIMEOUT} times {heartbeat}")
 
 
 def _one_port(config: Config, clients: str, peers: str) -> ConfigError:
-    """Clients and machines should have an address each, but these options give them the same."""
+    """Returns the error for two options that give clients and machines the same port."""
     return ConfigError(
         f"{config.given(clients)} and {config.given(peers)} take the same port; give one of them another"
     )
@@ -147,7 +148,7 @@ def _from_environment(environment: Mapping[str, str]) -> Iterator[_Setting]:
 
 def _from_file(path: Path, source: str) -> Iterator[_Setting]:
     """
-    Read the configuration file.
+    Reads the configuration file.
 
     @param source: how the file was given.
     """
@@ -158,8 +159,8 @@ def _from_file(path: Path, source: str) -> Iterator[_Setting]:
         plain = key.replace("-", "_")
         if plain not in options:
             if isinstance(value, dict):
-                moved = _moved(key, value)
-                raise ConfigError(f"{file}: {key!r} is a table, but all keys are at the top level; {moved}")
+                renamed = _renamed_keys(key, value)
+                raise ConfigError(f"{file}: {key!r} is a table, but all keys are at the top level; {renamed}")
             close = nearest(plain, options)
             hint = f"did you mean {close}?" if close else f"the keys are {', '.join(options)}"
             raise ConfigError(f"{file}: {key!r} is not a setting; {hint}")
@@ -169,21 +170,22 @@ def _from_file(path: Path, source: str) -> Iterator[_Setting]:
         yield _from_toml(options[plain], f"{file}: {key}", value)
 
 
-def _moved(table: str, content: Mapping[str, object]) -> str:
-    """What the keys of a table are called here: etcd 0.4 has tables C{peer} and C{cluster}."""
+def _renamed_keys(table: str, content: Mapping[str, object]) -> str:
+    """Says what the keys of a table are called here: etcd 0.4 has the tables C{peer} and C{cluster}."""
     options = [option.key for option in OPTIONS if option.field]
-    moved = [f"{found} for {key!r} in it" for key in content if (found := nearest(f"{table}_{key}", options, ALIKE))]
-    return f"write {', '.join(moved)}" if moved else f"the keys are {', '.join(options)}"
+    found = {key: nearest(f"{table}_{key}", options, LIKELY_TYPO) for key in content}
+    renamed = [f"{new} for {key!r} in it" for key, new in found.items() if new]
+    return f"write {', '.join(renamed)}" if renamed else f"the keys are {', '.join(options)}"
 
 
-def nearest(name: str, known: Iterable[str], least: float = 0.6) -> str | None:
+def nearest(name: str, known: Iterable[str], similarity: float = 0.6) -> str | None:
     """
-    The one of several names that somebody meant who wrote another one, whatever lines they have put between its words.
+    Returns the known name that is most like a mistyped one, whatever separates its words; C{None} if none is.
 
-    @param least: how alike they have to be, from 0 to 1.
+    @param similarity: how similar they must be, from 0 to 1.
     """
     plain = {_squeezed(each): each for each in known}
-    close = difflib.get_close_matches(_squeezed(name), plain, n=1, cutoff=least)
+    close = difflib.get_close_matches(_squeezed(name), plain, n=1, cutoff=similarity)
     return plain[close[0]] if close else None
 
 
@@ -193,18 +195,18 @@ def _squeezed(name: str) -> str:
 
 def mistyped_variables(environment: Mapping[str, str]) -> dict[str, str]:
     """
-    Variables that are not of the table and so nearly called like one of it that this one may be meant. Those of other
-    programs begin with C{ETCD_} too.
+    Returns the variables that set nothing, but whose names are so like one that does that this one may be meant; and
+    for each, that one. Variables of other programs begin with C{ETCD_} too.
     """
     variables = {option.variable for option in OPTIONS}
     unknown = sorted(name for name in environment if name.startswith(_PREFIX) and name not in variables)
     names = {variable.removeprefix(_PREFIX): variable for variable in variables}
-    found = {name: nearest(name.removeprefix(_PREFIX), names, ALIKE) for name in unknown}
+    found = {name: nearest(name.removeprefix(_PREFIX), names, LIKELY_TYPO) for name in unknown}
     return {name: names[close] for name, close in found.items() if close is not None}
 
 
 def _from_toml(option: Option, source: str, value: object) -> _Setting:
-    """Check the type of a value in the file. C{True} is a Python whole number, but not a TOML one: hence C{type}."""
+    """Checks the type of a value in the file. C{True} is an C{int} in Python, but not in TOML: hence C{type}."""
     items = value if isinstance(value, list) else [value]
     matches = type(value) in _TOML_TYPES[option.form]
     if not matches or (option.form is Form.LIST and not all(isinstance(item, str) for item in items)):
@@ -225,7 +227,7 @@ def _read_toml(path: Path, given: str) -> dict[str, Any]:
 
 
 def _shown(value: object) -> str:
-    """A value from a TOML file, on one line, as it is written there or nearly so."""
+    """Returns a value from a TOML file on one line, nearly as it is written there."""
     match value:
         case str():
             return repr(value)

@@ -20,12 +20,12 @@ class AddressTests(SynchronousTestCase):
     """Addresses, from text and back."""
 
     @given(address=ADDRESSES)
-    def test_roundTrip(self, address: Address) -> None:
+    def test_round_trip(self, address: Address) -> None:
         self.assertEqual(Address.parse(str(address)), address)
         self.assertEqual(BindAddress.parse(str(address)), BindAddress(address.host, address.port))
 
     @given(text=st.text(st.sampled_from("aZ0159-_.:[]%/ é"), max_size=12))
-    def test_whatIsReadIsPrintedAlike(self, text: str) -> None:
+    def test_what_is_read_is_printed_alike(self, text: str) -> None:
         """What is taken for an address is printed as one that means the same."""
         try:
             address = Address.parse(text)
@@ -92,7 +92,7 @@ class AddressTests(SynchronousTestCase):
             first, second = Address.parse(one), Address.parse(two)
             self.assertEqual((first.overlaps(second), second.overlaps(first)), (expected, expected), f"{one} {two}")
 
-    def test_ofConnections(self) -> None:
+    def test_of_connections(self) -> None:
         """As people write them."""
         for address, text in (
             (IPv4Address("TCP", "127.0.0.1", 7001), "127.0.0.1:7001"),

@@ -17,8 +17,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted import __version__
 from etcd_twisted.config import Config
-from etcd_twisted.config.options import Options
-from etcd_twisted.config.settings import OPTIONS, Form
+from etcd_twisted.config.command_line import Options
+from etcd_twisted.config.config import OPTIONS
+from etcd_twisted.config.value_types import Form
 from etcd_twisted.errors import ConfigError
 
 
@@ -32,14 +33,14 @@ def configured(*arguments: str, **environment: str) -> Config:
 class ParseTests(SynchronousTestCase):
     """From arguments to a L{Config}."""
 
-    def test_nothing(self) -> None:
+    def test_no_arguments(self) -> None:
         self.assertEqual(configured(), Config())
 
-    def test_flagsAndEnvironment(self) -> None:
+    def test_flags_and_environment(self) -> None:
         config = configured("--name", "machine0", "--snapshot-count=5", ETCD_NAME="other", ETCD_WATCH_HISTORY="6")
         self.assertEqual(config, Config(name="machine0", snapshot_count=5, watch_history=6))
 
-    def test_everyFlagReachesTheTable(self) -> None:
+    def test_every_flag_reaches_the_table(self) -> None:
         """Each flag is taken, and is handed on under its own name and with its own value (spec, "Flags")."""
         for option in OPTIONS:
             options = Options({})
@@ -52,23 +53,23 @@ class ParseTests(SynchronousTestCase):
                 self.assertIn(f"{option.flag} '': should ", str(error.code))
 
     @given(choices=st.lists(st.booleans(), min_size=1, max_size=5))
-    def test_lastSwitchCounts(self, choices: Sequence[bool]) -> None:
+    def test_last_switch_counts(self, choices: Sequence[bool]) -> None:
         flags = ["--snapshot" if choice else "--no-snapshot" for choice in choices]
         self.assertEqual(configured(*flags, ETCD_SNAPSHOT="false").snapshot, choices[-1])
 
-    def test_lastValueCounts(self) -> None:
+    def test_last_value_counts(self) -> None:
         self.assertEqual(configured("--name", "a", "--name", "b").name, "b")
 
     @given(frontends=st.lists(st.from_regex("[a-z]+(:[a-z ]+=[a-z ]+)?", fullmatch=True), max_size=4))
-    def test_frontendsAreCollected(self, frontends: Sequence[str]) -> None:
+    def test_frontends_are_collected(self, frontends: Sequence[str]) -> None:
         flags = [argument for frontend in frontends for argument in ("--frontend", frontend)]
         self.assertEqual(configured(*flags).frontends, tuple(frontends))
 
-    def test_configBeforeParsing(self) -> None:
+    def test_config_before_parsing(self) -> None:
         self.assertEqual(Options({}).config(), Config())
         self.assertRaises(ConfigError, Options({"ETCD_NAME": "-"}).config)
 
-    def test_environmentOfTheProcess(self) -> None:
+    def test_environment_of_the_process(self) -> None:
         with mock.patch.dict(os.environ, ETCD_NAME="machine0"):
             self.assertEqual(Options().config().name, "machine0")
 
@@ -76,7 +77,7 @@ class ParseTests(SynchronousTestCase):
 class RefusalTests(SynchronousTestCase):
     """What can't be used ends in one line, by way of L{SystemExit}."""
 
-    def test_refusals(self) -> None:
+    def test_bad_arguments_are_refused(self) -> None:
         for arguments, line in [
             (["--snapshot-count", "abc"], "--snapshot-count 'abc': should be a whole number from 1 to "),
             (["--bind-addr", "::1"], "--bind-addr '::1': should have its IPv6 address in brackets"),
@@ -87,7 +88,7 @@ class RefusalTests(SynchronousTestCase):
             self.assertIn(f"twistd etcd: {line}", str(error.code))
             self.assertTrue(str(error.code).isprintable(), error.code)
 
-    def test_notThatWay(self) -> None:
+    def test_arguments_that_are_not_options(self) -> None:
         """What is no option at all, or not written as one: the whole line, with its remedy where there is one."""
         dashes = "; options begin with --, as in --name machine0"
         pair = "give --snapshot or --no-snapshot"
@@ -126,7 +127,7 @@ class RefusalTests(SynchronousTestCase):
             error = self.assertRaises(SystemExit, Options({}).parseOptions, ["--addr", "-x:1", argument, "x"])
             self.assertTrue(str(error.code).endswith(f" not recognized; did you mean {meant}?"), error.code)
 
-    def test_of_twistd(self) -> None:
+    def test_options_of_twistd(self) -> None:
         """Its own options stand before the name of the service."""
         for argument in ("-n", "--nodaemon", "--pidfile=x", "--logfile", "-l"):
             options = Options({})
@@ -135,7 +136,7 @@ class RefusalTests(SynchronousTestCase):
             flag = argument.partition("=")[0]
             self.assertTrue(str(error.code).endswith(f"before etcd, as in twistd {flag} etcd"), error.code)
 
-    def test_environment(self) -> None:
+    def test_bad_variable_is_refused(self) -> None:
         error = self.assertRaises(SystemExit, configured, ETCD_ADDR="here")
         self.assertIn("twistd etcd: ETCD_ADDR 'here': should have a port", str(error.code))
 
@@ -150,26 +151,26 @@ class HelpTests(SynchronousTestCase):
         self.assertEqual(error.code, 0)
         return output.getvalue()
 
-    def test_everyOption(self) -> None:
+    def test_help_has_every_option(self) -> None:
         words = " ".join(self.printed("--help").split())
         for option in OPTIONS:
             self.assertIn(f" {option.flag}", words)
             self.assertIn(f"{option.help} [{option.variable}; default: {option.default}]", words)
         self.assertIn("--no-snapshot", words)
 
-    def test_width(self) -> None:
+    def test_help_has_the_width_of_the_terminal(self) -> None:
         for width in (60, 80, 132):
             for line in Options({}).getUsage(width).splitlines():
                 self.assertTrue(len(line) <= width, line)
 
-    def test_version(self) -> None:
+    def test_version_is_printed(self) -> None:
         self.assertIn(f"etcd_twisted {__version__} (Twisted ", self.printed("--version"))
 
 
 class PluginTests(SynchronousTestCase):
     """C{twistd} finds the service."""
 
-    def test_found(self) -> None:
+    def test_plugin_is_found(self) -> None:
         (maker,) = (maker for maker in getPlugins(IServiceMaker) if maker.tapname == "etcd")
         self.assertTrue(issubclass(maker.options, Options))
 
@@ -192,7 +193,7 @@ class ProcessTests(SynchronousTestCase):
         self.assertEqual(list(directory.iterdir()), [], "files were left")
         return result
 
-    def test_refusal(self) -> None:
+    def test_process_refuses_a_bad_value(self) -> None:
         """One line on standard error, nothing on standard output, status 1, and nothing on disk."""
         for arguments, environment, line in [
             (["--snapshot-count", "abc"], {}, "--snapshot-count 'abc': should be a whole number from 1 to "),
@@ -204,7 +205,7 @@ class ProcessTests(SynchronousTestCase):
             self.assertIn(f"twistd etcd: {line}", said)
             self.assertEqual((result.stdout, result.returncode), ("", 1))
 
-    def test_certificates(self) -> None:
+    def test_process_refuses_a_certificate_that_does_not_load(self) -> None:
         """
         Files that can't be used are found out when the machine starts, before it writes or opens anything (spec,
         "Flags").
@@ -219,7 +220,7 @@ class ProcessTests(SynchronousTestCase):
             self.assertEqual(result.returncode, 1)
             self.assertNotIn("starting on", result.stdout)
 
-    def test_help(self) -> None:
+    def test_process_prints_help(self) -> None:
         result = self.twistd("--help")
         self.assertEqual((result.stderr, result.returncode), ("", 0))
         self.assertTrue(result.stdout.startswith("Usage: twistd [options] etcd [options]\nOptions:\n"), result.stdout)

@@ -15,7 +15,7 @@ from tests.values import CLIENTS, HOSTS, PEERS, Sources
 class DefaultTests(SynchronousTestCase):
     """What holds when little or nothing is set."""
 
-    def test_nothing(self) -> None:
+    def test_defaults(self) -> None:
         """Api, "Running a Single Machine Cluster"."""
         config = load_config({}, {})
         self.assertEqual(config, Config())
@@ -35,17 +35,17 @@ class DefaultTests(SynchronousTestCase):
         self.assertEqual((config.max_retry_attempts, config.cluster_active_size), (3, 9))
         self.assertEqual((config.cluster_remove_delay, config.cluster_sync_interval), (1800, 5))
 
-    def test_directoryFollowsName(self) -> None:
+    def test_directory_follows_name(self) -> None:
         self.assertEqual(load_config({"name": "machine0"}, {}).data_dir, Path("machine0.etcd"))
         self.assertEqual(Config(name="machine0").data_dir, Path("machine0.etcd"))
 
     @given(advertised=CLIENTS, peers=PEERS)
-    def test_listensWhereAdvertised(self, advertised: Address, peers: Address) -> None:
+    def test_listens_where_advertised(self, advertised: Address, peers: Address) -> None:
         config = load_config({"addr": str(advertised), "peer-addr": str(peers)}, {})
         self.assertEqual((config.bind_addr, config.peer_bind_addr), (advertised, peers))
         self.assertEqual(config, Config(addr=advertised, peer_addr=peers))
 
-    def test_urls(self) -> None:
+    def test_urls_say_whether_ports_speak_tls(self) -> None:
         """What clients and machines are told says whether the port speaks TLS."""
         config = Config(addr=Address("a", 1), peer_addr=Address("::1", 2), bind_addr=Address("b", 3))
         self.assertEqual((config.client_url, config.peer_url), ("http://a:1", "http://[::1]:2"))
@@ -56,7 +56,7 @@ class DefaultTests(SynchronousTestCase):
         self.assertEqual((config.client_url, config.peer_url), ("http://127.0.0.1:4001", "https://127.0.0.1:7001"))
 
     @given(advertised=CLIENTS, host=HOSTS)
-    def test_listensOnAdvertisedPort(self, advertised: Address, host: str) -> None:
+    def test_listens_on_advertised_port(self, advertised: Address, host: str) -> None:
         """An address alone takes the advertised port, also where the two are given in different ways."""
         alone = f"[{host}]" if ":" in host else host
         config = load_config({"addr": str(advertised)}, {"ETCD_BIND_ADDR": alone, "ETCD_PEER_BIND_ADDR": alone})
@@ -64,7 +64,7 @@ class DefaultTests(SynchronousTestCase):
         self.assertEqual(config.peer_bind_addr, Address(host, 7001))
 
 
-    def test_notToBeReached(self) -> None:
+    def test_unreachable_address_is_refused(self) -> None:
         """A program that embeds a machine is told too."""
         for field, option in (("addr", "--addr"), ("peer_addr", "--peer-addr")):
             error = self.assertRaises(ConfigError, Config, **{field: Address("::", 4001)})
@@ -74,7 +74,7 @@ class DefaultTests(SynchronousTestCase):
 class SourceTests(SynchronousTestCase):
     """L{Config.given_as}: how a value was given, as an error has to call it."""
 
-    def test_everyWay(self) -> None:
+    def test_each_way_to_give_a_value_is_named(self) -> None:
         file = Sources(self).file("data-dir = 'd'\nwatch_history = 7\nsnapshot-count = 8")
         config = load_config(
             {"name": "machine0", "config": file, "snapshot-count": "9"},
@@ -90,7 +90,7 @@ class SourceTests(SynchronousTestCase):
         ]:
             self.assertEqual(config.given_as(option), source)
 
-    def test_listeningFollowsAdvertised(self) -> None:
+    def test_listening_follows_advertised(self) -> None:
         for flags, environment, sources in [
             ({}, {}, ("--addr", "--peer-addr")),
             ({"addr": "h:1"}, {}, ("--addr", "--peer-addr")),
@@ -101,20 +101,20 @@ class SourceTests(SynchronousTestCase):
             config = load_config(flags, environment)
             self.assertEqual((config.given_as("bind-addr"), config.given_as("peer-bind-addr")), sources)
 
-    def test_withoutSources(self) -> None:
+    def test_flags_are_named_without_sources(self) -> None:
         """A program that makes its own L{Config} is told the flags that would have set it."""
         config = Config(bind_addr=Address("h", 1), peer_bind_addr=Address("h", 2))
         self.assertEqual(config.given_as("bind-addr"), "--bind-addr")
         self.assertEqual(config.given_as("peer-bind-addr"), "--peer-bind-addr")
         self.assertEqual(config.given_as("addr"), "--addr")
 
-    def test_withItsValue(self) -> None:
+    def test_value_is_given_on_one_line(self) -> None:
         """On one line, whatever it is."""
         config = load_config({"data-dir": "a\nb"}, {"ETCD_ADDR": "h:1"})
         self.assertEqual(config.given("addr"), "ETCD_ADDR h:1")
         self.assertEqual(config.given("bind-addr"), "ETCD_ADDR h:1")
         self.assertEqual(config.given("data-dir"), "--data-dir 'a\\nb'")
 
-    def test_noPartInComparisons(self) -> None:
+    def test_sources_have_no_part_in_comparisons(self) -> None:
         given, made = load_config({"watch-history": "7"}, {}), Config(watch_history=7)
         self.assertEqual((given, hash(given), repr(given)), (made, hash(made), repr(made)))

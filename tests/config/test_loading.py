@@ -9,8 +9,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import Address
+from etcd_twisted.config.config import OPTIONS
 from etcd_twisted.config.loading import load_config, mistyped_variables
-from etcd_twisted.config.settings import OPTIONS, Form
+from etcd_twisted.config.value_types import Form
 from etcd_twisted.errors import ConfigError
 from tests.values import (
     SETTABLE,
@@ -59,19 +60,19 @@ class PrecedenceTests(SynchronousTestCase):
         fields: dict[str, Any] = {str(SETTABLE[name].field): field for name, (_, field) in expected.items()}
         self.assertEqual(load_config(flags, environment), Config(**fields))
 
-    def test_fileNamedByVariable(self) -> None:
+    def test_file_named_by_variable(self) -> None:
         sources = Sources(self)
         config = load_config({}, {"ETCD_CONFIG": sources.file("watch_history = 7")})
         self.assertEqual(config.watch_history, 7)
 
-    def test_fileNamedByFlagWins(self) -> None:
+    def test_file_named_by_flag_wins(self) -> None:
         first, second = Sources(self), Sources(self)
         config = load_config(
             {"config": first.file("watch_history = 7")}, {"ETCD_CONFIG": second.file("snapshot_count = 8")}
         )
         self.assertEqual((config.watch_history, config.snapshot_count), (7, 10000))
 
-    def test_emptyAndUnknownVariables(self) -> None:
+    def test_empty_and_unknown_variables(self) -> None:
         self.assertEqual(load_config({}, {"ETCD_NAME": "", "ETCD_FLY": "high", "SNAPSHOT_COUNT": "3"}), Config())
 
 
@@ -139,11 +140,11 @@ class BadValueTests(SynchronousTestCase):
         self.assertTrue(text.isprintable(), text)
         return text
 
-    def test_everyOptionIsTried(self) -> None:
+    def test_every_option_is_tried(self) -> None:
         """Spec, "Flags"."""
         self.assertEqual(set(BAD_VALUES), {option.name for option in OPTIONS})
 
-    def test_flags(self) -> None:
+    def test_bad_flags(self) -> None:
         for name, values in BAD_VALUES.items():
             for value in ("", *values):
                 self.assertIn(f"--{name} {value!r}: should ", self.refused({name: value}, {}))
@@ -155,13 +156,13 @@ class BadValueTests(SynchronousTestCase):
             self.assertNotIn("secret", error)
             self.assertIn("http://u:***@h", error)
 
-    def test_variables(self) -> None:
+    def test_bad_variables(self) -> None:
         for option in OPTIONS:
             for value in BAD_VALUES[option.name]:
                 first = value.split()[0] if option.form is Form.LIST else value
                 self.assertIn(f"{option.variable} {first!r}: should ", self.refused({}, {option.variable: value}))
 
-    def test_toml(self) -> None:
+    def test_bad_toml_values(self) -> None:
         sources = Sources(self)
         texts = {name for name, option in SETTABLE.items() if option.form is Form.TEXT}
         for name in texts:
@@ -169,7 +170,7 @@ class BadValueTests(SynchronousTestCase):
                 file = sources.file(f"{name} = {as_toml(value)}")
                 self.assertIn(f"{file}: {name} {value!r}: should ", self.refused({"config": file}, {}))
 
-    def test_tomlNumbersAndLists(self) -> None:
+    def test_toml_numbers_and_lists(self) -> None:
         sources = Sources(self)
         for line, message in [
             ("snapshot_count = 0", "snapshot_count '0': should be a whole number from 1"),
@@ -182,20 +183,20 @@ class BadValueTests(SynchronousTestCase):
             file = sources.file(line)
             self.assertIn(f"{file}: {message}", self.refused({"config": file}, {}))
 
-    def test_overriddenValueIsCheckedToo(self) -> None:
+    def test_overridden_value_is_checked_too(self) -> None:
         sources = Sources(self)
         file = sources.file("snapshot_count = 0")
         flags = {"snapshot-count": "5", "config": file}
         self.assertIn(f"{file}: snapshot_count", self.refused(flags, {}))
         self.assertIn("ETCD_SNAPSHOT_COUNT 'x'", self.refused(flags, {"ETCD_SNAPSHOT_COUNT": "x"}))
 
-    def test_repeatedValuesAreAllChecked(self) -> None:
+    def test_repeated_values_are_all_checked(self) -> None:
         for values in (("abc", "5"), ("5", "abc"), ("5", "abc", "6")):
             text = self.refused({"snapshot-count": values}, {})
             self.assertIn("--snapshot-count 'abc': should be a whole number", text)
         self.assertEqual(load_config({"snapshot-count": ("5", "6")}, {}).snapshot_count, 6)
 
-    def test_largestBody(self) -> None:
+    def test_largest_body(self) -> None:
         """16 MiB can be had, a byte more is refused with the reason."""
         self.assertEqual(load_config({"max-request-bytes": "16777216"}, {}).max_request_bytes, 16777216)
         self.assertIn(
@@ -203,7 +204,7 @@ class BadValueTests(SynchronousTestCase):
             self.refused({"max-request-bytes": "16777217"}, {}),
         )
 
-    def test_sharedPort(self) -> None:
+    def test_shared_port(self) -> None:
         """Clients and machines can't be given one address; the two settings are named as they were given."""
         for flags, environment, message in [
             ({"addr": "h:1", "peer-addr": "h:1"}, {}, "--addr h:1 and --peer-addr h:1"),
@@ -223,7 +224,7 @@ class BadValueTests(SynchronousTestCase):
             text = self.refused(flags, environment)
             self.assertEqual(text, f"{message} take the same port; give one of them another")
 
-    def test_electionsForNothing(self) -> None:
+    def test_election_timeout_of_too_few_heartbeats(self) -> None:
         """A lost heartbeat should be no reason for one; both settings are named as they were given."""
         for flags, environment, message in [
             (
@@ -258,7 +259,7 @@ class BadValueTests(SynchronousTestCase):
         ]:
             self.assertEqual(self.refused(flags, environment), message)
 
-    def test_peers(self) -> None:
+    def test_peer_addresses(self) -> None:
         """The one that can't be used is named."""
         self.assertEqual(
             self.refused({"peers": "a:1, b"}, {}),
@@ -267,14 +268,14 @@ class BadValueTests(SynchronousTestCase):
         )
         self.assertEqual(load_config({"peers": " a:1,, [::1]:2 ,"}, {}).peers, (Address("a", 1), Address("::1", 2)))
 
-    def test_unknownFlag(self) -> None:
+    def test_unknown_flag(self) -> None:
         self.assertEqual(self.refused({"snapshot_count": "5"}, {}), "--snapshot_count: there is no such option")
 
     @given(
         name=st.sampled_from([option.name for option in OPTIONS if option.field]),
         value=st.text(st.characters(exclude_categories=[])),
     )
-    def test_anyText(self, name: str, value: str) -> None:
+    def test_any_text(self, name: str, value: str) -> None:
         """Whatever the text, it is taken or refused in one line."""
         beside = {other: "f" for group in TOGETHER if name in group for other in group if other != name}
         try:
@@ -300,7 +301,7 @@ class FileTests(SynchronousTestCase):
         self.assertEqual(name, file)
         return rest
 
-    def test_types(self) -> None:
+    def test_toml_types(self) -> None:
         for line, message in [
             ("name = 5", "name 5: should be a string"),
             ("addr = true", "addr true: should be a string"),
@@ -317,7 +318,7 @@ class FileTests(SynchronousTestCase):
         ]:
             self.assertEqual(self.refused(line), message)
 
-    def test_unknownKey(self) -> None:
+    def test_unknown_key(self) -> None:
         for line, message in [
             ("snapshot_cuont = 5", "'snapshot_cuont' is not a setting; did you mean snapshot_count?"),
             ('"snap\\nshot" = 5', "'snap\\nshot' is not a setting; did you mean snapshot?"),
@@ -336,32 +337,32 @@ class FileTests(SynchronousTestCase):
         self.assertIn("'zzz' is a table, but all keys are at the top level; the keys are ", self.refused("[zzz]"))
         self.assertIn("'zzz' is not a setting; the keys are name, data_dir, addr", self.refused("zzz = 5"))
 
-    def test_fileNamesNoFile(self) -> None:
+    def test_file_names_no_file(self) -> None:
         self.assertIn("'config' is not a setting", self.refused('config = "other.toml"'))
 
-    def test_bothSpellings(self) -> None:
+    def test_both_spellings(self) -> None:
         self.assertEqual(
             self.refused("snapshot_count = 5\nsnapshot-count = 6"),
             "snapshot_count and snapshot-count are the same setting; leave one of them out",
         )
 
-    def test_broken(self) -> None:
+    def test_broken_toml(self) -> None:
         said = self.refused('name = "machine0"\nsnapshot_count 5')
         self.assertTrue(said.startswith("is not TOML: "))
         self.assertIn("line 2, column 16", said)
 
-    def test_notUTF8(self) -> None:
+    def test_file_that_is_not_utf8(self) -> None:
         self.assertEqual(self.refused(b'name = "\xff"'), "is not UTF-8 text, at byte 8; save it as UTF-8")
 
-    def test_tooDeep(self) -> None:
+    def test_toml_that_is_too_deep(self) -> None:
         self.assertIn("is not TOML: ", self.refused("name = " + "[" * 100_000))
 
-    def test_hugeNumbers(self) -> None:
+    def test_huge_numbers(self) -> None:
         """More digits than Python turns into a number or back."""
         self.assertIn("is not TOML: ", self.refused("snapshot_count = 1" + "0" * 5000))
         self.assertIn("should be a whole number", self.refused("snapshot_count = 0x1" + "0" * 5000))
 
-    def test_unreadable(self) -> None:
+    def test_unreadable_file(self) -> None:
         """How the file was given is said, and what to do."""
         missing = str(self.sources.path / "missing.toml")
         advice = "No such file or directory; give the path of a TOML file, or leave it out"
@@ -376,12 +377,12 @@ class FileTests(SynchronousTestCase):
         ]:
             self.assertEqual(str(self.assertRaises(ConfigError, load_config, flags, environment)), named)
 
-    def test_oddFileName(self) -> None:
+    def test_odd_file_name(self) -> None:
         error = self.assertRaises(ConfigError, load_config, {"config": "no\nfile"}, {})
         self.assertTrue(str(error).startswith("--config 'no\\nfile': can't be read"))
 
     @given(content=st.binary(max_size=60))
-    def test_anyBytes(self, content: bytes) -> None:
+    def test_any_bytes(self, content: bytes) -> None:
         """Whatever the file holds, it is taken or refused in one line that begins with its name."""
         file = self.sources.file(content)
         try:
@@ -394,7 +395,7 @@ class FileTests(SynchronousTestCase):
 class VariableTests(SynchronousTestCase):
     """Variables that nobody reads."""
 
-    def test_mistyped(self) -> None:
+    def test_mistyped_variables(self) -> None:
         """The nearest is named where one is near."""
         for name, meant in (
             ("ETCD_NMAE", "ETCD_NAME"),
@@ -404,7 +405,7 @@ class VariableTests(SynchronousTestCase):
         ):
             self.assertEqual(mistyped_variables({name: ""}), {name: meant})
 
-    def test_others(self) -> None:
+    def test_variables_of_other_programs(self) -> None:
         """Neither what is read, nor what other programs call theirs."""
         known = {option.variable: "" for option in OPTIONS}
         others = ("ETCD_VERSION", "ETCD_PORT", "ETCD_SERVICE_HOST", "ETCD_PORT_4001_TCP_ADDR", "ETCDCTL_API")

@@ -9,8 +9,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import Address
+from etcd_twisted.config.config import OPTIONS
 from etcd_twisted.config.loading import load_config
-from etcd_twisted.config.settings import OPTIONS, Form, Option
+from etcd_twisted.config.option import Option
+from etcd_twisted.config.value_types import Form
 from etcd_twisted.errors import ConfigError
 from tests.values import SETTABLE, VALUES, Sources
 
@@ -20,28 +22,28 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
 class TableTests(SynchronousTestCase):
     """The table and L{Config} fit together."""
 
-    def test_everyFieldHasItsOption(self) -> None:
+    def test_every_field_has_its_option(self) -> None:
         fields = [option.field for option in OPTIONS if option.field is not None]
         self.assertEqual(fields, [field.name for field in attrs.fields(Config) if field.name != "sources"])
 
-    def test_namesAreDerived(self) -> None:
+    def test_names_are_derived(self) -> None:
         option = SETTABLE["data-dir"]
         self.assertEqual((option.flag, option.variable, option.key), ("--data-dir", "ETCD_DATA_DIR", "data_dir"))
 
-    def test_defaultsCanBeParsed(self) -> None:
+    def test_defaults_can_be_parsed(self) -> None:
         """A default that the help shows as a value means just that value, when it is given."""
         for option in SETTABLE.values():
-            if option.depends is None and option.default != "none":
+            if option.has_literal_default:
                 self.assertEqual(load_config({option.name: option.default}, {}), Config(), option.name)
 
-    def test_everyOptionIsTried(self) -> None:
+    def test_every_option_is_tried(self) -> None:
         self.assertEqual(set(VALUES), set(SETTABLE))
 
 
 class DocumentTests(SynchronousTestCase):
     """C{docs/configuration.md} says what the table says."""
 
-    def test_options(self) -> None:
+    def test_page_has_every_option(self) -> None:
         rows = [
             [cell.strip() for cell in line.replace("`", "").strip("|").split("|")]
             for line in DOCUMENT.read_text().splitlines()
@@ -62,11 +64,11 @@ class DocumentTests(SynchronousTestCase):
 
     def flags(self, option: Option) -> str:
         """All the ways to give it."""
-        if option.letter is not None:
+        if option.letter:
             return f"{option.flag}, -{option.letter}, -{option.letter * 2}"
         return f"{option.flag}, --no-{option.name}" if option.form is Form.SWITCH else option.flag
 
-    def test_example(self) -> None:
+    def test_example_on_the_page(self) -> None:
         (example,) = re.findall(r"```toml\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
         config = load_config({"config": Sources(self).file(example)}, {})
         self.assertEqual(
@@ -86,6 +88,6 @@ class DocumentTests(SynchronousTestCase):
             ),
         )
 
-    def test_exampleOfARefusal(self) -> None:
+    def test_refusal_on_the_page(self) -> None:
         error = self.assertRaises(ConfigError, load_config, {"snapshot-count": "abc"}, {})
         self.assertIn(f"twistd etcd: {error}{os.linesep}", DOCUMENT.read_text())
