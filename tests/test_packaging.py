@@ -102,12 +102,13 @@ def dependencies(distribution: metadata.Distribution) -> list[metadata.Distribut
 
 
 def copy_files(distribution: metadata.Distribution, site_packages: Path) -> None:
-    """Copy what a distribution has in its own C{site-packages}; commands are above it and left out."""
+    """Copy what a distribution has in its own C{site-packages}, compiled too; commands are above it and left out."""
     for file in distribution.files or ():
-        if ".." not in file.parts and "__pycache__" not in file.parts:
+        source_file = Path(str(distribution.locate_file(file)))
+        if ".." not in file.parts and source_file.exists():
             target = site_packages / file
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(Path(str(distribution.locate_file(file))), target)
+            shutil.copy2(source_file, target)
 
 
 class WheelTests(SynchronousTestCase):

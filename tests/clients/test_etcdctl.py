@@ -56,7 +56,7 @@ class KeysTests(EtcdctlTest):
     async def setUp(self) -> None:
         """One machine."""
         self.machine = Machine(self)
-        await self.machine.start()
+        await self.machine.embed()
 
     async def test_keys(self) -> None:
         """C{set}, C{get}, C{mk}, C{update} and C{rm}."""

@@ -27,12 +27,12 @@ class PythonEtcdTests(TestCase):
     async def setUp(self) -> None:
         """One machine, and a client of it."""
         self.machine = Machine(self)
-        await self.machine.start("--watch-history", str(HISTORY))
-        self.etcd = self.connect()
+        await self.machine.embed(watch_history=HISTORY)
+        self.etcd = await self.connect()
 
-    def connect(self) -> Any:
-        """A further client."""
-        return etcd.Client(port=self.machine.port, read_timeout=120, allow_reconnect=True)
+    async def connect(self) -> Any:
+        """A further client, which asks at once which machines there are."""
+        return await self.call(etcd.Client, port=self.machine.port, read_timeout=120, allow_reconnect=True)
 
     def call(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> "Deferred[Any]":
         """Call one of its methods."""
@@ -146,7 +146,7 @@ class PythonEtcdTests(TestCase):
         """Wait for the next event, for one of the past, and for one that does not come."""
         watching = self.call(self.etcd.watch, "/dir", recursive=True)
         await self.machine.when_watched(1)
-        written = await self.call(self.connect().set, "/dir/key", "x")
+        written = await self.call((await self.connect()).set, "/dir/key", "x")
         seen = await watching
         self.assertEqual((seen.action, seen.key, seen.value), ("set", "/dir/key", "x"))
         self.assertEqual(seen.modifiedIndex, written.modifiedIndex)
@@ -164,7 +164,7 @@ class PythonEtcdTests(TestCase):
 
         watching = self.call(seen)
         await self.machine.when_watched(1)
-        writer = self.connect()
+        writer = await self.connect()
         for number in range(3, 6):
             await self.call(writer.set, "/key", str(number))
         self.assertEqual(await watching, ["0", "1", "2", "3", "4", "5"])
@@ -179,7 +179,7 @@ class PythonEtcdTests(TestCase):
 
     async def test_lock(self) -> None:
         """Its lock, made of in-order keys with a TTL and of watches: one holds it, the other waits."""
-        first, second = (etcd.Lock(self.connect(), "job") for _ in range(2))
+        first, second = [etcd.Lock(await self.connect(), "job") for _ in range(2)]
         self.assertTrue(await self.call(first.acquire, lock_ttl=60))
         waiting = self.call(second.acquire, lock_ttl=60)
         await self.machine.when_watched(1)

@@ -13,7 +13,7 @@ from twisted.trial.unittest import TestCase
 
 from tests.processes.cluster import Cluster, Member, SteadyWriter, together
 
-ROUNDS = int(os.environ.get("KILL_ROUNDS", "3"))
+ROUNDS = int(os.environ.get("KILL_ROUNDS", "2"))
 SEED = int(os.environ.get("KILL_SEED") or random.SystemRandom().getrandbits(32))
 
 WRITERS = 8

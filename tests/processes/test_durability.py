@@ -17,7 +17,7 @@ from tests.processes import writers
 from tests.processes.ledger import Ledger
 from tests.processes.machine import STOPPED, TWISTD, Machine
 
-ROUNDS = int(os.environ.get("KILL_ROUNDS", "5"))
+ROUNDS = int(os.environ.get("KILL_ROUNDS", "3"))
 SEED = int(os.environ.get("KILL_SEED") or random.SystemRandom().getrandbits(32))
 
 SMALL_SEGMENTS = (sys.executable, "-m", "tests.processes.small_segments", "32768")
