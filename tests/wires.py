@@ -23,7 +23,9 @@ from twisted.trial.unittest import TestCase
 from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import Address
 from etcd_twisted.httpd.browsers import BrowserPolicy, Cors
-from etcd_twisted.httpd.site import Channel, Site
+from etcd_twisted.httpd.channel import Channel
+from etcd_twisted.httpd.limits import Limits
+from etcd_twisted.httpd.site import Site
 from etcd_twisted.httpd.turns import Turns
 from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.net.port import PortService
@@ -185,10 +187,7 @@ class Wire:
             self.clock,
             ClientPages(self.replica, self.clock, usage),
             KeyEndpoint(self.replica, self.clock),
-            1_000,
-            most_body,
-            read_timeout=10.0,
-            write_timeout=10.0,
+            Limits(1_000, most_body, 10.0, 10.0),
             usage=usage,
             cors=cors,
             browsers=browsers,

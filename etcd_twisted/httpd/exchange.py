@@ -18,10 +18,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from etcd_twisted.httpd.answers import Answer, Body, Events, Later, Response
+from etcd_twisted.httpd.lifetime import Lifetime
 from etcd_twisted.httpd.turns import BYTES_SHIFT, WORK_OF_A_LISTING, Turns
-
-MOST_WAITING = 1 << 20
-"""How many bytes may wait for the client of a stream that has taken nothing for a second, before it is cut off."""
 
 _PIECE = 1 << 16
 """A longer body is sent in pieces of this size, each when the client has taken the last."""
@@ -36,7 +34,7 @@ class Connection(Protocol):
     """
     What an L{Exchange} needs of the connection it is on.
 
-    @ivar stalled: whether the client has to read before more is sent.
+    @ivar lifetime: tells whether the client has to read before more is sent.
     @ivar persistent: whether the connection stays open after this answer.
     @ivar site: knows the header lines of every answer.
     @ivar answered: told the method and the status of each answer that has an end, and how long it took in seconds.
@@ -44,7 +42,7 @@ class Connection(Protocol):
     @ivar turns: says how much is done in a turn of the reactor.
     """
 
-    stalled: bool
+    lifetime: Lifetime
     site: Any
     turns: Turns
     answered: Callable[[bytes, int, float], None]
@@ -212,7 +210,7 @@ class Exchange:
         if connection is None:
             return
         self._work = None
-        if len(event) <= _PIECE and not connection.stalled:
+        if len(event) <= _PIECE and not connection.lifetime.stalled:
             connection.write(self._framed(event) + self._ending)
             self._chunked = False  # its end is written
             self._finish()
@@ -261,11 +259,11 @@ class _Sender:
         self.resumeProducing()
 
     def resumeProducing(self) -> None:
-        if not self._connection.stalled:
+        if not self._connection.lifetime.stalled:
             self._turns.wait(self, self._turn)
 
     def pauseProducing(self) -> None:
-        """The connection's C{stalled} says it all."""
+        """The connection's lifetime says that it is stalled."""
 
     def stopProducing(self) -> None:
         self.cancel()
@@ -275,7 +273,7 @@ class _Sender:
         self._turns.give_up(self)
 
     def _turn(self) -> None:
-        if self._connection.stalled:
+        if self._connection.lifetime.stalled:
             return
         try:
             piece = next(self._pieces, None)
@@ -305,7 +303,7 @@ class _Stream:
         self._framed = framed
 
     def start(self) -> None:
-        if self._connection.stalled:
+        if self._connection.lifetime.stalled:
             self._events.hold()
         self._connection.registerProducer(self, True)
 
@@ -329,7 +327,7 @@ def in_one_piece(connection: Connection, method: bytes, response: Response) -> b
     @param method: the request's.
     """
     body = response.body
-    if not isinstance(body, bytes) or len(body) > _PIECE or connection.stalled or method == b"HEAD":
+    if not isinstance(body, bytes) or len(body) > _PIECE or connection.lifetime.stalled or method == b"HEAD":
         return None
     return b"%s%s%s%sContent-Length: %d\r\n\r\n%s" % (
         _STATUS_LINES[response.status],

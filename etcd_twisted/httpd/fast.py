@@ -28,14 +28,15 @@ from zope.interface import implementer
 
 from etcd_twisted.httpd.answers import Response
 from etcd_twisted.httpd.browsers import with_fields
+from etcd_twisted.httpd.channel import Channel
 from etcd_twisted.httpd.door import Door, DoorRequest
 from etcd_twisted.httpd.exchange import Exchange, in_one_piece
 from etcd_twisted.httpd.heads import Heads, may_become_common
-from etcd_twisted.httpd.patience import Patience
+from etcd_twisted.httpd.lifetime import Lifetime, Verdict
 from etcd_twisted.httpd.readers import HAS_EPOLL, Readers
-from etcd_twisted.httpd.site import IDLE, Channel, Site, keep_alive
+from etcd_twisted.httpd.site import Site
 from etcd_twisted.httpd.turns import BYTES_SHIFT
-from etcd_twisted.net.sockets import has_gone, tcp_socket, write_now
+from etcd_twisted.net.sockets import keep_alive, tcp_socket, write_now
 
 LONGEST_HEAD = 1 << 13
 """How long the head of a common request may be, in bytes."""
@@ -95,11 +96,12 @@ class FastSite(Site):
 
 
 @implementer(IPushProducer)
-class FastChannel(Protocol, Patience):
+class FastChannel(Protocol):
     """
     A connection.
 
-    @ivar site: whose it is.
+    @ivar site: the site that it belongs to.
+    @ivar lifetime: its timeouts, from the moment when it is connected.
     @ivar persistent: whether it stays open after this answer.
     @ivar count: see L{etcd_twisted.httpd.usage.Usage}; so for C{answered}.
     @ivar turns: the site's.
@@ -109,6 +111,7 @@ class FastChannel(Protocol, Patience):
 
     answered: Callable[[bytes, int, float], None]
     count: Callable[[bytes, int], None]
+    lifetime: Lifetime
     transport: Any
     persistent = True
 
@@ -126,10 +129,8 @@ class FastChannel(Protocol, Patience):
         self._have = 0
         self._need = 0
         self._reading = False
-        self._receiving = False
         self._held = False
         self._queued = False
-        self._closing = False
         self._has_socket = False
 
     # What an exchange needs
@@ -155,7 +156,7 @@ class FastChannel(Protocol, Patience):
         if not self.persistent:
             self._close()
             return
-        self.deadline = self._seconds() + IDLE
+        self.lifetime.expect_request(self._seconds())
         if (self._parts or self._held) and not self._reading:
             self._go_on()
 
@@ -164,6 +165,7 @@ class FastChannel(Protocol, Patience):
     def connectionMade(self) -> None:
         """Begin to count the time until the first request."""
         transport = self.transport
+        self.lifetime = Lifetime(transport, self.site.limits, self._seconds())
         if isinstance(transport, Connection):
             if tcp_socket(transport) is not None:
                 transport.setTcpNoDelay(True)
@@ -171,8 +173,7 @@ class FastChannel(Protocol, Patience):
             self._has_socket = True
             self.site.share(transport)
         transport.registerProducer(self, True)
-        self.site.channels.add(self)
-        self.expect_by(self._seconds() + IDLE)
+        self.site.opened(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell whoever is answering."""
@@ -184,44 +185,39 @@ class FastChannel(Protocol, Patience):
         self.turns.give_up(self)
         if exchange is not None:
             exchange.connectionLost(reason)
-        self.site.forget(self)
+        self.site.closed(self)
 
     def _close(self) -> None:
-        """Close, when what waits to be sent is sent or the client takes none of it."""
-        self._closing = True
-        self.begin_to_close(self._seconds())
+        """Close the connection when the client has taken what waits to be sent, or takes none of it."""
+        self.lifetime.close(self._seconds())
         self.transport.unregisterProducer()
         self.transport.loseConnection()
 
     def abort(self) -> None:
-        """Close at once."""
+        """Close the connection at once."""
         self.transport.abortConnection()
 
     def stop(self) -> None:
-        """Close: a request under way may be answered, a wait for events ends."""
+        """Close the connection in order: a request under way may be answered, a wait for events ends."""
         if self._exchange is None and not self._queued:
             self._close()
             return
         self.persistent = False
-        if self._exchange is not None and self._exchange.waits:
+        if self._exchange is not None:
             self._exchange.end_waiting()
 
     def sweep(self, now: float) -> None:
-        """Close the connection if its time is over. Called every second or so."""
-        has_to_take = self.stalled or self._closing
-        if (has_to_take and self.takes_nothing(now, self._exchange, self.site.write_timeout)) or self._has_left:
+        """Close the connection if a timeout has passed. The site calls this about once a second."""
+        exchange = self._exchange
+        verdict = self.lifetime.verdict(now, exchange, self._held and exchange is not None)
+        if verdict is Verdict.ABORTED:
             self.abort()
-        elif self.is_late(now) and not self._queued:
+        elif verdict is Verdict.LATE and not self._queued:
             self._close()
-
-    @property
-    def _has_left(self) -> bool:
-        """Whether the client of an answer that is waited for has gone, and what it sent before hides that."""
-        return self._held and self._exchange is not None and not self.stalled and has_gone(self.transport)
 
     def pauseProducing(self) -> None:
         """The client has to read before more is sent."""
-        self.stall(self._seconds())
+        self.lifetime.stall(self._seconds())
         if self._producer is not None:
             self._producer.pauseProducing()
         if self._exchange is None:
@@ -229,7 +225,7 @@ class FastChannel(Protocol, Patience):
 
     def resumeProducing(self) -> None:
         """The client has read all there was."""
-        self.stalled = False
+        self.lifetime.stalled = False
         if self._producer is not None:
             self._producer.resumeProducing()
         if self._exchange is None and not self._reading:
@@ -244,7 +240,7 @@ class FastChannel(Protocol, Patience):
         """Bytes have come."""
         if self._ordinary is not None:
             self._ordinary.dataReceived(data)
-        elif self._exchange is not None or self.stalled or self._queued:
+        elif self._exchange is not None or self.lifetime.stalled or self._queued:
             self._keep(data, 0)
             self._hold_or_release()
         elif self._parts:
@@ -274,7 +270,7 @@ class FastChannel(Protocol, Patience):
 
     def _go_on(self) -> None:
         """Take what has come meanwhile, and let more come."""
-        if self._closing or self.stalled or self._queued:
+        if self.lifetime.closing or self.lifetime.stalled or self._queued:
             return
         if not self._parts:
             self._release()
@@ -308,9 +304,9 @@ class FastChannel(Protocol, Patience):
     def _have_turn(self) -> None:
         """There is time for a few requests."""
         self._queued = False
-        if self._closing:
+        if self.lifetime.closing:
             return
-        if self.stalled or self._exchange is not None:
+        if self.lifetime.stalled or self._exchange is not None:
             return  # there is a turn when the client has read, or the answer is there
         try:
             self._take_some(self._taken())
@@ -318,7 +314,7 @@ class FastChannel(Protocol, Patience):
             self._log.failure("A connection is closed, since what came could not be taken")
             self.abort()
             return
-        if not self.persistent and not self._closing:
+        if not self.persistent and not self.lifetime.closing:
             self._stop_taking()
 
     def _stop_taking(self) -> None:
@@ -335,8 +331,8 @@ class FastChannel(Protocol, Patience):
         turns = self.turns
         most = _MOST_IN_A_ROW if turns.waiting else turns.left
         start, size, taken = self._take(data, 0, answers), len(data), 1
-        while start < size and self._ordinary is None and not self._closing:
-            if self._exchange is not None or self.stalled:
+        while start < size and self._ordinary is None and not self.lifetime.closing:
+            if self._exchange is not None or self.lifetime.stalled:
                 self._keep(data[start:], 0)
                 break
             if taken >= most or turns.left <= 0:
@@ -352,9 +348,9 @@ class FastChannel(Protocol, Patience):
 
     def _hold_or_release(self) -> None:
         """Read on, unless enough waits already. Reading shows when a client that waits for an answer has gone."""
-        if self._have > _EAGER and (self._queued or self._exchange is not None or self.stalled):
+        if self._have > _EAGER and (self._queued or self._exchange is not None or self.lifetime.stalled):
             self._hold()
-        elif self._exchange is not None or not self.stalled:
+        elif self._exchange is not None or not self.lifetime.stalled:
             self._release()
 
     def _send(self, answers: list[bytes]) -> None:
@@ -366,9 +362,9 @@ class FastChannel(Protocol, Patience):
     def _may_go_on(self, answers: list[bytes], rest: bytes) -> bool:
         """Send what is there; if the client has to read first, the C{rest} is kept until it has."""
         self._send(answers)
-        if self.stalled:
+        if self.lifetime.stalled:
             self._keep(rest, 0)
-        return not self.stalled
+        return not self.lifetime.stalled
 
     def _take(self, data: bytes, start: int, answers: list[bytes]) -> int:
         """
@@ -384,7 +380,7 @@ class FastChannel(Protocol, Patience):
             first_line = line.end() - start if line is not None else 0
             return self._unclear(rest, first_line) if self._may_go_on(answers, rest) else _ALL
         head = site.heads.read(data[line.end() : end + 2])
-        if head is None or head.length > site.most_body:
+        if head is None or head.length > site.limits.body_bytes:
             rest = data[start:]
             return self._hand_over(rest) if self._may_go_on(answers, rest) else _ALL
         body = end + 4
@@ -392,7 +388,8 @@ class FastChannel(Protocol, Patience):
         if end > len(data):
             rest = data[start:]
             return self._wait(rest, end - start) if self._may_go_on(answers, rest) else _ALL
-        self._receiving = False
+        lifetime = self.lifetime
+        lifetime.receiving = False
         method, path, query = line.groups(b"")
         began = perf_counter()
         answer = site.door.handle(DoorRequest(method, path, query, head.content_type, data[body:end]))
@@ -405,12 +402,12 @@ class FastChannel(Protocol, Patience):
                 self._send(answers)
                 self.turns.spend(len(whole) >> BYTES_SHIFT)
             if self.persistent:
-                self.deadline = self._seconds() + IDLE
+                lifetime.deadline = self._seconds() + site.limits.idle_timeout_seconds
             else:
                 self._close()
             return end
         self._send(answers)
-        self.deadline = 0.0
+        lifetime.deadline = 0.0
         self._exchange = exchange = Exchange(self, _VERSION, method, began)
         exchange.answer(answer)
         return end
@@ -431,20 +428,16 @@ class FastChannel(Protocol, Patience):
     def _wait(self, data: bytes, need: int) -> int:
         """The rest of a request is to come, within the read timeout."""
         self._keep(data, need)
-        if not self._receiving:
-            self._receiving = True
-            self.expect_by(self._seconds() + self.site.read_timeout)
+        self.lifetime.begin_request(self._seconds())
         return _ALL
 
     def _hand_over(self, data: bytes) -> int:
         """This is for one who knows all of HTTP."""
-        self.site.channels.discard(self)
+        self.site.handed_over(self)
         self._release()  # from here on, the transport is the other channel's
         self.transport.unregisterProducer()
         self._ordinary = channel = self.site.ordinary(self._address)
         channel.makeConnection(self.transport)
-        if self._receiving:
-            channel.receiving = True  # for the request that began here, and for no other
-            channel.expect_by(self.deadline)
+        channel.lifetime = self.lifetime  # what it began to receive has no more time than on any other connection
         channel.dataReceived(data)
         return _ALL

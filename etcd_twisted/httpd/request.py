@@ -23,6 +23,7 @@ from etcd_twisted.httpd.answers import Response, json_message
 from etcd_twisted.httpd.browsers import BrowserPolicy, Cors, with_fields
 from etcd_twisted.httpd.door import Door, DoorRequest
 from etcd_twisted.httpd.exchange import Connection, Exchange
+from etcd_twisted.httpd.limits import Limits
 from etcd_twisted.httpd.turns import TARGET_SHIFT, WORK_OF_A_PAGE, WORK_OF_OTHERS
 from etcd_twisted.logs.rate_limit import Complaints
 
@@ -33,25 +34,25 @@ NOSNIFF = (b"X-Content-Type-Options", b"nosniff")
 """The header field of every answer that keeps browsers from taking it for something else than its type says."""
 
 
-class Allowing(Protocol):
+class RequestSite(Protocol):
     """
     What a request asks of its site.
 
     @ivar door: answers the requests below its prefix; C{None} where there is none.
-    @ivar most_body: the longest body of a request, in bytes.
+    @ivar limits: how long a body may be, among others.
     @ivar cors: which pages of other origins may read the answers; C{None} for none.
     @ivar browsers: which requests of browsers are refused.
     @ivar complaints: says which were.
     """
 
     door: Door | None
-    most_body: int
+    limits: Limits
     cors: Cors | None
     browsers: BrowserPolicy
     complaints: Complaints
 
 
-class Carrier(Connection, Protocol):
+class RequestConnection(Connection, Protocol):
     """
     What a request asks of the connection that it came on.
 
@@ -67,7 +68,7 @@ class Carrier(Connection, Protocol):
         """Where its client is."""
 
     @property
-    def site(self) -> Allowing:
+    def site(self) -> RequestSite:
         """The connection's."""
 
     def had_turn(self) -> None:
@@ -90,18 +91,18 @@ class Request(server.Request):
 
     def handleContentChunk(self, data: bytes) -> None:
         """Keep a part of the body, unless it grows too long (chunked bodies don't say how long they are)."""
-        channel = cast(Carrier | None, self.channel)
+        channel = cast(RequestConnection | None, self.channel)
         if channel is None:
             return  # it was refused
         self._received += len(data)
-        if self._received > channel.site.most_body:
+        if self._received > channel.site.limits.body_bytes:
             channel.refuse_body()
         else:
             super().handleContentChunk(data)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         """The request is complete; it is answered now, or when there is time for it."""
-        turns = cast(Carrier, self.channel).turns
+        turns = cast(RequestConnection, self.channel).turns
         if turns.is_busy:
             turns.wait(self, lambda: self._have_turn(command, path, version))
         else:
@@ -109,7 +110,7 @@ class Request(server.Request):
 
     def _have_turn(self, command: bytes, path: bytes, version: bytes) -> None:
         """There is time for this request."""
-        channel = cast(Carrier, self.channel)
+        channel = cast(RequestConnection, self.channel)
         try:
             self._answer(command, path, version)
         except Exception:  # whoever gives the turn could not know what to do about it
@@ -120,11 +121,11 @@ class Request(server.Request):
     def connectionLost(self, reason: Failure) -> None:
         """The client is gone, or refused."""
         if self.channel is not None:
-            cast(Carrier, self.channel).turns.give_up(self)
+            cast(RequestConnection, self.channel).turns.give_up(self)
         super().connectionLost(reason)
 
     def _answer(self, command: bytes, path: bytes, version: bytes) -> None:
-        channel = cast(Carrier, self.channel)
+        channel = cast(RequestConnection, self.channel)
         channel.turns.spend(WORK_OF_OTHERS + (len(path) >> TARGET_SHIFT))
         authority, target = targets.split(path)
         door, cors = channel.site.door, channel.site.cors
@@ -155,13 +156,13 @@ class Request(server.Request):
         answer = door.handle(request)
         exchange.answer(answer if cors is None else with_fields(answer, cors.fields(self.requestHeaders)))
 
-    def _refuse(self, channel: Carrier, method: bytes, version: bytes, reason: str) -> None:
+    def _refuse(self, channel: RequestConnection, method: bytes, version: bytes, reason: str) -> None:
         """A browser was made to ask this, or may be: nothing is done."""
         client = address_of(channel.getPeer())
         channel.site.complaints.say("browsers", f"Refused a browser's request from {client}: {reason}")
         self._send(channel, method, version, json_message(403, reason))
 
-    def _send(self, channel: Carrier, method: bytes, version: bytes, answer: Response) -> None:
+    def _send(self, channel: RequestConnection, method: bytes, version: bytes, answer: Response) -> None:
         """Answer without asking the door or a page."""
         cors = channel.site.cors
         self._begin(channel, method, version).answer(
@@ -169,7 +170,7 @@ class Request(server.Request):
         )
 
     @staticmethod
-    def _begin(channel: Carrier, method: bytes, version: bytes) -> Exchange:
+    def _begin(channel: RequestConnection, method: bytes, version: bytes) -> Exchange:
         """Have an L{Exchange} answer: this object is not needed any more, nor what it holds."""
         exchange = Exchange(channel, version, method, perf_counter())
         channel.requests[0] = exchange
@@ -186,5 +187,5 @@ class Request(server.Request):
         if not self.startedWriting and self.channel is not None:
             self.setHeader(b"Server", PRODUCT)
             self.setHeader(*NOSNIFF)
-            cast(Carrier, self.channel).count(self.method, self.code)
+            cast(RequestConnection, self.channel).count(self.method, self.code)
         super().write(data)

@@ -13,6 +13,7 @@ from etcd_twisted.config import Config
 from etcd_twisted.httpd.browsers import BrowserPolicy, Cors
 from etcd_twisted.httpd.door import Door
 from etcd_twisted.httpd.fast import FastSite
+from etcd_twisted.httpd.limits import Limits
 from etcd_twisted.httpd.site import Site
 from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.interfaces import IReactor
@@ -35,7 +36,7 @@ def http_service(
     """
     A service that serves C{resource}, and C{door} before it, within the limits that are configured.
 
-    @param most_connections: see L{Site}.
+    @param most_connections: see L{Limits}.
     @param door: see L{Site}.
     @param tls: see L{PortService}.
     @param closing: see L{PortService}.
@@ -48,10 +49,7 @@ def http_service(
         reactor,
         resource,
         door,
-        most_connections,
-        config.max_request_bytes,
-        config.http_read_timeout,
-        config.http_write_timeout,
+        Limits.of(config, most_connections),
         usage,
         cors,
         BrowserPolicy.of(config),

@@ -95,6 +95,16 @@ def write_now(connection: Connection, data: bytes) -> None:
         transport.write(data[sent:])
 
 
+def keep_alive(transport: ITransport | None) -> None:
+    """Have the system end a connection whose other side has silently disappeared, after a minute and a half."""
+    handle = tcp_socket(transport)
+    if handle is None:
+        return
+    handle.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4)):
+        handle.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
 def tune(transport: ITransport | None, silence: float) -> None:
     """
     Have small messages go at once, and a connection end when the other side is not there any more.

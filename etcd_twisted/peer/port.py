@@ -35,13 +35,11 @@ _TLS_HANDSHAKE = 0x16
 
 
 class HttpSite(Structure):
-    """
-    What answers those who speak HTTP on the port, and limits them itself.
+    """What answers those who speak HTTP on the port, and limits them itself."""
 
-    @ivar write_timeout: see L{IServed}.
-    """
-
-    write_timeout: float
+    @property
+    def write_timeout(self) -> float:
+        """See L{IServed}."""
 
     def startFactory(self) -> None:
         """The port listens."""

@@ -20,6 +20,7 @@ from etcd_twisted.config import Config
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.httpd.answers import JSON, TEXT, Response, json_message
 from etcd_twisted.httpd.browsers import BrowserPolicy
+from etcd_twisted.httpd.limits import Limits
 from etcd_twisted.httpd.pages import client_host, new_app, no_such_page, send, tidy
 from etcd_twisted.httpd.site import Site
 from etcd_twisted.interfaces import IReactor, IReplica
@@ -217,9 +218,6 @@ def admin_site(reactor: IReactor, config: Config, replica: IReplica) -> Site:
         reactor,
         AdminPages(replica, reactor, longest_wait(config)),
         None,
-        MOST_ADMINISTRATORS,
-        config.max_request_bytes,
-        config.http_read_timeout,
-        config.http_write_timeout,
+        Limits.of(config, MOST_ADMINISTRATORS),
         browsers=BrowserPolicy.of(config),
     )

@@ -11,7 +11,7 @@ import attrs
 from hypothesis import strategies as st
 
 from etcd_twisted.httpd.fast import FastSite
-from etcd_twisted.httpd.site import LINGER, Site
+from etcd_twisted.httpd.site import Site
 from etcd_twisted.keyspace.commands import Set
 from tests.fuzz.target import Target, mangled, pieces
 from tests.httpd.test_fast import requests
@@ -152,7 +152,7 @@ class _Door:
         self.replica.release()
         # One door refuses a head at its first bad line, the other one when all of it is there: from then on, the
         # connection has this long.
-        self.wire.pass_time(ceil(LINGER) + 1)
+        self.wire.pass_time(ceil(self.wire.site.limits.refused_timeout_seconds) + 1)
         answered = len(self.wire.site.channels)
         self.wire.site.stop(1.0)
         self.wire.pass_time(40)

@@ -24,7 +24,7 @@ class Connection:
     def __init__(self, persistent: bool = True) -> None:
         self.clock = Clock()
         self.turns = Turns(self.clock)
-        self.stalled = False
+        self.lifetime = SimpleNamespace(stalled=False)
         self.persistent = persistent
         self.site = SimpleNamespace(server_fields=b"Server: x\r\n")
         self.sent = b""

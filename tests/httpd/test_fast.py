@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from etcd_twisted.httpd.channel import Channel
 from etcd_twisted.httpd.fast import LONGEST_HEAD, FastChannel, FastSite
-from etcd_twisted.httpd.site import Channel, Site
+from etcd_twisted.httpd.site import Site
 from etcd_twisted.keyspace.commands import Set
 from tests import examples
 from tests.httpd import test_site

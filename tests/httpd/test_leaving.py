@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from etcd_twisted.httpd import fast, site
+from etcd_twisted.httpd import lifetime
 from etcd_twisted.keyspace.watchers import Watcher
 from etcd_twisted.net.sockets import has_gone
 from tests.wires import GET, WATCH, ServedTest, put
@@ -57,7 +57,7 @@ class LeavingTests(ServedTest):
 
     async def test_who_stays(self) -> None:
         """Is asked nothing and gets all answers, however much was sent behind the watch."""
-        for door, watch in ((fast, WATCH), (site, RARE_WATCH)):
+        for watch in (WATCH, RARE_WATCH):
             looked = Deferred[bool]()
 
             def look(transport: Any, looked: "Deferred[bool]" = looked) -> bool:
@@ -66,7 +66,7 @@ class LeavingTests(ServedTest):
                     looked.callback(gone)
                 return gone
 
-            looking = self.patch(door, "has_gone", look)
+            looking = self.patch(lifetime, "has_gone", look)
             client, writer = await self.connect(), await self.connect()
             client.send(watch)
             await client.when_ends_with(b"\r\n\r\n")

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from twisted.logger import LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.httpd import patience
-from etcd_twisted.httpd.exchange import MOST_WAITING
-from etcd_twisted.httpd.site import HEAD_LIMIT, IDLE, LINGER, Site
+from etcd_twisted.httpd import lifetime
+from etcd_twisted.httpd.limits import LONGEST_HEAD_BYTES
+from etcd_twisted.httpd.site import Site
 from tests.wires import GET, HEAD, STREAM, VERSION, WATCH, Answer, ServedTest, Transport, Wire, put, read_answers
 
 
@@ -70,7 +70,7 @@ class BodyTests(WireTest):
         self.assertTrue(self.transport.writes_closed)
         self.send(b"x" * 1_001 + GET)
         self.assertEqual(len(self.answers("PUT")), 1)
-        self.wire.pass_time(int(LINGER))
+        self.wire.pass_time(int(self.wire.site.limits.refused_timeout_seconds))
         self.assertEqual(self.transport.how_lost, "aborted")
         self.assertEqual(self.wire.replica.proposed, [])
 
@@ -129,22 +129,22 @@ class HeadTests(WireTest):
 
     def test_longest(self) -> None:
         """To the byte."""
-        request = self.request(HEAD_LIMIT)
-        self.assertEqual(len(request), HEAD_LIMIT)
+        request = self.request(LONGEST_HEAD_BYTES)
+        self.assertEqual(len(request), LONGEST_HEAD_BYTES)
         self.send(request)
         self.assertEqual(self.answer().status, 200)
 
     def test_too_long(self) -> None:
         """431 (spec, "Errors")."""
-        self.send(self.request(HEAD_LIMIT + 1))
+        self.send(self.request(LONGEST_HEAD_BYTES + 1))
         self.assertEqual(self.answer().status, 431)
         self.assertIn(b"65536 bytes", self.answer().body)
-        self.wire.pass_time(int(LINGER))
+        self.wire.pass_time(int(self.wire.site.limits.refused_timeout_seconds))
         self.assertEqual(self.transport.how_lost, "aborted")
 
     def test_continued_lines_count(self) -> None:
         """However they are folded."""
-        self.send(self.request(HEAD_LIMIT + 1, b" %s\r\n"))
+        self.send(self.request(LONGEST_HEAD_BYTES + 1, b" %s\r\n"))
         self.assertEqual(self.answer().status, 431)
 
     def test_endless_line(self) -> None:
@@ -168,7 +168,7 @@ class HeadTests(WireTest):
 
     def test_each_request_anew(self) -> None:
         """Two requests may together be longer."""
-        self.send(self.request(HEAD_LIMIT) * 2)
+        self.send(self.request(LONGEST_HEAD_BYTES) * 2)
         self.assertEqual([each.status for each in self.answers("GET", "GET")], [200, 200])
 
 
@@ -221,8 +221,8 @@ class MalformedTests(WireTest):
             (b"PUT /v2/keys/a HTTP/1.1\r\nContent-Length: 1\r\n\r\n", 400),
             (b"PUT /v2/keys/a HTTP/1.1\r\nHost: x\r\nContent-Length: 1001\r\n\r\n", 413),
             (b"PUT /mod/v2/lock/a HTTP/1.1\r\nHost: x\r\nContent-Length: 1001\r\n\r\n", 413),
-            (b"GET /v2/keys/" + b"x" * HEAD_LIMIT, 431),
-            (b"GET /v2/keys/a HTTP/1.1\r\nX: " + b"x" * HEAD_LIMIT + b"\r\n", 431),
+            (b"GET /v2/keys/" + b"x" * LONGEST_HEAD_BYTES, 431),
+            (b"GET /v2/keys/a HTTP/1.1\r\nX: " + b"x" * LONGEST_HEAD_BYTES + b"\r\n", 431),
         ):
             self.channel, self.transport = self.wire.connect()
             self.send(request)
@@ -252,7 +252,7 @@ class MalformedTests(WireTest):
     def test_raw_bytes_of_a_long_head(self) -> None:
         """They count as what they are, and not as their escapes."""
         start, end = b"GET /v2/keys/", b" HTTP/1.1\r\nHost: x\r\n\r\n"
-        self.send(start + b"\xc3\xa4" * ((HEAD_LIMIT - len(start + end)) // 2) + end)
+        self.send(start + b"\xc3\xa4" * ((LONGEST_HEAD_BYTES - len(start + end)) // 2) + end)
         self.wire.clock.pump([0] * 3)  # the key comes back in the error, in pieces
         self.assertEqual(self.answer().status, 404)
 
@@ -376,12 +376,12 @@ class TimeTests(WireTest):
         """Before the first request and between two, longer."""
         silent, idle = self.transport, self.wire.connect()
         idle[0].dataReceived(GET)
-        self.wire.pass_time(int(IDLE) - 2)
+        self.wire.pass_time(int(self.wire.site.limits.idle_timeout_seconds) - 2)
         self.assertEqual((silent.how_lost, idle[1].how_lost), (None, None))
         idle[0].dataReceived(GET)
         self.wire.pass_time(3)
         self.assertEqual((silent.how_lost, idle[1].how_lost), ("closed", None))
-        self.wire.pass_time(int(IDLE))
+        self.wire.pass_time(int(self.wire.site.limits.idle_timeout_seconds))
         self.assertEqual(idle[1].how_lost, "closed")
 
     def test_waiting(self) -> None:
@@ -417,7 +417,7 @@ class TimeTests(WireTest):
     def test_reads_slowly(self) -> None:
         """A client that takes some of its answer stays, though there is no room for more; one that stops does not."""
         taken = 0
-        self.patch(patience, "bytes_taken", lambda _transport: taken)
+        self.patch(lifetime, "bytes_taken", lambda _transport: taken)
         self.send(VERSION)
         self.transport.producer.pauseProducing()
         for _ in range(5):
@@ -431,7 +431,7 @@ class TimeTests(WireTest):
     def test_takes_the_end_slowly(self) -> None:
         """So for the last of what is sent on a connection."""
         taken = 0
-        self.patch(patience, "bytes_taken", lambda _transport: taken)
+        self.patch(lifetime, "bytes_taken", lambda _transport: taken)
         self.patch(Transport, "loseConnection", lambda _transport: None)
         self.send(GET[:-2] + b"Connection: close\r\n\r\n")
         for _ in range(5):
@@ -559,14 +559,15 @@ class BackPressureTests(WireTest):
         self.assertEqual(sent_to_others.count(b'"action":"set"'), writes)
         waited = len(sent_to_others) - len(self.transport.value())
         largest = 220_000
-        self.assertGreater(waited, MOST_WAITING)
-        self.assertLess(waited, MOST_WAITING + 3 * largest)
+        most_waiting = self.wire.site.limits.stream_backlog_bytes
+        self.assertGreater(waited, most_waiting)
+        self.assertLess(waited, most_waiting + 3 * largest)
 
 
     def test_stream_that_falls_behind_is_cut_off(self) -> None:
         """Though its client takes some: what waits for it is bounded (spec, "Watch")."""
         taken = itertools.count()
-        self.patch(patience, "bytes_taken", lambda _transport: next(taken))
+        self.patch(lifetime, "bytes_taken", lambda _transport: next(taken))
         self.send(STREAM)
         self.transport.room = 0
         writes = 0

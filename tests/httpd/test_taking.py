@@ -18,6 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import Address
 from etcd_twisted.httpd.fast import FastSite
+from etcd_twisted.httpd.limits import Limits
 from etcd_twisted.httpd.site import Site
 from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.keyspace.commands import Set
@@ -93,7 +94,7 @@ class TakingTests(TestCase):
         self.replica = FakeReplica(self.clock)
         self.replica.apply(Set("/k", 0, VALUE))
         pages, door = ClientPages(self.replica, self.clock, Usage()), KeyEndpoint(self.replica, self.clock)
-        self.site = self.kind(self.clock, pages, door, 100, 1_000, read_timeout=10.0, write_timeout=10.0)
+        self.site = self.kind(self.clock, pages, door, Limits(100, 1_000, 10.0, 10.0))
         place = Place(Address("127.0.0.1", 0), "--bind-addr", "--bind-addr")
         self.service = PortService(reactor, place, self.site, self.tls())
         await self.service.startService()
@@ -145,7 +146,7 @@ class TakingTests(TestCase):
     async def until_full(self) -> None:
         """Until the port has sent all that there is room for."""
         (channel,) = self.site.channels
-        while not channel.stalled or select.select([], [tcp_socket(channel.transport)], [], 0)[1]:
+        while not channel.lifetime.stalled or select.select([], [tcp_socket(channel.transport)], [], 0)[1]:
             await self.turn()
 
     def channels(self) -> list[object]:

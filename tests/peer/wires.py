@@ -7,6 +7,7 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.protocols import amp
 
+from etcd_twisted.httpd.limits import Limits
 from etcd_twisted.httpd.site import Site
 from etcd_twisted.interfaces.cluster import PROTOCOL_VERSION
 from etcd_twisted.logs.rate_limit import Complaints
@@ -89,7 +90,7 @@ class Served:
             Complaints(self.clock),
             TIMEOUT,
         )
-        site = Site(self.clock, AdminPages(self.replica, self.clock), None, 10, 1_000, TIMEOUT, TIMEOUT)
+        site = Site(self.clock, AdminPages(self.replica, self.clock), None, Limits(10, 1_000, TIMEOUT, TIMEOUT))
         self.port = PeerPort(host, site)
         self.port.startFactory()
 

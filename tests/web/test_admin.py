@@ -17,7 +17,9 @@ from etcd_twisted.config.addresses import Address
 from etcd_twisted.consensus.cluster_keys import CONFIG_KEY
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError, StartError
 from etcd_twisted.frontends import IFrontend
-from etcd_twisted.httpd.site import Channel, Site
+from etcd_twisted.httpd.channel import Channel
+from etcd_twisted.httpd.limits import Limits
+from etcd_twisted.httpd.site import Site
 from etcd_twisted.httpd.turns import WORK_A_TURN, WORK_OF_A_PAGE
 from etcd_twisted.interfaces.cluster_config import ClusterConfig, written
 from etcd_twisted.keyspace.commands import Set
@@ -56,7 +58,7 @@ class AdminTest(SynchronousTestCase):
         self.replica = FakeReplica(self.clock)
         self.addCleanup(self.replica.stop)
         pages = AdminPages(self.replica, self.clock)
-        self.site = Site(self.clock, pages, None, 100, most_body=1_000, read_timeout=10.0, write_timeout=10.0)
+        self.site = Site(self.clock, pages, None, Limits(100, 1_000, 10.0, 10.0))
 
     def begin(self, method: str, path: str, body: str = "") -> tuple[Channel, Transport]:
         """Ask for something that may take a while."""

@@ -7,6 +7,7 @@ The clock is the test's, a message takes a millisecond, and a disk no time: so e
 import json
 from typing import Any
 
+from etcd_twisted.httpd.limits import Limits
 from etcd_twisted.httpd.site import Site
 from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.web.app import ClientPages
@@ -32,7 +33,7 @@ class LoadTest(ClusterTestCase):
     def serve(self, machine: ClusterMachine) -> Site:
         clock, usage = machine.clock, Usage()
         pages = ClientPages(machine.replica, clock, usage)
-        return Site(clock, pages, KeyEndpoint(machine.replica, clock), 1_000, 10_000, 10.0, 10.0, usage)
+        return Site(clock, pages, KeyEndpoint(machine.replica, clock), Limits(1_000, 10_000, 10.0, 10.0), usage)
 
     def request(self, machine: ClusterMachine, method: str, path: str) -> Answer:
         """Ask a machine, and let happen what has to until it answers."""

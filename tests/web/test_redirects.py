@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.httpd.answers import Response, plain
 from etcd_twisted.httpd.door import DoorRequest
+from etcd_twisted.httpd.limits import Limits
 from etcd_twisted.httpd.site import Site
 from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.testing.replica import OTHER, FakeReplica
@@ -63,7 +64,7 @@ class AnyTargetTests(SynchronousTestCase):
         self.leader = _Noted()
         clock = Clock()
         pages = ClientPages(FakeReplica(clock), clock, Usage())
-        self.site = Site(clock, pages, self.leader, 1_000, 1_000, read_timeout=10.0, write_timeout=10.0)
+        self.site = Site(clock, pages, self.leader, Limits(1_000, 1_000, 10.0, 10.0))
 
     def redirected(self, target: bytes) -> bytes:
         """What a client that is sent on asks the leader for."""

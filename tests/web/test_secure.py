@@ -6,6 +6,7 @@ import json
 import socket
 from pathlib import Path
 
+import attrs
 from OpenSSL.SSL import Error as TlsError
 from twisted.internet import reactor
 from twisted.internet.address import IPv4Address
@@ -17,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.config import Config
 from etcd_twisted.errors import ConfigError
-from etcd_twisted.httpd.site import Channel
+from etcd_twisted.httpd.channel import Channel
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.net.port import GRACE
 from etcd_twisted.net.secure import SecureFactory
@@ -49,13 +50,13 @@ class SecureTest(ServedTest):
     def when_gone(self) -> "Deferred[None]":
         """Fires when the server has forgotten the next connection that ends."""
         site, gone = self.service._site, Deferred()
-        forget = site.forget
+        close = site.closed
 
-        def forgotten(channel: Channel) -> None:
-            forget(channel)
+        def closed(channel: Channel) -> None:
+            close(channel)
             gone.callback(None)
 
-        self.patch(site, "forget", forgotten)
+        self.patch(site, "closed", closed)
         return gone
 
     def client(self, authority: Authority, expired: bool = False) -> IOpenSSLClientConnectionCreator:
@@ -231,8 +232,8 @@ class HandshakeTests(SecureTest):
         self.assertTrue(client.data.startswith(b"HTTP/1.1 404 "))
 
 
-class SlowReaderTests(SecureTest):
-    """Somebody who does not read makes the server hold no more than without TLS."""
+class SlowReaderTest(SecureTest):
+    """A client that asks for much and does not read it."""
 
     async def setUp(self) -> None:
         await super().setUp()
@@ -242,6 +243,14 @@ class SlowReaderTests(SecureTest):
         self.client.send(GET)
         await self.client.when_ends_with(b"\n")
         self.client.data = bytearray()  # or each piece would have all before it copied
+
+    def ask_for_much(self) -> None:
+        self.client.transport.pauseProducing()
+        self.client.send(b"GET /v2/keys/d?recursive=true HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+
+
+class SlowReaderTests(SlowReaderTest):
+    """It makes the server hold no more than it would without TLS."""
 
     def when_stalled(self) -> "Deferred[None]":
         stalled: Deferred[None] = Deferred()
@@ -258,8 +267,7 @@ class SlowReaderTests(SecureTest):
     async def test_long_answer(self) -> None:
         """What waits is bounded, and all of it comes when it is read."""
         stalled = self.when_stalled()
-        self.client.transport.pauseProducing()
-        self.client.send(b"GET /v2/keys/d?recursive=true HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        self.ask_for_much()
         await stalled
         (channel,) = self.service._site.channels
         below = channel.transport.transport
@@ -269,12 +277,15 @@ class SlowReaderTests(SecureTest):
         (answer,) = read_answers(self.client.data, "GET")
         self.assertEqual(len(json.loads(answer.body)["node"]["nodes"]), 40)
 
-    async def test_stuck(self) -> None:
-        """One who takes nothing for as long as the write timeout is cut off."""
+
+class StuckReaderTests(SlowReaderTest):
+    """It is not waited for longer than the write timeout."""
+
+    settings = {"http_write_timeout": 0.5}  # noqa: RUF012
+
+    async def test_client_that_takes_nothing_is_cut_off(self) -> None:
         gone = self.when_gone()
-        self.service._site.write_timeout = 0.5
-        self.client.transport.pauseProducing()
-        self.client.send(b"GET /v2/keys/d?recursive=true HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        self.ask_for_much()
         await gone
         self.assertEqual(self.service._site.channels, set())
 
@@ -354,7 +365,7 @@ class TimeTests(SynchronousTestCase):
 
     def test_full(self) -> None:
         """When there are too many connections, there is no more of TLS either."""
-        self.wire.site.most_connections = 1
+        self.wire.site.limits = attrs.evolve(self.wire.site.limits, connections=1)
         self.connect()
         self.assertIsNone(self.factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 6)))
 
