@@ -82,7 +82,7 @@ raft-campaign: .venv/installed-test
 
 KILL_ROUNDS ?= 20
 kill-campaign: .venv/installed-test
-	KILL_ROUNDS=$(KILL_ROUNDS) $(bin)/trial tests.processes.test_durability tests.processes.test_cluster_kills
+	KILL_ROUNDS=$(KILL_ROUNDS) $(bin)/trial -j2 tests.processes.test_durability tests.processes.test_cluster_kills
 
 # To be run with the oldest Python that setup.cfg allows. What takes whole processes and browsers is left out.
 OLDEST_TESTS ?= tests.keyspace tests.consensus tests.peer tests.web tests.httpd tests.process \
