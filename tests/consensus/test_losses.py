@@ -20,6 +20,8 @@ from etcd_twisted.consensus.storage.data_directory import Identity
 from etcd_twisted.consensus.storage.hard_state import State, StateFile
 from etcd_twisted.errors import StorageError
 from etcd_twisted.keyspace.commands import Set, encode_command
+from etcd_twisted.testing.disk import CrashError, Disk
+from etcd_twisted.testing.disks import Disks
 from tests import examples
 from tests.consensus.directories import (
     HARD_STATE,
@@ -38,7 +40,6 @@ from tests.consensus.directories import (
 )
 from tests.consensus.machine import MEMBER
 from tests.consensus.storage.logs import frame_offsets
-from tests.simulation.disk import CrashError, Disk, Disks
 
 OWN = Identity("machine0", "0" * 16, "1" * 16)
 OTHER = Identity("machine0", "2" * 16, "3" * 16)
@@ -358,7 +359,7 @@ class CrashTests(SynchronousTestCase):
 
     def crash(self, disks: Disks, disk: Disk, fuse: int, founds: bool, identity: Identity) -> bool:
         """Live until so many calls are done; whether it came to that."""
-        disk.fuse = fuse
+        disk.changes_until_crash = fuse
         try:
             self.live(disk.path, founds, identity)
         except CrashError:

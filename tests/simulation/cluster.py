@@ -25,17 +25,18 @@ from etcd_twisted.consensus.raft.leader import Timing
 from etcd_twisted.consensus.reconfiguration import changes
 from etcd_twisted.consensus.storage.write_ahead_log import WriteAheadLog
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
+from etcd_twisted.testing.disk import DISK_FAILURE, CrashError
+from etcd_twisted.testing.disks import Disks
+from etcd_twisted.testing.network import Network
+from etcd_twisted.testing.schedule import Process, Schedule
 from tests.simulation.clients import Client, KeyClient, QueueClient, TemporaryClient, Watching
-from tests.simulation.disk import DISK_FAILURE, CrashError, Disks
 from tests.simulation.faults import Faults
 from tests.simulation.history import Operation, Outcome
 from tests.simulation.invariants import Invariants, Violation, member_of
 from tests.simulation.leases import LeaseClient, Leases
 from tests.simulation.machine import Settings, SimulatedMachine
-from tests.simulation.network import Network
 from tests.simulation.plan import Plan
 from tests.simulation.reference import Reference
-from tests.simulation.schedule import Process, Schedule
 from tests.simulation.verdicts import check_history, check_watching
 
 _FORMS = 20.0

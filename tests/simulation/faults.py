@@ -13,10 +13,10 @@ from twisted.python.failure import Failure
 
 from etcd_twisted.errors import EtcdError, NotDoneError
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
+from etcd_twisted.testing.network import Network, Weather
+from etcd_twisted.testing.schedule import Schedule
 from tests.simulation.machine import SimulatedMachine
-from tests.simulation.network import Network, Weather
 from tests.simulation.plan import Plan
-from tests.simulation.schedule import Schedule
 
 
 class World(Protocol):
@@ -123,7 +123,7 @@ class Faults:
         """The machine is gone after some more calls of its disk."""
         machine = self._world.leader() if self._random.random() < 0.5 else self._some_machine()
         if machine is not None and machine.is_up:
-            machine.disk.fuse = self._random.randrange(self._random.choice([4, 30]))
+            machine.disk.changes_until_crash = self._random.randrange(self._random.choice([4, 30]))
 
     def _crash_all(self) -> None:
         for machine in self._world.machines.values():
@@ -178,7 +178,7 @@ class Faults:
         if machine.is_up and not machine.disk_fails:
             self._world.tell(f"the disk of {machine.name} is about to fail")
             machine.disk_fails = True
-            machine.disk.failing = self._random.randrange(30)
+            machine.disk.changes_until_failure = self._random.randrange(30)
             self._after(1.0, 3.0, self._mend_disk, machine)
 
     def _mend_disk(self, machine: SimulatedMachine) -> None:
@@ -299,7 +299,7 @@ class Faults:
             if machine.disk_fails:
                 machine.crash()
                 machine.disk_fails = False
-            machine.disk.fuse = machine.disk.failing = None
+            machine.disk.changes_until_crash = machine.disk.changes_until_failure = None
             if machine.writer is not None:
                 machine.writer.slowness = 1.0
             self._let_go(machine)

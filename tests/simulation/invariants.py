@@ -22,8 +22,8 @@ from etcd_twisted.consensus.raft.core import Raft, Role, decode_configuration
 from etcd_twisted.consensus.raft.entries import Entry, EntryKind
 from etcd_twisted.consensus.raft.messages import VoteReply, decode_messages
 from etcd_twisted.consensus.replica import Replica
+from etcd_twisted.testing.schedule import Process
 from tests.simulation.reference import Reference
-from tests.simulation.schedule import Process
 
 
 class Violation(AssertionError):  # noqa: N818

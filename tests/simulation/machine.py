@@ -20,11 +20,12 @@ from etcd_twisted.consensus.recovery import Storage
 from etcd_twisted.consensus.replica import Replica
 from etcd_twisted.errors import EtcdError, StartError, StorageError
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
-from tests.simulation.disk import CrashError, Disks
+from etcd_twisted.testing.disk import CrashError
+from etcd_twisted.testing.disks import Disks
+from etcd_twisted.testing.network import Host, Network, SimulatedPeers, SimulatedTransport
+from etcd_twisted.testing.schedule import Process, Schedule
+from etcd_twisted.testing.writer import SimulatedWriter
 from tests.simulation.invariants import Violation
-from tests.simulation.network import Host, Network, SimulatedPeers, SimulatedTransport
-from tests.simulation.schedule import Process, Schedule
-from tests.simulation.writer import SimulatedWriter
 
 EPOCH = 1_700_000_000.0
 
@@ -315,7 +316,7 @@ class SimulatedMachine:
     def erase(self) -> None:
         """Lose the disk; the next process finds an empty one."""
         self.crash()
-        self.disk.erase()
+        self.world.disks.erase(self.disk)
 
     def bury(self) -> None:
         """End what runs, and forget all that ever ran."""

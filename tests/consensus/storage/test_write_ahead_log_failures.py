@@ -1,23 +1,41 @@
 """The write-ahead log on a disk that fails, or loses its power, at any call."""
 
 import errno
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from etcd_twisted.consensus.raft.entries import HardState, Record
-from etcd_twisted.consensus.storage import files, write_ahead_log
+from etcd_twisted.consensus.storage import write_ahead_log
 from etcd_twisted.consensus.storage.write_ahead_log import WriteAheadLog
 from etcd_twisted.errors import StorageError
-from tests.consensus.storage.disks import CuttableDisk, Disk, PowerCut
+from etcd_twisted.testing.disk import CALLS, CrashError, Disk
+from etcd_twisted.testing.disks import Disks
 from tests.consensus.storage.logs import LogTestCase, State, entries, frame_offsets, recover, resolve, resumed, vote
 
 
 class FailingDiskTests(LogTestCase):
-    def use(self, disk: Disk) -> None:
-        self.patch(write_ahead_log, "os", disk)
-        self.patch(files, "os", disk)
+    def setUp(self) -> None:
+        self.disks = Disks()
+        self.addCleanup(self.disks.remove)
+        installed = self.disks.installed()
+        installed.__enter__()
+        self.addCleanup(installed.__exit__, None, None, None)
+        self.made = 0
+
+    def disk(self) -> Disk:
+        """A new one, with an empty directory."""
+        self.made += 1
+        disk = self.disks.disk(f"disk{self.made}")
+        disk.path.mkdir()
+        return disk
+
+    def fail_at(self, disk: Disk, number: int, error: BaseException) -> None:
+        """Have a call fail, counted from now."""
+        disk.calls.clear()
+        disk.fails_at_call, disk.error = number, error
+
+    def calls(self, disk: Disk) -> list[str]:
+        return [name for name, _ in disk.calls]
 
     def scenario(self) -> list[tuple[Callable[[WriteAheadLog], None], int]]:
         """What is done to a log, each with the index that a snapshot covers then."""
@@ -90,22 +108,20 @@ class FailingDiskTests(LogTestCase):
 
     def test_scenario(self) -> None:
         """Without a failure all steps are done; the other tests fail each of the calls counted here."""
-        disk = Disk(0, OSError())
-        self.use(disk)
-        directory = self.directory()
-        self.assertEqual(self.run_scenario(directory), len(self.scenario()))
-        self.check_state(directory, len(self.scenario()))
-        self.assertEqual(set(disk.calls), Disk.watched)
+        disk = self.disk()
+        self.assertEqual(self.run_scenario(disk.path), len(self.scenario()))
+        self.check_state(disk.path, len(self.scenario()))
+        self.assertEqual(set(self.calls(disk)), CALLS)
 
     def test_every_call_fails(self) -> None:
         """After any failing call nothing is acknowledged, and all that was acknowledged is found again."""
         number, done = 1, 0
         while done < len(self.scenario()):
-            directory = self.directory()
-            self.use(Disk(number, OSError(errno.EIO, "injected")))
-            done = self.run_scenario(directory)
-            self.use(Disk(0, OSError()))
-            self.check_state(directory, done)
+            disk = self.disk()
+            self.fail_at(disk, number, OSError(errno.EIO, "injected"))
+            done = self.run_scenario(disk.path)
+            disk.repair()
+            self.check_state(disk.path, done)
             number += 1
         self.assertGreater(number, 40)
 
@@ -114,14 +130,13 @@ class FailingDiskTests(LogTestCase):
         for keep_names in (False, True):
             number, cut = 1, True
             while cut:
-                directory = self.directory()
-                disk = CuttableDisk(directory, number)
-                self.use(disk)
-                done, cut = self.run_until_cut(directory)
-                self.use(Disk(0, OSError()))
+                disk = self.disk()
+                self.fail_at(disk, number, CrashError())
+                done, cut = self.run_until_cut(disk.path)
                 if cut:
-                    disk.restart(keep_names=keep_names)
-                self.check_state(directory, done)
+                    self.disks.cut_power(disk, keep_names=keep_names)
+                disk.repair()
+                self.check_state(disk.path, done)
                 number += 1
             self.assertGreater(number, 40)
 
@@ -132,27 +147,23 @@ class FailingDiskTests(LogTestCase):
         """
         kill, killed, cuts = 1, True, 0
         while killed:
-            left = self.directory()
-            first = CuttableDisk(left, kill)
-            self.use(first)
-            done, killed = self.run_until_cut(left)
             again, cut = 1, True
             while cut:
-                directory = self.directory()
-                shutil.copytree(left, directory, dirs_exist_ok=True)
-                second = CuttableDisk(directory, again)
-                second.synced, second.names = dict(first.synced), set(first.names)
-                self.use(second)
-                log = WriteAheadLog(directory, 160)
+                disk = self.disk()
+                self.fail_at(disk, kill, CrashError())
+                done, killed = self.run_until_cut(disk.path)
+                self.disks.close_all(disk)
+                disk.repair()
+                self.fail_at(disk, again, CrashError())
+                log = WriteAheadLog(disk.path, 160)
                 try:
                     resumed(log)
                     cut = False
-                    self.abandon(log)
-                except PowerCut:
-                    self.abandon(log)
-                    self.use(Disk(0, OSError()))
-                    second.restart(keep_names=False)
-                    self.check_state(directory, done)
+                    log.close()
+                except CrashError:
+                    self.disks.cut_power(disk, keep_names=False)
+                    disk.repair()
+                    self.check_state(disk.path, done)
                     cuts += 1
                 again += 1
             kill += 1
@@ -167,63 +178,54 @@ class FailingDiskTests(LogTestCase):
                 step(log)
                 done += 1
             log.close()
-        except PowerCut:
-            self.abandon(log)
+        except CrashError:
             return done, True
         return done, False
 
-    def abandon(self, log: WriteAheadLog) -> None:
-        """What becomes of a killed process's file."""
-        if log._descriptor >= 0:
-            os.close(log._descriptor)
-            log._descriptor = -1
-
     def test_failed_sync(self) -> None:
         """The record may be whole in the page cache; it was still not acknowledged, and the log is done with."""
-        directory = self.directory()
-        log = WriteAheadLog(directory)
+        disk = self.disk()
+        log = WriteAheadLog(disk.path)
         resumed(log)
         log.append(entries(1, b"a"))
-        disk = Disk(2, OSError(errno.EIO, "injected"))
-        self.use(disk)
+        self.fail_at(disk, 2, OSError(errno.EIO, "injected"))
         error = self.assertRaises(OSError, log.append, entries(2, b"b"))
-        self.assertEqual((error.errno, disk.calls), (errno.EIO, ["pwrite", "fdatasync"]))
+        self.assertEqual((error.errno, self.calls(disk)), (errno.EIO, ["pwrite", "fdatasync"]))
         self.assertEqual(log.last_index, 1)
         refused = self.assertRaises(StorageError, log.append, entries(2, b"b"))
         self.assertIn("takes nothing more after a failed write", str(refused))
-        self.assertEqual(disk.calls, ["pwrite", "fdatasync"])
+        self.assertEqual(self.calls(disk), ["pwrite", "fdatasync"])
         log.close()
 
     def test_recovery_writes_the_last_record_again(self) -> None:
         """After a failed sync the page cache counts as clean; only what is written again is sure to be synced."""
-        directory = self.directory()
-        self.write(directory, [entries(1, b"a"), entries(2, b"b")])
-        disk = CuttableDisk(directory, 0)
+        disk = self.disk()
+        self.write(disk.path, [entries(1, b"a"), entries(2, b"b")])
+        disk.calls.clear()
         written: list[tuple[int, bytes]] = []
-        self.use(disk)
         self.patch(write_ahead_log, "write_all", lambda _descriptor, data, offset: written.append((offset, data)))
-        log = WriteAheadLog(directory)
+        log = WriteAheadLog(disk.path)
         resumed(log)
-        self.assertEqual(disk.calls[-1], "fsync")
-        (path,) = directory.iterdir()
+        self.assertEqual(disk.calls[-1], ("fsync", disk.path.name))
+        (path,) = disk.path.iterdir()
         begin = frame_offsets(path)[-2]
         self.assertEqual(written, [(begin, path.read_bytes()[begin:])])
-        self.assertEqual(disk.synced, {path.name: path.read_bytes()})
+        synced = {file for name, file in disk.calls if name in {"fsync", "fdatasync"}}
+        self.assertEqual(synced - {disk.path.name}, {path.name})
         log.close()
 
     def test_no_room_to_allocate(self) -> None:
         """Nothing of the record is written when there is no room for it."""
-        directory = self.directory()
-        log = WriteAheadLog(directory)
+        disk = self.disk()
+        log = WriteAheadLog(disk.path)
         resumed(log)
         log.append(entries(1, b"a" * 3_000_000))
-        disk = Disk(1, OSError(errno.ENOSPC, "injected"))
-        self.use(disk)
+        self.fail_at(disk, 1, OSError(errno.ENOSPC, "injected"))
         error = self.assertRaises(OSError, log.append, entries(2, b"b" * 3_000_000))
-        self.assertEqual((error.errno, disk.calls), (errno.ENOSPC, ["posix_fallocate"]))
+        self.assertEqual((error.errno, self.calls(disk)), (errno.ENOSPC, ["posix_fallocate"]))
         self.assertRaises(StorageError, log.append, entries(2, b"b"))
         log.close()
-        log = WriteAheadLog(directory)
+        log = WriteAheadLog(disk.path)
         self.assertEqual(resumed(log), [entries(1, b"a" * 3_000_000)])
         self.assertIsNone(log.torn)
         log.close()
@@ -231,16 +233,15 @@ class FailingDiskTests(LogTestCase):
     def test_allocation_not_supported(self) -> None:
         """Some file systems allocate nothing ahead. Then the file just grows."""
         for number in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
-            directory = self.directory()
-            log = WriteAheadLog(directory, 200)
+            disk = self.disk()
+            log = WriteAheadLog(disk.path, 200)
             resumed(log)
-            disk = Disk(2, OSError(number, "injected"))
-            self.use(disk)
+            self.fail_at(disk, 2, OSError(number, "injected"))
             log.append(entries(1, b"a"))
-            self.assertEqual(disk.calls[1], "posix_fallocate")
-            self.assertEqual(max(directory.iterdir()).stat().st_size, log._position)
+            self.assertEqual(self.calls(disk)[1], "posix_fallocate")
+            self.assertEqual(max(disk.path.iterdir()).stat().st_size, log._position)
             for index in range(2, 10):
                 log.append(entries(index, b"b" * 50))
-            self.assertEqual(disk.calls.count("posix_fallocate"), 1)
+            self.assertEqual(self.calls(disk).count("posix_fallocate"), 1)
             log.close()
-            self.assertEqual(len(recover(directory)), 9)
+            self.assertEqual(len(recover(disk.path)), 9)

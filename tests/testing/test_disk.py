@@ -5,15 +5,13 @@ Tests of the simulated disks: what was synced is there after a crash, and what w
 import errno
 import os
 from collections import Counter
-from functools import partial
 from pathlib import Path
 from random import Random
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.simulation.disk import CrashError, Disk, Disks
-from tests.simulation.schedule import Process, Schedule
-from tests.simulation.writer import SimulatedWriter
+from etcd_twisted.testing.disk import CrashError
+from etcd_twisted.testing.disks import Disks
 
 
 class DiskTests(SynchronousTestCase):
@@ -132,7 +130,7 @@ class DiskTests(SynchronousTestCase):
         died: list[bool] = []
         self.disk.died = lambda: died.append(True)
         descriptor = self._make_durable(self.file, b"data")
-        self.disk.fuse = 1
+        self.disk.changes_until_crash = 1
         os.pwrite(descriptor, b"D", 0)
         self.assertRaises(CrashError, os.pwrite, descriptor, b"A", 1)
         self.assertEqual(died, [True])
@@ -154,7 +152,7 @@ class DiskTests(SynchronousTestCase):
     def test_failing(self) -> None:
         """A call can be made to fail, and all after it."""
         descriptor = self._make_durable(self.file, b"data")
-        self.disk.failing = 1
+        self.disk.changes_until_failure = 1
         os.pwrite(descriptor, b"D", 0)
         for _ in range(2):
             error = self.assertRaises(OSError, os.fsync, descriptor)
@@ -176,66 +174,42 @@ class DiskTests(SynchronousTestCase):
         """A disk can be lost."""
         self._make_durable(self.file, b"data")
         self.disks.crash(self.disk)
-        self.disk.erase()
+        self.disks.erase(self.disk)
         self.assertFalse(self.disk.path.exists())
 
-
-class WriterTests(SynchronousTestCase):
-    """L{SimulatedWriter}"""
-
-    def setUp(self) -> None:
-        self.schedule = Schedule(0)
-        self.process = Process(self.schedule, "machine0", 0.0, 1.0)
-        self.disks = Disks(self.schedule.random)
-        self.addCleanup(self.disks.remove)
-        self.disk: Disk = self.disks.disk("machine0")
-        self.writer = SimulatedWriter(self.process, self.disk)
-        self.ran: list[int] = []
-
-    def test_in_order(self) -> None:
-        """Jobs are run one after the other, each takes its time, and what they return comes in their order."""
-        results = [self.writer.submit(partial(int, number)) for number in range(50)]
-        told: list[int] = []
-        for result in results:
-            result.addCallback(told.append)
-        self.assertEqual(told, [])
-        self.schedule.run_until(10.0)
-        self.assertEqual(told, list(range(50)))
-
-    def test_failure(self) -> None:
-        """What a job raises is its result, and the next one is run all the same."""
-        failed = self.writer.submit(lambda: 1 // 0)
-        done = self.writer.submit(lambda: 1)
-        self.schedule.run_until(1.0)
-        self.failureResultOf(failed, ZeroDivisionError)
-        self.assertEqual(self.successResultOf(done), 1)
-
-    def test_stop(self) -> None:
-        """It ends when all is done that was submitted before."""
-        done = self.writer.submit(lambda: 1)
-        stopped = self.writer.stop()
-        self.failureResultOf(self.writer.submit(lambda: 2))
-        self.assertNoResult(stopped)
-        self.schedule.run_until(1.0)
-        self.successResultOf(stopped)
-        self.assertEqual(self.successResultOf(done), 1)
-
-    def test_crash(self) -> None:
-        """What is under way stops somewhere within, or is done; what waits behind it is not begun."""
-
-        def job() -> None:
-            for number in range(8):
-                self.disk.touch()
-                self.ran.append(number)
-
-        lengths = set()
-        for _ in range(100):
-            self.ran.clear()
+    def test_power_cut(self) -> None:
+        """All is lost that was not synced, but for the names of new files, if those are to be kept."""
+        for keep_names in (False, True):
+            old, other = self.disk.path / "old", self.disk.path / "other"
+            descriptor = self._make_durable(old, b"old")
+            os.pwrite(descriptor, b"newer", 0)
+            os.fdatasync(self._make_durable(other, b"removed"))
+            other.unlink()
+            self._make(self.file, b"data")
+            self.disks.cut_power(self.disk, keep_names=keep_names)
             self.disk.repair()
-            writer = SimulatedWriter(self.process, self.disk)
-            writer.submit(job)
-            writer.submit(lambda: self.ran.append(100))
-            writer.crash()
-            lengths.add(len(self.ran))
-            self.assertNotIn(100, self.ran)
-        self.assertEqual(lengths, set(range(9)))
+            left = {each.name: each.read_bytes() for each in self.disk.path.iterdir()}
+            self.assertEqual(left, {"old": b"old", "other": b"removed"} | ({"file": bytes(100)} if keep_names else {}))
+            for name in left:
+                (self.disk.path / name).unlink()
+
+    def test_one_call_fails(self) -> None:
+        """A write that fails is done in part; the call after it succeeds."""
+        descriptor = self._make_durable(self.file, b"data")
+        self.disk.calls.clear()
+        self.disk.fails_at_call = 2
+        os.fsync(descriptor)
+        error = self.assertRaises(OSError, os.pwrite, descriptor, b"DATA", 0)
+        self.assertEqual(error.errno, errno.EIO)
+        self.assertEqual(self.file.read_bytes(), b"DAta")
+        os.pwrite(descriptor, b"DATA", 0)
+        self.assertEqual(self.disk.calls, [("fsync", "file"), ("pwrite", "file"), ("pwrite", "file")])
+
+    def test_a_crash_at_a_call(self) -> None:
+        """Nothing that the process does after it changes anything."""
+        descriptor = self._make_durable(self.file, b"data")
+        self.disk.calls.clear()
+        self.disk.fails_at_call, self.disk.error = 1, CrashError()
+        self.assertRaises(CrashError, os.fdatasync, descriptor)
+        self.assertTrue(self.disk.dead)
+        self.assertRaises(CrashError, os.pwrite, descriptor, b"DATA", 0)

@@ -11,8 +11,8 @@ from zope.interface.verify import verifyObject
 
 from etcd_twisted.interfaces import IRaftPeer, ISnapshotFile, ITransport
 from etcd_twisted.interfaces.cluster import Admission, ClusterView
-from tests.simulation.network import Host, LostError, Network, SimulatedTransport, Weather
-from tests.simulation.schedule import Process, Schedule
+from etcd_twisted.testing.network import Host, LostError, Network, SimulatedTransport, Weather
+from etcd_twisted.testing.schedule import Process, Schedule
 
 
 class FakePeer:

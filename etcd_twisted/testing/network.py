@@ -20,7 +20,7 @@ from zope.interface import implementer
 from etcd_twisted.interfaces import IRaftPeer, ISnapshotFile, ITransport
 from etcd_twisted.interfaces.cluster import Admission, ClusterView, JoinReply, JoinRequest, StatusReport
 from etcd_twisted.peer.client import UnreachableError
-from tests.simulation.schedule import Process, Schedule
+from etcd_twisted.testing.schedule import Process, Schedule
 
 _PATIENCE = 2.0
 """Seconds that somebody waits for an answer."""

@@ -12,8 +12,8 @@ from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
 from etcd_twisted.consensus.storage.disk_thread import WriterStoppedError
-from tests.simulation.disk import CrashError, Disk
-from tests.simulation.schedule import Process
+from etcd_twisted.testing.disk import CrashError, Disk
+from etcd_twisted.testing.schedule import Process
 
 _HAND_OVER = 0.0005
 """Seconds at the most from the end of a job until the reactor knows."""
@@ -90,7 +90,7 @@ class SimulatedWriter:
         """The process has ended: what was under way is done in part, or whole and nobody was told."""
         if not self._running:
             return
-        self._disk.fuse = self._process.schedule.random.randrange(_MOST_CHANGES)
+        self._disk.changes_until_crash = self._process.schedule.random.randrange(_MOST_CHANGES)
         job, _ = self._jobs.popleft()
         try:
             job()

@@ -7,7 +7,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from tests.simulation.schedule import Process, Schedule
+from etcd_twisted.testing.schedule import Process, Schedule
 
 
 class ScheduleTests(SynchronousTestCase):
@@ -107,7 +107,7 @@ class ScheduleTests(SynchronousTestCase):
 
 
 class MachineClockTests(SynchronousTestCase):
-    """L{tests.simulation.schedule.MachineClock}"""
+    """L{etcd_twisted.testing.schedule.MachineClock}"""
 
     def setUp(self) -> None:
         self.schedule = Schedule(0)

@@ -1,0 +1,73 @@
+"""
+Tests of L{etcd_twisted.testing.writer}: jobs take their time, are done in order, and end with the process.
+"""
+
+from functools import partial
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.testing.disk import Disk
+from etcd_twisted.testing.disks import Disks
+from etcd_twisted.testing.schedule import Process, Schedule
+from etcd_twisted.testing.writer import SimulatedWriter
+
+
+class WriterTests(SynchronousTestCase):
+    """L{SimulatedWriter}"""
+
+    def setUp(self) -> None:
+        self.schedule = Schedule(0)
+        self.process = Process(self.schedule, "machine0", 0.0, 1.0)
+        self.disks = Disks(self.schedule.random)
+        self.addCleanup(self.disks.remove)
+        self.disk: Disk = self.disks.disk("machine0")
+        self.writer = SimulatedWriter(self.process, self.disk)
+        self.ran: list[int] = []
+
+    def test_in_order(self) -> None:
+        """Jobs are run one after the other, each takes its time, and what they return comes in their order."""
+        results = [self.writer.submit(partial(int, number)) for number in range(50)]
+        told: list[int] = []
+        for result in results:
+            result.addCallback(told.append)
+        self.assertEqual(told, [])
+        self.schedule.run_until(10.0)
+        self.assertEqual(told, list(range(50)))
+
+    def test_failure(self) -> None:
+        """What a job raises is its result, and the next one is run all the same."""
+        failed = self.writer.submit(lambda: 1 // 0)
+        done = self.writer.submit(lambda: 1)
+        self.schedule.run_until(1.0)
+        self.failureResultOf(failed, ZeroDivisionError)
+        self.assertEqual(self.successResultOf(done), 1)
+
+    def test_stop(self) -> None:
+        """It ends when all is done that was submitted before."""
+        done = self.writer.submit(lambda: 1)
+        stopped = self.writer.stop()
+        self.failureResultOf(self.writer.submit(lambda: 2))
+        self.assertNoResult(stopped)
+        self.schedule.run_until(1.0)
+        self.successResultOf(stopped)
+        self.assertEqual(self.successResultOf(done), 1)
+
+    def test_crash(self) -> None:
+        """What is under way stops somewhere within, or is done; what waits behind it is not begun."""
+
+        def job() -> None:
+            for number in range(8):
+                self.disk.begin_change()
+                self.ran.append(number)
+
+        lengths = set()
+        for _ in range(100):
+            self.ran.clear()
+            self.disk.repair()
+            writer = SimulatedWriter(self.process, self.disk)
+            writer.submit(job)
+            writer.submit(lambda: self.ran.append(100))
+            writer.crash()
+            lengths.add(len(self.ran))
+            self.assertNotIn(100, self.ran)
+        self.assertEqual(lengths, set(range(9)))
