@@ -21,8 +21,9 @@ from twisted.python.failure import Failure
 from etcd_twisted import __version__
 from etcd_twisted.cluster.client import ClusterClient
 from etcd_twisted.cluster.discovery import Registration, configured_discovery
-from etcd_twisted.cluster.lifecycle import Life
-from etcd_twisted.cluster.seeds import Seeking
+from etcd_twisted.cluster.http_client import network_http_client
+from etcd_twisted.cluster.lifecycle import Lifecycle
+from etcd_twisted.cluster.seeds import ConfiguredSeeds
 from etcd_twisted.config import Config
 from etcd_twisted.consensus.member import Settings
 from etcd_twisted.consensus.raft.leader import Timing
@@ -91,13 +92,14 @@ class EtcdService(Service):
         chosen: list[Chosen] = [(PeerFrontend(self._transport.visitors, admin_site), {}), (HttpFrontend(), {})]
         chosen += chosen_frontends(config)
         self._frontends = [frontend.service(reactor, config, options, self.replica) for frontend, options in chosen]
-        self._discovery = configured_discovery(reactor, config)
+        http = network_http_client(reactor, config.max_retry_attempts)
+        self._discovery = configured_discovery(http, config)
         self._registration: Registration | None = None
-        peers = ClusterClient(reactor, tls)
-        self._seeking = Seeking(config, self._discovery, peers)
-        self._life = Life(reactor, config, self.replica, peers, self._transport, self._seeking)
-        self.replica.on_exclusion.append(self._life.excluded)
-        self.replica.peer.on_claim.append(self._life.claimed)
+        client = ClusterClient(reactor, tls, http)
+        self._seeds = ConfiguredSeeds(config, self._discovery, client)
+        self._lifecycle = Lifecycle(reactor, config, self.replica, client, self._transport, self._seeds)
+        self.replica.on_exclusion.append(self._lifecycle.excluded)
+        self.replica.peer.on_claim.append(self._lifecycle.claimed)
         self._listening: list[IService] = []
         self._storage: Storage | None = None
         self._writer: LogWriter | None = None
@@ -131,16 +133,16 @@ class EtcdService(Service):
         self._writer = LogWriter(self._reactor)
         self._writer.start()
         try:
-            await self._life.begin(self._storage, self._writer)
+            await self._lifecycle.begin(self._storage, self._writer)
             self.accepted.callback(None)
-            await self._life.when_serving()
+            await self._lifecycle.when_serving()
         except BaseException:
             self._storage.directory.withdraw()
             raise
         if self._discovery is not None:
             name = self.replica.name
             self._registration = Registration(self._reactor, self._discovery, name, config.peer_url)
-            self._registration.start(self._seeking.registration_due)
+            self._registration.start(self._seeds.registration_due_seconds)
         if not self.replica.standby:  # a standby has logged that already
             self._log.info(
                 "{name} serves clients at {client_url} and machines at {peer_url}",
@@ -190,11 +192,11 @@ class EtcdService(Service):
                 last_first.push_async_callback(maybeDeferred, frontend.stopService)
             # Another machine leads before this one stops to listen, so that whoever comes meanwhile is sent there.
             last_first.push_async_callback(self.replica.hand_over)
-            last_first.callback(self._life.stop)
+            last_first.callback(self._lifecycle.stop)
             if self._registration is not None:
                 last_first.push_async_callback(self._registration.stop)
 
     def _close_storage(self) -> None:
-        storage = self._life.storage or self._storage
+        storage = self._lifecycle.storage or self._storage
         if storage is not None:
             storage.close()

@@ -1,24 +1,23 @@
 """
-Asking other machines on the way into a cluster: what they are asked, and why one can't be asked.
+Asks other machines on the way into a cluster, and explains why one does not answer.
 
 Must never wait for long.
 """
 
+import attrs
 import msgspec
-from treq.client import HTTPClient
 from twisted.internet.defer import TimeoutError  # noqa: A004 - it is no other name for Python's
-from twisted.web.client import Agent
 
-from etcd_twisted.cluster.http_client import Asker, NoAnswerError
-from etcd_twisted.peer.client import PATIENCE, PeerClient, UnreachableError
+from etcd_twisted.cluster.http_client import NoResponseError, RetryingHttpClient
+from etcd_twisted.peer.client import PeerClient, UnreachableError
 from etcd_twisted.peer.outgoing import AnswerError, LostError
 
 _CONNECTED = (TimeoutError, AnswerError, LostError)
-"""Those that there are while somebody listens."""
+"""Errors that occur although somebody listens."""
 
 
 class _Member(msgspec.Struct):
-    """What the page C{/v2/members} of a port for clients says of a machine."""
+    """A machine on the page C{/v2/members} of a port for clients."""
 
     name: str
     peer_urls: list[str] = msgspec.field(name="peerURLs")
@@ -32,26 +31,32 @@ class _Members(msgspec.Struct):
 _decode_members = msgspec.json.Decoder(_Members).decode
 
 
+@attrs.frozen
 class ClusterClient(PeerClient):
-    """Asks machines, and finds out what is wrong where none answers."""
+    """
+    Asks machines, and finds out what is wrong where none answers.
+
+    @ivar http: for ports that do not speak AMP.
+    """
+
+    http: RetryingHttpClient
 
     async def explain(self, peer_url: str, error: UnreachableError) -> str:
         """
-        Say why nobody answered at C{peer_url}, for people: if they have given a port for clients, that is what they
-        should know. It takes a question of its own.
+        Says why nobody answered at C{peer_url}, for people: above all, whether it is a port for clients. This takes a
+        request of its own.
         """
-        mistaken = await self._mistaken(peer_url) if isinstance(error.__cause__, _CONNECTED) else ""
+        mistaken = await self._explain_client_port(peer_url) if isinstance(error.__cause__, _CONNECTED) else ""
         return mistaken or str(error)
 
-    async def _mistaken(self, url: str) -> str:
+    async def _explain_client_port(self, url: str) -> str:
         """
-        Where the peer port is, if this is a port for clients: there the questions of machines are waited for to become
-        an HTTP request.
+        Says where the peer port is, if this is a port for clients; there, a request of another machine gets no answer,
+        since it never becomes an HTTP request.
         """
-        http = Asker(self.reactor, HTTPClient(Agent(self.reactor)), 1, PATIENCE)
         try:
-            members = _decode_members((await http.ask("GET", f"{url}/v2/members")).body).members
-        except (NoAnswerError, msgspec.DecodeError):
+            members = _decode_members((await self.http.request_once("GET", f"{url}/v2/members")).body).members
+        except (NoResponseError, msgspec.DecodeError):
             return ""
         port = f"{url} is a port for clients"
         for member in members:

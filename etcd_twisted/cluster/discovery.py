@@ -1,11 +1,11 @@
 """
-Finding the other machines of a new cluster through a directory of another cluster (spec, section 3, "Discovery").
+Discovery: the machines of a new cluster find each other in a directory of another one (spec, section 3, "Discovery").
 
-Each machine registers itself as the key NAME of the directory, with its peer URL for a value, and then tries to create
-the key C{_state} there. The one that can is the first machine; as all register before they try, every other one finds
-at least that one in the directory. The other cluster may be of this project or any that speaks the version 2 API.
+Each machine registers itself as the key NAME of the directory, with its peer URL as the value, and then tries to
+create the key C{_state} there. The machine that can is the first one. All of them register before they try, so every
+other machine finds at least the first one in the directory. The other cluster may be any that speaks this API.
 
-Must never take a machine for the first one that is not: two clusters would come of it.
+Must never take a machine for the first one that is not: this would make two clusters.
 """
 
 import secrets
@@ -16,20 +16,19 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from etcd_twisted.cluster.http_client import Answer, Asker, NoAnswerError, asker, is_http
+from etcd_twisted.cluster.http_client import HttpResponse, NoResponseError, RetryingHttpClient, is_http
 from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import read_url
 from etcd_twisted.errors import ConfigError, ErrorCode, StartError
-from etcd_twisted.interfaces import IReactor
 
-TTL = 604_800
-"""How long a registration holds, in seconds: a week, as etcd 0.4 has it."""
+TTL_SECONDS = 604_800
+"""How long a registration lasts: a week, as in etcd 0.4."""
 
-REFRESH = 86_400.0
-"""How long until it is made again."""
+REFRESH_SECONDS = 86_400.0
+"""How long a machine waits before it registers again."""
 
-AGAIN = 600.0
-"""How long until that is tried again if it can't be done."""
+RETRY_SECONDS = 600.0
+"""How long it waits after it could not register."""
 
 _A_DIRECTORY = "give the URL of a directory, as in http://127.0.0.1:4001/v2/keys/discovery/TOKEN"
 _A_NEW_DIRECTORY = "give the URL of a new directory"
@@ -45,13 +44,13 @@ class _Node(msgspec.Struct, frozen=True):
 
 
 class _Event(msgspec.Struct, frozen=True):
-    """An answer of the other cluster's, as far as it matters here."""
+    """The part of a response that matters here."""
 
     node: _Node
 
 
 class _Error(msgspec.Struct, frozen=True):
-    """One that is an error."""
+    """An error response."""
 
     code: int = msgspec.field(name="errorCode")
     message: str
@@ -63,13 +62,13 @@ class Discovery:
 
     _log = Logger()
 
-    def __init__(self, asker: Asker, url: str, given_as: str = "--discovery") -> None:
+    def __init__(self, http: RetryingHttpClient, url: str, given_as: str = "--discovery") -> None:
         """
-        @param url: the directory's.
+        @param url: the directory's URL.
         @param given_as: how it was given, as in C{--discovery} or C{ETCD_DISCOVERY}.
-        @raise ConfigError: it is no URL that can be one.
+        @raise ConfigError: this can't be the URL of a directory.
         """
-        self._asker = asker
+        self._http = http
         self._given = f"{given_as} {url}"
         if not is_http(url) or any(each in "?# " or not each.isprintable() for each in url):
             raise ConfigError(f"{given_as} {url!r}: is no such URL; {_A_DIRECTORY}")
@@ -78,18 +77,18 @@ class Discovery:
 
     async def find(self, name: str, peer_url: str) -> list[str]:
         """
-        Register a machine, and say what others it should join.
+        Registers a machine, and returns the others that it should join.
 
         @return: their peer URLs; none for the first machine, which has nobody to join.
-        @raise StartError: the directory can't be used; one line that says how it was given, and the remedy.
+        @raise StartError: the directory can't be used. The error says how it was given, and the remedy.
         """
         try:
             await self.register(name, peer_url)
-            if await self._take_first_place():
+            if await self._becomes_first():
                 return []
             peers = await self._others(name, peer_url)
-        except NoAnswerError as error:
-            raise self._unanswered(error) from error
+        except NoResponseError as error:
+            raise self._no_response(error) from error
         if not peers:
             taken = "a cluster was started by it, and no other machine is registered there"
             raise StartError(f"{self._given} can't be used: {taken}: {_A_NEW_DIRECTORY}")
@@ -97,49 +96,49 @@ class Discovery:
 
     async def find_again(self, name: str, peer_url: str) -> list[str]:
         """
-        Say what other machines are registered, and change nothing: for a machine that has been of a cluster.
+        Returns the other machines that are registered, and changes nothing: for a machine that has been in a cluster.
 
         @return: their peer URLs.
         @raise StartError: see L{find}.
         """
         try:
             return await self._others(name, peer_url)
-        except NoAnswerError as error:
-            raise self._unanswered(error) from error
+        except NoResponseError as error:
+            raise self._no_response(error) from error
 
     async def register(self, name: str, peer_url: str) -> None:
         """
-        Have a machine listed for a week.
+        Registers a machine for L{TTL_SECONDS}.
 
-        @raise NoAnswerError: the other cluster can't be asked.
-        @raise StartError: it does not do that.
+        @raise NoResponseError: the other cluster does not answer.
+        @raise StartError: it refuses.
         """
         if name.startswith("_"):
             remedy = f"give another --name than {name}"
             raise StartError(f"{self._given} can't be used: it does not list names that begin with '_': {remedy}")
-        form = {"value": peer_url, "ttl": str(TTL)}
-        answer = await self._asker.ask("PUT", f"{self._url}/{name}", form)
-        self._event(answer, "PUT")
+        form = {"value": peer_url, "ttl": str(TTL_SECONDS)}
+        response = await self._http.request("PUT", f"{self._url}/{name}", form)
+        self._event(response, "PUT")
 
-    async def _take_first_place(self) -> bool:
-        """Whether this machine is the first one. Asking again is safe, as nobody else writes the same state."""
+    async def _becomes_first(self) -> bool:
+        """Whether this machine is the first one. Asking again is safe, since nobody else writes the same state."""
         url = f"{self._url}/_state"
-        answer = await self._asker.ask("PUT", f"{url}?prevExist=false", {"value": self._state})
-        if answer.status in {200, 201}:
-            self._event(answer, "PUT")
+        response = await self._http.request("PUT", f"{url}?prevExist=false", {"value": self._state})
+        if response.status in {200, 201}:
+            self._event(response, "PUT")
             return True
-        error = self._error(answer, "PUT")
+        error = self._error(response, "PUT")
         if error.code != ErrorCode.KEY_EXISTS:
             raise self._refused(error)
-        # Made by this machine, if an earlier answer was lost.
-        made = self._event(await self._asker.ask("GET", f"{url}?quorum=true"), "GET")
-        return made.node.value == self._state
+        # This machine made it, if an earlier response was lost.
+        created = self._event(await self._http.request("GET", f"{url}?quorum=true"), "GET")
+        return created.node.value == self._state
 
     async def _others(self, name: str, peer_url: str) -> list[str]:
         """
-        Who else is in the directory. Read from its leader: a follower may not know yet who came first.
+        Returns who else is in the directory, as its leader says: a follower may not know yet who came first.
         """
-        listing = self._event(await self._asker.ask("GET", f"{self._url}?quorum=true"), "GET")
+        listing = self._event(await self._http.request("GET", f"{self._url}?quorum=true"), "GET")
         peers: list[str] = []
         for node in listing.node.nodes:
             url = node.value.rstrip("/")
@@ -151,40 +150,40 @@ class Discovery:
             peers.append(url)
         return peers
 
-    def _event(self, answer: Answer, method: str) -> _Event:
+    def _event(self, response: HttpResponse, method: str) -> _Event:
         """
-        What was done.
+        Returns what the response says was done.
 
-        @raise StartError: it was not.
+        @raise StartError: nothing was done.
         """
-        if answer.status not in {200, 201}:
-            raise self._refused(self._error(answer, method))
+        if response.status not in {200, 201}:
+            raise self._refused(self._error(response, method))
         try:
-            return msgspec.json.decode(answer.body, type=_Event)
+            return msgspec.json.decode(response.body, type=_Event)
         except (msgspec.DecodeError, RecursionError) as error:
-            raise self._stranger(answer, method) from error
+            raise self._not_etcd(response, method) from error
 
-    def _error(self, answer: Answer, method: str) -> _Error:
+    def _error(self, response: HttpResponse, method: str) -> _Error:
         try:
-            return msgspec.json.decode(answer.body, type=_Error)
+            return msgspec.json.decode(response.body, type=_Error)
         except (msgspec.DecodeError, RecursionError) as error:
-            raise self._stranger(answer, method) from error
+            raise self._not_etcd(response, method) from error
 
-    def _unanswered(self, error: NoAnswerError) -> StartError:
+    def _no_response(self, error: NoResponseError) -> StartError:
         remedy = "see that the cluster that serves it runs, or give another URL"
         return StartError(f"{self._given} can't be used: {error}: {remedy}")
 
     def _refused(self, error: _Error) -> StartError:
-        told = " ".join(f"{error.code}: {error.message} ({error.cause})".split())
-        return StartError(f"{self._given} can't be used: its cluster answers with error {told}: {_A_DIRECTORY}")
+        text = " ".join(f"{error.code}: {error.message} ({error.cause})".split())
+        return StartError(f"{self._given} can't be used: its cluster answers with error {text}: {_A_DIRECTORY}")
 
-    def _stranger(self, answer: Answer, method: str) -> StartError:
-        told = f"{method} there was answered with status {answer.status}, and not as etcd does"
-        return StartError(f"{self._given} can't be used: {told}: {_A_DIRECTORY}")
+    def _not_etcd(self, response: HttpResponse, method: str) -> StartError:
+        problem = f"{method} there was answered with status {response.status}, and not as etcd does"
+        return StartError(f"{self._given} can't be used: {problem}: {_A_DIRECTORY}")
 
 
 class Registration:
-    """Keeps a machine listed while it runs."""
+    """Keeps a machine registered while it runs."""
 
     _log = Logger()
 
@@ -198,9 +197,9 @@ class Registration:
 
     def start(self, seconds: float) -> None:
         """
-        Begin.
+        Starts the clock.
 
-        @param seconds: when to register it first: L{REFRESH} if that was done just now, see L{Discovery.find}.
+        @param seconds: when to register: L{REFRESH_SECONDS} if L{Discovery.find} did it just now.
         """
         self._wait(seconds)
 
@@ -214,20 +213,20 @@ class Registration:
     async def _refresh(self) -> None:
         try:
             await self._discovery.register(self._name, self._peer_url)
-        except (NoAnswerError, StartError) as error:
+        except (NoResponseError, StartError) as error:
             self._log.warn(
                 "The registration of {name} for discovery was not refreshed, and is tried again in {minutes:.0f} "
                 "minutes: {error}",
                 name=self._name,
-                minutes=AGAIN / 60,
+                minutes=RETRY_SECONDS / 60,
                 error=error,
             )
-            self._wait(AGAIN)
+            self._wait(RETRY_SECONDS)
         else:
-            self._wait(REFRESH)
+            self._wait(REFRESH_SECONDS)
 
     async def stop(self) -> None:
-        """End; also what is being asked."""
+        """Stops, and gives up a request that is under way."""
 
         def cancelled(failure: Failure) -> None:
             failure.trap(CancelledError)
@@ -240,15 +239,15 @@ class Registration:
         await self._refreshing
 
 
-def configured_discovery(reactor: IReactor, config: Config) -> Discovery | None:
+def configured_discovery(http: RetryingHttpClient, config: Config) -> Discovery | None:
     """
-    The directory that C{--discovery} names, if it was given.
+    Returns the directory that C{--discovery} names, if it was given.
 
-    @raise ConfigError: it can't be one.
+    @raise ConfigError: the URL can't be one.
     """
     if config.discovery is None:
         return None
-    return Discovery(asker(reactor, config.max_retry_attempts), config.discovery, config.given_as("discovery"))
+    return Discovery(http, config.discovery, config.given_as("discovery"))
 
 
 def _is_peer_url(text: str) -> bool:

@@ -1,9 +1,9 @@
 """
-An HTTP client for what a machine has to ask before it serves anybody: it follows redirects with method and body, waits
-only so long, and tries again.
+The HTTP client for what a machine has to ask before it serves: it follows redirects with their method and body, limits
+the time for a response, and tries again.
 
-Twisted's own agents follow a redirect of C{GET} and C{HEAD} alone, and forget the body: a follower that redirects a
-C{PUT} to its leader needs more than that. Must never go through a proxy, nor read more than it can use.
+Twisted's own agents follow redirects of C{GET} and C{HEAD} alone, and without the body; but a follower redirects a
+C{PUT} to its leader. Must never go through a proxy, nor read more than it can use.
 """
 
 import urllib.parse
@@ -27,28 +27,27 @@ from etcd_twisted.config.addresses import BindAddress
 from etcd_twisted.interfaces import IReactor
 from etcd_twisted.net.reasons import reason_of
 
-PATIENCE = 5.0
-"""How long an answer may take, in seconds; each redirect has as long again."""
+TIMEOUT_SECONDS = 5.0
+"""How long a response may take; after a redirect the time starts again."""
 
-FIRST_PAUSE = 0.5
-"""How long to wait before trying again, in seconds; twice as long each time after that."""
+FIRST_PAUSE_SECONDS = 0.5
+"""How long to wait before the second attempt; the pause doubles after each further one."""
 
-MOST_REDIRECTS = 10
-MOST_BYTES = 1 << 20
-"""The longest answer that is read."""
+MAX_REDIRECTS = 10
+MAX_RESPONSE_BYTES = 1 << 20
 
 _REDIRECTS = {301, 302, 307, 308}
 _FAILURES = (ConnectError, ConnectionClosed, DNSLookupError, RequestTransmissionFailed, ResponseFailed, TlsError)
-"""What a request raises when there is nobody to answer it, or nobody that speaks HTTP."""
+"""A request raises these if nobody answers it, or nobody who speaks HTTP."""
 
 
-class NoAnswerError(Exception):
-    """There was none, or none but that the server is broken; the text says why in a few words."""
+class NoResponseError(Exception):
+    """There is no response, or only one that says that the server is broken; the text says why in a few words."""
 
 
 @attrs.frozen
-class Answer:
-    """An HTTP answer, complete."""
+class HttpResponse:
+    """A complete HTTP response."""
 
     status: int
     location: str | None
@@ -56,7 +55,7 @@ class Answer:
 
 
 class _Body(Protocol):
-    """Reads an answer to its end, or to where it is too long."""
+    """Reads the body of a response to its end, or until it is too long."""
 
     def __init__(self) -> None:
         self.read: Deferred[bytes] = Deferred(lambda _: self._give_up())
@@ -67,14 +66,14 @@ class _Body(Protocol):
             self.transport.loseConnection()
 
     def dataReceived(self, data: bytes) -> None:
-        """Some of it."""
+        """Takes some of it."""
         self._data += data
-        if len(self._data) > MOST_BYTES:
+        if len(self._data) > MAX_RESPONSE_BYTES:
             self._give_up()
-            self._fail(Failure(NoAnswerError(f"its answer is longer than {MOST_BYTES} bytes")))
+            self._fail(Failure(NoResponseError(f"its answer is longer than {MAX_RESPONSE_BYTES} bytes")))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """It has ended."""
+        """Takes the end of the response."""
         if reason.check(ResponseDone, PotentialDataLoss) is None:
             self._fail(reason)
         elif not self.read.called:
@@ -85,57 +84,59 @@ class _Body(Protocol):
             self.read.errback(failure)
 
 
-class Asker:
-    """Asks until there is an answer, or it was tried often enough."""
+class RetryingHttpClient:
+    """Makes requests, each until there is a response or it was tried often enough."""
 
     def __init__(
         self,
         clock: IReactorTime,
         http: HTTPClient,
         attempts: int,
-        patience: float = PATIENCE,
-        first_pause: float = FIRST_PAUSE,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        first_pause_seconds: float = FIRST_PAUSE_SECONDS,
     ) -> None:
         """
-        @param attempts: how often to ask, at the most.
-        @param patience: see L{PATIENCE}.
-        @param first_pause: see L{FIRST_PAUSE}.
+        @param attempts: how often to try, at the most.
+        @param timeout_seconds: see L{TIMEOUT_SECONDS}.
+        @param first_pause_seconds: see L{FIRST_PAUSE_SECONDS}.
         """
         self._clock = clock
         self._http = http
         self._attempts = attempts
-        self._patience = patience
-        self._first_pause = first_pause
+        self._timeout_seconds = timeout_seconds
+        self._first_pause_seconds = first_pause_seconds
 
-    async def ask(self, method: str, url: str, form: Mapping[str, str] | None = None) -> Answer:
+    async def request(self, method: str, url: str, form: Mapping[str, str] | None = None) -> HttpResponse:
         """
-        Ask. What is asked for may be done more than once, as an answer may get lost.
+        Makes a request. The server may act on it more than once, since a response may get lost.
 
-        @param form: what to send, if anything.
-        @raise NoAnswerError: there was no answer each time, or one with a status of 500 or above.
+        @param form: the form to send, if any.
+        @raise NoResponseError: each time there was no response, or one with a status of 500 or above.
         """
-        pause = self._first_pause
+        pause_seconds = self._first_pause_seconds
         for _ in range(self._attempts - 1):
             try:
-                return await self._ask_once(method, url, form)
-            except NoAnswerError:
-                await deferLater(self._clock, pause, lambda: None)
-                pause *= 2
-        return await self._ask_once(method, url, form)
+                return await self.request_once(method, url, form)
+            except NoResponseError:
+                await deferLater(self._clock, pause_seconds, lambda: None)
+                pause_seconds *= 2
+        return await self.request_once(method, url, form)
 
-    async def _ask_once(self, method: str, url: str, form: Mapping[str, str] | None) -> Answer:
-        for _ in range(MOST_REDIRECTS + 1):
-            answer = await self._in_time(method, url, form)
-            if answer.status >= 500:
-                raise NoAnswerError(f"it answers with status {answer.status}{_words(answer.body)}")
-            if answer.status not in _REDIRECTS or answer.location is None:
-                return answer
-            url = _redirected(url, answer.location)
-        raise NoAnswerError(f"it redirects more than {MOST_REDIRECTS} times")
+    async def request_once(self, method: str, url: str, form: Mapping[str, str] | None = None) -> HttpResponse:
+        """Makes a request as L{request} does, but does not try again."""
+        for _ in range(MAX_REDIRECTS + 1):
+            response = await self._in_time(method, url, form)
+            if response.status >= 500:
+                raise NoResponseError(f"it answers with status {response.status}{_excerpt(response.body)}")
+            if response.status not in _REDIRECTS or response.location is None:
+                return response
+            url = _redirected(url, response.location)
+        raise NoResponseError(f"it redirects more than {MAX_REDIRECTS} times")
 
-    def _in_time(self, method: str, url: str, form: Mapping[str, str] | None) -> "Deferred[Answer]":
+    def _in_time(self, method: str, url: str, form: Mapping[str, str] | None) -> "Deferred[HttpResponse]":
         """
-        Cancelled, it fails with L{CancelledError}, which a request of Twisted's does in some of its states only.
+        Limits the time of a request. When the Deferred is cancelled it fails with L{CancelledError}; a request of
+        Twisted's does so only in some of its states.
         """
         exchange = ensureDeferred(self._exchange(method, url, form))
         wanted = True
@@ -145,18 +146,18 @@ class Asker:
             wanted = False
             exchange.cancel()
 
-        def tell(result: Answer | Failure) -> None:
+        def tell(result: HttpResponse | Failure) -> None:
             if wanted:
                 asked.callback(result)  # a Failure makes it an errback
 
         def too_late(_result: object, _timeout: float) -> Failure:
-            return Failure(NoAnswerError(f"no answer within {self._patience:g} seconds"))
+            return Failure(NoResponseError(f"no answer within {self._timeout_seconds:g} seconds"))
 
-        asked: Deferred[Answer] = Deferred(give_up)
+        asked: Deferred[HttpResponse] = Deferred(give_up)
         exchange.addBoth(tell)
-        return asked.addTimeout(self._patience, self._clock, too_late)
+        return asked.addTimeout(self._timeout_seconds, self._clock, too_late)
 
-    async def _exchange(self, method: str, url: str, form: Mapping[str, str] | None) -> Answer:
+    async def _exchange(self, method: str, url: str, form: Mapping[str, str] | None) -> HttpResponse:
         data = None if form is None else dict(form)
         try:
             response: IResponse = await self._http.request(
@@ -166,18 +167,18 @@ class Asker:
             response.deliverBody(body)
             content = await body.read
         except _FAILURES as error:
-            raise NoAnswerError(_why(error)) from error
+            raise NoResponseError(_why(error)) from error
         locations = response.headers.getRawHeaders("location") or [None]
-        return Answer(response.code, locations[0], content)
+        return HttpResponse(response.code, locations[0], content)
 
 
-def asker(reactor: IReactor, attempts: int) -> Asker:
-    """An L{Asker} that uses the network."""
-    return Asker(reactor, HTTPClient(Agent(reactor, connectTimeout=PATIENCE)), attempts)
+def network_http_client(reactor: IReactor, attempts: int) -> RetryingHttpClient:
+    """Returns a client that uses the network."""
+    return RetryingHttpClient(reactor, HTTPClient(Agent(reactor, connectTimeout=TIMEOUT_SECONDS)), attempts)
 
 
 def is_http(url: str) -> bool:
-    """Whether a URL names a server that can be asked."""
+    """Whether a URL names a server that requests can be made to."""
     try:
         parts = urllib.parse.urlsplit(url)
         BindAddress.parse(parts.netloc)
@@ -192,19 +193,19 @@ def _redirected(url: str, location: str) -> str:
     except ValueError:
         target = location
     if not is_http(target):
-        raise NoAnswerError(f"it redirects to {target!r}, which is no URL of a server")
+        raise NoResponseError(f"it redirects to {target!r}, which is no URL of a server")
     return target
 
 
 def _why(error: Any) -> str:
-    """What went wrong first, on one line."""
+    """Returns what went wrong first, on one line."""
     reasons = getattr(error, "reasons", ())
     if reasons:
         return _why(reasons[0].value)
     return reason_of(error)
 
 
-def _words(body: bytes) -> str:
-    """The beginning of what an answer says, on one line, for people."""
+def _excerpt(body: bytes) -> str:
+    """Returns the beginning of a body, on one line, for people."""
     text = " ".join(body[:200].decode("utf-8", "replace").split())
     return f" ({text})" if text.isprintable() and text else ""

@@ -1,9 +1,9 @@
 """
-Where a machine is told to look for others: C{--discovery}, then C{--peers} and C{--peers-file} (spec, section 3).
+The machines that this one is told of: by C{--discovery}, then by C{--peers} and C{--peers-file} (spec, section 3).
 
-All that are named are tried, one after the other. Of machines that are started together the directory of
-C{--discovery} says which one is the first. Must never have a machine that has been of a cluster begin another one, nor
-be the first of several; nor look a name up: who is there is found out by whoever connects to them.
+All of them are tried, one after the other. If several machines are started together, the directory of C{--discovery}
+says which one is the first. Must never let a machine that has been in a cluster begin another one, nor make two
+machines the first; nor resolve a name: whoever connects does that.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,84 +13,85 @@ from urllib.parse import urlsplit
 from twisted.internet.defer import ensureDeferred, gatherResults
 from twisted.logger import Logger
 
-from etcd_twisted.cluster.discovery import AGAIN, REFRESH, Discovery
-from etcd_twisted.cluster.membership_check import Describing
+from etcd_twisted.cluster.discovery import REFRESH_SECONDS, RETRY_SECONDS, Discovery
+from etcd_twisted.cluster.membership_check import ClusterDescriber
 from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import Address
 from etcd_twisted.errors import ConfigError, StartError
 from etcd_twisted.peer.client import UnreachableError
 
 
-class Seeking:
+class ConfiguredSeeds:
     """
-    One machine's.
+    The seeds that a configuration names; see L{etcd_twisted.cluster.known_machines.SeedSource}.
 
-    @ivar registration_due: in how many seconds this machine is to be registered for discovery, once it serves.
+    @ivar registration_due_seconds: how long after it serves this machine should register for discovery.
     """
 
     _log = Logger()
 
-    def __init__(self, config: Config, discovery: Discovery | None, peers: Describing) -> None:
+    def __init__(self, config: Config, discovery: Discovery | None, client: ClusterDescriber) -> None:
         """
         @param discovery: the directory that C{--discovery} names.
+        @param client: asks other machines.
         @raise ConfigError: the file of C{--peers-file} can't be used.
         """
-        self.registration_due = 0.0
+        self.registration_due_seconds = 0.0
         self._config = config
-        self._told_of = seeds(config)
+        self._named = named_machines(config)
         self._discovery = discovery
-        self._peers = peers
-        self._said = ""
+        self._client = client
+        self._logged_problem = ""
 
     async def find(self, name: str) -> list[str]:
         """
-        See L{etcd_twisted.cluster.lifecycle.Seeds}. A directory that can't be used is a warning if others are named
-        too.
+        See L{etcd_twisted.cluster.known_machines.SeedSource}. If the directory can't be used, that is only a warning
+        as long as other machines are named too.
         """
         if self._discovery is None:
-            return self._told_of or await self._at_own_address()
+            return self._named or await self._at_own_address()
         try:
             discovered = await self._discovery.find(name, self._config.peer_url)
         except StartError as error:
-            if not self._told_of:
+            if not self._named:
                 raise
-            self.registration_due = AGAIN
+            self.registration_due_seconds = RETRY_SECONDS
             self._warn(error)
-            return self._told_of
-        self.registration_due = REFRESH
+            return self._named
+        self.registration_due_seconds = REFRESH_SECONDS
         if discovered:
-            return [*discovered, *self._told_of]
+            return [*discovered, *self._named]
         return await self._named_with_a_cluster()
 
     async def _named_with_a_cluster(self) -> list[str]:
         """
-        This machine is the first in the directory: those that are named beside it, if one of them has a cluster
-        already. If none has, they wait for this one.
+        Returns the machines that are named beside the directory in which this one is the first, if one of them has a
+        cluster already. If none has, they wait for this one.
         """
-        clusters = await gatherResults([ensureDeferred(self._has_cluster(url)) for url in self._told_of])
-        return self._told_of if any(clusters) else []
+        clusters = await gatherResults([ensureDeferred(self._has_cluster(url)) for url in self._named])
+        return self._named if any(clusters) else []
 
     async def _at_own_address(self) -> list[str]:
         """
-        Nobody, unless another machine answers where this one is to be reached: a cluster that refuses this machine is
-        better than a second cluster.
+        Returns nothing, unless another machine answers at this one's own address: a cluster that refuses this machine
+        is better than a second cluster.
         """
         if not self._config.peers and self._config.peers_file is None:
             return []
         return [self._config.peer_url] if await self._has_cluster(self._config.peer_url) else []
 
     async def _has_cluster(self, peer_url: str) -> bool:
-        """Whether a member of a cluster answers there."""
+        """Whether a member of a cluster answers at a peer URL."""
         try:
-            return bool((await self._peers.describe(peer_url)).cluster_id)
+            return bool((await self._client.describe(peer_url)).cluster_id)
         except UnreachableError:
             return False
 
     async def find_again(self, name: str) -> list[str]:
         """
-        See L{etcd_twisted.cluster.lifecycle.Seeds}. If the directory can't be used, the log says so once.
+        See L{etcd_twisted.cluster.known_machines.SeedSource}. If the directory can't be used, the log says so once.
         """
-        return [*await self._discovered(name), *self._told_of]
+        return [*await self._discovered(name), *self._named]
 
     async def _discovered(self, name: str) -> list[str]:
         if self._discovery is None:
@@ -100,19 +101,19 @@ class Seeking:
         except StartError as error:
             self._warn(error)
             return []
-        self._said = ""
+        self._logged_problem = ""
         return others
 
     def _warn(self, error: StartError) -> None:
-        """Log once what is wrong with the directory."""
-        if str(error) != self._said:
-            self._said = str(error)
+        """Logs once what is wrong with the directory."""
+        if str(error) != self._logged_problem:
+            self._logged_problem = str(error)
             self._log.warn("{error}", error=error)
 
 
-def seeds(config: Config) -> list[str]:
+def named_machines(config: Config) -> list[str]:
     """
-    The peer URLs of C{--peers}, then those of C{--peers-file}, each once, without this machine's own.
+    Returns the peer URLs of C{--peers}, then those of C{--peers-file}, each once, without this machine's own.
 
     @raise ConfigError: the file can't be used.
     """
@@ -125,10 +126,10 @@ def seeds(config: Config) -> list[str]:
 
 def read_peers_file(path: Path, given_as: str) -> list[Address]:
     """
-    The addresses in a file: with commas between them or each on a line, with a comment after a C{#}.
+    Returns the addresses in a file: with commas between them or each on a line, with a comment after a C{#}.
 
     @param given_as: how the file was given, as in C{--peers-file}.
-    @raise ConfigError: it can't be read, has something else in it, or nothing; one line that names it, and the line.
+    @raise ConfigError: the file can't be read, is empty, or has something else in it; the error names the line.
     """
     file = f"{given_as} {path if str(path).isprintable() else repr(str(path))}"
     try:
@@ -140,7 +141,7 @@ def read_peers_file(path: Path, given_as: str) -> list[Address]:
         raise ConfigError(f"{file}: is not UTF-8 text, at byte {error.start}; save it as UTF-8") from error
     addresses = list(_addresses(text, file))
     if not addresses:
-        # Or the machine would take itself for the first one.
+        # The machine would take itself for the first one.
         raise ConfigError(f"{file}: has no address in it; write the peer addresses of the cluster's machines there")
     return addresses
 
@@ -148,22 +149,22 @@ def read_peers_file(path: Path, given_as: str) -> list[Address]:
 def _addresses(text: str, file: str) -> Iterator[Address]:
     for number, line in enumerate(text.splitlines(), 1):
         for item in line.partition("#")[0].split(","):
-            written = item.strip()
-            if written:
+            text_of_address = item.strip()
+            if text_of_address:
                 try:
-                    yield Address.parse_reachable(written)
+                    yield Address.parse_reachable(text_of_address)
                 except ValueError as error:
-                    raise ConfigError(f"{file}: line {number}: {written!r}: {error}") from error
+                    raise ConfigError(f"{file}: line {number}: {text_of_address!r}: {error}") from error
 
 
 def _others(addresses: Iterable[Address], own: Address) -> Iterator[Address]:
-    """Each address once, and this machine's own not at all. A host name may differ in case, or have a last dot."""
-    seen = {_plain(own)}
+    """Yields each address once, without this machine's own. A host name may differ in case, or end in a dot."""
+    seen = {_normalized(own)}
     for address in addresses:
-        if _plain(address) not in seen:
-            seen.add(_plain(address))
+        if _normalized(address) not in seen:
+            seen.add(_normalized(address))
             yield address
 
 
-def _plain(address: Address) -> tuple[str, int]:
+def _normalized(address: Address) -> tuple[str, int]:
     return address.host.removesuffix(".").lower(), address.port

@@ -19,12 +19,6 @@ from etcd_twisted.peer.commands import Describe, Join, Leave, RefusedError, Vers
 from etcd_twisted.peer.dialing import Dialer, PeerUrlError
 from etcd_twisted.peer.outgoing import AnswerError, LostError, Outgoing
 
-PATIENCE = 5.0
-"""How long a machine may take to say who is in the cluster, in seconds."""
-
-CHANGE_PATIENCE = 15.0
-"""How long the cluster may take to agree on a change, in seconds."""
-
 _PROBLEMS = (*FAILURES, AnswerError, LostError, PeerUrlError)
 
 
@@ -37,11 +31,15 @@ class PeerClient:
     """
     Asks machines, each time on a connection of its own.
 
-    @ivar tls: for the machines whose URL asks for it; C{None} when none is configured.
+    @ivar tls: for machines whose URL asks for TLS; C{None} if none is configured.
+    @ivar describe_timeout_seconds: how long a machine may take to say who is in the cluster.
+    @ivar change_timeout_seconds: how long a cluster may take to agree on a change.
     """
 
     reactor: IReactor
     tls: ClientTls | None
+    describe_timeout_seconds: float = attrs.field(default=5.0, kw_only=True)
+    change_timeout_seconds: float = attrs.field(default=15.0, kw_only=True)
 
     async def describe(self, peer_url: str) -> ClusterView:
         """
@@ -49,7 +47,7 @@ class PeerClient:
 
         @raise UnreachableError: nobody answers there.
         """
-        answer = await self._ask(peer_url, PATIENCE, Describe)
+        answer = await self._ask(peer_url, self.describe_timeout_seconds, Describe)
         view: ClusterView = answer["view"]
         return view
 
@@ -60,7 +58,7 @@ class PeerClient:
         @raise EtcdError: see L{etcd_twisted.interfaces.IRaftPeer.join}.
         @raise UnreachableError: nobody answers there. It may be done all the same.
         """
-        answer = await self._ask(peer_url, CHANGE_PATIENCE, Join, request=request)
+        answer = await self._ask(peer_url, self.change_timeout_seconds, Join, request=request)
         reply: JoinReply = answer["reply"]
         return reply
 
@@ -71,14 +69,14 @@ class PeerClient:
         @raise EtcdError: see L{etcd_twisted.interfaces.IReplica.remove}.
         @raise UnreachableError: nobody answers there. It may be done all the same.
         """
-        await self._ask(peer_url, CHANGE_PATIENCE, Leave, name=name)
+        await self._ask(peer_url, self.change_timeout_seconds, Leave, name=name)
 
     async def _ask(
-        self, peer_url: str, patience: float, command: type[amp.Command], **arguments: object
+        self, peer_url: str, timeout_seconds: float, command: type[amp.Command], **arguments: object
     ) -> dict[str, Any]:
         asked = ensureDeferred(self._exchange(peer_url, command, arguments))
         try:
-            return await asked.addTimeout(patience, self.reactor)
+            return await asked.addTimeout(timeout_seconds, self.reactor)
         except RefusedError as error:
             raise error.error() from error
         except VersionError as error:

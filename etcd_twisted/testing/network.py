@@ -386,23 +386,23 @@ def _not_answered(failure: Failure) -> None:
 
 
 class SimulatedPeers:
-    """How a machine asks others, see L{etcd_twisted.cluster.lifecycle.Peers}."""
+    """How a machine asks others, see L{etcd_twisted.cluster.joining.JoinClient}."""
 
     def __init__(self, network: Network, process: Process) -> None:
         self._network = network
         self._process = process
 
     async def describe(self, peer_url: str) -> ClusterView:
-        """See L{etcd_twisted.cluster.lifecycle.Peers}."""
+        """See L{etcd_twisted.cluster.joining.JoinClient}."""
         view: ClusterView = await self._ask(peer_url, _describe)
         return view
 
     async def explain(self, _: str, error: UnreachableError) -> str:
-        """See L{etcd_twisted.cluster.lifecycle.Peers}."""
+        """See L{etcd_twisted.cluster.joining.JoinClient}."""
         return str(error)
 
     async def join(self, peer_url: str, request: JoinRequest) -> JoinReply:
-        """See L{etcd_twisted.cluster.lifecycle.Peers}."""
+        """See L{etcd_twisted.cluster.joining.JoinClient}."""
         reply: JoinReply = await self._ask(peer_url, lambda peer: peer.join(request))
         return reply
 

@@ -6,7 +6,7 @@ memory.
 import json
 from typing import Any
 
-from etcd_twisted.cluster.lifecycle import Life
+from etcd_twisted.cluster.lifecycle import Lifecycle
 from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import Address
 from etcd_twisted.consensus.recovery import Storage
@@ -51,38 +51,38 @@ class LivingMachine(ClusterMachine):
     def _begin(self) -> None:
         self.machine = Machine(self.config.name or "", self.config.client_url, self.config.peer_url)
         super()._begin()
-        self.life = Life(self.clock, self.config, self.replica, self.peers, self.transport, self)
+        self.lifecycle = Lifecycle(self.clock, self.config, self.replica, self.peers, self.transport, self)
 
     async def find(self, name: str) -> list[str]:
-        """See L{etcd_twisted.cluster.lifecycle.Seeds}."""
+        """See L{etcd_twisted.cluster.known_machines.SeedSource}."""
         self.sought.append(name)
         return self.seeds
 
     async def find_again(self, name: str) -> list[str]:
-        """See L{etcd_twisted.cluster.lifecycle.Seeds}."""
+        """See L{etcd_twisted.cluster.known_machines.SeedSource}."""
         self.sought_again.append(name)
         return self.seeds
 
     def _note_excluded(self) -> None:
         super()._note_excluded()
-        self.life.excluded()
+        self.lifecycle.excluded()
 
     def _note_claimed(self) -> None:
-        self.life.claimed()
+        self.lifecycle.claimed()
 
     async def _start(self) -> None:
         self.storage = Storage.open(self.path, "--data-dir", self.config.force)
-        await self.life.begin(self.storage, self.disk)  # type: ignore[arg-type]
-        await self.life.when_serving()
+        await self.lifecycle.begin(self.storage, self.disk)  # type: ignore[arg-type]
+        await self.lifecycle.when_serving()
 
     async def _stop(self) -> None:
-        self.life.stop()
+        self.lifecycle.stop()
         await self.replica.hand_over()
         await super()._stop()
 
     def close_files(self) -> None:
         """Give the directory back."""
-        storage = self.life.storage or self.storage
+        storage = self.lifecycle.storage or self.storage
         if storage is not None:
             storage.close()
 
@@ -97,7 +97,7 @@ class LivingMachine(ClusterMachine):
         return dict(json.loads((self.path / "identity.json").read_text()))
 
 
-class LifeTestCase(ClusterTestCase):
+class LifecycleTestCase(ClusterTestCase):
     def setUp(self) -> None:
         self.group = self.cluster(defaults=ClusterConfig(active_size=3, sync_interval=SYNC))
 

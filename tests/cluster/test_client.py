@@ -5,9 +5,9 @@ from twisted.internet.defer import ensureDeferred
 
 from etcd_twisted.cluster.client import ClusterClient
 from etcd_twisted.interfaces.cluster import Machine
-from etcd_twisted.peer import client
 from etcd_twisted.peer.client import UnreachableError
 from etcd_twisted.testing.replica import OTHER
+from tests.peer.scripted import networked
 from tests.wires import ServedTest
 
 
@@ -15,8 +15,7 @@ class ClientPortTests(ServedTest):
     """What answers is a machine, but not where machines ask each other."""
 
     async def explained(self, url: str) -> str:
-        self.patch(client, "PATIENCE", 0.5)
-        peers = ClusterClient(reactor, None)
+        peers = ClusterClient(reactor, None, networked(), describe_timeout_seconds=0.5)
         error = await self.assertFailure(ensureDeferred(peers.describe(url)), UnreachableError)
         self.assertEqual(str(error), f"{url} can't be asked: no answer in time")  # no more is asked for this
         return await peers.explain(url, error)

@@ -16,8 +16,8 @@ from twisted.web.client import ResponseFailed
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
-from etcd_twisted.cluster.discovery import AGAIN, REFRESH, TTL, Discovery, Registration
-from etcd_twisted.cluster.http_client import Asker
+from etcd_twisted.cluster.discovery import REFRESH_SECONDS, RETRY_SECONDS, TTL_SECONDS, Discovery, Registration
+from etcd_twisted.cluster.http_client import RetryingHttpClient
 from etcd_twisted.errors import ConfigError, StartError
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.testing.ports import free_ports
@@ -58,7 +58,7 @@ class FindTests(ServedTest):
         node = self.replica.get("/discovery/token/machine0")
         self.assertEqual(node.value, FIRST)
         left = node.expires / 1e6 - reactor.seconds()
-        self.assertTrue(TTL - 60 < left <= TTL, left)
+        self.assertTrue(TTL_SECONDS - 60 < left <= TTL_SECONDS, left)
         self.assertIsNone(self.replica.get("/discovery/token/_state").expires)
 
     async def test_all_at_once(self) -> None:
@@ -224,7 +224,8 @@ class LostAnswerTests(SynchronousTestCase):
             return succeed(Response(412, {"errorCode": 105, "message": "Key already exists", "cause": "/d/_state"}))
 
         http = Scripted(answer)
-        finding = ensureDeferred(Discovery(Asker(clock, http, attempts=2), "http://x/d").find("machine0", FIRST))
+        discovery = Discovery(RetryingHttpClient(clock, http, attempts=2), "http://x/d")
+        finding = ensureDeferred(discovery.find("machine0", FIRST))
         self.assertNoResult(finding)
         clock.advance(0.5)
         self.assertEqual(self.successResultOf(finding), [])
@@ -238,7 +239,7 @@ class RegistrationTests(SynchronousTestCase):
         self.clock = Clock()
         self.works = True
         self.http = Scripted(self.answer)
-        discovery = Discovery(Asker(self.clock, self.http, 1), "http://x/d")
+        discovery = Discovery(RetryingHttpClient(self.clock, self.http, 1), "http://x/d")
         self.registration = Registration(self.clock, discovery, "machine0", FIRST)
 
     def answer(self, _method: str, path: str, _query: object, form: dict[str, str]) -> "Deferred[Response]":
@@ -250,12 +251,12 @@ class RegistrationTests(SynchronousTestCase):
 
     def test_daily(self) -> None:
         """The first time a day after it was registered, then each day (spec, "Discovery")."""
-        self.registration.start(REFRESH)
-        self.clock.advance(REFRESH - 1)
+        self.registration.start(REFRESH_SECONDS)
+        self.clock.advance(REFRESH_SECONDS - 1)
         self.assertEqual(self.http.asked, [])
         self.clock.advance(1)
         self.assertEqual(self.http.asked, ["PUT /d/machine0"])
-        self.clock.advance(REFRESH)
+        self.clock.advance(REFRESH_SECONDS)
         self.assertEqual(len(self.http.asked), 2)
         self.stop()
 
@@ -271,12 +272,12 @@ class RegistrationTests(SynchronousTestCase):
         self.works = False
         self.registration.start(0.0)
         self.clock.advance(0)
-        self.clock.advance(AGAIN)
+        self.clock.advance(RETRY_SECONDS)
         self.assertEqual(len(self.http.asked), 2)
         self.works = True
-        self.clock.advance(AGAIN)
+        self.clock.advance(RETRY_SECONDS)
         self.assertEqual(len(self.http.asked), 3)
-        self.clock.advance(REFRESH - 1)
+        self.clock.advance(REFRESH_SECONDS - 1)
         self.assertEqual(len(self.http.asked), 3)
         self.stop()
 

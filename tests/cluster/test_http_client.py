@@ -10,7 +10,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.cluster.http_client import MOST_BYTES, MOST_REDIRECTS, Asker, NoAnswerError
+from etcd_twisted.cluster.http_client import MAX_REDIRECTS, MAX_RESPONSE_BYTES, NoResponseError, RetryingHttpClient
 from etcd_twisted.testing.ports import free_ports
 from tests.peer.scripted import Said, Scripted, ServersTest, networked
 
@@ -22,8 +22,8 @@ class FaultTests(ServersTest):
 
     async def reason(self, url: str, **limits: Any) -> str:
         """Why there was no answer."""
-        with self.assertRaises(NoAnswerError) as caught:
-            await networked(**limits).ask("PUT", url, FORM)
+        with self.assertRaises(NoResponseError) as caught:
+            await networked(**limits).request("PUT", url, FORM)
         self.assertEqual(len(str(caught.exception).splitlines()), 1)
         return str(caught.exception)
 
@@ -62,7 +62,7 @@ class FaultTests(ServersTest):
             asked.append(request)
             return (200, {}, b"fine") if len(asked) == 3 else (500, {}, b"")
 
-        self.assertEqual((await networked(attempts=3).ask("GET", self.answer_with(answer))).body, b"fine")
+        self.assertEqual((await networked(attempts=3).request("GET", self.answer_with(answer))).body, b"fine")
 
     async def test_slow(self) -> None:
         """Neither the head of an answer nor its end is waited for without end."""
@@ -72,7 +72,7 @@ class FaultTests(ServersTest):
                 def connectionMade(self, words: bytes = words) -> None:
                     self.transport.write(words)
 
-            reason = await self.reason(self.serve(Factory.forProtocol(Slow)), attempts=2, patience=0.05)
+            reason = await self.reason(self.serve(Factory.forProtocol(Slow)), attempts=2, timeout_seconds=0.05)
             self.assertEqual(reason, "no answer within 0.05 seconds")
 
     async def test_endless(self) -> None:
@@ -90,7 +90,7 @@ class FaultTests(ServersTest):
                 self.transport.unregisterProducer()
 
         reason = await self.reason(self.serve(Factory.forProtocol(Endless)))
-        self.assertEqual(reason, f"its answer is longer than {MOST_BYTES} bytes")
+        self.assertEqual(reason, f"its answer is longer than {MAX_RESPONSE_BYTES} bytes")
 
 
 class RedirectTests(ServersTest):
@@ -109,7 +109,7 @@ class RedirectTests(ServersTest):
             for _ in range(2):
                 said = status, {"Location": f"{url}/k?q=1"}, b"there"
                 url = self.answer_with(lambda _, said=said: said)
-            answer = await networked().ask("PUT", url, FORM)
+            answer = await networked().request("PUT", url, FORM)
             self.assertEqual((answer.status, answer.body), (201, b"done"))
         self.assertEqual(asked, [(b"PUT", b"/k?q=1", b"value=a+b%26c")] * 4)
 
@@ -120,21 +120,21 @@ class RedirectTests(ServersTest):
             asked.append(request)
             return 307, {"Location": request.uri.decode()}, b""
 
-        with self.assertRaises(NoAnswerError):
-            await networked().ask("PUT", self.answer_with(answer), FORM)
-        self.assertEqual(len(asked), MOST_REDIRECTS + 1)
+        with self.assertRaises(NoResponseError):
+            await networked().request("PUT", self.answer_with(answer), FORM)
+        self.assertEqual(len(asked), MAX_REDIRECTS + 1)
 
     async def test_elsewhere(self) -> None:
         """To what is no server."""
         for location in ("file:///etc/passwd", "http://[", "http://a b/", "http://x:0/", "http://a:b@x/", "ftp://x/"):
             url = self.answer_with(lambda _, location=location: (307, {"Location": location}, b""))
-            with self.assertRaises(NoAnswerError) as caught:
-                await networked().ask("PUT", url, FORM)
+            with self.assertRaises(NoResponseError) as caught:
+                await networked().request("PUT", url, FORM)
             self.assertEqual(str(caught.exception), f"it redirects to {location!r}, which is no URL of a server")
 
     async def test_nowhere(self) -> None:
         """Whoever asked has to see what to make of it."""
-        answer = await networked().ask("PUT", self.answer_with(lambda _: (307, {}, b"")), FORM)
+        answer = await networked().request("PUT", self.answer_with(lambda _: (307, {}, b"")), FORM)
         self.assertEqual(answer.status, 307)
 
 
@@ -144,21 +144,21 @@ class PauseTests(SynchronousTestCase):
     def test_longer_each_time(self) -> None:
         clock = Clock()
         http = Scripted(lambda *_: fail(RefusedError()))
-        asking = ensureDeferred(Asker(clock, http, attempts=4).ask("GET", "http://x/"))
+        asking = ensureDeferred(RetryingHttpClient(clock, http, attempts=4).request("GET", "http://x/"))
         for pause in (0.5, 1.0, 2.0):
             tried = len(http.asked)
             clock.advance(pause - 0.01)
             self.assertEqual(len(http.asked), tried)
             clock.advance(0.01)
             self.assertEqual(len(http.asked), tried + 1)
-        self.failureResultOf(asking, NoAnswerError)
+        self.failureResultOf(asking, NoResponseError)
         self.assertEqual(clock.getDelayedCalls(), [])
 
     def test_cancelled(self) -> None:
         """A machine that is stopped meanwhile leaves nothing, whatever it waits for."""
         for answer in (lambda *_: fail(RefusedError()), lambda *_: Deferred()):
             clock = Clock()
-            asking = ensureDeferred(Asker(clock, Scripted(answer), 4).ask("GET", "http://x/"))
+            asking = ensureDeferred(RetryingHttpClient(clock, Scripted(answer), 4).request("GET", "http://x/"))
             asking.cancel()
             self.failureResultOf(asking, CancelledError)
             self.assertEqual(clock.getDelayedCalls(), [])
@@ -181,7 +181,7 @@ class CancelTests(ServersTest):
                 gone.callback(None)
 
         url = self.serve(Factory.forProtocol(Silent))
-        asking = ensureDeferred(networked(attempts=10).ask("GET", url))
+        asking = ensureDeferred(networked(attempts=10).request("GET", url))
         await asked
         asking.cancel()
         self.failureResultOf(asking, CancelledError)
@@ -195,6 +195,6 @@ class CancelTests(ServersTest):
         await self._cancelled(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
 
     async def test_while_it_connects(self) -> None:
-        asking = ensureDeferred(networked(attempts=10).ask("GET", self.say(b"")))
+        asking = ensureDeferred(networked(attempts=10).request("GET", self.say(b"")))
         asking.cancel()
         self.failureResultOf(asking, CancelledError)

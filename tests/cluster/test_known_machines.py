@@ -7,10 +7,10 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from etcd_twisted.consensus.replica import Replica
 from etcd_twisted.interfaces.cluster import fingerprint
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
-from tests.cluster.living import SYNC, LifeTestCase, LivingMachine
+from tests.cluster.living import SYNC, LifecycleTestCase, LivingMachine
 
 
-class KnownMachinesTest(LifeTestCase):
+class KnownMachinesTest(LifecycleTestCase):
     def assert_knows(self, machine: LivingMachine, *others: LivingMachine) -> None:
         """By name, and by the ids that clients are shown."""
         expected = [each.machine for each in others]

@@ -5,7 +5,8 @@ memory.
 
 from twisted.internet.defer import CancelledError, Deferred
 
-from etcd_twisted.cluster.lifecycle import MOST_SEEDS, RETRY, SEEK
+from etcd_twisted.cluster.joining import ROUND_PAUSE_SECONDS
+from etcd_twisted.cluster.known_machines import MAX_KNOWN_URLS, MIN_SEARCH_INTERVAL_SECONDS
 from etcd_twisted.config.addresses import Address
 from etcd_twisted.consensus.raft import log as raft_log
 from etcd_twisted.consensus.raft.messages import Append, encode_messages
@@ -14,11 +15,11 @@ from etcd_twisted.errors import ConfigError, ErrorCode, EtcdError, StartError
 from etcd_twisted.interfaces.cluster import Admission, JoinReply, JoinRequest
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.peer.client import UnreachableError
-from tests.cluster.living import LifeTestCase, LivingMachine
+from tests.cluster.living import LifecycleTestCase, LivingMachine
 from tests.consensus.network import MemoryPeers
 
 
-class FirstTests(LifeTestCase):
+class FirstTests(LifecycleTestCase):
     def test_the_first_machine_of_a_new_cluster(self) -> None:
         first = self.start()
         self.assertTrue(first.leads)
@@ -82,7 +83,7 @@ class FirstTests(LifeTestCase):
         self.assertEqual(first.peers.asked, [])
 
 
-class JoiningTests(LifeTestCase):
+class JoiningTests(LifecycleTestCase):
     def test_it_joins_those_that_it_is_told_of(self) -> None:
         """Spec, "Joining"."""
         first, second, third = self.three()
@@ -112,7 +113,7 @@ class JoiningTests(LifeTestCase):
         self.group.run(1.0)
         third = self.add(second)
         joining = third.start()
-        self.group.run(RETRY / 2)
+        self.group.run(ROUND_PAUSE_SECONDS / 2)
         first.restart()
         self.group.finish(joining)
         self.assertTrue(third.is_member)
@@ -123,10 +124,10 @@ class JoiningTests(LifeTestCase):
         before = self.group.clock.seconds()
         text = self.refusal(machine)
         explained = f"{nobody.url} does not answer ({nobody.url} may be switched off)"
-        self.assertIn(f"--peers: no cluster takes this machine in; tried {nobody.url}: {explained}; ", text)
+        self.assertIn(f"--peers: no cluster admits this machine; tried {nobody.url}: {explained}; ", text)
         self.assertIn("does not answer", text)
         self.assertEqual(machine.peers.asked, [nobody.url] * 3)
-        self.assertLess(self.group.clock.seconds() - before, 2 * RETRY + 0.1)
+        self.assertLess(self.group.clock.seconds() - before, 2 * ROUND_PAUSE_SECONDS + 0.1)
         self.assertFalse((machine.path / "identity.json").exists())
 
     def test_as_often_as_is_configured(self) -> None:
@@ -303,14 +304,14 @@ class JoiningTests(LifeTestCase):
     def test_it_is_stopped_while_it_asks(self) -> None:
         machine = self.add(self.add())
         starting = machine.start()
-        self.group.run(RETRY / 2)
+        self.group.run(ROUND_PAUSE_SECONDS / 2)
         starting.cancel()
         self.failureResultOf(starting, CancelledError)
         machine.stop()
         self.assertEqual(machine.clock.getDelayedCalls(), [])
 
 
-class ComingBackTests(LifeTestCase):
+class ComingBackTests(LifecycleTestCase):
     def test_all_come_back(self) -> None:
         machines = self.three()
         self.group.finish(self.group.leader.set("/a", "1"))
@@ -335,7 +336,7 @@ class ComingBackTests(LifeTestCase):
         for machine in (first, second, third):
             self.assertIn(second.machine, machine.replica.machines())
             self.assertEqual(machine.value("/_etcd/machines/machine2"), second.machine.value)
-        self.assertIsNone(second.life._task)
+        self.assertIsNone(second.lifecycle._task)
 
     def test_the_leader_has_another_address(self) -> None:
         first, second, third = self.three()
@@ -398,7 +399,7 @@ class ComingBackTests(LifeTestCase):
         self.group.settle()
         for machine in machines:
             self.assertEqual(machine.value(f"/_etcd/machines/{moved.config.name}"), moved.machine.value)
-        self.assertIsNone(moved.life._task)
+        self.assertIsNone(moved.lifecycle._task)
 
     def test_it_comes_back_where_it_was_before_it_knows_that_it_had_moved(self) -> None:
         """Others were told of another address, and its log says nothing of that yet."""
@@ -427,14 +428,14 @@ class ComingBackTests(LifeTestCase):
             machine.stop()
         machines[1].configure(9, "machine2")
         machines[1].restart().addErrback(lambda failure: failure.trap(EtcdError, CancelledError))
-        self.group.run(3.5 * RETRY)
+        self.group.run(3.5 * ROUND_PAUSE_SECONDS)
         asked = len(machines[1].peers.asked)
         self.assertGreaterEqual(asked, 6)
         machines[1].stop()
         self.assertEqual(machines[1].clock.getDelayedCalls(), [])
 
 
-class AwayTests(LifeTestCase):
+class AwayTests(LifecycleTestCase):
     """A machine that was away while others came and went accepts those that it does not know, if its own say so."""
 
     def setUp(self) -> None:
@@ -531,7 +532,7 @@ class AwayTests(LifeTestCase):
         away.sought.clear()
         away.seeds = []
         away.restart().addErrback(lambda failure: failure.trap(EtcdError, CancelledError))
-        self.group.run(10 * SEEK)
+        self.group.run(10 * MIN_SEARCH_INTERVAL_SECONDS)
         self.assertEqual(away.sought, [])
         self.assertTrue(6 <= len(away.sought_again) <= 11, away.sought_again)
         self.assertFalse(away.replica.serving or away.replica.standby)
@@ -541,10 +542,10 @@ class AwayTests(LifeTestCase):
     def test_only_so_many_addresses_are_remembered(self) -> None:
         """Of those that it is told of, the latest first."""
         first = self.start()
-        for number in range(MOST_SEEDS * 2):
-            first.life._note_seeds([f"http://peers:{number}"])
-        self.assertEqual(first.life._seeds[0], f"http://peers:{MOST_SEEDS * 2 - 1}")
-        self.assertEqual(len(first.life._seeds), MOST_SEEDS)
+        for number in range(MAX_KNOWN_URLS * 2):
+            first.lifecycle.known.note([f"http://peers:{number}"])
+        self.assertEqual(first.lifecycle.known.urls[0], f"http://peers:{MAX_KNOWN_URLS * 2 - 1}")
+        self.assertEqual(len(first.lifecycle.known.urls), MAX_KNOWN_URLS)
 
     def test_a_stranger_changes_nothing(self) -> None:
         """It knows the ids of cluster and machine, and says to be of a configuration far ahead."""
@@ -563,7 +564,7 @@ class AwayTests(LifeTestCase):
             self.assertEqual((machine.replica.term, machine.replica.leader()), (term, leader.machine))
 
 
-class RefusalTests(LifeTestCase):
+class RefusalTests(LifecycleTestCase):
     def test_whatever_the_cluster_says_is_told(self) -> None:
         first = self.start()
         machine = self.add(first)

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.cluster.membership_check import MOST_ASKED, PAUSE, Vouching
+from etcd_twisted.cluster.membership_check import MAX_ASKED_PER_ROUND, ROUND_INTERVAL_SECONDS, MembershipCheck
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.interfaces import IRaftPeer
 from etcd_twisted.interfaces.cluster import ClusterView, Machine
@@ -56,24 +56,25 @@ class Others:
         return self.in_doubt
 
 
-class VouchingTests(SynchronousTestCase):
+class MembershipCheckTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.log = Log(self)
         self.clock = Clock()
         self.others = Others()
         self.known = ["a", "b"]
-        self.vouching = Vouching(self.clock, self.others, cast(IRaftPeer, self.others), "own", lambda: self.known)
+        group = cast(IRaftPeer, self.others)
+        self.membership_check = MembershipCheck(self.clock, self.others, group, "own", lambda: self.known)
         self.addCleanup(self.bury)
 
     def bury(self) -> None:
-        self.vouching.stop()
+        self.membership_check.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_all_that_are_known_are_asked_at_once(self) -> None:
         """Nobody has to wait for one that does not answer."""
         self.others.held["a"] = Deferred()
         self.others.views["b"] = view_of(11)
-        self.vouching.ask()
+        self.membership_check.ask()
         self.assertEqual(self.others.asked, ["a", "b"])
         self.assertEqual(self.others.told, [view_of(11)])
         self.others.held["a"].callback(None)
@@ -84,7 +85,7 @@ class VouchingTests(SynchronousTestCase):
         self.known = ["a", "b", "own"]
         self.others.views = {"a": view_of(11, "b", "c", "own"), "b": view_of(10, "x"), "c": view_of(12, "a", "d", "e")}
         self.others.views["e"] = EtcdError(ErrorCode.RAFT_INTERNAL, "no")
-        self.vouching.ask()
+        self.membership_check.ask()
         self.assertEqual(self.others.asked, ["a", "b", "c", "d", "e"])
         self.assertEqual([view.configuration_index for view in self.others.told], [11, 10, 12])
         self.assertEqual(self.log.warnings, [])
@@ -93,57 +94,57 @@ class VouchingTests(SynchronousTestCase):
         """Though each names another one."""
         self.known = ["0"]
         self.others.views = {str(number): view_of(11, str(number + 1)) for number in range(1_000)}
-        self.vouching.ask()
-        self.assertLessEqual(len(self.others.asked), MOST_ASKED)
+        self.membership_check.ask()
+        self.assertLessEqual(len(self.others.asked), MAX_ASKED_PER_ROUND)
 
     def test_not_all_the_time(self) -> None:
         for _ in range(100):
-            self.vouching.ask()
+            self.membership_check.ask()
         self.assertEqual(self.others.asked, ["a", "b"])
-        self.clock.advance(PAUSE)
+        self.clock.advance(ROUND_INTERVAL_SECONDS)
         self.assertEqual(self.others.asked, ["a", "b"] * 2)
-        self.clock.advance(PAUSE)
+        self.clock.advance(ROUND_INTERVAL_SECONDS)
         self.assertEqual(self.others.asked, ["a", "b"] * 2)
-        self.vouching.ask()
+        self.membership_check.ask()
         self.assertEqual(self.others.asked, ["a", "b"] * 3)
-        self.clock.advance(PAUSE)
+        self.clock.advance(ROUND_INTERVAL_SECONDS)
 
     def test_nobody_knows_more(self) -> None:
         """That is worth a line, with what can be done, but not a thousand lines."""
         self.others.views["a"] = view_of(10)
         for _ in range(100):
-            self.vouching.ask()
-            self.clock.advance(PAUSE)
-        self.assertIn("nobody else says so (asked a, b); if it is, start this", self.log.warnings[0])
+            self.membership_check.ask()
+            self.clock.advance(ROUND_INTERVAL_SECONDS)
+        self.assertIn("no other confirms it (asked a, b); if it is, start this", self.log.warnings[0])
         self.assertLess(len(self.log.warnings), 30)
         self.known = []
         self.clock.advance(60)
-        self.vouching.ask()
+        self.membership_check.ask()
         self.assertIn("(asked nobody, as none is known)", self.log.warnings[-1])
-        self.clock.advance(PAUSE)
+        self.clock.advance(ROUND_INTERVAL_SECONDS)
 
     def test_nobody_knows_more_and_this_machine_knows_all(self) -> None:
         """Of one that was in doubt it has learnt by itself meanwhile: that is worth no line."""
         self.others.in_doubt = False
-        self.vouching.ask()
-        self.clock.advance(PAUSE)
+        self.membership_check.ask()
+        self.clock.advance(ROUND_INTERVAL_SECONDS)
         self.assertEqual(self.log.warnings, [])
 
     def test_something_is_broken(self) -> None:
         """It is said, and next time others are asked again."""
         self.others.views["a"] = ZeroDivisionError("broken")
-        self.vouching.ask()
+        self.membership_check.ask()
         self.assertEqual(len(self.flushLoggedErrors()), 1)
         self.others.views["a"] = view_of(11)
-        self.vouching.ask()
+        self.membership_check.ask()
         self.assertEqual(self.others.told, [view_of(11)])
-        self.clock.advance(PAUSE)
+        self.clock.advance(ROUND_INTERVAL_SECONDS)
 
     def test_it_is_stopped_while_it_asks(self) -> None:
         given_up: list[str] = []
         self.others.held = {each: Deferred(lambda _: given_up.append("")) for each in "ab"}
-        self.vouching.ask()
-        self.vouching.stop()
+        self.membership_check.ask()
+        self.membership_check.stop()
         self.assertEqual(len(given_up), 2)
-        self.vouching.ask()
+        self.membership_check.ask()
         self.assertEqual(self.others.asked, ["a", "b"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.cluster.seeds import read_peers_file, seeds
+from etcd_twisted.cluster.seeds import named_machines, read_peers_file
 from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import Address
 from etcd_twisted.errors import ConfigError
@@ -28,27 +28,27 @@ class SeedsTests(SynchronousTestCase):
 
     def test_nobody(self) -> None:
         """A machine that is told of none, or of itself alone, has none."""
-        self.assertEqual(seeds(Config()), [])
-        self.assertEqual(seeds(Config(peers=(OWN,), peers_file=self.file("127.0.0.1:7001"))), [])
+        self.assertEqual(named_machines(Config()), [])
+        self.assertEqual(named_machines(Config(peers=(OWN,), peers_file=self.file("127.0.0.1:7001"))), [])
 
     def test_order(self) -> None:
         """Those of the flag first, each once, without this machine."""
         path = self.file("c:7001\nb:7002,d:7001\n127.0.0.1:7001\na:7001\n")
         config = Config(peers=addresses("b:7001", "a:7001", "127.0.0.1:7001", "b:7001"), peers_file=path)
         urls = [f"http://{each}" for each in ("b:7001", "a:7001", "c:7001", "b:7002", "d:7001")]
-        self.assertEqual(seeds(config), urls)
+        self.assertEqual(named_machines(config), urls)
 
     def test_the_same(self) -> None:
         """However a host is written."""
         peers = addresses("Machine1.example.com.:7001", "machine1.example.com:7001", "[::0:1]:7001", "[::1]:7001")
         config = Config(peer_addr=Address("machine0", 7001), peers=(*peers, *addresses("MACHINE0:7001")))
-        self.assertEqual(seeds(config), ["http://Machine1.example.com.:7001", "http://[::1]:7001"])
+        self.assertEqual(named_machines(config), ["http://Machine1.example.com.:7001", "http://[::1]:7001"])
 
     def test_scheme(self) -> None:
         """That of this machine's own peer port."""
         certificate = Path("machine0.pem")
         config = Config(peers=addresses("a:7001"), peer_cert_file=certificate, peer_key_file=certificate)
-        self.assertEqual(seeds(config), ["https://a:7001"])
+        self.assertEqual(named_machines(config), ["https://a:7001"])
 
 
 class PeersFileTests(SynchronousTestCase):

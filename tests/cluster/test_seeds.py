@@ -8,8 +8,8 @@ from typing import Any, cast
 from twisted.internet.defer import ensureDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.cluster.discovery import AGAIN, REFRESH, Discovery
-from etcd_twisted.cluster.seeds import Seeking
+from etcd_twisted.cluster.discovery import REFRESH_SECONDS, RETRY_SECONDS, Discovery
+from etcd_twisted.cluster.seeds import ConfiguredSeeds
 from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import Address
 from etcd_twisted.errors import ConfigError, StartError
@@ -43,7 +43,7 @@ class FakeDiscovery:
         return self.found
 
 
-class SeekingTests(SynchronousTestCase):
+class ConfiguredSeedsTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.log = Log(self)
         self.discovery = FakeDiscovery()
@@ -56,37 +56,38 @@ class SeekingTests(SynchronousTestCase):
             raise UnreachableError(peer_url)
         return self.views[peer_url]
 
-    def seeking(self, discovery: FakeDiscovery | None = None, **settings: Any) -> Seeking:
-        return Seeking(Config(peer_addr=OWN, **settings), cast(Discovery | None, discovery), self)
+    def seeds(self, discovery: FakeDiscovery | None = None, **settings: Any) -> ConfiguredSeeds:
+        return ConfiguredSeeds(Config(peer_addr=OWN, **settings), cast(Discovery | None, discovery), self)
 
-    def find(self, seeking: Seeking) -> list[str]:
-        return self.successResultOf(ensureDeferred(seeking.find("machine0")))
+    def find(self, seeds: ConfiguredSeeds) -> list[str]:
+        return self.successResultOf(ensureDeferred(seeds.find("machine0")))
 
-    def find_again(self, seeking: Seeking) -> list[str]:
-        return self.successResultOf(ensureDeferred(seeking.find_again("machine0")))
+    def find_again(self, seeds: ConfiguredSeeds) -> list[str]:
+        return self.successResultOf(ensureDeferred(seeds.find_again("machine0")))
 
     def test_nowhere(self) -> None:
         """It is the first machine, and asks nobody."""
-        seeking = self.seeking()
-        self.assertEqual((self.find(seeking), self.find_again(seeking), self.described), ([], [], []))
+        seeds = self.seeds()
+        self.assertEqual((self.find(seeds), self.find_again(seeds), self.described), ([], [], []))
 
     def test_discovery_comes_first(self) -> None:
         """And those that are named beside it behind what is found there (spec, "Joining")."""
-        seeking = self.seeking(self.discovery, peers=(PEER,))
-        self.assertEqual(self.find(seeking), ["http://discovered:7001", PEER.url()])
+        seeds = self.seeds(self.discovery, peers=(PEER,))
+        self.assertEqual(self.find(seeds), ["http://discovered:7001", PEER.url()])
         self.assertEqual(self.discovery.asked, [("find", "machine0", OWN.url())])
-        self.assertEqual((seeking.registration_due, self.described, self.log.warnings), (REFRESH, [], []))
+        self.assertEqual(seeds.registration_due_seconds, REFRESH_SECONDS)
+        self.assertEqual((self.described, self.log.warnings), ([], []))
 
     def test_discovery_fails(self) -> None:
         """One warning if others are named, or it is the reason why this machine does not start."""
         self.discovery.problem = "broken"
-        seeking = self.seeking(self.discovery, peers=(PEER,))
-        self.assertEqual(self.find(seeking), [PEER.url()])
-        self.assertEqual(self.find_again(seeking), [PEER.url()])
-        self.assertEqual((seeking.registration_due, self.log.warnings), (AGAIN, ["broken"]))
+        seeds = self.seeds(self.discovery, peers=(PEER,))
+        self.assertEqual(self.find(seeds), [PEER.url()])
+        self.assertEqual(self.find_again(seeds), [PEER.url()])
+        self.assertEqual((seeds.registration_due_seconds, self.log.warnings), (RETRY_SECONDS, ["broken"]))
         for alone in ({}, {"peers": (OWN,)}):
-            seeking = self.seeking(self.discovery, **alone)
-            error = self.failureResultOf(ensureDeferred(seeking.find("machine0")), StartError)
+            seeds = self.seeds(self.discovery, **alone)
+            error = self.failureResultOf(ensureDeferred(seeds.find("machine0")), StartError)
             self.assertEqual(error.getErrorMessage(), "broken")
         self.assertEqual(self.log.warnings, ["broken"])
 
@@ -94,41 +95,41 @@ class SeekingTests(SynchronousTestCase):
         """It begins, although others are named, who wait for it; but not if one of them has a cluster already."""
         self.discovery.found = []
         other = Address("127.0.0.1", 7003)
-        seeking = self.seeking(self.discovery, peers=(PEER, other))
-        self.assertEqual(self.find(seeking), [])
+        seeds = self.seeds(self.discovery, peers=(PEER, other))
+        self.assertEqual(self.find(seeds), [])
         self.views[other.url()] = ClusterView("", [], "", ClusterConfig())
-        self.assertEqual(self.find(seeking), [])
+        self.assertEqual(self.find(seeds), [])
         self.views[other.url()] = ClusterView("c" * 16, [], "", ClusterConfig())
-        self.assertEqual(self.find(seeking), [PEER.url(), other.url()])
+        self.assertEqual(self.find(seeds), [PEER.url(), other.url()])
         self.assertEqual(set(self.described), {PEER.url(), other.url()})
 
     def test_its_own_address_alone(self) -> None:
         """Another cluster's machine may be there."""
-        seeking = self.seeking(peers=(OWN,))
-        self.assertEqual(self.find(seeking), [])
+        seeds = self.seeds(peers=(OWN,))
+        self.assertEqual(self.find(seeds), [])
         self.views[OWN.url()] = ClusterView("", [], "", ClusterConfig())
-        self.assertEqual(self.find(seeking), [])
+        self.assertEqual(self.find(seeds), [])
         self.views[OWN.url()] = ClusterView("c" * 16, [], "", ClusterConfig())
-        self.assertEqual(self.find(seeking), [OWN.url()])
+        self.assertEqual(self.find(seeds), [OWN.url()])
 
     def test_again_everywhere(self) -> None:
         """One that was of a cluster takes whatever there is, and is registered by nobody."""
-        seeking = self.seeking(self.discovery, peers=(PEER, OWN))
-        self.assertEqual(self.find_again(seeking), ["http://discovered:7001", PEER.url()])
+        seeds = self.seeds(self.discovery, peers=(PEER, OWN))
+        self.assertEqual(self.find_again(seeds), ["http://discovered:7001", PEER.url()])
         self.assertEqual(self.discovery.asked, [("find again", "machine0", OWN.url())])
-        self.assertEqual((seeking.registration_due, self.described), (0.0, []))
+        self.assertEqual((seeds.registration_due_seconds, self.described), (0.0, []))
 
     def test_again_and_again(self) -> None:
         """If the directory can't be used that is said, once, and others are found all the same."""
-        seeking = self.seeking(self.discovery, peers=(PEER,))
+        seeds = self.seeds(self.discovery, peers=(PEER,))
         for problem in ("the directory is broken", "it is broken otherwise"):
             self.discovery.problem = problem
             for _ in range(3):
-                self.assertEqual(self.find_again(seeking), [PEER.url()])
+                self.assertEqual(self.find_again(seeds), [PEER.url()])
             self.discovery.problem = None
-            self.assertEqual(len(self.find_again(seeking)), 2)
+            self.assertEqual(len(self.find_again(seeds)), 2)
         self.assertEqual(self.log.warnings, ["the directory is broken", "it is broken otherwise"])
 
     def test_a_file_that_can_not_be_used(self) -> None:
         """That is known before anything is asked."""
-        self.assertRaises(ConfigError, self.seeking, peers_file=Path(self.mktemp()))
+        self.assertRaises(ConfigError, self.seeds, peers_file=Path(self.mktemp()))

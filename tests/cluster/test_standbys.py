@@ -6,19 +6,19 @@ from pathlib import Path
 
 from twisted.internet.defer import Deferred, ensureDeferred
 
-from etcd_twisted.cluster.lifecycle import RETRY
+from etcd_twisted.cluster.joining import ROUND_PAUSE_SECONDS
 from etcd_twisted.consensus.reconfiguration.changes import ALIVE
 from etcd_twisted.consensus.recovery import Recovered, Storage
 from etcd_twisted.errors import EtcdError, NotDoneError
 from etcd_twisted.interfaces.cluster import ClusterView
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.keyspace.events import Event
-from tests.cluster.living import SYNC, LifeTestCase, LivingMachine
+from tests.cluster.living import SYNC, LifecycleTestCase, LivingMachine
 from tests.consensus.network import LATENCY
 from tests.consensus.test_group import PATIENCE
 
 
-class StandbyTests(LifeTestCase):
+class StandbyTests(LifecycleTestCase):
     def full(self) -> LivingMachine:
         """A fourth one, for which there is no place."""
         self.first, self.second, self.third = self.three()
@@ -55,7 +55,7 @@ class StandbyTests(LifeTestCase):
         self.assertEqual(self.members(), ["machine1", "machine2", "machine3", "machine4"])
         self.assertEqual(standby.identity["cluster_id"], self.first.identity["cluster_id"])
         self.group.run(2 * SYNC)
-        self.assertIsNone(standby.life._task)
+        self.assertIsNone(standby.lifecycle._task)
         standby.stop()
         self.group.finish(standby.restart())
         self.assertTrue(standby.is_member)
@@ -91,13 +91,13 @@ class StandbyTests(LifeTestCase):
         """A machine of its name has come in meanwhile: it goes on to stand by, and reads nothing in vain."""
         standby = self.full()
         recovered: list[int] = []
-        recover = standby.life._recover
+        recover = standby.lifecycle.local.recover
 
-        async def recover_and_note(storage: Storage) -> Recovered:
+        async def recover_and_note() -> Recovered:
             recovered.append(1)
-            return await recover(storage)
+            return await recover()
 
-        self.patch(standby.life, "_recover", recover_and_note)
+        self.patch(standby.lifecycle.local, "recover", recover_and_note)
         other = self.add(self.first, name="machine4", port=6)
         self.group.finish(self.group.leader.replica.configure(ClusterConfig(5, sync_interval=SYNC)))
         self.group.finish(other.start())
@@ -132,7 +132,7 @@ class StandbyTests(LifeTestCase):
                 machine.crash()
 
 
-class ExcludedTests(LifeTestCase):
+class ExcludedTests(LifecycleTestCase):
     def test_one_that_is_taken_out_stands_by_and_comes_in_again(self) -> None:
         """With the same directory, when there is a place: at the next look (spec, "Standby")."""
         _, second, third = self.three()
@@ -210,11 +210,11 @@ class ExcludedTests(LifeTestCase):
         assert isinstance(gone, LivingMachine)
         for machine in self.group.followers:
             machine.crash()
-        gone.life.excluded()
-        self.group.run(RETRY)
+        gone.lifecycle.excluded()
+        self.group.run(ROUND_PAUSE_SECONDS)
         asked = len(gone.peers.asked)
         self.assertTrue(8 <= asked <= 16, asked)
-        self.group.run(10 * RETRY)
+        self.group.run(10 * ROUND_PAUSE_SECONDS)
         self.assertLessEqual(len(gone.peers.asked) - asked, 2 * 10)
 
     def test_one_that_was_taken_out_while_it_was_down(self) -> None:
@@ -232,10 +232,10 @@ class ExcludedTests(LifeTestCase):
         """A machine that does not know of it yet refuses it: the leader knows better."""
         first, second, third = self.three()
         for machine in (first, second, third):
-            machine.life.excluded()
+            machine.lifecycle.excluded()
         self.group.run(2.0)
         self.assertEqual([machine.is_member for machine in (first, second, third)], [True] * 3)
-        self.assertEqual([machine.life._task for machine in (first, second, third)], [None] * 3)
+        self.assertEqual([machine.lifecycle._task for machine in (first, second, third)], [None] * 3)
 
     def test_it_is_told_while_it_tells_of_its_address(self) -> None:
         _, second, third = self.three()
@@ -244,8 +244,8 @@ class ExcludedTests(LifeTestCase):
         gone.configure(9, gone.config.name)
         self.group.finish(self.group.leader.replica.configure(ClusterConfig(3, sync_interval=1000.0)))
         starting = gone.restart()
-        self.group.run_until(lambda: gone.life._task is not None)
-        gone.life.excluded()
+        self.group.run_until(lambda: gone.lifecycle._task is not None)
+        gone.lifecycle.excluded()
         removed = self.group.leader.replica.remove(gone.machine.name)
         self.group.finish(removed)
         self.group.run(30.0)
@@ -263,7 +263,7 @@ class ExcludedTests(LifeTestCase):
         async def something_else() -> None:
             await done
 
-        gone.life._do(something_else())
+        gone.lifecycle._run(something_else())
         self.group.finish(gone.replica.remove(gone.machine.name))
         self.group.run(1.0)
         self.assertFalse(gone.replica.standby)
@@ -307,12 +307,12 @@ class ExcludedTests(LifeTestCase):
             return ClusterView("e" * 16, view.machines[:1], "machine1", view.config)
 
         self.patch(gone.peers, "describe", describe)
-        gone.life.excluded()
+        gone.lifecycle.excluded()
         self.group.run(5.0)
         self.assertTrue(gone.is_member)
 
 
-class FilesTests(LifeTestCase):
+class FilesTests(LifecycleTestCase):
     """A directory is given back, whatever became of its machine."""
 
     def test_by_a_standby_and_one_that_was_promoted(self) -> None:

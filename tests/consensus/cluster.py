@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from etcd_twisted.cluster.membership_check import Vouching
+from etcd_twisted.cluster.membership_check import MembershipCheck
 from etcd_twisted.consensus.member import LocalMember, Settings
 from etcd_twisted.consensus.node import Node
 from etcd_twisted.consensus.proposals.quota import QUOTA_BYTES
@@ -121,14 +121,14 @@ class ClusterMachine:
         self.replica.on_exclusion.append(self._note_excluded)
         self.replica.peer.on_claim.append(self._note_claimed)
         self.peers = MemoryPeers(cluster.network, self)
-        self.vouching = Vouching(self.clock, self.peers, self.replica.peer, self.url, self._known)
+        self.membership_check = MembershipCheck(self.clock, self.peers, self.replica.peer, self.url, self._known)
         self.transport = MemoryTransport(cluster.network, self)
 
     def _note_excluded(self) -> None:
         self.excluded += 1
 
     def _note_claimed(self) -> None:
-        self.vouching.ask()
+        self.membership_check.ask()
 
     def _known(self) -> list[str]:
         """Where others of the cluster are; a new machine knows whom it has asked to let it in."""

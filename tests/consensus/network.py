@@ -306,7 +306,7 @@ def _not_answered(failure: Failure) -> None:
 
 class MemoryPeers:
     """
-    How a machine asks others, see L{etcd_twisted.cluster.lifecycle.Peers}.
+    How a machine asks others, see L{etcd_twisted.cluster.joining.JoinClient}.
 
     @ivar asked: the URLs that were asked, in order.
     """
@@ -318,16 +318,16 @@ class MemoryPeers:
         self._url = host.url
 
     async def describe(self, peer_url: str) -> ClusterView:
-        """See L{etcd_twisted.cluster.lifecycle.Peers}."""
+        """See L{etcd_twisted.cluster.joining.JoinClient}."""
         peer = await self._reach(peer_url)
         return peer.describe()
 
     async def explain(self, peer_url: str, error: UnreachableError) -> str:
-        """See L{etcd_twisted.cluster.lifecycle.Peers}."""
+        """See L{etcd_twisted.cluster.joining.JoinClient}."""
         return f"{error} ({peer_url} may be switched off)"
 
     async def join(self, peer_url: str, request: JoinRequest) -> JoinReply:
-        """See L{etcd_twisted.cluster.lifecycle.Peers}."""
+        """See L{etcd_twisted.cluster.joining.JoinClient}."""
         peer = await self._reach(peer_url)
         return await peer.join(request)
 

@@ -11,13 +11,13 @@ from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.interfaces.cluster import FORBIDDEN, Forbidden
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.keyspace.space import KeySpace
-from tests.cluster.living import SYNC, LifeTestCase, LivingMachine
+from tests.cluster.living import SYNC, LifecycleTestCase, LivingMachine
 from tests.logs.lines import Log
 
 ADMIN = "192.0.2.1"
 
 
-class ForbiddenTests(LifeTestCase):
+class ForbiddenTests(LifecycleTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.log = Log(self)

@@ -18,15 +18,17 @@ from twisted.web.http_headers import Headers
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
-from etcd_twisted.cluster.http_client import Asker
+from etcd_twisted.cluster.http_client import RetryingHttpClient
 
 Said = tuple[int, dict[str, str], bytes]
 """An answer: status, headers, body."""
 
 
-def networked(attempts: int = 1, patience: float = 20.0) -> Asker:
-    """An asker that loses no time between its tries."""
-    return Asker(reactor, HTTPClient(Agent(reactor)), attempts, patience, first_pause=0.001)
+def networked(attempts: int = 1, timeout_seconds: float = 20.0) -> RetryingHttpClient:
+    """Returns a client that loses no time between its attempts."""
+    return RetryingHttpClient(
+        reactor, HTTPClient(Agent(reactor)), attempts, timeout_seconds, first_pause_seconds=0.001
+    )
 
 
 class _Page(Resource):

@@ -12,7 +12,6 @@ from twisted.python.failure import Failure
 from etcd_twisted.config.addresses import Address
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.interfaces.cluster import JoinReply
-from etcd_twisted.peer import client
 from etcd_twisted.peer.client import PeerClient, UnreachableError
 from etcd_twisted.peer.commands import COMMANDS, Deliver, Describe, Hello, Join, RefusedError
 from etcd_twisted.testing.replica import OTHER
@@ -99,8 +98,8 @@ class ClientTests(MachinesTest):
 
     async def test_no_answer(self) -> None:
         """Something that says nothing is not waited for for ever."""
-        self.patch(client, "PATIENCE", 0.05)
-        text = await self.unreachable(self.client.describe(await self.answering(b"")))
+        impatient = PeerClient(reactor, None, describe_timeout_seconds=0.05)
+        text = await self.unreachable(impatient.describe(await self.answering(b"")))
         self.assertTrue(text.endswith("can't be asked: no answer in time"), text)
 
     async def test_cancelled(self) -> None:

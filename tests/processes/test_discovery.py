@@ -9,7 +9,7 @@ from twisted.internet.defer import ensureDeferred, gatherResults
 from twisted.trial.unittest import TestCase
 
 from etcd_twisted.cluster.discovery import Discovery
-from etcd_twisted.cluster.http_client import asker
+from etcd_twisted.cluster.http_client import network_http_client
 from etcd_twisted.errors import StartError
 from etcd_twisted.interfaces import IReactor
 from etcd_twisted.testing.ports import free_ports
@@ -44,7 +44,7 @@ class EtcdTests(TestCase):
     def discovery(self, path: str) -> Discovery:
         """A machine's view of a directory there."""
         network: IReactor = reactor
-        return Discovery(asker(network, attempts=1), self.url + path)
+        return Discovery(network_http_client(network, attempts=1), self.url + path)
 
     async def test_three_machines(self) -> None:
         """One is the first, the others find it, and their registrations go after a week."""

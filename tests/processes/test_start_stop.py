@@ -132,7 +132,7 @@ class RefusalTests(TestCase):
         """Likewise for what is found out only after others were asked."""
         (nowhere,) = free_ports(1)
         flags = ("--peers", f"127.0.0.1:{nowhere}", "--max-retry-attempts", "1")
-        await self._refusedAsDaemon(Machine(self), flags, "no cluster takes this machine in")
+        await self._refusedAsDaemon(Machine(self), flags, "no cluster admits this machine")
 
     async def test_killedAsDaemon(self) -> None:
         """Who waits for one that looks for its cluster does not wait for ever."""

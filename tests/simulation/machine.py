@@ -11,7 +11,7 @@ import attrs
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.python.failure import Failure
 
-from etcd_twisted.cluster.lifecycle import Life
+from etcd_twisted.cluster.lifecycle import Lifecycle
 from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import Address
 from etcd_twisted.consensus.member import Settings as ReplicaSettings
@@ -92,9 +92,9 @@ class _Running:
             world.network, process, machine.host, self.replica.peer, world.sent
         )
         peers = SimulatedPeers(world.network, process)
-        self.life = Life(process.clock, machine.config, self.replica, peers, self.transport, machine)
-        self.replica.on_exclusion.append(self.life.excluded)
-        self.replica.peer.on_claim.append(self.life.claimed)
+        self.lifecycle = Lifecycle(process.clock, machine.config, self.replica, peers, self.transport, machine)
+        self.replica.on_exclusion.append(self.lifecycle.excluded)
+        self.replica.peer.on_claim.append(self.lifecycle.claimed)
         self.writer = SimulatedWriter(process, machine.disk)
         self.storage: Storage | None = None
         self.starting: Deferred[None] | None = None
@@ -204,8 +204,8 @@ class SimulatedMachine:
 
     async def _live(self, running: _Running) -> None:
         running.storage = storage = Storage.open(self.disk.path, "--data-dir")
-        await running.life.begin(storage, running.writer)  # type: ignore[arg-type]  # all of it that is used
-        await running.life.when_serving()
+        await running.lifecycle.begin(storage, running.writer)  # type: ignore[arg-type]  # all of it that is used
+        await running.lifecycle.when_serving()
         self.world.tell(f"{self.name} {'stands by' if running.replica.standby else 'serves'}")
 
     def _not_started(self, failure: Failure, running: _Running) -> None:
@@ -288,12 +288,12 @@ class SimulatedMachine:
     @staticmethod
     async def _end_in_order(running: _Running) -> None:
         """As L{etcd_twisted.service.EtcdService} does."""
-        running.life.stop()
+        running.lifecycle.stop()
         await running.replica.hand_over()
         await running.replica.stop()
         running.transport.connect({})
         await running.writer.stop()
-        storage = running.life.storage or running.storage
+        storage = running.lifecycle.storage or running.storage
         if storage is not None:
             storage.close()
 

@@ -1,0 +1,152 @@
+"""
+This machine as a member of a cluster: its identity, its files and its replica.
+
+Must never give a machine that is in a cluster another identity, nor write to the disk before it is certain to start.
+"""
+
+import secrets
+import uuid
+
+from twisted.logger import Logger
+
+from etcd_twisted.config import Config
+from etcd_twisted.consensus.members import members_of
+from etcd_twisted.consensus.raft.entries import Configuration, Member
+from etcd_twisted.consensus.recovery import Recovered, Storage, come_back, enter_cluster, found_cluster, recover
+from etcd_twisted.consensus.replica import Replica
+from etcd_twisted.consensus.storage.data_directory import Identity
+from etcd_twisted.consensus.storage.disk_thread import LogWriter
+from etcd_twisted.interfaces import ITransport
+from etcd_twisted.interfaces.cluster import ClusterView, Machine, fingerprint, fingerprinted
+
+
+class LocalMachine:
+    """
+    This machine.
+
+    @ivar name: its name in the cluster; empty until it is known.
+    @ivar identity: its ids; C{None} until it is in a cluster.
+    @ivar replica: its copy of the key space.
+    @ivar storage: its files, from L{open} on; closed by whoever opened them.
+    """
+
+    _log = Logger()
+
+    def __init__(self, config: Config, replica: Replica, transport: ITransport) -> None:
+        self.name = ""
+        self.identity: Identity | None = None
+        self.replica = replica
+        self.storage: Storage | None = None
+        self._config = config
+        self._transport = transport
+        self._writer: LogWriter | None = None
+
+    def open(self, storage: Storage, writer: LogWriter) -> None:
+        """Takes the files that this machine works with, and the thread that writes its log."""
+        self.storage = storage
+        self._writer = writer
+
+    @property
+    def _files(self) -> tuple[Storage, LogWriter]:
+        if self.storage is None or self._writer is None:
+            raise RuntimeError("the machine has no files yet")
+        return self.storage, self._writer
+
+    @property
+    def machine(self) -> Machine:
+        """This machine as it should be registered."""
+        return Machine(self.name, self._config.client_url, self._config.peer_url)
+
+    @property
+    def _member(self) -> Member:
+        return Member(self.name, self._config.client_url, self._config.peer_url)
+
+    def choose_name(self) -> None:
+        """Takes the configured name, or makes one up."""
+        self.name = self._config.name or str(uuid.uuid4())
+
+    def is_registered_otherwise(self, configuration: Configuration) -> bool:
+        """Whether others know another name or other addresses of this machine than it has now."""
+        if self.identity is None:
+            return False
+        machine_id = self.identity.machine_id
+        others = set(configuration.voters) - {machine_id}
+        return bool(others) and configuration.members.get(machine_id) != self._member
+
+    def is_among(self, view: ClusterView) -> bool:
+        """
+        Whether this machine is in the cluster, maybe at another address: it may have moved before it had the log.
+
+        Another machine may have the same name and address, after it began anew; a leader of an older version can't
+        tell.
+        """
+        if self.identity is not None and view.fingerprints:
+            return fingerprint(view.cluster_id, self.identity.machine_id) in view.fingerprints
+        own = self.machine
+        return any(each.peer_url == own.peer_url and each.name == own.name for each in view.machines)
+
+    def is_of_cluster(self, view: ClusterView) -> bool:
+        """Whether a view is of this machine's cluster, as far as it is in one."""
+        return self.identity is None or view.cluster_id == self.identity.cluster_id
+
+    # Files
+
+    async def recover(self) -> Recovered:
+        """
+        Reads what is on the disk, and changes nothing there.
+
+        @raise StartError: it can't be used.
+        """
+        storage, _ = self._files
+        replica = self.replica
+        recovered = await recover(storage, replica.keyspace, self._config.name, replica.turn, self._recall)
+        self.identity = recovered.identity
+        return recovered
+
+    def _recall(self, identity: Identity, configuration: Configuration) -> None:
+        """Lets clients know of these machines before this one has a leader."""
+        self.replica.name = identity.name
+        cluster_id = identity.cluster_id
+        self.replica.recall(cluster_id, fingerprinted(cluster_id, members_of(configuration)))
+
+    def reopen_files(self) -> None:
+        """Opens the files of a standby again."""
+        storage, _ = self._files
+        self.storage = Storage.within(storage.directory)
+
+    # Taking part
+
+    def found_cluster(self, recovered: Recovered) -> None:
+        """Makes this the first machine of a new cluster, and takes part."""
+        storage, _ = self._files
+        identity = Identity(self.name, secrets.token_hex(8), secrets.token_hex(8))
+        found_cluster(storage, recovered, identity, self._member)
+        self._start(recovered)
+
+    def enter_cluster(self, recovered: Recovered, identity: Identity) -> None:
+        """Takes part in the cluster that has admitted this machine, under an identity that may be the one it had."""
+        storage, _ = self._files
+        if recovered.identity is None:
+            enter_cluster(storage, recovered, identity)
+        else:
+            come_back(storage, recovered)
+        self._start(recovered)
+
+    def come_back(self, recovered: Recovered) -> None:
+        """Takes part again, as the machine that was recovered."""
+        storage, _ = self._files
+        come_back(storage, recovered)
+        self._start(recovered)
+
+    def _start(self, recovered: Recovered) -> None:
+        storage, writer = self._files
+        self.identity = recovered.identity
+        self.replica.start(self.machine, storage, writer, recovered, self._transport)
+
+    async def stand_by(self, view: ClusterView) -> None:
+        """Takes part no longer, and sends everyone to the leader."""
+        self.replica.name = self.name
+        await self.replica.stand_by(view)
+        if self.storage is not None:
+            self.storage.log.close()
+        self._log.info("{name} is a standby: it sends everyone to the leader", name=self.name)
