@@ -21,7 +21,7 @@ class Clearing:
 
     def look(self) -> None:
         """The key space may have changed."""
-        if self._turn is None and self._keyspace.removed:
+        if self._turn is None and self._keyspace.removed.roots:
             self._turn = self._clock.callLater(0, self._go_on)
 
     def _go_on(self) -> None:

@@ -20,14 +20,18 @@ _LONGEST_WAIT_SECONDS = 1.0
 
 
 class Expirer:
-    """A timer for the key that expires next."""
+    """
+    A timer for the key that expires next.
+
+    @ivar timer: C{None} while nothing expires.
+    """
 
     def __init__(self, clocks: Clocks, node: Node, machine: StateMachine) -> None:
         self._clock = clocks.monotonic
         self._now = clocks.cluster.now
         self._node = node
         self._machine = machine
-        self._timer: IDelayedCall | None = None
+        self.timer: IDelayedCall | None = None
         self._proposed = 0
         """The index of the command that was proposed last, and may not have had its effect yet."""
 
@@ -37,17 +41,17 @@ class Expirer:
             return
         expires = self._machine.keyspace.next_expiry()
         if expires is None:
-            if self._timer is not None:
+            if self.timer is not None:
                 self._cancel()
             return
         delay = min(max(0, expires - self._now()) / 1e6, _LONGEST_WAIT_SECONDS)
-        if self._timer is None:
-            self._timer = self._clock.callLater(delay, self._ring)
-        elif self._timer.getTime() - self._clock.seconds() > delay:
-            self._timer.reset(delay)
+        if self.timer is None:
+            self.timer = self._clock.callLater(delay, self._ring)
+        elif self.timer.getTime() - self._clock.seconds() > delay:
+            self.timer.reset(delay)
 
     def _ring(self) -> None:
-        self._timer = None
+        self.timer = None
         now = self._now()
         expires = self._machine.keyspace.next_expiry()
         if expires is None or expires > now:
@@ -62,6 +66,6 @@ class Expirer:
         self._cancel()
 
     def _cancel(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None

@@ -23,9 +23,8 @@ from etcd_twisted.consensus.monitoring.announcer import Announcer
 from etcd_twisted.consensus.monitoring.statuses import Statuses
 from etcd_twisted.consensus.node import Node
 from etcd_twisted.consensus.proposals.pending import Proposals
-from etcd_twisted.consensus.proposals.proposer import Proposer
+from etcd_twisted.consensus.proposals.proposer import Proposer, Throttle
 from etcd_twisted.consensus.proposals.quota import QUOTA_BYTES, Quota
-from etcd_twisted.consensus.proposals.throttle import Throttle
 from etcd_twisted.consensus.raft.core import Raft
 from etcd_twisted.consensus.raft.entries import Member
 from etcd_twisted.consensus.raft.leader import Timing
@@ -238,12 +237,17 @@ class LocalMember:
 
     def _applied(self) -> None:
         """Entries were applied. It is called for each batch: it has to be short."""
-        if self.raft.leads_on:
-            self._expirer.look()
+        keyspace = self._keyspace
+        expires = bool(keyspace.ttls) or self._expirer.timer is not None
+        if (expires or self._throttle.waiting_bytes) and self.raft.leads_on:
+            if expires:
+                self._expirer.look()
             self._throttle.admit()
-        self._clearing.look()
+        if keyspace.removed.roots:
+            self._clearing.look()
         self._quota.look()
-        self.receiver.passed(self.machine.applied_index)
+        if self.receiver.incoming is not None:
+            self.receiver.passed(self.machine.applied_index)
         if not self.receiver.installing:
             self._snapshotter.take_if_due()
         if self.machine.configuration is not self._configuration or not self._availability.serving:

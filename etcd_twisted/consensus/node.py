@@ -85,6 +85,7 @@ class Node:
         self._clock = clock
         self._now = clock.seconds
         self._raft = raft
+        self._log = raft.log
         self._disk = disk
         self._messenger = messenger
         self._machine = machine
@@ -153,10 +154,10 @@ class Node:
     def receive(self, sender: str, messages: Iterable[Message]) -> None:
         """Take messages of another machine."""
         now = self._now()
-        behind = self._raft.has_to_apply
+        behind = self._has_to_apply()
         for message in messages:
             self._raft.receive(sender, message, now)
-        if behind or self._stopped or self._running or self._raft.has_new_entries:
+        if behind or self._stopped or self._running or self._has_new_entries():
             self._wake()  # so much is done in a turn, or more entries may come in this one, to go with those
         else:
             self._run_now()
@@ -234,12 +235,16 @@ class Node:
         try:
             # What others wait for goes first: their way to the disk is the longer one. Else, who waits for an answer.
             steps = (self._send, self._persist, self._apply_some)
-            if raft.leadership is not None and not raft.has_new_entries and not self._reads:
+            if raft.leadership is not None and not self._reads and not self._has_new_entries():
                 steps = (self._apply_some, self._send, self._persist)
-            for step in (*steps, self._answer_reads, self._tell_changes):
+            for step in steps:
                 if self._stopped:  # by whoever was told something in the step before
                     return
                 step()
+            if not self._stopped and (self._reads or self._confirmed):
+                self._answer_reads()
+            if not self._stopped and raft.soft_state != self._soft_state:
+                self._tell_changes()
         except Exception:
             self.fail(Failure())
         finally:
@@ -247,11 +252,10 @@ class Node:
         if self._drained.waiting and self._is_idle():
             self._drained.fire()
         if not self._stopped and self._ticking is None:
-            self._wait()
+            self._wait_until(raft.deadline)
 
-    def _wait(self) -> None:
+    def _wait_until(self, deadline: float) -> None:
         """Ring when the core wants to know the time."""
-        deadline = self._raft.deadline
         if self._timer is not None:
             if self._timer.getTime() <= deadline:
                 return  # it is looked at again then
@@ -269,7 +273,7 @@ class Node:
             if leads:
                 self._run_now()  # heartbeats are not put off
         else:
-            self._wait()
+            self._wait_until(self._raft.deadline)
 
     def _tick(self) -> None:
         self._ticking = None
@@ -316,25 +320,38 @@ class Node:
         self._wake()
 
     def _apply_some(self) -> None:
-        raft = self._raft
-        while self._uncommitted and self._uncommitted[0][0] <= raft.commit_index:
-            self.commits.add(self._now() - self._uncommitted.popleft()[1])
-        if not raft.has_to_apply:
+        if self._uncommitted:
+            self._note_commits()
+        if not self._has_to_apply():
             return
-        entries = raft.to_apply(self._machine.room())
+        entries = self._raft.to_apply(self._machine.room())
         if entries:
             self._machine.apply(entries)
             for tell in self.on_applied:
                 tell()
-        if raft.has_to_apply:
+        if self._has_to_apply():
             self._wake()
+
+    def _has_to_apply(self) -> bool:
+        """Whether there are entries that are committed and durable, and that were not handed out to be applied."""
+        log = self._log
+        return log.commit_index > log.applying_index < log.durable_index
+
+    def _has_new_entries(self) -> bool:
+        """
+        Whether this machine leads, and has entries that its own disk was not given: to all appearance, others still
+        wait for them. All else that they are sent, they don't wait for.
+        """
+        return self._raft.leadership is not None and self._log.handed_out_index < self._log.last_index
+
+    def _note_commits(self) -> None:
+        while self._uncommitted and self._uncommitted[0][0] <= self._log.commit_index:
+            self.commits.add(self._now() - self._uncommitted.popleft()[1])
 
     def _is_idle(self) -> bool:
         return not self._writing and not self._running and self._turn is None and self._raft.is_settled
 
     def _answer_reads(self) -> None:
-        if not (self._reads or self._confirmed):
-            return
         for token, index in self._raft.to_answer():
             self._confirmed.append((index, self._reads.pop(token)))
         while self._confirmed and self._confirmed[0][0] <= self._machine.applied_index:
@@ -352,10 +369,8 @@ class Node:
             read.errback(NotLeaderError())
 
     def _tell_changes(self) -> None:
-        soft_state = self._raft.soft_state
-        if soft_state != self._soft_state:
-            self._soft_state = soft_state
-            if self._raft.leadership is None:
-                self._uncommitted.clear()
-            for tell in self.on_change:
-                tell()
+        self._soft_state = self._raft.soft_state
+        if self._raft.leadership is None:
+            self._uncommitted.clear()
+        for tell in self.on_change:
+            tell()

@@ -7,7 +7,7 @@ Must never set it forward while anything has a TTL, or is about to have one.
 from etcd_twisted.consensus.clocks.cluster_time import ClusterTime
 from etcd_twisted.consensus.monitoring.statuses import Statuses
 from etcd_twisted.consensus.proposals.pending import Proposals
-from etcd_twisted.consensus.proposals.throttle import Throttle
+from etcd_twisted.consensus.proposals.proposer import Throttle
 from etcd_twisted.consensus.raft.state import RaftState, Role
 from etcd_twisted.consensus.state_machine import StateMachine
 

@@ -12,31 +12,35 @@ _Noted = tuple[int, str]
 
 
 class ExpirySchedule:
-    """Keys by the time their TTL ends, in microseconds since the epoch."""
+    """
+    Keys by the time their TTL ends, in microseconds since the epoch.
+
+    @ivar times: that time, by key; to be looked at only.
+    """
 
     _LONGEST = 1_024
     """How many keys a run may have: what a change moves about, however many keys there are."""
 
     def __init__(self) -> None:
-        self._times: dict[str, int] = {}
+        self.times: dict[str, int] = {}
         # The times with their keys in order, in runs that are never empty, and the last of each run to find it by.
         self._runs: list[list[_Noted]] = []
         self._lasts: list[_Noted] = []
 
     def __len__(self) -> int:
-        return len(self._times)
+        return len(self.times)
 
     def note(self, key: str, expires: int | None) -> None:
         """The TTL of C{key} ends at C{expires}, or C{None}: it has none; what was noted before is void."""
-        noted = self._times.get(key)
+        noted = self.times.get(key)
         if noted == expires:
             return
         if noted is not None:
             self._remove((noted, key))
         if expires is None:
-            del self._times[key]
+            del self.times[key]
         else:
-            self._times[key] = expires
+            self.times[key] = expires
             self._add((expires, key))
 
     def _add(self, noted: _Noted) -> None:
@@ -69,4 +73,4 @@ class ExpirySchedule:
 
     def end_of(self, key: str) -> int | None:
         """When the TTL of C{key} ends as noted; C{None} when nothing is."""
-        return self._times.get(key)
+        return self.times.get(key)

@@ -12,20 +12,23 @@ from etcd_twisted.keyspace.nodes import Directory, Node
 
 
 class Removed:
-    """Directories that are gone from the tree. It is true while there is something to look at."""
+    """
+    Directories that are gone from the tree. It is true while there is something to look at.
+
+    @ivar roots: key and nodes of each that was removed; empty while there is nothing to look at. To be looked at only.
+    """
 
     def __init__(self) -> None:
-        # Key and nodes of each directory that was removed.
-        self._roots: deque[tuple[str, Iterator[tuple[str, Node]]]] = deque()
+        self.roots: deque[tuple[str, Iterator[tuple[str, Node]]]] = deque()
         # Name and nodes of each directory on the way down from the first of those.
         self._open: list[tuple[str, Iterator[tuple[str, Node]]]] = []
 
     def __bool__(self) -> bool:
-        return bool(self._roots)
+        return bool(self.roots)
 
     def add(self, key: str, directory: Directory) -> None:
         """A directory was removed, and all that was in it."""
-        self._roots.append((key, iter(directory.children.items())))
+        self.roots.append((key, iter(directory.children.items())))
 
     def look(self, most: int) -> Iterator[tuple[str, int]]:
         """
@@ -34,17 +37,17 @@ class Removed:
         @param most: how many steps are taken, to a node or back.
         """
         for _ in range(most):
-            if not self._roots:
+            if not self.roots:
                 return
-            name, node = next(self._open[-1][1] if self._open else self._roots[0][1], ("", None))
+            name, node = next(self._open[-1][1] if self._open else self.roots[0][1], ("", None))
             if node is None:
                 if self._open:
                     self._open.pop()
                 else:
-                    self._roots.popleft()
+                    self.roots.popleft()
                 continue
             if node.expires is not None:
-                above = [self._roots[0][0], *(each for each, _ in self._open)]
+                above = [self.roots[0][0], *(each for each, _ in self._open)]
                 yield "/".join([*above, name]), node.expires
             if isinstance(node, Directory):
                 self._open.append((name, iter(node.children.items())))

@@ -46,6 +46,7 @@ class KeySpace:
 
     @ivar root: the tree; never changed, only replaced.
     @ivar index: raised by one by each change that succeeds, and by nothing else.
+    @ivar ttls: when the TTL of each key that has one ends, as far as that is known; to be looked at only.
     @ivar removed: directories that are gone, as far as L{forget_removed} has still to look at them.
     """
 
@@ -68,6 +69,7 @@ class KeySpace:
         self._history = History(history_capacity, most_bytes=history_bytes)
         self.removed = Removed()
         self._schedule = ExpirySchedule()
+        self.ttls = self._schedule.times
         self._counts = CommandCounts()
         self._gets_success = 0
         self._gets_fail = 0
@@ -159,6 +161,7 @@ class KeySpace:
         self._counts = copy.copy(content.counts)
         self._history = History(self._capacity, content.history, content.cleared, self._history_bytes)
         self._schedule = schedule
+        self.ttls = schedule.times
         self.removed = Removed()
         if content.cleared > before:
             self.hub.end_all()
@@ -324,8 +327,9 @@ class KeySpace:
 
     def _note(self, key: str, expires: int | None) -> None:
         """Have a key expire; as more keys do, those that went with their directories are forgotten bit by bit."""
-        self._schedule.note(key, expires)
-        if expires is not None and self.removed:
+        if expires is not None or key in self.ttls:
+            self._schedule.note(key, expires)
+        if expires is not None and self.removed.roots:
             self.forget_removed(4)
 
     def forget_removed(self, most: int) -> None:

@@ -267,9 +267,9 @@ class LeaseTests(ClusterTestCase):
             follower.wall_ahead = HOUR
         cluster.run(2)
         leader.set("/a", "", leader.replica.now() + 30 * SECOND).addErrback(lambda _: None)
-        written = leader.raft._log.last_index
+        written = leader.raft.log.last_index
         for follower in cluster.followers:
-            cluster.run_until(lambda core=follower.raft: core._log.last_index == written)
+            cluster.run_until(lambda core=follower.raft: core.log.last_index == written)
         leader.crash()
         cluster.run_until(lambda: any(each.raft.leadership is not None for each in cluster.up))
         (heir,) = (each for each in cluster.up if each.raft.leadership is not None)

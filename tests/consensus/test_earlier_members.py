@@ -28,7 +28,7 @@ class EarlierMembersTests(ClusterTestCase):
 
     def logged(self, machine: ClusterMachine) -> list[type]:
         """The kinds of all commands in its log."""
-        log = machine.raft._log
+        log = machine.raft.log
         entries = log.between(log.first_index, log.last_index + 1)
         return [type(decode_command(each.data)) for each in entries if each.kind is EntryKind.COMMAND]
 

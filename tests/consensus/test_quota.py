@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import LogLevel, formatEvent
 
 from etcd_twisted.consensus import state_machine
-from etcd_twisted.consensus.proposals import throttle
+from etcd_twisted.consensus.proposals import proposer
 from etcd_twisted.consensus.proposals.quota import REFUSALS_SECONDS
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
@@ -193,7 +193,7 @@ class OnTheirWayTests(QuotaTest):
         self.fill()
 
     def test_who_waited_for_room_in_the_log(self) -> None:
-        self.patch(throttle, "MOST_BYTES", 10)
+        self.patch(proposer, "MOST_BYTES", 10)
         first = self.start(Set("/a", 0, "x" * (self.left - NODE_BYTES - 1)))
         second = self.start(Set("/b", 0, "x"))
         self.assertNoResult(second)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 
-from etcd_twisted.consensus.proposals import proposer, throttle
+from etcd_twisted.consensus.proposals import proposer
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.keyspace.commands import (
     CompareAndDelete,
@@ -82,7 +82,7 @@ class WriteTests(ReplicaTestCase):
         self.assertEqual(len(told), 2)
 
     def test_without_a_deferred_there_is_no_waiting_for_room(self) -> None:
-        self.patch(throttle, "MOST_BYTES", 10)
+        self.patch(proposer, "MOST_BYTES", 10)
         machine = self.machine()
         told: list[Event | Exception | None] = []
         now = machine.replica.now()

@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.consensus.proposals.throttle}.
+L{etcd_twisted.consensus.proposals.proposer}.
 """
 
 from pathlib import Path
@@ -8,9 +8,9 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus.proposals import throttle as module
+from etcd_twisted.consensus.proposals import proposer as module
 from etcd_twisted.consensus.proposals.pending import Proposal, Proposals
-from etcd_twisted.consensus.proposals.throttle import LONGEST_WAIT, MOST_BYTES, MOST_WAITING, Throttle
+from etcd_twisted.consensus.proposals.proposer import LONGEST_WAIT_SECONDS, MOST_BYTES, MOST_WAITING, Throttle
 from etcd_twisted.consensus.raft.entries import Entry, EntryKind
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from tests.consensus.cluster import ClusterTestCase
@@ -71,7 +71,7 @@ class ThrottleTests(SynchronousTestCase):
         self.propose(2, MOST_BYTES + 1)
         again = self.throttle.wait(1)
         self.assertNoResult(again)
-        self.clock.advance(LONGEST_WAIT)
+        self.clock.advance(LONGEST_WAIT_SECONDS)
         self.failureResultOf(again, TooMuchError)
 
     def test_those_who_wait_go_first(self) -> None:
@@ -87,7 +87,7 @@ class ThrottleTests(SynchronousTestCase):
     def test_too_long(self) -> None:
         self.propose(1, MOST_BYTES + 1)
         waiting = self.throttle.wait(1)
-        self.clock.advance(LONGEST_WAIT - 1)
+        self.clock.advance(LONGEST_WAIT_SECONDS - 1)
         later = self.throttle.wait(1)
         self.clock.advance(1)
         self.failureResultOf(waiting, TooMuchError)
@@ -150,7 +150,7 @@ class MachineTests(SynchronousTestCase):
         answers = [self.machine.set(f"/{number}", 200 * "x") for number in range(4)]
         self.machine.clock.advance(0)
         logged = self.logged
-        self.machine.clock.advance(LONGEST_WAIT)
+        self.machine.clock.advance(LONGEST_WAIT_SECONDS)
         error = self.failureResultOf(answers.pop(), EtcdError).value
         self.assertEqual((error.code, error.index), (ErrorCode.RAFT_INTERNAL, 1))
         self.assertIn("this one was not made; try again later", error.cause)

@@ -52,7 +52,7 @@ class TransferTestCase(ClusterTestCase):
 
     def part(self, machine: ClusterMachine) -> int:
         """How much of a snapshot is there."""
-        incoming = machine.member.receiver._incoming
+        incoming = machine.member.receiver.incoming
         return 0 if incoming is None else incoming.file.length
 
     def await_member(self, cluster: Cluster, late: ClusterMachine) -> None:
@@ -63,9 +63,9 @@ class TransferTestCase(ClusterTestCase):
         """Wait until a file begins to come."""
         self.await_member(cluster, late)
         receiver = late.member.receiver
-        cluster.run_until(lambda: receiver._incoming is not None)
-        assert receiver._incoming is not None
-        return receiver._incoming.file
+        cluster.run_until(lambda: receiver.incoming is not None)
+        assert receiver.incoming is not None
+        return receiver.incoming.file
 
     def assertCaughtUp(self, cluster: Cluster, late: ClusterMachine) -> None:
         cluster.run_until(lambda: late.replica.serving)
@@ -212,13 +212,13 @@ class InterruptedTests(TransferTestCase):
         self.await_file(cluster, late)
         cluster.run_until(lambda: self.part(late) > 200)
         receiver = late.member.receiver
-        incoming = receiver._incoming
+        incoming = receiver.incoming
         assert incoming is not None
         create = late.storage.snapshots.create(incoming.offer.snapshot)
         self.assertEqual(len(self.files(late)), 2)
         create.abort()
         receiver.passed(incoming.offer.snapshot.index - 1)
-        self.assertIs(receiver._incoming, incoming)
+        self.assertIs(receiver.incoming, incoming)
         cluster.run_until(lambda: not receiver._busy)
         receiver.passed(incoming.offer.snapshot.index)
         late.disk.run_one()

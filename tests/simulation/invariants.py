@@ -93,7 +93,7 @@ class Invariants:
         seen = self._seen.get(process)
         if seen is None or seen.member is not member:
             seen = self._seen[process] = _Seen(member)
-        log = core._log
+        log = core.log
         summary = (
             core.role, core.term, core.commit_index, core.leads_own_term, log.last_index, log.last_term,
             member.machine.applied_index, replica.serving,
@@ -120,7 +120,7 @@ class Invariants:
     # The log
 
     def _check_log(self, core: Raft, seen: _Seen) -> None:
-        log = core._log
+        log = core.log
         index = log.last_index
         news: list[Entry] = []
         while index >= log.first_index and seen.log.get(index) is not (entry := log._at(index)):
@@ -141,13 +141,13 @@ class Invariants:
         """Everything behind C{kept} has made place for other entries, or for a snapshot."""
         if core.role is Role.LEADER and seen.led == core.term:
             raise Violation(f"{core.machine_id} leads in term {core.term} and replaced entry {kept + 1}")
-        if kept + 1 <= min(seen.commit, core._log.last_index) and kept + 1 >= core._log.first_index:
+        if kept + 1 <= min(seen.commit, core.log.last_index) and kept + 1 >= core.log.first_index:
             raise Violation(f"{core.machine_id} replaced entry {kept + 1}, and had {seen.commit} committed")
-        if core._log.last_index < seen.commit:
+        if core.log.last_index < seen.commit:
             raise Violation(f"{core.machine_id} lost what it had committed up to {seen.commit}")
 
     def _check_entry(self, core: Raft, entry: Entry) -> None:
-        before = core._log.term(entry.index - 1)
+        before = core.log.term(entry.index - 1)
         known = self._entries.setdefault((entry.index, entry.term), (entry, before))
         if known[0] is not entry and known != (entry, before):
             raise Violation(
@@ -178,14 +178,14 @@ class Invariants:
         for index, term in reversed(self._committed_in):
             if term < core.term:
                 entry = self.reference.entries[index - 1]
-                if index > core.commit_index and not core._log.has(index, entry.term):
+                if index > core.commit_index and not core.log.has(index, entry.term):
                     raise Violation(
                         f"{core.machine_id} leads in term {core.term} without {entry}, committed in term {term}"
                     )
                 return
 
     def _check_configuration(self, core: Raft, entry: Entry) -> None:
-        known = [each for index, each in core._log.configurations if index < entry.index]
+        known = [each for index, each in core.log.configurations if index < entry.index]
         if not known:
             return  # the snapshot has it
         before, after = known[-1], decode_configuration(entry.data)
@@ -204,10 +204,10 @@ class Invariants:
         reference = self.reference
         known = reference.length
         if commit > known:
-            for entry in core._log.between(known + 1, commit + 1):
+            for entry in core.log.between(known + 1, commit + 1):
                 reference.commit(entry)
             self._committed_in.append((commit, core.term))
-        log = core._log
+        log = core.log
         last = min(known, commit)
         if last >= log.first_index - 1 and last > 0 and log.term(last) != reference.entries[last - 1].term:
             raise Violation(

@@ -34,9 +34,9 @@ class CommitsOldTerms(Raft):
     def _commit(self, now: float) -> None:
         leadership = self.leadership
         if leadership is not None:
-            index = leadership.durable_on_quorum(self._log.durable_index)
+            index = leadership.durable_on_quorum(self.log.durable_index)
             if leadership.starts > index > self.commit_index:
-                self._log.commit_index = index
+                self.log.commit_index = index
         super()._commit(now)
 
 

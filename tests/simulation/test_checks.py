@@ -92,42 +92,42 @@ class InvariantsTests(SynchronousTestCase):
         """One entry for an index and a term."""
         self._append(self.a, command(2, 2, Set("/k", 0, "one")))
         self.b._enter(2)
-        self.b._log.extend([command(2, 2, Set("/k", 0, "other"))])
+        self.b.log.extend([command(2, 2, Set("/k", 0, "other"))])
         self._violates("another machine has", self.b)
 
     def test_what_is_before_does_not_match(self) -> None:
         """And one entry before it."""
         self._append(self.a, command(2, 2, Set("/k", 0)), command(3, 3, Set("/k", 0)), term=3)
         self.b._enter(3)
-        self.b._log.extend([command(2, 3, Set("/k", 0)), command(3, 3, Set("/k", 0))])
+        self.b.log.extend([command(2, 3, Set("/k", 0)), command(3, 3, Set("/k", 0))])
         self._violates("another machine has", self.b)
 
     def test_leader_replaces(self) -> None:
         """A leader replaces nothing in its log."""
         self._lead(self.a, 2)
         self.invariants.check_core(self.a)
-        self.a._log.extend([Entry(1, 2, EntryKind.EMPTY, b"")])
+        self.a.log.extend([Entry(1, 2, EntryKind.EMPTY, b"")])
         self._violates("leads in term 2 and replaced", self.a)
 
     def test_committed_is_replaced(self) -> None:
         """Nobody replaces what is committed."""
         self._append(self.a, command(2, 2, Set("/k", 0)), commit=2)
         self.a._enter(3)
-        self.a._log.extend([command(2, 3, Set("/k", 0))])
+        self.a.log.extend([command(2, 3, Set("/k", 0))])
         self._violates("replaced entry 2", self.a)
 
     def test_commit_goes_back(self) -> None:
         """What is committed stays so."""
         self._append(self.a, command(2, 2, Set("/k", 0)), commit=2)
-        self.a._log.commit_index = 1
+        self.a.log.commit_index = 1
         self._violates("went back from commit index 2", self.a)
 
     def test_other_entry_is_committed(self) -> None:
         """At one index one entry is committed."""
         self._append(self.a, command(2, 2, Set("/k", 0)), commit=2)
         self.b._enter(3)
-        self.b._log.extend([command(2, 3, Set("/k", 0))])
-        self.b._log.commit_index = 2
+        self.b.log.extend([command(2, 3, Set("/k", 0))])
+        self.b.log.commit_index = 2
         self._violates("was committed there", self.b)
 
     def test_leader_lacks_what_is_committed(self) -> None:
@@ -141,7 +141,7 @@ class InvariantsTests(SynchronousTestCase):
         alone = encode_configuration(Configuration(("a",), (), _MEMBERS))
         entry = Entry(2, 2, EntryKind.CONFIGURATION, alone)
         self.a._enter(2)
-        self.a._log.extend([entry])
+        self.a.log.extend([entry])
         self._violates("makes ('a',)", self.a)
 
     def test_vote_twice(self) -> None:

@@ -2,19 +2,20 @@
 Proposes changes: has them put into the log, if they can be kept, there is room for them and this machine leads.
 
 Must never log a command that can't be read back and applied, nor one beyond the quota but what the cluster needs
-itself.
+itself; nor refuse what was proposed already.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
 
 import msgspec
 from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IReactorTime
 
 from etcd_twisted.consensus.monitoring.statuses import Statuses
 from etcd_twisted.consensus.node import Node
 from etcd_twisted.consensus.proposals.pending import Proposal, Proposals, telling
 from etcd_twisted.consensus.proposals.quota import Quota
-from etcd_twisted.consensus.proposals.throttle import Throttle
 from etcd_twisted.consensus.raft.entries import Configuration
 from etcd_twisted.consensus.raft.state import RaftState
 from etcd_twisted.errors import ErrorCode, EtcdError
@@ -23,6 +24,18 @@ from etcd_twisted.keyspace.commands import LATER, MAKING, Change, CreateInOrder,
 from etcd_twisted.keyspace.events import LAST_MOMENT, Event
 from etcd_twisted.keyspace.paths import SURELY_SHORT, check_size, clean
 from etcd_twisted.keyspace.space import KeySpace
+from etcd_twisted.waiters import Waiters
+
+_T = TypeVar("_T")
+
+MOST_BYTES = 64 << 20
+"""How many bytes of changes may be on their way; the last one that is let in may be larger than what was left."""
+
+MOST_WAITING = 64 << 20
+"""How many bytes of changes may wait; with more, a change is refused at once."""
+
+LONGEST_WAIT_SECONDS = 5.0
+"""How long a change may wait: as long as etcd 3 gives a request."""
 
 
 def encoded(command: Change) -> bytes:
@@ -47,6 +60,62 @@ def encoded(command: Change) -> bytes:
         cause = f"expires: {expires} is not in 0 to {LAST_MOMENT}, in microseconds since the epoch"
         raise EtcdError(ErrorCode.TTL_NOT_A_NUMBER, cause)
     return data
+
+
+class Throttle:
+    """
+    How much may be on its way through the log at a time: changes beyond that wait here, first come, first served.
+
+    What is proposed is held in memory until it is applied, and a disk may be slower than clients. Who is refused here
+    is told for certain that the change was not made.
+
+    @ivar waiting_bytes: how many bytes of changes wait.
+    """
+
+    def __init__(self, clock: IReactorTime, proposals: Proposals, refusal: Callable[[], Exception]) -> None:
+        """
+        @param proposals: what is on its way.
+        @param refusal: makes the error for a change that has waited for too long.
+        """
+        self._clock = clock
+        self._proposals = proposals
+        self._refusal = refusal
+        self._waiting = Waiters()
+        self.waiting_bytes = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a change need not wait."""
+        return not self.waiting_bytes and self._proposals.size <= MOST_BYTES
+
+    def wait(self, size: int) -> "Deferred[None]":
+        """
+        Fires when the change may be proposed. Errbacks when too much waits, when it has waited for too long, or with
+        L{refuse}.
+
+        @param size: the change's, in bytes.
+        """
+        if self.waiting_bytes > MOST_WAITING:
+            return fail(self._refusal())
+        self.waiting_bytes += size
+        waiting = self._waiting.wait().addTimeout(LONGEST_WAIT_SECONDS, self._clock, self._too_late)
+        return waiting.addBoth(self._waits_no_more, size)
+
+    def _waits_no_more(self, result: _T, size: int) -> _T:
+        self.waiting_bytes -= size
+        return result
+
+    def _too_late(self, _value: object, _timeout: float) -> NoReturn:
+        raise self._refusal()
+
+    def admit(self) -> None:
+        """Something was done: let those in for whom there is room now."""
+        while self._waiting.waiting and self._proposals.size <= MOST_BYTES:
+            self._waiting.fire_first()
+
+    def refuse(self, error: Exception) -> None:
+        """Nobody who waits can be let in any more."""
+        self._waiting.fail(error)
 
 
 class Proposer:

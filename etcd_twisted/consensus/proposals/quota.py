@@ -46,6 +46,7 @@ class Quota:
         self._clock = clock
         self._keyspace = keyspace
         self._proposals = proposals
+        self._alarm_bytes = ALARM * most_bytes if most_bytes else float("inf")
         self._is_near = False
         self._said_refused = -REFUSALS_SECONDS
         self._refused_then = 0
@@ -53,7 +54,7 @@ class Quota:
     @property
     def alarm(self) -> bool:
         """Whether the key space is nearly as large as it may get, or larger."""
-        return self.most_bytes > 0 and self._keyspace.root.size >= ALARM * self.most_bytes
+        return self._keyspace.root.size >= self._alarm_bytes
 
     def room_for(self, command: Change, size: int) -> None:
         """
@@ -100,7 +101,7 @@ class Quota:
         """Log when the key space comes near the quota, and when it has room again. Called when it may have changed."""
         size = self._keyspace.root.size
         if not self._is_near:
-            if self.alarm:
+            if size >= self._alarm_bytes:
                 self._is_near = True
                 self._log.warn(
                     "The key space holds {size} bytes, {percent} % of the quota (--quota-bytes {quota}). Writes that "

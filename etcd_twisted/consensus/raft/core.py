@@ -64,20 +64,11 @@ class Raft(RaftState):
         @param hard_state: as it was last made durable.
         @param log: as it was last made durable; from here on only this changes it.
         """
-        super().__init__(machine_id, Ballot(hard_state), log)
+        super().__init__(machine_id, Ballot(hard_state), log, ElectionTimer(timing.election, seed, now))
         self._timing = timing
         self._outbox: list[Outgoing] = []
-        self._timer = ElectionTimer(timing.election, seed, now)
 
     # Time
-
-    @property
-    def deadline(self) -> float:
-        """When L{tick} is to be called, though nothing else happens."""
-        leadership = self.leadership
-        if leadership is not None:
-            return leadership.next_beat if leadership.progress else float("inf")
-        return self._timer.due if self._may_stand else float("inf")
 
     def tick(self, now: float) -> None:
         """Time has passed."""
@@ -91,14 +82,6 @@ class Raft(RaftState):
                 self.campaign(now)
             else:
                 self._timer.restart(now)  # the disk is slower than that: another term would not make it faster
-
-    @property
-    def _may_stand(self) -> bool:
-        """
-        Whether it has a vote, or had one before a change that is not known to be committed: it may be the only one
-        that has the entry, and the others can't go on without it then (dissertation, section 4.2.2).
-        """
-        return any(self.machine_id in each.voters for each in self._log.configurations.since(self._log.commit_index))
 
     # Elections (paper, section 5.2; dissertation, section 9.6)
 
@@ -126,10 +109,10 @@ class Raft(RaftState):
         """Go on to a later term, of whose leader nothing is known."""
         self._ballot.enter(term, vote)
         self.term = term
-        self._following = Follower(term, self._log)
+        self._following = Follower(term, self.log)
 
     def _ask_for_votes(self, term: int, pre: bool, transfer: bool) -> None:
-        request = VoteRequest(term, self._log.last_index, self._log.last_term, pre, transfer)
+        request = VoteRequest(term, self.log.last_index, self.log.last_term, pre, transfer)
         self._outbox += [(voter, request) for voter in self.configuration.voters if voter != self.machine_id]
 
     def _count_vote(self, voter: str, now: float) -> None:
@@ -145,8 +128,8 @@ class Raft(RaftState):
         """Become the leader, and commit an entry of the new term at once: only that commits what came before."""
         self.role = Role.LEADER
         self.leader = self.machine_id
-        self.leadership = Leader(self.machine_id, self.term, self._log, self.configuration, self._timing, now)
-        self._log.append(self.term, EntryKind.EMPTY, b"")
+        self.leadership = Leader(self.machine_id, self.term, self.log, self.configuration, self._timing, now)
+        self.log.append(self.term, EntryKind.EMPTY, b"")
 
     def _follow(self, term: int, leader: str | None, now: float) -> None:
         """Be a follower, in a term that is not older."""
@@ -191,7 +174,7 @@ class Raft(RaftState):
     def _vote_asked(self, candidate: str, request: VoteRequest, now: float) -> None:
         if (self.leadership is not None or self._timer.heard_lately(now)) and not request.transfer:
             return
-        last = (self._log.last_term, self._log.last_index)
+        last = (self.log.last_term, self.log.last_index)
         up_to_date = (request.last_term, request.last_index) >= last
         if request.pre:
             granted = request.term > self.term and up_to_date
@@ -239,7 +222,7 @@ class Raft(RaftState):
         leadership = self.leadership
         if leadership is None or leadership.handover is not None:
             raise NotLeaderError
-        return self._log.append(self.term, EntryKind.COMMAND, data)
+        return self.log.append(self.term, EntryKind.COMMAND, data)
 
     def propose_configuration(self, configuration: Configuration, now: float) -> int:
         """
@@ -253,8 +236,8 @@ class Raft(RaftState):
             raise NotLeaderError
         if not self.leads_own_term or self.is_reconfiguring:
             raise ConfigurationError("another change of the group is not done yet; try again")
-        self._log.configurations.check_change(configuration)
-        index = self._log.append(self.term, EntryKind.CONFIGURATION, encode_configuration(configuration))
+        self.log.configurations.check_change(configuration)
+        index = self.log.append(self.term, EntryKind.CONFIGURATION, encode_configuration(configuration))
         self.leadership.reconfigure(configuration, now)
         return index
 
@@ -291,8 +274,8 @@ class Raft(RaftState):
         leadership = self.leadership
         if leadership is None:
             return
-        log = self._log
-        index = leadership.durable_on_quorum(log.durable_index)
+        log = self.log
+        index = log.durable_index if leadership.alone else leadership.durable_on_quorum(log.durable_index)
         if index > log.commit_index and index >= leadership.starts:
             log.commit_index = index
             if not leadership.votes and not self.is_reconfiguring:
@@ -315,7 +298,7 @@ class Raft(RaftState):
                 self._timer.restart(now)  # only now the others are asked
                 self._count_vote(self.machine_id, now)
         if record.entries:
-            self._log.persisted(record.entries)
+            self.log.persisted(record.entries)
             if self.leader is not None and self.leadership is None:
                 reply = self._following.persisted()
                 if reply is not None:
@@ -324,7 +307,7 @@ class Raft(RaftState):
 
     def compacted(self, index: int) -> None:
         """A durable snapshot stands for the log up to C{index}, which was applied."""
-        self._log.compact(index, None if self.leadership is None else self.leadership.needed)
+        self.log.compact(index, None if self.leadership is None else self.leadership.needed)
 
     def wants_snapshot(self, sender: str, term: int, index: int, now: float) -> bool:
         """Whether the snapshot that a leader offers is of use; hearing of it counts as hearing from the leader."""
@@ -342,7 +325,7 @@ class Raft(RaftState):
 
         @return: whether the log agrees with it, and the part behind it stays.
         """
-        agrees = self._log.install(snapshot)
+        agrees = self.log.install(snapshot)
         if self.leader is not None and self.leadership is None:
             self._outbox.append((self.leader, self._following.installed(snapshot.index)))
         return agrees
@@ -351,7 +334,8 @@ class Raft(RaftState):
 
     def to_persist(self) -> Record | None:
         """Returns what to make durable, in one append; C{None} for nothing."""
-        entries = self._log.to_persist()
+        log = self.log
+        entries = log.to_persist() if log.handed_out_index < log.last_index else ()
         if self._ballot.is_handed_out:
             return Record(None, entries) if entries else None
         return Record(self._ballot.to_persist(), entries)
@@ -367,7 +351,7 @@ class Raft(RaftState):
 
     def to_apply(self, most: int) -> tuple[Entry, ...]:
         """Returns the next committed entries, C{most} at the most, in order."""
-        return self._log.to_apply(most)
+        return self.log.to_apply(most)
 
     def to_answer(self) -> list[tuple[int, int]]:
         """Returns the tokens of the reads that may be answered, each with the index that must be applied before."""

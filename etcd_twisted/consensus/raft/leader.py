@@ -86,6 +86,7 @@ class Leader:
     @ivar starts: the index of this term's first entry.
     @ivar progress: of every other member.
     @ivar stays: whether this machine is in the group still, and will lead on.
+    @ivar alone: whether this machine is the only voter, and so a quorum.
     @ivar votes: whether this machine has a vote.
     @ivar next_beat: when the next round of heartbeats is due, if there is anybody to hear them.
     @ivar handover: to whom this machine hands over; C{None} while it does not.
@@ -109,15 +110,15 @@ class Leader:
         self._reads: deque[tuple[int, int]] = deque()
         self.handover: Handover | None = None
         self._lease_ended = False
-        self._alone = False
+        self.alone = False
         self.reconfigure(configuration, now)
 
     def reconfigure(self, configuration: Configuration, now: float) -> None:
         """The group has changed."""
-        if self._alone:
+        if self.alone:
             self._confirmed = now
         self._configuration = configuration
-        self._alone = configuration.voters == (self._id,)
+        self.alone = configuration.voters == (self._id,)
         self.stays = self._id in configuration
         self.votes = self._id in configuration.voters
         others = {each for each in (*configuration.voters, *configuration.learners) if each != self._id}
@@ -186,8 +187,6 @@ class Leader:
 
         @param own: up to which this machine has.
         """
-        if self._alone:
-            return own
         return quorum.reached(
             own if voter == self._id else self.progress[voter].match for voter in self._configuration.voters
         )
@@ -204,7 +203,7 @@ class Leader:
 
     def lost_quorum(self, now: float) -> bool:
         """Whether no quorum has been heard for so long that this machine should no longer lead."""
-        return not self._alone and now >= self._confirmed + PATIENCE * self._timing.election
+        return not self.alone and now >= self._confirmed + PATIENCE * self._timing.election
 
     def unanswered_seconds(self, now: float) -> float:
         """How long ago the last message was sent that a quorum has answered."""
@@ -212,7 +211,7 @@ class Leader:
 
     def holds_lease(self, now: float) -> bool:
         """Whether nobody else can lead now."""
-        if self._alone:
+        if self.alone:
             return True
         return not self._lease_ended and now < self._confirmed + LEASE * self._timing.election
 
@@ -223,7 +222,7 @@ class Leader:
     def confirmed_reads(self) -> list[int]:
         """The tokens of the reads that are confirmed; each is told once."""
         confirmed = []
-        while self._reads and (self._alone or self._reads[0][1] <= self._confirmed_round):
+        while self._reads and (self.alone or self._reads[0][1] <= self._confirmed_round):
             confirmed.append(self._reads.popleft()[0])
         return confirmed
 

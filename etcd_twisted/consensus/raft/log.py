@@ -44,6 +44,7 @@ class RaftLog:
         still. It never goes back.
     @ivar commit_index: of the last entry that is known to be committed. It never goes back, and is never beyond
         C{last_index}.
+    @ivar handed_out_index: up to which index entries were handed out to be made durable.
     @ivar durable_index: up to which index the log is on disk. It goes back only when entries are replaced.
     @ivar applying_index: up to which index entries were handed to the state machine; never beyond what is both
         committed and durable.
@@ -64,7 +65,7 @@ class RaftLog:
         self.first_index = snapshot_index + 1
         self.last_index = self.snapshot_index = self.commit_index = self.durable_index = snapshot_index
         self.applying_index = snapshot_index
-        self._handed_out = snapshot_index
+        self.handed_out_index = snapshot_index
         self.configurations = Configurations(snapshot_index, configuration)
 
     # Looking
@@ -122,12 +123,15 @@ class RaftLog:
                 self._at(entry.index)
                 self._truncate(entry.index - 1)
             self._push(entry)
-        self.durable_index = self._handed_out = self.last_index
+        self.durable_index = self.handed_out_index = self.last_index
 
     def append(self, term: int, kind: EntryKind, data: bytes) -> int:
         """Add an entry behind the last one; returns its index."""
-        index = self.last_index + 1
-        self._push(Entry(index, term, kind, data))
+        index = self.last_index = self.last_index + 1
+        entry = Entry(index, term, kind, data)
+        self._entries.append(entry)
+        if kind is EntryKind.CONFIGURATION:
+            self.configurations.adopt((entry,))
         return index
 
     def merge(self, entries: tuple[Entry, ...]) -> None:
@@ -154,29 +158,24 @@ class RaftLog:
         if index < self.last_index:
             del self._entries[index + 1 - self.first_index :]
             self.last_index = index
-            self._handed_out = min(self._handed_out, index)
+            self.handed_out_index = min(self.handed_out_index, index)
             self.durable_index = min(self.durable_index, index)
             self.configurations.replaced_after(index)
 
     # The disk
 
-    @property
-    def is_handed_out(self) -> bool:
-        """Whether L{to_persist} has nothing."""
-        return self._handed_out == self.last_index
-
     def to_persist(self) -> tuple[Entry, ...]:
         """Returns the next entries that are to be made durable."""
-        if self._handed_out == self.last_index:
-            return ()
-        entries = fitting(tuple(self._entries[self._handed_out + 1 - self.first_index :]), RECORD_BYTES)
-        self._handed_out += len(entries)
+        entries = tuple(self._entries[self.handed_out_index + 1 - self.first_index :])
+        if len(entries) > 1:
+            entries = fitting(entries, RECORD_BYTES)
+        self.handed_out_index += len(entries)
         return entries
 
     def persisted(self, entries: tuple[Entry, ...]) -> None:
         """What L{to_persist} returned last is durable; what of it was replaced meanwhile does not count."""
         if entries:
-            self.durable_index = max(self.durable_index, min(entries[-1].index, self._handed_out))
+            self.durable_index = max(self.durable_index, min(entries[-1].index, self.handed_out_index))
 
     # The state machine
 
@@ -187,7 +186,8 @@ class RaftLog:
         if stop <= start:
             return ()
         self.applying_index = stop - 1
-        return self.between(start, stop)
+        first = self.first_index
+        return tuple(self._entries[start - first : stop - first])
 
     # Snapshots
 
@@ -233,7 +233,7 @@ class RaftLog:
         agrees = self.has(snapshot.index, snapshot.term)
         if agrees:
             self.snapshot_index = snapshot.index
-            self._handed_out = max(self._handed_out, snapshot.index)
+            self.handed_out_index = max(self.handed_out_index, snapshot.index)
             self.durable_index = max(self.durable_index, snapshot.index)
         else:
             self.begin_after(snapshot.index, snapshot.term)
@@ -247,7 +247,7 @@ class RaftLog:
         self._entries.clear()
         self._snapshot_term = term
         self.first_index = index + 1
-        self.last_index = self.snapshot_index = self.durable_index = self._handed_out = index
+        self.last_index = self.snapshot_index = self.durable_index = self.handed_out_index = index
 
 
 def fitting(entries: tuple[Entry, ...], length: int) -> tuple[Entry, ...]:

@@ -7,6 +7,7 @@ Must never change anything: only L{etcd_twisted.consensus.raft.core.Raft} does.
 import enum
 
 from etcd_twisted.consensus.raft.ballot import Ballot
+from etcd_twisted.consensus.raft.election_timer import ElectionTimer
 from etcd_twisted.consensus.raft.entries import Configuration
 from etcd_twisted.consensus.raft.follower import Follower
 from etcd_twisted.consensus.raft.leader import Deposition, Leader
@@ -33,9 +34,10 @@ class RaftState:
     @ivar leader: the leader's machine id in this term, C{None} while unknown.
     @ivar leadership: what a leader knows of the others; to be looked at only. C{None} for one that does not lead.
     @ivar deposition: why this machine stopped leading last; C{None} if it never did.
+    @ivar log: the log in memory; to be looked at only.
     """
 
-    def __init__(self, machine_id: str, ballot: Ballot, log: RaftLog) -> None:
+    def __init__(self, machine_id: str, ballot: Ballot, log: RaftLog, timer: ElectionTimer) -> None:
         self.machine_id = machine_id
         self.term = ballot.term
         self.role = Role.FOLLOWER
@@ -43,13 +45,14 @@ class RaftState:
         self.leadership: Leader | None = None
         self.deposition: Deposition | None = None
         self._ballot = ballot
-        self._log = log
+        self._timer = timer
+        self.log = log
         self._following = Follower(self.term, log)
 
     @property
     def soft_state(self) -> tuple[object, ...]:
         """What of it may change without anything being written: the role, the term, the leader and the group."""
-        leadership, log = self.leadership, self._log
+        leadership, log = self.leadership, self.log
         return (
             self.role,
             self.term,
@@ -58,6 +61,14 @@ class RaftState:
             leadership is not None and log.commit_index >= leadership.starts,
             log.configurations.index,
         )
+
+    @property
+    def deadline(self) -> float:
+        """When the core has to be told the time, though nothing else happens."""
+        leadership = self.leadership
+        if leadership is not None:
+            return leadership.next_beat if leadership.progress else float("inf")
+        return self._timer.due if self._may_stand else float("inf")
 
     # Who leads
 
@@ -69,7 +80,7 @@ class RaftState:
     @property
     def leads_own_term(self) -> bool:
         """Whether this machine leads and has committed an entry of its term: only then it knows what is committed."""
-        return self.leadership is not None and self._log.commit_index >= self.leadership.starts
+        return self.leadership is not None and self.log.commit_index >= self.leadership.starts
 
     @property
     def leads_on(self) -> bool:
@@ -82,7 +93,7 @@ class RaftState:
             leadership is not None
             and leadership.stays
             and leadership.handover is None
-            and self._log.commit_index >= leadership.starts
+            and self.log.commit_index >= leadership.starts
         )
 
     def holds_lease(self, now: float) -> bool:
@@ -94,38 +105,46 @@ class RaftState:
     @property
     def configuration(self) -> Configuration:
         """The newest in the log, committed or not (dissertation, section 4.1)."""
-        return self._log.configurations.current
+        return self.log.configurations.current
 
     @property
     def configuration_index(self) -> int:
         """The index of the entry that holds L{configuration}."""
-        return self._log.configurations.index
+        return self.log.configurations.index
 
     @property
     def settled_configuration_index(self) -> int:
         """The index of the newest configuration that is known to be committed."""
-        return self._log.configurations.index_at(self._log.commit_index)
+        return self.log.configurations.index_at(self.log.commit_index)
 
     @property
     def is_reconfiguring(self) -> bool:
         """Whether the newest configuration is not known to be committed."""
-        return self._log.configurations.index > self._log.commit_index
+        return self.log.configurations.index > self.log.commit_index
 
     def has_member(self, machine_id: str) -> bool:
         """
         Returns whether a machine is in the group, or was before changes that are not known to be committed: as long
         as they are not, it may lead.
         """
-        return any(machine_id in each for each in self._log.configurations.since(self._log.commit_index))
+        return any(machine_id in each for each in self.log.configurations.since(self.log.commit_index))
 
     @property
     def members(self) -> set[str]:
         """All for which L{has_member} is true."""
         return {
             machine_id
-            for each in self._log.configurations.since(self._log.commit_index)
+            for each in self.log.configurations.since(self.log.commit_index)
             for machine_id in (*each.voters, *each.learners)
         }
+
+    @property
+    def _may_stand(self) -> bool:
+        """
+        Whether it has a vote, or had one before a change that is not known to be committed: it may be the only one
+        that has the entry, and the others can't go on without it then (dissertation, section 4.2.2).
+        """
+        return any(self.machine_id in each.voters for each in self.log.configurations.since(self.log.commit_index))
 
     @property
     def has_vote(self) -> bool:
@@ -137,7 +156,7 @@ class RaftState:
     @property
     def commit_index(self) -> int:
         """The index of the last entry that is known to be committed."""
-        return self._log.commit_index
+        return self.log.commit_index
 
     @property
     def leader_commit(self) -> int:
@@ -147,12 +166,12 @@ class RaftState:
     @property
     def last_index(self) -> int:
         """The index of the last entry, durable or not."""
-        return self._log.last_index
+        return self.log.last_index
 
     @property
     def snapshot_index(self) -> int:
         """Up to which index the newest snapshot stands for the log."""
-        return self._log.snapshot_index
+        return self.log.snapshot_index
 
     def term_at(self, index: int) -> int:
         """
@@ -160,32 +179,19 @@ class RaftState:
 
         @raise IndexError: it is not in memory any more, or not yet.
         """
-        return self._log.term(index)
+        return self.log.term(index)
 
     def committed_bytes_after(self, index: int) -> int:
         """
         Returns how many bytes of data the entries behind C{index} hold that are committed, as far as they are there.
         """
-        return sum(len(each.data) for each in self._log.between(index + 1, self._log.commit_index + 1))
+        return sum(len(each.data) for each in self.log.between(index + 1, self.log.commit_index + 1))
 
     # What is left to do
 
     @property
-    def has_new_entries(self) -> bool:
-        """
-        Whether it leads, and has entries that its own disk was not given: to all appearance, others still wait for
-        them. All else that they are sent, they don't wait for.
-        """
-        return self.leadership is not None and not self._log.is_handed_out
-
-    @property
-    def has_to_apply(self) -> bool:
-        """Whether there are entries that are committed and durable, and that were not handed out to be applied."""
-        log = self._log
-        return log.commit_index > log.applying_index < log.durable_index
-
-    @property
     def is_settled(self) -> bool:
         """Whether nothing is left to make durable or to apply."""
-        saved = self._ballot.is_durable and self._log.durable_index == self._log.last_index
-        return saved and not self.has_to_apply
+        log = self.log
+        applied = log.applying_index >= min(log.commit_index, log.durable_index)
+        return applied and self._ballot.is_durable and log.durable_index == log.last_index

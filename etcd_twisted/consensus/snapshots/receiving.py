@@ -37,7 +37,7 @@ _log = Logger()
 
 
 @attrs.define
-class _Incoming:
+class Incoming:
     """A file that is coming, and what it was offered as."""
 
     sender: str
@@ -51,6 +51,7 @@ class SnapshotReceiver:
     """
     Takes the leader's snapshots, one at a time.
 
+    @ivar incoming: what has come so far of one; C{None} while none is coming.
     @ivar installing: whether the key space is about to be replaced, so that no snapshot of it should be taken.
     """
 
@@ -67,7 +68,7 @@ class SnapshotReceiver:
         self._node = node
         self._machine = machine
         self._traffic = traffic
-        self._incoming: _Incoming | None = None
+        self.incoming: Incoming | None = None
         self._stopped = False
         self._busy = False
         self._free = Waiters()
@@ -84,7 +85,7 @@ class SnapshotReceiver:
             return succeed(size)  # as if all of it were here
         if self._busy or self._stopped:
             return fail(ValueError("another snapshot is being taken"))
-        incoming = self._incoming
+        incoming = self.incoming
         if incoming is not None and (incoming.offer.snapshot, incoming.head) == (offer.snapshot, head):
             incoming.sender = sender
             return succeed(incoming.file.length)
@@ -93,26 +94,26 @@ class SnapshotReceiver:
     async def _begin(self, sender: str, offer: Offer, head: bytes, size: int) -> int:
         await self._drop()
         file = await self._disk.run(self._disk.storage.snapshots.receive, offer.snapshot)
-        self._incoming = _Incoming(sender, offer, head, size, file)
+        self.incoming = Incoming(sender, offer, head, size, file)
         _log.info("The leader sends its snapshot of log index {index}", index=offer.snapshot.index)
         return 0
 
     async def _drop(self) -> None:
-        incoming, self._incoming = self._incoming, None
+        incoming, self.incoming = self.incoming, None
         if incoming is not None:
             await self._disk.run(incoming.file.abort)
 
     def piece(self, sender: str, offset: int, data: bytes) -> "Deferred[None]":
         """See L{etcd_twisted.interfaces.IRaftPeer.snapshot_piece}."""
         self._traffic.add_received(sender, len(data))
-        incoming = self._incoming
+        incoming = self.incoming
         if incoming is None or self._busy or sender != incoming.sender or offset != incoming.file.length:
             return fail(ValueError(f"no snapshot goes on at {offset}"))
         return self._do(self._take(incoming, data))
 
     def passed(self, index: int) -> None:
         """The log has brought as much: what has come of a snapshot that is not newer is of no use."""
-        incoming = self._incoming
+        incoming = self.incoming
         if incoming is not None and not self._busy and incoming.offer.snapshot.index <= index:
             self._do(self._drop()).addErrback(lambda failure: _log.failure("Dropping a snapshot failed", failure))
 
@@ -128,14 +129,14 @@ class SnapshotReceiver:
             self._node.fail(result)
         return result
 
-    async def _take(self, incoming: _Incoming, data: bytes) -> None:
+    async def _take(self, incoming: Incoming, data: bytes) -> None:
         await self._disk.run(incoming.file.write, data)
         if incoming.file.length >= incoming.size:
             self.installing = True
             try:
                 await self._install(incoming.file)
             finally:
-                self._incoming = None
+                self.incoming = None
                 self.installing = False
 
     async def _install(self, file: IncomingSnapshot) -> None:

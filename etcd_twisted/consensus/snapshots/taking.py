@@ -40,7 +40,7 @@ class Snapshotter:
         """
         self._clock = clock
         self._disk = disk
-        self._raft = raft
+        self._log = raft.log
         self._node = node
         self._machine = machine
         self._count = count
@@ -52,7 +52,7 @@ class Snapshotter:
         if self._running is not None or self._count is None:
             return
         machine = self._machine
-        many = machine.applied_index - self._raft.snapshot_index >= self._count
+        many = machine.applied_index - self._log.snapshot_index >= self._count
         if many or machine.bytes_since_snapshot > SNAPSHOT_BYTES:
             self._running = ensureDeferred(self._take(*machine.snapshot()))
             self._running.addErrback(self._node.fail)
@@ -74,7 +74,7 @@ class Snapshotter:
         if not whole:
             return
         await disk.run(log.compact, metadata.index)
-        if metadata.index < self._raft.snapshot_index:
+        if metadata.index < self._log.snapshot_index:
             return  # the leader's newer one came meanwhile
         self._node.compacted(metadata.index)
         _log.info("Took a snapshot at log index {index}", index=metadata.index)

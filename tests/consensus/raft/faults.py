@@ -208,7 +208,7 @@ class Faults(Group):
     def look_at(self, machine: Machine) -> None:
         core = machine.core
         self._check(machine)
-        log = core._log
+        log = core.log
         for index in range(max(log.first_index, log.last_index - 20), log.last_index + 1):
             each, before = log._at(index), log.term(index - 1)
             known = self.log.setdefault((index, each.term), (each, before))

@@ -141,13 +141,13 @@ class Machine:
         """Of what was applied."""
         core = self.core
         term = self.term_at(self.applied)
-        *_, configuration = (each for index, each in core._log.configurations if index <= self.applied)
+        *_, configuration = (each for index, each in core.log.configurations if index <= self.applied)
         snapshot = SnapshotMetadata(self.applied, term, configuration)
         self.disk.save(snapshot, tuple(self.state), keep=True)
         core.compacted(self.applied)
 
     def term_at(self, index: int) -> int:
-        return self.core._log.term(index)
+        return self.core.log.term(index)
 
     def take_in(self, snapshot: SnapshotMetadata, state: tuple[bytes, ...]) -> None:
         """Become what another machine's snapshot says. What was handed to the disk before is there before."""
@@ -365,8 +365,8 @@ class Group:
         core = machine.core
         if core.role is Role.LEADER:
             assert self.leaders.setdefault(core.term, core.machine_id) == core.machine_id, "two leaders"
-        first = max(core._log.first_index, len(self.committed) - 50)
-        for each in core._log.between(first, core.commit_index + 1):
+        first = max(core.log.first_index, len(self.committed) - 50)
+        for each in core.log.between(first, core.commit_index + 1):
             assert self.committed.setdefault(each.index, each) == each, f"{core.machine_id}: {each}"
 
     # What is asked of it

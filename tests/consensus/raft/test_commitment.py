@@ -126,7 +126,7 @@ class EarlierTermTests(SynchronousTestCase):
             group.passes = lambda each: all(e.term < 4 for e in getattr(each.message, "entries", ()))
         group.elect("a")
         self.assertEqual(group["a"].term, 4)
-        self.assertTrue(all(group[each]._log.has(2, 2) for each in "abc"))
+        self.assertTrue(all(group[each].log.has(2, 2) for each in "abc"))
         group.crash("a")
         group.heal()
         group.start("e")
@@ -138,19 +138,19 @@ class EarlierTermTests(SynchronousTestCase):
         group = self.figure_8(own_entry_arrives=False)
         self.assertEqual({group[each].commit_index for each in "bcd"}, {0})
         group.elect("e")
-        self.assertEqual({group[each]._log.term(2) for each in "bcde"}, {3})
+        self.assertEqual({group[each].log.term(2) for each in "bcde"}, {3})
 
     def test_figure_8_e(self) -> None:
         """With an entry of the leader's own term behind it, it is committed, and e can't win an election any more."""
         group = self.figure_8(own_entry_arrives=True)
         group.advance(10 * TIMING.election)
         self.assertIn(group.leader(), "bc")
-        self.assertEqual({group[each]._log.term(2) for each in "bcde"}, {2})
+        self.assertEqual({group[each].log.term(2) for each in "bcde"}, {2})
 
     def test_entries_before_are_committed_with_it(self) -> None:
         group = Group("abc", terms={each: [1, 1, 2] for each in "abc"})
         group.elect("b")
-        self.assertEqual([each.term for each in group["a"]._log.between(1, 9)], [1, 1, 2, 3])
+        self.assertEqual([each.term for each in group["a"].log.between(1, 9)], [1, 1, 2, 3])
         self.assertEqual({group[each].commit_index for each in "abc"}, {4})
         self.assertEqual(group.states(), {each: [b"1.1", b"1.2", b"2.3"] for each in "abc"})
 

@@ -35,12 +35,12 @@ class DiskTests(SynchronousTestCase):
     def test_what_it_begins_with_is_durable(self) -> None:
         kept = keeping(9, 4)
         self.assertEqual((kept.durable_index, kept.applying_index), (9, 4))
-        self.assertTrue(kept.is_handed_out)
+        self.assertEqual(kept.handed_out_index, kept.last_index)
 
     def test_each_entry_is_handed_out_once(self) -> None:
         kept = keeping(2)
         add(kept, 1, 2)
-        self.assertFalse(kept.is_handed_out)
+        self.assertLess(kept.handed_out_index, kept.last_index)
         first = kept.to_persist()
         add(kept, 1, 1)
         second = kept.to_persist()

@@ -33,7 +33,7 @@ class ProposalTests(SynchronousTestCase):
         core = leading().core
         index = core.propose_configuration(group_of("abcd"), 0.0)
         self.assertEqual((core.configuration, core.configuration_index), (group_of("abcd"), index))
-        self.assertEqual([each for _, each in core._log.configurations], [group_of("abc"), group_of("abcd")])
+        self.assertEqual([each for _, each in core.log.configurations], [group_of("abc"), group_of("abcd")])
 
     def test_the_new_quorum_has_to_have_it(self) -> None:
         for voters, acknowledging, commits in (

@@ -28,7 +28,7 @@ class LeaderTests(SynchronousTestCase):
         self.machine.apply()
         self.machine.take_snapshot()
         sent(self.machine)
-        self.assertEqual(self.machine.core._log.first_index, 11)
+        self.assertEqual(self.machine.core.log.first_index, 11)
 
     def answer(self, sender: str, reply: AppendReply, now: float = 0.0) -> None:
         self.machine.core.receive(sender, reply, now)
@@ -142,7 +142,7 @@ class FollowerTests(SynchronousTestCase):
             machine = self.following(terms)
             machine.take_in(SnapshotMetadata(4, 3, GROUP), (b"state",))
             core = machine.core
-            self.assertEqual((core.commit_index, core.last_index, core._log.last_term), (4, 4, 3))
+            self.assertEqual((core.commit_index, core.last_index, core.log.last_term), (4, 4, 3))
             self.assertIsNone(core.to_persist())
             self.assertEqual(core.to_apply(9), ())
             self.assertEqual(core.to_send(0.0), [("b", AppendReply(5, 0, 4, 4))])
@@ -152,7 +152,7 @@ class FollowerTests(SynchronousTestCase):
         machine = self.following([1, 1, 1, 3, 3])
         machine.take_in(SnapshotMetadata(4, 3, GROUP), (b"state",))
         core = machine.core
-        self.assertEqual((core.commit_index, core.last_index, core._log.snapshot_index), (4, 5, 4))
+        self.assertEqual((core.commit_index, core.last_index, core.log.snapshot_index), (4, 5, 4))
         self.assertEqual([each.index for each in machine.disk.entries], [5])
         core.receive("b", Append(5, 1, 5, 3, 5), 0.0)
         self.assertEqual([each.index for each in core.to_apply(9)], [5])
@@ -211,7 +211,7 @@ class FollowerTests(SynchronousTestCase):
             0.0,
         )
         machine.take_in(SnapshotMetadata(4, 3, group), ())
-        self.assertEqual(list(machine.core._log.configurations), [(4, group)])
+        self.assertEqual(list(machine.core.log.configurations), [(4, group)])
 
     def test_a_configuration_behind_it_stays(self) -> None:
         group = Configuration(("a", "b", "c", "d"))
@@ -219,7 +219,7 @@ class FollowerTests(SynchronousTestCase):
         new = entry(3, 2, encode_configuration(group), EntryKind.CONFIGURATION)
         machine.core.receive("b", Append(5, 1, 2, 1, 0, (new,)), 0.0)
         machine.take_in(SnapshotMetadata(2, 1, GROUP), ())
-        self.assertEqual(list(machine.core._log.configurations), [(2, GROUP), (3, group)])
+        self.assertEqual(list(machine.core.log.configurations), [(2, GROUP), (3, group)])
 
     def test_a_machine_that_leads_by_then_tells_nobody(self) -> None:
         """It was elected with what it had of the log, while the snapshot was read."""
@@ -300,7 +300,7 @@ class CompactionTests(SynchronousTestCase):
     def test_not_for_one_that_went_away(self) -> None:
         self.patch(raft_log, "TRAILING_ENTRIES", 5)
         group = self.grown("c", 20)
-        self.assertEqual(group["a"]._log.first_index, 17)
+        self.assertEqual(group["a"].log.first_index, 17)
 
     def test_nor_for_too_long(self) -> None:
         self.patch(raft_log, "TRAILING_ENTRIES", 5)
@@ -313,7 +313,7 @@ class CompactionTests(SynchronousTestCase):
             group.propose(b"more")
         group.advance(TIMING.heartbeat)
         group.machines["a"].take_snapshot()
-        self.assertEqual(group["a"]._log.first_index, group["a"].last_index - 49)
+        self.assertEqual(group["a"].log.first_index, group["a"].last_index - 49)
 
     def test_a_machine_that_has_more_than_the_leader_knows_gets_no_snapshot_over_and_over(self) -> None:
         """
@@ -354,7 +354,7 @@ class CompactionTests(SynchronousTestCase):
         machine.core.receive("b", Append(1, 1, 10, 1, 10, entries_of([1] * 50, 11)), 0.0)
         machine.save(0.0)
         machine.core.compacted(5)
-        log = machine.core._log
+        log = machine.core.log
         self.assertEqual((log.first_index, log.last_index, log.snapshot_index), (11, 60, 10))
 
     def test_an_old_message_from_before_the_log_is_answered(self) -> None:
