@@ -15,6 +15,7 @@ Must never answer anything in another way than L{Channel} would, nor let a clien
 
 import re
 from collections.abc import Callable
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -105,6 +106,7 @@ class FastChannel(Protocol):
     @ivar persistent: whether it stays open after this answer.
     @ivar count: see L{etcd_twisted.httpd.usage.Usage}; so for C{answered}.
     @ivar turns: the site's.
+    @ivar write: sends bytes; likewise from that moment.
     """
 
     _log = Logger()
@@ -113,6 +115,7 @@ class FastChannel(Protocol):
     count: Callable[[bytes, int], None]
     lifetime: Lifetime
     transport: Any
+    write: Callable[[bytes], None]
     persistent = True
 
     def __init__(self, site: FastSite, addr: IAddress | None) -> None:
@@ -131,16 +134,8 @@ class FastChannel(Protocol):
         self._reading = False
         self._held = False
         self._queued = False
-        self._has_socket = False
 
     # What an exchange needs
-
-    def write(self, data: bytes) -> None:
-        """Send bytes."""
-        if self._has_socket:
-            write_now(self.transport, data)
-        else:
-            self.transport.write(data)
 
     def registerProducer(self, producer: object, _streaming: bool) -> None:
         """Tell C{producer} when to pause and resume."""
@@ -156,7 +151,7 @@ class FastChannel(Protocol):
         if not self.persistent:
             self._close()
             return
-        self.lifetime.expect_request(self._seconds())
+        self.lifetime.deadline = self._seconds() + self.site.limits.idle_timeout_seconds
         if (self._parts or self._held) and not self._reading:
             self._go_on()
 
@@ -166,11 +161,12 @@ class FastChannel(Protocol):
         """Begin to count the time until the first request."""
         transport = self.transport
         self.lifetime = Lifetime(transport, self.site.limits, self._seconds())
+        self.write = transport.write
         if isinstance(transport, Connection):
             if tcp_socket(transport) is not None:
                 transport.setTcpNoDelay(True)
             keep_alive(transport)
-            self._has_socket = True
+            self.write = partial(write_now, transport)
             self.site.share(transport)
         transport.registerProducer(self, True)
         self.site.opened(self)
@@ -340,9 +336,12 @@ class FastChannel(Protocol):
                 break
             start = self._take(data, start, answers)
             taken += 1
-        self._send(answers)
+        if answers:
+            self._send(answers)
         self._reading = False
-        turns.spend(taken)
+        turns.left -= taken
+        if turns.left <= 0:
+            turns.exhausted()
         if self._have or self._held:
             self._hold_or_release()
 
@@ -354,14 +353,14 @@ class FastChannel(Protocol):
             self._release()
 
     def _send(self, answers: list[bytes]) -> None:
-        """Send what is there, and begin to gather anew."""
-        if answers:
-            self.write(answers[0] if len(answers) == 1 else b"".join(answers))
-            answers.clear()
+        """Send the answers that have been gathered, at least one."""
+        self.write(answers[0] if len(answers) == 1 else b"".join(answers))
+        answers.clear()
 
     def _may_go_on(self, answers: list[bytes], rest: bytes) -> bool:
         """Send what is there; if the client has to read first, the C{rest} is kept until it has."""
-        self._send(answers)
+        if answers:
+            self._send(answers)
         if self.lifetime.stalled:
             self._keep(rest, 0)
         return not self.lifetime.stalled
@@ -379,7 +378,7 @@ class FastChannel(Protocol):
             rest = data[start:]
             first_line = line.end() - start if line is not None else 0
             return self._unclear(rest, first_line) if self._may_go_on(answers, rest) else _ALL
-        head = site.heads.read(data[line.end() : end + 2])
+        head = site.heads[data[line.end() : end + 2]]
         if head is None or head.length > site.limits.body_bytes:
             rest = data[start:]
             return self._hand_over(rest) if self._may_go_on(answers, rest) else _ALL
@@ -406,7 +405,8 @@ class FastChannel(Protocol):
             else:
                 self._close()
             return end
-        self._send(answers)
+        if answers:
+            self._send(answers)
         lifetime.deadline = 0.0
         self._exchange = exchange = Exchange(self, _VERSION, method, began)
         exchange.answer(answer)

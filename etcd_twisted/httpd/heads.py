@@ -12,14 +12,14 @@ import attrs
 
 from etcd_twisted.httpd.browsers import BrowserPolicy
 
-LONGEST = 4_096
-"""How long a block of header lines may be to be looked at, in bytes."""
+LONGEST_BLOCK_BYTES = 4_096
+"""A longer block of header lines is not looked at."""
+
+MOST_KNOWN_BLOCKS = 256
+"""How many blocks are remembered at a time; before there are more, all are forgotten."""
 
 _MOST_LINES = 100
-"""How many header lines are common."""
-
-_MOST_KNOWN = 256
-"""How many blocks are known at a time; with more, all are forgotten."""
+"""A block with more header lines is not common."""
 
 _HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([!-~](?:[ -~]*[!-~])?)?[ \t]*\r\n")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
@@ -40,30 +40,25 @@ class Head:
     content_type: bytes | None
 
 
-class Heads:
-    """Those that are known."""
+class Heads(dict[bytes, Head | None]):
+    """
+    What blocks of header lines say, or C{None} where they are not common. A block has each line with its end, but not
+    the empty line.
+
+    A dictionary, so that it costs no call to look up a block that is known. One that is not known is read.
+    """
 
     def __init__(self, browsers: BrowserPolicy) -> None:
+        super().__init__()
         self._browsers = browsers
-        self._known: dict[bytes, Head | None] = {}
 
-    def read(self, block: bytes) -> Head | None:
-        """
-        What a block of header lines says; C{None} when they are not common.
-
-        @param block: each line with its end, the empty one left out.
-        """
-        try:
-            return self._known[block]
-        except KeyError:
-            return self._meet(block)
-
-    def _meet(self, block: bytes) -> Head | None:
-        if len(block) > LONGEST:
+    def __missing__(self, block: bytes) -> Head | None:
+        """Read a block for the first time."""
+        if len(block) > LONGEST_BLOCK_BYTES:
             return None
-        if len(self._known) >= _MOST_KNOWN:
-            self._known.clear()
-        head = self._known[block] = _read(block, self._browsers)
+        if len(self) >= MOST_KNOWN_BLOCKS:
+            self.clear()
+        head = self[block] = _read(block, self._browsers)
         return head
 
 

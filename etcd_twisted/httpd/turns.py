@@ -36,7 +36,7 @@ class Turns:
     """
     See the module.
 
-    @ivar left: what may still be done in this turn; to be read only.
+    @ivar left: how much work may still be done in this turn. Whoever lowers it to 0 or less calls L{exhausted}.
     @ivar waiting: those who wait for a turn, the first one first, and what each is to do then; to be read only.
     """
 
@@ -52,12 +52,17 @@ class Turns:
 
     def spend(self, work: int) -> None:
         """
-        So much has been done.
+        Note that so much work has been done.
 
         Where nobody calls L{begin}, turns are not told apart as long as there is enough left: a turn never has more.
         """
         self.left -= work
-        if self.left <= 0 and self._next is None:
+        if self.left <= 0:
+            self.exhausted()
+
+    def exhausted(self) -> None:
+        """Ask for another turn, since nothing is left of this one. For those that subtract from L{left} themselves."""
+        if self._next is None:
             self._next = self._clock.callLater(0, self._turn)
 
     def begin(self) -> None:

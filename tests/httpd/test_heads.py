@@ -6,9 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.httpd import heads
 from etcd_twisted.httpd.browsers import BrowserPolicy
-from etcd_twisted.httpd.heads import LONGEST, Head, Heads
+from etcd_twisted.httpd.heads import LONGEST_BLOCK_BYTES, MOST_KNOWN_BLOCKS, Head, Heads
 
 HOST = b"Host: x\r\n"
 
@@ -29,7 +28,7 @@ class HeadsTests(SynchronousTestCase):
             (b"Host: localhost:4001\r\nAccept-Language: de\r\nUser-Agent: Mozilla/5.0\r\n", Head(0, None)),
         ):
             for _ in range(2):
-                self.assertEqual(self.heads.read(block), head, block)
+                self.assertEqual(self.heads[block], head, block)
 
     def test_uncommon(self) -> None:
         """What is for one who knows all of HTTP: rare, or not to be answered at all."""
@@ -61,23 +60,23 @@ class HeadsTests(SynchronousTestCase):
             HOST + b"Accept: \xe4\r\n",
             HOST + b"Accept: a\nb\r\n",
             HOST + b"Accept: a\rb\r\n",
-            HOST + b"Accept: %s\r\n" % (b"x" * LONGEST),
+            HOST + b"Accept: %s\r\n" % (b"x" * LONGEST_BLOCK_BYTES),
             HOST + b"a:b\r\n" * 500,
         ):
             for _ in range(2):
-                self.assertIsNone(self.heads.read(block), block)
+                self.assertIsNone(self.heads[block], block)
 
     @given(st.lists(st.binary(max_size=20)))
     def test_bytes(self, lines: list[bytes]) -> None:
         """Anything can come."""
         block = HOST + b"".join(line + b"\r\n" for line in lines)
-        head = self.heads.read(block)
+        head = self.heads[block]
         if head is not None:
             self.assertTrue(all(b":" in line for line in block.split(b"\r\n")[:-1]))
 
     def test_not_all_are_known(self) -> None:
         """Headers that differ with each request cost no memory, nor do long ones."""
-        for number in range(10 * heads._MOST_KNOWN):
-            self.assertIsNotNone(self.heads.read(HOST + b"X-Number: %d\r\n" % number))
-            self.heads.read(HOST + b"X-Number: %d%s\r\n" % (number, b"x" * LONGEST))
-            self.assertLessEqual(len(self.heads._known), heads._MOST_KNOWN)
+        for number in range(10 * MOST_KNOWN_BLOCKS):
+            self.assertIsNotNone(self.heads[HOST + b"X-Number: %d\r\n" % number])
+            self.assertIsNone(self.heads[HOST + b"X-Number: %d%s\r\n" % (number, b"x" * LONGEST_BLOCK_BYTES)])
+            self.assertLessEqual(len(self.heads), MOST_KNOWN_BLOCKS)
