@@ -33,7 +33,7 @@ from etcd_twisted.consensus.storage.disk_thread import LogWriter
 from etcd_twisted.frontends import Chosen, chosen_frontends
 from etcd_twisted.interfaces import IReactor
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
-from etcd_twisted.net.sockets import SILENCE
+from etcd_twisted.net.sockets import UNACKNOWLEDGED_TIMEOUT_SECONDS
 from etcd_twisted.net.tls import check_peer_certificate, tls_for_peers
 from etcd_twisted.peer.frontend import PeerFrontend
 from etcd_twisted.peer.transport import AmpTransport
@@ -86,7 +86,7 @@ class EtcdService(Service):
         self._config = config
         tls = tls_for_peers(config)
         check_peer_certificate(config)
-        silence = max(SILENCE, 5 * self.replica.timing.election)
+        silence = max(UNACKNOWLEDGED_TIMEOUT_SECONDS, 5 * self.replica.timing.election)
         self._transport = AmpTransport(reactor, self.replica.peer, tls, lambda: self.replica.name, silence)
         # Stopped from the last to the first: requests under way need the other machines until they are answered.
         chosen: list[Chosen] = [(PeerFrontend(self._transport.visitors, admin_site), {}), (HttpFrontend(), {})]

@@ -143,7 +143,7 @@ class ProcessService(Service):
         etcd.started.addCallbacks(lambda _: self._serves(etcd, collector), self._not_started)
 
     def _serves(self, etcd: EtcdService, collector: Collector) -> None:
-        collector.set_aside()
+        collector.freeze()
         self._readiness.ready(f"{etcd.replica.name} serves {self._config.client_url}")
 
     def _not_started(self, failure: Failure) -> None:

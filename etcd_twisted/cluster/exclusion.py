@@ -15,7 +15,7 @@ from etcd_twisted.cluster.joining import ROUND_PAUSE_SECONDS, Joining
 from etcd_twisted.cluster.known_machines import KnownMachines
 from etcd_twisted.cluster.local_machine import LocalMachine
 from etcd_twisted.interfaces.cluster import ClusterView
-from etcd_twisted.net.backoff import LONGEST, Backoff
+from etcd_twisted.net.backoff import LONGEST_PAUSE_SECONDS, Backoff
 
 NOT_SERVING_SECONDS = 5.0
 """A member that has not served for so long asks whether it still is one."""
@@ -66,7 +66,7 @@ class ExclusionCheck:
         backoff = Backoff(lambda: 1.0)
         while not await self.stand_by_if_excluded():
             pause_seconds = backoff.next()
-            if pause_seconds >= LONGEST:
+            if pause_seconds >= LONGEST_PAUSE_SECONDS:
                 await self._known.search(self._local.name)
             await self._pause(pause_seconds)
 

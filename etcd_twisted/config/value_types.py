@@ -24,7 +24,7 @@ from etcd_twisted.interfaces.cluster_config import (
     LONGEST_REMOVE_DELAY,
     LONGEST_SYNC_INTERVAL,
 )
-from etcd_twisted.logs.observers import FORMATS, LOUDEST
+from etcd_twisted.logs.observers import FORMATS, HIGHEST_VERBOSITY
 
 T = TypeVar("T")
 
@@ -136,7 +136,7 @@ MILLISECONDS = ValueType(Form.WHOLE, _milliseconds, "MILLISECONDS")
 ACTIVE_SIZE = ValueType(
     Form.WHOLE, partial(_whole, least=LEAST_ACTIVE_SIZE, largest=LARGEST_ACTIVE_SIZE), "NUMBER"
 )
-VERBOSITY = ValueType(Form.WHOLE, partial(_whole, least=0, largest=LOUDEST), "NUMBER")
+VERBOSITY = ValueType(Form.WHOLE, partial(_whole, least=0, largest=HIGHEST_VERBOSITY), "NUMBER")
 
 
 # Seconds

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 from etcd_twisted.consensus.raft.entries import Record
 from etcd_twisted.consensus.recovery import Storage
 from etcd_twisted.consensus.storage.disk_thread import LogWriter
-from etcd_twisted.logs.rate_limit import Complaints
+from etcd_twisted.logs.rate_limit import RateLimitedLog
 
 SLOW_APPEND_SECONDS = 1.0
 """A batch of the log that takes longer until it is on the disk is worth a line in the log."""
@@ -36,7 +36,7 @@ class Disk:
         self.storage = storage
         self._seconds = clock.seconds
         self._writer = writer
-        self._complaints = Complaints(clock)
+        self._complaints = RateLimitedLog(clock)
 
     def run(self, job: Callable[..., _T], *arguments: object) -> "Deferred[_T]":
         """Returns a Deferred that fires with what a job returns, which the thread runs after all those before it."""
@@ -50,4 +50,4 @@ class Disk:
     def _appended(self, _: None, began: float) -> None:
         took = self._seconds() - began
         if took >= SLOW_APPEND_SECONDS:
-            self._complaints.say("disk", f"The disk is slow: it took {took:.1f} s to make a part of the log durable")
+            self._complaints.warn("disk", f"The disk is slow: it took {took:.1f} s to make a part of the log durable")

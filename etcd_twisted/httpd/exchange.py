@@ -19,7 +19,7 @@ from zope.interface import implementer
 
 from etcd_twisted.httpd.answers import Answer, Body, Events, Later, Response
 from etcd_twisted.httpd.lifetime import Lifetime
-from etcd_twisted.httpd.turns import BYTES_SHIFT, WORK_OF_A_LISTING, Turns
+from etcd_twisted.httpd.turns import BYTES_SHIFT, WORK_OF_LISTING, Turns
 
 _PIECE = 1 << 16
 """A longer body is sent in pieces of this size, each when the client has taken the last."""
@@ -161,7 +161,7 @@ class Exchange:
             connection.count(self._method, response.status)
         else:
             connection.answered(self._method, response.status, perf_counter() - self._began)
-            connection.turns.spend(len(body) >> BYTES_SHIFT if isinstance(body, bytes) else WORK_OF_A_LISTING)
+            connection.turns.spend(len(body) >> BYTES_SHIFT if isinstance(body, bytes) else WORK_OF_LISTING)
         head = self._head(connection, response)
         if self._method == b"HEAD":
             connection.write(head)

@@ -24,8 +24,8 @@ from etcd_twisted.httpd.browsers import BrowserPolicy, Cors, with_fields
 from etcd_twisted.httpd.door import Door, DoorRequest
 from etcd_twisted.httpd.exchange import Connection, Exchange
 from etcd_twisted.httpd.limits import Limits
-from etcd_twisted.httpd.turns import TARGET_SHIFT, WORK_OF_A_PAGE, WORK_OF_OTHERS
-from etcd_twisted.logs.rate_limit import Complaints
+from etcd_twisted.httpd.turns import TARGET_SHIFT, WORK_OF_ORDINARY_REQUEST, WORK_OF_PAGE
+from etcd_twisted.logs.rate_limit import RateLimitedLog
 
 PRODUCT = b"etcd_twisted"
 """Who answers."""
@@ -42,14 +42,14 @@ class RequestSite(Protocol):
     @ivar limits: how long a body may be, among others.
     @ivar cors: which pages of other origins may read the answers; C{None} for none.
     @ivar browsers: which requests of browsers are refused.
-    @ivar complaints: says which were.
+    @ivar warnings: says which were.
     """
 
     door: Door | None
     limits: Limits
     cors: Cors | None
     browsers: BrowserPolicy
-    complaints: Complaints
+    warnings: RateLimitedLog
 
 
 class RequestConnection(Connection, Protocol):
@@ -126,7 +126,7 @@ class Request(server.Request):
 
     def _answer(self, command: bytes, path: bytes, version: bytes) -> None:
         channel = cast(RequestConnection, self.channel)
-        channel.turns.spend(WORK_OF_OTHERS + (len(path) >> TARGET_SHIFT))
+        channel.turns.spend(WORK_OF_ORDINARY_REQUEST + (len(path) >> TARGET_SHIFT))
         authority, target = targets.split(path)
         door, cors = channel.site.door, channel.site.cors
         refusal = channel.site.browsers.refusal(command, self.requestHeaders, authority, channel.isSecure())
@@ -143,7 +143,7 @@ class Request(server.Request):
             if targets.is_too_deep(target):
                 self._send(channel, command, version, json_message(404, "Not Found"))
                 return
-            channel.turns.spend(WORK_OF_A_PAGE)
+            channel.turns.spend(WORK_OF_PAGE)
             if cors is not None:
                 self._add(cors.fields(self.requestHeaders))
             super().requestReceived(command, target, version)
@@ -159,7 +159,7 @@ class Request(server.Request):
     def _refuse(self, channel: RequestConnection, method: bytes, version: bytes, reason: str) -> None:
         """A browser was made to ask this, or may be: nothing is done."""
         client = address_of(channel.getPeer())
-        channel.site.complaints.say("browsers", f"Refused a browser's request from {client}: {reason}")
+        channel.site.warnings.warn("browsers", f"Refused a browser's request from {client}: {reason}")
         self._send(channel, method, version, json_message(403, reason))
 
     def _send(self, channel: RequestConnection, method: bytes, version: bytes, answer: Response) -> None:

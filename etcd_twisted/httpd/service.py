@@ -17,14 +17,14 @@ from etcd_twisted.httpd.limits import Limits
 from etcd_twisted.httpd.site import Site
 from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.interfaces import IReactor
-from etcd_twisted.net.listening import Place
+from etcd_twisted.net.listening import ListenAddress
 from etcd_twisted.net.port import PortService
 
 
 def http_service(
     reactor: IReactor,
     config: Config,
-    place: Place,
+    place: ListenAddress,
     most_connections: int,
     resource: IResource,
     door: Door | None = None,

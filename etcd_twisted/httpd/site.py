@@ -27,8 +27,8 @@ from etcd_twisted.httpd.limits import Limits
 from etcd_twisted.httpd.request import NOSNIFF, PRODUCT, Request
 from etcd_twisted.httpd.turns import Turns
 from etcd_twisted.httpd.usage import Usage
-from etcd_twisted.logs.rate_limit import Complaints
-from etcd_twisted.net.port import IServed
+from etcd_twisted.logs.rate_limit import RateLimitedLog
+from etcd_twisted.net.port import IServedFactory
 
 _SWEEP_SECONDS = 1.0
 """How often timeouts are looked at."""
@@ -47,7 +47,7 @@ class SiteConnection(Protocol):
         """Close the connection at once."""
 
 
-@implementer(IServed)
+@implementer(IServedFactory)
 class Site(server.Site):
     """
     The connections of a port, and what they share.
@@ -56,7 +56,7 @@ class Site(server.Site):
     @ivar door: answers the requests below its prefix; C{None} where there is none.
     @ivar limits: what one client may make the port hold, and for how long.
     @ivar server_fields: the header lines of every answer.
-    @ivar complaints: logs what is wrong with connections.
+    @ivar warnings: logs what is wrong with connections.
     @ivar usage: counts the port's requests.
     @ivar turns: limits how much is done in a turn of the reactor.
     @ivar cors: tells which pages of other origins may read the answers; C{None} where none may.
@@ -96,7 +96,7 @@ class Site(server.Site):
         self.turns = Turns(clock)
         self.cors = cors
         self.browsers = BrowserPolicy() if browsers is None else browsers
-        self.complaints = Complaints(clock)
+        self.warnings = RateLimitedLog(clock)
         self._sweeping = LoopingCall(self._sweep)
         self._sweeping.clock = clock
         self._empty: Deferred[None] | None = None
@@ -104,7 +104,7 @@ class Site(server.Site):
 
     @property
     def write_timeout(self) -> float:
-        """See L{IServed}."""
+        """See L{IServedFactory}."""
         return self.limits.write_timeout_seconds
 
     def buildProtocol(self, addr: IAddress | None) -> Any:

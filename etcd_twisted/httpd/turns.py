@@ -13,16 +13,16 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-WORK_A_TURN = 256
+WORK_PER_TURN = 256
 """How much work a turn does, in units of a common request for a key; it takes about 10 ms."""
 
-WORK_OF_A_PAGE = 64
+WORK_OF_PAGE = 64
 """The cost of an answer from any page that is not a key. C{/metrics} takes longest."""
 
-WORK_OF_A_LISTING = 64
+WORK_OF_LISTING = 64
 """The cost of beginning an answer that is sent in pieces: the first few are made at once."""
 
-WORK_OF_OTHERS = 4
+WORK_OF_ORDINARY_REQUEST = 4
 """The cost of a request for a key that L{twisted.web} has read."""
 
 TARGET_SHIFT = 8
@@ -40,7 +40,7 @@ class Turns:
     @ivar waiting: those who wait for a turn, the first one first, and what each is to do then; to be read only.
     """
 
-    def __init__(self, clock: IReactorTime, work: int = WORK_A_TURN) -> None:
+    def __init__(self, clock: IReactorTime, work: int = WORK_PER_TURN) -> None:
         """
         @param work: how much is done in a turn.
         """

@@ -1,9 +1,9 @@
 """
-What operators read: how the log is written, and how often the same may be said in it.
+What operators read: how the log is written, and how many lines one cause may have in it.
 
-Must never decide what is worth saying: whoever says it does.
+Must never decide what is worth a line: whoever logs it does.
 """
 
-from etcd_twisted.logs.rate_limit import Complaints
+from etcd_twisted.logs.rate_limit import RateLimitedLog
 
-__all__ = ["Complaints"]
+__all__ = ["RateLimitedLog"]

@@ -1,8 +1,8 @@
 """
-How the log is written: lines for people, or an object of JSON on each line for programs.
+How the log is written: as lines for people, or as one JSON object on each line for programs.
 
-It goes where C{twistd} is told to, by its C{--logfile} and C{--syslog}. Must never write a password that stands in a
-URL, nor an event that was not asked for.
+The log goes where the C{--logfile} and C{--syslog} options of C{twistd} say. Must never write a password that is part
+of a URL, nor an event that was not asked for.
 """
 
 import json
@@ -30,19 +30,19 @@ from twisted.python.syslog import SyslogObserver
 from zope.interface import implementer
 
 FORMATS = ("text", "json")
-LOUDEST = 2
+HIGHEST_VERBOSITY = 2
 """The highest verbosity."""
 
 REQUESTS = "etcd_twisted.requests"
-"""Who says of each request what was asked and answered, at L{LOUDEST}."""
+"""The logger that has a line for each request, at L{HIGHEST_VERBOSITY}."""
 
 _PACKAGE = "etcd_twisted"
 _HTTP_CLIENT = "twisted.web.client"
-"""Says of each connection that it begins and that it ends."""
+"""The logger that has a line for the beginning and for the end of each connection."""
 
 _PASSWORD = re.compile(r"(?<=://)([^/\s:@]*):[^/\s]*@")
 _LEGACY = frozenset(("message", "time", "system", "isError", "format", "failure", "why"))
-"""Beside what begins with C{log_}, what Twisted puts into an event."""
+"""What Twisted puts into an event beside the keys that begin with C{log_}."""
 
 _PRIORITIES = {
     LogLevel.debug: syslog.LOG_DEBUG,
@@ -53,24 +53,24 @@ _PRIORITIES = {
 }
 
 Format = Callable[[LogEvent], str | None]
-"""What is written of an event, with its line end; C{None} for nothing."""
+"""Returns what is written for an event, with its line end, or C{None} if nothing is."""
 
 
 def masked(text: str) -> str:
-    """A text without the passwords of the URLs in it."""
+    """Returns the text without the passwords of the URLs in it."""
     return _PASSWORD.sub(r"\1:***@", text) if "@" in text else text
 
 
 def as_text(event: LogEvent) -> str | None:
-    """As Twisted writes it: a line, and behind it the traceback of a failure."""
+    """Returns an event as Twisted writes it: a line, followed by the traceback of a failure."""
     text = formatEventAsClassicLogText(event)
     return None if text is None else masked(text)
 
 
 def as_json(event: LogEvent) -> str | None:
     """
-    A line with an object: C{time} (RFC 3339), C{level}, C{logger}, C{message}, the C{fields} that the message is made
-    of, and the C{traceback} of a failure.
+    Returns an event as a line with a JSON object: C{time} (RFC 3339), C{level}, C{logger}, C{message},
+    the C{fields} that the message is made from, and the C{traceback} of a failure.
     """
     message = formatEvent(event)
     failure = event.get("log_failure")
@@ -89,7 +89,7 @@ def as_json(event: LogEvent) -> str | None:
         line["fields"] = fields
     if failure is not None:
         line["traceback"] = masked(failure.getTraceback())
-    # Not msgspec's: a path may hold what is no Unicode, and a number may be of any size.
+    # msgspec can't be used: a path may hold what is not Unicode, and a number may have any size.
     return json.dumps(line, separators=(",", ":")) + "\n"
 
 
@@ -99,7 +99,7 @@ def _plain(value: object) -> object:
 
 @implementer(ILogObserver)
 class _Syslog:
-    """Sends events to the system's log, each with its priority."""
+    """Sends each event to the system's log with its priority."""
 
     def __init__(self, prefix: str, written: Format) -> None:
         legacy: Any = SyslogObserver(prefix).emit
@@ -125,17 +125,17 @@ class _Syslog:
 
 def observer(verbosity: int, kind: str, twistd: Mapping[str, Any]) -> ILogObserver:
     """
-    What writes the log.
+    Returns the observer that writes the log.
 
-    @param verbosity: 0 for what an operator has to know, 1 for all that this package says but for each request,
-        L{LOUDEST} for everything.
+    @param verbosity: 0 for what an operator has to know, 1 for everything that this package logs except requests,
+        L{HIGHEST_VERBOSITY} for everything.
     @param kind: one of L{FORMATS}.
     @param twistd: the options of C{twistd} itself.
-    @raise SystemExit: it can't go where it should.
+    @raise SystemExit: the log can't be written where the options say.
     """
     written = as_json if kind == "json" else as_text
     if twistd.get("syslog"):
-        # The system's log has the time and the level of a line itself.
+        # The system's log adds the time and the level to a line itself.
         sink: ILogObserver = _Syslog(twistd.get("prefix") or "twisted", written if kind == "json" else _message)
     else:
         sink = FileLogObserver(_file(twistd), written)
@@ -149,8 +149,8 @@ def _message(event: LogEvent) -> str | None:
 
 
 def _levels(verbosity: int) -> LogLevelFilterPredicate:
-    levels = LogLevelFilterPredicate(LogLevel.debug if verbosity >= LOUDEST else LogLevel.info)
-    if verbosity < LOUDEST:
+    levels = LogLevelFilterPredicate(LogLevel.debug if verbosity >= HIGHEST_VERBOSITY else LogLevel.info)
+    if verbosity < HIGHEST_VERBOSITY:
         levels.setLogLevelForNamespace(_HTTP_CLIENT, LogLevel.warn)
     if verbosity == 1:
         levels.setLogLevelForNamespace(_PACKAGE, LogLevel.debug)
@@ -159,13 +159,13 @@ def _levels(verbosity: int) -> LogLevelFilterPredicate:
 
 
 def is_standard_output(twistd: Mapping[str, Any]) -> bool:
-    """Whether the log goes to the standard output of a process that C{twistd} runs with these options."""
+    """Returns whether a process that C{twistd} runs with these options logs to its standard output."""
     elsewhere = twistd.get("syslog") or twistd.get("logger")
     return bool(not elsewhere and twistd.get("nodaemon") and twistd.get("logfile") in (None, "", "-"))
 
 
 def _file(twistd: Mapping[str, Any]) -> Any:
-    """Where C{twistd} itself would write to: its standard output, or a file that C{SIGUSR1} has begun anew."""
+    """Returns what C{twistd} itself would write to: its standard output, or a file that C{SIGUSR1} rotates."""
     name = twistd.get("logfile")
     if is_standard_output(twistd):
         return sys.stdout

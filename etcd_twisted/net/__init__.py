@@ -1,9 +1,9 @@
 """
 What every port and every connection needs: addresses to listen on, sockets, TLS, a port as a service.
 
-Must never know a protocol: what is said on a connection is its owner's business.
+Must never know a protocol: what goes over a connection is its owner's business.
 """
 
-from etcd_twisted.net.listening import Place, listen
+from etcd_twisted.net.listening import ListenAddress, listen
 
-__all__ = ["Place", "listen"]
+__all__ = ["ListenAddress", "listen"]

@@ -1,16 +1,17 @@
 """
-How long to wait before a machine is tried again: at once-ish, then longer, never all machines at the same moment.
+How long to wait before the next attempt to reach a machine: almost no time at first, then longer, and never so that
+all machines try at the same moment.
 
-Must never wait so long that a machine that is back stays without news.
+Must never wait so long that a machine that is back gets no messages.
 """
 
 from collections.abc import Callable
 
-FIRST = 0.02
-"""Seconds until the second attempt, at the most."""
+FIRST_PAUSE_SECONDS = 0.02
+"""The longest pause before the second attempt."""
 
-LONGEST = 1.0
-"""Seconds between attempts, at the most."""
+LONGEST_PAUSE_SECONDS = 1.0
+"""The longest pause between any two attempts."""
 
 
 class Backoff:
@@ -18,17 +19,17 @@ class Backoff:
 
     def __init__(self, chance: Callable[[], float]) -> None:
         """
-        @param chance: a number from 0 to 1, another one each time.
+        @param chance: returns a random number from 0 to 1.
         """
         self._chance = chance
-        self._next = FIRST
+        self._next = FIRST_PAUSE_SECONDS
 
     def next(self) -> float:
-        """How long to wait now, in seconds; longer each time."""
+        """Returns how long to wait now, in seconds; it grows with each call."""
         pause = self._next * (0.5 + 0.5 * self._chance())
-        self._next = min(LONGEST, 2 * self._next)
+        self._next = min(LONGEST_PAUSE_SECONDS, 2 * self._next)
         return pause
 
     def reset(self) -> None:
-        """An attempt was a success: begin anew."""
-        self._next = FIRST
+        """An attempt succeeded: begin with short pauses again."""
+        self._next = FIRST_PAUSE_SECONDS

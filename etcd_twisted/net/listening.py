@@ -1,7 +1,7 @@
 """
-Opening a port, and saying in one line why it can't be opened.
+Opens a port, or says in one line why it can't be opened.
 
-Must never try another address than the one that was asked for.
+Must never try an address other than the one that was asked for.
 """
 
 import errno
@@ -24,17 +24,17 @@ from etcd_twisted.interfaces import IReactor
 from etcd_twisted.net.secure import SecureFactory
 
 _BACKLOG = 4_096
-"""How many connections may wait to be taken: with fewer, thousands of watchers that return at once must try again."""
+"""How many connections may wait to be accepted: with fewer, many watchers that return at once have to retry."""
 
 
 @attrs.frozen
-class Place:
+class ListenAddress:
     """
-    Where to listen, and what people call that.
+    Where to listen, and which setting says so.
 
     @ivar address: the address, or the endpoint string.
-    @ivar given_as: where it comes from, as in C{--bind-addr}, C{ETCD_ADDR} or C{machine0.toml: addr}.
-    @ivar option: the flag that sets it, whatever else does.
+    @ivar given_as: the setting, as in C{--bind-addr}, C{ETCD_ADDR} or C{machine0.toml: addr}.
+    @ivar option: the flag that sets it, even if something else did.
     """
 
     address: Address | Endpoint
@@ -47,41 +47,44 @@ class Place:
 
 async def listen(
     reactor: IReactor,
-    place: Place,
+    wanted: ListenAddress,
     factory: IProtocolFactory,
     tls: IOpenSSLServerConnectionCreator | None = None,
 ) -> IListeningPort:
     """
-    Listen.
+    Listen on a port.
 
-    A host name is looked up at once, on the reactor's thread: nothing is served yet that could wait for it.
+    A host name is looked up on the reactor's thread: nothing is served yet that this could delay.
 
     @param tls: how the port speaks TLS; C{None} if it does not.
-    @raise StartError: it can't be listened on; one line with what was given and the remedy.
+    @raise StartError: the port can't be opened; one line with the setting and the remedy.
     """
-    address = place.address
-    endpoint = _tcp(reactor, place, address) if isinstance(address, Address) else _given(reactor, place, address)
+    address = wanted.address
+    if isinstance(address, Address):
+        endpoint = _tcp_endpoint(reactor, wanted, address)
+    else:
+        endpoint = _string_endpoint(reactor, wanted, address)
     served = factory if tls is None else SecureFactory(tls, factory, reactor)
     try:
         port: IListeningPort = await endpoint.listen(served)
     except CannotListenError as error:
-        # Of a Unix socket that another process holds the lock of it only says so in words.
+        # For a Unix socket whose lock another process holds, it has no error number.
         code = error.socketError.errno if isinstance(error.socketError, OSError) else errno.EADDRINUSE
-        raise StartError(f"{place} can't be listened on: {_remedy(place, code)}") from error
+        raise StartError(f"{wanted} can't be listened on: {_remedy(wanted, code)}") from error
     except OSError as error:
-        raise StartError(f"{place} can't be listened on: {_remedy(place, error.errno)}") from error
+        raise StartError(f"{wanted} can't be listened on: {_remedy(wanted, error.errno)}") from error
     return port
 
 
-def _tcp(reactor: IReactor, place: Place, address: Address) -> IStreamServerEndpoint:
-    """A TCP port of an address."""
+def _tcp_endpoint(reactor: IReactor, wanted: ListenAddress, address: Address) -> IStreamServerEndpoint:
+    """Returns the endpoint of a TCP port."""
     try:
         (family, _, _, _, sockaddr), *_ = socket.getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
     except socket.gaierror as error:
         reason = f"the host name can't be looked up ({error.strerror})"
-        raise StartError(f"{place}: {reason}: {_another_address(place)}") from error
+        raise StartError(f"{wanted}: {reason}: {_another_address(wanted)}") from error
     kind = "tcp6" if family == socket.AF_INET6 else "tcp"
     interface = quoteStringArgument(str(sockaddr[0]))
     text = f"{kind}:{address.port}:interface={interface}:backlog={_BACKLOG}"
@@ -89,25 +92,25 @@ def _tcp(reactor: IReactor, place: Place, address: Address) -> IStreamServerEndp
     return endpoint
 
 
-def _given(reactor: IReactor, place: Place, given: Endpoint) -> IStreamServerEndpoint:
+def _string_endpoint(reactor: IReactor, wanted: ListenAddress, given: Endpoint) -> IStreamServerEndpoint:
     """
-    What an endpoint string means.
+    Returns the endpoint that a string describes.
 
-    Each type of endpoint reads its arguments in its own way, and fails in its own way when it can't.
+    Each type of endpoint parses its arguments in its own way, and raises its own errors when it can't.
     """
     try:
         endpoint: IStreamServerEndpoint = serverFromString(reactor, given.text)
     except Exception as error:
         if given.text.startswith("systemd:") and isinstance(error, LookupError):
             remedy = "start it through its .socket unit"
-            raise StartError(f"{place} names a socket that this process was not given; {remedy}") from error
+            raise StartError(f"{wanted} names a socket that this process was not given; {remedy}") from error
         reason = f"{type(error).__name__}: {error}"
-        raise StartError(f"{place} is no endpoint that can be listened on ({reason})") from error
+        raise StartError(f"{wanted} is no endpoint that can be listened on ({reason})") from error
     return endpoint
 
 
-def _remedy(place: Place, code: int | None) -> str:
-    if isinstance(place.address, Endpoint):
+def _remedy(wanted: ListenAddress, code: int | None) -> str:
+    if isinstance(wanted.address, Endpoint):
         return "another program uses it" if code == errno.EADDRINUSE else os.strerror(code or 0)
     match code:
         case errno.EADDRINUSE:
@@ -115,9 +118,9 @@ def _remedy(place: Place, code: int | None) -> str:
         case errno.EACCES:
             return "this user may not open it: choose a port above 1023"
         case errno.EADDRNOTAVAIL:
-            return f"it is no address of this machine: {_another_address(place)}"
+            return f"it is no address of this machine: {_another_address(wanted)}"
     return os.strerror(code or 0)
 
 
-def _another_address(place: Place) -> str:
-    return f"give {place.option} the address to listen on, as in 0.0.0.0"
+def _another_address(wanted: ListenAddress) -> str:
+    return f"give {wanted.option} the address to listen on, as in 0.0.0.0"

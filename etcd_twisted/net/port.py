@@ -14,67 +14,67 @@ from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnection
 from zope.interface import Attribute
 
 from etcd_twisted.interfaces import IReactor
-from etcd_twisted.net.listening import Place, listen
+from etcd_twisted.net.listening import ListenAddress, listen
 
-GRACE = 5.0
-"""How long a request may take to be answered when the service stops, in seconds."""
+GRACE_SECONDS = 5.0
+"""How long requests under way may take to be answered when the service stops."""
 
 
-class IServed(IProtocolFactory):
-    """What is served on a port."""
+class IServedFactory(IProtocolFactory):
+    """Makes the connections of a port, and can close them all."""
 
     write_timeout: float = Attribute("How long a client may take no byte of an answer, in seconds.")
 
     def stop(grace: float) -> "Deferred[None]":  # noqa: N805  # methods of an Interface have no self
         """
-        Close every connection, when the port is closed. Fires when none is left.
+        Close every connection, after the port. Returns a Deferred that fires when none is left.
 
         @param grace: how long requests under way may take to be answered, in seconds.
         """
 
 
 class PortService(Service):
-    """Serves on a port while it runs."""
+    """A service that serves a port while it runs."""
 
     def __init__(
         self,
         reactor: IReactor,
-        place: Place,
-        site: IServed,
+        address: ListenAddress,
+        factory: IServedFactory,
         tls: IOpenSSLServerConnectionCreator | None = None,
         closing: Callable[[], None] = lambda: None,
     ) -> None:
         """
         @param tls: how the port speaks TLS; C{None} if it does not.
-        @param closing: called when the service stops, before requests under way are waited for.
+        @param closing: called when the service stops, before it waits for requests under way.
         """
         self._reactor = reactor
-        self._place = place
-        self._site = site
+        self._address = address
+        self._factory = factory
         self._tls = tls
         self._closing = closing
         self._port: IListeningPort | None = None
 
     def startService(self) -> "Deferred[None]":
         """
-        Listen; the Deferred fires when that is so.
+        Listen. Returns a Deferred that fires when the port is open.
 
-        @raise StartError: (by errback) the address can't be listened on.
+        @raise StartError: (by errback) the port can't be opened.
         """
         super().startService()  # type: ignore[no-untyped-call]  # Twisted has no types there
         return ensureDeferred(self._listen())
 
     async def _listen(self) -> None:
-        self._port = await listen(self._reactor, self._place, self._site, self._tls)
+        self._port = await listen(self._reactor, self._address, self._factory, self._tls)
 
     def getHost(self) -> IPv4Address | IPv6Address:
-        """Where it listens: with port 0 configured, where that turned out to be."""
+        """Returns the address of the open port, which has a number also if 0 was configured."""
         if self._port is None:
             raise RuntimeError("the service does not listen")
         return cast(IPv4Address | IPv6Address, self._port.getHost())
 
     def stopService(self) -> "Deferred[None]":
-        """Listen no longer and close every connection; the Deferred fires when nothing is left."""
+        """Close the port and every connection. Returns a Deferred that fires when nothing is left."""
         super().stopService()  # type: ignore[no-untyped-call]  # Twisted has no types there
         return ensureDeferred(self._close())
 
@@ -82,5 +82,5 @@ class PortService(Service):
         port, self._port = self._port, None
         closed = maybeDeferred(port.stopListening) if port is not None else succeed(None)
         self._closing()
-        await self._site.stop(min(GRACE, self._site.write_timeout))
+        await self._factory.stop(min(GRACE_SECONDS, self._factory.write_timeout))
         await closed

@@ -1,7 +1,7 @@
 """
-Errors of the network in a few words, on one line, for the log and for people.
+Describes errors of the network in a few words, on one line, for the log and for people.
 
-Must never lose what the system said.
+Must never lose the system's own description.
 """
 
 from errno import ECONNREFUSED
@@ -15,15 +15,15 @@ from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 
 from etcd_twisted.net.tls import tls_reason
 
-FAILURES = (ConnectError, ConnectionClosed, DNSLookupError, NoAnswerError, TlsError, OSError)
-"""What happens on a network."""
+NETWORK_ERRORS = (ConnectError, ConnectionClosed, DNSLookupError, NoAnswerError, TlsError, OSError)
+"""The errors that are the network's, or another machine's."""
 
 
 _ENDS: dict[type[BaseException], str] = {
     ConnectionDone: "it closed the connection, so it may have been stopped",
     ConnectionLost: "the connection was lost, so it may have been stopped or can't be reached",
 }
-"""What it means that a connection ended, where the system says nothing more."""
+"""What the end of a connection means, where the system says no more."""
 
 _NOTHING = ((), CONNECTION_DONE.args, CONNECTION_LOST.args)
 """The arguments of errors that say no more than their type does."""
@@ -33,9 +33,9 @@ _REFUSED = "the connection was refused, so it may not be running"
 
 def reason_of(error: BaseException | None, transport: object = None) -> str:
     """
-    What an error says, without a full stop.
+    Returns what an error says, without a period at its end.
 
-    @param transport: the connection that it ended, if it did.
+    @param transport: the connection that the error ended, if it did.
     """
     if isinstance(error, (TlsError, VerificationError)):
         return f"TLS: {tls_reason(error, transport)}"

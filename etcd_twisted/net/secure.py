@@ -1,10 +1,11 @@
 """
 TLS between a port and its connections.
 
-Twisted's own, but for its end: when there is nothing more to be sent, the connection is closed, and nobody waits for
-the other side to close TLS as well, which one that keeps its connection for later won't do before it uses it again.
+It differs from Twisted's TLS in how a connection ends: when everything is sent, the connection is closed without
+waiting for the other side to close TLS too. A client that keeps its connection for later does not do that before it
+uses the connection again.
 
-Must never let a byte through to what is served before the handshake is done.
+Must never let a byte through to what is served before the handshake is complete.
 """
 # Twisted's TLS has no types.
 # mypy: disallow-untyped-calls=False
@@ -17,28 +18,28 @@ from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 
 
 class SecureConnection(BufferingTLSTransport):
-    """The TLS of one connection; what is served has it for its transport."""
+    """The TLS of one connection. It is the transport of what is served."""
 
     transport: Any
-    _reads_on = False
+    _reads_on = False  # nothing more is sent, but the other side may still send
 
     def loseConnection(self) -> None:
-        """Close, when everything is sent."""
+        """Close the connection when everything is sent."""
         super().loseConnection()
         self._close_below()
 
     def unregisterProducer(self) -> None:
-        """There is nothing more to be asked for, so that a close that waited for that goes on."""
+        """Nothing more is produced: continue to close, if that waited for it."""
         super().unregisterProducer()
         self._close_below()
 
     def _close_below(self) -> None:
-        """Close the connection itself, if TLS is."""
+        """Close the connection itself if TLS is closed."""
         if self.connected and not self._reads_on and self.getHandle().get_shutdown() & SSL.SENT_SHUTDOWN:
             self.transport.loseConnection()
 
     def abortConnection(self) -> None:
-        """Close at once, if that has not happened."""
+        """Close at once, unless the connection has ended."""
         if self.connected:
             super().abortConnection()
 
@@ -49,19 +50,19 @@ class SecureConnection(BufferingTLSTransport):
 
 
 class SecureFactory(TLSMemoryBIOFactory):
-    """Makes connections of another factory secure."""
+    """Puts TLS between another factory's protocols and their connections."""
 
     protocol = SecureConnection
 
     def __init__(self, tls: IOpenSSLServerConnectionCreator, factory: IProtocolFactory, clock: IReactorTime) -> None:
         """
-        @param factory: makes what is served. It may make none for an address.
+        @param factory: makes the protocols that are served. It may refuse a connection.
         """
         super().__init__(tls, False, factory, clock)
 
     def buildProtocol(  # type: ignore[override]  # Twisted's other factories may make none
         self, addr: IAddress | None
     ) -> SecureConnection | None:
-        """A connection, unless the other factory makes none."""
+        """Returns the TLS of a new connection, or None if the other factory refuses it."""
         served = self.wrappedFactory.buildProtocol(addr)
         return None if served is None else self.protocol(self, served)

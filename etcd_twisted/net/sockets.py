@@ -1,12 +1,12 @@
 """
-Reaching the socket of a connection, and what the system is told about it.
+Reaches the socket of a connection, asks the system about it, and sets its options.
 
-Twisted writes in its next turn, and asks the system before and after: what is short, and has to be there soon, goes
-by L{write_now}. For that three names of Twisted's TCP connections are read that are not documented: C{socket}, and
-C{dataBuffer} and C{_tempDataBuffer}, what waits to be sent. A Twisted without them fails every test of what is built
-on this.
+Twisted writes in the next turn of the reactor, and asks the system before and after whether there is room. What is
+short and urgent is sent with L{write_now} instead. That reads three attributes of Twisted's TCP connections that are
+not documented: C{socket}, and C{dataBuffer} and C{_tempDataBuffer}, which hold what waits to be sent. A Twisted
+without them fails every test of what is built on this.
 
-Must never fail for a connection that is no TCP, nor take it for one, nor send anything ahead of what waits.
+Must never fail for a connection that is not TCP, nor take it for TCP, nor send anything ahead of what waits.
 """
 
 import select
@@ -21,22 +21,25 @@ from twisted.protocols.policies import ProtocolWrapper
 
 _KNOWS_BYTES_TAKEN = sys.platform == "linux"
 _BYTES_ACKED = struct.Struct("@120xQ")
-"""Where C{tcpi_bytes_acked} stands in Linux's C{struct tcp_info}, see linux/tcp.h."""
+"""The position of C{tcpi_bytes_acked} in Linux's C{struct tcp_info}, see linux/tcp.h."""
 
 _END = getattr(select, "POLLRDHUP", 0)
-"""The other side sends no more. Where the system has no word for that, only a connection that was reset has ended."""
+"""
+The event that tells that the other side sends no more. On a system without it, only a connection that was reset counts
+as ended.
+"""
 
-SILENCE = 2.0
-"""After how many seconds in which nothing that was sent was acknowledged a connection is given up."""
+UNACKNOWLEDGED_TIMEOUT_SECONDS = 2.0
+"""How long the other side may acknowledge nothing of what was sent before the connection is given up."""
 
 UNSENT_BYTES = 128 * 1024
-"""How much the system holds that it has not sent yet: what goes ahead of other things waits for no more than that."""
+"""How much the system accepts before it has sent it. An urgent message waits for no more than that."""
 
 _TCP_NOTSENT_LOWAT = 25  # Linux; Python has a name for it from 3.12 on
 
 
 def tcp_socket(transport: ITransport | None) -> socket.socket | None:
-    """The socket of a TCP connection, below TLS if there is any; C{None} of any other connection."""
+    """Returns the socket of a TCP connection, below TLS if there is any, or None for any other connection."""
     handle = _socket(transport)
     # Twisted's Unix connections say that they are TCP too.
     return None if handle is None or handle.family == socket.AF_UNIX else handle
@@ -54,8 +57,8 @@ def _socket(transport: ITransport | None) -> socket.socket | None:
 
 def bytes_taken(transport: ITransport | None) -> int | None:
     """
-    How many bytes the other side's system has acknowledged on a TCP connection; C{None} where that can't be known, on
-    other connections and other systems than Linux.
+    Returns how many bytes the other side's system has acknowledged on a TCP connection, or None where that can't be
+    known: on other connections, and on systems other than Linux.
     """
     handle = tcp_socket(transport)
     if handle is None or handle.fileno() < 0 or not _KNOWS_BYTES_TAKEN:
@@ -68,7 +71,7 @@ def bytes_taken(transport: ITransport | None) -> int | None:
 
 
 def has_gone(transport: ITransport | None) -> bool:
-    """Whether the other side of a connection has ended it, although what it sent before was not read yet."""
+    """Returns whether the other side has ended a connection, even if what it sent before has not been read yet."""
     handle = _socket(transport)
     if handle is None or handle.fileno() < 0:
         return False
@@ -79,9 +82,9 @@ def has_gone(transport: ITransport | None) -> bool:
 
 def write_now(connection: Connection, data: bytes) -> None:
     """
-    Send, at once when nothing waits to be sent: the reactor need not be asked when there is room.
+    Send bytes: at once if nothing waits to be sent, without asking the reactor whether there is room.
 
-    @param connection: it itself, not what is wrapped around it.
+    @param connection: the connection itself, without anything wrapped around it.
     """
     transport: Any = connection
     if transport.dataBuffer or transport._tempDataBuffer or not transport.connected:
@@ -90,7 +93,7 @@ def write_now(connection: Connection, data: bytes) -> None:
     try:
         sent = transport.socket.send(data)
     except OSError:
-        sent = 0  # there is no room, or no connection any more, of which the reactor is told in its next turn
+        sent = 0  # there is no room, or the connection has ended, which the reactor notices in its next turn
     if sent != len(data):
         transport.write(data[sent:])
 
@@ -105,23 +108,24 @@ def keep_alive(transport: ITransport | None) -> None:
         handle.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-def tune(transport: ITransport | None, silence: float) -> None:
+def tune(transport: ITransport | None, unacknowledged_timeout_seconds: float) -> None:
     """
-    Have small messages go at once, and a connection end when the other side is not there any more.
+    Have small messages sent at once, and have the connection end when the other side has disappeared.
 
-    @param silence: see L{SILENCE}. A connection on which nothing is sent is probed, and ends a little later.
+    @param unacknowledged_timeout_seconds: see L{UNACKNOWLEDGED_TIMEOUT_SECONDS}. A connection on which nothing is sent
+        is probed, and ends a little later.
     """
     handle = tcp_socket(transport)
     if handle is None:
         return
     handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     handle.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    pause = max(1, round(silence / 2))
+    pause_seconds = max(1, round(unacknowledged_timeout_seconds / 2))
     for option, value in (
-        (socket.TCP_KEEPIDLE, pause),
-        (socket.TCP_KEEPINTVL, pause),
+        (socket.TCP_KEEPIDLE, pause_seconds),
+        (socket.TCP_KEEPINTVL, pause_seconds),
         (socket.TCP_KEEPCNT, 2),
-        (socket.TCP_USER_TIMEOUT, round(silence * 1e3)),
+        (socket.TCP_USER_TIMEOUT, round(unacknowledged_timeout_seconds * 1e3)),
         (_TCP_NOTSENT_LOWAT, UNSENT_BYTES),
     ):
         handle.setsockopt(socket.IPPROTO_TCP, option, value)

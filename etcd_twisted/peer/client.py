@@ -13,13 +13,13 @@ from twisted.protocols import amp
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.interfaces import IReactor
 from etcd_twisted.interfaces.cluster import ClusterView, JoinReply, JoinRequest
-from etcd_twisted.net.reasons import FAILURES, reason_of
+from etcd_twisted.net.reasons import NETWORK_ERRORS, reason_of
 from etcd_twisted.net.tls import ClientTls
 from etcd_twisted.peer.commands import Describe, Join, Leave, RefusedError, VersionError
 from etcd_twisted.peer.dialing import Dialer, PeerUrlError
 from etcd_twisted.peer.outgoing import AnswerError, LostError, Outgoing
 
-_PROBLEMS = (*FAILURES, AnswerError, LostError, PeerUrlError)
+_PROBLEMS = (*NETWORK_ERRORS, AnswerError, LostError, PeerUrlError)
 
 
 class UnreachableError(Exception):

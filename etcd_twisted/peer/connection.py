@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 
 from etcd_twisted.config.addresses import address_of
 from etcd_twisted.net.reasons import reason_of
-from etcd_twisted.net.sockets import SILENCE, tune, write_now
+from etcd_twisted.net.sockets import UNACKNOWLEDGED_TIMEOUT_SECONDS, tune, write_now
 from etcd_twisted.peer.boxes import Box, BoxError, BoxReader
 
 GRACE = 1.0
@@ -35,10 +35,10 @@ class BoxConnection(Protocol, ABC):
 
     transport: Any
 
-    def __init__(self, clock: IReactorTime, most: int, silence: float = SILENCE) -> None:
+    def __init__(self, clock: IReactorTime, most: int, silence: float = UNACKNOWLEDGED_TIMEOUT_SECONDS) -> None:
         """
         @param most: how many bytes a box may take that comes in.
-        @param silence: see L{SILENCE}.
+        @param silence: see L{UNACKNOWLEDGED_TIMEOUT_SECONDS}.
         """
         self.peer = ""
         self.closing = False

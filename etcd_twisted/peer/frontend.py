@@ -11,8 +11,8 @@ from zope.interface import implementer
 from etcd_twisted.config import Config
 from etcd_twisted.frontends import IFrontend
 from etcd_twisted.interfaces import IReactor, IReplica
-from etcd_twisted.logs.rate_limit import Complaints
-from etcd_twisted.net.listening import Place
+from etcd_twisted.logs.rate_limit import RateLimitedLog
+from etcd_twisted.net.listening import ListenAddress
 from etcd_twisted.net.port import PortService
 from etcd_twisted.net.tls import peer_port_tls
 from etcd_twisted.peer.answering import Answering
@@ -48,8 +48,8 @@ class PeerFrontend:
         """See L{IFrontend}."""
         raft = replica.peer
         host = Host(
-            reactor, raft, Answering(replica, raft), self._visitors, Complaints(reactor), config.http_read_timeout
+            reactor, raft, Answering(replica, raft), self._visitors, RateLimitedLog(reactor), config.http_read_timeout
         )
-        place = Place(config.peer_bind_addr, config.given_as("peer-bind-addr"), "--peer-bind-addr")
+        place = ListenAddress(config.peer_bind_addr, config.given_as("peer-bind-addr"), "--peer-bind-addr")
         port = PeerPort(host, self._http_site(reactor, config, replica))
         return PortService(reactor, place, port, peer_port_tls(config))

@@ -21,7 +21,7 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from etcd_twisted.interfaces import IRaftPeer
-from etcd_twisted.logs.rate_limit import Complaints
+from etcd_twisted.logs.rate_limit import RateLimitedLog
 from etcd_twisted.peer import commands
 from etcd_twisted.peer.answering import Answering, Values
 from etcd_twisted.peer.boxes import Box
@@ -54,7 +54,7 @@ class Host:
     raft: IRaftPeer
     answering: Answering
     visitors: Visitors
-    complaints: Complaints
+    complaints: RateLimitedLog
     timeout: float
 
 
@@ -122,7 +122,7 @@ class Incoming(MessageConnection):
             super().refuse(reason)
 
     def _complain(self, cause: str, reason: str) -> None:
-        self._host.complaints.say(cause, f"Closed the connection from {self}: {reason}")
+        self._host.complaints.warn(cause, f"Closed the connection from {self}: {reason}")
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """It is gone."""

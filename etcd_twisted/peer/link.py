@@ -16,8 +16,8 @@ from twisted.python.failure import Failure
 
 from etcd_twisted.interfaces import IRaftPeer
 from etcd_twisted.interfaces.cluster import PROTOCOL_VERSION, StatusReport
-from etcd_twisted.net.backoff import LONGEST, Backoff
-from etcd_twisted.net.reasons import FAILURES, reason_of
+from etcd_twisted.net.backoff import LONGEST_PAUSE_SECONDS, Backoff
+from etcd_twisted.net.reasons import NETWORK_ERRORS, reason_of
 from etcd_twisted.peer.commands import (
     ClusterError,
     Hello,
@@ -37,7 +37,7 @@ REFUSED_PAUSE = 5.0
 
 _T = TypeVar("_T")
 _REFUSALS = (ClusterError, MachineError, NotMemberError, VersionError)
-_PROBLEMS = (*FAILURES, AnswerError, LostError, PeerUrlError)
+_PROBLEMS = (*NETWORK_ERRORS, AnswerError, LostError, PeerUrlError)
 
 
 @attrs.frozen
@@ -45,7 +45,7 @@ class Sender:
     """
     What all links of this machine share.
 
-    @ivar silence: see L{etcd_twisted.net.sockets.SILENCE}.
+    @ivar silence: see L{etcd_twisted.net.sockets.UNACKNOWLEDGED_TIMEOUT_SECONDS}.
     @ivar chance: a number from 0 to 1, another one each time.
     @ivar name: what people call this machine.
     """
@@ -172,7 +172,7 @@ class Link:
                 return
             except Exception:
                 self._log.failure("Sending to {machine} failed", machine=self._called)
-                pause = LONGEST
+                pause = LONGEST_PAUSE_SECONDS
             await self._pause(pause)
 
     async def _be_connected(self) -> float:
@@ -242,7 +242,7 @@ class Link:
         self.connection = None
         if connection.used:
             self._lose()
-        if clock.seconds() - since >= LONGEST:
+        if clock.seconds() - since >= LONGEST_PAUSE_SECONDS:
             self._backoff.reset()
         return problem
 

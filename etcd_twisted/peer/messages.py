@@ -15,7 +15,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.protocols.amp import COMMAND
 from twisted.python.failure import Failure
 
-from etcd_twisted.net.sockets import SILENCE
+from etcd_twisted.net.sockets import UNACKNOWLEDGED_TIMEOUT_SECONDS
 from etcd_twisted.peer.boxes import Box
 from etcd_twisted.peer.commands import Deliver
 from etcd_twisted.peer.connection import BoxConnection
@@ -37,7 +37,7 @@ class MessageConnection(BoxConnection):
     @ivar used: whether a payload was written that may not have arrived.
     """
 
-    def __init__(self, clock: IReactorTime, most: int, silence: float = SILENCE) -> None:
+    def __init__(self, clock: IReactorTime, most: int, silence: float = UNACKNOWLEDGED_TIMEOUT_SECONDS) -> None:
         super().__init__(clock, most, silence)
         self.received: Callable[[bytes], None] | None = None
         self.used = False

@@ -12,7 +12,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
-from etcd_twisted.net.sockets import SILENCE
+from etcd_twisted.net.sockets import UNACKNOWLEDGED_TIMEOUT_SECONDS
 from etcd_twisted.peer.boxes import Box
 from etcd_twisted.peer.delivery import MOST_IN_BOX
 from etcd_twisted.peer.messages import MessageConnection
@@ -33,7 +33,7 @@ class Outgoing(MessageConnection):
     @ivar commands: the names of the commands that the other machine knows, as far as it has said so.
     """
 
-    def __init__(self, clock: IReactorTime, silence: float = SILENCE) -> None:
+    def __init__(self, clock: IReactorTime, silence: float = UNACKNOWLEDGED_TIMEOUT_SECONDS) -> None:
         super().__init__(clock, MOST_IN_BOX, silence)
         self._asked: dict[bytes, tuple[type[amp.Command], Deferred[dict[str, Any]]]] = {}
         self._last_tag = 0

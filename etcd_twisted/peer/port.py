@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from etcd_twisted.config.addresses import address_of
-from etcd_twisted.net.port import IServed
+from etcd_twisted.net.port import IServedFactory
 from etcd_twisted.net.tls import tls_reason
 from etcd_twisted.peer.incoming import Host, Incoming
 
@@ -39,7 +39,7 @@ class HttpSite(Structure):
 
     @property
     def write_timeout(self) -> float:
-        """See L{IServed}."""
+        """See L{IServedFactory}."""
 
     def startFactory(self) -> None:
         """The port listens."""
@@ -51,7 +51,7 @@ class HttpSite(Structure):
         """What a client that asks by ALPN is told."""
 
     def stop(self, grace: float) -> "Deferred[None]":
-        """See L{IServed}."""
+        """See L{IServedFactory}."""
 
 
 @implementer(IHandshakeListener)
@@ -122,7 +122,7 @@ class PeerConnection(Protocol):
         return address_of(self.transport.getPeer())
 
     def _complain(self, cause: str, text: str) -> None:
-        self._port.host.complaints.say(cause, text)
+        self._port.host.complaints.warn(cause, text)
 
     def sweep(self, now: float) -> None:
         """Close a connection that does not go on. Called every second or so."""
@@ -160,7 +160,7 @@ class PeerConnection(Protocol):
             each.callback(None)
 
 
-@implementer(IServed)
+@implementer(IServedFactory)
 @implementer(IProtocolNegotiationFactory)
 class PeerPort(ServerFactory):
     """
@@ -183,7 +183,7 @@ class PeerPort(ServerFactory):
 
     @property
     def write_timeout(self) -> float:
-        """See L{IServed}."""
+        """See L{IServedFactory}."""
         return self.site.write_timeout
 
     def acceptableProtocols(self) -> list[bytes]:
@@ -218,7 +218,7 @@ class PeerPort(ServerFactory):
         first = next((each for each in strangers if each.is_idle), None)
         what = "it" if first is None else "the oldest stranger's"
         text = f"No place on the peer port for the connection from {address_of(addr)}: closed {what}"
-        self.host.complaints.say("full", text)
+        self.host.complaints.warn("full", text)
         if first is not None:
             self.forget(first)
             first.close()
@@ -229,7 +229,7 @@ class PeerPort(ServerFactory):
         self.connections.pop(connection, None)
 
     def stop(self, grace: float) -> "Deferred[None]":
-        """See L{IServed}."""
+        """See L{IServedFactory}."""
         if self._sweeping.running:
             self._sweeping.stop()
         closed = [connection.close() for connection in list(self.connections)]

@@ -16,7 +16,7 @@ from zope.interface import implementer
 
 from etcd_twisted.interfaces import IRaftPeer, IReactor, ISnapshotFile, ITransport
 from etcd_twisted.interfaces.cluster import StatusReport
-from etcd_twisted.net.sockets import SILENCE
+from etcd_twisted.net.sockets import UNACKNOWLEDGED_TIMEOUT_SECONDS
 from etcd_twisted.net.tls import ClientTls
 from etcd_twisted.peer.commands import OfferSnapshot, SnapshotPiece
 from etcd_twisted.peer.dialing import Dialer
@@ -46,7 +46,7 @@ class AmpTransport:
         raft: IRaftPeer,
         tls: ClientTls | None,
         name: Callable[[], str] = lambda: "",
-        silence: float = SILENCE,
+        silence: float = UNACKNOWLEDGED_TIMEOUT_SECONDS,
         chance: Callable[[], float] = random.random,
     ) -> None:
         """

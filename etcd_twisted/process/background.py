@@ -1,8 +1,9 @@
 """
-Goes into the background, and tells the person who gave the command how the start ends.
+Moves the process into the background, and tells the person who gave the command how the start ends.
 
-C{twistd}'s own way prints no more than 100 bytes of a refusal, in Python's notation, and nothing of one that comes
-while a machine looks for its cluster. Must never be taken once a thread runs: a fork takes none along.
+When C{twistd} does this itself, it prints at most 100 bytes of the reason why a start fails, in Python's notation, and
+nothing when the start fails while the machine looks for its cluster. Must never be done while another thread runs: a
+fork does not copy threads.
 """
 
 import os
@@ -10,23 +11,27 @@ import sys
 from typing import NoReturn
 
 _STARTED = b"\0"
-"""Instead of a reason why it did not."""
+"""What the starter is sent instead of a reason for failure."""
 
-_KILLED = "twistd etcd: the process in the background ended without a word: it was killed, or its log says more\n"
-_INTERRUPTED = "twistd etcd: nobody waits any more, but the start goes on in the background: its log says more\n"
-_LARGEST_READ = 65_536
+_KILLED = "twistd etcd: the process in the background ended without a reason: it was killed, or its log says more\n"
+_INTERRUPTED = "twistd etcd: this command no longer waits, but the start goes on in the background; see its log\n"
+_LONGEST_READ_BYTES = 65_536
 
 
 class Background:
-    """A process that leaves the terminal; the one that was started there waits, and tells how it went."""
+    """
+    A process that leaves the terminal. The process that was started there waits, and prints how the start went.
+
+    @ivar _starter: the pipe to the process that waits; C{None} where none waits, or it was told.
+    """
 
     def __init__(self) -> None:
         self._starter: int | None = None
 
     def enter(self) -> None:
         """
-        Go on in the background. Does not return in the process that was started in the foreground: that ends with
-        status 0 after L{started}, and with status 1 and a line on standard error after L{refused}.
+        Continue in the background. Never returns in the process that was started in the foreground: that process
+        ends with status 0 after L{started}, or with status 1 and a line on standard error after L{refused}.
         """
         reading, writing = os.pipe()
         if os.fork():
@@ -44,35 +49,35 @@ class Background:
 
     def started(self, _: object = None) -> None:
         """Report that this process has started."""
-        self._tell(_STARTED)
+        self._report(_STARTED)
 
     def refused(self, line: str) -> None:
-        """Report that this process ends, with the reason."""
-        self._tell(line.encode(errors="backslashreplace"))
+        """Report that this process ends, and why."""
+        self._report(line.encode(errors="backslashreplace"))
 
-    def _tell(self, what: bytes) -> None:
-        """Report once. A later report, or one of a process that was never detached, has no reader."""
+    def _report(self, report: bytes) -> None:
+        """Report once. Nobody reads a later report, or that of a process that never left the terminal."""
         starter, self._starter = self._starter, None
         if starter is not None:
             try:
-                os.write(starter, what)
+                os.write(starter, report)
             except BrokenPipeError:
-                pass  # whoever gave the command did not wait
+                pass  # the person who gave the command did not wait
             finally:
                 os.close(starter)
 
 
 def _wait(reading: int) -> NoReturn:
-    """Wait until the process in the background reports or is gone, and end with the same status."""
-    told = b""
+    """Wait until the process in the background reports or is gone, and end with the status that this means."""
+    report = b""
     try:
-        while piece := os.read(reading, _LARGEST_READ):
-            told += piece
+        while piece := os.read(reading, _LONGEST_READ_BYTES):
+            report += piece
     except KeyboardInterrupt:
-        told = _INTERRUPTED.encode()
-    if told == _STARTED:
+        report = _INTERRUPTED.encode()
+    if report == _STARTED:
         os._exit(0)
     if sys.__stderr__ is not None:
-        sys.__stderr__.write(told.decode(errors="replace") or _KILLED)
+        sys.__stderr__.write(report.decode(errors="replace") or _KILLED)
         sys.__stderr__.flush()
     os._exit(1)

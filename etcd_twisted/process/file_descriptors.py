@@ -1,31 +1,34 @@
 """
-How many connections the process's limit of open files leaves room for.
+How many connections the limit on the process's open files leaves room for.
 
-Must never let connections take the descriptors that the log and the snapshots need: a machine whose log can't be
-written has to end.
+Must never let connections take the file descriptors that the log and the snapshots need: a machine that can't write
+its log has to end.
 """
 
 import resource
 
-RESERVED = 96
-"""For the log, snapshots, the reactor and the program's own files."""
+RESERVED_FILES = 96
+"""How many descriptors are kept for the log, snapshots, the reactor and the program's own files."""
 
-FOR_PEERS = 192
-"""How many connections there may be to the peer port, and from here to those of others."""
+PEER_CONNECTIONS = 192
+"""How many connections there may be to the peer port, and from this machine to the peer ports of others."""
 
-_FEWEST = 16
-_UNLIMITED = 1 << 20
+_FEWEST_CONNECTIONS = 16
+"""How many connections the client port has however low the limit is."""
+
+_UNLIMITED_FILES = 1 << 20
+"""What stands for no limit."""
 
 
 def raise_limit() -> None:
-    """Let this process open as many files as the system allows it to."""
+    """Let this process open as many files as the system allows."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def for_clients() -> int:
-    """How many connections the client port may have."""
+def client_connections() -> int:
+    """Returns how many connections the client port may have."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY:
-        limit = _UNLIMITED
-    return max(_FEWEST, limit - RESERVED - FOR_PEERS)
+        limit = _UNLIMITED_FILES
+    return max(_FEWEST_CONNECTIONS, limit - RESERVED_FILES - PEER_CONNECTIONS)

@@ -1,13 +1,13 @@
 """
-The cyclic garbage collector, in helpings that fit into a turn of the reactor.
+The cyclic garbage collector, run by the clock in passes that fit into a turn of the reactor.
 
-Left to itself it counts objects made less objects freed. A key space under writes makes as many as it frees, so it
-comes late, with the whole tree among the young objects: tens of milliseconds for 100,000 keys. By the clock instead,
-each helping is what a fraction of a second has made. What survives is set aside and not looked at again, but once a
-day: the tree has no cycles, and what has some, like a finished request, seldom lives for seconds.
+Left to itself, the collector runs when the number of objects made exceeds the number freed by a threshold. A key space
+under writes frees as many as it makes, so the collector runs late, and finds the whole tree among the young objects:
+that takes tens of milliseconds for 100,000 keys. When it runs by the clock instead, each pass looks at what a fraction
+of a second has made. What survives several passes is frozen: the collector looks at it again only once a day. The tree
+has no cycles, and objects that have some, like a finished request, seldom live for seconds.
 
-It changes how the collector works for the whole process, so it is for one that this service has to itself, and must
-never be started in a program that embeds the service.
+This changes the collector of the whole process, so it must never be started in a program that embeds the service.
 """
 
 import gc
@@ -17,38 +17,38 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-INTERVAL = 0.1
-"""Seconds between helpings."""
+INTERVAL_SECONDS = 0.1
+"""The time between passes."""
 
-_SETTING_ASIDE = 10
-"""Every so many helpings, what has survived several of them is looked at once more and set aside."""
+_PASSES_PER_FREEZE = 10
+"""Every so many passes, what has survived several of them is looked at once more, and what is left is frozen."""
 
-_WHOLE = 864_000
-"""Every so many helpings everything is looked at, at the price of one long turn."""
+_PASSES_PER_FULL_COLLECTION = 864_000
+"""Every so many passes, which is a day, everything is looked at, at the price of one long turn."""
 
 
 class Collector:
-    """The collector under the clock, from L{start} to L{stop}."""
+    """Runs the collector by the clock, from L{start} to L{stop}."""
 
     _log = Logger()
 
     def __init__(self, clock: IReactorTime) -> None:
-        self._helpings = 0
+        self._passes = 0
         self._calling = LoopingCall(self.collect)
         self._calling.clock = clock
 
     def start(self) -> None:
-        """Set aside all there is, and go by the clock from here on."""
+        """Freeze all objects that exist, and run by the clock from now on."""
         gc.disable()
-        self.set_aside()
-        self._calling.start(INTERVAL, now=False).addErrback(self._stopped)
+        self.freeze()
+        self._calling.start(INTERVAL_SECONDS, now=False).addErrback(self._stopped)
 
     def _stopped(self, failure: Failure) -> None:
         self._log.failure("The garbage collector is left to itself", failure)
         gc.enable()
 
-    def set_aside(self) -> None:
-        """Look no more at what there is at this moment; it will live long."""
+    def freeze(self) -> None:
+        """Keep the collector from looking at any object that exists now: those live long."""
         gc.freeze()
 
     def stop(self) -> None:
@@ -58,17 +58,17 @@ class Collector:
         gc.enable()
 
     def collect(self) -> None:
-        """One helping."""
-        self._helpings += 1
-        if self._helpings % _WHOLE == 0:
-            self._whole()
-        elif self._helpings % _SETTING_ASIDE == 0:
+        """Run one pass."""
+        self._passes += 1
+        if self._passes % _PASSES_PER_FULL_COLLECTION == 0:
+            self._collect_all()
+        elif self._passes % _PASSES_PER_FREEZE == 0:
             gc.collect(1)
             gc.freeze()
         else:
             gc.collect(0)
 
-    def _whole(self) -> None:
+    def _collect_all(self) -> None:
         gc.unfreeze()
         gc.collect()
         gc.freeze()

@@ -1,10 +1,11 @@
 """
 The file that holds the process id of a running C{twistd}, so that it can be found and stopped.
 
-C{twistd} itself refuses to start while any process at all has the id in the file, and ends with a traceback when it
-can't write the file. A container that was killed starts with the same few ids again and again, so that it would never
-start. Here, only a C{twistd} that still runs prevents a start. Must never be relied on to keep two machines out of
-one data directory: the directory's own lock does that.
+C{twistd} itself refuses to start while any process has the id in the file, and ends with a traceback when it can't
+write the file. The processes of a container get the same few ids at every start, so a container that was killed would
+never start again. Here, only a C{twistd} that still runs prevents a start.
+
+Must never be relied on to keep two machines out of one data directory: the directory's own lock does that.
 """
 
 import contextlib
@@ -17,9 +18,10 @@ import attrs
 from etcd_twisted.errors import StartError
 
 PROCESSES = Path("/proc")
+"""Where the system shows its processes."""
 
-_LONGEST = 64
-"""Bytes. No pid file is longer."""
+_LONGEST_BYTES = 64
+"""No pid file is longer."""
 
 _REMEDY = "name another before etcd, as in twistd --pidfile=/run/machine1.pid etcd, or none with --pidfile="
 
@@ -27,9 +29,11 @@ _REMEDY = "name another before etcd, as in twistd --pidfile=/run/machine1.pid et
 @attrs.define
 class PidFile:
     """
-    One process's.
+    The file of one process.
 
-    @ivar path: where it is, absolute; C{None} for no file.
+    @ivar path: the absolute path of the file; C{None} if there is none.
+    @ivar _processes: where the system shows its processes.
+    @ivar _written: whether this process has written the file and has not removed it.
     """
 
     path: Path | None
@@ -38,7 +42,7 @@ class PidFile:
 
     def write(self) -> None:
         """
-        Put this process's id into the file.
+        Write this process's id into the file.
 
         @raise StartError: another C{twistd} runs, or the file can't be written.
         """
@@ -65,18 +69,18 @@ class PidFile:
 
     def _holder(self, path: Path) -> int | None:
         """
-        The C{twistd} whose id is in the file; C{None} when it does not run any more.
+        Returns the id in the file, or C{None} when no C{twistd} runs with it any more.
 
-        @raise StartError: what is there is no pid file, and should not be written over.
+        @raise StartError: the file is not a pid file, and should not be overwritten.
         """
         try:
             if not stat.S_ISREG(path.stat().st_mode):
                 raise StartError(f"the pid file {path} is no file; {_REMEDY}")
             with path.open("rb") as file:
-                content = file.read(_LONGEST).strip(b"\0 \t\r\n")
+                content = file.read(_LONGEST_BYTES).strip(b"\0 \t\r\n")
         except FileNotFoundError:
             return None
-        if not content:  # it was killed, or the disk was full, before it was written
+        if not content:  # its process was killed, or the disk was full, before the id was written
             return None
         if not content.isdigit():
             raise StartError(f"the pid file {path} holds something other than a process id; {_REMEDY}")
@@ -84,7 +88,7 @@ class PidFile:
         return pid if pid != os.getpid() and self._is_twistd(pid) else None
 
     def _is_twistd(self, pid: int) -> bool:
-        """Whether a process has this id and is C{twistd}, or may be C{twistd} because the system does not tell."""
+        """Returns whether a process has this id and is C{twistd}, or may be, because the system does not show it."""
         try:
             arguments = (self._processes / str(pid) / "cmdline").read_bytes().split(b"\0")
         except PermissionError:
@@ -92,7 +96,7 @@ class PidFile:
         except OSError:
             return False
         names = [os.path.basename(argument) for argument in arguments]
-        # python [OPTION...] /usr/bin/twistd ..., or python -m twisted ...: not a shell that was told to run twistd.
+        # It is python [OPTION...] /usr/bin/twistd ..., or python -m twisted ..., but not a shell that runs twistd.
         return names[0].startswith((b"python", b"pypy", b"twist")) and any(
             name.startswith(b"twist") for name in names[:6]
         )

@@ -1,7 +1,7 @@
 """
-Telling the service manager that started this process, such as systemd, how far it is: sd_notify(3), in a few lines.
+Tells the service manager that started this process, such as systemd, how far it is: sd_notify(3) in a few lines.
 
-Must never hold the process up, nor end it, when the service manager does not listen.
+Must never delay the process, nor end it, when the service manager does not listen.
 """
 
 import socket
@@ -13,10 +13,10 @@ from twisted.logger import Logger
 @attrs.frozen
 class Readiness:
     """
-    What the service manager is told, each time with a status in one line, for people.
+    Notifies the service manager. Each notification has a status of one line, which people read.
 
-    @ivar address: where it listens, as C{NOTIFY_SOCKET} has it: a path, or an abstract name after C{@}; C{None} or
-        empty where nobody is to be told.
+    @ivar address: where the service manager listens, as C{NOTIFY_SOCKET} says it: a path, or C{@} and an abstract
+        name; C{None} or empty where there is nobody to notify.
     """
 
     _log = Logger()
@@ -24,18 +24,18 @@ class Readiness:
     address: str | None
 
     def status(self, status: str) -> None:
-        """How far the process is, or why it ends."""
-        self._tell(status)
+        """Say how far the process is, or why it ends."""
+        self._notify(status)
 
     def ready(self, status: str) -> None:
-        """The process does what it is for from now on."""
-        self._tell(status, "READY=1")
+        """Say that the process does its work from now on."""
+        self._notify(status, "READY=1")
 
     def stopping(self, status: str) -> None:
-        """The process is about to end in order."""
-        self._tell(status, "STOPPING=1")
+        """Say that the process is about to end in order."""
+        self._notify(status, "STOPPING=1")
 
-    def _tell(self, status: str, *assignments: str) -> None:
+    def _notify(self, status: str, *assignments: str) -> None:
         if not self.address:
             return
         message = "\n".join([*assignments, f"STATUS={' '.join(status.split())}"])
@@ -46,8 +46,8 @@ class Readiness:
                 sender.sendto(message.encode(), address)
             except OSError as error:
                 self._log.warn(
-                    "NOTIFY_SOCKET {address} can't be told {told!r}: {reason}",
+                    "NOTIFY_SOCKET {address} can't be told {notification!r}: {reason}",
                     address=self.address,
-                    told=message,
+                    notification=message,
                     reason=error.strerror or error,
                 )

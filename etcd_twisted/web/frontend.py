@@ -17,8 +17,8 @@ from etcd_twisted.httpd.service import http_service
 from etcd_twisted.httpd.tracing import TracedDoor, TracedPages
 from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.interfaces import IReactor, IReplica
-from etcd_twisted.logs.observers import LOUDEST
-from etcd_twisted.net.listening import Place
+from etcd_twisted.logs.observers import HIGHEST_VERBOSITY
+from etcd_twisted.net.listening import ListenAddress
 from etcd_twisted.net.port import PortService
 from etcd_twisted.net.tls import client_port_tls
 from etcd_twisted.process import file_descriptors
@@ -48,13 +48,14 @@ class HttpFrontend:
 
         @raise ConfigError: a certificate or its key can't be used.
         """
-        place = Place(config.bind_addr, config.given_as("bind-addr"), "--bind-addr")
+        place = ListenAddress(config.bind_addr, config.given_as("bind-addr"), "--bind-addr")
         usage = Usage()
         cors = Cors(config.origins, EXPOSED) if config.origins else None
-        patience, connections, tls = longest_wait(config), file_descriptors.for_clients(), client_port_tls(config)
+        patience, tls = longest_wait(config), client_port_tls(config)
+        connections = file_descriptors.client_connections()
         pages = ClientPages(replica, reactor, usage, patience)
         resource: Resource = pages
         door: Door = KeyEndpoint(replica, reactor, patience)
-        if config.verbosity >= LOUDEST:
+        if config.verbosity >= HIGHEST_VERBOSITY:
             resource, door = TracedPages(pages, reactor), TracedDoor(door, reactor)
         return http_service(reactor, config, place, connections, resource, door, tls, pages.stop, usage, cors)

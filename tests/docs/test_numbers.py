@@ -13,7 +13,7 @@ from etcd_twisted.consensus.raft.log import TRAILING_BYTES, TRAILING_ENTRIES
 from etcd_twisted.consensus.storage.framing import FORMAT_VERSION
 from etcd_twisted.interfaces.cluster import PROTOCOL_VERSION
 from etcd_twisted.keyspace.sizes import EVENT_BYTES
-from etcd_twisted.process.file_descriptors import FOR_PEERS, RESERVED
+from etcd_twisted.process.file_descriptors import PEER_CONNECTIONS, RESERVED_FILES
 from tests.processes.child import SOURCE
 
 
@@ -46,7 +46,7 @@ class NumberTests(SynchronousTestCase):
             f"the last `--watch-history` events ({config.watch_history:,})",
             f"at most `--watch-history-bytes` ({config.watch_history_bytes >> 20} MiB)",
             f"with values of 1 MiB the last {config.watch_history_bytes // ((2 << 20) + EVENT_BYTES)} are kept",
-            f"{RESERVED + FOR_PEERS} files are set aside",
+            f"{RESERVED_FILES + PEER_CONNECTIONS} files are set aside",
         )
 
     def test_discovery(self) -> None:

@@ -22,7 +22,7 @@ from etcd_twisted.httpd.limits import Limits
 from etcd_twisted.httpd.site import Site
 from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.keyspace.commands import Set
-from etcd_twisted.net.listening import Place
+from etcd_twisted.net.listening import ListenAddress
 from etcd_twisted.net.port import PortService
 from etcd_twisted.net.sockets import bytes_taken, tcp_socket
 from etcd_twisted.net.tls import client_port_tls, tls_for_peers
@@ -95,7 +95,7 @@ class TakingTests(TestCase):
         self.replica.apply(Set("/k", 0, VALUE))
         pages, door = ClientPages(self.replica, self.clock, Usage()), KeyEndpoint(self.replica, self.clock)
         self.site = self.kind(self.clock, pages, door, Limits(100, 1_000, 10.0, 10.0))
-        place = Place(Address("127.0.0.1", 0), "--bind-addr", "--bind-addr")
+        place = ListenAddress(Address("127.0.0.1", 0), "--bind-addr", "--bind-addr")
         self.service = PortService(reactor, place, self.site, self.tls())
         await self.service.startService()
         self.addCleanup(self.stop)

@@ -14,10 +14,10 @@ from etcd_twisted.httpd.fast import FastSite
 from etcd_twisted.httpd.site import Site
 from etcd_twisted.httpd.turns import (
     BYTES_SHIFT,
-    WORK_A_TURN,
-    WORK_OF_A_LISTING,
-    WORK_OF_A_PAGE,
-    WORK_OF_OTHERS,
+    WORK_OF_LISTING,
+    WORK_OF_ORDINARY_REQUEST,
+    WORK_OF_PAGE,
+    WORK_PER_TURN,
     Turns,
 )
 from etcd_twisted.keyspace.commands import Set
@@ -128,7 +128,7 @@ class PortTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = TurningClock()
         self.replica = FakeReplica(self.clock)
-        self.wire = Wire(self.replica, kind=self.kind, work=WORK_A_TURN)
+        self.wire = Wire(self.replica, kind=self.kind, work=WORK_PER_TURN)
         self.addCleanup(self.wire.stop)
         self.channel, self.transport = self.wire.connect()
 
@@ -152,14 +152,14 @@ class PortTests(SynchronousTestCase):
             channel, transport = self.wire.connect()
             channel.dataReceived(request * 100 + GET)
             counts = self.turns(transport)
-            self.assertLessEqual(max(counts), WORK_A_TURN // WORK_OF_A_PAGE + 1)
+            self.assertLessEqual(max(counts), WORK_PER_TURN // WORK_OF_PAGE + 1)
             self.assertEqual(len(read_answers(transport.value(), *[method] * 100, "GET")), 101)
 
     def test_keys(self) -> None:
         """Many more of them, but not for ever."""
         self.channel.dataReceived((GET * 3 + put("v")) * 1_000)
         counts = self.turns(self.transport)
-        self.assertLessEqual(max(counts), WORK_A_TURN + 1)
+        self.assertLessEqual(max(counts), WORK_PER_TURN + 1)
         self.assertEqual(sum(counts), 4_000)
 
     def test_listings(self) -> None:
@@ -171,7 +171,7 @@ class PortTests(SynchronousTestCase):
         self.channel.dataReceived(LISTING * 300)
         counts = self.turns(self.transport)
         self.assertEqual(sum(counts), 301)
-        self.assertLessEqual(max(counts) * size, (WORK_A_TURN << BYTES_SHIFT) + size)
+        self.assertLessEqual(max(counts) * size, (WORK_PER_TURN << BYTES_SHIFT) + size)
 
     def test_long_listings(self) -> None:
         """Few are begun in a turn, and all come to their end."""
@@ -181,7 +181,7 @@ class PortTests(SynchronousTestCase):
             channel.dataReceived(LISTING * 2)
         transports = [transport for _, transport in several]
         counts = self.turns(*transports)
-        self.assertLessEqual(max(counts), WORK_A_TURN // WORK_OF_A_LISTING + 1)
+        self.assertLessEqual(max(counts), WORK_PER_TURN // WORK_OF_LISTING + 1)
         for transport in transports:
             for answer in read_answers(transport.value(), "GET", "GET"):
                 self.assertEqual(answer.body.count(b'"value"'), 2_000)
@@ -190,11 +190,11 @@ class PortTests(SynchronousTestCase):
         """An answer that is made and not sent costs what it takes to make it."""
         self.replica.apply(Set("/k", 0, "x" * 500_000), *(Set(f"/d/{number}", 0, "x") for number in range(2_000)))
         long_value, long_listing = HEAD, LISTING.replace(b"GET", b"HEAD")
-        for request, work in ((long_value, 500_000 >> BYTES_SHIFT), (long_listing, WORK_OF_A_LISTING)):
+        for request, work in ((long_value, 500_000 >> BYTES_SHIFT), (long_listing, WORK_OF_LISTING)):
             channel, transport = self.wire.connect()
             channel.dataReceived(request * 10)
             counts = self.turns(transport)
-            self.assertLessEqual(max(counts), WORK_A_TURN // work + 1)
+            self.assertLessEqual(max(counts), WORK_PER_TURN // work + 1)
             self.assertEqual(sum(counts), 10)
 
     def test_nothing_done(self) -> None:
@@ -205,7 +205,7 @@ class PortTests(SynchronousTestCase):
             channel, transport = self.wire.connect()
             channel.dataReceived(request * 200)
             counts = self.turns(transport)
-            self.assertLessEqual(max(counts), WORK_A_TURN // WORK_OF_OTHERS + 1)
+            self.assertLessEqual(max(counts), WORK_PER_TURN // WORK_OF_ORDINARY_REQUEST + 1)
             self.assertEqual(sum(counts), 200)
 
     def test_long_targets(self) -> None:
@@ -234,7 +234,7 @@ class PortTests(SynchronousTestCase):
             self.clock.turn()
             sent.append(len(self.transport.value()))
         most = max(after - before for before, after in itertools.pairwise([0, *sent]))
-        self.assertLess(most, 2 * WORK_A_TURN << BYTES_SHIFT)
+        self.assertLess(most, 2 * WORK_PER_TURN << BYTES_SHIFT)
         self.assertGreater(sent[-1], 3_000_000)
 
     def test_many_connections(self) -> None:
@@ -244,7 +244,7 @@ class PortTests(SynchronousTestCase):
             channel.dataReceived(METRICS)
         transports = [transport for _, transport in several]
         counts = self.turns(*transports)
-        self.assertLessEqual(max(counts), WORK_A_TURN // WORK_OF_A_PAGE + 1)
+        self.assertLessEqual(max(counts), WORK_PER_TURN // WORK_OF_PAGE + 1)
         self.assertEqual([self.answered(each) for each in transports], [1] * 100)
 
     def test_fair(self) -> None:
@@ -317,7 +317,7 @@ class PortTests(SynchronousTestCase):
         self.channel.dataReceived(WATCH + METRICS * 50)
         self.replica.apply(Set("/k", 0, "v"))
         counts = self.turns(self.transport)
-        self.assertLessEqual(max(counts), WORK_A_TURN // WORK_OF_A_PAGE + 1)
+        self.assertLessEqual(max(counts), WORK_PER_TURN // WORK_OF_PAGE + 1)
         self.assertEqual(sum(counts), 51)
 
 

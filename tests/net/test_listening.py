@@ -18,14 +18,14 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from etcd_twisted.config.addresses import Address, Endpoint
 from etcd_twisted.errors import StartError
-from etcd_twisted.net.listening import Place, listen
+from etcd_twisted.net.listening import ListenAddress, listen
 
 
 class ListenTests(TestCase):
     """Real ports."""
 
     async def listen(self, host: str, port: int = 0, given_as: str = "--bind-addr") -> IListeningPort:
-        opened = await listen(reactor, Place(Address(host, port), given_as, "--bind-addr"), Factory())
+        opened = await listen(reactor, ListenAddress(Address(host, port), given_as, "--bind-addr"), Factory())
         self.addCleanup(opened.stopListening)
         return opened
 
@@ -91,7 +91,7 @@ class EndpointTests(TestCase):
         self.path = Path(directory.name) / "etcd.sock"
 
     async def listen(self, text: str) -> IListeningPort:
-        opened = await listen(reactor, Place(Endpoint(text), "ETCD_BIND_ADDR", "--bind-addr"), Factory())
+        opened = await listen(reactor, ListenAddress(Endpoint(text), "ETCD_BIND_ADDR", "--bind-addr"), Factory())
         self.addCleanup(opened.stopListening)
         return opened
 
@@ -151,7 +151,7 @@ class ReasonTests(SynchronousTestCase):
     """Reasons that can't be had on every machine."""
 
     def refused(self, code: int) -> str:
-        place = Place(Address("127.0.0.1", 80), "--bind-addr", "--bind-addr")
+        place = ListenAddress(Address("127.0.0.1", 80), "--bind-addr", "--bind-addr")
         opening = ensureDeferred(listen(_RefusingReactor(code), place, Factory()))
         return str(self.failureResultOf(opening, StartError).value)
 

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.interfaces.cluster import JoinReply
-from etcd_twisted.logs.rate_limit import MOST
+from etcd_twisted.logs.rate_limit import MOST_LINES_PER_PERIOD
 from etcd_twisted.peer.commands import (
     COMMANDS,
     Deliver,
@@ -348,7 +348,7 @@ class StrangerTests(IncomingTest):
             visit = self.served.visit()
             visit.send(box)
             self.assertTrue(visit.lost)
-            self.assertEqual(len(self.log.warnings), min(index + 1, MOST))
+            self.assertEqual(len(self.log.warnings), min(index + 1, MOST_LINES_PER_PERIOD))
         self.assertEqual((self.raft.offers, self.raft.snapshot), ([], b""))
 
     def test_many_questions(self) -> None:
@@ -442,13 +442,13 @@ class BadPeerTests(IncomingTest):
         """A thousand of the same make a few lines, and others have theirs."""
         for _ in range(1_000):
             self.served.visit().send(b"\x00\x00")
-        self.assertEqual(len(self.log.warnings), MOST)
+        self.assertEqual(len(self.log.warnings), MOST_LINES_PER_PERIOD)
         self.assertIn("more like this are not logged for a minute", self.log.warnings[-1])
         self.served.visit().ask(Hello, **{**HELLO, "version": 7})
-        self.assertEqual(len(self.log.warnings), MOST + 1)
+        self.assertEqual(len(self.log.warnings), MOST_LINES_PER_PERIOD + 1)
         self.served.pass_time(61)
         self.served.visit().send(b"\x00\x00")
-        self.assertEqual(len(self.log.warnings), MOST + 2)
+        self.assertEqual(len(self.log.warnings), MOST_LINES_PER_PERIOD + 2)
 
     @given(st.lists(st.binary(min_size=1, max_size=300), min_size=1, max_size=5), st.booleans())
     def test_any_bytes(self, pieces: list[bytes], member: bool) -> None:

@@ -14,8 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from etcd_twisted.interfaces import ITransport
-from etcd_twisted.net.backoff import FIRST as FIRST_PAUSE
-from etcd_twisted.net.backoff import LONGEST
+from etcd_twisted.net.backoff import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS
 from etcd_twisted.peer.commands import COMMANDS, Deliver, Hello, Status
 from etcd_twisted.peer.delivery import boxes
 from etcd_twisted.peer.link import REFUSED_PAUSE
@@ -131,9 +130,9 @@ class AttemptTests(LinkTest):
             while self.attempts == attempts:
                 self.reactor.advance(0.01)
             pauses.append(round(self.reactor.seconds() - before, 2))
-        self.assertApproximates(pauses[0], FIRST_PAUSE, 0.02)
+        self.assertApproximates(pauses[0], FIRST_PAUSE_SECONDS, 0.02)
         self.assertEqual(pauses, sorted(pauses))
-        self.assertApproximates(pauses[-1], LONGEST, 0.02)
+        self.assertApproximates(pauses[-1], LONGEST_PAUSE_SECONDS, 0.02)
         reason = "the connection was refused, so it may not be running"
         self.assertEqual(self.log.warnings, [f"Can't connect to {CALLED}: {reason}; trying again"])
 
@@ -143,7 +142,7 @@ class AttemptTests(LinkTest):
         self.pass_time(2)
         other.transport.client_goes()
         self.assertEqual(self.attempts, 1)
-        self.reactor.advance(FIRST_PAUSE)
+        self.reactor.advance(FIRST_PAUSE_SECONDS)
         self.assertEqual(self.attempts, 2)
 
     def test_lost_and_found(self) -> None:
@@ -240,7 +239,7 @@ class AttemptTests(LinkTest):
         """A machine that takes no part yet is tried again soon."""
         self.connect()
         self.succeed().refuse(b"IDLE")
-        self.reactor.advance(FIRST_PAUSE)
+        self.reactor.advance(FIRST_PAUSE_SECONDS)
         self.assertEqual((self.attempts, self.log.warnings), (2, []))
 
     def test_arrived(self) -> None:

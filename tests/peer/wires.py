@@ -10,7 +10,7 @@ from twisted.protocols import amp
 from etcd_twisted.httpd.limits import Limits
 from etcd_twisted.httpd.site import Site
 from etcd_twisted.interfaces.cluster import PROTOCOL_VERSION
-from etcd_twisted.logs.rate_limit import Complaints
+from etcd_twisted.logs.rate_limit import RateLimitedLog
 from etcd_twisted.peer.answering import Answering
 from etcd_twisted.peer.commands import Hello
 from etcd_twisted.peer.incoming import Host
@@ -87,7 +87,7 @@ class Served:
             self.raft,
             Answering(self.replica, self.raft),
             self.visitors,
-            Complaints(self.clock),
+            RateLimitedLog(self.clock),
             TIMEOUT,
         )
         site = Site(self.clock, AdminPages(self.replica, self.clock), None, Limits(10, 1_000, TIMEOUT, TIMEOUT))

@@ -22,24 +22,25 @@ class DescriptorsTests(SynchronousTestCase):
     def test_ordinary(self) -> None:
         """What the log, the snapshots, the reactor and the peer port may need is left out."""
         self.limit(1_024)
-        self.assertEqual(file_descriptors.for_clients(), 1_024 - 96 - 192)
+        self.assertEqual(file_descriptors.client_connections(), 1_024 - 96 - 192)
 
     def test_infinite(self) -> None:
         """No limit, which the system writes as -1, is a large one."""
         self.limit(resource.RLIM_INFINITY)
-        self.assertGreater(file_descriptors.for_clients(), 1_000_000)
+        self.assertGreater(file_descriptors.client_connections(), 1_000_000)
 
     def test_small(self) -> None:
         """With hardly any files a few clients are served all the same."""
         for soft in (0, 64, 288, 303):
             self.limit(soft)
-            self.assertEqual(file_descriptors.for_clients(), 16)
+            self.assertEqual(file_descriptors.client_connections(), 16)
 
     @given(st.integers(304, 1 << 30))
     def test_reserve(self, soft: int) -> None:
         """Whatever the limit, connections on both ports leave the same reserve to the rest."""
         self.limit(soft)
-        self.assertEqual(soft - file_descriptors.for_clients() - file_descriptors.FOR_PEERS, file_descriptors.RESERVED)
+        both_ports = file_descriptors.client_connections() + file_descriptors.PEER_CONNECTIONS
+        self.assertEqual(soft - both_ports, file_descriptors.RESERVED_FILES)
 
     def test_raise(self) -> None:
         """The process takes as many as it may have, and leaves that bound as it is."""

@@ -138,7 +138,7 @@ class RefusalTests(TestCase):
         """Who waits for one that looks for its cluster does not wait for ever."""
         child, daemon = await self._startSeekingDaemon()
         daemon.signal(signal.SIGKILL)
-        await self.assertRefused(child, "ended without a word")
+        await self.assertRefused(child, "ended without a reason")
 
     async def test_interruptWhileADaemonStarts(self) -> None:
         """Control-C ends the waiting, and not what goes on in the background: that is said."""

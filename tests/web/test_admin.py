@@ -20,7 +20,7 @@ from etcd_twisted.frontends import IFrontend
 from etcd_twisted.httpd.channel import Channel
 from etcd_twisted.httpd.limits import Limits
 from etcd_twisted.httpd.site import Site
-from etcd_twisted.httpd.turns import WORK_A_TURN, WORK_OF_A_PAGE
+from etcd_twisted.httpd.turns import WORK_OF_PAGE, WORK_PER_TURN
 from etcd_twisted.interfaces.cluster_config import ClusterConfig, written
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.peer.frontend import PeerFrontend
@@ -384,7 +384,7 @@ class PortTests(AdminTest):
         """A turn of the reactor answers a few of them."""
         channel, transport = connect(self.site)
         channel.dataReceived(b"GET /v2/admin/machines HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
-        self.assertLessEqual(transport.value().count(b"HTTP/1.1 200"), WORK_A_TURN // WORK_OF_A_PAGE)
+        self.assertLessEqual(transport.value().count(b"HTTP/1.1 200"), WORK_PER_TURN // WORK_OF_PAGE)
         self.clock.advance(0)
         self.assertEqual(len(read_answers(transport.value(), *["GET"] * 100)), 100)
 

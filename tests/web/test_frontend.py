@@ -14,7 +14,7 @@ from zope.interface.verify import verifyObject
 from etcd_twisted.frontends import IFrontend
 from etcd_twisted.httpd.channel import Channel
 from etcd_twisted.keyspace.commands import Set
-from etcd_twisted.net.port import GRACE
+from etcd_twisted.net.port import GRACE_SECONDS
 from etcd_twisted.web.frontend import HttpFrontend
 from tests.wires import GET, STREAM, WATCH, ServedTest, Wire, put, read_answers
 
@@ -54,7 +54,7 @@ class StreamTests(ServedTest):
         await client.when_ends_with(b"\r\n\r\n")
         gc.disable()
         self.addCleanup(gc.enable)
-        (gone,) = [weakref.ref(channel) for channel in self.service._site.channels]
+        (gone,) = [weakref.ref(channel) for channel in self.service._factory.channels]
         client.transport.abortConnection()
         await self.service.stopService()
         await deferLater(reactor, 0)  # the last to be told that it is gone is still on the stack before
@@ -116,8 +116,8 @@ class LateTests(SynchronousTestCase):
         channel, transport = self.wire.connect()
         self.wire.replica.holding = True
         channel.dataReceived(put("v"))
-        stopped = self.wire.site.stop(GRACE)
-        self.wire.clock.advance(GRACE - 0.1)
+        stopped = self.wire.site.stop(GRACE_SECONDS)
+        self.wire.clock.advance(GRACE_SECONDS - 0.1)
         self.assertNoResult(stopped)
         self.wire.clock.advance(0.2)
         self.successResultOf(stopped)
@@ -126,7 +126,7 @@ class LateTests(SynchronousTestCase):
 
     def test_nobody_there(self) -> None:
         """Nothing to wait for, and nothing left in the reactor."""
-        self.successResultOf(self.wire.site.stop(GRACE))
+        self.successResultOf(self.wire.site.stop(GRACE_SECONDS))
         self.assertEqual(self.wire.clock.getDelayedCalls(), [])
 
     def test_stuck_client(self) -> None:
@@ -134,7 +134,7 @@ class LateTests(SynchronousTestCase):
         channel, transport = self.wire.connect()
         self.patch(transport, "loseConnection", lambda: None)
         self.assertIsInstance(channel, Channel)
-        stopped = self.wire.site.stop(GRACE)
-        self.wire.pass_time(int(GRACE) + 1)
+        stopped = self.wire.site.stop(GRACE_SECONDS)
+        self.wire.pass_time(int(GRACE_SECONDS) + 1)
         self.successResultOf(stopped)
         self.assertEqual(transport.how_lost, "aborted")

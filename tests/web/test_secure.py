@@ -20,7 +20,7 @@ from etcd_twisted.config import Config
 from etcd_twisted.errors import ConfigError
 from etcd_twisted.httpd.channel import Channel
 from etcd_twisted.keyspace.commands import Set
-from etcd_twisted.net.port import GRACE
+from etcd_twisted.net.port import GRACE_SECONDS
 from etcd_twisted.net.secure import SecureFactory
 from etcd_twisted.net.tls import client_port_tls, tls_for_peers, tls_reason
 from etcd_twisted.testing.replica import FakeReplica
@@ -49,7 +49,7 @@ class SecureTest(ServedTest):
 
     def when_gone(self) -> "Deferred[None]":
         """Fires when the server has forgotten the next connection that ends."""
-        site, gone = self.service._site, Deferred()
+        site, gone = self.service._factory, Deferred()
         close = site.closed
 
         def closed(channel: Channel) -> None:
@@ -86,7 +86,7 @@ class StopTests(SecureTest, test_frontend.StopTests):
         client.transport.pauseProducing()
         before = reactor.seconds()
         await self.service.stopService()
-        self.assertLess(reactor.seconds() - before, GRACE / 2)
+        self.assertLess(reactor.seconds() - before, GRACE_SECONDS / 2)
 
     async def test_in_a_handshake(self) -> None:
         """Nor one that has not said hello yet."""
@@ -96,11 +96,11 @@ class StopTests(SecureTest, test_frontend.StopTests):
         await self.until_connected(2)
         before = reactor.seconds()
         await self.service.stopService()
-        self.assertLess(reactor.seconds() - before, GRACE / 2)
+        self.assertLess(reactor.seconds() - before, GRACE_SECONDS / 2)
 
     async def until_connected(self, number: int) -> None:
         """Return when so many connections have been taken."""
-        site, taken = self.service._site, Deferred()
+        site, taken = self.service._factory, Deferred()
         if len(site.channels) >= number:
             return
         build = site.buildProtocol
@@ -220,7 +220,7 @@ class HandshakeTests(SecureTest):
     async def test_server_without_authority(self) -> None:
         """Then everybody gets in."""
         certificate, key = self.authority.certificate("machine0")
-        config = Config(bind_addr=self.service._place.address, cert_file=certificate, key_file=key)
+        config = Config(bind_addr=self.service._address.address, cert_file=certificate, key_file=key)
         await self.service.stopService()
         self.service = HttpFrontend().service(reactor, config, {}, self.replica)
         await self.service.startService()
@@ -269,7 +269,7 @@ class SlowReaderTests(SlowReaderTest):
         stalled = self.when_stalled()
         self.ask_for_much()
         await stalled
-        (channel,) = self.service._site.channels
+        (channel,) = self.service._factory.channels
         below = channel.transport.transport
         self.assertLess(len(below.dataBuffer) + below._tempDataLen, 1_000_000)
         self.client.transport.resumeProducing()
@@ -287,7 +287,7 @@ class StuckReaderTests(SlowReaderTest):
         gone = self.when_gone()
         self.ask_for_much()
         await gone
-        self.assertEqual(self.service._site.channels, set())
+        self.assertEqual(self.service._factory.channels, set())
 
 
 class TcpTransport(Transport):

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.keyspace import Directory, Event, Node, Watcher, parent
-from etcd_twisted.logs import Complaints
+from etcd_twisted.logs import RateLimitedLog
 from etcd_twisted_dns.records import Record, is_name, records_of, reversed_name
 from etcd_twisted_dns.zone import Zone
 
@@ -31,7 +31,7 @@ class Follower(Service):
     _log = Logger()
 
     def __init__(
-        self, clock: IReactorTime, replica: IReplica, origin: str, directory: str, complaints: Complaints
+        self, clock: IReactorTime, replica: IReplica, origin: str, directory: str, complaints: RateLimitedLog
     ) -> None:
         """
         @param origin: the zone's name.
@@ -174,4 +174,4 @@ class Follower(Service):
             raise
 
     def _complain(self, key: str, problem: str) -> None:
-        self._complaints.say("keys", f"{key} {problem}; it is left out")
+        self._complaints.warn("keys", f"{key} {problem}; it is left out")

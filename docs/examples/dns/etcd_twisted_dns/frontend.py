@@ -23,7 +23,7 @@ from etcd_twisted.errors import ConfigError, StartError
 from etcd_twisted.frontends import IFrontend
 from etcd_twisted.interfaces import IReactor, IReplica
 from etcd_twisted.keyspace import ROOT, clean
-from etcd_twisted.logs import Complaints
+from etcd_twisted.logs import RateLimitedLog
 from etcd_twisted_dns.authority import Authority
 from etcd_twisted_dns.follower import Follower
 from etcd_twisted_dns.records import is_name
@@ -128,7 +128,7 @@ class DnsService(Service):
         self.settings = settings
         self._reactor = reactor
         self._given = given
-        complaints = Complaints(reactor)
+        complaints = RateLimitedLog(reactor)
         self._follower = Follower(reactor, replica, settings.zone, settings.directory, complaints)
         server = Server(self._authority)
         self._datagrams = Datagrams(server, complaints)

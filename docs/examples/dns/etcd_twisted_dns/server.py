@@ -17,7 +17,7 @@ from twisted.protocols.basic import Int16StringReceiver
 from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 
-from etcd_twisted.logs import Complaints
+from etcd_twisted.logs import RateLimitedLog
 from etcd_twisted_dns.authority import Authority, Reply
 
 LARGEST_DATAGRAM = 512
@@ -95,7 +95,7 @@ class Datagrams(DatagramProtocol):
     transport: Any
     noisy = False
 
-    def __init__(self, server: Server, complaints: Complaints) -> None:
+    def __init__(self, server: Server, complaints: RateLimitedLog) -> None:
         self._server = server
         self._complaints = complaints
 
@@ -108,7 +108,7 @@ class Datagrams(DatagramProtocol):
             self.transport.write(answer, addr)
         except OSError as error:
             # As when the sender is not who it says. Whoever has asked in earnest asks again.
-            self._complaints.say("dns", f"{addr[0]} port {addr[1]} can't be answered: {error.strerror}")
+            self._complaints.warn("dns", f"{addr[0]} port {addr[1]} can't be answered: {error.strerror}")
 
 
 class Connections(ServerFactory):

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.keyspace import Refresh, Set
-from etcd_twisted.logs import Complaints
+from etcd_twisted.logs import RateLimitedLog
 from etcd_twisted_dns import follower as module
 from etcd_twisted_dns.follower import Follower
 from etcd_twisted_dns.test.copy import Copy
@@ -29,7 +29,7 @@ class FollowerTests(SynchronousTestCase):
             self.warnings.append(formatEvent(event))
 
     def follow(self, directory: str) -> Follower:
-        return Follower(self.copy.clock, self.copy, "example.com", directory, Complaints(self.copy.clock))
+        return Follower(self.copy.clock, self.copy, "example.com", directory, RateLimitedLog(self.copy.clock))
 
     def start(self) -> None:
         self.follower.startService()

@@ -14,7 +14,7 @@ from twisted.names import dns
 from twisted.test.proto_helpers import FakeDatagramTransport, StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.logs import Complaints
+from etcd_twisted.logs import RateLimitedLog
 from etcd_twisted_dns import server as module
 from etcd_twisted_dns.authority import Authority
 from etcd_twisted_dns.records import Record
@@ -71,7 +71,7 @@ class ServerTestCase(SynchronousTestCase):
 class DatagramTests(ServerTestCase):
     def setUp(self) -> None:
         super().setUp()
-        self.protocol = Datagrams(self.server, Complaints(self.clock))
+        self.protocol = Datagrams(self.server, RateLimitedLog(self.clock))
         self.transport = FakeDatagramTransport()
         self.protocol.makeConnection(self.transport)
 
