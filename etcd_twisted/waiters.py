@@ -1,7 +1,7 @@
 """
-Those who wait until something is so, once, and those who are told each time.
+Waiting for a condition, and being called each time that something happens.
 
-Must never leave anybody waiting when it can't become so any more.
+Must never leave anybody waiting for a condition that can't become true any more: L{Waiters.fail} tells them.
 """
 
 from collections.abc import Callable
@@ -12,16 +12,16 @@ from twisted.internet.task import deferLater
 
 Observers = list[Callable[[], None]]
 """
-Called one after the other, each time that something has happened. Whom it happens to has such a list; whoever is built
-on top of it adds itself.
+Functions that are called in order, each time that something has happened. The object that it happens to owns the
+list; whoever is built on top of that object adds a function of its own.
 """
 
 
 class Waiters:
     """
-    Some who wait for the same.
+    Everybody who waits for one condition.
 
-    @ivar waiting: those who wait, in order; to be looked at only.
+    @ivar waiting: their Deferreds, in the order in which they began to wait. For reading only.
     """
 
     def __init__(self) -> None:
@@ -31,26 +31,26 @@ class Waiters:
         return len(self.waiting)
 
     def wait(self) -> "Deferred[None]":
-        """Returns a Deferred that fires with L{fire}; cancelling it means that nobody waits any more."""
+        """Returns a Deferred that L{fire} or L{fire_first} fires. Cancelling it ends the wait."""
         waiting: Deferred[None] = Deferred(lambda each: self.waiting.pop(each, None))
         self.waiting[waiting] = None
         return waiting
 
     def fire(self) -> None:
-        """It is so."""
+        """Tell everybody that the condition is true."""
         waiting, self.waiting = self.waiting, {}
         for each in waiting:
-            if not each.called:  # one who was told before may have cancelled it
+            if not each.called:  # a callback of one that fired earlier may have cancelled it
                 each.callback(None)
 
     def fire_first(self) -> None:
-        """It is so for the one who has waited for the longest. There has to be one."""
+        """Tell the one that has waited for the longest that the condition is true. Somebody must be waiting."""
         first = next(iter(self.waiting))
         del self.waiting[first]
         first.callback(None)
 
     def fail(self, error: Exception) -> None:
-        """It won't be."""
+        """Tell everybody why the condition won't become true."""
         waiting, self.waiting = self.waiting, {}
         for each in waiting:
             if not each.called:

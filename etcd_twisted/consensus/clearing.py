@@ -21,12 +21,12 @@ class Clearing:
 
     def look(self) -> None:
         """The key space may have changed."""
-        if self._turn is None and self._keyspace.removed.roots:
+        if self._turn is None and self._keyspace.removed_directories.roots:
             self._turn = self._clock.callLater(0, self._go_on)
 
     def _go_on(self) -> None:
         self._turn = None
-        self._keyspace.forget_removed(_NODES_A_TURN)
+        self._keyspace.forget_removed_ttls(_NODES_A_TURN)
         self.look()
 
     def stop(self) -> None:

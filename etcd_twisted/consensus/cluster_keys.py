@@ -31,7 +31,7 @@ def registrations(root: Directory, before: list[Machine], after: list[Machine]) 
     commands: list[Change] = [Delete(each.key, 0) for each in before if each.name not in staying]
     for machine in after:
         try:
-            node = tree.walk(root, machine.key).node
+            node = tree.look_up(root, machine.key).node
         except EtcdError:  # a file stands where a directory should be: the command will say so
             node = None
         if node is None:
@@ -44,7 +44,7 @@ def registrations(root: Directory, before: list[Machine], after: list[Machine]) 
 def stored_config(root: Directory) -> ClusterConfig | None:
     """What is kept in a key space; C{None} when nobody has set it, or what is there is none."""
     try:
-        node = tree.walk(root, CONFIG_KEY).node
+        node = tree.look_up(root, CONFIG_KEY).node
         return read_config(node.value, ClusterConfig()) if isinstance(node, File) else None
     except EtcdError:
         return None
@@ -56,7 +56,7 @@ def forbidden_machines(root: Directory) -> list[Forbidden]:
     machine can have that name: what is in it is logged, and is part of a command that people copy from the log.
     """
     try:
-        directory = tree.walk(root, FORBIDDEN).node
+        directory = tree.look_up(root, FORBIDDEN).node
     except EtcdError:
         return []
     if not isinstance(directory, Directory):

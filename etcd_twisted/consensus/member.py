@@ -43,7 +43,7 @@ from etcd_twisted.interfaces import ITransport
 from etcd_twisted.interfaces.cluster import Machine
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.interfaces.statistics import Contents, Measurements, Traffic
-from etcd_twisted.keyspace.history import HISTORY_BYTES
+from etcd_twisted.keyspace.history import DEFAULT_HISTORY_BYTES
 from etcd_twisted.keyspace.space import KeySpace
 
 _PATIENCE_ELECTIONS = 5.0
@@ -68,7 +68,7 @@ class Settings:
     """
 
     history_capacity: int = 1_000
-    history_bytes: int = HISTORY_BYTES
+    history_bytes: int = DEFAULT_HISTORY_BYTES
     snapshot_count: int | None = None
     quota_bytes: int = QUOTA_BYTES
     timing: Timing = attrs.field(factory=Timing)
@@ -243,7 +243,7 @@ class LocalMember:
             if expires:
                 self._expirer.look()
             self._throttle.admit()
-        if keyspace.removed.roots:
+        if keyspace.removed_directories.roots:
             self._clearing.look()
         self._quota.look()
         if self.receiver.incoming is not None:

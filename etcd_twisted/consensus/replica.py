@@ -31,7 +31,7 @@ from etcd_twisted.consensus.roster import Roster
 from etcd_twisted.consensus.storage.disk_thread import LogWriter
 from etcd_twisted.consensus.storage.files import remedy
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
-from etcd_twisted.interfaces import IReplica, ITransport, Told
+from etcd_twisted.interfaces import IReplica, ITransport, OutcomeCallback
 from etcd_twisted.interfaces.cluster import (
     ClusterView,
     Forbidden,
@@ -391,7 +391,7 @@ class Replica:
             return None
         return member
 
-    def submit(self, command: Change, told: Told) -> bool:
+    def submit(self, command: Change, told: OutcomeCallback) -> bool:
         """See L{IReplica}."""
         member = self._member
         if member is None or self._availability.closed is not None:

@@ -18,7 +18,7 @@ from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind,
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.keyspace.commands import Command, decode_command
 from etcd_twisted.keyspace.expiry import ExpirySchedule
-from etcd_twisted.keyspace.space import Content, KeySpace
+from etcd_twisted.keyspace.space import KeySpace, KeySpaceState
 
 _ENTRIES_A_TURN = 256
 
@@ -132,13 +132,13 @@ class StateMachine:
 
     # Snapshots
 
-    def snapshot(self) -> tuple[SnapshotMetadata, Content]:
+    def snapshot(self) -> tuple[SnapshotMetadata, KeySpaceState]:
         """Returns what a snapshot of this moment stands for, and what it has to hold."""
         self.bytes_since_snapshot = 0
         metadata = SnapshotMetadata(self.applied_index, self.applied_term, self.configuration, time=self._time.least)
-        return metadata, self.keyspace.content()
+        return metadata, self.keyspace.state()
 
-    def restore(self, content: Content, schedule: ExpirySchedule, snapshot: SnapshotMetadata) -> None:
+    def restore(self, content: KeySpaceState, schedule: ExpirySchedule, snapshot: SnapshotMetadata) -> None:
         """Become what another machine's snapshot holds, which goes further than what was applied here."""
         self._time.observe(snapshot.time)
         self.keyspace.restore(content, schedule)

@@ -8,7 +8,7 @@ from etcd_twisted.interfaces.cluster import Forbidden, Health, Machine, MachineS
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.interfaces.raft import IRaftPeer, ISnapshotFile, ITransport
 from etcd_twisted.interfaces.reactor import IReactor
-from etcd_twisted.interfaces.replica import IReplica, Told
+from etcd_twisted.interfaces.replica import IReplica, OutcomeCallback
 from etcd_twisted.interfaces.statistics import Measurements, Traffic
 
 __all__ = [
@@ -23,6 +23,6 @@ __all__ = [
     "Machine",
     "MachineStatus",
     "Measurements",
-    "Told",
+    "OutcomeCallback",
     "Traffic",
 ]

@@ -19,7 +19,7 @@ from etcd_twisted.keyspace.nodes import Node
 from etcd_twisted.keyspace.statistics import StoreStatistics
 from etcd_twisted.keyspace.watchers import Watcher
 
-Told = Callable[[Event | Exception | None], None]
+OutcomeCallback = Callable[[Event | Exception | None], None]
 """
 What is called with the event of a change, C{None} for a change of the group, or with why it is not known to be made.
 It must not raise.
@@ -128,7 +128,7 @@ class IReplica(Interface):
         can't be written as UTF-8.
         """
 
-    def submit(command: Change, told: Told) -> bool:
+    def submit(command: Change, told: OutcomeCallback) -> bool:
         """
         Do what L{propose} does, if nothing has to be waited for first: whether it does. It costs less than a Deferred.
 

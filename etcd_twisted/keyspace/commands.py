@@ -1,7 +1,7 @@
 """
-The commands that change the key space, as they stand in the log.
+The commands that change the key space, as they are in the log.
 
-A command carries everything its effect depends on: the time at which the leader took it, the absolute time at
+A command carries everything that its effect depends on: the time at which the leader took it, and the absolute time at
 which a TTL ends. Applying it must never read anything else. The layout is the format on disk (C{docs/storage.md}):
 fields are only ever added at the end, with defaults, and a tag must never change its meaning.
 
@@ -14,7 +14,7 @@ import msgspec
 
 
 class Set(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="set"):
-    """Put a file, or with C{directory} a directory, whether or not a file is there."""
+    """Put a file, or with C{directory} a directory, whether or not there is a file."""
 
     key: str
     time: int
@@ -24,7 +24,7 @@ class Set(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="set"):
 
 
 class Create(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="create"):
-    """Put a file or a directory where nothing is."""
+    """Put a file or a directory where there is nothing."""
 
     key: str
     time: int
@@ -34,7 +34,7 @@ class Create(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="create
 
 
 class CreateInOrder(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="post"):
-    """Put a file or a directory into the directory C{key}, named by the index it is created at."""
+    """Put a file or a directory into the directory C{key}, and name it by the index at which it is created."""
 
     key: str
     time: int
@@ -45,9 +45,10 @@ class CreateInOrder(msgspec.Struct, array_like=True, frozen=True, gc=False, tag=
 
 class Update(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="update"):
     """
-    Change value and TTL of a file, or the TTL of a directory.
+    Change the value and TTL of a file, or the TTL of a directory.
 
-    @ivar directory: of a directory, C{value} says nothing; without it, a directory takes no value that is not empty.
+    @ivar directory: whether C{value} is ignored when a directory is there. Otherwise the command fails for a
+        directory, unless C{value} is empty.
     """
 
     key: str
@@ -58,7 +59,7 @@ class Update(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="update
 
 
 class Refresh(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="refresh"):
-    """Change the TTL and nothing else, unseen by watchers."""
+    """Change the TTL and nothing else. Watchers do not see it."""
 
     key: str
     time: int
@@ -66,7 +67,7 @@ class Refresh(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="refre
 
 
 class SetTtl(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="setttl"):
-    """Set an existing file again with the same value and another TTL, without telling watchers."""
+    """Set an existing file again, with the same value and another TTL. Watchers do not see it."""
 
     key: str
     time: int
@@ -75,11 +76,11 @@ class SetTtl(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="setttl
 
 class CompareAndSwap(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="cas"):
     """
-    Change value and TTL of a file that is as expected.
+    Change the value and TTL of a file that is as expected.
 
-    @ivar value: the new value; C{None} keeps the old one and tells no watcher, as L{Refresh} does.
-    @ivar previous_value: what the value must be, or C{None} for anything.
-    @ivar previous_index: what the modified index must be, or 0 for anything.
+    @ivar value: the new value; C{None} keeps the old one and is not seen by watchers, as with L{Refresh}.
+    @ivar previous_value: the value that the file must have, or C{None} for any.
+    @ivar previous_index: the modified index that the file must have, or 0 for any.
     """
 
     key: str
@@ -92,11 +93,12 @@ class CompareAndSwap(msgspec.Struct, array_like=True, frozen=True, gc=False, tag
 
 class SetOrSwap(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="setswap"):
     """
-    Do what L{CompareAndSwap} does without a condition where a node is, and what L{Set} does where none is.
+    Do what L{CompareAndSwap} without a condition does where there is a node, and what L{Set} does where there is none.
 
-    A command of its own: a L{CompareAndSwap} without a condition in an older log fails where no node is.
+    It is a command of its own, since a L{CompareAndSwap} without a condition in an older log fails where there is no
+    node.
 
-    @ivar directory: of a node that is missing; what is there is swapped whatever this says.
+    @ivar directory: whether to put a directory where there is no node. A file that is there is swapped in any case.
     """
 
     key: str
@@ -108,7 +110,7 @@ class SetOrSwap(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="set
 
 class Delete(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="delete"):
     """
-    Remove a file, with C{directory} also an empty directory, with C{recursive} whatever is there.
+    Remove a file; with C{directory} also an empty directory, and with C{recursive} whatever is there.
     """
 
     key: str
@@ -118,7 +120,7 @@ class Delete(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="delete
 
 
 class CompareAndDelete(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="cad"):
-    """Remove a file that is as expected; the conditions are L{CompareAndSwap}'s."""
+    """Remove a file that is as expected. The conditions are those of L{CompareAndSwap}."""
 
     key: str
     time: int
@@ -128,10 +130,10 @@ class CompareAndDelete(msgspec.Struct, array_like=True, frozen=True, gc=False, t
 
 class Expire(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="expire"):
     """
-    Remove what has expired, the earliest first.
+    Remove nodes that have expired, the earliest first.
 
-    @ivar time: the cut-off: what expires then or earlier goes.
-    @ivar limit: how many nodes at the most, so that one command can't hold a machine up.
+    @ivar time: the cut-off: nodes that expire then or earlier are removed.
+    @ivar limit: how many nodes to remove at most, so that one command can't hold up a machine.
     """
 
     time: int
@@ -141,15 +143,15 @@ class Expire(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="expire
 Change = (
     Set | Create | CreateInOrder | Update | Refresh | SetTtl | CompareAndSwap | SetOrSwap | Delete | CompareAndDelete
 )
-"""What a client may ask for."""
+"""The commands that a client may ask for."""
 
-MAKING: Final = (Set, Create, CreateInOrder, SetOrSwap)
-"""Those that may make a node."""
+CREATING_COMMANDS: Final = (Set, Create, CreateInOrder, SetOrSwap)
+"""Those that may create a node."""
 
-LATER: Final = (SetTtl, SetOrSwap)
+NEWER_COMMANDS: Final = (SetTtl, SetOrSwap)
 """
-Those that the first version of this program does not know: it ends when it finds one in its log. See
-L{etcd_twisted.keyspace.space.KeySpace.in_earlier_commands}.
+Those that the first version of this program does not know: it stops when it finds one in its log. See
+L{etcd_twisted.keyspace.space.KeySpace.as_earlier_command}.
 """
 
 Command = Change | Expire

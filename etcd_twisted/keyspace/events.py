@@ -1,8 +1,8 @@
 """
-Events: what a change looks like to the one who made it and to all who watch, and how an answer is written.
+Events: what a change looks like to the client that made it and to watchers, and how they are written as JSON.
 
 The order of the fields is the reference server's (spec, section 1, "Answers"). An event must never change once it is
-made: history, watchers and snapshots share it.
+made: the history, watchers and snapshots share it.
 """
 
 import datetime
@@ -21,7 +21,7 @@ _FIRST_MOMENT = int((datetime.datetime.min - _EPOCH).total_seconds()) * _SECOND
 
 
 class NodeView(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, rename="camel"):
-    """A node as an answer shows it; what is empty or absent is left out."""
+    """A node as clients see it. Empty fields are left out."""
 
     key: str
     value: str | None = None
@@ -32,8 +32,8 @@ class NodeView(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, rename
     created_index: int = 0
 
 
-class Answer(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, rename="camel"):
-    """The body of a successful answer about one node."""
+class ActionResult(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, rename="camel"):
+    """What a read or a change of one node results in: the body of the answer to the client."""
 
     action: str
     node: NodeView
@@ -44,26 +44,26 @@ encode_json = msgspec.json.Encoder().encode
 
 
 def format_time(microseconds: int) -> str:
-    """A time as answers write it: RFC 3339 with microseconds, in UTC; the nearest that has a year from 1 to 9999."""
+    """Returns a time as answers show it: in RFC 3339 with microseconds, in UTC, limited to the years 1 to 9999."""
     if not _FIRST_MOMENT <= microseconds <= LAST_MOMENT:
         microseconds = max(_FIRST_MOMENT, min(microseconds, LAST_MOMENT))
     seconds, fraction = divmod(microseconds, _SECOND)
-    return f"{_to_the_second(seconds)}.{fraction:06}Z"
+    return f"{_whole_seconds(seconds)}.{fraction:06}Z"
 
 
 @functools.lru_cache(1_024)
-def _to_the_second(seconds: int) -> str:
-    """A time without its fraction; kept, for what is written in one second often ends in one second too."""
+def _whole_seconds(seconds: int) -> str:
+    """Returns a time without its fraction. Cached, since many keys expire in the same second."""
     return (_EPOCH + datetime.timedelta(seconds=seconds)).isoformat()
 
 
 def remaining_ttl(expires: int, now: int) -> int:
-    """Whole seconds until C{expires}, rounded up; 0 when it has passed."""
+    """Returns the whole seconds until C{expires}, rounded up, or 0 once it has passed. Both are in microseconds."""
     return max(0, -((now - expires) // _SECOND))
 
 
 def view(key: str, node: Node, now: int) -> NodeView:
-    """A node as it is, without its children. C{now} in microseconds since the epoch."""
+    """Returns a node as clients see it, without its children. C{now} is in microseconds since the epoch."""
     expires = node.expires
     expiration, ttl = (None, 0) if expires is None else (format_time(expires), remaining_ttl(expires, now))
     if isinstance(node, File):
@@ -75,53 +75,53 @@ class Event(msgspec.Struct, gc=False, eq=False):
     """
     One change of the key space.
 
-    @ivar answer: what the client gets to see.
+    @ivar result: what the client that made the change sees, and everybody who watches.
     """
 
-    answer: Answer
+    result: ActionResult
     _body: bytes | None = None
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Event) and other.answer == self.answer
+        return isinstance(other, Event) and other.result == self.result
 
     def __hash__(self) -> int:
-        return hash(self.answer)
+        return hash(self.result)
 
     @property
     def body(self) -> bytes:
-        """The event as JSON, encoded once however many want it."""
+        """The event as JSON, which is encoded once, however many watchers want it."""
         body = self._body
         if body is None:
-            body = self._body = encode_json(self.answer)
+            body = self._body = encode_json(self.result)
         return body
 
     @property
     def node(self) -> NodeView:
         """The node that the event is about."""
-        return self.answer.node
+        return self.result.node
 
     @property
     def index(self) -> int:
-        """The key space's index that this change made."""
-        return self.answer.node.modified_index
+        """The index of the key space after this change."""
+        return self.result.node.modified_index
 
     @property
     def created(self) -> bool:
-        """Whether the node did not exist before: the difference between 201 and 200."""
-        answer = self.answer
-        return answer.prev_node is None and answer.action in ("set", "create")
+        """Whether the node did not exist before, so that the status is 201 instead of 200."""
+        result = self.result
+        return result.prev_node is None and result.action in ("set", "create")
 
     @property
     def removed_directory(self) -> bool:
-        """Whether a directory, and with it everything below, is gone."""
-        previous = self.answer.prev_node
-        return self.answer.action in ("delete", "expire") and previous is not None and previous.dir
+        """Whether a directory was removed, with everything below it."""
+        previous = self.result.prev_node
+        return self.result.action in ("delete", "expire") and previous is not None and previous.dir
 
     def touches(self, key: str, recursive: bool) -> bool:
         """
-        Whether a watcher of C{key} is to see this event (spec, section 1, "Watch").
+        Returns whether a watcher of C{key} sees this event (spec, section 1, "Watch").
 
-        The only rule there is, for history and for live watchers alike.
+        This is the only such rule, for the history and for live watchers alike.
         """
         changed = self.node.key
         if changed == key:

@@ -1,7 +1,7 @@
 """
-By how much a command would make the key space larger, which has to be known before it is logged.
+How much larger a command would make the key space. The quota asks before the command is logged.
 
-Must never refuse a command from the log: every machine applies it, whatever it adds.
+Must never be asked about a command from the log: every machine applies that, whatever it adds.
 """
 
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from typing import Final
 from etcd_twisted.errors import EtcdError
 from etcd_twisted.keyspace import tree
 from etcd_twisted.keyspace.commands import (
-    MAKING,
+    CREATING_COMMANDS,
     Change,
     CompareAndDelete,
     Create,
@@ -22,42 +22,46 @@ from etcd_twisted.keyspace.commands import (
     SetTtl,
 )
 from etcd_twisted.keyspace.nodes import Directory, File, Node
-from etcd_twisted.keyspace.paths import LONGEST_NAME_IN_ORDER, ROOT
+from etcd_twisted.keyspace.paths import LONGEST_IN_ORDER_NAME, ROOT
 from etcd_twisted.keyspace.sizes import NODE_BYTES, text_bytes
 
-_ADDING_NOTHING: Final = (Refresh, SetTtl, Delete, CompareAndDelete)
+_NEVER_GROWING: Final = (Refresh, SetTtl, Delete, CompareAndDelete)
 
-_MOST_A_BYTE = NODE_BYTES // 2 + text_bytes("\u00e9")
-"""For a byte of a command: a node takes two of its key at least, and a character that is not ASCII's takes two too."""
+_MAX_GROWTH_PER_BYTE = NODE_BYTES // 2 + text_bytes("\u00e9")
+"""
+What a byte of a command adds at most: each new node takes two bytes of the key at least, and so does each character
+that is not ASCII.
+"""
 
-_MOST_BESIDE = NODE_BYTES + text_bytes(LONGEST_NAME_IN_ORDER)
-"""For a name that the command does not hold."""
+_MAX_GROWTH_PER_COMMAND = NODE_BYTES + text_bytes(LONGEST_IN_ORDER_NAME)
+"""What a command adds at most beside that: a node with an in-order name, which is not in the command."""
 
-_Making = Set | Create | CreateInOrder | SetOrSwap
+_CreatingCommand = Set | Create | CreateInOrder | SetOrSwap
 
 
-def most_growth(size: int, count: int = 1) -> int:
+def max_growth(size: int, count: int = 1) -> int:
     """
-    The most that commands can add to any key space, in bytes. It does not look at them, and costs nothing.
+    Returns the most bytes that commands can add to any key space. It does not look at the commands, and so costs
+    nothing.
 
-    @param size: how many bytes they have in the log, all together.
-    @param count: how many they are.
+    @param size: how many bytes all of them take in the log.
+    @param count: how many commands there are.
     """
-    return _MOST_A_BYTE * size + _MOST_BESIDE * count
+    return _MAX_GROWTH_PER_BYTE * size + _MAX_GROWTH_PER_COMMAND * count
 
 
 def growth(root: Directory, command: Change) -> int:
-    """Returns how many bytes a command adds to this tree: 0 when it fails, and below 0 when the tree gets smaller."""
-    if isinstance(command, _ADDING_NOTHING):
+    """Returns how many bytes a command adds to a tree: 0 when it fails, and less than 0 when the tree shrinks."""
+    if isinstance(command, _NEVER_GROWING):
         return 0
     try:
-        node, missing = _found(root, command.key)
+        node, missing = _look_up(root, command.key)
     except EtcdError:
         return 0
     if isinstance(command, CreateInOrder):
-        return 0 if isinstance(node, File) else _made([*missing, LONGEST_NAME_IN_ORDER[1:]], command)
+        return 0 if isinstance(node, File) else _new_nodes_bytes([*missing, LONGEST_IN_ORDER_NAME[1:]], command)
     if node is None:
-        return _made(missing, command) if isinstance(command, MAKING) else 0
+        return _new_nodes_bytes(missing, command) if isinstance(command, CREATING_COMMANDS) else 0
     if isinstance(command, Create) or not isinstance(node, File):
         return 0
     if isinstance(command, Set) and command.directory:
@@ -65,19 +69,19 @@ def growth(root: Directory, command: Change) -> int:
     return 0 if command.value is None else text_bytes(command.value) - text_bytes(node.value)
 
 
-def _found(root: Directory, key: str) -> tuple[Node | None, list[str]]:
+def _look_up(root: Directory, key: str) -> tuple[Node | None, list[str]]:
     """
-    What is at a key; when nothing is, the names of what is missing on the way.
+    Returns the node at a key; and if there is none, the names of all nodes that are missing on the path.
 
-    @raise EtcdError: 104 with a file that is on the way.
+    @raise EtcdError: 104 with a file that is on the path.
     """
     if key == ROOT:
         return root, []
-    way = tree.walk(root, key)
-    return way.node, [] if way.node is not None else way.names[len(way.directories) - 1 :]
+    lookup = tree.look_up(root, key)
+    return lookup.node, [] if lookup.node is not None else lookup.names[len(lookup.directories) - 1 :]
 
 
-def _made(names: Iterable[str], command: _Making) -> int:
-    """Returns how many bytes new nodes add, of which the last one gets the value."""
+def _new_nodes_bytes(names: Iterable[str], command: _CreatingCommand) -> int:
+    """Returns how many bytes new nodes with these names add, when the last one gets the value."""
     value = 0 if command.directory else text_bytes(command.value)
     return sum(NODE_BYTES + text_bytes(name) for name in names) + value

@@ -1,8 +1,8 @@
 """
 Directories as JSON, in pieces.
 
-A listing may have 100,000 keys in it: it is written piece by piece, each a bounded amount of work, from a tree that
-does not change meanwhile. Must never let a piece take longer than a few milliseconds, nor show a hidden node.
+A listing may have 100,000 keys. So it is written piece by piece, each a bounded amount of work, from a tree that does
+not change meanwhile. Must never let a piece take longer than a few milliseconds, nor show a hidden node.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ import attrs
 import msgspec
 
 from etcd_twisted.keyspace.events import NodeView, encode_json, view
-from etcd_twisted.keyspace.nodes import RUN, Directory, in_order, in_runs
+from etcd_twisted.keyspace.nodes import MAX_BATCH_NAMES, Directory, name_batches, sorted_name_batches
 from etcd_twisted.keyspace.paths import join, parent
 
 
@@ -22,8 +22,8 @@ class _Indexes(msgspec.Struct, omit_defaults=True, rename="camel"):
     created_index: int = 0
 
 
-def order(name: str) -> tuple[bool, int, str, str]:
-    """The sort key of C{sorted=true}: whole numbers first, by value, then the rest by code point."""
+def sort_key(name: str) -> tuple[bool, int, str, str]:
+    """Returns the sort key of C{sorted=true}: whole numbers come first, by value, then other names by code point."""
     if name.isascii() and name.isdigit():
         digits = name.lstrip("0")
         return False, len(digits), digits, name
@@ -33,45 +33,43 @@ def order(name: str) -> tuple[bool, int, str, str]:
 @attrs.frozen
 class Listing:
     """
-    How a directory is to be listed.
+    How to list a directory.
 
-    @ivar recursive: whether to list what the directories in it hold, too.
+    @ivar recursive: whether to list the nodes of the directories in it, too.
     @ivar ordered: whether to sort every level.
-    @ivar now: microseconds since the epoch, for the remaining TTLs.
+    @ivar now: the time for the remaining TTLs, in microseconds since the epoch.
+    @ivar piece_nodes: how many nodes go into one piece at most.
+    @ivar piece_bytes: a piece that has this many bytes is finished.
     """
 
     recursive: bool
     ordered: bool
     now: int
-
-    PIECE = 256
-    """How many nodes go into one piece."""
-
-    PIECE_BYTES = 1 << 18
-    """A piece that has this many bytes is finished."""
+    piece_nodes: int = 256
+    piece_bytes: int = 1 << 18
 
     def pieces(self, key: str, directory: Directory) -> Iterator[bytes]:
         """
-        The JSON object of C{directory}, whose key is C{key}, with the nodes it shows.
+        Yields the JSON object of C{directory}, whose key is C{key}, with the nodes that it shows.
 
-        An empty piece is a pause in a longer piece of work.
+        An empty piece is a pause in a longer computation.
         """
         parts: list[bytes] = []
-        size = looked_at = 0
+        size = skipped = 0
         for part in self._parts(key, directory):
             if isinstance(part, int):
-                looked_at += part
+                skipped += part
             else:
                 parts.append(part)
                 size += len(part)
-            if len(parts) >= self.PIECE or size >= self.PIECE_BYTES or looked_at >= RUN:
+            if len(parts) >= self.piece_nodes or size >= self.piece_bytes or skipped >= MAX_BATCH_NAMES:
                 yield b"".join(parts)
                 parts.clear()
-                size = looked_at = 0
+                size = skipped = 0
         yield b"".join(parts)
 
     def _parts(self, key: str, directory: Directory) -> Iterator[bytes | int]:
-        """The JSON, node by node; a number says how many nodes were looked at besides."""
+        """Yields the JSON node by node. A number says how many names were processed without a node to show for it."""
         head, tail = self._ends(key, directory)
         yield head
         opened = False
@@ -101,18 +99,18 @@ class Listing:
                 key = parent(key)
 
     def _ends(self, key: str, directory: Directory) -> tuple[bytes, bytes]:
-        """What stands before and behind a directory's nodes."""
+        """Returns the JSON before and after the nodes of a directory."""
         shown = view(key, directory, self.now)
         head = encode_json(NodeView(key, None, True, shown.expiration, shown.ttl))
         indexes = encode_json(_Indexes(directory.modified, directory.created))
         return head[:-1], (b"," + indexes[1:]) if len(indexes) > 2 else b"}"
 
     def _names(self, directory: Directory) -> Iterator[str | int]:
-        """The names that a directory shows; a number among them says how many were looked at."""
-        for run in in_order(directory, order) if self.ordered else in_runs(directory):
-            if isinstance(run, int):
-                yield run
+        """Yields the names that a directory shows. A number in between says how many were processed."""
+        for batch in sorted_name_batches(directory, sort_key) if self.ordered else name_batches(directory):
+            if isinstance(batch, int):
+                yield batch
                 continue
             if not self.ordered:
-                yield len(run)
-            yield from [name for name in run if name[:1] != "_"]
+                yield len(batch)
+            yield from [name for name in batch if name[:1] != "_"]

@@ -1,11 +1,11 @@
 """
-What the tree is made of: files and directories, which must never change once made.
+The nodes of the tree: files and directories, which must never change once they are made.
 
-A change makes new nodes along one path and shares all others, so that holding an old root is a consistent
-view of the whole key space and costs nothing. The children of a directory are a persistent map for the same reason.
+A change makes new nodes on the path to one key and shares all others. So whoever holds an old root has a consistent
+view of the whole key space, at no cost. The children of a directory are a persistent map for the same reason.
 
-These are C{msgspec.Struct}s that the cyclic collector does not track (C{gc=False}): no node refers to its parent,
-so there are no cycles, and a full collection over 100,000 keys would stall the reactor.
+Nodes are C{msgspec.Struct}s that the cyclic garbage collector does not track (C{gc=False}): a full collection over
+100,000 keys would stall the reactor. There are no cycles, since no node refers to its parent.
 """
 
 import itertools
@@ -19,11 +19,11 @@ import msgspec
 
 class File(msgspec.Struct, frozen=True, gc=False):
     """
-    A key with a value.
+    A node with a value.
 
     @ivar created: the index at which it was created.
     @ivar modified: the index at which it was last changed.
-    @ivar expires: when its TTL ends, in microseconds since the epoch; C{None} for never.
+    @ivar expires: when its TTL ends, in microseconds since the epoch; C{None} when it has none.
     """
 
     value: str
@@ -34,11 +34,11 @@ class File(msgspec.Struct, frozen=True, gc=False):
 
 class Directory(msgspec.Struct, frozen=True, gc=False):
     """
-    A node that holds nodes by name; its other fields are L{File}'s.
+    A node that holds other nodes by name. C{created}, C{modified} and C{expires} are as in L{File}.
 
-    @ivar size: of all that is below it, in bytes; see L{etcd_twisted.keyspace.sizes}.
-    @ivar files: how many files are below it, at any depth.
-    @ivar directories: how many directories are.
+    @ivar size: the size of all nodes below it, in bytes; see L{etcd_twisted.keyspace.sizes}.
+    @ivar files: the number of files below it, at any depth.
+    @ivar directories: the number of directories below it, at any depth.
     """
 
     children: immutables.Map[str, "Node"]
@@ -53,51 +53,52 @@ class Directory(msgspec.Struct, frozen=True, gc=False):
 Node = File | Directory
 
 EMPTY_ROOT = Directory(immutables.Map())
-"""The root of a key space that nothing was written to: without indexes, like every root."""
+"""The root of a new key space. Its indexes are 0, like those of every root."""
 
 
 def empty_directory(index: int, expires: int | None = None) -> Directory:
-    """A directory made at C{index}."""
+    """Returns a directory that is created at C{index}."""
     return Directory(immutables.Map(), index, index, expires)
 
 
-RUN = 1_024
-"""How many names are looked at in one go."""
-_APART = 4
-"""Of how many of those looked at first one is a bound, when the names of a large directory are put in order."""
+MAX_BATCH_NAMES = 1_024
+"""How many names of a directory are processed in one step at most."""
+
+_SAMPLE_INTERVAL = 4
+"""When the names of a large directory are sorted, every fourth one of the first batch bounds a bucket."""
 
 
-def in_runs(directory: Directory) -> Iterator[list[str]]:
-    """The names in a directory in no order, at most L{RUN} at a time."""
+def name_batches(directory: Directory) -> Iterator[list[str]]:
+    """Yields the names in a directory in any order, at most L{MAX_BATCH_NAMES} at a time."""
     names = iter(directory.children)
-    while run := list(itertools.islice(names, RUN)):
-        yield run
+    while batch := list(itertools.islice(names, MAX_BATCH_NAMES)):
+        yield batch
 
 
-def in_order(directory: Directory, key: Callable[[str], Any] | None = None) -> Iterator[list[str] | int]:
+def sorted_name_batches(directory: Directory, key: Callable[[str], Any] | None = None) -> Iterator[list[str] | int]:
     """
-    The names in a directory in the order of C{key}, or of themselves, in runs; a number among them says how many were
-    looked at.
+    Yields the names in a directory in batches, sorted by C{key}, or by themselves. A number in between says how many
+    names the last step has processed without a batch to show for it.
 
-    Names of a large directory are first put where they belong between some of them, so that no step sorts them all.
+    A bucket sort, so that no step has to sort all names of a large directory.
     """
-    runs = in_runs(directory)
-    run = next(runs, [])
-    yield len(run)
-    run.sort(key=key)
-    if len(run) < RUN:
-        yield run
+    batches = name_batches(directory)
+    batch = next(batches, [])
+    yield len(batch)
+    batch.sort(key=key)
+    if len(batch) < MAX_BATCH_NAMES:
+        yield batch
         return
-    # A persistent map has its names in the order of their hashes: the first ones are as good as a random choice.
-    bounds = run[::_APART] if key is None else [key(name) for name in run[::_APART]]
-    between: list[list[str]] = [[] for _ in range(len(bounds) + 1)]
-    while run:
-        for name, place in zip(run, run if key is None else map(key, run), strict=True):
-            between[bisect(bounds, place)].append(name)
-        run = next(runs, [])
-        yield len(run)
-    between.reverse()
-    while between:
-        run = between.pop()
-        run.sort(key=key)
-        yield run
+    # A persistent map has its names in the order of their hashes, so the first ones are as good as a random sample.
+    bounds = batch[::_SAMPLE_INTERVAL] if key is None else [key(name) for name in batch[::_SAMPLE_INTERVAL]]
+    buckets: list[list[str]] = [[] for _ in range(len(bounds) + 1)]
+    while batch:
+        for name, sort_key in zip(batch, batch if key is None else map(key, batch), strict=True):
+            buckets[bisect(bounds, sort_key)].append(name)
+        batch = next(batches, [])
+        yield len(batch)
+    buckets.reverse()
+    while buckets:
+        batch = buckets.pop()
+        batch.sort(key=key)
+        yield batch

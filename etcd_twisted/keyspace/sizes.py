@@ -1,37 +1,36 @@
 """
-What counts as the size of things in the key space, of its nodes and of the events that are kept, and how many nodes a
-directory holds.
+How much the key space holds: the size of nodes and events in bytes, and the number of nodes in a directory.
 
-A size is the text in something and a fixed amount for what holds it: about what it takes in memory. It follows from
-the text alone, so that it is the same on every machine, and takes the same time to compute however long the text is.
+A size is the length of all text, and a fixed amount for each node or event: about what they take in memory. It depends
+on the text alone, so that it is the same on every machine, and it takes constant time however long the text is.
 
-The tree does not change while it is counted, and the count can be taken in steps: must never do more than a bounded
-amount of work in one of them, nor recurse.
+Nodes are counted in steps, in a tree that does not change meanwhile. A step must never do more than a bounded amount
+of work, nor recurse.
 """
 
 from collections.abc import Iterator
 
 import attrs
 
-from etcd_twisted.keyspace.nodes import RUN, Directory, File, Node
+from etcd_twisted.keyspace.nodes import MAX_BATCH_NAMES, Directory, File, Node
 
 NODE_BYTES = 256
-"""For a node, besides its name and its value."""
+"""The size of a node without its name and its value."""
 
 EVENT_BYTES = 512
-"""For an event, besides its key and its values."""
+"""The size of an event without its key and its values."""
 
 _CHARACTER_BYTES = 4
-"""What a character may take in memory when a text has others than ASCII's; in UTF-8 it is no more."""
+"""What a character may take in memory, in a text that is not ASCII. In UTF-8 it takes no more."""
 
 
 def text_bytes(text: str) -> int:
-    """The size of a text: its length in ASCII, and four bytes a character if it has any other one."""
+    """Returns the size of a text: a byte for each character in ASCII, and four bytes for each in any other text."""
     return len(text) if text.isascii() else _CHARACTER_BYTES * len(text)
 
 
 def weigh(name: str, node: Node) -> tuple[int, int, int]:
-    """What a node adds to the directory that it is in: size, files and directories, with all that is below it."""
+    """Returns the size, files and directories that a node, with all nodes below it, adds to its parent."""
     size = NODE_BYTES + text_bytes(name)
     if isinstance(node, File):
         return size + text_bytes(node.value), 1, 0
@@ -39,13 +38,13 @@ def weigh(name: str, node: Node) -> tuple[int, int, int]:
 
 
 @attrs.frozen
-class Count:
+class NodeCount:
     """
-    What was counted.
+    How many nodes a directory holds, at any depth.
 
-    @ivar keys: the keys with a value.
-    @ivar directories: the directories, without the one that holds them all.
-    @ivar hidden: how many of both together no listing of that one shows.
+    @ivar keys: the number of keys that have a value.
+    @ivar directories: the number of directories, without the directory itself.
+    @ivar hidden: how many of all these a listing of the directory does not show.
     """
 
     keys: int = 0
@@ -53,8 +52,8 @@ class Count:
     hidden: int = 0
 
 
-def counts(directory: Directory) -> Iterator[Count]:
-    """What was counted so far, after each step; at the end, all that is in C{directory}."""
+def count_nodes(directory: Directory) -> Iterator[NodeCount]:
+    """Yields the count so far after each step, and the whole count at the end."""
     keys = directories = hidden = 0
     uncounted = [(directory, False)]
     while uncounted:
@@ -67,6 +66,6 @@ def counts(directory: Directory) -> Iterator[Count]:
                 uncounted.append((node, below_hidden))
             else:
                 keys += 1
-            if (keys + directories) % RUN == 0:
-                yield Count(keys, directories, hidden)
-    yield Count(keys, directories, hidden)
+            if (keys + directories) % MAX_BATCH_NAMES == 0:
+                yield NodeCount(keys, directories, hidden)
+    yield NodeCount(keys, directories, hidden)

@@ -1,9 +1,9 @@
 """
-The key space as a sequence of chunks of bytes, and back.
+The state of the key space as a sequence of chunks of bytes, and back.
 
-The same content gives the same bytes on every machine. Both ways go chunk by chunk, each a bounded amount of work,
-so that the reactor can turn in between. The layout is described in C{docs/storage.md}. Must never give a key space
-back of which a part is missing.
+The same state gives the same bytes on every machine. Both directions go chunk by chunk, each a bounded amount of work,
+so that the reactor can turn in between. C{docs/storage.md} describes the layout. Must never load a key space of which
+a part is missing.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,35 +13,35 @@ import immutables
 import msgspec
 
 from etcd_twisted.errors import StorageError
-from etcd_twisted.keyspace.events import Answer, Event
+from etcd_twisted.keyspace.events import ActionResult, Event
 from etcd_twisted.keyspace.expiry import ExpirySchedule
-from etcd_twisted.keyspace.nodes import Directory, File, Node, in_order
+from etcd_twisted.keyspace.nodes import Directory, File, Node, sorted_name_batches
 from etcd_twisted.keyspace.sizes import weigh
-from etcd_twisted.keyspace.space import Content
+from etcd_twisted.keyspace.space import KeySpaceState
 from etcd_twisted.keyspace.statistics import CommandCounts
 
-_ROOM = 1 << 19
-"""How much goes into a chunk: each character of a string takes one of it."""
-_PART = 512
-"""How much a node or an event takes besides, and a look at a name, which is put in its order for later."""
+_CHUNK_SIZE = 1 << 19
+"""How much goes into a chunk. Each character of a string counts as 1."""
+_ITEM_SIZE = 512
+"""How much a node or an event counts without its strings. A name that is sorted for later counts as much."""
 
 
 class _Head(msgspec.Struct, array_like=True, tag="head"):
     """The first chunk."""
 
     index: int
-    cleared: int
+    cleared_index: int
     counts: CommandCounts
 
 
 class _Events(msgspec.Struct, array_like=True, tag="events"):
     """Events of the history, oldest first."""
 
-    answers: list[Answer]
+    results: list[ActionResult]
 
 
 class _Record(msgspec.Struct, array_like=True, gc=False):
-    """A file, or without a value the beginning of a directory, whose nodes follow."""
+    """A file; or, without a value, the beginning of a directory, whose nodes follow."""
 
     name: str
     created: int
@@ -51,13 +51,13 @@ class _Record(msgspec.Struct, array_like=True, gc=False):
 
 
 class _Nodes(msgspec.Struct, array_like=True, tag="nodes"):
-    """Nodes in depth-first order, siblings by name; C{None} ends a directory."""
+    """Nodes in depth-first order, siblings sorted by name. C{None} ends a directory."""
 
     records: list[_Record | None]
 
 
 class _End(msgspec.Struct, array_like=True, tag="end"):
-    """The last chunk: what all others held, so that a missing one is missed."""
+    """The last chunk: how many events and records the others hold, so that a missing one is noticed."""
 
     events: int
     records: int
@@ -67,101 +67,102 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Head | _Events | _Nodes | _End).decode
 
 
-def dump(content: Content) -> Iterator[bytes]:
-    """The chunks of a snapshot. An empty one is a pause in a longer piece of work and need not be kept."""
-    yield _encode(_Head(content.index, content.cleared, content.counts))
-    for answers in _answers(content.history):
-        yield _encode(_Events(answers))
+def dump(state: KeySpaceState) -> Iterator[bytes]:
+    """Yields the chunks of a snapshot. An empty chunk is a pause in a longer computation and need not be kept."""
+    yield _encode(_Head(state.index, state.cleared_index, state.counts))
+    for results in _results(state.history):
+        yield _encode(_Events(results))
     count = 0
-    for records in _records(content.root):
+    for records in _records(state.root):
         count += len(records)
         yield _encode(_Nodes(records)) if records else b""
-    yield _encode(_End(len(content.history), count))
+    yield _encode(_End(len(state.history), count))
 
 
-def _answers(history: Iterable[Event]) -> Iterator[list[Answer]]:
-    """What clients were answered, as much as goes into one chunk each."""
-    chunk: list[Answer] = []
-    room = _ROOM
+def _results(history: Iterable[Event]) -> Iterator[list[ActionResult]]:
+    """Yields the events, as many at a time as go into one chunk."""
+    chunk: list[ActionResult] = []
+    room = _CHUNK_SIZE
     for event in history:
-        answer = event.answer
-        chunk.append(answer)
-        room -= _PART + sum(len(node.key) + len(node.value or "") for node in (answer.node, answer.prev_node) if node)
+        result = event.result
+        chunk.append(result)
+        strings = sum(len(node.key) + len(node.value or "") for node in (result.node, result.prev_node) if node)
+        room -= _ITEM_SIZE + strings
         if room <= 0:
             yield chunk
-            chunk, room = [], _ROOM
+            chunk, room = [], _CHUNK_SIZE
     if chunk:
         yield chunk
 
 
 @attrs.define
-class _Open:
+class _DirectoryWalk:
     """
-    A directory of which a part was walked over.
+    A directory that is being walked.
 
-    @ivar names: those of the rest of the run that was taken last.
-    @ivar runs: what L{in_order} gives after that.
+    @ivar names: the names that are left of the current batch.
+    @ivar batches: the batches after that one, see L{sorted_name_batches}.
     """
 
     children: immutables.Map[str, Node]
-    runs: Iterator[list[str] | int]
+    batches: Iterator[list[str] | int]
     names: Iterator[str]
 
 
-def _open(directory: Directory) -> _Open:
-    return _Open(directory.children, in_order(directory), iter(()))
+def _walk(directory: Directory) -> _DirectoryWalk:
+    return _DirectoryWalk(directory.children, sorted_name_batches(directory), iter(()))
 
 
 def _records(root: Directory) -> Iterator[list[_Record | None]]:
-    """The records of all that is below the root, as many as go into one chunk each; an empty list is a pause."""
+    """Yields the records of all nodes below the root, a chunk's worth at a time; an empty list is a pause."""
     chunk: list[_Record | None] = []
-    room = _ROOM
-    way = [_open(root)]
-    while way:
-        here = way[-1]
+    room = _CHUNK_SIZE
+    stack = [_walk(root)]
+    while stack:
+        here = stack[-1]
         children = here.children
         for name in here.names:
             node = children[name]
             value = node.value if isinstance(node, File) else None
             chunk.append(_Record(name, node.created, node.modified, node.expires, value))
-            room -= _PART + len(name)
+            room -= _ITEM_SIZE + len(name)
             if isinstance(node, Directory):
-                way.append(_open(node))
+                stack.append(_walk(node))
                 break
             room -= len(node.value)
             if room <= 0:
                 break
         else:
-            run = next(here.runs, None)
-            if isinstance(run, int):
-                room -= _PART * run
-            elif run is not None:
-                here.names = iter(run)
+            batch = next(here.batches, None)
+            if isinstance(batch, int):
+                room -= _ITEM_SIZE * batch
+            elif batch is not None:
+                here.names = iter(batch)
             else:
-                way.pop()
-                if way:
+                stack.pop()
+                if stack:
                     chunk.append(None)
-                room -= _PART
+                room -= _ITEM_SIZE
         if room <= 0:
             yield chunk
-            chunk, room = [], _ROOM
+            chunk, room = [], _CHUNK_SIZE
     if chunk:
         yield chunk
 
 
-class _Begun:
+class _PartialDirectory:
     """
-    A directory of which a part was loaded.
+    A directory that is being loaded.
 
-    @ivar name: its own; empty for the root.
-    @ivar last_name: of the last node in it that was begun.
+    @ivar name: its name; empty for the root.
+    @ivar last_name: the name of the last node in it that was begun.
     """
 
     __slots__ = ("_children", "_directories", "_files", "_record", "_size", "last_name", "name")
 
     def __init__(self, name: str = "", record: _Record | None = None) -> None:
         """
-        @param record: what was stored of the directory; C{None} for the root.
+        @param record: the record of the directory; C{None} for the root.
         """
         self.name = name
         self.last_name = ""
@@ -170,7 +171,7 @@ class _Begun:
         self._size = self._files = self._directories = 0
 
     def add(self, name: str, node: Node) -> None:
-        """The next node in it, whole."""
+        """Add the next node, which is complete."""
         self._children[name] = node
         size, files, directories = weigh(name, node)
         self._size += size
@@ -178,7 +179,7 @@ class _Begun:
         self._directories += directories
 
     def finish(self) -> Directory:
-        """The directory, when all nodes have been added."""
+        """Returns the directory. All nodes have to be added before."""
         children, record = self._children.finish(), self._record
         created, modified, expires = (record.created, record.modified, record.expires) if record else (0, 0, None)
         return Directory(children, created, modified, expires, self._size, self._files, self._directories)
@@ -186,12 +187,12 @@ class _Begun:
 
 class SnapshotLoader:
     """
-    Takes the chunks of L{dump} one by one and gives the content back. Empty ones are passed over.
+    Takes the chunks of L{dump} one by one and gives the state back. Empty chunks are ignored.
 
-    Chunks are expected to be whole: whoever stores them checks them. What is found here is a snapshot of something
-    else, and chunks that are missing or out of order.
+    Each chunk has to be intact: whoever stores chunks checks them. The loader notices a snapshot of something else,
+    and chunks that are missing or out of order.
 
-    @ivar schedule: the TTLs of what was loaded.
+    @ivar schedule: the TTLs of the nodes that were loaded.
     """
 
     def __init__(self) -> None:
@@ -200,14 +201,14 @@ class SnapshotLoader:
         self._end: _End | None = None
         self._events: list[Event] = []
         self._records = 0
-        self._way: list[_Begun] = []
-        self._begun = _Begun()
+        self._parents: list[_PartialDirectory] = []
+        self._current = _PartialDirectory()
 
     def feed(self, chunk: bytes) -> None:
         """
         Take the next chunk.
 
-        @raise StorageError: this is no snapshot of a key space.
+        @raise StorageError: this is not a snapshot of a key space.
         """
         if not chunk:
             return
@@ -220,7 +221,7 @@ class SnapshotLoader:
         if isinstance(part, _Head):
             self._head = part
         elif isinstance(part, _Events):
-            self._events.extend(Event(answer) for answer in part.answers)
+            self._events.extend(Event(result) for result in part.results)
         elif isinstance(part, _Nodes):
             self._records += len(part.records)
             for record in part.records:
@@ -232,35 +233,35 @@ class SnapshotLoader:
         if record is None:
             self._close_directory()
             return
-        if record.name <= self._begun.last_name:
+        if record.name <= self._current.last_name:
             raise _damage("its nodes are out of order")
-        self._begun.last_name = record.name
+        self._current.last_name = record.name
         if record.expires is not None:
-            names = [begun.name for begun in (*self._way, self._begun)]
-            self.schedule.note("/".join([*names, record.name]), record.expires)
+            names = [each.name for each in (*self._parents, self._current)]
+            self.schedule.set("/".join([*names, record.name]), record.expires)
         if record.value is None:
-            self._way.append(self._begun)
-            self._begun = _Begun(record.name, record)
+            self._parents.append(self._current)
+            self._current = _PartialDirectory(record.name, record)
         else:
             node = File(record.value, record.created, record.modified, record.expires)
-            self._begun.add(record.name, node)
+            self._current.add(record.name, node)
 
     def _close_directory(self) -> None:
-        if not self._way:
+        if not self._parents:
             raise _damage("it ends more directories than it begins")
-        begun, self._begun = self._begun, self._way.pop()
-        self._begun.add(begun.name, begun.finish())
+        finished, self._current = self._current, self._parents.pop()
+        self._current.add(finished.name, finished.finish())
 
-    def finish(self) -> Content:
+    def finish(self) -> KeySpaceState:
         """
-        The content, when all chunks have been taken.
+        Returns the state. All chunks have to be taken before.
 
         @raise StorageError: chunks are missing.
         """
-        if self._head is None or self._end != _End(len(self._events), self._records) or self._way:
+        if self._head is None or self._end != _End(len(self._events), self._records) or self._parents:
             raise _damage("chunks of it are missing")
-        root = self._begun.finish()
-        return Content(root, self._head.index, self._head.counts, tuple(self._events), self._head.cleared)
+        root = self._current.finish()
+        return KeySpaceState(root, self._head.index, self._head.counts, tuple(self._events), self._head.cleared_index)
 
 
 def _damage(what: str) -> StorageError:

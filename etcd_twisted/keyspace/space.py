@@ -2,7 +2,7 @@
 The key space: commands in, events or errors out.
 
 The state machine of the Raft paper (section 2): the same commands in the same order give the same tree, the same
-events and the same errors everywhere. Must never read a clock; a command brings its time along.
+events and the same errors on every machine. Must never read a clock; each command carries its time.
 """
 
 import copy
@@ -14,60 +14,70 @@ import msgspec
 
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.keyspace import commands, tree
-from etcd_twisted.keyspace.events import Answer, Event, NodeView, view
-from etcd_twisted.keyspace.expiry import ExpirySchedule
-from etcd_twisted.keyspace.history import HISTORY_BYTES, History
+from etcd_twisted.keyspace.events import ActionResult, Event, NodeView, view
+from etcd_twisted.keyspace.expiry import ExpirySchedule, RemovedDirectories
+from etcd_twisted.keyspace.history import DEFAULT_HISTORY_BYTES, History
 from etcd_twisted.keyspace.nodes import EMPTY_ROOT, Directory, File, Node, empty_directory
 from etcd_twisted.keyspace.paths import ROOT, join
-from etcd_twisted.keyspace.removed import Removed
 from etcd_twisted.keyspace.statistics import CommandCounts, StoreStatistics
 from etcd_twisted.keyspace.watchers import Watcher, WatcherHub
 
-_Report = Callable[[str, NodeView, NodeView | None], Event]
-_LOOKS = 1_000
-_Placing = commands.Set | commands.Create | commands.CreateInOrder
-_Retiming = commands.Update | commands.Refresh | commands.CompareAndSwap
+_MAX_VOID_TTLS = 1_000
+"""How many void TTLs one call of L{KeySpace.next_expiry} forgets at most."""
+
+_STEPS_PER_TTL = 4
+"""How many steps a new TTL pays towards forgetting the TTLs of removed directories."""
+
+_MakeEvent = Callable[[str, NodeView, NodeView | None], Event]
+_PutCommand = commands.Set | commands.Create | commands.CreateInOrder
+_UpdateCommand = commands.Update | commands.Refresh | commands.CompareAndSwap
 
 
 @attrs.frozen
-class Content:
-    """Everything in a key space at one moment; it stays as it is while the key space goes on."""
+class KeySpaceState:
+    """
+    Everything in a key space at one moment. It does not change when the key space does.
+
+    @ivar cleared_index: see L{History}.
+    """
 
     root: Directory
     index: int
     counts: CommandCounts
     history: tuple[Event, ...]
-    cleared: int
+    cleared_index: int
 
 
 class KeySpace:
     """
     A tree of keys, its index, its last events and its watchers.
 
-    @ivar root: the tree; never changed, only replaced.
-    @ivar index: raised by one by each change that succeeds, and by nothing else.
-    @ivar ttls: when the TTL of each key that has one ends, as far as that is known; to be looked at only.
-    @ivar removed: directories that are gone, as far as L{forget_removed} has still to look at them.
+    @ivar root: the tree. A change replaces it; it is never modified.
+    @ivar index: grows by one with each change that succeeds, and with nothing else.
+    @ivar ttls: when the TTL of each key ends, including those of removed directories until they are forgotten. For
+        reading only.
+    @ivar hub: the watchers.
+    @ivar removed_directories: the directories whose TTLs L{forget_removed_ttls} has not forgotten yet.
     """
 
     def __init__(
         self,
         history_capacity: int = 1_000,
         wake: Callable[[], None] = lambda: None,
-        history_bytes: int = HISTORY_BYTES,
+        history_bytes: int = DEFAULT_HISTORY_BYTES,
     ) -> None:
         """
-        @param history_capacity: how many events are kept for watchers that ask from an index on.
+        @param history_capacity: how many events are kept for watchers that begin at an earlier index.
         @param wake: called when there are events to deliver to watchers.
-        @param history_bytes: how large these events may be together.
+        @param history_bytes: how large these events may be together, in bytes.
         """
         self.root = EMPTY_ROOT
         self.index = 0
         self.hub = WatcherHub(wake)
         self._capacity = history_capacity
         self._history_bytes = history_bytes
-        self._history = History(history_capacity, most_bytes=history_bytes)
-        self.removed = Removed()
+        self._history = History(history_capacity, max_bytes=history_bytes)
+        self.removed_directories = RemovedDirectories()
         self._schedule = ExpirySchedule()
         self.ttls = self._schedule.times
         self._counts = CommandCounts()
@@ -78,7 +88,7 @@ class KeySpace:
 
     def get(self, key: str) -> Node:
         """
-        The node at C{key}, for a client.
+        Returns the node at C{key}, and counts the read.
 
         @raise EtcdError: 100 or 104, see L{tree.find}.
         """
@@ -101,13 +111,14 @@ class KeySpace:
         end: Callable[[], None] | None = None,
     ) -> Watcher:
         """
-        Have C{deliver} called with the first event that touches C{key}, or with C{stream} every one.
+        Call C{deliver} with the first event that touches C{key}, or with every one if C{stream} is true.
 
-        Not before this returns, and not when the watcher was cancelled meanwhile.
+        C{deliver} is called after this method has returned, and never once the watcher is cancelled.
 
-        @param since: the first index to see, which may be past or to come; C{None} for the next change.
-        @param end: called when the watcher is told nothing more, since what it waits for may have been missed.
-        @raise EtcdError: 401 when events from C{since} on are not kept any more.
+        @param since: the first index of interest, which may be in the past or in the future; C{None} for the next
+            change.
+        @param end: called when the watcher gets no more events because it may have missed some.
+        @raise EtcdError: 401 when the events from C{since} on are no longer kept.
         """
         first = self.index + 1 if since is None else since
         try:
@@ -116,7 +127,7 @@ class KeySpace:
             error.index = self.index
             raise
         watcher = self.hub.watch(key, recursive, stream, first, deliver, end)
-        watcher.joined = self.index
+        watcher.start_index = self.index
         for event in past:
             self.hub.queue(watcher, event)
             if not stream:
@@ -125,60 +136,65 @@ class KeySpace:
 
     def next_expiry(self) -> int | None:
         """
-        When the next key expires, in microseconds since the epoch; C{None} when none does.
+        Returns when the next key expires, in microseconds since the epoch, or C{None} when no key has a TTL.
 
-        Too early when more than L{_LOOKS} keys with a TTL went with their directories: each call forgets so many.
+        The time is too early when more than L{_MAX_VOID_TTLS} keys went with their directories and would have expired
+        before that key. Each call forgets so many.
         """
-        for _ in range(_LOOKS):
+        for _ in range(_MAX_VOID_TTLS):
             first = self._schedule.first()
             if first is None:
                 return None
             expires, key = first
             if self._expiring(key, expires) is not None:
                 return expires
-            self._schedule.note(key, None)
+            self._schedule.set(key, None)
         return expires
 
     def statistics(self) -> StoreStatistics:
-        """The counters as they stand."""
+        """Returns the counters as they are now."""
         counts = {field: getattr(self._counts, field) for field in CommandCounts.__struct_fields__}
         return StoreStatistics(
             **counts, gets_success=self._gets_success, gets_fail=self._gets_fail, watchers=self.hub.count
         )
 
-    def content(self) -> Content:
-        """What a snapshot has to hold, as it is at this moment."""
-        return Content(self.root, self.index, copy.copy(self._counts), tuple(self._history), self._history.cleared)
+    def state(self) -> KeySpaceState:
+        """Returns everything that a snapshot has to hold, as it is now. This takes no longer for a large tree."""
+        history = self._history
+        return KeySpaceState(self.root, self.index, copy.copy(self._counts), tuple(history), history.cleared_index)
 
-    def restore(self, content: Content, schedule: ExpirySchedule) -> None:
+    def restore(self, state: KeySpaceState, schedule: ExpirySchedule) -> None:
         """
-        Become what a snapshot holds. Watchers are told what has happened meanwhile; when the snapshot does not say all
-        of that, they end.
+        Take over the state that was loaded from a snapshot.
+
+        Watchers are told of every change since; when the snapshot no longer has all of these events, they end.
+
+        @param schedule: the TTLs of the nodes in it.
         """
         before = self.index
-        self.root = content.root
-        self.index = content.index
-        self._counts = copy.copy(content.counts)
-        self._history = History(self._capacity, content.history, content.cleared, self._history_bytes)
+        self.root = state.root
+        self.index = state.index
+        self._counts = copy.copy(state.counts)
+        self._history = History(self._capacity, state.history, state.cleared_index, self._history_bytes)
         self._schedule = schedule
         self.ttls = schedule.times
-        self.removed = Removed()
-        if content.cleared > before:
+        self.removed_directories = RemovedDirectories()
+        if state.cleared_index > before:
             self.hub.end_all()
             return
-        for event in content.history:
+        for event in state.history:
             if event.index > before:
                 self.hub.notify(event)
 
     # Changing
 
-    def in_earlier_commands(self, command: commands.Change) -> commands.Change:
+    def as_earlier_command(self, command: commands.Change) -> commands.Change:
         """
-        What does the same to the tree as it is now with a command that each version knows; but for L{commands.SetTtl},
-        whose answer is then an update's.
+        Returns a command that every version knows and that does the same to the tree as it is now. In place of
+        L{commands.SetTtl} it is a refresh, whose event says C{update} instead of C{set}.
         """
         if isinstance(command, commands.SetOrSwap):
-            return self._set_or_swap(command)
+            return self._resolve_set_or_swap(command)
         if isinstance(command, commands.SetTtl):
             return commands.Refresh(command.key, command.time, command.expires)
         return command
@@ -191,20 +207,20 @@ class KeySpace:
 
     def apply(self, command: commands.Command) -> Event | None:
         """
-        Carry a command out.
+        Carry out a command.
 
-        @return: what it did; C{None} for L{commands.Expire}, which answers nobody.
+        @return: what it did; C{None} for L{commands.Expire}, which nobody waits for.
         @raise EtcdError: why it did nothing.
         """
-        known = self._APPLY.get(type(command))
-        if known is None:
+        entry = self._APPLY.get(type(command))
+        if entry is None:
             if isinstance(command, commands.SetOrSwap):
-                return self.apply(self._set_or_swap(command))
+                return self.apply(self._resolve_set_or_swap(command))
             if isinstance(command, commands.Expire):
                 self._expire(command)
                 return None
             raise TypeError(f"{command!r} is not a command")
-        apply, success, failure = known
+        apply, success, failure = entry
         counts = self._counts
         try:
             event = apply(self, command)
@@ -216,49 +232,51 @@ class KeySpace:
         return event
 
     def _set(self, command: commands.Set) -> Event:
-        way = tree.walk(self.root, command.key)
-        if way.node is not None and not isinstance(way.node, File):
+        lookup = tree.look_up(self.root, command.key)
+        if lookup.node is not None and not isinstance(lookup.node, File):
             raise EtcdError(ErrorCode.NOT_A_FILE, command.key)
-        return self._place("set", command, way)
+        return self._put("set", command, lookup)
 
     def _create(self, command: commands.Create) -> Event:
-        return self._place_anew(command, command.key)
+        return self._put_new(command, command.key)
 
     def _create_in_order(self, command: commands.CreateInOrder) -> Event:
-        return self._place_anew(command, join(command.key, str(self.index + 1)))
+        return self._put_new(command, join(command.key, str(self.index + 1)))
 
-    def _place_anew(self, command: commands.Create | commands.CreateInOrder, key: str) -> Event:
-        """Put a new node at C{key}, where nothing may be."""
-        way = tree.walk(self.root, key)
-        if way.node is not None:
+    def _put_new(self, command: commands.Create | commands.CreateInOrder, key: str) -> Event:
+        """Put a new node at C{key}, where nothing may be yet."""
+        lookup = tree.look_up(self.root, key)
+        if lookup.node is not None:
             raise EtcdError(ErrorCode.KEY_EXISTS, key)
-        return self._place("create", command, way)
+        return self._put("create", command, lookup)
 
-    def _place(self, action: str, command: _Placing, way: tree.Way, report: _Report | None = None) -> Event:
+    def _put(
+        self, action: str, command: _PutCommand, lookup: tree.Lookup, make_event: _MakeEvent | None = None
+    ) -> Event:
         """
-        Put a new node at the end of the way, whatever was there.
+        Put a new node at the key, whatever was there before.
 
-        @param report: L{_unseen}, or C{None} for L{_happened}.
+        @param make_event: L{_silent_event}, or C{None} for L{_published_event}.
         """
-        key, index, time, expires = way.key, self.index + 1, command.time, command.expires
+        key, index, time, expires = lookup.key, self.index + 1, command.time, command.expires
         node = empty_directory(index, expires) if command.directory else File(command.value, index, index, expires)
-        self.root = tree.put(way, node, index)
-        self._note(key, expires)
-        previous = None if way.node is None else view(key, way.node, time)
-        return (report or self._happened)(action, view(key, node, time), previous)
+        self.root = tree.put(lookup, node, index)
+        self._schedule_expiry(key, expires)
+        previous = None if lookup.node is None else view(key, lookup.node, time)
+        return (make_event or self._published_event)(action, view(key, node, time), previous)
 
     def _set_ttl(self, command: commands.SetTtl) -> Event:
-        way = tree.walk(self.root, command.key)
-        node = tree.there(way)
+        lookup = tree.look_up(self.root, command.key)
+        node = tree.existing(lookup)
         if not isinstance(node, File):
             raise EtcdError(ErrorCode.NOT_A_FILE, command.key)
-        anew = commands.Set(command.key, command.time, node.value, False, command.expires)
-        return self._place("set", anew, way, self._unseen)
+        rewritten = commands.Set(command.key, command.time, node.value, False, command.expires)
+        return self._put("set", rewritten, lookup, self._silent_event)
 
-    def _set_or_swap(self, command: commands.SetOrSwap) -> commands.Set | commands.CompareAndSwap:
-        """Returns the command that this one amounts to; both fail alike where its key can't be reached."""
+    def _resolve_set_or_swap(self, command: commands.SetOrSwap) -> commands.Set | commands.CompareAndSwap:
+        """Returns the command that this one amounts to. Where the key can't be reached, both would fail alike."""
         try:
-            is_there = tree.walk(self.root, command.key).node is not None
+            is_there = tree.look_up(self.root, command.key).node is not None
         except EtcdError:
             is_there = True
         if is_there:
@@ -267,121 +285,127 @@ class KeySpace:
         return commands.Set(command.key, command.time, value, command.directory, command.expires)
 
     def _update(self, command: commands.Update) -> Event:
-        way = tree.walk(self.root, command.key)
-        node = tree.there(way)
+        lookup = tree.look_up(self.root, command.key)
+        node = tree.existing(lookup)
         if isinstance(node, File):
-            return self._rewrite("update", command, way, command.value, self._happened)
+            return self._update_file("update", command, lookup, command.value, self._published_event)
         if command.value and not command.directory:
             raise EtcdError(ErrorCode.NOT_A_FILE, command.key)
-        return self._retime(command, way, node, self._happened)
+        return self._update_directory(command, lookup, node, self._published_event)
 
     def _refresh(self, command: commands.Refresh) -> Event:
-        way = tree.walk(self.root, command.key)
-        node = tree.there(way)
+        lookup = tree.look_up(self.root, command.key)
+        node = tree.existing(lookup)
         if isinstance(node, File):
-            return self._rewrite("update", command, way, node.value, self._unseen)
-        return self._retime(command, way, node, self._unseen)
+            return self._update_file("update", command, lookup, node.value, self._silent_event)
+        return self._update_directory(command, lookup, node, self._silent_event)
 
     def _compare_and_swap(self, command: commands.CompareAndSwap) -> Event:
-        way = tree.walk(self.root, command.key)
-        node = _compared(command, way)
+        lookup = tree.look_up(self.root, command.key)
+        node = _matching_file(command, lookup)
         if command.value is None:
-            return self._rewrite("compareAndSwap", command, way, node.value, self._unseen)
-        return self._rewrite("compareAndSwap", command, way, command.value, self._happened)
+            return self._update_file("compareAndSwap", command, lookup, node.value, self._silent_event)
+        return self._update_file("compareAndSwap", command, lookup, command.value, self._published_event)
 
-    def _rewrite(self, action: str, command: _Retiming, way: tree.Way, value: str, report: _Report) -> Event:
-        """Give the file at the end of the way a value and a TTL."""
-        node = tree.there(way)
+    def _update_file(
+        self, action: str, command: _UpdateCommand, lookup: tree.Lookup, value: str, make_event: _MakeEvent
+    ) -> Event:
+        """Give the file at the key another value and TTL."""
+        node = tree.existing(lookup)
         changed = File(value, node.created, self.index + 1, command.expires)
-        self.root = tree.put(way, changed, self.index + 1)
-        self._note(command.key, command.expires)
-        return report(action, view(command.key, changed, command.time), view(command.key, node, command.time))
+        self.root = tree.put(lookup, changed, self.index + 1)
+        self._schedule_expiry(command.key, command.expires)
+        return make_event(action, view(command.key, changed, command.time), view(command.key, node, command.time))
 
-    def _retime(self, command: _Retiming, way: tree.Way, node: Directory, report: _Report) -> Event:
+    def _update_directory(
+        self, command: _UpdateCommand, lookup: tree.Lookup, node: Directory, make_event: _MakeEvent
+    ) -> Event:
         """
-        Give C{node}, a directory, a TTL. The answer shows the new index; the directory keeps its own, as in the
-        reference.
+        Give the directory C{node} another TTL. The event shows the new index, but the directory keeps its modified
+        index, as in the reference.
         """
         changed = msgspec.structs.replace(node, expires=command.expires)
-        self.root = tree.put(way, changed, self.index + 1)
-        self._note(command.key, command.expires)
+        self.root = tree.put(lookup, changed, self.index + 1)
+        self._schedule_expiry(command.key, command.expires)
         shown = msgspec.structs.replace(changed, modified=self.index + 1)
-        return report("update", view(command.key, shown, command.time), view(command.key, node, command.time))
+        return make_event("update", view(command.key, shown, command.time), view(command.key, node, command.time))
 
     def _delete(self, command: commands.Delete) -> Event:
-        way = tree.walk(self.root, command.key)
-        node = tree.there(way)
+        lookup = tree.look_up(self.root, command.key)
+        node = tree.existing(lookup)
         if not isinstance(node, File):
             if not (command.directory or command.recursive):
                 raise EtcdError(ErrorCode.NOT_A_FILE, command.key)
             if node.children and not command.recursive:
                 raise EtcdError(ErrorCode.DIRECTORY_NOT_EMPTY, command.key)
-        return self._take_away("delete", way, command.time, not isinstance(node, File))
+        return self._remove("delete", lookup, command.time, not isinstance(node, File))
 
     def _compare_and_delete(self, command: commands.CompareAndDelete) -> Event:
         if command.key == ROOT:
-            raise EtcdError(ErrorCode.NOT_A_FILE, ROOT)  # as for every directory, though nothing else changes the root
-        way = tree.walk(self.root, command.key)
-        _compared(command, way)
-        return self._take_away("compareAndDelete", way, command.time, False)
+            # The error for every directory, although no other command gets beyond 107 for the root.
+            raise EtcdError(ErrorCode.NOT_A_FILE, ROOT)
+        lookup = tree.look_up(self.root, command.key)
+        _matching_file(command, lookup)
+        return self._remove("compareAndDelete", lookup, command.time, False)
 
-    def _note(self, key: str, expires: int | None) -> None:
-        """Have a key expire; as more keys do, those that went with their directories are forgotten bit by bit."""
+    def _schedule_expiry(self, key: str, expires: int | None) -> None:
+        """Note when a key expires. Each new TTL also pays for forgetting a few of those of removed directories."""
         if expires is not None or key in self.ttls:
-            self._schedule.note(key, expires)
-        if expires is not None and self.removed.roots:
-            self.forget_removed(4)
+            self._schedule.set(key, expires)
+        if expires is not None and self.removed_directories.roots:
+            self.forget_removed_ttls(_STEPS_PER_TTL)
 
-    def forget_removed(self, most: int) -> None:
+    def forget_removed_ttls(self, max_steps: int) -> None:
         """
-        Forget TTLs of what went with directories that were removed. Changes nothing that anybody sees.
+        Forget TTLs of nodes that went with removed directories. This changes nothing that a client can see.
 
-        @param most: how much of it is looked at, as in L{Removed.look}.
+        @param max_steps: see L{RemovedDirectories.walk}.
         """
-        for key, expires in self.removed.look(most):
-            if self._schedule.end_of(key) == expires and self._expiring(key, expires) is None:
-                self._schedule.note(key, None)
+        for key, expires in self.removed_directories.walk(max_steps):
+            if self._schedule.get(key) == expires and self._expiring(key, expires) is None:
+                self._schedule.set(key, None)
 
     def _expire(self, command: commands.Expire) -> None:
-        left = command.limit
-        while left > 0 and (first := self._schedule.first()) is not None and first[0] <= command.time:
+        remaining = command.limit
+        while remaining > 0 and (first := self._schedule.first()) is not None and first[0] <= command.time:
             expires, key = first
-            way = self._expiring(key, expires)
-            if way is None:
-                self._schedule.note(key, None)
+            lookup = self._expiring(key, expires)
+            if lookup is None:
+                self._schedule.set(key, None)
                 continue
-            self._take_away("expire", way, command.time, False)
+            self._remove("expire", lookup, command.time, False)
             self._counts.expire_count += 1
-            left -= 1
+            remaining -= 1
 
-    def _expiring(self, key: str, expires: int) -> tree.Way | None:
-        """The way to the node whose TTL ends as noted; C{None} when it went with a directory that was removed."""
+    def _expiring(self, key: str, expires: int) -> tree.Lookup | None:
+        """Looks up the node whose TTL ends at that time. Returns C{None} when it went with a removed directory."""
         try:
-            way = tree.walk(self.root, key)
+            lookup = tree.look_up(self.root, key)
         except EtcdError:  # a file stands where the key's directory was
             return None
-        return way if way.node is not None and way.node.expires == expires else None
+        return lookup if lookup.node is not None and lookup.node.expires == expires else None
 
-    def _take_away(self, action: str, way: tree.Way, time: int, show_directory: bool) -> Event:
-        key, node = way.key, tree.there(way)
-        self.root = tree.remove(way)
-        self._schedule.note(key, None)
+    def _remove(self, action: str, lookup: tree.Lookup, time: int, show_directory: bool) -> Event:
+        key, node = lookup.key, tree.existing(lookup)
+        self.root = tree.remove(lookup)
+        self._schedule.set(key, None)
         if isinstance(node, Directory) and node.children:
-            self.removed.add(key, node)
-        gone = NodeView(key, None, show_directory, None, 0, self.index + 1, node.created)
-        return self._happened(action, gone, view(key, node, time))
+            self.removed_directories.add(key, node)
+        removed = NodeView(key, None, show_directory, None, 0, self.index + 1, node.created)
+        return self._published_event(action, removed, view(key, node, time))
 
-    def _happened(self, action: str, node: NodeView, previous: NodeView | None) -> Event:
-        """A change that everyone may see."""
-        event = self._unseen(action, node, previous)
+    def _published_event(self, action: str, node: NodeView, previous: NodeView | None) -> Event:
+        """Returns the event of a change, which watchers see too."""
+        self.index += 1
+        event = Event(ActionResult(action, node, previous))
         self._history.add(event)
         self.hub.notify(event)
         return event
 
-    def _unseen(self, action: str, node: NodeView, previous: NodeView | None) -> Event:
-        """A change that only the one who asked for it sees."""
+    def _silent_event(self, action: str, node: NodeView, previous: NodeView | None) -> Event:
+        """Returns the event of a change that no watcher sees, but only the client that asked for it."""
         self.index += 1
-        return Event(Answer(action, node, previous))
+        return Event(ActionResult(action, node, previous))
 
     _APPLY: ClassVar[dict[type[commands.Command], tuple[Callable[["KeySpace", Any], Event], str, str]]] = {
         kind: (apply, counter + "_success", counter + "_fail")
@@ -399,9 +423,13 @@ class KeySpace:
     }
 
 
-def _compared(command: commands.CompareAndSwap | commands.CompareAndDelete, way: tree.Way) -> File:
-    """The file that a command is about, when it is as the command expects."""
-    node = tree.there(way)
+def _matching_file(command: commands.CompareAndSwap | commands.CompareAndDelete, lookup: tree.Lookup) -> File:
+    """
+    Returns the file that a command is about.
+
+    @raise EtcdError: 100, 102, or 101 when the file is not as the command expects.
+    """
+    node = tree.existing(lookup)
     if not isinstance(node, File):
         raise EtcdError(ErrorCode.NOT_A_FILE, command.key)
     failed = []

@@ -1,8 +1,8 @@
 """
 The store's counters (api, "Store Statistics").
 
-What a command counts is part of the replicated state, so that it agrees on all machines and survives a restart;
-reads and watchers are each machine's own, and must never get into a snapshot.
+The counts of commands are part of the replicated state: they agree on all machines and survive a restart. Reads and
+watchers are each machine's own, and must never get into a snapshot.
 """
 
 import msgspec
@@ -27,7 +27,7 @@ class CommandCounts(msgspec.Struct, rename="camel"):
 
 
 class StoreStatistics(CommandCounts, rename="camel"):
-    """All of C{/v2/stats/store}: the commands' counts, and this machine's reads and watchers."""
+    """Everything that C{/v2/stats/store} shows: the counts of commands, and this machine's reads and watchers."""
 
     gets_success: int = 0
     gets_fail: int = 0

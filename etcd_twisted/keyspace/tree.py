@@ -1,8 +1,8 @@
 """
 Finding, putting and removing nodes in a persistent tree.
 
-Every change returns a new root. Must never change a node that is there, nor recurse: a key may have thousands of
-segments.
+Each change copies the directories on the path to the key and returns a new root. Must never change a node that is in a
+tree, nor recurse: a key may have thousands of segments.
 """
 
 import immutables
@@ -18,13 +18,14 @@ def _key(names: list[str]) -> str:
     return ROOT + "/".join(names)
 
 
-class Way(msgspec.Struct, frozen=True, gc=False):
+class Lookup(msgspec.Struct, frozen=True, gc=False):
     """
-    The way to a key that is to be changed: walked once, to see what is there and to change it.
+    The path from the root to a key that a command is about. It is walked once, to see what is there and to change it.
 
     @ivar names: the segments of C{key}.
-    @ivar directories: those that exist, from the root on; each holds, or is to hold, the name beside it.
-    @ivar node: what is at the key; C{None} when nothing is.
+    @ivar directories: the directories on the path that exist, from the root on. There is at least one, and at most as
+        many as there are names; C{directories[i]} holds C{names[i]}, or it is the last one and does not.
+    @ivar node: the node at the key, or C{None} while nothing is there.
     """
 
     key: str
@@ -33,11 +34,11 @@ class Way(msgspec.Struct, frozen=True, gc=False):
     node: Node | None
 
 
-def walk(root: Directory, key: str) -> Way:
+def look_up(root: Directory, key: str) -> Lookup:
     """
-    The way to C{key}.
+    Walk to C{key}.
 
-    @raise EtcdError: 104 with a file that is on the way, 107 for the root, which never changes.
+    @raise EtcdError: 104 with the key of a file that is on the path, or 107 for the root, which never changes.
     """
     if key == ROOT:
         raise EtcdError(ErrorCode.ROOT_READ_ONLY, ROOT)
@@ -51,31 +52,34 @@ def walk(root: Directory, key: str) -> Way:
             raise EtcdError(ErrorCode.NOT_A_DIRECTORY, _key(names[: len(directories)]))
         directories.append(node)
         node = node.children.get(name)
-    return Way(key, names, directories, node)
+    return Lookup(key, names, directories, node)
 
 
-def there(way: Way) -> Node:
+def existing(lookup: Lookup) -> Node:
     """
-    The node at the end of the way.
+    Returns the node at the key.
 
-    @raise EtcdError: 100 with the first key on the way that does not exist.
+    @raise EtcdError: 100 with the first key on the path that does not exist.
     """
-    if way.node is None:
-        raise EtcdError(ErrorCode.KEY_NOT_FOUND, _key(way.names[: len(way.directories)]))
-    return way.node
+    if lookup.node is None:
+        raise EtcdError(ErrorCode.KEY_NOT_FOUND, _key(lookup.names[: len(lookup.directories)]))
+    return lookup.node
 
 
-def put(way: Way, node: Node, index: int) -> Directory:
+def put(lookup: Lookup, node: Node, index: int) -> Directory:
     """
-    The tree with C{node} at the end of the way, whatever was there before.
+    Returns the root of a tree with C{node} at the key, whatever was there before.
 
-    @param index: where missing parents are said to be made.
+    @param index: the index at which missing directories on the path are created.
     """
-    names, before = way.names, way.node
-    if type(node) is type(before) is File:  # by far the commonest change
-        children = way.directories[-1].children.set(names[-1], node)
-        return _rebuilt(way, children, text_bytes(node.value) - text_bytes(before.value))
-    last = len(way.directories) - 1
+    names, before = lookup.names, lookup.node
+    if type(node) is type(before) is File:  # by far the most common change
+        children = lookup.directories[-1].children.set(names[-1], node)
+        value, old_value = node.value, before.value
+        if value.isascii() and old_value.isascii():  # as text_bytes counts, without the calls
+            return _with_children(lookup, children, len(value) - len(old_value))
+        return _with_children(lookup, children, text_bytes(value) - text_bytes(old_value))
+    last = len(lookup.directories) - 1
     name = names[last]
     for depth in range(len(names) - 1, last, -1):
         children = immutables.Map({names[depth]: node})
@@ -84,25 +88,26 @@ def put(way: Way, node: Node, index: int) -> Directory:
     if before is not None:
         lost_size, lost_files, lost_directories = weigh(name, before)
         size, files, directories = size - lost_size, files - lost_files, directories - lost_directories
-    return _rebuilt(way, way.directories[last].children.set(name, node), size, files, directories)
+    return _with_children(lookup, lookup.directories[last].children.set(name, node), size, files, directories)
 
 
-def remove(way: Way) -> Directory:
-    """The tree without the node at the end of the way, which is there."""
-    name = way.names[-1]
-    size, files, directories = weigh(name, there(way))
-    return _rebuilt(way, way.directories[-1].children.delete(name), -size, -files, -directories)
+def remove(lookup: Lookup) -> Directory:
+    """Returns the root of a tree without the node at the key. There has to be one."""
+    name = lookup.names[-1]
+    size, files, directories = weigh(name, existing(lookup))
+    return _with_children(lookup, lookup.directories[-1].children.delete(name), -size, -files, -directories)
 
 
-def _rebuilt(
-    way: Way, children: immutables.Map[str, Node], size: int, files: int = 0, directories: int = 0
+def _with_children(
+    lookup: Lookup, children: immutables.Map[str, Node], size: int, files: int = 0, directories: int = 0
 ) -> Directory:
     """
-    The tree in which the last directory on the way has other children: its own indexes and TTL stay.
+    Returns the root of a tree in which the last directory on the path has other children. The directories keep their
+    own indexes and TTLs.
 
-    @param size: by how much that makes it larger; so with the other numbers.
+    @param size: the change in size, in bytes. C{files} and C{directories} are changes in number.
     """
-    path, names = way.directories, way.names
+    path, names = lookup.directories, lookup.names
     depth = len(path) - 1
     while True:
         here = path[depth]
@@ -123,14 +128,14 @@ def _rebuilt(
 
 def find(root: Directory, key: str) -> Node:
     """
-    The node at C{key}.
+    Returns the node at C{key}.
 
-    @raise EtcdError: 100 with the first key on the way that does not exist, 104 with a file that is on the way.
+    @raise EtcdError: 100 with the first key on the path that does not exist, or 104 with a file that is on the path.
     """
     node: Node = root
     for name in segments(key):
         child = node.children.get(name) if isinstance(node, Directory) else None
         if child is None:
-            return there(walk(root, key))  # which tells what is in the way
+            return existing(look_up(root, key))  # raises the error that says what is missing or in the way
         node = child
     return node

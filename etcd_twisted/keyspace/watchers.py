@@ -1,8 +1,9 @@
 """
-Live watchers: who waits for which key, and who is told of an event.
+Live watchers: who waits for which key, and who gets an event.
 
-Telling is in two steps, so that thousands of watchers can't hold a turn up: L{WatcherHub.notify} queues what
-to tell, L{WatcherHub.deliver} tells a bounded number. Must never tell a one-shot watcher twice, nor a cancelled one.
+Events are delivered in two steps, so that thousands of watchers can't hold up the reactor: L{WatcherHub.notify} queues
+deliveries, and L{WatcherHub.deliver} makes a bounded number of them. Must never deliver twice to a one-shot watcher,
+nor at all to one that was cancelled.
 """
 
 from collections import deque
@@ -14,28 +15,30 @@ from etcd_twisted.keyspace.paths import ROOT, is_below, with_parents
 
 class Watcher:
     """
-    One who waits. Made by L{WatcherHub.watch}.
+    Somebody who waits for events. L{WatcherHub.watch} makes it.
 
-    @ivar cancelled: whether it is to be told nothing more.
-    @ivar joined: the key space's index when it began to wait.
-    @ivar held: whether it has no room for events; those that come are put aside.
-    @ivar waiting_bytes: how much is put aside of what happened since it began to wait; what was past by then is there
-        for whoever comes late, and does not count.
+    @ivar stream: whether it waits for every event, or only for the first one.
+    @ivar since: the lowest index of an event that it gets.
+    @ivar cancelled: whether it gets nothing more.
+    @ivar start_index: the index of the key space when the watcher was made.
+    @ivar paused: whether it has no room for events, so that they are buffered.
+    @ivar buffered_bytes: the size of the buffered events that happened after the watcher was made. Earlier events
+        don't count: they are in the history in any case.
     """
 
     __slots__ = (
-        "_aside",
+        "_buffer",
         "_hub",
+        "buffered_bytes",
         "cancelled",
         "deliver",
         "end",
-        "held",
-        "joined",
         "key",
+        "paused",
         "recursive",
         "since",
+        "start_index",
         "stream",
-        "waiting_bytes",
     )
 
     def __init__(
@@ -56,65 +59,68 @@ class Watcher:
         self.deliver = deliver
         self.end = end
         self.cancelled = False
-        self.joined = 0
-        self.held = False
-        self.waiting_bytes = 0
-        self._aside: deque[Event] | None = None
+        self.start_index = 0
+        self.paused = False
+        self.buffered_bytes = 0
+        self._buffer: deque[Event] | None = None
 
     def cancel(self) -> None:
-        """Forget this watcher, queued events included."""
+        """Deliver nothing more, queued events included."""
         self.cancelled = True
-        self._aside = None
+        self._buffer = None
         self._hub.forget(self)
 
-    def hold(self) -> None:
-        """Tell this watcher nothing until L{release}."""
-        self.held = True
+    def pause(self) -> None:
+        """Deliver nothing until L{resume}; buffer events instead."""
+        self.paused = True
 
-    def release(self) -> None:
-        """There is room again: tell what was put aside, and go on."""
-        if self.held:
-            self.held = False
-            if self._aside:
-                self._hub.go_on_with(self)
+    def resume(self) -> None:
+        """Deliver the buffered events, and go on."""
+        if self.paused:
+            self.paused = False
+            if self._buffer:
+                self._hub.resume(self)
 
     @property
-    def behind(self) -> bool:
-        """Whether events have to be put aside, to keep their order."""
-        return self.held or bool(self._aside)
+    def must_buffer(self) -> bool:
+        """Whether the next event has to be buffered, to keep the order of events."""
+        return self.paused or bool(self._buffer)
 
-    def put_aside(self, event: Event) -> None:
+    def buffer(self, event: Event) -> None:
         """Keep an event for later."""
-        if self._aside is None:
-            self._aside = deque()
-        self._aside.append(event)
-        self.waiting_bytes += self._counted(event)
+        if self._buffer is None:
+            self._buffer = deque()
+        self._buffer.append(event)
+        self.buffered_bytes += self._counted_bytes(event)
 
-    def tell_one_put_aside(self) -> bool:
-        """Tell the first event that was put aside; whether another may follow."""
-        if not self._aside:
+    def deliver_buffered(self) -> bool:
+        """Deliver the first buffered event. Returns whether another one can follow."""
+        if not self._buffer:
             return False
-        event = self._aside.popleft()
-        self.waiting_bytes -= self._counted(event)
+        event = self._buffer.popleft()
+        self.buffered_bytes -= self._counted_bytes(event)
         self.deliver(event)
-        return bool(self._aside) and not self.held
+        return bool(self._buffer) and not self.paused
 
-    def _counted(self, event: Event) -> int:
-        return len(event.body) if event.index > self.joined else 0
+    def _counted_bytes(self, event: Event) -> int:
+        return len(event.body) if event.index > self.start_index else 0
 
 
 class WatcherHub:
     """
     All live watchers.
 
-    @param wake: called when there is something to deliver and there was nothing before.
+    @ivar count: how many there are, without the one-shot watchers whose event is queued.
     """
 
     def __init__(self, wake: Callable[[], None]) -> None:
+        """
+        @param wake: called when there is something to deliver and there was nothing before.
+        """
         self._wake = wake
         self._watchers: dict[str, dict[Watcher, None]] = {}
         self._deliveries: deque[tuple[Watcher, Event]] = deque()
-        self._released: deque[Watcher] = deque()
+        self._resumed: deque[Watcher] = deque()
         self.count = 0
 
     def watch(
@@ -127,10 +133,10 @@ class WatcherHub:
         end: Callable[[], None] | None = None,
     ) -> Watcher:
         """
-        Wait for events that touch C{key}.
+        Deliver events that touch C{key}.
 
-        @param stream: whether to tell every event; else the first one only.
-        @param since: no event with a lower index is told.
+        @param stream: whether to deliver every event, or only the first one.
+        @param since: the lowest index of an event to deliver.
         @param end: called by L{end_all}.
         """
         watcher = Watcher(self, key, recursive, stream, since, deliver, end)
@@ -139,7 +145,7 @@ class WatcherHub:
         return watcher
 
     def forget(self, watcher: Watcher) -> None:
-        """Drop a watcher, if it is still there."""
+        """Remove a watcher, if it is still there."""
         waiting = self._watchers.get(watcher.key)
         if waiting is None or watcher not in waiting:
             return
@@ -149,9 +155,9 @@ class WatcherHub:
             del self._watchers[watcher.key]
 
     def end_all(self) -> None:
-        """Tell all who wait that what they wait for can't be told here any more."""
-        waiting = [watcher for watchers in self._watchers.values() for watcher in watchers]
-        for watcher in waiting:
+        """End all watchers: their events can't be delivered here any more."""
+        ending = [watcher for watchers in self._watchers.values() for watcher in watchers]
+        for watcher in ending:
             if not watcher.cancelled:
                 watcher.cancel()
                 if watcher.end is not None:
@@ -159,18 +165,18 @@ class WatcherHub:
 
     @property
     def backlog(self) -> int:
-        """How many times somebody is still to be told of something."""
+        """How many deliveries are queued."""
         return len(self._deliveries)
 
     def notify(self, event: Event) -> None:
-        """Queue an event for everyone whom it touches."""
+        """Queue an event for each watcher that it touches."""
         if not self._watchers:
             return
         for key in self._keys_near(event):
             self._queue_at(key, event)
 
     def _keys_near(self, event: Event) -> Iterable[str]:
-        """Keys among which are all watched ones that the event may touch."""
+        """Returns some keys, among them all watched ones that the event may touch."""
         key = event.node.key
         if event.removed_directory or key.count("/") >= len(self._watchers):
             below = "/" if key == ROOT else key + "/"
@@ -181,12 +187,12 @@ class WatcherHub:
         waiting = self._watchers.get(key)
         if waiting is None:
             return
-        told = [w for w in waiting if event.index >= w.since and event.touches(key, w.recursive)]
-        for watcher in told:
+        touched = [w for w in waiting if event.index >= w.since and event.touches(key, w.recursive)]
+        for watcher in touched:
             self.queue(watcher, event)
 
     def queue(self, watcher: Watcher, event: Event) -> None:
-        """Queue an event for one watcher; a one-shot watcher waits no longer."""
+        """Queue an event for one watcher. A one-shot watcher is forgotten."""
         if not watcher.stream:
             self.forget(watcher)
         self._deliveries.append((watcher, event))
@@ -195,26 +201,26 @@ class WatcherHub:
 
     def deliver(self, limit: int) -> bool:
         """
-        Tell up to C{limit} watchers, in the order of the events.
+        Make up to C{limit} of the queued deliveries, in the order of the events, and as many of buffered events.
 
-        @return: whether more wait to be told.
+        @return: whether there are more.
         """
-        for _ in range(min(limit, len(self._released))):
-            watcher = self._released.popleft()
-            if watcher.tell_one_put_aside():
-                self._released.append(watcher)
+        for _ in range(min(limit, len(self._resumed))):
+            watcher = self._resumed.popleft()
+            if watcher.deliver_buffered():
+                self._resumed.append(watcher)
         deliveries = self._deliveries
         for _ in range(min(limit, len(deliveries))):
             watcher, event = deliveries.popleft()
             if watcher.cancelled:
                 continue
-            if watcher.behind:
-                watcher.put_aside(event)
+            if watcher.must_buffer:
+                watcher.buffer(event)
             else:
                 watcher.deliver(event)
-        return bool(deliveries or self._released)
+        return bool(deliveries or self._resumed)
 
-    def go_on_with(self, watcher: Watcher) -> None:
-        """Tell a watcher what was put aside for it, event by event."""
-        self._released.append(watcher)
+    def resume(self, watcher: Watcher) -> None:
+        """Deliver the buffered events of a watcher, one at a time."""
+        self._resumed.append(watcher)
         self._wake()

@@ -18,7 +18,7 @@ from zope.interface import implementer
 from etcd_twisted.consensus.cluster_keys import CONFIG_KEY, forbidden_machines, stored_config
 from etcd_twisted.consensus.proposals.proposer import encoded
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
-from etcd_twisted.interfaces import IReplica, Told
+from etcd_twisted.interfaces import IReplica, OutcomeCallback
 from etcd_twisted.interfaces.cluster import (
     DIRECTORY,
     Forbidden,
@@ -164,7 +164,7 @@ class FakeReplica:
 
     def receive_snapshot_of(self, other: "FakeReplica") -> None:
         """Replace this copy with another one's, as a follower does that the leader sends a snapshot to."""
-        self.keyspace.restore(other.keyspace.content(), ExpirySchedule())
+        self.keyspace.restore(other.keyspace.state(), ExpirySchedule())
         self._expire_in_time()
 
     def _is_led_by(self, leader: Machine) -> None:
@@ -315,7 +315,7 @@ class FakeReplica:
             met.callback(None)
         return self._when_leading(lambda: self._apply(command))
 
-    def submit(self, command: Change, told: Told) -> bool:
+    def submit(self, command: Change, told: OutcomeCallback) -> bool:
         if not self.is_leader or self.full:
             return False
         self.propose(command).addCallbacks(told, lambda failure: told(failure.value))

@@ -176,7 +176,7 @@ class KeyEndpoint:
         later.answer(response)
 
     def _written(self, event: Event, silent: bool) -> Response:
-        body = encode_json({"action": event.answer.action}) if silent else event.body
+        body = encode_json({"action": event.result.action}) if silent else event.body
         return answers.success(self._replica, 201 if event.created else 200, event.index, body)
 
     # Reading
@@ -214,7 +214,7 @@ class KeyEndpoint:
         node = replica.get(key)
         if isinstance(node, File):
             now = 0 if node.expires is None else replica.now()
-            body = encode_json(events.Answer("get", view(key, node, now)))
+            body = encode_json(events.ActionResult("get", view(key, node, now)))
             return answers.success(replica, 200, replica.index, body)
         listing = Listing(flag(form, "recursive"), flag(form, "sorted"), replica.now())
         pieces = itertools.chain((b'{"action":"get","node":',), listing.pieces(key, node), (b"}",))

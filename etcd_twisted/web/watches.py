@@ -43,17 +43,17 @@ class Watch(Events):
     def hold(self) -> None:
         """See L{Events}."""
         if self._watcher is not None:
-            self._watcher.hold()
+            self._watcher.pause()
 
     def release(self) -> None:
         """See L{Events}."""
         if self._watcher is not None:
-            self._watcher.release()
+            self._watcher.resume()
 
     @property
     def waiting_bytes(self) -> int:
         """See L{Events}."""
-        return self._watcher.waiting_bytes if self._watcher is not None else 0
+        return self._watcher.buffered_bytes if self._watcher is not None else 0
 
     def _happened(self, event: Event) -> None:
         if not self.stream:

@@ -184,7 +184,7 @@ class ExcludedTests(LifecycleTestCase):
         gone = self.group.leader
         asked = [gone.set(f"/{number}") for number in range(5)]
         self.group.finish(gone.replica.remove(gone.machine.name))
-        self.assertEqual([self.successResultOf(each).answer.action for each in asked], ["set"] * 5)
+        self.assertEqual([self.successResultOf(each).result.action for each in asked], ["set"] * 5)
         self.assertEqual(self.group.await_leader().value("/4"), "")
 
     def test_who_waits_for_its_last_answers_keeps_nobody_else_waiting(self) -> None:

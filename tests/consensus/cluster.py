@@ -176,7 +176,7 @@ class ClusterMachine:
 
     def dumped(self) -> bytes:
         """Its whole copy."""
-        return b"".join(dump(self.replica.keyspace.content()))
+        return b"".join(dump(self.replica.keyspace.state()))
 
     # What it does
 

@@ -22,7 +22,7 @@ from etcd_twisted.keyspace.commands import Set, decode_command, encode_command
 from etcd_twisted.keyspace.nodes import File
 from etcd_twisted.keyspace.snapshot import dump
 from etcd_twisted.keyspace.space import KeySpace
-from etcd_twisted.keyspace.tree import walk
+from etcd_twisted.keyspace.tree import look_up
 from tests.consensus.machine import MEMBER
 
 LAST = 40
@@ -142,7 +142,7 @@ def _found(storage: Storage) -> tuple[Recovered, str]:
             keyspace.apply(decode_command(entry.data))
     if keyspace.index == 0:
         return found, ""
-    node = walk(keyspace.root, "/key").node
+    node = look_up(keyspace.root, "/key").node
     return found, node.value if isinstance(node, File) else ""
 
 
@@ -182,6 +182,6 @@ def take_snapshot(storage: Storage, index: int, term: int = 3) -> None:
         keyspace.apply(Set("/key", each, str(each)))
     configuration = Configuration((storage.log.machine_id,))
     file = storage.snapshots.create(SnapshotMetadata(index, term, configuration))
-    for chunk in dump(keyspace.content()):
+    for chunk in dump(keyspace.state()):
         file.write(chunk)
     file.finish()

@@ -27,14 +27,14 @@ class ClearingTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.space.apply(c.Delete("/d", 0, recursive=True))
         left: list[int] = []
-        forget = self.space.forget_removed
+        forget = self.space.forget_removed_ttls
 
         def forget_and_count(most: int) -> None:
             forget(most)
             left.append(self.left())
             self.clearing.look()
 
-        self.patch(self.space, "forget_removed", forget_and_count)
+        self.patch(self.space, "forget_removed_ttls", forget_and_count)
         self.clearing.look()
         self.clearing.look()
         self.assertEqual((len(self.clock.getDelayedCalls()), left), (1, []))
@@ -64,5 +64,5 @@ class ClusterTests(ClusterTestCase):
         cluster.settle()
         for machine in cluster.up:
             self.assertRaises(EtcdError, machine.replica.get, "/d")
-            self.assertFalse(machine.replica.keyspace.removed)
+            self.assertFalse(machine.replica.keyspace.removed_directories)
             self.assertEqual(len(machine.replica.keyspace._schedule), 0)

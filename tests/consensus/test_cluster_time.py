@@ -285,7 +285,7 @@ class LeaseTests(ClusterTestCase):
         newest = machine.replica.now() + int(HOUR) * SECOND
         index, keyspace = machine.replica.raft_index, machine.replica.keyspace
         snapshot = SnapshotMetadata(index, machine.replica.term, machine.member.machine.configuration, time=newest)
-        machine.member.machine.restore(keyspace.content(), ExpirySchedule(), snapshot)
+        machine.member.machine.restore(keyspace.state(), ExpirySchedule(), snapshot)
         self.assertGreater(machine.replica.now(), newest)
 
     def test_a_snapshot_of_a_machine_that_does_not_know_the_time(self) -> None:

@@ -5,7 +5,7 @@ A group in which a machine of an earlier version votes, as during an upgrade: no
 from etcd_twisted.consensus.raft.entries import EntryKind
 from etcd_twisted.errors import EtcdError
 from etcd_twisted.keyspace.commands import (
-    LATER,
+    NEWER_COMMANDS,
     Change,
     CompareAndSwap,
     Refresh,
@@ -45,7 +45,7 @@ class EarlierMembersTests(ClusterTestCase):
                 SetOrSwap(f"/d{now}", now, "ignored", True),
             )
         ]
-        return [(event.answer.action, event.answer.node.value, event.answer.node.dir) for event in events]
+        return [(event.result.action, event.result.node.value, event.result.node.dir) for event in events]
 
     def test_an_earlier_version_votes(self) -> None:
         """The same is done with the commands that it knows; a refresh is an update, as with that version."""
@@ -65,7 +65,7 @@ class EarlierMembersTests(ClusterTestCase):
         cluster.network.older = set()
         cluster.run(2)
         self.write_all(cluster)
-        self.assertTrue(set(self.logged(cluster.leader)) >= set(LATER))
+        self.assertTrue(set(self.logged(cluster.leader)) >= set(NEWER_COMMANDS))
 
     def test_one_that_has_not_been_heard(self) -> None:
         """A voter that was down all the time may be of an earlier version; one that has said how it was is not."""
@@ -84,11 +84,11 @@ class EarlierMembersTests(ClusterTestCase):
         cluster.await_leader()
         before = len(self.logged(cluster.leader))
         self.write_all(cluster)
-        self.assertFalse(set(LATER) & set(self.logged(cluster.leader)[before:]))
+        self.assertFalse(set(NEWER_COMMANDS) & set(self.logged(cluster.leader)[before:]))
         victim.restart()
         cluster.run(2)
         self.write_all(cluster)
-        self.assertTrue(set(LATER) & set(self.logged(cluster.leader)[before:]))
+        self.assertTrue(set(NEWER_COMMANDS) & set(self.logged(cluster.leader)[before:]))
         cluster.settle()
         self.assertEqual(len({machine.dumped() for machine in machines}), 1)
 
@@ -97,4 +97,4 @@ class EarlierMembersTests(ClusterTestCase):
         cluster = self.cluster()
         cluster.start(1)
         self.write_all(cluster)
-        self.assertTrue(set(self.logged(cluster.leader)) >= set(LATER))
+        self.assertTrue(set(self.logged(cluster.leader)) >= set(NEWER_COMMANDS))

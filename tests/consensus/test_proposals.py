@@ -212,7 +212,7 @@ class ProposalsTests(SynchronousTestCase):
             self.successResultOf(none)
 
 
-class WaitingTests(SynchronousTestCase):
+class WaitersTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.waiting = Waiters()
 

@@ -36,7 +36,7 @@ class SnapshotTests(ReplicaTestCase):
         machine.stop()
 
     def dumped(self, machine: TestMachine) -> bytes:
-        return b"".join(dump(machine.replica.keyspace.content()))
+        return b"".join(dump(machine.replica.keyspace.state()))
 
     def snapshot_index(self, machine: TestMachine) -> int:
         reader = machine.storage.snapshots.latest()

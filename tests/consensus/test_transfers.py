@@ -378,7 +378,7 @@ class CrashTests(TransferTestCase):
         return [Entry(index, term, EntryKind.COMMAND, data) for index in range(start, stop)]
 
     def finish_snapshot(self, writer: SnapshotWriter, keyspace: KeySpace) -> None:
-        for chunk in dump(keyspace.content()):
+        for chunk in dump(keyspace.state()):
             writer.write(chunk)
         writer.finish()
 

@@ -54,7 +54,7 @@ def key_space(*commands: Command, **settings: Any) -> KeySpace:
 
 def chunks_of(space: KeySpace) -> list[bytes]:
     """The chunks of its snapshot, without the pauses."""
-    return [chunk for chunk in dump(space.content()) if chunk]
+    return [chunk for chunk in dump(space.state()) if chunk]
 
 
 def restored(chunks: Iterable[bytes], **settings: Any) -> KeySpace:

@@ -10,13 +10,13 @@ from tests.keyspace.strategies import anything
 
 class EncodingTests(SynchronousTestCase):
     @given(anything)
-    def test_roundTrip(self, command: c.Command) -> None:
+    def test_round_trip(self, command: c.Command) -> None:
         """What is decoded is the command that was encoded."""
         again = c.decode_command(c.encode_command(command))
         self.assertEqual(again, command)
         self.assertIs(type(again), type(command))
 
-    def test_fieldsAtTheEnd(self) -> None:
+    def test_fields_at_the_end(self) -> None:
         """Fields that an older log does not have take their defaults."""
         self.assertEqual(c.decode_command(msgspec.msgpack.encode(["set", "/a", 1])), c.Set("/a", 1))
 

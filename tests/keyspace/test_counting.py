@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.keyspace.commands import Set
-from etcd_twisted.keyspace.nodes import RUN, Directory, Node
-from etcd_twisted.keyspace.sizes import Count, counts
+from etcd_twisted.keyspace.nodes import MAX_BATCH_NAMES, Directory, Node
+from etcd_twisted.keyspace.sizes import NodeCount, count_nodes
 from etcd_twisted.keyspace.space import KeySpace
 from tests import examples
 
@@ -22,14 +22,14 @@ def directory(keyspace: KeySpace, key: str = "/") -> Directory:
     return node
 
 
-def naive(directory: Directory, is_hidden: bool = False) -> Count:
+def naive(directory: Directory, is_hidden: bool = False) -> NodeCount:
     """The same, counted as one would who may recurse."""
-    total = Count()
+    total = NodeCount()
     children: list[tuple[str, Node]] = list(directory.children.items())
     for name, node in children:
         hidden = is_hidden or name.startswith("_")
-        below = naive(node, hidden) if isinstance(node, Directory) else Count()
-        total = Count(
+        below = naive(node, hidden) if isinstance(node, Directory) else NodeCount()
+        total = NodeCount(
             total.keys + below.keys + (not isinstance(node, Directory)),
             total.directories + below.directories + isinstance(node, Directory),
             total.hidden + below.hidden + hidden,
@@ -38,18 +38,18 @@ def naive(directory: Directory, is_hidden: bool = False) -> Count:
 
 
 class CountTests(SynchronousTestCase):
-    """See L{counts}."""
+    """See L{count_nodes}."""
 
     def test_kinds(self) -> None:
         """Keys and directories at any depth; what is in a hidden directory is hidden, the directory itself is not."""
         keyspace = KeySpace()
         for key in ("/d/k", "/d/e/k", "/d/_h/k", "/d/e/_k", "/other"):
             keyspace.apply(Set(key, 0, "v"))
-        self.assertEqual(list(counts(directory(keyspace, "/d"))), [Count(4, 2, 3)])
-        self.assertEqual(list(counts(directory(keyspace, "/d/_h"))), [Count(1, 0, 0)])
+        self.assertEqual(list(count_nodes(directory(keyspace, "/d"))), [NodeCount(4, 2, 3)])
+        self.assertEqual(list(count_nodes(directory(keyspace, "/d/_h"))), [NodeCount(1, 0, 0)])
 
     def test_empty(self) -> None:
-        self.assertEqual(list(counts(directory(KeySpace()))), [Count()])
+        self.assertEqual(list(count_nodes(directory(KeySpace()))), [NodeCount()])
 
     @given(st.sets(KEYS))
     @settings(max_examples=examples(50))
@@ -60,19 +60,20 @@ class CountTests(SynchronousTestCase):
             if not any(other.startswith(key + "/") for other in keys):
                 keyspace.apply(Set(key, 0, "v"))
         root = directory(keyspace)
-        self.assertEqual(list(counts(root))[-1], naive(root))
+        self.assertEqual(list(count_nodes(root))[-1], naive(root))
 
     def test_steps(self) -> None:
-        """No step counts more than so many."""
+        """No step count_nodes more than so many."""
         keyspace = KeySpace()
-        for number in range(3 * RUN):
+        for number in range(3 * MAX_BATCH_NAMES):
             keyspace.apply(Set(f"/d{number % 7}/{number}", 0, "v"))
-        so_far = [count.keys + count.directories for count in counts(directory(keyspace))]
-        self.assertEqual(so_far[-1], 3 * RUN + 7)
-        self.assertLessEqual(max(after - before for before, after in zip([0, *so_far], so_far, strict=False)), RUN)
+        so_far = [count.keys + count.directories for count in count_nodes(directory(keyspace))]
+        self.assertEqual(so_far[-1], 3 * MAX_BATCH_NAMES + 7)
+        steps = [after - before for before, after in zip([0, *so_far], so_far, strict=False)]
+        self.assertLessEqual(max(steps), MAX_BATCH_NAMES)
 
     def test_deep(self) -> None:
         """A key of very many segments is counted like any other."""
         keyspace = KeySpace()
         keyspace.apply(Set("/d" * 400, 0, "v"))
-        self.assertEqual(list(counts(directory(keyspace)))[-1], Count(1, 399))
+        self.assertEqual(list(count_nodes(directory(keyspace)))[-1], NodeCount(1, 399))

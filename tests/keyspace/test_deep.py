@@ -36,7 +36,7 @@ class DeepTests(SynchronousTestCase):
             tracemalloc.stop()
         self.assertLess(most, BYTES_A_LEVEL * depth)
 
-    def test_putAndGet(self) -> None:
+    def test_put_and_get(self) -> None:
         """A file far down can be written, read, changed and missed."""
         space = key_space(c.Set(KEY, 0, "x"), c.CompareAndSwap(KEY, 0, "y", previous_value="x"))
         self.assertEqual(space.get(KEY), File("y", 1, 2))
@@ -78,7 +78,7 @@ class DeepTests(SynchronousTestCase):
         space.hub.deliver(10)
         self.assertEqual([event.index for event in told], [2, 2, 3, 3])
 
-    def test_watchMany(self) -> None:
+    def test_watch_many(self) -> None:
         """With more keys watched than there are levels, an event looks for its watchers level by level."""
         depth = 5_000
         space = key_space(c.Set("/a" * depth, 0))
@@ -92,7 +92,7 @@ class DeepTests(SynchronousTestCase):
         space.hub.deliver(10)
         self.assertEqual([event.index for event in told], [2] * 4)
 
-    def test_removeAndCollect(self) -> None:
+    def test_remove_and_collect(self) -> None:
         """A deep tree can be removed, and what is left of it goes away."""
         space = key_space(c.Set(KEY, 0))
         old = space.root
@@ -109,5 +109,5 @@ class DeepTests(SynchronousTestCase):
         space.apply(c.Delete("/a", 0, recursive=True))
         with self.bounded():
             while space.removed:
-                space.forget_removed(1_000)
+                space.forget_removed_ttls(1_000)
         self.assertIsNone(space.next_expiry())

@@ -26,7 +26,7 @@ class TimeTests(SynchronousTestCase):
         self.assertEqual(format_time(LAST_MOMENT), "9999-12-31T23:59:59.000000Z")
 
     @given(moments)
-    def test_formatIsExact(self, moment: int) -> None:
+    def test_format_is_exact(self, moment: int) -> None:
         """What is written is the time, to the microsecond."""
         read = datetime.datetime.fromisoformat(format_time(moment))
         epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
@@ -38,11 +38,11 @@ class TimeTests(SynchronousTestCase):
             self.assertEqual(remaining_ttl(10 * SECOND + left, 10 * SECOND), ttl)
 
     @given(moments, moments)
-    def test_remainingIsExact(self, expires: int, now: int) -> None:
+    def test_remaining_is_exact(self, expires: int, now: int) -> None:
         """Exactly, however large the numbers are."""
         self.assertEqual(remaining_ttl(expires, now), max(0, math.ceil(fractions.Fraction(expires - now, SECOND))))
 
-    def test_noTtlLeft(self) -> None:
+    def test_no_ttl_left(self) -> None:
         """A node whose time has come, but which is still there, shows its expiration and no TTL."""
         shown = view("/a", File("", 1, 1, 5 * SECOND), 5 * SECOND)
         self.assertEqual((shown.expiration, shown.ttl), ("1970-01-01T00:00:05.000000Z", 0))
@@ -60,7 +60,7 @@ class EventTests(SynchronousTestCase):
             '"modifiedIndex":1,"createdIndex":1}}',
         )
 
-    def test_emptyValue(self) -> None:
+    def test_empty_value(self) -> None:
         """An empty value is a value; a directory has none."""
         space = key_space()
         self.assertIn(b'"value":""', space.apply(c.Set("/a", 0)).body)

@@ -17,7 +17,7 @@ from tests.keyspace.running import key_space
 
 
 class ScheduleMachine(RuleBasedStateMachine):
-    """Notes TTLs in a schedule and in a dictionary."""
+    """Sets TTLs in a schedule and in a dictionary."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -27,29 +27,29 @@ class ScheduleMachine(RuleBasedStateMachine):
     keys = st.sampled_from("abcdef")
 
     @rule(key=keys, expires=st.integers(0, 5))
-    def note(self, key: str, expires: int) -> None:
+    def set_ttl(self, key: str, expires: int) -> None:
         """A TTL is given, or given anew."""
-        self.schedule.note(key, expires)
+        self.schedule.set(key, expires)
         self.noted[key] = expires
 
     @rule(key=keys, times=st.lists(st.integers(0, 9), min_size=1, max_size=20))
     def renew(self, key: str, times: list[int]) -> None:
         """A TTL is renewed over and over."""
         for expires in times:
-            self.note(key, expires)
+            self.set_ttl(key, expires)
 
     @rule(key=keys)
     def forget(self, key: str) -> None:
         """A key has no TTL any more, or never had one."""
-        self.schedule.note(key, None)
+        self.schedule.set(key, None)
         self.noted.pop(key, None)
 
     @rule()
-    def takeAll(self) -> None:
+    def take_all(self) -> None:
         """They come in the order of their times, then of their keys."""
         for first in sorted((expires, key) for key, expires in self.noted.items()):
             assert self.schedule.first() == first
-            self.schedule.note(first[1], None)
+            self.schedule.set(first[1], None)
         self.noted.clear()
 
     @invariant()
@@ -59,53 +59,53 @@ class ScheduleMachine(RuleBasedStateMachine):
         )
 
     @invariant()
-    def nothingVoid(self) -> None:
+    def nothing_void(self) -> None:
         """What is held is what is noted, so that nothing has to be passed over later."""
         held = [noted for run in self.schedule._runs for noted in run]
         assert held == sorted((expires, key) for key, expires in self.noted.items())
         assert len(self.schedule) == len(held)
-        assert all(0 < len(run) <= self.schedule._LONGEST for run in self.schedule._runs)
+        assert all(0 < len(run) <= self.schedule._MAX_RUN_LENGTH for run in self.schedule._runs)
 
 
 class ScheduleTests(SynchronousTestCase):
-    def test_likeASortedList(self) -> None:
+    def test_like_a_sorted_list(self) -> None:
         """It always knows the earliest, in many runs, in few or in one."""
         for longest in (1, 2, 3, 1_024):
-            self.patch(ExpirySchedule, "_LONGEST", longest)
+            self.patch(ExpirySchedule, "_MAX_RUN_LENGTH", longest)
             run_state_machine_as_test(
                 ScheduleMachine, settings=settings(max_examples=examples(40), stateful_step_count=30)
             )
 
     @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9)), max_size=30))
-    def test_asksNothing(self, noted: list[tuple[str, int]]) -> None:
+    def test_asks_nothing(self, noted: list[tuple[str, int]]) -> None:
         """Whoever notes and never asks gets the same in the end."""
         schedule, last = ExpirySchedule(), {}
         for key, expires in noted:
-            schedule.note(key, expires)
+            schedule.set(key, expires)
             last[key] = expires
         self.assertEqual(schedule.first(), min(((expires, key) for key, expires in last.items()), default=None))
 
-    def test_largeRuns(self) -> None:
+    def test_large_runs(self) -> None:
         """With more keys than a run holds, they come in order as well, those that were renewed among them."""
         schedule, random = ExpirySchedule(), Random(1)
         last: dict[str, int] = {}
         for _ in range(20_000):
             key, expires = str(random.randrange(8_000)), random.randrange(1_000)
-            schedule.note(key, expires)
+            schedule.set(key, expires)
             last[key] = expires
         for noted in sorted((expires, key) for key, expires in last.items()):
             self.assertEqual(schedule.first(), noted)
-            schedule.note(noted[1], None)
+            schedule.set(noted[1], None)
         self.assertIsNone(schedule.first())
 
     def test_end(self) -> None:
         """It knows when the TTL of each key ends."""
         schedule = ExpirySchedule()
-        schedule.note("a", 1)
-        schedule.note("a", 2)
-        schedule.note("b", 3)
-        schedule.note("b", None)
-        self.assertEqual([schedule.end_of(key) for key in "abc"], [2, None, None])
+        schedule.set("a", 1)
+        schedule.set("a", 2)
+        schedule.set("b", 3)
+        schedule.set("b", None)
+        self.assertEqual([schedule.get(key) for key in "abc"], [2, None, None])
 
 
 class ExpireTests(SpaceTestCase):
@@ -197,7 +197,7 @@ class ExpireTests(SpaceTestCase):
         self.space.apply(c.Expire(9, 10))
         self.assertEqual(sorted(self.space.root.children), ["gone"])
 
-    def test_comesBack(self) -> None:
+    def test_comes_back(self) -> None:
         """A key that went with its directory and comes back does not inherit a TTL, be it as a parent."""
         gone = c.Delete("/d", 0, recursive=True)
         self.given(c.Set("/d/a", 0, directory=True, expires=1), c.Set("/d/b", 0, expires=1), gone)
@@ -205,13 +205,13 @@ class ExpireTests(SpaceTestCase):
         self.answer(c.Set("/d/b", 0))
         self.assertEqual(self.events(c.Expire(9, 10)), [])
 
-    def test_parentBecomesFile(self) -> None:
+    def test_parent_becomes_file(self) -> None:
         """Nor does anything happen when a file stands where its directory was."""
         self.given(c.Set("/d/a", 0, expires=1), c.Delete("/d", 0, recursive=True), c.Set("/d", 0, "a file"))
         self.assertEqual(self.events(c.Expire(9, 10)), [])
         self.assertEqual(self.file("/d").value, "a file")
 
-    def test_answersNobody(self) -> None:
+    def test_answers_nobody(self) -> None:
         """The command itself answers nobody, and counts each key."""
         self.given(c.Set("/a", 0, expires=1), c.Set("/b", 0, expires=1))
         self.assertIsNone(self.space.apply(c.Expire(1, 10)))
@@ -226,7 +226,7 @@ class ForgottenTests(SynchronousTestCase):
         asked = [space.next_expiry() for _ in range(4)]
         self.assertEqual(asked, [5, 5, 9, 9])
 
-    def test_staleBehindOneThatLives(self) -> None:
+    def test_stale_behind_one_that_lives(self) -> None:
         """Keys that went with their directories are forgotten, though one that expires before them stays."""
         space = key_space(c.Set("/a", 0, expires=1))
         most = 0
@@ -237,7 +237,7 @@ class ForgottenTests(SynchronousTestCase):
         self.assertLess(most, 2_500)
         self.assertEqual(space.next_expiry(), 1)
 
-    def test_staleAmongThoseThatLive(self) -> None:
+    def test_stale_among_those_that_live(self) -> None:
         """Forgetting them takes no TTL from a key that is there."""
         space = key_space()
         for number in range(3_000):
@@ -248,14 +248,14 @@ class ForgottenTests(SynchronousTestCase):
         space.apply(c.Expire(6, 3_000))
         self.assertEqual((list(space.root.children["live"].children), space.next_expiry()), ([], None))
 
-    def test_emptyDirectory(self) -> None:
+    def test_empty_directory(self) -> None:
         """Who removes a file or an empty directory leaves nothing to look at: it is forgotten there and then."""
         space = key_space(*(c.Set(f"/{number}", 0, directory=number < 5, expires=5) for number in range(10)))
         for number in range(10):
             space.apply(c.Delete(f"/{number}", 0, directory=True))
-            self.assertEqual((len(space._schedule), bool(space.removed)), (9 - number, False))
+            self.assertEqual((len(space._schedule), bool(space.removed_directories)), (9 - number, False))
 
-    def test_inTurns(self) -> None:
+    def test_in_turns(self) -> None:
         """All that went is forgotten, a bounded part of it at a time, whatever becomes of its keys meanwhile."""
         deep = (c.Set(f"/d/{number}/e/{number}", 0, expires=5) for number in range(500))
         space = key_space(*deep, *(c.Set(f"/d/{number}/f", 0, expires=6) for number in range(500)))
@@ -264,23 +264,23 @@ class ForgottenTests(SynchronousTestCase):
         for command in again:
             space.apply(command)
         turns = 0
-        while space.removed:
+        while space.removed_directories:
             before = len(space._schedule)
-            space.forget_removed(100)
+            space.forget_removed_ttls(100)
             self.assertLessEqual(before - len(space._schedule), 100)
             turns += 1
         self.assertGreater(turns, 10)
-        self.assertEqual((space._schedule.end_of("/d/1/f"), space._schedule.end_of("/d/2/f")), (6, 7))
+        self.assertEqual((space._schedule.get("/d/1/f"), space._schedule.get("/d/2/f")), (6, 7))
         self.assertEqual(len(space._schedule), 2)
 
     def test_restored(self) -> None:
         """What a snapshot takes the place of leaves nothing to look at."""
         space = key_space(c.Set("/d/a", 0, expires=5), c.Delete("/d", 0, recursive=True))
-        self.assertTrue(space.removed)
-        space.restore(space.content(), ExpirySchedule())
-        self.assertFalse(space.removed)
+        self.assertTrue(space.removed_directories)
+        space.restore(space.state(), ExpirySchedule())
+        self.assertFalse(space.removed_directories)
 
-    def test_staleAndDue(self) -> None:
+    def test_stale_and_due(self) -> None:
         """What went with its directory does not count against a command's limit."""
         space = key_space(*(c.Set(f"/d/{number}", 0, expires=5) for number in range(20)), c.Set("/a", 0, expires=9))
         space.apply(c.Delete("/d", 0, recursive=True))

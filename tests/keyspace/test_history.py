@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from etcd_twisted.errors import EtcdError
 from etcd_twisted.keyspace import commands as c
 from etcd_twisted.keyspace.events import Event
-from etcd_twisted.keyspace.history import LARGE_BYTES, History, event_bytes
+from etcd_twisted.keyspace.history import MAX_CACHED_EVENT_BYTES, History, event_bytes
 from etcd_twisted.keyspace.sizes import EVENT_BYTES
 from etcd_twisted.keyspace.space import KeySpace
 from tests.keyspace.running import chunks_of, key_space, restored, run
@@ -32,18 +32,18 @@ class HistoryTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         space = key_space(*(c.Set("/a", 0, str(number)) for number in range(1, 7)))
-        *kept, self.newest = space.content().history
+        *kept, self.newest = space.state().history
         self.history = History(5, kept)
 
-    def test_readWhileAdded(self) -> None:
+    def test_read_while_added(self) -> None:
         """Events that are added, and the ones dropped for them, change nothing for who began to read before."""
         reading = self.history.since(3, "/a", False)
         first = next(reading)
         self.history.add(self.newest)
         self.assertEqual(values([first, *reading]), ["3", "4", "5"])
-        self.assertEqual((values(self.history), self.history.cleared), (["2", "3", "4", "5", "6"], 1))
+        self.assertEqual((values(self.history), self.history.cleared_index), (["2", "3", "4", "5", "6"], 1))
 
-    def test_startsAnywhere(self) -> None:
+    def test_starts_anywhere(self) -> None:
         """From every index on it is the rest, without what touches other keys."""
         for asked in range(8):
             found = list(self.history.since(asked, "/a", False))
@@ -56,20 +56,20 @@ limits = st.integers(1, 20 * (EVENT_BYTES + 40))
 
 def kept(space: KeySpace) -> tuple[list[int], int]:
     """The indexes of the events that are kept, and what was cleared before."""
-    content = space.content()
-    return [event.index for event in content.history], content.cleared
+    content = space.state()
+    return [event.index for event in content.history], content.cleared_index
 
 
 class SizeTests(SynchronousTestCase):
     """How large the events may be together."""
 
     @given(st.lists(anything, max_size=40), st.integers(1, 30), limits)
-    def test_asManyAsFit(self, some: list[c.Command], capacity: int, most_bytes: int) -> None:
+    def test_as_many_as_fit(self, some: list[c.Command], capacity: int, most_bytes: int) -> None:
         """What is kept follows from the last events alone: as many as fit, and the newest one always."""
         space, all_of_it = KeySpace(capacity, history_bytes=most_bytes), KeySpace(100_000)
         run(space, some)
         run(all_of_it, some)
-        events = list(all_of_it.content().history)
+        events = list(all_of_it.state().history)
         sizes = itertools.accumulate(event_bytes(event) for event in reversed(events))
         count = min(capacity, max(1, sum(size <= most_bytes for size in sizes)), len(events))
         dropped = events[: len(events) - count]
@@ -77,7 +77,7 @@ class SizeTests(SynchronousTestCase):
         self.assertEqual(kept(space), (indexes, dropped[-1].index if dropped else 0))
 
     @given(st.lists(anything, max_size=40), limits, limits)
-    def test_afterASnapshot(self, some: list[c.Command], leaders: int, own: int) -> None:
+    def test_after_a_snapshot(self, some: list[c.Command], leaders: int, own: int) -> None:
         """Who goes on from another machine's snapshot keeps what it would have kept itself, as far as it is there."""
         space, smaller = KeySpace(history_bytes=leaders), KeySpace(history_bytes=min(leaders, own))
         run(space, some)
@@ -98,7 +98,7 @@ class SizeTests(SynchronousTestCase):
         space.hub.deliver(10)
         self.assertEqual(values(told), ["4" * 1_000, "5" * 1_000, "6" * 1_000])
 
-    def test_oneAlone(self) -> None:
+    def test_one_alone(self) -> None:
         """An event that is larger than all may be together is kept until the next one."""
         space = key_space(c.Set("/a", 0, "x" * 10_000), c.Set("/b", 0, "y" * 10_000), history_bytes=1_000)
         self.assertEqual(kept(space), ([2], 1))
@@ -106,12 +106,12 @@ class SizeTests(SynchronousTestCase):
     def test_characters(self) -> None:
         """A text with others than ASCII's takes up to four bytes a character."""
         for value, size in (("x" * 100, 100), ("x" * 99 + "é", 400), ("😀" * 100, 400)):
-            (event,) = key_space(c.Set("/a", 0, value)).content().history
+            (event,) = key_space(c.Set("/a", 0, value)).state().history
             self.assertEqual(event_bytes(event), EVENT_BYTES + 2 + size)
 
-    def test_inMemory(self) -> None:
+    def test_in_memory(self) -> None:
         """Large events are held once, and not as the JSON too that was sent when they happened or were asked for."""
-        value = LARGE_BYTES * 4
+        value = MAX_CACHED_EVENT_BYTES * 4
         tracemalloc.start()
         self.addCleanup(tracemalloc.stop)
         space = KeySpace(history_bytes=50 * value)

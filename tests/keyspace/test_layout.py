@@ -59,7 +59,7 @@ class LayoutTests(SynchronousTestCase):
         self.assertEqual(tuple(map(c.decode_command, examples("Commands"))), COMMANDS)
         self.assertEqual(examples("Commands"), [c.encode_command(command) for command in COMMANDS])
 
-    def test_allCommands(self) -> None:
+    def test_all_commands(self) -> None:
         """The table has every command with its tag, its fields and their defaults, and no other."""
         rows = "".join(row(type(command)) for command in COMMANDS)
         self.assertEqual({type(command) for command in COMMANDS}, set(c.Command.__args__))

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.keyspace import commands as c
-from etcd_twisted.keyspace.listing import Listing, order
+from etcd_twisted.keyspace.listing import Listing, sort_key
 from etcd_twisted.keyspace.nodes import Directory
-from etcd_twisted.keyspace.space import Content, KeySpace
+from etcd_twisted.keyspace.space import KeySpace, KeySpaceState
 from tests import examples
 from tests.keyspace.model import SECOND, Model
 from tests.keyspace.running import directory, expected, key_space, outcome
@@ -51,7 +51,7 @@ class JsonTests(SynchronousTestCase):
             b"]}",
         )
 
-    def test_oneLevel(self) -> None:
+    def test_one_level(self) -> None:
         """Without C{recursive} the children are listed without grandchildren."""
         space = key_space(c.Set("/d/e/f", 0))
         self.assertEqual(
@@ -82,23 +82,20 @@ class JsonTests(SynchronousTestCase):
 
     @settings(max_examples=examples(60))
     @given(histories, st.integers(1, 3), st.integers(1, 60), st.booleans(), st.booleans())
-    def test_anyPieces(self, some: list[c.Command], nodes: int, size: int, recursive: bool, ordered: bool) -> None:
+    def test_any_pieces(self, some: list[c.Command], nodes: int, size: int, recursive: bool, ordered: bool) -> None:
         """However small the pieces, together they are the same JSON as of the tree read in one go."""
         space, model = KeySpace(), Model()
         for command in some:
             outcome(space, command)
             expected(model, command)
         whole = listed(space.root, "/", recursive, ordered)
-        smaller = [self.patch(Listing, "PIECE", nodes), self.patch(Listing, "PIECE_BYTES", size)]
-        pieces = list(Listing(recursive, ordered, NOW).pieces("/", space.root))
-        for patch in smaller:
-            patch.restore()
+        pieces = list(Listing(recursive, ordered, NOW, nodes, size).pieces("/", space.root))
         self.assertEqual(b"".join(pieces), whole)
         if ordered:
             self.assertEqual(json.dumps(json.loads(whole)), json.dumps(model.listing("/", NOW, recursive, True)))
         self.assertLessEqual(max(piece.count(b'"key":') for piece in pieces), nodes)
 
-    def test_staysAsItWas(self) -> None:
+    def test_stays_as_it_was(self) -> None:
         """What changes while a listing is sent is not in it."""
         space = key_space(*(c.Set(f"/{number}", 0, "old") for number in range(1_000)))
         wanted = listed(space.root)
@@ -119,7 +116,7 @@ class OrderTests(SynchronousTestCase):
         self.assertEqual(names(space), wanted)
         self.assertEqual(names(space, recursive=True), wanted)
 
-    def test_inOrderKeys(self) -> None:
+    def test_in_order_keys(self) -> None:
         """
         Keys that were created in order are listed in it, although their names are not padded (api, "Atomically
         Creating In-Order Keys").
@@ -127,26 +124,26 @@ class OrderTests(SynchronousTestCase):
         space = key_space(*(c.CreateInOrder("/", 0) for _ in range(120)))
         self.assertEqual(names(space), [str(number) for number in range(1, 121)])
 
-    def test_leadingZeros(self) -> None:
+    def test_leading_zeros(self) -> None:
         """Leading zeros don't change the value; of two names with one value, the code points decide."""
-        self.assertEqual(sorted(["7", "007", "8", "06", "0", "00"], key=order), ["0", "00", "06", "007", "7", "8"])
+        self.assertEqual(sorted(["7", "007", "8", "06", "0", "00"], key=sort_key), ["0", "00", "06", "007", "7", "8"])
 
-    def test_veryLong(self) -> None:
+    def test_very_long(self) -> None:
         """Numbers of any length have a value."""
         ten_thousand = "1" + "0" * 10_000
         self.assertEqual(
-            sorted([ten_thousand, "9" * 10_000, "a", "0" * 20_000 + "5"], key=order),
+            sorted([ten_thousand, "9" * 10_000, "a", "0" * 20_000 + "5"], key=sort_key),
             ["0" * 20_000 + "5", "9" * 10_000, ten_thousand, "a"],
         )
 
     @given(st.lists(st.from_regex("[0-9]{1,30}", fullmatch=True)), st.lists(st.text(min_size=1)))
-    def test_numbersThenCodePoints(self, numbers: list[str], texts: list[str]) -> None:
+    def test_numbers_then_code_points(self, numbers: list[str], texts: list[str]) -> None:
         """The same order as by exact value, and then as Python's own of text."""
         rest = [text for text in texts if not (text.isascii() and text.isdigit())]
         wanted = sorted(numbers, key=lambda number: (decimal.Decimal(number), number)) + sorted(rest)
-        self.assertEqual(sorted(rest + numbers, key=order), wanted)
+        self.assertEqual(sorted(rest + numbers, key=sort_key), wanted)
 
-    def test_manyRuns(self) -> None:
+    def test_many_runs(self) -> None:
         """A directory that is sorted in several goes is sorted as a whole."""
         space = key_space(*(c.Set(f"/{number * 7919 % 5_000}", 0) for number in range(5_000)))
         self.assertEqual(names(space), [str(number) for number in range(5_000)])
@@ -167,22 +164,23 @@ class PieceTests(SynchronousTestCase):
         lambda: chain(2_000, 3),
     )
 
-    def bounded(self, counting: Counting, content: Content, ordered: bool) -> int:
+    def bounded(self, counting: Counting, content: KeySpaceState, ordered: bool) -> int:
         """Check each piece of a recursive listing; how many there were."""
         sent: list[bytes] = []
+        listing = Listing(True, ordered, NOW)
 
         def noted() -> Iterator[bytes]:
-            for piece in Listing(True, ordered, NOW).pieces("/", content.root):
+            for piece in listing.pieces("/", content.root):
                 sent.append(piece)
                 yield piece
 
         for count in looked_at(counting, noted()):
             self.assertLessEqual(count, 2_048)
         for piece in sent:
-            self.assertLessEqual(piece.count(b'"key":'), Listing.PIECE)
+            self.assertLessEqual(piece.count(b'"key":'), listing.piece_nodes)
         return len(sent)
 
-    def test_nodesAPiece(self) -> None:
+    def test_nodes_a_piece(self) -> None:
         """However the nodes are spread over directories, hidden or not, sorted or not."""
         for shape in self.shapes:
             for ordered in (False, True):
@@ -190,16 +188,17 @@ class PieceTests(SynchronousTestCase):
                 self.bounded(counting, content, ordered)
                 self.assertGreater(counting.nodes, 4_000)
 
-    def test_noTinyPieces(self) -> None:
+    def test_no_tiny_pieces(self) -> None:
         """Many small directories don't make many small pieces."""
         for ordered in (False, True):
             counting, content = bush(4_000, 1)
             self.assertLess(self.bounded(counting, content, ordered), 60)
 
-    def test_bytesAPiece(self) -> None:
+    def test_bytes_a_piece(self) -> None:
         """A piece is sent before another long value is added to it."""
         long = "x" * 100_000
         space = key_space(*(c.Set(f"/{number}", 0, long) for number in range(20)))
-        sizes = [len(piece) for piece in Listing(True, True, NOW).pieces("/", space.root)]
+        listing = Listing(True, True, NOW)
+        sizes = [len(piece) for piece in listing.pieces("/", space.root)]
         self.assertGreater(sum(sizes), 20 * len(long))
-        self.assertLess(max(sizes), Listing.PIECE_BYTES + 2 * len(long))
+        self.assertLess(max(sizes), listing.piece_bytes + 2 * len(long))

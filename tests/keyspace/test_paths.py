@@ -8,8 +8,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.errors import EtcdError
 from etcd_twisted.keyspace.paths import (
-    LONGEST_KEY_BYTES,
-    MOST_SEGMENTS,
+    MAX_KEY_BYTES,
+    MAX_KEY_SEGMENTS,
     ROOT,
     check_size,
     clean,
@@ -64,7 +64,7 @@ class CleanTests(SynchronousTestCase):
         self.assertEqual(key, ROOT + "/".join(segments(key)))
 
     @given(paths)
-    def test_asForFiles(self, path: str) -> None:
+    def test_as_for_files(self, path: str) -> None:
         """A path means what it would to a file system without links."""
         self.assertEqual(clean(path), posixpath.normpath("/" + path.lstrip("/")))
 
@@ -77,7 +77,7 @@ class SizeTests(SynchronousTestCase):
         self.assertEqual((error.code, error.cause), (209, cause))
 
     def test_depth(self) -> None:
-        deepest = "/a" * MOST_SEGMENTS
+        deepest = "/a" * MAX_KEY_SEGMENTS
         check_size(deepest)
         check_size(deepest[:-2], in_order=True)
         self.assert_refused("the key has 257 segments; at most 256 are allowed", deepest + "/a")
@@ -85,10 +85,10 @@ class SizeTests(SynchronousTestCase):
 
     def test_length(self) -> None:
         """In bytes of UTF-8, whatever the characters; a name in order takes up to 21 more."""
-        for longest in ("/" + "a" * (LONGEST_KEY_BYTES - 1), "/a" + "é" * (LONGEST_KEY_BYTES // 2 - 1)):
+        for longest in ("/" + "a" * (MAX_KEY_BYTES - 1), "/a" + "é" * (MAX_KEY_BYTES // 2 - 1)):
             check_size(longest)
             self.assert_refused("the key is 16385 bytes long; at most 16384 are allowed", longest + "a")
-        fitting = "/" + "a" * (LONGEST_KEY_BYTES - 22)
+        fitting = "/" + "a" * (MAX_KEY_BYTES - 22)
         check_size(fitting, in_order=True)
         cause = "the key that this makes is 16385 bytes long; at most 16384 are allowed"
         self.assert_refused(cause, fitting + "a", True)
@@ -110,7 +110,7 @@ class RelationTests(SynchronousTestCase):
         self.assertEqual((parent("/a/b"), parent("/a"), parent("/")), ("/a", "/", "/"))
 
     @given(cleaned, st.sampled_from(["a", "_h", "é"]))
-    def test_parentOfChild(self, directory: str, name: str) -> None:
+    def test_parent_of_child(self, directory: str, name: str) -> None:
         """A child lies below its parent, and has one segment more."""
         child = join(directory, name)
         self.assertEqual(parent(child), directory)

@@ -20,7 +20,7 @@ from etcd_twisted.keyspace import commands as c
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.nodes import Directory, File
 from etcd_twisted.keyspace.snapshot import SnapshotLoader, dump
-from etcd_twisted.keyspace.space import Content, KeySpace
+from etcd_twisted.keyspace.space import KeySpace, KeySpaceState
 from etcd_twisted.keyspace.statistics import CommandCounts
 from tests import examples
 from tests.keyspace.model import SECOND
@@ -35,13 +35,13 @@ capacities = st.sampled_from([1, 5, 1_000])
 
 def retained(space: KeySpace) -> list[str]:
     """The history, as JSON."""
-    return [json_of(event) for event in space.content().history]
+    return [json_of(event) for event in space.state().history]
 
 
 class PropertyTests(SynchronousTestCase):
     @settings(max_examples=examples(80))
     @given(histories, capacities)
-    def test_nothingIsLost(self, some: Commands, capacity: int) -> None:
+    def test_nothing_is_lost(self, some: Commands, capacity: int) -> None:
         """Tree, TTLs, index, history, what is missing of it, and counters come back; dumped again it is the same."""
         space = KeySpace(capacity)
         run(space, some)
@@ -50,12 +50,12 @@ class PropertyTests(SynchronousTestCase):
         self.assertEqual(again.index, space.index)
         self.assertEqual(again.next_expiry(), space.next_expiry())
         self.assertEqual(retained(again), retained(space))
-        self.assertEqual(again.content().cleared, space.content().cleared)
+        self.assertEqual(again.state().cleared_index, space.state().cleared_index)
         self.assertEqual(again.statistics(), space.statistics())
 
     @settings(max_examples=examples(80))
     @given(histories, st.lists(anything, max_size=30), capacities)
-    def test_goesOnTheSame(self, before: Commands, after: Commands, capacity: int) -> None:
+    def test_goes_on_the_same(self, before: Commands, after: Commands, capacity: int) -> None:
         """A key space restored in the middle behaves like the one that went on: answers, errors, expiry, snapshots."""
         space = KeySpace(capacity)
         run(space, before)
@@ -67,12 +67,12 @@ class PropertyTests(SynchronousTestCase):
 
     @settings(max_examples=examples(50))
     @given(histories, st.lists(anything, min_size=1, max_size=20))
-    def test_staysAsItWas(self, before: Commands, after: Commands) -> None:
+    def test_stays_as_it_was(self, before: Commands, after: Commands) -> None:
         """What changes while a snapshot is being written is not in it."""
         space = KeySpace()
         run(space, before)
         wanted = chunks_of(space)
-        dumping = dump(space.content())
+        dumping = dump(space.state())
         changes = iter(after)
         written = []
         for chunk in dumping:
@@ -82,25 +82,25 @@ class PropertyTests(SynchronousTestCase):
 
     @settings(max_examples=examples(50))
     @given(st.lists(st.text(min_size=1, max_size=3), unique=True, min_size=1), st.randoms(use_true_random=False))
-    def test_orderOfFilling(self, names: list[str], order: random.Random) -> None:
+    def test_order_of_filling(self, names: list[str], order: random.Random) -> None:
         """The order in which a directory was filled does not show."""
         dumps = []
         for _ in range(2):
             order.shuffle(names)
             children = immutables.Map({name: File("x", 1, 1) for name in names})
-            dumps.append(list(dump(Content(Directory(children), 1, CommandCounts(), (), 0))))
+            dumps.append(list(dump(KeySpaceState(Directory(children), 1, CommandCounts(), (), 0))))
         self.assertEqual(dumps[0], dumps[1])
 
     @settings(max_examples=examples(50))
     @given(histories, capacities)
-    def test_smallerHistory(self, some: Commands, capacity: int) -> None:
+    def test_smaller_history(self, some: Commands, capacity: int) -> None:
         """A machine that keeps a shorter history than the snapshot holds says from where on it has it."""
         space, shorter = KeySpace(), KeySpace(capacity)
         run(space, some)
         run(shorter, some)
         again = restored(chunks_of(space), history_capacity=capacity)
         self.assertEqual(retained(again), retained(shorter))
-        self.assertEqual(again.content().cleared, shorter.content().cleared)
+        self.assertEqual(again.state().cleared_index, shorter.state().cleared_index)
 
     @settings(max_examples=examples(80))
     @given(histories, st.data())
@@ -168,7 +168,7 @@ class DeterminismTests(SynchronousTestCase):
 
 
 class RestoreTests(SynchronousTestCase):
-    def test_watchersStay(self) -> None:
+    def test_watchers_stay(self) -> None:
         """Who waits goes on waiting, and is told what the snapshot says has happened meanwhile."""
         chunks = chunks_of(key_space(c.Set("/a", 0), c.Set("/b", 0), c.Set("/a", 0)))
         space = KeySpace()
@@ -183,7 +183,7 @@ class RestoreTests(SynchronousTestCase):
         space.hub.deliver(10)
         self.assertEqual([event.index for event in told], [3, 4])
 
-    def test_watchersEndThatMayHaveMissedSomething(self) -> None:
+    def test_watchers_end_that_may_have_missed_something(self) -> None:
         """A history that does not go back far enough can't tell them what has happened meanwhile."""
         space = KeySpace()
         ended: list[str] = []
@@ -199,10 +199,10 @@ class RestoreTests(SynchronousTestCase):
         self.assertFalse(space.hub.deliver(10))
         self.assertEqual((told, ended, space.hub.count), ([], ["/a"], 0))
 
-    def test_sharesNothing(self) -> None:
+    def test_shares_nothing(self) -> None:
         """Two key spaces made from one content, and the content, don't see each other's changes."""
         source = key_space(c.Set("/a", 0))
-        content = source.content()
+        content = source.state()
         spaces = [KeySpace(), KeySpace()]
         for space in spaces:
             loader = SnapshotLoader()
@@ -214,7 +214,7 @@ class RestoreTests(SynchronousTestCase):
         self.assertEqual(spaces[1].statistics().sets_success, 1)
         self.assertEqual(b"".join(chunks_of(spaces[1])), b"".join(dump(content)))
 
-    def test_removedDirectoriesLeaveNoTtl(self) -> None:
+    def test_removed_directories_leave_no_ttl(self) -> None:
         """A key that went with its directory does not expire, in the key space that went on as in the restored one."""
         space = key_space(c.Set("/d/a", 0, expires=5 * SECOND), c.Delete("/d", 0, recursive=True), c.Set("/d/a", 0))
         again = restored(chunks_of(space))
@@ -242,7 +242,7 @@ class MissingChunkTests(SynchronousTestCase):
         for number in range(len(self.chunks)):
             self.assertRaises(StorageError, restored, self.chunks[:number] + self.chunks[number + 1 :])
 
-    def test_endMissing(self) -> None:
+    def test_end_missing(self) -> None:
         """So is everything behind a chunk."""
         for number in range(len(self.chunks)):
             self.assertRaises(StorageError, restored, self.chunks[:number])
@@ -260,19 +260,19 @@ class MissingChunkTests(SynchronousTestCase):
             swapped[first], swapped[second] = swapped[second], swapped[first]
             self.assertRaises(StorageError, restored, swapped)
 
-    def test_somethingElse(self) -> None:
+    def test_something_else(self) -> None:
         """What is no chunk is refused, with a word about what it was."""
         for chunk in (b"\xc1", b"{}", msgspec.msgpack.encode(["other", 1]), msgspec.msgpack.encode(["head", "x"])):
             error = self.assertRaises(StorageError, restored, [chunk])
             self.assertIn("the snapshot", str(error))
 
-    def test_notUtf8(self) -> None:
+    def test_not_utf8(self) -> None:
         """So is a name that is not UTF-8."""
         chunks = [chunk.replace(b"\xa40042", b"\xa400\xff2") for chunk in self.chunks]
         self.assertNotEqual(chunks, self.chunks)
         self.assertRaises(StorageError, restored, chunks)
 
-    def test_moreEndsThanBeginnings(self) -> None:
+    def test_more_ends_than_beginnings(self) -> None:
         """So is a directory that ends and never began."""
         chunks = list(self.chunks)
         chunks.insert(-1, msgspec.msgpack.encode(["nodes", [None]]))
@@ -298,19 +298,19 @@ class PieceTests(SynchronousTestCase):
             number += 1
         return number
 
-    def test_nodesAStep(self) -> None:
+    def test_nodes_a_step(self) -> None:
         """However the nodes are spread over directories."""
         for shape in (bush(20, 5_000), bush(4_000, 1), bush(1, 20_000), chain(100, 300), chain(2_000, 3)):
             counting, content = shape
             self.assertBounded(counting, dump(content))
             self.assertGreater(counting.nodes, 4_000)
 
-    def test_noTinySteps(self) -> None:
+    def test_no_tiny_steps(self) -> None:
         """Many small directories don't make many small steps."""
         counting, content = bush(4_000, 1)
         self.assertLess(self.assertBounded(counting, dump(content)), 50)
 
-    def test_nodesAChunk(self) -> None:
+    def test_nodes_a_chunk(self) -> None:
         """No chunk holds more than 1,024 nodes and ends of directories, nor many fewer on the average."""
         _, content = bush(2_000, 5)
         records = [
@@ -320,10 +320,10 @@ class PieceTests(SynchronousTestCase):
         self.assertLessEqual(max(records), 1_024)
         self.assertLess(len(records), sum(records) / 400)
 
-    def test_bytesAChunk(self) -> None:
+    def test_bytes_a_chunk(self) -> None:
         """Long values, and long names, in nodes and in history, go into chunks of their own."""
         long = "x" * 100_000
         space = key_space(*(c.Set(f"/{number}/{long}", 0, long) for number in range(20)))
-        sizes = [len(chunk) for chunk in dump(space.content())]
+        sizes = [len(chunk) for chunk in dump(space.state())]
         self.assertGreater(sum(sizes), 20 * 400_000)
         self.assertLess(max(sizes), 800_000)

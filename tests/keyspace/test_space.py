@@ -18,14 +18,14 @@ FULL_DIRECTORY = c.Set("/d/e/f", 0, "x")
 
 
 class IndexTests(SpaceTestCase):
-    def test_oneForEachChange(self) -> None:
+    def test_one_for_each_change(self) -> None:
         """One counter, raised by one by each change that succeeds (spec, "Indexes")."""
         changes = [A_FILE, A_FILE, c.Update("/f", 0), c.Refresh("/f", 0, 9), c.Delete("/f", 0)]
         for number, command in enumerate(changes):
             self.assertEqual(self.answer(command)["node"]["modifiedIndex"], number + 1)
             self.assertEqual(self.space.index, number + 1)
 
-    def test_byNothingElse(self) -> None:
+    def test_by_nothing_else(self) -> None:
         """
         A failed command does not raise it, nor does a read, a watch, or a look for what expires (spec, "Indexes").
         """
@@ -36,7 +36,7 @@ class IndexTests(SpaceTestCase):
         self.assertIsNone(self.space.apply(c.Expire(10**9, 10)))
         self.assertEqual(self.space.index, 1)
 
-    def test_oneForEachExpiry(self) -> None:
+    def test_one_for_each_expiry(self) -> None:
         """What expires by one command gets an index each."""
         self.given(*(c.Set(f"/{name}", 0, expires=1) for name in "abc"))
         self.space.apply(c.Expire(1, 10))
@@ -51,7 +51,7 @@ class SetTests(SpaceTestCase):
             {"action": "set", "node": {"key": "/f", "value": "x", "modifiedIndex": 1, "createdIndex": 1}},
         )
 
-    def test_overFile(self) -> None:
+    def test_over_file(self) -> None:
         """It replaces a file: new created index, C{prevNode} in the answer, and the old TTL gone."""
         self.given(c.Set("/f", 0, "old", expires=9 * SECOND))
         self.assertEqual(
@@ -71,7 +71,7 @@ class SetTests(SpaceTestCase):
         )
         self.assertIsNone(self.space.next_expiry())
 
-    def test_directoryOverFile(self) -> None:
+    def test_directory_over_file(self) -> None:
         """With C{dir=true} it turns a file into a directory."""
         self.given(A_FILE)
         answer = self.answer(c.Set("/f", 0, directory=True))
@@ -79,7 +79,7 @@ class SetTests(SpaceTestCase):
         self.assertEqual(answer["prevNode"]["value"], "x")
         self.assertEqual(self.answer(c.Set("/f/child", 0))["node"]["key"], "/f/child")
 
-    def test_overDirectory(self) -> None:
+    def test_over_directory(self) -> None:
         """Over a directory, as a file or a directory, it is 102."""
         self.given(A_DIRECTORY)
         self.assertRefused(c.Set("/d", 0, "x"), 102, "/d")
@@ -93,19 +93,19 @@ class SetTests(SpaceTestCase):
             node = self.space.get(key)
             self.assertEqual((node.created, node.modified, node.expires), (2, 2, None))
 
-    def test_parentsThatAreThere(self) -> None:
+    def test_parents_that_are_there(self) -> None:
         """Parents that are there keep their indexes and TTLs."""
         self.given(c.Set("/d", 0, directory=True, expires=9), c.Set("/d/f", 0))
         node = self.space.get("/d")
         self.assertEqual((node.created, node.modified, node.expires), (1, 1, 9))
 
-    def test_parentIsFile(self) -> None:
+    def test_parent_is_file(self) -> None:
         """A parent that is a file is 104 with that parent as cause."""
         self.given(c.Set("/a/f", 0))
         self.assertRefused(c.Set("/a/f/x", 0), 104, "/a/f")
         self.assertRefused(c.Set("/a/f/x/y", 0, directory=True), 104, "/a/f")
 
-    def test_valueOfDirectory(self) -> None:
+    def test_value_of_directory(self) -> None:
         """With C{dir=true} a value is ignored."""
         self.assertNotIn("value", self.answer(c.Set("/d", 0, "ignored", directory=True))["node"])
 
@@ -147,7 +147,7 @@ class CreateTests(SpaceTestCase):
         self.assertRefused(c.Create("/f", 0, "y"), 105, "/f")
         self.assertRefused(c.Create("/d", 0, directory=True), 105, "/d")
 
-    def test_parentIsFile(self) -> None:
+    def test_parent_is_file(self) -> None:
         """A parent that is a file is 104."""
         self.given(A_FILE)
         self.assertRefused(c.Create("/f/x", 0), 104, "/f")
@@ -173,7 +173,7 @@ class UpdateTests(SpaceTestCase):
         self.assertNotIn("ttl", self.answer(c.Update("/f", 0, "y"))["node"])
         self.assertIsNone(self.space.next_expiry())
 
-    def test_emptyValue(self) -> None:
+    def test_empty_value(self) -> None:
         """An explicitly empty value is a value."""
         self.given(A_FILE)
         self.answer(c.Update("/f", 0, ""))
@@ -205,13 +205,13 @@ class UpdateTests(SpaceTestCase):
         self.answer(c.Update("/d", 0))
         self.assertIsNone(self.space.get("/d").expires)
 
-    def test_valueForDirectory(self) -> None:
+    def test_value_for_directory(self) -> None:
         """A value that is not empty is 102 for a directory, unless a directory is meant: then it is ignored."""
         self.given(A_DIRECTORY)
         self.assertRefused(c.Update("/d", 0, "x"), 102, "/d")
         self.assertEqual(self.answer(c.Update("/d", 0, "x", directory=True))["action"], "update")
 
-    def test_directoryMeant(self) -> None:
+    def test_directory_meant(self) -> None:
         """A file stays one, whatever is meant: it takes the value, be it empty, and the TTL."""
         self.given(A_FILE)
         answer = self.answer(c.Update("/f", 0, "y", directory=True, expires=3 * SECOND))
@@ -269,7 +269,7 @@ class SetTtlTests(SpaceTestCase):
         )
         self.assertEqual(self.space.next_expiry(), 3 * SECOND)
 
-    def test_nothingElse(self) -> None:
+    def test_nothing_else(self) -> None:
         """A missing key is 100, a directory 102, a file on the way 104."""
         self.given(A_FILE, A_DIRECTORY)
         self.assertRefused(c.SetTtl("/nope", 0, 9), 100, "/nope")
@@ -331,7 +331,7 @@ class CompareAndSwapTests(SpaceTestCase):
         self.given(A_FILE, A_FILE)
         self.assertEqual(self.answer(self.swap(index=2))["node"]["value"], "y")
 
-    def test_indexZero(self) -> None:
+    def test_index_zero(self) -> None:
         """C{prevIndex=0} always passes."""
         self.given(A_FILE, A_FILE)
         self.assertEqual(self.answer(self.swap(index=0))["node"]["value"], "y")
@@ -395,7 +395,7 @@ class CreateInOrderTests(SpaceTestCase):
         node = self.answer(c.CreateInOrder("/q", 0, directory=True, expires=3 * SECOND))["node"]
         self.assertEqual((node["key"], node["dir"], node["ttl"]), ("/q/1", True, 3))
 
-    def test_onFile(self) -> None:
+    def test_on_file(self) -> None:
         """On a file it is 104."""
         self.given(A_FILE)
         self.assertRefused(c.CreateInOrder("/f", 0), 104, "/f")
@@ -427,13 +427,13 @@ class DeleteTests(SpaceTestCase):
         )
         self.assertIsNone(self.space.next_expiry())
 
-    def test_fileWithFlags(self) -> None:
+    def test_file_with_flags(self) -> None:
         """Flags meant for directories don't matter for a file."""
         for flags in ({"directory": True}, {"recursive": True}):
             self.given(A_FILE)
             self.assertNotIn("dir", self.answer(c.Delete("/f", 0, **flags))["node"])
 
-    def test_emptyDirectory(self) -> None:
+    def test_empty_directory(self) -> None:
         """An empty directory needs C{dir=true}; the answer's C{node} carries C{dir}."""
         self.given(A_DIRECTORY)
         self.assertRefused(c.Delete("/d", 0), 102, "/d")
@@ -446,7 +446,7 @@ class DeleteTests(SpaceTestCase):
             },
         )
 
-    def test_fullDirectory(self) -> None:
+    def test_full_directory(self) -> None:
         """A full one needs C{recursive=true}; without a flag it is 102, with only C{dir} 108."""
         self.given(FULL_DIRECTORY)
         self.assertRefused(c.Delete("/d", 0), 102, "/d")
@@ -454,12 +454,12 @@ class DeleteTests(SpaceTestCase):
         self.assertTrue(self.answer(c.Delete("/d", 0, recursive=True))["node"]["dir"])
         self.assertRefused(c.Delete("/d/e/f", 0), 100, "/d")
 
-    def test_hiddenContent(self) -> None:
+    def test_hidden_content(self) -> None:
         """A directory with hidden nodes only is not empty."""
         self.given(c.Set("/d/_h", 0))
         self.assertRefused(c.Delete("/d", 0, directory=True), 108, "/d")
 
-    def test_emptyWithRecursive(self) -> None:
+    def test_empty_with_recursive(self) -> None:
         """C{recursive=true} implies C{dir=true}."""
         self.given(A_DIRECTORY)
         self.assertEqual(self.answer(c.Delete("/d", 0, recursive=True))["action"], "delete")
@@ -521,7 +521,7 @@ class GetTests(SpaceTestCase):
         """
         self.assertEqual((self.space.get("/").created, self.space.get("/").modified), (0, 0))
 
-    def test_consistentView(self) -> None:
+    def test_consistent_view(self) -> None:
         """A tree that was read stays as it was, whatever is written."""
         self.given(FULL_DIRECTORY)
         root = self.space.root

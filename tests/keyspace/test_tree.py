@@ -56,24 +56,24 @@ class WalkTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.root = EMPTY_ROOT
         for key, node in (("/d", Directory(EMPTY_ROOT.children, 1, 1, 50)), ("/d/e/f", File("x", 2, 2))):
-            self.root = tree.put(tree.walk(self.root, key), node, 2)
+            self.root = tree.put(tree.look_up(self.root, key), node, 2)
 
     def assertRaised(self, code: int, cause: str, key: str) -> None:
-        error = self.assertRaises(EtcdError, lambda: tree.there(tree.walk(self.root, key)))
+        error = self.assertRaises(EtcdError, lambda: tree.existing(tree.look_up(self.root, key)))
         self.assertEqual((error.code, error.cause), (code, cause))
 
     def test_whole(self) -> None:
         """The way to a node has every directory above it, from the root on."""
-        way = tree.walk(self.root, "/d/e/f")
+        way = tree.look_up(self.root, "/d/e/f")
         self.assertEqual((way.key, way.names, way.node), ("/d/e/f", ["d", "e", "f"], File("x", 2, 2)))
         above = [tree.find(self.root, key) for key in ("/", "/d", "/d/e")]
         self.assertEqual(list(map(id, way.directories)), list(map(id, above)))
-        self.assertIs(tree.there(way), way.node)
+        self.assertIs(tree.existing(way), way.node)
 
     def test_ends(self) -> None:
         """The way to what does not exist ends with the last directory that does."""
         for key, length in (("/d/e/g", 3), ("/d/g/h/i", 2), ("/g", 1), ("/g/h", 1)):
-            way = tree.walk(self.root, key)
+            way = tree.look_up(self.root, key)
             self.assertEqual((len(way.directories), way.node), (length, None), key)
 
     def test_missing(self) -> None:
@@ -82,7 +82,7 @@ class WalkTests(SynchronousTestCase):
         self.assertRaised(100, "/d/e/g", "/d/e/g")
         self.assertRaised(100, "/g", "/g/h")
 
-    def test_fileOnTheWay(self) -> None:
+    def test_file_on_the_way(self) -> None:
         """A file is no way to anything, near or far."""
         self.assertRaised(104, "/d/e/f", "/d/e/f/g")
         self.assertRaised(104, "/d/e/f", "/d/e/f/g/h/i")
@@ -93,11 +93,11 @@ class WalkTests(SynchronousTestCase):
         self.assertIs(tree.find(self.root, "/"), self.root)
 
     @given(histories, keys.filter(lambda key: key != "/"))
-    def test_findAgrees(self, commands: list[Command], key: str) -> None:
+    def test_find_agrees(self, commands: list[Command], key: str) -> None:
         """Who only reads finds the same node, or is refused in the same words."""
         root = root_after(commands)
         found = told(lambda: tree.find(root, key))
-        self.assertEqual(found, told(lambda: tree.there(tree.walk(root, key))))
+        self.assertEqual(found, told(lambda: tree.existing(tree.look_up(root, key))))
 
 
 class ChangeTests(SynchronousTestCase):
@@ -107,7 +107,7 @@ class ChangeTests(SynchronousTestCase):
         root = root_after(commands)
         before = nodes(root)
         try:
-            way = tree.walk(root, key)
+            way = tree.look_up(root, key)
         except EtcdError:
             return
         after = nodes(tree.put(way, NEW, 9))
@@ -132,7 +132,7 @@ class ChangeTests(SynchronousTestCase):
         if not there:
             return
         key = data.draw(st.sampled_from(there))
-        after = nodes(tree.remove(tree.walk(root, key)))
+        after = nodes(tree.remove(tree.look_up(root, key)))
         self.assertEqual(set(before) - set(after), {key, *(each for each in before if is_below(each, key))})
         for each, node in after.items():
             if is_below(key, each):

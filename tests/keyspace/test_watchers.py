@@ -89,7 +89,7 @@ class PropertyTests(SynchronousTestCase):
 
     @settings(max_examples=examples(100))
     @given(histories, steps, keys, st.booleans())
-    def test_streamingAskingAgainAndHistoryAgree(
+    def test_streaming_asking_again_and_history_agree(
         self, before: list[c.Command], steps: list[object], key: str, recursive: bool
     ) -> None:
         """
@@ -129,7 +129,7 @@ class PropertyTests(SynchronousTestCase):
 
     @settings(max_examples=examples(100))
     @given(histories, histories, keys, st.booleans(), st.integers(1, 60))
-    def test_aSnapshotTellsTheSameOrEndsIt(
+    def test_a_snapshot_tells_the_same_or_ends_it(
         self, before: list[c.Command], later: list[c.Command], key: str, recursive: bool, capacity: int
     ) -> None:
         """
@@ -154,7 +154,7 @@ class PropertyTests(SynchronousTestCase):
         behind.restore(content, loader.schedule)
         for space in spaces:
             space.hub.deliver(EVERYTHING)
-        if content.cleared > start:
+        if content.cleared_index > start:
             self.assertEqual((sorted(ended), told[0], first[0]), (["once", "stream"], [], []))
             return
         self.assertEqual(ended, [])
@@ -163,7 +163,7 @@ class PropertyTests(SynchronousTestCase):
 
     @settings(max_examples=examples(50))
     @given(histories, keys, st.booleans(), st.integers(1, 6))
-    def test_historyIsClearedExactlyWhenEventsAreMissing(
+    def test_history_is_cleared_exactly_when_events_are_missing(
         self, some: list[c.Command], key: str, recursive: bool, capacity: int
     ) -> None:
         """
@@ -188,7 +188,7 @@ class PropertyTests(SynchronousTestCase):
 
     @settings(max_examples=examples(50))
     @given(histories, st.lists(st.tuples(keys, st.booleans(), st.booleans()), max_size=8), st.integers(1, 3))
-    def test_deliveryIsInOrderAndBounded(
+    def test_delivery_is_in_order_and_bounded(
         self, some: list[c.Command], watched: list[tuple[str, bool, bool]], limit: int
     ) -> None:
         """
@@ -217,7 +217,7 @@ class PropertyTests(SynchronousTestCase):
 
     @settings(max_examples=examples(50))
     @given(histories, keys, st.booleans(), st.booleans(), st.integers(0, 30), st.integers(0, 30))
-    def test_cancelledWatchersAreToldNothing(
+    def test_cancelled_watchers_are_told_nothing(
         self, some: list[c.Command], key: str, recursive: bool, stream: bool, cancelled: int, delivered: int
     ) -> None:
         """Whatever is queued for a watcher when it is cancelled is not told."""
@@ -241,7 +241,7 @@ class PropertyTests(SynchronousTestCase):
 
     @settings(max_examples=examples(50))
     @given(st.lists(st.one_of(anything, anything, st.builds(Deliver, st.integers(1, 2))), max_size=40))
-    def test_wakesWhenDeliveriesBecomePending(self, steps: list[object]) -> None:
+    def test_wakes_when_deliveries_become_pending(self, steps: list[object]) -> None:
         """C{wake} is called once for each time that there is something to deliver where nothing was."""
         woken: list[None] = []
         space = KeySpace(wake=lambda: woken.append(None))
@@ -279,11 +279,11 @@ class OneWatcherTests(SynchronousTestCase):
         space.hub.deliver(EVERYTHING)
         return indexes(events)
 
-    def test_nextChange(self) -> None:
+    def test_next_change(self) -> None:
         """Without an index it is the first event after the current index."""
         self.assertEqual(self.told([c.Set("/a", 0), c.Set("/a", 0)], "/a", False, c.Set("/a", 0)), [3])
 
-    def test_fromAnIndexOn(self) -> None:
+    def test_from_an_index_on(self) -> None:
         """With an index it is the first event from there on, that index included."""
         self.assertEqual(self.told([c.Set("/a", 0)] * 3, "/a", False, since=2), [2, 3])
 
@@ -303,7 +303,7 @@ class OneWatcherTests(SynchronousTestCase):
         self.assertEqual(self.told([], "/d", False, *changes), [])
         self.assertEqual(self.told([], "/", True, *changes), [1, 2, 3])
 
-    def test_everyChange(self) -> None:
+    def test_every_change(self) -> None:
         """
         Every kind of change is seen: set, create, update, compareAndSwap, compareAndDelete, delete, expire (api,
         "Setting the value of a key").
@@ -334,7 +334,7 @@ class OneWatcherTests(SynchronousTestCase):
         self.assertEqual(self.told(before, "/", True, *refreshes, c.Set("/a", 0)), [7])
         self.assertEqual(self.told([*before, *refreshes], "/", True, c.Set("/a", 0), since=1), [1, 2, 7])
 
-    def test_directoryDeleted(self) -> None:
+    def test_directory_deleted(self) -> None:
         """Deleting a directory wakes the watchers of everything below it, recursive or not, there or not."""
         for key in ("/d/a", "/d/a/b/c", "/d/nothing", "/d/_hidden"):
             for recursive in (False, True):
@@ -342,7 +342,7 @@ class OneWatcherTests(SynchronousTestCase):
                 self.assertEqual(self.told([c.Set("/d/a", 0)], key, recursive, deletion), [2])
                 self.assertEqual(self.told([c.Set("/d/a", 0), deletion], key, recursive, since=2), [2])
 
-    def test_directoryExpired(self) -> None:
+    def test_directory_expired(self) -> None:
         """So does its expiry, with the directory's event."""
         space = key_space(c.Set("/d", 0, directory=True, expires=5), c.Set("/d/asdf", 0))
         events: list[Event] = []
@@ -358,11 +358,11 @@ class OneWatcherTests(SynchronousTestCase):
             ],
         )
 
-    def test_fileDeleted(self) -> None:
+    def test_file_deleted(self) -> None:
         """A file that goes wakes nobody who watches below it: there was nothing below it."""
         self.assertEqual(self.told([c.Set("/a", 0)], "/a/b", True, c.Delete("/a", 0, recursive=True)), [])
 
-    def test_neighbourDeleted(self) -> None:
+    def test_neighbour_deleted(self) -> None:
         """A directory whose name another's begins with is not that other's parent."""
         before: list[c.Change] = [c.Set("/d/a", 0), c.Set("/dd/a", 0)]
         self.assertEqual(self.told(before, "/dd/a", False, c.Delete("/d", 0, recursive=True)), [])
@@ -374,12 +374,12 @@ class OneWatcherTests(SynchronousTestCase):
         self.assertEqual(self.told([], "/d/_h", False, *changes), [1])
         self.assertEqual(self.told(changes, "/d", True, since=1), [4])
 
-    def test_hiddenRelatively(self) -> None:
+    def test_hidden_relatively(self) -> None:
         """Hidden is meant relative to the watched key: below a hidden directory, its watcher sees what is not."""
         changes = [c.Set("/_d/x", 0), c.Set("/_d/_h", 0), c.Set("/_d/e/y", 0)]
         self.assertEqual(self.told([], "/_d", True, *changes), [1, 3])
 
-    def test_hiddenDirectoryDeleted(self) -> None:
+    def test_hidden_directory_deleted(self) -> None:
         """Deleting a hidden directory wakes the watchers below it, not those above."""
         deletion = c.Delete("/d/_h", 0, recursive=True)
         self.assertEqual(self.told([c.Set("/d/_h/x", 0)], "/d/_h/x", False, deletion), [2])
@@ -389,13 +389,13 @@ class OneWatcherTests(SynchronousTestCase):
         """A command that fails wakes nobody."""
         self.assertEqual(self.told([c.Set("/a", 0)], "/", True, c.Create("/a", 0), c.Delete("/b", 0)), [])
 
-    def test_fileBecomesDirectory(self) -> None:
+    def test_file_becomes_directory(self) -> None:
         """A file that is replaced by a directory is one event on its key."""
         self.assertEqual(self.told([c.Set("/a", 0)], "/a", False, c.Set("/a", 0, directory=True)), [2])
 
 
 class HubTests(SynchronousTestCase):
-    def test_notBeforeItReturns(self) -> None:
+    def test_not_before_it_returns(self) -> None:
         """Even what has happened already is told by a delivery, not by the call."""
         space = key_space(c.Set("/a", 0))
         told: list[Event] = []
@@ -404,7 +404,7 @@ class HubTests(SynchronousTestCase):
         self.assertFalse(space.hub.deliver(EVERYTHING))
         self.assertEqual(indexes(told), [1])
 
-    def test_wakesForThePast(self) -> None:
+    def test_wakes_for_the_past(self) -> None:
         """C{wake} is called for what has happened already, and not when there is nothing of it."""
         woken: list[None] = []
         space = key_space(c.Set("/a", 0), wake=lambda: woken.append(None))
@@ -428,7 +428,7 @@ class HubTests(SynchronousTestCase):
         watchers[1].cancel()
         self.assertEqual(space.statistics().watchers, 0)
 
-    def test_cancelledByAnother(self) -> None:
+    def test_cancelled_by_another(self) -> None:
         """A watcher that another one cancels during the same delivery is told nothing."""
         space = KeySpace()
         told: list[Event] = []
@@ -439,7 +439,7 @@ class HubTests(SynchronousTestCase):
         space.hub.deliver(EVERYTHING)
         self.assertEqual(told, [])
 
-    def test_watchedDuringDelivery(self) -> None:
+    def test_watched_during_delivery(self) -> None:
         """Whoever is told may watch again at once, and may see the next event at the next delivery."""
         space = key_space(c.Set("/a", 0), c.Set("/a", 0))
         told: list[Event] = []
@@ -454,7 +454,7 @@ class HubTests(SynchronousTestCase):
         self.assertFalse(space.hub.deliver(EVERYTHING))
         self.assertEqual(indexes(told), [1, 2])
 
-    def test_sameEventForAll(self) -> None:
+    def test_same_event_for_all(self) -> None:
         """All watchers get the same event, which is encoded once."""
         space = KeySpace()
         told: list[Event] = []
@@ -465,7 +465,7 @@ class HubTests(SynchronousTestCase):
         self.assertEqual([each is event for each in told], [True, True, True])
         self.assertIs(told[0].body, event.body)
 
-    def test_fewAndManyWatchers(self) -> None:
+    def test_few_and_many_watchers(self) -> None:
         """Who is told does not depend on how many others watch."""
         for others in (0, 1, 5, 50):
             self.assertEqual(self._told_among(others), ["/", "/a", "/a/b/c"])
@@ -480,7 +480,7 @@ class HubTests(SynchronousTestCase):
         space.hub.deliver(EVERYTHING)
         return sorted(told)
 
-    def test_allOfHistory(self) -> None:
+    def test_all_of_history(self) -> None:
         """From index 0 on means from the first change on: with nothing dropped, nothing is missing."""
         told: list[Event] = []
         KeySpace().watch("/a", False, False, 0, told.append)
@@ -504,7 +504,7 @@ class EndTests(SynchronousTestCase):
     def watch(self, key: str, stream: bool = True) -> Watcher:
         return self.space.watch(key, False, stream, None, self.told.append, lambda: self.ended.append(key))
 
-    def test_allAreToldOnce(self) -> None:
+    def test_all_are_told_once(self) -> None:
         """One that was told what it waited for, or about to be, waits no longer."""
         for key in ("/a", "/b", "/b"):
             self.watch(key)
@@ -521,7 +521,7 @@ class EndTests(SynchronousTestCase):
         self.space.hub.deliver(EVERYTHING)
         self.assertEqual([event.node.key for event in self.told], ["/c"])
 
-    def test_oneMayTakeAnotherAlong(self) -> None:
+    def test_one_may_take_another_along(self) -> None:
         """Who is told may end others, and begin anew."""
         watchers: list[Watcher] = []
 
@@ -535,13 +535,13 @@ class EndTests(SynchronousTestCase):
         self.space.hub.end_all()
         self.assertEqual((self.ended, self.space.hub.count), (["one"], 1))
 
-    def test_whatWasPutAsideIsForgotten(self) -> None:
+    def test_buffered_events_are_forgotten(self) -> None:
         """A stream that has no room is told no more of what was before."""
         watcher = self.watch("/a")
-        watcher.hold()
+        watcher.pause()
         self.space.apply(c.Set("/a", 0))
         self.space.hub.deliver(EVERYTHING)
         self.space.hub.end_all()
-        watcher.release()
+        watcher.resume()
         self.space.hub.deliver(EVERYTHING)
         self.assertEqual((self.told, self.ended), ([], ["/a"]))

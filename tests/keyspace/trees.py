@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from etcd_twisted.keyspace.nodes import Directory, File, Node
-from etcd_twisted.keyspace.space import Content
+from etcd_twisted.keyspace.space import KeySpaceState
 from etcd_twisted.keyspace.statistics import CommandCounts
 
 
@@ -23,10 +23,10 @@ class Counting:
         counted: Any = _Counted(self, children)
         return Directory(counted, 1, 1)
 
-    def content(self, children: dict[str, Node]) -> Content:
+    def content(self, children: dict[str, Node]) -> KeySpaceState:
         """A key space with these nodes below its root and no history."""
         root: Any = _Counted(self, children)
-        return Content(Directory(root), 1, CommandCounts(), (), 0)
+        return KeySpaceState(Directory(root), 1, CommandCounts(), (), 0)
 
 
 class _Counted:
@@ -54,7 +54,7 @@ def looked_at(counting: Counting, steps: Iterator[bytes]) -> Iterator[int]:
     yield counting.nodes - before
 
 
-def bush(directories: int, files: int, prefix: str = "") -> tuple[Counting, Content]:
+def bush(directories: int, files: int, prefix: str = "") -> tuple[Counting, KeySpaceState]:
     """
     So many directories with so many files each.
 
@@ -69,7 +69,7 @@ def bush(directories: int, files: int, prefix: str = "") -> tuple[Counting, Cont
     )
 
 
-def chain(depth: int, files: int, prefix: str = "") -> tuple[Counting, Content]:
+def chain(depth: int, files: int, prefix: str = "") -> tuple[Counting, KeySpaceState]:
     """
     So many directories, each in the one before, and so many files beside each. The directory comes first.
 

@@ -144,7 +144,7 @@ class _Effect:
             return state if state == _value(operation.node) else IMPOSSIBLE
         if operation.event is None:
             raise ValueError(f"{operation} was done, and nothing came of it")
-        previous = operation.event.answer.prev_node
+        previous = operation.event.result.prev_node
         if previous is None and not isinstance(operation.request, Create | CreateInOrder) and state is not None:
             return IMPOSSIBLE
         if previous is not None and previous.value != state:

@@ -118,7 +118,7 @@ class Leases:
 
     def _is_there(self, index: int, key: str) -> bool:
         _, root = self._reference.states[index]
-        return tree.walk(root, key).node is not None
+        return tree.look_up(root, key).node is not None
 
     def _ended(self, lease: _Lease, led_since: float, now: float) -> None:
         lease.live = False

@@ -15,7 +15,7 @@ from etcd_twisted.errors import EtcdError
 from etcd_twisted.keyspace.commands import Command, decode_command
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.nodes import EMPTY_ROOT, Directory
-from etcd_twisted.keyspace.space import Content, KeySpace
+from etcd_twisted.keyspace.space import KeySpace, KeySpaceState
 
 _EVERYTHING = 1 << 30
 
@@ -49,9 +49,9 @@ class Reference:
         """The key space's index."""
         return self._keyspace.index
 
-    def content(self) -> Content:
+    def state(self) -> KeySpaceState:
         """The key space as it is, with all that ever happened."""
-        return self._keyspace.content()
+        return self._keyspace.state()
 
     def commit(self, entry: Entry) -> None:
         """Take the next entry."""

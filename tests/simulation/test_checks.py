@@ -237,7 +237,7 @@ class VerdictsTests(SynchronousTestCase):
         change = Set("/k", 0, "a")
         event = self._log(change)
         self._log(Set("/k", 1, "b"))
-        other = Event(self._log(Set("/k", 2, "c")).answer)
+        other = Event(self._log(Set("/k", 2, "c")).result)
         self._told(change, event=other, index=event.index)
         self._violates("in the log:")
 

@@ -144,7 +144,7 @@ def check_watching(reference: Reference, watching: Watched, kept: int) -> None:
 
     @param kept: how many events a machine keeps for watchers.
     """
-    everything = reference.content().history
+    everything = reference.state().history
     happened = [each for each in everything if each.touches(watching.key, True)]
     missed = {index for first, last in watching.gaps for index in range(first, last + 1)}
     expected = [each for each in happened if each.index not in missed]

@@ -15,7 +15,7 @@ from etcd_twisted import __version__
 from etcd_twisted.interfaces.cluster import MachineStatus, StatusReport
 from etcd_twisted.interfaces.statistics import Contents, Measurements
 from etcd_twisted.keyspace.commands import Set
-from etcd_twisted.keyspace.nodes import RUN
+from etcd_twisted.keyspace.nodes import MAX_BATCH_NAMES
 from etcd_twisted.testing.replica import MACHINE, OTHER
 from tests.wires import Answer, Wire, ask, read_answers
 
@@ -280,7 +280,7 @@ class StatusTests(SynchronousTestCase):
 
     def test_count_in_steps(self) -> None:
         """Others get their turns while very many keys are counted."""
-        for number in range(3 * RUN):
+        for number in range(3 * MAX_BATCH_NAMES):
             self.wire.replica.keyspace.apply(Set(f"/d/{number}", 0, "v"))
         channel, transport = self.wire.connect()
         channel.dataReceived(f"GET {PAGE}count?key=/d HTTP/1.1\r\nHost: x\r\n\r\n".encode())
@@ -289,7 +289,7 @@ class StatusTests(SynchronousTestCase):
         self.wire.clock.advance(0)
         self.assertEqual(answered_before_others, [False])
         (answer,) = read_answers(transport.value(), "GET")
-        self.assertEqual(json.loads(answer.body)["keys"], 3 * RUN)
+        self.assertEqual(json.loads(answer.body)["keys"], 3 * MAX_BATCH_NAMES)
 
 
 class PageTests(SynchronousTestCase):

@@ -16,13 +16,13 @@ from twisted.logger import Logger
 
 from etcd_twisted.consensus.raft.entries import Entry
 from etcd_twisted.errors import NotDoneError
-from etcd_twisted.interfaces import Told
+from etcd_twisted.interfaces import OutcomeCallback
 from etcd_twisted.keyspace.commands import Change
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.waiters import Waiters
 
 
-def telling(answer: "Deferred[Any]") -> Told:
+def telling(answer: "Deferred[Any]") -> OutcomeCallback:
     """Returns what fires a Deferred with what it is told."""
 
     def told(outcome: Event | Exception | None) -> None:
@@ -47,7 +47,7 @@ class Proposal(msgspec.Struct, frozen=True):
     command: Change | None
     term: int
     size: int
-    told: Told
+    told: OutcomeCallback
 
     _log: ClassVar[Logger] = Logger()
 

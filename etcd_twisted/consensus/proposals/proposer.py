@@ -19,10 +19,17 @@ from etcd_twisted.consensus.proposals.quota import Quota
 from etcd_twisted.consensus.raft.entries import Configuration
 from etcd_twisted.consensus.raft.state import RaftState
 from etcd_twisted.errors import ErrorCode, EtcdError
-from etcd_twisted.interfaces import Told
-from etcd_twisted.keyspace.commands import LATER, MAKING, Change, CreateInOrder, decode_command, encode_command
+from etcd_twisted.interfaces import OutcomeCallback
+from etcd_twisted.keyspace.commands import (
+    CREATING_COMMANDS,
+    NEWER_COMMANDS,
+    Change,
+    CreateInOrder,
+    decode_command,
+    encode_command,
+)
 from etcd_twisted.keyspace.events import LAST_MOMENT, Event
-from etcd_twisted.keyspace.paths import SURELY_SHORT, check_size, clean
+from etcd_twisted.keyspace.paths import SAFE_KEY_CHARACTERS, check_size, clean
 from etcd_twisted.keyspace.space import KeySpace
 from etcd_twisted.waiters import Waiters
 
@@ -53,7 +60,8 @@ def encoded(command: Change) -> bytes:
         raise EtcdError(ErrorCode.INVALID_FIELD, f"not a command: {error}") from error
     if clean(command.key) != command.key:
         raise EtcdError(ErrorCode.INVALID_FIELD, f"key: {command.key!r} is not clean; {clean(command.key)!r} is")
-    if len(command.key) > SURELY_SHORT and isinstance(command, MAKING):  # what is there can be changed and removed
+    # A node that is there can be changed and removed, whatever its key.
+    if len(command.key) > SAFE_KEY_CHARACTERS and isinstance(command, CREATING_COMMANDS):
         check_size(command.key, isinstance(command, CreateInOrder))
     expires: int | None = getattr(command, "expires", None)
     if expires is not None and not 0 <= expires <= LAST_MOMENT:
@@ -143,11 +151,11 @@ class Proposer:
         self._quota = quota
         self._statuses = statuses
 
-    def submit(self, command: Change, told: Told) -> bool:
+    def submit(self, command: Change, told: OutcomeCallback) -> bool:
         """See L{etcd_twisted.interfaces.IReplica.submit}."""
         if not self._raft.leads_on:
             return False
-        if isinstance(command, LATER):
+        if isinstance(command, NEWER_COMMANDS):
             command = self._understood(command)
         data = encoded(command)
         if not self._throttle.is_open:
@@ -193,10 +201,10 @@ class Proposer:
         Returns the command as it is to be logged: as long as another voter may be of an earlier version, one that this
         version knows as well.
         """
-        if not isinstance(command, LATER):
+        if not isinstance(command, NEWER_COMMANDS):
             return command
         others = set(self._raft.configuration.voters) - {self._raft.machine_id}
-        return command if self._statuses.have_reported(others) else self._keyspace.in_earlier_commands(command)
+        return command if self._statuses.have_reported(others) else self._keyspace.as_earlier_command(command)
 
     def _promised(self, command: Change, data: bytes, always: bool) -> "Deferred[Event]":
         made: Deferred[Event] = Deferred()
@@ -208,6 +216,6 @@ class Proposer:
         self._propose(command, data, telling(made))
         return made
 
-    def _propose(self, command: Change, data: bytes, told: Told) -> None:
+    def _propose(self, command: Change, data: bytes, told: OutcomeCallback) -> None:
         index = self._node.propose(data)
         self._proposals.add(index, Proposal(command, self._raft.term, len(data), told))

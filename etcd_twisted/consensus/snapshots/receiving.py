@@ -28,7 +28,7 @@ from etcd_twisted.errors import StorageError
 from etcd_twisted.interfaces.statistics import Traffic
 from etcd_twisted.keyspace.expiry import ExpirySchedule
 from etcd_twisted.keyspace.snapshot import SnapshotLoader
-from etcd_twisted.keyspace.space import Content
+from etcd_twisted.keyspace.space import KeySpaceState
 from etcd_twisted.waiters import Waiters, next_turn
 
 _T = TypeVar("_T")
@@ -156,7 +156,7 @@ class SnapshotReceiver:
             self._node.fail(Failure())
             raise
 
-    async def _load(self, loader: SnapshotLoader, file: IncomingSnapshot) -> Content:
+    async def _load(self, loader: SnapshotLoader, file: IncomingSnapshot) -> KeySpaceState:
         with closing(file.reader()) as reader:
             for chunk in reader:
                 loader.feed(chunk)
@@ -165,7 +165,7 @@ class SnapshotReceiver:
                     raise StorageError("this machine is stopping")
         return loader.finish()
 
-    async def _become(self, content: Content, schedule: ExpirySchedule, snapshot: SnapshotMetadata) -> None:
+    async def _become(self, content: KeySpaceState, schedule: ExpirySchedule, snapshot: SnapshotMetadata) -> None:
         self._machine.restore(content, schedule, snapshot)
         agrees = self._node.install(snapshot)
         log = self._disk.storage.log

@@ -19,7 +19,7 @@ from etcd_twisted.consensus.raft.state import RaftState
 from etcd_twisted.consensus.state_machine import StateMachine
 from etcd_twisted.consensus.storage.snapshot_files import SnapshotWriter
 from etcd_twisted.keyspace.snapshot import dump
-from etcd_twisted.keyspace.space import Content
+from etcd_twisted.keyspace.space import KeySpaceState
 from etcd_twisted.waiters import next_turn
 
 SNAPSHOT_BYTES = 64 << 20
@@ -61,7 +61,7 @@ class Snapshotter:
     def _ended(self, _: None) -> None:
         self._running = None
 
-    async def _take(self, metadata: SnapshotMetadata, content: Content) -> None:
+    async def _take(self, metadata: SnapshotMetadata, content: KeySpaceState) -> None:
         disk, log = self._disk, self._disk.storage.log
         await disk.run(log.roll)
         file = await disk.run(disk.storage.snapshots.create, metadata)
@@ -79,7 +79,7 @@ class Snapshotter:
         self._node.compacted(metadata.index)
         _log.info("Took a snapshot at log index {index}", index=metadata.index)
 
-    async def _write(self, file: SnapshotWriter, content: Content) -> bool:
+    async def _write(self, file: SnapshotWriter, content: KeySpaceState) -> bool:
         """Write the chunks; returns whether they were all written before L{stop} was called."""
         for chunk in dump(content):
             if self._stopping:

@@ -18,7 +18,7 @@ from etcd_twisted.interfaces.cluster import MachineStatus
 from etcd_twisted.keyspace.events import encode_json
 from etcd_twisted.keyspace.nodes import Directory
 from etcd_twisted.keyspace.paths import ROOT, clean
-from etcd_twisted.keyspace.sizes import Count, counts
+from etcd_twisted.keyspace.sizes import NodeCount, count_nodes
 from etcd_twisted.web.dashboard.health import Problem, problems
 from etcd_twisted.web.forms import parse
 
@@ -128,8 +128,8 @@ class StatusPages:
         node = self._replica.get(key)
         if not isinstance(node, Directory):
             raise EtcdError(ErrorCode.NOT_A_DIRECTORY, key)
-        total = Count()
-        for so_far in counts(node):
+        total = NodeCount()
+        for so_far in count_nodes(node):
             total = so_far
             await deferLater(self._clock, 0, lambda: None)
         return Response(200, _FIELDS, encode_json(attrs.asdict(total)))

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.keyspace import commands as c
+from etcd_twisted.keyspace.expiry import RemovedDirectories
 from etcd_twisted.keyspace.nodes import Directory, Node
-from etcd_twisted.keyspace.removed import Removed
 from tests.keyspace.running import key_space, outcome
 from tests.keyspace.strategies import anything
 
@@ -23,14 +23,14 @@ def with_ttl(above: str, node: Node) -> list[tuple[str, int]]:
     return found
 
 
-class RemovedTests(SynchronousTestCase):
+class RemovedDirectoriesTests(SynchronousTestCase):
     @given(st.lists(anything, max_size=40), st.lists(st.integers(0, 5), min_size=1, max_size=10))
-    def test_everyTtl(self, some: list[c.Command], steps: list[int]) -> None:
+    def test_every_ttl_is_found(self, some: list[c.Command], steps: list[int]) -> None:
         """However it is looked at, a bounded part at a time, and in whatever order the directories came."""
         space = key_space(c.Set("/x/y", 0, expires=1))
         for command in some:
             outcome(space, command)
-        removed = Removed()
+        removed = RemovedDirectories()
         wanted = []
         for name, node in space.root.children.items():
             if isinstance(node, Directory):
@@ -38,11 +38,11 @@ class RemovedTests(SynchronousTestCase):
                 wanted += with_ttl(f"/{name}", node)
         found: list[tuple[str, int]] = []
         for most in [*steps, 10_000]:
-            some_more = list(removed.look(most))
+            some_more = list(removed.walk(most))
             self.assertLessEqual(len(some_more), most)
             found += some_more
         self.assertEqual((sorted(found), bool(removed)), (sorted(wanted), False))
 
-    def test_nothing(self) -> None:
-        removed = Removed()
-        self.assertEqual((bool(removed), list(removed.look(10))), (False, []))
+    def test_nothing_to_walk(self) -> None:
+        removed = RemovedDirectories()
+        self.assertEqual((bool(removed), list(removed.walk(10))), (False, []))

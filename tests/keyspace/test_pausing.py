@@ -1,5 +1,5 @@
 """
-Watchers that have no room for a while: L{Watcher.hold} and L{Watcher.release}.
+Watchers that have no room for a while: L{Watcher.pause} and L{Watcher.resume}.
 """
 
 from hypothesis import given
@@ -11,7 +11,7 @@ from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.space import KeySpace
 
 
-class HoldingTests(SynchronousTestCase):
+class PausingTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.woken = 0
         self.space = KeySpace(1_000, self.wake)
@@ -31,60 +31,60 @@ class HoldingTests(SynchronousTestCase):
     def indexes(self) -> list[int]:
         return [event.index for event in self.told]
 
-    def test_nothing_is_told_while_it_is_held(self) -> None:
+    def test_nothing_is_delivered_while_it_is_paused(self) -> None:
         watcher = self.space.watch("/", True, True, None, self.told.append)
-        watcher.hold()
+        watcher.pause()
         self.set(20)
         self.deliver()
         self.assertEqual(self.told, [])
-        self.assertFalse(self.space.hub.deliver(7), "who is held keeps nobody busy")
+        self.assertFalse(self.space.hub.deliver(7), "a paused watcher keeps nobody busy")
         self.assertEqual(self.space.hub.backlog, 0)
-        watcher.release()
+        watcher.resume()
         self.deliver()
         self.assertEqual(self.indexes(), list(range(1, 21)))
 
-    def test_what_waits_is_counted_but_not_what_was_past(self) -> None:
+    def test_buffered_events_are_counted_but_not_past_ones(self) -> None:
         self.set(20)
         watcher = self.space.watch("/", True, True, 1, self.told.append)
-        watcher.hold()
+        watcher.pause()
         self.deliver()
-        self.assertEqual(watcher.waiting_bytes, 0)
+        self.assertEqual(watcher.buffered_bytes, 0)
         event = self.space.apply(Set("/live", 0, "x" * 1_000))
         self.deliver()
-        self.assertEqual(watcher.waiting_bytes, len(event.body))
-        watcher.release()
+        self.assertEqual(watcher.buffered_bytes, len(event.body))
+        watcher.resume()
         self.deliver()
-        self.assertEqual((watcher.waiting_bytes, self.indexes()), (0, list(range(1, 22))))
+        self.assertEqual((watcher.buffered_bytes, self.indexes()), (0, list(range(1, 22))))
 
-    def test_others_are_told_meanwhile(self) -> None:
-        held = self.space.watch("/", True, True, None, self.fail)
-        held.hold()
+    def test_other_watchers_go_on_meanwhile(self) -> None:
+        paused = self.space.watch("/", True, True, None, self.fail)
+        paused.pause()
         self.space.watch("/", True, True, None, self.told.append)
         self.set(5)
         self.deliver()
         self.assertEqual(self.indexes(), [1, 2, 3, 4, 5])
-        held.cancel()
+        paused.cancel()
 
-    def test_who_is_cancelled_is_told_nothing_that_was_put_aside(self) -> None:
+    def test_nothing_buffered_is_delivered_once_it_is_cancelled(self) -> None:
         watcher = self.space.watch("/", True, True, None, self.fail)
-        watcher.hold()
+        watcher.pause()
         self.set(5)
         self.deliver()
-        watcher.release()
+        watcher.resume()
         watcher.cancel()
         self.deliver()
 
-    def test_release_wakes_the_one_who_delivers(self) -> None:
+    def test_resuming_wakes_whoever_delivers(self) -> None:
         watcher = self.space.watch("/", True, True, None, self.told.append)
-        watcher.hold()
+        watcher.pause()
         self.set(1)
         self.deliver()
         before = self.woken
-        watcher.release()
+        watcher.resume()
         self.assertEqual(self.woken, before + 1)
 
-    @given(st.lists(st.sampled_from(["set", "hold", "release", "deliver"]), max_size=60), st.integers(1, 4))
-    def test_whatever_happens_every_event_is_told_once_and_in_order(self, steps: list[str], limit: int) -> None:
+    @given(st.lists(st.sampled_from(["set", "pause", "resume", "deliver"]), max_size=60), st.integers(1, 4))
+    def test_every_event_is_delivered_once_and_in_order(self, steps: list[str], limit: int) -> None:
         self.setUp()
         watcher = self.space.watch("/", True, True, None, self.told.append)
         for step in steps:
@@ -95,7 +95,7 @@ class HoldingTests(SynchronousTestCase):
             else:
                 getattr(watcher, step)()
             self.assertEqual(self.indexes(), list(range(1, len(self.told) + 1)))
-        watcher.release()
+        watcher.resume()
         self.deliver()
         self.assertEqual(self.indexes(), list(range(1, self.space.index + 1)))
-        self.assertEqual(watcher.waiting_bytes, 0)
+        self.assertEqual(watcher.buffered_bytes, 0)
