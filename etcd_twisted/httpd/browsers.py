@@ -22,7 +22,7 @@ from twisted.web.http_headers import Headers
 
 from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import Address
-from etcd_twisted.httpd.answers import Answer, Response, as_deferred
+from etcd_twisted.httpd.responses import AnyResponse, Response, as_deferred
 from etcd_twisted.httpd.targets import shown
 
 ANY = "*"
@@ -212,7 +212,7 @@ class Cors:
         return b""
 
 
-def with_fields(answer: Answer, fields: bytes) -> Answer:
+def with_fields(answer: AnyResponse, fields: bytes) -> AnyResponse:
     """An answer with more header lines."""
     if isinstance(answer, Response):
         return _with(answer, fields)

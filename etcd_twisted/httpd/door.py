@@ -1,22 +1,22 @@
 """
-What serves the requests below one path without a detour through L{twisted.web}'s resources.
+The interface of what serves the requests below one path without a detour through L{twisted.web}'s resources.
 
-Must never know of connections: a door is told what was asked, and returns what to answer.
+Must never know of connections: a door takes a request, and returns a response.
 """
 
 from typing import Protocol
 
 import msgspec
 
-from etcd_twisted.httpd.answers import Answer
+from etcd_twisted.httpd.responses import AnyResponse
 
 
 class DoorRequest(msgspec.Struct, eq=False):
     """
-    A request, as it came.
+    A request as it came.
 
-    @ivar path: what stands behind the door's prefix, still percent-encoded: empty, or beginning with C{/}.
-    @ivar query: what stands behind the C{?}, without it.
+    @ivar path: what follows the door's prefix, still percent-encoded: empty, or beginning with C{/}.
+    @ivar query: what follows the C{?}.
     @ivar content_type: C{None} where the request has none.
     """
 
@@ -29,16 +29,16 @@ class DoorRequest(msgspec.Struct, eq=False):
 
 class Door(Protocol):
     """
-    See the module.
+    Serves the requests below one path.
 
-    @ivar prefix: the path, without a slash at its end.
+    @ivar prefix: that path, without a slash at its end.
     """
 
     prefix: bytes
 
-    def handle(self, request: DoorRequest) -> Answer:
+    def handle(self, request: DoorRequest) -> AnyResponse:
         """
-        Answer a request; errors are answers too.
+        Returns the response to a request, which may be an error.
 
-        To cancel an answer that is to come means that nobody wants it any more.
+        Whoever does not want a later response any more cancels it.
         """

@@ -17,8 +17,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from etcd_twisted.httpd.answers import Answer, Body, Events, Later, Response
 from etcd_twisted.httpd.lifetime import Lifetime
+from etcd_twisted.httpd.responses import AnyResponse, Body, Events, Later, Response
 from etcd_twisted.httpd.turns import BYTES_SHIFT, WORK_OF_LISTING, Turns
 
 _PIECE = 1 << 16
@@ -30,7 +30,7 @@ _CLOSING = b"Connection: close\r\n"
 _LAST_CHUNK = b"0\r\n\r\n"
 
 
-class Connection(Protocol):
+class ExchangeConnection(Protocol):
     """
     What an L{Exchange} needs of the connection it is on.
 
@@ -79,13 +79,13 @@ class Exchange:
 
     _log = Logger()
 
-    def __init__(self, connection: Connection, version: bytes, method: bytes, began: float) -> None:
+    def __init__(self, connection: ExchangeConnection, version: bytes, method: bytes, began: float) -> None:
         """
         @param version: the request's, as in C{HTTP/1.1}.
         @param method: the request's; the answer to a C{HEAD} has no body.
         @param began: when the request was complete, by L{perf_counter}.
         """
-        self._connection: Connection | None = connection
+        self._connection: ExchangeConnection | None = connection
         self._chunked = version == b"HTTP/1.1"
         self._method = method
         self._began = began
@@ -102,7 +102,7 @@ class Exchange:
         """How much a stream has to send that its client has no room for."""
         return self._work.waiting_bytes if isinstance(self._work, Events) else 0
 
-    def answer(self, answer: Answer) -> None:
+    def answer(self, answer: AnyResponse) -> None:
         """Send an answer, once it is there."""
         if isinstance(answer, Response):
             self._send(answer)
@@ -155,7 +155,7 @@ class Exchange:
             self._log.failure(_CANT_SEND)
             connection.abort()
 
-    def _send_in_pieces(self, connection: Connection, response: Response) -> None:
+    def _send_in_pieces(self, connection: ExchangeConnection, response: Response) -> None:
         body = response.body
         if isinstance(body, Events):
             connection.count(self._method, response.status)
@@ -178,7 +178,7 @@ class Exchange:
             connection.write(head)
             self._send_pieces(connection, body)
 
-    def _begin(self, connection: Connection, events: Events) -> None:
+    def _begin(self, connection: ExchangeConnection, events: Events) -> None:
         if events.stream:
             stream = _Stream(connection, events, self._framed)
             events.begin(stream.send, self.end_waiting)
@@ -186,7 +186,7 @@ class Exchange:
         else:
             events.begin(self._happened, self.end_waiting)
 
-    def _head(self, connection: Connection, response: Response) -> bytes:
+    def _head(self, connection: ExchangeConnection, response: Response) -> bytes:
         length = framing(response.body, self._chunked)
         return b"%s%s%s%s%s\r\n" % (
             _STATUS_LINES[response.status],
@@ -196,7 +196,7 @@ class Exchange:
             length,
         )
 
-    def _send_pieces(self, connection: Connection, pieces: Iterator[bytes]) -> None:
+    def _send_pieces(self, connection: ExchangeConnection, pieces: Iterator[bytes]) -> None:
         sender = _Sender(connection, pieces, self._framed, self._finish)
         self._work = sender
         sender.start()
@@ -243,7 +243,7 @@ class _Sender:
 
     def __init__(
         self,
-        connection: Connection,
+        connection: ExchangeConnection,
         pieces: Iterator[bytes],
         framed: Callable[[bytes], bytes],
         done: Callable[[], None],
@@ -297,7 +297,7 @@ class _Stream:
 
     __slots__ = ("_connection", "_events", "_framed")
 
-    def __init__(self, connection: Connection, events: Events, framed: Callable[[bytes], bytes]) -> None:
+    def __init__(self, connection: ExchangeConnection, events: Events, framed: Callable[[bytes], bytes]) -> None:
         self._connection = connection
         self._events = events
         self._framed = framed
@@ -320,7 +320,7 @@ class _Stream:
         self._events.cancel()
 
 
-def in_one_piece(connection: Connection, method: bytes, response: Response) -> bytes | None:
+def in_one_piece(connection: ExchangeConnection, method: bytes, response: Response) -> bytes | None:
     """
     The whole of an answer that can be sent at once; C{None} of one that is an L{Exchange}'s to send.
 

@@ -27,7 +27,6 @@ from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 from zope.interface import implementer
 
-from etcd_twisted.httpd.answers import Response
 from etcd_twisted.httpd.browsers import with_fields
 from etcd_twisted.httpd.channel import Channel
 from etcd_twisted.httpd.door import Door, DoorRequest
@@ -35,6 +34,7 @@ from etcd_twisted.httpd.exchange import Exchange, in_one_piece
 from etcd_twisted.httpd.heads import Heads, may_become_common
 from etcd_twisted.httpd.lifetime import Lifetime, Verdict
 from etcd_twisted.httpd.readers import HAS_EPOLL, Readers
+from etcd_twisted.httpd.responses import Response
 from etcd_twisted.httpd.site import Site
 from etcd_twisted.httpd.turns import BYTES_SHIFT
 from etcd_twisted.net.sockets import keep_alive, tcp_socket, write_now

@@ -1,9 +1,11 @@
 """
-The heads of common requests, understood at a glance.
+The header lines of common requests.
 
-Clients send the same headers again and again: a block of header lines that was read once is known from then on. What
-is not common is left to L{twisted.web}, which knows all of HTTP. Must never take a request for common that
-L{twisted.web} or the L{BrowserPolicy} would refuse, or understand in another way.
+Clients send the same headers again and again: a block of header lines that was parsed once is remembered. What is not
+common is left to L{twisted.web}, which knows all of HTTP.
+
+Must never take a request for common that L{twisted.web} or the L{BrowserPolicy} would refuse, or understand in another
+way.
 """
 
 import re
@@ -30,10 +32,10 @@ _ONCE = (b"host", b"content-length", b"connection")
 @attrs.frozen
 class Head:
     """
-    What header lines say.
+    What header lines say about the body.
 
-    @ivar length: the body's, in bytes.
-    @ivar content_type: the body's; C{None} if they don't say.
+    @ivar length: its length in bytes.
+    @ivar content_type: its type; C{None} if they don't say.
     """
 
     length: int
@@ -42,10 +44,10 @@ class Head:
 
 class Heads(dict[bytes, Head | None]):
     """
-    What blocks of header lines say, or C{None} where they are not common. A block has each line with its end, but not
-    the empty line.
+    Maps blocks of header lines to what they say, or to C{None} if they are not common. A block consists of lines with
+    their ends, without the empty line.
 
-    A dictionary, so that it costs no call to look up a block that is known. One that is not known is read.
+    It is a dictionary, so that it takes no call to look up a block that is known. A block that is not known is parsed.
     """
 
     def __init__(self, browsers: BrowserPolicy) -> None:
@@ -53,21 +55,21 @@ class Heads(dict[bytes, Head | None]):
         self._browsers = browsers
 
     def __missing__(self, block: bytes) -> Head | None:
-        """Read a block for the first time."""
+        """Parse a block for the first time."""
         if len(block) > LONGEST_BLOCK_BYTES:
             return None
         if len(self) >= MOST_KNOWN_BLOCKS:
             self.clear()
-        head = self[block] = _read(block, self._browsers)
+        head = self[block] = _parsed(block, self._browsers)
         return head
 
 
 def may_become_common(lines: bytes) -> bool:
-    """Whether a head that begins with these whole header lines can still turn out to be a common one."""
+    """Returns whether a request that begins with these complete header lines can still be a common one."""
     return _headers(lines) is not None
 
 
-def _read(block: bytes, browsers: BrowserPolicy) -> Head | None:
+def _parsed(block: bytes, browsers: BrowserPolicy) -> Head | None:
     headers = _headers(block)
     if headers is None or b"host" not in headers:
         return None
@@ -78,20 +80,20 @@ def _read(block: bytes, browsers: BrowserPolicy) -> Head | None:
 
 
 def _headers(lines: bytes) -> dict[bytes, list[bytes]] | None:
-    """Returns the values by lower-case name, or C{None} if one of the lines is not common."""
+    """Returns the values by name in lower case, or None if one of the lines is not common."""
     if lines.count(b"\n") > _MOST_LINES:
         return None
-    at = 0
+    position = 0
     headers: dict[bytes, list[bytes]] = {}
-    while at < len(lines):
-        line = _HEADER.match(lines, at)
+    while position < len(lines):
+        line = _HEADER.match(lines, position)
         if line is None:
             return None
         name, value = line[1].lower(), line[2] or b""
         if name in _UNCOMMON or (name in _ONCE and name in headers):
             return None
         headers.setdefault(name, []).append(value)
-        at = line.end()
+        position = line.end()
     (length,) = headers.get(b"content-length", (b"0",))
     (connection,) = headers.get(b"connection", (b"keep-alive",))
     return headers if connection.lower() == b"keep-alive" and _LENGTH.fullmatch(length) else None

@@ -1,7 +1,7 @@
 """
-Pages: what is served through Klein, on whatever port.
+What all pages need that are served through Klein, on whatever port.
 
-Must never let werkzeug's HTML or a traceback get to a client, nor answer with a redirect: programs read these.
+Must never send werkzeug's HTML or a traceback to a client, nor answer with a redirect: programs read these pages.
 """
 
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 from werkzeug.exceptions import HTTPException
 
-from etcd_twisted.httpd.answers import Response, json_message
+from etcd_twisted.httpd.responses import Response, json_message
 from etcd_twisted.httpd.targets import cleaned
 
 
 def new_app() -> Klein:
-    """A Klein app without routes, for which every path is taken as it came."""
+    """Returns a Klein app without routes that takes every path as it comes."""
     app = Klein()
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
@@ -27,25 +27,25 @@ def new_app() -> Klein:
 
 def tidy(request: Any, names: Sequence[bytes] = ()) -> None:
     """
-    Clean the path of a request for a page before it is looked for, so that it may be spelled in many ways.
+    Clean the path of a request before its route is looked up, so that it may be spelled in many ways.
 
-    @param names: the paths behind which there is a name, to be cleaned by whoever knows what it may be.
+    @param names: the paths that are followed by a name. The name is left as it is, for whoever knows what it may be.
     """
     request.path = cleaned(request.path, names)
     request.postpath = [unquote_to_bytes(each) for each in request.path[1:].split(b"/")]
 
 
 def client_host(request: IRequest) -> str:
-    """Where a client is, for people: an IP address, or what its transport says that it is."""
+    """Returns where a client is, in a form for people: an IP address, or what its transport says."""
     address = request.getClientAddress()
     return str(getattr(address, "host", address))
 
 
 def send(request: IRequest, response: Response) -> bytes:
     """
-    Set what C{response} says, to return its body from a route.
+    Send a response from a route. Returns the body, for the route to return.
 
-    @raise TypeError: the body is not there as a whole.
+    @raise TypeError: the body is not bytes.
     """
     body = response.body
     if not isinstance(body, bytes):
@@ -60,9 +60,9 @@ def send(request: IRequest, response: Response) -> bytes:
 
 def no_such_page(reason: Failure) -> Response | None:
     """
-    The answer to a request that has no route: 404, or 405 with the methods that the path has.
+    Returns the response to a request that has no route: 404, or 405 with the methods that the path has.
 
-    @param reason: what a handler of errors is told; where that is something else, the outcome is C{None}.
+    @param reason: the failure that an error handler gets. If it means something else, the result is C{None}.
     """
     error = reason.value
     if not isinstance(error, HTTPException):

@@ -1,11 +1,11 @@
 """
-Many connections as one reader of the reactor's.
+Lets the reactor treat many connections as one reader.
 
-Around each event the reactor looks up whose it is, and prepares a context for what may be logged: that takes longer
-than reading a short request does. Here it is done once a turn for all connections: they wait for bytes in an epoll
+For each event the reactor looks up which reader it is for, and prepares a context for what may be logged. That takes
+longer than reading a short request. Here it is done once a turn for all connections: they wait for bytes in an epoll
 set of their own, and the reactor watches that set.
 
-Must never keep a connection open that has ended, or failed.
+Must never keep a connection open that has ended or failed.
 """
 
 import select
@@ -19,21 +19,21 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 HAS_EPOLL = hasattr(select, "epoll")
-"""Whether this system has such sets."""
+"""Whether this system has epoll sets."""
 
 
 @implementer(IReadDescriptor)
 class Readers:
     """
-    The connections of one port. To them it is their reactor, which does all else.
+    The connections of one port. They see it as their reactor: what it does not do itself, it leaves to the reactor.
     """
 
     _log = Logger()
 
     def __init__(self, reactor: Any, begin_turn: Callable[[], None] = lambda: None) -> None:
         """
-        @param reactor: the connections' own.
-        @param begin_turn: called once in each turn of the reactor in which there is something to read, before it is.
+        @param reactor: the reactor of the connections.
+        @param begin_turn: called once in each turn of the reactor in which there is something to read, before that.
         """
         self._reactor = reactor
         self._begin_turn = begin_turn
@@ -44,7 +44,7 @@ class Readers:
         return getattr(self._reactor, name)
 
     def adopt(self, connection: Connection) -> None:
-        """Wait for its bytes from here on."""
+        """Wait for a connection's bytes from now on."""
         self._move(connection, self)
 
     @staticmethod
@@ -53,10 +53,10 @@ class Readers:
         connection.reactor = reactor
         connection.startReading()
 
-    # For connections
+    # What connections call
 
     def addReader(self, connection: Connection) -> None:
-        """Have C{doRead} called when there are bytes, or the connection has ended."""
+        """Call C{doRead} of a connection when there are bytes, or when it has ended."""
         descriptor = connection.fileno()
         if descriptor in self._connections:
             return
@@ -66,7 +66,7 @@ class Readers:
         self._waiting.register(descriptor, select.EPOLLIN)
 
     def removeReader(self, connection: Connection) -> None:
-        """Have it called no more."""
+        """Stop calling it."""
         self._forget(connection.fileno())
 
     def _forget(self, descriptor: int) -> None:
@@ -76,32 +76,32 @@ class Readers:
         if not self._connections:
             self._reactor.removeReader(self)
 
-    # For the reactor
+    # What the reactor calls
 
     def fileno(self) -> int:
-        """The set's."""
+        """Returns the descriptor of the epoll set."""
         return self._waiting.fileno()
 
     def logPrefix(self) -> str:
-        """What the log calls it."""
+        """Returns the name for the log."""
         return "Readers"
 
     def doRead(self) -> None:
-        """Some have something to read."""
+        """Read from all connections that have something to read."""
         self._begin_turn()
         for descriptor, _ in self._waiting.poll(0):
             connection = self._connections.get(descriptor)
             if connection is None:
-                continue  # closed by what was read from another one just now
+                continue  # what was just read from another connection has closed this one
             try:
                 if connection.doRead() is not None:
-                    self._move(connection, self._reactor)  # to find out by itself that it has ended
+                    self._move(connection, self._reactor)  # where it finds out that it has ended
             except Exception:
                 self._log.failure("A connection is closed, since what came could not be taken")
                 self._lose(descriptor, connection, Failure())
 
     def _lose(self, descriptor: int, connection: Connection, reason: Failure) -> None:
-        """Close one, whatever comes of it: the others have no part in that."""
+        """Close a connection, whatever goes wrong with it: the others must not be affected."""
         self._forget(descriptor)
         try:
             connection.connectionLost(reason)
@@ -109,6 +109,6 @@ class Readers:
             self._log.failure("The end of a connection could not be told")
 
     def connectionLost(self, reason: Failure) -> None:
-        """The reactor ends."""
+        """Close all connections, as the reactor ends."""
         for descriptor, connection in list(self._connections.items()):
             self._lose(descriptor, connection, reason)

@@ -19,11 +19,11 @@ from twisted.web import server
 
 from etcd_twisted.config.addresses import address_of
 from etcd_twisted.httpd import targets
-from etcd_twisted.httpd.answers import Response, json_message
 from etcd_twisted.httpd.browsers import BrowserPolicy, Cors, with_fields
 from etcd_twisted.httpd.door import Door, DoorRequest
-from etcd_twisted.httpd.exchange import Connection, Exchange
+from etcd_twisted.httpd.exchange import Exchange, ExchangeConnection
 from etcd_twisted.httpd.limits import Limits
+from etcd_twisted.httpd.responses import Response, json_message
 from etcd_twisted.httpd.turns import TARGET_SHIFT, WORK_OF_ORDINARY_REQUEST, WORK_OF_PAGE
 from etcd_twisted.logs.rate_limit import RateLimitedLog
 
@@ -52,7 +52,7 @@ class RequestSite(Protocol):
     warnings: RateLimitedLog
 
 
-class RequestConnection(Connection, Protocol):
+class RequestConnection(ExchangeConnection, Protocol):
     """
     What a request asks of the connection that it came on.
 

@@ -1,7 +1,7 @@
 """
 An HTTP port as a service.
 
-Must never know what is served there.
+Must never know what is served on it.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from etcd_twisted.net.port import PortService
 def http_service(
     reactor: IReactor,
     config: Config,
-    place: ListenAddress,
+    address: ListenAddress,
     most_connections: int,
     resource: IResource,
     door: Door | None = None,
@@ -34,7 +34,7 @@ def http_service(
     cors: Cors | None = None,
 ) -> PortService:
     """
-    A service that serves C{resource}, and C{door} before it, within the limits that are configured.
+    Returns a service that serves C{resource}, and C{door} before it, within the configured limits.
 
     @param most_connections: see L{Limits}.
     @param door: see L{Site}.
@@ -43,7 +43,7 @@ def http_service(
     @param usage: see L{Site}.
     @param cors: see L{Site}.
     """
-    # TLS has no socket to write to at once, and its handshake is for twisted.web's channel to watch.
+    # Below TLS there is no socket to write to at once, and it is the ordinary channel that limits the handshake.
     kind = Site if door is None or tls is not None else FastSite
     site = kind(
         reactor,
@@ -54,4 +54,4 @@ def http_service(
         cors,
         BrowserPolicy.of(config),
     )
-    return PortService(reactor, place, site, tls, closing)
+    return PortService(reactor, address, site, tls, closing)

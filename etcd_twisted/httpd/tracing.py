@@ -1,8 +1,8 @@
 """
-A line in the log for each request, for who looks for what clients do.
+Logs a line for each request, for operators who want to see what clients do.
 
-Nobody pays for it who did not ask for it: what is traced is wrapped, else it is not. Must never write a request's
-query or body: there are values in them.
+Requests that are not traced pay nothing for it, since what is traced is wrapped. Must never log the query or the body
+of a request: they contain values.
 """
 
 from typing import Any
@@ -12,15 +12,15 @@ from twisted.logger import Logger
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
 
-from etcd_twisted.httpd.answers import Answer, Response, as_deferred
 from etcd_twisted.httpd.door import Door, DoorRequest
+from etcd_twisted.httpd.responses import AnyResponse, Response, as_deferred
 from etcd_twisted.httpd.targets import shown
 from etcd_twisted.logs.observers import REQUESTS
 
 _log = Logger(namespace=REQUESTS)
 
 
-def _say(method: bytes, path: bytes, status: int, seconds: float) -> None:
+def _log_request(method: bytes, path: bytes, status: int, seconds: float) -> None:
     _log.debug(
         "{method} {path}: {status} after {milliseconds:.1f} ms",
         method=shown(method),
@@ -31,14 +31,14 @@ def _say(method: bytes, path: bytes, status: int, seconds: float) -> None:
 
 
 class TracedDoor:
-    """A door that tells of what goes through it."""
+    """A door that logs the requests of another one."""
 
     def __init__(self, door: Door, clock: IReactorTime) -> None:
         self.prefix = door.prefix
         self._door = door
         self._clock = clock
 
-    def handle(self, request: DoorRequest) -> Answer:
+    def handle(self, request: DoorRequest) -> AnyResponse:
         """See L{Door}."""
         began = self._clock.seconds()
         answer = self._door.handle(request)
@@ -47,12 +47,12 @@ class TracedDoor:
         return as_deferred(answer).addCallback(self._answered, request, began)
 
     def _answered(self, response: Response, request: DoorRequest, began: float) -> Response:
-        _say(request.method, self.prefix + request.path, response.status, self._clock.seconds() - began)
+        _log_request(request.method, self.prefix + request.path, response.status, self._clock.seconds() - began)
         return response
 
 
 class TracedPages(Resource):
-    """Pages that tell of who asks for them."""
+    """Pages that log the requests for other pages."""
 
     isLeaf = True  # noqa: N815  # Twisted's name
 
@@ -67,7 +67,7 @@ class TracedPages(Resource):
 
         def finished(_: object) -> None:
             path = request.uri.partition(b"?")[0]
-            _say(request.method, path, request.code, self._clock.seconds() - began)
+            _log_request(request.method, path, request.code, self._clock.seconds() - began)
 
         request.notifyFinish().addBoth(finished)
         return self._pages.render(request)

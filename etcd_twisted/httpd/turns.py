@@ -1,11 +1,11 @@
 """
-How much a port does in one turn of the reactor.
+Limits how much a port does in one turn of the reactor.
 
-A client may send thousands of requests at once. Those for which a turn has no time wait for the next one, in a queue,
-so that the machine can do its other work in between: heartbeats above all. A connection whose turn comes gives way to
-the others after a few requests.
+A client may send thousands of requests at once. Requests that a turn has no time for wait in a queue for the next one,
+so that the machine can do its other work in between, above all send heartbeats. A connection whose turn comes gives
+way to the others after a few requests.
 
-Must never let a request wait while nothing else is done, nor be forgotten.
+Must never let a request wait while there is nothing else to do, nor forget one.
 """
 
 from collections import OrderedDict
@@ -14,30 +14,31 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 WORK_PER_TURN = 256
-"""How much work a turn does, in units of a common request for a key; it takes about 10 ms."""
+"""How much work is done in a turn, in units of a common request for a key. It takes about 10 ms."""
 
 WORK_OF_PAGE = 64
-"""The cost of an answer from any page that is not a key. C{/metrics} takes longest."""
+"""The cost of a response that is not about a key. C{/metrics} takes longest."""
 
 WORK_OF_LISTING = 64
-"""The cost of beginning an answer that is sent in pieces: the first few are made at once."""
+"""The cost of beginning a response that is sent in pieces, since the first few pieces are made at once."""
 
 WORK_OF_ORDINARY_REQUEST = 4
-"""The cost of a request for a key that L{twisted.web} has read."""
+"""The cost of a request for a key by the ordinary door."""
 
 TARGET_SHIFT = 8
-"""It costs one unit more for each 256 bytes of the request's target, which are looked at one segment after another."""
+"""A request costs one more unit for each 256 bytes (1 << 8) of its target, whose segments are looked at one by one."""
 
 BYTES_SHIFT = 11
-"""An answer costs one unit more for each 2 KiB, which is 1 << 11 bytes."""
+"""A response costs one more unit for each 2 KiB (1 << 11)."""
 
 
 class Turns:
     """
-    See the module.
+    The turns of one port.
 
     @ivar left: how much work may still be done in this turn. Whoever lowers it to 0 or less calls L{exhausted}.
-    @ivar waiting: those who wait for a turn, the first one first, and what each is to do then; to be read only.
+    @ivar waiting: those who wait for a turn, first come first, and what each does then. To be read only.
+    @ivar _next: the call that begins the next turn. It is pending while anybody waits or nothing is left.
     """
 
     def __init__(self, clock: IReactorTime, work: int = WORK_PER_TURN) -> None:
@@ -54,19 +55,19 @@ class Turns:
         """
         Note that so much work has been done.
 
-        Where nobody calls L{begin}, turns are not told apart as long as there is enough left: a turn never has more.
+        Where nobody calls L{begin}, several turns of the reactor share what is left, so none of them does more.
         """
         self.left -= work
         if self.left <= 0:
             self.exhausted()
 
     def exhausted(self) -> None:
-        """Ask for another turn, since nothing is left of this one. For those that subtract from L{left} themselves."""
+        """Schedule another turn, as nothing is left of this one. For callers that subtract from L{left} themselves."""
         if self._next is None:
             self._next = self._clock.callLater(0, self._turn)
 
     def begin(self) -> None:
-        """A turn of the reactor begins: what earlier ones did does not count, unless something waits for its turn."""
+        """Forget what earlier turns of the reactor did, as a new one begins, unless a turn is already scheduled."""
         if self._next is None:
             self.left = self._work
 
@@ -76,7 +77,7 @@ class Turns:
         return self.left <= 0 or bool(self.waiting)
 
     def wait(self, who: object, go_on: Callable[[], None]) -> None:
-        """Call C{go_on} in a later turn of the reactor. C{who} waits for one thing at a time."""
+        """Call C{go_on} in a later turn of the reactor. Each C{who} waits for one thing at a time."""
         self.waiting[who] = go_on
         if self._next is None:
             self._next = self._clock.callLater(0, self._turn)

@@ -18,10 +18,10 @@ from twisted.web.resource import Resource
 
 from etcd_twisted.config import Config
 from etcd_twisted.errors import ErrorCode, EtcdError
-from etcd_twisted.httpd.answers import JSON, TEXT, Response, json_message
 from etcd_twisted.httpd.browsers import BrowserPolicy
 from etcd_twisted.httpd.limits import Limits
 from etcd_twisted.httpd.pages import client_host, new_app, no_such_page, send, tidy
+from etcd_twisted.httpd.responses import JSON, TEXT, Response, json_message
 from etcd_twisted.httpd.site import Site
 from etcd_twisted.interfaces import IReactor, IReplica
 from etcd_twisted.interfaces.cluster import Machine

@@ -15,8 +15,8 @@ from twisted.web.resource import Resource
 
 from etcd_twisted import __version__
 from etcd_twisted.errors import ErrorCode, EtcdError
-from etcd_twisted.httpd.answers import JSON, TEXT, Response, json_message, plain
 from etcd_twisted.httpd.pages import client_host, new_app, send, tidy
+from etcd_twisted.httpd.responses import JSON, TEXT, Response, json_message, plain
 from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.keyspace.events import encode_json

@@ -16,8 +16,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
-from etcd_twisted.httpd.answers import Answer, Events, Later, Response, as_deferred, json_message
 from etcd_twisted.httpd.door import DoorRequest
+from etcd_twisted.httpd.responses import AnyResponse, Events, Later, Response, as_deferred, json_message
 from etcd_twisted.httpd.targets import BadEscapeError, unescape
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.keyspace import events
@@ -64,7 +64,7 @@ class KeyEndpoint:
         self._clock = clock
         self._leader = LeaderWait(replica, clock, longest_wait)
 
-    def handle(self, request: DoorRequest, deadline: float | None = None) -> Answer:
+    def handle(self, request: DoorRequest, deadline: float | None = None) -> AnyResponse:
         """
         Answer a request; errors are answers too.
 
@@ -141,7 +141,7 @@ class KeyEndpoint:
 
     # Changing
 
-    def _write(self, request: DoorRequest, deadline: float | None) -> Answer:
+    def _write(self, request: DoorRequest, deadline: float | None) -> AnyResponse:
         replica = self._replica
         if not replica.is_leader:
             return self._at_leader(request, deadline)
@@ -181,7 +181,7 @@ class KeyEndpoint:
 
     # Reading
 
-    def _read(self, request: DoorRequest, deadline: float | None) -> Answer:
+    def _read(self, request: DoorRequest, deadline: float | None) -> AnyResponse:
         replica = self._replica
         if not replica.serving:
             return self._not_serving(request, deadline)

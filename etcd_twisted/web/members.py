@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from etcd_twisted.config.addresses import read_url
 from etcd_twisted.errors import ErrorCode, EtcdError
-from etcd_twisted.httpd.answers import JSON, Response, json_message
+from etcd_twisted.httpd.responses import JSON, Response, json_message
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.interfaces.cluster import Machine, fingerprint
 from etcd_twisted.web.referral import LeaderWait, may_return, nobody_known, redirect

@@ -22,7 +22,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from etcd_twisted import __version__
-from etcd_twisted.httpd.answers import Response
+from etcd_twisted.httpd.responses import Response
 from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.interfaces.statistics import BOUNDS, Contents, Durations, Measurements
@@ -224,7 +224,7 @@ class _MachineCollector(Collector):
             "How long requests about keys take that succeed, waits for events aside.",
             labels=["method"],
         )
-        for name, durations in self._usage.took.items():
+        for name, durations in self._usage.durations.items():
             took.add_metric([name.decode()], _buckets(durations), durations.total)
         yield took
         yield GaugeMetricFamily(

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 
 from etcd_twisted.config import Config
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
-from etcd_twisted.httpd.answers import Response, plain
+from etcd_twisted.httpd.responses import Response, plain
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.interfaces.cluster import Machine
 

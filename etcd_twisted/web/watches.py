@@ -6,7 +6,7 @@ Waiting for events, between the replica that tells them and the door that sends 
 
 from collections.abc import Callable
 
-from etcd_twisted.httpd.answers import Events
+from etcd_twisted.httpd.responses import Events
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.watchers import Watcher

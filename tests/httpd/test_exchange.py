@@ -11,8 +11,8 @@ from twisted.internet.protocol import connectionDone
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.httpd.answers import Events, Response, plain
 from etcd_twisted.httpd.exchange import Exchange, framing
+from etcd_twisted.httpd.responses import Events, Response, plain
 from etcd_twisted.httpd.turns import Turns
 
 FIELDS = b"X-Field: 1\r\n"

@@ -9,8 +9,8 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.httpd.answers import Response
 from etcd_twisted.httpd.door import DoorRequest
+from etcd_twisted.httpd.responses import Response
 from etcd_twisted.httpd.tracing import TracedDoor, TracedPages
 from etcd_twisted.logs.observers import REQUESTS
 from tests.logs.lines import Log

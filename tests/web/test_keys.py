@@ -14,8 +14,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.errors import ErrorCode
-from etcd_twisted.httpd.answers import Response, as_deferred
 from etcd_twisted.httpd.door import DoorRequest
+from etcd_twisted.httpd.responses import Response, as_deferred
 from etcd_twisted.keyspace import commands
 from etcd_twisted.keyspace.commands import Change
 from etcd_twisted.keyspace.events import Event

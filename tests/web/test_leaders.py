@@ -7,7 +7,7 @@ import itertools
 from twisted.internet.defer import Deferred, fail
 
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
-from etcd_twisted.httpd.answers import Response
+from etcd_twisted.httpd.responses import Response
 from etcd_twisted.keyspace import commands
 from etcd_twisted.keyspace.commands import Change
 from etcd_twisted.keyspace.events import Event

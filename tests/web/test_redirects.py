@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.httpd.answers import Response, plain
 from etcd_twisted.httpd.door import DoorRequest
 from etcd_twisted.httpd.limits import Limits
+from etcd_twisted.httpd.responses import Response, plain
 from etcd_twisted.httpd.site import Site
 from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.testing.replica import OTHER, FakeReplica

@@ -14,7 +14,7 @@ from importlib import resources
 import attrs
 from werkzeug.http import parse_etags
 
-from etcd_twisted.httpd.answers import Response, json_message
+from etcd_twisted.httpd.responses import Response, json_message
 
 INDEX = "index.html"
 """The page itself."""

@@ -12,7 +12,7 @@ from twisted.internet.task import deferLater
 
 from etcd_twisted import __version__
 from etcd_twisted.errors import ErrorCode, EtcdError
-from etcd_twisted.httpd.answers import JSON, Response
+from etcd_twisted.httpd.responses import JSON, Response
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.interfaces.cluster import MachineStatus
 from etcd_twisted.keyspace.events import encode_json

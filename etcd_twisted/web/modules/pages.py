@@ -18,8 +18,8 @@ from werkzeug.exceptions import NotFound
 from werkzeug.routing import BaseConverter
 
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
-from etcd_twisted.httpd.answers import TEXT, Response
 from etcd_twisted.httpd.pages import new_app, send
+from etcd_twisted.httpd.responses import TEXT, Response
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.web import answers
 from etcd_twisted.web.forms import Form, parse

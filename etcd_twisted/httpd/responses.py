@@ -1,5 +1,5 @@
 """
-What is answered: a status, header lines and a body, before anybody has to know how they are sent.
+What requests are answered with: a status, header lines and a body, independent of how they are sent.
 
 Must never know what a port serves, nor of sockets, nor of L{twisted.web}.
 """
@@ -19,11 +19,12 @@ TEXT = b"Content-Type: text/plain; charset=utf-8\r\n"
 
 class Events(ABC):
     """
-    A body that comes as things happen.
+    A body that consists of events, which are sent as they happen.
 
-    A class to inherit from, and no C{typing.Protocol}: every request would pay for asking whether its body is one.
+    It is a base class, and not a C{typing.Protocol}, since every response is asked whether its body is one, which
+    takes a protocol much longer.
 
-    @ivar stream: whether every event is told; else the first one only.
+    @ivar stream: whether all events are sent, and not only the first one.
     """
 
     __slots__ = ()
@@ -33,15 +34,15 @@ class Events(ABC):
     @abstractmethod
     def begin(self, send: Callable[[bytes], None], end: Callable[[], None]) -> None:
         """
-        Have events sent.
+        Begin to wait for events.
 
-        @param send: called with each event: once, or with C{stream} until L{cancel}.
-        @param end: called when no more can come, though not all did.
+        @param send: called with each event: once, or until L{cancel} for a L{stream}.
+        @param end: called when no more events can come, although more are expected.
         """
 
     @abstractmethod
     def cancel(self) -> None:
-        """Wait no longer; nothing is sent from here on."""
+        """Stop waiting: nothing is sent from now on."""
 
     @abstractmethod
     def hold(self) -> None:
@@ -49,26 +50,26 @@ class Events(ABC):
 
     @abstractmethod
     def release(self) -> None:
-        """There is room again: send what happened meanwhile, and go on."""
+        """Send what happened since L{hold}, and continue."""
 
     @property
     @abstractmethod
     def waiting_bytes(self) -> int:
-        """How much has happened that could not be sent, since the waiting began."""
+        """The size of the events that have happened and could not be sent, because of L{hold}."""
 
 
 Body = bytes | Iterator[bytes] | Events
-"""All at once; or in pieces, to be asked for as fast as they can be sent; or as events happen."""
+"""The whole body; or pieces, which are asked for as fast as they can be sent; or events, as they happen."""
 
 
 class Response(msgspec.Struct, eq=False):
     """
-    An answer.
+    The response to a request.
 
     @ivar status: the HTTP status.
-    @ivar fields: the header lines of its own, each with its line end; the lines about the connection, the length
-        and the server are the door's.
-    @ivar body: see L{Body}. Where the request is a C{HEAD} it is what C{GET} would get, and not to be sent.
+    @ivar fields: its own header lines, each with its line end. The door adds the lines about the connection, the
+        length and the server.
+    @ivar body: see L{Body}. For a C{HEAD} request it is the body of the C{GET} request, and is not sent.
     """
 
     status: int
@@ -77,14 +78,14 @@ class Response(msgspec.Struct, eq=False):
 
 
 def _nobody(_: Response) -> None:
-    """The listener to an answer that nobody wants."""
+    """Ignore a response that nobody wants any more."""
 
 
 class Later:
     """
-    An answer that is to come, for one listener: what a Deferred of it is, at a fraction of the cost.
+    A response that will come, for one listener: what a Deferred does, at a fraction of the cost.
 
-    Must never cost more than a few attributes: each change has one.
+    Must never cost more than a few attributes: each change of a key makes one.
     """
 
     __slots__ = ("_listener", "_response", "_source")
@@ -95,58 +96,58 @@ class Later:
         self._source: Deferred[Response] | None = None
 
     def answer(self, response: Response) -> None:
-        """Here it is. To be called once."""
+        """Give the response to the listener. Called once."""
         if self._listener is None:
             self._response = response  # nobody listens yet
         else:
             self._listener(response)
 
     def follow(self, begin: "Callable[[], Deferred[Response]]") -> None:
-        """It is what C{begin} brings, which is not called when nobody wants the answer any more."""
+        """Answer with what C{begin} returns, which is not called if nobody wants the response any more."""
         if self._listener is not _nobody:
             self._source = begin()
             self._source.addCallback(self.answer)
 
     def listen(self, listener: Callable[[Response], None]) -> None:
-        """Have C{listener} called with the answer, at once if it is there. It must not raise."""
+        """Call C{listener} with the response, at once if it is there. The listener must not raise."""
         if self._response is None:
             self._listener = listener
         else:
             listener(self._response)
 
     def cancel(self) -> None:
-        """Nobody wants the answer any more."""
+        """Note that nobody wants the response any more."""
         self._listener = _nobody
         if self._source is not None:
             self._source.cancel()
 
 
-Answer = Response | Later | Deferred[Response]
-"""An answer, now or when it is there. The Deferred never errbacks."""
+AnyResponse = Response | Later | Deferred[Response]
+"""A response, now or later. The Deferred never fires with a failure."""
 
 
-def as_deferred(answer: "Later | Deferred[Response]") -> "Deferred[Response]":
-    """An answer that is to come, for those who do more with it than to send it."""
-    if isinstance(answer, Deferred):
-        return answer
+def as_deferred(response: "Later | Deferred[Response]") -> "Deferred[Response]":
+    """Returns a response that will come as a Deferred, for callers that do more with it than send it."""
+    if isinstance(response, Deferred):
+        return response
 
     def cancel(deferred: "Deferred[Response]") -> None:
-        answer.cancel()
+        response.cancel()
         deferred.callback(plain(500, "the client is gone"))
 
     deferred: Deferred[Response] = Deferred(cancel)
-    answer.listen(deferred.callback)
+    response.listen(deferred.callback)
     return deferred
 
 
 def plain(status: int, text: str, fields: bytes = b"") -> Response:
-    """A line of text."""
+    """Returns a response with a line of text."""
     return Response(status, TEXT + fields, text.encode() + b"\n")
 
 
 def json_message(status: int, message: str, fields: bytes = b"") -> Response:
     """
-    An error that is none of the API's table, as etcd 2 and 3.4 answer these: their clients show the message, and none
-    takes it for success.
+    Returns a response with an error that is not in the API's table, in the form of etcd 2 and 3.4: their clients show
+    the message, and none takes it for success.
     """
     return Response(status, JSON + fields, msgspec.json.encode({"message": message}) + b"\n")

@@ -1,11 +1,11 @@
 """
-L{etcd_twisted.httpd.answers}.
+L{etcd_twisted.httpd.responses}.
 """
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.httpd.answers import Later, Response, as_deferred, plain
+from etcd_twisted.httpd.responses import Later, Response, as_deferred, plain
 
 
 class LaterTests(SynchronousTestCase):
