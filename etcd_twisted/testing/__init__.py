@@ -5,7 +5,18 @@ Nothing here is needed to run a machine, and nothing else in the package imports
 test framework: a test that uses this may be written for any of them.
 """
 
+from etcd_twisted.testing.cluster import SimulatedCluster
+from etcd_twisted.testing.machine import MachineFailedError, Settings, SimulatedMachine
+from etcd_twisted.testing.network import Weather
 from etcd_twisted.testing.ports import free_ports
 from etcd_twisted.testing.replica import FakeReplica
 
-__all__ = ["FakeReplica", "free_ports"]
+__all__ = [
+    "FakeReplica",
+    "MachineFailedError",
+    "Settings",
+    "SimulatedCluster",
+    "SimulatedMachine",
+    "Weather",
+    "free_ports",
+]

@@ -27,10 +27,10 @@ from etcd_twisted.keyspace.commands import (
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.nodes import File, Node
 from etcd_twisted.keyspace.watchers import Watcher
+from etcd_twisted.testing.machine import SimulatedMachine
 from etcd_twisted.testing.schedule import Process, Schedule
 from tests.simulation.history import Operation, Outcome, Read
 from tests.simulation.linearizability import NEVER
-from tests.simulation.machine import SimulatedMachine
 
 _PATIENCE = 6.0
 """Seconds after which a client gives a request up."""

@@ -7,7 +7,6 @@ to be whole again before long, and everybody told the truth.
 
 import contextlib
 import gc
-import secrets
 import traceback
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -21,20 +20,17 @@ from zope.interface import implementer
 from etcd_twisted.consensus import recovery
 from etcd_twisted.consensus.raft import core, log, progress
 from etcd_twisted.consensus.raft import leader as leader_module
-from etcd_twisted.consensus.raft.leader import Timing
 from etcd_twisted.consensus.reconfiguration import changes
 from etcd_twisted.consensus.storage.write_ahead_log import WriteAheadLog
-from etcd_twisted.interfaces.cluster_config import ClusterConfig
+from etcd_twisted.testing.cluster import SimulatedCluster
 from etcd_twisted.testing.disk import DISK_FAILURE, CrashError
-from etcd_twisted.testing.disks import Disks
-from etcd_twisted.testing.network import Network
-from etcd_twisted.testing.schedule import Process, Schedule
+from etcd_twisted.testing.machine import Settings, SimulatedMachine
+from etcd_twisted.testing.schedule import Process
 from tests.simulation.clients import Client, KeyClient, QueueClient, TemporaryClient, Watching
 from tests.simulation.faults import Faults
 from tests.simulation.history import Operation, Outcome
 from tests.simulation.invariants import Invariants, Violation, member_of
 from tests.simulation.leases import LeaseClient, Leases
-from tests.simulation.machine import Settings, SimulatedMachine
 from tests.simulation.plan import Plan
 from tests.simulation.reference import Reference
 from tests.simulation.verdicts import check_history, check_watching
@@ -71,7 +67,7 @@ class Report:
         )
 
 
-class Cluster:
+class Cluster(SimulatedCluster):
     """
     See the module.
 
@@ -84,26 +80,20 @@ class Cluster:
         @param tell: called with each line of the story.
         @param changes: what is to be otherwise than in the seed's own L{Plan}.
         """
+        super().__init__(seed)
         self.seed = seed
-        self.schedule = Schedule(seed)
-        random = self.schedule.random
-        self.network = Network(self.schedule)
-        self.disks = Disks(random)
-        self.machines: dict[str, SimulatedMachine] = {}
         self.operations: list[Operation] = []
         self.reference = Reference()
-        self.plan = plan = attrs.evolve(Plan.draw(random), **changes)
+        self.plan = plan = attrs.evolve(Plan.draw(self.schedule.random), **changes)
         self.invariants = Invariants(self.reference, plan.leases_hold)
         self.leases = Leases(self.reference, plan.spread)
-        self.settings = Settings(Timing(), ClusterConfig(sync_interval=1.0), plan.history, plan.snapshot_count)
+        self.settings = Settings(history=plan.history, snapshot_count=plan.snapshot_count, supervised=True)
         self._tell = tell
         self._clients: list[Client] = []
         self._watching: list[Watching] = []
         self._lease_client: LeaseClient | None = None
-        self._problem: BaseException | None = None
         self._faults: Faults | None = None
         self._leaders = 0
-        self.schedule.after_step = self._check
 
     # What those in it ask for
 
@@ -111,10 +101,6 @@ class Cluster:
         """Something worth telling has happened."""
         if self._tell is not None:
             self._tell(f"{self.schedule.now:10.6f} {text}")
-
-    def broken(self, problem: BaseException | None) -> None:
-        """Something happened that must never be."""
-        self._problem = self._problem or problem
 
     def sent(self, sender: str, receiver: str, payload: bytes) -> None:
         """A machine sends messages to another one."""
@@ -167,7 +153,7 @@ class Cluster:
         self.machines[machine.name] = machine
         machine.start()
 
-    def _check(self, process: Process | None) -> None:
+    def _after_step(self, process: Process | None) -> None:
         if process is not None and process.alive:
             replica = self.machines[process.name].replica
             if replica is not None:
@@ -175,8 +161,7 @@ class Cluster:
                 self.leases.look(self.schedule.now)
                 if len(self.invariants.leaders) > self._leaders:
                     self._elected(process)
-        if self._problem is not None:
-            raise self._problem
+        super()._after_step(process)
 
     def _elected(self, process: Process) -> None:
         self._leaders = len(self.invariants.leaders)
@@ -199,7 +184,8 @@ class Cluster:
         """
         with self._surroundings():
             problem = self._attempt()
-            self._bury()
+            self._watching.clear()
+            self._clients.clear()
         if problem is not None:
             raise Violation(f"seed {self.seed}: {problem}")
         return Report(
@@ -230,28 +216,15 @@ class Cluster:
 
     @contextlib.contextmanager
     def _surroundings(self) -> Iterator[None]:
-        random = self.schedule.random
         gc.disable()
         observer = _LogObserver(self.broken)
         globalLogPublisher.addObserver(observer)
         try:
-            ids = mock.patch.object(secrets, "token_hex", lambda length: random.randbytes(length).hex())
-            with self.disks.installed(), small_limits(self.plan.batch), ids:
+            with small_limits(self.plan.batch), self:
                 yield
         finally:
             globalLogPublisher.removeObserver(observer)
             gc.enable()
-            self.disks.remove()
-
-    def _bury(self) -> None:
-        """End everything; what is tidied up late is tidied up here."""
-        self.schedule.clear()
-        self.network.clear()
-        self._watching.clear()
-        self._clients.clear()
-        for machine in self.machines.values():
-            machine.bury()
-        gc.collect()
 
     def _wait(self, what: str, most: float, met: Callable[[], bool]) -> None:
         """

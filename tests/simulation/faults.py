@@ -13,9 +13,9 @@ from twisted.python.failure import Failure
 
 from etcd_twisted.errors import EtcdError, NotDoneError
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
+from etcd_twisted.testing.machine import SimulatedMachine
 from etcd_twisted.testing.network import Network, Weather
 from etcd_twisted.testing.schedule import Schedule
-from tests.simulation.machine import SimulatedMachine
 from tests.simulation.plan import Plan
 
 
@@ -177,13 +177,8 @@ class Faults:
         machine = self._some_machine()
         if machine.is_up and not machine.disk_fails:
             self._world.tell(f"the disk of {machine.name} is about to fail")
-            machine.disk_fails = True
-            machine.disk.changes_until_failure = self._random.randrange(30)
-            self._after(1.0, 3.0, self._mend_disk, machine)
-
-    def _mend_disk(self, machine: SimulatedMachine) -> None:
-        machine.crash()
-        machine.disk_fails = False
+            machine.fail_disk(self._random.randrange(30))
+            self._after(1.0, 3.0, machine.mend_disk)
 
     def _lose_disk(self) -> None:
         """
@@ -297,8 +292,7 @@ class Faults:
         world.network.heal()
         for machine in world.machines.values():
             if machine.disk_fails:
-                machine.crash()
-                machine.disk_fails = False
+                machine.mend_disk()
             machine.disk.changes_until_crash = machine.disk.changes_until_failure = None
             if machine.writer is not None:
                 machine.writer.slowness = 1.0

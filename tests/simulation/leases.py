@@ -24,9 +24,9 @@ from etcd_twisted.errors import EtcdError, NotDoneError
 from etcd_twisted.keyspace import tree
 from etcd_twisted.keyspace.commands import Create
 from etcd_twisted.keyspace.events import Event
+from etcd_twisted.testing.machine import SimulatedMachine
 from tests.simulation.clients import Link, Machines
 from tests.simulation.invariants import Violation
-from tests.simulation.machine import SimulatedMachine
 from tests.simulation.reference import Reference
 
 DIRECTORY = "/leases"

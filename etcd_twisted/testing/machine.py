@@ -1,8 +1,8 @@
 """
-A machine: its disk, its clocks, and one process after the other on it, each the whole program but for its sockets.
+A machine in memory: its disk, its clocks, and one process after the other on it.
 
-A process that ends badly is started again after a while, as by a supervisor. Must never let anything of a process
-live on in the next one but what is on the disk.
+Each process is the whole program but for its sockets: it begins, joins, serves and stands by as C{twistd etcd} does.
+Must never let anything of a process live on in the next one but what is on the disk.
 """
 
 from typing import Any, Protocol
@@ -18,38 +18,47 @@ from etcd_twisted.consensus.member import Settings as ReplicaSettings
 from etcd_twisted.consensus.raft.leader import Timing
 from etcd_twisted.consensus.recovery import Storage
 from etcd_twisted.consensus.replica import Replica
-from etcd_twisted.errors import EtcdError, StartError, StorageError
+from etcd_twisted.errors import ErrorCode, EtcdError, StartError, StorageError
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
+from etcd_twisted.keyspace import Event, File, Set
 from etcd_twisted.testing.disk import CrashError
 from etcd_twisted.testing.disks import Disks
 from etcd_twisted.testing.network import Host, Network, SimulatedPeers, SimulatedTransport
 from etcd_twisted.testing.schedule import Process, Schedule
 from etcd_twisted.testing.writer import SimulatedWriter
-from tests.simulation.invariants import Violation
 
 EPOCH = 1_700_000_000.0
+"""What the machines' wall clocks show when the simulation begins, in seconds since the epoch."""
 
-_SUPERVISED = 0.5
-"""Seconds from a bad end to the next start, about."""
+_RESTART_SECONDS = 0.5
+"""About how long a supervisor waits before it starts a process again that has ended."""
+
+
+class MachineFailedError(AssertionError):
+    """A machine ended by itself though nothing was meant to fail."""
 
 
 @attrs.frozen
 class Settings:
     """
-    What is the same for all machines of a run.
+    What is the same for all machines of a cluster.
 
+    @ivar timing: how often the leader is heard, and after how long a silence another one is elected.
+    @ivar defaults: the configuration of the cluster until it is changed.
     @ivar history: how many events are kept for watchers.
-    @ivar segment: how large a segment of the log may grow, in bytes.
+    @ivar snapshot_count: how many entries are applied between two snapshots; C{None} for no snapshots.
+    @ivar supervised: whether a process that has ended is started again after a while, as by a supervisor.
     """
 
-    timing: Timing
-    defaults: ClusterConfig
-    history: int
-    snapshot_count: int | None
+    timing: Timing = attrs.field(factory=Timing)
+    defaults: ClusterConfig = attrs.field(factory=lambda: ClusterConfig(sync_interval=1.0))
+    history: int = 1_000
+    snapshot_count: int | None = 10_000
+    supervised: bool = False
 
 
 class World(Protocol):
-    """What a machine is in."""
+    """What a machine needs of the cluster that it is in."""
 
     schedule: Schedule
     network: Network
@@ -58,20 +67,20 @@ class World(Protocol):
     machines: "dict[str, SimulatedMachine]"
 
     def sent(self, sender: str, receiver: str, payload: bytes) -> None:
-        """A machine sends messages to another one."""
+        """Called when a machine sends messages to another one."""
 
     def ended(self, process: Process) -> None:
-        """A process of a machine has ended."""
+        """Called when a process of a machine has ended."""
 
     def tell(self, text: str) -> None:
-        """Something worth telling has happened."""
+        """Called with a line about each thing that is worth knowing when somebody looks for a fault."""
 
     def broken(self, problem: BaseException | None) -> None:
-        """Something happened that must never be."""
+        """Called when something has happened that must never happen."""
 
 
 class _Running:
-    """One process of a machine, and all that is in it."""
+    """One process of a machine, and all objects in it."""
 
     def __init__(self, machine: "SimulatedMachine") -> None:
         world = machine.world
@@ -103,18 +112,21 @@ class _Running:
 
 class SimulatedMachine:
     """
-    One machine.
+    A machine of a L{etcd_twisted.testing.cluster.SimulatedCluster}.
 
-    @ivar world: what it is in.
-    @ivar speed: how fast its clock goes.
+    @ivar name: its name.
+    @ivar config: its configuration.
+    @ivar disk: its disk, which can be made to fail and to crash the machine.
+    @ivar speed: how many seconds its clocks count in one second of the simulation.
     @ivar wall_ahead: how many seconds its time of day is ahead.
-    @ivar wanted: whether it is to be started again when it has ended.
-    @ivar disk_fails: whether its disk may fail just now.
+    @ivar wanted: whether a supervisor starts it again when it has ended.
+    @ivar disk_fails: whether its disk is meant to fail just now.
     """
 
-    def __init__(self, world: World, number: int, speed: float, wall_ahead: float = 0.0) -> None:
+    def __init__(self, world: World, number: int, speed: float = 1.0, wall_ahead: float = 0.0) -> None:
         """
-        @param number: the first one's is 0.
+        @param world: the cluster that it is in.
+        @param number: how many machines came before it.
         """
         self.world = world
         self.name = f"machine{number}"
@@ -132,7 +144,7 @@ class SimulatedMachine:
         self._take_address()
 
     def _take_address(self) -> None:
-        """Be found at an address where nobody was before."""
+        """Take addresses that no machine had before."""
         port = 100 * self._addresses + self._number
         self._addresses += 1
         self.config = Config(
@@ -144,50 +156,79 @@ class SimulatedMachine:
 
     @property
     def process(self) -> Process | None:
-        """The process that runs."""
+        """The process that runs, or C{None}."""
         return None if self._running is None else self._running.process
 
     @property
     def replica(self) -> Replica | None:
-        """Its replica, while a process runs."""
+        """Its replica while a process runs, or C{None}."""
         return None if self._running is None else self._running.replica
 
     @property
     def transport(self) -> SimulatedTransport | None:
-        """Its transport, while a process runs."""
+        """Its transport while a process runs, or C{None}."""
         return None if self._running is None else self._running.transport
 
     @property
     def writer(self) -> SimulatedWriter | None:
-        """Its writer, while a process runs."""
+        """What stands for its disk thread while a process runs, or C{None}."""
         return None if self._running is None else self._running.writer
 
     @property
     def is_first(self) -> bool:
-        """Whether it begins a cluster when it finds nothing on its disk."""
+        """Whether it begins a new cluster when it finds nothing on its disk."""
         return self._number == 0
 
     @property
     def is_up(self) -> bool:
-        """Whether a process runs and is not on its way to an end."""
+        """Whether a process runs and was not told to stop."""
         return self._running is not None and not self._running.stopping
 
     def wall_clock(self) -> float:
-        """Its time of day."""
+        """Returns its time of day, in seconds since the epoch."""
         return EPOCH + self.wall_ahead + self.world.schedule.now * self.speed
 
     async def find(self, _name: str) -> list[str]:
-        """Where those are that were there before this one."""
+        """Returns the peer URLs of the machines that came before this one."""
         return [each.config.peer_url for each in list(self.world.machines.values())[: self._number]]
 
     async def find_again(self, _name: str) -> list[str]:
-        """Where all others are by now."""
+        """Returns the peer URLs of all other machines."""
         return [each.config.peer_url for each in self.world.machines.values() if each is not self]
+
+    # What its users do
+
+    def put(self, key: str, value: str, ttl_seconds: int | None = None) -> "Deferred[Event]":
+        """
+        Set a key through this machine, which has to lead.
+
+        @return: see L{etcd_twisted.interfaces.IReplica.propose}. It fails with a
+            L{etcd_twisted.errors.NotDoneError} if another machine leads.
+        """
+        replica = self._running_replica()
+        expires = None if ttl_seconds is None else replica.now() + ttl_seconds * 1_000_000
+        return replica.propose(Set(key, replica.now(), value, expires=expires))
+
+    def get(self, key: str) -> str:
+        """
+        Read a key in this machine's copy, which may be behind others.
+
+        @raise EtcdError: there is no such key.
+        """
+        node = self._running_replica().get(key)
+        if not isinstance(node, File):
+            raise EtcdError(ErrorCode.NOT_A_FILE, key, self._running_replica().index)
+        return node.value
+
+    def _running_replica(self) -> Replica:
+        if self.replica is None:
+            raise RuntimeError(f"{self.name} is down")
+        return self.replica
 
     # Its processes
 
     def start(self) -> None:
-        """Start a process, unless one runs."""
+        """Start a process, unless one runs. It begins when the cluster runs."""
         self.wanted = True
         if self._running is not None:
             return
@@ -221,16 +262,16 @@ class SimulatedMachine:
         self.crash()
 
     def disk_failed(self, reason: str) -> None:
-        """The replica can't go on, and the process ends."""
+        """Called when the replica can't go on: the process ends."""
         if not self.disk_fails:
-            self.world.broken(Violation(f"{self.name} can't go on: {reason}"))
+            self.world.broken(MachineFailedError(f"{self.name} can't go on: {reason}"))
             return
         running = self._running
         if running is not None:
             running.process.after(0, "end", self.crash)
 
     def _died(self) -> None:
-        """It has crashed in the middle of a change of its disk."""
+        """Called when it has crashed in the middle of a change of its disk."""
         running = self._running
         if running is not None:
             self.world.schedule.after(0, None, "crash", self._finish_crash, running)
@@ -241,7 +282,7 @@ class SimulatedMachine:
             self.crash()
 
     def crash(self) -> None:
-        """End the process as C{kill -9} or a loss of power does."""
+        """End the process as a loss of power does: a part of what was not synced is lost."""
         running = self._end()
         if running is None:
             return
@@ -249,7 +290,7 @@ class SimulatedMachine:
         if not self.disk.dead:
             running.writer.crash()
         self.world.disks.crash(self.disk)
-        self._start_again()
+        self._restart()
 
     def _end(self) -> _Running | None:
         running, self._running = self._running, None
@@ -262,16 +303,17 @@ class SimulatedMachine:
         self.world.ended(running.process)
         return running
 
-    def _start_again(self) -> None:
-        delay = self.world.schedule.random.uniform(0.5, 2.0) * _SUPERVISED
-        self.world.schedule.after(delay, None, "supervisor", self._supervise)
+    def _restart(self) -> None:
+        if self.world.settings.supervised:
+            delay = self.world.schedule.random.uniform(0.5, 2.0) * _RESTART_SECONDS
+            self.world.schedule.after(delay, None, "supervisor", self._supervise)
 
     def _supervise(self) -> None:
         if self.wanted:
             self.start()
 
     def stop(self) -> None:
-        """End the process in order, as C{SIGTERM} does, whatever it is about."""
+        """Tell the process to stop, as C{SIGTERM} does, whatever it is doing. It ends when the cluster advances."""
         running = self._running
         if running is None or running.starting is None or running.stopping:
             return
@@ -287,7 +329,7 @@ class SimulatedMachine:
 
     @staticmethod
     async def _end_in_order(running: _Running) -> None:
-        """As L{etcd_twisted.service.EtcdService} does."""
+        """Ends a process as L{etcd_twisted.service.EtcdService} does."""
         running.lifecycle.stop()
         await running.replica.hand_over()
         await running.replica.stop()
@@ -302,11 +344,35 @@ class SimulatedMachine:
             self._end()
             self.world.disks.close_all(self.disk)
             self.world.tell(f"{self.name} has stopped")
-            self._start_again()
+            self._restart()
 
     def _not_stopped(self, failure: Failure) -> None:
         if not failure.check(CrashError) and not self.disk_fails:
             self.world.broken(failure.value)
+
+    def pause(self) -> None:
+        """Have nothing reach the process, while its clock goes on, until L{resume}."""
+        if self.process is not None:
+            self.process.pause()
+
+    def resume(self) -> None:
+        """Have the process go on after L{pause}."""
+        if self.process is not None:
+            self.process.resume()
+
+    def fail_disk(self, changes: int = 0) -> None:
+        """
+        Have the disk fail, until L{mend_disk}. The process ends then, as a real one does.
+
+        @param changes: how many changes succeed before.
+        """
+        self.disk_fails = True
+        self.disk.changes_until_failure = changes
+
+    def mend_disk(self) -> None:
+        """Crash, if the process still runs; the next process finds a disk that works."""
+        self.crash()
+        self.disk_fails = False
 
     def move(self) -> None:
         """Crash; the next process has the same disk, and other addresses."""
@@ -319,7 +385,7 @@ class SimulatedMachine:
         self.world.disks.erase(self.disk)
 
     def bury(self) -> None:
-        """End what runs, and forget all that ever ran."""
+        """End what runs, and forget all processes that ever ran."""
         self.wanted = False
         self._end()
         self.world.disks.close_all(self.disk)

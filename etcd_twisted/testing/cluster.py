@@ -1,0 +1,222 @@
+"""
+A cluster in memory: machines on simulated clocks, with simulated disks and a simulated network between them.
+
+Nothing happens but in L{SimulatedCluster.advance} and its relatives, and all chance comes from one seed: a test of the
+same seed does the same, however busy the computer is. Must never wait for real time.
+"""
+
+import contextlib
+import gc
+import secrets
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self, TypeVar
+from unittest import mock
+
+from twisted.internet.defer import Deferred
+
+from etcd_twisted.keyspace import Event
+from etcd_twisted.testing.disks import Disks
+from etcd_twisted.testing.machine import Settings, SimulatedMachine
+from etcd_twisted.testing.network import Network
+from etcd_twisted.testing.schedule import Process, Schedule
+
+_T = TypeVar("_T")
+
+FORMING_SECONDS = 20.0
+"""How long a cluster may take to form, by the simulated clock."""
+
+
+class SimulatedCluster:
+    """
+    Machines that are in one cluster. It is a context manager that frees everything at the end::
+
+        with SimulatedCluster() as cluster:
+            cluster.start(3)
+
+    @ivar clock: a clock for the code under test, which goes on with the cluster.
+    @ivar machines: the machines by name, in the order in which they came.
+    @ivar network: what carries messages between them; its C{weather} can be made bad.
+    @ivar disks: the disks of the machines.
+    @ivar schedule: what is to happen next, and the one source of chance.
+    """
+
+    def __init__(self, seed: int = 0, settings: Settings | None = None) -> None:
+        """
+        @param seed: decides everything that is left to chance.
+        """
+        self.schedule = Schedule(seed)
+        self.network = Network(self.schedule)
+        self.disks = Disks(self.schedule.random)
+        self.machines: dict[str, SimulatedMachine] = {}
+        self.settings = Settings() if settings is None else settings
+        self.clock = Process(self.schedule, "test", 0.0, 1.0).clock
+        self._problem: BaseException | None = None
+        self._installed = contextlib.ExitStack()
+        self.schedule.after_step = self._after_step
+
+    def __enter__(self) -> Self:
+        random = self.schedule.random
+        self._installed.enter_context(self.disks.installed())
+        ids = mock.patch.object(secrets, "token_hex", lambda length: random.randbytes(length).hex())
+        self._installed.enter_context(ids)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End everything. What a process would tidy up late is tidied up here, while its disk is still there."""
+        try:
+            self.schedule.clear()
+            self.network.clear()
+            for machine in self.machines.values():
+                machine.bury()
+            gc.collect()
+        finally:
+            self._installed.close()
+            self.disks.remove()
+
+    # What machines ask for
+
+    def tell(self, text: str) -> None:
+        """See L{etcd_twisted.testing.machine.World}."""
+
+    def sent(self, sender: str, receiver: str, payload: bytes) -> None:
+        """See L{etcd_twisted.testing.machine.World}."""
+
+    def ended(self, process: Process) -> None:
+        """See L{etcd_twisted.testing.machine.World}."""
+
+    def broken(self, problem: BaseException | None) -> None:
+        """See L{etcd_twisted.testing.machine.World}. The test gets the first such problem as an exception."""
+        self._problem = self._problem or problem
+
+    def _after_step(self, _: Process | None) -> None:
+        if self._problem is not None:
+            problem, self._problem = self._problem, None
+            raise problem
+
+    # Machines
+
+    def add(self) -> SimulatedMachine:
+        """Start one more machine, which asks those before it to take it in."""
+        machine = SimulatedMachine(self, len(self.machines))
+        self.machines[machine.name] = machine
+        machine.start()
+        return machine
+
+    def start(self, size: int = 3) -> list[SimulatedMachine]:
+        """Start machines, and advance until they are a cluster in which all have a vote."""
+        first = self.add()
+        self.advance_until(lambda: first.replica is not None and first.replica.serving)
+        started = [first, *(self.add() for _ in range(size - 1))]
+        self.advance_until(self.is_settled, FORMING_SECONDS)
+        return started
+
+    @property
+    def running(self) -> list[SimulatedMachine]:
+        """The machines on which a process runs."""
+        return [machine for machine in self.machines.values() if machine.is_up]
+
+    def leader(self) -> SimulatedMachine | None:
+        """Returns the machine that leads, or C{None}. If several think so, it is the one of the highest term."""
+        leading = [
+            (each.replica.term, each) for each in self.machines.values() if each.replica and each.replica.is_leader
+        ]
+        return max(leading, key=lambda each: each[0])[1] if leading else None
+
+    def await_leader(self) -> SimulatedMachine:
+        """Advance until a machine leads, and return it."""
+        self.advance_until(lambda: self.leader() is not None)
+        leader = self.leader()
+        assert leader is not None
+        return leader
+
+    def followers(self) -> list[SimulatedMachine]:
+        """Returns the running machines that do not lead."""
+        leader = self.leader()
+        return [machine for machine in self.running if machine is not leader]
+
+    def is_settled(self) -> bool:
+        """
+        Returns whether every member has a vote, and every running machine serves what the leader serves, or stands by.
+        """
+        leader = self.leader()
+        if leader is None or leader.replica is None:
+            return False
+        replicas = [each.replica for each in self.running if each.replica is not None]
+        applied = leader.replica.raft_index
+        if not all(each.standby or (each.serving and each.raft_index == applied) for each in replicas):
+            return False
+        return leader.replica.health().voters == set(leader.replica.members())
+
+    def settle(self) -> None:
+        """Advance until the cluster L{is_settled}."""
+        self.advance_until(self.is_settled)
+
+    def put(self, key: str, value: str, ttl_seconds: int | None = None) -> Event:
+        """Advance until the leader has set a key and every running machine has it, and return what happened."""
+        event = self.result_of(self.await_leader().put(key, value, ttl_seconds))
+        self.settle()
+        return event
+
+    # Time
+
+    def advance(self, seconds: float) -> None:
+        """Let everything happen that happens in this many seconds."""
+        self.schedule.run_until(self.schedule.now + seconds)
+
+    def advance_until(self, condition: Callable[[], bool], most_seconds: float = 10.0) -> None:
+        """
+        Let things happen until a condition holds.
+
+        @raise AssertionError: it does not hold within C{most_seconds}.
+        """
+        if not self.schedule.run_until(self.schedule.now + most_seconds, condition):
+            name = getattr(condition, "__qualname__", condition)
+            raise AssertionError(f"{name} does not hold within {most_seconds} seconds: {self.describe()}")
+
+    def result_of(self, deferred: "Deferred[_T]", most_seconds: float = 10.0) -> _T:
+        """
+        Advance until a Deferred has fired, and return its result or raise its exception.
+
+        @raise AssertionError: it does not fire within C{most_seconds}.
+        """
+        results: list[_T] = []
+        failures: list[BaseException] = []
+        deferred.addCallbacks(results.append, lambda failure: failures.append(failure.value))
+        self.advance_until(lambda: bool(results or failures), most_seconds)
+        if failures:
+            raise failures[0]
+        return results[0]
+
+    def describe(self) -> str:
+        """Returns what each machine is, for the message of an assertion."""
+        return "; ".join(map(_description, self.machines.values()))
+
+    # The network
+
+    def partition(self, *groups: list[SimulatedMachine]) -> None:
+        """Cut all ways between these groups of machines. Ways that were cut before stay so, see L{heal}."""
+        for group in groups:
+            names = {machine.name for machine in group}
+            others = {machine.name for each in groups if each is not group for machine in each}
+            self.network.cut |= {way for a in names for b in others for way in ((a, b), (b, a))}
+
+    def isolate(self, machine: SimulatedMachine) -> None:
+        """Cut a machine off from all others."""
+        self.partition([machine], [each for each in self.machines.values() if each is not machine])
+
+    def heal(self) -> None:
+        """Open all ways. Some of what was sent meanwhile arrives now."""
+        self.network.heal()
+
+
+def _description(machine: SimulatedMachine) -> str:
+    replica = machine.replica
+    if replica is None:
+        return f"{machine.name} is down"
+    if replica.standby:
+        return f"{machine.name} stands by"
+    role = "leads" if replica.is_leader else "serves" if replica.serving else "starts"
+    return f"{machine.name} {role} in term {replica.term}, applied {replica.raft_index}"
