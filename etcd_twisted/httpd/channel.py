@@ -60,10 +60,10 @@ class ChannelSite(RequestSite, Protocol):
     turns: Turns
 
     def opened(self, channel: "Channel") -> None:
-        """A connection has begun."""
+        """Add a connection that has begun."""
 
     def closed(self, channel: "Channel") -> None:
-        """A connection has ended."""
+        """Drop a connection that has ended."""
 
 
 @implementer(IHandshakeListener)
@@ -147,7 +147,7 @@ class Channel(http.HTTPChannel):
             exchange.end_waiting()
 
     def had_turn(self) -> None:
-        """A request that had to wait has had its turn: it may wait for events now, which end with the service."""
+        """End a wait for events that a request has begun in its turn, after the service has stopped."""
         if self._stopping and not self.lifetime.closing:
             self.stop()
 
@@ -188,13 +188,13 @@ class Channel(http.HTTPChannel):
     # Requests
 
     def dataReceived(self, data: bytes) -> None:
-        """Bytes have come, unless they are those of a request that was refused."""
+        """Take bytes, unless a request was refused: then they are thrown away."""
         if self._refused:
             return
         if not self.requests:
             self._begin_receiving()
         super().dataReceived(data)
-        begun = self._buffer  # of a request whose first line is not whole yet
+        begun = self._buffer  # a request whose first line is not complete
         if begun and self.line_mode and not self._refused:
             if not self.requests:
                 self._begin_receiving()
@@ -206,7 +206,7 @@ class Channel(http.HTTPChannel):
         self.lifetime.begin_request(self._now())
 
     def lineReceived(self, line: bytes) -> None:
-        """Count what the head of a request takes."""
+        """Take a line of a head, and limit the length of the head."""
         if self._refused:
             return
         self._begin_receiving()
@@ -223,12 +223,12 @@ class Channel(http.HTTPChannel):
         super().lineReceived(line)
 
     def _refuse_bare_line_feed(self, line: bytes) -> None:
-        """A guess that it ends a line could differ from that of a proxy on the way."""
+        """Refuse a line feed alone: a proxy on the way may have guessed otherwise whether it ends a line."""
         self._target = self._target or targets.target_of(line.partition(b"\n")[0])
         self.refuse(400, "each line of a request should end with CR LF, not with LF alone")
 
     def lineLengthExceeded(self, line: bytes) -> None:
-        """A line is longer than a whole head may be."""
+        """Refuse a line that is longer than a head may be."""
         self._target = self._target or targets.target_of(line)
         self._refuse_head()
 
@@ -238,7 +238,7 @@ class Channel(http.HTTPChannel):
             super().rawDataReceived(data)
 
     def headerReceived(self, line: bytes) -> bool:
-        """Take a header; one with too many digits for a length can't be read as a number."""
+        """Take a header, unless it is a length with too many digits to be read as a number."""
         name, _, value = line.partition(b":")
         value = value.strip()
         if len(value) > _LONGEST_LENGTH_DIGITS and name.lower() == b"content-length" and value.isdigit():
@@ -251,7 +251,7 @@ class Channel(http.HTTPChannel):
         return super().headerReceived(line)
 
     def allHeadersReceived(self) -> None:
-        """Refuse a body that is too long before any of it is read, or asked for with 100 Continue."""
+        """Refuse a body that is too long before any of it is read, or asked for with C{100 Continue}."""
         if self._refused:
             return
         if self.length is not None and self.length > self.site.limits.body_bytes:
@@ -266,7 +266,7 @@ class Channel(http.HTTPChannel):
         super().allHeadersReceived()
 
     def checkPersistence(self, request: server.Request, version: bytes) -> bool:
-        """Whether the connection may stay open; C{close} may be one of several tokens, between commas."""
+        """Returns whether the connection may stay open: C{close} may be one of several tokens, between commas."""
         values = request.requestHeaders.getRawHeaders(b"Connection", ())
         tokens = {token.strip().lower() for value in values for token in value.split(b",")}
         if version != b"HTTP/1.1":
@@ -277,7 +277,7 @@ class Channel(http.HTTPChannel):
         return True
 
     def allContentReceived(self) -> None:
-        """A request is complete: the time it takes to answer is not its sender's."""
+        """Answer a request, which is complete: the client has no deadline meanwhile."""
         if self._refused:
             return
         self.lifetime.end_request()
@@ -286,14 +286,14 @@ class Channel(http.HTTPChannel):
         super().allContentReceived()
 
     def requestDone(self, request: object) -> None:
-        """A request is answered; begin with the next."""
+        """Continue with the next request, as one is answered."""
         self.lifetime.expect_request(self._now())
         super().requestDone(request)
 
     # Refusing
 
     def refuse_body(self) -> None:
-        """The body of the request is too long."""
+        """Refuse a request whose body is too long."""
         self.refuse(413, f"the body should have at most {self.site.limits.body_bytes} bytes")
 
     def _refuse_head(self) -> None:
@@ -304,10 +304,10 @@ class Channel(http.HTTPChannel):
 
     def refuse(self, status: int, reason: str) -> None:
         """
-        Answer a request that is not complete or can't be understood, and close.
+        Answer a request that is not complete or can't be understood, and close the connection.
 
-        What the client goes on sending is thrown away for a moment: to close at once would make its system drop the
-        answer (RFC 9112, section 9.6).
+        What the client goes on sending is thrown away for a moment: if the connection were closed at once, the
+        client's system would drop the answer (RFC 9112, section 9.6).
         """
         if self._refused:
             return

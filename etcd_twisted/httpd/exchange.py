@@ -1,9 +1,11 @@
 """
-One request being answered on an HTTP/1 connection: how a L{Response} gets onto the wire.
+How a L{Response} is sent on an HTTP/1 connection.
 
-Takes the place of C{twisted.web}'s request object as soon as that has been read, so that a waiting watcher keeps
-neither headers nor content alive. Must never send anything faster than the client reads it: what is long goes in
-pieces, and a stream that its client does not read is cut off.
+An L{Exchange} takes the place of C{twisted.web}'s request object as soon as the request has been read, so that a
+waiting watcher keeps neither headers nor content alive.
+
+Must never send anything faster than the client reads it: a long body is sent in pieces, and a stream that its client
+does not read is cut off.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,8 +23,8 @@ from etcd_twisted.httpd.lifetime import Lifetime
 from etcd_twisted.httpd.responses import AnyResponse, Body, Events, Later, Response
 from etcd_twisted.httpd.turns import BYTES_SHIFT, WORK_OF_LISTING, Turns
 
-_PIECE = 1 << 16
-"""A longer body is sent in pieces of this size, each when the client has taken the last."""
+_PIECE_BYTES = 1 << 16
+"""A longer body is sent in pieces of this size, each when the client has taken the one before."""
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 _CANT_SEND = "An answer could not be sent"
@@ -32,14 +34,14 @@ _LAST_CHUNK = b"0\r\n\r\n"
 
 class ExchangeConnection(Protocol):
     """
-    What an L{Exchange} needs of the connection it is on.
+    What an L{Exchange} needs of its connection.
 
     @ivar lifetime: tells whether the client has to read before more is sent.
-    @ivar persistent: whether the connection stays open after this answer.
-    @ivar site: knows the header lines of every answer.
-    @ivar answered: told the method and the status of each answer that has an end, and how long it took in seconds.
-    @ivar count: told the method and the status of one that has none yet.
-    @ivar turns: says how much is done in a turn of the reactor.
+    @ivar persistent: whether the connection stays open after this response.
+    @ivar site: has the header lines of every response, C{server_fields}.
+    @ivar answered: counts a response with an end, by method and status, and how many seconds it took.
+    @ivar count: counts a response without one, by method and status.
+    @ivar turns: limits how much is done in a turn of the reactor.
     """
 
     lifetime: Lifetime
@@ -59,10 +61,10 @@ class ExchangeConnection(Protocol):
         """Tell C{producer} when to pause and resume."""
 
     def unregisterProducer(self) -> None:
-        """Tell it no more."""
+        """Stop telling it."""
 
     def requestDone(self, request: object) -> None:
-        """The answer is complete; begin with the next request."""
+        """Continue with the next request, as the response is complete."""
 
     def abort(self) -> None:
         """Close the connection without sending what waits."""
@@ -70,9 +72,11 @@ class ExchangeConnection(Protocol):
 
 class Exchange:
     """
-    One request's answer.
+    The response to one request.
 
     @ivar waits: whether it waits for events, which may take for ever.
+    @ivar _connection: the connection; C{None} as soon as the response is complete, or the client has gone.
+    @ivar _work: what is under way, to be cancelled when the client goes.
     """
 
     __slots__ = ("_began", "_chunked", "_connection", "_method", "_work")
@@ -82,14 +86,13 @@ class Exchange:
     def __init__(self, connection: ExchangeConnection, version: bytes, method: bytes, began: float) -> None:
         """
         @param version: the request's, as in C{HTTP/1.1}.
-        @param method: the request's; the answer to a C{HEAD} has no body.
+        @param method: the request's. The response to C{HEAD} has no body.
         @param began: when the request was complete, by L{perf_counter}.
         """
         self._connection: ExchangeConnection | None = connection
         self._chunked = version == b"HTTP/1.1"
         self._method = method
         self._began = began
-        # What is under way, to be cancelled when the client goes.
         self._work: Deferred[Response] | Later | Events | _Sender | None = None
 
     @property
@@ -99,11 +102,11 @@ class Exchange:
 
     @property
     def waiting_bytes(self) -> int:
-        """How much a stream has to send that its client has no room for."""
+        """How many bytes of a stream wait for its client to read."""
         return self._work.waiting_bytes if isinstance(self._work, Events) else 0
 
     def answer(self, answer: AnyResponse) -> None:
-        """Send an answer, once it is there."""
+        """Send a response, as soon as it is there."""
         if isinstance(answer, Response):
             self._send(answer)
         elif isinstance(answer, Later):
@@ -119,7 +122,7 @@ class Exchange:
             self._connection.abort()
 
     def connectionLost(self, _reason: Failure) -> None:
-        """The client is gone. Called by the connection."""
+        """Cancel what is under way, as the client has gone. The connection calls this."""
         if self._connection is not None:
             self._connection.unregisterProducer()
         self._connection = None
@@ -128,7 +131,7 @@ class Exchange:
             work.cancel()
 
     def end_waiting(self) -> None:
-        """End a wait for events without one: with an empty body, or what was sent of a stream."""
+        """End a wait for events without an event: with an empty body, or with what was sent of a stream."""
         if isinstance(self._work, Events):
             self._work.cancel()
             self._finish()
@@ -151,7 +154,7 @@ class Exchange:
             self._connection = None
             connection.write(whole)
             connection.requestDone(self)
-        except Exception:  # nobody who made an answer could know what to do about it
+        except Exception:  # the caller has made a response: it can't handle this
             self._log.failure(_CANT_SEND)
             connection.abort()
 
@@ -184,7 +187,7 @@ class Exchange:
             events.begin(stream.send, self.end_waiting)
             stream.start()
         else:
-            events.begin(self._happened, self.end_waiting)
+            events.begin(self._send_event, self.end_waiting)
 
     def _head(self, connection: ExchangeConnection, response: Response) -> bytes:
         length = framing(response.body, self._chunked)
@@ -204,21 +207,21 @@ class Exchange:
     def _framed(self, piece: bytes) -> bytes:
         return b"%x\r\n%s\r\n" % (len(piece), piece) if self._chunked else piece
 
-    def _happened(self, event: bytes) -> None:
-        """The one event that was waited for."""
+    def _send_event(self, event: bytes) -> None:
+        """Send the one event that was waited for."""
         connection = self._connection
         if connection is None:
             return
         self._work = None
-        if len(event) <= _PIECE and not connection.lifetime.stalled:
+        if len(event) <= _PIECE_BYTES and not connection.lifetime.stalled:
             connection.write(self._framed(event) + self._ending)
-            self._chunked = False  # its end is written
+            self._chunked = False  # or the last chunk would be sent again
             self._finish()
         else:
             self._send_pieces(connection, _sliced(event))
 
     def _finish(self) -> None:
-        """The answer is complete."""
+        """Complete the response."""
         connection, self._connection = self._connection, None
         self._work = None
         if connection is not None:
@@ -229,13 +232,13 @@ class Exchange:
 
     @property
     def _ending(self) -> bytes:
-        """What stands behind the last piece."""
+        """What follows the last piece."""
         return _LAST_CHUNK if self._chunked and self._method != b"HEAD" else b""
 
 
 @implementer(IPushProducer)
 class _Sender:
-    """Sends pieces one by one: the next when the client has room for it and the reactor has had its turn."""
+    """Sends pieces one by one: each in a turn of its own, when the client has room for it."""
 
     __slots__ = ("_connection", "_done", "_framed", "_pieces", "_turns")
 
@@ -269,7 +272,7 @@ class _Sender:
         self.cancel()
 
     def cancel(self) -> None:
-        self._pieces = iter(())  # they hold a whole tree
+        self._pieces = iter(())  # they keep a whole tree alive
         self._turns.give_up(self)
 
     def _turn(self) -> None:
@@ -278,7 +281,7 @@ class _Sender:
         try:
             piece = next(self._pieces, None)
         except Exception:
-            # The head has gone out: all that can be done is to let the client see that this is not the whole.
+            # The head has been sent: all that can be done is to show the client that the body is not complete.
             self._log.failure("An answer could not be finished")
             self._connection.abort()
             return
@@ -322,12 +325,12 @@ class _Stream:
 
 def in_one_piece(connection: ExchangeConnection, method: bytes, response: Response) -> bytes | None:
     """
-    The whole of an answer that can be sent at once; C{None} of one that is an L{Exchange}'s to send.
+    Returns all bytes of a response that can be sent at once, or None if an L{Exchange} has to send it.
 
     @param method: the request's.
     """
     body = response.body
-    if not isinstance(body, bytes) or len(body) > _PIECE or connection.lifetime.stalled or method == b"HEAD":
+    if not isinstance(body, bytes) or len(body) > _PIECE_BYTES or connection.lifetime.stalled or method == b"HEAD":
         return None
     return b"%s%s%s%sContent-Length: %d\r\n\r\n%s" % (
         _STATUS_LINES[response.status],
@@ -341,7 +344,7 @@ def in_one_piece(connection: ExchangeConnection, method: bytes, response: Respon
 
 def framing(body: Body, chunked: bool) -> bytes:
     """
-    The header line that says where a body ends; none where the end of the connection says so.
+    Returns the header line that says where the body ends. It is empty if the end of the connection says so.
 
     @param chunked: whether the client understands chunks.
     """
@@ -351,4 +354,4 @@ def framing(body: Body, chunked: bool) -> bytes:
 
 
 def _sliced(body: bytes) -> Iterator[bytes]:
-    return (body[start : start + _PIECE] for start in range(0, len(body), _PIECE))
+    return (body[start : start + _PIECE_BYTES] for start in range(0, len(body), _PIECE_BYTES))

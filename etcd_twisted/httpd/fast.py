@@ -1,14 +1,14 @@
 """
-The fast door: a connection that takes common requests for the site's L{Door} straight to it.
+The fast door: a connection that takes common requests straight to the site's L{Door}.
 
-Common is what clients of keys send: HTTP/1.1, a body with a length or none, a connection that stays. The first request
-on a connection that is not common, or for other pages, hands the connection to L{Channel} with what has come so far,
-and this steps aside. So that one alone refuses, and knows what is rare.
+Common is what clients of keys send: HTTP/1.1, a body with a length or none, a connection that stays open. At the first
+request that is not common, or not for the door, the connection is handed over to a L{Channel}, with what has come so
+far. So all rare forms of HTTP, and all refusals, are the channel's alone.
 
-An answer is written to the socket at once, when nothing waits there; those to requests that came together, together.
-Connections wait for requests together too (L{Readers}).
+A response is written to the socket at once if nothing waits to be sent. The responses to requests that came together
+are sent together. Connections also wait for requests together (L{Readers}).
 
-Must never answer anything in another way than L{Channel} would, nor let a client hold more, or for longer.
+Must never answer anything differently than L{Channel} would, nor let a client hold more, or for longer.
 """
 # Twisted's HTTP server has no types.
 # mypy: disallow-untyped-calls=False, warn-return-any=False
@@ -39,38 +39,41 @@ from etcd_twisted.httpd.site import Site
 from etcd_twisted.httpd.turns import BYTES_SHIFT
 from etcd_twisted.net.sockets import keep_alive, tcp_socket, write_now
 
-LONGEST_HEAD = 1 << 13
-"""How long the head of a common request may be, in bytes."""
+LONGEST_COMMON_HEAD_BYTES = 1 << 13
+"""The longest request line and headers of a common request."""
 
-_ALL = 1 << 62
-"""Where bytes end of which nothing is left to read."""
+_END = 1 << 62
+"""The end of data of which nothing is left to handle."""
 
 _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
 _VERSION = b"HTTP/1.1"
-_EAGER = 1 << 14
-"""How much is read ahead while a request is answered, in bytes, before the client has to wait."""
-_TOGETHER = 32
-_SHORT = 1 << 11
+_READ_AHEAD_BYTES = 1 << 14
+"""How much may come while a request is answered before the connection is not read any more."""
+
+_MOST_TOGETHER = 32
+"""How many responses are sent together at most."""
+
+_SHORT_BYTES = 1 << 11
+"""A longer response is sent at once, with those before it."""
+
 _MOST_IN_A_ROW = 64
-"""
-How many answers are sent together at the most, how long each may be but for the last, in bytes, and how many requests
-are taken from one connection before it is the turn of others that wait.
-"""
+"""How many requests of one connection are handled before those of other connections that wait."""
 
 
 class FastSite(Site):
     """
     A site whose connections begin at the fast door.
 
-    @ivar heads: the heads of common requests.
-    @ivar common_fields: header lines for the answers to common requests, which are of no origin.
-    @ivar request_line: matches the request line of a common one for the door: its method, path and query.
+    @ivar heads: what the header lines of common requests say.
+    @ivar common_fields: header lines for the responses to common requests, none of which has an C{Origin}.
+    @ivar request_line: matches the request line of a common request for the door. Its groups are the method, the path
+        and the query.
     """
 
     door: Door
 
     def __init__(self, *args: Any, **kw: Any) -> None:
-        """See L{Site}; it has a door."""
+        """See L{Site}. A fast site has to have a door."""
         super().__init__(*args, **kw)
         self.heads = Heads(self.browsers)
         self._readers: Readers | None = None
@@ -80,18 +83,18 @@ class FastSite(Site):
         self.request_line = re.compile(rb"(%s) %s(/[!->@-~]*)?(?:\?([!-~]*))? HTTP/1\.1\r\n" % (methods, prefix))
 
     def connection(self, addr: IAddress | None) -> "FastChannel":
-        """A new connection."""
+        """Returns a new connection."""
         return FastChannel(self, addr)
 
     def share(self, connection: Connection) -> None:
-        """Have a connection wait for bytes together with all others."""
+        """Let a connection wait for bytes together with all others."""
         if self._readers is None and HAS_EPOLL:
             self._readers = Readers(connection.reactor, self.turns.begin)
         if self._readers is not None:
             self._readers.adopt(connection)
 
     def ordinary(self, addr: IAddress | None) -> Channel:
-        """What takes a connection over."""
+        """Returns what takes over a connection."""
         channel: Channel = super().connection(addr)
         return channel
 
@@ -101,12 +104,24 @@ class FastChannel(Protocol):
     """
     A connection.
 
+    What comes is handled at once, unless the connection has to wait: for an earlier response (L{_exchange}), for the
+    client to read, or for a turn. Then it is buffered, and no more is read once that is much. At most one of
+    L{_exchange} and L{_ordinary} is set.
+
     @ivar site: the site that it belongs to.
     @ivar lifetime: its timeouts, from the moment when it is connected.
-    @ivar persistent: whether it stays open after this answer.
-    @ivar count: see L{etcd_twisted.httpd.usage.Usage}; so for C{answered}.
+    @ivar persistent: whether it stays open after this response.
+    @ivar count: the site's L{etcd_twisted.httpd.usage.Usage.count}; likewise C{answered}.
     @ivar turns: the site's.
-    @ivar write: sends bytes; likewise from that moment.
+    @ivar write: sends bytes; it exists from the moment when the channel is connected.
+    @ivar _ordinary: the channel that has taken over; nothing else is done here once it is set.
+    @ivar _exchange: the response under way that could not be sent at once.
+    @ivar _producer: produces the body of that response.
+    @ivar _parts: what has come and is not handled yet; its size is C{_buffered_bytes}.
+    @ivar _needed_bytes: how much has to be there before it is worth looking at it again.
+    @ivar _handling: whether requests are being handled further up the stack.
+    @ivar _not_reading: whether the transport is paused.
+    @ivar _waits_for_turn: whether what is buffered waits for a turn.
     """
 
     _log = Logger()
@@ -129,11 +144,11 @@ class FastChannel(Protocol):
         self._exchange: Exchange | None = None
         self._producer: Any = None
         self._parts: list[bytes] = []
-        self._have = 0
-        self._need = 0
-        self._reading = False
-        self._held = False
-        self._queued = False
+        self._buffered_bytes = 0
+        self._needed_bytes = 0
+        self._handling = False
+        self._not_reading = False
+        self._waits_for_turn = False
 
     # What an exchange needs
 
@@ -142,18 +157,18 @@ class FastChannel(Protocol):
         self._producer = producer
 
     def unregisterProducer(self) -> None:
-        """Tell it no more."""
+        """Stop telling it."""
         self._producer = None
 
     def requestDone(self, _request: object) -> None:
-        """The answer is complete; begin with the next request."""
+        """Continue with the next request, as the response is complete."""
         self._exchange = None
         if not self.persistent:
             self._close()
             return
         self.lifetime.deadline = self._seconds() + self.site.limits.idle_timeout_seconds
-        if (self._parts or self._held) and not self._reading:
-            self._go_on()
+        if (self._parts or self._not_reading) and not self._handling:
+            self._continue()
 
     # Its life
 
@@ -195,7 +210,7 @@ class FastChannel(Protocol):
 
     def stop(self) -> None:
         """Close the connection in order: a request under way may be answered, a wait for events ends."""
-        if self._exchange is None and not self._queued:
+        if self._exchange is None and not self._waits_for_turn:
             self._close()
             return
         self.persistent = False
@@ -205,10 +220,10 @@ class FastChannel(Protocol):
     def sweep(self, now: float) -> None:
         """Close the connection if a timeout has passed. The site calls this about once a second."""
         exchange = self._exchange
-        verdict = self.lifetime.verdict(now, exchange, self._held and exchange is not None)
+        verdict = self.lifetime.verdict(now, exchange, self._not_reading and exchange is not None)
         if verdict is Verdict.ABORTED:
             self.abort()
-        elif verdict is Verdict.LATE and not self._queued:
+        elif verdict is Verdict.LATE and not self._waits_for_turn:
             self._close()
 
     def pauseProducing(self) -> None:
@@ -217,15 +232,15 @@ class FastChannel(Protocol):
         if self._producer is not None:
             self._producer.pauseProducing()
         if self._exchange is None:
-            self._hold()
+            self._stop_reading()
 
     def resumeProducing(self) -> None:
         """The client has read all there was."""
         self.lifetime.stalled = False
         if self._producer is not None:
             self._producer.resumeProducing()
-        if self._exchange is None and not self._reading:
-            self._go_on()
+        if self._exchange is None and not self._handling:
+            self._continue()
 
     def stopProducing(self) -> None:
         """The connection is being lost: L{connectionLost} follows."""
@@ -233,160 +248,162 @@ class FastChannel(Protocol):
     # Requests
 
     def dataReceived(self, data: bytes) -> None:
-        """Bytes have come."""
+        """Handle bytes, or keep them while something has to be waited for."""
         if self._ordinary is not None:
             self._ordinary.dataReceived(data)
-        elif self._exchange is not None or self.lifetime.stalled or self._queued:
-            self._keep(data, 0)
-            self._hold_or_release()
+        elif self._exchange is not None or self.lifetime.stalled or self._waits_for_turn:
+            self._buffer(data, 0)
+            self._adjust_reading()
         elif self._parts:
-            self._keep(data, self._need)
-            if self._have >= self._need:
-                self._read(self._taken())
+            self._buffer(data, self._needed_bytes)
+            if self._buffered_bytes >= self._needed_bytes:
+                self._read(self._pop_buffer())
         else:
             self._read(data)
 
-    def _keep(self, data: bytes, need: int) -> None:
+    def _buffer(self, data: bytes, needed_bytes: int) -> None:
         """Keep bytes until there are more of them, or a request is answered."""
         self._parts.append(data)
-        self._have += len(data)
-        self._need = need
+        self._buffered_bytes += len(data)
+        self._needed_bytes = needed_bytes
 
-    def _taken(self) -> bytes:
+    def _pop_buffer(self) -> bytes:
         data = b"".join(self._parts)
         self._parts.clear()
-        self._have = 0
+        self._buffered_bytes = 0
         return data
 
-    def _hold(self) -> None:
-        """Let no more come."""
-        if not self._held:
-            self._held = True
+    def _stop_reading(self) -> None:
+        """Pause the transport."""
+        if not self._not_reading:
+            self._not_reading = True
             self.transport.pauseProducing()
 
-    def _go_on(self) -> None:
-        """Take what has come meanwhile, and let more come."""
-        if self.lifetime.closing or self.lifetime.stalled or self._queued:
+    def _continue(self) -> None:
+        """Handle what has come meanwhile, and read more."""
+        if self.lifetime.closing or self.lifetime.stalled or self._waits_for_turn:
             return
         if not self._parts:
-            self._release()
+            self._start_reading()
         else:
             try:
-                self._read(self._taken())
-            except Exception:  # nobody who sent an answer, or made room for one, could know what to do about it
-                self._log.failure("A connection is closed, since what came could not be taken")
+                self._read(self._pop_buffer())
+            except Exception:  # the caller has sent a response, or has made room for one: it can't handle this
+                self._log.failure("A connection is closed, since what it sent could not be handled")
                 self.abort()
 
-    def _release(self) -> None:
-        """Let more come."""
-        if self._held:
-            self._held = False
+    def _start_reading(self) -> None:
+        """Resume the transport."""
+        if self._not_reading:
+            self._not_reading = False
             self.transport.resumeProducing()
 
     def _read(self, data: bytes) -> None:
-        """Take what has come, now or when there is time for it."""
+        """Handle what has come, now or in a later turn."""
         turns = self.turns
         if turns.left <= 0 or turns.waiting:
-            self._queue(data)
+            self._wait_for_turn(data)
         else:
-            self._take_some(data)
+            self._handle_some(data)
 
-    def _queue(self, data: bytes) -> None:
-        """Go on with what has come in another turn of the reactor."""
-        self._keep(data, 0)
-        self._queued = True
-        self.turns.wait(self, self._have_turn)
+    def _wait_for_turn(self, data: bytes) -> None:
+        """Keep what has come until a later turn of the reactor."""
+        self._buffer(data, 0)
+        self._waits_for_turn = True
+        self.turns.wait(self, self._take_turn)
 
-    def _have_turn(self) -> None:
-        """There is time for a few requests."""
-        self._queued = False
+    def _take_turn(self) -> None:
+        """Handle some of what waited for a turn."""
+        self._waits_for_turn = False
         if self.lifetime.closing:
             return
         if self.lifetime.stalled or self._exchange is not None:
-            return  # there is a turn when the client has read, or the answer is there
+            return  # it continues when the client has read, or the response is complete
         try:
-            self._take_some(self._taken())
+            self._handle_some(self._pop_buffer())
         except Exception:
-            self._log.failure("A connection is closed, since what came could not be taken")
+            self._log.failure("A connection is closed, since what it sent could not be handled")
             self.abort()
             return
         if not self.persistent and not self.lifetime.closing:
-            self._stop_taking()
+            self._stop_now()
 
-    def _stop_taking(self) -> None:
-        """The service has been stopped while something waited here for its turn."""
+    def _stop_now(self) -> None:
+        """Close the connection, as the service stopped while something waited for its turn."""
         if self._ordinary is None:
             self.stop()
         else:
             self._ordinary.stop()
 
-    def _take_some(self, data: bytes) -> None:
-        """Take one request after the other, as far as they are complete and there is time for them."""
-        self._reading = True
+    def _handle_some(self, data: bytes) -> None:
+        """Handle one request after the other, as long as they are complete and there is time."""
+        self._handling = True
         answers: list[bytes] = []
         turns = self.turns
         most = _MOST_IN_A_ROW if turns.waiting else turns.left
-        start, size, taken = self._take(data, 0, answers), len(data), 1
+        start, size, handled = self._handle_one(data, 0, answers), len(data), 1
         while start < size and self._ordinary is None and not self.lifetime.closing:
             if self._exchange is not None or self.lifetime.stalled:
-                self._keep(data[start:], 0)
+                self._buffer(data[start:], 0)
                 break
-            if taken >= most or turns.left <= 0:
-                self._queue(data[start:])
+            if handled >= most or turns.left <= 0:
+                self._wait_for_turn(data[start:])
                 break
-            start = self._take(data, start, answers)
-            taken += 1
+            start = self._handle_one(data, start, answers)
+            handled += 1
         if answers:
             self._send(answers)
-        self._reading = False
-        turns.left -= taken
+        self._handling = False
+        turns.left -= handled
         if turns.left <= 0:
             turns.exhausted()
-        if self._have or self._held:
-            self._hold_or_release()
+        if self._buffered_bytes or self._not_reading:
+            self._adjust_reading()
 
-    def _hold_or_release(self) -> None:
-        """Read on, unless enough waits already. Reading shows when a client that waits for an answer has gone."""
-        if self._have > _EAGER and (self._queued or self._exchange is not None or self.lifetime.stalled):
-            self._hold()
-        elif self._exchange is not None or not self.lifetime.stalled:
-            self._release()
+    def _adjust_reading(self) -> None:
+        """Read on, unless enough is buffered. Reading shows when a client that waits for a response has gone."""
+        stalled, answering = self.lifetime.stalled, self._exchange is not None
+        if self._buffered_bytes > _READ_AHEAD_BYTES and (self._waits_for_turn or answering or stalled):
+            self._stop_reading()
+        elif answering or not stalled:
+            self._start_reading()
 
     def _send(self, answers: list[bytes]) -> None:
-        """Send the answers that have been gathered, at least one."""
+        """Send the responses that have been gathered, which are at least one."""
         self.write(answers[0] if len(answers) == 1 else b"".join(answers))
         answers.clear()
 
-    def _may_go_on(self, answers: list[bytes], rest: bytes) -> bool:
-        """Send what is there; if the client has to read first, the C{rest} is kept until it has."""
+    def _has_room(self, answers: list[bytes], rest: bytes) -> bool:
+        """Send what has been gathered. Returns whether there is room for more; if not, keeps the C{rest}."""
         if answers:
             self._send(answers)
         if self.lifetime.stalled:
-            self._keep(rest, 0)
+            self._buffer(rest, 0)
         return not self.lifetime.stalled
 
-    def _take(self, data: bytes, start: int, answers: list[bytes]) -> int:
+    def _handle_one(self, data: bytes, start: int, answers: list[bytes]) -> int:
         """
-        Take the request that begins there; returns where it ends.
+        Handle the request that begins at C{start}. Returns where it ends.
 
-        @param answers: to requests before it, not sent yet; its own is put there if it is in one piece.
+        @param answers: the responses to earlier requests that are not sent yet. The response to this one is added if
+            it is there and short.
         """
         site = self.site
         line = site.request_line.match(data, start)
-        end = data.find(b"\r\n\r\n", start, start + LONGEST_HEAD)
+        end = data.find(b"\r\n\r\n", start, start + LONGEST_COMMON_HEAD_BYTES)
         if line is None or end < 0:
             rest = data[start:]
             first_line = line.end() - start if line is not None else 0
-            return self._unclear(rest, first_line) if self._may_go_on(answers, rest) else _ALL
+            return self._wait_for_head(rest, first_line) if self._has_room(answers, rest) else _END
         head = site.heads[data[line.end() : end + 2]]
         if head is None or head.length > site.limits.body_bytes:
             rest = data[start:]
-            return self._hand_over(rest) if self._may_go_on(answers, rest) else _ALL
+            return self._hand_over(rest) if self._has_room(answers, rest) else _END
         body = end + 4
         end = body + head.length
         if end > len(data):
             rest = data[start:]
-            return self._wait(rest, end - start) if self._may_go_on(answers, rest) else _ALL
+            return self._wait_for_rest(rest, end - start) if self._has_room(answers, rest) else _END
         lifetime = self.lifetime
         lifetime.receiving = False
         method, path, query = line.groups(b"")
@@ -397,7 +414,7 @@ class FastChannel(Protocol):
         if isinstance(answer, Response) and (whole := in_one_piece(self, method, answer)) is not None:
             self.answered(method, answer.status, perf_counter() - began)
             answers.append(whole)
-            if len(answers) == _TOGETHER or len(whole) > _SHORT or not self.persistent:
+            if len(answers) == _MOST_TOGETHER or len(whole) > _SHORT_BYTES or not self.persistent:
                 self._send(answers)
                 self.turns.spend(len(whole) >> BYTES_SHIFT)
             if self.persistent:
@@ -412,32 +429,32 @@ class FastChannel(Protocol):
         exchange.answer(answer)
         return end
 
-    def _unclear(self, data: bytes, first_line: int) -> int:
+    def _wait_for_head(self, data: bytes, first_line: int) -> int:
         """
-        There is no whole head of a request for the door.
+        Wait for the rest of a head that may become that of a common request; hand over any other.
 
-        @param first_line: the size of its request line, if that is there and for the door; else 0.
+        @param first_line: the length of the request line if it is there and for the door, else 0.
         """
         if first_line:
             may_be = may_become_common(data[first_line : data.rfind(b"\r\n") + 2])
         else:
             may_be = data[:1].isupper() and b"\r\n" not in data
-        may_be = may_be and len(data) < LONGEST_HEAD and not _BARE_LINE_FEED.search(data)
-        return self._wait(data, 0) if may_be else self._hand_over(data)
+        may_be = may_be and len(data) < LONGEST_COMMON_HEAD_BYTES and not _BARE_LINE_FEED.search(data)
+        return self._wait_for_rest(data, 0) if may_be else self._hand_over(data)
 
-    def _wait(self, data: bytes, need: int) -> int:
-        """The rest of a request is to come, within the read timeout."""
-        self._keep(data, need)
+    def _wait_for_rest(self, data: bytes, needed_bytes: int) -> int:
+        """Wait for the rest of a request, which has to come within the read timeout."""
+        self._buffer(data, needed_bytes)
         self.lifetime.begin_request(self._seconds())
-        return _ALL
+        return _END
 
     def _hand_over(self, data: bytes) -> int:
-        """This is for one who knows all of HTTP."""
+        """Hand the connection over to a channel that knows all of HTTP."""
         self.site.handed_over(self)
-        self._release()  # from here on, the transport is the other channel's
+        self._start_reading()  # from now on, the transport is the other channel's
         self.transport.unregisterProducer()
         self._ordinary = channel = self.site.ordinary(self._address)
         channel.makeConnection(self.transport)
-        channel.lifetime = self.lifetime  # what it began to receive has no more time than on any other connection
+        channel.lifetime = self.lifetime  # a request that has begun has no more time than any other
         channel.dataReceived(data)
-        return _ALL
+        return _END

@@ -38,7 +38,7 @@ class Backlog(Protocol):
 
     @property
     def waiting_bytes(self) -> int:
-        """How much a stream has to send that its client has no room for."""
+        """How many bytes of a stream wait for its client to read."""
 
 
 class Lifetime:

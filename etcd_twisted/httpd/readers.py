@@ -97,7 +97,7 @@ class Readers:
                 if connection.doRead() is not None:
                     self._move(connection, self._reactor)  # where it finds out that it has ended
             except Exception:
-                self._log.failure("A connection is closed, since what came could not be taken")
+                self._log.failure("A connection is closed, since what it sent could not be handled")
                 self._lose(descriptor, connection, Failure())
 
     def _lose(self, descriptor: int, connection: Connection, reason: Failure) -> None:

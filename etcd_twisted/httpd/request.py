@@ -1,8 +1,9 @@
 """
-A request being read by L{twisted.web}, and where it goes when it is complete.
+A request as L{twisted.web} reads it, and where it goes when it is complete.
 
-One below the site's L{Door} goes straight to it, and L{Exchange} sends the answer; all others are for the site's
-resource. Through Klein a waiting watcher would hold some kilobytes more, and every request take twice as long.
+A request below the prefix of the site's L{Door} goes straight to the door, and an L{Exchange} sends the response. All
+others go to the site's resource. Through Klein, a waiting watcher would take some kilobytes more, and every request
+twice as long.
 
 Must never hold more of a body than the site allows.
 """
@@ -28,10 +29,10 @@ from etcd_twisted.httpd.turns import TARGET_SHIFT, WORK_OF_ORDINARY_REQUEST, WOR
 from etcd_twisted.logs.rate_limit import RateLimitedLog
 
 PRODUCT = b"etcd_twisted"
-"""Who answers."""
+"""The value of the C{Server} header field."""
 
 NOSNIFF = (b"X-Content-Type-Options", b"nosniff")
-"""The header field of every answer that keeps browsers from taking it for something else than its type says."""
+"""The header field of every response that keeps browsers from guessing another content type."""
 
 
 class RequestSite(Protocol):
@@ -39,10 +40,10 @@ class RequestSite(Protocol):
     What a request asks of its site.
 
     @ivar door: answers the requests below its prefix; C{None} where there is none.
-    @ivar limits: how long a body may be, among others.
-    @ivar cors: which pages of other origins may read the answers; C{None} for none.
-    @ivar browsers: which requests of browsers are refused.
-    @ivar warnings: says which were.
+    @ivar limits: says how long a body may be, among others.
+    @ivar cors: tells which pages of other origins may read responses; C{None} where none may.
+    @ivar browsers: tells which requests of browsers are refused.
+    @ivar warnings: logs those that are refused.
     """
 
     door: Door | None
@@ -56,52 +57,52 @@ class RequestConnection(ExchangeConnection, Protocol):
     """
     What a request asks of the connection that it came on.
 
-    @ivar requests: those on it, the one that is answered first.
+    @ivar requests: the requests under way, or the exchanges that answer them. The first one is answered now.
     """
 
     requests: list[Any]
 
     def isSecure(self) -> bool:
-        """Whether it is over TLS."""
+        """Returns whether it uses TLS."""
 
     def getPeer(self) -> object:
-        """Where its client is."""
+        """Returns the client's address."""
 
     @property
     def site(self) -> RequestSite:
-        """The connection's."""
+        """The site that the connection belongs to."""
 
     def had_turn(self) -> None:
-        """A request that had to wait has had its turn."""
+        """Note that a request that had to wait has had its turn."""
 
     def refuse(self, status: int, reason: str) -> None:
-        """Answer a request that can't be understood, and close."""
+        """Answer a request that can't be understood, and close the connection."""
 
     def refuse_body(self) -> None:
-        """The body of the request is too long."""
+        """Refuse a request whose body is too long."""
 
 
 class Request(server.Request):
-    """A request being read; one for the door is handed on as soon as it is complete."""
+    """A request. One for the door is handed on as soon as it is complete."""
 
     defaultContentType = b"text/plain; charset=utf-8"  # noqa: N815  # Twisted's name
 
     _log = Logger()
-    _received = 0
+    _received_bytes = 0  # of the body
 
     def handleContentChunk(self, data: bytes) -> None:
-        """Keep a part of the body, unless it grows too long (chunked bodies don't say how long they are)."""
+        """Keep a part of the body, unless the body grows too long: a chunked one does not say how long it is."""
         channel = cast(RequestConnection | None, self.channel)
         if channel is None:
-            return  # it was refused
-        self._received += len(data)
-        if self._received > channel.site.limits.body_bytes:
+            return  # the request was refused
+        self._received_bytes += len(data)
+        if self._received_bytes > channel.site.limits.body_bytes:
             channel.refuse_body()
         else:
             super().handleContentChunk(data)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """The request is complete; it is answered now, or when there is time for it."""
+        """Answer the request, which is complete, now or in a later turn."""
         turns = cast(RequestConnection, self.channel).turns
         if turns.is_busy:
             turns.wait(self, lambda: self._have_turn(command, path, version))
@@ -109,17 +110,17 @@ class Request(server.Request):
             self._answer(command, path, version)
 
     def _have_turn(self, command: bytes, path: bytes, version: bytes) -> None:
-        """There is time for this request."""
+        """Answer the request in its turn."""
         channel = cast(RequestConnection, self.channel)
         try:
             self._answer(command, path, version)
-        except Exception:  # whoever gives the turn could not know what to do about it
+        except Exception:  # the caller gives out turns: it can't handle this
             self._log.failure("A connection is closed, since a request could not be answered")
             channel.abort()
         channel.had_turn()
 
     def connectionLost(self, reason: Failure) -> None:
-        """The client is gone, or refused."""
+        """Give up the turn that is waited for, as the client has gone, or was refused."""
         if self.channel is not None:
             cast(RequestConnection, self.channel).turns.give_up(self)
         super().connectionLost(reason)
@@ -135,7 +136,7 @@ class Request(server.Request):
             return
         rest = None if door is None else targets.below(target, door.prefix)
         if command == b"OPTIONS" and (cors is not None or rest is None):
-            # Balancers of load ask for this, on whatever path, to see that somebody is there.
+            # Load balancers send this, with any path, to see whether the server is up.
             options = Response(200, b"", b"") if cors is None else cors.preflight(self.requestHeaders)
             self._begin(channel, command, version).answer(options)
             return
@@ -157,13 +158,13 @@ class Request(server.Request):
         exchange.answer(answer if cors is None else with_fields(answer, cors.fields(self.requestHeaders)))
 
     def _refuse(self, channel: RequestConnection, method: bytes, version: bytes, reason: str) -> None:
-        """A browser was made to ask this, or may be: nothing is done."""
+        """Refuse a request that a web page may have made a browser send."""
         client = address_of(channel.getPeer())
         channel.site.warnings.warn("browsers", f"Refused a browser's request from {client}: {reason}")
         self._send(channel, method, version, json_message(403, reason))
 
     def _send(self, channel: RequestConnection, method: bytes, version: bytes, answer: Response) -> None:
-        """Answer without asking the door or a page."""
+        """Send a response that is neither the door's nor a page's."""
         cors = channel.site.cors
         self._begin(channel, method, version).answer(
             answer if cors is None else with_fields(answer, cors.fields(self.requestHeaders))
@@ -171,19 +172,19 @@ class Request(server.Request):
 
     @staticmethod
     def _begin(channel: RequestConnection, method: bytes, version: bytes) -> Exchange:
-        """Have an L{Exchange} answer: this object is not needed any more, nor what it holds."""
+        """Let an L{Exchange} take the place of this object, which is not needed any more, nor what it holds."""
         exchange = Exchange(channel, version, method, perf_counter())
         channel.requests[0] = exchange
         return exchange
 
     def _add(self, fields: bytes) -> None:
-        """Have header lines in the answer, whatever it is."""
+        """Add header lines to the response, whatever it is."""
         for line in fields.split(b"\r\n")[:-1]:
             name, _, value = line.partition(b": ")
             self.responseHeaders.addRawHeader(name, value)
 
     def write(self, data: bytes) -> None:
-        """Say who answers."""
+        """Add the header fields of every response, and count it, when it begins."""
         if not self.startedWriting and self.channel is not None:
             self.setHeader(b"Server", PRODUCT)
             self.setHeader(*NOSNIFF)

@@ -64,10 +64,10 @@ class Site(server.Site):
     """
 
     reactor: IReactorTime
-    noisy = False  # or the log would tell of this object's starts and stops, beside the port's
+    noisy = False  # the log has the starts and stops of ports, and needs no others
     protocol = Channel  # type: ignore[assignment]  # declared as what can speak HTTP/2 too
     requestFactory = Request  # noqa: N815
-    # The sweep watches the time: a delayed call for each connection would be moved twice for each request.
+    # The sweep watches timeouts: a delayed call for each connection would be moved twice for each request.
     timeOut = None  # noqa: N815
 
     _log = Logger()
@@ -83,8 +83,8 @@ class Site(server.Site):
         browsers: BrowserPolicy | None = None,
     ) -> None:
         """
-        @param usage: where to count; C{None} where nobody else reads it.
-        @param browsers: C{None} where the machine has no names of its own, and no other origin is allowed.
+        @param usage: counts requests; C{None} if nobody else reads it.
+        @param browsers: C{None} if the machine has no names of its own, and no other origin is allowed.
         """
         super().__init__(resource, parsePOSTFormSubmission=False, timeout=None, reactor=clock)
         self.channels: set[SiteConnection] = set()
@@ -108,7 +108,7 @@ class Site(server.Site):
         return self.limits.write_timeout_seconds
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        """A connection, unless there are too many."""
+        """Returns a new connection, or None if there are too many."""
         if len(self.channels) < self.limits.connections:
             self._full = False
             return self.connection(addr)
@@ -121,26 +121,26 @@ class Site(server.Site):
         return None
 
     def connection(self, addr: IAddress | None) -> Any:
-        """A new connection."""
+        """Returns a new connection."""
         return super().buildProtocol(addr)
 
     def getContentFile(self, _length: int | None) -> BytesIO:
-        """Bodies are held in memory; how long they may be is limited."""
+        """Returns where a body is kept: in memory, as its length is limited."""
         return BytesIO()
 
     def startFactory(self) -> None:
-        """Begin to watch the time. There is no log of requests."""
+        """Begin to sweep. L{twisted.web} would open a log of requests here, which there is none of."""
         swept = self._sweeping.start(_SWEEP_SECONDS)
         swept.addErrback(lambda reason: self._log.failure("The time of connections is not watched", reason))
 
     def stopFactory(self) -> None:
-        """The port is closed; connections stay, see L{stop}."""
+        """Do nothing, as the port is closed: connections stay until L{stop}."""
 
     def log(self, request: object) -> None:
-        """There is no log of requests."""
+        """Do nothing: there is no log of requests."""
 
     def acceptableProtocols(self) -> list[bytes]:
-        """Only HTTP/1: the limits are kept there."""
+        """Returns HTTP/1 alone: HTTP/2 would not have the limits."""
         return [b"http/1.1"]
 
     def _sweep(self) -> None:
@@ -152,15 +152,15 @@ class Site(server.Site):
             channel.sweep(now)
 
     def opened(self, channel: SiteConnection) -> None:
-        """A connection has begun."""
+        """Add a connection that has begun."""
         self.channels.add(channel)
 
     def handed_over(self, channel: SiteConnection) -> None:
-        """Another channel takes over the connection, and says itself that it has L{opened}."""
+        """Drop a channel whose connection is taken over by another one, which calls L{opened} itself."""
         self.channels.discard(channel)
 
     def closed(self, channel: SiteConnection) -> None:
-        """A connection has ended."""
+        """Drop a connection that has ended."""
         self.channels.discard(channel)
         if not self.channels and self._empty is not None:
             empty, self._empty = self._empty, None
@@ -168,9 +168,10 @@ class Site(server.Site):
 
     def stop(self, grace: float) -> "Deferred[None]":
         """
-        Close every connection, when the port is closed. Waits for events end, other requests may be answered.
+        Close every connection, after the port: waits for events end, other requests may still be answered. Returns a
+        Deferred that fires when no connection is left.
 
-        @param grace: how long they may take, in seconds.
+        @param grace: how long answers may take, in seconds.
         """
         for channel in list(self.channels):
             channel.stop()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.httpd.channel import Channel
-from etcd_twisted.httpd.fast import LONGEST_HEAD, FastChannel, FastSite
+from etcd_twisted.httpd.fast import LONGEST_COMMON_HEAD_BYTES, FastChannel, FastSite
 from etcd_twisted.httpd.site import Site
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.net.sockets import write_now
@@ -397,7 +397,7 @@ class DoorTests(SynchronousTestCase):
 
     def test_long_head(self) -> None:
         """A head that is long is read by the other one."""
-        self.channel.dataReceived(GET[:-2] + b"X: " + b"x" * LONGEST_HEAD)
+        self.channel.dataReceived(GET[:-2] + b"X: " + b"x" * LONGEST_COMMON_HEAD_BYTES)
         self.assert_fast(False)
 
     def test_little_is_read_ahead(self) -> None:
