@@ -79,7 +79,8 @@ class EtcdService(Service):
             ClusterConfig(config.cluster_active_size, config.cluster_remove_delay, config.cluster_sync_interval),
             secrets.randbits(64),
         )
-        self.replica = Replica(reactor, wall_clock, settings, fatal)
+        self.replica = Replica(reactor, wall_clock, settings)
+        self.replica.on_failure.append(fatal)
         self.started: Deferred[None] = succeed(None)
         self.accepted: Deferred[None] = Deferred()
         self._reactor = reactor

@@ -11,11 +11,12 @@ import attrs
 from twisted.internet.defer import DeferredList
 
 from etcd_twisted.consensus.availability import Availability
-from etcd_twisted.consensus.clearing import Clearing
+from etcd_twisted.consensus.background.clearing import Clearing
+from etcd_twisted.consensus.background.expirer import Expirer
+from etcd_twisted.consensus.background.timekeeper import Timekeeper
 from etcd_twisted.consensus.clocks.clock_watch import ClockWatch
 from etcd_twisted.consensus.clocks.cluster_time import Clocks
 from etcd_twisted.consensus.disk import Disk
-from etcd_twisted.consensus.expirer import Expirer
 from etcd_twisted.consensus.group import Group
 from etcd_twisted.consensus.messenger import Messenger
 from etcd_twisted.consensus.monitoring.alarm import QuorumAlarm
@@ -37,7 +38,6 @@ from etcd_twisted.consensus.snapshots.receiving import SnapshotReceiver
 from etcd_twisted.consensus.snapshots.sending import SnapshotSender
 from etcd_twisted.consensus.snapshots.taking import Snapshotter
 from etcd_twisted.consensus.state_machine import StateMachine
-from etcd_twisted.consensus.timekeeper import Timekeeper
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.interfaces import ITransport
 from etcd_twisted.interfaces.cluster import Machine

@@ -1,118 +1,84 @@
 """
-The replica: one machine's copy of the key space, kept in step with the log, as the doors see it.
+The replica: one machine's copy of the key space, kept in step with the log, and its life: as a member, as a standby,
+and to its end.
 
-Everything here runs on the reactor. What it must never do: answer a read from a copy that is older than what this
-machine has shown before, or say that a change was made before it was.
+Everything here runs on the reactor. Must never stop before those who wait for an answer have it, or have waited long
+enough.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeVar
+from collections.abc import Callable, Mapping
 
 import msgspec
 from twisted.internet import defer
-from twisted.internet.defer import Deferred, DeferredLock, ensureDeferred, fail, succeed
+from twisted.internet.defer import Deferred, DeferredLock, ensureDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from etcd_twisted.consensus.availability import Availability
+from etcd_twisted.consensus.background.delivery import Delivery
 from etcd_twisted.consensus.clocks.cluster_time import Clocks
-from etcd_twisted.consensus.cluster_keys import CONFIG_KEY, forbidden_machines
-from etcd_twisted.consensus.delivery import Delivery
 from etcd_twisted.consensus.disk import Disk
+from etcd_twisted.consensus.doors import ReplicaDoors
 from etcd_twisted.consensus.member import LocalMember, Settings
 from etcd_twisted.consensus.peer import RaftPeer
-from etcd_twisted.consensus.raft.core import NotLeaderError
-from etcd_twisted.consensus.reconfiguration.changes import MembershipChanges
-from etcd_twisted.consensus.reconfiguration.forbidden import check_name
 from etcd_twisted.consensus.recovery import Recovered, Storage
 from etcd_twisted.consensus.roster import Roster
 from etcd_twisted.consensus.storage.disk_thread import LogWriter
 from etcd_twisted.consensus.storage.files import remedy
-from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
-from etcd_twisted.interfaces import IReplica, ITransport, OutcomeCallback
+from etcd_twisted.errors import ErrorCode, EtcdError
+from etcd_twisted.interfaces import ITransport
 from etcd_twisted.interfaces.cluster import (
     ClusterView,
-    Forbidden,
-    Health,
     Machine,
-    MachineStatus,
-    forbidden_key,
 )
-from etcd_twisted.interfaces.cluster_config import ClusterConfig, written
-from etcd_twisted.interfaces.statistics import Measurements, Traffic
-from etcd_twisted.keyspace.commands import Change, Delete, Set
-from etcd_twisted.keyspace.events import Event
-from etcd_twisted.keyspace.nodes import Node
 from etcd_twisted.keyspace.space import KeySpace
-from etcd_twisted.keyspace.statistics import StoreStatistics
-from etcd_twisted.keyspace.watchers import Watcher
 from etcd_twisted.waiters import Observers, Waiters, next_turn
 
-_T = TypeVar("_T")
 
-_MOST_SHIFT_SECONDS = 0.1
-"""By how much the cluster time may have changed its course since a command was made that is proposed."""
-
-
-@implementer(IReplica)
-class Replica:
+class Replica(ReplicaDoors):
     """
-    See L{IReplica} for what the doors use. It serves nobody until it has a leader and all that was committed.
-
-    It has a method for each of the many things that doors ask for; what is asked of a member is done by the member's
-    parts.
+    One machine's. It serves nobody until it has a leader and all that was committed.
 
     @ivar keyspace: to be recovered into before L{start}.
     @ivar peer: what the peer port sees.
+    @ivar on_failure: called with why, in one line, when the replica can't go on: the process must end.
     """
 
     _log = Logger()
 
-    def __init__(
-        self,
-        clock: IReactorTime,
-        wall_clock: Callable[[], float],
-        settings: Settings,
-        fatal: Callable[[str], None],
-    ) -> None:
+    def __init__(self, clock: IReactorTime, wall_clock: Callable[[], float], settings: Settings) -> None:
         """
         @param clock: for what is to be done later; it may count from anywhere, and should never be set.
         @param wall_clock: where the time by which keys expire begins, and what it comes nearer to; seconds since the
             epoch. It may be set.
-        @param fatal: called once, with one line, when the replica can't go on: the process must end.
         """
-        self.name = ""
-        self.traffic = Traffic()
-        self.timing = settings.timing
+        self.on_failure: list[Callable[[str], None]] = []
         self._clock = clock
-        self._clocks = Clocks.of(clock, wall_clock)
-        self._time = self._clocks.cluster
-        self.now = self._time.now
+        self._clocks = clocks = Clocks.of(clock, wall_clock)
         self._settings = settings
-        self._fatal = fatal
-        self._member: LocalMember | None = None
         self._is_ending = False
         self._ended = Waiters()
         self._standing_by = DeferredLock()
-        self._begin_anew()
-        self._roster = Roster(self.keyspace, settings.defaults)
-        self._availability = Availability(clock)
-        self.peer = RaftPeer(self._clocks, self._roster, self._availability)
+        keyspace = self._new_keyspace()
+        roster = Roster(keyspace, settings.defaults)
+        availability = Availability(clock)
+        peer = RaftPeer(clocks, roster, availability)
+        super().__init__(keyspace, settings.timing, clocks.cluster, roster, availability, peer)
 
     @property
     def on_exclusion(self) -> Observers:
         """Called when this machine may have been taken out of the cluster, maybe more than once."""
         return self._availability.on_exclusion
 
-    def _begin_anew(self) -> None:
-        self._delivery = Delivery(self._clock)
-        self.keyspace = KeySpace(
-            self._settings.history_capacity,
-            lambda: self._delivery.soon(self.keyspace.hub),
-            self._settings.history_bytes,
+    def _new_keyspace(self) -> KeySpace:
+        """Returns an empty key space whose watchers are told what happens in it."""
+        settings = self._settings
+        self._delivery = delivery = Delivery(self._clock)
+        keyspace = KeySpace(
+            settings.history_capacity, lambda: delivery.soon(keyspace.hub), settings.history_bytes
         )
+        return keyspace
 
     # Its life
 
@@ -233,8 +199,7 @@ class Replica:
             await self.turn()  # until all are told what happened before
         self._delivery.stop()
         self.keyspace.hub.end_all()
-        self._begin_anew()
-        roster.keyspace = self.keyspace
+        self.keyspace = roster.keyspace = self._new_keyspace()
         availability.served_by_others()
 
     def _look_from_outside(self) -> None:
@@ -251,226 +216,7 @@ class Replica:
             path, problem = storage.directory.path, failure.value.strerror
             reason = f"--data-dir {path} failed: {problem}; {remedy(failure.value)}, then start this machine again"
         error = EtcdError(ErrorCode.RAFT_INTERNAL, f"{reason}; whether the write was done is unknown", self.index)
-        self._fatal(reason)
+        for tell in self.on_failure:
+            tell(reason)
         self._availability.close(error)
         member.fail(error)
-
-    # What doors see
-
-    @property
-    def serving(self) -> bool:
-        """See L{IReplica}."""
-        return self._availability.serving
-
-    @property
-    def standby(self) -> bool:
-        """See L{IReplica}."""
-        return self._roster.standby
-
-    @property
-    def cluster_id(self) -> str:
-        """See L{IReplica}."""
-        return self._roster.cluster_id
-
-    @property
-    def index(self) -> int:
-        """See L{IReplica}."""
-        return self.keyspace.index
-
-    @property
-    def raft_index(self) -> int:
-        """See L{IReplica}."""
-        return self._member.machine.applied_index if self._member is not None else 0
-
-    @property
-    def term(self) -> int:
-        """See L{IReplica}."""
-        return self._member.raft.term if self._member is not None else 0
-
-    @property
-    def is_leader(self) -> bool:
-        """See L{IReplica}."""
-        return self._member is not None and self._member.raft.leads_on
-
-    @property
-    def led_seconds(self) -> float:
-        """See L{IReplica}."""
-        return self._availability.led_seconds
-
-    def when_serving(self) -> "Deferred[None]":
-        """See L{IReplica}."""
-        return self._availability.when_serving()
-
-    def when_led(self) -> "Deferred[None]":
-        """See L{IReplica}."""
-        return self._availability.when_led(self.leader() is not None)
-
-    def when_deposed(self) -> "Deferred[None]":
-        """See L{IReplica}."""
-        return self._availability.when_deposed(self.is_leader)
-
-    def leader(self) -> Machine | None:
-        """See L{IReplica}."""
-        return self._roster.leader()
-
-    def machines(self) -> list[Machine]:
-        """See L{IReplica}."""
-        return self._roster.machines()
-
-    def members(self) -> dict[str, Machine]:
-        """See L{IReplica}."""
-        return self._roster.members()
-
-    def fingerprints(self) -> dict[str, Machine]:
-        """See L{IReplica}."""
-        return self._roster.fingerprints()
-
-    def statuses(self) -> dict[str, MachineStatus]:
-        """See L{IReplica}."""
-        return {} if self._member is None else self._member.group.statuses()
-
-    def health(self) -> Health:
-        """See L{IReplica}."""
-        if self._member is not None:
-            return self._member.group.health()
-        leader = self.leader()
-        return Health({}, frozenset(), "" if leader is None else leader.name)
-
-    def get(self, key: str) -> Node:
-        """See L{IReplica}."""
-        return self.keyspace.get(key)
-
-    def statistics(self) -> StoreStatistics:
-        """See L{IReplica}."""
-        return self.keyspace.statistics()
-
-    def measurements(self) -> Measurements:
-        """See L{IReplica}."""
-        leader_changes = self._availability.leader_changes
-        if self._member is None:
-            return Measurements(leader_changes=leader_changes)
-        return self._member.measurements(leader_changes)
-
-    def watch(
-        self,
-        key: str,
-        recursive: bool,
-        stream: bool,
-        since: int | None,
-        deliver: Callable[[Event], None],
-        end: Callable[[], None] | None = None,
-    ) -> Watcher:
-        """See L{IReplica}."""
-        return self.keyspace.watch(key, recursive, stream, since, deliver, end)
-
-    def confirm_reads(self) -> "Deferred[None]":
-        """See L{IReplica}."""
-        member = self._leading_member
-        if member is None:
-            return self._when_leading(self.confirm_reads)
-        return member.node.confirm_read().addErrback(self._unconfirmed)
-
-    def _unconfirmed(self, failure: Failure) -> None:
-        failure.trap(NotLeaderError)
-        raise self._availability.closed or NotDoneError("this machine no longer leads")
-
-    def confirm_recent(self) -> "Deferred[None]":
-        """See L{IReplica}."""
-        member = self._member
-        if member is not None and self._availability.closed is None and member.node.holds_lease():
-            return succeed(None)
-        return self.confirm_reads()
-
-    # Changing
-
-    @property
-    def _leading_member(self) -> LocalMember | None:
-        """This machine's member, if that leads and may be asked."""
-        member = self._member
-        if member is None or self._availability.closed is not None or not member.raft.leads_on:
-            return None
-        return member
-
-    def submit(self, command: Change, told: OutcomeCallback) -> bool:
-        """See L{IReplica}."""
-        member = self._member
-        if member is None or self._availability.closed is not None:
-            return False
-        return member.proposer.submit(command, told)
-
-    def propose(self, command: Change) -> "Deferred[Event]":
-        """See L{IReplica}."""
-        return self._propose(command, always=False)
-
-    def _propose(self, command: Change, always: bool) -> "Deferred[Event]":
-        """
-        Propose.
-
-        @param always: whether the change is made even beyond the quota.
-        """
-        member = self._leading_member
-        if member is None:
-            ahead = self._time.ahead
-            return self._when_leading(lambda: self._propose_after_wait(command, always, ahead))
-        return member.proposer.propose(command, always)
-
-    def _propose_after_wait(self, command: Change, always: bool, ahead: float) -> "Deferred[Event]":
-        """
-        Propose what was made before this machine led.
-
-        @param ahead: how far the cluster time was ahead of the clock then. If that was wrong, so is what the command
-            says of times: it has to be made anew.
-        """
-        if abs(self._time.ahead - ahead) > _MOST_SHIFT_SECONDS:
-            return fail(NotDoneError("this machine did not know the time by which keys expire; ask again"))
-        return self._propose(command, always)
-
-    def _when_leading(self, go_on: Callable[[], "Deferred[_T]"]) -> "Deferred[_T]":
-        """Wait for a leader, and go on if that is this machine."""
-
-        def led(_: None) -> "Deferred[_T]":
-            if not self.is_leader:
-                raise NotDoneError("another machine leads")
-            return go_on()
-
-        return self.when_led().addCallback(led)
-
-    def cluster_config(self) -> ClusterConfig:
-        """See L{IReplica}."""
-        return self._roster.config()
-
-    def configure(self, config: ClusterConfig) -> "Deferred[None]":
-        """See L{IReplica}."""
-        changed = self._propose(Set(CONFIG_KEY, self.now(), written(config)), always=True)
-        return changed.addCallback(lambda _: None)
-
-    def remove(self, name: str, forbidden_by: str | None = None) -> "Deferred[None]":
-        """See L{IReplica}."""
-        if forbidden_by is not None:
-            return ensureDeferred(self._change_group(lambda changes: changes.forbid(name, forbidden_by)))
-        return ensureDeferred(self._change_group(lambda changes: changes.remove(name)))
-
-    def forbidden(self) -> list[Forbidden]:
-        """See L{IReplica}."""
-        return forbidden_machines(self.keyspace.root)
-
-    def allow(self, name: str) -> "Deferred[None]":
-        """See L{IReplica}."""
-        try:
-            check_name(name)
-        except EtcdError as error:
-            return fail(error)
-        return self.propose(Delete(forbidden_key(name), self.now())).addCallback(lambda _: None)
-
-    def move(self, machine_id: str, peer_url: str) -> "Deferred[None]":
-        """See L{IReplica}."""
-        return ensureDeferred(self._change_group(lambda changes: changes.move(machine_id, peer_url)))
-
-    async def _change_group(self, change: Callable[[MembershipChanges], Awaitable[None]]) -> None:
-        member = self._member
-        if member is None or not member.raft.leads_on:
-            raise NotDoneError("another machine leads")
-        try:
-            await change(member.changes)
-        except NotLeaderError:
-            raise NotDoneError("another machine leads") from None

@@ -95,8 +95,8 @@ class _Running:
                 defaults=world.settings.defaults,
                 seed=world.schedule.random.getrandbits(32),
             ),
-            machine.disk_failed,
         )
+        self.replica.on_failure.append(machine.disk_failed)
         self.transport = SimulatedTransport(
             world.network, process, machine.host, self.replica.peer, world.sent
         )

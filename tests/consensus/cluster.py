@@ -116,8 +116,8 @@ class ClusterMachine:
                 defaults=cluster.defaults,
                 seed=self.number,
             ),
-            self.fatal.append,
         )
+        self.replica.on_failure.append(self.fatal.append)
         self.replica.on_exclusion.append(self._note_excluded)
         self.replica.peer.on_claim.append(self._note_claimed)
         self.peers = MemoryPeers(cluster.network, self)

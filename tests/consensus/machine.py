@@ -107,7 +107,8 @@ class TestMachine:
         self.fatal: list[str] = []
         self.wall_ahead = 0.0
         settings = Settings(history, snapshot_count=snapshot_count, quota_bytes=quota_bytes)
-        self.replica = Replica(self.clock, self.wall_clock, settings, self.fatal.append)
+        self.replica = Replica(self.clock, self.wall_clock, settings)
+        self.replica.on_failure.append(self.fatal.append)
         self.storage = Storage.open(path, "--data-dir")
         self.started = ensureDeferred(self._start())
         self.started.addErrback(self._close_after_failure)

@@ -5,7 +5,7 @@ What went with removed directories is forgotten turn by turn.
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus.clearing import Clearing
+from etcd_twisted.consensus.background.clearing import Clearing
 from etcd_twisted.errors import EtcdError
 from etcd_twisted.keyspace import commands as c
 from tests.consensus.cluster import ClusterTestCase

@@ -29,7 +29,7 @@ How long a lease lasts, in election timeouts. Nobody votes for another machine w
 from its leader; this much less, so that clocks may differ by a third in their speed.
 """
 
-PATIENCE = 2.0
+QUORUM_TIMEOUT_ELECTIONS = 2.0
 """How many election timeouts a leader goes on that hears from no quorum."""
 
 Outgoing = tuple[str, Message | InstallSnapshot]
@@ -203,7 +203,7 @@ class Leader:
 
     def lost_quorum(self, now: float) -> bool:
         """Whether no quorum has been heard for so long that this machine should no longer lead."""
-        return not self.alone and now >= self._confirmed + PATIENCE * self._timing.election
+        return not self.alone and now >= self._confirmed + QUORUM_TIMEOUT_ELECTIONS * self._timing.election
 
     def unanswered_seconds(self, now: float) -> float:
         """How long ago the last message was sent that a quorum has answered."""
