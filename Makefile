@@ -17,12 +17,13 @@ export PIP_CONSTRAINT = file://$(directory)/constraints.txt
 export PIP_BUILD_CONSTRAINT = $(PIP_CONSTRAINT)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run test test-large lint bench simulate fuzz properties raft-campaign kill-campaign oldest wheel clean python
+.PHONY: help run test test-large format lint bench simulate fuzz properties raft-campaign kill-campaign oldest wheel clean python
 
 help:
 	@echo 'make run            start one machine on 127.0.0.1:4001, with its data in ./machine0'
 	@echo 'make test           run the tests; TESTS=tests.config.test_config for some of them'
 	@echo 'make test-large     run the tests with large foreign programs: Chromium, wrk and etcd'
+	@echo 'make format         lay the code out as make lint wants it'
 	@echo 'make lint           ruff, mypy --strict, and which module may import which'
 	@echo 'make bench          run the benchmarks'
 	@echo 'make simulate       run simulated clusters; SEEDS=N for how many, SEED=n for one of them and its story'
@@ -50,6 +51,9 @@ test: .venv/installed-test
 # The benchmarks load both processors by themselves.
 test-large: .venv/installed-test .venv/installed-axe
 	$(bin)/trial -j2 $(LARGE_TESTS)
+
+format: .venv/installed-lint
+	$(bin)/ruff format
 
 lint: .venv/installed-lint
 	$(bin)/ruff check

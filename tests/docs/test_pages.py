@@ -16,7 +16,7 @@ from tests.docs.transcript import steps_of
 from tests.processes.child import SOURCE
 
 INDEX = SOURCE / "docs" / "README.md"
-PAGES = [SOURCE / "README.md", *sorted((SOURCE / "docs").glob("**/*.md"))]
+PAGES = [*sorted(SOURCE.glob("*.md")), *sorted((SOURCE / "docs").glob("**/*.md"))]
 ELSEWHERE = {
     "docs/systemd.md": "tests.docs.test_systemd_page",
     "docs/examples/dns/README.md": "tests.docs.test_dns_example",
