@@ -135,13 +135,20 @@ class TakingTests(TestCase):
         return deferLater(reactor, 0, lambda: None)
 
     async def take(self, size: int) -> None:
-        """The client reads so much, and no more."""
+        """The client reads so much, and no more; returns when the port's system knows of it."""
+        before = self.acknowledged()
         wanted = len(self.client.data) + size
         self.client.transport.resumeProducing()
         while len(self.client.data) < wanted and not self.client.closed:
             await self.turn()
         if not self.client.closed:
             self.client.transport.pauseProducing()
+        while self.channels() and self.acknowledged() == before:
+            await self.turn()
+
+    def acknowledged(self) -> int | None:
+        """How much the client's system has acknowledged; C{None} without a connection."""
+        return next((bytes_taken(channel.transport) for channel in self.site.channels), None)
 
     async def until_full(self) -> None:
         """Until the port has sent all that there is room for."""
