@@ -16,7 +16,7 @@ from etcd_twisted.cluster.known_machines import KnownMachines
 from etcd_twisted.cluster.local_machine import LocalMachine
 from etcd_twisted.cluster.membership_check import ClusterDescriber
 from etcd_twisted.config import Config
-from etcd_twisted.consensus.reconfiguration.changes import alive_for
+from etcd_twisted.consensus.reconfiguration.liveness import alive_for
 from etcd_twisted.consensus.storage.data_directory import Identity
 from etcd_twisted.errors import ErrorCode, EtcdError, StartError
 from etcd_twisted.interfaces.cluster import PROTOCOL_VERSION, ClusterView, JoinReply, JoinRequest, fingerprint

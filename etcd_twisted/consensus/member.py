@@ -33,6 +33,8 @@ from etcd_twisted.consensus.raft.messages import Message
 from etcd_twisted.consensus.reconfiguration.admission import Admissions
 from etcd_twisted.consensus.reconfiguration.changes import MembershipChanges, with_member
 from etcd_twisted.consensus.reconfiguration.forbidden import ForbiddenMachines
+from etcd_twisted.consensus.reconfiguration.liveness import Liveness
+from etcd_twisted.consensus.reconfiguration.upkeep import MembershipUpkeep
 from etcd_twisted.consensus.recovery import Recovered
 from etcd_twisted.consensus.snapshots.receiving import SnapshotReceiver
 from etcd_twisted.consensus.snapshots.sending import SnapshotSender
@@ -157,9 +159,9 @@ class LocalMember:
         self._snapshotter = Snapshotter(clock, disk, core, self.node, self.machine, settings.snapshot_count)
         self.admissions = Admissions(cluster_id, core)
         forbidden = ForbiddenMachines(cluster_id, core, self.machine, self._time, self.proposer)
-        self.changes = MembershipChanges(
-            clock, core, self.proposer, keyspace, settings.defaults, forbidden, election
-        )
+        liveness = Liveness(clock, core, election)
+        self.changes = MembershipChanges(core, self.proposer, keyspace, settings.defaults, forbidden, liveness)
+        self._upkeep = MembershipUpkeep(clock, core, self.changes, liveness)
         self._expirer = Expirer(clocks, self.node, self.machine)
         self._clearing = Clearing(clock, keyspace)
         self._timekeeper = Timekeeper(
@@ -214,7 +216,7 @@ class LocalMember:
 
     def _lead_no_longer(self) -> None:
         self._expirer.stop()
-        self.changes.stop()
+        self._upkeep.stop()
         self._sender.give_up()
 
     # What comes from others
@@ -263,7 +265,7 @@ class LocalMember:
         self._announcer.changed()
         if raft.leadership is not None:
             self._proposals.leads()
-            self.changes.start()
+            self._upkeep.start()
         else:
             self._proposals.leads_no_longer()
             self._lead_no_longer()

@@ -10,7 +10,7 @@ from etcd_twisted.cluster.known_machines import MAX_KNOWN_URLS, MIN_SEARCH_INTER
 from etcd_twisted.config.addresses import Address
 from etcd_twisted.consensus.raft import log as raft_log
 from etcd_twisted.consensus.raft.messages import Append, encode_messages
-from etcd_twisted.consensus.reconfiguration.changes import ALIVE
+from etcd_twisted.consensus.reconfiguration.liveness import ALIVE_SECONDS
 from etcd_twisted.errors import ConfigError, ErrorCode, EtcdError, StartError
 from etcd_twisted.interfaces.cluster import Admission, JoinReply, JoinRequest
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
@@ -165,7 +165,7 @@ class JoiningTests(LifecycleTestCase):
         first, second, third = self.three()
         before = second.identity["machine_id"]
         second.crash()
-        self.group.run(ALIVE + 0.1)
+        self.group.run(ALIVE_SECONDS + 0.1)
         second.path = second.path.with_name("empty")
         second.seeds = [first.url]
         self.group.finish(second.restart())
@@ -194,7 +194,7 @@ class JoiningTests(LifecycleTestCase):
         self.group.settle()
         second.stop()
         stranger = self.add(first, name="machine2", port=7)  # who takes its name meanwhile
-        self.group.run(ALIVE + 0.1)
+        self.group.run(ALIVE_SECONDS + 0.1)
         self.group.finish(stranger.start())
         for name, seeds in (("machine2", [first.url]), ("other", ["http://nobody:7"])):
             second.configure(2 if name == "other" else 8, name, force=True)

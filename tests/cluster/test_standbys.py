@@ -7,7 +7,7 @@ from pathlib import Path
 from twisted.internet.defer import Deferred, ensureDeferred
 
 from etcd_twisted.cluster.joining import ROUND_PAUSE_SECONDS
-from etcd_twisted.consensus.reconfiguration.changes import ALIVE
+from etcd_twisted.consensus.reconfiguration.liveness import ALIVE_SECONDS
 from etcd_twisted.consensus.recovery import Recovered, Storage
 from etcd_twisted.errors import EtcdError, NotDoneError
 from etcd_twisted.interfaces.cluster import ClusterView
@@ -222,7 +222,7 @@ class ExcludedTests(LifecycleTestCase):
         self.group.finish(self.group.leader.replica.configure(ClusterConfig(3, sync_interval=1000.0)))
         gone = next(machine for machine in (second, third) if not machine.leads)
         gone.stop()
-        self.group.run(ALIVE + 0.1)
+        self.group.run(ALIVE_SECONDS + 0.1)
         self.group.finish(self.group.leader.replica.remove(gone.machine.name))
         self.group.finish(gone.restart(), 30.0)
         self.assertTrue(gone.replica.standby)

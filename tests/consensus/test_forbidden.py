@@ -78,7 +78,7 @@ class ForbiddenTests(LifecycleTestCase):
             raise NotLeaderError
 
         name, before = self.gone.machine.name, self.group.leader
-        patch = self.patch(before.member.changes, "_take_out", lose_lead)
+        patch = self.patch(before.member.changes, "take_out", lose_lead)
         with self.assertRaises(NotDoneError):
             self.forbid(name)
         patch.restore()

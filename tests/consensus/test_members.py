@@ -11,8 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from etcd_twisted.consensus.raft import progress
 from etcd_twisted.consensus.raft.entries import Configuration, Member
 from etcd_twisted.consensus.raft.leader import Timing
-from etcd_twisted.consensus.reconfiguration import changes as changes_module
-from etcd_twisted.consensus.reconfiguration.changes import ALIVE, with_member, with_voter, without
+from etcd_twisted.consensus.reconfiguration import upkeep
+from etcd_twisted.consensus.reconfiguration.changes import with_member, with_voter, without
+from etcd_twisted.consensus.reconfiguration.liveness import ALIVE_SECONDS
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from tests.consensus import cluster as module
@@ -84,7 +85,7 @@ class JoinTests(MembersTestCase):
     def test_it_lacks_little_when_it_gets_its_vote(self) -> None:
         """Of few entries too, when they are large."""
         self.patch(progress, "MOST_BYTES_IN_FLIGHT", 1)
-        self.patch(changes_module, "_CLOSE_BYTES", 10_000)
+        self.patch(upkeep, "_CLOSE_BYTES", 10_000)
         cluster = self.cluster()
         cluster.start(1)
         core = cluster.leader.raft
@@ -148,7 +149,7 @@ class JoinTests(MembersTestCase):
         cluster.start(3)
         lost = cluster.followers[0]
         lost.crash()
-        cluster.run(ALIVE + 0.1)
+        cluster.run(ALIVE_SECONDS + 0.1)
         anew = cluster.add()
         anew.machine = lost.machine
         cluster.finish(self.join(cluster, anew))
@@ -218,7 +219,7 @@ class JoinTests(MembersTestCase):
         cluster.start(2)
         new = cluster.add()
         cluster.finish(self.join(cluster, new))
-        cluster.run(ALIVE + 0.1)
+        cluster.run(ALIVE_SECONDS + 0.1)
         cluster.finish(self.join(cluster, new, machine_id="f" * 16))
         self.assertEqual(cluster.leader.raft.configuration.learners, ("f" * 16,))
 
@@ -242,7 +243,7 @@ class JoinTests(MembersTestCase):
         cluster.start(3)
         lost = cluster.followers[0]
         lost.crash()
-        cluster.run(ALIVE + 0.1)
+        cluster.run(ALIVE_SECONDS + 0.1)
         cluster.finish(self.join(cluster, lost, machine_id="f" * 16))
         self.assertEqual(len(cluster.leader.raft.configuration.members), 3)
 
@@ -308,9 +309,9 @@ class JoinTests(MembersTestCase):
         first = leader.replica.peer.join(new.request())
         cluster.run(0.01)
         self.assertIn(new.id, leader.raft.configuration)
-        leader.member.changes._lock.release()  # as if another leader had left that in this one's log
+        leader.member.changes.lock.release()  # as if another leader had left that in this one's log
         second = leader.replica.peer.join(new.request())
-        leader.member.changes._lock.locked = True
+        leader.member.changes.lock.locked = True
         error = self.failureResultOf(second, EtcdError).value
         self.assertIn("not done yet", error.cause)
         first.addErrback(lambda failure: failure.trap(EtcdError))
@@ -367,7 +368,7 @@ class RemoveTests(MembersTestCase):
         dead, alive = cluster.followers[:2], cluster.followers[2:]
         for machine in dead:
             machine.crash()
-        cluster.run(ALIVE + 0.1)
+        cluster.run(ALIVE_SECONDS + 0.1)
         answer = cluster.leader.replica.remove(alive[0].machine.name)  # two of four would be left
         self.assertRefused(cluster, answer, ErrorCode.RAFT_INTERNAL, "too few machines are alive")
         for machine in (*dead, alive[0]):
@@ -435,7 +436,7 @@ class OfItselfTests(MembersTestCase):
         cluster.start(5)
         silent = cluster.machines[1]
         silent.crash()
-        cluster.run(ALIVE + 0.1)
+        cluster.run(ALIVE_SECONDS + 0.1)
         cluster.finish(cluster.leader.replica.configure(ClusterConfig(active_size=3)))
         cluster.run(2.0)
         self.assertEqual(self.names(cluster), ["machine1", "machine3", "machine4"])
@@ -490,7 +491,7 @@ class OfItselfTests(MembersTestCase):
         cluster.network.isolate(leader.url)
         cluster.run(20.0)
         self.assertEqual(len(leader.raft.configuration.voters), 3)
-        self.assertFalse(leader.member.changes._looking.running)
+        self.assertFalse(leader.member._upkeep._looking.running)
         cluster.network.heal()
         cluster.run(1.0)
         self.assertEqual(len(self.voters(cluster)), 2)
@@ -504,7 +505,7 @@ class OfItselfTests(MembersTestCase):
         cluster.network.isolate(leader.url)
         cluster.run(5.0)
         self.assertEqual(len(self.voters(cluster)), 4)
-        self.assertIsNone(leader.member.changes._changing)
+        self.assertIsNone(leader.member._upkeep._changing)
         cluster.network.heal()
         cluster.run(1.0)
         self.assertEqual(len(leader.replica.machines()), 4)

@@ -20,7 +20,7 @@ from zope.interface import implementer
 from etcd_twisted.consensus import recovery
 from etcd_twisted.consensus.raft import core, log, progress
 from etcd_twisted.consensus.raft import leader as leader_module
-from etcd_twisted.consensus.reconfiguration import changes
+from etcd_twisted.consensus.reconfiguration import upkeep
 from etcd_twisted.consensus.storage.write_ahead_log import WriteAheadLog
 from etcd_twisted.testing.cluster import SimulatedCluster
 from etcd_twisted.testing.disk import DISK_FAILURE, CrashError
@@ -359,7 +359,7 @@ def small_limits(batch: int | None) -> Iterator[None]:
         (leader_module, "_BATCH_ENTRIES", batch),
         (progress, "MOST_IN_FLIGHT", 3),
         (progress, "MOST_BYTES_IN_FLIGHT", 1_200),
-        (changes, "_CLOSE", 5),
+        (upkeep, "_CLOSE", 5),
         (recovery, "WriteAheadLog", partial(WriteAheadLog, segment_bytes=8_192)),
     ]
     with contextlib.ExitStack() as stack:

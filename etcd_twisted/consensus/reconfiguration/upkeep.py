@@ -1,0 +1,128 @@
+"""
+What a leader does of itself about who is in the group (spec, section 3: "Joining", "Standby", "Membership safety").
+
+Gives a vote to the learners that have the log, and takes out machines that have been silent for too long or are one
+too many. Must never begin a change while another is not done.
+"""
+
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
+
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from etcd_twisted.consensus.raft.progress import Phase, Progress
+from etcd_twisted.consensus.raft.state import RaftState
+from etcd_twisted.consensus.reconfiguration.changes import MembershipChanges, with_voter
+from etcd_twisted.consensus.reconfiguration.liveness import Liveness
+
+LOOK_SECONDS = 0.1
+"""How often a leader looks whether there is anything to do."""
+
+_CLOSE = 1_000
+"""A learner that lacks no more entries than this may get a vote: it has the rest before long."""
+
+_CLOSE_BYTES = 8 << 20
+"""
+Nor more bytes of what is committed: from its vote on the others may have to wait until it has them. What is not
+committed they lack too.
+"""
+
+_Change = Callable[[], Coroutine[Any, Any, None]]
+"""Something to do about the group."""
+
+
+class MembershipUpkeep:
+    """One member's; it does nothing while this machine does not lead."""
+
+    _log = Logger()
+
+    def __init__(
+        self, clock: IReactorTime, raft: RaftState, changes: MembershipChanges, liveness: Liveness
+    ) -> None:
+        self._raft = raft
+        self._changes = changes
+        self._liveness = liveness
+        self._looking = LoopingCall(self._look)
+        self._looking.clock = clock
+        self._changing: Deferred[None] | None = None
+
+    def start(self) -> None:
+        """This machine leads from here on."""
+        if not self._looking.running:
+            self._looking.start(LOOK_SECONDS, now=False).addErrback(self._broken)
+
+    def _broken(self, failure: Failure) -> None:
+        self._log.failure("The group's members are not looked after", failure)
+
+    def stop(self) -> None:
+        """It no longer leads."""
+        if self._looking.running:
+            self._looking.stop()
+        if self._changing is not None:
+            self._changing.cancel()
+
+    def _look(self) -> None:
+        raft = self._raft
+        busy = self._changing is not None or self._changes.lock.locked
+        if busy or not raft.leads or not raft.leads_own_term or raft.is_reconfiguring:
+            return
+        change = self._promotion() or self._removal()
+        if change is not None:
+            self._changing = ensureDeferred(self._do(change))
+            self._changing.addErrback(self._not_done)
+            self._changing.addCallback(self._done)
+
+    async def _do(self, change: _Change) -> None:
+        await self._changes.lock.run(lambda: ensureDeferred(change()))
+
+    def _not_done(self, failure: Failure) -> None:
+        self._log.info("The group was not changed: {reason}", reason=failure.getErrorMessage())
+
+    def _done(self, _: None) -> None:
+        self._changing = None
+
+    def _promotion(self) -> _Change | None:
+        """Give a vote to a learner that has the log."""
+        raft = self._raft
+        if raft.leadership is None:
+            return None
+        for learner in raft.configuration.learners:
+            if self._liveness.alive(learner) and self._is_close(raft.leadership.progress[learner]):
+                return partial(self._changes.change, with_voter(raft.configuration, learner))
+        return None
+
+    def _is_close(self, progress: Progress) -> bool:
+        """Whether a machine has the log, or is about to."""
+        raft = self._raft
+        if progress.phase is not Phase.REPLICATE or progress.match + _CLOSE < raft.last_index:
+            return False
+        return raft.committed_bytes_after(progress.match) <= _CLOSE_BYTES
+
+    def _removal(self) -> _Change | None:
+        """Take out who is silent for too long or one too many: who is silent, then who came last; never the leader."""
+        configuration = self._raft.configuration
+        others = [
+            each
+            for each in (*configuration.learners, *reversed(configuration.voters))
+            if each != self._raft.machine_id
+        ]
+        if not others:
+            return None
+        config, liveness = self._changes.config(), self._liveness
+        silent = sorted((each for each in others if not liveness.alive(each)), key=liveness.heard)
+        if silent and liveness.silent_for(silent[0], config.remove_delay):
+            return partial(self._remove_for, silent[0], "it was silent for too long")
+        if self._changes.count() > config.active_size:
+            return partial(self._remove_for, (silent or others)[0], "there are too many machines")
+        return None
+
+    async def _remove_for(self, machine_id: str, reason: str) -> None:
+        member = self._raft.configuration.members.get(machine_id)
+        name = machine_id if member is None else member.name
+        self._log.info("Taking {name} out of the cluster: {reason}", name=name, reason=reason)
+        await self._changes.take_out(machine_id)
