@@ -24,6 +24,7 @@ ELSEWHERE = {
 """Pages with commands that would change the system, and the tests that type them all the same, somewhere else."""
 
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
+_SOURCE_PATH = re.compile(r"`((?:etcd_twisted|docs|tests|benchmarks|deploy|systemd|twisted)/[\w./-]*)`")
 _BLOCK = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 
@@ -80,6 +81,12 @@ class LinkTests(SynchronousTestCase):
                     self.assertIn(anchor, anchors(target), f"{page.name}: {link}")
                 found += 1
         self.assertGreater(found, 0)
+
+    def test_source_files(self) -> None:
+        """Every file of this tree that a page names without a link is there."""
+        named = [(page.name, path) for page in PAGES for path in _SOURCE_PATH.findall(page.read_text())]
+        self.assertIn("README.md", {page for page, _ in named})
+        self.assertEqual([(page, path) for page, path in named if not (SOURCE / path).exists()], [])
 
     def test_elsewhere(self) -> None:
         """Pages that are not typed here are there, and so are their tests."""

@@ -2,7 +2,6 @@
 What the README says beside its commands, which L{tests.docs.test_pages} types.
 """
 
-import re
 import shutil
 import sys
 
@@ -42,10 +41,3 @@ class ReadmeTests(TestCase):
         path.write_text(program)
         child = spawn(self, [sys.executable, path], self.machine.directory)
         self.assertEqual((await child.ended(), child.errors, child.output), (0, "", "2 Hello world\n"))
-
-    def test_files(self) -> None:
-        """Every file that it names is there."""
-        named = re.findall(r"`((?:etcd_twisted|docs|tests|benchmarks)/[\w./]*)`", README.read_text())
-        self.assertGreater(len(named), 0)
-        for path in named:
-            self.assertTrue((SOURCE / path).exists(), path)
