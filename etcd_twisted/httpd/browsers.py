@@ -1,13 +1,14 @@
 """
 What web browsers may do: which of their requests are refused, so that no web page can use a visitor's browser against
-this machine, and which pages of other origins may read answers (the Fetch standard, section 3.2, "CORS protocol").
+this machine, and which pages of other origins may read responses (the Fetch standard, section 3.2, "CORS protocol").
 
-A page of another origin can have the browser send changes, although it can't read the answers. The C{Origin} of its
-requests shows that. A page can also have its own host name lead to this machine (DNS rebinding), and then read the
-answers too. The C{Host} of its requests shows that: it is not a name of this machine. An IP address is never rebound.
+A page of another origin can make the browser send changes, although it can't read the responses. The C{Origin} of such
+requests reveals them. A page can also make its own host name lead to this machine (DNS rebinding), and then it can
+read the responses too. The C{Host} of such requests reveals them, since it is not a name of this machine. An IP
+address can't be rebound.
 
-A browser's requests carry at least one of the marks below, whatever the page does: those of programs, and of proxies
-in front of programs, carry none, and may have any C{Host}.
+Whatever a page does, a browser's requests carry at least one of the marks below. The requests of programs, and of
+proxies in front of programs, carry none, and may have any C{Host}.
 
 Must never refuse the request of a program, nor accept an origin or a host because a part of it is known, nor let a
 cache give one origin what was made for another.
@@ -31,14 +32,16 @@ ANY = "*"
 _METHODS = b"Access-Control-Allow-Methods: GET, HEAD, PUT, POST, DELETE, OPTIONS\r\n"
 _HEADERS = b"Access-Control-Allow-Headers: accept, content-type, authorization\r\n"
 _MAX_AGE = b"Access-Control-Max-Age: 600\r\n"
-"""Seconds for which a browser need not ask again."""
+"""For this many seconds a browser does not ask again."""
 
 _SAFE = frozenset((b"GET", b"HEAD", b"OPTIONS"))
 """The methods that change nothing."""
 
 _MARKS = (b"origin", b"sec-fetch-site", b"accept-language")
+"""The header fields that only browsers send."""
+
 _BROWSER = b"Mozilla/"
-"""What every browser's C{User-Agent} begins with."""
+"""The beginning of every browser's C{User-Agent}."""
 
 _LOCAL = "localhost"
 """This name, and those below it, lead to the machine that asks (RFC 6761, section 6.3)."""
@@ -48,15 +51,15 @@ _ORIGIN = re.compile(rb"(https?)://(.*)", re.DOTALL)
 _PORTS = {b"http": "80", b"https": "443"}
 
 Values = Callable[[bytes], Sequence[bytes]]
-"""Returns the values of the header fields with a name, which is given in small letters."""
+"""Returns the values of the header fields with a name, which is given in lower case."""
 
 _Host = str | ipaddress.IPv4Address | ipaddress.IPv6Address
-"""A name in small letters, without a dot at its end, or an address."""
+"""A name in lower case, without a dot at its end, or an address."""
 
 
 @attrs.frozen
 class _Origin:
-    """Where a page comes from, or where a request goes."""
+    """The origin of a page, or the destination of a request."""
 
     scheme: bytes
     host: _Host
@@ -64,7 +67,7 @@ class _Origin:
 
 
 class BrowserPolicy:
-    """The rule by which requests are refused. See the module."""
+    """Tells which requests are refused. See the module."""
 
     def __init__(
         self, hosts: Collection[str] = (), own: Collection[str] = (), allowed: Collection[str] = ()
@@ -82,14 +85,14 @@ class BrowserPolicy:
 
     @classmethod
     def of(cls, config: Config) -> "BrowserPolicy":
-        """The rule for both ports of a machine."""
+        """Returns the policy for both ports of a machine."""
         addresses = (config.addr, config.bind_addr, config.peer_addr, config.peer_bind_addr)
         hosts = {address.host for address in addresses if isinstance(address, Address)}
         return cls(hosts | config.hosts, (config.client_url, config.peer_url), config.origins)
 
     def refusal(self, method: bytes, headers: Headers, authority: bytes, secure: bool) -> str | None:
         """
-        Why a request is refused, in words for the person in front of the browser; C{None} if it is not.
+        Returns why a request is refused, for the person in front of the browser, or None if it is not refused.
 
         @param authority: the host and port of an absolute request target; empty for any other target.
         @param secure: whether the request came over TLS.
@@ -112,7 +115,8 @@ class BrowserPolicy:
 
     def unknown_host(self, values: Values, authority: bytes = b"") -> bytes | None:
         """
-        The host that a browser's request names and this machine is not known by; C{None} if there is none.
+        Returns the host that a browser's request names and that is not a name of this machine, or None if there is
+        none.
 
         @param values: the request's header.
         @param authority: see L{refusal}.
@@ -133,10 +137,11 @@ class BrowserPolicy:
 
     def _may_change(self, origin: bytes, hosts: Sequence[bytes], secure: bool) -> bool:
         """
-        Whether a page may change something: one of this machine's, or of an origin that is allowed.
+        Returns whether a page may change something: one of this machine, or of an origin that is allowed.
 
-        @param hosts: where the request goes, as its sender names that.
-        @param secure: whether it goes there over TLS; then a page that came without may be anybody's on the way.
+        @param hosts: the destination of the request, as its sender names it.
+        @param secure: whether the request came over TLS. A page that did not may have been changed by anybody on its
+            way, so it may not change anything then.
         """
         if self._any_origin or origin in self._allowed:
             return True
@@ -151,7 +156,7 @@ def _looks_like_a_browser(values: Values) -> bool:
 
 
 def _origin(text: bytes) -> _Origin | None:
-    """Parses an origin or a URL; returns C{None} unless its scheme is HTTP or HTTPS."""
+    """Parses an origin or a URL. Returns None unless its scheme is HTTP or HTTPS."""
     match = _ORIGIN.fullmatch(text)
     return None if match is None else _parsed(match[1], match[2])
 
@@ -176,12 +181,12 @@ def _host(text: str) -> _Host:
 
 
 class Cors:
-    """Which origins may read a port's answers, and what of these."""
+    """Tells which origins may read a port's responses, and what parts of them."""
 
     def __init__(self, origins: Collection[str], exposed: Collection[str]) -> None:
         """
-        @param origins: as browsers send them, in small letters; L{ANY} among them stands for all.
-        @param exposed: the header fields that a page may read beside those that it always may.
+        @param origins: as browsers send them, in lower case; L{ANY} among them stands for all.
+        @param exposed: the header fields that a page may read, beside those that it may always read.
         """
         self._any = ANY in origins
         self._origins = frozenset(origin.encode() for origin in origins)
@@ -190,20 +195,20 @@ class Cors:
 
     def fields(self, request: Headers) -> bytes:
         """
-        The header lines for an answer.
+        Returns the header lines for a response.
 
-        @param request: the header of what is answered.
+        @param request: the header of the request.
         """
         origin = self._allowed(request)
         return origin + self._exposed + self._vary if origin else self._vary
 
     def preflight(self, request: Headers) -> Response:
-        """The answer to C{OPTIONS}, by which a browser asks whether it may send the request that it has."""
+        """Returns the response to C{OPTIONS}, by which a browser asks whether it may send a request."""
         origin = self._allowed(request)
         return Response(200, origin + _METHODS + _HEADERS + _MAX_AGE + self._vary if origin else self._vary, b"")
 
     def _allowed(self, request: Headers) -> bytes:
-        """The header line that allows the request's origin; none for one that may not read."""
+        """Returns the header line that allows the request's origin, which is empty if that may not read."""
         if self._any:
             return b"Access-Control-Allow-Origin: *\r\n"
         for origin in request.getRawHeaders(b"Origin", ()):
@@ -212,11 +217,11 @@ class Cors:
         return b""
 
 
-def with_fields(answer: AnyResponse, fields: bytes) -> AnyResponse:
-    """An answer with more header lines."""
-    if isinstance(answer, Response):
-        return _with(answer, fields)
-    return as_deferred(answer).addCallback(_with, fields)
+def with_fields(response: AnyResponse, fields: bytes) -> AnyResponse:
+    """Returns a response with more header lines."""
+    if isinstance(response, Response):
+        return _with(response, fields)
+    return as_deferred(response).addCallback(_with, fields)
 
 
 def _with(response: Response, fields: bytes) -> Response:

@@ -89,7 +89,7 @@ class FastSite(Site):
     def share(self, connection: Connection) -> None:
         """Let a connection wait for bytes together with all others."""
         if self._readers is None and HAS_EPOLL:
-            self._readers = Readers(connection.reactor, self.turns.begin)
+            self._readers = Readers(connection.reactor, self.turns)
         if self._readers is not None:
             self._readers.adopt(connection)
 

@@ -9,7 +9,6 @@ Must never keep a connection open that has ended or failed.
 """
 
 import select
-from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.interfaces import IReadDescriptor
@@ -17,6 +16,8 @@ from twisted.internet.tcp import Connection
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+from etcd_twisted.httpd.turns import Turns
 
 HAS_EPOLL = hasattr(select, "epoll")
 """Whether this system has epoll sets."""
@@ -30,13 +31,14 @@ class Readers:
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, begin_turn: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, reactor: Any, turns: Turns) -> None:
         """
         @param reactor: the reactor of the connections.
-        @param begin_turn: called once in each turn of the reactor in which there is something to read, before that.
+        @param turns: the port's. A turn of them begins with each turn of the reactor in which there is something to
+            read.
         """
         self._reactor = reactor
-        self._begin_turn = begin_turn
+        self._turns = turns
         self._waiting = select.epoll()
         self._connections: dict[int, Connection] = {}
 
@@ -88,7 +90,9 @@ class Readers:
 
     def doRead(self) -> None:
         """Read from all connections that have something to read."""
-        self._begin_turn()
+        turns = self._turns
+        if turns.scheduled is None:
+            turns.left = turns.work
         for descriptor, _ in self._waiting.poll(0):
             connection = self._connections.get(descriptor)
             if connection is None:

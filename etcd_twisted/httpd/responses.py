@@ -81,19 +81,16 @@ def _nobody(_: Response) -> None:
     """Ignore a response that nobody wants any more."""
 
 
-class Later:
+class Later(msgspec.Struct, eq=False):
     """
     A response that will come, for one listener: what a Deferred does, at a fraction of the cost.
 
     Must never cost more than a few attributes: each change of a key makes one.
     """
 
-    __slots__ = ("_listener", "_response", "_source")
-
-    def __init__(self) -> None:
-        self._listener: Callable[[Response], None] | None = None
-        self._response: Response | None = None
-        self._source: Deferred[Response] | None = None
+    _listener: Callable[[Response], None] | None = None
+    _response: Response | None = None
+    _source: Deferred[Response] | None = None
 
     def answer(self, response: Response) -> None:
         """Give the response to the listener. Called once."""

@@ -1,10 +1,11 @@
 """
-What a request target names, however it is spelled; percent-encoding, and bytes of strangers made fit to be shown.
+What a request target names, however it is spelled. Also percent-encoding, and making a stranger's bytes printable.
 
 Clients put a base URL and a path together in many ways: with too many slashes, with raw UTF-8 instead of escapes, or
-as a whole URL. All of these mean the same and are served without a redirect. Must never change the part of a path
-behind a prefix, nor the query: they belong to the page that serves the request. Must never guess either: what can't be
-decoded is refused.
+as a whole URL. All of these mean the same, and are served without a redirect.
+
+Must never change the part of a path that follows a prefix, nor the query: they belong to the page that serves the
+request. Must never guess: what can't be decoded is refused.
 """
 
 import binascii
@@ -14,33 +15,33 @@ from itertools import islice
 from urllib.parse import unquote_to_bytes
 
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2}).{0,2}", re.DOTALL)
-_LONGEST_SHOWN = 40
+_MOST_BYTES_SHOWN = 40
 _RAW = re.compile(rb"[\x80-\xff]")
 _ODD = re.compile(rb"%|//|/\.|\A[^/]")
-"""Every path that has a shorter spelling matches this."""
+"""Matches every path that has a shorter spelling."""
 
 MOST_SEGMENTS = 512
 """
-In how many segments a path has to come to what it names: the name of a lock has at most half as many. To look at a
-target that consists of slashes takes longer than others can wait.
+How many segments a path may have up to what it names. The name of a lock has at most half as many. A longer path is
+not looked at, since a target that consists of slashes would take longer than other requests can wait.
 """
 
-_LONGEST_KNOWN = 64
-"""How long a segment may be that is a part of a prefix, or dots, with all its escapes, in bytes."""
+_LONGEST_DECODED_BYTES = 64
+"""A longer segment is not decoded: even with escapes, it can be neither a part of a prefix nor dots."""
 
 _SEGMENT = re.compile(rb"(?:/|%2[Ff])([^/%]*(?:%(?!2[Ff])[^/%]*)*)")
 _ABSOLUTE = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://([^/?]*)(.*)", re.DOTALL)
 
 
 def target_of(line: bytes) -> bytes:
-    """The target in a request line, be it damaged or cut off; empty where there is none."""
+    """Returns the target in a request line that may be damaged or cut off. It is empty if there is none."""
     _, _, rest = line.partition(b" ")
     target = rest.partition(b" ")[0]
     return target if target[:1] == b"/" or b"://" in target else b""
 
 
 def with_escapes(line: bytes) -> bytes:
-    """A request line with raw bytes of its target percent-encoded."""
+    """Returns a request line with the raw bytes of its target percent-encoded."""
     if line.isascii() or line.count(b" ") != 2:
         return line
     method, target, version = line.split(b" ")
@@ -49,9 +50,9 @@ def with_escapes(line: bytes) -> bytes:
 
 def split(target: bytes) -> tuple[bytes, bytes]:
     """
-    A request target without the scheme and host that a client of a proxy puts there (RFC 9112, section 3.2.2).
+    Split off the scheme and host that the client of a proxy adds to a request target (RFC 9112, section 3.2.2).
 
-    @return: the host, empty where there is none, and the rest.
+    @return: the host, which is empty if there is none, and the rest.
     """
     found = None if target[:1] == b"/" else _ABSOLUTE.match(target)
     if found is None:
@@ -61,16 +62,16 @@ def split(target: bytes) -> tuple[bytes, bytes]:
 
 
 def is_too_deep(target: bytes) -> bool:
-    """Whether a target below no prefix has so many segments that it names nothing. It should not be cleaned then."""
+    """Returns whether a target has so many segments that it names nothing. Then it should not be cleaned."""
     return target.partition(b"?")[0].count(b"/") > MOST_SEGMENTS
 
 
 def below(target: bytes, prefix: bytes) -> bytes | None:
     """
-    What stands behind a prefix, as it came: a path, which is empty or begins with a slash, and a query, if there is
-    one. C{None} for a target that is not below it.
+    Returns what follows a prefix as it came: a path, which is empty or begins with a slash, and a query if there is
+    one. Returns None if the target does not have the prefix.
 
-    Only what stands before is cleaned: C{//v2/keys/../x} is C{/../x} below C{/v2/keys}.
+    Only the prefix is cleaned: C{//v2/keys/../x} is C{/../x} below C{/v2/keys}.
     """
     if target.startswith(prefix) and target[len(prefix) : len(prefix) + 1] in b"/?":
         return target[len(prefix) :]
@@ -83,9 +84,9 @@ def below(target: bytes, prefix: bytes) -> bytes | None:
 
 def cleaned(path: bytes, prefixes: Sequence[bytes] = ()) -> bytes:
     """
-    A path without repeated slashes, C{.} and C{..}; a slash at its end stays.
+    Returns a path without repeated slashes, C{.} and C{..}; a slash at its end stays.
 
-    @param prefixes: what stands behind one of these stays as it came.
+    @param prefixes: what follows one of these stays as it came.
     """
     if not _ODD.search(path):
         return path
@@ -94,18 +95,18 @@ def cleaned(path: bytes, prefixes: Sequence[bytes] = ()) -> bytes:
         return b"".join(found)
     names: list[bytes] = []
     for name in path.split(b"/"):
-        _go_on(names, _decoded(name), name)
+        _follow(names, _decoded(name), name)
     return b"/" + b"/".join(names) + (b"/" if names and path.endswith(b"/") else b"")
 
 
 def _found(path: bytes, prefixes: Sequence[bytes]) -> tuple[bytes, bytes] | None:
-    """The first of the prefixes that a path comes to, however it is spelled, and what stands behind it."""
+    """Returns the first of the prefixes that a path has, however it is spelled, and what follows it."""
     wanted = {tuple(prefix[1:].split(b"/")): prefix for prefix in prefixes}
     longest = max(map(len, wanted), default=0)
     names: list[bytes] = []
     for found in islice(_SEGMENT.finditer(path), MOST_SEGMENTS):
         name = _decoded(found[1])
-        _go_on(names, name, name)
+        _follow(names, name, name)
         prefix = wanted.get(tuple(names)) if len(names) <= longest else None
         if prefix is not None:
             rest = path[found.end() :]
@@ -114,12 +115,12 @@ def _found(path: bytes, prefixes: Sequence[bytes]) -> tuple[bytes, bytes] | None
 
 
 def _decoded(name: bytes) -> bytes:
-    """A segment without its escapes; one that can be nothing that is known here stays as it is."""
-    return unquote_to_bytes(name) if b"%" in name and len(name) <= _LONGEST_KNOWN else name
+    """Returns a segment without its escapes, or as it is if it can't be anything that is known here."""
+    return unquote_to_bytes(name) if b"%" in name and len(name) <= _LONGEST_DECODED_BYTES else name
 
 
-def _go_on(names: list[bytes], decoded: bytes, name: bytes) -> None:
-    """Follow one segment of a path."""
+def _follow(names: list[bytes], decoded: bytes, name: bytes) -> None:
+    """Add a segment to the names so far, or go up one level for two dots."""
     if decoded == b"..":
         del names[-1:]
     elif decoded not in (b"", b"."):
@@ -132,15 +133,15 @@ class BadEscapeError(ValueError):
 
 def unescape(text: bytes) -> str:
     """
-    Percent-decode, once, to UTF-8.
+    Returns a text percent-decoded once, as UTF-8.
 
-    @raise BadEscapeError: there is a bad escape; says which, for "has ... in".
-    @raise ValueError: the outcome is not UTF-8; says so in the same way.
+    @raise BadEscapeError: there is a bad escape. The message names it, as in "has ... in".
+    @raise ValueError: the result is not UTF-8. The message has the same form.
     """
     if b"%" in text:
-        # With = for %, escapes are those of quoted-printable, whose decoder is in C and thirty times as fast as
-        # urllib's. It lets bad escapes pass, but each good one makes the text shorter by two and a bad one by less.
-        # Only a soft line break would make it shorter still.
+        # With = for %, escapes are those of quoted-printable. Its decoder is in C, thirty times as fast as urllib's.
+        # It accepts bad escapes, but a good one makes the text shorter by two bytes, and a bad one by less. Only a
+        # soft line break would make it shorter still.
         plain = binascii.a2b_qp(text.replace(b"=", b"%3D").replace(b"%", b"="))
         good = len(text) - 2 * text.count(b"%")
         if len(plain) != good or b"%\r" in text or b"%\n" in text:
@@ -154,5 +155,5 @@ def unescape(text: bytes) -> str:
 
 
 def shown(text: bytes) -> str:
-    """Bytes of a stranger, fit for an error."""
-    return text[:_LONGEST_SHOWN].decode("ascii", "backslashreplace")
+    """Returns a stranger's bytes as printable text for an error, cut off if they are long."""
+    return text[:_MOST_BYTES_SHOWN].decode("ascii", "backslashreplace")

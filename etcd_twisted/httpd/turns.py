@@ -36,9 +36,13 @@ class Turns:
     """
     The turns of one port.
 
-    @ivar left: how much work may still be done in this turn. Whoever lowers it to 0 or less calls L{exhausted}.
+    @ivar work: how much work may be done in a turn.
+    @ivar left: how much work may still be done in this turn. Whoever lowers it to 0 or less calls L{exhausted}. What
+        is called first in a turn of the reactor sets it to L{work}, unless a turn is L{scheduled}. Where nothing does,
+        several turns of the reactor share what is left, so none of them does more.
     @ivar waiting: those who wait for a turn, first come first, and what each does then. To be read only.
-    @ivar _next: the call that begins the next turn. It is pending while anybody waits or nothing is left.
+    @ivar scheduled: the call that begins the next turn; C{None} unless somebody waits or nothing is left. To be read
+        only.
     """
 
     def __init__(self, clock: IReactorTime, work: int = WORK_PER_TURN) -> None:
@@ -46,30 +50,21 @@ class Turns:
         @param work: how much is done in a turn.
         """
         self._clock = clock
-        self._work = work
+        self.work = work
         self.left = work
         self.waiting: OrderedDict[object, Callable[[], None]] = OrderedDict()
-        self._next: IDelayedCall | None = None
+        self.scheduled: IDelayedCall | None = None
 
     def spend(self, work: int) -> None:
-        """
-        Note that so much work has been done.
-
-        Where nobody calls L{begin}, several turns of the reactor share what is left, so none of them does more.
-        """
+        """Note that so much work has been done."""
         self.left -= work
         if self.left <= 0:
             self.exhausted()
 
     def exhausted(self) -> None:
         """Schedule another turn, as nothing is left of this one. For callers that subtract from L{left} themselves."""
-        if self._next is None:
-            self._next = self._clock.callLater(0, self._turn)
-
-    def begin(self) -> None:
-        """Forget what earlier turns of the reactor did, as a new one begins, unless a turn is already scheduled."""
-        if self._next is None:
-            self.left = self._work
+        if self.scheduled is None:
+            self.scheduled = self._clock.callLater(0, self._turn)
 
     @property
     def is_busy(self) -> bool:
@@ -79,23 +74,25 @@ class Turns:
     def wait(self, who: object, go_on: Callable[[], None]) -> None:
         """Call C{go_on} in a later turn of the reactor. Each C{who} waits for one thing at a time."""
         self.waiting[who] = go_on
-        if self._next is None:
-            self._next = self._clock.callLater(0, self._turn)
+        if self.scheduled is None:
+            self.scheduled = self._clock.callLater(0, self._turn)
 
     def give_up(self, who: object) -> None:
         """Cancel the wait of C{who}, if there is one."""
-        if self.waiting.pop(who, None) is not None and not self.waiting and self.left > 0 and self._next is not None:
-            self._next.cancel()
-            self._next = None
+        if self.waiting.pop(who, None) is None or self.waiting or self.left <= 0:
+            return
+        if self.scheduled is not None:
+            self.scheduled.cancel()
+            self.scheduled = None
 
     def _turn(self) -> None:
-        self._next = None
-        self.left = self._work
+        self.scheduled = None
+        self.left = self.work
         try:
             for _ in range(len(self.waiting)):
                 if self.left <= 0 or not self.waiting:
                     break
                 self.waiting.popitem(last=False)[1]()
         finally:
-            if (self.waiting or self.left <= 0) and self._next is None:
-                self._next = self._clock.callLater(0, self._turn)
+            if (self.waiting or self.left <= 0) and self.scheduled is None:
+                self.scheduled = self._clock.callLater(0, self._turn)

@@ -1,7 +1,7 @@
 """
-The files of certificates and keys: with what a port speaks TLS, and how this machine speaks it with others.
+The files of certificates and keys: how a port uses TLS, and how this machine uses it with others.
 
-Must never go on with a file that can't be used: all are read, and tried, before anything is opened or changed.
+Must never go on with a file that can't be used: all files are read and tried before anything is opened or changed.
 """
 
 from collections.abc import Callable
@@ -36,21 +36,23 @@ from etcd_twisted.config import Config
 from etcd_twisted.errors import ConfigError
 
 ClientTls = Callable[[str], IOpenSSLClientConnectionCreator]
-"""How to speak TLS with a host of a given name or address. Raises L{ValueError} for one that none can be for."""
+"""
+Returns how to use TLS with a host, by its name or address. Raises L{ValueError} if no certificate can be for it.
+"""
 
-_MOST_HOSTS = 64
-"""How many hosts are spoken with again and again."""
+_MOST_REMEMBERED_HOSTS = 64
+"""For how many hosts it is remembered how to use TLS with them."""
 
-_MOST_NAMED = 8
+_MOST_NAMED_HOSTS = 8
 """How many hosts of a certificate an error names."""
 
 
 def client_port_tls(config: Config) -> CertificateOptions | None:
     """
-    How the client port speaks TLS; C{None} if it does not.
+    Returns how the client port uses TLS, or None if it does not.
 
-    @raise ConfigError: a file can't be used, or the certificate is not for the host that clients are told of; one
-        line that names it as it was given, and the remedy.
+    @raise ConfigError: a file can't be used, or the certificate is not for the advertised host; one line with the
+        setting and the remedy.
     """
     files = _read(config, "")
     if files is None:
@@ -62,7 +64,7 @@ def client_port_tls(config: Config) -> CertificateOptions | None:
 
 def peer_port_tls(config: Config) -> CertificateOptions | None:
     """
-    How the peer port speaks TLS, likewise.
+    Returns how the peer port uses TLS, or None if it does not.
 
     @raise ConfigError: see L{client_port_tls}.
     """
@@ -72,8 +74,8 @@ def peer_port_tls(config: Config) -> CertificateOptions | None:
 
 def tls_for_peers(config: Config) -> ClientTls | None:
     """
-    How this machine speaks TLS with others, whose certificates have to name their hosts, and to be from an authority
-    that is configured, or else trusted by the system. It shows its own. C{None} if it has none.
+    Returns how this machine uses TLS with others, or None if it has no certificate. The certificates of others have to
+    name their hosts, and have to be from an authority that is configured, or else trusted by the system.
 
     @raise ConfigError: see L{client_port_tls}; or others could not do the same with this machine.
     """
@@ -81,25 +83,25 @@ def tls_for_peers(config: Config) -> ClientTls | None:
     if files is None:
         return None
     files.server(config)
-    speak = lru_cache(_MOST_HOSTS)(files.client)
+    tls_for = lru_cache(_MOST_REMEMBERED_HOSTS)(files.client)
     try:
-        speak(config.peer_addr.host)
+        tls_for(config.peer_addr.host)
     except ValueError as error:
         remedy = "give a name of letters, digits and '-', or an IP address"
         raise ConfigError(
             f"{config.given('peer-addr')}: no certificate can be for a host of that name; {remedy}"
         ) from error
     files.check_host(config, "peer-addr")
-    return speak
+    return tls_for
 
 
 def check_peer_certificate(config: Config, now: datetime | None = None) -> None:
     """
-    See to it that other machines will take this one's certificate, as far as can be told without them.
+    Check that other machines will accept this machine's certificate, as far as that can be known without them.
 
-    @param now: the time; C{None} for that of the clock.
-    @raise ConfigError: it has expired or is not valid yet, or can't be used by a server, or by a client where machines
-        ask each other for their certificates.
+    @param now: the time; C{None} for the system's.
+    @raise ConfigError: the certificate has expired or is not valid yet, or is not for a server, or not for a client
+        where machines ask each other for certificates.
     """
     files = _read(config, "peer-")
     if files is None:
@@ -122,7 +124,7 @@ def check_peer_certificate(config: Config, now: datetime | None = None) -> None:
 
 
 def _usages(certificate: x509.Certificate) -> x509.ExtendedKeyUsage | None:
-    """What a certificate may be used for; C{None} for anything."""
+    """Returns what a certificate may be used for, or None if it may be used for anything."""
     try:
         return certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     except (x509.ExtensionNotFound, ValueError):
@@ -131,7 +133,7 @@ def _usages(certificate: x509.Certificate) -> x509.ExtendedKeyUsage | None:
 
 def tls_reason(error: BaseException, transport: object = None) -> str:
     """
-    What went wrong, on one line: which certificate was not taken, why, and the remedy, where that is known.
+    Returns what went wrong, on one line: which certificate was not accepted, why, and the remedy, where it is known.
 
     @param transport: the connection on which it went wrong.
     """
@@ -140,12 +142,12 @@ def tls_reason(error: BaseException, transport: object = None) -> str:
         connection = None
     if isinstance(error, VerificationError):
         return _other_host(None if connection is None else connection.get_peer_certificate(as_cryptography=True))
-    noted = None if connection is None else _not_taken.get(connection)
-    if noted is not None:
-        return noted
-    # OpenSSL has a list of what went wrong, each with the part of the library and the function.
-    said: Any = error.args[-1] if error.args else ""
-    reasons = [str(reason) for *_, reason in said] if isinstance(said, list) else [str(said)]
+    refusal = None if connection is None else _refusals.get(connection)
+    if refusal is not None:
+        return refusal
+    # OpenSSL gives a list of errors, each with the part of the library and the function.
+    errors: Any = error.args[-1] if error.args else ""
+    reasons = [str(reason) for *_, reason in errors] if isinstance(errors, list) else [str(errors)]
     for reason in reasons:
         if "peer did not return a certificate" in reason:
             return "the other side shows no certificate: give it one of an authority that is trusted here"
@@ -154,7 +156,7 @@ def tls_reason(error: BaseException, transport: object = None) -> str:
         _, _, alert = reason.partition("alert ")
         own = None if connection is None else connection.get_certificate(as_cryptography=True)
         if alert == "handshake failure" and connection is not None and own is None:
-            alert = "certificate required"  # so it is called in versions of TLS before 1.3
+            alert = "certificate required"  # versions of TLS before 1.3 have no alert of this name
         if alert in _ALERTS:
             shown = "no certificate" if own is None else f"the certificate of {_subject(own)}"
             return f"the other side was shown {shown}, and {_ALERTS[alert]}"
@@ -170,24 +172,24 @@ _ALERTS = {
     "certificate unknown": "does not take it: see the other side's log",
     "certificate required": "wants one: give this side one of an authority that the other trusts",
 }
-"""What the other side says of this one's certificate, by the names of TLS's alerts."""
+"""What the other side thinks of this side's certificate, by the names of TLS alerts."""
 
 _NO_TLS = ("wrong version number", "http request")
-"""What OpenSSL says of a connection that begins otherwise than one of TLS does."""
+"""OpenSSL's reasons when the other side does not begin with TLS."""
 
-_not_taken: "WeakKeyDictionary[SSL.Connection, str]" = WeakKeyDictionary()
-"""Why the other side's certificate was not taken, on connections that are about to end for that."""
+_refusals: "WeakKeyDictionary[SSL.Connection, str]" = WeakKeyDictionary()
+"""Why the other side's certificate was refused, for connections that are about to end for that reason."""
 
-_EXPIRED = 10  # these are OpenSSL's X509_V_ERR_...
+_EXPIRED = 10  # this and the next are OpenSSL's X509_V_ERR_...
 _NOT_YET_VALID = 9
 _WRONG_USAGE = 26
 _NO_AUTHORITY = (2, 18, 19, 20, 21)
 
 
-def _take_note(connection: SSL.Connection, certificate: X509, code: int, _depth: int, ok: int) -> bool:
-    """Keep the reason why OpenSSL refuses a certificate, which it tells only here."""
+def _record_refusal(connection: SSL.Connection, certificate: X509, code: int, _depth: int, ok: int) -> bool:
+    """Keep the reason why OpenSSL refuses a certificate, which is known only here."""
     if not ok:
-        _not_taken.setdefault(connection, _why_not(certificate.to_cryptography(), code))
+        _refusals.setdefault(connection, _why_not(certificate.to_cryptography(), code))
     return bool(ok)
 
 
@@ -228,12 +230,12 @@ def _time(moment: datetime) -> str:
 
 @implementer(IOpenSSLClientConnectionCreator)
 @attrs.frozen
-class _Noting:
+class _ClientCreator:
     """
-    Makes connections to a host, of which L{tls_reason} knows why a certificate was not taken.
+    Makes connections to a host for which L{tls_reason} knows why a certificate was refused.
 
-    OpenSSL has one place for what looks at certificates. What Twisted may have there looks at the name of the host, so
-    that is done here as well: by the same library, and whatever goes wrong with it is a refusal.
+    OpenSSL calls only one function that verifies certificates. Setting it may replace Twisted's, which checks the name
+    of the host, so that is done here too: by the same library, and any error is a refusal.
     """
 
     creator: IOpenSSLClientConnectionCreator
@@ -245,17 +247,17 @@ class _Noting:
         return connection
 
     def _check(self, connection: SSL.Connection, certificate: X509, code: int, depth: int, ok: int) -> bool:
-        if not _take_note(connection, certificate, code, depth, ok):
+        if not _record_refusal(connection, certificate, code, depth, ok):
             return False
         shown = certificate.to_cryptography()
         if depth == 0 and not _is_for(shown, self.host):
-            _not_taken.setdefault(connection, _other_host(shown))
+            _refusals.setdefault(connection, _other_host(shown))
             return False
         return True
 
 
 def _is_for(certificate: x509.Certificate, host: str) -> bool:
-    """Whether a certificate is for a host."""
+    """Returns whether a certificate is for a host."""
     try:
         if isIPAddress(host) or isIPv6Address(host):
             verify_certificate_ip_address(certificate, host)
@@ -269,11 +271,11 @@ def _is_for(certificate: x509.Certificate, host: str) -> bool:
 @attrs.frozen
 class _Files:
     """
-    What is in the files of a port.
+    The contents of the files of a port.
 
-    @ivar port: how the port's options begin.
-    @ivar chain: the certificates between one's own and an authority that others have.
-    @ivar authorities: whom to trust; none where no file was given.
+    @ivar port: the prefix of the port's options.
+    @ivar chain: the certificates between this machine's own and an authority that others know.
+    @ivar authorities: the trusted authorities; empty if no file was given.
     """
 
     port: str
@@ -284,9 +286,9 @@ class _Files:
 
     def server(self, config: Config) -> CertificateOptions:
         """
-        How the port speaks TLS.
+        Returns how the port uses TLS.
 
-        @raise ConfigError: OpenSSL does not take the certificate.
+        @raise ConfigError: OpenSSL does not accept the certificate.
         """
         trusted = {"trustRoot": _trust(self.authorities)} if self.authorities else {}
         options = CertificateOptions(**self._own(), **trusted)
@@ -295,15 +297,15 @@ class _Files:
         except SSL.Error as error:
             given = config.given(f"{self.port}cert-file")
             raise ConfigError(f"{given}: can't be used: {tls_reason(error)}; have another one made") from error
-        context.set_verify(context.get_verify_mode(), _take_note)
+        context.set_verify(context.get_verify_mode(), _record_refusal)
         return options
 
     def check_host(self, config: Config, option: str) -> None:
         """
-        See to it that who connects to this machine where it says that it is will take its certificate.
+        Check that the certificate is for the host of an advertised address.
 
-        @param option: what the address was given as.
-        @raise ConfigError: it is for other hosts.
+        @param option: the option with the address.
+        @raise ConfigError: the certificate is for other hosts.
         """
         host = getattr(config, _field(option)).host.removesuffix(".")
         if not _is_for(self.certificate, host):
@@ -315,13 +317,13 @@ class _Files:
 
     def client(self, host: str) -> IOpenSSLClientConnectionCreator:
         """
-        How to speak TLS with a host.
+        Returns how to use TLS with a host.
 
         @raise ValueError: no certificate can name that host.
         """
         trusted = _trust(self.authorities) if self.authorities else platformTrust()
         name = host.removesuffix(".")
-        return _Noting(optionsForClientTLS(name, trusted, extraCertificateOptions=self._own()), name)
+        return _ClientCreator(optionsForClientTLS(name, trusted, extraCertificateOptions=self._own()), name)
 
     def _own(self) -> dict[str, Any]:
         return {
@@ -333,14 +335,14 @@ class _Files:
 
 
 def _named(certificate: x509.Certificate) -> str:
-    """The hosts that a certificate is for, as clients read it: its common name does not count."""
+    """Returns the hosts that a certificate is for. As for clients, its common name does not count."""
     try:
         alternatives = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (x509.ExtensionNotFound, ValueError):
         return "no host at all"
     hosts = [*alternatives.get_values_for_type(x509.DNSName), *alternatives.get_values_for_type(x509.IPAddress)]
-    shown = [str(each) if str(each).isprintable() else repr(each) for each in hosts[:_MOST_NAMED]]
-    more = [f"{len(hosts) - _MOST_NAMED} more"] if len(hosts) > _MOST_NAMED else []
+    shown = [str(each) if str(each).isprintable() else repr(each) for each in hosts[:_MOST_NAMED_HOSTS]]
+    more = [f"{len(hosts) - _MOST_NAMED_HOSTS} more"] if len(hosts) > _MOST_NAMED_HOSTS else []
     return ", ".join([*shown, *more]) or "no host at all"
 
 
@@ -350,10 +352,10 @@ def _trust(authorities: list[x509.Certificate]) -> Any:
 
 def _read(config: Config, port: str) -> _Files | None:
     """
-    Read the files of a port.
+    Read the files of a port. Returns None if it has no certificate.
 
-    @param port: how its options begin.
-    @raise ConfigError: one can't be used, or they don't belong together.
+    @param port: the prefix of its options.
+    @raise ConfigError: a file can't be used, or the files don't belong together.
     """
     certificate, key, authority = (f"{port}{kind}-file" for kind in ("cert", "key", "ca"))
     if getattr(config, _field(certificate)) is None:

@@ -18,6 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from etcd_twisted.httpd.readers import Readers
+from etcd_twisted.httpd.turns import Turns
 from tests.wires import RawClient, ServedTest
 
 
@@ -42,18 +43,35 @@ class ReadersTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.reactor = MemoryReactorClock()
-        self.turns = 0
-        self.readers = Readers(self.reactor, self.begin_turn)
+        self.turns = Turns(self.reactor, 10)
+        self.readers = Readers(self.reactor, self.turns)
 
-    def begin_turn(self) -> None:
-        self.turns += 1
+    def test_one_turn_begins_for_all_connections(self) -> None:
+        """What earlier turns did does not count in it."""
+        left: list[int] = []
 
-    def test_turns(self) -> None:
-        """One turn begins however many connections have something to read."""
-        for there, _, _ in (self.connect(), self.connect()):
-            there.sendall(b"x")
+        def work() -> None:
+            left.append(self.turns.left)
+            self.turns.spend(3)
+
+        for _ in range(2):
+            for there, taker, _ in (self.connect(), self.connect()):
+                taker.action = work
+                there.sendall(b"x")
+            self.turn()
+        self.assertEqual(left, [10, 7] * 2)
+
+    def test_no_turn_begins_while_something_waits_for_its_turn(self) -> None:
+        there, taker, _ = self.connect()
+        left: list[int] = []
+        taker.action = lambda: left.append(self.turns.left)
+        self.turns.spend(10)
+        self.turns.wait("a", lambda: left.append(self.turns.left))
+        there.sendall(b"x")
         self.turn()
-        self.assertEqual(self.turns, 1)
+        self.assertEqual(left, [0])
+        self.reactor.advance(0)
+        self.assertEqual(left, [0, 10])
 
     def connect(self) -> tuple[socket.socket, Taker, Connection]:
         """A client's socket and its connection, which is adopted."""

@@ -49,18 +49,6 @@ class TurnsTests(SynchronousTestCase):
         self.turns = Turns(self.clock, 10)
         self.done: list[object] = []
 
-    def test_begin(self) -> None:
-        """What earlier turns did does not count in one that is told of, unless something waits for its turn."""
-        self.turns.spend(9)
-        self.turns.begin()
-        self.assertEqual(self.turns.left, 10)
-        self.turns.spend(10)
-        self.wait("a")
-        self.turns.begin()
-        self.assertEqual((self.turns.left, self.done), (0, []))
-        self.clock.advance(0)
-        self.assertEqual(self.done, ["a"])
-
     def wait(self, who: object, work: int = 1) -> None:
         self.turns.wait(who, lambda: self.do(who, work))
 
