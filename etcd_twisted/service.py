@@ -90,7 +90,7 @@ class EtcdService(Service):
         silence = max(UNACKNOWLEDGED_TIMEOUT_SECONDS, 5 * self.replica.timing.election)
         self._transport = AmpTransport(reactor, self.replica.peer, tls, lambda: self.replica.name, silence)
         # Stopped from the last to the first: requests under way need the other machines until they are answered.
-        chosen: list[Chosen] = [(PeerFrontend(self._transport.visitors, admin_site), {}), (HttpFrontend(), {})]
+        chosen: list[Chosen] = [(PeerFrontend(self._transport.connected, admin_site), {}), (HttpFrontend(), {})]
         chosen += chosen_frontends(config)
         self._frontends = [frontend.service(reactor, config, options, self.replica) for frontend, options in chosen]
         http = network_http_client(reactor, config.max_retry_attempts)

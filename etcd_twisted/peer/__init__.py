@@ -1,6 +1,6 @@
 """
-What machines say to each other, by AMP: the peer port, and the way to those of others.
+AMP between machines: the peer port, and the connections to those of others.
 
 Must never see the replica but through L{etcd_twisted.interfaces.IReplica} and L{etcd_twisted.interfaces.IRaftPeer},
-nor answer anything else than AMP: what begins as HTTP on the port is handed on.
+nor answer anything but AMP: a connection that begins as HTTP is handed on.
 """

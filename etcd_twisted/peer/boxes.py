@@ -1,8 +1,8 @@
 """
-AMP boxes, read from a stream a piece at a time and within limits.
+Reads AMP boxes from a stream, piece by piece and within limits.
 
-A box is keys and values, each with its length in two bytes before it, and a length of zero behind the last value.
-Twisted's own parser does not limit what a box may hold, and takes several times as long.
+A box consists of keys and values, each after its length in two bytes, and ends with a length of zero. Twisted's own
+parser does not limit what a box may hold, and takes several times as long.
 
 Must never hold more of a box than is allowed, nor know what a box means.
 """
@@ -11,26 +11,26 @@ from collections.abc import Iterator
 
 from twisted.protocols.amp import MAX_KEY_LENGTH
 
-MOST_KEYS = 64
+MAX_KEYS = 64
 """How many keys a box may have."""
 
 Box = dict[bytes, bytes]
-"""The values by their keys."""
+"""Values by their keys."""
 
 
 class BoxError(ValueError):
-    """These bytes are no box, or a larger one than is taken; the text says what is wrong."""
+    """These bytes are not a box, or it is too large; the text says what is wrong."""
 
 
 class BoxReader:
     """
     Reads a stream of boxes.
 
-    @ivar most: how many bytes a box may take. It can be changed between two boxes.
+    @ivar max_box_bytes: how large a box may be. It can be changed between two boxes.
     """
 
-    def __init__(self, most: int) -> None:
-        self.most = most
+    def __init__(self, max_box_bytes: int) -> None:
+        self.max_box_bytes = max_box_bytes
         self._rest = b""
         self._box: Box = {}
         self._key: bytes | None = None
@@ -43,21 +43,21 @@ class BoxReader:
 
     def read(self, data: bytes) -> Iterator[Box]:
         """
-        The boxes that are complete with these bytes. Who does not take all of them can't read on.
+        Yields the boxes that are complete with these bytes. The caller has to take all of them before it reads on.
 
-        @raise BoxError: no more can be read from this stream.
+        @raise BoxError: nothing more can be read from this stream.
         """
         if self._rest:
             data = self._rest + data
         box, key = self._box, self._key
         end = len(data)
         at = 0
-        begin = -self._size  # of the box
+        begin = -self._size  # where the box begins
         while end - at >= 2:
             length = data[at] << 8 | data[at + 1]
             behind = at + 2 + length
-            if behind - begin > self.most:
-                raise BoxError(f"a box of more than {self.most} bytes")
+            if behind - begin > self.max_box_bytes:
+                raise BoxError(f"a box of more than {self.max_box_bytes} bytes")
             if key is not None:
                 if behind > end:
                     break
@@ -67,8 +67,8 @@ class BoxReader:
                 whole, box = box, {}
                 begin = behind
                 yield whole
-            elif length > MAX_KEY_LENGTH or len(box) == MOST_KEYS:
-                raise BoxError(f"a key of {length} bytes, or more than {MOST_KEYS} of them")
+            elif length > MAX_KEY_LENGTH or len(box) == MAX_KEYS:
+                raise BoxError(f"a key of {length} bytes, or more than {MAX_KEYS} of them")
             elif behind > end:
                 break
             else:

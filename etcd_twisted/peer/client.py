@@ -1,7 +1,7 @@
 """
-Asking one thing of a machine that need not know this one: to be let in, to let one go, who is in the cluster.
+Makes one request of a machine that need not know this one: to admit a machine, to remove one, to describe the cluster.
 
-Must never wait for long, nor follow to another machine than the one that was named: that is for who asks to decide.
+Must never wait for long, nor go on to another machine than the one that was named: the caller decides that.
 """
 
 from typing import Any
@@ -16,20 +16,20 @@ from etcd_twisted.interfaces.cluster import ClusterView, JoinReply, JoinRequest
 from etcd_twisted.net.reasons import NETWORK_ERRORS, reason_of
 from etcd_twisted.net.tls import ClientTls
 from etcd_twisted.peer.commands import Describe, Join, Leave, RefusedError, VersionError
-from etcd_twisted.peer.dialing import Dialer, PeerUrlError
-from etcd_twisted.peer.outgoing import AnswerError, LostError, Outgoing
+from etcd_twisted.peer.dialer import Dialer, PeerUrlError
+from etcd_twisted.peer.outgoing import AnswerError, LostError, OutgoingConnection
 
 _PROBLEMS = (*NETWORK_ERRORS, AnswerError, LostError, PeerUrlError)
 
 
 class UnreachableError(Exception):
-    """A machine can't be asked; the text says why."""
+    """A machine can't be reached; the text says why."""
 
 
 @attrs.frozen
 class PeerClient:
     """
-    Asks machines, each time on a connection of its own.
+    Makes requests of machines, each on a connection of its own.
 
     @ivar tls: for machines whose URL asks for TLS; C{None} if none is configured.
     @ivar describe_timeout_seconds: how long a machine may take to say who is in the cluster.
@@ -43,40 +43,40 @@ class PeerClient:
 
     async def describe(self, peer_url: str) -> ClusterView:
         """
-        Who is in the cluster of the machine at C{peer_url}.
+        Returns the cluster of the machine at C{peer_url}.
 
         @raise UnreachableError: nobody answers there.
         """
-        answer = await self._ask(peer_url, self.describe_timeout_seconds, Describe)
+        answer = await self._request(peer_url, self.describe_timeout_seconds, Describe)
         view: ClusterView = answer["view"]
         return view
 
     async def join(self, peer_url: str, request: JoinRequest) -> JoinReply:
         """
-        Ask the leader at C{peer_url} to take a machine in, or to note its new addresses.
+        Asks the leader at C{peer_url} to admit a machine, or to note its new addresses.
 
         @raise EtcdError: see L{etcd_twisted.interfaces.IRaftPeer.join}.
-        @raise UnreachableError: nobody answers there. It may be done all the same.
+        @raise UnreachableError: nobody answers there. The leader may do it all the same.
         """
-        answer = await self._ask(peer_url, self.change_timeout_seconds, Join, request=request)
+        answer = await self._request(peer_url, self.change_timeout_seconds, Join, request=request)
         reply: JoinReply = answer["reply"]
         return reply
 
     async def leave(self, peer_url: str, name: str) -> None:
         """
-        Ask the leader at C{peer_url} to take a machine out.
+        Asks the leader at C{peer_url} to remove a machine.
 
         @raise EtcdError: see L{etcd_twisted.interfaces.IReplica.remove}.
-        @raise UnreachableError: nobody answers there. It may be done all the same.
+        @raise UnreachableError: nobody answers there. The leader may do it all the same.
         """
-        await self._ask(peer_url, self.change_timeout_seconds, Leave, name=name)
+        await self._request(peer_url, self.change_timeout_seconds, Leave, name=name)
 
-    async def _ask(
+    async def _request(
         self, peer_url: str, timeout_seconds: float, command: type[amp.Command], **arguments: object
     ) -> dict[str, Any]:
-        asked = ensureDeferred(self._exchange(peer_url, command, arguments))
+        answered = ensureDeferred(self._exchange(peer_url, command, arguments))
         try:
-            return await asked.addTimeout(timeout_seconds, self.reactor)
+            return await answered.addTimeout(timeout_seconds, self.reactor)
         except RefusedError as error:
             raise error.error() from error
         except VersionError as error:
@@ -87,10 +87,10 @@ class PeerClient:
     async def _exchange(
         self, peer_url: str, command: type[amp.Command], arguments: dict[str, object]
     ) -> dict[str, Any]:
-        connection = Outgoing(self.reactor)
+        connection = OutgoingConnection(self.reactor)
         await Dialer(self.reactor, self.tls).dial(peer_url, connection)
         try:
-            return await connection.ask(command, **arguments)
+            return await connection.request(command, **arguments)
         finally:
             connection.abort()
             await connection.when_lost()

@@ -1,11 +1,11 @@
 """
-What machines can ask of each other: the AMP commands, their arguments and their errors.
+The AMP commands between machines, their arguments and their errors.
 
-A command, an argument or an error is only ever added, and what is added may be left out; anything else needs a new
-protocol version (L{etcd_twisted.interfaces.cluster.PROTOCOL_VERSION}). Only L{Join}, L{Leave} and L{Describe} may be
-asked before L{Hello}.
+A command, an argument or an error is only ever added, and is optional then. Any other change needs a new protocol
+version (L{etcd_twisted.interfaces.cluster.PROTOCOL_VERSION}). Only L{Join}, L{Leave} and L{Describe} may come before
+L{Hello}.
 
-Must never decide anything: only what goes over the wire is said here.
+Must never decide anything: this only defines what goes over the wire.
 """
 # Twisted's AMP has no types.
 # mypy: disallow-untyped-calls=False
@@ -19,20 +19,20 @@ from twisted.protocols import amp
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.interfaces.cluster import ClusterView, JoinReply, JoinRequest, StatusReport
 
-LONGEST_CAUSE = 10_000
-"""How many characters of an error's cause are sent."""
+MAX_CAUSE_CHARACTERS = 10_000
+"""How much of an error's cause is sent."""
 
 
 class LongBytes(amp.Argument):
     """
-    Bytes of any length: what an AMP value has no room for goes into further keys of the same box, C{name.1}, C{name.2}
-    and so on.
+    Bytes of any length: what does not fit into one AMP value goes into further keys of the same box, C{name.1},
+    C{name.2} and so on.
     """
 
     def toBox(
         self, name: bytes, strings: MutableMapping[bytes, bytes], objects: MutableMapping[str, Any], proto: object
     ) -> None:
-        """Split."""
+        """Splits the bytes."""
         value = self.toString(self.retrieve(objects, name.decode(), proto))
         strings[name] = value[: amp.MAX_VALUE_LENGTH]
         for number, start in enumerate(range(amp.MAX_VALUE_LENGTH, len(value), amp.MAX_VALUE_LENGTH), 1):
@@ -41,23 +41,23 @@ class LongBytes(amp.Argument):
     def fromBox(
         self, name: bytes, strings: MutableMapping[bytes, bytes], objects: MutableMapping[str, Any], proto: object
     ) -> None:
-        """Put together."""
+        """Puts the bytes together."""
         pieces = [self.retrieve(strings, name, proto)]
         while (piece := strings.pop(b"%s.%d" % (name, len(pieces)), None)) is not None:
             pieces.append(piece)
         objects[name.decode()] = self.fromString(b"".join(pieces) if len(pieces) > 1 else pieces[0])
 
     def toString(self, value: Any) -> bytes:
-        """The bytes of a value."""
+        """Returns the bytes of a value."""
         return bytes(value)
 
     def fromString(self, data: bytes) -> Any:
-        """The value of these bytes."""
+        """Returns the value that bytes stand for."""
         return data
 
 
-class Structure(LongBytes):
-    """A C{msgspec} structure; a field that is not known is passed over."""
+class StructArgument(LongBytes):
+    """A C{msgspec} structure; unknown fields are ignored."""
 
     def __init__(self, kind: type) -> None:
         """
@@ -68,14 +68,14 @@ class Structure(LongBytes):
         self._decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(kind)
 
     def toString(self, value: Any) -> bytes:
-        """The bytes of a value."""
+        """Returns the bytes of a value."""
         return self._encode(value)
 
     def fromString(self, data: bytes) -> Any:
         """
-        The value of these bytes.
+        Returns the value that bytes stand for.
 
-        @raise ValueError: there is none.
+        @raise ValueError: they stand for none.
         """
         try:
             return self._decoder.decode(data)
@@ -92,32 +92,32 @@ class ClusterError(Exception):
 
 
 class MachineError(Exception):
-    """Another machine is here than the one that was expected."""
+    """The machine here is not the one that was expected."""
 
 
 class NotMemberError(Exception):
-    """The machine that asks is not in the cluster, or not any more."""
+    """The machine that sent the request is not in the cluster, or not any more."""
 
 
 class IdleError(Exception):
-    """The machine that was asked takes no part in consensus, or not yet."""
+    """The machine that got the request does not take part in consensus, or not yet."""
 
 
 class SnapshotError(Exception):
-    """A snapshot, or a part of one, is not taken."""
+    """A snapshot, or a part of one, is refused."""
 
 
 class RefusedError(Exception):
-    """An L{EtcdError} on its way. The text is what goes over the wire."""
+    """Carries an L{EtcdError} to another machine. The text is what goes over the wire."""
 
     @classmethod
     def carrying(cls, error: EtcdError) -> "RefusedError":
-        """One that becomes C{error} again."""
-        return cls(msgspec.json.encode((error.code, error.cause[:LONGEST_CAUSE], error.index)).decode())
+        """Returns one that becomes C{error} again."""
+        return cls(msgspec.json.encode((error.code, error.cause[:MAX_CAUSE_CHARACTERS], error.index)).decode())
 
     def error(self) -> EtcdError:
         """
-        The error that it carries; what can't be read is an error 300 that says so.
+        Returns the error that it carries; error 300 if that can't be read.
         """
         try:
             code, cause, index = msgspec.json.decode(str(self), type=tuple[ErrorCode, str, int])
@@ -128,14 +128,14 @@ class RefusedError(Exception):
 
 class Hello(amp.Command):
     """
-    The first thing that a machine says on a connection over which it is going to send messages.
+    The first request on a connection over which a machine is going to send messages.
 
-    C{version} is the protocol's, C{cluster_id} and C{sender} are the cluster and the machine that speaks, C{name} is
-    what people call it. C{configuration_index} is the log index of the newest configuration that it knows, and in
-    which it is a member. C{receiver} is the machine that it expects.
+    C{version} is the version of the protocol, C{cluster_id} and C{sender} are the ids of the sender's cluster and of
+    the sender, C{name} is its name for people. C{configuration_index} is the log index of the newest configuration
+    that the sender knows; it is a member there. C{receiver} is the id of the machine that it expects.
 
-    The answer's C{commands} are the names of those that can be asked on this connection. A machine that does not name
-    them knows those that were there from the beginning, and closes the connection when it is asked another one.
+    The result C{commands} has the names of the commands that are known on this connection. A machine that does not
+    name them knows the oldest ones, and closes the connection if another one comes.
     """
 
     arguments: ClassVar = [
@@ -158,10 +158,10 @@ class Hello(amp.Command):
 
 class Deliver(amp.Command):
     """
-    Messages of the machine that said L{Hello}. With C{more}, C{payload} is a part, and says whether another one
-    comes; without, it is whole, and may come between parts.
+    Messages of the machine that sent L{Hello}. With C{more}, which says whether another part follows, C{payload} is a
+    part; without, it is whole, and may come between parts.
 
-    It is not answered: the answers are messages too, on the other machine's own connection.
+    It is not answered: answers are messages too, on the other machine's own connection.
     """
 
     arguments: ClassVar = [(b"payload", LongBytes()), (b"more", amp.Boolean(optional=True))]
@@ -186,8 +186,8 @@ class SnapshotPiece(amp.Command):
 class Join(amp.Command):
     """See L{etcd_twisted.interfaces.IRaftPeer.join}."""
 
-    arguments: ClassVar = [(b"request", Structure(JoinRequest))]
-    response: ClassVar = [(b"reply", Structure(JoinReply))]
+    arguments: ClassVar = [(b"request", StructArgument(JoinRequest))]
+    response: ClassVar = [(b"reply", StructArgument(JoinReply))]
     errors: ClassVar = {RefusedError: b"ETCD_ERROR"}
     fatalErrors: ClassVar = {VersionError: b"VERSION"}  # noqa: N815  # Twisted's name
 
@@ -202,17 +202,20 @@ class Leave(amp.Command):
 class Describe(amp.Command):
     """See L{etcd_twisted.interfaces.IRaftPeer.describe}."""
 
-    response: ClassVar = [(b"view", Structure(ClusterView))]
+    response: ClassVar = [(b"view", StructArgument(ClusterView))]
 
 
 class Status(amp.Command):
-    """See L{etcd_twisted.interfaces.IRaftPeer.status}. It is asked only where L{Hello} was answered with its name."""
+    """
+    See L{etcd_twisted.interfaces.IRaftPeer.status}. It is sent only to machines that named it in their answer to
+    L{Hello}.
+    """
 
-    response: ClassVar = [(b"report", Structure(StatusReport))]
+    response: ClassVar = [(b"report", StructArgument(StatusReport))]
 
 
 COMMANDS: Mapping[bytes, type[amp.Command]] = {
     command.commandName: command
     for command in (Hello, Deliver, OfferSnapshot, SnapshotPiece, Join, Leave, Describe, Status)
 }
-"""All of them, by their names on the wire."""
+"""All commands, by their names on the wire."""

@@ -1,7 +1,7 @@
 """
-What both ends of an AMP connection have in common: boxes come in within limits, and the connection is closed in time.
+What both ends of an AMP connection have in common: limits for the boxes that come in, and an orderly end.
 
-Must never log: what is wrong is told to who knows whether that is worth a line.
+Must never log: a subclass knows whether a problem is worth a line.
 """
 
 from abc import ABC, abstractmethod
@@ -16,50 +16,50 @@ from twisted.python.failure import Failure
 
 from etcd_twisted.config.addresses import address_of
 from etcd_twisted.net.reasons import reason_of
-from etcd_twisted.net.sockets import UNACKNOWLEDGED_TIMEOUT_SECONDS, tune, write_now
+from etcd_twisted.net.sockets import tune, write_now
 from etcd_twisted.peer.boxes import Box, BoxError, BoxReader
 
-GRACE = 1.0
-"""How long what was written may take to be sent when a connection is closed, in seconds."""
+CLOSE_TIMEOUT_SECONDS = 1.0
+"""How long the rest of what was written may take to be sent when a connection is closed."""
 
 
 class BoxConnection(Protocol, ABC):
     """
-    A connection.
+    A connection over which boxes go.
 
     @ivar peer: the other side's address.
-    @ivar closing: whether no more is taken from it.
-    @ivar reader: what comes in.
-    @ivar problem: why it ended, or is about to; empty while it is well.
+    @ivar closing: whether nothing more is accepted from it.
+    @ivar reader: reads what comes in.
+    @ivar problem: why the connection ended, or is about to; empty while it is well.
     """
 
     transport: Any
 
-    def __init__(self, clock: IReactorTime, most: int, silence: float = UNACKNOWLEDGED_TIMEOUT_SECONDS) -> None:
+    def __init__(self, clock: IReactorTime, max_box_bytes: int, unacknowledged_timeout_seconds: float) -> None:
         """
-        @param most: how many bytes a box may take that comes in.
-        @param silence: see L{UNACKNOWLEDGED_TIMEOUT_SECONDS}.
+        @param max_box_bytes: how large a box may be that comes in.
+        @param unacknowledged_timeout_seconds: see L{etcd_twisted.net.sockets.UNACKNOWLEDGED_TIMEOUT_SECONDS}.
         """
         self.peer = ""
         self.closing = False
-        self.reader = BoxReader(most)
+        self.reader = BoxReader(max_box_bytes)
         self.clock = clock
-        self._silence = silence
+        self._ack_timeout_seconds = unacknowledged_timeout_seconds
         self.problem = ""
-        self._too_late: IDelayedCall | None = None
+        self._close_timeout: IDelayedCall | None = None
         self._has_socket = False
         self._lost = False
-        self._waiting: list[Deferred[str]] = []
+        self._when_lost: list[Deferred[str]] = []
 
     def connectionMade(self) -> None:
-        """It is there."""
+        """Sets the options of the socket."""
         self.peer = address_of(self.transport.getPeer())
-        tune(self.transport, self._silence)
+        tune(self.transport, self._ack_timeout_seconds)
         self._has_socket = isinstance(self.transport, Connection)  # below TLS there is none to write to
         self.transport.registerProducer(self, True)
 
     def dataReceived(self, data: bytes) -> None:
-        """Bytes have come."""
+        """Takes bytes."""
         if self.closing:
             return
         try:
@@ -72,15 +72,15 @@ class BoxConnection(Protocol, ABC):
 
     @abstractmethod
     def box_received(self, box: Box) -> None:
-        """A box has come."""
+        """Takes a box."""
 
     def send_box(self, box: AmpBox) -> None:
-        """Send a box, if the connection is still there."""
+        """Sends a box, if the connection is still there."""
         if not self._lost:
             self.send_bytes(box.serialize())
 
     def send_bytes(self, data: bytes) -> None:
-        """Send whole boxes, in this turn of the reactor if there is room: others wait for them."""
+        """Sends whole boxes, in this turn of the reactor if there is room: other machines wait for them."""
         if self._has_socket:
             write_now(self.transport, data)
         else:
@@ -88,61 +88,61 @@ class BoxConnection(Protocol, ABC):
 
     def refuse(self, reason: str) -> None:
         """
-        What has come is wrong: end the connection.
+        Ends the connection because of what came.
 
         @param reason: what is wrong with it.
         """
         self.problem = self.problem or reason
         self.abort()
 
-    # What Twisted says when the other side does not read
+    # Back-pressure: whether the other side reads
 
     def pauseProducing(self) -> None:
-        """The other side has to read before more is written."""
+        """Stops writing until the other side reads."""
 
     def resumeProducing(self) -> None:
-        """More can be written."""
+        """Goes on to write."""
 
     def stopProducing(self) -> None:
-        """Nothing more can be written."""
+        """Stops writing for good."""
 
-    # Its end
+    # The end
 
     def close(self) -> None:
-        """Close, when what was written is sent, and soon."""
+        """Closes once what was written is sent, but soon."""
         self.closing = True
-        if self._lost or self._too_late is not None:
+        if self._lost or self._close_timeout is not None:
             return
-        self._too_late = self.clock.callLater(GRACE, self._give_up)
+        self._close_timeout = self.clock.callLater(CLOSE_TIMEOUT_SECONDS, self._close_timed_out)
         self.transport.unregisterProducer()
         self.transport.loseConnection()
 
-    def _give_up(self) -> None:
-        self._too_late = None
+    def _close_timed_out(self) -> None:
+        self._close_timeout = None
         self.abort()
 
     def abort(self) -> None:
-        """Close at once."""
+        """Closes at once."""
         self.closing = True
         if not self._lost:
             self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """It is gone."""
+        """Tells those who wait for the end."""
         self.closing = self._lost = True
-        if self._too_late is not None:
-            self._too_late.cancel()
-            self._too_late = None
+        if self._close_timeout is not None:
+            self._close_timeout.cancel()
+            self._close_timeout = None
         self.problem = self.problem or reason_of(reason.value, self.transport)
-        waiting, self._waiting = self._waiting, []
+        waiting, self._when_lost = self._when_lost, []
         for each in waiting:
             each.callback(self.problem)
 
     def when_lost(self) -> "Deferred[str]":
-        """Fires with why it ended, when nothing is left of it."""
+        """Returns a Deferred that fires with why the connection ended, once nothing is left of it."""
         lost: Deferred[str] = Deferred()
         if self._lost:
             lost.callback(self.problem)
         else:
-            self._waiting.append(lost)
+            self._when_lost.append(lost)
         return lost

@@ -1,7 +1,7 @@
 """
 The peer port as a frontend.
 
-Must never serve anything itself: it only puts the port's parts together.
+Must never serve anything itself: it only puts the parts of the port together.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,27 +15,27 @@ from etcd_twisted.logs.rate_limit import RateLimitedLog
 from etcd_twisted.net.listening import ListenAddress
 from etcd_twisted.net.port import PortService
 from etcd_twisted.net.tls import peer_port_tls
-from etcd_twisted.peer.answering import Answering
-from etcd_twisted.peer.incoming import Host
+from etcd_twisted.peer.connected_machines import ConnectedMachines
+from etcd_twisted.peer.incoming import PortContext
 from etcd_twisted.peer.port import HttpSite, PeerPort
-from etcd_twisted.peer.visitors import Visitors
+from etcd_twisted.peer.responder import Responder
 
 HttpSiteMaker = Callable[[IReactor, Config, IReplica], HttpSite]
-"""Makes what answers those who speak HTTP on the port."""
+"""Makes what answers HTTP on the port."""
 
 
 @implementer(IFrontend)
 class PeerFrontend:
-    """Serves machines and administrators from the replica. It is built in: nobody can give it options."""
+    """Serves machines and administrators from the replica. It is built in, and so has no options."""
 
     name = "peer"
 
-    def __init__(self, visitors: Visitors, http_site: HttpSiteMaker) -> None:
+    def __init__(self, connected: ConnectedMachines, http_site: HttpSiteMaker) -> None:
         """
-        @param visitors: where those who connect are entered, to be shared with the transport.
+        @param connected: the machines that have connected to this one; shared with the transport.
         @param http_site: makes what answers administrators.
         """
-        self._visitors = visitors
+        self._connected = connected
         self._http_site = http_site
 
     def service(
@@ -47,9 +47,9 @@ class PeerFrontend:
     ) -> PortService:
         """See L{IFrontend}."""
         raft = replica.peer
-        host = Host(
-            reactor, raft, Answering(replica, raft), self._visitors, RateLimitedLog(reactor), config.http_read_timeout
+        context = PortContext(
+            reactor, raft, Responder(replica, raft), self._connected, RateLimitedLog(reactor), config.http_read_timeout
         )
-        place = ListenAddress(config.peer_bind_addr, config.given_as("peer-bind-addr"), "--peer-bind-addr")
-        port = PeerPort(host, self._http_site(reactor, config, replica))
-        return PortService(reactor, place, port, peer_port_tls(config))
+        listen_address = ListenAddress(config.peer_bind_addr, config.given_as("peer-bind-addr"), "--peer-bind-addr")
+        port = PeerPort(context, self._http_site(reactor, config, replica))
+        return PortService(reactor, listen_address, port, peer_port_tls(config))

@@ -1,5 +1,8 @@
 """
-The way to one other machine: a connection, made again whenever it is lost, over which this machine's messages go.
+The link to one other machine: a connection for this machine's messages, which is made again whenever it is lost.
+
+Twisted's C{ClientService} can't do this: it fails with C{NoTransition} if the other side closes a connection that is
+still being prepared, as a machine does that refuses L{Hello}. Nor does its retry policy learn why an attempt failed.
 
 Must never keep a message for later while there is no connection: the sender has newer ones by then.
 """
@@ -27,13 +30,13 @@ from etcd_twisted.peer.commands import (
     Status,
     VersionError,
 )
-from etcd_twisted.peer.dialing import Dialer, PeerUrlError
-from etcd_twisted.peer.messages import MessageConnection
-from etcd_twisted.peer.outgoing import AnswerError, LostError, Outgoing
-from etcd_twisted.peer.visitors import Visitors
+from etcd_twisted.peer.connected_machines import ConnectedMachines
+from etcd_twisted.peer.dialer import Dialer, PeerUrlError
+from etcd_twisted.peer.message_connection import MessageConnection
+from etcd_twisted.peer.outgoing import AnswerError, LostError, OutgoingConnection
 
-REFUSED_PAUSE = 5.0
-"""Seconds until a machine that has refused this one is asked again."""
+REFUSED_PAUSE_SECONDS = 5.0
+"""How long to wait before the next attempt after a machine has refused this one."""
 
 _T = TypeVar("_T")
 _REFUSALS = (ClusterError, MachineError, NotMemberError, VersionError)
@@ -41,114 +44,117 @@ _PROBLEMS = (*NETWORK_ERRORS, AnswerError, LostError, PeerUrlError)
 
 
 @attrs.frozen
-class Sender:
+class LinkContext:
     """
     What all links of this machine share.
 
-    @ivar silence: see L{etcd_twisted.net.sockets.UNACKNOWLEDGED_TIMEOUT_SECONDS}.
-    @ivar chance: a number from 0 to 1, another one each time.
-    @ivar name: what people call this machine.
+    @ivar unacknowledged_timeout_seconds: see L{etcd_twisted.net.sockets.UNACKNOWLEDGED_TIMEOUT_SECONDS}.
+    @ivar chance: returns a random number from 0 to 1.
+    @ivar name: returns this machine's name.
     """
 
     clock: IReactorTime
     raft: IRaftPeer
-    visitors: Visitors
+    connected: ConnectedMachines
     dialer: Dialer
-    silence: float
+    unacknowledged_timeout_seconds: float
     chance: Callable[[], float]
     name: Callable[[], str]
 
 
 class Link:
     """
-    See the module.
+    The link to one machine.
 
-    @ivar machine_id: the other machine.
+    @ivar machine_id: the id of the other machine.
     @ivar url: its peer URL.
-    @ivar connection: to it, once it has said that it is the one; C{None} while there is none.
+    @ivar connection: the connection to it, once it has answered L{Hello}; C{None} while there is none.
     """
 
     _log = Logger()
 
-    def __init__(self, sender: Sender, machine_id: str, url: str) -> None:
+    def __init__(self, context: LinkContext, machine_id: str, url: str) -> None:
         self.machine_id = machine_id
         self.url = url
-        self.connection: Outgoing | None = None
-        self._sender = sender
-        self._backoff = Backoff(sender.chance)
+        self.connection: OutgoingConnection | None = None
+        self._context = context
+        self._backoff = Backoff(context.chance)
         self._stopped = False
         self._awaited: Deferred[Any] | None = None
         self._pausing = False
-        self._losing = False
-        self._said = ""
+        self._is_dropping = False
+        self._logged_problem = ""
         self._lost_at: float | None = None
         self._ended = False
-        self._waiting: list[Deferred[None]] = []
+        self._when_ended: list[Deferred[None]] = []
 
     # Messages
 
     def send(self, payload: bytes) -> bool:
         """
-        Send, or drop and say so, once for all that is dropped in a row; whether it is sent.
+        Sends a payload, or drops it and reports that the machine is unreachable, once for all that are dropped in a
+        row.
 
-        While there is no connection, the one that the other machine has made will do.
+        While there is no connection, the one that the other machine has made serves.
+
+        @return: whether the payload is sent.
         """
-        way = self._way
-        return self._note(way is not None and way.deliver(payload))
+        connection = self._usable_connection
+        return self._note_sent(connection is not None and connection.deliver(payload))
 
     def send_ahead(self, payload: bytes) -> bool:
-        """Like L{send}, but ahead of what was sent and is not gone yet."""
-        way = self._way
-        return self._note(way is not None and way.deliver_ahead(payload))
+        """Sends a payload as L{send} does, but ahead of those that wait."""
+        connection = self._usable_connection
+        return self._note_sent(connection is not None and connection.deliver_ahead(payload))
 
     @property
-    def _way(self) -> MessageConnection | None:
-        return self.connection or self._sender.visitors.connection(self.machine_id)
+    def _usable_connection(self) -> MessageConnection | None:
+        return self.connection or self._context.connected.connection(self.machine_id)
 
-    def _note(self, sent: bool) -> bool:
+    def _note_sent(self, sent: bool) -> bool:
         if sent:
-            self._losing = False
+            self._is_dropping = False
         else:
-            self._lose()
+            self._report_loss()
         return sent
 
-    def _lose(self) -> None:
-        if not self._losing and not self._stopped:
-            self._losing = True
-            self._sender.raft.unreachable(self.machine_id)
+    def _report_loss(self) -> None:
+        if not self._is_dropping and not self._stopped:
+            self._is_dropping = True
+            self._context.raft.unreachable(self.machine_id)
 
     def ask_status(self) -> "Deferred[StatusReport | None]":
         """See L{etcd_twisted.interfaces.ITransport}."""
         connection = self.connection
         if connection is None:
-            if self._sender.visitors.connection(self.machine_id) is not None:
+            if self._context.connected.connection(self.machine_id) is not None:
                 return succeed(None)
-            return fail(ConnectionError(self._said or "there is no connection"))
+            return fail(ConnectionError(self._logged_problem or "there is no connection"))
         if Status.commandName not in connection.commands:
             return succeed(None)
-        return connection.ask(Status).addCallbacks(_report_of, _not_answered)
+        return connection.request(Status).addCallbacks(_report_of, _not_answered)
 
     def sweep(self, now: float) -> None:
-        """Give a connection up that does not go on. Called every second or so."""
+        """Gives up a connection that makes no progress. Called about once a second."""
         if self.connection is not None:
             self.connection.check_progress(now)
 
-    # Its life
+    # Connecting
 
     def start(self) -> None:
-        """Connect, and stay connected."""
+        """Connects, and stays connected."""
         ensureDeferred(self._keep_connected()).addCallback(self._end)
 
     def _end(self, _: None) -> None:
         self._ended = True
-        waiting, self._waiting = self._waiting, []
+        waiting, self._when_ended = self._when_ended, []
         for each in waiting:
             each.callback(None)
 
     def stop(self) -> "Deferred[None]":
-        """Close. What was written may still be sent; the Deferred fires when nothing is left."""
+        """Closes. What was written may still be sent; returns a Deferred that fires when nothing is left."""
         ended: Deferred[None] = Deferred()
-        self._waiting.append(ended)
+        self._when_ended.append(ended)
         self._stopped = True
         if self._ended:
             self._end(None)
@@ -159,7 +165,7 @@ class Link:
         return ended
 
     def redial(self) -> None:
-        """The machine is there: if this link waits to try again, let it try now."""
+        """Ends the pause before the next attempt, because the machine is there."""
         self._backoff.reset()
         if self._pausing and self._awaited is not None:
             self._awaited.cancel()
@@ -167,44 +173,44 @@ class Link:
     async def _keep_connected(self) -> None:
         while not self._stopped:
             try:
-                pause = await self._be_connected()
+                pause_seconds = await self._use_one_connection()
             except CancelledError:  # by L{stop}
                 return
             except Exception:
                 self._log.failure("Sending to {machine} failed", machine=self._called)
-                pause = LONGEST_PAUSE_SECONDS
-            await self._pause(pause)
+                pause_seconds = LONGEST_PAUSE_SECONDS
+            await self._pause(pause_seconds)
 
-    async def _be_connected(self) -> float:
-        """Connect, and let messages go until the connection is lost; returns how long to wait after that."""
+    async def _use_one_connection(self) -> float:
+        """Connects, and returns once the connection is lost: with the number of seconds to wait after that."""
         try:
             connection = await self._connect()
-        except IdleError:  # it starts, or this machine does not know yet that it is a standby
+        except IdleError:  # it is starting, or this machine does not know yet that the other one is a standby
             return self._backoff.next()
         except _REFUSALS as error:
             self._refused(error)
-            return REFUSED_PAUSE
+            return REFUSED_PAUSE_SECONDS
         except _PROBLEMS as error:
-            self._say(reason_of(error))
+            self._log_problem(reason_of(error))
             return self._backoff.next()
         problem = await self._use(connection)
-        self._lost_at = self._sender.clock.seconds()
-        self._say(problem, "{machine} is not connected any more: {problem}; trying again")
+        self._lost_at = self._context.clock.seconds()
+        self._log_problem(problem, "{machine} is not connected any more: {problem}; trying again")
         return self._backoff.next()
 
-    async def _connect(self) -> Outgoing:
+    async def _connect(self) -> OutgoingConnection:
         """
-        Connect, and say who this is.
+        Connects, and exchanges L{Hello}.
 
-        @raise Exception: L{IdleError}, one of L{_REFUSALS} or L{_PROBLEMS}, or it was cancelled.
+        @raise Exception: L{IdleError}, one of L{_REFUSALS} or L{_PROBLEMS}, or L{CancelledError}.
         """
         self._log.debug("Connecting to {machine}", machine=self._called)
-        dialer = self._sender.dialer
-        connection = Outgoing(self._sender.clock, self._sender.silence)
+        dialer = self._context.dialer
+        connection = OutgoingConnection(self._context.clock, self._context.unacknowledged_timeout_seconds)
         await self._cancellable(maybeDeferred(dialer.dial, self.url, connection))
         try:
-            greeting = self._greet(connection).addTimeout(dialer.patience, self._sender.clock)
-            answer = await self._cancellable(greeting)
+            hello = self._say_hello(connection).addTimeout(dialer.timeout_seconds, self._context.clock)
+            answer = await self._cancellable(hello)
             if answer["machine_id"] != self.machine_id:
                 raise MachineError(f"the machine {answer['machine_id']} is there")
             connection.commands = frozenset(answer["commands"] or ())
@@ -214,67 +220,67 @@ class Link:
             raise
         return connection
 
-    def _greet(self, connection: Outgoing) -> "Deferred[dict[str, Any]]":
-        raft = self._sender.raft
-        return connection.ask(
+    def _say_hello(self, connection: OutgoingConnection) -> "Deferred[dict[str, Any]]":
+        raft = self._context.raft
+        return connection.request(
             Hello,
             version=PROTOCOL_VERSION,
             cluster_id=raft.cluster_id,
             sender=raft.machine_id,
-            name=self._sender.name(),
+            name=self._context.name(),
             configuration_index=raft.configuration_index,
             receiver=self.machine_id,
         )
 
-    async def _use(self, connection: Outgoing) -> str:
-        """Let messages go over a connection until it is lost; returns why it was."""
-        clock = self._sender.clock
+    async def _use(self, connection: OutgoingConnection) -> str:
+        """Uses a connection until it is lost; returns why it was."""
+        clock = self._context.clock
         since = clock.seconds()
         self.connection = connection
-        raft = self._sender.raft
+        raft = self._context.raft
         connection.received = lambda payload: raft.received(self.machine_id, payload)
-        self._said = ""
+        self._logged_problem = ""
         after = "" if self._lost_at is None else f" again, after {since - self._lost_at:.0f} s"
         self._log.info("Connected to {machine}{after}", machine=self._called, after=after)
         if self._stopped:
             connection.close()
         problem = await connection.when_lost()
         self.connection = None
-        if connection.used:
-            self._lose()
+        if connection.has_sent:
+            self._report_loss()
         if clock.seconds() - since >= LONGEST_PAUSE_SECONDS:
             self._backoff.reset()
         return problem
 
     def _refused(self, error: Exception) -> None:
         if isinstance(error, NotMemberError) and not self._stopped:
-            self._sender.raft.excluded()
-        self._say(f"it refuses this machine: {reason_of(error)}")
+            self._context.raft.excluded()
+        self._log_problem(f"it refuses this machine: {reason_of(error)}")
 
     @property
     def _called(self) -> str:
-        return self._sender.raft.called(self.machine_id)
+        return self._context.raft.called(self.machine_id)
 
-    def _say(self, problem: str, line: str = "Can't connect to {machine}: {problem}; trying again") -> None:
-        """Log what is wrong, unless that was said before."""
-        if not self._stopped and problem != self._said:
-            self._said = problem
+    def _log_problem(self, problem: str, line: str = "Can't connect to {machine}: {problem}; trying again") -> None:
+        """Logs what is wrong, unless the last line said the same."""
+        if not self._stopped and problem != self._logged_problem:
+            self._logged_problem = problem
             self._log.warn(line, machine=self._called, problem=problem)
 
     async def _pause(self, seconds: float) -> None:
-        """Wait, unless it was stopped meanwhile."""
+        """Waits, unless L{stop} was called."""
         if self._stopped:
             return
         self._pausing = True
         try:
-            await self._cancellable(deferLater(self._sender.clock, seconds, lambda: None))
+            await self._cancellable(deferLater(self._context.clock, seconds, lambda: None))
         except CancelledError:
             return
         finally:
             self._pausing = False
 
     async def _cancellable(self, step: "Deferred[_T]") -> _T:
-        """Wait for something that L{stop} can put an end to."""
+        """Waits for a step that L{stop} may cancel."""
         self._awaited = step
         try:
             return await step

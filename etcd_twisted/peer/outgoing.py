@@ -1,7 +1,7 @@
 """
-The end of an AMP connection that was made by this machine: it asks, and the other one answers.
+The end of an AMP connection that this machine has made: it sends requests, and the other machine answers them.
 
-Must never answer a question itself: those come over the connections that others make.
+Must never answer requests: those come over the connections that other machines make.
 """
 
 from typing import Any, cast
@@ -14,8 +14,8 @@ from twisted.python.failure import Failure
 
 from etcd_twisted.net.sockets import UNACKNOWLEDGED_TIMEOUT_SECONDS
 from etcd_twisted.peer.boxes import Box
-from etcd_twisted.peer.delivery import MOST_IN_BOX
-from etcd_twisted.peer.messages import MessageConnection
+from etcd_twisted.peer.message_connection import MessageConnection
+from etcd_twisted.peer.payloads import MAX_BOX_BYTES
 
 
 class LostError(Exception):
@@ -23,25 +23,28 @@ class LostError(Exception):
 
 
 class AnswerError(Exception):
-    """What came is no answer to what was asked."""
+    """What came does not answer the request."""
 
 
-class Outgoing(MessageConnection):
+class OutgoingConnection(MessageConnection):
     """
-    A connection.
+    A connection that this machine has made.
 
-    @ivar commands: the names of the commands that the other machine knows, as far as it has said so.
+    @ivar commands: the names of the commands that the other machine says it knows.
     """
 
-    def __init__(self, clock: IReactorTime, silence: float = UNACKNOWLEDGED_TIMEOUT_SECONDS) -> None:
-        super().__init__(clock, MOST_IN_BOX, silence)
-        self._asked: dict[bytes, tuple[type[amp.Command], Deferred[dict[str, Any]]]] = {}
+    def __init__(
+        self, clock: IReactorTime, unacknowledged_timeout_seconds: float = UNACKNOWLEDGED_TIMEOUT_SECONDS
+    ) -> None:
+        super().__init__(clock, MAX_BOX_BYTES, unacknowledged_timeout_seconds)
+        self._pending: dict[bytes, tuple[type[amp.Command], Deferred[dict[str, Any]]]] = {}
         self._last_tag = 0
         self.commands: frozenset[bytes] = frozenset()
 
-    def ask(self, command: type[amp.Command], **arguments: object) -> "Deferred[dict[str, Any]]":
+    def request(self, command: type[amp.Command], **arguments: object) -> "Deferred[dict[str, Any]]":
         """
-        Ask. Fires with the answer's values; errbacks with the command's errors, L{LostError} or L{AnswerError}.
+        Sends a request. Returns a Deferred that fires with the results; it errbacks with one of the command's errors,
+        with L{LostError} or with L{AnswerError}.
         """
         if self.closing:
             return fail(LostError(self.problem or "the connection is closed"))
@@ -51,17 +54,17 @@ class Outgoing(MessageConnection):
         box[amp.COMMAND] = command.commandName
         box[amp.ASK] = tag
         answer: Deferred[dict[str, Any]] = Deferred()
-        self._asked[tag] = (command, answer)
+        self._pending[tag] = (command, answer)
         self.send_box(box)
         return answer
 
-    def other_received(self, box: Box) -> None:
-        """An answer has come."""
-        asked = self._asked.pop(box.get(amp.ANSWER) or box.get(amp.ERROR) or b"", None)
-        if asked is None:
+    def other_box_received(self, box: Box) -> None:
+        """Takes an answer."""
+        request = self._pending.pop(box.get(amp.ANSWER) or box.get(amp.ERROR) or b"", None)
+        if request is None:
             self.refuse("it sent something that was not asked for")
             return
-        command, answer = asked
+        command, answer = request
         if amp.ERROR in box:
             answer.errback(_error(command, box))
         else:
@@ -78,15 +81,15 @@ class Outgoing(MessageConnection):
             answer.callback(values)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """It is gone, and with it what was asked."""
+        """Fails the requests that have no answer."""
         super().connectionLost(reason)
-        asked, self._asked = self._asked, {}
-        for _, answer in asked.values():
+        pending, self._pending = self._pending, {}
+        for _, answer in pending.values():
             answer.errback(LostError(self.problem))
 
 
 def _error(command: type[amp.Command], box: Box) -> Exception:
-    """The error that an answer stands for."""
+    """Returns the error that an answer stands for."""
     kinds: dict[bytes, type[Exception]] = cast(Any, command).reverseErrors
     kind = kinds.get(box.get(amp.ERROR_CODE, b""), AnswerError)
     return kind(box.get(amp.ERROR_DESCRIPTION, b"").decode("utf-8", "replace"))

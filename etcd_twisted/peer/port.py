@@ -1,12 +1,12 @@
 """
-One port for two protocols: machines speak AMP, administrators HTTP. The first byte of a connection tells which: an AMP
-box begins with a zero, an HTTP request with a letter (spec, section 3, "One port, two protocols").
+The peer port serves two protocols: AMP for machines, HTTP for administrators. The first byte of a connection tells
+which: an AMP box begins with a zero, an HTTP request with a letter (spec, section 3, "One port, two protocols").
 
-Must never let strangers keep the members out: when there is no place left, the stranger that came first has to go.
+Must never let strangers keep members out: if there are too many connections, the oldest stranger's is closed.
 """
 
 from typing import Any
-from typing import Protocol as Structure
+from typing import Protocol as TypingProtocol
 
 from OpenSSL.SSL import Error as TlsError
 from twisted.internet.defer import Deferred, DeferredList
@@ -20,35 +20,35 @@ from zope.interface import implementer
 from etcd_twisted.config.addresses import address_of
 from etcd_twisted.net.port import IServedFactory
 from etcd_twisted.net.tls import tls_reason
-from etcd_twisted.peer.incoming import Host, Incoming
+from etcd_twisted.peer.incoming import IncomingConnection, PortContext
 
-MOST_STRANGERS = 32
-"""How many connections there may be that are no member's, as far as is known, and don't speak HTTP."""
+MAX_STRANGERS = 32
+"""How many connections there may be that are not known to be a member's and do not speak HTTP."""
 
-MOST_CONNECTIONS = 96
-"""How many there may be, with those of members."""
+MAX_CONNECTIONS = 96
+"""How many there may be together with those of members."""
 
-_SWEEP = 1.0
+_SWEEP_INTERVAL_SECONDS = 1.0
 
 _TLS_HANDSHAKE = 0x16
-"""The first byte of one who begins with TLS."""
+"""The first byte of a TLS connection."""
 
 
-class HttpSite(Structure):
-    """What answers those who speak HTTP on the port, and limits them itself."""
+class HttpSite(TypingProtocol):
+    """Answers HTTP on the port, and limits its connections itself."""
 
     @property
     def write_timeout(self) -> float:
         """See L{IServedFactory}."""
 
     def startFactory(self) -> None:
-        """The port listens."""
+        """Starts when the port listens."""
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        """What speaks HTTP on one connection."""
+        """Returns what speaks HTTP on one connection."""
 
     def acceptableProtocols(self) -> list[bytes]:
-        """What a client that asks by ALPN is told."""
+        """Returns the protocols to offer by ALPN."""
 
     def stop(self, grace: float) -> "Deferred[None]":
         """See L{IServedFactory}."""
@@ -57,25 +57,25 @@ class HttpSite(Structure):
 @implementer(IHandshakeListener)
 class PeerConnection(Protocol):
     """
-    A connection: nothing is known of it until the first byte comes, and then it is one of two others.
+    A connection whose protocol is unknown until the first byte comes, and that then hands everything to another one.
 
-    @ivar incoming: the one that speaks AMP, if it does.
+    @ivar incoming: the connection that speaks AMP, if it does.
     """
 
     transport: Any
 
     def __init__(self, port: "PeerPort") -> None:
-        self.incoming: Incoming | None = None
+        self.incoming: IncomingConnection | None = None
         self._port = port
         self._inner: Any = None
         self._lost = False
         self._shaking_hands = False
-        self._since = port.host.clock.seconds()
-        self._waiting: list[Deferred[None]] = []
+        self._since = port.context.clock.seconds()
+        self._when_closed: list[Deferred[None]] = []
 
     @property
     def is_idle(self) -> bool:
-        """Whether it can be closed without a loss to anybody."""
+        """Whether it can be closed without harm."""
         return self.incoming is None or not (self.incoming.sender or self.incoming.pending)
 
     @property
@@ -84,16 +84,16 @@ class PeerConnection(Protocol):
         return self.incoming is not None and self.incoming.sender != ""
 
     def connectionMade(self) -> None:
-        """It is there; if it speaks TLS, it has to be agreed on how."""
+        """Notes whether a TLS handshake comes first."""
         self._shaking_hands = ISSLTransport.providedBy(self.transport)
 
     def handshakeCompleted(self) -> None:
-        """TLS is there: what has come through it can be trusted."""
+        """Starts the time limit for the first byte again."""
         self._shaking_hands = False
-        self._since = self._port.host.clock.seconds()
+        self._since = self._port.context.clock.seconds()
 
     def dataReceived(self, data: bytes) -> None:
-        """Bytes have come."""
+        """Takes bytes."""
         if self._inner is None:
             self._choose(data[0])
         if self._inner is not None:
@@ -101,7 +101,7 @@ class PeerConnection(Protocol):
 
     def _choose(self, first: int) -> None:
         if first == 0:
-            self._inner = self.incoming = Incoming(self._port.host)
+            self._inner = self.incoming = IncomingConnection(self._port.context)
         elif chr(first).isascii() and chr(first).isalpha():
             self._inner = self._port.site.buildProtocol(self.transport.getPeer())
             self._port.forget(self)
@@ -109,7 +109,7 @@ class PeerConnection(Protocol):
             what = f"it begins with the byte {first:#04x}, which is neither AMP nor HTTP"
             if first == _TLS_HANDSHAKE:
                 what = "it speaks TLS, and this machine does not: give all machines --peer-cert-file, or none"
-            self._complain("garbage", f"Closed the connection from {self._peer}: {what}")
+            self._log_problem("garbage", f"Closed the connection from {self._peer}: {what}")
         if self._inner is None:
             self.transport.abortConnection()
             return
@@ -121,26 +121,26 @@ class PeerConnection(Protocol):
     def _peer(self) -> str:
         return address_of(self.transport.getPeer())
 
-    def _complain(self, cause: str, text: str) -> None:
-        self._port.host.complaints.warn(cause, text)
+    def _log_problem(self, cause: str, text: str) -> None:
+        self._port.context.rate_limited_log.warn(cause, text)
 
     def sweep(self, now: float) -> None:
-        """Close a connection that does not go on. Called every second or so."""
+        """Closes a connection that does not go on. Called about once a second."""
         if self.incoming is not None:
             self.incoming.sweep(now)
-        elif now - self._since >= self._port.host.timeout:
+        elif now - self._since >= self._port.context.timeout_seconds:
             if self._shaking_hands:
-                reason = f"no handshake within {self._port.host.timeout:g} s"
-                self._complain("TLS", f"TLS with {self._peer} failed: {reason}")
+                reason = f"no handshake within {self._port.context.timeout_seconds:g} s"
+                self._log_problem("TLS", f"TLS with {self._peer} failed: {reason}")
             self.transport.abortConnection()
 
     def close(self) -> "Deferred[None]":
-        """Close; the Deferred fires when nothing is left."""
+        """Closes; returns a Deferred that fires when nothing is left."""
         closed: Deferred[None] = Deferred()
         if self._lost:
             closed.callback(None)
             return closed
-        self._waiting.append(closed)
+        self._when_closed.append(closed)
         if self.incoming is not None:
             self.incoming.close()
         else:
@@ -148,14 +148,14 @@ class PeerConnection(Protocol):
         return closed
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """It is gone."""
+        """Tells those who wait for the end."""
         self._lost = True
         if self._inner is not None:
             self._inner.connectionLost(reason)
         elif isinstance(reason.value, TlsError):
-            self._complain("TLS", f"TLS with {self._peer} failed: {tls_reason(reason.value, self.transport)}")
+            self._log_problem("TLS", f"TLS with {self._peer} failed: {tls_reason(reason.value, self.transport)}")
         self._port.forget(self)
-        waiting, self._waiting = self._waiting, []
+        waiting, self._when_closed = self._when_closed, []
         for each in waiting:
             each.callback(None)
 
@@ -164,22 +164,23 @@ class PeerConnection(Protocol):
 @implementer(IProtocolNegotiationFactory)
 class PeerPort(ServerFactory):
     """
-    The connections of the peer port. Those that speak HTTP are the site's, which limits them itself.
+    The connections of the peer port. The site limits those that speak HTTP.
 
-    @ivar host: what those share that speak AMP.
+    @ivar context: what the connections share that speak AMP.
     @ivar site: answers administrators.
+    @ivar connections: those that do not speak HTTP, the oldest first.
     """
 
-    noisy = False  # or the log would tell of this object's starts and stops, beside the port's
+    noisy = False  # or the log would have the starts and stops of this object too
 
     _log = Logger()
 
-    def __init__(self, host: Host, site: HttpSite) -> None:
-        self.host = host
+    def __init__(self, context: PortContext, site: HttpSite) -> None:
+        self.context = context
         self.site = site
         self.connections: dict[PeerConnection, None] = {}
         self._sweeping = LoopingCall(self._sweep)
-        self._sweeping.clock = host.clock
+        self._sweeping.clock = context.clock
 
     @property
     def write_timeout(self) -> float:
@@ -187,24 +188,24 @@ class PeerPort(ServerFactory):
         return self.site.write_timeout
 
     def acceptableProtocols(self) -> list[bytes]:
-        """What a client that asks by ALPN is told; machines don't ask."""
+        """Returns the protocols to offer by ALPN, which only HTTP clients use."""
         return self.site.acceptableProtocols()
 
     def startFactory(self) -> None:
-        """Begin to watch the time."""
+        """Starts to look for connections that do not go on."""
         self.site.startFactory()
-        self._sweeping.start(_SWEEP).addErrback(self._broken)
+        self._sweeping.start(_SWEEP_INTERVAL_SECONDS).addErrback(self._sweep_failed)
 
-    def _broken(self, failure: Failure) -> None:
-        self._log.failure("The time of connections is not watched", failure)
+    def _sweep_failed(self, failure: Failure) -> None:
+        self._log.failure("Looking for slow connections to the peer port failed", failure)
 
     def _sweep(self) -> None:
-        now = self.host.clock.seconds()
+        now = self.context.clock.seconds()
         for connection in list(self.connections):
             connection.sweep(now)
 
     def buildProtocol(self, addr: IAddress | None) -> PeerConnection | None:
-        """A connection, if there is a place for it or one can be made."""
+        """Returns a connection, if there is room for it or can be made."""
         if not self._make_room(addr):
             return None
         connection = PeerConnection(self)
@@ -213,19 +214,19 @@ class PeerPort(ServerFactory):
 
     def _make_room(self, addr: IAddress | None) -> bool:
         strangers = [each for each in self.connections if not each.is_member]
-        if len(strangers) < MOST_STRANGERS and len(self.connections) < MOST_CONNECTIONS:
+        if len(strangers) < MAX_STRANGERS and len(self.connections) < MAX_CONNECTIONS:
             return True
         first = next((each for each in strangers if each.is_idle), None)
         what = "it" if first is None else "the oldest stranger's"
-        text = f"No place on the peer port for the connection from {address_of(addr)}: closed {what}"
-        self.host.complaints.warn("full", text)
+        text = f"No room on the peer port for the connection from {address_of(addr)}: closed {what}"
+        self.context.rate_limited_log.warn("full", text)
         if first is not None:
             self.forget(first)
             first.close()
         return first is not None
 
     def forget(self, connection: PeerConnection) -> None:
-        """A connection is gone, or the site's."""
+        """Forgets a connection that is gone, or that the site limits."""
         self.connections.pop(connection, None)
 
     def stop(self, grace: float) -> "Deferred[None]":

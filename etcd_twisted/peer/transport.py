@@ -1,7 +1,7 @@
 """
-The transport of Raft's messages and snapshots between processes: AMP over TCP, or over TLS.
+The transport of Raft's messages and snapshots between processes: AMP over TCP or TLS.
 
-Must never hold more than a bounded number of bytes for a machine that does not take them, nor let a heartbeat wait
+Must never hold more than a bounded number of bytes for a machine that does not read them, nor let a heartbeat wait
 behind a snapshot.
 """
 
@@ -19,23 +19,23 @@ from etcd_twisted.interfaces.cluster import StatusReport
 from etcd_twisted.net.sockets import UNACKNOWLEDGED_TIMEOUT_SECONDS
 from etcd_twisted.net.tls import ClientTls
 from etcd_twisted.peer.commands import OfferSnapshot, SnapshotPiece
-from etcd_twisted.peer.dialing import Dialer
-from etcd_twisted.peer.link import Link, Sender
-from etcd_twisted.peer.outgoing import AnswerError, LostError, Outgoing
-from etcd_twisted.peer.visitors import Visitors
+from etcd_twisted.peer.connected_machines import ConnectedMachines
+from etcd_twisted.peer.dialer import Dialer
+from etcd_twisted.peer.link import Link, LinkContext
+from etcd_twisted.peer.outgoing import AnswerError, LostError, OutgoingConnection
 
-PIECE = 128 * 1024
-"""How many bytes of a snapshot are sent at a time, and may be before a heartbeat."""
+SNAPSHOT_PIECE_BYTES = 128 * 1024
+"""A snapshot is sent in pieces of this size. A heartbeat waits for one of them at most."""
 
-_SWEEP = 1.0
+_SWEEP_INTERVAL_SECONDS = 1.0
 
 
 @implementer(ITransport)
 class AmpTransport:
     """
-    See L{ITransport}, and L{Link} for each machine.
+    See L{ITransport}. There is a L{Link} to each machine.
 
-    @ivar visitors: who has connected to this machine; to be shared with what serves the peer port.
+    @ivar connected: the machines that have connected to this one; shared with the peer port.
     """
 
     _log = Logger()
@@ -46,20 +46,21 @@ class AmpTransport:
         raft: IRaftPeer,
         tls: ClientTls | None,
         name: Callable[[], str] = lambda: "",
-        silence: float = UNACKNOWLEDGED_TIMEOUT_SECONDS,
+        unacknowledged_timeout_seconds: float = UNACKNOWLEDGED_TIMEOUT_SECONDS,
         chance: Callable[[], float] = random.random,
     ) -> None:
         """
-        @param raft: whose messages are sent, and who is told what becomes of them.
-        @param tls: for the machines whose URL asks for it; C{None} when none is configured.
-        @param name: what this machine is called in the logs of others.
-        @param silence: after how many seconds in which nothing that was sent was acknowledged a connection is given
-            up.
-        @param chance: a number from 0 to 1, another one each time, so that machines don't act in step.
+        @param raft: takes the messages that come, and learns which were lost.
+        @param tls: for machines whose URL asks for TLS; C{None} if none is configured.
+        @param name: returns this machine's name, for the logs of others.
+        @param unacknowledged_timeout_seconds: see L{UNACKNOWLEDGED_TIMEOUT_SECONDS}.
+        @param chance: returns a random number from 0 to 1, so that machines do not act in step.
         """
-        self.visitors = Visitors()
-        self.visitors.arrived = self._arrived
-        self._sender = Sender(reactor, raft, self.visitors, Dialer(reactor, tls), silence, chance, name)
+        self.connected = ConnectedMachines()
+        self.connected.on_connect = self._machine_connected
+        self._context = LinkContext(
+            reactor, raft, self.connected, Dialer(reactor, tls), unacknowledged_timeout_seconds, chance, name
+        )
         self._links: dict[str, Link] = {}
         self._closing: set[Deferred[None]] = set()
         self._sweeping = LoopingCall(self._sweep)
@@ -73,7 +74,7 @@ class AmpTransport:
                 self._close(link)
         for machine_id, url in peers.items():
             if machine_id not in self._links:
-                self._links[machine_id] = link = Link(self._sender, machine_id, url)
+                self._links[machine_id] = link = Link(self._context, machine_id, url)
                 link.start()
         self._sweep_if_needed()
 
@@ -84,43 +85,45 @@ class AmpTransport:
 
     def _sweep_if_needed(self) -> None:
         if self._links and not self._sweeping.running:
-            self._sweeping.start(_SWEEP, now=False).addErrback(self._broken)
+            self._sweeping.start(_SWEEP_INTERVAL_SECONDS, now=False).addErrback(self._sweep_failed)
         elif not self._links and self._sweeping.running:
             self._sweeping.stop()
 
-    def _broken(self, failure: Failure) -> None:
-        self._log.failure("Connections that don't go on are not looked for", failure)
+    def _sweep_failed(self, failure: Failure) -> None:
+        self._log.failure("Looking for connections that make no progress failed", failure)
 
     def _sweep(self) -> None:
-        now = self._sender.clock.seconds()
+        now = self._context.clock.seconds()
         for link in list(self._links.values()):
             link.sweep(now)
 
-    def _arrived(self, machine_id: str) -> None:
-        """A machine has connected to this one, so it is there: if it could not be reached, try again now."""
+    def _machine_connected(self, machine_id: str) -> None:
+        """Tries again at once to connect to a machine that has connected to this one: it is there."""
         link = self._links.get(machine_id)
         if link is not None:
             link.redial()
 
     def send(self, machine_id: str, payload: bytes) -> bool:
-        """See L{ITransport}. A machine that L{connect} was not told of can be answered while it is connected."""
+        """
+        See L{ITransport}. A machine that L{connect} does not know gets messages while it is connected to this one.
+        """
         link = self._links.get(machine_id)
         if link is not None:
             return link.send(payload)
-        visitor = self.visitors.connection(machine_id)
-        return self._note(machine_id, visitor is not None and visitor.deliver(payload))
+        connection = self.connected.connection(machine_id)
+        return self._note(machine_id, connection is not None and connection.deliver(payload))
 
     def send_ahead(self, machine_id: str, payload: bytes) -> bool:
         """See L{ITransport}, and L{send}."""
         link = self._links.get(machine_id)
         if link is not None:
             return link.send_ahead(payload)
-        visitor = self.visitors.connection(machine_id)
-        return self._note(machine_id, visitor is not None and visitor.deliver_ahead(payload))
+        connection = self.connected.connection(machine_id)
+        return self._note(machine_id, connection is not None and connection.deliver_ahead(payload))
 
     def _note(self, machine_id: str, sent: bool) -> bool:
         if not sent:
-            self._sender.raft.unreachable(machine_id)
+            self._context.raft.unreachable(machine_id)
         return sent
 
     def send_snapshot(self, machine_id: str, file: ISnapshotFile) -> "Deferred[None]":
@@ -137,23 +140,23 @@ class AmpTransport:
         return fail(ConnectionError("there is no connection")) if link is None else link.ask_status()
 
     async def stop(self) -> None:
-        """Close all connections; return when nothing is left of them."""
+        """Closes all connections; returns when nothing is left of them."""
         self.connect({})
         await DeferredList(self._closing)
 
 
-async def _send(connection: Outgoing, file: ISnapshotFile) -> None:
-    """Offer a snapshot, then send what the other machine has not, a piece at a time."""
+async def _send(connection: OutgoingConnection, file: ISnapshotFile) -> None:
+    """Offers a snapshot, then sends what the other machine lacks, piece by piece."""
     try:
-        offer = await connection.ask(OfferSnapshot, metadata=file.metadata, head=file.head, size=file.size)
+        offer = await connection.request(OfferSnapshot, metadata=file.metadata, head=file.head, size=file.size)
         offset = offer["offset"]
         if not 0 <= offset <= file.size:
             raise AnswerError(f"the machine has {offset} bytes of a snapshot of {file.size}")
         while offset < file.size:
-            data = await file.read(offset, PIECE)
+            data = await file.read(offset, SNAPSHOT_PIECE_BYTES)
             if not data:
                 raise EOFError(f"the snapshot ends at {offset} instead of {file.size}")
-            await connection.ask(SnapshotPiece, offset=offset, data=data)
+            await connection.request(SnapshotPiece, offset=offset, data=data)
             offset += len(data)
     finally:
         file.close()

@@ -23,7 +23,7 @@ from etcd_twisted.consensus.raft.messages import (
 from etcd_twisted.consensus.raft.messages import encode_messages as encoded
 from etcd_twisted.interfaces.cluster import PROTOCOL_VERSION, JoinRequest
 from etcd_twisted.peer.commands import COMMANDS, Deliver, Describe, Hello
-from etcd_twisted.peer.port import MOST_CONNECTIONS
+from etcd_twisted.peer.port import MAX_CONNECTIONS
 from tests.fuzz.target import Target, mangled, pieces
 from tests.peer.fakes import CLUSTER, FIRST, SECOND, THIRD, FakeRaftPeer
 from tests.peer.wires import HELLO, TIMEOUT, Served, Visit, question
@@ -159,7 +159,7 @@ def _check(steps: list[Step]) -> None:
             visits.append(served.visit())
             visitors[step.visitor] = visits[-1]
         _take(visitors[step.visitor], step.what)
-        assert len(served.port.connections) <= MOST_CONNECTIONS
+        assert len(served.port.connections) <= MAX_CONNECTIONS
     visits.append(served.visit())
     assert b"view" in visits[-1].ask(Describe), "nobody is answered any more"
     for payload in (payload for _, payload in served.raft.payloads):
@@ -169,7 +169,7 @@ def _check(steps: list[Step]) -> None:
             visit.transport.client_goes()
     served.pass_time(int(TIMEOUT) + 2)
     assert (len(served.port.connections), len(served.port.site.channels)) == (0, 0), "a connection outlives its end"
-    assert len(served.visitors) == 0, "a machine that has gone is still a visitor"
+    assert len(served.connected) == 0, "a machine that has gone is still a visitor"
     served.port.stop(1.0)
     served.pass_time(2)
     assert served.clock.getDelayedCalls() == [], "something is still planned"

@@ -275,7 +275,7 @@ def _start(root: Path) -> tuple[str | None, bytes]:
         else:
             return None, machine.dumped()
         finally:
-            machine.life.stop()
+            machine.lifecycle.stop()
             machine.crash()
 
 

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from etcd_twisted.consensus import recovery
 from etcd_twisted.consensus.raft.follower import Follower
 from etcd_twisted.httpd import fast
-from etcd_twisted.peer.visitors import Visitors
+from etcd_twisted.peer.connected_machines import ConnectedMachines
 from tests.fuzz.engines import by_hypothesis
 from tests.fuzz.targets import TARGETS
 from tests.processes.child import SOURCE
@@ -55,7 +55,7 @@ class FaultTests(SynchronousTestCase):
 
     def test_peers(self) -> None:
         """Machines that have gone are not forgotten."""
-        self.patch(Visitors, "forget", lambda *_: None)
+        self.patch(ConnectedMachines, "remove", lambda *_: None)
         self.assert_found("peers", "a machine that has gone is still a visitor")
 
     def test_raft(self) -> None:

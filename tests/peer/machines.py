@@ -42,7 +42,7 @@ class MachineOnSockets:
     async def start(self) -> None:
         """Open the port: always the same one."""
         config = Config(peer_bind_addr=Address("127.0.0.1", self._port), http_read_timeout=1.0, **self._settings)
-        self._service = PeerFrontend(self.transport.visitors, admin_site).service(reactor, config, {}, self.replica)
+        self._service = PeerFrontend(self.transport.connected, admin_site).service(reactor, config, {}, self.replica)
         await self._service.startService()
         self._port = self._service.getHost().port
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.peer.boxes import MOST_KEYS, BoxError, BoxReader
+from etcd_twisted.peer.boxes import MAX_KEYS, BoxError, BoxReader
 
 BOXES = st.lists(
     st.dictionaries(st.binary(min_size=1, max_size=255), st.binary(max_size=300), min_size=1, max_size=8), max_size=6
@@ -72,14 +72,14 @@ class ReaderTests(SynchronousTestCase):
         small, large = amp.AmpBox({b"a": b""}).serialize(), amp.AmpBox({b"a": b"x" * 50}).serialize()
         read = []
         for box in reader.read(small + large):
-            reader.most = 100
+            reader.max_box_bytes = 100
             read.append(box)
         self.assertEqual(read, [{b"a": b""}, {b"a": b"x" * 50}])
 
     def test_many_keys(self) -> None:
         """The number of keys is limited: each takes memory of its own."""
         reader = BoxReader(1 << 20)
-        box = {b"%d" % number: b"" for number in range(MOST_KEYS)}
+        box = {b"%d" % number: b"" for number in range(MAX_KEYS)}
         self.assertEqual(list(reader.read(amp.AmpBox(box).serialize())), [box])
         box[b"one more"] = b""
         with self.assertRaises(BoxError):

@@ -9,7 +9,7 @@ from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.interfaces.cluster import JoinRequest
 from etcd_twisted.peer.commands import (
     COMMANDS,
-    LONGEST_CAUSE,
+    MAX_CAUSE_CHARACTERS,
     Describe,
     Hello,
     Join,
@@ -74,7 +74,7 @@ class RefusedTests(SynchronousTestCase):
     def test_long_cause(self) -> None:
         """A cause that has no room in a box is cut."""
         carried = RefusedError.carrying(EtcdError(ErrorCode.KEY_EXISTS, "x" * 100_000)).error()
-        self.assertEqual(carried.cause, "x" * LONGEST_CAUSE)
+        self.assertEqual(carried.cause, "x" * MAX_CAUSE_CHARACTERS)
 
     def test_garbage(self) -> None:
         """What is none is an error that says so."""

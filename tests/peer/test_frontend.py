@@ -15,8 +15,8 @@ from etcd_twisted.errors import StartError
 from etcd_twisted.frontends import IFrontend
 from etcd_twisted.peer.client import PeerClient
 from etcd_twisted.peer.commands import Hello
+from etcd_twisted.peer.connected_machines import ConnectedMachines
 from etcd_twisted.peer.frontend import PeerFrontend
-from etcd_twisted.peer.visitors import Visitors
 from etcd_twisted.web.admin import admin_site
 from tests.logs.lines import Log
 from tests.peer.fakes import VIEW, PeerReplica
@@ -32,13 +32,13 @@ class FrontendTests(TestCase):
 
     def test_interface(self) -> None:
         """It is one."""
-        verifyObject(IFrontend, PeerFrontend(Visitors(), admin_site))
+        verifyObject(IFrontend, PeerFrontend(ConnectedMachines(), admin_site))
 
     async def test_listens_where_it_is_told(self) -> None:
         """Not where clients are served; and says so where it can't."""
         with socket.create_server(("127.0.0.1", 0)) as taken:
             config = Config(peer_bind_addr=Address("127.0.0.1", taken.getsockname()[1]))
-            service = PeerFrontend(Visitors(), admin_site).service(reactor, config, {}, PeerReplica(Clock()))
+            service = PeerFrontend(ConnectedMachines(), admin_site).service(reactor, config, {}, PeerReplica(Clock()))
             self.addCleanup(service.stopService)
             with self.assertRaises(StartError) as caught:
                 await service.startService()

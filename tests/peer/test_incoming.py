@@ -23,9 +23,9 @@ from etcd_twisted.peer.commands import (
     SnapshotPiece,
     Status,
 )
-from etcd_twisted.peer.delivery import boxes
-from etcd_twisted.peer.incoming import MOST_PENDING, STRANGER_BYTES, STRANGER_QUESTIONS
-from etcd_twisted.peer.outbox import MOST_WAITING
+from etcd_twisted.peer.incoming import MAX_PENDING_REQUESTS, MAX_STRANGER_BOX_BYTES, MAX_STRANGER_REQUESTS
+from etcd_twisted.peer.outbox import MAX_QUEUED_BYTES
+from etcd_twisted.peer.payloads import payload_boxes
 from etcd_twisted.testing.replica import OTHER
 from tests.logs.lines import Log
 from tests.peer.fakes import FIRST, REPORT, SECOND, THIRD, VIEW
@@ -60,7 +60,7 @@ class HelloTests(IncomingTest):
         answer = visit.ask(Hello, **{**HELLO, **changes})
         self.assertEqual(answer[amp.ERROR], b"1")
         self.assert_refused(visit, answer[amp.ERROR_DESCRIPTION].decode())
-        self.assertEqual(len(self.served.visitors), 0)
+        self.assertEqual(len(self.served.connected), 0)
         return answer[amp.ERROR_CODE].decode(), answer[amp.ERROR_DESCRIPTION].decode()
 
     def test_member(self) -> None:
@@ -69,13 +69,13 @@ class HelloTests(IncomingTest):
         answer = visit.ask(Hello, **HELLO)
         self.assertEqual((answer[amp.ANSWER], answer[b"machine_id"]), (b"1", FIRST.encode()))
         self.assertEqual(Hello.parseResponse(answer, None)["commands"], list(COMMANDS))
-        visit.send(next(boxes(b"one")) + next(boxes(b"two")))
+        visit.send(next(payload_boxes(b"one")) + next(payload_boxes(b"two")))
         self.assertEqual(self.raft.payloads, [(SECOND, b"one"), (SECOND, b"two")])
         self.assertFalse(visit.lost or self.log.warnings)
 
     def test_messages_at_once(self) -> None:
         """They may come with the L{Hello}, in one piece."""
-        self.served.visit().send(question(Hello, **HELLO) + next(boxes(b"x" * 100_000)))
+        self.served.visit().send(question(Hello, **HELLO) + next(payload_boxes(b"x" * 100_000)))
         self.assertEqual(self.raft.payloads, [(SECOND, b"x" * 100_000)])
 
     def test_newer_configuration(self) -> None:
@@ -83,7 +83,7 @@ class HelloTests(IncomingTest):
         visit = self.served.visit()
         newer = {**HELLO, "sender": THIRD, "configuration_index": 2}
         self.assertEqual(visit.ask(Hello, **newer)[amp.ERROR_CODE], b"IDLE")
-        self.assertEqual((len(self.served.visitors), self.log.warnings), (0, []))
+        self.assertEqual((len(self.served.connected), self.log.warnings), (0, []))
         self.raft.members.add(THIRD)
         self.assertEqual(visit.ask(Hello, **newer)[b"machine_id"], FIRST.encode())
         self.assertFalse(visit.lost)
@@ -92,7 +92,7 @@ class HelloTests(IncomingTest):
         """They are a stranger's."""
         visit = self.served.visit()
         visit.ask(Hello, **{**HELLO, "sender": THIRD, "configuration_index": 1 << 40})
-        visit.send(next(boxes(b"one")))
+        visit.send(next(payload_boxes(b"one")))
         self.assertEqual((visit.lost, self.raft.payloads), (True, []))
 
     def test_version(self) -> None:
@@ -123,7 +123,7 @@ class HelloTests(IncomingTest):
         self.raft.machine_id = ""
         visit = self.served.visit()
         self.assertEqual(visit.ask(Hello, **HELLO)[amp.ERROR_CODE], b"IDLE")
-        self.assertEqual((len(self.served.visitors), self.log.warnings), (0, []))
+        self.assertEqual((len(self.served.connected), self.log.warnings), (0, []))
 
     def test_another_one_on_the_same_connection(self) -> None:
         """A connection is one machine's."""
@@ -137,11 +137,11 @@ class HelloTests(IncomingTest):
         """A newer connection of a machine takes the place of the older one."""
         older = self.served.admitted()
         newer = self.served.admitted()
-        self.assertEqual((older.lost, newer.lost, len(self.served.visitors)), (True, False, 1))
+        self.assertEqual((older.lost, newer.lost, len(self.served.connected)), (True, False, 1))
         self.assertTrue(self.served.answer(SECOND, b"answer"))
         self.assertEqual([box[b"payload"] for box in newer.boxes()], [b"answer"])
         newer.transport.client_goes()
-        self.assertEqual(len(self.served.visitors), 0)
+        self.assertEqual(len(self.served.connected), 0)
         self.assertFalse(self.served.answer(SECOND, b"answer"))
 
     def test_name_in_lines(self) -> None:
@@ -162,7 +162,7 @@ class MemberTests(IncomingTest):
 
     def test_wrong_messages(self) -> None:
         """What Raft does not take ends the connection, and nothing behind it is heard."""
-        self.visit.send(next(boxes(b"wrong")) + next(boxes(b"right")))
+        self.visit.send(next(payload_boxes(b"wrong")) + next(payload_boxes(b"right")))
         self.assert_refused(self.visit, "no Raft messages: wrong")
         self.assertEqual(self.raft.payloads, [])
 
@@ -190,7 +190,7 @@ class MemberTests(IncomingTest):
     def test_messages_between_pieces(self) -> None:
         """A heartbeat is heard while a piece is being written."""
         self.raft.holding = Deferred()
-        self.visit.send(question(SnapshotPiece, offset=0, data=b"x") + next(boxes(b"heartbeat")))
+        self.visit.send(question(SnapshotPiece, offset=0, data=b"x") + next(payload_boxes(b"heartbeat")))
         self.assertEqual(self.raft.payloads, [(SECOND, b"heartbeat")])
         self.assertEqual(self.visit.boxes(), [])
         self.raft.holding.callback(None)
@@ -203,7 +203,7 @@ class MemberTests(IncomingTest):
 
     def test_half_a_box(self) -> None:
         """The rest has to come in time; a long one that trickles may take longer."""
-        box = next(boxes(b"x" * 60_000))
+        box = next(payload_boxes(b"x" * 60_000))
         for start in range(0, 30_000, 1_000):
             self.visit.send(box[start : start + 1_000])
             self.served.pass_time(5)
@@ -213,7 +213,7 @@ class MemberTests(IncomingTest):
 
     def test_half_a_payload(self) -> None:
         """Likewise when whole boxes are missing."""
-        self.visit.send(next(boxes(b"x" * (3 << 20))))
+        self.visit.send(next(payload_boxes(b"x" * (3 << 20))))
         self.served.pass_time(12)
         self.assert_refused(self.visit, "half a box")
 
@@ -223,7 +223,7 @@ class MemberTests(IncomingTest):
         sent = 0
         while self.served.answer(SECOND, b"x" * 100_000):
             sent += 100_000
-        self.assertLess(sent, MOST_WAITING + 300_000)
+        self.assertLess(sent, MAX_QUEUED_BYTES + 300_000)
         self.assertLess(len(self.visit.transport.value()), 200_000)
         self.served.pass_time(6)
         self.assert_refused(self.visit, "it has taken nothing for 5 seconds")
@@ -253,11 +253,11 @@ class MemberTests(IncomingTest):
     def test_too_many_at_once(self) -> None:
         """Questions that wait are bounded."""
         self.raft.holding = Deferred()
-        for _ in range(MOST_PENDING):
+        for _ in range(MAX_PENDING_REQUESTS):
             self.visit.send(question(Join, request=REQUEST))
         self.assertFalse(self.visit.lost)
         self.visit.send(question(Join, request=REQUEST))
-        self.assert_refused(self.visit, "more than 8 questions at once")
+        self.assert_refused(self.visit, "more than 8 requests at once")
         self.raft.holding.callback(JoinReply(""))
 
 
@@ -332,7 +332,7 @@ class StrangerTests(IncomingTest):
     def test_messages(self) -> None:
         """Messages of nobody."""
         visit = self.served.visit()
-        visit.send(next(boxes(b"x")))
+        visit.send(next(payload_boxes(b"x")))
         self.assert_refused(visit, "messages before it said who it is")
         self.assertEqual(self.raft.payloads, [])
 
@@ -354,10 +354,10 @@ class StrangerTests(IncomingTest):
     def test_many_questions(self) -> None:
         """One connection is for a few."""
         visit = self.served.visit()
-        visit.send(question(Describe) * STRANGER_QUESTIONS)
+        visit.send(question(Describe) * MAX_STRANGER_REQUESTS)
         self.assertFalse(visit.lost)
         visit.send(question(Describe) * 2)
-        self.assert_refused(visit, "more than 32 questions")
+        self.assert_refused(visit, "more than 32 requests")
 
     def test_does_not_read(self) -> None:
         """Nothing is read from one that takes no answers."""
@@ -461,11 +461,12 @@ class BadPeerTests(IncomingTest):
                 if not visit.lost:
                     visit.send(piece)
             held = served.port.connections
-            self.assertLess(sum(len(each.incoming.reader._rest) for each in held if each.incoming), STRANGER_BYTES)
+            held_bytes = sum(len(each.incoming.reader._rest) for each in held if each.incoming)
+            self.assertLess(held_bytes, MAX_STRANGER_BOX_BYTES)
             served.pass_time(int(TIMEOUT) + 3)
             if not member or visit.lost:
                 self.assertTrue(visit.lost)
-                self.assertEqual((len(served.port.connections), len(served.visitors)), (0, 0))
+                self.assertEqual((len(served.port.connections), len(served.connected)), (0, 0))
                 self.assertEqual(served.raft.payloads, [])
         finally:
             served.stop()
@@ -474,8 +475,9 @@ class BadPeerTests(IncomingTest):
     @given(st.data())
     def test_a_few_bytes_wrong(self, data: st.DataObject) -> None:
         """Boxes that are right but for some bytes."""
-        right = [question(Hello, **HELLO), question(Join, request=REQUEST), question(Describe), next(boxes(b"x" * 20)),
-                 question(OfferSnapshot, metadata=b"m", head=b"h", size=3), question(Deliver, payload=b"x", more=True),
+        right = [question(Hello, **HELLO), question(Join, request=REQUEST), question(Describe),
+                 next(payload_boxes(b"x" * 20)), question(OfferSnapshot, metadata=b"m", head=b"h", size=3),
+                 question(Deliver, payload=b"x", more=True),
                  question(SnapshotPiece, offset=0, data=b"x" * 30), question(Leave, name="machine7")]  # fmt: skip
         stream = bytearray(b"".join(data.draw(st.lists(st.sampled_from(right), min_size=1, max_size=5))))
         for _ in range(data.draw(st.integers(0, 4))):
@@ -485,7 +487,7 @@ class BadPeerTests(IncomingTest):
             visit = served.visit()
             visit.send(bytes(stream))
             visit.transport.client_goes()
-            self.assertEqual((len(served.port.connections), len(served.visitors)), (0, 0))
+            self.assertEqual((len(served.port.connections), len(served.connected)), (0, 0))
         finally:
             served.stop()
         self.assertEqual(self.flushLoggedErrors(), [])

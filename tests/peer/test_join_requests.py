@@ -4,8 +4,8 @@ import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.errors import ErrorCode, EtcdError
-from etcd_twisted.peer.answering import check_join
-from etcd_twisted.peer.dialing import PeerUrlError, read_peer_url
+from etcd_twisted.peer.dialer import PeerUrlError, read_peer_url
+from etcd_twisted.peer.responder import check_join
 from tests.peer.fakes import CLUSTER
 from tests.peer.test_commands import REQUEST
 

@@ -16,10 +16,10 @@ from zope.interface.verify import verifyObject
 from etcd_twisted.interfaces import ITransport
 from etcd_twisted.net.backoff import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS
 from etcd_twisted.peer.commands import COMMANDS, Deliver, Hello, Status
-from etcd_twisted.peer.delivery import boxes
-from etcd_twisted.peer.link import REFUSED_PAUSE
-from etcd_twisted.peer.outbox import MOST_WAITING
-from etcd_twisted.peer.outgoing import Outgoing
+from etcd_twisted.peer.link import REFUSED_PAUSE_SECONDS
+from etcd_twisted.peer.outbox import MAX_QUEUED_BYTES
+from etcd_twisted.peer.outgoing import OutgoingConnection
+from etcd_twisted.peer.payloads import payload_boxes
 from etcd_twisted.peer.transport import AmpTransport
 from tests.logs.lines import Log
 from tests.peer.fakes import CLUSTER, FIRST, REPORT, SECOND, THIRD, FakeRaftPeer
@@ -191,7 +191,7 @@ class AttemptTests(LinkTest):
     def test_garbage_for_an_answer(self) -> None:
         """One that is no machine."""
         for data in (b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x00\x00", b"\x00\x07_answer\x00\x011\x00\x00",
-                     b"\x00\x06_error\x00\x011\x00\x00", next(boxes(b"x"))):  # fmt: skip
+                     b"\x00\x06_error\x00\x011\x00\x00", next(payload_boxes(b"x"))):  # fmt: skip
             self.connect()
             other = self.succeed()
             other.protocol.dataReceived(data)
@@ -220,7 +220,7 @@ class AttemptTests(LinkTest):
             self.connect()
             self.succeed().refuse(code)
             attempts = self.attempts
-            self.reactor.advance(REFUSED_PAUSE - 0.1)
+            self.reactor.advance(REFUSED_PAUSE_SECONDS - 0.1)
             self.assertEqual(self.attempts, attempts)
             self.reactor.advance(0.1)
             self.assertEqual(self.attempts, attempts + 1)
@@ -250,10 +250,10 @@ class AttemptTests(LinkTest):
             self.reactor.advance(1)
         self.get_nowhere()
         attempts = self.attempts
-        self.transport.visitors.arrived(SECOND)
+        self.transport.connected.on_connect(SECOND)
         self.assertEqual(self.attempts, attempts + 1)
-        self.transport.visitors.arrived(SECOND)
-        self.transport.visitors.arrived(THIRD)
+        self.transport.connected.on_connect(SECOND)
+        self.transport.connected.on_connect(THIRD)
         self.assertEqual(self.attempts, attempts + 1)
 
     def test_something_broken(self) -> None:
@@ -343,7 +343,7 @@ class StatusTests(LinkTest):
     def test_a_visitor(self) -> None:
         """Who has only connected by itself is there, and can't be asked."""
         self.connect()
-        self.transport.visitors.welcome(SECOND, Outgoing(self.reactor))
+        self.transport.connected.add(SECOND, OutgoingConnection(self.reactor))
         self.assertIsNone(self.successResultOf(self.transport.ask_status(SECOND)))
 
 
@@ -361,9 +361,9 @@ class MessageTests(LinkTest):
     def test_answers_on_the_same_connection(self) -> None:
         """A machine that does not know the way here may use it."""
         other = self.connected()
-        other.protocol.dataReceived(next(boxes(b"answer")))
+        other.protocol.dataReceived(next(payload_boxes(b"answer")))
         self.assertEqual(self.raft.payloads, [(SECOND, b"answer")])
-        other.protocol.dataReceived(next(boxes(b"wrong")))
+        other.protocol.dataReceived(next(payload_boxes(b"wrong")))
         self.assertEqual(other.transport.how_lost, "aborted")
         line = f"{CALLED} is not connected any more: no Raft messages: wrong; trying again"
         self.assertEqual(self.log.warnings, [line])
@@ -440,7 +440,7 @@ class MessageTests(LinkTest):
         """
         other = self.connected()
         other.transport.room = 10_000
-        long = b"x" * (2 * MOST_WAITING)
+        long = b"x" * (2 * MAX_QUEUED_BYTES)
         for payload in (long, b"y", long, b"z"):
             self.transport.send(SECOND, payload)
         self.assertEqual(self.raft.lost, [])

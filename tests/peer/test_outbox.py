@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.peer.boxes import BoxReader
-from etcd_twisted.peer.delivery import MOST_IN_BOX, SHORT, Assembly
-from etcd_twisted.peer.outbox import MOST_WAITING, Outbox
+from etcd_twisted.peer.outbox import MAX_QUEUED_BYTES, Outbox
+from etcd_twisted.peer.payloads import MAX_BOX_BYTES, MAX_SHORT_PAYLOAD_BYTES, PayloadAssembler
 
 STEPS = st.lists(st.sampled_from(["add", "ahead", "long", "take"]), max_size=60)
 
@@ -14,7 +14,7 @@ STEPS = st.lists(st.sampled_from(["add", "ahead", "long", "take"]), max_size=60)
 class OutboxTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.outbox = Outbox()
-        self.reader, self.assembly = BoxReader(MOST_IN_BOX), Assembly()
+        self.reader, self.assembly = BoxReader(MAX_BOX_BYTES), PayloadAssembler()
         self.come: list[bytes] = []
 
     def take(self) -> bool:
@@ -50,11 +50,11 @@ class OutboxTests(SynchronousTestCase):
         self.take_all()
         self.assertTrue([each for each in self.come if each in hurried] == hurried)
         self.assertTrue([each for each in self.come if each not in hurried] == added)
-        self.assertEqual(self.outbox.waiting, 0)
+        self.assertEqual(self.outbox.queued_bytes, 0)
 
     def test_a_long_one_does_not_go_ahead(self) -> None:
         """Only what takes one box can go between those of another."""
-        long = [b"a" * (2 * SHORT), b"b" * (2 * SHORT)]
+        long = [b"a" * (2 * MAX_SHORT_PAYLOAD_BYTES), b"b" * (2 * MAX_SHORT_PAYLOAD_BYTES)]
         self.outbox.add(long[0])
         self.outbox.add_ahead(long[1])
         self.take_all()
@@ -62,24 +62,24 @@ class OutboxTests(SynchronousTestCase):
 
     def test_bound(self) -> None:
         """So much waits and one payload more; the one on its way does not count."""
-        long = b"x" * (2 * MOST_WAITING)
+        long = b"x" * (2 * MAX_QUEUED_BYTES)
         self.assertTrue(self.outbox.add(long))
         self.assertFalse(self.outbox.add(long))
         self.assertFalse(self.outbox.add_ahead(long))
         self.take()
-        self.assertEqual(self.outbox.waiting, 0)
+        self.assertEqual(self.outbox.queued_bytes, 0)
         self.assertTrue(self.outbox.add(long))
 
     def test_bound_of_short_ones(self) -> None:
         """They are dropped when too many of them wait, whichever way they go, and not because a long one does."""
-        long, short = b"x" * (2 * MOST_WAITING), b"y" * SHORT
+        long, short = b"x" * (2 * MAX_QUEUED_BYTES), b"y" * MAX_SHORT_PAYLOAD_BYTES
         self.outbox.add(long)
         self.take()
         self.outbox.add(long)
         taken = 0
         while self.outbox.add_ahead(short) and self.outbox.add(short):
-            taken += 2 * SHORT
-        self.assertTrue(MOST_WAITING - 2 * SHORT < taken < MOST_WAITING + 2 * SHORT, taken)
+            taken += 2 * MAX_SHORT_PAYLOAD_BYTES
+        self.assertLess(abs(taken - MAX_QUEUED_BYTES), 2 * MAX_SHORT_PAYLOAD_BYTES)
         self.assertFalse(self.outbox.add(b"z"))
         self.assertFalse(self.outbox.add_ahead(b"z"))
         self.take()
@@ -89,9 +89,9 @@ class OutboxTests(SynchronousTestCase):
 
     def test_clear(self) -> None:
         """Nothing is left, not even of the payload that is on its way."""
-        self.outbox.add(b"x" * (20 * SHORT))
+        self.outbox.add(b"x" * (20 * MAX_SHORT_PAYLOAD_BYTES))
         self.outbox.add(b"y")
         self.take()
         self.outbox.add_ahead(b"z")
         self.outbox.clear()
-        self.assertEqual((self.outbox.take(), self.outbox.waiting), (None, 0))
+        self.assertEqual((self.outbox.take(), self.outbox.queued_bytes), (None, 0))

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.interfaces.cluster import JoinReply
 from etcd_twisted.peer.commands import Describe, Hello, Join
-from etcd_twisted.peer.port import MOST_CONNECTIONS, MOST_STRANGERS
+from etcd_twisted.peer.port import MAX_CONNECTIONS, MAX_STRANGERS
 from tests.logs.lines import Log
 from tests.peer.fakes import FIRST
 from tests.peer.test_commands import REQUEST
@@ -118,29 +118,29 @@ class PlaceTests(PortTest):
 
     def test_strangers(self) -> None:
         """The oldest has to go when there are too many."""
-        visits = [self.served.visit() for _ in range(MOST_STRANGERS)]
+        visits = [self.served.visit() for _ in range(MAX_STRANGERS)]
         self.assertFalse(any(visit.lost for visit in visits))
         newest = self.served.visit()
-        self.assertEqual([visit.lost for visit in [*visits, newest]], [True] + [False] * MOST_STRANGERS)
+        self.assertEqual([visit.lost for visit in [*visits, newest]], [True] + [False] * MAX_STRANGERS)
         self.assertEqual(len(self.log.warnings), 1)
 
     def test_members_are_let_in(self) -> None:
         """However many strangers there are."""
-        for _ in range(2 * MOST_STRANGERS):
+        for _ in range(2 * MAX_STRANGERS):
             self.served.visit()
         self.assertEqual(self.served.visit().ask(Hello, **HELLO)[b"machine_id"], FIRST.encode())
 
     def test_members_stay(self) -> None:
         """However many come after them."""
         member = self.served.admitted()
-        for _ in range(2 * MOST_CONNECTIONS):
+        for _ in range(2 * MAX_CONNECTIONS):
             self.served.visit()
         self.assertFalse(member.lost)
 
     def test_those_who_wait_stay(self) -> None:
         """When all of them wait for an answer, nobody else is let in."""
         self.served.raft.holding = Deferred()
-        visits = [self.served.visit() for _ in range(MOST_STRANGERS)]
+        visits = [self.served.visit() for _ in range(MAX_STRANGERS)]
         for visit in visits:
             visit.send(question(Join, request=REQUEST))
         self.assertIs(self.served.port.buildProtocol(None), None)
@@ -149,7 +149,7 @@ class PlaceTests(PortTest):
 
     def test_administrators(self) -> None:
         """They have places of their own."""
-        for _ in range(2 * MOST_STRANGERS):
+        for _ in range(2 * MAX_STRANGERS):
             self.served.visit().send(b"G")
         self.assertIn(b"view", self.served.visit().ask(Describe))
 

@@ -9,7 +9,7 @@ from twisted.internet.tcp import Connection
 
 from etcd_twisted.peer.commands import SnapshotError
 from etcd_twisted.peer.outgoing import AnswerError, LostError
-from etcd_twisted.peer.transport import PIECE
+from etcd_twisted.peer.transport import SNAPSHOT_PIECE_BYTES
 from tests.logs.lines import Log
 from tests.peer.fakes import FIRST, REPORT, SECOND, THIRD, FakeSnapshotFile
 from tests.peer.machines import MachinesTest, Relay
@@ -67,7 +67,7 @@ class MessageTests(MachinesTest):
 
     def _waits_for_little(self) -> bool:
         connection = self.first.transport._links[SECOND].connection
-        return connection is not None and connection._outbox.waiting < 1_000_000
+        return connection is not None and connection._outbox.queued_bytes < 1_000_000
 
     async def test_another_machine_there(self) -> None:
         """A machine that has the address of another one is sent nothing."""
@@ -158,7 +158,7 @@ class ReconnectTests(MachinesTest):
             await deferLater(reactor, 0.001, lambda: None)
         connection = self.first.transport._links[SECOND].connection
         if connection is not None:
-            self.assertLess(connection._outbox.waiting, 10_000_000)
+            self.assertLess(connection._outbox.queued_bytes, 10_000_000)
         while not again.called:
             self.first.transport.send(SECOND, b"after")
             await deferLater(reactor, 0.01, lambda: None)
@@ -200,7 +200,7 @@ class SocketTests(MachinesTest):
 class SnapshotTests(MachinesTest):
     """Snapshots."""
 
-    CONTENT = bytes(range(256)) * (5 * PIECE // 256) + b"the end"
+    CONTENT = bytes(range(256)) * (5 * SNAPSHOT_PIECE_BYTES // 256) + b"the end"
 
     async def setUp(self) -> None:
         await super().setUp()
@@ -220,7 +220,7 @@ class SnapshotTests(MachinesTest):
 
     async def test_part(self) -> None:
         """What is there is not sent again."""
-        self.second.raft.snapshot = self.CONTENT[: 3 * PIECE + 5]
+        self.second.raft.snapshot = self.CONTENT[: 3 * SNAPSHOT_PIECE_BYTES + 5]
         await self.send()
         self.assertTrue(self.second.raft.snapshot == self.CONTENT)
         self.assertEqual(self.file.reads, 2 + 1)
@@ -234,11 +234,11 @@ class SnapshotTests(MachinesTest):
     async def test_messages_between(self) -> None:
         """A message does not wait for a piece that is being written, nor for those to come."""
         self.second.raft.holding = Deferred()
-        first_piece = self.second.raft.when(lambda: len(self.second.raft.snapshot) == PIECE)
+        first_piece = self.second.raft.when(lambda: len(self.second.raft.snapshot) == SNAPSHOT_PIECE_BYTES)
         sent = self.send()
         await first_piece
         await self.when_it_comes(b"heartbeat")
-        self.assertEqual((len(self.second.raft.snapshot), sent.called), (PIECE, False))
+        self.assertEqual((len(self.second.raft.snapshot), sent.called), (SNAPSHOT_PIECE_BYTES, False))
         holding, self.second.raft.holding = self.second.raft.holding, None
         holding.callback(None)
         await sent
@@ -252,7 +252,7 @@ class SnapshotTests(MachinesTest):
     async def test_lost(self) -> None:
         """The sender is told when the connection is lost, and goes on with the next one."""
         self.second.raft.holding = Deferred()
-        first_piece = self.second.raft.when(lambda: len(self.second.raft.snapshot) == PIECE)
+        first_piece = self.second.raft.when(lambda: len(self.second.raft.snapshot) == SNAPSHOT_PIECE_BYTES)
         sent = self.assertFailure(self.send(), LostError)
         await first_piece
         await self.second.close_port()
@@ -269,7 +269,7 @@ class SnapshotTests(MachinesTest):
     async def test_cancelled(self) -> None:
         """It is given up, and the connection stays."""
         self.second.raft.holding = Deferred()
-        first_piece = self.second.raft.when(lambda: len(self.second.raft.snapshot) == PIECE)
+        first_piece = self.second.raft.when(lambda: len(self.second.raft.snapshot) == SNAPSHOT_PIECE_BYTES)
         sent = self.send()
         await first_piece
         sent.cancel()
@@ -277,7 +277,7 @@ class SnapshotTests(MachinesTest):
         self.assertEqual(self.file.closed, 1)
         self.second.raft.holding.callback(None)
         await self.when_it_comes(b"heartbeat")
-        self.assertEqual(len(self.second.raft.snapshot), PIECE)
+        self.assertEqual(len(self.second.raft.snapshot), SNAPSHOT_PIECE_BYTES)
 
     async def test_nobody(self) -> None:
         """To a machine that is not connected, or not known."""

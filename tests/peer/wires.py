@@ -11,11 +11,11 @@ from etcd_twisted.httpd.limits import Limits
 from etcd_twisted.httpd.site import Site
 from etcd_twisted.interfaces.cluster import PROTOCOL_VERSION
 from etcd_twisted.logs.rate_limit import RateLimitedLog
-from etcd_twisted.peer.answering import Answering
 from etcd_twisted.peer.commands import Hello
-from etcd_twisted.peer.incoming import Host
+from etcd_twisted.peer.connected_machines import ConnectedMachines
+from etcd_twisted.peer.incoming import PortContext
 from etcd_twisted.peer.port import PeerPort
-from etcd_twisted.peer.visitors import Visitors
+from etcd_twisted.peer.responder import Responder
 from etcd_twisted.web.admin import AdminPages
 from tests.peer.fakes import CLUSTER, FIRST, SECOND, FakeRaftPeer, PeerReplica
 from tests.wires import Transport
@@ -81,12 +81,12 @@ class Served:
         self.clock = Clock()
         self.raft = FakeRaftPeer() if raft is None else raft
         self.replica = PeerReplica(self.clock, self.raft)
-        self.visitors = Visitors()
-        host = Host(
+        self.connected = ConnectedMachines()
+        host = PortContext(
             self.clock,
             self.raft,
-            Answering(self.replica, self.raft),
-            self.visitors,
+            Responder(self.replica, self.raft),
+            self.connected,
             RateLimitedLog(self.clock),
             TIMEOUT,
         )
@@ -96,7 +96,7 @@ class Served:
 
     def answer(self, machine_id: str, payload: bytes) -> bool:
         """Send a payload to a machine that has connected; whether it is taken."""
-        connection = self.visitors.connection(machine_id)
+        connection = self.connected.connection(machine_id)
         return connection is not None and connection.deliver(payload)
 
     def visit(self) -> Visit:

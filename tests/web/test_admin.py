@@ -23,8 +23,8 @@ from etcd_twisted.httpd.site import Site
 from etcd_twisted.httpd.turns import WORK_OF_PAGE, WORK_PER_TURN
 from etcd_twisted.interfaces.cluster_config import ClusterConfig, written
 from etcd_twisted.keyspace.commands import Set
+from etcd_twisted.peer.connected_machines import ConnectedMachines
 from etcd_twisted.peer.frontend import PeerFrontend
-from etcd_twisted.peer.visitors import Visitors
 from etcd_twisted.testing.replica import MACHINE, OTHER, FakeReplica
 from etcd_twisted.web.admin import AdminPages, admin_site
 from etcd_twisted.web.referral import LEAST_WAIT, PAUSE
@@ -421,13 +421,13 @@ class FrontendTests(TestCase):
 
     def test_interface(self) -> None:
         """It is one."""
-        verifyObject(IFrontend, PeerFrontend(Visitors(), admin_site))
+        verifyObject(IFrontend, PeerFrontend(ConnectedMachines(), admin_site))
 
     async def test_listens_where_it_is_told(self) -> None:
         """Not where clients are served; and says so where it can't."""
         with socket.create_server(("127.0.0.1", 0)) as taken:
             config = Config(peer_bind_addr=Address("127.0.0.1", taken.getsockname()[1]))
-            service = PeerFrontend(Visitors(), admin_site).service(reactor, config, {}, PeerReplica(Clock()))
+            service = PeerFrontend(ConnectedMachines(), admin_site).service(reactor, config, {}, PeerReplica(Clock()))
             self.addCleanup(service.stopService)
             with self.assertRaises(StartError) as caught:
                 await service.startService()

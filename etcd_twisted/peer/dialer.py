@@ -1,7 +1,7 @@
 """
-The way to a machine, from its peer URL.
+Connects to a machine, by its peer URL.
 
-Must never speak without TLS to a machine whose URL says C{https}.
+Must never connect without TLS to a machine whose URL says C{https}.
 """
 
 from typing import Any, NoReturn, TypeVar
@@ -29,8 +29,8 @@ from twisted.python.failure import Failure
 from etcd_twisted.config.addresses import Address, read_url
 from etcd_twisted.net.tls import ClientTls
 
-PATIENCE = 2.0
-"""How long it may take to be connected, in seconds; about what a lost packet costs twice."""
+CONNECT_TIMEOUT_SECONDS = 2.0
+"""This is about what two lost packets cost."""
 
 _P = TypeVar("_P", bound=IProtocol)
 
@@ -41,9 +41,9 @@ class PeerUrlError(ValueError):
 
 def read_peer_url(url: str) -> tuple[bool, Address]:
     """
-    Whether a peer URL asks for TLS, and where it leads.
+    Returns whether a peer URL asks for TLS, and the address in it.
 
-    @raise PeerUrlError: it is no peer URL; says what it should be.
+    @raise PeerUrlError: it is not a peer URL; the error says what it should be.
     """
     try:
         return read_url(url)
@@ -51,10 +51,10 @@ def read_peer_url(url: str) -> tuple[bool, Address]:
         raise PeerUrlError(str(error)) from error
 
 
-class _Once(Factory):
-    """Makes one connection."""
+class _SingleProtocolFactory(Factory):
+    """Has one protocol for one connection."""
 
-    noisy = False  # or the log would tell of each attempt
+    noisy = False  # or each attempt would be logged
 
     def __init__(self, protocol: Any) -> None:
         self._protocol = protocol
@@ -64,7 +64,7 @@ class _Once(Factory):
 
 
 def _as_cancelled(failure: Failure) -> NoReturn:
-    """Who cancels is told so in the same way as by any other Deferred."""
+    """Makes a cancelled connection fail as any other Deferred does that is cancelled."""
     if failure.check(ConnectingCancelledError):
         raise CancelledError from failure.value
     failure.raiseException()
@@ -75,17 +75,17 @@ class Dialer:
     """
     Connects to machines.
 
-    @ivar tls: C{None} when no TLS is configured.
-    @ivar patience: see L{PATIENCE}.
+    @ivar tls: C{None} if no TLS is configured.
+    @ivar timeout_seconds: see L{CONNECT_TIMEOUT_SECONDS}.
     """
 
     reactor: IReactorTCP
     tls: ClientTls | None
-    patience: float = PATIENCE
+    timeout_seconds: float = CONNECT_TIMEOUT_SECONDS
 
     def dial(self, url: str, protocol: _P) -> "Deferred[_P]":
         """
-        Connect.
+        Returns a Deferred that fires with the protocol once it is connected.
 
         @raise PeerUrlError: the URL can't be used.
         """
@@ -95,7 +95,7 @@ class Dialer:
             if self.tls is None:
                 raise PeerUrlError(f"{url} asks for TLS, for which this machine has no certificate")
             endpoint = wrapClientTLS(self._creator(self.tls, address.host), endpoint)
-        return endpoint.connect(_Once(protocol)).addCallbacks(lambda _: protocol, _as_cancelled)
+        return endpoint.connect(_SingleProtocolFactory(protocol)).addCallbacks(lambda _: protocol, _as_cancelled)
 
     def _creator(self, tls: ClientTls, host: str) -> IOpenSSLClientConnectionCreator:
         try:
@@ -106,5 +106,5 @@ class Dialer:
     def _endpoint(self, address: Address) -> IStreamClientEndpoint:
         for is_one, kind in ((isIPAddress, TCP4ClientEndpoint), (isIPv6Address, TCP6ClientEndpoint)):
             if is_one(address.host):
-                return kind(self.reactor, address.host, address.port, timeout=self.patience)
-        return HostnameEndpoint(self.reactor, address.host, address.port, timeout=self.patience)
+                return kind(self.reactor, address.host, address.port, timeout=self.timeout_seconds)
+        return HostnameEndpoint(self.reactor, address.host, address.port, timeout=self.timeout_seconds)

@@ -1,9 +1,9 @@
 """
-Payloads in boxes of L{Deliver}, and out of them again.
+Puts payloads into boxes of L{Deliver}, and takes them out again.
 
-This is what machines do thousands of times a second, so the one box of a payload that fits into an AMP value is
-written and read without a detour through the command's arguments; it is the same box. A longer one takes more keys, a
-very long one more boxes, between which boxes of other payloads may go.
+Machines do this thousands of times a second. So a payload that fits into one AMP value is written and read without
+the detour through the command's arguments; the box is the same. A longer payload takes more keys, a very long one more
+boxes, and boxes of other payloads may go between these.
 
 Must never hold more of a payload than is allowed.
 """
@@ -18,17 +18,17 @@ from twisted.protocols.amp import COMMAND, MAX_VALUE_LENGTH, AmpBox
 from etcd_twisted.peer.boxes import Box, BoxError
 from etcd_twisted.peer.commands import Deliver
 
-SHORT = MAX_VALUE_LENGTH
-"""How many bytes of a payload go into one value; it takes one box then, and may go between those of another."""
+MAX_SHORT_PAYLOAD_BYTES = MAX_VALUE_LENGTH
+"""A payload up to this size fits into one value, and so into one box, which may go between those of another."""
 
-BOX_BYTES = 4 * SHORT
-"""How much of a payload goes into one box, and may be before a heartbeat."""
+PAYLOAD_BYTES_PER_BOX = 4 * MAX_SHORT_PAYLOAD_BYTES
+"""How much of a payload goes into one box. A heartbeat waits for no more than that."""
 
-MOST_IN_BOX = BOX_BYTES + 4096
-"""How many bytes such a box may take, with what stands beside the payload."""
+MAX_BOX_BYTES = PAYLOAD_BYTES_PER_BOX + 4096
+"""How large such a box may be, with what it holds beside the payload."""
 
-LONGEST = 1 << 30
-"""Bytes. A payload holds what goes into one record of the log, or less."""
+MAX_PAYLOAD_BYTES = 1 << 30
+"""A payload holds what goes into one record of the log, or less."""
 
 _PAYLOAD = b"payload"
 _pack_length = Struct("!H").pack
@@ -36,14 +36,14 @@ _END = _pack_length(0)
 _START = AmpBox({COMMAND: Deliver.commandName}).serialize()[: -len(_END)] + _pack_length(len(_PAYLOAD)) + _PAYLOAD
 
 
-def boxes(payload: bytes) -> Iterator[bytes]:
-    """The boxes that carry a payload, as they go over the wire. Each is made when it is asked for."""
-    if len(payload) <= SHORT:
+def payload_boxes(payload: bytes) -> Iterator[bytes]:
+    """Yields the boxes that carry a payload, as they go over the wire. Each is made when it is needed."""
+    if len(payload) <= MAX_SHORT_PAYLOAD_BYTES:
         yield b"".join((_START, _pack_length(len(payload)), payload, _END))
         return
-    starts = range(0, len(payload), BOX_BYTES)
+    starts = range(0, len(payload), PAYLOAD_BYTES_PER_BOX)
     for start in starts:
-        yield _box(payload[start : start + BOX_BYTES], more=start != starts[-1])
+        yield _box(payload[start : start + PAYLOAD_BYTES_PER_BOX], more=start != starts[-1])
 
 
 def _box(part: bytes, more: bool) -> bytes:
@@ -52,24 +52,24 @@ def _box(part: bytes, more: bool) -> bytes:
     return box.serialize()
 
 
-class Assembly:
+class PayloadAssembler:
     """Puts the payloads of one connection together."""
 
-    def __init__(self, longest: int = LONGEST) -> None:
-        self._longest = longest
+    def __init__(self, max_payload_bytes: int = MAX_PAYLOAD_BYTES) -> None:
+        self._max_payload_bytes = max_payload_bytes
         self._parts: list[bytes] = []
         self._size = 0
 
     @property
     def has_part(self) -> bool:
-        """Whether more of a payload is to come."""
+        """Whether the rest of a payload is to come."""
         return bool(self._parts)
 
     def take(self, box: Box) -> bytes | None:
         """
-        The payload that is complete with this box of L{Deliver}; C{None} when it is not.
+        Returns the payload that is complete with this box of L{Deliver}; C{None} if it is not.
 
-        @raise BoxError: it is no such box, or the payload is too long.
+        @raise BoxError: this is not such a box, or the payload is too long.
         """
         if len(box) == 2 and _PAYLOAD in box:
             return box[_PAYLOAD]
@@ -81,8 +81,8 @@ class Assembly:
         if arguments["more"] is None:
             return payload
         self._size += len(payload)
-        if self._size > self._longest:
-            raise BoxError(f"a payload of more than {self._longest} bytes")
+        if self._size > self._max_payload_bytes:
+            raise BoxError(f"a payload of more than {self._max_payload_bytes} bytes")
         self._parts.append(payload)
         if arguments["more"]:
             return None

@@ -1,8 +1,8 @@
 """
-What is answered to machines and strangers: who may be heard, and what is done with what they ask.
+Answers the requests of members and strangers, and decides who counts as a member.
 
-Must never let one be heard who is of another cluster, speaks another version of the protocol, or is not a member, nor
-let anything into the log that could not be a machine's.
+Must never take messages from a machine that is of another cluster, speaks another version of the protocol or is not a
+member, nor let anything into the log that could not be a machine's.
 """
 
 import re
@@ -16,58 +16,60 @@ from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.interfaces import IRaftPeer, IReplica
 from etcd_twisted.interfaces.cluster import NAME, PROTOCOL_VERSION, Admission, JoinRequest
 from etcd_twisted.peer import commands
-from etcd_twisted.peer.dialing import PeerUrlError, read_peer_url
+from etcd_twisted.peer.dialer import PeerUrlError, read_peer_url
 
 _ID = re.compile(r"[0-9a-f]{16}")
 
 Values = dict[str, Any]
-"""An answer's, by their names in the command."""
+"""The arguments or the results of a command, by their names."""
 
 
-class Asker(Protocol):
+class Requester(Protocol):
     """
-    A connection, as far as it matters here.
+    The connection that a request comes on.
 
-    @ivar sender: the id of the machine, once it was admitted; empty for a stranger.
+    @ivar sender: the id of the machine, once it is admitted; empty for a stranger.
     """
 
     sender: str
 
     def admit(self, sender: str, name: str, received: Callable[[bytes], None]) -> None:
         """
-        It is a member's from here on.
+        Takes this for the connection of a member from here on.
 
-        @param received: takes the payloads that it sends.
+        @param received: takes the payloads that the member sends.
         """
 
 
-class Answering:
-    """Answers from a replica."""
+class Responder:
+    """Answers with what a replica says and does."""
 
     def __init__(self, replica: IReplica, raft: IRaftPeer) -> None:
         self._replica = replica
         self._raft = raft
-        self._answers: dict[type[amp.Command], Callable[..., Values | Deferred[Values]]] = {
+        self._handlers: dict[type[amp.Command], Callable[..., Values | Deferred[Values]]] = {
             commands.Hello: self._hello,
-            commands.OfferSnapshot: lambda *them, **those: ensureDeferred(self._offer_snapshot(*them, **those)),
-            commands.SnapshotPiece: lambda *them, **those: ensureDeferred(self._snapshot_piece(*them, **those)),
-            commands.Join: lambda *them, **those: ensureDeferred(self._join(*them, **those)),
-            commands.Leave: lambda *them, **those: ensureDeferred(self._leave(*them, **those)),
+            commands.OfferSnapshot: lambda *args, **values: ensureDeferred(self._offer_snapshot(*args, **values)),
+            commands.SnapshotPiece: lambda *args, **values: ensureDeferred(self._snapshot_piece(*args, **values)),
+            commands.Join: lambda *args, **values: ensureDeferred(self._join(*args, **values)),
+            commands.Leave: lambda *args, **values: ensureDeferred(self._leave(*args, **values)),
             commands.Describe: self._describe,
             commands.Status: self._status,
         }
 
-    def answer(self, asker: Asker, command: type[amp.Command], arguments: Values) -> "Values | Deferred[Values]":
+    def respond(
+        self, requester: Requester, command: type[amp.Command], arguments: Values
+    ) -> "Values | Deferred[Values]":
         """
-        The answer to a question.
+        Returns the results of a command.
 
-        @raise Exception: one of the command's errors, or something here is broken; also by errback.
+        @raise Exception: one of the command's errors, or a fault of this program; also by errback.
         """
-        return self._answers[command](asker, **arguments)
+        return self._handlers[command](requester, **arguments)
 
     def _hello(
         self,
-        asker: Asker,
+        requester: Requester,
         version: int,
         cluster_id: str,
         sender: str,
@@ -84,30 +86,30 @@ class Answering:
             raise commands.ClusterError(f"this machine is not of the cluster {cluster_id[:16]!r}")
         if receiver != raft.machine_id:
             raise commands.MachineError(f"this is not the machine {receiver[:16]!r}")
-        if not is_id(sender) or sender == raft.machine_id or asker.sender not in ("", sender):
+        if not is_id(sender) or sender == raft.machine_id or requester.sender not in ("", sender):
             raise commands.MachineError(f"this can't be the machine {sender[:16]!r}")
         admission = raft.admission(sender, configuration_index)
         if admission is Admission.UNCONFIRMED:
             raise commands.IdleError(f"nobody has told this machine yet that {sender} is in the cluster")
         if admission is Admission.STRANGER:
             raise commands.NotMemberError(f"the machine {sender} is not in the cluster")
-        asker.admit(sender, name, lambda payload: raft.received(sender, payload))
+        requester.admit(sender, name, lambda payload: raft.received(sender, payload))
         return {"machine_id": raft.machine_id, "commands": list(commands.COMMANDS)}
 
-    async def _offer_snapshot(self, asker: Asker, metadata: bytes, head: bytes, size: int) -> Values:
+    async def _offer_snapshot(self, requester: Requester, metadata: bytes, head: bytes, size: int) -> Values:
         try:
-            return {"offset": await self._raft.snapshot_offered(asker.sender, metadata, head, size)}
+            return {"offset": await self._raft.snapshot_offered(requester.sender, metadata, head, size)}
         except (ValueError, OSError) as error:
             raise commands.SnapshotError(str(error)) from error
 
-    async def _snapshot_piece(self, asker: Asker, offset: int, data: bytes) -> Values:
+    async def _snapshot_piece(self, requester: Requester, offset: int, data: bytes) -> Values:
         try:
-            await self._raft.snapshot_piece(asker.sender, offset, data)
+            await self._raft.snapshot_piece(requester.sender, offset, data)
         except (ValueError, OSError) as error:
             raise commands.SnapshotError(str(error)) from error
         return {}
 
-    async def _join(self, _: Asker, request: JoinRequest) -> Values:
+    async def _join(self, _: Requester, request: JoinRequest) -> Values:
         if request.version != PROTOCOL_VERSION:
             error = f"version {PROTOCOL_VERSION} of the protocol is spoken here, not {request.version}"
             raise commands.VersionError(error)
@@ -117,7 +119,7 @@ class Answering:
         except EtcdError as error:
             raise commands.RefusedError.carrying(error) from error
 
-    async def _leave(self, _: Asker, name: str) -> Values:
+    async def _leave(self, _: Requester, name: str) -> Values:
         try:
             await self._replica.remove(name)
         except EtcdError as error:
@@ -127,23 +129,23 @@ class Answering:
             raise commands.RefusedError.carrying(not_now) from error
         return {}
 
-    def _describe(self, _: Asker) -> Values:
+    def _describe(self, _: Requester) -> Values:
         return {"view": self._raft.describe()}
 
-    def _status(self, _: Asker) -> Values:
+    def _status(self, _: Requester) -> Values:
         return {"report": self._raft.status()}
 
 
 def is_id(text: str) -> bool:
-    """Whether it could be the id of a machine or a cluster."""
+    """Whether a text could be the id of a machine or a cluster."""
     return _ID.fullmatch(text) is not None
 
 
 def check_join(request: JoinRequest) -> None:
     """
-    See to it that a machine that is called and reached like this can be registered.
+    Checks that a machine with this name and these addresses can be registered.
 
-    @raise EtcdError: it can't; says what is wrong.
+    @raise EtcdError: it can't; the error says what is wrong.
     """
     if not is_id(request.machine_id) or not (is_id(request.cluster_id) or request.cluster_id == ""):
         raise EtcdError(ErrorCode.INVALID_FIELD, "ids should be 16 hex digits")

@@ -7,9 +7,16 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.peer.boxes import BoxError, BoxReader
 from etcd_twisted.peer.commands import Deliver
-from etcd_twisted.peer.delivery import BOX_BYTES, MOST_IN_BOX, SHORT, Assembly, boxes
+from etcd_twisted.peer.payloads import (
+    MAX_BOX_BYTES,
+    MAX_SHORT_PAYLOAD_BYTES,
+    PAYLOAD_BYTES_PER_BOX,
+    PayloadAssembler,
+    payload_boxes,
+)
 
-EDGES = (0, 1, 65_534, 65_535, 65_536, 2 * 65_535, 2 * 65_535 + 1, BOX_BYTES - 1, BOX_BYTES, BOX_BYTES + 1)
+LARGEST = PAYLOAD_BYTES_PER_BOX
+EDGES = (0, 1, 65_534, 65_535, 65_536, 2 * 65_535, 2 * 65_535 + 1, LARGEST - 1, LARGEST, LARGEST + 1)
 
 
 def payload_of(length: int) -> bytes:
@@ -17,10 +24,10 @@ def payload_of(length: int) -> bytes:
     return (b"%d," % length + bytes(range(256))) * (length // 256 + 1)
 
 
-class DeliveryTests(SynchronousTestCase):
+class PayloadTests(SynchronousTestCase):
     def assert_comes(self, payloads: list[bytes], piece: int = 1 << 16) -> None:
-        stream = b"".join(box for payload in payloads for box in boxes(payload))
-        reader, assembly = BoxReader(MOST_IN_BOX), Assembly()
+        stream = b"".join(box for payload in payloads for box in payload_boxes(payload))
+        reader, assembly = BoxReader(MAX_BOX_BYTES), PayloadAssembler()
         come = []
         for start in range(0, len(stream), piece):
             for box in reader.read(stream[start : start + piece]):
@@ -35,7 +42,7 @@ class DeliveryTests(SynchronousTestCase):
         """In order, cut anywhere."""
         self.assert_comes(payloads, piece)
 
-    @given(st.lists(st.sampled_from(EDGES) | st.integers(0, 3 * BOX_BYTES), min_size=1, max_size=3))
+    @given(st.lists(st.sampled_from(EDGES) | st.integers(0, 3 * PAYLOAD_BYTES_PER_BOX), min_size=1, max_size=3))
     def test_long(self, lengths: list[int]) -> None:
         """Whatever fits into one value, one box or several."""
         self.assert_comes([payload_of(length)[:length] for length in lengths])
@@ -45,25 +52,26 @@ class DeliveryTests(SynchronousTestCase):
         for length in EDGES:
             payload = payload_of(length)[:length]
             parts = []
-            for box in amp.parseString(b"".join(boxes(payload))):
+            for box in amp.parseString(b"".join(payload_boxes(payload))):
                 self.assertEqual(box.pop(amp.COMMAND), b"Deliver")
                 parts.append(Deliver.parseArguments(box, None))
             self.assertTrue(b"".join(part["payload"] for part in parts) == payload)
-            more = [True] * (len(parts) - 1) + [False] if len(parts) > 1 or length > SHORT else [None]
+            is_split = len(parts) > 1 or length > MAX_SHORT_PAYLOAD_BYTES
+            more = [True] * (len(parts) - 1) + [False] if is_split else [None]
             self.assertEqual([part["more"] for part in parts], more)
 
     def test_between(self) -> None:
         """A short payload may come between the boxes of a long one."""
-        assembly, reader = Assembly(), BoxReader(MOST_IN_BOX)
-        long = payload_of(2 * BOX_BYTES)
-        first, *others = boxes(long)
-        stream = b"".join((first, next(boxes(b"short")), *others))
+        assembly, reader = PayloadAssembler(), BoxReader(MAX_BOX_BYTES)
+        long = payload_of(2 * PAYLOAD_BYTES_PER_BOX)
+        first, *others = payload_boxes(long)
+        stream = b"".join((first, next(payload_boxes(b"short")), *others))
         come = [payload for box in reader.read(stream) if (payload := assembly.take(box)) is not None]
         self.assertTrue(come == [b"short", long])
 
     def test_too_long(self) -> None:
         """What would take too much memory is refused, however it is split."""
-        assembly = Assembly(longest=100)
+        assembly = PayloadAssembler(max_payload_bytes=100)
         more = {b"_command": b"Deliver", b"payload": b"x" * 60, b"more": b"True"}
         self.assertIs(assembly.take(more), None)
         self.assertTrue(assembly.has_part)
@@ -74,4 +82,4 @@ class DeliveryTests(SynchronousTestCase):
         """Boxes that are none."""
         for rest in ({}, {b"x": b""}, {b"payload": b"", b"more": b"?"}):
             with self.assertRaises(BoxError):
-                Assembly().take({b"_command": b"Deliver", **rest})
+                PayloadAssembler().take({b"_command": b"Deliver", **rest})
