@@ -109,7 +109,7 @@ class ServiceTests(TestCase):
             return note
 
         service = self.service(Frontend(), Frontend())
-        self.assertIsInstance(service._frontends[0]._site, PeerPort)
+        self.assertIsInstance(service._frontends[0]._factory, PeerPort)
         for name, frontend in zip(("peer", "http", "first", "second"), service._frontends, strict=True):
             self.patch(frontend, "stopService", noting(name, frontend.stopService))
         service.startService()
