@@ -25,6 +25,7 @@ ELSEWHERE = {
 
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _SOURCE_PATH = re.compile(r"`((?:etcd_twisted|docs|tests|benchmarks|deploy|systemd|twisted)/[\w./-]*)`")
+_METRIC = re.compile(r"`((?:etcd|process)_\w+_\w+)`")
 _BLOCK = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 
@@ -87,6 +88,13 @@ class LinkTests(SynchronousTestCase):
         named = [(page.name, path) for page in PAGES for path in _SOURCE_PATH.findall(page.read_text())]
         self.assertIn("README.md", {page for page, _ in named})
         self.assertEqual([(page, path) for page, path in named if not (SOURCE / path).exists()], [])
+
+    def test_metrics(self) -> None:
+        """Every metric that a page names is explained on the page about metrics."""
+        explained = set(_METRIC.findall((SOURCE / "docs" / "metrics.md").read_text()))
+        named = {name for page in PAGES for name in _METRIC.findall(page.read_text())}
+        self.assertIn("etcd_twisted_machine_up", named)
+        self.assertEqual(named - explained, set())
 
     def test_elsewhere(self) -> None:
         """Pages that are not typed here are there, and so are their tests."""
