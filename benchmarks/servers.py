@@ -13,7 +13,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import sysconfig
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ import attrs
 
 import etcd_twisted
 from benchmarks.errors import BenchmarkError
+from etcd_twisted.testing.machine_process import FOREGROUND, TWISTD, machine_arguments
 from etcd_twisted.testing.ports import free_ports
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -303,14 +303,10 @@ class EtcdTwisted(Server):
     founded = True
 
     def command(self) -> list[str]:
-        client, peer = f"127.0.0.1:{self.port}", f"127.0.0.1:{self.peer_port}"
-        twistd = Path(sysconfig.get_path("scripts")) / "twistd"
         first = self.cluster[0]
-        return [
-            *(str(twistd), "--nodaemon", "--pidfile=", "etcd", "--name", self.machine, "--data-dir", str(self.data)),
-            *("--addr", client, "--bind-addr", client, "--peer-addr", peer, "--peer-bind-addr", peer),
-            *(() if first is self else ("--peers", f"127.0.0.1:{first.peer_port}")),
-        ]
+        others = [] if first is self else [first.peer_port]
+        arguments = machine_arguments(self.data, self.port, self.peer_port, self.machine, others)
+        return [*TWISTD, *FOREGROUND, "etcd", *arguments]
 
     def environment(self) -> dict[str, str]:
         return {"PYTHONPATH": str(REPOSITORY)}

@@ -110,7 +110,7 @@ class ServiceTests(TestCase):
         """It is a failure, after which systemd starts it again, and not without an end."""
         self.file += "\nETCD_PEERS_FILE=missing"
         self.launch()
-        self.assertEqual(await self.machine.child.ended(), 1)
+        self.assertEqual(await self.machine.child.when_ended(), 1)
         self.assertEqual(self.unit.value("Service", "Restart"), "on-failure")
         attempts, within = (int(self.unit.value("Unit", f"StartLimit{each}")) for each in ("Burst", "IntervalSec"))
         self.assertLess(attempts * (int(self.unit.value("Service", "RestartSec")) + 5), within)

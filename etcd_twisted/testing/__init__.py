@@ -7,6 +7,7 @@ test framework: a test that uses this may be written for any of them.
 
 from etcd_twisted.testing.cluster import SimulatedCluster
 from etcd_twisted.testing.machine import MachineFailedError, Settings, SimulatedMachine
+from etcd_twisted.testing.machine_process import MachineProcess
 from etcd_twisted.testing.network import Weather
 from etcd_twisted.testing.ports import free_ports
 from etcd_twisted.testing.replica import FakeReplica
@@ -14,6 +15,7 @@ from etcd_twisted.testing.replica import FakeReplica
 __all__ = [
     "FakeReplica",
     "MachineFailedError",
+    "MachineProcess",
     "Settings",
     "SimulatedCluster",
     "SimulatedMachine",

@@ -114,7 +114,7 @@ class Browser:
         directory = Path(self._test.mktemp()).resolve()
         directory.mkdir(parents=True)
         driver = spawn(self._test, [str(shutil.which("chromedriver")), f"--port={port}"], directory)
-        await driver.said("started successfully")
+        await driver.when_printed("started successfully")
         self._client = Client(f"http://127.0.0.1:{port}")
         self._test.addCleanup(self._client.close)
         options = {"args": [*_QUIET, *flags, *_sandbox(), f"--user-data-dir={directory / 'profile'}"]}

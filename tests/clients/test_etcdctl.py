@@ -7,7 +7,7 @@ import shutil
 import msgspec
 from twisted.trial.unittest import TestCase
 
-from tests.processes.child import Child, spawn
+from tests.processes.child import ChildProcess, spawn
 from tests.processes.cluster import Cluster, Member, until
 from tests.processes.machine import Machine
 
@@ -33,7 +33,7 @@ class EtcdctlTest(TestCase):
     if ETCDCTL is None:
         skip = "etcdctl is not installed (apt-get install etcd-client)"
 
-    def start(self, *arguments: str) -> Child:
+    def start(self, *arguments: str) -> ChildProcess:
         """Start a command."""
         command = [str(ETCDCTL), "--endpoints", self.machine.url, *PATIENT, *arguments]
         return spawn(self, command, self.machine.directory, {"ETCDCTL_API": "2"})
@@ -41,13 +41,13 @@ class EtcdctlTest(TestCase):
     async def run_command(self, *arguments: str) -> str:
         """What a command printed, that has to succeed."""
         child = self.start(*arguments)
-        self.assertEqual((await child.ended(), child.errors), (0, ""), arguments)
+        self.assertEqual((await child.when_ended(), child.errors), (0, ""), arguments)
         return child.output
 
     async def assertRefused(self, error: str, *arguments: str) -> None:
         """The server refuses a command, and the tool says why."""
         child = self.start(*arguments)
-        self.assertEqual((await child.ended(), child.errors), (REFUSED, f"Error:  {error}\n"), arguments)
+        self.assertEqual((await child.when_ended(), child.errors), (REFUSED, f"Error:  {error}\n"), arguments)
 
 
 class KeysTests(EtcdctlTest):
@@ -84,7 +84,7 @@ class KeysTests(EtcdctlTest):
         """What is not served says so, in words that the tool shows (spec, "Other client endpoints")."""
         for command in (("user", "list"), ("user", "get", "root"), ("auth", "enable")):
             child = self.start(*command)
-            self.assertNotEqual(await child.ended(), 0)
+            self.assertNotEqual(await child.when_ended(), 0)
             self.assertIn("Not Found", child.errors, command)
 
     async def test_inOrder(self) -> None:
@@ -134,12 +134,12 @@ class KeysTests(EtcdctlTest):
         watching = self.start("watch", "--recursive", "/dir")
         await self.machine.when_watched(1)
         await self.run_command("set", "/dir/key", "Hello world")
-        self.assertEqual((await watching.ended(), watching.output), (0, "[set] /dir/key\nHello world\n"))
+        self.assertEqual((await watching.when_ended(), watching.output), (0, "[set] /dir/key\nHello world\n"))
         self.assertEqual(await self.run_command("watch", "--after-index", "1", "/dir/key"), "Hello world\n")
         forever = self.start("watch", "--forever", "--after-index", "1", "/dir/key")
-        await forever.said("Hello world\n")
+        await forever.when_printed("Hello world\n")
         await self.run_command("set", "/dir/key", "Hello etcd")
-        await forever.said("Hello world\nHello etcd\n")
+        await forever.when_printed("Hello world\nHello etcd\n")
 
     async def test_execWatch(self) -> None:
         """C{exec-watch} runs a command for every event."""
@@ -149,10 +149,10 @@ class KeysTests(EtcdctlTest):
         )
         await self.machine.when_watched(1)
         await self.run_command("set", "/dir/key", "one")
-        await watching.said("set /dir/key 2 one.\n")
+        await watching.when_printed("set /dir/key 2 one.\n")
         await self.machine.when_watched(1)
         await self.run_command("rm", "/dir/key")
-        await watching.said("delete /dir/key 3 .\n")
+        await watching.when_printed("delete /dir/key 3 .\n")
 
 
 class MembersTests(EtcdctlTest):
@@ -182,7 +182,7 @@ class MembersTests(EtcdctlTest):
     async def assertNotDone(self, error: str, *arguments: str) -> None:
         """The tool says why a change of the members was not made."""
         child = self.start("member", *arguments)
-        self.assertEqual((await child.ended(), child.errors), (1, error + "\n"), arguments)
+        self.assertEqual((await child.when_ended(), child.errors), (1, error + "\n"), arguments)
 
     async def test_members(self) -> None:
         """C{member list}, C{add}, C{update} and C{remove}."""
@@ -239,6 +239,6 @@ class MembersTests(EtcdctlTest):
         self.assertEqual(await self.run_command("cluster-health"), f"{healthy}cluster is healthy\n")
         await self.other.kill()
         child = self.start("cluster-health")
-        await child.ended()
+        await child.when_ended()
         self.assertIn(f"failed to check the health of member {ids[self.other.name]} on {self.other.url}", child.output)
         self.assertIn("cluster is degraded\n", child.output)

@@ -20,5 +20,5 @@ def blocks(page: Path, language: str) -> list[str]:
 async def planned(test: TestCase, command: str) -> str:
     """What C{make} would do in the source tree; the test fails when it can't."""
     child = spawn(test, ["/bin/sh", "-c", f"{command} --dry-run --no-print-directory"], SOURCE)
-    test.assertEqual(await child.ended(), 0, f"{command}\n{child.errors}")
+    test.assertEqual(await child.when_ended(), 0, f"{command}\n{child.errors}")
     return child.output

@@ -22,7 +22,7 @@ from benchmarks import __main__ as benchmarks
 from etcd_twisted.testing.ports import free_ports
 from tests.docs.pages import planned
 from tests.docs.transcript import File, Step, agrees
-from tests.processes.child import SOURCE, Child, ChildEndedError, spawn
+from tests.processes.child import SOURCE, ChildEndedError, ChildProcess, spawn
 from tests.processes.cluster import OFTEN, PATIENCE
 from tests.processes.machine import SERVES, STANDS_BY
 
@@ -67,8 +67,8 @@ class Terminal:
         shown = {"4001", "7001"}.union(*map(_ADDRESS.findall, commands))
         self._ports = dict(zip(sorted(shown), map(str, free_ports(len(shown))), strict=True))
         self._environment = dict(environment or {})
-        self._machines: dict[int, Child] = {}
-        self._background: list[Child] = []
+        self._machines: dict[int, ChildProcess] = {}
+        self._background: list[ChildProcess] = []
 
     async def take(self, step: Step | File) -> None:
         """Write a file, or type a command; the test fails when that does not do what the page says."""
@@ -105,7 +105,7 @@ class Terminal:
         installed = set(re.findall(r"[\w-]+:([\w-]+)", (SOURCE / ".ci" / "run").read_text()))
         self._test.assertLessEqual(set(packages), installed)
 
-    def _shell(self, command: str) -> Child:
+    def _shell(self, command: str) -> ChildProcess:
         """Start a command as typed, but for the ports and for where the tools are installed."""
         command = self._translated(command)
         tools = shlex.quote(sysconfig.get_path("scripts"))
@@ -123,9 +123,9 @@ class Terminal:
             text = re.sub(rf"(?<=:){shown}\b", port, text)
         return text
 
-    async def _printed(self, command: str, child: Child) -> str:
+    async def _printed(self, command: str, child: ChildProcess) -> str:
         """What a command printed, that has to succeed."""
-        self._test.assertEqual(await child.ended(), 0, f"{command}\n{child.output}\n{child.errors}")
+        self._test.assertEqual(await child.when_ended(), 0, f"{command}\n{child.output}\n{child.errors}")
         return self._shown(child.output)
 
     def _shown(self, output: str) -> str:
@@ -138,7 +138,7 @@ class Terminal:
         """Start a machine that the page leaves to itself, and wait until it serves, or knows that it stands by."""
         child = self._shell(f"exec {command.removesuffix('&')}")
         with contextlib.suppress(ChildEndedError):
-            await child.said(SERVES, STANDS_BY)
+            await child.when_printed(SERVES, STANDS_BY)
         self._test.assertIsNone(child.status, f"{command}\n{child.output}\n{child.errors}")
         self._machines[child.pid] = child
 
@@ -155,7 +155,7 @@ class Terminal:
         assert found is not None
         child = self._machines.pop(int((self.directory / found[1]).read_text()))
         await self._run(step)
-        self._test.assertIn(await child.ended(), {-signal.SIGTERM, -signal.SIGKILL})
+        self._test.assertIn(await child.when_ended(), {-signal.SIGTERM, -signal.SIGKILL})
 
     async def _run(self, step: Step) -> None:
         """
@@ -164,7 +164,7 @@ class Terminal:
         """
         if step.answer is not None and "twistd" in step.command:
             child = self._shell(step.command)
-            self._test.assertEqual(await child.ended(), 1, f"{step.command}\n{child.output}\n{child.errors}")
+            self._test.assertEqual(await child.when_ended(), 1, f"{step.command}\n{child.output}\n{child.errors}")
             self._compare(step, self._shown(child.errors))
         elif step.answer is not None and _READ.match(step.command):
             answer = step.answer

@@ -21,7 +21,7 @@ from typing import Any
 from twisted.trial.unittest import TestCase
 
 from tests.docs.normal import normal
-from tests.processes.child import Child, spawn
+from tests.processes.child import ChildProcess, spawn
 from tests.processes.machine import Machine
 
 SECTIONS = json.loads(Path(__file__).with_name("api_walkthrough.json").read_text())
@@ -46,9 +46,9 @@ class WalkthroughTests(TestCase):
         """The machine of the page, but for its ports."""
         self.machine = Machine(self)
         await self.machine.start("--name", "machine0")
-        self.other_terminal: Child | None = None
+        self.other_terminal: ChildProcess | None = None
 
-    def shell(self, command: str) -> Child:
+    def shell(self, command: str) -> ChildProcess:
         """Start a command as typed."""
         command = command.replace("127.0.0.1:4001", f"127.0.0.1:{self.machine.port}")
         return spawn(self, ["/bin/sh", "-c", command], self.machine.directory)
@@ -56,7 +56,7 @@ class WalkthroughTests(TestCase):
     async def printed(self, command: str) -> str:
         """What a command printed, that has to succeed."""
         child = self.shell(command)
-        self.assertEqual(await child.ended(), 0, f"{command}\n{child.errors}")
+        self.assertEqual(await child.when_ended(), 0, f"{command}\n{child.errors}")
         return child.output
 
     async def test_everySection(self) -> None:
@@ -71,7 +71,7 @@ class WalkthroughTests(TestCase):
             await self.machine.when_watched(1)
         elif "read" in step:
             assert self.other_terminal is not None
-            self.assertEqual(await self.other_terminal.ended(), 0, name)
+            self.assertEqual(await self.other_terminal.when_ended(), 0, name)
             self._compare(step["read"], self.other_terminal.output, exact, name)
         elif "prepare" in step:
             self.assertNotIn("errorCode", await self.printed(step["prepare"]), name)

@@ -106,7 +106,7 @@ class AskedTests(TestCase):
         frontend = ":".join([f"dns:port={self.port}", *options])
         command = [*TWISTD, *FOREGROUND, "etcd", *machine.arguments(), *flags, "--frontend", frontend]
         machine.child = spawn(self, command, machine.directory, environment())
-        await machine.child.said(SERVES)
+        await machine.child.when_printed(SERVES)
         machine.client = machine.connect(machine.url)
         return machine
 
@@ -114,7 +114,7 @@ class AskedTests(TestCase):
         """What C{dig} prints."""
         command = ["/usr/bin/env", "dig", "@127.0.0.1", "-p", str(self.port), "+tries=5", "+time=20", *words]
         child = spawn(self, command, Path.cwd())
-        self.assertEqual(await child.ended(), 0, child.output)
+        self.assertEqual(await child.when_ended(), 0, child.output)
         return child.output
 
     async def status(self, *words: str) -> tuple[str, str]:
@@ -172,7 +172,7 @@ class AskedTests(TestCase):
         machine = Machine(self)
         command = [*TWISTD, *FOREGROUND, "etcd", *machine.arguments(), "--frontend", "dns:port=none"]
         child = spawn(self, command, machine.directory, environment())
-        self.assertEqual(await child.ended(), 1)
+        self.assertEqual(await child.when_ended(), 1)
         self.assertEqual(
             child.errors, "twistd etcd: --frontend dns: port=none: should be a whole number from 1 to 65535\n"
         )

@@ -40,4 +40,4 @@ class ReadmeTests(TestCase):
         path = self.machine.directory / "embedding.py"
         path.write_text(program)
         child = spawn(self, [sys.executable, path], self.machine.directory)
-        self.assertEqual((await child.ended(), child.errors, child.output), (0, "", "2 Hello world\n"))
+        self.assertEqual((await child.when_ended(), child.errors, child.output), (0, "", "2 Hello world\n"))

@@ -58,6 +58,6 @@ class ShownLogTests(TestCase):
         self.assertEqual(abort.split()[:2], ["kill", "-ABRT"])
         await self.machine.start(program=("/usr/bin/env", variable, *TWISTD))
         os.kill(self.machine.child.pid, signal.SIGABRT)
-        self.assertEqual(await self.machine.child.ended(), -signal.SIGABRT)
+        self.assertEqual(await self.machine.child.when_ended(), -signal.SIGABRT)
         self.assertIn("disk_thread.py", self.machine.child.errors)
         self.assertIn("in mainLoop", self.machine.child.errors)

@@ -38,7 +38,7 @@ class PageTests(TestCase):
         command = re.sub(r" (/etc/\S*)", lambda found: f" {root}{found[1]}", line)
         command = command.replace("systemctl enable --now ", f"systemctl --root={root} enable ")
         child = spawn(self, ["/bin/sh", "-c", command], SOURCE)
-        self.assertEqual(await child.ended(), 0, f"{command}\n{child.errors}")
+        self.assertEqual(await child.when_ended(), 0, f"{command}\n{child.errors}")
 
     async def test_installed(self) -> None:
         """Each unit is installed and enabled under the names that the page gives it."""

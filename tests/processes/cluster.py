@@ -20,7 +20,7 @@ from zope.interface import implementer
 
 from etcd_twisted.testing.ports import free_ports
 from tests.certificates import Authority
-from tests.processes.child import Child
+from tests.processes.child import ChildProcess
 from tests.processes.client import GONE, Answer, Client
 from tests.processes.ledger import leaves
 from tests.processes.machine import FOREGROUND, TWISTD, Machine
@@ -96,11 +96,9 @@ class Member(Machine):
     tls: IPolicyForHTTPS | None = None
 
     def __init__(self, test: TestCase, name: str, *flags: str | Path) -> None:
-        super().__init__(test)
-        self.name = name
-        self.others: list[Member] = []
+        super().__init__(test, name)
         self.flags = flags
-        self._children: list[Child] = []
+        self._children: list[ChildProcess] = []
         test.addCleanup(self._keep_words)
 
     def _keep_words(self) -> None:
@@ -118,21 +116,13 @@ class Member(Machine):
         """Where machines and administrators find it."""
         return f"{self.peer_scheme}://127.0.0.1:{self.peer_port}"
 
-    @property
-    def runs(self) -> bool:
-        """Whether its process does."""
-        return hasattr(self, "child") and self.child.status is None
-
     def arguments(self) -> list[str]:
         """The flags that it always has."""
-        arguments = [*super().arguments(), "--name", self.name, *map(str, self.flags)]
-        if self.others:
-            arguments += ["--peers", ",".join(f"127.0.0.1:{other.peer_port}" for other in self.others)]
-        return arguments
+        return [*super().arguments(), *map(str, self.flags)]
 
     def launch(
         self, *flags: str | Path, program: tuple[str, ...] = TWISTD, twistd: tuple[str, ...] = FOREGROUND
-    ) -> Child:
+    ) -> ChildProcess:
         """Start the process, and leave it to the caller what becomes of it."""
         child = super().launch(*flags, program=program, twistd=twistd)
         self._children.append(child)
@@ -229,7 +219,7 @@ class Cluster:
     @property
     def running(self) -> list[Member]:
         """Those whose processes run."""
-        return [machine for machine in self.machines if machine.runs]
+        return [machine for machine in self.machines if machine.is_running]
 
     async def start(self) -> None:
         """The first machine alone, then all others at once."""

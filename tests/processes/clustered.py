@@ -4,7 +4,7 @@
 
 from twisted.trial.unittest import TestCase
 
-from tests.processes.child import Child
+from tests.processes.child import ChildProcess
 from tests.processes.cluster import Cluster, Member, until
 
 
@@ -13,9 +13,9 @@ class ClusterTest(TestCase):
 
     timeout = 240
 
-    async def assert_refused(self, child: Child, *words: str) -> None:
+    async def assert_refused(self, child: ChildProcess, *words: str) -> None:
         """A process ends by itself, and says why in one line."""
-        self.assertEqual(await child.ended(), 1, child.output)
+        self.assertEqual(await child.when_ended(), 1, child.output)
         self.assertEqual(len(child.errors.splitlines()), 1, child.errors)
         for each in ("twistd etcd: ", *words):
             self.assertIn(each, child.errors)
@@ -43,7 +43,7 @@ class ClusterTest(TestCase):
             self.assertEqual((answer.status, answer.location), (307, leader.url + path), answer)
         for path in ("/version", "/health"):
             self.assertEqual((await machine.client.request("GET", path)).status, 200)
-        await machine.child.said("is a standby")
+        await machine.child.when_printed("is a standby")
 
     async def configure(self, machine: Member, **settings: float) -> None:
         """Set something for the whole cluster, through any member."""

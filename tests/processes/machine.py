@@ -1,10 +1,7 @@
 """
-One machine as a process: C{twistd etcd} of this source tree, on free loopback ports and in a directory of the test.
+One machine as a process that ends with its test: C{twistd etcd} of this source tree.
 """
 
-import signal
-import sys
-import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -15,84 +12,46 @@ from twisted.trial.unittest import TestCase
 from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import Address
 from etcd_twisted.service import EtcdService
-from etcd_twisted.testing.ports import free_ports
-from tests.processes.child import Child, spawn
+from etcd_twisted.testing.child_process import ChildProcess
+from etcd_twisted.testing.machine_process import (
+    FOREGROUND,
+    SERVES,
+    STANDS_BY,
+    STOPPED,
+    TWISTD,
+    MachineProcess,
+)
 from tests.processes.client import Client
 
-TWISTD = (sys.executable, str(Path(sysconfig.get_path("scripts")) / "twistd"))
-"""The program as it is."""
-
-FOREGROUND = ("-n", "--pidfile=")
-"""C{twistd} stays what was started, logs to its standard output, and leaves no file about itself."""
-
-SERVES = "serves clients at"
-"""What the log says when requests are answered."""
-
-STANDS_BY = "is a standby"
-"""What it says when others answer them."""
-
-STOPPED = -signal.SIGTERM
-"""The status of a machine that was asked to end and did: C{twistd} raises the signal again when all is done."""
+__all__ = ["FOREGROUND", "SERVES", "STANDS_BY", "STOPPED", "TWISTD", "Machine"]
 
 
-class Machine:
+class Machine(MachineProcess):
     """
-    A machine that can be started again and again with the same ports and data directory.
+    A machine of a test, whose cleanup ends whatever was started.
 
-    @ivar directory: where it runs.
-    @ivar data: its data directory, made by the machine.
     @ivar pid_file: where its process id is, if C{twistd} is told so.
-    @ivar child: its process, the last one started.
     @ivar client: talks to the client port, since the last start.
     """
 
-    child: Child
     client: Client
 
-    def __init__(self, test: TestCase) -> None:
-        """
-        @param test: its cleanup ends whatever was started.
-        """
-        self.directory = Path(test.mktemp()).resolve()
-        self.directory.mkdir(parents=True)
-        self.data = self.directory / "data"
+    def __init__(self, test: TestCase, name: str | None = None) -> None:
+        super().__init__(reactor, Path(test.mktemp()), name)
         self.pid_file = self.directory / "machine.pid"
-        self.port, self.peer_port = free_ports(2)
         self._test = test
-
-    @property
-    def url(self) -> str:
-        """Where clients find it."""
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def peer_url(self) -> str:
-        """Where administrators find it."""
-        return f"http://127.0.0.1:{self.peer_port}"
-
-    def arguments(self) -> list[str]:
-        """The flags that it always has."""
-        return [
-            *("--data-dir", str(self.data)),
-            *("--addr", f"127.0.0.1:{self.port}", "--peer-addr", f"127.0.0.1:{self.peer_port}"),
-        ]
 
     def launch(
         self, *flags: str | Path, program: tuple[str, ...] = TWISTD, twistd: tuple[str, ...] = FOREGROUND
-    ) -> Child:
-        """
-        Start the process, and leave it to the caller what becomes of it.
-
-        @param twistd: the flags of C{twistd} itself.
-        """
-        command = [*program, *twistd, "etcd", *self.arguments(), *flags]
-        self.child = spawn(self._test, command, self.directory)
-        return self.child
+    ) -> ChildProcess:
+        """See L{MachineProcess.launch}."""
+        child = super().launch(*flags, program=program, twistd=twistd)
+        self._test.addCleanup(child.stop)
+        return child
 
     async def start(self, *flags: str | Path, program: tuple[str, ...] = TWISTD) -> None:
-        """Start the process, and wait until it serves, or stands by."""
-        self.launch(*flags, program=program)
-        await self.child.said(SERVES, STANDS_BY)
+        """See L{MachineProcess.start}."""
+        await super().start(*flags, program=program)
         self.client = self.connect(self.url)
 
     async def embed(self, **settings: Any) -> None:
@@ -129,13 +88,3 @@ class Machine:
                 return
             await deferLater(reactor, 0.01, lambda: None)
         raise AssertionError(f"{watchers} watchers did not come: {statistics}")
-
-    async def kill(self) -> None:
-        """End the process as a crash would."""
-        self.child.signal(signal.SIGKILL)
-        await self.child.ended()
-
-    async def terminate(self) -> int:
-        """Ask the process to end; its status."""
-        self.child.signal(signal.SIGTERM)
-        return await self.child.ended()

@@ -51,7 +51,7 @@ class WholeClusterTests(TestCase):
         machine = cluster.machines[0]
         await together(each.terminate() for each in cluster.machines)
         child = machine.launch()
-        await child.said("Can't connect to ")
+        await child.when_printed("Can't connect to ")
         client = machine.connect(machine.url)
         answer = await client.put("/alone", value="x")
         self.assertEqual((answer.status, answer.json()["errorCode"]), (500, 300))

@@ -17,7 +17,7 @@ from etcd_twisted.interfaces.cluster import PROTOCOL_VERSION
 from etcd_twisted.peer.commands import Deliver, Hello, IdleError
 from etcd_twisted.testing.ports import free_ports
 from tests.certificates import SERVERS, Authority
-from tests.processes.child import Child
+from tests.processes.child import ChildProcess
 from tests.processes.client import GONE, Client
 from tests.processes.cluster import Cluster, Credentials, Member, together
 from tests.processes.clustered import ClusterTest
@@ -54,7 +54,7 @@ class StrangerTests(ClusterTest):
         self.assertEqual((after.status, after.term), (201, before))
         self.assertIs(await cluster.leader(), leader)
         for machine in cluster.machines:
-            await machine.child.said("nobody else says so")
+            await machine.child.when_printed("nobody else says so")
             self.assertNotIn("Traceback", machine.child.output)
 
     async def test_exchanged(self) -> None:
@@ -197,7 +197,7 @@ class TlsTests(ClusterTest):
         for url in (self.cluster.machines[0].url, self.cluster.machines[0].peer_url):
             await self._refused(url, Credentials(self.other, self.authority.certificate("client")))
 
-    def _with_peer_files(self, machine: Member, certificate: Path, key: Path) -> Child:
+    def _with_peer_files(self, machine: Member, certificate: Path, key: Path) -> ChildProcess:
         return machine.launch("--peer-cert-file", certificate, "--peer-key-file", key)
 
     async def _bad_machines(self) -> None:

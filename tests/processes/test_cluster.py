@@ -133,7 +133,7 @@ class ThreeMachinesTests(ClusterTest):
         first, *others = self.cluster.machines
         await self._alone(first)
         await together(machine.start() for machine in others)
-        await first.child.said(SERVES)
+        await first.child.when_printed(SERVES)
         await writer.reached(10)
         await writer.stop()
         keys = await self.cluster.converge()
@@ -185,7 +185,7 @@ class ChangeTests(ClusterTest):
         await together(write(writer) for writer in range(WRITERS))
         await until(compacted, "the leader's log begins behind what the machine has")
         await away.start()
-        await away.child.said("Went on from the leader's snapshot").addTimeout(PATIENCE, reactor)
+        await away.child.when_printed("Went on from the leader's snapshot").addTimeout(PATIENCE, reactor)
         keys = await self.cluster.converge()
         found = {key: value.rstrip("x") for key, (value, _) in keys.items() if key.startswith("/away")}
         last = range(WRITES - 4, WRITES)

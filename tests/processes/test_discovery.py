@@ -39,7 +39,7 @@ class EtcdTests(TestCase):
         flags += ["--listen-peer-urls", peer_url, "--initial-advertise-peer-urls", peer_url]
         flags += ["--initial-cluster", f"default={peer_url}", "--data-dir", str(directory / "data")]
         child = spawn(self, [*OUTPUT, str(ETCD), *flags], directory)
-        await child.said("ready to serve client requests")
+        await child.when_printed("ready to serve client requests")
 
     def discovery(self, path: str) -> Discovery:
         """A machine's view of a directory there."""

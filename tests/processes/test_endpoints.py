@@ -12,7 +12,7 @@ from twisted.internet.defer import ensureDeferred
 from twisted.trial.unittest import TestCase
 
 from tests.certificates import Authority
-from tests.processes.child import Child, spawn
+from tests.processes.child import ChildProcess, spawn
 from tests.processes.machine import FOREGROUND, SERVES, STOPPED, TWISTD, Machine
 
 ACTIVATED = ("/bin/sh", "-c", 'export LISTEN_PID=$$; exec "$@"', "sh")
@@ -30,7 +30,7 @@ class InheritedTests(TestCase):
         self.socket = socket.create_server(("127.0.0.1", self.machine.port))
         self.addCleanup(self.socket.close)
 
-    def launch(self, endpoint: str) -> Child:
+    def launch(self, endpoint: str) -> ChildProcess:
         """Start the machine with the socket."""
         command = [*ACTIVATED, *TWISTD, *FOREGROUND, "etcd", *self.machine.arguments(), "--bind-addr", endpoint]
         environment = {"LISTEN_FDS": "1", "LISTEN_FDNAMES": "clients"}
@@ -45,14 +45,14 @@ class InheritedTests(TestCase):
             answer = ensureDeferred(client.put("/message", value=endpoint))
             child = self.launch(endpoint)
             self.assertEqual((await answer).index, index)
-            await child.said(SERVES)
+            await child.when_printed(SERVES)
             self.assertEqual(await self.machine.terminate(), STOPPED)
             client = self.machine.connect(self.machine.url)
 
     async def test_notHandedOver(self) -> None:
         """Nothing is opened instead, and nothing is written."""
         child = self.launch("systemd:domain=INET:name=other")
-        self.assertEqual(await child.ended(), 1)
+        self.assertEqual(await child.when_ended(), 1)
         self.assertEqual(
             child.errors,
             "twistd etcd: --bind-addr systemd:domain=INET:name=other names a socket that this process was not given; "
@@ -79,13 +79,13 @@ class UnixTests(TestCase):
     async def start(self, *flags: str | Path) -> None:
         endpoints = ("--bind-addr", f"unix:{self.clients}", "--peer-bind-addr", f"unix:{self.machines}")
         self.machine.launch("--name", "m", *endpoints, *flags)
-        await self.machine.child.said(SERVES)
+        await self.machine.child.when_printed(SERVES)
 
     async def asked(self, path: Path, url: str, *flags: str | Path) -> str:
         """What is answered there."""
         command = ["/usr/bin/env", "curl", "--silent", "--show-error", "--fail", "--unix-socket", path, *flags, url]
         child = spawn(self, command, Path.cwd())
-        self.assertEqual(await child.ended(), 0, child.errors)
+        self.assertEqual(await child.when_ended(), 0, child.errors)
         json.loads(child.output)
         return child.output
 

@@ -64,7 +64,7 @@ class FailingTests(TestCase):
         ledger = Ledger()
         await machine.start("--snapshot-count", "1000", program=program)
         await writers.write(ledger, machine.client, random.Random(1), most_words=400)
-        self.assertEqual(await machine.child.ended(), 1)
+        self.assertEqual(await machine.child.when_ended(), 1)
         for words in (last_line(machine.child.output), machine.child.errors):
             self.assertIn(f"--data-dir {machine.data} failed: {reason}; ", words)
         self.assertEqual(len(machine.child.errors.splitlines()), 1, machine.child.errors)
@@ -136,7 +136,7 @@ class FailingTests(TestCase):
         """A start is refused in one line, and changes nothing."""
         before = listing(small)
         child = machine.launch()
-        self.assertEqual(await child.ended(), 1)
+        self.assertEqual(await child.when_ended(), 1)
         self.assertIn(words, child.errors)
         self.assertEqual(len(child.errors.splitlines()), 1, child.errors)
         self.assertEqual((child.errors + child.output).count(words), 1, child.output)
@@ -165,7 +165,7 @@ class FailingTests(TestCase):
                 told.append((await machine.client.get(f"/{len(told)}")).json()["node"])
         except GONE:
             pass
-        self.assertEqual(await machine.child.ended(), 1)
+        self.assertEqual(await machine.child.when_ended(), 1)
         self.assertGreater(len(told), 0)
         self.assertLess(len(told), 9)
         await machine.start()
@@ -226,7 +226,7 @@ class DamageTests(TestCase):
         await self.machine.start("--snapshot-count", "5")
         for number in range(20):
             await self.machine.client.put(f"/more/{number}", value="y" * 50)
-        await self.machine.child.said("Took a snapshot")
+        await self.machine.child.when_printed("Took a snapshot")
         self.assertEqual(await self.machine.terminate(), STOPPED)
         (snapshot,) = self.machine.data.glob("snapshots/*.snapshot")
         self.written = snapshot.read_bytes()
@@ -237,7 +237,7 @@ class DamageTests(TestCase):
         damaged[position] ^= 0x10
         path.write_bytes(damaged)
         child = self.machine.launch()
-        self.assertEqual(await child.ended(), 1)
+        self.assertEqual(await child.when_ended(), 1)
         self.assertEqual(len(child.errors.splitlines()), 1, child.errors)
         named = re.fullmatch(rf"twistd etcd: {re.escape(str(path))} is damaged at byte (\d+): .*\n", child.errors)
         self.assertIsNotNone(named, child.errors)
@@ -305,10 +305,10 @@ class DescriptorTests(TestCase):
             visitor, served = await self.visit(machine)
         self.assertFalse(served)
         self.assertGreater(len(idle), 50)
-        await machine.child.said("connections are taken, and new ones are closed")
+        await machine.child.when_printed("connections are taken, and new ones are closed")
         for number in range(200):
             self.assertEqual((await machine.client.put(f"/{number}", value="x")).status, 201)
-        await machine.child.said("Took a snapshot")
+        await machine.child.when_printed("Took a snapshot")
         self.assertEqual([each.gone.called for each in idle], [False] * len(idle))
         for each in idle:
             each.transport.loseConnection()

@@ -21,7 +21,7 @@ class QuorumLogTests(TestCase):
         for machine in others:
             await cluster.kill(machine)
         meaning = "1 of 3 machines answers; 2 are needed; writes are refused; missing: "
-        await left.child.said(f"There is no majority: {meaning}")
+        await left.child.when_printed(f"There is no majority: {meaning}")
         said = left.child.output
         (warning,) = [line for line in said.splitlines() if "There is no majority" in line]
         for machine in others:
@@ -29,5 +29,5 @@ class QuorumLogTests(TestCase):
             self.assertIn(f"{machine.name} ({machine.peer_url}) is not connected any more: ", said)
         self.assertNotIn("closed cleanly", said)
         await others[0].start()
-        await left.child.said("The cluster has a leader again after ")
-        await left.child.said(f"Connected to {others[0].name} ({others[0].peer_url}) again, after ")
+        await left.child.when_printed("The cluster has a leader again after ")
+        await left.child.when_printed(f"Connected to {others[0].name} ({others[0].peer_url}) again, after ")

@@ -4,7 +4,7 @@ What a machine tells the service manager that started it, and when.
 
 from twisted.trial.unittest import TestCase
 
-from tests.processes.child import Child, spawn
+from tests.processes.child import ChildProcess, spawn
 from tests.processes.machine import FOREGROUND, SERVES, STOPPED, TWISTD, Machine
 from tests.processes.manager import Manager
 
@@ -12,7 +12,7 @@ from tests.processes.manager import Manager
 class ReadinessTests(TestCase):
     timeout = 240
 
-    def launch(self, machine: Machine, manager: Manager, *flags: str) -> Child:
+    def launch(self, machine: Machine, manager: Manager, *flags: str) -> ChildProcess:
         command = [*TWISTD, *FOREGROUND, "etcd", *machine.arguments(), *flags]
         machine.child = spawn(self, command, machine.directory, {"NOTIFY_SOCKET": manager.address})
         return machine.child
@@ -40,13 +40,13 @@ class ReadinessTests(TestCase):
         manager = Manager(self)
         ready = manager.when_told("READY")
         self.launch(machines[0], manager)
-        await machines[0].child.said(f"starting on {machines[0].port}")
+        await machines[0].child.when_printed(f"starting on {machines[0].port}")
         answer = await machines[0].connect(machines[0].url).request("GET", "/health")
         self.assertEqual((answer.status, manager.states()), (503, []))
         self.assertNotIn(SERVES, machines[0].child.output)
         await machines[1].start()
         await ready
-        await machines[0].child.said(SERVES)
+        await machines[0].child.when_printed(SERVES)
 
     async def test_refusedStart(self) -> None:
         """It is never ready, and the manager is told why."""
@@ -54,7 +54,7 @@ class ReadinessTests(TestCase):
         await other.start()
         machine.data = other.data
         refused = self.launch(machine, manager)
-        self.assertEqual(await refused.ended(), 1)
+        self.assertEqual(await refused.when_ended(), 1)
         while len(manager.told) < 2:  # what it has sent is there, but may not have been read yet
             await manager.when_told("STATUS")
         self.assertEqual(manager.states(), [])

@@ -53,7 +53,7 @@ class RestoreTests(TestCase):
         """What is listed after a listing was written."""
         (self.directory / "keys.json").write_bytes(listing)
         child = spawn(self, [sys.executable, "restore.py", url, "keys.json"], self.directory)
-        self.assertEqual((await child.ended(), child.errors), (0, ""))
+        self.assertEqual((await child.when_ended(), child.errors), (0, ""))
         return keys(json.loads(await self.listing(url))["node"])
 
     async def listing(self, url: str) -> bytes:

@@ -18,7 +18,7 @@ from tests.certificates import Authority
 from tests.consensus.directories import listing
 from tests.privileges import UNPRIVILEGED
 from tests.processes import writers
-from tests.processes.child import Child, spawn
+from tests.processes.child import ChildProcess, spawn
 from tests.processes.client import GONE
 from tests.processes.cluster import until
 from tests.processes.ledger import Ledger
@@ -62,7 +62,7 @@ class FirstStartTests(TestCase):
         directory = Path(self.mktemp()).resolve()
         directory.mkdir()
         child = spawn(self, [*TWISTD, "etcd", "--help"], directory)
-        self.assertEqual(await child.ended(), 0)
+        self.assertEqual(await child.when_ended(), 0)
         self.assertIn("--data-dir DIRECTORY", child.output)
         self.assertEqual(list(directory.iterdir()), [])
 
@@ -72,9 +72,9 @@ class RefusalTests(TestCase):
 
     timeout = 240
 
-    async def assertRefused(self, child: Child, *words: str) -> None:
+    async def assertRefused(self, child: ChildProcess, *words: str) -> None:
         """The process ends by itself and says why."""
-        self.assertEqual(await child.ended(), 1)
+        self.assertEqual(await child.when_ended(), 1)
         self.assertEqual(len(child.errors.splitlines()), 1, child.errors)
         self.assertTrue(child.errors.startswith("twistd etcd: "), child.errors)
         for each in words:
@@ -147,7 +147,7 @@ class RefusalTests(TestCase):
         await self.assertRefused(child, "goes on in the background")
         self.assertFalse(daemon.ended.called)
 
-    async def _startSeekingDaemon(self) -> tuple[Child, Stranger]:
+    async def _startSeekingDaemon(self) -> tuple[ChildProcess, Stranger]:
         """The command, which waits, and the process in the background, which finds nobody to join."""
         machine = Machine(self)
         (nowhere,) = free_ports(1)
@@ -249,7 +249,7 @@ class RefusalTests(TestCase):
         await machine.start("--snapshot-count", "5")
         for number in range(20):
             await machine.client.put("/message", value=str(number))
-        await machine.child.said("Took a snapshot")
+        await machine.child.when_printed("Took a snapshot")
         self.assertEqual(await machine.terminate(), STOPPED)
         with max(machine.data.glob("log/*.log")).open("ab") as file:
             file.write(b"half a record")
@@ -344,7 +344,7 @@ class RestartTests(TestCase):
         await machine.start("--name", "machine0")
         self.assertEqual(await machine.terminate(), STOPPED)
         child = machine.launch("--name", "machine1")
-        self.assertEqual(await child.ended(), 1)
+        self.assertEqual(await child.when_ended(), 1)
         self.assertEqual(len(child.errors.splitlines()), 1, child.errors)
         for words in (str(machine.data), "'machine0'", "--name", "'machine1'"):
             self.assertIn(words, child.errors)
@@ -411,7 +411,7 @@ class StopTests(TestCase):
         machine = Machine(self)
         await machine.start()
         machine.child.signal(signal.SIGINT)
-        self.assertEqual(await machine.child.ended(), -signal.SIGINT)
+        self.assertEqual(await machine.child.when_ended(), -signal.SIGINT)
         self.assertIn("Server Shut Down.", machine.child.output)
 
     async def test_daemon(self) -> None:
@@ -445,7 +445,7 @@ class StopTests(TestCase):
 
     async def _startDaemon(self, machine: Machine) -> Stranger:
         child = machine.launch(twistd=(f"--pidfile={machine.pid_file}", f"--logfile={machine.directory}/machine.log"))
-        status = await child.ended()
+        status = await child.when_ended()
         self.assertEqual((status, child.errors), (0, ""))
         return Stranger(self, int(machine.pid_file.read_text()))
 
@@ -461,7 +461,7 @@ class PidFileTests(TestCase):
         for pid in (1, os.getpid()):
             machine.pid_file.write_text(str(pid))
             machine.launch(twistd=("-n", f"--pidfile={machine.pid_file}"))
-            await machine.child.said(SERVES)
+            await machine.child.when_printed(SERVES)
             self.assertEqual(machine.pid_file.read_text(), str(machine.child.pid))
             self.assertEqual(await machine.terminate(), STOPPED)
             self.assertFalse(machine.pid_file.exists())
@@ -470,10 +470,10 @@ class PidFileTests(TestCase):
         """Another of the same file goes on, and keeps its file."""
         machine, second = Machine(self), Machine(self)
         machine.launch(twistd=("-n", f"--pidfile={machine.pid_file}"))
-        await machine.child.said(SERVES)
+        await machine.child.when_printed(SERVES)
         for twistd in ((), ("-n",)):
             child = second.launch(twistd=(*twistd, "--logfile=/dev/null", f"--pidfile={machine.pid_file}"))
-            self.assertEqual(await child.ended(), 1)
+            self.assertEqual(await child.when_ended(), 1)
             line = f"twistd etcd: the pid file {machine.pid_file} is that of process {machine.child.pid}, which runs; "
             self.assertTrue(child.errors.startswith(line), child.errors)
         self.assertEqual(machine.pid_file.read_text(), str(machine.child.pid))
