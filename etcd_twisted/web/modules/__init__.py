@@ -1,5 +1,7 @@
 """
-The modules: a lock and an election of a leader, made of keys (api, "Lock Module" and "Leader Module").
+The lock module and the leader module: locks and elections that are made of keys (api, "Lock Module" and "Leader
+Module").
 
-Must never ask a server over HTTP, this one included: what they do is done through the replica, where it leads.
+Must never send an HTTP request to a server, not even to this one: everything is done through the replica, on the
+machine that leads.
 """

@@ -1,8 +1,8 @@
 """
-Locks: who gets one, keeps it and gives it back (api, "Lock Module"; spec, section 2).
+Locks: who gets one, keeps it and releases it (api, "Lock Module"; spec, section 2).
 
-All of this is done by the machine that leads: on any other it fails with L{NotDoneError}, and nothing was done. Must
-never know of HTTP.
+Everything is done by the machine that leads. On any other machine it fails with L{NotDoneError}, and nothing was done.
+Must never know of HTTP.
 """
 
 from collections.abc import Iterable
@@ -15,40 +15,40 @@ from twisted.python.failure import Failure
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.keyspace.commands import Delete, Refresh
-from etcd_twisted.web.modules.line import Line, name_of, place_key, read_line, value_at
-from etcd_twisted.web.modules.place import Place, not_got
-from etcd_twisted.web.modules.queue import Queue
+from etcd_twisted.web.modules.lock_queue import LockQueue, entry_key, entry_value, lock_name, read_queue
+from etcd_twisted.web.modules.waiter import Waiter, not_acquired
+from etcd_twisted.web.modules.watched_queue import WatchedQueue
 
 _SECOND = 1_000_000
 
 
 @attrs.frozen
-class Wish:
+class LockRequest:
     """
-    What one who wants a lock asks for.
+    What a client that wants a lock asks for.
 
-    @ivar directory: the key of the directory that the lock's line is in.
-    @ivar ttl: how long the lock lasts, in seconds.
-    @ivar value: what it calls its place, to find it again; empty for nothing.
-    @ivar index: a place that it has already; C{None} for none.
-    @ivar timeout: how many seconds to wait, 0 to try once; C{None} for as long as it takes.
+    @ivar directory: the key of the directory that holds the queue.
+    @ivar ttl_seconds: how long the lock lasts.
+    @ivar value: the value of the client's entry, by which it finds the entry again; may be empty.
+    @ivar index: the index of an entry that the client has already; C{None} if it has none.
+    @ivar timeout_seconds: how long to wait; 0 to try once, C{None} for as long as it takes.
     """
 
     directory: str
-    ttl: int
+    ttl_seconds: int
     value: str = ""
     index: int | None = None
-    timeout: float | None = None
+    timeout_seconds: float | None = None
 
 
 @attrs.frozen
-class Named:
+class EntryReference:
     """
-    A place as somebody names it: by its index, its value, or both.
+    An entry in a queue, as a client refers to it: by its index, its value, or both.
 
-    @ivar directory: the key of the directory that the lock's line is in.
-    @ivar index: C{None} if it is not said.
-    @ivar value: empty if it is not said.
+    @ivar directory: the key of the directory that holds the queue.
+    @ivar index: C{None} if the client does not give it.
+    @ivar value: empty if the client does not give it.
     """
 
     directory: str
@@ -57,79 +57,79 @@ class Named:
 
 
 class Locks:
-    """All locks, and the places that this machine keeps for those who wait."""
+    """All locks, and the waiters that this machine keeps in their queues."""
 
     def __init__(self, replica: IReplica, clock: IReactorTime) -> None:
         self._replica = replica
         self._clock = clock
-        self._queues: dict[str, Queue] = {}
+        self._queues: dict[str, WatchedQueue] = {}
         self._deposed: Deferred[None] | None = None
         self._stopped: EtcdError | None = None
 
-    async def acquire(self, wish: Wish) -> int:
+    async def acquire(self, request: LockRequest) -> int:
         """
-        Wait for a lock. Cancelling this gives the place in line up, if nobody else waits at it.
+        Wait for a lock. Cancelling this deletes the entry in the queue, if no other client waits with it.
 
-        @return: the index of the place that holds the lock.
-        @raise EtcdError: 101 if it is not got.
-        @raise NotDoneError: this machine does not lead; L{LostError} if it has led and there is a place in line.
+        @return: the index of the entry that holds the lock.
+        @raise EtcdError: 101 if the lock is not acquired.
+        @raise NotDoneError: this machine does not lead; L{LeadershipLostError} if it did, and there is an entry.
         """
-        until = None if wish.timeout is None else self._clock.seconds() + wish.timeout
-        place = await self._place(wish)
-        return await place.wait(until)
+        timeout_seconds = request.timeout_seconds
+        deadline = None if timeout_seconds is None else self._clock.seconds() + timeout_seconds
+        waiter = await self._waiter_for(request)
+        return await waiter.wait(deadline)
 
-    async def _place(self, wish: Wish) -> Place:
-        """The place of one who wants a lock; it has to wait at it at once."""
-        if wish.value or wish.index is not None or wish.timeout == 0:
-            await self._replica.confirm_reads()  # or a place that another leader made could be overlooked
-        while (kept := self._kept(wish.directory, wish.index, wish.value)) is not None:
-            _check_value(wish, kept.value)
-            if not kept.leaving:
-                kept.ttl = wish.ttl
-                return kept
-            await kept.when_gone()
+    async def _waiter_for(self, request: LockRequest) -> Waiter:
+        """Returns the waiter for a request. Its C{wait} has to be called at once."""
+        if request.value or request.index is not None or request.timeout_seconds == 0:
+            await self._replica.confirm_reads()  # to see an entry that was created while another machine led
+        while (waiter := self._find_waiter(request.directory, request.index, request.value)) is not None:
+            _check_value(request, waiter.value)
+            if not waiter.leaving:
+                waiter.ttl_seconds = request.ttl_seconds
+                return waiter
+            await waiter.when_gone()
         if self._stopped is not None:
             raise self._stopped
-        return self._new(wish)
+        return self._new_waiter(request)
 
-    def _new(self, wish: Wish) -> Place:
-        """Have a place kept that was not yet."""
-        directory, index, value = wish.directory, wish.index, wish.value
+    def _new_waiter(self, request: LockRequest) -> Waiter:
+        """Returns a waiter for a new entry, or for one that this machine did not keep yet."""
+        directory, index, value = request.directory, request.index, request.value
         if index is None and value:
-            index = self._called(directory, value)
+            index = self._first_with_value(directory, value)
         elif index is not None:
-            found = value_at(self._replica, directory, index)
+            found = entry_value(self._replica, directory, index)
             if found is None:
-                raise not_got(directory, f"there is no place {index} in line")
-            _check_value(wish, found)
+                raise not_acquired(directory, f"there is no entry {index} in the queue")
+            _check_value(request, found)
             value = found
-        if index is None and wish.timeout == 0 and self._first(directory) is not None:
-            raise not_got(directory, "others hold it or wait for it")
-        return self._queue(directory).keep(index, value, wish.ttl)
+        if index is None and request.timeout_seconds == 0 and self._first(directory) is not None:
+            raise not_acquired(directory, "others hold it or wait for it")
+        return self._watched_queue(directory).add_waiter(index, value, request.ttl_seconds)
 
-    async def renew(self, named: Named, ttl: int) -> None:
+    async def renew(self, entry: EntryReference, ttl_seconds: int) -> None:
         """
-        Begin the TTL of a place anew; it stays where it is.
+        Renew the TTL of an entry, which keeps its position in the queue.
 
-        @param ttl: in seconds.
-        @raise EtcdError: 100 if there is no such place.
+        @raise EtcdError: 100 if there is no such entry.
         @raise NotDoneError: this machine does not lead.
         """
-        index = await self._find(named)
+        index = await self._find(entry)
         now = self._replica.now()
-        await self._replica.propose(Refresh(place_key(named.directory, index), now, now + ttl * _SECOND))
-        kept = self._kept(named.directory, index, "")
-        if kept is not None:
-            kept.lasts(ttl)
+        await self._replica.propose(Refresh(entry_key(entry.directory, index), now, now + ttl_seconds * _SECOND))
+        waiter = self._find_waiter(entry.directory, index, "")
+        if waiter is not None:
+            waiter.renewed_by_client(ttl_seconds)
 
-    async def release(self, named: Named) -> None:
-        """Give a place back, whether it holds the lock or waits for it; see L{renew} for the errors."""
-        index = await self._find(named)
-        await self._replica.propose(Delete(place_key(named.directory, index), self._replica.now()))
+    async def release(self, entry: EntryReference) -> None:
+        """Delete an entry, whether it holds the lock or waits for it. See L{renew} for the errors."""
+        index = await self._find(entry)
+        await self._replica.propose(Delete(entry_key(entry.directory, index), self._replica.now()))
 
     async def holder(self, directory: str) -> tuple[int, str] | None:
         """
-        Who holds a lock: the index and the value of its place. C{None} if nobody does.
+        Returns the index and the value of the entry that holds a lock, or C{None} if nobody holds it.
 
         @raise EtcdError: 100 if nobody has ever asked for this lock.
         @raise NotDoneError: this machine does not lead.
@@ -137,89 +137,90 @@ class Locks:
         await self._replica.confirm_reads()
         index = self._first(directory)
         if index is not None:
-            return index, value_at(self._replica, directory, index) or ""
-        if read_line(self._replica, directory) is None:
-            raise _unknown(directory)
+            return index, entry_value(self._replica, directory, index) or ""
+        if read_queue(self._replica, directory) is None:
+            raise _not_found(directory)
         return None
 
-    # What is in line now
+    # What is in the queue now
 
-    async def _find(self, named: Named) -> int:
+    async def _find(self, entry: EntryReference) -> int:
         await self._replica.confirm_reads()
-        index = named.index
+        index = entry.index
         if index is None:
-            index = self._called(named.directory, named.value)
-        found = None if index is None else value_at(self._replica, named.directory, index)
-        if index is None or found is None or named.value not in ("", found):
-            raise _unknown(named.directory)
+            index = self._first_with_value(entry.directory, entry.value)
+        found = None if index is None else entry_value(self._replica, entry.directory, index)
+        if index is None or found is None or entry.value not in ("", found):
+            raise _not_found(entry.directory)
         return index
 
-    def _called(self, directory: str, value: str) -> int | None:
-        """The first place with that value."""
-        return self._there(directory, self._line(directory).called(value))
+    def _first_with_value(self, directory: str, value: str) -> int | None:
+        """Returns the index of the first entry with this value, or C{None} if there is none."""
+        return self._first_existing(directory, self._queue(directory).with_value(value))
 
     def _first(self, directory: str) -> int | None:
-        """The first place of all."""
-        return self._there(directory, self._line(directory))
+        """Returns the index of the first entry of all, or C{None} if there is none."""
+        return self._first_existing(directory, self._queue(directory))
 
-    def _line(self, directory: str) -> Line:
-        queue = self._queues.get(directory)
-        return (read_line(self._replica, directory) or Line()) if queue is None else queue.line
+    def _queue(self, directory: str) -> LockQueue:
+        watched = self._queues.get(directory)
+        return (read_queue(self._replica, directory) or LockQueue()) if watched is None else watched.queue
 
-    def _there(self, directory: str, indexes: Iterable[int]) -> int | None:
-        """The first of these that is there: a line that is followed may have to be told yet that some are gone."""
-        return next((each for each in indexes if value_at(self._replica, directory, each) is not None), None)
+    def _first_existing(self, directory: str, indexes: Iterable[int]) -> int | None:
+        """Returns the first index whose entry exists: a watched queue may not have heard yet that some are gone."""
+        return next((each for each in indexes if entry_value(self._replica, directory, each) is not None), None)
 
-    # The places kept here
+    # The waiters that this machine keeps
 
-    def _kept(self, directory: str, index: int | None, value: str) -> Place | None:
-        queue = self._queues.get(directory)
-        return None if queue is None else queue.kept(index, value)
+    def _find_waiter(self, directory: str, index: int | None, value: str) -> Waiter | None:
+        watched = self._queues.get(directory)
+        return None if watched is None else watched.find_waiter(index, value)
 
-    def _queue(self, directory: str) -> Queue:
-        queue = self._queues.get(directory)
-        if queue is None:
-            queue = self._queues[directory] = Queue(self._replica, self._clock, directory, self._over)
+    def _watched_queue(self, directory: str) -> WatchedQueue:
+        watched = self._queues.get(directory)
+        if watched is None:
+            watched = WatchedQueue(self._replica, self._clock, directory, self._queue_ended)
+            self._queues[directory] = watched
         if self._deposed is None:
             self._deposed = self._replica.when_deposed()
-            self._deposed.addCallbacks(self._lose_all, self._no_more)
-        return queue
+            self._deposed.addCallbacks(self._leadership_lost, self._not_deposed)
+        return watched
 
-    def _over(self, queue: Queue) -> None:
-        if self._queues.get(queue.directory) is queue:
-            del self._queues[queue.directory]
+    def _queue_ended(self, watched: WatchedQueue) -> None:
+        if self._queues.get(watched.directory) is watched:
+            del self._queues[watched.directory]
         if not self._queues and self._deposed is not None:
             deposed, self._deposed = self._deposed, None
             deposed.cancel()
 
-    def _lose_all(self, _: None) -> None:
-        """What follows a line now may have much to be told of when this machine leads again: then others do."""
+    def _leadership_lost(self, _: None) -> None:
+        """Begin anew when this machine leads again: the queues of now may not have heard of everything by then."""
         self._deposed = None
         queues, self._queues = self._queues, {}
-        for queue in queues.values():
-            queue.lose()
+        for watched in queues.values():
+            watched.leadership_lost()
 
-    def _no_more(self, reason: Failure) -> None:
+    def _not_deposed(self, reason: Failure) -> None:
         """The service stops, or nobody waits any more."""
         self._deposed = None
         if isinstance(reason.value, EtcdError):
             self.stop(reason.value)
 
     def stop(self, error: EtcdError) -> None:
-        """Send everyone away who waits, with that error, and give their places up."""
+        """Send all clients that wait away with this error, and delete their entries."""
         self._stopped = error
-        for queue in list(self._queues.values()):
-            queue.stop(error)
+        for watched in list(self._queues.values()):
+            watched.stop(error)
 
 
-def _check_value(wish: Wish, value: str) -> None:
+def _check_value(request: LockRequest, value: str) -> None:
     """
-    See that a place is the one that was meant: who knows its index alone may be told so, but who calls it something
-    else has another place in mind.
+    Check that an entry is the one that the client means. A client that gives no value takes what the entry has; one
+    that gives another value means another entry.
     """
-    if wish.value not in ("", value):
-        raise not_got(wish.directory, f"place {wish.index} has another value")
+    if request.value not in ("", value):
+        raise not_acquired(request.directory, f"entry {request.index} has another value")
 
 
-def _unknown(directory: str) -> EtcdError:
-    return EtcdError(ErrorCode.KEY_NOT_FOUND, name_of(directory))
+def _not_found(directory: str) -> EtcdError:
+    return EtcdError(ErrorCode.KEY_NOT_FOUND, lock_name(directory))

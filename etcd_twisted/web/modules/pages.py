@@ -1,9 +1,9 @@
 """
 The pages of the modules: C{/mod/v2/lock/KEY} and C{/mod/v2/leader/KEY} (api, "Lock Module" and "Leader Module").
 
-An election is a lock whose places are called by the candidates' names: whoever holds it leads. Any machine can be
-asked: one that does not lead sends the client to the one that does, and one that no longer leads sends those who wait
-there with the place that they have. Must never answer that a lock is held before a quorum knows.
+An election is a lock whose entries have the candidates' names as values: whoever holds the lock leads. Clients can ask
+any machine: one that does not lead redirects them to the leader, and one that no longer leads redirects the clients
+that wait, with the index of the entry that each has. Must never answer that a lock is held before a quorum knows it.
 """
 
 from collections.abc import Awaitable, Callable
@@ -23,21 +23,21 @@ from etcd_twisted.httpd.responses import TEXT, Response
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.web import answers
 from etcd_twisted.web.forms import Form, parse
-from etcd_twisted.web.modules import words
-from etcd_twisted.web.modules.line import directory_of
-from etcd_twisted.web.modules.locks import Locks, Named, Wish
-from etcd_twisted.web.modules.place import LostError
+from etcd_twisted.web.modules import parameters
+from etcd_twisted.web.modules.lock_queue import lock_directory
+from etcd_twisted.web.modules.locks import EntryReference, LockRequest, Locks
+from etcd_twisted.web.modules.waiter import LeadershipLostError
 from etcd_twisted.web.referral import LeaderWait, redirect
 
 MODULES = b"/mod/v2/"
 """What the paths of these pages begin with."""
 
 NAMES = (MODULES + b"lock", MODULES + b"leader")
-"""The paths behind which there is a name."""
+"""The paths that a name follows."""
 
 
 class _Rest(BaseConverter):
-    """All that is left of a path, whatever it is."""
+    """The rest of a path, whatever it is."""
 
     regex = r"(?s:.+)"
     part_isolating = False
@@ -56,11 +56,11 @@ def _form(request: IRequest) -> Form:
 
 def _directory(name: str) -> str:
     """
-    Where the line is of the lock that is asked for.
+    Returns the key of the directory that holds the queue of a lock.
 
-    @raise NotFound: nothing can be called that.
+    @raise NotFound: no lock can have this name.
     """
-    directory = directory_of(name)
+    directory = lock_directory(name)
     if directory is None:
         raise NotFound
     return directory
@@ -86,107 +86,107 @@ class ModulePages:
         self._leader = LeaderWait(replica, clock, longest_wait)
 
     def stop(self) -> None:
-        """Send those away who wait for a lock, and give their places up."""
+        """Send all clients that wait for a lock away, and delete their entries."""
         self._locks.stop(EtcdError(ErrorCode.RAFT_INTERNAL, "this machine is stopping", self._replica.index))
 
     # Locks
 
     @app.route("/mod/v2/lock/<rest:name>", methods=["POST"])
     async def acquire(self, request: IRequest, name: str) -> bytes:
-        """Wait for a lock; the answer is the index of the place that holds it."""
+        """Wait for a lock. The answer is the index of the entry that holds it."""
         directory, form = _directory(name), _form(request)
-        return await self._wait(request, lambda: words.wish(form, directory, self._replica.now()))
+        return await self._wait(request, lambda: parameters.lock_request(form, directory, self._replica.now()))
 
     @app.route("/mod/v2/lock/<rest:name>", methods=["PUT"])
     async def renew(self, request: IRequest, name: str) -> bytes:
-        """Begin the TTL of a place anew."""
+        """Renew the TTL of an entry."""
         directory, form = _directory(name), _form(request)
 
-        async def renewed(_place: int | None) -> Response:
-            named, ttl = words.renewal(form, directory, self._replica.now())
-            await self._locks.renew(named, ttl)
+        async def renew(_index: int | None) -> Response:
+            entry, ttl_seconds = parameters.renewal(form, directory, self._replica.now())
+            await self._locks.renew(entry, ttl_seconds)
             return self._text("")
 
-        return send(request, await self._at_leader(request, renewed))
+        return send(request, await self._at_leader(request, renew))
 
     @app.route("/mod/v2/lock/<rest:name>", methods=["DELETE"])
     async def release(self, request: IRequest, name: str) -> bytes:
-        """Give a place back."""
+        """Release a lock, or stop waiting for it."""
         directory, form = _directory(name), _form(request)
-        return await self._release(request, lambda: words.release(form, directory))
+        return await self._release(request, lambda: parameters.released_entry(form, directory))
 
     @app.route("/mod/v2/lock/<rest:name>", methods=["GET"])
     async def holder(self, request: IRequest, name: str) -> bytes:
-        """Who holds a lock."""
+        """The answer is the value or the index of the entry that holds a lock; empty if nobody holds it."""
         directory, form = _directory(name), _form(request)
-        return await self._tell(request, directory, lambda: words.field(form))
+        return await self._holder(request, directory, lambda: parameters.holder_field(form))
 
     # Elections
 
     @app.route("/mod/v2/leader/<rest:name>", methods=["PUT"])
     async def stand(self, request: IRequest, name: str) -> bytes:
-        """Wait for the lead, or go on to lead; the answer is the index of the place that has it."""
+        """Wait to lead, or go on leading. The answer is the index of the entry that leads."""
         directory, form = _directory(name), _form(request)
-        return await self._wait(request, lambda: words.candidacy(form, directory, self._replica.now()))
+        return await self._wait(request, lambda: parameters.candidate_request(form, directory, self._replica.now()))
 
     @app.route("/mod/v2/leader/<rest:name>", methods=["DELETE"])
     async def resign(self, request: IRequest, name: str) -> bytes:
-        """Lead no longer."""
+        """Resign, or stop waiting to lead."""
         directory, form = _directory(name), _form(request)
-        return await self._release(request, lambda: words.resignation(form, directory))
+        return await self._release(request, lambda: parameters.resigning_candidate(form, directory))
 
     @app.route("/mod/v2/leader/<rest:name>", methods=["GET"])
     async def leader(self, request: IRequest, name: str) -> bytes:
-        """Who leads."""
-        return await self._tell(request, _directory(name), lambda: "value")
+        """The answer is the name of the candidate that leads; empty if none does."""
+        return await self._holder(request, _directory(name), lambda: "value")
 
     # What they have in common
 
-    async def _wait(self, request: IRequest, wish: Callable[[], Wish]) -> bytes:
-        async def waited(place: int | None) -> Response:
-            wanted = wish()
-            if place is not None:
-                wanted = attrs.evolve(wanted, index=place)
+    async def _wait(self, request: IRequest, read: Callable[[], LockRequest]) -> bytes:
+        async def acquire(index: int | None) -> Response:
+            wanted = read()
+            if index is not None:
+                wanted = attrs.evolve(wanted, index=index)
             return self._text(str(await self._locks.acquire(wanted)))
 
-        return send(request, await self._at_leader(request, waited))
+        return send(request, await self._at_leader(request, acquire))
 
-    async def _release(self, request: IRequest, named: Callable[[], Named]) -> bytes:
-        async def released(_place: int | None) -> Response:
-            await self._locks.release(named())
+    async def _release(self, request: IRequest, read: Callable[[], EntryReference]) -> bytes:
+        async def release(_index: int | None) -> Response:
+            await self._locks.release(read())
             return self._text("")
 
-        return send(request, await self._at_leader(request, released))
+        return send(request, await self._at_leader(request, release))
 
-    async def _tell(self, request: IRequest, directory: str, field: Callable[[], str]) -> bytes:
-        async def told(_place: int | None) -> Response:
-            asked = field()
+    async def _holder(self, request: IRequest, directory: str, read: Callable[[], str]) -> bytes:
+        async def holder(_index: int | None) -> Response:
+            field = read()
             index, value = await self._locks.holder(directory) or ("", "")
-            return self._text(value if asked == "value" else str(index))
+            return self._text(value if field == "value" else str(index))
 
-        return send(request, await self._at_leader(request, told))
+        return send(request, await self._at_leader(request, holder))
 
     async def _at_leader(self, request: IRequest, work: Callable[[int | None], Awaitable[Response]]) -> Response:
         """
-        Have it done here if this machine leads, or say where else; wait for a leader if need be.
+        Do something here if this machine leads, or redirect the client to the leader. Waits for a leader if need be.
 
-        @param work: takes the place in line that the client has got here.
+        @param work: does it. Its argument is the index of the entry that the client has got here, or C{None}.
         """
         replica = self._replica
-        place: int | None = None
-        until: float | None = None
+        index: int | None = None
+        deadline: float | None = None
         while True:
             try:
                 if replica.is_leader:
-                    return await work(place)
-            except LostError as lost:
-                place, until = lost.index, None
+                    return await work(index)
+            except LeadershipLostError as lost:
+                index, deadline = lost.index, None
             except NotDoneError:
-                pass  # the next leader is to do it
+                pass  # the next leader does it
             leader = replica.leader()
             if leader is not None and not replica.is_leader:
-                return redirect(leader.client_url, _target(request.uri, place))
-            until = await self._leader.until_led(until)
+                return redirect(leader.client_url, _target(request.uri, index))
+            deadline = await self._leader.until_led(deadline)
 
     def _text(self, text: str) -> Response:
         return answers.success(self._replica, 200, self._replica.index, text.encode(), TEXT)
@@ -196,10 +196,11 @@ class ModulePages:
         return send(request, answers.failed(self._replica, request, failure, self._log))
 
 
-def _target(uri: bytes, place: int | None) -> bytes:
-    """Where to ask another machine for the same; for C{place}, if there is one."""
-    if place is None:
+def _target(uri: bytes, index: int | None) -> bytes:
+    """Returns the target to request from another machine; with the index of the client's entry, if it has one."""
+    if index is None:
         return uri
     path, _, query = uri.partition(b"?")
-    others = [each for each in query.split(b"&") if each and each.partition(b"=")[0] != words.INDEX.encode()]
-    return path + b"?" + b"&".join([b"%s=%d" % (words.INDEX.encode(), place), *others])
+    name = parameters.INDEX.encode()
+    others = [each for each in query.split(b"&") if each and each.partition(b"=")[0] != name]
+    return path + b"?" + b"&".join([b"%s=%d" % (name, index), *others])

@@ -9,10 +9,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.keyspace.commands import Change
 from etcd_twisted.testing.replica import FakeReplica
-from etcd_twisted.web.modules.line import directory_of, read_line
-from etcd_twisted.web.modules.locks import Locks, Named, Wish
+from etcd_twisted.web.modules.lock_queue import lock_directory, read_queue
+from etcd_twisted.web.modules.locks import EntryReference, LockRequest, Locks
 
-LINE = directory_of("mylock") or ""
+QUEUE = lock_directory("mylock") or ""
 TTL = 20
 STEP = 1 / 16
 
@@ -27,10 +27,15 @@ class LocksTest(SynchronousTestCase):
         self.locks = Locks(self.replica, self.clock)
 
     def ask(
-        self, value: str = "", ttl: int = TTL, timeout: int | None = None, index: int | None = None, line: str = LINE
+        self,
+        value: str = "",
+        ttl: int = TTL,
+        timeout: int | None = None,
+        index: int | None = None,
+        directory: str = QUEUE,
     ) -> "Deferred[int]":
         """Ask for a lock, and let those be told who watch."""
-        asked = ensureDeferred(self.locks.acquire(Wish(line, ttl, value, index, timeout)))
+        asked = ensureDeferred(self.locks.acquire(LockRequest(directory, ttl, value, index, timeout)))
         self.clock.advance(0)
         return asked
 
@@ -45,19 +50,19 @@ class LocksTest(SynchronousTestCase):
         return asked
 
     def release(self, index: int | None = None, value: str = "") -> None:
-        """Give a place back, and let those be told who watch."""
-        self.successResultOf(ensureDeferred(self.locks.release(Named(LINE, index, value))))
+        """Give an entry back, and let those be told who watch."""
+        self.successResultOf(ensureDeferred(self.locks.release(EntryReference(QUEUE, index, value))))
         self.clock.advance(0)
 
     def renew(self, index: int | None = None, value: str = "", ttl: int = TTL) -> None:
-        self.successResultOf(ensureDeferred(self.locks.renew(Named(LINE, index, value), ttl)))
+        self.successResultOf(ensureDeferred(self.locks.renew(EntryReference(QUEUE, index, value), ttl)))
 
     def holder(self) -> tuple[int, str] | None:
-        return self.successResultOf(ensureDeferred(self.locks.holder(LINE)))
+        return self.successResultOf(ensureDeferred(self.locks.holder(QUEUE)))
 
-    def line(self) -> list[int]:
-        """The places in line."""
-        return list(read_line(self.replica, LINE) or ())
+    def entries(self) -> list[int]:
+        """The entries in the queue."""
+        return list(read_queue(self.replica, QUEUE) or ())
 
     def pass_time(self, seconds: float, step: float = STEP) -> None:
         """Let time go by in small steps; whole ones, so that no rounding is to be thought of."""
@@ -69,12 +74,12 @@ class LocksTest(SynchronousTestCase):
         """What was proposed of these kinds."""
         return [command for command in self.replica.proposed if isinstance(command, kinds)]
 
-    def assert_not_got(self, asked: "Deferred[int]", why: str) -> None:
+    def assert_not_acquired(self, asked: "Deferred[int]", why: str) -> None:
         error = self.failureResultOf(asked, EtcdError).value
-        self.assertEqual((error.code, error.cause), (ErrorCode.COMPARE_FAILED, f"/mylock was not got: {why}"))
+        self.assertEqual((error.code, error.cause), (ErrorCode.COMPARE_FAILED, f"/mylock was not acquired: {why}"))
 
     def assert_over(self) -> None:
-        """Nobody waits, and nothing is left to be done: neither timers nor watchers nor places."""
+        """Nobody waits, and nothing is left to be done: neither timers nor watchers nor entries."""
         self.assertEqual(self.locks._queues, {})
         self.assertEqual(self.replica.keyspace.hub.count, 0)
         self.replica.stop()

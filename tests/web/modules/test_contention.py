@@ -10,9 +10,9 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.python.failure import Failure
 
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
-from etcd_twisted.web.modules.line import Line, directory_of, read_line
-from etcd_twisted.web.modules.locks import Locks, Named, Wish
-from etcd_twisted.web.modules.place import LostError
+from etcd_twisted.web.modules.lock_queue import LockQueue, lock_directory, read_queue
+from etcd_twisted.web.modules.locks import EntryReference, LockRequest, Locks
+from etcd_twisted.web.modules.waiter import LeadershipLostError
 from tests.consensus.cluster import Cluster, ClusterMachine, ClusterTestCase
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from etcd_twisted.interfaces import IReplica
 
-LINE = directory_of("contended") or ""
+QUEUE = lock_directory("contended") or ""
 CONTENDERS = 50
 TTL = 3
 PAUSE = 0.02
@@ -58,9 +58,9 @@ class Contest:
     def later(self, seconds: float, work: "Callable[[], None]") -> None:
         self.cluster.clock.callLater(seconds, work)
 
-    def line(self) -> list[int]:
-        """The places in line, as the leader has them."""
-        return list(read_line(self.cluster.leader.replica, LINE) or Line())
+    def entries(self) -> list[int]:
+        """The entries in the queue, as the leader has them."""
+        return list(read_queue(self.cluster.leader.replica, QUEUE) or LockQueue())
 
     def enter(self, contender: "Contender") -> None:
         if self.inside:
@@ -84,7 +84,7 @@ class Contender:
     A client that asks until it has had the lock once.
 
     @ivar machine: the one that it has asked; C{None} while it has asked none.
-    @ivar places: the indexes of all places that it is known to have had.
+    @ivar entries: the indexes of all entries that it is known to have had.
     @ivar vanished: whether it asks for nothing any more.
     @ivar released: whether it has had the lock, and given it back.
     """
@@ -92,7 +92,7 @@ class Contender:
     def __init__(self, contest: Contest, number: int) -> None:
         self.value = f"contender {number}"
         self.machine: ClusterMachine | None = None
-        self.places: set[int] = set()
+        self.entries: set[int] = set()
         self.vanished = self.released = False
         self._contest = contest
         self._index: int | None = None
@@ -107,20 +107,20 @@ class Contender:
             self._contest.later(PAUSE, self.ask)
             return
         self.machine = cluster.leader
-        wish = Wish(LINE, TTL, self.value, self._index)
+        wish = LockRequest(QUEUE, TTL, self.value, self._index)
         self._asked = asked = ensureDeferred(self._contest.locks(self.machine).acquire(wish))
-        asked.addCallbacks(lambda index: self._got(asked, index), lambda reason: self._not_got(asked, reason))
+        asked.addCallbacks(lambda index: self._got(asked, index), lambda reason: self._not_acquired(asked, reason))
 
     def _got(self, asked: "Deferred[int]", index: int) -> None:
         if asked is not self._asked:
             return
         self._asked = self.machine = None
-        self.places.add(index)
+        self.entries.add(index)
         self._index = index
         self._contest.enter(self)
         self._contest.later(self._contest.chance.uniform(0, 0.1), self._leave)
 
-    def _not_got(self, asked: "Deferred[int]", reason: Failure) -> None:
+    def _not_acquired(self, asked: "Deferred[int]", reason: Failure) -> None:
         if asked is not self._asked:
             return
         self._asked = self.machine = None
@@ -130,9 +130,9 @@ class Contender:
     def _again(self, reason: Failure) -> None:
         """Take note of why it did not work, if it is worth trying again."""
         error = reason.value
-        if isinstance(error, LostError):
+        if isinstance(error, LeadershipLostError):
             self._index = error.index
-            self.places.add(error.index)
+            self.entries.add(error.index)
         elif not isinstance(error, NotDoneError):
             reason.trap(EtcdError)
             if error.code != ErrorCode.RAFT_INTERNAL:
@@ -160,7 +160,7 @@ class Contender:
         if not self._contest.cluster.has_leader:
             self._contest.later(PAUSE, self._release)
             return
-        named = Named(LINE, self._index, "")
+        named = EntryReference(QUEUE, self._index, "")
         released = ensureDeferred(self._contest.locks(self._contest.cluster.leader).release(named))
         released.addCallbacks(lambda _: self._is_released(), self._not_released)
 
@@ -176,10 +176,10 @@ class Contender:
 
 
 class ContentionTests(ClusterTestCase):
-    """Whatever happens, one at a time has it, in the order of the line."""
+    """Whatever happens, one at a time has it, in the order of the queue."""
 
     def contest(self, seed: int) -> Contest:
-        """All of them in line, the first with the lock."""
+        """All of them in the queue, the first with the lock."""
         cluster = self.cluster()
         cluster.start(3)
         contest = Contest(cluster, seed)
@@ -201,18 +201,18 @@ class ContentionTests(ClusterTestCase):
 
     def assert_fair(self, contest: Contest) -> None:
         """
-        Nobody got it twice or with another one, all who stayed got it, at the place that they had from the beginning,
+        Nobody got it twice or with another one, all who stayed got it with the entry that they had from the beginning,
         and nothing is left.
         """
         cluster = contest.cluster
         cluster.run_until(contest.done, 60.0)
-        cluster.run_until(lambda: not contest.line(), 2 * TTL)
+        cluster.run_until(lambda: not contest.entries(), 2 * TTL)
         self.assertEqual(contest.overlaps, [])
         self.assertEqual(len(set(contest.granted)), len(contest.granted))
         self.assertEqual({each for each in contest.contenders if each.released} - set(contest.granted), set())
         self.assertGreaterEqual(len(contest.granted), CONTENDERS - 2 * (CONTENDERS // 6))
-        self.assertEqual([each.value for each in contest.granted if len(each.places) != 1], [])
-        order = [min(each.places) for each in contest.granted]
+        self.assertEqual([each.value for each in contest.granted if len(each.entries) != 1], [])
+        order = [min(each.entries) for each in contest.granted]
         self.assertEqual(order, sorted(order))
         cluster.settle()
         for locks in contest.all_locks():
@@ -229,7 +229,7 @@ class ContentionTests(ClusterTestCase):
         self.assert_fair(contest)
 
     def test_leader_dies(self) -> None:
-        """While a third vanishes: who is on it asks again by name, and has kept its place."""
+        """While a third vanishes: who is on it asks again by name, and has kept its entry."""
         for seed in range(5):
             with self.subTest(seed=seed):
                 contest = self.contest(seed)
@@ -253,7 +253,7 @@ class ContentionTests(ClusterTestCase):
         self.assert_fair(contest)
 
     def test_leader_is_cut_off(self) -> None:
-        """It grants nothing from then on; when it knows, its clients go on at their places with another one."""
+        """It grants nothing from then on; when it knows, its clients go on with their entries with another one."""
         for seed in range(5):
             with self.subTest(seed=seed):
                 contest = self.contest(seed)
@@ -267,7 +267,7 @@ class ContentionTests(ClusterTestCase):
                 self.assert_fair(contest)
 
     def test_leader_hands_over(self) -> None:
-        """Its clients are told at once, and go on at their places with the other one."""
+        """Its clients are told at once, and go on with their entries with the other one."""
         contest = self.contest(9)
         self.after(contest, 5)
         leader = contest.cluster.leader

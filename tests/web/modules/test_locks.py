@@ -1,14 +1,14 @@
 """
-Locks without HTTP: who gets one and when, by which names places are known, and what is done with them.
+Locks without HTTP: who gets one and when, by which names entries are known, and what is done with them.
 """
 
 from twisted.internet.defer import ensureDeferred, succeed
 
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.keyspace.commands import CreateInOrder, Delete, Refresh, Set
-from etcd_twisted.web.modules.line import directory_of, place_key
-from etcd_twisted.web.modules.locks import Named
-from tests.web.modules.lockers import LINE, TTL, LocksTest
+from etcd_twisted.web.modules.lock_queue import entry_key, lock_directory
+from etcd_twisted.web.modules.locks import EntryReference
+from tests.web.modules.lockers import QUEUE, TTL, LocksTest
 
 TAKEN = "others hold it or wait for it"
 
@@ -17,10 +17,10 @@ class AcquireTests(LocksTest):
     """Getting a lock."""
 
     def test_free(self) -> None:
-        """At once, for a place that lasts as long as was asked for, and one change."""
+        """At once, for an entry that lasts as long as was asked for, and one change."""
         now = self.replica.now()
         index = self.get("me")
-        self.assertEqual(self.replica.proposed, [CreateInOrder(LINE, now, "me", False, now + TTL * 1_000_000)])
+        self.assertEqual(self.replica.proposed, [CreateInOrder(QUEUE, now, "me", False, now + TTL * 1_000_000)])
         self.assertEqual(self.holder(), (index, "me"))
         self.release(index)
         self.assert_over()
@@ -29,7 +29,7 @@ class AcquireTests(LocksTest):
         """Whoever asked first gets it first, whoever releases it."""
         first = self.get()
         waiting = [self.wait(str(number)) for number in range(10)]
-        indexes = self.line()
+        indexes = self.entries()
         self.release(first)
         for asked, index in zip(waiting, indexes[1:], strict=True):
             self.assertEqual(self.successResultOf(asked), index)
@@ -43,10 +43,10 @@ class AcquireTests(LocksTest):
         """Have nothing to do with it, also those whose names go on with a slash."""
         self.get()
         for name in ("other", "mylock/below", "my", "mylock2"):
-            self.successResultOf(self.ask(line=directory_of(name) or ""))
+            self.successResultOf(self.ask(directory=lock_directory(name) or ""))
 
     def test_only_the_next_is_woken(self) -> None:
-        """When one place goes nobody else's turn is thought about."""
+        """When one entry goes nobody else's turn is thought about."""
         first = self.get()
         waiting = [self.wait() for _ in range(10)]
         self.replica.proposed.clear()
@@ -64,26 +64,26 @@ class AcquireTests(LocksTest):
         for asked in waiting[1::2]:
             asked.cancel()
             self.failureResultOf(asked)
-        for index in self.line()[:10]:
+        for index in self.entries()[:10]:
             self.release(index)
-        reads.remove(LINE)  # that of this test
-        self.assertLessEqual(reads.count(LINE), 2)
-        self.assertEqual(self.holder(), (self.line()[0], "18"))
+        reads.remove(QUEUE)  # that of this test
+        self.assertLessEqual(reads.count(QUEUE), 2)
+        self.assertEqual(self.holder(), (self.entries()[0], "18"))
 
     def test_turn_is_confirmed(self) -> None:
-        """Nobody is told before a quorum has said that the place is still there."""
+        """Nobody is told before a quorum has said thwith the entry is still there."""
         first = self.get()
         asked = self.wait()
-        (_, index) = self.line()
+        (_, index) = self.entries()
         self.release(first)
         self.successResultOf(asked)
         asked = self.wait()
-        self.successResultOf(ensureDeferred(self.locks.release(Named(LINE, index, ""))))
+        self.successResultOf(ensureDeferred(self.locks.release(EntryReference(QUEUE, index, ""))))
         self.replica.holding = True
         self.clock.advance(0)
         self.assertNoResult(asked)
         self.replica.release()
-        self.assertEqual(self.successResultOf(asked), self.line()[0])
+        self.assertEqual(self.successResultOf(asked), self.entries()[0])
 
     def test_turn_comes_while_it_is_renewed(self) -> None:
         """The renewal under way is the confirmation."""
@@ -92,35 +92,35 @@ class AcquireTests(LocksTest):
         self.replica.holding = True
         self.clock.advance(10)
         self.assertEqual(len(self.proposed(Refresh)), 1)
-        self.replica.keyspace.apply(Delete(place_key(LINE, first), self.replica.now()))
+        self.replica.keyspace.apply(Delete(entry_key(QUEUE, first), self.replica.now()))
         self.clock.advance(0)
         self.assertNoResult(asked)
         self.replica.release()
         self.successResultOf(asked)
         self.assertEqual(len(self.proposed(Refresh)), 1)
-        self.release(self.line()[0])
+        self.release(self.entries()[0])
         self.assert_over()
 
     def test_strangers_keys(self) -> None:
-        """What is no place in the line is in nobody's way."""
+        """What is no entry in the queue is in nobody's way."""
         for name in ("007", "x", "-1", "1" * 40, "3/4"):
-            self.replica.keyspace.apply(Set(f"{LINE}/{name}", 0, "v"))
+            self.replica.keyspace.apply(Set(f"{QUEUE}/{name}", 0, "v"))
         self.assertEqual(self.get(), self.replica.index)
 
-    def test_stranger_in_line(self) -> None:
-        """A place that somebody made with a plain request counts; a change of its value moves nobody."""
-        place = self.successResultOf(self.replica.propose(CreateInOrder(LINE, 0, "v"))).node.key
+    def test_stranger_in_queue(self) -> None:
+        """An entry that somebody made with a plain request counts; a change of its value moves nobody."""
+        entry = self.successResultOf(self.replica.propose(CreateInOrder(QUEUE, 0, "v"))).node.key
         asked = self.wait()
-        self.replica.keyspace.apply(Set(place, 0, "w"))
+        self.replica.keyspace.apply(Set(entry, 0, "w"))
         self.clock.advance(0)
         self.assertNoResult(asked)
-        self.replica.keyspace.apply(Delete(place, 0))
+        self.replica.keyspace.apply(Delete(entry, 0))
         self.clock.advance(0)
         self.successResultOf(asked)
 
     def test_not_a_line(self) -> None:
-        """A key where the line should be."""
-        self.replica.keyspace.apply(Set(LINE, 0, "v"))
+        """A key where the queue should be."""
+        self.replica.keyspace.apply(Set(QUEUE, 0, "v"))
         error = self.failureResultOf(self.ask(), EtcdError).value
         self.assertEqual(error.code, ErrorCode.NOT_A_DIRECTORY)
         self.assertEqual(self.locks._queues, {})
@@ -133,31 +133,31 @@ class TimeoutTests(LocksTest):
         """A lock that is free is got; of one that is not there is no trace left, not even for a moment."""
         index = self.get(timeout=0)
         self.replica.proposed.clear()
-        self.assert_not_got(self.ask(timeout=0), TAKEN)
-        self.assertEqual((self.replica.proposed, self.line()), ([], [index]))
+        self.assert_not_acquired(self.ask(timeout=0), TAKEN)
+        self.assertEqual((self.replica.proposed, self.entries()), ([], [index]))
 
     def test_try_once_at_the_same_time(self) -> None:
-        """However they come, one of them gets it, and the other is not in line."""
+        """However they come, one of them gets it, and the other is not in the queue."""
         self.replica.holding = True
         asked = [self.ask(timeout=0) for _ in range(2)]
         self.replica.release()
         self.clock.advance(0)
-        self.assertEqual(self.line(), [self.successResultOf(asked[0])])
-        self.assert_not_got(asked[1], TAKEN)
+        self.assertEqual(self.entries(), [self.successResultOf(asked[0])])
+        self.assert_not_acquired(asked[1], TAKEN)
 
     def test_timeout(self) -> None:
-        """The place is given up exactly then, and the client told when it is gone."""
+        """The entry is given up exactly then, and the client told when it is gone."""
         index = self.get()
         asked = self.wait(timeout=5)
         self.pass_time(4.9375)
         self.assertNoResult(asked)
-        self.assertEqual(len(self.line()), 2)
+        self.assertEqual(len(self.entries()), 2)
         self.replica.holding = True
         self.pass_time(0.0625)
         self.assertNoResult(asked)
         self.replica.release()
-        self.assert_not_got(asked, TAKEN)
-        self.assertEqual(self.line(), [index])
+        self.assert_not_acquired(asked, TAKEN)
+        self.assertEqual(self.entries(), [index])
         self.assert_over()
 
     def test_in_time(self) -> None:
@@ -167,12 +167,12 @@ class TimeoutTests(LocksTest):
         self.release(index)
         index = self.successResultOf(asked)
         self.pass_time(10)
-        self.assertEqual(self.line(), [index])
+        self.assertEqual(self.entries(), [index])
         self.release(index)
         self.assert_over()
 
     def test_slow_cluster(self) -> None:
-        """What it takes to get in line does not count, so that trying once is worth it."""
+        """What it takes to get into the queue does not count, so that trying once is worth it."""
         self.replica.holding = True
         asked = self.ask(timeout=0)
         self.clock.advance(3)
@@ -193,51 +193,51 @@ class TimeoutTests(LocksTest):
 
 
 class ValueTests(LocksTest):
-    """Places with names."""
+    """Entries with names."""
 
     def test_waiter_asks_again(self) -> None:
-        """Both wait at the one place, and both get the lock."""
+        """Both wait with the one entry, and both get the lock."""
         first = self.get()
         asked = [self.wait("me") for _ in range(2)]
-        self.assertEqual(len(self.line()), 2)
+        self.assertEqual(len(self.entries()), 2)
         self.release(first)
-        self.assertEqual([self.successResultOf(each) for each in asked], self.line() * 2)
-        self.release(self.line()[0])
+        self.assertEqual([self.successResultOf(each) for each in asked], self.entries() * 2)
+        self.release(self.entries()[0])
         self.assert_over()
 
     def test_one_of_two_goes(self) -> None:
-        """The place stays until the last is gone."""
+        """The entry stays until the last is gone."""
         self.get()
         one, other, late = self.wait("me"), self.wait("me"), self.wait("me", timeout=5)
         one.cancel()
         self.failureResultOf(one)
-        self.assertEqual(len(self.line()), 2)
+        self.assertEqual(len(self.entries()), 2)
         self.pass_time(5)
-        self.assert_not_got(late, TAKEN)
-        self.assertEqual(len(self.line()), 2)
+        self.assert_not_acquired(late, TAKEN)
+        self.assertEqual(len(self.entries()), 2)
         other.cancel()
         self.failureResultOf(other)
-        self.assertEqual(len(self.line()), 1)
+        self.assertEqual(len(self.entries()), 1)
         self.assert_over()
 
     def test_both_at_the_same_time(self) -> None:
-        """Not even then are there two places."""
+        """Not even then are there two entries."""
         self.replica.holding = True
         asked = [self.ask("me") for _ in range(2)]
         self.replica.release()
         self.clock.advance(0)
         index = self.successResultOf(asked[0])
-        self.assertEqual((self.successResultOf(asked[1]), self.line()), (index, [index]))
+        self.assertEqual((self.successResultOf(asked[1]), self.entries()), (index, [index]))
 
     def test_another_one_with_its_index(self) -> None:
-        """Who calls a place something else has none there, be it granted or not, and changes nothing about it."""
+        """Who calls an entry something else has none there, be it granted or not, and changes nothing about it."""
         holding, waiting = self.get("me", ttl=10), self.wait("other", ttl=10)
-        _, other = self.line()
+        _, other = self.entries()
         self.replica.proposed.clear()
         for index in (holding, other):
             error = self.failureResultOf(self.ask("stranger", index=index, ttl=1_000), EtcdError).value
             self.assertEqual((error.code, error.cause), (ErrorCode.COMPARE_FAILED,
-                             f"/mylock was not got: place {index} has another value"))  # fmt: skip
+                             f"/mylock was not acquired: entry {index} has another value"))  # fmt: skip
         self.assertEqual(self.replica.proposed, [])
         self.assertEqual(self.get(index=holding, ttl=10), holding)
         self.assertNoResult(waiting)
@@ -267,7 +267,7 @@ class ValueTests(LocksTest):
         asked.cancel()
         self.failureResultOf(asked)
         self.replica.release()
-        self.assertEqual(self.line(), [index])
+        self.assertEqual(self.entries(), [index])
         self.assertEqual(self.proposed(Delete), [])
         self.assert_over()
 
@@ -275,7 +275,7 @@ class ValueTests(LocksTest):
         """One who has gone and comes back stands at the end, however soon that is."""
         self.get()
         gone, other = self.wait("me"), self.wait("other")
-        before = self.line()
+        before = self.entries()
         self.replica.holding = True
         gone.cancel()
         self.failureResultOf(gone)
@@ -283,8 +283,8 @@ class ValueTests(LocksTest):
         self.replica.release()
         self.clock.advance(0)
         self.assertNoResult(asked)
-        self.assertEqual(self.line()[:2], [before[0], before[2]])
-        self.assertEqual(len(self.line()), 3)
+        self.assertEqual(self.entries()[:2], [before[0], before[2]])
+        self.assertEqual(len(self.entries()), 3)
         self.release(before[0])
         self.assertEqual(self.successResultOf(other), before[2])
 
@@ -302,7 +302,7 @@ class ValueTests(LocksTest):
         """What was renewed for a short time is renewed again in time, whatever is asked for while that is done."""
         self.get(ttl=3_600)
         self.wait("me", ttl=1)
-        line = self.line()
+        queue = self.entries()
         self.replica.holding = True
         self.pass_time(0.375)
         self.assertEqual(len(self.proposed(Refresh)), 1)
@@ -310,18 +310,18 @@ class ValueTests(LocksTest):
         self.replica.release()
         self.pass_time(10)
         self.assertNoResult(asked)
-        self.assertEqual(self.line(), line)
+        self.assertEqual(self.entries(), queue)
 
     def test_place_of_another_leader(self) -> None:
         """Found in the copy, and kept from then on."""
         self.get(ttl=3_600)
         now = self.replica.now()
-        self.replica.propose(CreateInOrder(LINE, now, "me", False, now + 10_000_000))
-        before = self.line()
+        self.replica.propose(CreateInOrder(QUEUE, now, "me", False, now + 10_000_000))
+        before = self.entries()
         asked = self.wait("me", ttl=5)
-        self.assertEqual(self.line(), before)
+        self.assertEqual(self.entries(), before)
         self.pass_time(20)
-        self.assertEqual(self.line(), before)
+        self.assertEqual(self.entries(), before)
         self.release(before[0])
         self.assertEqual(self.successResultOf(asked), before[1])
 
@@ -330,32 +330,32 @@ class ValueTests(LocksTest):
         self.get(ttl=3_600)
         self.replica.holding = True
         asked = self.ask("me")
-        self.replica.keyspace.apply(CreateInOrder(LINE, self.replica.now(), "me"))
-        before = self.line()
+        self.replica.keyspace.apply(CreateInOrder(QUEUE, self.replica.now(), "me"))
+        before = self.entries()
         self.replica.release()
         self.assertNoResult(asked)
-        self.assertEqual(self.line(), before)
+        self.assertEqual(self.entries(), before)
 
 
 class IndexTests(LocksTest):
-    """Places that one has already."""
+    """Entries that one has already."""
 
     def test_waits_on(self) -> None:
-        """At the place that another machine kept, under its name."""
+        """At the entry that another machine kept, under its name."""
         first = self.get()
-        self.replica.propose(CreateInOrder(LINE, self.replica.now(), "me"))
+        self.replica.propose(CreateInOrder(QUEUE, self.replica.now(), "me"))
         last = self.wait()
-        _, index, _ = self.line()
+        _, index, _ = self.entries()
         asked = [self.ask(index=index), self.ask("me")]
-        self.assertEqual(len(self.line()), 3)
+        self.assertEqual(len(self.entries()), 3)
         self.release(first)
         self.assertEqual([self.successResultOf(each) for each in asked], [index, index])
         self.assertNoResult(last)
 
     def test_there_is_none(self) -> None:
-        """It is not got, and nobody is put in line for that."""
+        """It is not got, and nobody is put in the queue for that."""
         self.replica.proposed.clear()
-        self.assert_not_got(self.ask(index=77), "there is no place 77 in line")
+        self.assert_not_acquired(self.ask(index=77), "there is no entry 77 in the queue")
         self.assertEqual(self.replica.proposed, [])
         self.assert_over()
 
@@ -364,37 +364,37 @@ class RenewTests(LocksTest):
     """Renewing and releasing."""
 
     def test_renew(self) -> None:
-        """By index, by value or by both: the place stays, and lasts from then on."""
+        """By index, by value or by both: the entry stays, and lasts from then on."""
         index = self.get("me", ttl=5)
         self.wait()
-        line = self.line()
+        queue = self.entries()
         for named in ({"index": index}, {"value": "me"}, {"index": index, "value": "me"}):
             self.pass_time(4)
             self.renew(**named, ttl=5)  # type: ignore[arg-type]
-            self.assertEqual((self.line(), self.holder()), (line, (index, "me")))
+            self.assertEqual((self.entries(), self.holder()), (queue, (index, "me")))
         self.pass_time(5.125)
-        self.assertNotIn(index, self.line())
+        self.assertNotIn(index, self.entries())
 
     def test_renew_waiting(self) -> None:
         """It is kept with the new TTL from then on (spec, "Other client endpoints")."""
         self.get(ttl=3_600)
         self.wait(ttl=3)
-        line = self.line()
-        self.renew(line[1], ttl=300)
+        queue = self.entries()
+        self.renew(queue[1], ttl=300)
         self.pass_time(1.125)
         self.replica.proposed.clear()
         self.pass_time(98, 1)
-        self.assertEqual((self.line(), self.replica.proposed), (line, []))
+        self.assertEqual((self.entries(), self.replica.proposed), (queue, []))
 
     def test_renew_waiting_for_a_short_time(self) -> None:
         """It is kept all the same, and renewed as often as that needs."""
         self.get(ttl=3_600)
         asked = self.wait(ttl=300)
-        line = self.line()
-        self.renew(line[1], ttl=1)
+        queue = self.entries()
+        self.renew(queue[1], ttl=1)
         self.pass_time(10)
         self.assertNoResult(asked)
-        self.assertEqual(self.line(), line)
+        self.assertEqual(self.entries(), queue)
 
     def test_renew_to_nothing(self) -> None:
         """Is as good as released."""
@@ -402,20 +402,25 @@ class RenewTests(LocksTest):
         asked = self.wait()
         self.renew(index, ttl=0)
         self.pass_time(0.125)
-        self.assertEqual(self.line(), [self.successResultOf(asked)])
+        self.assertEqual(self.entries(), [self.successResultOf(asked)])
 
     def test_unknown(self) -> None:
         """Index, value, or one that is not the other's."""
         index = self.get("me")
         self.wait("other")
-        for named in (Named(LINE, 99, ""), Named(LINE, None, "x"), Named(LINE, index, "other"), Named("/no", 1, "")):
-            for work in (self.locks.renew(named, TTL), self.locks.release(named)):
+        for entry in (
+            EntryReference(QUEUE, 99, ""),
+            EntryReference(QUEUE, None, "x"),
+            EntryReference(QUEUE, index, "other"),
+            EntryReference("/no", 1, ""),
+        ):
+            for work in (self.locks.renew(entry, TTL), self.locks.release(entry)):
                 error = self.failureResultOf(ensureDeferred(work), EtcdError).value
                 self.assertEqual(error.code, ErrorCode.KEY_NOT_FOUND)
-        self.assertEqual(len(self.line()), 2)
+        self.assertEqual(len(self.entries()), 2)
 
     def test_release_by_value(self) -> None:
-        """The first place with that value."""
+        """The first entry with that value."""
         self.get("me")
         asked = self.wait("other")
         self.release(value="me")
@@ -423,7 +428,7 @@ class RenewTests(LocksTest):
 
     def test_holder(self) -> None:
         """Nobody, when it was released; unknown before anybody asked."""
-        error = self.failureResultOf(ensureDeferred(self.locks.holder(LINE)), EtcdError).value
+        error = self.failureResultOf(ensureDeferred(self.locks.holder(QUEUE)), EtcdError).value
         self.assertEqual((error.code, error.cause), (ErrorCode.KEY_NOT_FOUND, "/mylock"))
         self.release(self.get())
         self.assertIsNone(self.holder())
@@ -432,7 +437,7 @@ class RenewTests(LocksTest):
         """The copy is not looked at before it is known to be the newest."""
         index = self.get()
         self.replica.holding = True
-        asked = ensureDeferred(self.locks.holder(LINE))
-        self.replica.keyspace.apply(Delete(place_key(LINE, index), 0))
+        asked = ensureDeferred(self.locks.holder(QUEUE))
+        self.replica.keyspace.apply(Delete(entry_key(QUEUE, index), 0))
         self.replica.release()
         self.assertIsNone(self.successResultOf(asked))

@@ -1,5 +1,5 @@
 """
-Whatever clients do, a line is what a small, obviously right model says it is.
+Whatever clients do, a queue is what a small, obviously right model says it is.
 """
 
 import attrs
@@ -14,11 +14,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from etcd_twisted.errors import EtcdError
 from etcd_twisted.keyspace.nodes import File
 from etcd_twisted.testing.replica import FakeReplica
-from etcd_twisted.web.modules.line import Line, place_key, read_line
-from etcd_twisted.web.modules.locks import Locks, Named, Wish
-from etcd_twisted.web.modules.place import RENEWALS, LostError
+from etcd_twisted.web.modules.lock_queue import LockQueue, entry_key, read_queue
+from etcd_twisted.web.modules.locks import EntryReference, LockRequest, Locks
+from etcd_twisted.web.modules.waiter import RENEWALS_PER_TTL, LeadershipLostError
 from tests import examples
-from tests.web.modules.lockers import LINE, STEP
+from tests.web.modules.lockers import QUEUE, STEP
 
 _SECOND = 1_000_000
 
@@ -34,8 +34,8 @@ class Client:
     One who asks.
 
     @ivar until: until when it waits.
-    @ivar told: what it was told: the index of its place, or an error; C{None} while it waits.
-    @ivar expected: what it should have been told: C{"not got"} and C{"lost"} for errors.
+    @ivar told: what it was told: the index of its entry, or an error; C{None} while it waits.
+    @ivar expected: what it should have been told: C{"not acquired"} and C{"lost"} for errors.
     """
 
     until: float | None
@@ -45,9 +45,9 @@ class Client:
 
 
 @attrs.define(eq=False)
-class ModelPlace:
+class ModelEntry:
     """
-    A place as it should be.
+    An entry as it should be.
 
     @ivar ttl: what was asked for last.
     @ivar ttls: all that were asked for.
@@ -67,8 +67,8 @@ class ModelPlace:
         self.ttls.add(ttl)
 
 
-class LineMachine(RuleBasedStateMachine):
-    """A line, and the model of one: places in order, of which the first has the lock."""
+class QueueMachine(RuleBasedStateMachine):
+    """A queue, and the model of one: entries in order, of which the first has the lock."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class LineMachine(RuleBasedStateMachine):
         self.replica = FakeReplica(self.clock)
         self.locks = Locks(self.replica, self.clock)
         self.clients: list[Client] = []
-        self.line: list[ModelPlace] = []
+        self.queue: list[ModelEntry] = []
 
     @property
     def now(self) -> float:
@@ -89,34 +89,34 @@ class LineMachine(RuleBasedStateMachine):
     def ask(self, value: str, ttl: int, timeout: float | None) -> None:
         """Want the lock."""
         client = Client(None if timeout is None else self.now + timeout)
-        before = {place.index for place in self.line}
-        self._ask(client, Wish(LINE, ttl, value, None, timeout))
-        place = next((each for each in self.line if value and each.value == value), None)
-        if place is None:
-            if timeout == 0 and self.line:
-                client.expected = "not got"
+        before = {entry.index for entry in self.queue}
+        self._ask(client, LockRequest(QUEUE, ttl, value, None, timeout))
+        entry = next((each for each in self.queue if value and each.value == value), None)
+        if entry is None:
+            if timeout == 0 and self.queue:
+                client.expected = "not acquired"
                 return
             (index,) = set(self._found()) - before
-            place = ModelPlace(index, value, ttl)
-            self.line.append(place)
-        self._wait(client, place, ttl)
+            entry = ModelEntry(index, value, ttl)
+            self.queue.append(entry)
+        self._wait(client, entry, ttl)
 
     @precondition(lambda self: any(client.told == "lost" for client in self.clients))
     @rule(data=st.data())
     def go_on(self, data: st.DataObject) -> None:
-        """Come back to a place after this machine did not lead for a while; no longer than its TTL lasts."""
-        lost = [place for place in self.line if place.ends is not None and place is not self.line[0]]
+        """Come back to an entry after this machine did not lead for a while; no longer than its TTL lasts."""
+        lost = [entry for entry in self.queue if entry.ends is not None and entry is not self.queue[0]]
         if not lost:
             return
-        place = data.draw(st.sampled_from(lost))
+        entry = data.draw(st.sampled_from(lost))
         client = Client(None)
-        self._ask(client, Wish(LINE, place.ttl, "", place.index))
-        self._wait(client, place, place.ttl)
+        self._ask(client, LockRequest(QUEUE, entry.ttl, "", entry.index))
+        self._wait(client, entry, entry.ttl)
 
     @rule(data=st.data())
     def vanish(self, data: st.DataObject) -> None:
         """Go while waiting."""
-        waiting = [client for place in self.line for client in place.clients]
+        waiting = [client for entry in self.queue for client in entry.clients]
         if not waiting:
             return
         client = data.draw(st.sampled_from(waiting))
@@ -127,25 +127,25 @@ class LineMachine(RuleBasedStateMachine):
 
     @rule(data=st.data(), by_value=st.booleans())
     def release(self, data: st.DataObject, by_value: bool) -> None:
-        """Give back a place, whoever waits at it."""
-        if not self.line:
+        """Give back an entry, whoever waits at it."""
+        if not self.queue:
             return
-        place = data.draw(st.sampled_from(self.line))
-        named = Named(LINE, None, place.value) if by_value and place.value else Named(LINE, place.index, "")
-        self._succeed(self.locks.release(named))
-        self._remove(place)
+        entry = data.draw(st.sampled_from(self.queue))
+        named = (None, entry.value) if by_value and entry.value else (entry.index, "")
+        self._succeed(self.locks.release(EntryReference(QUEUE, *named)))
+        self._remove(entry)
 
     @rule(data=st.data(), ttl=TTLS)
     def renew(self, data: st.DataObject, ttl: int) -> None:
-        """Begin the TTL of a place anew."""
-        if not self.line:
+        """Begin the TTL of an entry anew."""
+        if not self.queue:
             return
-        place = data.draw(st.sampled_from(self.line))
-        self._succeed(self.locks.renew(Named(LINE, place.index, ""), ttl))
-        if place.clients:
-            place.ask(ttl)
+        entry = data.draw(st.sampled_from(self.queue))
+        self._succeed(self.locks.renew(EntryReference(QUEUE, entry.index, ""), ttl))
+        if entry.clients:
+            entry.ask(ttl)
         else:
-            place.ends = self.now + ttl
+            entry.ends = self.now + ttl
 
     @rule(steps=st.integers(1, 64))
     def pass_time(self, steps: int) -> None:
@@ -153,11 +153,11 @@ class LineMachine(RuleBasedStateMachine):
         for _ in range(steps):
             self.clock.advance(STEP)
             self.clock.advance(0)
-            for client in [each for place in self.line for each in place.clients]:
+            for client in [each for entry in self.queue for each in entry.clients]:
                 if client.until is not None and client.until <= self.now:
-                    client.expected = "not got"
+                    client.expected = "not acquired"
                     self._part(client)
-            while ended := [each for each in self.line if each.ends is not None and each.ends <= self.now]:
+            while ended := [each for each in self.queue if each.ends is not None and each.ends <= self.now]:
                 self._remove(ended[0])
 
     @rule()
@@ -165,23 +165,24 @@ class LineMachine(RuleBasedStateMachine):
         """Lead no longer, and again."""
         self.replica.follow()
         self.replica.lead()
-        for place in self.line:
-            if place.clients:
-                for client in place.clients:
+        for entry in self.queue:
+            if entry.clients:
+                for client in entry.clients:
                     client.expected = "lost"
-                place.clients.clear()
-                place.ends = self._ends(place)
+                entry.clients.clear()
+                entry.ends = self._ends(entry)
 
     # What should come of it
 
-    def _ask(self, client: Client, wish: Wish) -> None:
+    def _ask(self, client: Client, wish: LockRequest) -> None:
         self.clients.append(client)
         client.asked = ensureDeferred(self.locks.acquire(wish))
         client.asked.addCallbacks(lambda index: setattr(client, "told", index), lambda why: self._told(client, why))
         self.clock.advance(0)
 
     def _told(self, client: Client, reason: Failure) -> None:
-        client.told = "lost" if reason.check(LostError) else "not got" if reason.check(EtcdError) else "gone"
+        not_acquired = "not acquired" if reason.check(EtcdError) else "gone"
+        client.told = "lost" if reason.check(LeadershipLostError) else not_acquired
 
     def _succeed(self, work: object) -> None:
         done: list[None] = []
@@ -189,57 +190,57 @@ class LineMachine(RuleBasedStateMachine):
         assert done == [None]
         self.clock.advance(0)
 
-    def _wait(self, client: Client, place: ModelPlace, ttl: int) -> None:
-        place.ask(ttl)
-        place.ends = None
-        place.clients.append(client)
-        if place is self.line[0]:
+    def _wait(self, client: Client, entry: ModelEntry, ttl: int) -> None:
+        entry.ask(ttl)
+        entry.ends = None
+        entry.clients.append(client)
+        if entry is self.queue[0]:
             self._grant()
         elif client.until is not None and client.until <= self.now:
-            client.expected = "not got"
+            client.expected = "not acquired"
             self._part(client)
 
     def _part(self, client: Client) -> None:
-        """It does not wait at its place any longer."""
-        (place,) = [each for each in self.line if client in each.clients]
-        place.clients.remove(client)
-        if not place.clients:
-            self._remove(place)
+        """It does not wait with its entry any longer."""
+        (entry,) = [each for each in self.queue if client in each.clients]
+        entry.clients.remove(client)
+        if not entry.clients:
+            self._remove(entry)
 
-    def _remove(self, place: ModelPlace) -> None:
-        self.line.remove(place)
-        for client in place.clients:
-            client.expected = "not got"
-        place.clients.clear()
+    def _remove(self, entry: ModelEntry) -> None:
+        self.queue.remove(entry)
+        for client in entry.clients:
+            client.expected = "not acquired"
+        entry.clients.clear()
         self._grant()
 
     def _grant(self) -> None:
-        if self.line and self.line[0].clients:
-            first = self.line[0]
+        if self.queue and self.queue[0].clients:
+            first = self.queue[0]
             for client in first.clients:
                 client.expected = first.index
             first.clients.clear()
             first.ends = self.now + first.ttl
 
-    def _ends(self, place: ModelPlace) -> float:
-        """When a place ends that nobody keeps any more: it was renewed within the last part of its TTL."""
-        node = self.replica.get(place_key(LINE, place.index))
+    def _ends(self, entry: ModelEntry) -> float:
+        """When an entry ends that nobody keeps any more: it was renewed within the last part of its TTL."""
+        node = self.replica.get(entry_key(QUEUE, entry.index))
         assert isinstance(node, File)
         assert node.expires is not None
         ends = node.expires / _SECOND
-        assert self.now + min(place.ttls) * (1 - 1 / RENEWALS) - STEP <= ends <= self.now + max(place.ttls)
+        assert self.now + min(entry.ttls) * (1 - 1 / RENEWALS_PER_TTL) - STEP <= ends <= self.now + max(entry.ttls)
         return ends
 
-    def _found(self) -> Line:
-        return read_line(self.replica, LINE) or Line()
+    def _found(self) -> LockQueue:
+        return read_queue(self.replica, QUEUE) or LockQueue()
 
     # What is so after each step
 
     @invariant()
     def line_is_as_it_should_be(self) -> None:
         self.clock.advance(0)
-        assert list(self._found()) == [place.index for place in self.line]
-        assert {place.index: place.value for place in self.line} == self._found()._values
+        assert list(self._found()) == [entry.index for entry in self.queue]
+        assert {entry.index: entry.value for entry in self.queue} == self._found()._values
 
     @invariant()
     def clients_know_what_they_should(self) -> None:
@@ -248,8 +249,8 @@ class LineMachine(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_kept_for_nobody(self) -> None:
-        kept = sorted(place.index or 0 for queue in self.locks._queues.values() for place in queue.places)
-        assert kept == [place.index for place in self.line if place.clients]
+        kept = sorted(entry.index or 0 for watched in self.locks._queues.values() for entry in watched.waiters)
+        assert kept == [entry.index for entry in self.queue if entry.clients]
         assert self.replica.keyspace.hub.count == bool(kept)
 
     def teardown(self) -> None:
@@ -258,7 +259,7 @@ class LineMachine(RuleBasedStateMachine):
 
 class ModelTests(SynchronousTestCase):
     def test_model(self) -> None:
-        """Places, what clients are told, and what is kept."""
+        """Entries, what clients are told, and what is kept."""
         run_state_machine_as_test(  # type: ignore[no-untyped-call]
-            LineMachine, settings=settings(max_examples=examples(60), stateful_step_count=30)
+            QueueMachine, settings=settings(max_examples=examples(60), stateful_step_count=30)
         )

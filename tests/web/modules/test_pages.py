@@ -18,13 +18,13 @@ from etcd_twisted.keyspace.commands import CreateInOrder, Delete
 from etcd_twisted.keyspace.events import LAST_MOMENT
 from etcd_twisted.keyspace.nodes import Directory
 from etcd_twisted.testing.replica import OTHER
-from etcd_twisted.web.modules.line import PREFIX
+from etcd_twisted.web.modules.lock_queue import PREFIX
 from etcd_twisted.web.referral import LEAST_WAIT
 from tests.wires import Answer, ServedTest, Transport, Wire, read_answers
 
 LOCK = "/mod/v2/lock/mylock"
 LEADER = "/mod/v2/leader/myclustername"
-LINE = PREFIX + "/mylock"
+QUEUE = PREFIX + "/mylock"
 
 NO_TTL = (202, "The given TTL in POST form is not a number")
 NO_TIMEOUT = (205, "The given timeout in POST form is not a number")
@@ -102,8 +102,8 @@ class PagesTest(SynchronousTestCase):
         self.assertEqual(answer.status, {100: 404, 101: 412}.get(expected[0], 400))
         self.assertEqual(self.replica.index, index)
 
-    def names(self, line: str = LINE) -> list[str]:
-        node = self.replica.get(line)
+    def names(self, directory: str = QUEUE) -> list[str]:
+        node = self.replica.get(directory)
         assert isinstance(node, Directory)
         return sorted(node.children, key=int)
 
@@ -134,7 +134,7 @@ class LockTests(PagesTest):
     def test_timeout(self) -> None:
         """spec, "Other client endpoints": seconds, 0 to try once; then 412."""
         self.text("POST", ttl=20)
-        others = "/mylock was not got: others hold it or wait for it"
+        others = "/mylock was not acquired: others hold it or wait for it"
         self.assert_refused(NOT_GOT, others, "POST", ttl=20, timeout=0)
         other = self.start("POST", ttl=20, timeout=3)
         self.wire.pass_time(2)
@@ -144,7 +144,7 @@ class LockTests(PagesTest):
         self.assertEqual(self.names(), ["2"])
 
     def test_value(self) -> None:
-        """spec, "Other client endpoints": given twice it joins the place that has it, in the body or in the query."""
+        """spec, "Other client endpoints": given twice it joins the entry that has it, in the body or in the query."""
         self.assertEqual(self.text("POST", ttl=20, value="me"), "2")
         self.assertEqual(self.text("POST", query="value=me&ttl=20"), "2")
         self.assertEqual(self.names(), ["2"])
@@ -210,7 +210,7 @@ class LockTests(PagesTest):
         self.assert_refused(UNKNOWN, "/mylock/2", "GET", LOCK + "/2")
 
     def test_too_deep(self) -> None:
-        """A place is a key, which has its limits; who is refused leaves nothing behind."""
+        """An entry is a key, which has its limits; who is refused leaves nothing behind."""
         cause = "the key that this makes has 257 segments; at most 256 are allowed"
         self.assert_refused(NO_FIELD, cause, "POST", "/mod/v2/lock" + "/a" * 253, ttl=20)
         self.assert_refused(NO_FIELD, cause, "PUT", "/mod/v2/leader" + "/a" * 253, ttl=20, name="foo")
@@ -294,7 +294,7 @@ class LeaderTests(PagesTest):
             self.assert_refused(NO_TTL, "Acquire", "PUT", LEADER, name="me", **form)
         self.assert_refused(NO_TIMEOUT, "Acquire", "PUT", LEADER, name="me", ttl=20, timeout="x")
         self.text("PUT", LEADER, name="me", ttl=20)
-        why = "/myclustername was not got: others hold it or wait for it"
+        why = "/myclustername was not acquired: others hold it or wait for it"
         self.assert_refused(NOT_GOT, why, "PUT", LEADER, name="other", ttl=20, timeout=0)
 
     def test_retrieve(self) -> None:
@@ -375,7 +375,7 @@ class ElsewhereTests(PagesTest):
                 self.replica.lose_leader()
 
     def test_waits_on_at_the_new_leader(self) -> None:
-        """A waiter is sent there with its place, which is kept there and not given up here."""
+        """A waiter is sent there with its entry, which is kept there and not given up here."""
         self.text("POST", ttl=300)
         cases = (
             ("", {"ttl": 20}, "index={}"),
@@ -386,18 +386,18 @@ class ElsewhereTests(PagesTest):
             with self.subTest(query):
                 asked = self.start("POST", LOCK, query.format(self.names()[-1]), **form)
                 self.assertFalse(asked.answered)
-                line = self.names()
+                queue = self.names()
                 self.replica.follow()
-                self.assert_sent_to(asked, f"{LOCK}?{expected.format(line[-1])}")
+                self.assert_sent_to(asked, f"{LOCK}?{expected.format(queue[-1])}")
                 asked.transport.client_goes()
                 self.replica.lead()
-                self.assertEqual(self.names(), line)
-                again = self.start("POST", LOCK, expected.format(line[-1]), **form)
+                self.assertEqual(self.names(), queue)
+                again = self.start("POST", LOCK, expected.format(queue[-1]), **form)
                 self.assertFalse(again.answered)
-                self.assertEqual(self.names(), line)
+                self.assertEqual(self.names(), queue)
 
     def test_waits_on_here(self) -> None:
-        """If this machine leads again, at its place; each time without a leader counts alone."""
+        """If this machine leads again, with its entry; each time without a leader counts alone."""
         self.text("POST", ttl=3_600)
         asked = self.start("POST", ttl=30)
         for _ in range(3):
@@ -406,19 +406,19 @@ class ElsewhereTests(PagesTest):
             self.replica.lead()
             self.wire.pass_time(1)
             self.assertFalse(asked.answered)
-        line = self.names()
-        self.text("DELETE", query="index=" + line[0])
-        self.assertEqual(self.success(asked.answer), line[1])
+        queue = self.names()
+        self.text("DELETE", query="index=" + queue[0])
+        self.assertEqual(self.success(asked.answer), queue[1])
 
     def test_place_was_lost_meanwhile(self) -> None:
-        """412, like a lock that was not got for another reason."""
+        """412, like a lock that was not acquired for another reason."""
         self.text("POST", ttl=3_600)
         asked = self.start("POST", ttl=30)
         self.replica.lose_leader()
-        _, place = self.names()
-        self.replica.keyspace.apply(Delete(f"{LINE}/{place}", 0))
+        _, entry = self.names()
+        self.replica.keyspace.apply(Delete(f"{QUEUE}/{entry}", 0))
         self.replica.lead()
-        why = f"/mylock was not got: there is no place {place} in line"
+        why = f"/mylock was not acquired: there is no entry {entry} in the queue"
         self.assertEqual(self.error(asked.answer), (*NOT_GOT, why))
 
     def test_leader_that_can_do_nothing(self) -> None:
@@ -456,7 +456,7 @@ class GoneTests(PagesTest):
             yield asked.transport
 
     def test_waiting(self) -> None:
-        """Their places are given up."""
+        """Their entries are given up."""
         self.text("POST", ttl=300)
         asked = self.start("POST", ttl=300)
         self.assertEqual(len(self.names()), 2)
@@ -495,7 +495,7 @@ class GoneTests(PagesTest):
 class ServedTests(ServedTest):
     """The same over real connections."""
 
-    async def stand_in_line(self) -> None:
+    async def wait_in_queue(self) -> None:
         """Have the lock taken, and somebody wait for it."""
         await self.ask(b"POST /mod/v2/lock/mylock?ttl=300 HTTP/1.0\r\n\r\n", "POST")
         self.waiting = await self.connect()
@@ -504,14 +504,14 @@ class ServedTests(ServedTest):
 
     async def test_goes(self) -> None:
         """The server notices."""
-        await self.stand_in_line()
+        await self.wait_in_queue()
         self.waiting.transport.loseConnection()
         await self.replica.when_proposed(3)
         self.assertIsInstance(self.replica.proposed[2], Delete)
 
     async def test_stop(self) -> None:
-        """Who waits is told, is in line no longer, and keeps nobody from stopping."""
-        await self.stand_in_line()
+        """Who waits is told, is in the queue no longer, and keeps nobody from stopping."""
+        await self.wait_in_queue()
         await self.service.stopService()
         await self.waiting.when_closed()
         (answer,) = read_answers(self.waiting.data, "POST")

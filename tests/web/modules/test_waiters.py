@@ -1,21 +1,21 @@
 """
-Locks without HTTP: how long places last, and what becomes of them when clients, places or the lead of this machine go.
+Locks without HTTP: how long entries last, and what becomes of them when clients or entries go, or the lead.
 """
 
 from twisted.internet.defer import ensureDeferred, fail
 
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.keyspace.commands import CreateInOrder, Delete, Refresh
-from etcd_twisted.web.modules.line import place_key
-from etcd_twisted.web.modules.locks import Named
-from etcd_twisted.web.modules.place import RENEWALS, LostError
-from tests.web.modules.lockers import LINE, LocksTest
+from etcd_twisted.web.modules.lock_queue import entry_key
+from etcd_twisted.web.modules.locks import EntryReference
+from etcd_twisted.web.modules.waiter import RENEWALS_PER_TTL, LeadershipLostError
+from tests.web.modules.lockers import QUEUE, LocksTest
 
-GONE = "the place in line is gone, as it was released or its TTL has ended"
+GONE = "the entry in the queue is gone, as it was released or its TTL has ended"
 
 
 class LifetimeTests(LocksTest):
-    """How long places last."""
+    """How long entries last."""
 
     def test_holder(self) -> None:
         """Its TTL is its own: nobody renews it, and when it ends the next gets the lock."""
@@ -24,11 +24,11 @@ class LifetimeTests(LocksTest):
         self.pass_time(4.9375)
         self.assertNoResult(asked)
         self.pass_time(0.125)
-        self.assertEqual(self.line(), [self.successResultOf(asked)])
+        self.assertEqual(self.entries(), [self.successResultOf(asked)])
         self.pass_time(6.875)
-        self.assertEqual(len(self.line()), 1)
+        self.assertEqual(len(self.entries()), 1)
         self.pass_time(0.125)
-        self.assertEqual(self.line(), [])
+        self.assertEqual(self.entries(), [])
         self.assert_over()
 
     def test_holder_has_all_of_its_ttl(self) -> None:
@@ -39,12 +39,12 @@ class LifetimeTests(LocksTest):
         self.release(first)
         index = self.successResultOf(asked)
         self.pass_time(9.9375)
-        self.assertEqual(self.line(), [index])
+        self.assertEqual(self.entries(), [index])
         self.pass_time(0.125)
-        self.assertEqual(self.line(), [])
+        self.assertEqual(self.entries(), [])
 
     def test_waiter(self) -> None:
-        """Its place is kept while it waits, however short its TTL (spec, "Other client endpoints")."""
+        """Its entry is kept while it waits, however short its TTL (spec, "Other client endpoints")."""
         index = self.get(ttl=3_600)
         asked = self.wait(ttl=1)
         self.pass_time(600)
@@ -59,8 +59,8 @@ class LifetimeTests(LocksTest):
         self.replica.proposed.clear()
         self.pass_time(60)
         self.assertEqual(len(self.proposed(Refresh)), len(self.replica.proposed))
-        self.assertLessEqual(len(self.replica.proposed), 60 * RENEWALS)
-        self.assertGreaterEqual(len(self.replica.proposed), 60 * RENEWALS * 0.8)
+        self.assertLessEqual(len(self.replica.proposed), 60 * RENEWALS_PER_TTL)
+        self.assertGreaterEqual(len(self.replica.proposed), 60 * RENEWALS_PER_TTL * 0.8)
 
     def test_long_ttl(self) -> None:
         """Is renewed as seldom as that allows."""
@@ -85,57 +85,57 @@ class LifetimeTests(LocksTest):
         """A TTL of zero is over at once: a free lock is got and gone, and nobody waits for another."""
         index = self.get(ttl=0)
         self.clock.advance(0.05)
-        self.assertEqual((self.line(), self.holder()), ([], None))
+        self.assertEqual((self.entries(), self.holder()), ([], None))
         self.assertGreater(self.get(), index)
         asked = self.ask(ttl=0)
         self.replica.proposed.clear()
         self.pass_time(1)
-        self.assert_not_got(asked, GONE)
+        self.assert_not_acquired(asked, GONE)
         self.assertEqual(self.replica.proposed, [])
 
     def test_dead_machine(self) -> None:
-        """The place that it kept for somebody is gone when its TTL ends, and not before."""
+        """The entry that it kept for somebody is gone when its TTL ends, and not before."""
         first = self.get(ttl=3_600)
         self.wait(ttl=9)
-        _, orphan = self.line()
+        _, orphan = self.entries()
         behind = self.wait(ttl=20)
-        place = self.locks._queues[LINE].kept(orphan, "")
-        assert place is not None
-        place._plan_nothing()  # it does nothing more, as if it were on a machine that is dead
+        entry = self.locks._queues[QUEUE].find_waiter(orphan, "")
+        assert entry is not None
+        entry._cancel_renewal()  # it does nothing more, as if it were on a machine that is dead
         self.release(first)
         self.pass_time(8.875)
-        self.assertEqual(self.line()[0], orphan)
+        self.assertEqual(self.entries()[0], orphan)
         self.assertNoResult(behind)
         self.pass_time(0.25)
-        self.assertEqual(self.line(), [self.successResultOf(behind)])
+        self.assertEqual(self.entries(), [self.successResultOf(behind)])
 
 
 class GoneTests(LocksTest):
-    """Clients that go, and places that do."""
+    """Clients that go, and entries that do."""
 
     def test_waiter_goes(self) -> None:
-        """Its place is given up at once, and whoever stood behind moves up (spec, "Other client endpoints")."""
+        """Its entry is given up at once, and whoever stood behind moves up (spec, "Other client endpoints")."""
         first = self.get()
         gone, other = self.wait(), self.wait()
         gone.cancel()
         self.failureResultOf(gone)
-        self.assertEqual(len(self.line()), 2)
+        self.assertEqual(len(self.entries()), 2)
         self.clock.advance(0)
         self.assertNoResult(other)
         self.release(first)
-        self.assertEqual(self.line(), [self.successResultOf(other)])
-        self.release(self.line()[0])
+        self.assertEqual(self.entries(), [self.successResultOf(other)])
+        self.release(self.entries()[0])
         self.assert_over()
 
-    def test_goes_before_it_is_in_line(self) -> None:
-        """The place that it never saw is given up too."""
+    def test_goes_before_it_is_in_queue(self) -> None:
+        """The entry that it never saw is given up too."""
         self.replica.holding = True
         asked = self.ask()
         asked.cancel()
         self.failureResultOf(asked)
-        self.assertEqual(self.line(), [])
+        self.assertEqual(self.entries(), [])
         self.replica.release()
-        self.assertEqual(self.line(), [])
+        self.assertEqual(self.entries(), [])
         self.assertEqual([type(each) for each in self.replica.proposed], [CreateInOrder, Delete])
         self.assert_over()
 
@@ -143,29 +143,29 @@ class GoneTests(LocksTest):
         """And before it is told: the lock is the next one's."""
         first = self.get()
         gone, other = self.wait(), self.wait()
-        self.successResultOf(ensureDeferred(self.locks.release(Named(LINE, first, ""))))
+        self.successResultOf(ensureDeferred(self.locks.release(EntryReference(QUEUE, first, ""))))
         self.replica.holding = True
         self.clock.advance(0)
         gone.cancel()
         self.failureResultOf(gone)
         self.replica.release()
         self.clock.advance(0)
-        self.assertEqual(self.line(), [self.successResultOf(other)])
+        self.assertEqual(self.entries(), [self.successResultOf(other)])
 
     def test_goes_before_its_turn_comes(self) -> None:
-        """Nobody tries to give it the lock while its place is being given up."""
+        """Nobody tries to give it the lock while its entry is being given up."""
         first = self.get()
         gone = self.wait()
         self.replica.holding = True
         gone.cancel()
         self.failureResultOf(gone)
         self.replica.proposed.clear()
-        self.replica.keyspace.apply(Delete(place_key(LINE, first), 0))
+        self.replica.keyspace.apply(Delete(entry_key(QUEUE, first), 0))
         self.clock.advance(0)
         self.assertEqual(self.replica.proposed, [])
         self.replica.release()
         self.clock.advance(0)
-        self.assertEqual(self.line(), [])
+        self.assertEqual(self.entries(), [])
         self.assert_over()
 
     def test_holder_goes(self) -> None:
@@ -173,34 +173,34 @@ class GoneTests(LocksTest):
         asked = self.ask()
         index = self.successResultOf(asked)
         asked.cancel()
-        self.assertEqual(self.line(), [index])
+        self.assertEqual(self.entries(), [index])
 
-    def test_waiting_place_is_released(self) -> None:
+    def test_waiting_entry_is_released(self) -> None:
         """Its client is told at once that it won't get the lock."""
         self.get()
         asked = self.wait()
-        self.release(self.line()[1])
-        self.assert_not_got(asked, GONE)
-        self.assertEqual(len(self.line()), 1)
+        self.release(self.entries()[1])
+        self.assert_not_acquired(asked, GONE)
+        self.assertEqual(len(self.entries()), 1)
         self.assert_over()
 
-    def test_line_is_deleted(self) -> None:
+    def test_queue_is_deleted(self) -> None:
         """All who wait are told."""
         self.get()
         asked = [self.wait() for _ in range(3)]
-        self.replica.keyspace.apply(Delete(LINE, self.replica.now(), recursive=True))
+        self.replica.keyspace.apply(Delete(QUEUE, self.replica.now(), recursive=True))
         self.clock.advance(0)
         for each in asked:
-            self.assert_not_got(each, GONE)
+            self.assert_not_acquired(each, GONE)
         self.assert_over()
 
-    def test_place_goes_unseen(self) -> None:
+    def test_entry_goes_unseen(self) -> None:
         """It is missed at the latest when it is to be renewed."""
         self.get(ttl=3_600)
         asked = self.wait(ttl=3)
         self.patch(self.replica, "propose", lambda _: fail(EtcdError(ErrorCode.KEY_NOT_FOUND, "/k")))
         self.pass_time(1.125)
-        self.assert_not_got(asked, GONE)
+        self.assert_not_acquired(asked, GONE)
 
     def test_renewal_refused(self) -> None:
         """What nobody expects is told as it is."""
@@ -212,14 +212,14 @@ class GoneTests(LocksTest):
         self.assert_over()
 
     def test_stop(self) -> None:
-        """All who wait are told why, and are in line no longer."""
+        """All who wait are told why, and are in the queue no longer."""
         index = self.get()
         asked = [self.wait(), self.wait(timeout=5)]
         error = EtcdError(ErrorCode.RAFT_INTERNAL, "this machine is stopping")
         self.locks.stop(error)
         for each in (*asked, self.ask()):
             self.assertIs(self.failureResultOf(each).value, error)
-        self.assertEqual(self.line(), [index])
+        self.assertEqual(self.entries(), [index])
         self.assert_over()
 
     def test_replica_stops(self) -> None:
@@ -236,15 +236,15 @@ class DeposedTests(LocksTest):
     """A machine that no longer leads."""
 
     def test_waiters(self) -> None:
-        """They are told at once which place they have, and it is left as it is."""
+        """They are told at once which entry they have, and it is left as it is."""
         self.get(ttl=3_600)
         asked = [self.wait(), self.wait("me"), self.wait("me"), self.wait(timeout=5)]
-        line = self.line()
+        queue = self.entries()
         self.replica.proposed.clear()
         self.replica.follow()
-        lost = [self.failureResultOf(each, LostError).value.index for each in asked]
-        self.assertEqual(lost, [line[1], line[2], line[2], line[3]])
-        self.assertEqual((self.line(), self.replica.proposed), (line, []))
+        lost = [self.failureResultOf(each, LeadershipLostError).value.index for each in asked]
+        self.assertEqual(lost, [queue[1], queue[2], queue[2], queue[3]])
+        self.assertEqual((self.entries(), self.replica.proposed), (queue, []))
         self.assert_over()
 
     def test_not_in_line_yet(self) -> None:
@@ -255,37 +255,37 @@ class DeposedTests(LocksTest):
         self.assertNoResult(asked)
         self.replica.fail_held(NotDoneError())
         error = self.failureResultOf(asked, NotDoneError).value
-        self.assertNotIsInstance(error, LostError)
+        self.assertNotIsInstance(error, LeadershipLostError)
         self.assert_over()
 
-    def test_in_line_after_all(self) -> None:
-        """What was proposed before is known only then: the place is there, and the client is told."""
+    def test_in_queue_after_all(self) -> None:
+        """What was proposed before is known only then: the entry is there, and the client is told."""
         first = self.get()
         self.replica.holding = True
         asked = self.ask()
         self.replica.follow()
         self.assertNoResult(asked)
         self.replica.release()
-        self.assertEqual(self.line(), [first, self.failureResultOf(asked, LostError).value.index])
+        self.assertEqual(self.entries(), [first, self.failureResultOf(asked, LeadershipLostError).value.index])
         self.assert_over()
 
-    def test_in_line_after_it_leads_again(self) -> None:
-        """The same: whoever asks from then on is not to find two who keep the place."""
+    def test_in_queue_after_it_leads_again(self) -> None:
+        """The same: whoever asks from then on is not to find two who keep the entry."""
         first = self.get()
         self.replica.holding = True
         asked = self.ask()
         self.replica.follow()
         self.replica.lead()
         self.replica.release()
-        index = self.failureResultOf(asked, LostError).value.index
-        self.assertEqual(self.line(), [first, index])
+        index = self.failureResultOf(asked, LeadershipLostError).value.index
+        self.assertEqual(self.entries(), [first, index])
         again = [self.ask(index=index), self.ask(index=index)]
         self.release(first)
         self.assertEqual([self.successResultOf(each) for each in again], [index, index])
         self.assert_over()
 
     def test_nobody_knows(self) -> None:
-        """Whether it is in line: the client is told just that."""
+        """Whether it is in the queue: the client is told just that."""
         self.replica.holding = True
         asked = self.ask()
         self.replica.fail_held(error := EtcdError(ErrorCode.RAFT_INTERNAL, "whether it was done is unknown"))
@@ -300,7 +300,7 @@ class DeposedTests(LocksTest):
             self.replica.holding = True
             self.clock.advance(1)
             self.replica.fail_held(error)
-            self.assertEqual(self.failureResultOf(asked, LostError).value.index, self.line()[-1])
+            self.assertEqual(self.failureResultOf(asked, LeadershipLostError).value.index, self.entries()[-1])
         self.assert_over()
 
     def test_turn_comes_too_late(self) -> None:
@@ -308,42 +308,42 @@ class DeposedTests(LocksTest):
         first = self.get()
         asked = self.wait()
         self.replica.holding = True
-        self.replica.keyspace.apply(Delete(place_key(LINE, first), 0))
+        self.replica.keyspace.apply(Delete(entry_key(QUEUE, first), 0))
         self.clock.advance(0)
         self.replica.fail_held(NotDoneError())
-        self.failureResultOf(asked, LostError)
+        self.failureResultOf(asked, LeadershipLostError)
 
     def test_goes_too_late(self) -> None:
-        """The place of one who goes then is left to its TTL, and nobody hears of that."""
+        """The entry of one who goes then is left to its TTL, and nobody hears of that."""
         self.get(ttl=3_600)
         asked = self.wait(ttl=5)
         self.replica.holding = True
         asked.cancel()
         self.failureResultOf(asked)
         self.replica.fail_held(NotDoneError())
-        self.assertEqual(len(self.line()), 2)
+        self.assertEqual(len(self.entries()), 2)
         self.assertEqual(self.locks._queues, {})
         self.pass_time(5.125)
-        self.assertEqual(len(self.line()), 1)
+        self.assertEqual(len(self.entries()), 1)
 
     def test_has_no_copy_any_more(self) -> None:
-        """Who waited on a machine that stands by is told which place it has."""
+        """Who waited on a machine that stands by is told which entry it has."""
         self.get(ttl=3_600)
         asked = self.wait()
         self.replica.keyspace.hub.end_all()
-        self.assertEqual(self.failureResultOf(asked, LostError).value.index, self.line()[1])
+        self.assertEqual(self.failureResultOf(asked, LeadershipLostError).value.index, self.entries()[1])
         self.assert_over()
 
     def test_does_not_lead(self) -> None:
         """Nothing is done there."""
         index = self.get("me")
         self.replica.follow()
-        named = Named(LINE, index, "")
-        for work in (self.locks.renew(named, 5), self.locks.release(named), self.locks.holder(LINE)):
+        named = EntryReference(QUEUE, index, "")
+        for work in (self.locks.renew(named, 5), self.locks.release(named), self.locks.holder(QUEUE)):
             self.failureResultOf(ensureDeferred(work), NotDoneError)
         for asked in (self.ask(), self.ask("me"), self.ask(timeout=0), self.ask(index=index)):
             self.failureResultOf(asked, NotDoneError)
-        self.assertEqual(self.line(), [index])
+        self.assertEqual(self.entries(), [index])
         self.assert_over()
 
     def test_leads_again(self) -> None:
@@ -351,13 +351,13 @@ class DeposedTests(LocksTest):
         first = self.get(ttl=3_600)
         asked = self.wait(ttl=5)
         self.replica.follow()
-        index = self.failureResultOf(asked, LostError).value.index
+        index = self.failureResultOf(asked, LeadershipLostError).value.index
         self.replica.lead()
         asked = self.ask(index=index, ttl=5)
         self.pass_time(20)
         self.assertNoResult(asked)
         self.replica.follow()
-        self.failureResultOf(asked, LostError)
+        self.failureResultOf(asked, LeadershipLostError)
         self.replica.lead()
         asked = self.ask(index=index, ttl=5)
         self.release(first)

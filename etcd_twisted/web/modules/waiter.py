@@ -1,0 +1,362 @@
+"""
+A waiter: an entry in a lock's queue that this machine keeps for the clients that wait with it.
+
+The TTL of the entry is renewed while some client waits. When none does any more, the entry is deleted, and whoever is
+behind it moves up. The lock is granted only after a quorum has just confirmed that the entry is there: so a machine
+that no longer leads, and does not know it, grants nothing.
+
+Must never delete an entry that holds a lock that was granted: that is for the client, or for the TTL.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import attrs
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
+
+from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
+from etcd_twisted.interfaces import IReplica
+from etcd_twisted.keyspace.commands import CreateInOrder, Delete, Refresh
+from etcd_twisted.keyspace.events import Event
+from etcd_twisted.web.modules.lock_queue import LockQueue, entry_key, lock_name
+
+RENEWALS_PER_TTL = 3
+"""How often an entry is renewed within its TTL, so that two renewals may fail."""
+
+_SECOND = 1_000_000
+
+
+class LeadershipLostError(NotDoneError):
+    """
+    This machine no longer leads, and so can't keep a waiter. Its entry stays in the queue until its TTL ends.
+
+    @ivar index: the index of the entry.
+    """
+
+    def __init__(self, index: int) -> None:
+        super().__init__("this machine no longer leads")
+        self.index = index
+
+
+def not_acquired(directory: str, why: str) -> EtcdError:
+    """Returns the error for a client that does not get the lock whose queue is in C{directory}."""
+    return EtcdError(ErrorCode.COMPARE_FAILED, f"{lock_name(directory)} was not acquired: {why}")
+
+
+@attrs.define(eq=False)
+class _Client:
+    """
+    A client that waits.
+
+    @ivar granted: fires with the index of the entry when the lock is granted.
+    @ivar deadline: until when the client waits, by the clock; C{None} for as long as it takes.
+    @ivar timer: runs until the deadline, as soon as the entry is in the queue.
+    """
+
+    granted: "Deferred[int]"
+    deadline: float | None
+    timer: IDelayedCall | None = None
+
+
+class WaiterHost(Protocol):
+    """
+    What a waiter needs of L{etcd_twisted.web.modules.watched_queue.WatchedQueue}, which keeps it.
+
+    @ivar directory: the key of the directory that holds the queue.
+    @ivar queue: the queue after the last event that this machine was told of.
+    """
+
+    directory: str
+    queue: LockQueue
+
+    def created(self, waiter: "Waiter", index: int) -> None:
+        """The entry of a waiter was created. Its event has not arrived yet."""
+
+    def ended(self, waiter: "Waiter") -> None:
+        """This machine no longer keeps a waiter."""
+
+
+class Waiter:
+    """
+    See the module. It begins with the first client that waits.
+
+    @ivar value: the value of its entry, by which clients find it; may be empty.
+    @ivar index: the index of its entry; C{None} until the entry is created.
+    @ivar ttl_seconds: the TTL that each renewal gives the entry.
+    @ivar leaving: whether its entry is being deleted, so that no more clients can wait with it.
+    """
+
+    def __init__(
+        self,
+        replica: IReplica,
+        clock: IReactorTime,
+        host: WaiterHost,
+        index: int | None,
+        value: str,
+        ttl_seconds: int,
+    ) -> None:
+        """
+        @param index: the index of an entry that is in the queue; C{None} to create one at the end.
+        """
+        self.value = value
+        self.ttl_seconds = ttl_seconds
+        self.index = index
+        self.leaving = False
+        self._replica = replica
+        self._clock = clock
+        self._host = host
+        self._ended = False
+        self._clients: dict[Deferred[int], _Client] = {}
+        self._begun = self._in_queue = False
+        self._was_first = self._lost_leadership = False
+        self._renewing = False
+        self._next_renewal: IDelayedCall | None = None
+        self._gone: list[Deferred[None]] = []
+
+    # Getting into the queue
+
+    def _begin(self) -> None:
+        self._begun = True
+        if self.index is not None:
+            # The first entry may hold a lock that was granted: then it must stay when the clients go.
+            self._was_first = self._host.queue.first == self.index
+            self.renew()
+            return
+        now, ttl_seconds = self._replica.now(), self.ttl_seconds
+        command = CreateInOrder(self._host.directory, now, self.value, False, now + ttl_seconds * _SECOND)
+        created = self._replica.propose(command)
+        created.addCallbacks(lambda event: self._created(event, ttl_seconds), self._not_created)
+
+    def _created(self, event: Event, ttl_seconds: int) -> None:
+        self.index = event.index  # which is the name of an in-order key
+        self._host.created(self, event.index)
+        if self.leaving:
+            self._delete()
+        elif self._lost_leadership or not self._replica.is_leader:
+            self.leadership_lost()
+        else:
+            self._schedule_renewal(ttl_seconds)
+
+    def _not_created(self, reason: Failure) -> None:
+        self._end()
+        self._answer(lambda granted: granted.errback(reason))
+        self._fire_gone()
+
+    def entry_confirmed(self) -> None:
+        """A quorum has just confirmed that the entry is there, and all earlier events have arrived."""
+        if self._is_done:
+            return
+        if self._host.queue.first == self.index:
+            self._end()
+            self._answer(lambda granted: granted.callback(self._index))
+            return
+        self._in_queue = True
+        for client in list(self._clients.values()):
+            self._start_timer(client)
+
+    # The clients
+
+    def wait(self, deadline: float | None) -> "Deferred[int]":
+        """
+        Wait until the lock is granted. Fires with the index of the entry. Cancelling it means that the client is gone.
+
+        Errbacks with an L{EtcdError}, which is 101 when the lock is not acquired; or with L{NotDoneError} when this
+        machine no longer leads, and with L{LeadershipLostError} if the entry is in the queue.
+
+        @param deadline: until when to wait, by the clock. It has no effect before the entry is in the queue.
+        """
+        granted: Deferred[int] = Deferred(self._forget)
+        client = _Client(granted, deadline)
+        self._clients[granted] = client
+        if not self._begun:
+            self._begin()
+        elif self._in_queue:
+            self._start_timer(client)
+        return granted
+
+    def when_gone(self) -> "Deferred[None]":
+        """Returns a Deferred that fires when an entry that is being deleted is gone, or is left to its TTL."""
+        if self._ended:
+            return succeed(None)
+        gone: Deferred[None] = Deferred()
+        self._gone.append(gone)
+        return gone
+
+    def _start_timer(self, client: _Client) -> None:
+        if client.deadline is not None and client.timer is None:
+            remaining = max(0.0, client.deadline - self._clock.seconds())
+            client.timer = self._clock.callLater(remaining, self._timed_out, client)
+
+    def _timed_out(self, client: _Client) -> None:
+        """
+        Answer the last client only when the entry is gone: a client that asks again must not find it.
+        """
+        client.timer = None
+        del self._clients[client.granted]
+        error = not_acquired(self._host.directory, "others hold it or wait for it")
+        if self._clients:
+            client.granted.errback(error)
+            return
+        self._leave()
+        self.when_gone().addCallback(lambda _: _fail(client.granted, error))
+
+    def _forget(self, granted: "Deferred[int]") -> None:
+        client = self._clients.pop(granted, None)
+        if client is None:
+            return
+        if client.timer is not None:
+            client.timer.cancel()
+        if not self._clients and not self._ended:
+            self._leave()
+
+    # Keeping the entry
+
+    def renew(self) -> None:
+        """Renew the TTL of the entry, and grant the lock if it is the first one."""
+        self._cancel_renewal()
+        if self._renewing or self._is_done:
+            return
+        self._renewing = True
+        now, ttl_seconds = self._replica.now(), self.ttl_seconds
+        renewed = self._replica.propose(Refresh(self._key, now, now + ttl_seconds * _SECOND))
+        renewed.addCallbacks(lambda _: self._renewed(ttl_seconds), self._not_renewed)
+
+    def _renewed(self, ttl_seconds: int) -> None:
+        """
+        @param ttl_seconds: the TTL that it was renewed with. C{self.ttl_seconds} may have changed since.
+        """
+        self._renewing = False
+        if self._is_done:
+            return
+        self._schedule_renewal(ttl_seconds)
+        self.entry_confirmed()
+        if not (self._is_done or self._replica.is_leader):
+            self.leadership_lost()
+
+    def renewed_by_client(self, ttl_seconds: int) -> None:
+        """
+        A client has just renewed the entry.
+
+        @param ttl_seconds: the TTL from now on.
+        """
+        self.ttl_seconds = ttl_seconds
+        if self._in_queue and not self._is_done:
+            self._schedule_renewal(ttl_seconds)
+
+    def _not_renewed(self, reason: Failure) -> None:
+        self._renewing = False
+        if self._is_done:
+            return
+        code = reason.value.code if isinstance(reason.value, EtcdError) else None
+        if code == ErrorCode.KEY_NOT_FOUND:
+            self.entry_removed()
+        elif code == ErrorCode.RAFT_INTERNAL or reason.check(NotDoneError):
+            self.leadership_lost()
+        else:
+            self._end()
+            self._answer(lambda granted: granted.errback(reason))
+
+    def _schedule_renewal(self, ttl_seconds: int) -> None:
+        """Renew the entry before its TTL ends."""
+        self._cancel_renewal()
+        delay_seconds = max(1, ttl_seconds) / RENEWALS_PER_TTL
+        self._next_renewal = self._clock.callLater(delay_seconds, self._renew_in_time)
+
+    def _cancel_renewal(self) -> None:
+        if self._next_renewal is not None:
+            self._next_renewal.cancel()
+            self._next_renewal = None
+
+    def _renew_in_time(self) -> None:
+        self._next_renewal = None
+        self.renew()
+
+    @property
+    def _is_done(self) -> bool:
+        """Whether there is nothing more to do for the clients."""
+        return self._ended or self.leaving
+
+    @property
+    def _index(self) -> int:
+        if self.index is None:
+            raise RuntimeError("the entry is not created yet")
+        return self.index
+
+    @property
+    def _key(self) -> str:
+        return entry_key(self._host.directory, self._index)
+
+    # Its end
+
+    def leadership_lost(self) -> None:
+        """This machine no longer leads. The next leader keeps the entry, if it is known to be created."""
+        self._lost_leadership = True
+        if self.index is not None and not self._is_done:
+            lost = self.index
+            self._end()
+            self._answer(lambda granted: granted.errback(LeadershipLostError(lost)))
+
+    def stop(self, error: EtcdError) -> None:
+        """Send all clients away, and delete the entry."""
+        if not self._is_done:
+            self._leave()
+            self._answer(lambda granted: granted.errback(error))
+
+    def entry_removed(self) -> None:
+        """The entry is no longer in the queue."""
+        if self._is_done:
+            return
+        self._end()
+        why = "the entry in the queue is gone, as it was released or its TTL has ended"
+        error = not_acquired(self._host.directory, why)
+        self._answer(lambda granted: granted.errback(error))
+
+    def _leave(self) -> None:
+        """Delete the entry, since no client waits any more."""
+        if self._was_first:
+            self._end()
+            return
+        self.leaving = True
+        self._cancel_renewal()
+        if self.index is not None:
+            self._delete()
+
+    def _delete(self) -> None:
+        deleted = self._replica.propose(Delete(self._key, self._replica.now()))
+        deleted.addCallbacks(lambda _: None, _leave_to_ttl)
+        deleted.addCallback(lambda _: self._deleted())
+
+    def _deleted(self) -> None:
+        self._end()
+        self._fire_gone()
+
+    def _fire_gone(self) -> None:
+        gone, self._gone = self._gone, []
+        for each in gone:
+            each.callback(None)
+
+    def _end(self) -> None:
+        """Keep the entry no longer."""
+        self._ended = True
+        self._cancel_renewal()
+        self._host.ended(self)
+
+    def _answer(self, answer: Callable[["Deferred[int]"], None]) -> None:
+        clients, self._clients = self._clients, {}
+        for client in clients.values():
+            if client.timer is not None:
+                client.timer.cancel()
+            if not client.granted.called:  # a client that was answered earlier may have cancelled it
+                answer(client.granted)
+
+
+def _fail(granted: "Deferred[int]", error: EtcdError) -> None:
+    if not granted.called:  # the client may have gone in the meantime
+        granted.errback(error)
+
+
+def _leave_to_ttl(reason: Failure) -> None:
+    """Ignore that an entry could not be deleted: its TTL ends, or it is gone already."""
+    reason.trap(EtcdError, NotDoneError)
