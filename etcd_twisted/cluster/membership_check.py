@@ -109,7 +109,7 @@ class MembershipCheck:
             newer = [view for view in views if view is not None]
             confirmed = confirmed or bool(newer)
             unasked = {each.peer_url: None for view in newer for each in view.machines if each.peer_url not in asked}
-        if not confirmed and self._group.doubted():
+        if not confirmed and self._group.has_unconfirmed():
             others = ", ".join(list(asked)[1:]) or "nobody, as none is known"
             self._complaints.warn(
                 "unconfirmed",
@@ -124,7 +124,7 @@ class MembershipCheck:
         except (UnreachableError, EtcdError) as error:
             self._log.debug("{url} does not say who is in the cluster: {error}", url=url, error=error)
             return None
-        return view if self._group.vouch(view) else None
+        return view if self._group.learn_members(view) else None
 
 
 async def _together(work: "Iterable[Coroutine[Any, Any, _T]]") -> list[_T]:

@@ -118,7 +118,7 @@ class Group:
         member = raft.configuration.members.get(raft.leader)
         return None if member is None else Machine(member.name, member.client_url, member.peer_url)
 
-    def called(self, machine_id: str) -> str:
+    def label(self, machine_id: str) -> str:
         """Returns how the log names a machine: by its name and its peer URL, if it is known here."""
         member = self.raft.configuration.members.get(machine_id)
         return f"the machine {machine_id}" if member is None else f"{member.name} ({member.peer_url})"

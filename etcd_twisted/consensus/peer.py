@@ -32,8 +32,8 @@ class RaftPeer:
     """
     See L{IRaftPeer}. It takes nothing before L{begin} and after L{end}.
 
-    @ivar on_claim: called when a machine says to be of a newer configuration: somebody should be asked for whom
-        L{vouch} can be told.
+    @ivar on_claim: called when an unknown machine claims to be in a newer configuration. Other members should then be
+        asked, and L{learn_members} should get what they say.
     """
 
     def __init__(self, clocks: Clocks, roster: Roster, availability: Availability) -> None:
@@ -73,22 +73,22 @@ class RaftPeer:
         admissions = self._member.admissions
         admission = admissions.judge(machine_id, configuration_index)
         if admission is Admission.UNCONFIRMED:
-            admissions.doubt(machine_id, configuration_index)
+            admissions.note_unconfirmed(machine_id, configuration_index)
             for tell in self.on_claim:
                 tell()
         return admission
 
-    def doubted(self) -> bool:
+    def has_unconfirmed(self) -> bool:
         """See L{IRaftPeer}."""
-        return self._member is not None and self._member.admissions.doubted()
+        return self._member is not None and self._member.admissions.has_unconfirmed()
 
-    def vouch(self, view: ClusterView) -> bool:
+    def learn_members(self, view: ClusterView) -> bool:
         """See L{IRaftPeer}."""
-        return self._member is not None and self._member.admissions.vouch(view)
+        return self._member is not None and self._member.admissions.learn_members(view)
 
-    def called(self, machine_id: str) -> str:
+    def label(self, machine_id: str) -> str:
         """See L{IRaftPeer}."""
-        return f"the machine {machine_id}" if self._member is None else self._member.group.called(machine_id)
+        return f"the machine {machine_id}" if self._member is None else self._member.group.label(machine_id)
 
     # What comes from others
 

@@ -1,7 +1,7 @@
 """
-This machine's place in its Raft group as the peer port sees it, and what carries its messages.
+This machine's Raft member as the peer port sees it, and the transport of its messages.
 
-Must never hold any code: only what others promise each other.
+Must never hold any code: only what the rooms promise each other.
 """
 
 from collections.abc import Mapping
@@ -13,134 +13,136 @@ from etcd_twisted.interfaces.cluster import Admission, ClusterView, JoinReply, J
 
 
 class IRaftPeer(Interface):
-    """What the peer port sees of the replica: this machine's place in its Raft group."""
+    """This machine as a member of its Raft group, for the peer port."""
 
-    machine_id: str = Attribute("What the group calls this machine; empty until it is known.")
-    cluster_id: str = Attribute("Which cluster it is of; empty until it is known.")
-    configuration_index: int = Attribute("The log index of the group's newest configuration that this machine knows.")
+    machine_id: str = Attribute("This machine's id in the group; empty until it is known.")
+    cluster_id: str = Attribute("The id of the cluster; empty until it is known.")
+    configuration_index: int = Attribute("The log index of the newest configuration that this machine knows.")
 
     def admission(machine_id: str, configuration_index: int) -> Admission:
         """
-        Whether messages of another machine are taken: it is a member here, or in a newer configuration, as others
-        say.
+        Returns whether messages of another machine are taken: it is a member here, or in a newer configuration that
+        another member has confirmed.
 
-        @param configuration_index: of the newest configuration that it knows, and in which it says to be a member.
+        @param configuration_index: the index of the newest configuration that the other machine knows, and in which it
+            claims to be a member.
         """
 
-    def vouch(view: ClusterView) -> bool:
+    def learn_members(view: ClusterView) -> bool:
         """
-        Take the messages of those who are in the cluster as another machine sees it. That should be one that this
-        machine has reached by itself, at an address where it knows a machine of its cluster.
+        Takes the messages of the members that another machine names. This machine should have reached the other one by
+        itself, at an address where it knows a member of its cluster.
 
         @return: whether the other machine knows a newer configuration than this one does.
         """
 
-    def doubted() -> bool:
+    def has_unconfirmed() -> bool:
         """
-        Whether L{admission} would still find one unconfirmed that it has found so since this was asked last. This
-        machine may have come to know of the others by itself.
+        Returns whether L{admission} has found a machine unconfirmed since the last call of this, and still would: this
+        machine may have learned of the other one by itself meanwhile.
         """
 
-    def called(machine_id: str) -> str:
-        """Returns how the log names a machine: by its name and its peer URL, or by its id if it is not known here."""
+    def label(machine_id: str) -> str:
+        """Returns how the log names a machine: by its name and its peer URL, or by its id if it is unknown here."""
 
     def received(sender: str, payload: bytes) -> None:
         """
-        Take what the transport of C{sender} was given to send.
+        Takes the payload that the transport of C{sender} was given.
 
-        @raise ValueError: these are no messages; one line that says why.
+        @raise ValueError: these are not messages; the error says why in one line.
         """
 
     def unreachable(machine_id: str) -> None:
-        """What was sent to a machine last may be lost."""
+        """Notes that the last messages to a machine may be lost."""
 
     def excluded() -> None:
-        """A member with a newer configuration does not take this machine's messages: it was removed."""
+        """Notes that a member with a newer configuration refuses this machine, because it was removed."""
 
     def snapshot_offered(sender: str, metadata: bytes, head: bytes, size: int) -> "Deferred[int]":
         """
-        The leader is about to send a snapshot file.
+        Takes the leader's offer of a snapshot file.
 
-        @param head: the file's first bytes, by which a file that came in part is known again.
-        @param size: of the whole file, in bytes.
-        @return: fires with how many bytes of it are here already.
+        @param head: the file's first bytes, which identify a file that has come in part.
+        @param size: the size of the whole file in bytes.
+        @return: fires with how many bytes of the file are here already.
         """
 
     def snapshot_piece(sender: str, offset: int, data: bytes) -> "Deferred[None]":
         """
-        A part of the file that was offered last. Fires when it is written; for the last one, when the key space is
-        what the whole file holds.
+        Takes a piece of the file that was offered last. Fires when the piece is written; for the last one, when the
+        key space holds what the whole file does.
 
-        Errbacks with L{ValueError} when it does not go on where the file ends so far, or with a failure of the disk.
+        Errbacks with L{ValueError} if the piece does not begin where the file ends so far, or with a failure of the
+        disk.
         """
 
     def join(request: JoinRequest) -> "Deferred[JoinReply]":
         """
-        Take a machine into the group, or note its new addresses. Fires when a quorum knows of it.
+        Admits a machine to the group, or notes its new addresses. Fires when a quorum knows.
 
-        Errbacks with an L{EtcdError}: 103 when the cluster is full, 109 when another machine has the address, 105 when
-        another machine that is alive has the name, 300 when this machine does not lead or it can't be done now.
+        Errbacks with an L{EtcdError}: 103 if the cluster is full, 109 if another machine has the address, 105 if
+        another machine that is alive has the name, 300 if this machine does not lead or can't do it now.
         """
 
     def describe() -> ClusterView:
-        """Who is in the cluster and who leads it, as far as this machine knows."""
+        """Returns the members and the leader of the cluster, as far as this machine knows them."""
 
     def status() -> StatusReport:
-        """Returns what this machine tells a member about itself."""
+        """Returns what this machine reports to a member about itself."""
 
 
 class ISnapshotFile(Interface):
-    """A snapshot on disk, to be sent."""
+    """A snapshot on disk that is being sent."""
 
-    metadata: bytes = Attribute("What it stands for, as the replica of the receiver understands it.")
-    head: bytes = Attribute("The file's first bytes, other ones for each file.")
-    size: int = Attribute("Bytes.")
+    metadata: bytes = Attribute("What the snapshot stands for, as the receiver's replica understands it.")
+    head: bytes = Attribute("The file's first bytes, which differ for each file.")
+    size: int = Attribute("The size in bytes.")
 
     def read(offset: int, length: int) -> "Deferred[bytes]":
-        """A part of it."""
+        """Fires with a part of the file."""
 
     def close() -> None:
-        """It is needed no more."""
+        """Closes the file."""
 
 
 class ITransport(Interface):
     """
     Carries messages to the other machines of the group: AMP over TCP, or a simulated network.
 
-    What was given to it may be lost, come late or come twice; it never comes changed.
+    A message may be lost, late or duplicated, but it never changes on the way.
     """
 
     def connect(peers: Mapping[str, str]) -> None:
         """
-        Have connections to these machines and to no others.
+        Keeps connections to these machines and to no others.
 
-        @param peers: the peer URL of each, by machine id.
+        @param peers: their peer URLs, by machine id.
         """
 
     def send(machine_id: str, payload: bytes) -> bool:
         """
-        Send. To a machine that can't be reached just now it is dropped, and L{IRaftPeer.unreachable} is told.
+        Sends a payload. If the machine can't be reached now, drops it and calls L{IRaftPeer.unreachable}.
 
-        @return: whether it is on its way.
+        @return: whether the payload is on its way.
         """
 
     def send_ahead(machine_id: str, payload: bytes) -> bool:
         """
-        Like L{send}, for what is short and may overtake everything else: it does not wait behind a long payload.
+        Sends a short payload as L{send} does, but ahead of others: it does not wait behind a long one.
         """
 
     def send_snapshot(machine_id: str, file: ISnapshotFile) -> "Deferred[None]":
         """
-        Send a snapshot, in pieces between which other messages go. Fires when the machine has it on its disk.
+        Sends a snapshot, in pieces between which other messages go. Fires when the machine has it on its disk.
 
-        Errbacks when the connection is lost. The file is closed either way. Cancelling it gives it up.
+        Errbacks if the connection is lost. The file is closed either way. Cancelling the Deferred stops sending.
         """
 
     def ask_status(machine_id: str) -> "Deferred[StatusReport | None]":
         """
-        Ask a machine for its status. Fires with its answer, or with C{None} when it is connected but can't be asked:
-        its version does not know the question, or the only connection is one that it has made.
+        Asks a machine for its status. Fires with its answer, or with C{None} if it is connected but can't be asked: it
+        does not know the request, or it has made the only connection.
 
-        Errbacks with L{ConnectionError} when it can't be reached or the connection is lost before it answers; as long
-        as the connection lasts, that may take any time. A second call before that sends a second question.
+        Errbacks with L{ConnectionError} if it can't be reached or the connection is lost before it answers. As long as
+        the connection lasts, the answer may take any time. A second call before that sends a second request.
         """

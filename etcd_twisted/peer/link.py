@@ -259,7 +259,7 @@ class Link:
 
     @property
     def _called(self) -> str:
-        return self._context.raft.called(self.machine_id)
+        return self._context.raft.label(self.machine_id)
 
     def _log_problem(self, problem: str, line: str = "Can't connect to {machine}: {problem}; trying again") -> None:
         """Logs what is wrong, unless the last line said the same."""

@@ -29,7 +29,7 @@ class Others:
 
     @ivar views: what each says; who is not here does not answer.
     @ivar held: those who do not say it yet.
-    @ivar in_doubt: whether there is one still that nobody vouches for.
+    @ivar in_doubt: whether there still is an unconfirmed machine.
     """
 
     def __init__(self) -> None:
@@ -48,11 +48,11 @@ class Others:
             raise view
         return view
 
-    def vouch(self, view: ClusterView) -> bool:
+    def learn_members(self, view: ClusterView) -> bool:
         self.told.append(view)
         return view.configuration_index > 10
 
-    def doubted(self) -> bool:
+    def has_unconfirmed(self) -> bool:
         return self.in_doubt
 
 

@@ -33,7 +33,7 @@ class QuorumAlarmTests(SynchronousTestCase):
         }
         return Health(statuses, frozenset(self.voters), self.leader)
 
-    def called(self, machine_id: str) -> str:
+    def label(self, machine_id: str) -> str:
         return f"machine{machine_id} (http://peers:700{machine_id})"
 
     def pass_time(self, seconds: float) -> None:

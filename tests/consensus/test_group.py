@@ -328,7 +328,7 @@ class AdmissionTests(ClusterTestCase):
 
     STRANGER = "f" * 16
 
-    def vouched(self, machine: ClusterMachine, index: int, *strangers: str) -> ClusterView:
+    def view_with(self, machine: ClusterMachine, index: int, *strangers: str) -> ClusterView:
         """What a machine would tell that knows a configuration with strangers in it."""
         view = machine.peer.describe()
         fingerprints = tuple(fingerprint(view.cluster_id, each) for each in strangers)
@@ -366,7 +366,7 @@ class AdmissionTests(ClusterTestCase):
         cluster.start(2)
         leader = cluster.leader
         peer = leader.peer
-        self.assertTrue(peer.vouch(self.vouched(leader, peer.configuration_index + 1, self.STRANGER)))
+        self.assertTrue(peer.learn_members(self.view_with(leader, peer.configuration_index + 1, self.STRANGER)))
         self.assertEqual(peer.admission(self.STRANGER, 0), Admission.MEMBER)
         peer.received(self.STRANGER, b"\x90")
         cluster.finish(leader.replica.remove(cluster.followers[0].machine.name))
@@ -380,24 +380,24 @@ class AdmissionTests(ClusterTestCase):
         leader = cluster.leader
         peer, index = leader.peer, leader.peer.configuration_index
         for known in (False, True):
-            self.assertFalse(peer.doubted())
+            self.assertFalse(peer.has_unconfirmed())
             self.assertEqual(peer.admission(self.STRANGER, index + 1), Admission.UNCONFIRMED)
             if known:
-                self.assertTrue(peer.vouch(self.vouched(leader, index + 1, self.STRANGER)))
-            self.assertIs(peer.doubted(), not known)
+                self.assertTrue(peer.learn_members(self.view_with(leader, index + 1, self.STRANGER)))
+            self.assertIs(peer.has_unconfirmed(), not known)
 
     def test_what_is_no_news_or_of_another_cluster_does_not_count(self) -> None:
         cluster = self.cluster()
         cluster.start(2)
         leader = cluster.leader
         peer, index = leader.peer, leader.peer.configuration_index
-        view = self.vouched(leader, index + 1, self.STRANGER)
+        view = self.view_with(leader, index + 1, self.STRANGER)
         for other in (
-            self.vouched(leader, index, self.STRANGER),
+            self.view_with(leader, index, self.STRANGER),
             msgspec.structs.replace(view, cluster_id="e" * 16),
             msgspec.structs.replace(view, configuration_index=0, fingerprints=()),  # of one that does not say
         ):
-            self.assertFalse(peer.vouch(other))
+            self.assertFalse(peer.learn_members(other))
             self.assertEqual(peer.admission(self.STRANGER, index + 1), Admission.UNCONFIRMED)
 
     def test_who_is_in_the_cluster_is_told_by_fingerprints(self) -> None:
@@ -432,7 +432,7 @@ class AdmissionTests(ClusterTestCase):
         leader.replica.remove(cluster.followers[0].machine.name).addErrback(lambda failure: failure.trap(EtcdError))
         self.assertGreater(peer.configuration_index, index + 1)
         self.assertEqual(peer.admission(self.STRANGER, index + 1), Admission.UNCONFIRMED)
-        self.assertTrue(peer.vouch(self.vouched(leader, index + 1, self.STRANGER)))
+        self.assertTrue(peer.learn_members(self.view_with(leader, index + 1, self.STRANGER)))
         self.assertEqual(peer.admission(self.STRANGER, index + 1), Admission.MEMBER)
         for machine in cluster.followers:
             machine.disk.held = False
@@ -459,12 +459,12 @@ class AdmissionTests(ClusterTestCase):
         for number in range(1_000):
             peer.admission(f"{number:016x}", number)
         admissions = leader.member.admissions
-        self.assertEqual(admissions._vouched_for, {})
-        self.assertLess(len(admissions._doubted), 100)
+        self.assertEqual(admissions._confirmed, {})
+        self.assertLess(len(admissions._unconfirmed), 100)
         for number in range(1, 1_001):
-            self.assertTrue(peer.vouch(self.vouched(leader, 10**6 + number, f"{number:016x}")))
+            self.assertTrue(peer.learn_members(self.view_with(leader, 10**6 + number, f"{number:016x}")))
             self.assertEqual(peer.admission(f"{number:016x}", 0), Admission.MEMBER)
-        self.assertLess(len(admissions._vouched_for), 100)
+        self.assertLess(len(admissions._confirmed), 100)
 
     def test_what_is_no_message(self) -> None:
         cluster = self.cluster()

@@ -71,13 +71,13 @@ class FakeRaftPeer:
         newer = configuration_index > self.configuration_index
         return Admission.UNCONFIRMED if newer else Admission.STRANGER
 
-    def vouch(self, view: ClusterView) -> bool:
+    def learn_members(self, view: ClusterView) -> bool:
         raise AssertionError(f"nobody asks here who is in the cluster: {view}")
 
-    def doubted(self) -> bool:
+    def has_unconfirmed(self) -> bool:
         raise AssertionError("nobody asks here who is in the cluster")
 
-    def called(self, machine_id: str) -> str:
+    def label(self, machine_id: str) -> str:
         return f"the one of id {machine_id[:1]}"
 
     def received(self, sender: str, payload: bytes) -> None:

@@ -35,10 +35,10 @@ class FakePeer:
             return Admission.UNCONFIRMED
         return Admission.MEMBER if self.admitting else Admission.STRANGER
 
-    def vouch(self, view: ClusterView) -> bool:
+    def learn_members(self, view: ClusterView) -> bool:
         raise AssertionError(f"nobody asks here who is in the cluster: {view}")
 
-    def doubted(self) -> bool:
+    def has_unconfirmed(self) -> bool:
         raise AssertionError("nobody asks here who is in the cluster")
 
     def received(self, sender: str, payload: bytes) -> None:

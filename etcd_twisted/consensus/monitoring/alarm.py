@@ -34,7 +34,7 @@ class Watched(Protocol):
     def health(self) -> Health:
         """Returns what is known of the cluster."""
 
-    def called(self, machine_id: str) -> str:
+    def label(self, machine_id: str) -> str:
         """Returns how the log names a machine."""
 
 
@@ -113,4 +113,4 @@ class QuorumAlarm:
 
     def _lacking(self, status: MachineStatus) -> str:
         since = datetime.fromtimestamp(status.since / 1e6, UTC)
-        return f"{self._group.called(status.machine_id)} since {since:%Y-%m-%d %H:%M:%S} UTC ({status.problem})"
+        return f"{self._group.label(status.machine_id)} since {since:%Y-%m-%d %H:%M:%S} UTC ({status.problem})"

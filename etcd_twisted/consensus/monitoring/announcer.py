@@ -20,7 +20,7 @@ class Announced(Protocol):
     def name(self) -> str:
         """This machine's name."""
 
-    def called(self, machine_id: str) -> str:
+    def label(self, machine_id: str) -> str:
         """Returns how the log names a machine."""
 
     def health(self) -> Health:
@@ -59,7 +59,7 @@ class Announcer:
     def _why(self, deposition: Deposition) -> str:
         if deposition.removed:
             return "it was taken out of the cluster"
-        other = self._group.called(deposition.heard_from)
+        other = self._group.label(deposition.heard_from)
         if deposition.handed_over:
             return f"it has handed over to {other}"
         if deposition.newer_term:

@@ -143,7 +143,7 @@ class SnapshotSender:
 
     async def _send(self, machine_id: str, term: int, sending: _Sending) -> int:
         file: SnapshotFile | None = None
-        called = self._group.called(machine_id)
+        called = self._group.label(machine_id)
         try:
             file = await self._disk.run(self._open, term)
             if sending.given_up:
@@ -180,7 +180,7 @@ class SnapshotSender:
                 await sending.step
 
     def _not_sent(self, failure: Failure, machine_id: str) -> int:
-        _log.failure("Sending a snapshot to {machine} failed", failure, machine=self._group.called(machine_id))
+        _log.failure("Sending a snapshot to {machine} failed", failure, machine=self._group.label(machine_id))
         return 0
 
     def give_up(self) -> None:
