@@ -59,7 +59,7 @@ class PolicyTests(SynchronousTestCase):
             headers.addRawHeader(name.encode(), value.strip().encode("latin-1"))
         return self.policy.refusal(method.encode(), headers, authority, secure) is None
 
-    def test_names(self) -> None:
+    def test_browsers_may_use_only_the_names_of_this_machine(self) -> None:
         """Those that this machine is known by, at any port, are for browsers too, others for programs alone."""
         for port in ("", ":4001", ":80", ":"):
             for name in NAMES:
@@ -72,12 +72,12 @@ class PolicyTests(SynchronousTestCase):
                     for method in ("GET", "PUT", "DELETE"):
                         self.assertTrue(self.allows(method, f"Host: {name}{port}", mark), name)
 
-    def test_no_name(self) -> None:
+    def test_a_request_without_a_host_is_accepted(self) -> None:
         """HTTP/1.0 needs none, and no browser leaves it out."""
         self.assertTrue(self.allows("GET", "Accept-Language: de"))
         self.assertFalse(self.allows("PUT", f"Origin: {STRANGER}"))
 
-    def test_absolute_target(self) -> None:
+    def test_the_host_of_an_absolute_target_counts(self) -> None:
         """Its host counts as well as the header's."""
         for authority, allowed in ((b"localhost:4001", True), (b"stranger.example", False), (b"", True)):
             self.assertIs(self.allows("GET", "Host: localhost", "Accept-Language: de", authority=authority), allowed)
@@ -85,13 +85,13 @@ class PolicyTests(SynchronousTestCase):
         self.assertTrue(self.allows("PUT", "Host: localhost", f"Origin: {OWN}", authority=b"127.0.0.1:4001"))
         self.assertFalse(self.allows("PUT", "Host: 127.0.0.1:4001", f"Origin: {OWN}", authority=b"localhost:4001"))
 
-    def test_several_marks(self) -> None:
+    def test_one_mark_of_a_browser_is_enough(self) -> None:
         """One of several values is enough."""
         lines = ("Host: stranger.example", "User-Agent: curl", "User-Agent: Mozilla/5.0")
         self.assertFalse(self.allows("GET", *lines))
         self.assertTrue(self.allows("GET", *lines[:2]))
 
-    def test_own_origin(self) -> None:
+    def test_pages_of_this_machine_may_change_something(self) -> None:
         """The one that the request goes to, by whatever name, and the advertised ones."""
         for host, origin in (
             ("127.0.0.1:4001", "http://127.0.0.1:4001"),
@@ -109,7 +109,7 @@ class PolicyTests(SynchronousTestCase):
             for method in ("PUT", "POST", "DELETE", "PATCH", "put"):
                 self.assertTrue(self.allows(method, f"Host: {host}", f"Origin: {origin}"), (host, origin))
 
-    def test_other_origins(self) -> None:
+    def test_pages_of_other_origins_may_change_nothing(self) -> None:
         """They may not change anything."""
         for host, origin in (
             ("127.0.0.1:4001", "null"),
@@ -135,18 +135,18 @@ class PolicyTests(SynchronousTestCase):
             for method in ("GET", "HEAD", "OPTIONS"):
                 self.assertTrue(self.allows(method, f"Host: {host}", f"Origin: {origin}"), (host, origin))
 
-    def test_several_origins(self) -> None:
+    def test_each_of_several_origins_has_to_be_allowed(self) -> None:
         """Each has to be allowed."""
         self.assertFalse(self.allows("PUT", "Host: 127.0.0.1:4001", f"Origin: {OWN}", f"Origin: {STRANGER}"))
         self.assertFalse(self.allows("PUT", "Host: 127.0.0.1:4001", f"Origin: {OWN}, {STRANGER}"))
 
-    def test_secure(self) -> None:
+    def test_a_page_without_tls_may_change_nothing_over_tls(self) -> None:
         """A page that came without TLS may be anybody's on the way."""
         for origin, allowed in (("http://localhost:4001", False), ("https://localhost:4001", True)):
             self.assertIs(self.allows("PUT", "Host: localhost:4001", f"Origin: {origin}", secure=True), allowed)
         self.assertFalse(self.allows("PUT", "Host: 10.0.0.1", "Origin: http://machine0.example:4001", secure=True))
 
-    def test_any(self) -> None:
+    def test_a_star_allows_every_origin_and_every_host(self) -> None:
         """C{*} for origins and for hosts."""
         self.policy = BrowserPolicy.of(Config(cors=("*",)))
         for origin in ("null", STRANGER):
@@ -157,7 +157,7 @@ class PolicyTests(SynchronousTestCase):
         self.assertFalse(self.allows("PUT", "Host: etcd.example", f"Origin: {STRANGER}"))
 
     @given(st.binary(max_size=30), st.binary(max_size=30), st.binary(max_size=30))
-    def test_anything(self, host: bytes, origin: bytes, authority: bytes) -> None:
+    def test_no_origin_of_a_stranger_is_let_through(self, host: bytes, origin: bytes, authority: bytes) -> None:
         """Whatever is sent, there is an answer, and none that lets a stranger's origin through."""
         headers = Headers({b"Host": [host], b"Origin": [b"http://stranger.example" + origin]})
         if origin[:1] not in (b":", b""):
@@ -231,7 +231,7 @@ class DoorTests(SynchronousTestCase):
         self.assertEqual(self.wire.replica.proposed, [])
         self.assertEqual(self.wire.replica.keyspace.hub.count, 0)
 
-    def test_changes(self) -> None:
+    def test_changes_by_pages_of_other_origins_are_refused(self) -> None:
         """Nothing is done for a page of another origin."""
         for method, path in CHANGES:
             for origin in (STRANGER, "null", "http://127.0.0.1:4002"):
@@ -239,7 +239,7 @@ class DoorTests(SynchronousTestCase):
                 self.assert_refused(answer, origin, "--cors")
                 self.assertNotIn("Access-Control-Allow-Origin", answer.headers)
 
-    def test_rebound_name(self) -> None:
+    def test_requests_for_a_rebound_name_are_refused(self) -> None:
         """Nor for one whose name was made to lead here, not even for a read."""
         for method, path in (*CHANGES, *READS):
             for mark in MARKS:
@@ -249,7 +249,7 @@ class DoorTests(SynchronousTestCase):
                 else:
                     self.assert_refused(answer, "stranger.example", "--allowed-hosts")
 
-    def test_standby(self) -> None:
+    def test_a_standby_refuses_them_too(self) -> None:
         """A machine that would only send it elsewhere does not even do that."""
         for change in (self.wire.replica.follow, self.wire.replica.stand_by):
             change()
@@ -257,7 +257,7 @@ class DoorTests(SynchronousTestCase):
                 self.assert_refused(self.ask("PUT", path, "Host: 127.0.0.1", f"Origin: {STRANGER}"), "--cors")
                 self.assert_refused(self.ask("GET", path, "Host: s.example", "Accept-Language: de"), "--allowed-hosts")
 
-    def test_allowed(self) -> None:
+    def test_own_pages_allowed_origins_and_programs_are_served(self) -> None:
         """The machine's own pages, those that C{--cors} names, and programs behind any name."""
         for lines in (
             ("Host: 127.0.0.1:4001", f"Origin: {OWN}", "Sec-Fetch-Site: same-origin", "User-Agent: Mozilla/5.0"),
@@ -271,7 +271,7 @@ class DoorTests(SynchronousTestCase):
             self.assertEqual(self.ask("GET", "/v2/members", *lines).status, 200, lines)
             self.assertIn(self.ask("POST", "/mod/v2/lock/k?ttl=5&timeout=0", *lines).status, (200, 412), lines)
 
-    def test_reads_of_other_pages(self) -> None:
+    def test_reads_by_pages_of_other_origins_are_answered(self) -> None:
         """They are answered: the browser keeps from the page what it may not read."""
         for method, path in READS:
             if "wait" not in path:
@@ -279,7 +279,7 @@ class DoorTests(SynchronousTestCase):
                 self.assertNotEqual(answer.status, 403)
                 self.assertNotIn("Access-Control-Allow-Origin", answer.headers)
 
-    def test_connection_stays(self) -> None:
+    def test_the_connection_of_a_refused_request_stays_open(self) -> None:
         """And who comes after the refused one on it is served."""
         channel, transport = self.wire.connect()
         head = b"PUT /v2/keys/k HTTP/1.1\r\nHost: localhost\r\nContent-Length: 7\r\n"
@@ -288,7 +288,7 @@ class DoorTests(SynchronousTestCase):
         self.assertEqual([answer.status for answer in answers], [403, 201])
         self.assertEqual(self.wire.replica.get("/k").value, "w")
 
-    def test_said_in_the_log(self) -> None:
+    def test_refusals_are_logged(self) -> None:
         """Once for each, but not thousands of times, and nothing of it that could forge a line."""
         self.ask("PUT", "/v2/keys/k", "Host: localhost:4001", "Origin: http://x\x1b[1my")
         (line,) = self.log.warnings
@@ -298,7 +298,7 @@ class DoorTests(SynchronousTestCase):
             self.ask("GET", "/v2/keys/k", "Host: stranger.example", "Accept-Language: de")
         self.assertLess(len(self.log.warnings), 25)
 
-    def test_every_answer_says_what_it_is(self) -> None:
+    def test_no_response_lets_a_browser_guess_its_type(self) -> None:
         """No browser may take it for something else."""
         requests = (*READS, *CHANGES, ("GET", "/v2/keys/%zz"), ("GET", "/%zz"), ("GET", "/v2/keys/none"))
         for method, path in requests:

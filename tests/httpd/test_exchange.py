@@ -115,38 +115,38 @@ class ExchangeTest(SynchronousTestCase):
 class FramingTests(ExchangeTest):
     """Where a body ends."""
 
-    def test_line(self) -> None:
+    def test_the_header_line_says_where_the_body_ends(self) -> None:
         """A length, or chunks for who knows them, or the end of the connection."""
         self.assertEqual(framing(b"12345", True), b"Content-Length: 5\r\n")
         self.assertEqual(framing(b"", False), b"Content-Length: 0\r\n")
         self.assertEqual(framing(iter(()), True), b"Transfer-Encoding: chunked\r\n")
         self.assertEqual(framing(HandMadeEvents(True), False), b"")
 
-    def test_whole(self) -> None:
+    def test_a_response_is_sent_with_all_header_lines(self) -> None:
         """The status line, the connection's own lines, the answer's, the length."""
         head, body = self.sent(Response(404, FIELDS, b"gone"))
         self.assertEqual(head, [b"HTTP/1.1 404 Not Found", b"Server: x", b"X-Field: 1", b"Content-Length: 4"])
         self.assertEqual(body, b"gone")
 
-    def test_last_on_its_connection(self) -> None:
+    def test_the_last_response_on_a_connection_says_so(self) -> None:
         """Says so."""
         self.connection = Connection(persistent=False)
         head, _ = self.sent(plain(200, "x"))
         self.assertIn(b"Connection: close", head)
 
-    def test_pieces(self) -> None:
+    def test_each_piece_is_a_chunk(self) -> None:
         """One chunk each; an empty one is left out, as it would mean the end."""
         head, body = self.sent(Response(200, FIELDS, iter((b"ab", b"", b"cde"))))
         self.assertIn(b"Transfer-Encoding: chunked", head)
         self.assertEqual(body, b"2\r\nab\r\n3\r\ncde\r\n0\r\n\r\n")
 
-    def test_pieces_for_an_old_client(self) -> None:
+    def test_an_old_client_gets_pieces_as_they_are(self) -> None:
         """As they are."""
         head, body = self.sent(Response(200, FIELDS, iter((b"ab", b"", b"cde"))), b"HTTP/1.0")
         self.assertEqual(head, [b"HTTP/1.1 200 OK", b"Server: x", b"X-Field: 1"])
         self.assertEqual(body, b"abcde")
 
-    def test_head_only(self) -> None:
+    def test_the_response_to_head_has_no_body(self) -> None:
         """Nothing follows the head, not even the end of the chunks, and no piece is asked for."""
 
         def pieces() -> Iterator[bytes]:
@@ -162,7 +162,7 @@ class FramingTests(ExchangeTest):
 class BrokenTests(ExchangeTest):
     """What goes wrong when it is too late to say so."""
 
-    def test_pieces(self) -> None:
+    def test_a_body_that_breaks_off_is_not_ended(self) -> None:
         """The client sees that this is not the whole, as the end of the chunks never comes."""
 
         def pieces() -> Iterator[bytes]:
@@ -176,7 +176,7 @@ class BrokenTests(ExchangeTest):
         self.assertEqual(self.connection.done, [])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
-    def test_promised_answer(self) -> None:
+    def test_a_failed_response_ends_the_connection(self) -> None:
         """A door that breaks its word costs its client the connection, and nobody else anything."""
         promised: Deferred[Response] = Deferred()
         self.exchange().answer(promised)
@@ -188,7 +188,7 @@ class BrokenTests(ExchangeTest):
 class GoneTests(ExchangeTest):
     """A client that is gone before its answer."""
 
-    def test_promised_answer_is_cancelled(self) -> None:
+    def test_a_later_response_is_cancelled(self) -> None:
         """Nobody works on it any more."""
         cancelled: list[Deferred[Response]] = []
         promised: Deferred[Response] = Deferred(cancelled.append)
@@ -199,7 +199,7 @@ class GoneTests(ExchangeTest):
         self.assertEqual(cancelled, [promised])
         self.assertEqual((self.connection.sent, self.connection.done), (b"", []))
 
-    def test_events_that_come_too_late(self) -> None:
+    def test_a_wait_that_begins_too_late_ends_at_once(self) -> None:
         """A wait that is only granted when nobody is there to wait ends at once."""
         events = HandMadeEvents(stream=False)
         promised: Deferred[Response] = Deferred(lambda cancelled: cancelled.callback(Response(200, FIELDS, events)))
@@ -209,7 +209,7 @@ class GoneTests(ExchangeTest):
         self.assertTrue(events.cancelled)
         self.assertIsNone(events.send)
 
-    def test_event_after_the_client(self) -> None:
+    def test_an_event_for_a_client_that_has_gone_is_dropped(self) -> None:
         """Is dropped, should whoever tells it not know yet."""
         events = HandMadeEvents(stream=False)
         exchange = self.exchange()
@@ -224,7 +224,7 @@ class GoneTests(ExchangeTest):
 class EndedWaitTests(ExchangeTest):
     """A wait that the server ends."""
 
-    def test_while_it_waits(self) -> None:
+    def test_a_wait_ends_with_an_empty_body(self) -> None:
         """The body is empty and whole."""
         events = HandMadeEvents(stream=False)
         exchange = self.exchange()
@@ -235,7 +235,7 @@ class EndedWaitTests(ExchangeTest):
         self.assertTrue(self.connection.sent.endswith(b"\r\n\r\n0\r\n\r\n"))
         self.assertEqual(self.connection.done, [exchange])
 
-    def test_by_what_it_waits_for(self) -> None:
+    def test_a_stream_ends_when_no_more_events_can_come(self) -> None:
         """A stream whose events can't be told any more ends after those that were."""
         events = HandMadeEvents(stream=True)
         exchange = self.exchange()
@@ -247,7 +247,7 @@ class EndedWaitTests(ExchangeTest):
         self.assertTrue(self.connection.sent.endswith(b"3\r\n{}\n\r\n0\r\n\r\n"))
         self.assertEqual(self.connection.done, [exchange])
 
-    def test_other_work_goes_on(self) -> None:
+    def test_a_change_is_still_answered(self) -> None:
         """Who waits for a change to be made gets to know."""
         promised: Deferred[Response] = Deferred()
         exchange = self.exchange()

@@ -119,7 +119,7 @@ class Socket(Transport):
 class EagerTests(SynchronousTestCase):
     """Answers go to the system at once."""
 
-    def test_in_order(self) -> None:
+    def test_bytes_are_sent_in_order(self) -> None:
         """But not before what it did not take yet."""
         wire = Wire(kind=FastSite)
         self.addCleanup(wire.stop)
@@ -143,7 +143,7 @@ class EagerTests(SynchronousTestCase):
         channel.write(b"mno")
         self.assertEqual(transport.value(), b"abcdefghijklmno")
 
-    def test_refused(self) -> None:
+    def test_what_the_system_does_not_take_is_left_to_the_transport(self) -> None:
         """What the system does not take is left to the transport, which tries again, and finds out what is wrong."""
         for refusal in (BlockingIOError(), ConnectionResetError(), BrokenPipeError(), OSError()):
             wire = Wire(kind=FastSite)
@@ -179,7 +179,7 @@ class TogetherTests(SynchronousTestCase):
         self.wire.clock.advance(0)
         return self.written
 
-    def test_at_once(self) -> None:
+    def test_responses_to_requests_that_came_together_are_sent_together(self) -> None:
         """They are sent together, but for very many."""
         self.assertEqual(self.receive(GET), [1])
         self.assertEqual(self.receive(*[GET] * 5), [5])
@@ -187,7 +187,7 @@ class TogetherTests(SynchronousTestCase):
         self.assertEqual(self.receive(GET[9:]), [1])
         self.assertEqual(self.receive(*[GET] * 70), [32, 32, 6])
 
-    def test_before_others(self) -> None:
+    def test_responses_do_not_wait_for_later_requests(self) -> None:
         """What can't be answered yet, or by the fast door, holds none up."""
         self.assertEqual(self.receive(GET, GET, put("v"), GET, GET), [2, 1, 2])
         self.assertEqual(self.receive(GET, GET, WATCH), [2, 1])
@@ -235,7 +235,7 @@ class TogetherTests(SynchronousTestCase):
         self.assertEqual(self.transport.value().count(b"HTTP/1.1 200"), 11)
         self.assertEqual(self.transport.how_lost, "closed")
 
-    def test_request_that_can_not_be_taken(self) -> None:
+    def test_a_request_that_can_not_be_handled_closes_the_connection(self) -> None:
         """Behind one that was waited for: the connection is closed, as nobody can know any more what answers what."""
         self.receive(WATCH, GET, GET)
         self.patch(self.wire.site, "heads", {})
@@ -245,7 +245,7 @@ class TogetherTests(SynchronousTestCase):
         self.assertEqual(self.transport.how_lost, "aborted")
         self.assertEqual(self.wire.site.channels, set())
 
-    def test_long(self) -> None:
+    def test_long_responses_are_sent_at_once(self) -> None:
         """What waits to be sent is bounded."""
         self.receive(put("x" * 3_000))
         self.assertEqual(self.receive(*[GET] * 3), [1, 1, 1])
@@ -292,7 +292,7 @@ class SameAnswersTests(SynchronousTestCase):
 
     @settings(max_examples=examples(300))
     @given(st.lists(requests(), min_size=1, max_size=5), st.lists(st.integers(0, 2_000), max_size=6), st.booleans())
-    def test_any_requests(self, sent: list[bytes], cuts: list[int], slow: bool) -> None:
+    def test_both_doors_answer_any_requests_alike(self, sent: list[bytes], cuts: list[int], slow: bool) -> None:
         """Pipelined, cut anywhere, well-formed or not."""
         data = b"".join(sent)
         ordinary, fast = (Conversation(kind).hold(data, cuts, slow) for kind in (Site, FastSite))
@@ -360,7 +360,7 @@ class DoorTests(SynchronousTestCase):
         (channel,) = self.wire.site.channels
         self.assertIsInstance(channel, FastChannel if fast else Channel)
 
-    def test_common(self) -> None:
+    def test_common_requests_stay_at_the_fast_door(self) -> None:
         """What clients of keys send does not leave the fast door, however it is cut."""
         for request in (put("v"), GET, put(quote("ä")), put("w" * 900), GET + put("v") + GET):
             for piece in (len(request), 1_000, 5, 1):
@@ -369,7 +369,7 @@ class DoorTests(SynchronousTestCase):
                     self.assert_fast(True)
         self.assertEqual(self.transport.value().count(b"HTTP/1.1 20"), 4 * 7)
 
-    def test_watches(self) -> None:
+    def test_watches_stay_at_the_fast_door(self) -> None:
         """They wait there."""
         for request in (WATCH, STREAM):
             channel, _ = self.wire.connect()
@@ -379,14 +379,14 @@ class DoorTests(SynchronousTestCase):
     def assert_all_fast(self) -> None:
         self.assertEqual({type(channel) for channel in self.wire.site.channels}, {FastChannel})
 
-    def test_other_pages(self) -> None:
+    def test_a_request_for_another_page_is_handed_over(self) -> None:
         """The first request for another page is the last one that the fast door sees."""
         self.channel.dataReceived(GET + VERSION)
         self.assert_fast(False)
         self.channel.dataReceived(GET)
         self.assertEqual(self.transport.value().count(b"HTTP/1.1 "), 3)
 
-    def test_bad_line(self) -> None:
+    def test_a_head_with_an_uncommon_line_is_handed_over_early(self) -> None:
         """A head with a line that is not common is read by the other one, before the rest of it is there."""
         for line in (b"no header\r\n", b"Content-Length: x\r\n", b"Expect: 100-continue\r\n", b"X: \r\r\n", b" x\r\n"):
             self.channel, self.transport = self.wire.connect()
@@ -395,7 +395,7 @@ class DoorTests(SynchronousTestCase):
             self.channel.dataReceived(line)
             self.assertNotIn(self.channel, self.wire.site.channels, line)
 
-    def test_long_head(self) -> None:
+    def test_a_long_head_is_handed_over(self) -> None:
         """A head that is long is read by the other one."""
         self.channel.dataReceived(GET[:-2] + b"X: " + b"x" * LONGEST_COMMON_HEAD_BYTES)
         self.assert_fast(False)

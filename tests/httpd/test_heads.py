@@ -16,7 +16,7 @@ class HeadsTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.heads = Heads(BrowserPolicy())
 
-    def test_common(self) -> None:
+    def test_common_header_lines_are_understood(self) -> None:
         """What clients send."""
         for block, head in (
             (HOST, Head(0, None)),
@@ -30,7 +30,7 @@ class HeadsTests(SynchronousTestCase):
             for _ in range(2):
                 self.assertEqual(self.heads[block], head, block)
 
-    def test_uncommon(self) -> None:
+    def test_uncommon_header_lines_are_not_understood(self) -> None:
         """What is for one who knows all of HTTP: rare, or not to be answered at all."""
         for block in (
             b"",
@@ -67,14 +67,14 @@ class HeadsTests(SynchronousTestCase):
                 self.assertIsNone(self.heads[block], block)
 
     @given(st.lists(st.binary(max_size=20)))
-    def test_bytes(self, lines: list[bytes]) -> None:
+    def test_any_bytes_may_come(self, lines: list[bytes]) -> None:
         """Anything can come."""
         block = HOST + b"".join(line + b"\r\n" for line in lines)
         head = self.heads[block]
         if head is not None:
             self.assertTrue(all(b":" in line for line in block.split(b"\r\n")[:-1]))
 
-    def test_not_all_are_known(self) -> None:
+    def test_few_blocks_are_remembered(self) -> None:
         """Headers that differ with each request cost no memory, nor do long ones."""
         for number in range(10 * MOST_KNOWN_BLOCKS):
             self.assertIsNotNone(self.heads[HOST + b"X-Number: %d\r\n" % number])

@@ -48,14 +48,14 @@ class LeavingTests(ServedTest):
         await client.when_closed()
         forgetting.restore()
 
-    async def test_watcher(self) -> None:
+    async def test_a_watch_ends_when_its_client_goes(self) -> None:
         """A closed socket ends the watch, however much it sent behind it, by either door (spec, "Watch")."""
         for watch in (WATCH, RARE_WATCH):
             for behind in (b"", GET, MUCH):
                 for reset in (False, True):
                     await self.leaves(watch, behind, reset)
 
-    async def test_who_stays(self) -> None:
+    async def test_a_watcher_that_stays_gets_all_responses(self) -> None:
         """Is asked nothing and gets all answers, however much was sent behind the watch."""
         for watch in (WATCH, RARE_WATCH):
             looked = Deferred[bool]()

@@ -99,11 +99,11 @@ class ReadersTests(SynchronousTestCase):
         self.assertEqual(len(select.select([self.readers], [], [], 10)[0]), 1, "nothing came")
         self.readers.doRead()
 
-    def test_interface(self) -> None:
+    def test_readers_implement_their_interface(self) -> None:
         verifyObject(IReadDescriptor, self.readers)
         self.assertEqual(self.readers.logPrefix(), "Readers")
 
-    def test_one_reader(self) -> None:
+    def test_the_reactor_sees_one_reader(self) -> None:
         """The reactor sees one, as long as there are any; each gets what its client sent."""
         self.assertEqual(self.reactor.getReaders(), [])
         several = [self.connect() for _ in range(3)]
@@ -118,7 +118,7 @@ class ReadersTests(SynchronousTestCase):
             self.close(connection)
         self.assertEqual(self.reactor.getReaders(), [])
 
-    def test_pausing(self) -> None:
+    def test_a_paused_connection_is_not_read(self) -> None:
         """One that is paused is not read from, however often it is; another one is."""
         (client, taker, connection), (other, others, _) = self.connect(), self.connect()
         connection.pauseProducing()
@@ -146,19 +146,19 @@ class ReadersTests(SynchronousTestCase):
         """What the reactor does with one that it reads from itself."""
         PosixReactorBase._disconnectSelectable(self.reactor, connection, connection.doRead(), True)
 
-    def test_ended(self) -> None:
+    def test_the_end_of_a_connection_is_noticed(self) -> None:
         """One whose client has closed is left to the reactor, which finds that out."""
         taker, connection = self.end(reset=False)
         self.find_out(connection)
         self.assertEqual((taker.lost, self.reactor.getReaders()), ([ConnectionDone], []))
 
-    def test_reset(self) -> None:
+    def test_a_reset_connection_is_noticed(self) -> None:
         """Likewise. The system tells why only once: it has ended then."""
         taker, connection = self.end(reset=True)
         self.find_out(connection)
         self.assertEqual((len(taker.lost), self.reactor.getReaders()), (1, []))
 
-    def test_ended_but_closed_before(self) -> None:
+    def test_a_connection_that_ends_and_is_closed_ends_once(self) -> None:
         """The reactor need not have found out before it is closed here, or paused."""
         _, connection = self.end(reset=False)
         connection.pauseProducing()
@@ -170,7 +170,7 @@ class ReadersTests(SynchronousTestCase):
         self.reactor.advance(0)
         self.assertFalse(connection.connected)
 
-    def test_closed_by_another(self) -> None:
+    def test_a_connection_closed_by_another_is_not_read(self) -> None:
         """What was read from one closes the other, from which something was to be read in the same turn."""
         (client, taker, connection), (other, others, closed) = self.connect(), self.connect()
         taker.action = lambda: self.close(closed)
@@ -183,7 +183,7 @@ class ReadersTests(SynchronousTestCase):
         self.assertEqual(sorted([taker.came, others.came])[0], b"")
         self.assertEqual(taker.lost + others.lost, [ConnectionDone])
 
-    def test_failing(self) -> None:
+    def test_a_failing_connection_is_closed_alone(self) -> None:
         """One that can't take what came is closed, and that is told; the others go on."""
         several = [self.connect() for _ in range(3)]
 
@@ -198,7 +198,7 @@ class ReadersTests(SynchronousTestCase):
         self.assertEqual([taker.lost for _, taker, _ in several], [[], [ZeroDivisionError], []])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
-    def test_failing_to_end(self) -> None:
+    def test_a_connection_that_fails_to_end_is_forgotten(self) -> None:
         """One whose end can't be told is closed all the same, and forgotten; all others are served, new ones too."""
         several = [self.connect() for _ in range(3)]
 
@@ -225,14 +225,14 @@ class ReadersTests(SynchronousTestCase):
         self.assertEqual(taker.came, b"z")
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 3)
 
-    def test_reactor_ends(self) -> None:
+    def test_all_connections_end_with_the_reactor(self) -> None:
         """Then each connection does."""
         takers = [self.connect()[1] for _ in range(3)]
         self.readers.connectionLost(Failure(ConnectionLost()))
         self.assertEqual([taker.lost for taker in takers], [[ConnectionLost]] * 3)
         self.assertEqual(self.reactor.getReaders(), [])
 
-    def test_writing_and_timing(self) -> None:
+    def test_all_else_is_the_reactors(self) -> None:
         """All else is the reactor's."""
         _, _, connection = self.connect()
         connection.startWriting()
@@ -257,7 +257,7 @@ class SharedTests(ServedTest):
         await client.when(lambda: b"\r\n\r\n" in client.data)
         self.assertTrue(client.data.startswith(b"HTTP/1.1 200 OK\r\n"))
 
-    async def test_together(self) -> None:
+    async def test_connections_of_a_port_share_one_reader(self) -> None:
         """From the first to the last of them, also where other pages than keys are asked for."""
         self.assertEqual(self.waiting(), (0, 0))
         clients = [await self.connect() for _ in range(3)]

@@ -13,27 +13,27 @@ class LaterTests(SynchronousTestCase):
         self.response = plain(200, "here")
         self.heard: list[Response] = []
 
-    def test_one_who_listens_before(self) -> None:
+    def test_a_listener_from_before_gets_the_response(self) -> None:
         later = Later()
         later.listen(self.heard.append)
         self.assertEqual(self.heard, [])
         later.answer(self.response)
         self.assertEqual(self.heard, [self.response])
 
-    def test_one_who_listens_after(self) -> None:
+    def test_a_listener_from_after_gets_the_response(self) -> None:
         later = Later()
         later.answer(self.response)
         later.listen(self.heard.append)
         self.assertEqual(self.heard, [self.response])
 
-    def test_nobody_any_more(self) -> None:
+    def test_a_cancelled_response_is_dropped(self) -> None:
         later = Later()
         later.listen(self.heard.append)
         later.cancel()
         later.answer(self.response)
         self.assertEqual(self.heard, [])
 
-    def test_from_another(self) -> None:
+    def test_a_response_can_follow_a_deferred(self) -> None:
         later = Later()
         later.listen(self.heard.append)
         source: Deferred[Response] = Deferred()
@@ -41,7 +41,7 @@ class LaterTests(SynchronousTestCase):
         source.callback(self.response)
         self.assertEqual(self.heard, [self.response])
 
-    def test_nobody_wants_another(self) -> None:
+    def test_cancelling_cancels_the_deferred(self) -> None:
         """Who works for the answer is told."""
         later = Later()
         later.listen(self.heard.append)
@@ -51,7 +51,7 @@ class LaterTests(SynchronousTestCase):
         self.failureResultOf(source, CancelledError)
         self.assertEqual(self.heard, [])
 
-    def test_nobody_wants_one_that_is_to_begin(self) -> None:
+    def test_cancelling_before_prevents_the_beginning(self) -> None:
         """Then it does not."""
         later = Later()
         later.listen(self.heard.append)
@@ -65,14 +65,14 @@ class LaterTests(SynchronousTestCase):
         later.follow(begin)
         self.assertEqual(begun, [])
 
-    def test_as_a_deferred(self) -> None:
+    def test_a_later_response_can_be_a_deferred(self) -> None:
         later = Later()
         answer = as_deferred(later)
         self.assertNoResult(answer)
         later.answer(self.response)
         self.assertIs(self.successResultOf(answer), self.response)
 
-    def test_a_cancelled_deferred(self) -> None:
+    def test_cancelling_that_deferred_cancels_the_response(self) -> None:
         later = Later()
         answer = as_deferred(later)
         answer.cancel()

@@ -52,12 +52,12 @@ class WireTest(SynchronousTestCase):
 class BodyTests(WireTest):
     """A body may be 1,000 bytes here."""
 
-    def test_longest(self) -> None:
+    def test_the_longest_body_is_taken(self) -> None:
         """Exactly as long as it may be."""
         self.send(put("x" * (1_000 - len("value="))))
         self.assertEqual(self.answer().status, 201)
 
-    def test_too_long(self) -> None:
+    def test_a_body_that_is_too_long_is_refused_before_it_comes(self) -> None:
         """
         413 before any of the body has come; the client may go on sending for a while and is heard by nobody (spec,
         "Errors").
@@ -74,19 +74,19 @@ class BodyTests(WireTest):
         self.assertEqual(self.transport.how_lost, "aborted")
         self.assertEqual(self.wire.replica.proposed, [])
 
-    def test_no_number(self) -> None:
+    def test_a_length_with_too_many_digits_is_refused(self) -> None:
         """A length that no machine could hold."""
         self.send(b"PUT /v2/keys/k HTTP/1.1\r\nHost: x\r\nContent-Length: " + b"9" * 10_000 + b"\r\n\r\n")
         self.assertEqual(self.answer().status, 413)
 
-    def test_chunked(self) -> None:
+    def test_a_chunked_body_is_taken(self) -> None:
         """Taken chunk by chunk."""
         self.send(b"PUT /v2/keys/k HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
         for chunk in (b"6\r\nvalue=\r\n", b"2\r\nv", b"w\r\n0\r\n", b"\r\n"):
             self.send(chunk)
         self.assertEqual(json.loads(self.answer().body)["node"]["value"], "vw")
 
-    def test_chunked_too_long(self) -> None:
+    def test_a_chunked_body_that_is_too_long_is_refused(self) -> None:
         """413 as soon as it is too long, even when its end is there too."""
         self.send(b"PUT /v2/keys/k HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
         self.send(b"1f4\r\n" + b"x" * 500 + b"\r\n")
@@ -95,7 +95,7 @@ class BodyTests(WireTest):
         self.assertEqual(self.answer().status, 413)
         self.assertEqual(self.wire.replica.proposed, [])
 
-    def test_expectation(self) -> None:
+    def test_a_client_that_expects_100_continue_gets_it(self) -> None:
         """Who asks before sending is told to go on, or why not to."""
         head = put("v", fields=b"Expect: 100-continue\r\n").partition(b"value=")[0]
         self.send(head)
@@ -104,12 +104,12 @@ class BodyTests(WireTest):
         self.send(b"value=v")
         self.assertEqual(self.answer().status, 201)
 
-    def test_expectation_of_too_much(self) -> None:
+    def test_a_body_that_is_too_long_gets_no_100_continue(self) -> None:
         """No C{100 Continue} for what is refused."""
         self.send(b"PUT /v2/keys/k HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 1001\r\n\r\n")
         self.assertEqual(self.answer().status, 413)
 
-    def test_for_the_pages_too(self) -> None:
+    def test_the_limit_on_bodies_is_for_all_pages(self) -> None:
         """The limit is the port's, not the key endpoint's."""
         self.send(b"GET /version HTTP/1.1\r\nHost: x\r\nContent-Length: 1001\r\n\r\n")
         self.assertEqual(self.answer().status, 413)
@@ -127,14 +127,14 @@ class HeadTests(WireTest):
         last = line % (b"x" * (rest - len(fillers) - len(line % b"")))
         return start + fillers + last + end
 
-    def test_longest(self) -> None:
+    def test_the_longest_head_is_taken(self) -> None:
         """To the byte."""
         request = self.request(LONGEST_HEAD_BYTES)
         self.assertEqual(len(request), LONGEST_HEAD_BYTES)
         self.send(request)
         self.assertEqual(self.answer().status, 200)
 
-    def test_too_long(self) -> None:
+    def test_a_head_that_is_too_long_is_refused(self) -> None:
         """431 (spec, "Errors")."""
         self.send(self.request(LONGEST_HEAD_BYTES + 1))
         self.assertEqual(self.answer().status, 431)
@@ -142,12 +142,12 @@ class HeadTests(WireTest):
         self.wire.pass_time(int(self.wire.site.limits.refused_timeout_seconds))
         self.assertEqual(self.transport.how_lost, "aborted")
 
-    def test_continued_lines_count(self) -> None:
+    def test_folded_lines_count(self) -> None:
         """However they are folded."""
         self.send(self.request(LONGEST_HEAD_BYTES + 1, b" %s\r\n"))
         self.assertEqual(self.answer().status, 431)
 
-    def test_endless_line(self) -> None:
+    def test_an_endless_line_is_refused(self) -> None:
         """431 although no line ever ends; nothing of what comes after is kept."""
         self.send(b"GET /v2/keys/")
         for _ in range(65):
@@ -161,12 +161,12 @@ class HeadTests(WireTest):
         after, _ = tracemalloc.get_traced_memory()
         self.assertLess(after - before, 100_000)
 
-    def test_too_many(self) -> None:
+    def test_too_many_headers_are_refused(self) -> None:
         """Many small headers cost more than their bytes."""
         self.send(b"GET / HTTP/1.1\r\nHost: x\r\n" + b"a:\r\n" * 600 + b"\r\n")
         self.assertEqual(self.answer().status, 431)
 
-    def test_each_request_anew(self) -> None:
+    def test_each_request_has_the_whole_limit(self) -> None:
         """Two requests may together be longer."""
         self.send(self.request(LONGEST_HEAD_BYTES) * 2)
         self.assertEqual([each.status for each in self.answers("GET", "GET")], [200, 200])
@@ -181,7 +181,7 @@ class MalformedTests(WireTest):
         self.assertEqual(self.answer().status, 400, data)
         self.assertTrue(transport.writes_closed)
 
-    def test_refused(self) -> None:
+    def test_malformed_requests_are_refused(self) -> None:
         """400, and the connection is closed."""
         self.assert_refused(b"nonsense\r\n\r\n")
         self.assert_refused(b"\x16\x03\x01\x02\x00\x01\x00\r\n")
@@ -193,7 +193,7 @@ class MalformedTests(WireTest):
         self.assert_refused(b"GET / HTTP/1.1\r\n\r\n")
         self.assert_refused(b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n")
 
-    def test_bare_line_feeds(self) -> None:
+    def test_bare_line_feeds_are_refused(self) -> None:
         """Refused at once, wherever they stand, in JSON as far as the path is known."""
         for request in (
             GET.replace(b"\r\n", b"\n"),
@@ -208,13 +208,13 @@ class MalformedTests(WireTest):
         self.assert_refused(b"nonsense\n")
         self.assertEqual(self.answer().headers["Content-Type"], "text/plain; charset=utf-8")
 
-    def test_line_feeds_in_bodies(self) -> None:
+    def test_line_feeds_in_bodies_are_accepted(self) -> None:
         """They are a body's own affair, also behind a request that is answered meanwhile."""
         self.send(b"PUT /v2/keys/k HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nvalue=\n\n\n" + GET)
         _, read = self.answers("PUT", "GET")
         self.assertEqual(json.loads(read.body)["node"]["value"], "\n\n\n")
 
-    def test_in_json(self) -> None:
+    def test_refusals_are_json_where_a_path_is_known(self) -> None:
         """What is wrong with a request for something that is known; no client takes it for success."""
         for request, status in (
             (b"GET /v2/keys/a b HTTP/1.1\r\n", 400),
@@ -230,7 +230,7 @@ class MalformedTests(WireTest):
             self.assertEqual((answer.status, answer.headers["Content-Type"]), (status, "application/json"), request)
             self.assertEqual(list(json.loads(answer.body)), ["message"])
 
-    def test_raw_bytes(self) -> None:
+    def test_raw_bytes_in_a_target_are_like_their_escapes(self) -> None:
         """Raw UTF-8 in path and query is what its escapes are; what is no UTF-8 is 210 (spec, "Keys")."""
         text = "\u96ea \u00e4".encode().replace(b" ", b"")
         self.send(b"PUT /v2/keys/%s?value=%s HTTP/1.1\r\nHost: x\r\n\r\n" % (text, text))
@@ -249,14 +249,14 @@ class MalformedTests(WireTest):
             self.assertEqual(answer.headers["X-Etcd-Index"], "2")
         self.assertEqual(len(self.wire.replica.proposed), 1)
 
-    def test_raw_bytes_of_a_long_head(self) -> None:
+    def test_raw_bytes_count_as_what_they_are(self) -> None:
         """They count as what they are, and not as their escapes."""
         start, end = b"GET /v2/keys/", b" HTTP/1.1\r\nHost: x\r\n\r\n"
         self.send(start + b"\xc3\xa4" * ((LONGEST_HEAD_BYTES - len(start + end)) // 2) + end)
         self.wire.clock.pump([0] * 3)  # the key comes back in the error, in pieces
         self.assertEqual(self.answer().status, 404)
 
-    def test_absolute_target(self) -> None:
+    def test_an_absolute_target_is_understood(self) -> None:
         """What a client sends that takes the server for a proxy."""
         self.send(b"GET http://x:4001/v2/keys/?recursive=true HTTP/1.1\r\nHost: x\r\n\r\n")
         self.assertEqual(json.loads(self.answer().body)["node"]["key"], "/")
@@ -265,7 +265,7 @@ class MalformedTests(WireTest):
 class PersistenceTests(WireTest):
     """Which connections stay open."""
 
-    def test_stays(self) -> None:
+    def test_a_connection_stays_open(self) -> None:
         """Until something says otherwise; the server says who it is, and when."""
         self.send(GET)
         self.send(GET)
@@ -276,20 +276,20 @@ class PersistenceTests(WireTest):
             self.assertNotIn("Connection", answer.headers)
         self.assertIsNone(self.transport.how_lost)
 
-    def test_pages_stay_too(self) -> None:
+    def test_a_connection_stays_open_after_a_page(self) -> None:
         """With the same headers."""
         self.send(VERSION + GET)
         version, _ = self.answers("GET", "GET")
         self.assertEqual(version.headers["Server"], "etcd_twisted")
         self.assertIsNone(self.transport.how_lost)
 
-    def test_close(self) -> None:
+    def test_the_token_close_closes_the_connection(self) -> None:
         """As one of several tokens."""
         self.send(GET[:-2] + b"Connection: close, TE\r\n\r\n")
         self.assertEqual(self.answer().headers["Connection"], "close")
         self.assertEqual(self.transport.how_lost, "closed")
 
-    def test_old_protocol(self) -> None:
+    def test_http_1_0_has_one_request_and_no_chunks(self) -> None:
         """HTTP/1.0 has one request, no chunks, and needs no host."""
         self.send(b"GET /v2/keys/k?wait=true HTTP/1.0\r\n\r\n")
         channel, _ = self.wire.connect()
@@ -300,7 +300,7 @@ class PersistenceTests(WireTest):
         self.assertEqual(json.loads(answer.body)["node"]["value"], "v")
         self.assertEqual(self.transport.how_lost, "closed")
 
-    def test_pipelining(self) -> None:
+    def test_pipelined_requests_are_answered_in_order(self) -> None:
         """Answered in order, although the first takes longest; what it changes, the next one sees."""
         self.wire.replica.holding = True
         self.send(put("v") + GET + HEAD + VERSION)
@@ -312,7 +312,7 @@ class PersistenceTests(WireTest):
 
     @settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.differing_executors])  # by either door
     @given(st.lists(st.integers(1, 200)))
-    def test_cuts(self, sizes: list[int]) -> None:
+    def test_requests_may_be_cut_anywhere(self, sizes: list[int]) -> None:
         """Nothing depends on how requests are cut into segments."""
         self.wire = Wire(kind=self.kind)
         self.channel, self.transport = self.wire.connect()
@@ -325,13 +325,13 @@ class PersistenceTests(WireTest):
         answers = self.answers("PUT", "GET", "PUT", "HEAD", "GET")
         self.assertEqual([each.status for each in answers], [201, 200, 200, 200, 200])
 
-    def test_byte_by_byte(self) -> None:
+    def test_requests_may_come_byte_by_byte(self) -> None:
         """Not even into these."""
         for byte in put("v") + GET:
             self.send(bytes([byte]))
         self.assertEqual([each.status for each in self.answers("PUT", "GET")], [201, 200])
 
-    def test_head_of_watch(self) -> None:
+    def test_a_head_request_for_a_watch_does_not_wait(self) -> None:
         """Ends at once, and the next request is answered."""
         self.send(WATCH.replace(b"GET", b"HEAD") + VERSION)
         watched, _ = self.answers("HEAD", "GET")
@@ -342,7 +342,7 @@ class PersistenceTests(WireTest):
 class TimeTests(WireTest):
     """Read and write timeouts are 10 seconds here."""
 
-    def test_half_a_request(self) -> None:
+    def test_half_a_request_is_closed_after_the_read_timeout(self) -> None:
         """Is not waited for for ever."""
         self.send(GET[:20])
         self.wire.pass_time(9)
@@ -350,7 +350,7 @@ class TimeTests(WireTest):
         self.wire.pass_time(2)
         self.assertEqual(self.transport.how_lost, "closed")
 
-    def test_half_a_request_behind_a_whole_one(self) -> None:
+    def test_half_a_request_behind_a_whole_one_has_the_same_time(self) -> None:
         """Its time begins when it begins, not with more of it."""
         for half in (GET[:1], GET[:20]):
             self.channel, self.transport = self.wire.connect()
@@ -361,7 +361,7 @@ class TimeTests(WireTest):
             self.wire.pass_time(2)
             self.assertEqual(self.transport.how_lost, "closed")
 
-    def test_trickle(self) -> None:
+    def test_a_trickle_of_bytes_does_not_prolong_the_read_timeout(self) -> None:
         """A byte every second does not help, in the head or in the body."""
         for request in (GET + b"x", put("v" * 100)):
             self.channel, self.transport = self.wire.connect()
@@ -372,7 +372,7 @@ class TimeTests(WireTest):
             self.assertEqual(self.transport.how_lost, "closed")
         self.assertEqual(self.wire.replica.proposed, [])
 
-    def test_silence(self) -> None:
+    def test_an_idle_connection_is_closed_after_the_idle_timeout(self) -> None:
         """Before the first request and between two, longer."""
         silent, idle = self.transport, self.wire.connect()
         idle[0].dataReceived(GET)
@@ -384,7 +384,7 @@ class TimeTests(WireTest):
         self.wire.pass_time(int(self.wire.site.limits.idle_timeout_seconds))
         self.assertEqual(idle[1].how_lost, "closed")
 
-    def test_waiting(self) -> None:
+    def test_waits_for_events_and_slow_changes_are_not_timed(self) -> None:
         """Waiting for events takes as long as it takes; a change that takes long is not hurried either."""
         self.send(WATCH)
         stream, streaming = self.wire.connect()
@@ -401,7 +401,7 @@ class TimeTests(WireTest):
         self.wire.pass_time(1_000)
         self.assertIsNone(streaming.how_lost)
 
-    def test_reads_nothing(self) -> None:
+    def test_a_client_that_reads_nothing_is_dropped(self) -> None:
         """A client that takes none of its answer is dropped; one that takes some in time is not."""
         self.send(VERSION)
         connection = self.transport.producer
@@ -414,7 +414,7 @@ class TimeTests(WireTest):
         self.wire.pass_time(2)
         self.assertEqual(self.transport.how_lost, "aborted")
 
-    def test_reads_slowly(self) -> None:
+    def test_a_client_that_reads_slowly_stays(self) -> None:
         """A client that takes some of its answer stays, though there is no room for more; one that stops does not."""
         taken = 0
         self.patch(lifetime, "bytes_taken", lambda _transport: taken)
@@ -428,7 +428,7 @@ class TimeTests(WireTest):
         self.wire.pass_time(2)
         self.assertEqual(self.transport.how_lost, "aborted")
 
-    def test_takes_the_end_slowly(self) -> None:
+    def test_a_client_that_takes_the_end_slowly_stays(self) -> None:
         """So for the last of what is sent on a connection."""
         taken = 0
         self.patch(lifetime, "bytes_taken", lambda _transport: taken)
@@ -442,7 +442,7 @@ class TimeTests(WireTest):
         self.wire.pass_time(2)
         self.assertEqual(self.transport.how_lost, "aborted")
 
-    def test_never_takes_the_end(self) -> None:
+    def test_a_client_that_never_takes_the_end_is_dropped(self) -> None:
         """A connection that is to be closed waits no longer for its client either."""
         self.patch(Transport, "loseConnection", lambda _transport: None)
         self.send(GET[:-2] + b"Connection: close\r\n\r\n")
@@ -471,7 +471,7 @@ class BackPressureTests(WireTest):
         self.writer.dataReceived(put(value))
         self.wire.clock.advance(0)
 
-    def test_long_answer(self) -> None:
+    def test_a_long_body_is_sent_as_it_is_read(self) -> None:
         """Goes out piece by piece, as it is read, and is whole in the end."""
         self.write("x" * 1_000_000)
         self.transport.room = 10_000
@@ -487,7 +487,7 @@ class BackPressureTests(WireTest):
         self.wire.clock.advance(0)
         self.assertEqual(len(json.loads(self.answer().body)["node"]["value"]), 1_000_000)
 
-    def test_pipelined_without_reading(self) -> None:
+    def test_requests_wait_while_responses_are_not_read(self) -> None:
         """Answers that nobody reads are not made: requests wait for room."""
         self.write("x" * 1_000)
         self.transport.room = 3_000
@@ -499,14 +499,14 @@ class BackPressureTests(WireTest):
             self.wire.clock.advance(0)
         self.assertEqual([each.status for each in self.answers(*["GET"] * 100)], [200] * 100)
 
-    def test_long_event(self) -> None:
+    def test_a_long_event_is_sent_whole(self) -> None:
         """An event is an answer like any other."""
         self.send(WATCH)
         self.write("x" * 1_000_000)
         self.wire.clock.advance(0)
         self.assertEqual(len(json.loads(self.answer().body)["node"]["value"]), 1_000_000)
 
-    def test_long_listing(self) -> None:
+    def test_a_long_listing_is_sent_in_chunks(self) -> None:
         """Chunked, and the connection goes on."""
         for number in range(3_000):
             self.writer.dataReceived(put("v", f"d/{number}"))
@@ -516,7 +516,7 @@ class BackPressureTests(WireTest):
         self.assertEqual(len(json.loads(listing.body)["node"]["nodes"]), 3_000)
         self.assertEqual(version.status, 200)
 
-    def test_listing_of_one_who_goes(self) -> None:
+    def test_a_listing_stops_when_its_client_goes(self) -> None:
         """Is not gone on with."""
         for number in range(3_000):
             self.writer.dataReceived(put("v", f"d/{number}"))
@@ -525,7 +525,7 @@ class BackPressureTests(WireTest):
         self.transport.client_goes()
         self.assertEqual([call.func for call in self.wire.clock.getDelayedCalls() if call.getTime() == 0], [])
 
-    def test_slow_stream_keeps_up(self) -> None:
+    def test_a_slow_stream_keeps_up(self) -> None:
         """What happens while the client does not read comes when it does."""
         self.send(STREAM)
         self.transport.room = 0
@@ -542,7 +542,7 @@ class BackPressureTests(WireTest):
         events = [json.loads(line) for line in self.answer().body.splitlines()]
         self.assertEqual([event["node"]["value"] for event in events], ["1", "2", "3", "4"])
 
-    def test_slow_stream_is_cut_off(self) -> None:
+    def test_a_stream_that_is_not_read_is_cut_off(self) -> None:
         """When too much waits and it has taken nothing for a second; others don't notice (spec, "Watch")."""
         self.send(STREAM)
         other, others = self.wire.connect()
@@ -564,7 +564,7 @@ class BackPressureTests(WireTest):
         self.assertLess(waited, most_waiting + 3 * largest)
 
 
-    def test_stream_that_falls_behind_is_cut_off(self) -> None:
+    def test_a_stream_that_falls_behind_is_cut_off(self) -> None:
         """Though its client takes some: what waits for it is bounded (spec, "Watch")."""
         taken = itertools.count()
         self.patch(lifetime, "bytes_taken", lambda _transport: next(taken))
@@ -582,7 +582,7 @@ class BackPressureTests(WireTest):
 class GoneTests(WireTest):
     """A client that goes away."""
 
-    def test_watcher(self) -> None:
+    def test_a_watcher_that_goes_is_forgotten_at_once(self) -> None:
         """Is forgotten at once (spec, "Watch")."""
         for request in (WATCH, STREAM):
             channel, transport = self.wire.connect()
@@ -591,7 +591,7 @@ class GoneTests(WireTest):
             transport.client_goes()
             self.assertEqual(self.watchers(), 0)
 
-    def test_between_event_and_delivery(self) -> None:
+    def test_a_client_may_go_between_event_and_delivery(self) -> None:
         """Told nothing more, without an error."""
         self.send(WATCH)
         writer, _ = self.wire.connect()
@@ -600,7 +600,7 @@ class GoneTests(WireTest):
         self.wire.clock.advance(0)
         self.assertNotIn(b"action", self.transport.value())
 
-    def test_writer(self) -> None:
+    def test_a_change_is_made_though_its_client_goes(self) -> None:
         """The change is made all the same."""
         self.wire.replica.holding = True
         self.send(put("v"))
@@ -608,7 +608,7 @@ class GoneTests(WireTest):
         self.wire.replica.release()
         self.assertEqual(self.wire.replica.keyspace.get("/k").value, "v")
 
-    def test_waiting_for_a_leader(self) -> None:
+    def test_a_client_that_waits_for_a_leader_may_go(self) -> None:
         """Nothing is left in the reactor, and no watcher comes to be later."""
         self.wire.replica.serving = False
         self.send(WATCH)
@@ -627,7 +627,7 @@ class WatchMemoryTests(SynchronousTestCase):
 
     kind: ClassVar[type[Site]] = Site
 
-    def test_small(self) -> None:
+    def test_a_waiting_watcher_takes_little_memory(self) -> None:
         """The request that asked is gone, with its headers and its content."""
         wire = Wire(kind=self.kind)
         self.addCleanup(wire.stop)
@@ -648,7 +648,7 @@ class WatchMemoryTests(SynchronousTestCase):
 class LogTests(WireTest):
     """What a site tells the log."""
 
-    def test_starts_and_stops_in_silence(self) -> None:
+    def test_starts_and_stops_are_not_logged(self) -> None:
         """An object's address in memory says nothing to anybody."""
         told: list[LogEvent] = []
         globalLogPublisher.addObserver(told.append)
@@ -664,13 +664,13 @@ class SocketTests(ServedTest):
 
     settings = {"max_request_bytes": 2_000_000}  # noqa: RUF012
 
-    async def test_refusal_is_read(self) -> None:
+    async def test_a_refusal_can_be_read(self) -> None:
         """A client that sends everything before it reads still gets to know why it was refused."""
         head = b"PUT /v2/keys/k HTTP/1.1\r\nHost: x\r\nContent-Length: 8000000\r\n\r\n"
         answer = await self.ask(head + b"x" * 8_000_000, "PUT")
         self.assertEqual(answer.status, 413)
 
-    async def test_long_value(self) -> None:
+    async def test_a_long_value_goes_there_and_back(self) -> None:
         """There and back through sockets that take it bit by bit."""
         value = "v" * 1_900_000
         client = await self.connect()
@@ -682,7 +682,7 @@ class SocketTests(ServedTest):
         (answer,) = read_answers(client.data, "GET")
         self.assertEqual(json.loads(answer.body)["node"]["value"], value)
 
-    async def test_head_of_watch_comes_first(self) -> None:
+    async def test_the_head_of_a_watch_comes_before_its_event(self) -> None:
         """The answer's head is sent when the watch is accepted, its body when there is an event (spec, "Watch")."""
         watcher, writer = await self.connect(), await self.connect()
         watcher.send(WATCH)
@@ -693,7 +693,7 @@ class SocketTests(ServedTest):
         (answer,) = read_answers(watcher.data, "GET")
         self.assertEqual(json.loads(answer.body)["node"]["value"], "v")
 
-    async def test_watcher_on_connection_of_its_own(self) -> None:
+    async def test_the_connection_of_a_watch_serves_the_next_request(self) -> None:
         """After its answer the connection serves the next request."""
         client, writer = await self.connect(), await self.connect()
         client.send(WATCH)

@@ -48,7 +48,7 @@ STEP = 30_000
 class BytesTakenTests(SynchronousTestCase):
     """What a socket tells."""
 
-    def test_socket(self) -> None:
+    def test_what_the_other_side_takes_is_counted(self) -> None:
         """It counts what the other side takes, before there is room for more."""
         with socket.create_server(("127.0.0.1", 0)) as listening:
             client = socket.socket()
@@ -71,7 +71,7 @@ class BytesTakenTests(SynchronousTestCase):
         self.assertEqual(select.select([], [here], [], 0)[1], [])
         self.assertGreater(bytes_taken(connection), before)
 
-    def test_others(self) -> None:
+    def test_other_connections_are_not_counted(self) -> None:
         """Of other connections nothing is known."""
         self.assertIsNone(bytes_taken(Transport(RawClient())))
         self.assertIsNone(bytes_taken(None))
@@ -165,7 +165,7 @@ class TakingTests(TestCase):
         for _ in range(seconds):
             self.clock.advance(1)
 
-    async def test_steady(self) -> None:
+    async def test_a_client_that_reads_steadily_gets_it_all(self) -> None:
         """Who takes some in each nine seconds gets it all, however long it takes (spec, "Watch")."""
         self.client.send(GET[:-2] + b"Connection: close\r\n\r\n")
         await self.take(1)
@@ -176,7 +176,7 @@ class TakingTests(TestCase):
         self.assertGreater(len(self.client.data), len(VALUE))
         self.assertTrue(self.client.data.endswith(b"}"))
 
-    async def test_nothing(self) -> None:
+    async def test_a_client_that_stops_reading_is_cut_off(self) -> None:
         """Who takes nothing for ten is cut off, though it has taken much before."""
         self.client.send(GET)
         await self.take(STEP)
@@ -190,7 +190,7 @@ class TakingTests(TestCase):
         await self.client.when_closed()
         self.assertLess(len(self.client.data), len(VALUE))
 
-    async def test_stream(self) -> None:
+    async def test_a_stream_is_timed_like_any_body(self) -> None:
         """The client of a stream is no different, as long as not too much waits for it."""
         self.client.send(STREAM)
         await self.take(1)

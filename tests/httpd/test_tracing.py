@@ -30,7 +30,7 @@ class TracingTests(SynchronousTestCase):
             if event["log_namespace"] == REQUESTS and event["log_level"] is LogLevel.debug
         ]
 
-    def test_keys(self) -> None:
+    def test_requests_for_keys_are_logged(self) -> None:
         """What was asked, without the query, and when it was answered."""
         clock = Clock()
 
@@ -47,7 +47,7 @@ class TracingTests(SynchronousTestCase):
             door.handle(DoorRequest(method, b"/a%20b", b"value=secret"))
         self.assertEqual(self.said(), [f"{method} /v2/keys/a%20b: 404 after 250.0 ms" for method in ("GET", "PUT")])
 
-    def test_pages(self) -> None:
+    def test_requests_for_pages_are_logged(self) -> None:
         """Those that are found and those that are not."""
         wire = Wire()
         self.addCleanup(wire.stop)

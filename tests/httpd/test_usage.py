@@ -20,7 +20,7 @@ class UsageTests(SynchronousTestCase):
     """The counters."""
 
     @given(REQUESTS)
-    def test_nothing_is_lost(self, requests: list[tuple[str, int]]) -> None:
+    def test_each_request_is_counted_once(self, requests: list[tuple[str, int]]) -> None:
         """Each is counted once, by its method if that is a known one and by the class of its status."""
         usage = Usage()
         expected: dict[tuple[str, str], int] = {}
@@ -30,7 +30,7 @@ class UsageTests(SynchronousTestCase):
             expected[line] = expected.get(line, 0) + 1
         self.assertEqual(usage.requests(), expected)
 
-    def test_strangers(self) -> None:
+    def test_invented_methods_are_counted_together(self) -> None:
         """A thousand made-up methods are one line."""
         usage = Usage()
         for number in range(1_000):
@@ -53,7 +53,7 @@ class PortTests(SynchronousTestCase):
         self.addCleanup(self.wire.stop)
         self.usage = self.wire.site.usage
 
-    def test_both_doors(self) -> None:
+    def test_keys_and_pages_are_counted(self) -> None:
         """Keys and pages, once each, when the answer begins."""
         channel, transport = self.wire.connect()
         channel.dataReceived(put("v") + GET + HEAD + VERSION + GET.replace(b"/k ", b"/none ") + VERSION[:-2])
@@ -63,26 +63,26 @@ class PortTests(SynchronousTestCase):
         channel.dataReceived(VERSION[-2:])
         self.assertEqual(self.usage.requests()["GET", "2xx"], 3)
 
-    def test_watches(self) -> None:
+    def test_a_watch_is_counted_when_it_begins(self) -> None:
         """One that waits is answered already: its head has gone out."""
         channel, _ = self.wire.connect()
         channel.dataReceived(WATCH)
         self.assertEqual(self.usage.requests(), {("GET", "2xx"): 1})
 
-    def test_refused(self) -> None:
+    def test_refused_requests_are_counted(self) -> None:
         """What is no request, and one with too long a body."""
         for data in (b"nonsense\r\n\r\n", put("x" * 2_000)):
             channel, _ = self.wire.connect()
             channel.dataReceived(data)
         self.assertEqual(self.usage.requests(), {(OTHER, "4xx"): 2})
 
-    def test_unknown_methods(self) -> None:
+    def test_unknown_methods_are_counted(self) -> None:
         """They are answered, by either door."""
         channel, _ = self.wire.connect()
         channel.dataReceived(VERSION.replace(b"GET", b"BREW") + GET.replace(b"GET", b"BREW"))
         self.assertEqual(self.usage.requests(), {(OTHER, "4xx"): 2})
 
-    def test_connections(self) -> None:
+    def test_open_connections_are_counted(self) -> None:
         """Those that are open, whoever closes them."""
         connected = [self.wire.connect() for _ in range(3)]
         self.assertEqual(self.usage.connections, 3)

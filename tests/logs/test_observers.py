@@ -42,13 +42,13 @@ class LogsTest(SynchronousTestCase):
 class TextTests(LogsTest):
     """Lines for people."""
 
-    def test_line(self) -> None:
+    def test_an_event_is_a_line_of_text(self) -> None:
         """As Twisted writes it: the time, who says it and how loud, and what."""
         self.logger("etcd_twisted.some").info("{name} leads", name="machine0")
         (line,) = self.lines()
         self.assertRegex(line, r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} \[etcd_twisted\.some#info\] machine0 leads$")
 
-    def test_failure(self) -> None:
+    def test_a_failure_has_its_traceback(self) -> None:
         """Behind it is where it happened."""
         try:
             raise ValueError(f"no answer from {SECRET}")
@@ -66,7 +66,7 @@ class JsonTests(LogsTest):
     def read(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.lines()]
 
-    def test_line(self) -> None:
+    def test_an_event_is_a_json_object(self) -> None:
         self.logger("etcd_twisted.some", kind="json").warn(
             "{name}: {count}\n{url}", name="machine0", count=3, url=SECRET, other=None
         )
@@ -82,14 +82,14 @@ class JsonTests(LogsTest):
             },
         )
 
-    def test_failure(self) -> None:
+    def test_a_failure_has_its_traceback(self) -> None:
         self.logger("etcd_twisted.some", kind="json").failure("It failed", Failure(ValueError(SECRET)))
         (line,) = self.read()
         self.assertEqual((line["message"], line["level"]), ("It failed", "critical"))
         self.assertIn("ValueError: http://user:***@host:1/path", line["traceback"])
         self.assertNotIn("fields", line)
 
-    def test_old_ways(self) -> None:
+    def test_events_of_old_parts_of_twisted_are_written(self) -> None:
         """What Twisted's older parts say."""
         written = observer(0, "json", TO_A_TERMINAL)
         written(
@@ -108,13 +108,13 @@ class JsonTests(LogsTest):
         (line,) = self.read()
         self.assertEqual((line["message"], "fields" in line), ("Site starting on 4001", False))
 
-    def test_whatever_it_is(self) -> None:
+    def test_any_value_can_be_written(self) -> None:
         """What is no Unicode, and numbers of any size."""
         self.logger("etcd_twisted.some", kind="json").info("{path} {number}", path="/tmp/\udcff", number=2**100)
         (line,) = self.read()
         self.assertEqual(line["fields"], {"path": "/tmp/\udcff", "number": 2**100})
 
-    def test_nothing_to_say(self) -> None:
+    def test_an_empty_event_is_not_written(self) -> None:
         for kind in FORMATS:
             self.logger("etcd_twisted.some", kind=kind).info("")
         self.assertEqual(self.lines(), [])
@@ -123,7 +123,7 @@ class JsonTests(LogsTest):
 class VerbosityTests(LogsTest):
     """What is written at all."""
 
-    def test_levels(self) -> None:
+    def test_verbosity_decides_what_is_written(self) -> None:
         """Of this package more than of others, and requests last."""
         for verbosity, written in ((0, "iIW"), (1, "diIW"), (2, "dirDIhW")):
             self.output.truncate(0)
@@ -144,7 +144,7 @@ class VerbosityTests(LogsTest):
 class MaskTests(SynchronousTestCase):
     """Passwords."""
 
-    def test_masked(self) -> None:
+    def test_passwords_in_urls_are_masked(self) -> None:
         for text, shown in (
             ("http://a:b@c/d", "http://a:***@c/d"),
             ("https://:b@c", "https://:***@c"),
@@ -165,7 +165,7 @@ class DestinationTests(LogsTest):
         before = signal.getsignal(signal.SIGUSR1)
         self.addCleanup(signal.signal, signal.SIGUSR1, before)
 
-    def test_a_file(self) -> None:
+    def test_the_log_goes_to_a_file(self) -> None:
         """In either way of running."""
         for number, nodaemon in enumerate((True, False)):
             file = self.path / f"{number}.log"
@@ -173,24 +173,24 @@ class DestinationTests(LogsTest):
             self.assertEqual(json.loads(file.read_text())["message"], "hello")
         self.assertEqual(self.lines(), [])
 
-    def test_default_file_of_a_daemon(self) -> None:
+    def test_a_daemon_has_a_default_file(self) -> None:
         before = Path.cwd()
         self.addCleanup(os.chdir, before)
         os.chdir(self.path)
         self.logger("etcd_twisted.some", nodaemon=False, logfile=None).info("hello")
         self.assertIn("hello", (self.path / "twistd.log").read_text())
 
-    def test_standard_output(self) -> None:
+    def test_the_log_goes_to_standard_output(self) -> None:
         self.logger("etcd_twisted.some", logfile="-").info("hello")
         self.assertEqual(len(self.lines()), 1)
         error = self.assertRaises(SystemExit, observer, 0, "text", {"logfile": "-", "nodaemon": False})
         self.assertIn("--logfile -: a daemon has no standard output", str(error.code))
 
-    def test_impossible(self) -> None:
+    def test_a_file_that_can_not_be_written_is_reported(self) -> None:
         error = self.assertRaises(SystemExit, observer, 0, "text", {"logfile": str(self.path / "no" / "log")})
         self.assertIn(f"--logfile {self.path}/no/log: can't be written: No such file", str(error.code))
 
-    def test_syslog(self) -> None:
+    def test_the_log_goes_to_syslog(self) -> None:
         """Each line with its priority; JSON is one line."""
         sent: list[tuple[int, str]] = []
         opened: list[str] = []
@@ -216,7 +216,7 @@ class DestinationTests(LogsTest):
         self.assertEqual(self.lines(), [])
 
 
-    def test_standard_output_or_not(self) -> None:
+    def test_logging_to_standard_output_is_recognized(self) -> None:
         """Who runs in the foreground with nothing else said has the log beside standard error."""
         for twistd, expected in (
             ({"nodaemon": True}, True),
@@ -239,21 +239,21 @@ class ApplicationTests(LogsTest):
         makeService(options).setServiceParent(application)
         return application
 
-    def test_configured(self) -> None:
+    def test_the_application_has_the_configured_observer(self) -> None:
         """The application has the observer, before anything is started."""
         found = self.application("-v", "--log-format", "json").getComponent(ILogObserver)
         self.assertTrue(verifyObject(ILogObserver, found))
         Logger("etcd_twisted.some", observer=found).debug("hello")
         self.assertEqual(json.loads(self.output.getvalue())["message"], "hello")
 
-    def test_settled_before(self) -> None:
+    def test_an_application_keeps_its_own_observer(self) -> None:
         """Who has an observer keeps it."""
         application: Any = Application("etcd")
         application.setComponent(ILogObserver, "mine")
         makeService(Options({})).setServiceParent(application)
         self.assertEqual(application.getComponent(ILogObserver), "mine")
 
-    def test_letters(self) -> None:
+    def test_each_v_raises_the_verbosity(self) -> None:
         """C{-v} as often as one likes, up to twice."""
         for arguments, verbosity in (
             ((), 0),

@@ -34,17 +34,17 @@ class ListenTests(TestCase):
             await self.listen(host, port, given_as)
         return str(caught.exception)
 
-    async def test_there_alone(self) -> None:
+    async def test_only_the_given_address_is_listened_on(self) -> None:
         """The address that was asked for, and no other one."""
         opened = await self.listen("127.0.0.1")
         self.assertEqual(opened.getHost().host, "127.0.0.1")
 
-    async def test_by_name(self) -> None:
+    async def test_a_host_name_is_looked_up(self) -> None:
         """A name that this machine knows."""
         opened = await self.listen("localhost")
         self.assertIn(opened.getHost().host, ("127.0.0.1", "::1"))
 
-    async def test_ipv6(self) -> None:
+    async def test_an_ipv6_address_is_listened_on(self) -> None:
         """Addresses of six."""
         if not socket.has_ipv6:
             self.skipTest("this machine has no IPv6")
@@ -53,7 +53,7 @@ class ListenTests(TestCase):
         with socket.create_connection(("::1", opened.getHost().port)):
             pass
 
-    async def test_taken(self) -> None:
+    async def test_a_port_in_use_is_refused_with_the_remedy(self) -> None:
         """One line: how it was given, the address, the remedy."""
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
@@ -61,13 +61,13 @@ class ListenTests(TestCase):
         remedy = "another program uses it: stop that, or choose another port"
         self.assertEqual(text, f"ETCD_ADDR 127.0.0.1:{port} can't be listened on: {remedy}")
 
-    async def test_not_this_machines(self) -> None:
+    async def test_an_address_of_another_machine_is_refused(self) -> None:
         """What is advertised need not be what is listened on; the remedy names the flag that says so."""
         remedy = "it is no address of this machine: give --bind-addr the address to listen on, as in 0.0.0.0"
         self.assertEqual(await self.refused("192.0.2.1", given_as="--addr"),
                          f"--addr 192.0.2.1:4001 can't be listened on: {remedy}")  # fmt: skip
 
-    async def test_unknown_name(self) -> None:
+    async def test_an_unknown_host_name_is_refused(self) -> None:
         """Likewise, where no name server knows it."""
 
         def unknown(*_: object, **__: object) -> NoReturn:
@@ -103,7 +103,7 @@ class EndpointTests(TestCase):
         self.assertNotIn("\n", story)
         return story
 
-    async def test_unix(self) -> None:
+    async def test_a_unix_socket_is_removed_afterwards(self) -> None:
         """A file that can be connected to, and that is gone afterwards."""
         opened = await self.listen(f"unix:{self.path}")
         with socket.socket(socket.AF_UNIX) as client:
@@ -111,26 +111,26 @@ class EndpointTests(TestCase):
         await opened.stopListening()
         self.assertFalse(self.path.exists())
 
-    async def test_tcp(self) -> None:
+    async def test_an_endpoint_string_for_tcp_works(self) -> None:
         """Twisted's own way to write an address."""
         opened = await self.listen("tcp:port=0:interface=127.0.0.1")
         self.assertEqual(opened.getHost().host, "127.0.0.1")
 
-    async def test_taken(self) -> None:
+    async def test_a_unix_socket_in_use_is_refused(self) -> None:
         """A Unix socket that is listened on already."""
         await self.listen(f"unix:{self.path}")
         self.assertIn("another program uses it", await self.refused(f"unix:{self.path}"))
 
-    async def test_noDirectory(self) -> None:
+    async def test_a_missing_directory_is_reported(self) -> None:
         """In the system's words."""
         self.assertIn(os.strerror(errno.ENOENT), await self.refused(f"unix:{self.path}/missing/etcd.sock"))
 
-    async def test_nothingWasHandedOver(self) -> None:
+    async def test_a_socket_that_was_not_handed_over_is_reported(self) -> None:
         """Sockets that only a service manager could have opened."""
         for text in ("systemd:domain=INET:index=0", "systemd:domain=INET:name=clients"):
             self.assertIn("start it through its .socket unit", await self.refused(text))
 
-    async def test_noEndpoints(self) -> None:
+    async def test_strings_that_are_no_endpoints_are_refused(self) -> None:
         """Each type has its own way to fail."""
         for text in ("nonsense:a=b", "systemd:index=0", "systemd:domain=INET", "tcp:port=x=y", "unix:/x:mode=rw"):
             self.assertIn("is no endpoint that can be listened on (", await self.refused(text))
@@ -155,10 +155,10 @@ class ReasonTests(SynchronousTestCase):
         opening = ensureDeferred(listen(_RefusingReactor(code), place, Factory()))
         return str(self.failureResultOf(opening, StartError).value)
 
-    def test_not_allowed(self) -> None:
+    def test_a_privileged_port_has_a_remedy(self) -> None:
         """A port for the superuser."""
         self.assertTrue(self.refused(errno.EACCES).endswith(": this user may not open it: choose a port above 1023"))
 
-    def test_any_other(self) -> None:
+    def test_other_errors_are_reported_as_the_system_does(self) -> None:
         """In the system's words."""
         self.assertTrue(self.refused(errno.ENOBUFS).endswith(" can't be listened on: No buffer space available"))

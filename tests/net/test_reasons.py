@@ -11,8 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from etcd_twisted.net.reasons import reason_of
 
 
-class WordsTests(SynchronousTestCase):
-    def test_reasons(self) -> None:
+class ReasonOfTests(SynchronousTestCase):
+    def test_each_error_has_a_reason(self) -> None:
         """One line each, without a full stop."""
         for error, text in (
             (ConnectionDone(), "it closed the connection, so it may have been stopped"),

@@ -100,7 +100,7 @@ class TlsTest(SynchronousTestCase):
 class NoneTests(SynchronousTestCase):
     """Without certificates."""
 
-    def test_nothing(self) -> None:
+    def test_there_is_no_tls_without_files(self) -> None:
         self.assertIsNone(client_port_tls(Config()))
         self.assertIsNone(peer_port_tls(Config()))
         self.assertIsNone(tls_for_peers(Config()))
@@ -109,32 +109,32 @@ class NoneTests(SynchronousTestCase):
 class MachineTests(TlsTest):
     """Machines among each other."""
 
-    def assertTalked(self, ends: tuple[_End, _End]) -> None:
+    def assert_talked(self, ends: tuple[_End, _End]) -> None:
         self.assertEqual([(end.data, end.reason) for end in ends], [(b"hello", None)] * 2)
 
-    def assertRefused(self, ends: tuple[_End, _End]) -> list[str]:
+    def assert_refused(self, ends: tuple[_End, _End]) -> list[str]:
         """What each end says; neither has taken anything from the other."""
         for end in ends:
             self.assertIsNotNone(end.reason)
             self.assertEqual(end.data, b"")
         return [end.told for end in ends]
 
-    def test_good(self) -> None:
+    def test_machines_of_one_authority_talk(self) -> None:
         """Each has a certificate of the same authority."""
-        self.assertTalked(self.machines(self.files(), self.files("machine1")))
+        self.assert_talked(self.machines(self.files(), self.files("machine1")))
 
-    def test_versions(self) -> None:
+    def test_the_newest_version_is_used(self) -> None:
         """The newest."""
         server, _ = self.machines(self.files(), self.files("machine1"))
         self.assertEqual(server.transport.getHandle().get_protocol_version_name(), "TLSv1.3")
 
-    def test_hosts(self) -> None:
+    def test_a_certificate_may_have_several_hosts(self) -> None:
         """By whatever name or address the certificate has."""
         hosts = ["machine0.example.com", "::1", "192.0.2.1"]
         for host in (*hosts, "machine0.example.com.", "MACHINE0.example.com"):
-            self.assertTalked(self.machines(self.files(hosts=hosts), self.files("machine1"), host))
+            self.assert_talked(self.machines(self.files(hosts=hosts), self.files("machine1"), host))
 
-    def test_other_host(self) -> None:
+    def test_a_certificate_for_another_host_is_refused(self) -> None:
         """A certificate for another one is worth nothing."""
         for host in ("127.0.0.2", "::1", "machine0.example.com", "localhost"):
             server, client = self.machines(self.files(), self.files("machine1"), host)
@@ -145,32 +145,32 @@ class MachineTests(TlsTest):
             )
             self.assertIn("was shown the certificate of CN=machine0, and ended the handshake, as it", server.told)
 
-    def test_chain(self) -> None:
+    def test_a_chain_of_certificates_is_accepted(self) -> None:
         """The certificates between one's own and the authority's come with it, in both directions."""
         middle = Authority(self.directory, "middle", self.authority)
         ends = [{**self.files(name, middle), "peer_ca_file": self.authority.path} for name in ("m0", "m1")]
-        self.assertTalked(self.machines(*ends))
+        self.assert_talked(self.machines(*ends))
 
-    def test_several_authorities(self) -> None:
+    def test_several_authorities_may_be_in_one_file(self) -> None:
         """One file may have them all."""
         other = Authority(self.directory, "other")
         both = self.directory / "both.pem"
         both.write_bytes(self.authority.path.read_bytes() + other.path.read_bytes())
         mine, theirs = self.files(), self.files("machine1", other)
-        self.assertTalked(self.machines({**mine, "peer_ca_file": both}, {**theirs, "peer_ca_file": both}))
+        self.assert_talked(self.machines({**mine, "peer_ca_file": both}, {**theirs, "peer_ca_file": both}))
 
-    def test_one_file(self) -> None:
+    def test_certificate_and_key_may_be_in_one_file(self) -> None:
         """Certificate and key may be in one."""
         files = self.files()
         both = self.directory / "both.pem"
         both.write_bytes(files["peer_key_file"].read_bytes() + files["peer_cert_file"].read_bytes())
-        self.assertTalked(self.machines({**files, "peer_cert_file": both, "peer_key_file": both}, self.files("m1")))
+        self.assert_talked(self.machines({**files, "peer_cert_file": both, "peer_key_file": both}, self.files("m1")))
 
-    def test_stranger(self) -> None:
+    def test_a_client_of_another_authority_is_refused(self) -> None:
         """A client with a certificate of another authority, whoever it trusts; both sides are told."""
         other = self.files("machine1", Authority(self.directory, "other"))
-        self.assertRefused(self.machines(self.files(), other))
-        server, client = self.assertRefused(
+        self.assert_refused(self.machines(self.files(), other))
+        server, client = self.assert_refused(
             self.machines(self.files(), {**other, "peer_ca_file": self.authority.path})
         )
         self.assertEqual(
@@ -184,7 +184,7 @@ class MachineTests(TlsTest):
             "certificates of authorities that the other trusts",
         )
 
-    def test_false_server(self) -> None:
+    def test_a_server_of_another_authority_is_refused(self) -> None:
         """A server with one."""
         other = {**self.files("machine0", Authority(self.directory, "other")), "peer_ca_file": self.authority.path}
         server, client = self.machines(other, self.files("machine1"))
@@ -192,11 +192,11 @@ class MachineTests(TlsTest):
         self.assertIn("was shown the certificate of CN=machine0, and does not know its authority", server.told)
         self.assertEqual((server.data, client.data), (b"", b""))
 
-    def test_expired(self) -> None:
+    def test_an_expired_certificate_is_refused(self) -> None:
         """On either side."""
         old = self.files("old", expired=True)
         for ends in (self.machines(self.files(), old), reversed(self.machines(old, self.files("m1")))):
-            refusing, refused = self.assertRefused(tuple(ends))
+            refusing, refused = self.assert_refused(tuple(ends))
             self.assertRegex(
                 refusing,
                 r"^the other side's certificate of CN=old expired at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC: "
@@ -204,17 +204,17 @@ class MachineTests(TlsTest):
             )
             self.assertIn("shown the certificate of CN=old, and says that it has expired: have a new one", refused)
 
-    def test_wrong_use(self) -> None:
+    def test_a_certificate_for_another_use_is_refused(self) -> None:
         """A certificate for servers alone, of a machine that connects to others; and the other way round."""
         for usages, ends in (
             (SERVERS, lambda files: self.machines(self.files(), files)),
             (CLIENTS, lambda files: reversed(self.machines(files, self.files("m1")))),
         ):
-            refusing, refused = self.assertRefused(tuple(ends(self.files("half", usages=usages))))
+            refusing, refused = self.assert_refused(tuple(ends(self.files("half", usages=usages))))
             self.assertIn("certificate of CN=half is not for this use (extended key usage): have one made", refusing)
             self.assertIn("shown the certificate of CN=half, and says that it is not for this use", refused)
 
-    def test_no_certificate(self) -> None:
+    def test_a_client_without_a_certificate_is_refused(self) -> None:
         """A client that shows none, with either version of TLS."""
         for version, told in (
             (TLSVersion.TLSv1_3, "the other side was shown no certificate, and wants one: give this side one"),
@@ -222,22 +222,22 @@ class MachineTests(TlsTest):
         ):
             port = peer_port_tls(Config(**self.files()))
             options = CertificateOptions(lowerMaximumSecurityTo=version, insecurelyLowerMinimumTo=version)
-            server, client = self.assertRefused(connect(port, _Anything(options.getContext())))
+            server, client = self.assert_refused(connect(port, _Anything(options.getContext())))
             self.assertEqual(
                 server, "the other side shows no certificate: give it one of an authority that is trusted here"
             )
             self.assertIn(told, client)
 
-    def test_platform(self) -> None:
+    def test_the_system_is_trusted_without_an_authority(self) -> None:
         """Without an authority, other machines need certificates that the system trusts, and anybody may connect."""
         without = {name: path for name, path in self.files("machine1").items() if name != "peer_ca_file"}
         _, client = self.machines(self.files(), without)
         self.assertIn("is no authority that is trusted here", client.told)
         port = peer_port_tls(Config(**without))
         assert port is not None
-        self.assertTalked(connect(port, tls_for_peers(Config(**self.files()))("127.0.0.1")))
+        self.assert_talked(connect(port, tls_for_peers(Config(**self.files()))("127.0.0.1")))
 
-    def test_same_host_again(self) -> None:
+    def test_connections_to_one_host_share_their_settings(self) -> None:
         """What is made for a host is made once."""
         speak = tls_for_peers(Config(**self.files()))
         self.assertIs(speak("127.0.0.1"), speak("127.0.0.1"))
@@ -246,7 +246,7 @@ class MachineTests(TlsTest):
 class PortTests(TlsTest):
     """The port's side alone."""
 
-    def test_own_files(self) -> None:
+    def test_each_port_has_its_own_files(self) -> None:
         """Each port has files of its own."""
         config = Config(**self.files())
         self.assertIsNone(client_port_tls(config))
@@ -286,7 +286,7 @@ class RefusalTests(TlsTest):
         self.made.write_bytes(content)
         return self.made
 
-    def test_missing(self) -> None:
+    def test_a_missing_file_is_refused(self) -> None:
         for name in ("cert_file", "key_file", "ca_file"):
             flag = f"--{name.replace('_', '-')}"
             path = self.directory / "missing.pem"
@@ -295,11 +295,11 @@ class RefusalTests(TlsTest):
             text = self.refused(**{name: self.directory})
             self.assertTrue(text.startswith(f"{flag} {self.directory}: can't be read: Is a directory; "), text)
 
-    def test_odd_name(self) -> None:
+    def test_an_odd_file_name_is_printable(self) -> None:
         text = self.refused(cert_file=Path("no\nfile"))
         self.assertTrue(text.startswith("--cert-file 'no\\nfile': can't be read: "), text)
 
-    def test_no_certificate(self) -> None:
+    def test_a_file_without_a_certificate_is_refused(self) -> None:
         broken = self.certificate.read_bytes().replace(b"M", b"!", 3)
         for content in (b"", b"\xff\x00", b"hello\n", self.key.read_bytes(), broken):
             for name, what in (("cert_file", "certificate"), ("ca_file", "authority's certificate")):
@@ -307,7 +307,7 @@ class RefusalTests(TlsTest):
                 given = f"--{name.replace('_', '-')} {self.made}"
                 self.assertEqual(text, f"{given}: has no certificate in PEM in it; name a file with the {what}")
 
-    def test_no_key(self) -> None:
+    def test_a_file_without_a_key_is_refused(self) -> None:
         for content in (b"", b"\xff\x00", b"hello\n", self.certificate.read_bytes()):
             text = self.refused(key_file=self.file(content))
             self.assertEqual(
@@ -315,7 +315,7 @@ class RefusalTests(TlsTest):
                 f"--key-file {self.made}: has no private key in PEM in it; name a file with the certificate's key",
             )
 
-    def test_passphrase(self) -> None:
+    def test_a_key_with_a_passphrase_is_refused(self) -> None:
         key: Any = serialization.load_pem_private_key(self.key.read_bytes(), None)
         self.made.write_bytes(
             key.private_bytes(
@@ -329,14 +329,14 @@ class RefusalTests(TlsTest):
             f"--key-file {self.made}: has a passphrase, which nobody is there to type; name a file without one",
         )
 
-    def test_other_key(self) -> None:
+    def test_the_key_of_another_certificate_is_refused(self) -> None:
         _, other = self.authority.certificate("machine1")
         self.assertEqual(
             self.refused(key_file=other),
             f"--key-file {other} is not the key of --cert-file {self.certificate}; name the one that belongs to it",
         )
 
-    def test_key_of_the_chain(self) -> None:
+    def test_the_machines_certificate_has_to_come_first(self) -> None:
         """The certificate has to be the first, as its key is compared with that."""
         middle = Authority(self.directory, "middle", self.authority)
         certificate, key = middle.certificate("machine2")
@@ -348,14 +348,14 @@ class RefusalTests(TlsTest):
         turned = self.file(second + third + b"-----BEGIN CERTIFICATE-----\n" + first)
         self.assertIn(f"--key-file {key} is not the key of ", self.refused(cert_file=turned, key_file=key))
 
-    def test_weak(self) -> None:
+    def test_a_weak_certificate_is_refused(self) -> None:
         """What OpenSSL does not take any more, in its words."""
         certificate, key = self.authority.certificate("weak", weak=True)
         text = self.refused(cert_file=certificate, key_file=key)
         self.assertTrue(text.startswith(f"--cert-file {certificate}: can't be used: "), text)
         self.assertIn("too small", text)
 
-    def test_no_such_host(self) -> None:
+    def test_a_host_that_no_certificate_can_name_is_refused(self) -> None:
         """A name that no certificate can have is found out before others can't connect to it."""
         files = self.files()
         config = Config(peer_addr=Address("machine_0", 7001), **files)
@@ -382,7 +382,7 @@ class RefusalTests(TlsTest):
         (text,) = said
         return text
 
-    def test_other_host(self) -> None:
+    def test_a_certificate_for_another_advertised_host_is_refused(self) -> None:
         """A certificate that nobody who is told where this machine is would take."""
         for address, host, hosts, named in (
             ("127.0.0.1", "127.0.0.1", ("127.0.0.2", "localhost"), "localhost, 127.0.0.2"),
@@ -401,7 +401,7 @@ class RefusalTests(TlsTest):
                 f" have one made for {host}, or give an address that it is for",
             )
 
-    def test_its_host(self) -> None:
+    def test_a_certificate_for_the_advertised_host_is_accepted(self) -> None:
         """As clients understand it."""
         for address, *hosts in (
             ("127.0.0.1", "localhost", "127.0.0.1"),
@@ -413,7 +413,7 @@ class RefusalTests(TlsTest):
         ):
             self.assertIsNone(self.for_hosts(address, *hosts))
 
-    def test_without_each_other(self) -> None:
+    def test_files_have_to_be_given_together(self) -> None:
         """Also in a configuration that a program made by itself: a port that seems secure and is not must not be."""
         for fields, text in (
             ({"cert_file": self.certificate}, f"--cert-file {self.certificate} needs --key-file too"),
@@ -424,7 +424,7 @@ class RefusalTests(TlsTest):
         ):
             self.assertEqual(str(self.assertRaises(ConfigError, Config, **fields)), text)
 
-    def test_nothing_is_opened(self) -> None:
+    def test_nothing_is_opened_before_the_files_are_checked(self) -> None:
         """Files are all that is looked at."""
         self.patch(socket, "socket", None)
         self.refused(key_file=self.directory / "missing.pem")
@@ -433,14 +433,14 @@ class RefusalTests(TlsTest):
 class ReasonTests(SynchronousTestCase):
     """Errors of TLS in words."""
 
-    def test_openssl(self) -> None:
+    def test_reasons_of_openssl_are_on_one_line(self) -> None:
         error = SSL.Error([("SSL routines", "", "no shared cipher"), ("", "", "other")])
         self.assertEqual(tls_reason(error), "no shared cipher, other")
         for reason in ("wrong version number", "http request"):
             said = f"the other side speaks no TLS: give certificates to both, or to neither ({reason})"
             self.assertEqual(tls_reason(SSL.Error([("SSL routines", "", reason)])), said)
 
-    def test_other(self) -> None:
+    def test_other_errors_are_on_one_line(self) -> None:
         for error, text in ((SSL.Error(), "Error"), (SSL.SysCallError(-1, "Unexpected EOF"), "Unexpected EOF"),
                             (ValueError("a\nb"), "a b"), (SSL.Error([]), "Error")):  # fmt: skip
             self.assertEqual(tls_reason(error), text)
@@ -459,12 +459,12 @@ class StartTests(TlsTest):
         self.assertEqual(len(told.splitlines()), 1)
         return told
 
-    def test_good(self) -> None:
+    def test_a_good_certificate_is_accepted(self) -> None:
         """And none at all."""
         check_peer_certificate(Config(**self.files()))
         check_peer_certificate(Config())
 
-    def test_time(self) -> None:
+    def test_an_expired_or_future_certificate_is_refused(self) -> None:
         """It is over, or has not come."""
         remedy = "UTC; have a new one made, or set this computer's clock right"
         for days, beginning in ((2.0, "expired at "), (-4.0, "is not valid before ")):
@@ -472,7 +472,7 @@ class StartTests(TlsTest):
             self.assertTrue(told.startswith(beginning) and told.endswith(remedy), told)
         self.assertIn("expired at ", self.refusal(self.files(expired=True)))
 
-    def test_use(self) -> None:
+    def test_a_certificate_has_to_be_for_both_uses(self) -> None:
         """Both are needed, but where no machine asks another for its certificate."""
         remedy = "machines connect to each other, so have one made with serverAuth and clientAuth"
         for usages, role in ((SERVERS, "client"), (CLIENTS, "server")):

@@ -31,7 +31,7 @@ class PidFileTest(SynchronousTestCase):
         (shown / "cmdline").write_bytes(b"".join(argument.encode() + b"\0" for argument in arguments))
         return shown
 
-    def assertRefused(self, words: str) -> None:
+    def assert_refused(self, words: str) -> None:
         """The file is as it was, and stays when the process ends."""
         before = self.path.read_bytes()
         error = self.assertRaises(StartError, self.file.write)
@@ -44,26 +44,26 @@ class PidFileTest(SynchronousTestCase):
 class StaleTests(PidFileTest):
     """Nobody is in the way."""
 
-    def assertWritten(self) -> None:
+    def assert_written(self) -> None:
         self.file.write()
         self.assertEqual(self.path.read_text(), OWN)
         self.file.remove()
         self.assertFalse(self.path.exists())
 
-    def test_none(self) -> None:
-        self.assertWritten()
+    def test_a_missing_file_is_written(self) -> None:
+        self.assert_written()
 
-    def test_ended(self) -> None:
+    def test_the_file_of_an_ended_process_is_overwritten(self) -> None:
         self.path.write_text("4711")
-        self.assertWritten()
+        self.assert_written()
 
-    def test_own(self) -> None:
+    def test_the_file_with_the_own_id_is_overwritten(self) -> None:
         """A container's only process has the same id each time."""
         self.run_process(os.getpid(), "/usr/bin/python3", "/usr/bin/twistd", "etcd")
         self.path.write_text(OWN)
-        self.assertWritten()
+        self.assert_written()
 
-    def test_others(self) -> None:
+    def test_the_file_of_another_program_is_overwritten(self) -> None:
         """Programs of all kinds have the id by now, and one that is a zombie."""
         for pid, arguments in enumerate(
             (
@@ -78,24 +78,24 @@ class StaleTests(PidFileTest):
         ):
             self.run_process(pid, *arguments)
             self.path.write_text(str(pid))
-            self.assertWritten()
+            self.assert_written()
 
-    def test_empty(self) -> None:
+    def test_an_empty_file_is_overwritten(self) -> None:
         """The machine was switched off before what was written reached the disk."""
         for content in (b"", b"\0" * 5, b"\n"):
             self.path.write_bytes(content)
-            self.assertWritten()
+            self.assert_written()
 
-    def test_huge(self) -> None:
+    def test_a_huge_id_is_overwritten(self) -> None:
         """No system has a process of that id."""
         self.path.write_text("9" * 30)
-        self.assertWritten()
+        self.assert_written()
 
 
 class RefusalTests(PidFileTest):
     """Somebody or something is in the way."""
 
-    def test_twistd(self) -> None:
+    def test_a_running_twistd_prevents_the_start(self) -> None:
         """In the ways in which it is run."""
         for pid, arguments in enumerate(
             (
@@ -109,9 +109,9 @@ class RefusalTests(PidFileTest):
             self.run_process(pid, *arguments)
             for content in (f"{pid}", f"{pid}\n"):
                 self.path.write_text(content)
-                self.assertRefused(f"is that of process {pid}, which runs; ")
+                self.assert_refused(f"is that of process {pid}, which runs; ")
 
-    def test_unknown(self) -> None:
+    def test_a_process_that_can_not_be_seen_prevents_the_start(self) -> None:
         """A system that hides the processes of others leaves it open, and so it may be one."""
 
         def hide(path: Path) -> bytes:
@@ -122,13 +122,13 @@ class RefusalTests(PidFileTest):
         error = self.assertRaises(StartError, self.file.write)
         self.assertIn("is that of process 7, which runs", str(error))
 
-    def test_something_else(self) -> None:
+    def test_a_file_with_other_content_is_kept(self) -> None:
         """A name that was mistyped does not cost its file."""
         for content in ("hello", "-1", "12 13", "1.5"):
             self.path.write_text(content)
-            self.assertRefused("holds something other than a process id; ")
+            self.assert_refused("holds something other than a process id; ")
 
-    def test_no_file(self) -> None:
+    def test_what_is_not_a_file_is_kept(self) -> None:
         for make in (self.path.mkdir, lambda: os.mkfifo(self.path)):
             make()
             error = self.assertRaises(StartError, self.file.write)
@@ -136,12 +136,12 @@ class RefusalTests(PidFileTest):
             self.file.remove()
             self.path.rmdir() if self.path.is_dir() else self.path.unlink()
 
-    def test_nowhere(self) -> None:
+    def test_a_missing_directory_is_reported(self) -> None:
         file = PidFile(self.path / "no" / "file", self.processes)
         error = self.assertRaises(StartError, file.write)
         self.assertIn("can't be written: No such file or directory; ", str(error))
 
-    def test_full_disk(self) -> None:
+    def test_a_full_disk_leaves_no_file(self) -> None:
         """What was begun is not left behind."""
 
         def write_some(path: Path, _text: str) -> None:

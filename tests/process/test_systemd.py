@@ -26,7 +26,7 @@ class ReadinessTests(SynchronousTestCase):
         receiver.setblocking(False)
         return receiver
 
-    def test_each_state(self) -> None:
+    def test_each_state_has_a_status(self) -> None:
         """With a status each, as assignments on lines of their own (sd_notify(3))."""
         for address, given in ((self.path, self.path), ("\0" + self.path, "@" + self.path)):
             receiver, readiness = self.listening(address), Readiness(given)
@@ -43,12 +43,12 @@ class ReadinessTests(SynchronousTestCase):
         Readiness(self.path).status("failed:\nREADY=1\n")
         self.assertEqual(receiver.recv(1_000), b"STATUS=failed: READY=1")
 
-    def test_nobody_to_be_told(self) -> None:
+    def test_nothing_is_sent_without_an_address(self) -> None:
         for address in (None, ""):
             Readiness(address).ready("serves")
         self.assertEqual(self.log.warnings, [])
 
-    def test_nobody_listens(self) -> None:
+    def test_an_address_nobody_listens_on_is_logged(self) -> None:
         """A line in the log, and nothing more."""
         for address in (self.path, "@" + self.path, "/" + "x" * 200, "vsock:2:1"):
             Readiness(address).ready("serves")
