@@ -250,10 +250,12 @@ class LocalMember:
         self._quota.look()
         if self.receiver.incoming is not None:
             self.receiver.passed(self.machine.applied_index)
-        if not self.receiver.installing:
-            self._snapshotter.take_if_due()
-        if self.machine.configuration is not self._configuration or not self._availability.serving:
-            self._configuration = self.machine.configuration
+        machine, snapshotter = self.machine, self._snapshotter
+        due = machine.applied_index >= snapshotter.due_index or machine.bytes_since_snapshot > snapshotter.due_bytes
+        if due and not self.receiver.installing:
+            snapshotter.take_if_due()
+        if machine.configuration is not self._configuration or not self._availability.serving:
+            self._configuration = machine.configuration
             self._tell_availability()
 
     def _changed(self) -> None:

@@ -16,9 +16,10 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-from etcd_twisted.consensus.raft.core import NotLeaderError, Raft, Role
+from etcd_twisted.consensus.raft.core import Raft, Role
 from etcd_twisted.consensus.raft.entries import Configuration, Entry, Record, SnapshotMetadata
 from etcd_twisted.consensus.raft.messages import InstallSnapshot, Message
+from etcd_twisted.consensus.reads import Reads
 from etcd_twisted.interfaces.statistics import Durations
 from etcd_twisted.waiters import Observers, Waiters
 
@@ -97,10 +98,8 @@ class Node:
         self._turn: IDelayedCall | None = None
         self._timer: IDelayedCall | None = None
         self._ticking: IDelayedCall | None = None
-        self._reads: dict[int, Deferred[None]] = {}
+        self._reads = Reads()
         self._last_read = 0
-        self._confirmed: deque[tuple[int, Deferred[None]]] = deque()
-        self._answered = Waiters()
         self._drained = Waiters()
         self._soft_state: tuple[object, ...] = ()
 
@@ -142,10 +141,9 @@ class Node:
         """
         self._last_read += 1
         self._raft.read(self._last_read)
-        confirmed: Deferred[None] = Deferred()
-        self._reads[self._last_read] = confirmed
+        read = self._reads.add(self._last_read)
         self._wake()
-        return confirmed
+        return read
 
     def holds_lease(self) -> bool:
         """Returns whether only this machine can lead now, and whether it has applied all that is committed."""
@@ -190,9 +188,7 @@ class Node:
 
     def when_answered(self) -> "Deferred[None]":
         """Returns a Deferred that fires when no read waits to be confirmed, or to fail."""
-        if not self._reads and not self._confirmed:
-            return succeed(None)
-        return self._answered.wait()
+        return self._reads.when_none()
 
     def drain(self) -> "Deferred[None]":
         """
@@ -204,10 +200,7 @@ class Node:
     def stop(self) -> None:
         """Do nothing more. Reads that are not confirmed never will be."""
         self._stopped = True
-        confirmed = [read for _, read in self._confirmed]
-        self._confirmed.clear()
-        self._fail_reads(confirmed)
-        self._answered.fire()
+        self._reads.fail()
         self._drained.fire()
         for call in (self._turn, self._timer, self._ticking):
             if call is not None:
@@ -231,17 +224,17 @@ class Node:
     def _run(self) -> None:
         self._turn = None
         self._running = True
-        raft = self._raft
+        raft, reads = self._raft, self._reads
         try:
             # What others wait for goes first: their way to the disk is the longer one. Else, who waits for an answer.
             steps = (self._send, self._persist, self._apply_some)
-            if raft.leadership is not None and not self._reads and not self._has_new_entries():
+            if raft.leadership is not None and not reads.unconfirmed and not self._has_new_entries():
                 steps = (self._apply_some, self._send, self._persist)
             for step in steps:
                 if self._stopped:  # by whoever was told something in the step before
                     return
                 step()
-            if not self._stopped and (self._reads or self._confirmed):
+            if not self._stopped and (reads.unconfirmed or reads.confirmed):
                 self._answer_reads()
             if not self._stopped and raft.soft_state != self._soft_state:
                 self._tell_changes()
@@ -352,21 +345,12 @@ class Node:
         return not self._writing and not self._running and self._turn is None and self._raft.is_settled
 
     def _answer_reads(self) -> None:
+        reads = self._reads
         for token, index in self._raft.to_answer():
-            self._confirmed.append((index, self._reads.pop(token)))
-        while self._confirmed and self._confirmed[0][0] <= self._machine.applied_index:
-            _, confirmed = self._confirmed.popleft()
-            confirmed.callback(None)
-        if self._reads and self._raft.role is not Role.LEADER:
-            self._fail_reads()
-        if not self._reads and not self._confirmed:
-            self._answered.fire()
-
-    def _fail_reads(self, confirmed: Iterable["Deferred[None]"] = ()) -> None:
-        """Those that wait to be confirmed, and some that are, can't be answered any more."""
-        reads, self._reads = self._reads, {}
-        for read in (*reads.values(), *confirmed):
-            read.errback(NotLeaderError())
+            reads.confirm(token, index)
+        reads.applied(self._machine.applied_index)
+        if reads.unconfirmed and self._raft.role is not Role.LEADER:
+            reads.fail_unconfirmed()
 
     def _tell_changes(self) -> None:
         self._soft_state = self._raft.soft_state

@@ -68,7 +68,7 @@ class StateMachine:
         delivered to them.
         """
         hub = self.keyspace.hub
-        if hub.backlog >= _MOST_DELIVERIES:
+        if len(hub.deliveries) >= _MOST_DELIVERIES:
             return 0
         return max(1, min(_ENTRIES_A_TURN, _MOST_DELIVERIES // (hub.count + 1)))
 

@@ -399,7 +399,8 @@ class KeySpace:
         self.index += 1
         event = Event(ActionResult(action, node, previous))
         self._history.add(event)
-        self.hub.notify(event)
+        if self.hub.count:
+            self.hub.notify(event)
         return event
 
     def _silent_event(self, action: str, node: NodeView, previous: NodeView | None) -> Event:

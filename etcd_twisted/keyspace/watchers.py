@@ -111,6 +111,7 @@ class WatcherHub:
     All live watchers.
 
     @ivar count: how many there are, without the one-shot watchers whose event is queued.
+    @ivar deliveries: who is still to get which event, in order; to be looked at only.
     """
 
     def __init__(self, wake: Callable[[], None]) -> None:
@@ -119,7 +120,7 @@ class WatcherHub:
         """
         self._wake = wake
         self._watchers: dict[str, dict[Watcher, None]] = {}
-        self._deliveries: deque[tuple[Watcher, Event]] = deque()
+        self.deliveries: deque[tuple[Watcher, Event]] = deque()
         self._resumed: deque[Watcher] = deque()
         self.count = 0
 
@@ -166,7 +167,7 @@ class WatcherHub:
     @property
     def backlog(self) -> int:
         """How many deliveries are queued."""
-        return len(self._deliveries)
+        return len(self.deliveries)
 
     def notify(self, event: Event) -> None:
         """Queue an event for each watcher that it touches."""
@@ -195,8 +196,8 @@ class WatcherHub:
         """Queue an event for one watcher. A one-shot watcher is forgotten."""
         if not watcher.stream:
             self.forget(watcher)
-        self._deliveries.append((watcher, event))
-        if len(self._deliveries) == 1:
+        self.deliveries.append((watcher, event))
+        if len(self.deliveries) == 1:
             self._wake()
 
     def deliver(self, limit: int) -> bool:
@@ -209,7 +210,7 @@ class WatcherHub:
             watcher = self._resumed.popleft()
             if watcher.deliver_buffered():
                 self._resumed.append(watcher)
-        deliveries = self._deliveries
+        deliveries = self.deliveries
         for _ in range(min(limit, len(deliveries))):
             watcher, event = deliveries.popleft()
             if watcher.cancelled:

@@ -29,7 +29,12 @@ _log = Logger()
 
 
 class Snapshotter:
-    """One snapshot at a time."""
+    """
+    One snapshot at a time.
+
+    @ivar due_index: the applied index from which on one may be due.
+    @ivar due_bytes: one is due when the entries applied since the last one hold more.
+    """
 
     def __init__(
         self, clock: IReactorTime, disk: Disk, raft: RaftState, node: Node, machine: StateMachine, count: int | None
@@ -44,6 +49,8 @@ class Snapshotter:
         self._node = node
         self._machine = machine
         self._count = count
+        self.due_index = float("inf") if count is None else self._log.snapshot_index + count
+        self.due_bytes = float("inf") if count is None else SNAPSHOT_BYTES
         self._running: Deferred[None] | None = None
         self._stopping = False
 
@@ -52,8 +59,8 @@ class Snapshotter:
         if self._running is not None or self._count is None:
             return
         machine = self._machine
-        many = machine.applied_index - self._log.snapshot_index >= self._count
-        if many or machine.bytes_since_snapshot > SNAPSHOT_BYTES:
+        self.due_index = self._log.snapshot_index + self._count
+        if machine.applied_index >= self.due_index or machine.bytes_since_snapshot > self.due_bytes:
             self._running = ensureDeferred(self._take(*machine.snapshot()))
             self._running.addErrback(self._node.fail)
             self._running.addCallback(self._ended)
