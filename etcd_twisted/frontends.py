@@ -1,7 +1,7 @@
 """
-What a frontend is, and the frontends that a machine has beside those built in: those that C{--frontend} asks for.
+Frontends: the protocols that a machine serves, and how C{--frontend} switches on those that are not built in.
 
-Must never start one, nor know what its options mean.
+Must never start a frontend, nor know what its options mean.
 """
 
 import re
@@ -18,11 +18,11 @@ from etcd_twisted.interfaces import IReactor, IReplica
 
 class IFrontend(Interface):
     """
-    A protocol that serves strangers from a replica: built in, or found through C{twisted.plugin} and switched on by
-    C{--frontend NAME[:option=value...]}. C{docs/frontends.md} tells how to write one.
+    A protocol that serves clients from a replica. It is built in, or found through C{twisted.plugin} and switched on
+    by C{--frontend NAME[:option=value...]}. C{docs/frontends.md} says how to write one.
     """
 
-    name: str = Attribute("What C{--frontend} calls it.")
+    name: str = Attribute("The name that C{--frontend} knows it by.")
 
     def service(  # methods of an Interface have no self
         reactor: IReactor,  # noqa: N805
@@ -31,28 +31,28 @@ class IFrontend(Interface):
         replica: IReplica,
     ) -> IService:
         """
-        A service that serves C{replica} while it runs.
+        Returns a service that serves C{replica} while it runs.
 
-        Its C{startService} may return a Deferred that fires when it listens; whatever it raises or errbacks with stops
+        Its C{startService} may return a Deferred that fires when it listens. Whatever it raises or errbacks with ends
         the start of the whole machine. Its C{stopService} closes every connection.
 
-        @param options: what stood behind the name.
+        @param options: the options that follow the name.
         @raise ConfigError: an option can't be used.
         """
 
 
 _COLON = re.compile(r"(?<!\\):")
 
-Chosen = tuple[IFrontend, Mapping[str, str]]
-"""A frontend, and the options it was given."""
+ChosenFrontend = tuple[IFrontend, Mapping[str, str]]
+"""A frontend and its options."""
 
 
 def parse_frontend(text: str, source: str = "--frontend") -> tuple[str, dict[str, str]]:
     r"""
-    Read C{NAME[:option=value...]}; as in endpoint strings, C{\:} stands for a colon in a value.
+    Reads C{NAME[:option=value...]}. As in endpoint strings, C{\:} stands for a colon in a value.
 
-    @param source: how it was given, for the error.
-    @raise ConfigError: it is not of that form.
+    @param source: how the text was given, for the error.
+    @raise ConfigError: the text does not have this form.
     """
     name, *parts = [part.replace(r"\:", ":") for part in _COLON.split(text)]
     options = {}
@@ -66,16 +66,16 @@ def parse_frontend(text: str, source: str = "--frontend") -> tuple[str, dict[str
     return name, options
 
 
-def chosen_frontends(config: Config) -> list[Chosen]:
+def chosen_frontends(config: Config) -> list[ChosenFrontend]:
     """
-    What a configuration asks for beside what is built in, in the order it is to be started in.
+    Returns the frontends that a configuration switches on, in the order in which they start.
 
-    @raise ConfigError: a frontend that is not installed.
+    @raise ConfigError: a frontend is not installed.
     """
     if not config.frontends:
         return []
     installed = {frontend.name: frontend for frontend in getPlugins(IFrontend)}
-    chosen: list[Chosen] = []
+    chosen: list[ChosenFrontend] = []
     source = config.given_as("frontend")
     for text in config.frontends:
         name, options = parse_frontend(text, source)

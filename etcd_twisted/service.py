@@ -1,9 +1,9 @@
 """
-A machine: everything built from a L{Config}, started and stopped in order. The one place that knows all rooms.
+A machine: builds everything from a L{Config}, and starts and stops it in order. It is the only place that knows all
+rooms.
 
-The ports are opened first, so that a port that is taken is found out before anything is written to disk; requests
-that come before the key space is recovered wait. Must never leave anything open or running that it opened, whatever
-went wrong with the rest.
+The ports are opened first, so that a port in use is noticed before anything is written to disk. Requests that come
+before the key space is recovered wait. Must never leave open or running what it has opened, whatever else fails.
 """
 
 import platform
@@ -30,7 +30,7 @@ from etcd_twisted.consensus.raft.leader import Timing
 from etcd_twisted.consensus.recovery import Storage
 from etcd_twisted.consensus.replica import Replica
 from etcd_twisted.consensus.storage.disk_thread import LogWriter
-from etcd_twisted.frontends import Chosen, chosen_frontends
+from etcd_twisted.frontends import ChosenFrontend, chosen_frontends
 from etcd_twisted.interfaces import IReactor
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.net.sockets import UNACKNOWLEDGED_TIMEOUT_SECONDS
@@ -43,13 +43,13 @@ from etcd_twisted.web.frontend import HttpFrontend
 
 class EtcdService(Service):
     """
-    One machine, for a program of its own or as a part of another. It is started and stopped once.
+    One machine, which is a program of its own or a part of another one. It is started and stopped once.
 
     @ivar replica: what the frontends serve from; also for programs that embed this.
-    @ivar started: fires when requests are answered, or errbacks with why that can't be. Made by L{startService}.
-    @ivar accepted: fires when nothing stands in the way of the start any more: the ports are open, the data can be
-        used, and the cluster has taken the machine in. It may still have to wait for other machines. Never fires when
-        the start is refused.
+    @ivar started: fires when requests are answered, or errbacks with why they can't be. L{startService} makes it.
+    @ivar accepted: fires when the start can't be refused any more: the ports are open, the data can be used, and the
+        cluster has admitted the machine. The machine may still have to wait for others. Never fires if the start is
+        refused.
     """
 
     _log = Logger()
@@ -62,13 +62,12 @@ class EtcdService(Service):
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         """
-        @param reactor: its time should be one that nobody sets, or timers are late after the system's clock was set
-            back, see L{etcd_twisted.tap.keep_time_evenly}.
-        @param fatal: called once, with one line, when the disk failed: the machine answers nobody any more, and the
+        @param reactor: its time should not follow the system's clock, or timers are late after that was set back; see
+            L{etcd_twisted.tap.use_monotonic_time}.
+        @param fatal: called once, with one line, if the disk fails: the machine answers nobody any more, and the
             process should end.
-        @param wall_clock: the time by which keys expire, in seconds since the epoch.
-        @raise ConfigError: a frontend is not installed or can't use its options, or a file that was named can't be
-            used.
+        @param wall_clock: returns the time by which keys expire, in seconds since the epoch.
+        @raise ConfigError: a frontend is not installed or can't use its options, or a configured file can't be used.
         """
         settings = Settings(
             config.watch_history,
@@ -87,11 +86,11 @@ class EtcdService(Service):
         self._config = config
         tls = tls_for_peers(config)
         check_peer_certificate(config)
-        silence = max(UNACKNOWLEDGED_TIMEOUT_SECONDS, 5 * self.replica.timing.election)
-        self._transport = AmpTransport(reactor, self.replica.peer, tls, lambda: self.replica.name, silence)
-        # Stopped from the last to the first: requests under way need the other machines until they are answered.
-        chosen: list[Chosen] = [(PeerFrontend(self._transport.connected, admin_site), {}), (HttpFrontend(), {})]
-        chosen += chosen_frontends(config)
+        timeout_seconds = max(UNACKNOWLEDGED_TIMEOUT_SECONDS, 5 * self.replica.timing.election)
+        self._transport = AmpTransport(reactor, self.replica.peer, tls, lambda: self.replica.name, timeout_seconds)
+        # They are stopped from the last to the first: requests under way need the other machines until the end.
+        peer_frontend = PeerFrontend(self._transport.connected, admin_site)
+        chosen: list[ChosenFrontend] = [(peer_frontend, {}), (HttpFrontend(), {}), *chosen_frontends(config)]
         self._frontends = [frontend.service(reactor, config, options, self.replica) for frontend, options in chosen]
         http = network_http_client(reactor, config.max_retry_attempts)
         self._discovery = configured_discovery(http, config)
@@ -106,10 +105,10 @@ class EtcdService(Service):
         self._writer: LogWriter | None = None
         self._starting: Deferred[None] = succeed(None)
         self._closing: Deferred[None] | None = None
-        self._problem: Failure | None = None
+        self._first_failure: Failure | None = None
 
     def startService(self) -> None:
-        """Open the ports, recover, and serve; see L{started}."""
+        """Opens the ports, recovers, and serves; see L{started}."""
         super().startService()  # type: ignore[no-untyped-call]  # Twisted has no types there
         self._log.info(
             "etcd_twisted {version} starts (Python {python}, Twisted {twisted}) for {client_url} and {peer_url},"
@@ -123,7 +122,7 @@ class EtcdService(Service):
         )
         self.started = Deferred(lambda _: self._starting.cancel())
         self._starting = ensureDeferred(self._start())
-        self._starting.addCallbacks(self.started.callback, self._not_started)
+        self._starting.addCallbacks(self.started.callback, self._start_failed)
 
     async def _start(self) -> None:
         for frontend in self._frontends:
@@ -152,16 +151,16 @@ class EtcdService(Service):
                 peer_url=config.peer_url,
             )
 
-    def _not_started(self, failure: Failure) -> None:
+    def _start_failed(self, failure: Failure) -> None:
         closed = self._close()
         closed.addErrback(lambda problem: self._log.failure("Closing what was opened failed", problem))
         self.started.errback(failure)
 
     def stopService(self) -> "Deferred[None]":
         """
-        Stop listening, finish what is under way, and give the data directory back.
+        Closes the ports, finishes what is under way, and unlocks the data directory.
 
-        The Deferred fires when all of that is done; it errbacks when a part of it failed, and then too all is done.
+        Returns a Deferred that fires when all of this is done. It errbacks then if a part of it failed.
         """
         super().stopService()  # type: ignore[no-untyped-call]  # Twisted has no types there
         self._log.info("{name} stops", name=self.replica.name or "This machine")
@@ -169,16 +168,16 @@ class EtcdService(Service):
         return self._close()
 
     def _close(self) -> "Deferred[None]":
-        """Close whatever is open; whoever asks is told when all of it is closed, and of what went wrong."""
+        """Closes whatever is open, once. Each call returns a Deferred of its own that fires when that is done."""
         if self._closing is None:
             self._closing = ensureDeferred(self._close_all())
         closed: Deferred[None] = Deferred()
 
-        def tell(result: Failure | None) -> None:
-            self._problem = self._problem or result
-            closed.callback(self._problem)  # a Failure makes it an errback
+        def fire(result: Failure | None) -> None:
+            self._first_failure = self._first_failure or result
+            closed.callback(self._first_failure)  # a Failure makes it an errback
 
-        self._closing.addBoth(tell)
+        self._closing.addBoth(fire)
         return closed
 
     async def _close_all(self) -> None:
@@ -191,7 +190,7 @@ class EtcdService(Service):
             last_first.push_async_callback(self.replica.stop)
             for frontend in self._listening:
                 last_first.push_async_callback(maybeDeferred, frontend.stopService)
-            # Another machine leads before this one stops to listen, so that whoever comes meanwhile is sent there.
+            # Another machine leads before this one closes its ports: clients that come meanwhile are sent there.
             last_first.push_async_callback(self.replica.hand_over)
             last_first.callback(self._lifecycle.stop)
             if self._registration is not None:

@@ -1,10 +1,10 @@
 """
 C{twistd etcd}: one machine as a process.
 
-What concerns the process and nothing else: one line on standard error and exit status 1 when the machine can't start
-or can't go on, timers that don't mind the system's clock being set, a garbage collector that does not stop the service
-for long, how the log is written, and a service manager that is told when the machine serves. Must never be used by a
-program that embeds the service: it ends the process.
+This is about the process alone: one line on standard error and exit status 1 if the machine can't start or go on,
+timers that do not follow the system's clock, a garbage collector that does not hold the service up for long, how the
+log is written, and what the service manager is told. Must never be used by a program that embeds the service: it ends
+the process.
 """
 
 import os
@@ -34,15 +34,15 @@ from etcd_twisted.process.systemd import Readiness
 from etcd_twisted.service import EtcdService
 
 DAEMON_UMASK = 0o077
-"""What C{twistd} gives a process in the background: the files that it makes are its user's alone."""
+"""C{twistd} gives this to a process in the background: only its user can use the files that it creates."""
 
 
-def keep_time_evenly(reactor: Any) -> None:
+def use_monotonic_time(reactor: Any) -> None:
     """
-    Have a reactor's time go on evenly from what it is, whatever becomes of the system's clock.
+    Makes a reactor's time go on evenly from now, even if the system's clock is set.
 
-    Twisted's reactors go by the system's clock: when it is set back, what is to be done next waits until it has
-    made up for that. To be called before anything is scheduled.
+    Twisted's reactors follow the system's clock: if that is set back, all timers are late by as much. This has to be
+    called before anything is scheduled.
     """
     ahead = time.time() - time.monotonic()
     reactor.seconds = lambda: time.monotonic() + ahead
@@ -50,10 +50,10 @@ def keep_time_evenly(reactor: Any) -> None:
 
 class Options(command_line.Options):
     """
-    The command line of C{etcd}, behind that of C{twistd}.
+    The command line of C{etcd}, which follows that of C{twistd}.
 
-    Two things that C{twistd} would do are taken over from it: it is left to believe that the process stays in the
-    foreground, and that it has no pid file.
+    This takes two tasks over from C{twistd}: going into the background, and writing the pid file. C{twistd} is made to
+    believe that neither is wanted.
 
     @ivar twistd: the options of C{twistd} as they were given.
     """
@@ -74,9 +74,9 @@ class Options(command_line.Options):
 
 class ProcessService(Service):
     """
-    The machine that a process is there for.
+    The machine of this process.
 
-    @ivar etcd: the machine; made when it starts, in the process and with the reactor that it will run with.
+    @ivar etcd: the machine. It is made when the service starts: in the process, and with the reactor, that it runs in.
     """
 
     _log = Logger()
@@ -90,7 +90,7 @@ class ProcessService(Service):
     ) -> None:
         """
         @param twistd: the options of C{twistd} as they were given.
-        @param readiness: tells the service manager that started this process, if one did.
+        @param readiness: notifies the service manager that started this process, if one did.
         @param observer: makes what writes the log.
         """
         self.etcd: EtcdService | None = None
@@ -103,13 +103,13 @@ class ProcessService(Service):
         self._collector: Collector | None = None
 
     def setServiceParent(self, parent: Any) -> None:
-        """Be part of an application, and have its log written as is configured, unless that was settled before."""
+        """Joins an application, and makes its log as configured, unless the application has an observer already."""
         if isinstance(parent, Componentized) and parent.getComponent(ILogObserver, None) is None:
             parent.setComponent(ILogObserver, self._observer())
         super().setServiceParent(parent)  # type: ignore[no-untyped-call]  # Twisted has no types there
 
     def privilegedStartService(self) -> None:
-        """Go into the background, if the process is to, and write its id down, as whoever started it may."""
+        """Goes into the background, if so configured, and writes the pid file, with the initial rights of the process."""
         super().privilegedStartService()  # type: ignore[no-untyped-call]  # Twisted has no types there
         if self._background is not None:
             if self._twistd["umask"] is None:
@@ -121,14 +121,14 @@ class ProcessService(Service):
             self._refuse(str(error))
 
     def startService(self) -> None:
-        """Start the machine, or end the process."""
+        """Starts the machine, or ends the process."""
         from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it, which is twistd's to do
 
         super().startService()  # type: ignore[no-untyped-call]  # Twisted has no types there
         for name, meant in mistyped_variables(os.environ).items():
             self._log.warn("{variable} sets nothing; did you mean {meant}?", variable=name, meant=meant)
         self._readiness.status("looks for its data and its cluster, and does not serve yet")
-        keep_time_evenly(reactor)
+        use_monotonic_time(reactor)
         file_descriptors.raise_limit()
         cast(Any, reactor).addSystemEventTrigger("after", "shutdown", self._pid_file.remove)
         try:
@@ -140,13 +140,13 @@ class ProcessService(Service):
         etcd.startService()
         if self._background is not None:
             etcd.accepted.addCallback(self._background.started)
-        etcd.started.addCallbacks(lambda _: self._serves(etcd, collector), self._not_started)
+        etcd.started.addCallbacks(lambda _: self._started(etcd, collector), self._start_failed)
 
-    def _serves(self, etcd: EtcdService, collector: Collector) -> None:
+    def _started(self, etcd: EtcdService, collector: Collector) -> None:
         collector.freeze()
         self._readiness.ready(f"{etcd.replica.name} serves {self._config.client_url}")
 
-    def _not_started(self, failure: Failure) -> None:
+    def _start_failed(self, failure: Failure) -> None:
         if failure.check(CancelledError):
             return
         if failure.check(StartError):
@@ -155,7 +155,7 @@ class ProcessService(Service):
         self._fail(failure.getErrorMessage())
 
     def stopService(self) -> "Deferred[Any] | None":
-        """Stop the machine."""
+        """Stops the machine."""
         self._readiness.stopping("hands over, and finishes what is under way")
         super().stopService()  # type: ignore[no-untyped-call]  # Twisted has no types there
         if self._collector is not None:
@@ -165,20 +165,20 @@ class ProcessService(Service):
 
     def _refuse(self, reason: str) -> NoReturn:
         """
-        End the process, since the machine can't start. Whoever gave the command reads it on standard error: where that
-        is beside the log, one of both is enough.
+        Ends the process because the machine can't start. Whoever gave the command reads the reason on standard error; one
+        line is enough if the log goes there too.
         """
         if not observers.is_standard_output(self._twistd):
             self._log.critical("{reason}", reason=reason)
         self._end(reason)
 
     def _fail(self, reason: str) -> NoReturn:
-        """End the process, since the machine can't go on."""
+        """Ends the process because the machine can't go on."""
         self._log.critical("{reason}", reason=reason)
         self._end(reason)
 
     def _end(self, reason: str) -> NoReturn:
-        """End the process at once: what was acknowledged is on disk, and nothing else may be."""
+        """Ends the process at once: what was acknowledged is on disk, and nothing else may get there."""
         self._readiness.status(reason)
         self._pid_file.remove()
         line = f"twistd etcd: {reason}\n"
@@ -191,7 +191,7 @@ class ProcessService(Service):
 
 
 def makeService(options: Options) -> IService:
-    """What C{twistd} runs."""
+    """Returns the service that C{twistd} runs."""
     config = options.config()
     readiness = Readiness(os.environ.get("NOTIFY_SOCKET"))
     observer = partial(observers.observer, config.verbosity, config.log_format, options.twistd)

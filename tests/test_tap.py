@@ -7,7 +7,7 @@ import time
 from twisted.internet.base import DelayedCall, ReactorBase
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.tap import keep_time_evenly
+from etcd_twisted.tap import use_monotonic_time
 
 
 class SomeReactor(ReactorBase):
@@ -23,7 +23,7 @@ class TimeTests(SynchronousTestCase):
         self.patch(time, "time", lambda: self.wall)
         self.patch(time, "monotonic", lambda: self.monotonic)
         self.reactor = SomeReactor()
-        keep_time_evenly(self.reactor)
+        use_monotonic_time(self.reactor)
         self.called: list[str] = []
 
     def call_later(self, delay: float) -> DelayedCall:
