@@ -109,7 +109,7 @@ class ProcessService(Service):
         super().setServiceParent(parent)  # type: ignore[no-untyped-call]  # Twisted has no types there
 
     def privilegedStartService(self) -> None:
-        """Goes into the background, if so configured, and writes the pid file, with the initial rights of the process."""
+        """Goes into the background, if configured, and writes the pid file, with the initial rights of the process."""
         super().privilegedStartService()  # type: ignore[no-untyped-call]  # Twisted has no types there
         if self._background is not None:
             if self._twistd["umask"] is None:
@@ -165,8 +165,8 @@ class ProcessService(Service):
 
     def _refuse(self, reason: str) -> NoReturn:
         """
-        Ends the process because the machine can't start. Whoever gave the command reads the reason on standard error; one
-        line is enough if the log goes there too.
+        Ends the process because the machine can't start. Whoever gave the command reads the reason on standard error;
+        if the log goes there too, one line is enough.
         """
         if not observers.is_standard_output(self._twistd):
             self._log.critical("{reason}", reason=reason)
