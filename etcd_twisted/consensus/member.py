@@ -48,10 +48,10 @@ from etcd_twisted.interfaces.statistics import Contents, Measurements, Traffic
 from etcd_twisted.keyspace.history import DEFAULT_HISTORY_BYTES
 from etcd_twisted.keyspace.space import KeySpace
 
-_PATIENCE_ELECTIONS = 5.0
+_PROPOSAL_TIMEOUT_ELECTIONS = 5.0
 """How many election timeouts one who proposed is kept waiting when the leader is lost."""
 
-_LEAST_PATIENCE_SECONDS = 1.0
+_LEAST_PROPOSAL_TIMEOUT_SECONDS = 1.0
 """How long at the least."""
 
 
@@ -78,9 +78,9 @@ class Settings:
     seed: int = 0
 
     @property
-    def patience_seconds(self) -> float:
+    def proposal_timeout_seconds(self) -> float:
         """How long one who proposed is kept waiting when the leader is lost."""
-        return max(_LEAST_PATIENCE_SECONDS, _PATIENCE_ELECTIONS * self.timing.election)
+        return max(_LEAST_PROPOSAL_TIMEOUT_SECONDS, _PROPOSAL_TIMEOUT_ELECTIONS * self.timing.election)
 
 
 def _unknown(keyspace: KeySpace) -> EtcdError:
@@ -133,7 +133,7 @@ class LocalMember:
         self._disk = disk
         self._transport = transport
         self._availability = availability
-        self._patience_seconds = settings.patience_seconds
+        self._proposal_timeout_seconds = settings.proposal_timeout_seconds
         self._own = Member(machine.name, machine.client_url, machine.peer_url)
         self._time = clocks.cluster
         self._time.observe(recovered.newest_time)
@@ -142,7 +142,7 @@ class LocalMember:
         last_index = log.last_index
         core = Raft(machine_id, recovered.hard_state, log, settings.timing, settings.seed, clock.seconds())
         self.raft = core
-        self._proposals = Proposals(clock, settings.patience_seconds, functools.partial(_unknown, keyspace))
+        self._proposals = Proposals(clock, settings.proposal_timeout_seconds, functools.partial(_unknown, keyspace))
         self._throttle = Throttle(clock, self._proposals, functools.partial(_too_much, keyspace))
         self._quota = Quota(clock, keyspace, self._proposals, settings.quota_bytes)
         self.machine = StateMachine(keyspace, self._time, self._proposals, recovered.snapshot, last_index)
@@ -189,7 +189,7 @@ class LocalMember:
     async def settle(self) -> None:
         """Return when nobody waits for an answer, or has waited long enough. To be called while others are heard."""
         waiting = [self._proposals.when_none(), self.node.when_answered()]
-        await DeferredList(waiting, consumeErrors=True).addTimeout(self._patience_seconds, self._clock)
+        await DeferredList(waiting, consumeErrors=True).addTimeout(self._proposal_timeout_seconds, self._clock)
 
     async def stop(self) -> None:
         """Return when what is under way is done."""

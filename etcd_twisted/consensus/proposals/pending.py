@@ -67,15 +67,15 @@ class Proposals:
     @ivar failed: how many were not made, or may not have been.
     """
 
-    def __init__(self, clock: IReactorTime, patience: float, unknown: Callable[[], Exception]) -> None:
+    def __init__(self, clock: IReactorTime, timeout_seconds: float, unknown: Callable[[], Exception]) -> None:
         """
-        @param patience: how long who waits is kept waiting when this machine no longer leads, in seconds.
+        @param timeout_seconds: how long who waits is kept waiting when this machine no longer leads.
         @param unknown: makes the error for a change that may have been made or not.
         """
         self.size = 0
         self.failed = 0
         self._clock = clock
-        self._patience = patience
+        self._timeout_seconds = timeout_seconds
         self._unknown = unknown
         self._proposals: dict[int, Proposal] = {}
         self._growths: dict[int, int] = {}  # of the oldest of them, as far as L{growth} was asked for
@@ -149,7 +149,7 @@ class Proposals:
     def leads_no_longer(self) -> None:
         """Another machine may lead: what waits may never be settled here."""
         if self._proposals and self._too_late is None:
-            self._too_late = self._clock.callLater(self._patience, self._give_up)
+            self._too_late = self._clock.callLater(self._timeout_seconds, self._give_up)
 
     def _give_up(self) -> None:
         self._too_late = None
