@@ -74,7 +74,6 @@ class Exchange:
     """
     The response to one request.
 
-    @ivar waits: whether it waits for events, which may take for ever.
     @ivar _connection: the connection; C{None} as soon as the response is complete, or the client has gone.
     @ivar _work: what is under way, to be cancelled when the client goes.
     """
@@ -94,11 +93,6 @@ class Exchange:
         self._method = method
         self._began = began
         self._work: Deferred[Response] | Later | Events | _Sender | None = None
-
-    @property
-    def waits(self) -> bool:
-        """See the class."""
-        return isinstance(self._work, Events)
 
     @property
     def waiting_bytes(self) -> int:
