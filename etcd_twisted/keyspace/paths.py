@@ -85,11 +85,6 @@ def with_parents(key: str) -> Iterator[str]:
         yield key
 
 
-def segments(key: str) -> list[str]:
-    """Returns the segments of a key from the top down; none for the root."""
-    return key[1:].split("/") if key != ROOT else []
-
-
 def is_below(key: str, directory: str) -> bool:
     """Returns whether C{key} lies in C{directory}, at any depth. No key lies below itself."""
     if directory == ROOT:

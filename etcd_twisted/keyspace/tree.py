@@ -10,7 +10,7 @@ import msgspec
 
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.keyspace.nodes import Directory, File, Node
-from etcd_twisted.keyspace.paths import ROOT, segments
+from etcd_twisted.keyspace.paths import ROOT
 from etcd_twisted.keyspace.sizes import text_bytes, weigh
 
 
@@ -42,7 +42,7 @@ def look_up(root: Directory, key: str) -> Lookup:
     """
     if key == ROOT:
         raise EtcdError(ErrorCode.ROOT_READ_ONLY, ROOT)
-    names = segments(key)
+    names = key[1:].split("/")
     directories: list[Directory] = []
     node: Node | None = root
     for name in names:
@@ -133,7 +133,7 @@ def find(root: Directory, key: str) -> Node:
     @raise EtcdError: 100 with the first key on the path that does not exist, or 104 with a file that is on the path.
     """
     node: Node = root
-    for name in segments(key):
+    for name in key[1:].split("/") if key != ROOT else ():
         child = node.children.get(name) if isinstance(node, Directory) else None
         if child is None:
             return existing(look_up(root, key))  # raises the error that says what is missing or in the way

@@ -1,8 +1,8 @@
 """
-The admin resource, which is served on the peer port: who is in the cluster and what is set for it, and how that is
-changed (api, "Cluster Config", "Remove Machines").
+The admin resource on the peer port: who is in the cluster and how it is configured, and how to change that (api,
+"Cluster Config", "Remove Machines").
 
-A standby has none of it. Must never change anything but on the leader, nor show a traceback to a client.
+A standby does not serve it. Must never change anything but on the leader, nor show a traceback to a client.
 """
 
 from collections.abc import Awaitable, Callable
@@ -27,23 +27,22 @@ from etcd_twisted.interfaces import IReactor, IReplica
 from etcd_twisted.interfaces.cluster import Machine
 from etcd_twisted.interfaces.cluster_config import read_config, written
 from etcd_twisted.keyspace.events import format_time
-from etcd_twisted.web import answers
-from etcd_twisted.web.referral import (
-    LEAST_WAIT,
+from etcd_twisted.web import api_responses
+from etcd_twisted.web.members import forbid_parameter, removal_note
+from etcd_twisted.web.redirects import (
+    MIN_LEADER_WAIT_SECONDS,
     LeaderWait,
-    longest_wait,
-    may_return,
-    nobody_known,
+    leader_wait_seconds,
+    no_machines_known,
     redirect,
-    wants_forbidden,
 )
 
-MOST_ADMINISTRATORS = 64
-"""How many connections there may be that speak HTTP."""
+MAX_ADMINISTRATOR_CONNECTIONS = 64
+"""How many connections to the peer port may speak HTTP at a time."""
 
 
-def _told(text: str) -> Response:
-    """Returns the answer that says what was done."""
+def _done(text: str) -> Response:
+    """Returns the response that says what was done."""
     return Response(200, TEXT, f"{text}\n".encode())
 
 
@@ -75,25 +74,25 @@ class AdminApp:
 
     _log = Logger()
 
-    def __init__(self, replica: IReplica, clock: IReactorTime, longest_wait: float) -> None:
+    def __init__(self, replica: IReplica, clock: IReactorTime, leader_wait_seconds: float) -> None:
         """
-        @param longest_wait: how long a change waits for a leader, in seconds.
+        @param leader_wait_seconds: how long a change waits for a leader.
         """
         self._replica = replica
-        self._leader = LeaderWait(replica, clock, longest_wait)
+        self._leader = LeaderWait(replica, clock, leader_wait_seconds)
         self._configuring = DeferredLock()
 
-    # The machines
+    # Machines
 
     @app.route("/v2/admin/machines", methods=["GET"])
     def machines(self, request: IRequest) -> bytes:
-        """All registered machines."""
+        """List all registered machines."""
         views = [self._view(machine) for machine in self._known()]
         return send(request, Response(200, JSON, msgspec.json.encode(views)))
 
     @app.route("/v2/admin/machines/<name>", methods=["GET"])
     def machine(self, request: IRequest, name: str) -> bytes:
-        """One registered machine."""
+        """Show one registered machine."""
         for machine in self._known():
             if machine.name == name:
                 return send(request, Response(200, JSON, msgspec.json.encode(self._view(machine))))
@@ -102,7 +101,7 @@ class AdminApp:
     def _known(self) -> list[Machine]:
         machines = self._replica.machines()
         if not machines:
-            raise nobody_known()
+            raise no_machines_known()
         return machines
 
     def _view(self, machine: Machine) -> MachineView:
@@ -112,32 +111,32 @@ class AdminApp:
 
     @app.route("/v2/admin/machines/<name>", methods=["DELETE"])
     async def remove(self, request: IRequest, name: str) -> bytes:
-        """Take a machine out of the cluster, and keep it out if that is asked for."""
-        by = client_host(request) if wants_forbidden(request.args) else None
+        """Take a machine out of the cluster, and keep it out if the client asks for that."""
+        by = client_host(request) if forbid_parameter(request.args) else None
         return send(request, await self._at_leader(request, lambda: self._remove(name, by)))
 
     async def _remove(self, name: str, by: str | None) -> Response:
         await self._replica.remove(name, by)
         if by is None:
-            return _told(may_return(name))
+            return _done(removal_note(name))
         allow = f"PUT /v2/admin/machines/{name}?forbid=false"
-        return _told(f"{name} is out of the cluster, and kept out until it is allowed again: {allow}")
+        return _done(f"{name} is out of the cluster, and kept out until it is allowed again: {allow}")
 
     @app.route("/v2/admin/machines/<name>", methods=["PUT"])
     async def allow(self, request: IRequest, name: str) -> bytes:
-        """Keep a machine out no longer."""
-        if wants_forbidden(request.args) is not False:
+        """Allow a machine that is kept out to join again."""
+        if forbid_parameter(request.args) is not False:
             cause = "forbid=false allows a machine again; DELETE with forbid=true keeps it out"
             raise EtcdError(ErrorCode.INVALID_FIELD, cause)
         return send(request, await self._at_leader(request, lambda: self._allow(name)))
 
     async def _allow(self, name: str) -> Response:
         await self._replica.allow(name)
-        return _told(f"{name} may join the cluster again")
+        return _done(f"{name} may join the cluster again")
 
     @app.route("/v2/admin/forbidden", methods=["GET"])
     def forbidden(self, request: IRequest) -> bytes:
-        """The machines that are kept out."""
+        """List the machines that are kept out."""
         self._check_copy()
         views = [ForbiddenView(each.name, each.by, format_time(each.since)) for each in self._replica.forbidden()]
         return send(request, Response(200, JSON, msgspec.json.encode(views)))
@@ -146,22 +145,22 @@ class AdminApp:
         if not self._replica.serving:
             raise EtcdError(ErrorCode.RAFT_INTERNAL, "this machine does not know yet what is set; try again")
 
-    # What is set for all of them
+    # The configuration of the cluster
 
     @app.route("/v2/admin/config", methods=["GET"])
     def config(self, request: IRequest) -> bytes:
-        """What is set for the cluster; a machine that has not caught up with the others can't tell yet."""
+        """Show the configuration. A machine that has not caught up with the others can't do that yet."""
         self._check_copy()
         return send(request, Response(200, JSON, written(self._replica.cluster_config()).encode()))
 
     @app.route("/v2/admin/config", methods=["PUT"])
     async def configure(self, request: IRequest) -> bytes:
-        """Set some of it, or all. The body is JSON, whatever its type is said to be."""
+        """Change some fields of the configuration, or all. The body is JSON, whatever its C{Content-Type}."""
         text = request.content.read()
         return send(request, await self._at_leader(request, lambda: self._configure_in_turn(text)))
 
     def _configure_in_turn(self, text: bytes) -> Awaitable[Response]:
-        """One after another: what one sets, the next must not set back."""
+        """Make such changes one at a time, so that none reverts another."""
         return self._configuring.run(lambda: ensureDeferred(self._configure(text)))
 
     async def _configure(self, text: bytes) -> Response:
@@ -169,10 +168,10 @@ class AdminApp:
         await self._replica.configure(config)
         return Response(200, JSON, written(config).encode())
 
-    # Being the wrong machine to ask
+    # Redirects
 
     async def _at_leader(self, request: IRequest, change: Callable[[], Awaitable[Response]]) -> Response:
-        """Have the leader make a change: the one that the client is sent to, or this machine."""
+        """Make a change if this machine leads, or send the client to the leader."""
         return await self._leader.at_leader(change, lambda leader: redirect(leader.peer_url, request.uri))
 
     # Errors
@@ -183,41 +182,43 @@ class AdminApp:
 
     def _failure(self, request: IRequest, failure: Failure) -> Response:
         if isinstance(failure.value, EtcdError):
-            return answers.failure(failure.value, self._replica.index)
+            return api_responses.error_response(failure.value, self._replica.index)
         self._log.failure("A request failed: {request}", failure=failure, request=request)
-        return answers.broken(self._replica.index)
+        return api_responses.internal_error(self._replica.index)
 
 
 class AdminPages(Resource):
-    """All that administrators are served, on a machine that may be a standby."""
+    """Everything that administrators are served. A standby has none of it."""
 
     isLeaf = True  # noqa: N815  # Twisted's name
 
-    def __init__(self, replica: IReplica, clock: IReactorTime, longest_wait: float = LEAST_WAIT) -> None:
+    def __init__(
+        self, replica: IReplica, clock: IReactorTime, leader_wait_seconds: float = MIN_LEADER_WAIT_SECONDS
+    ) -> None:
         """
-        @param longest_wait: how long a change waits for a leader, in seconds.
+        @param leader_wait_seconds: how long a change waits for a leader.
         """
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted has no types there
         self._replica = replica
-        self._pages = AdminApp(replica, clock, longest_wait).app.resource()
+        self._pages = AdminApp(replica, clock, leader_wait_seconds).app.resource()
 
     def render(self, request: IRequest) -> bytes | int:
         """See L{twisted.web.resource.IResource}."""
         tidy(request)
         if self._replica.standby:
             return send(request, json_message(404, "Not Found"))
-        undecodable = answers.undecodable(request.path, self._replica.index)
+        undecodable = api_responses.undecodable_path(request.path, self._replica.index)
         if undecodable is not None:
             return send(request, undecodable)
-        return cast(int, self._pages.render(request))  # Klein answers later
+        return cast(int, self._pages.render(request))  # Klein sends the response later
 
 
 def admin_site(reactor: IReactor, config: Config, replica: IReplica) -> Site:
-    """Returns what serves administrators, within the limits that are configured."""
+    """Returns the site that serves administrators, within the configured limits."""
     return Site(
         reactor,
-        AdminPages(replica, reactor, longest_wait(config)),
+        AdminPages(replica, reactor, leader_wait_seconds(config)),
         None,
-        Limits.of(config, MOST_ADMINISTRATORS),
+        Limits.of(config, MAX_ADMINISTRATOR_CONNECTIONS),
         browsers=BrowserPolicy.of(config),
     )

@@ -1,7 +1,7 @@
 """
 The client port as a frontend.
 
-Must never serve anything itself: it only puts the port's parts together.
+Must never serve anything itself: it only puts the parts of the port together.
 """
 
 from collections.abc import Mapping
@@ -24,15 +24,15 @@ from etcd_twisted.net.tls import client_port_tls
 from etcd_twisted.process import file_descriptors
 from etcd_twisted.web.app import ClientPages
 from etcd_twisted.web.keys import KeyEndpoint
-from etcd_twisted.web.referral import longest_wait
+from etcd_twisted.web.redirects import leader_wait_seconds
 
 EXPOSED = ("X-Etcd-Index", "X-Raft-Index", "X-Raft-Term")
-"""What pages of other origins may read of an answer's header."""
+"""The headers of a response that pages of other origins may read."""
 
 
 @implementer(IFrontend)
 class HttpFrontend:
-    """Serves clients from the replica. It is built in: nobody can give it options."""
+    """Serves clients from the replica. It is built in and takes no options."""
 
     name = "http"
 
@@ -48,14 +48,14 @@ class HttpFrontend:
 
         @raise ConfigError: a certificate or its key can't be used.
         """
-        place = ListenAddress(config.bind_addr, config.given_as("bind-addr"), "--bind-addr")
+        address = ListenAddress(config.bind_addr, config.given_as("bind-addr"), "--bind-addr")
         usage = Usage()
         cors = Cors(config.origins, EXPOSED) if config.origins else None
-        patience, tls = longest_wait(config), client_port_tls(config)
+        wait_seconds, tls = leader_wait_seconds(config), client_port_tls(config)
         connections = file_descriptors.client_connections()
-        pages = ClientPages(replica, reactor, usage, patience)
+        pages = ClientPages(replica, reactor, usage, wait_seconds)
         resource: Resource = pages
-        door: Door = KeyEndpoint(replica, reactor, patience)
+        door: Door = KeyEndpoint(replica, reactor, wait_seconds)
         if config.verbosity >= HIGHEST_VERBOSITY:
             resource, door = TracedPages(pages, reactor), TracedDoor(door, reactor)
-        return http_service(reactor, config, place, connections, resource, door, tls, pages.stop, usage, cors)
+        return http_service(reactor, config, address, connections, resource, door, tls, pages.stop, usage, cors)

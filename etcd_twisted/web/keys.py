@@ -1,8 +1,8 @@
 """
 The key endpoint: C{/v2/keys} as a plain function of a parsed request and a replica.
 
-The one handler behind every door of the client port. Must never know of Klein, of L{twisted.web} or of sockets; and a
-common C{GET} or C{PUT} must find nothing in its way that it does not need.
+This is the only handler, whichever door a request came by. Must never know of Klein, of L{twisted.web} or of sockets,
+nor do anything for a common C{GET} or C{PUT} that it does not need.
 """
 
 import itertools
@@ -25,16 +25,16 @@ from etcd_twisted.keyspace.events import Event, encode_json, view
 from etcd_twisted.keyspace.listing import Listing
 from etcd_twisted.keyspace.nodes import File
 from etcd_twisted.keyspace.paths import clean
-from etcd_twisted.web import answers, writes
-from etcd_twisted.web.answers import broken, failure
+from etcd_twisted.web import writes
+from etcd_twisted.web.api_responses import bad_escape, error_response, internal_error, success
 from etcd_twisted.web.forms import NO_PARAMETERS, Form, flag, index, parse
-from etcd_twisted.web.referral import LEAST_WAIT, LeaderWait, no_leader, redirect
+from etcd_twisted.web.redirects import MIN_LEADER_WAIT_SECONDS, LeaderWait, no_leader, redirect
 from etcd_twisted.web.watches import Watch
 
 ALLOWED = b"Allow: GET, HEAD, PUT, POST, DELETE, OPTIONS\r\n"
 
-PATIENCE = 5.0
-"""How long a read waits for this machine's copy, in seconds."""
+READ_WAIT_SECONDS = 5.0
+"""How long a read waits until this machine's copy can be read."""
 
 _WRITES = {b"PUT": writes.put, b"POST": writes.post, b"DELETE": writes.delete}
 _BOOLEANS = frozenset((
@@ -42,38 +42,39 @@ _BOOLEANS = frozenset((
     "recursive", "refresh", "sorted", "stream", "wait",
 ))  # fmt: skip
 _PIECES_AT_ONCE = 3
-"""Listings of fewer pieces are answered at once. A small sorted one has two: a pause, and all the rest."""
+"""A listing of fewer pieces is sent as a whole. A small sorted one has two: a pause, and everything else."""
 
 
-class _NoKeyError(ValueError):
-    """A path with a bad escape; the text says which."""
+class _BadEscapeInKeyError(ValueError):
+    """A path has a bad escape. The text says which."""
 
 
 class KeyEndpoint:
-    """The door to the keys."""
+    """Serves the keys."""
 
     prefix = b"/v2/keys"
 
     _log = Logger()
 
-    def __init__(self, replica: IReplica, clock: IReactorTime, longest_wait: float = LEAST_WAIT) -> None:
+    def __init__(
+        self, replica: IReplica, clock: IReactorTime, leader_wait_seconds: float = MIN_LEADER_WAIT_SECONDS
+    ) -> None:
         """
-        @param longest_wait: how long a request waits for a leader, in seconds.
+        @param leader_wait_seconds: how long a request waits for a leader.
         """
         self._replica = replica
         self._clock = clock
-        self._leader = LeaderWait(replica, clock, longest_wait)
+        self._leader = LeaderWait(replica, clock, leader_wait_seconds)
 
     def handle(self, request: DoorRequest, deadline: float | None = None) -> AnyResponse:
         """
-        Answer a request; errors are answers too.
+        Returns the response to a request, which may be an error.
 
-        To cancel an answer that is to come means that nobody wants it any more; a change that was proposed is made all
-        the same.
+        Whoever does not want a later response any more cancels it. A change that was proposed is made all the same.
 
-        An answer whose body is L{Events} or pieces has to be sent, or the events cancelled.
+        A response whose body is L{Events} has to be sent, or the events have to be cancelled.
 
-        @param deadline: until when it may wait for a leader; C{None} for one that has not waited yet.
+        @param deadline: until when the request may wait for a leader; C{None} for one that has not waited yet.
         """
         try:
             method = request.method
@@ -95,19 +96,19 @@ class KeyEndpoint:
 
     def _failed(self, reason: Failure) -> Response:
         error = reason.value
-        if isinstance(error, _NoKeyError):
-            return answers.no_key(str(error), self._replica.index)
+        if isinstance(error, _BadEscapeInKeyError):
+            return bad_escape(str(error), self._replica.index)
         if isinstance(error, CancelledError):
             error = EtcdError(ErrorCode.RAFT_INTERNAL, "the client is gone")
         elif not isinstance(error, EtcdError):
             self._log.failure("A request about a key failed", failure=reason)
-            return broken(self._replica.index)
-        return failure(error, self._replica.index)
+            return internal_error(self._replica.index)
+        return error_response(error, self._replica.index)
 
-    # Being the wrong machine to ask
+    # What this machine can't serve now
 
     def _at_leader(self, request: DoorRequest, deadline: float | None) -> "Deferred[Response]":
-        """Have the leader answer: the one that the client is sent to, or this machine if it leads after all."""
+        """Send the client to the leader, or answer it if this machine leads after all. Waits for a leader first."""
         leader = self._replica.leader()
         if leader is not None and not self._replica.is_leader:
             query = b"?" + request.query if request.query else b""
@@ -116,20 +117,20 @@ class KeyEndpoint:
         return led.addCallback(lambda until: self._handled(request, until)).addErrback(self._failed)
 
     def _lost(self, reason: Failure, request: DoorRequest, deadline: float | None) -> "Deferred[Response]":
-        """Send the client to the new leader with what this machine could not do because it no longer leads."""
+        """Send the client to the new leader, if the change was not made because this machine no longer leads."""
         return self._at_leader(request, deadline) if reason.check(NotDoneError) else succeed(self._failed(reason))
 
     def _not_serving(self, request: DoorRequest, deadline: float | None) -> "Deferred[Response]":
-        """A read comes before this machine has a copy to read."""
+        """Let a read wait until this machine has a copy that can be read."""
         replica = self._replica
         if replica.standby or (not replica.is_leader and _is_for_leader(parse(request.query))):
             return self._at_leader(request, deadline)
         serving = replica.when_serving()
-        serving.addTimeout(PATIENCE, self._clock)
+        serving.addTimeout(READ_WAIT_SECONDS, self._clock)
         served = serving.addCallback(lambda _: self._handled(request, deadline))
-        return served.addErrback(self._never_served, request, deadline)
+        return served.addErrback(self._not_served, request, deadline)
 
-    def _never_served(self, reason: Failure, request: DoorRequest, deadline: float | None) -> "Deferred[Response]":
+    def _not_served(self, reason: Failure, request: DoorRequest, deadline: float | None) -> "Deferred[Response]":
         if not reason.check(defer.TimeoutError):
             return succeed(self._failed(reason))
         if self._replica.standby:
@@ -137,7 +138,7 @@ class KeyEndpoint:
         error = no_leader()
         if self._replica.leader() is not None:
             error.cause = "this machine is catching up with the others; try again"
-        return succeed(failure(error, self._replica.index))
+        return succeed(error_response(error, self._replica.index))
 
     # Changing
 
@@ -152,12 +153,12 @@ class KeyEndpoint:
             silent = request.method != b"DELETE" and flag(form, "noValueOnSuccess")
         command = _WRITES[request.method](form, _key(request.path), replica.now())
         later = Later()
-        if replica.submit(command, partial(self._told, later, request, deadline, silent)):
+        if replica.submit(command, partial(self._on_outcome, later, request, deadline, silent)):
             return later
         changed = replica.propose(command)
         return changed.addCallbacks(self._written, self._lost, (silent,), errbackArgs=(request, deadline))
 
-    def _told(
+    def _on_outcome(
         self,
         later: Later,
         request: DoorRequest,
@@ -165,7 +166,7 @@ class KeyEndpoint:
         silent: bool,
         outcome: Event | Exception | None,
     ) -> None:
-        """What became of a change."""
+        """Answer the client once the outcome of its change is known."""
         try:
             if not isinstance(outcome, Event):
                 later.follow(lambda: self._lost(Failure(outcome), request, deadline))
@@ -177,7 +178,7 @@ class KeyEndpoint:
 
     def _written(self, event: Event, silent: bool) -> Response:
         body = encode_json({"action": event.result.action}) if silent else event.body
-        return answers.success(self._replica, 201 if event.created else 200, event.index, body)
+        return success(self._replica, 201 if event.created else 200, event.index, body)
 
     # Reading
 
@@ -200,10 +201,10 @@ class KeyEndpoint:
     def _here(self, request: DoorRequest, form: Form) -> Response:
         """Read this machine's copy."""
         answer = self._watch if flag(form, "wait") else self._get
-        return self._finished(request, answer(_key(request.path), form))
+        return self._without_events_for_head(request, answer(_key(request.path), form))
 
-    def _finished(self, request: DoorRequest, response: Response) -> Response:
-        """A C{HEAD} waits for nothing."""
+    def _without_events_for_head(self, request: DoorRequest, response: Response) -> Response:
+        """Stops waiting for events if the request is a C{HEAD}, whose response has no body."""
         if request.method == b"HEAD" and isinstance(response.body, Events):
             response.body.cancel()
             response.body = iter(())
@@ -215,19 +216,19 @@ class KeyEndpoint:
         if isinstance(node, File):
             now = 0 if node.expires is None else replica.now()
             body = encode_json(events.ActionResult("get", view(key, node, now)))
-            return answers.success(replica, 200, replica.index, body)
+            return success(replica, 200, replica.index, body)
         listing = Listing(flag(form, "recursive"), flag(form, "sorted"), replica.now())
         pieces = itertools.chain((b'{"action":"get","node":',), listing.pieces(key, node), (b"}",))
-        return answers.success(replica, 200, replica.index, _whole_if_short(pieces))
+        return success(replica, 200, replica.index, _whole_if_short(pieces))
 
     def _watch(self, key: str, form: Form) -> Response:
         since = index(form, "waitIndex", "Watch From Index") or None
         watch = Watch(self._replica, key, flag(form, "recursive"), flag(form, "stream"), since)
-        return answers.success(self._replica, 200, self._replica.index, watch)
+        return success(self._replica, 200, self._replica.index, watch)
 
 
 def _whole_if_short(pieces: Iterator[bytes]) -> bytes | Iterator[bytes]:
-    """The pieces as one, when the first few are all there is."""
+    """Returns the pieces as one, if there are only a few."""
     first = list(itertools.islice(pieces, _PIECES_AT_ONCE + 2))
     if len(first) < _PIECES_AT_ONCE + 2:
         return b"".join(first)
@@ -245,15 +246,16 @@ def _check_booleans(form: Form) -> None:
 
 def _key(path: bytes) -> str:
     """
-    The clean key that a path means.
+    Returns the clean key that a path means.
 
-    @raise _NoKeyError: it has a bad escape.
-    @raise EtcdError: 210, it is not UTF-8.
+    @raise _BadEscapeInKeyError: the path has a bad escape.
+    @raise EtcdError: 210, the path is not UTF-8.
     """
     try:
-        return clean(unescape(path))
+        plain = path.isascii() and b"%" not in path
+        return clean(path.decode() if plain else unescape(path))
     except ValueError as error:
         cause = f"the path has {error} in {path[:80].decode('latin-1')}"
         if isinstance(error, BadEscapeError):
-            raise _NoKeyError(cause) from None
+            raise _BadEscapeInKeyError(cause) from None
         raise EtcdError(ErrorCode.INVALID_FORM, cause) from None

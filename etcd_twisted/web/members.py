@@ -1,13 +1,14 @@
 """
-C{/v2/members}: who is in the cluster, as etcd 2 and 3.4 show it, and what can be changed about that (spec, section 1,
-"Later additions").
+C{/v2/members}: who is in the cluster, as etcd 2 and 3.4 show it, and how that can be changed (spec, section 1, "Later
+additions").
 
-Errors are theirs too: JSON with a C{message}. A machine joins by itself here, so that nobody is added by hand. The ids
-are fingerprints: who knows a machine's own id can pass itself off as that machine where machines have no certificates.
-Must never change anything but on the leader, nor say that something was done that is not, nor show a machine's own id.
+Errors are like theirs: JSON with a C{message}. A machine joins by itself here, so that nobody is added by hand. The
+ids are fingerprints: whoever knows a machine's own id can pass itself off as that machine where machines have no
+certificates. Must never change anything but on the leader, nor say that something was done that was not, nor show a
+machine's own id.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 from twisted.internet.interfaces import IReactorTime
@@ -17,15 +18,41 @@ from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.httpd.responses import JSON, Response, json_message
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.interfaces.cluster import Machine, fingerprint
-from etcd_twisted.web.referral import LeaderWait, may_return, nobody_known, redirect
+from etcd_twisted.web.redirects import LeaderWait, no_machines_known, redirect
 
 _DONE = Response(204, b"", b"")
 _STATUSES = {ErrorCode.KEY_NOT_FOUND: 404, ErrorCode.RAFT_INTERNAL: 500}
-"""Of the errors that a change may meet; of all others it is 409, whose message etcd's clients show."""
+"""The statuses of errors of a change. For all others it is 409, whose message etcd's clients show."""
+
+_BOOLEANS = {b"true": True, b"1": True, b"t": True, b"false": False, b"0": False, b"f": False}
+
+
+def removal_note(name: str) -> str:
+    """Returns what the response to a removal says: the machine may come back at once."""
+    return (
+        f"{name} is out of the cluster; if it still runs it joins again as soon as there is a place: "
+        "stop it, or remove it with ?forbid=true to keep it out"
+    )
+
+
+def forbid_parameter(arguments: Mapping[bytes, list[bytes]]) -> bool | None:
+    """
+    Returns the parameter C{forbid} of a request about a machine, or C{None} if it is not given.
+
+    @param arguments: those of the query.
+    @raise EtcdError: 209, it is neither true nor false.
+    """
+    values = arguments.get(b"forbid")
+    if values is None:
+        return None
+    try:
+        return _BOOLEANS[values[0].lower()]
+    except KeyError:
+        raise EtcdError(ErrorCode.INVALID_FIELD, "forbid should be true or false") from None
 
 
 class _Member(msgspec.Struct):
-    """A machine, as it is shown."""
+    """A machine, as clients see it."""
 
     id: str
     name: str
@@ -37,65 +64,65 @@ class _Listing(msgspec.Struct):
     members: list[_Member]
 
 
-class _Given(msgspec.Struct):
-    """What a client sends; other fields are ignored, as etcd does."""
+class _Body(msgspec.Struct):
+    """What a client sends. Other fields are ignored, as etcd does."""
 
     peer_urls: list[str] = msgspec.field(name="peerURLs")
 
 
 class _RefusedError(Exception):
-    """What a client asks for can't be done."""
+    """The client asks for something that can't be done."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.response = json_message(status, message)
 
 
-_decode = msgspec.json.Decoder(_Given).decode
+_decode = msgspec.json.Decoder(_Body).decode
 
 
 def _json(status: int, value: object) -> Response:
     return Response(status, JSON, msgspec.json.encode(value))
 
 
-def _shown(member_id: str, machine: Machine) -> _Member:
+def _view(member_id: str, machine: Machine) -> _Member:
     return _Member(member_id, machine.name, [machine.peer_url], [machine.client_url])
 
 
 class MembersPage:
-    """The answers; the routes are L{etcd_twisted.web.app}'s."""
+    """Makes the responses. The routes are in L{etcd_twisted.web.app}."""
 
-    def __init__(self, replica: IReplica, clock: IReactorTime, longest_wait: float) -> None:
+    def __init__(self, replica: IReplica, clock: IReactorTime, leader_wait_seconds: float) -> None:
         """
-        @param longest_wait: how long a change waits for a leader, in seconds.
+        @param leader_wait_seconds: how long a change waits for a leader.
         """
         self._replica = replica
-        self._wait = LeaderWait(replica, clock, longest_wait)
+        self._wait = LeaderWait(replica, clock, leader_wait_seconds)
 
     def listing(self) -> Response:
         """
-        All machines.
+        Returns a list of all machines.
 
-        @raise EtcdError: this machine has never known of any, or as a standby of a leader that tells it no ids.
+        @raise EtcdError: this machine has never known of any, or it is a standby of a leader that tells it no ids.
         """
         members = self._replica.fingerprints()
         if not members:
-            raise nobody_known()
-        return _json(200, _Listing([_shown(each, members[each]) for each in sorted(members)]))
+            raise no_machines_known()
+        return _json(200, _Listing([_view(each, members[each]) for each in sorted(members)]))
 
     def leader(self) -> Response:
-        """The machine that leads."""
+        """Returns the machine that leads."""
         leader = self._replica.leader()
         for member_id, machine in self._replica.fingerprints().items():
             if leader is not None and machine.name == leader.name:
-                return _json(200, _shown(member_id, machine))
+                return _json(200, _view(member_id, machine))
         return json_message(503, "During election")
 
     async def add(self, target: bytes, content_type: bytes | None, body: bytes) -> Response:
         """
-        Say how a machine is added: not like this.
+        Refuse to add a machine, and say how a machine joins.
 
-        @param target: path and query, as they came.
+        @param target: the path and query of the request.
         """
 
         async def refuse() -> Response:
@@ -109,7 +136,7 @@ class MembersPage:
         return await self._change(target, refuse)
 
     async def move(self, member_id: str, target: bytes, content_type: bytes | None, body: bytes) -> Response:
-        """Have the others look for a machine elsewhere."""
+        """Change the address at which the other machines look for a machine."""
 
         async def move() -> Response:
             url = _peer_url(content_type, body)
@@ -121,9 +148,10 @@ class MembersPage:
 
     async def remove(self, member_id: str, target: bytes, by: str | None = None) -> Response:
         """
-        Take a machine out of the cluster. The answer has no body in which to say that it may come back: a header does.
+        Take a machine out of the cluster. The response has no body that could say that it may come back, so a header
+        says it.
 
-        @param by: who wants it to be kept out; C{None} if nobody does.
+        @param by: who wants the machine to be kept out; C{None} if nobody does.
         """
 
         async def remove() -> Response:
@@ -131,12 +159,12 @@ class MembersPage:
             await self._replica.remove(machine.name, by)
             if by is not None:
                 return _DONE
-            return Response(204, f'Warning: 299 etcd_twisted "{may_return(machine.name)}"\r\n'.encode(), b"")
+            return Response(204, f'Warning: 299 etcd_twisted "{removal_note(machine.name)}"\r\n'.encode(), b"")
 
         return await self._change(target, remove)
 
     def _find(self, member_id: str) -> tuple[str, Machine]:
-        """A machine's own id, and the machine."""
+        """Returns a machine's own id, and the machine."""
         cluster_id = self._replica.cluster_id
         for machine_id, machine in self._replica.members().items():
             if fingerprint(cluster_id, machine_id) == member_id:
@@ -154,16 +182,16 @@ class MembersPage:
 
 def _peer_url(content_type: bytes | None, body: bytes) -> str:
     """
-    The one peer URL that a body names.
+    Returns the one peer URL in a body.
 
-    @raise _RefusedError: it names none, or is not what it should be.
+    @raise _RefusedError: there is none, or the body is not what it should be.
     """
     kind = (content_type or b"").partition(b";")[0].strip().lower()
     if kind != b"application/json":
         raise _RefusedError(415, f"Bad Content-Type {kind.decode('ascii', 'replace')}, accept application/json")
     try:
         urls = _decode(body).peer_urls
-    except (ValueError, RecursionError) as error:  # msgspec's errors are some
+    except (ValueError, RecursionError) as error:  # msgspec raises ValueErrors
         raise _RefusedError(400, str(error)) from error
     if not urls:
         raise _RefusedError(400, "no valid URLs given")

@@ -17,7 +17,6 @@ from etcd_twisted.keyspace.paths import (
     is_hidden,
     join,
     parent,
-    segments,
     with_parents,
 )
 
@@ -25,6 +24,11 @@ paths = st.lists(st.sampled_from(["/", "//", ".", "..", "a", "b", "_h", "...", "
     "".join
 )
 cleaned = paths.map(clean)
+
+
+def segments(key: str) -> list[str]:
+    """The segments of a key from the top down; none for the root."""
+    return key[1:].split("/") if key != ROOT else []
 
 
 class CleanTests(SynchronousTestCase):

@@ -27,7 +27,7 @@ from etcd_twisted.peer.connected_machines import ConnectedMachines
 from etcd_twisted.peer.frontend import PeerFrontend
 from etcd_twisted.testing.replica import MACHINE, OTHER, FakeReplica
 from etcd_twisted.web.admin import AdminPages, admin_site
-from etcd_twisted.web.referral import LEAST_WAIT, PAUSE
+from etcd_twisted.web.redirects import MIN_LEADER_WAIT_SECONDS, RETRY_PAUSE_SECONDS
 from tests.peer.fakes import PeerReplica
 from tests.wires import Answer, Transport, connect, read_answers
 
@@ -315,7 +315,7 @@ class ElsewhereTests(AdminTest):
         self.assertEqual(self.answer_to(transport, "PUT").status, 200)
         self.replica.lose_leader()
         waiting = [self.begin(*change)[1] for change in self.changes]
-        self.clock.advance(LEAST_WAIT)
+        self.clock.advance(MIN_LEADER_WAIT_SECONDS)
         for (method, _, _), transport in zip(self.changes, waiting, strict=True):
             self.assert_error(self.answer_to(transport, method), 500, 300, NOBODY)
         self.assertEqual(self.clock.getDelayedCalls(), [])
@@ -351,7 +351,7 @@ class ElsewhereTests(AdminTest):
         self.patch(self.replica, "remove", nothing)
         _, transport = self.begin("DELETE", "/v2/admin/machines/machine1")
         self.assertEqual(asked, ["machine1"])
-        self.clock.pump(itertools.repeat(PAUSE, round(LEAST_WAIT / PAUSE)))
+        self.clock.pump(itertools.repeat(RETRY_PAUSE_SECONDS, round(MIN_LEADER_WAIT_SECONDS / RETRY_PAUSE_SECONDS)))
         self.assert_error(self.answer_to(transport, "DELETE"), 500, 300, NOBODY)
 
     def test_standby(self) -> None:

@@ -12,8 +12,8 @@ from etcd_twisted.keyspace import commands
 from etcd_twisted.keyspace.commands import Change
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.testing.replica import MACHINE, OTHER
-from etcd_twisted.web.keys import PATIENCE, KeyEndpoint
-from etcd_twisted.web.referral import LEAST_WAIT, PAUSE
+from etcd_twisted.web.keys import READ_WAIT_SECONDS, KeyEndpoint
+from etcd_twisted.web.redirects import MIN_LEADER_WAIT_SECONDS, RETRY_PAUSE_SECONDS
 from etcd_twisted.web.watches import Watch
 from tests.web.test_keys import EndpointTest
 
@@ -107,7 +107,7 @@ class LeaderlessTests(LeaderTest):
     def test_waits_for_another(self) -> None:
         """And sends the client there."""
         answers = [(query, self.begin(method, "/a%20b", query)) for method, query in FOR_THE_LEADER]
-        self.clock.advance(LEAST_WAIT / 2)
+        self.clock.advance(MIN_LEADER_WAIT_SECONDS / 2)
         self.replica.follow()
         for query, answer in answers:
             self.assert_redirected(self.successResultOf(answer), query)
@@ -125,7 +125,7 @@ class LeaderlessTests(LeaderTest):
     def test_does_not_wait_for_ever(self) -> None:
         """300 that says why, whatever was asked, and nothing proposed later (spec, "Redirects")."""
         answers = [self.begin(method, "/a%20b", query) for method, query in FOR_THE_LEADER]
-        self.clock.advance(LEAST_WAIT - 0.01)
+        self.clock.advance(MIN_LEADER_WAIT_SECONDS - 0.01)
         for answer in answers:
             self.assertNoResult(answer)
         self.clock.advance(0.01)
@@ -195,7 +195,7 @@ class LostTests(LeaderTest):
         """If this machine leads again; nothing is read before."""
         answer = self.begin("GET", "/k", "quorum=true")
         self.replica.fail_held(NotDoneError())
-        self.clock.advance(PAUSE)
+        self.clock.advance(RETRY_PAUSE_SECONDS)
         self.assertEqual(self.json(self.successResultOf(answer))["node"]["value"], "v")
         self.replica.holding = True
         answer = self.begin("GET", "/k", "quorum=true")
@@ -221,10 +221,10 @@ class LostTests(LeaderTest):
         other = self.begin("PUT", "/k")
         self.replica.lose_leader()
         self.replica.fail_held(NotDoneError())
-        self.clock.advance(LEAST_WAIT / 2)
+        self.clock.advance(MIN_LEADER_WAIT_SECONDS / 2)
         self.assertNoResult(answer)
         answer.cancel()
-        self.clock.advance(LEAST_WAIT / 2)
+        self.clock.advance(MIN_LEADER_WAIT_SECONDS / 2)
         self.assert_error(self.successResultOf(other), 300, NOBODY, 500)
         self.replica.lead()
         self.assertEqual(len(self.replica.proposed), 2)
@@ -246,7 +246,7 @@ class LostTests(LeaderTest):
         self.replica.lose_leader()
         self.replica.fail_held(NotDoneError())
         self.replica.lead()
-        self.clock.advance(LEAST_WAIT)
+        self.clock.advance(MIN_LEADER_WAIT_SECONDS)
         self.assertEqual(len(self.replica.proposed), 1)
 
     def test_writes_that_may_have_been_done(self) -> None:
@@ -262,12 +262,12 @@ class LostTests(LeaderTest):
         """A cluster whose leaders come and go can't hold a request for longer."""
         answer = self.begin("GET", "/k", "quorum=true")
         waited = 0.0
-        while waited < LEAST_WAIT:
+        while waited < MIN_LEADER_WAIT_SECONDS:
             self.assertNoResult(answer)
             self.replica.lose_leader()
             self.replica.fail_held(NotDoneError())
-            self.clock.advance(LEAST_WAIT / 4)
-            waited += LEAST_WAIT / 4
+            self.clock.advance(MIN_LEADER_WAIT_SECONDS / 4)
+            waited += MIN_LEADER_WAIT_SECONDS / 4
             self.replica.holding = True
             self.replica.lead()
         self.assert_error(self.successResultOf(answer), 300, NOBODY, 500)
@@ -283,9 +283,9 @@ class LostTests(LeaderTest):
 
         self.patch(self.replica, "propose", nothing)
         answer = self.begin("PUT", "/k")
-        self.clock.advance(PAUSE)
+        self.clock.advance(RETRY_PAUSE_SECONDS)
         self.assertEqual(len(proposed), 2)
-        self.clock.pump(itertools.repeat(PAUSE, round(LEAST_WAIT / PAUSE)))
+        self.clock.pump(itertools.repeat(RETRY_PAUSE_SECONDS, round(MIN_LEADER_WAIT_SECONDS / RETRY_PAUSE_SECONDS)))
         self.assert_error(self.successResultOf(answer), 300, NOBODY, 500)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -340,7 +340,7 @@ class StartingTests(LeaderTest):
         self.replica.follow()
         self.replica.register(OTHER)
         answers = [self.begin("GET", "/_etcd/machines", query) for query in ("", "recursive=true", "wait=true")]
-        self.clock.advance(PATIENCE / 2)
+        self.clock.advance(READ_WAIT_SECONDS / 2)
         for answer in answers:
             self.assertNoResult(answer)
         self.replica.serve()
@@ -356,7 +356,7 @@ class StartingTests(LeaderTest):
         ):
             follow()
             answer = self.begin("GET", "/k")
-            self.clock.advance(PATIENCE)
+            self.clock.advance(READ_WAIT_SECONDS)
             self.assert_error(self.successResultOf(answer), 300, cause, 500)
         self.assert_quiet()
 
@@ -392,7 +392,7 @@ class StartingTests(LeaderTest):
         """There is no place for it: the client is sent to the leader."""
         answer = self.begin("GET", "/k")
         self.replica.stand_by()
-        self.clock.advance(PATIENCE)
+        self.clock.advance(READ_WAIT_SECONDS)
         self.assert_redirected(self.successResultOf(answer), "", "/k")
 
     def test_bad_parameters(self) -> None:
@@ -417,7 +417,7 @@ class StandbyTests(LeaderTest):
         self.assertEqual(self.ask("OPTIONS", "/k").status, 200)
         for method in ("PUT", "GET"):
             answer = self.begin(method, "/k")
-            self.clock.advance(LEAST_WAIT)
+            self.clock.advance(MIN_LEADER_WAIT_SECONDS)
             self.assert_error(self.successResultOf(answer), 300, NOBODY, 500)
             answer = self.begin(method, "/k")
             self.replica.stand_by()

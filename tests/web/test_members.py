@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.interfaces.cluster import fingerprint
 from etcd_twisted.testing.replica import CLUSTER_ID, MACHINE, OTHER
-from etcd_twisted.web.referral import LEAST_WAIT
+from etcd_twisted.web.redirects import MIN_LEADER_WAIT_SECONDS
 from tests.wires import Answer, Transport, Wire, ask, read_answers
 
 MEMBERS = "/v2/members"
@@ -221,7 +221,7 @@ class ElsewhereTests(MembersTest):
         """They wait for one, but not for ever."""
         self.replica.lose_leader()
         waiting = [(self.begin(*change), change[0]) for change in self.changes]
-        self.wire.clock.advance(LEAST_WAIT)
+        self.wire.clock.advance(MIN_LEADER_WAIT_SECONDS)
         for transport, method in waiting:
             self.assert_problem(self.answer_to(transport, method), 500, "no leader is known; try again")
 

@@ -19,7 +19,7 @@ from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.testing.replica import OTHER, FakeReplica
 from etcd_twisted.web.app import ClientPages
 from etcd_twisted.web.keys import KeyEndpoint
-from etcd_twisted.web.referral import LEAST_WAIT
+from etcd_twisted.web.redirects import MIN_LEADER_WAIT_SECONDS
 from tests.wires import Answer, Wire, ask, connect, read_answers
 
 ODD = (b"%2F", b"%ff", b"%zz", b"%", b"//", b"/../", b"a=b&", b"%0D%0A")
@@ -206,7 +206,7 @@ class WaitingTests(SynchronousTestCase):
         """Error 300, and the connection stays."""
         channel, transport = self.wire.connect()
         channel.dataReceived(self.request)
-        self.wire.clock.advance(LEAST_WAIT)
+        self.wire.clock.advance(MIN_LEADER_WAIT_SECONDS)
         (answer,) = read_answers(transport.value(), "DELETE")
         self.assertEqual((answer.status, json.loads(answer.body)["errorCode"]), (500, 300))
         self.assertIsNone(transport.how_lost)

@@ -21,13 +21,13 @@ from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.httpd.pages import new_app, send
 from etcd_twisted.httpd.responses import TEXT, Response
 from etcd_twisted.interfaces import IReplica
-from etcd_twisted.web import answers
+from etcd_twisted.web import api_responses
 from etcd_twisted.web.forms import Form, parse
 from etcd_twisted.web.modules import parameters
 from etcd_twisted.web.modules.lock_queue import lock_directory
 from etcd_twisted.web.modules.locks import EntryReference, LockRequest, Locks
 from etcd_twisted.web.modules.waiter import LeadershipLostError
-from etcd_twisted.web.referral import LeaderWait, redirect
+from etcd_twisted.web.redirects import LeaderWait, redirect
 
 MODULES = b"/mod/v2/"
 """What the paths of these pages begin with."""
@@ -77,13 +77,13 @@ class ModulePages:
 
     _log = Logger()
 
-    def __init__(self, replica: IReplica, clock: IReactorTime, longest_wait: float) -> None:
+    def __init__(self, replica: IReplica, clock: IReactorTime, leader_wait_seconds: float) -> None:
         """
-        @param longest_wait: how long a request waits for a leader, in seconds.
+        @param leader_wait_seconds: how long a request waits for a leader.
         """
         self._locks = Locks(replica, clock)
         self._replica = replica
-        self._leader = LeaderWait(replica, clock, longest_wait)
+        self._leader = LeaderWait(replica, clock, leader_wait_seconds)
 
     def stop(self) -> None:
         """Send all clients that wait for a lock away, and delete their entries."""
@@ -189,11 +189,11 @@ class ModulePages:
             deadline = await self._leader.until_led(deadline)
 
     def _text(self, text: str) -> Response:
-        return answers.success(self._replica, 200, self._replica.index, text.encode(), TEXT)
+        return api_responses.success(self._replica, 200, self._replica.index, text.encode(), TEXT)
 
     @app.handle_errors(Exception)
     def _failed(self, request: IRequest, failure: Failure) -> bytes:
-        return send(request, answers.failed(self._replica, request, failure, self._log))
+        return send(request, api_responses.page_failure(self._replica, request, failure, self._log))
 
 
 def _target(uri: bytes, index: int | None) -> bytes:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 QUEUE = lock_directory("contended") or ""
 CONTENDERS = 50
 TTL = 3
-PAUSE = 0.02
+RETRY_PAUSE_SECONDS = 0.02
 """How long a client waits before it asks again, in seconds."""
 
 
@@ -104,7 +104,7 @@ class Contender:
         if self.vanished:
             return
         if not cluster.has_leader:
-            self._contest.later(PAUSE, self.ask)
+            self._contest.later(RETRY_PAUSE_SECONDS, self.ask)
             return
         self.machine = cluster.leader
         wish = LockRequest(QUEUE, TTL, self.value, self._index)
@@ -125,7 +125,7 @@ class Contender:
             return
         self._asked = self.machine = None
         self._again(reason)
-        self._contest.later(PAUSE, self.ask)
+        self._contest.later(RETRY_PAUSE_SECONDS, self.ask)
 
     def _again(self, reason: Failure) -> None:
         """Take note of why it did not work, if it is worth trying again."""
@@ -141,7 +141,7 @@ class Contender:
     def connection_lost(self) -> None:
         """It is told nothing more, and asks again by its name."""
         self._asked = self.machine = self._index = None
-        self._contest.later(PAUSE, self.ask)
+        self._contest.later(RETRY_PAUSE_SECONDS, self.ask)
 
     def vanish(self) -> None:
         """Go without a word."""
@@ -158,7 +158,7 @@ class Contender:
 
     def _release(self) -> None:
         if not self._contest.cluster.has_leader:
-            self._contest.later(PAUSE, self._release)
+            self._contest.later(RETRY_PAUSE_SECONDS, self._release)
             return
         named = EntryReference(QUEUE, self._index, "")
         released = ensureDeferred(self._contest.locks(self._contest.cluster.leader).release(named))
@@ -172,7 +172,7 @@ class Contender:
             self._is_released()  # it was told nothing of the first time
             return
         self._again(reason)
-        self._contest.later(PAUSE, self._release)
+        self._contest.later(RETRY_PAUSE_SECONDS, self._release)
 
 
 class ContentionTests(ClusterTestCase):

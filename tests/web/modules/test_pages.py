@@ -19,7 +19,7 @@ from etcd_twisted.keyspace.events import LAST_MOMENT
 from etcd_twisted.keyspace.nodes import Directory
 from etcd_twisted.testing.replica import OTHER
 from etcd_twisted.web.modules.lock_queue import PREFIX
-from etcd_twisted.web.referral import LEAST_WAIT
+from etcd_twisted.web.redirects import MIN_LEADER_WAIT_SECONDS
 from tests.wires import Answer, ServedTest, Transport, Wire, read_answers
 
 LOCK = "/mod/v2/lock/mylock"
@@ -369,7 +369,7 @@ class ElsewhereTests(PagesTest):
                     become()
                     self.wire.clock.advance(0)
                 else:
-                    self.wire.clock.advance(LEAST_WAIT)
+                    self.wire.clock.advance(MIN_LEADER_WAIT_SECONDS)
                     self.assertEqual(self.error(asked.answer)[0], 300)
                 self.assertTrue(asked.answered)
                 self.replica.lose_leader()
@@ -402,7 +402,7 @@ class ElsewhereTests(PagesTest):
         asked = self.start("POST", ttl=30)
         for _ in range(3):
             self.replica.lose_leader()
-            self.wire.clock.advance(LEAST_WAIT * 0.75)
+            self.wire.clock.advance(MIN_LEADER_WAIT_SECONDS * 0.75)
             self.replica.lead()
             self.wire.pass_time(1)
             self.assertFalse(asked.answered)

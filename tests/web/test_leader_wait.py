@@ -8,16 +8,23 @@ from twisted.trial.unittest import SynchronousTestCase
 from etcd_twisted.config import Config
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.testing.replica import FakeReplica
-from etcd_twisted.web.referral import LEAST_WAIT, PAUSE, LeaderWait, longest_wait, no_leader, redirect
+from etcd_twisted.web.redirects import (
+    MIN_LEADER_WAIT_SECONDS,
+    RETRY_PAUSE_SECONDS,
+    LeaderWait,
+    leader_wait_seconds,
+    no_leader,
+    redirect,
+)
 
 
-class LongestWaitTests(SynchronousTestCase):
+class LeaderWaitSecondsTests(SynchronousTestCase):
     """How long a request waits."""
 
     def test_election_timeouts(self) -> None:
         """As long as a few elections take, and never less than a second."""
         for timeout, expected in ((200, 1.0), (10, 1.0), (201, 1.005), (2_000, 10.0)):
-            self.assertEqual(longest_wait(Config(peer_election_timeout=timeout)), expected)
+            self.assertEqual(leader_wait_seconds(Config(peer_election_timeout=timeout)), expected)
 
 
 class RedirectTests(SynchronousTestCase):
@@ -38,7 +45,7 @@ class LeaderWaitTests(SynchronousTestCase):
         self.clock.advance(100.0)
         self.replica = FakeReplica(self.clock)
         self.addCleanup(self.replica.stop)
-        self.wait = LeaderWait(self.replica, self.clock, LEAST_WAIT)
+        self.wait = LeaderWait(self.replica, self.clock, MIN_LEADER_WAIT_SECONDS)
 
     def test_until_there_is_one(self) -> None:
         """Fires with the deadline, for when that one is lost too."""
@@ -48,10 +55,10 @@ class LeaderWaitTests(SynchronousTestCase):
         self.assertNoResult(led)
         self.replica.follow()
         deadline = self.successResultOf(led)
-        self.assertEqual(deadline, 100.0 + LEAST_WAIT)
+        self.assertEqual(deadline, 100.0 + MIN_LEADER_WAIT_SECONDS)
         self.replica.lose_leader()
         again = self.wait.until_led(deadline)
-        self.clock.advance(LEAST_WAIT - 0.5)
+        self.clock.advance(MIN_LEADER_WAIT_SECONDS - 0.5)
         self.assertNoResult(again)
         self.clock.advance(0.25)
         self.assertEqual(str(self.failureResultOf(again, EtcdError).value), str(no_leader()))
@@ -62,8 +69,8 @@ class LeaderWaitTests(SynchronousTestCase):
         """A pause, so that who tries again and again leaves others their time."""
         led = self.wait.until_led(None)
         self.assertNoResult(led)
-        self.clock.advance(PAUSE)
-        self.assertEqual(self.successResultOf(led), 100.0 + LEAST_WAIT)
+        self.clock.advance(RETRY_PAUSE_SECONDS)
+        self.assertEqual(self.successResultOf(led), 100.0 + MIN_LEADER_WAIT_SECONDS)
 
     def test_stops(self) -> None:
         """The replica's own error."""

@@ -1,0 +1,91 @@
+"""
+Responses of the API: those about keys, which carry the key space's index, and the errors of the API's table. They are
+the same on the client port and on the peer port.
+
+Must never know how responses are sent, nor tell a client more about an error than the table and the cause: what nobody
+expected goes into the log.
+"""
+
+import msgspec
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from etcd_twisted.errors import MESSAGES, ErrorCode, EtcdError, http_status
+from etcd_twisted.httpd.pages import no_such_page
+from etcd_twisted.httpd.responses import JSON, Body, Response
+from etcd_twisted.httpd.targets import unescape
+from etcd_twisted.interfaces import IReplica
+from etcd_twisted.keyspace.events import encode_json
+
+
+class _Error(msgspec.Struct, rename="camel"):
+    """The body of an error response (spec, section 1, "Answers")."""
+
+    error_code: int
+    message: str
+    cause: str
+    index: int
+
+
+def success(replica: IReplica, status: int, index: int, body: Body, content_type: bytes = JSON) -> Response:
+    """
+    Returns a successful response about keys, at C{index} of the key space.
+
+    @param content_type: the whole header line.
+    """
+    fields = content_type + b"X-Etcd-Index: %d\r\nX-Raft-Index: %d\r\nX-Raft-Term: %d\r\n"
+    return Response(status, fields % (index, replica.raft_index, replica.term), body)
+
+
+def error_response(error: EtcdError, index: int) -> Response:
+    """
+    Returns the response for an error.
+
+    @param index: the index of the key space, for an error that has none.
+    """
+    index = error.index or index
+    return Response(http_status(error.code), JSON + b"X-Etcd-Index: %d\r\n" % index, error_body(error, index))
+
+
+def internal_error(index: int) -> Response:
+    """Returns the response for an error that nobody expected. It tells the client no more than that."""
+    return error_response(EtcdError(ErrorCode.RAFT_INTERNAL, "an error in the server; its log says more"), index)
+
+
+def bad_escape(cause: str, index: int) -> Response:
+    """Returns the response for a bad escape in a key. Like the reference's, its header has no indexes."""
+    error = EtcdError(ErrorCode.INVALID_FORM, cause)
+    return Response(http_status(error.code), JSON, error_body(error, index))
+
+
+def undecodable_path(path: bytes, index: int) -> Response | None:
+    """
+    Returns the response to a request whose path can't be decoded, or C{None} if it can.
+
+    @param path: percent-encoded.
+    """
+    try:
+        unescape(path)
+    except ValueError as error:
+        return error_response(EtcdError(ErrorCode.INVALID_FORM, f"the path has {error}"), index)
+    return None
+
+
+def page_failure(replica: IReplica, request: object, reason: Failure, log: Logger) -> Response:
+    """
+    Returns the response to a request that a page could not answer.
+
+    @param log: where to log a failure that nobody expected.
+    """
+    missing = no_such_page(reason)
+    if missing is not None:
+        return missing
+    if isinstance(reason.value, EtcdError):
+        return error_response(reason.value, replica.index)
+    log.failure("A request failed: {request}", failure=reason, request=request)
+    return internal_error(replica.index)
+
+
+def error_body(error: EtcdError, index: int) -> bytes:
+    """Returns an error as a line of JSON."""
+    return encode_json(_Error(error.code, MESSAGES[error.code], error.cause, index)) + b"\n"
