@@ -1,0 +1,60 @@
+"""
+L{etcd_twisted.consensus.reads}: in the order in which they were confirmed, and none before what it waits for is
+applied.
+"""
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from etcd_twisted.consensus.raft.core import NotLeaderError
+from etcd_twisted.consensus.reads import Reads
+
+
+class ReadsTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.reads = Reads()
+
+    def confirmed(self, token: int, index: int) -> "Deferred[None]":
+        read = self.reads.add(token)
+        self.reads.confirm(token, index)
+        return read
+
+    def test_a_confirmed_read_waits_for_its_index(self) -> None:
+        first, second = self.confirmed(1, 5), self.confirmed(2, 7)
+        self.reads.applied(4)
+        self.assertNoResult(first)
+        self.reads.applied(6)
+        self.successResultOf(first)
+        self.assertNoResult(second)
+        self.reads.applied(7)
+        self.successResultOf(second)
+
+    def test_an_unconfirmed_read_does_not_go_on(self) -> None:
+        read = self.reads.add(1)
+        self.reads.applied(100)
+        self.assertNoResult(read)
+
+    def test_who_leads_no_longer_fails_the_unconfirmed_ones_only(self) -> None:
+        confirmed, unconfirmed = self.confirmed(1, 5), self.reads.add(2)
+        self.reads.fail_unconfirmed()
+        self.failureResultOf(unconfirmed, NotLeaderError)
+        self.assertNoResult(confirmed)
+        self.reads.applied(5)
+        self.successResultOf(confirmed)
+
+    def test_the_end_fails_all_of_them(self) -> None:
+        reads = [self.confirmed(1, 5), self.reads.add(2)]
+        self.reads.fail()
+        for read in reads:
+            self.failureResultOf(read, NotLeaderError)
+
+    def test_when_none_waits(self) -> None:
+        self.successResultOf(self.reads.when_none())
+        read, unconfirmed = self.confirmed(1, 5), self.reads.add(2)
+        none = self.reads.when_none()
+        self.reads.applied(5)
+        self.successResultOf(read)
+        self.assertNoResult(none)
+        self.reads.fail_unconfirmed()
+        self.failureResultOf(unconfirmed, NotLeaderError)
+        self.successResultOf(none)
