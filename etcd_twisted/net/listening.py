@@ -105,7 +105,7 @@ def _string_endpoint(reactor: IReactor, wanted: ListenAddress, given: Endpoint) 
             remedy = "start it through its .socket unit"
             raise StartError(f"{wanted} names a socket that this process was not given; {remedy}") from error
         reason = f"{type(error).__name__}: {error}"
-        raise StartError(f"{wanted} is no endpoint that can be listened on ({reason})") from error
+        raise StartError(f"{wanted} is not an endpoint that can be listened on ({reason})") from error
     return endpoint
 
 
@@ -118,7 +118,7 @@ def _remedy(wanted: ListenAddress, code: int | None) -> str:
         case errno.EACCES:
             return "this user may not open it: choose a port above 1023"
         case errno.EADDRNOTAVAIL:
-            return f"it is no address of this machine: {_another_address(wanted)}"
+            return f"it is not an address of this machine: {_another_address(wanted)}"
     return os.strerror(code or 0)
 
 

@@ -152,7 +152,7 @@ def tls_reason(error: BaseException, transport: object = None) -> str:
         if "peer did not return a certificate" in reason:
             return "the other side shows no certificate: give it one of an authority that is trusted here"
         if reason in _NO_TLS:
-            return f"the other side speaks no TLS: give certificates to both, or to neither ({reason})"
+            return f"the other side does not use TLS: give certificates to both, or to neither ({reason})"
         _, _, alert = reason.partition("alert ")
         own = None if connection is None else connection.get_certificate(as_cryptography=True)
         if alert == "handshake failure" and connection is not None and own is None:
@@ -169,8 +169,8 @@ _ALERTS = {
     "unsupported certificate": "says that it is not for this use: have one made for servers and clients",
     "bad certificate": "says that it is not valid: see the other side's log",
     "internal error": "ended the handshake, as it does over one for another host: see the other side's log",
-    "certificate unknown": "does not take it: see the other side's log",
-    "certificate required": "wants one: give this side one of an authority that the other trusts",
+    "certificate unknown": "does not accept it: see the other side's log",
+    "certificate required": "requires one: give this side one of an authority that the other trusts",
 }
 """What the other side thinks of this side's certificate, by the names of TLS alerts."""
 
@@ -203,9 +203,9 @@ def _why_not(certificate: x509.Certificate, code: int) -> str:
         why = "is not for this use (extended key usage): have one made with serverAuth and clientAuth"
     elif code in _NO_AUTHORITY:
         issuer = _printable(certificate.issuer.rfc4514_string())
-        why = f"is from {issuer}, which is no authority that is trusted here: have one made by one that is"
+        why = f"is from {issuer}, which is not an authority that is trusted here: have one made by one that is"
     else:
-        why = f"is not taken (OpenSSL's verification error {code}): have another one made"
+        why = f"is not accepted (OpenSSL's verification error {code}): have another one made"
     return f"the other side's certificate of {_subject(certificate)} {why}"
 
 
@@ -386,7 +386,7 @@ def _key(config: Config, option: str, wanted: str) -> Any:
     try:
         return load_pem_private_key(content, None)
     except TypeError as error:
-        text = "has a passphrase, which nobody is there to type; name a file without one"
+        text = "has a passphrase, which nobody can type here; name a file without one"
         raise ConfigError(f"{given}: {text}") from error
     except (ValueError, UnsupportedAlgorithm) as error:
         raise ConfigError(f"{given}: has no private key in PEM in it; name a file with {wanted}") from error

@@ -75,7 +75,7 @@ class PidFile:
         """
         try:
             if not stat.S_ISREG(path.stat().st_mode):
-                raise StartError(f"the pid file {path} is no file; {_REMEDY}")
+                raise StartError(f"the pid file {path} is not a file; {_REMEDY}")
             with path.open("rb") as file:
                 content = file.read(_LONGEST_BYTES).strip(b"\0 \t\r\n")
         except FileNotFoundError:

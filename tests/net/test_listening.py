@@ -63,7 +63,7 @@ class ListenTests(TestCase):
 
     async def test_an_address_of_another_machine_is_refused(self) -> None:
         """What is advertised need not be what is listened on; the remedy names the flag that says so."""
-        remedy = "it is no address of this machine: give --bind-addr the address to listen on, as in 0.0.0.0"
+        remedy = "it is not an address of this machine: give --bind-addr the address to listen on, as in 0.0.0.0"
         self.assertEqual(await self.refused("192.0.2.1", given_as="--addr"),
                          f"--addr 192.0.2.1:4001 can't be listened on: {remedy}")  # fmt: skip
 
@@ -133,7 +133,7 @@ class EndpointTests(TestCase):
     async def test_strings_that_are_no_endpoints_are_refused(self) -> None:
         """Each type has its own way to fail."""
         for text in ("nonsense:a=b", "systemd:index=0", "systemd:domain=INET", "tcp:port=x=y", "unix:/x:mode=rw"):
-            self.assertIn("is no endpoint that can be listened on (", await self.refused(text))
+            self.assertIn("is not an endpoint that can be listened on (", await self.refused(text))
 
 
 class _RefusingReactor:

@@ -175,7 +175,7 @@ class MachineTests(TlsTest):
         )
         self.assertEqual(
             server,
-            "the other side's certificate of CN=machine1 is from CN=other, which is no authority that is trusted "
+            "the other side's certificate of CN=machine1 is from CN=other, which is not an authority that is trusted "
             "here: have one made by one that is",
         )
         self.assertEqual(
@@ -217,8 +217,8 @@ class MachineTests(TlsTest):
     def test_a_client_without_a_certificate_is_refused(self) -> None:
         """A client that shows none, with either version of TLS."""
         for version, told in (
-            (TLSVersion.TLSv1_3, "the other side was shown no certificate, and wants one: give this side one"),
-            (TLSVersion.TLSv1_2, "the other side was shown no certificate, and wants one: give this side one"),
+            (TLSVersion.TLSv1_3, "the other side was shown no certificate, and requires one: give this side one"),
+            (TLSVersion.TLSv1_2, "the other side was shown no certificate, and requires one: give this side one"),
         ):
             port = peer_port_tls(Config(**self.files()))
             options = CertificateOptions(lowerMaximumSecurityTo=version, insecurelyLowerMinimumTo=version)
@@ -232,7 +232,7 @@ class MachineTests(TlsTest):
         """Without an authority, other machines need certificates that the system trusts, and anybody may connect."""
         without = {name: path for name, path in self.files("machine1").items() if name != "peer_ca_file"}
         _, client = self.machines(self.files(), without)
-        self.assertIn("is no authority that is trusted here", client.told)
+        self.assertIn("is not an authority that is trusted here", client.told)
         port = peer_port_tls(Config(**without))
         assert port is not None
         self.assert_talked(connect(port, tls_for_peers(Config(**self.files()))("127.0.0.1")))
@@ -326,7 +326,7 @@ class RefusalTests(TlsTest):
         )
         self.assertEqual(
             self.refused(key_file=self.made),
-            f"--key-file {self.made}: has a passphrase, which nobody is there to type; name a file without one",
+            f"--key-file {self.made}: has a passphrase, which nobody can type here; name a file without one",
         )
 
     def test_the_key_of_another_certificate_is_refused(self) -> None:
@@ -437,7 +437,7 @@ class ReasonTests(SynchronousTestCase):
         error = SSL.Error([("SSL routines", "", "no shared cipher"), ("", "", "other")])
         self.assertEqual(tls_reason(error), "no shared cipher, other")
         for reason in ("wrong version number", "http request"):
-            said = f"the other side speaks no TLS: give certificates to both, or to neither ({reason})"
+            said = f"the other side does not use TLS: give certificates to both, or to neither ({reason})"
             self.assertEqual(tls_reason(SSL.Error([("SSL routines", "", reason)])), said)
 
     def test_other_errors_are_on_one_line(self) -> None:

@@ -132,7 +132,7 @@ class RefusalTests(PidFileTest):
         for make in (self.path.mkdir, lambda: os.mkfifo(self.path)):
             make()
             error = self.assertRaises(StartError, self.file.write)
-            self.assertIn(f"{self.path} is no file; ", str(error))
+            self.assertIn(f"{self.path} is not a file; ", str(error))
             self.file.remove()
             self.path.rmdir() if self.path.is_dir() else self.path.unlink()
 

@@ -163,7 +163,7 @@ class HandshakeTests(SecureTest):
     async def test_other_authority(self) -> None:
         other = Authority(self.authority.directory / "other")
         told = await self.refused(self.client(other))
-        self.assertIn("certificate of CN=client is from CN=authority, which is no authority", told)
+        self.assertIn("certificate of CN=client is from CN=authority, which is not an authority", told)
         self.assertIn("does not know its authority", tls_reason(self.client_reason))
 
     async def test_expired(self) -> None:
