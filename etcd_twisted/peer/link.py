@@ -177,7 +177,7 @@ class Link:
             except CancelledError:  # by L{stop}
                 return
             except Exception:
-                self._log.failure("Sending to {machine} failed", machine=self._called)
+                self._log.failure("Sending to {machine} failed", machine=self._label)
                 pause_seconds = LONGEST_PAUSE_SECONDS
             await self._pause(pause_seconds)
 
@@ -204,7 +204,7 @@ class Link:
 
         @raise Exception: L{IdleError}, one of L{_REFUSALS} or L{_PROBLEMS}, or L{CancelledError}.
         """
-        self._log.debug("Connecting to {machine}", machine=self._called)
+        self._log.debug("Connecting to {machine}", machine=self._label)
         dialer = self._context.dialer
         connection = OutgoingConnection(self._context.clock, self._context.unacknowledged_timeout_seconds)
         await self._cancellable(maybeDeferred(dialer.dial, self.url, connection))
@@ -241,7 +241,7 @@ class Link:
         connection.received = lambda payload: raft.received(self.machine_id, payload)
         self._logged_problem = ""
         after = "" if self._lost_at is None else f" again, after {since - self._lost_at:.0f} s"
-        self._log.info("Connected to {machine}{after}", machine=self._called, after=after)
+        self._log.info("Connected to {machine}{after}", machine=self._label, after=after)
         if self._stopped:
             connection.close()
         problem = await connection.when_lost()
@@ -258,14 +258,14 @@ class Link:
         self._log_problem(f"it refuses this machine: {reason_of(error)}")
 
     @property
-    def _called(self) -> str:
+    def _label(self) -> str:
         return self._context.raft.label(self.machine_id)
 
     def _log_problem(self, problem: str, line: str = "Can't connect to {machine}: {problem}; trying again") -> None:
         """Logs what is wrong, unless the last line said the same."""
         if not self._stopped and problem != self._logged_problem:
             self._logged_problem = problem
-            self._log.warn(line, machine=self._called, problem=problem)
+            self._log.warn(line, machine=self._label, problem=problem)
 
     async def _pause(self, seconds: float) -> None:
         """Waits, unless L{stop} was called."""
