@@ -20,14 +20,14 @@ class ClientPortTests(ServedTest):
         self.assertEqual(str(error), f"{url} can't be asked: no answer in time")  # no more is asked for this
         return await peers.explain(url, error)
 
-    async def test_its_own(self) -> None:
+    async def test_client_port_names_its_peer_port(self) -> None:
         """The peer port of the machine that has it is named."""
         url = f"http://127.0.0.1:{self.port}"
         self.replica.register(Machine("machine5", url, "http://127.0.0.1:7005"))
         expected = f"{url} is a port for clients: the peer port of machine5 is http://127.0.0.1:7005"
         self.assertEqual(await self.explained(url), expected)
 
-    async def test_under_another_name(self) -> None:
+    async def test_client_port_under_another_name_lists_all_peer_ports(self) -> None:
         """It is one of those that are there."""
         self.replica.register(OTHER)
         url = f"http://localhost:{self.port}"

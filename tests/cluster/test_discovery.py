@@ -43,7 +43,7 @@ class FindTests(ServedTest):
         self.assertEqual(len(str(caught.exception).splitlines()), 1)
         return str(caught.exception)
 
-    async def test_one_after_the_other(self) -> None:
+    async def test_machines_find_those_that_came_before(self) -> None:
         """
         The first one finds nobody, each other one those that came before it; nobody finds itself or the state (spec,
         "Discovery").
@@ -52,7 +52,7 @@ class FindTests(ServedTest):
         self.assertEqual(await self.discovery().find("machine1", SECOND), [FIRST])
         self.assertEqual(set(await self.discovery().find("machine2", THIRD)), {FIRST, SECOND})
 
-    async def test_registration(self) -> None:
+    async def test_registration_lasts_a_week(self) -> None:
         """The key is the name, its value the peer URL, and it goes after a week (spec, "Discovery")."""
         await self.discovery().find("machine0", FIRST)
         node = self.replica.get("/discovery/token/machine0")
@@ -61,7 +61,7 @@ class FindTests(ServedTest):
         self.assertTrue(TTL_SECONDS - 60 < left <= TTL_SECONDS, left)
         self.assertIsNone(self.replica.get("/discovery/token/_state").expires)
 
-    async def test_all_at_once(self) -> None:
+    async def test_one_of_many_is_the_first_and_found_by_all(self) -> None:
         """One is the first, and every other one finds it."""
         urls = {f"machine{number}": f"http://127.0.0.1:{7000 + number}" for number in range(8)}
         found = await gatherResults([
@@ -72,14 +72,14 @@ class FindTests(ServedTest):
             self.assertTrue(url == first or first in peers, (first, url, peers))
             self.assertNotIn(url, peers)
 
-    async def test_again(self) -> None:
+    async def test_machine_that_lost_its_data_finds_the_others(self) -> None:
         """A machine that lost its data finds the others, but not itself: neither by its name nor by its address."""
         await self.discovery().find("machine0", FIRST)
         await self.discovery().find("machine1", SECOND)
         self.assertEqual(await self.discovery().find("machine0", FIRST), [SECOND])
         self.assertEqual(await self.discovery().find("renamed", FIRST), [SECOND])
 
-    async def test_of_a_cluster(self) -> None:
+    async def test_machine_of_a_cluster_finds_and_changes_nothing(self) -> None:
         """A machine that has been of a cluster looks, and changes nothing: not even when it would be the first."""
         discovery = self.discovery()
         self.replica.keyspace.apply(Set("/discovery/token", 0, directory=True))
@@ -92,7 +92,7 @@ class FindTests(ServedTest):
         self.assertEqual(await discovery.find_again("machine0", SECOND), [THIRD])
         self.assertEqual(self.replica.proposed, proposed)
 
-    async def test_used_directory(self) -> None:
+    async def test_used_directory_is_refused(self) -> None:
         """A cluster was started and nobody of it is left: this machine is not its first one."""
         self.replica.keyspace.apply(Set("/discovery/token/_state", 0, "started"))
         url = f"http://127.0.0.1:{self.port}/v2/keys/discovery/token"
@@ -102,7 +102,7 @@ class FindTests(ServedTest):
             "give the URL of a new directory",
         )
 
-    async def test_what_is_no_machine(self) -> None:
+    async def test_keys_that_are_no_machines_are_ignored(self) -> None:
         """Directories, and values that are no peer URLs, are passed over; those of etcd 0.4 are not."""
         directory = "/discovery/token"
         for name, value in (("a", "nonsense"), ("b", "http://nobody"), ("c", ""), ("d", "http://[::1:1"),
@@ -113,7 +113,7 @@ class FindTests(ServedTest):
         self.replica.keyspace.apply(Set(f"{directory}/_state", 0, "started"))
         self.assertEqual(set(await self.discovery().find("machine1", SECOND)), {FIRST, THIRD})
 
-    async def test_no_directory(self) -> None:
+    async def test_what_is_no_directory_is_refused(self) -> None:
         """The other cluster's own words, and the remedy."""
         self.replica.keyspace.apply(Set("/file", 0, "value"))
         remedy = "give the URL of a directory, as in http://127.0.0.1:4001/v2/keys/discovery/TOKEN"
@@ -123,7 +123,7 @@ class FindTests(ServedTest):
         self.replica.keyspace.apply(Set("/full/machine1", 0, directory=True))
         self.assertIn("error 102: Not a file (/full/machine1)", await self.refusal(self.discovery("/full")))
 
-    async def test_no_etcd(self) -> None:
+    async def test_server_without_such_a_page_is_refused(self) -> None:
         """A server that knows no such page."""
         discovery = Discovery(networked(), f"http://127.0.0.1:{self.port}/elsewhere", "ETCD_DISCOVERY")
         self.assertIn(
@@ -132,7 +132,7 @@ class FindTests(ServedTest):
             await self.refusal(discovery),
         )
 
-    async def test_hidden_name(self) -> None:
+    async def test_hidden_name_is_refused(self) -> None:
         """A name that would not be listed, and might be the state's."""
         text = await self.refusal(self.discovery(), "_state")
         self.assertIn("it does not list names that begin with '_': give another --name than _state", text)
@@ -150,7 +150,7 @@ class StrangerTests(ServersTest):
         self.assertTrue(text.startswith(f"--discovery {url} can't be used: "), text)
         return text
 
-    async def test_nobody_there(self) -> None:
+    async def test_unreachable_directory_is_refused(self) -> None:
         """The reason and the remedy."""
         (port,) = free_ports(1)
         text = await self.refusal(f"http://127.0.0.1:{port}/v2/keys/d", attempts=2)
@@ -160,11 +160,11 @@ class StrangerTests(ServersTest):
             await Discovery(networked(), f"http://127.0.0.1:{port}/v2/keys/d").find_again("machine0", FIRST)
         self.assertEqual(str(caught.exception), text)
 
-    async def test_no_host(self) -> None:
+    async def test_unknown_host_is_refused(self) -> None:
         """A name that nothing has."""
         await self.refusal(f"http://{'.'.join(['a' * 63] * 3)}.invalid:4001/v2/keys/d")
 
-    async def test_tls(self) -> None:
+    async def test_tls_on_one_side_is_refused(self) -> None:
         """On one side alone, or with a certificate that nobody trusts."""
         authority = Authority(Path(self.mktemp()))
         certificate, key = authority.certificate("directory")
@@ -177,7 +177,7 @@ class StrangerTests(ServersTest):
         for url in (with_tls, with_tls.replace("http:", "https:"), without):
             self.assertNotIn("SSL routines", await self.refusal(url))
 
-    async def test_other_bodies(self) -> None:
+    async def test_other_json_is_refused(self) -> None:
         """HTTP, and JSON, but not of this API."""
         for body in (b"", b"<html>", b"[]", b'{"node":1}', b'{"action":"set"}', b"\xff", b"[" * 100_000,
                      b'{"node":' + b'{"nodes":[' * 10_000):  # fmt: skip
@@ -189,7 +189,7 @@ class StrangerTests(ServersTest):
 class RedirectTests(ServedTest, ServersTest):
     """A machine of the other cluster that sends writes, and reads that must not be stale, to its leader."""
 
-    async def test_followed(self) -> None:
+    async def test_redirects_to_the_leader_are_followed(self) -> None:
         """What is found is what the leader knows."""
         redirected = []
 
@@ -208,7 +208,7 @@ class RedirectTests(ServedTest, ServersTest):
 class LostAnswerTests(SynchronousTestCase):
     """The other cluster does what it is told, and its answer gets lost."""
 
-    def test_state(self) -> None:
+    def test_lost_response_to_the_state_still_makes_a_first_machine(self) -> None:
         """The one that made the state is the first machine, though it is told that the state is there already."""
         clock = Clock()
         states: list[str] = []
@@ -249,7 +249,7 @@ class RegistrationTests(SynchronousTestCase):
         self.successResultOf(ensureDeferred(self.registration.stop()))
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_daily(self) -> None:
+    def test_registration_is_refreshed_daily(self) -> None:
         """The first time a day after it was registered, then each day (spec, "Discovery")."""
         self.registration.start(REFRESH_SECONDS)
         self.clock.advance(REFRESH_SECONDS - 1)
@@ -260,14 +260,14 @@ class RegistrationTests(SynchronousTestCase):
         self.assertEqual(len(self.http.asked), 2)
         self.stop()
 
-    def test_at_once(self) -> None:
+    def test_registration_can_be_made_at_once(self) -> None:
         """A machine that had no need to look for others registers itself all the same."""
         self.registration.start(0.0)
         self.clock.advance(0)
         self.assertEqual(self.http.asked, ["PUT /d/machine0"])
         self.stop()
 
-    def test_failures(self) -> None:
+    def test_failed_registration_is_tried_again(self) -> None:
         """It is tried again soon, and nobody is stopped by it."""
         self.works = False
         self.registration.start(0.0)
@@ -281,7 +281,7 @@ class RegistrationTests(SynchronousTestCase):
         self.assertEqual(len(self.http.asked), 3)
         self.stop()
 
-    def test_stopped_while_asking(self) -> None:
+    def test_registration_is_stopped_during_a_request(self) -> None:
         """What is asked is given up."""
         self.http.answer = lambda *_: Deferred()
         self.registration.start(0.0)
@@ -294,7 +294,7 @@ class RegistrationTests(SynchronousTestCase):
 class UrlTests(SynchronousTestCase):
     """What can't be a directory is found out without asking."""
 
-    def test_refused(self) -> None:
+    def test_bad_directory_urls_are_refused(self) -> None:
         bad = ["", "token", "127.0.0.1:4001", "ftp://127.0.0.1/d", "http://", "http://:80/d", "http://x:0/d", "http://["]
         bad += ["http://x:99999/d", "http://x/d?a=b", "http://x/d#a", "http://a:b@x/d", "http://x/a b", "http://x/\n"]
         for url in bad:

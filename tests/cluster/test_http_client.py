@@ -27,22 +27,22 @@ class FaultTests(ServersTest):
         self.assertEqual(len(str(caught.exception).splitlines()), 1)
         return str(caught.exception)
 
-    async def test_nobody_there(self) -> None:
+    async def test_refused_connection_is_no_response(self) -> None:
         (port,) = free_ports(1)
         self.assertIn("refused", await self.reason(f"http://127.0.0.1:{port}/", attempts=3))
 
-    async def test_garbage(self) -> None:
+    async def test_garbage_is_no_response(self) -> None:
         """Bytes that are no HTTP, half a head, half a body, and nothing at all."""
         half = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"
         for words in (b"\0\0\0garbage\r\n\r\n", b"HTTP/1.1 200", half, b""):
             await self.reason(self.say(words), attempts=2)
 
-    async def test_no_tls(self) -> None:
+    async def test_server_without_tls_is_no_response(self) -> None:
         """A server that speaks HTTP where TLS was asked for."""
         url = self.say(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         self.assertIn("TLS: ", await self.reason(url.replace("http", "https")))
 
-    async def test_always_broken(self) -> None:
+    async def test_attempts_are_limited(self) -> None:
         """It is tried so often and no more; the reason is what was said last."""
         asked = []
 
@@ -54,7 +54,7 @@ class FaultTests(ServersTest):
         self.assertEqual(reason, "it answers with status 503 (no quorum)")
         self.assertEqual(len(asked), 3)
 
-    async def test_broken_for_a_while(self) -> None:
+    async def test_later_attempt_succeeds(self) -> None:
         """An answer that comes in the end is as good as any."""
         asked = []
 
@@ -64,7 +64,7 @@ class FaultTests(ServersTest):
 
         self.assertEqual((await networked(attempts=3).request("GET", self.answer_with(answer))).body, b"fine")
 
-    async def test_slow(self) -> None:
+    async def test_slow_response_times_out(self) -> None:
         """Neither the head of an answer nor its end is waited for without end."""
         for words in (b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"):
 
@@ -75,7 +75,7 @@ class FaultTests(ServersTest):
             reason = await self.reason(self.serve(Factory.forProtocol(Slow)), attempts=2, timeout_seconds=0.05)
             self.assertEqual(reason, "no answer within 0.05 seconds")
 
-    async def test_endless(self) -> None:
+    async def test_endless_response_is_cut(self) -> None:
         """An answer that is too long is not read to its end."""
 
         class Endless(Protocol):
@@ -96,7 +96,7 @@ class FaultTests(ServersTest):
 class RedirectTests(ServersTest):
     """Answers that send to another place."""
 
-    async def test_followed(self) -> None:
+    async def test_redirects_keep_method_and_body(self) -> None:
         """With method, query and body, from one to the next."""
         asked = []
 
@@ -113,7 +113,7 @@ class RedirectTests(ServersTest):
             self.assertEqual((answer.status, answer.body), (201, b"done"))
         self.assertEqual(asked, [(b"PUT", b"/k?q=1", b"value=a+b%26c")] * 4)
 
-    async def test_without_end(self) -> None:
+    async def test_redirects_are_limited(self) -> None:
         asked = []
 
         def answer(request: Any) -> Said:
@@ -124,7 +124,7 @@ class RedirectTests(ServersTest):
             await networked().request("PUT", self.answer_with(answer), FORM)
         self.assertEqual(len(asked), MAX_REDIRECTS + 1)
 
-    async def test_elsewhere(self) -> None:
+    async def test_redirect_to_no_server_is_refused(self) -> None:
         """To what is no server."""
         for location in ("file:///etc/passwd", "http://[", "http://a b/", "http://x:0/", "http://a:b@x/", "ftp://x/"):
             url = self.answer_with(lambda _, location=location: (307, {"Location": location}, b""))
@@ -132,7 +132,7 @@ class RedirectTests(ServersTest):
                 await networked().request("PUT", url, FORM)
             self.assertEqual(str(caught.exception), f"it redirects to {location!r}, which is no URL of a server")
 
-    async def test_nowhere(self) -> None:
+    async def test_redirect_without_a_location_is_returned(self) -> None:
         """Whoever asked has to see what to make of it."""
         answer = await networked().request("PUT", self.answer_with(lambda _: (307, {}, b"")), FORM)
         self.assertEqual(answer.status, 307)
@@ -141,7 +141,7 @@ class RedirectTests(ServersTest):
 class PauseTests(SynchronousTestCase):
     """Between tries."""
 
-    def test_longer_each_time(self) -> None:
+    def test_pauses_double(self) -> None:
         clock = Clock()
         http = Scripted(lambda *_: fail(RefusedError()))
         asking = ensureDeferred(RetryingHttpClient(clock, http, attempts=4).request("GET", "http://x/"))
@@ -154,7 +154,7 @@ class PauseTests(SynchronousTestCase):
         self.failureResultOf(asking, NoResponseError)
         self.assertEqual(clock.getDelayedCalls(), [])
 
-    def test_cancelled(self) -> None:
+    def test_cancelled_request_leaves_nothing(self) -> None:
         """A machine that is stopped meanwhile leaves nothing, whatever it waits for."""
         for answer in (lambda *_: fail(RefusedError()), lambda *_: Deferred()):
             clock = Clock()
@@ -187,14 +187,14 @@ class CancelTests(ServersTest):
         self.failureResultOf(asking, CancelledError)
         await gone
 
-    async def test_before_the_head(self) -> None:
+    async def test_request_is_cancelled_before_the_head(self) -> None:
         """It is over at once, with that for a reason and not for another try."""
         await self._cancelled(b"")
 
-    async def test_in_the_body(self) -> None:
+    async def test_request_is_cancelled_in_the_body(self) -> None:
         await self._cancelled(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
 
-    async def test_while_it_connects(self) -> None:
+    async def test_request_is_cancelled_while_it_connects(self) -> None:
         asking = ensureDeferred(networked(attempts=10).request("GET", self.say(b"")))
         asking.cancel()
         self.failureResultOf(asking, CancelledError)

@@ -7,11 +7,11 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from etcd_twisted.consensus.replica import Replica
 from etcd_twisted.interfaces.cluster import fingerprint
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
-from tests.cluster.living import SYNC, LifecycleTestCase, LivingMachine
+from tests.cluster.machines import SYNC_INTERVAL_SECONDS, LifecycleMachine, LifecycleTestCase
 
 
 class KnownMachinesTest(LifecycleTestCase):
-    def assert_knows(self, machine: LivingMachine, *others: LivingMachine) -> None:
+    def assert_knows(self, machine: LifecycleMachine, *others: LifecycleMachine) -> None:
         """By name, and by the ids that clients are shown."""
         expected = [each.machine for each in others]
         replica = machine.replica
@@ -29,7 +29,7 @@ class KnownMachinesTest(LifecycleTestCase):
 class RestartedTests(KnownMachinesTest):
     """A machine that comes back and finds nobody."""
 
-    def test_from_its_log(self) -> None:
+    def test_restarted_machine_knows_others_from_its_log(self) -> None:
         """There is no snapshot, and nobody says what of the log is committed (spec, "Other client endpoints")."""
         three = self.three()
         self.crash_all()
@@ -37,7 +37,7 @@ class RestartedTests(KnownMachinesTest):
         self.group.run(5.0)
         self.assert_knows(three[1], *three)
 
-    def test_from_its_snapshot_and_what_is_behind_it(self) -> None:
+    def test_restarted_machine_knows_others_from_its_snapshot(self) -> None:
         """One of those that the snapshot knows has moved since."""
         self.group.snapshot_count = 10
         three = self.three()
@@ -55,7 +55,7 @@ class RestartedTests(KnownMachinesTest):
         self.group.run(5.0)
         self.assert_knows(other, *three)
 
-    def test_while_it_reads_its_disk(self) -> None:
+    def test_restarted_machine_knows_others_while_it_reads(self) -> None:
         """As soon as it comes to the newest group on the disk, and not only when it is done."""
         three = self.three()
         for number in range(300):  # a record each, and some are read in a turn
@@ -75,10 +75,10 @@ class RestartedTests(KnownMachinesTest):
         self.group.run(1.0)
         self.assertIn(3, seen)
 
-    def test_it_has_joined_and_has_no_log_yet(self) -> None:
+    def test_joined_machine_knows_others_before_it_has_a_log(self) -> None:
         """It tells of those that the leader knew, and of itself."""
         first, second, _ = self.three()
-        self.group.finish(self.group.leader.replica.configure(ClusterConfig(4, sync_interval=SYNC)))
+        self.group.finish(self.group.leader.replica.configure(ClusterConfig(4, sync_interval=SYNC_INTERVAL_SECONDS)))
         joining = self.add(first, second)
         self.assertEqual(joining.replica.machines(), [])
         starting = joining.start()
@@ -93,12 +93,12 @@ class RestartedTests(KnownMachinesTest):
 class StandbyTests(KnownMachinesTest):
     """A machine that has no copy."""
 
-    def test_the_leader_is_lost(self) -> None:
+    def test_standby_that_lost_its_leader_knows_the_others(self) -> None:
         """It sends nobody to one that does not answer, and tells whom it knew; then it finds the next one soon."""
         three = self.three()
         standby = self.start(three[0])
         self.crash_all_but(standby)
-        self.group.run_until(lambda: standby.replica.leader() is None, 2 * SYNC)
+        self.group.run_until(lambda: standby.replica.leader() is None, 2 * SYNC_INTERVAL_SECONDS)
         self.assert_knows(standby, *three)
         for machine in three:
             machine.restart()
@@ -106,12 +106,12 @@ class StandbyTests(KnownMachinesTest):
         self.group.run_until(lambda: standby.replica.leader() is not None, 2.0)
         self.assertTrue(standby.replica.standby)
 
-    def crash_all_but(self, staying: LivingMachine) -> None:
+    def crash_all_but(self, staying: LifecycleMachine) -> None:
         for machine in self.group.up:
             if machine is not staying:
                 machine.crash()
 
-    def test_one_that_was_taken_out_comes_back_alone(self) -> None:
+    def test_removed_machine_that_comes_back_alone_knows_others(self) -> None:
         """It may be of the cluster, as far as it knows."""
         self.group.defaults = ClusterConfig(active_size=3, sync_interval=60.0)
         three = self.three()
@@ -125,7 +125,7 @@ class StandbyTests(KnownMachinesTest):
         self.assertLessEqual(2, len(gone.replica.machines()))
         self.assertLessEqual({each.name for each in gone.replica.machines()}, {each.machine.name for each in three})
 
-    def test_who_waits_for_a_leader(self) -> None:
+    def test_standby_tells_who_waits_for_a_leader(self) -> None:
         """Is told as soon as there is one."""
         three = self.three()
         standby = self.start(three[0])

@@ -15,7 +15,7 @@ from etcd_twisted.errors import ConfigError, ErrorCode, EtcdError, StartError
 from etcd_twisted.interfaces.cluster import Admission, JoinReply, JoinRequest
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.peer.client import UnreachableError
-from tests.cluster.living import LifecycleTestCase, LivingMachine
+from tests.cluster.machines import LifecycleMachine, LifecycleTestCase
 from tests.consensus.network import MemoryPeers
 
 
@@ -27,7 +27,7 @@ class FirstTests(LifecycleTestCase):
         self.assertEqual(first.identity["name"], "machine1")
         self.assertEqual((first.sought, first.peers.asked), (["machine1"], []))
 
-    def test_it_comes_back(self) -> None:
+    def test_first_machine_comes_back(self) -> None:
         first = self.start()
         identity = first.identity
         self.group.finish(first.set("/a", "1"))
@@ -37,7 +37,7 @@ class FirstTests(LifecycleTestCase):
         self.assertEqual((first.value("/a"), first.identity), ("1", identity))
         self.assertEqual(first.sought, ["machine1"])  # what is in the directory comes first
 
-    def test_it_comes_back_though_it_is_told_of_others_now(self) -> None:
+    def test_first_machine_comes_back_although_others_are_named_now(self) -> None:
         """Spec, "Joining"."""
         first = self.start()
         first.stop()
@@ -45,7 +45,7 @@ class FirstTests(LifecycleTestCase):
         self.group.finish(first.restart())
         self.assertTrue(first.leads)
 
-    def test_without_a_name_it_makes_one_up_and_keeps_it(self) -> None:
+    def test_machine_without_a_name_makes_one_up(self) -> None:
         first = self.start(name=None)
         name = first.replica.name
         self.assertRegex(name, "^[0-9a-f-]{36}$")
@@ -53,7 +53,7 @@ class FirstTests(LifecycleTestCase):
         self.group.finish(first.restart())
         self.assertEqual((first.replica.name, first.sought), (name, [name]))
 
-    def test_another_name_in_the_same_directory(self) -> None:
+    def test_another_name_in_the_same_directory_is_refused(self) -> None:
         first = self.start()
         first.stop()
         first.configure(1, "other")
@@ -61,7 +61,7 @@ class FirstTests(LifecycleTestCase):
             self.group.finish(first.restart())
         first.crash()
 
-    def test_with_force_it_begins_anew(self) -> None:
+    def test_force_begins_a_new_cluster(self) -> None:
         first = self.start()
         self.group.finish(first.set("/a", "1"))
         identity = first.identity
@@ -72,7 +72,7 @@ class FirstTests(LifecycleTestCase):
         self.assertNotEqual(first.identity["machine_id"], identity["machine_id"])
         self.assertEqual(self.members(), ["other"])
 
-    def test_it_comes_back_with_another_address(self) -> None:
+    def test_first_machine_comes_back_with_another_address(self) -> None:
         """Alone, it has nobody to tell but itself."""
         first = self.start()
         first.stop()
@@ -84,7 +84,7 @@ class FirstTests(LifecycleTestCase):
 
 
 class JoiningTests(LifecycleTestCase):
-    def test_it_joins_those_that_it_is_told_of(self) -> None:
+    def test_machine_joins_the_cluster_of_its_seeds(self) -> None:
         """Spec, "Joining"."""
         first, second, third = self.three()
         self.assertEqual(self.members(), ["machine1", "machine2", "machine3"])
@@ -93,20 +93,20 @@ class JoiningTests(LifecycleTestCase):
             self.assertEqual(machine.identity["cluster_id"], first.identity["cluster_id"])
         self.assertEqual(len({machine.identity["machine_id"] for machine in (first, second, third)}), 3)
 
-    def test_through_a_follower(self) -> None:
+    def test_machine_joins_through_a_follower(self) -> None:
         first = self.start()
         second = self.start(first)
         third = self.start(second)
         self.assertTrue(third.is_member)
         self.assertEqual(third.peers.asked[:2], [second.url, first.url])
 
-    def test_though_some_of_them_do_not_answer(self) -> None:
+    def test_machine_joins_although_some_seeds_are_silent(self) -> None:
         first = self.start()
         nobody = self.add()
         machine = self.start(nobody, first)
         self.assertTrue(machine.is_member)
 
-    def test_though_there_is_no_leader_just_now(self) -> None:
+    def test_machine_joins_once_there_is_a_leader(self) -> None:
         first = self.start()
         second = self.start(first)
         first.crash()
@@ -118,7 +118,7 @@ class JoiningTests(LifecycleTestCase):
         self.group.finish(joining)
         self.assertTrue(third.is_member)
 
-    def test_nobody_answers(self) -> None:
+    def test_start_is_refused_if_no_seed_answers(self) -> None:
         nobody = self.add()
         machine = self.add(nobody)
         before = self.group.clock.seconds()
@@ -130,13 +130,13 @@ class JoiningTests(LifecycleTestCase):
         self.assertLess(self.group.clock.seconds() - before, 2 * ROUND_PAUSE_SECONDS + 0.1)
         self.assertFalse((machine.path / "identity.json").exists())
 
-    def test_as_often_as_is_configured(self) -> None:
+    def test_attempts_to_join_are_limited_as_configured(self) -> None:
         nobody = self.add()
         machine = self.add(nobody, max_retry_attempts=5)
         self.refusal(machine)
         self.assertEqual(len(machine.peers.asked), 5)
 
-    def test_another_machine_has_its_name(self) -> None:
+    def test_start_is_refused_if_its_name_is_taken(self) -> None:
         first = self.start()
         other = self.add(first, name="machine1", port=5)
         text = self.refusal(other)
@@ -145,23 +145,23 @@ class JoiningTests(LifecycleTestCase):
         self.assertEqual(self.members(), ["machine1"])
         self.assertEqual(len(other.peers.asked), 2 * other.config.max_retry_attempts)
 
-    def test_another_machine_has_its_address(self) -> None:
+    def test_start_is_refused_if_its_address_is_taken(self) -> None:
         first = self.start()
         taken = self.add(first, name="other", port=1)
         text = self.refusal(taken)
         self.assertIn("--peer-addr peers:7001: http://peers:7001 is the address of machine1", text)
 
-    def test_another_machine_has_its_client_address(self) -> None:
+    def test_start_is_refused_if_its_client_address_is_taken(self) -> None:
         first = self.start()
         text = self.refusal(self.add(first, addr=Address("clients", 4001)))
         self.assertIn("--addr clients:4001: http://clients:4001 is the address of machine1", text)
 
-    def test_how_they_were_named_is_told(self) -> None:
+    def test_refusal_says_how_the_seeds_were_given(self) -> None:
         nobody = self.add()
         for option, given in (("discovery", "ETCD_DISCOVERY"), ("peers-file", "machine0.toml: peers-file")):
             self.assertIn(f"{given}: no cluster", self.refusal(self.add(nobody, sources={option: given})))
 
-    def test_one_that_lost_its_data_begins_anew(self) -> None:
+    def test_machine_that_lost_its_data_joins_anew(self) -> None:
         first, second, third = self.three()
         before = second.identity["machine_id"]
         second.crash()
@@ -174,7 +174,7 @@ class JoiningTests(LifecycleTestCase):
         self.assertEqual(self.members(), ["machine1", "machine2", "machine3"])
         self.assertEqual(len(third.raft.configuration.voters), 3)
 
-    def test_one_that_lost_its_data_begins_anew_at_once(self) -> None:
+    def test_machine_that_lost_its_data_joins_anew_at_once(self) -> None:
         """The others take it for alive yet: it waits until they don't."""
         first, second, _ = self.three()
         for force in (False, True):
@@ -206,11 +206,11 @@ class JoiningTests(LifecycleTestCase):
             self.assertEqual((second.identity, self.log_of(second)), (identity, log))
             second.crash()
 
-    def log_of(self, machine: LivingMachine) -> dict[str, bytes]:
+    def log_of(self, machine: LifecycleMachine) -> dict[str, bytes]:
         """What is in the files of its log."""
         return {path.name: path.read_bytes() for path in sorted((machine.path / "log").iterdir())}
 
-    def test_force_with_what_is_damaged(self) -> None:
+    def test_force_does_not_read_damaged_files(self) -> None:
         """It is not even read."""
         first, second, _ = self.three()
         second.crash()
@@ -222,7 +222,7 @@ class JoiningTests(LifecycleTestCase):
         self.group.finish(second.restart())
         self.assertTrue(second.is_member)
 
-    def test_force_and_there_is_no_place(self) -> None:
+    def test_force_stands_by_if_there_is_no_room(self) -> None:
         first, *_ = self.three()
         standby = self.start(first)
         self.assertTrue(standby.replica.standby)
@@ -236,7 +236,7 @@ class JoiningTests(LifecycleTestCase):
         self.group.finish(self.group.leader.replica.configure(ClusterConfig(9, sync_interval=1.0)))
         self.group.run_until(lambda: alone.is_member, 20.0)
 
-    def test_it_stops_after_it_was_taken_in_and_before_it_knows_by_whom(self) -> None:
+    def test_machine_stops_after_it_was_admitted_and_before_it_has_a_log(self) -> None:
         first = self.start()
         second = self.add(first)
         starting = second.start()
@@ -247,7 +247,7 @@ class JoiningTests(LifecycleTestCase):
         self.assertTrue(second.is_member)
         self.assertEqual(self.members(), ["machine1", "machine2"])
 
-    def test_it_comes_back_elsewhere_before_it_knows_by_whom_it_was_taken_in(self) -> None:
+    def test_admitted_machine_comes_back_elsewhere_before_it_has_a_log(self) -> None:
         """It is a member, though it is known at an address where it is not any more: it says so, and gets the log."""
         first, second = self.start(), None
         for number in (2, 3):
@@ -262,7 +262,7 @@ class JoiningTests(LifecycleTestCase):
             self.assertIn(second.machine, self.group.await_leader().replica.machines())
         self.assertEqual(self.members(), ["machine1", "machine2", "machine3"])
 
-    def test_its_old_data_comes_back(self) -> None:
+    def test_old_data_of_a_machine_that_began_anew_stands_by(self) -> None:
         """Another machine of its name and address has begun anew meanwhile: this one is none of the cluster's."""
         _, second, _ = self.three()
         second.crash()
@@ -273,7 +273,7 @@ class JoiningTests(LifecycleTestCase):
         self.group.finish(second.restart(), 30.0)
         self.assertTrue(second.replica.standby)
 
-    def test_its_old_data_comes_back_elsewhere(self) -> None:
+    def test_old_data_that_comes_back_elsewhere_stands_by(self) -> None:
         """It would have its address noted, and is refused as another has its name: it stands by all the same."""
         first, second, _ = self.three()
         second.crash()
@@ -284,7 +284,7 @@ class JoiningTests(LifecycleTestCase):
         self.assertTrue(old.replica.standby)
         self.assertTrue(second.is_member)
 
-    def test_the_answer_is_lost(self) -> None:
+    def test_machine_joins_although_a_reply_is_lost(self) -> None:
         """It asks again, and is in already."""
         first = self.start()
         second = self.add(first)
@@ -301,7 +301,7 @@ class JoiningTests(LifecycleTestCase):
         self.group.finish(second.start())
         self.assertEqual((lost, self.members()), ([1], ["machine1", "machine2"]))
 
-    def test_it_is_stopped_while_it_asks(self) -> None:
+    def test_machine_is_stopped_while_it_asks_to_join(self) -> None:
         machine = self.add(self.add())
         starting = machine.start()
         self.group.run(ROUND_PAUSE_SECONDS / 2)
@@ -312,7 +312,7 @@ class JoiningTests(LifecycleTestCase):
 
 
 class ComingBackTests(LifecycleTestCase):
-    def test_all_come_back(self) -> None:
+    def test_all_machines_come_back(self) -> None:
         machines = self.three()
         self.group.finish(self.group.leader.set("/a", "1"))
         for machine in machines:
@@ -324,7 +324,7 @@ class ComingBackTests(LifecycleTestCase):
         self.assertEqual([machine.value("/a") for machine in machines], ["1"] * 3)
         self.assertEqual(self.members(), ["machine1", "machine2", "machine3"])
 
-    def test_one_has_another_address(self) -> None:
+    def test_machine_that_moved_is_found(self) -> None:
         """It tells the leader, so that others find it (spec, "Joining")."""
         first, second, third = self.three()
         second.stop()
@@ -338,16 +338,16 @@ class ComingBackTests(LifecycleTestCase):
             self.assertEqual(machine.value("/_etcd/machines/machine2"), second.machine.value)
         self.assertIsNone(second.lifecycle._task)
 
-    def test_the_leader_has_another_address(self) -> None:
+    def test_leader_that_moved_is_found(self) -> None:
         first, second, third = self.three()
         leader = self.group.leader
         leader.stop()
-        assert isinstance(leader, LivingMachine)
+        assert isinstance(leader, LifecycleMachine)
         leader.configure(9, leader.config.name)
         self.group.finish(leader.restart())
         self.group.run_until(lambda: all(leader.machine in each.replica.machines() for each in (first, second, third)))
 
-    def test_the_entry_with_its_other_address_is_given_up(self) -> None:
+    def test_move_is_announced_again_if_its_entry_is_lost(self) -> None:
         """Its own log said at the start that others know where it is; what is committed does not."""
         machines = self.three()
         moved = self._give_up_address(machines)
@@ -355,7 +355,7 @@ class ComingBackTests(LifecycleTestCase):
         self.assertNotIn(moved.machine, self.group.leader.replica.machines())
         self._assert_found(moved, machines)
 
-    def test_it_is_given_up_and_a_snapshot_is_needed(self) -> None:
+    def test_move_is_announced_again_if_a_snapshot_is_needed(self) -> None:
         """Which nobody can send to where it is, so that it never learns from its log that others don't know that."""
         self.patch(raft_log, "TRAILING_ENTRIES", 2)
         self.group.snapshot_count = 5
@@ -367,7 +367,7 @@ class ComingBackTests(LifecycleTestCase):
         self._assert_found(moved, machines)
         self.assertEqual(moved.value("/a"), "19")
 
-    def _give_up_address(self, machines: list[LivingMachine]) -> LivingMachine:
+    def _give_up_address(self, machines: list[LifecycleMachine]) -> LifecycleMachine:
         """
         A machine has moved and leads, and is cut off when only its own log says where it is. Others lead then.
 
@@ -384,7 +384,7 @@ class ComingBackTests(LifecycleTestCase):
         self.group.await_leader()
         return moved
 
-    def _moves_and_leads(self, moving: LivingMachine, port: int) -> bool:
+    def _moves_and_leads(self, moving: LifecycleMachine, port: int) -> bool:
         """All machines come back, one of them elsewhere; whether that one leads before others know where it is."""
         self.group.settle()
         for machine in self.group.up:
@@ -394,14 +394,14 @@ class ComingBackTests(LifecycleTestCase):
             machine.restart().addErrback(lambda failure: failure.trap(EtcdError, CancelledError))
         return self.group.await_leader() is moving
 
-    def _assert_found(self, moved: LivingMachine, machines: list[LivingMachine]) -> None:
+    def _assert_found(self, moved: LifecycleMachine, machines: list[LifecycleMachine]) -> None:
         self.group.run_until(lambda: all(moved.machine in each.replica.machines() for each in machines))
         self.group.settle()
         for machine in machines:
             self.assertEqual(machine.value(f"/_etcd/machines/{moved.config.name}"), moved.machine.value)
         self.assertIsNone(moved.lifecycle._task)
 
-    def test_it_comes_back_where_it_was_before_it_knows_that_it_had_moved(self) -> None:
+    def test_machine_that_moved_back_is_found(self) -> None:
         """Others were told of another address, and its log says nothing of that yet."""
         machines = self.three()
         leader = self.group.leader
@@ -421,7 +421,7 @@ class ComingBackTests(LifecycleTestCase):
         self.assertNotIn(moved.machine, leader.replica.machines())
         self._assert_found(moved, machines)
 
-    def test_nobody_answers_when_it_tells_of_its_address(self) -> None:
+    def test_announcement_goes_on_until_it_is_stopped(self) -> None:
         """It goes on to tell, until it is stopped."""
         machines = self.three()
         for machine in machines:
@@ -441,14 +441,14 @@ class AwayTests(LifecycleTestCase):
     def setUp(self) -> None:
         self.group = self.cluster(defaults=ClusterConfig(active_size=9, sync_interval=1_000.0))
 
-    def exchange(self) -> tuple[LivingMachine, list[LivingMachine], list[LivingMachine]]:
+    def exchange(self) -> tuple[LifecycleMachine, list[LifecycleMachine], list[LifecycleMachine]]:
         """One that is away meanwhile, those that were taken out, and those that came."""
         self.three()
         away, other = self.group.followers
         leader = self.group.leader
-        assert isinstance(away, LivingMachine)
-        assert isinstance(other, LivingMachine)
-        assert isinstance(leader, LivingMachine)
+        assert isinstance(away, LifecycleMachine)
+        assert isinstance(other, LifecycleMachine)
+        assert isinstance(leader, LifecycleMachine)
         away.crash()
         new = [self.start(leader), self.start(leader)]
         for gone in (other, leader):
@@ -458,7 +458,7 @@ class AwayTests(LifecycleTestCase):
         self.group.finish(self.group.leader.set("/a", "1"))
         return away, [other, leader], new
 
-    def test_those_that_it_knows_stand_by(self) -> None:
+    def test_machine_that_was_away_learns_of_new_members_from_standbys(self) -> None:
         """They have been told by their leader who is in the cluster."""
         away, _, new = self.exchange()
         self.group.finish(away.restart())
@@ -466,7 +466,7 @@ class AwayTests(LifecycleTestCase):
         self.assertEqual(away.value("/a"), "1")
         self.assertEqual(len(self.members()), 3)
 
-    def test_there_is_no_leader_while_it_comes_back(self) -> None:
+    def test_machine_that_was_away_votes_for_a_new_member(self) -> None:
         """Its vote is needed for the next one, and it gives it to a machine that it does not know."""
         away, _, new = self.exchange()
         leader = self.group.leader
@@ -476,7 +476,7 @@ class AwayTests(LifecycleTestCase):
         self.group.run_until(lambda: any(each.leads for each in new))
         self.assertEqual(away.value("/a"), "1")
 
-    def test_nobody_that_it_knows_is_there(self) -> None:
+    def test_machine_that_was_away_ignores_strangers(self) -> None:
         """Then a stranger is not heard, whatever it says; when one of them is back it goes on."""
         away, gone, new = self.exchange()
         for machine in gone:
@@ -491,7 +491,7 @@ class AwayTests(LifecycleTestCase):
         self.assertTrue(gone[0].replica.standby)
         self.group.run_until(lambda: all(each.is_member for each in (away, *new)))
 
-    def test_it_is_told_where_others_are_now(self) -> None:
+    def test_machine_that_was_away_asks_its_seeds(self) -> None:
         """Nobody that it knows is there: it asks those that it is told of, and begins no cluster of its own."""
         away, gone, new = self.exchange()
         for machine in gone:
@@ -502,7 +502,7 @@ class AwayTests(LifecycleTestCase):
         self.group.run_until(lambda: all(each.is_member for each in (away, *new)))
         self.assertEqual((away.value("/a"), away.sought, set(away.sought_again)), ("1", [], {away.machine.name}))
 
-    def test_it_has_moved_too(self) -> None:
+    def test_machine_that_was_away_and_moved_is_found(self) -> None:
         """Then the leader does not find it: it tells one that it is told of."""
         away, gone, new = self.exchange()
         for machine in gone:
@@ -513,7 +513,7 @@ class AwayTests(LifecycleTestCase):
         self.group.run_until(lambda: away.machine in self.group.leader.replica.machines())
         self.group.run_until(lambda: all(each.is_member for each in (away, *new)))
 
-    def test_it_was_taken_out_meanwhile(self) -> None:
+    def test_machine_that_was_removed_while_away_stands_by(self) -> None:
         away, gone, new = self.exchange()
         third = self.start(new[0])
         self.group.finish(self.group.leader.replica.remove(away.machine.name))
@@ -524,7 +524,7 @@ class AwayTests(LifecycleTestCase):
         self.assertTrue(away.replica.standby)
         self.assertEqual(away.replica.leader(), self.group.leader.machine)
 
-    def test_it_is_told_of_nobody(self) -> None:
+    def test_machine_that_was_away_without_seeds_goes_on_searching(self) -> None:
         """It goes on to look, but not all the time, and never begins a cluster."""
         away, gone, _ = self.exchange()
         for machine in gone:
@@ -539,7 +539,7 @@ class AwayTests(LifecycleTestCase):
         away.stop()
         self.assertEqual(away.clock.getDelayedCalls(), [])
 
-    def test_only_so_many_addresses_are_remembered(self) -> None:
+    def test_number_of_known_addresses_is_bounded(self) -> None:
         """Of those that it is told of, the latest first."""
         first = self.start()
         for number in range(MAX_KNOWN_URLS * 2):
@@ -547,7 +547,7 @@ class AwayTests(LifecycleTestCase):
         self.assertEqual(first.lifecycle.known.urls[0], f"http://peers:{MAX_KNOWN_URLS * 2 - 1}")
         self.assertEqual(len(first.lifecycle.known.urls), MAX_KNOWN_URLS)
 
-    def test_a_stranger_changes_nothing(self) -> None:
+    def test_stranger_changes_nothing(self) -> None:
         """It knows the ids of cluster and machine, and says to be of a configuration far ahead."""
         self.three()
         leader = self.group.leader
@@ -565,7 +565,7 @@ class AwayTests(LifecycleTestCase):
 
 
 class RefusalTests(LifecycleTestCase):
-    def test_whatever_the_cluster_says_is_told(self) -> None:
+    def test_refusal_says_what_the_cluster_says(self) -> None:
         first = self.start()
         machine = self.add(first)
 

@@ -70,7 +70,7 @@ class MembershipCheckTests(SynchronousTestCase):
         self.membership_check.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_all_that_are_known_are_asked_at_once(self) -> None:
+    def test_known_machines_are_asked_at_once(self) -> None:
         """Nobody has to wait for one that does not answer."""
         self.others.held["a"] = Deferred()
         self.others.views["b"] = view_of(11)
@@ -80,7 +80,7 @@ class MembershipCheckTests(SynchronousTestCase):
         self.others.held["a"].callback(None)
         self.assertEqual(self.others.told, [view_of(11)])
 
-    def test_who_is_news_is_asked_too(self) -> None:
+    def test_new_members_are_asked_too(self) -> None:
         """But not this machine, nor anyone twice, nor those that one names who knows no more."""
         self.known = ["a", "b", "own"]
         self.others.views = {"a": view_of(11, "b", "c", "own"), "b": view_of(10, "x"), "c": view_of(12, "a", "d", "e")}
@@ -90,14 +90,14 @@ class MembershipCheckTests(SynchronousTestCase):
         self.assertEqual([view.configuration_index for view in self.others.told], [11, 10, 12])
         self.assertEqual(self.log.warnings, [])
 
-    def test_it_comes_to_an_end(self) -> None:
+    def test_number_of_asked_machines_is_bounded(self) -> None:
         """Though each names another one."""
         self.known = ["0"]
         self.others.views = {str(number): view_of(11, str(number + 1)) for number in range(1_000)}
         self.membership_check.ask()
         self.assertLessEqual(len(self.others.asked), MAX_ASKED_PER_ROUND)
 
-    def test_not_all_the_time(self) -> None:
+    def test_rounds_have_an_interval(self) -> None:
         for _ in range(100):
             self.membership_check.ask()
         self.assertEqual(self.others.asked, ["a", "b"])
@@ -109,7 +109,7 @@ class MembershipCheckTests(SynchronousTestCase):
         self.assertEqual(self.others.asked, ["a", "b"] * 3)
         self.clock.advance(ROUND_INTERVAL_SECONDS)
 
-    def test_nobody_knows_more(self) -> None:
+    def test_unconfirmed_machine_is_logged(self) -> None:
         """That is worth a line, with what can be done, but not a thousand lines."""
         self.others.views["a"] = view_of(10)
         for _ in range(100):
@@ -123,14 +123,14 @@ class MembershipCheckTests(SynchronousTestCase):
         self.assertIn("(asked nobody, as none is known)", self.log.warnings[-1])
         self.clock.advance(ROUND_INTERVAL_SECONDS)
 
-    def test_nobody_knows_more_and_this_machine_knows_all(self) -> None:
+    def test_machine_that_is_known_meanwhile_is_not_logged(self) -> None:
         """Of one that was in doubt it has learnt by itself meanwhile: that is worth no line."""
         self.others.in_doubt = False
         self.membership_check.ask()
         self.clock.advance(ROUND_INTERVAL_SECONDS)
         self.assertEqual(self.log.warnings, [])
 
-    def test_something_is_broken(self) -> None:
+    def test_internal_error_is_logged_and_others_are_asked_again(self) -> None:
         """It is said, and next time others are asked again."""
         self.others.views["a"] = ZeroDivisionError("broken")
         self.membership_check.ask()
@@ -140,7 +140,7 @@ class MembershipCheckTests(SynchronousTestCase):
         self.assertEqual(self.others.told, [view_of(11)])
         self.clock.advance(ROUND_INTERVAL_SECONDS)
 
-    def test_it_is_stopped_while_it_asks(self) -> None:
+    def test_membership_check_is_stopped_while_it_asks(self) -> None:
         given_up: list[str] = []
         self.others.held = {each: Deferred(lambda _: given_up.append("")) for each in "ab"}
         self.membership_check.ask()

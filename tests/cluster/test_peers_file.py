@@ -26,25 +26,25 @@ class SeedsTests(SynchronousTestCase):
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
         return path
 
-    def test_nobody(self) -> None:
+    def test_no_machines_are_named(self) -> None:
         """A machine that is told of none, or of itself alone, has none."""
         self.assertEqual(named_machines(Config()), [])
         self.assertEqual(named_machines(Config(peers=(OWN,), peers_file=self.file("127.0.0.1:7001"))), [])
 
-    def test_order(self) -> None:
+    def test_peers_come_before_the_peers_file(self) -> None:
         """Those of the flag first, each once, without this machine."""
         path = self.file("c:7001\nb:7002,d:7001\n127.0.0.1:7001\na:7001\n")
         config = Config(peers=addresses("b:7001", "a:7001", "127.0.0.1:7001", "b:7001"), peers_file=path)
         urls = [f"http://{each}" for each in ("b:7001", "a:7001", "c:7001", "b:7002", "d:7001")]
         self.assertEqual(named_machines(config), urls)
 
-    def test_the_same(self) -> None:
+    def test_same_machine_counts_once(self) -> None:
         """However a host is written."""
         peers = addresses("Machine1.example.com.:7001", "machine1.example.com:7001", "[::0:1]:7001", "[::1]:7001")
         config = Config(peer_addr=Address("machine0", 7001), peers=(*peers, *addresses("MACHINE0:7001")))
         self.assertEqual(named_machines(config), ["http://Machine1.example.com.:7001", "http://[::1]:7001"])
 
-    def test_scheme(self) -> None:
+    def test_urls_have_the_scheme_of_this_machine(self) -> None:
         """That of this machine's own peer port."""
         certificate = Path("machine0.pem")
         config = Config(peers=addresses("a:7001"), peer_cert_file=certificate, peer_key_file=certificate)
@@ -66,7 +66,7 @@ class PeersFileTests(SynchronousTestCase):
         self.assertEqual(beginning, "machine0.toml: peers_file ")
         return rest
 
-    def test_forms(self) -> None:
+    def test_peers_file_with_commas_lines_and_comments(self) -> None:
         """Commas, lines, or both, with room and comments anywhere."""
         wanted = addresses("a:1", "[::1]:2", "127.0.0.1:3")
         for text in (
@@ -78,7 +78,7 @@ class PeersFileTests(SynchronousTestCase):
         ):
             self.assertEqual(self.read(text), wanted)
 
-    def test_bad_addresses(self) -> None:
+    def test_bad_address_is_refused_with_its_line(self) -> None:
         """The line is named, and what is wrong there."""
         self.assertEqual(
             self.refusal("a:1\n\n# b\nc:2, d"),
@@ -87,15 +87,15 @@ class PeersFileTests(SynchronousTestCase):
         self.assertTrue(self.refusal("http://a:1").startswith("line 1: 'http://a:1': should be HOST:PORT without "))
         self.assertTrue(self.refusal("a:1 b:2").startswith("line 1: 'a:1 b:2': "))
 
-    def test_empty(self) -> None:
+    def test_empty_peers_file_is_refused(self) -> None:
         """A machine that should join somebody, but is told of nobody, would start a cluster of its own."""
         for text in ("", "\n", "# a:1\n", " , \n"):
             self.assertTrue(self.refusal(text).startswith("has no address in it; "))
 
-    def test_no_text(self) -> None:
+    def test_peers_file_that_is_no_text_is_refused(self) -> None:
         self.assertEqual(self.refusal(b"a:1\n\xff"), "is not UTF-8 text, at byte 4; save it as UTF-8")
 
-    def test_unreadable(self) -> None:
+    def test_unreadable_peers_file_is_refused(self) -> None:
         """What the system says, and what to do."""
         for path, told in ((Path(self.mktemp()), "No such file or directory"), (Path("/"), "Is a directory")):
             with self.assertRaises(ConfigError) as caught:

@@ -65,7 +65,7 @@ class ConfiguredSeedsTests(SynchronousTestCase):
     def find_again(self, seeds: ConfiguredSeeds) -> list[str]:
         return self.successResultOf(ensureDeferred(seeds.find_again("machine0")))
 
-    def test_nowhere(self) -> None:
+    def test_no_seeds_for_the_first_machine(self) -> None:
         """It is the first machine, and asks nobody."""
         seeds = self.seeds()
         self.assertEqual((self.find(seeds), self.find_again(seeds), self.described), ([], [], []))
@@ -78,7 +78,7 @@ class ConfiguredSeedsTests(SynchronousTestCase):
         self.assertEqual(seeds.registration_due_seconds, REFRESH_SECONDS)
         self.assertEqual((self.described, self.log.warnings), ([], []))
 
-    def test_discovery_fails(self) -> None:
+    def test_failing_discovery_is_a_warning_or_the_end(self) -> None:
         """One warning if others are named, or it is the reason why this machine does not start."""
         self.discovery.problem = "broken"
         seeds = self.seeds(self.discovery, peers=(PEER,))
@@ -91,7 +91,7 @@ class ConfiguredSeedsTests(SynchronousTestCase):
             self.assertEqual(error.getErrorMessage(), "broken")
         self.assertEqual(self.log.warnings, ["broken"])
 
-    def test_first_in_the_directory(self) -> None:
+    def test_first_in_the_directory_joins_a_named_cluster(self) -> None:
         """It begins, although others are named, who wait for it; but not if one of them has a cluster already."""
         self.discovery.found = []
         other = Address("127.0.0.1", 7003)
@@ -103,7 +103,7 @@ class ConfiguredSeedsTests(SynchronousTestCase):
         self.assertEqual(self.find(seeds), [PEER.url(), other.url()])
         self.assertEqual(set(self.described), {PEER.url(), other.url()})
 
-    def test_its_own_address_alone(self) -> None:
+    def test_own_address_alone_may_be_another_machine(self) -> None:
         """Another cluster's machine may be there."""
         seeds = self.seeds(peers=(OWN,))
         self.assertEqual(self.find(seeds), [])
@@ -112,14 +112,14 @@ class ConfiguredSeedsTests(SynchronousTestCase):
         self.views[OWN.url()] = ClusterView("c" * 16, [], "", ClusterConfig())
         self.assertEqual(self.find(seeds), [OWN.url()])
 
-    def test_again_everywhere(self) -> None:
+    def test_find_again_uses_all_sources(self) -> None:
         """One that was of a cluster takes whatever there is, and is registered by nobody."""
         seeds = self.seeds(self.discovery, peers=(PEER, OWN))
         self.assertEqual(self.find_again(seeds), ["http://discovered:7001", PEER.url()])
         self.assertEqual(self.discovery.asked, [("find again", "machine0", OWN.url())])
         self.assertEqual((seeds.registration_due_seconds, self.described), (0.0, []))
 
-    def test_again_and_again(self) -> None:
+    def test_find_again_logs_a_problem_once(self) -> None:
         """If the directory can't be used that is said, once, and others are found all the same."""
         seeds = self.seeds(self.discovery, peers=(PEER,))
         for problem in ("the directory is broken", "it is broken otherwise"):
@@ -130,6 +130,6 @@ class ConfiguredSeedsTests(SynchronousTestCase):
             self.assertEqual(len(self.find_again(seeds)), 2)
         self.assertEqual(self.log.warnings, ["the directory is broken", "it is broken otherwise"])
 
-    def test_a_file_that_can_not_be_used(self) -> None:
+    def test_unusable_peers_file_is_refused_at_once(self) -> None:
         """That is known before anything is asked."""
         self.assertRaises(ConfigError, self.seeds, peers_file=Path(self.mktemp()))

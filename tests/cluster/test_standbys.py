@@ -13,18 +13,18 @@ from etcd_twisted.errors import EtcdError, NotDoneError
 from etcd_twisted.interfaces.cluster import ClusterView
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.keyspace.events import Event
-from tests.cluster.living import SYNC, LifecycleTestCase, LivingMachine
+from tests.cluster.machines import SYNC_INTERVAL_SECONDS, LifecycleMachine, LifecycleTestCase
 from tests.consensus.network import LATENCY
 from tests.consensus.test_group import PATIENCE
 
 
 class StandbyTests(LifecycleTestCase):
-    def full(self) -> LivingMachine:
+    def full(self) -> LifecycleMachine:
         """A fourth one, for which there is no place."""
         self.first, self.second, self.third = self.three()
         return self.start(self.first)
 
-    def test_there_is_no_place(self) -> None:
+    def test_machine_stands_by_if_there_is_no_room(self) -> None:
         """Spec, "Joining"."""
         standby = self.full()
         replica = standby.replica
@@ -37,30 +37,30 @@ class StandbyTests(LifecycleTestCase):
         self.assertEqual(self.members(), ["machine1", "machine2", "machine3"])
         self.assertFalse((standby.path / "identity.json").exists())
 
-    def test_it_refreshes_its_view(self) -> None:
+    def test_standby_learns_of_a_new_leader(self) -> None:
         standby = self.full()
         leader = self.group.leader
         self.group.finish(ensureDeferred(leader.replica.hand_over()))
-        self.group.run(SYNC + 0.1)
+        self.group.run(SYNC_INTERVAL_SECONDS + 0.1)
         self.assertEqual(standby.replica.leader(), self.group.leader.machine)
         self.assertIsNot(self.group.leader, leader)
 
-    def test_it_joins_when_a_place_is_free(self) -> None:
+    def test_standby_joins_when_there_is_room(self) -> None:
         """Api, "Set Cluster Config"; spec, "Standby"."""
         standby = self.full()
         self.group.finish(self.group.leader.set("/a", "1"))
-        self.group.finish(self.group.leader.replica.configure(ClusterConfig(4, sync_interval=SYNC)))
+        self.group.finish(self.group.leader.replica.configure(ClusterConfig(4, sync_interval=SYNC_INTERVAL_SECONDS)))
         self.group.run_until(lambda: standby.is_member)
         self.assertEqual(standby.value("/a"), "1")
         self.assertEqual(self.members(), ["machine1", "machine2", "machine3", "machine4"])
         self.assertEqual(standby.identity["cluster_id"], self.first.identity["cluster_id"])
-        self.group.run(2 * SYNC)
+        self.group.run(2 * SYNC_INTERVAL_SECONDS)
         self.assertIsNone(standby.lifecycle._task)
         standby.stop()
         self.group.finish(standby.restart())
         self.assertTrue(standby.is_member)
 
-    def test_it_takes_the_place_of_one_that_was_silent_for_too_long(self) -> None:
+    def test_standby_replaces_a_silent_machine(self) -> None:
         standby = self.full()
         config = ClusterConfig(3, remove_delay=4.0, sync_interval=2.0)
         self.group.finish(self.group.leader.replica.configure(config))
@@ -70,24 +70,25 @@ class StandbyTests(LifecycleTestCase):
         self.group.finish(self.third.restart(), 30.0)  # and that one stands by
         self.assertTrue(self.third.replica.standby)
 
-    def test_two_of_them_and_one_place(self) -> None:
+    def test_one_of_two_standbys_joins(self) -> None:
         one = self.full()
         two = self.start(self.second)
         self.group.finish(self.group.leader.replica.configure(ClusterConfig(4, sync_interval=1.0)))
-        self.group.run(2 * SYNC)
+        self.group.run(2 * SYNC_INTERVAL_SECONDS)
         self.assertEqual(sorted([one.replica.standby, two.replica.standby]), [False, True])
 
-    def test_nobody_answers_it_for_a_while(self) -> None:
+    def test_standby_joins_after_a_time_without_answers(self) -> None:
         standby = self.full()
         for machine in (self.first, self.second, self.third):
             machine.crash()
-        self.group.run(3 * SYNC)
+        self.group.run(3 * SYNC_INTERVAL_SECONDS)
         for machine in (self.first, self.second, self.third):
             machine.restart()
-        self.group.finish(self.group.await_leader().replica.configure(ClusterConfig(4, sync_interval=SYNC)))
+        config = ClusterConfig(4, sync_interval=SYNC_INTERVAL_SECONDS)
+        self.group.finish(self.group.await_leader().replica.configure(config))
         self.group.run_until(lambda: standby.is_member, 30.0)
 
-    def test_it_is_not_wanted(self) -> None:
+    def test_standby_that_is_refused_goes_on_standing_by(self) -> None:
         """A machine of its name has come in meanwhile: it goes on to stand by, and reads nothing in vain."""
         standby = self.full()
         recovered: list[int] = []
@@ -99,27 +100,28 @@ class StandbyTests(LifecycleTestCase):
 
         self.patch(standby.lifecycle.local, "recover", recover_and_note)
         other = self.add(self.first, name="machine4", port=6)
-        self.group.finish(self.group.leader.replica.configure(ClusterConfig(5, sync_interval=SYNC)))
+        self.group.finish(self.group.leader.replica.configure(ClusterConfig(5, sync_interval=SYNC_INTERVAL_SECONDS)))
         self.group.finish(other.start())
-        self.group.run(3 * SYNC)
+        self.group.run(3 * SYNC_INTERVAL_SECONDS)
         self.assertTrue(standby.replica.standby)
         self.assertEqual(recovered, [])
         self.group.finish(self.group.leader.replica.remove("machine4"))
         other.crash()
         self.group.run_until(lambda: standby.is_member, 30.0)
 
-    def test_it_is_stopped(self) -> None:
+    def test_standby_is_stopped_and_restarted(self) -> None:
         standby = self.full()
         standby.stop()
         self.assertEqual(standby.clock.getDelayedCalls(), [])
         self.group.finish(standby.restart())
         self.assertTrue(standby.replica.standby)
 
-    def test_it_is_stopped_while_it_joins(self) -> None:
+    def test_standby_is_stopped_while_it_joins(self) -> None:
         for moment in range(1, 12):
-            self.group = self.cluster(defaults=ClusterConfig(active_size=3, sync_interval=SYNC))
+            self.group = self.cluster(defaults=ClusterConfig(active_size=3, sync_interval=SYNC_INTERVAL_SECONDS))
             standby = self.full()
-            self.group.finish(self.group.leader.replica.configure(ClusterConfig(4, sync_interval=SYNC)))
+            config = ClusterConfig(4, sync_interval=SYNC_INTERVAL_SECONDS)
+            self.group.finish(self.group.leader.replica.configure(config))
             asked = len(standby.peers.asked)
             self.group.run_until(lambda standby=standby, asked=asked: len(standby.peers.asked) > asked)
             self.group.run(moment * LATENCY)
@@ -133,7 +135,7 @@ class StandbyTests(LifecycleTestCase):
 
 
 class ExcludedTests(LifecycleTestCase):
-    def test_one_that_is_taken_out_stands_by_and_comes_in_again(self) -> None:
+    def test_removed_machine_stands_by_and_joins_again(self) -> None:
         """With the same directory, when there is a place: at the next look (spec, "Standby")."""
         _, second, third = self.three()
         self.group.finish(self.group.leader.set("/a", "1"))
@@ -147,22 +149,22 @@ class ExcludedTests(LifecycleTestCase):
         self.group.run_until(lambda: gone.replica.standby)
         self.assertEqual((ended, told), ([1], []))
         self.group.finish(self.group.leader.set("/b", "2"))
-        self.group.run_until(lambda: gone.is_member, 2 * SYNC)
+        self.group.run_until(lambda: gone.is_member, 2 * SYNC_INTERVAL_SECONDS)
         self.assertEqual((gone.value("/a"), gone.value("/b")), ("1", "2"))
         self.assertEqual(gone.identity, identity)
         self.assertEqual(len(self.group.leader.raft.configuration.voters), 3)
 
-    def test_the_leader_that_takes_itself_out(self) -> None:
+    def test_leader_that_removes_itself_stands_by(self) -> None:
         self.three()
         gone = self.group.leader
         self.group.finish(gone.replica.remove(gone.machine.name))
         self.group.run_until(lambda: gone.replica.standby)
         self.assertEqual(len(self.members()), 2)
         self.assertEqual(gone.replica.leader(), self.group.leader.machine)
-        assert isinstance(gone, LivingMachine)
-        self.group.run_until(lambda: gone.is_member, 2 * SYNC)
+        assert isinstance(gone, LifecycleMachine)
+        self.group.run_until(lambda: gone.is_member, 2 * SYNC_INTERVAL_SECONDS)
 
-    def test_who_asks_the_leader_that_takes_itself_out_is_sent_to_its_heir(self) -> None:
+    def test_clients_of_a_leader_that_removes_itself_are_sent_on(self) -> None:
         """Before and after, and while it waits for one: nobody waits in vain, or is told that nobody knows."""
         self.three()
         gone = self.group.leader
@@ -179,7 +181,7 @@ class ExcludedTests(LifecycleTestCase):
         self.assertEqual([each for each in told if not isinstance(each, NotDoneError)], [])
         self.assertEqual(gone.replica.leader(), self.group.leader.machine)
 
-    def test_what_it_was_asked_before_is_done(self) -> None:
+    def test_writes_before_a_leader_removes_itself_are_done(self) -> None:
         self.three()
         gone = self.group.leader
         asked = [gone.set(f"/{number}") for number in range(5)]
@@ -187,7 +189,7 @@ class ExcludedTests(LifecycleTestCase):
         self.assertEqual([self.successResultOf(each).result.action for each in asked], ["set"] * 5)
         self.assertEqual(self.group.await_leader().value("/4"), "")
 
-    def test_who_waits_for_its_last_answers_keeps_nobody_else_waiting(self) -> None:
+    def test_unknown_outcome_keeps_no_other_client_waiting(self) -> None:
         """What it can't tell the outcome of takes a while; others are sent on meanwhile."""
         self.three()
         gone = self.group.leader
@@ -203,11 +205,11 @@ class ExcludedTests(LifecycleTestCase):
         self.group.run(PATIENCE + 0.1)
         self.failureResultOf(unknown, EtcdError)
 
-    def test_it_asks_less_and_less_often(self) -> None:
+    def test_removed_machine_asks_less_and_less_often(self) -> None:
         """When nobody leads after it."""
         self.three()
         gone = self.group.leader
-        assert isinstance(gone, LivingMachine)
+        assert isinstance(gone, LifecycleMachine)
         for machine in self.group.followers:
             machine.crash()
         gone.lifecycle.excluded()
@@ -217,7 +219,7 @@ class ExcludedTests(LifecycleTestCase):
         self.group.run(10 * ROUND_PAUSE_SECONDS)
         self.assertLessEqual(len(gone.peers.asked) - asked, 2 * 10)
 
-    def test_one_that_was_taken_out_while_it_was_down(self) -> None:
+    def test_machine_that_was_removed_while_down_stands_by(self) -> None:
         _, second, third = self.three()
         self.group.finish(self.group.leader.replica.configure(ClusterConfig(3, sync_interval=1000.0)))
         gone = next(machine for machine in (second, third) if not machine.leads)
@@ -228,7 +230,7 @@ class ExcludedTests(LifecycleTestCase):
         self.assertTrue(gone.replica.standby)
         self.assertEqual(len(self.members()), 2)
 
-    def test_it_is_told_by_mistake(self) -> None:
+    def test_member_that_is_refused_by_mistake_stays(self) -> None:
         """A machine that does not know of it yet refuses it: the leader knows better."""
         first, second, third = self.three()
         for machine in (first, second, third):
@@ -237,7 +239,7 @@ class ExcludedTests(LifecycleTestCase):
         self.assertEqual([machine.is_member for machine in (first, second, third)], [True] * 3)
         self.assertEqual([machine.lifecycle._task for machine in (first, second, third)], [None] * 3)
 
-    def test_it_is_told_while_it_tells_of_its_address(self) -> None:
+    def test_machine_is_removed_while_it_announces_its_address(self) -> None:
         _, second, third = self.three()
         gone = third if not third.leads else second
         gone.stop()
@@ -252,11 +254,11 @@ class ExcludedTests(LifecycleTestCase):
         self.successResultOf(starting)
         self.assertNotEqual(gone.is_member, gone.replica.standby)
 
-    def test_it_is_told_while_it_is_about_something_else(self) -> None:
+    def test_machine_is_removed_while_it_is_busy(self) -> None:
         """Nobody may say it again: it looks when that is done."""
         self.three()
         gone = self.group.leader
-        assert isinstance(gone, LivingMachine)
+        assert isinstance(gone, LifecycleMachine)
         self.group.finish(gone.replica.configure(ClusterConfig(3, sync_interval=1000.0)))
         done: Deferred[None] = Deferred()
 
@@ -270,10 +272,10 @@ class ExcludedTests(LifecycleTestCase):
         done.callback(None)
         self.group.run_until(lambda: gone.replica.standby)
 
-    def test_there_is_no_leader_to_ask_just_then(self) -> None:
+    def test_removed_machine_waits_for_a_leader_to_ask(self) -> None:
         self.three()
         gone, leader = self.group.followers[0], self.group.leader
-        assert isinstance(gone, LivingMachine)
+        assert isinstance(gone, LifecycleMachine)
         self.group.finish(leader.replica.configure(ClusterConfig(3, sync_interval=1000.0)))
         self.group.finish(leader.replica.remove(gone.machine.name))
         leader.crash()
@@ -282,9 +284,9 @@ class ExcludedTests(LifecycleTestCase):
         leader.restart()
         self.group.run_until(lambda: gone.replica.standby)
 
-    def test_it_is_stopped_while_it_leaves(self) -> None:
+    def test_machine_is_stopped_while_it_leaves(self) -> None:
         for moment in range(1, 8):
-            self.group = self.cluster(defaults=ClusterConfig(active_size=3, sync_interval=SYNC))
+            self.group = self.cluster(defaults=ClusterConfig(active_size=3, sync_interval=SYNC_INTERVAL_SECONDS))
             self.three()
             gone = self.group.leader
             gone.set("/a").addErrback(lambda failure: failure.trap(EtcdError))
@@ -296,11 +298,11 @@ class ExcludedTests(LifecycleTestCase):
             for machine in self.group.up:
                 machine.crash()
 
-    def test_another_cluster_is_there_now(self) -> None:
+    def test_views_of_another_cluster_do_not_count(self) -> None:
         """What others say does not count then."""
         first, _, _ = self.three()
         gone = self.group.followers[0]
-        assert isinstance(gone, LivingMachine)
+        assert isinstance(gone, LifecycleMachine)
         view = first.replica.peer.describe()
 
         async def describe(_: str) -> ClusterView:
@@ -315,7 +317,7 @@ class ExcludedTests(LifecycleTestCase):
 class FilesTests(LifecycleTestCase):
     """A directory is given back, whatever became of its machine."""
 
-    def test_by_a_standby_and_one_that_was_promoted(self) -> None:
+    def test_standby_and_promoted_machine_unlock_their_directories(self) -> None:
         first = self.start()
         self.group.finish(first.replica.configure(ClusterConfig(3, sync_interval=1.0)))
         machines = [self.start(first) for _ in range(3)]
@@ -329,7 +331,7 @@ class FilesTests(LifecycleTestCase):
         standby.stop()
         Storage.open(standby.path, "--data-dir").close()
 
-    def test_of_one_that_fails_to_join(self) -> None:
+    def test_machine_that_fails_to_join_unlocks_its_directory(self) -> None:
         machine = self.add(self.add())
         self.refusal(machine)
         Storage.open(Path(machine.path), "--data-dir").close()

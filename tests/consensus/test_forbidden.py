@@ -11,7 +11,7 @@ from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.interfaces.cluster import FORBIDDEN, Forbidden
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.keyspace.space import KeySpace
-from tests.cluster.living import SYNC, LifecycleTestCase, LivingMachine
+from tests.cluster.machines import SYNC_INTERVAL_SECONDS, LifecycleMachine, LifecycleTestCase
 from tests.logs.lines import Log
 
 ADMIN = "192.0.2.1"
@@ -28,10 +28,10 @@ class ForbiddenTests(LifecycleTestCase):
     def forbid(self, name: str) -> None:
         self.group.finish(self.group.leader.replica.remove(name, ADMIN))
 
-    def assert_kept_out(self, machine: LivingMachine, name: str) -> None:
+    def assert_kept_out(self, machine: LifecycleMachine, name: str) -> None:
         """It stands by, and says who forbade it and how to allow it again; once."""
         self.group.run_until(lambda: machine.replica.standby, 30.0)
-        self.group.run(3 * SYNC)
+        self.group.run(3 * SYNC_INTERVAL_SECONDS)
         self.assertTrue(machine.replica.standby)
         self.assertNotIn(machine.machine.name, self.members())
         (told,) = [each for each in self.log.warnings if each.startswith("This standby can't join the cluster")]
@@ -47,7 +47,7 @@ class ForbiddenTests(LifecycleTestCase):
         self.assert_kept_out(self.gone, name)
         self.group.finish(self.group.leader.replica.allow(name))
         self.assertEqual(self.group.leader.replica.forbidden(), [])
-        self.group.run_until(lambda: self.gone.is_member, 2 * SYNC)
+        self.group.run_until(lambda: self.gone.is_member, 2 * SYNC_INTERVAL_SECONDS)
 
     def test_the_next_leader_keeps_it_out_too(self) -> None:
         """It is in the key space, and in its snapshots."""

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from etcd_twisted.consensus import recovery
 from etcd_twisted.consensus.raft import log as raft_log
 from etcd_twisted.errors import StartError
-from tests.cluster.living import LivingMachine
+from tests.cluster.machines import LifecycleMachine
 from tests.consensus.cluster import Cluster
 from tests.fuzz.target import Target
 
@@ -58,8 +58,8 @@ class Sample:
     files: list[str]
 
 
-def _machine(cluster: Cluster) -> LivingMachine:
-    machine = LivingMachine(cluster, 1, ())
+def _machine(cluster: Cluster) -> LifecycleMachine:
+    machine = LifecycleMachine(cluster, 1, ())
     cluster.machines.append(machine)
     return machine
 

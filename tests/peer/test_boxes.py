@@ -22,7 +22,7 @@ def split(data: bytes, cuts: list[int]) -> list[bytes]:
 
 class ReaderTests(SynchronousTestCase):
     @given(BOXES, st.lists(st.integers(0, 1 << 16), max_size=10))
-    def test_in_pieces(self, boxes: list[dict[bytes, bytes]], cuts: list[int]) -> None:
+    def test_boxes_come_out_wherever_the_stream_is_cut(self, boxes: list[dict[bytes, bytes]], cuts: list[int]) -> None:
         """Boxes come out as they went in, wherever the stream is cut."""
         reader = BoxReader(1 << 20)
         stream = b"".join(amp.AmpBox(box).serialize() for box in boxes)
@@ -32,7 +32,7 @@ class ReaderTests(SynchronousTestCase):
         self.assertFalse(reader.has_part)
 
     @given(st.lists(st.binary(max_size=200), max_size=20), st.integers(2, 300))
-    def test_garbage(self, pieces: list[bytes], most: int) -> None:
+    def test_any_bytes_are_read_within_limits(self, pieces: list[bytes], most: int) -> None:
         """Any bytes are boxes, or no boxes; and no more is held than is allowed."""
         reader = BoxReader(most)
         try:
@@ -43,7 +43,7 @@ class ReaderTests(SynchronousTestCase):
         except BoxError as error:
             self.assertNotIn("\n", str(error))
 
-    def test_part(self) -> None:
+    def test_incomplete_box_is_noticed(self) -> None:
         """It is known when a box is not complete."""
         stream = amp.AmpBox({b"key": b"value"}).serialize()
         for end in range(1, len(stream)):
@@ -51,14 +51,14 @@ class ReaderTests(SynchronousTestCase):
             self.assertEqual(list(reader.read(stream[:end])), [])
             self.assertTrue(reader.has_part, end)
 
-    def test_too_large(self) -> None:
+    def test_too_large_box_is_refused_before_its_value(self) -> None:
         """A box that would be too large is refused before its value has come."""
         reader = BoxReader(100)
         with self.assertRaises(BoxError) as caught:
             list(reader.read(b"\x00\x03key\xff\xff"))
         self.assertEqual(str(caught.exception), "a box of more than 100 bytes")
 
-    def test_too_large_in_parts(self) -> None:
+    def test_earlier_values_count_towards_the_size_of_a_box(self) -> None:
         """What came before counts."""
         reader = BoxReader(50)
         item = b"\x00\x01%c\x00\x0a" + b"x" * 10
@@ -66,7 +66,7 @@ class ReaderTests(SynchronousTestCase):
         with self.assertRaises(BoxError):
             list(reader.read(item % b"d"))
 
-    def test_a_larger_one_is_allowed_later(self) -> None:
+    def test_limit_can_be_raised_for_the_next_box(self) -> None:
         """The limit can be raised by what a box says, for the next."""
         reader = BoxReader(20)
         small, large = amp.AmpBox({b"a": b""}).serialize(), amp.AmpBox({b"a": b"x" * 50}).serialize()
@@ -76,7 +76,7 @@ class ReaderTests(SynchronousTestCase):
             read.append(box)
         self.assertEqual(read, [{b"a": b""}, {b"a": b"x" * 50}])
 
-    def test_many_keys(self) -> None:
+    def test_number_of_keys_is_limited(self) -> None:
         """The number of keys is limited: each takes memory of its own."""
         reader = BoxReader(1 << 20)
         box = {b"%d" % number: b"" for number in range(MAX_KEYS)}
@@ -85,7 +85,7 @@ class ReaderTests(SynchronousTestCase):
         with self.assertRaises(BoxError):
             list(reader.read(amp.AmpBox(box).serialize()))
 
-    def test_long_key(self) -> None:
+    def test_too_long_key_is_refused(self) -> None:
         """A key of more than 255 bytes is none."""
         with self.assertRaises(BoxError):
             list(BoxReader(1 << 20).read(b"\x01\x00" + b"x" * 256))

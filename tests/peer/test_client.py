@@ -35,29 +35,29 @@ class ClientTests(MachinesTest):
         self.assertNotIn("\n", str(error))
         return str(error)
 
-    async def test_describe(self) -> None:
+    async def test_describe_returns_the_view(self) -> None:
         """Who is in the cluster."""
         self.assertEqual(await self.client.describe(self.first.url), VIEW)
 
-    async def test_join(self) -> None:
+    async def test_join_returns_the_reply(self) -> None:
         """To be taken in."""
         self.assertEqual(await self.client.join(self.first.url, REQUEST), JoinReply(CLUSTER))
         self.assertEqual(self.first.raft.joins, [REQUEST])
 
-    async def test_join_refused(self) -> None:
+    async def test_refused_join_raises_the_same_error(self) -> None:
         """The error is the one that was raised there."""
         self.first.raft.failing = EtcdError(ErrorCode.PEER_ADDRESS_EXISTS, "http://127.0.0.1:7001", 7)
         error = await self.assertFailure(ensureDeferred(self.client.join(self.first.url, REQUEST)), EtcdError)
         self.assertEqual((error.code, error.cause, error.index), (109, "http://127.0.0.1:7001", 7))
 
-    async def test_join_of_the_future(self) -> None:
+    async def test_join_in_another_protocol_version_is_refused(self) -> None:
         """Another version of the protocol is spoken there."""
         log = Log(self)
         request = type(REQUEST)(2, FIRST, "", "machine1", "http://127.0.0.1:1", "http://127.0.0.1:2")
         error = await self.assertFailure(ensureDeferred(self.client.join(self.first.url, request)), EtcdError)
         self.assertEqual((error.code, len(log.warnings)), (ErrorCode.RAFT_INTERNAL, 1))
 
-    async def test_leave(self) -> None:
+    async def test_leave_removes_a_machine(self) -> None:
         """To take a machine out."""
         self.first.replica.register(OTHER)
         await self.client.leave(self.first.url, OTHER.name)
@@ -65,7 +65,7 @@ class ClientTests(MachinesTest):
         error = await self.assertFailure(ensureDeferred(self.client.leave(self.first.url, "machine7")), EtcdError)
         self.assertEqual(error.code, ErrorCode.KEY_NOT_FOUND)
 
-    async def test_nobody(self) -> None:
+    async def test_machine_that_does_not_listen_is_unreachable(self) -> None:
         """Nobody listens, or the URL is none."""
         await self.first.close_port()
         text = await self.unreachable(self.client.describe(self.first.url))
@@ -91,18 +91,18 @@ class ClientTests(MachinesTest):
         self.addCleanup(port.stopListening)
         return Address("127.0.0.1", port.getHost().port).url()
 
-    async def test_no_machine(self) -> None:
+    async def test_server_that_is_not_a_machine_is_unreachable(self) -> None:
         """Something else is there."""
         for data in (b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x00\x00", b"\x00\x07_answer\x00\x011\x00\x00"):
             await self.unreachable(self.client.describe(await self.answering(data)))
 
-    async def test_no_answer(self) -> None:
+    async def test_silent_machine_is_given_up(self) -> None:
         """Something that says nothing is not waited for for ever."""
         impatient = PeerClient(reactor, None, describe_timeout_seconds=0.05)
         text = await self.unreachable(impatient.describe(await self.answering(b"")))
         self.assertTrue(text.endswith("can't be asked: no answer in time"), text)
 
-    async def test_cancelled(self) -> None:
+    async def test_request_is_cancelled(self) -> None:
         """Who asked wants no answer any more; nothing is left."""
         self.first.raft.holding = Deferred()
         asked = ensureDeferred(self.client.join(self.first.url, REQUEST))
@@ -111,7 +111,7 @@ class ClientTests(MachinesTest):
         await self.assertFailure(asked, CancelledError)
         self.first.raft.holding.callback(JoinReply(CLUSTER))
 
-    async def test_cancelled_at_once(self) -> None:
+    async def test_request_is_cancelled_before_it_is_connected(self) -> None:
         """Likewise before it is connected."""
         asked = ensureDeferred(self.client.describe(self.first.url))
         asked.cancel()
@@ -136,14 +136,14 @@ class TwistedTests(MachinesTest):
         self.addCleanup(lambda: self.lost)
         self.addCleanup(lambda: self.amp.transport and self.amp.transport.abortConnection())
 
-    async def test_questions(self) -> None:
+    async def test_twisted_amp_understands_answers_and_errors(self) -> None:
         """Answers and errors."""
         self.assertEqual(await self.amp.callRemote(Describe), {"view": VIEW})
         self.first.raft.failing = EtcdError(ErrorCode.NO_MORE_PEER, "machine1", 7)
         error = await self.assertFailure(self.amp.callRemote(Join, request=REQUEST), RefusedError)
         self.assertEqual(error.error().code, ErrorCode.NO_MORE_PEER)
 
-    async def test_messages(self) -> None:
+    async def test_twisted_amp_can_send_messages(self) -> None:
         """A member could be written with nothing else."""
         answer = await self.amp.callRemote(Hello, **HELLO)
         self.assertEqual(answer, {"machine_id": FIRST, "commands": list(COMMANDS)})

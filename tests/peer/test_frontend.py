@@ -30,11 +30,11 @@ MACHINES = b"GET /v2/admin/machines HTTP/1.1\r\nHost: x\r\nConnection: close\r\n
 class FrontendTests(TestCase):
     """The frontend itself."""
 
-    def test_interface(self) -> None:
+    def test_peer_frontend_provides_its_interface(self) -> None:
         """It is one."""
         verifyObject(IFrontend, PeerFrontend(ConnectedMachines(), admin_site))
 
-    async def test_listens_where_it_is_told(self) -> None:
+    async def test_peer_port_listens_where_configured(self) -> None:
         """Not where clients are served; and says so where it can't."""
         with socket.create_server(("127.0.0.1", 0)) as taken:
             config = Config(peer_bind_addr=Address("127.0.0.1", taken.getsockname()[1]))
@@ -55,19 +55,19 @@ class ServedTests(MachinesTest):
         (answer,) = read_answers(visitor.data, "GET")
         return answer
 
-    async def test_both_protocols(self) -> None:
+    async def test_peer_port_serves_both_protocols_side_by_side(self) -> None:
         """Administrators and machines, side by side."""
         answer = await self.ask(MACHINES)
         self.assertEqual([each["name"] for each in json.loads(answer.body)], ["machine0"])
         self.assertEqual(await PeerClient(reactor, None).describe(self.first.url), VIEW)
 
-    async def test_standby(self) -> None:
+    async def test_standby_serves_machines_but_no_administrators(self) -> None:
         """A standby has nothing for administrators, and tells machines where the others are."""
         self.first.replica.stand_by()
         self.assertEqual((await self.ask(MACHINES)).status, 404)
         self.assertEqual(await PeerClient(reactor, None).describe(self.first.url), VIEW)
 
-    async def test_browsers(self) -> None:
+    async def test_administrators_may_use_browsers(self) -> None:
         """
         Administrators with browsers, by the machine's own names, and no stranger's page (spec, "Other client
         endpoints").
@@ -102,7 +102,7 @@ class ServedTests(MachinesTest):
             self.assertIn(f"the connection from 127.0.0.1:{host.port}: ", line)
         return [line.partition(f":{host.port}: ")[2] for line in log.warnings]
 
-    async def test_garbage(self) -> None:
+    async def test_garbage_is_logged_and_others_do_not_notice(self) -> None:
         """A line, and the end; others don't notice."""
         self.connect()
         await self.when_it_comes(b"before")
@@ -116,23 +116,23 @@ class ServedTests(MachinesTest):
         await self.when_it_comes(b"after")
         self.assertEqual(len(self.first.raft.lost), 1)  # before it was connected
 
-    async def test_strangers(self) -> None:
+    async def test_strangers_are_refused_with_a_line(self) -> None:
         """One of another cluster, and one of the future."""
         lines = await self.lines_about(question(Hello, **{**HELLO, "cluster_id": "d" * 16}))
         self.assertEqual(lines, [f"this machine is not of the cluster '{'d' * 16}'"])
         lines = await self.lines_about(question(Hello, **{**HELLO, "version": 1_000_000}))
         self.assertEqual(lines, ["version 1 of the protocol is spoken here, not 1000000"])
 
-    async def test_half_a_box(self) -> None:
+    async def test_half_a_box_is_logged_if_the_rest_is_late(self) -> None:
         """A line when the rest does not come in time."""
         lines = await self.lines_about(question(Hello, **HELLO)[:-10])
         self.assertEqual(lines, ["half a box, and not the rest of it within 1 s"])
 
-    async def test_nothing(self) -> None:
+    async def test_silent_connection_is_closed_without_a_line(self) -> None:
         """No line for one that sends nothing."""
         self.assertEqual(await self.lines_about(), [])
 
-    async def test_nothing_is_left(self) -> None:
+    async def test_port_that_stops_closes_its_connections(self) -> None:
         """A port that stops closes what is open on it."""
         visitors = [await self.raw(self.first) for _ in range(3)]
         visitors[1].send(question(Hello, **HELLO))

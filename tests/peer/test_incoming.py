@@ -63,7 +63,7 @@ class HelloTests(IncomingTest):
         self.assertEqual(len(self.served.connected), 0)
         return answer[amp.ERROR_CODE].decode(), answer[amp.ERROR_DESCRIPTION].decode()
 
-    def test_member(self) -> None:
+    def test_member_is_admitted(self) -> None:
         """A member is told who this is, and its messages are taken."""
         visit = self.served.visit()
         answer = visit.ask(Hello, **HELLO)
@@ -73,12 +73,12 @@ class HelloTests(IncomingTest):
         self.assertEqual(self.raft.payloads, [(SECOND, b"one"), (SECOND, b"two")])
         self.assertFalse(visit.lost or self.log.warnings)
 
-    def test_messages_at_once(self) -> None:
+    def test_messages_may_come_with_the_hello(self) -> None:
         """They may come with the L{Hello}, in one piece."""
         self.served.visit().send(question(Hello, **HELLO) + next(payload_boxes(b"x" * 100_000)))
         self.assertEqual(self.raft.payloads, [(SECOND, b"x" * 100_000)])
 
-    def test_newer_configuration(self) -> None:
+    def test_member_of_a_newer_configuration_waits_for_confirmation(self) -> None:
         """One that says to be of a newer configuration is not heard before others say so: it may ask again."""
         visit = self.served.visit()
         newer = {**HELLO, "sender": THIRD, "configuration_index": 2}
@@ -88,44 +88,44 @@ class HelloTests(IncomingTest):
         self.assertEqual(visit.ask(Hello, **newer)[b"machine_id"], FIRST.encode())
         self.assertFalse(visit.lost)
 
-    def test_messages_before_it_is_confirmed(self) -> None:
+    def test_messages_of_an_unconfirmed_machine_are_refused(self) -> None:
         """They are a stranger's."""
         visit = self.served.visit()
         visit.ask(Hello, **{**HELLO, "sender": THIRD, "configuration_index": 1 << 40})
         visit.send(next(payload_boxes(b"one")))
         self.assertEqual((visit.lost, self.raft.payloads), (True, []))
 
-    def test_version(self) -> None:
+    def test_hello_in_another_protocol_version_is_refused(self) -> None:
         """A protocol of the future."""
         refused = ("VERSION", "version 1 of the protocol is spoken here, not 2")
         self.assertEqual(self.refusal(version=2), refused)
 
-    def test_cluster(self) -> None:
+    def test_hello_of_another_cluster_is_refused(self) -> None:
         """A machine of another cluster (spec, "Membership safety")."""
         self.assertEqual(self.refusal(cluster_id="d" * 16)[0], "CLUSTER")
 
-    def test_machine(self) -> None:
+    def test_hello_for_another_machine_is_refused(self) -> None:
         """One that expects another machine here, whose address this one has now."""
         self.assertEqual(self.refusal(receiver=THIRD)[0], "MACHINE")
 
-    def test_itself(self) -> None:
+    def test_hello_of_the_machine_itself_is_refused(self) -> None:
         """Its own address, or a copy of it; and ids that are none."""
         self.assertEqual(self.refusal(sender=FIRST)[0], "MACHINE")
         self.log.events.clear()
         self.assertEqual(self.refusal(sender="a\nb" * 1_000)[0], "MACHINE")
 
-    def test_not_a_member(self) -> None:
+    def test_hello_of_a_machine_that_is_not_a_member_is_refused(self) -> None:
         """One that was removed, or never was one (spec, "Membership safety")."""
         self.assertEqual(self.refusal(sender=THIRD)[0], "NOT_A_MEMBER")
 
-    def test_no_part(self) -> None:
+    def test_hello_to_a_machine_without_a_part_in_consensus(self) -> None:
         """This machine takes no part: it starts, or is a standby. That is nothing to write about."""
         self.raft.machine_id = ""
         visit = self.served.visit()
         self.assertEqual(visit.ask(Hello, **HELLO)[amp.ERROR_CODE], b"IDLE")
         self.assertEqual((len(self.served.connected), self.log.warnings), (0, []))
 
-    def test_another_one_on_the_same_connection(self) -> None:
+    def test_second_machine_on_a_connection_is_refused(self) -> None:
         """A connection is one machine's."""
         self.raft.members.add(THIRD)
         visit = self.served.admitted()
@@ -133,7 +133,7 @@ class HelloTests(IncomingTest):
         self.assertEqual(visit.ask(Hello, **{**HELLO, "sender": THIRD})[amp.ERROR_CODE], b"MACHINE")
         self.assertTrue(visit.lost)
 
-    def test_again(self) -> None:
+    def test_newer_connection_replaces_the_older_one(self) -> None:
         """A newer connection of a machine takes the place of the older one."""
         older = self.served.admitted()
         newer = self.served.admitted()
@@ -144,7 +144,7 @@ class HelloTests(IncomingTest):
         self.assertEqual(len(self.served.connected), 0)
         self.assertFalse(self.served.answer(SECOND, b"answer"))
 
-    def test_name_in_lines(self) -> None:
+    def test_log_lines_have_the_name_of_the_machine(self) -> None:
         """What a machine is called is in the lines about it, unless that would not be one line."""
         for name, shown in (("machine2", "machine2 at"), ("a\nb", f"{SECOND} at")):
             visit = self.served.visit()
@@ -160,13 +160,13 @@ class MemberTests(IncomingTest):
         super().setUp()
         self.visit = self.served.admitted()
 
-    def test_wrong_messages(self) -> None:
+    def test_wrong_messages_end_the_connection(self) -> None:
         """What Raft does not take ends the connection, and nothing behind it is heard."""
         self.visit.send(next(payload_boxes(b"wrong")) + next(payload_boxes(b"right")))
         self.assert_refused(self.visit, "no Raft messages: wrong")
         self.assertEqual(self.raft.payloads, [])
 
-    def test_snapshot(self) -> None:
+    def test_snapshot_is_received_piece_by_piece(self) -> None:
         """Offered, sent, and answered piece by piece."""
         offer = self.visit.ask(OfferSnapshot, metadata=b"m", head=b"h", size=200_003)
         self.assertEqual(offer[b"offset"], b"0")
@@ -175,11 +175,11 @@ class MemberTests(IncomingTest):
         self.assertNotIn(amp.ERROR, self.visit.ask(SnapshotPiece, offset=200_000, data=b"end"))
         self.assertEqual(self.raft.snapshot, b"x" * 200_000 + b"end")
 
-    def test_status(self) -> None:
+    def test_member_gets_the_status(self) -> None:
         """How this machine is."""
         self.assertEqual(Status.parseResponse(self.visit.ask(Status), None), {"report": REPORT})
 
-    def test_snapshot_refused(self) -> None:
+    def test_sender_of_a_refused_snapshot_is_told_why(self) -> None:
         """The sender is told why, and the connection goes on."""
         self.assertEqual(self.visit.ask(SnapshotPiece, offset=7, data=b"x")[amp.ERROR_CODE], b"SNAPSHOT")
         self.raft.failing = OSError("no space left")
@@ -187,7 +187,7 @@ class MemberTests(IncomingTest):
         self.assertEqual(answer[amp.ERROR_DESCRIPTION], b"no space left")
         self.assertFalse(self.visit.lost or self.log.warnings)
 
-    def test_messages_between_pieces(self) -> None:
+    def test_messages_come_between_snapshot_pieces(self) -> None:
         """A heartbeat is heard while a piece is being written."""
         self.raft.holding = Deferred()
         self.visit.send(question(SnapshotPiece, offset=0, data=b"x") + next(payload_boxes(b"heartbeat")))
@@ -196,12 +196,12 @@ class MemberTests(IncomingTest):
         self.raft.holding.callback(None)
         self.assertEqual(self.visit.boxes(), [{amp.ANSWER: b"1"}])
 
-    def test_silence(self) -> None:
+    def test_silent_member_stays_connected(self) -> None:
         """A member has nothing to say for hours."""
         self.served.pass_time(10_000)
         self.assertFalse(self.visit.lost)
 
-    def test_half_a_box(self) -> None:
+    def test_members_half_a_box_has_a_time_limit(self) -> None:
         """The rest has to come in time; a long one that trickles may take longer."""
         box = next(payload_boxes(b"x" * 60_000))
         for start in range(0, 30_000, 1_000):
@@ -211,13 +211,13 @@ class MemberTests(IncomingTest):
         self.served.pass_time(12)
         self.assert_refused(self.visit, "half a box, and not the rest of it within 10 s")
 
-    def test_half_a_payload(self) -> None:
+    def test_members_half_a_payload_has_a_time_limit(self) -> None:
         """Likewise when whole boxes are missing."""
         self.visit.send(next(payload_boxes(b"x" * (3 << 20))))
         self.served.pass_time(12)
         self.assert_refused(self.visit, "half a box")
 
-    def test_does_not_read(self) -> None:
+    def test_member_that_does_not_read_is_given_up(self) -> None:
         """One that takes no answers is not sent ever more, and given up."""
         self.visit.transport.room = 1_000
         sent = 0
@@ -229,7 +229,7 @@ class MemberTests(IncomingTest):
         self.assert_refused(self.visit, "it has taken nothing for 5 seconds")
         self.assertEqual(self.raft.lost, [SECOND])
 
-    def test_reads_later(self) -> None:
+    def test_member_that_reads_late_gets_all_in_order(self) -> None:
         """What waited comes in order."""
         self.visit.transport.room = 1_000
         payloads = [b"%d" % number * 500 for number in range(100)]
@@ -241,7 +241,7 @@ class MemberTests(IncomingTest):
             self.visit.transport.client_reads()
         self.assertEqual(come, payloads)
 
-    def test_lost(self) -> None:
+    def test_lost_connection_makes_the_member_unreachable(self) -> None:
         """What was sent to it may be lost with the connection; when nothing was, nothing is."""
         self.visit.transport.client_goes()
         self.assertEqual(self.raft.lost, [])
@@ -250,7 +250,7 @@ class MemberTests(IncomingTest):
         visit.transport.client_goes()
         self.assertEqual(self.raft.lost, [SECOND])
 
-    def test_too_many_at_once(self) -> None:
+    def test_pending_requests_are_bounded(self) -> None:
         """Questions that wait are bounded."""
         self.raft.holding = Deferred()
         for _ in range(MAX_PENDING_REQUESTS):
@@ -268,18 +268,18 @@ class StrangerTests(IncomingTest):
         self.assertEqual(answer[amp.ERROR_CODE], b"ETCD_ERROR")
         return RefusedError(answer[amp.ERROR_DESCRIPTION].decode()).error()
 
-    def test_describe(self) -> None:
+    def test_stranger_gets_the_view(self) -> None:
         """Who is in the cluster."""
         answer = self.served.visit().ask(Describe)
         self.assertEqual(Describe.parseResponse(answer, None), {"view": VIEW})
 
-    def test_join(self) -> None:
+    def test_stranger_may_join(self) -> None:
         """To be taken in."""
         answer = self.served.visit().ask(Join, request=REQUEST)
         self.assertEqual(Join.parseResponse(answer, None), {"reply": JoinReply(self.raft.cluster_id)})
         self.assertEqual(self.raft.joins, [REQUEST])
 
-    def test_join_refused(self) -> None:
+    def test_refused_join_carries_the_error_over(self) -> None:
         """The error is carried over, and the connection goes on."""
         self.raft.failing = EtcdError(ErrorCode.NO_MORE_PEER, "machine1", 7)
         visit = self.served.visit()
@@ -287,7 +287,7 @@ class StrangerTests(IncomingTest):
         self.assertEqual((error.code, error.cause, error.index), (ErrorCode.NO_MORE_PEER, "machine1", 7))
         self.assertFalse(visit.lost or self.log.warnings)
 
-    def test_join_of_the_future(self) -> None:
+    def test_strangers_join_in_another_version_is_refused(self) -> None:
         """A request in another version of the protocol (spec, "Joining")."""
         visit = self.served.visit()
         answer = visit.ask(Join, request=type(REQUEST)(2, FIRST, "", "machine1", "http://a:1", "http://b:1"))
@@ -295,7 +295,7 @@ class StrangerTests(IncomingTest):
         self.assert_refused(visit, "version 1 of the protocol is spoken here, not 2")
         self.assertEqual(self.raft.joins, [])
 
-    def test_leave(self) -> None:
+    def test_stranger_may_remove_a_machine(self) -> None:
         """To take a machine out, if this one can."""
         self.served.replica.register(OTHER)
         visit = self.served.visit()
@@ -306,7 +306,7 @@ class StrangerTests(IncomingTest):
         error = self.error(visit.ask(Leave, name=OTHER.name))
         self.assertEqual((error.code, error.cause), (ErrorCode.RAFT_INTERNAL, "another machine leads"))
 
-    def test_without_an_answer(self) -> None:
+    def test_request_without_an_answer(self) -> None:
         """Nobody has to be told."""
         visit = self.served.visit()
         visit.send(question(Join, tag=None, request=REQUEST))
@@ -314,7 +314,7 @@ class StrangerTests(IncomingTest):
         self.assertEqual(visit.boxes(), [])
         self.assertEqual(self.raft.joins, [REQUEST])
 
-    def test_something_broken(self) -> None:
+    def test_internal_error_is_logged_and_not_told(self) -> None:
         """A fault of this machine's own is logged as one, and the other side is told nothing of it."""
         self.raft.failing = ZeroDivisionError("secret")
         visit = self.served.visit()
@@ -323,20 +323,20 @@ class StrangerTests(IncomingTest):
         self.assertTrue(visit.lost)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
-    def test_standby(self) -> None:
+    def test_standby_says_where_the_others_are(self) -> None:
         """Whoever asks a standby is told where the others are."""
         self.raft.machine_id = self.raft.cluster_id = ""
         self.served.replica.stand_by()
         self.assertEqual(Describe.parseResponse(self.served.visit().ask(Describe), None), {"view": VIEW})
 
-    def test_messages(self) -> None:
+    def test_strangers_messages_are_refused(self) -> None:
         """Messages of nobody."""
         visit = self.served.visit()
         visit.send(next(payload_boxes(b"x")))
         self.assert_refused(visit, "messages before it said who it is")
         self.assertEqual(self.raft.payloads, [])
 
-    def test_questions_of_members(self) -> None:
+    def test_strangers_requests_for_members_are_refused(self) -> None:
         """Snapshots of nobody, and what nobody needs to know."""
         for index, box in enumerate(
             (
@@ -351,7 +351,7 @@ class StrangerTests(IncomingTest):
             self.assertEqual(len(self.log.warnings), min(index + 1, MOST_LINES_PER_PERIOD))
         self.assertEqual((self.raft.offers, self.raft.snapshot), ([], b""))
 
-    def test_many_questions(self) -> None:
+    def test_strangers_requests_are_limited(self) -> None:
         """One connection is for a few."""
         visit = self.served.visit()
         visit.send(question(Describe) * MAX_STRANGER_REQUESTS)
@@ -359,7 +359,7 @@ class StrangerTests(IncomingTest):
         visit.send(question(Describe) * 2)
         self.assert_refused(visit, "more than 32 requests")
 
-    def test_does_not_read(self) -> None:
+    def test_stranger_that_does_not_read_is_not_read(self) -> None:
         """Nothing is read from one that takes no answers."""
         visit = self.served.visit()
         visit.transport.room = 10
@@ -372,7 +372,7 @@ class StrangerTests(IncomingTest):
 class BadPeerTests(IncomingTest):
     """Whatever else comes."""
 
-    def test_garbage(self) -> None:
+    def test_garbage_is_logged(self) -> None:
         """A line each."""
         cases = {
             b"\x00\x00": "a box without a command",
@@ -391,7 +391,7 @@ class BadPeerTests(IncomingTest):
             self.assert_refused(visit, reason)
             self.log.events.clear()
 
-    def test_half_a_box_and_the_end(self) -> None:
+    def test_half_a_box_and_the_end_is_logged(self) -> None:
         """A line too."""
         visit = self.served.visit()
         visit.send(question(Hello, **HELLO)[:-10])
@@ -399,7 +399,7 @@ class BadPeerTests(IncomingTest):
         self.assertEqual(len(self.log.warnings), 1)
         self.assertIn("from 192.168.1.1:54321: half a box, and the end", self.log.warnings[0])
 
-    def test_half_a_box(self) -> None:
+    def test_strangers_half_a_box_has_a_time_limit(self) -> None:
         """However it trickles, a stranger's box has to come in time."""
         visit = self.served.visit()
         for byte in question(Hello, **HELLO)[:20]:
@@ -407,7 +407,7 @@ class BadPeerTests(IncomingTest):
             self.served.pass_time(1)
         self.assert_refused(visit, "half a box, and not the rest of it within 10 s")
 
-    def test_silent(self) -> None:
+    def test_silent_stranger_is_closed_without_a_line(self) -> None:
         """One that asks nothing more has to go; that is nothing to write about."""
         visit = self.served.visit()
         visit.ask(Describe)
@@ -415,7 +415,7 @@ class BadPeerTests(IncomingTest):
         self.assertTrue(visit.lost)
         self.assertEqual(self.log.warnings, [])
 
-    def test_waits_for_an_answer(self) -> None:
+    def test_stranger_may_be_silent_while_it_waits(self) -> None:
         """Who waits may be silent, until the answer and for a while after it."""
         self.raft.holding = Deferred()
         visit = self.served.visit()
@@ -429,7 +429,7 @@ class BadPeerTests(IncomingTest):
         self.served.pass_time(4)
         self.assertTrue(visit.lost)
 
-    def test_goes_before_the_answer(self) -> None:
+    def test_stranger_leaves_before_its_answer(self) -> None:
         """The answer is for nobody."""
         self.raft.holding = Deferred()
         visit = self.served.visit()
@@ -438,7 +438,7 @@ class BadPeerTests(IncomingTest):
         self.raft.holding.callback(JoinReply(""))
         self.assertEqual(self.log.warnings, [])
 
-    def test_flood(self) -> None:
+    def test_flood_makes_few_lines(self) -> None:
         """A thousand of the same make a few lines, and others have theirs."""
         for _ in range(1_000):
             self.served.visit().send(b"\x00\x00")
@@ -451,7 +451,7 @@ class BadPeerTests(IncomingTest):
         self.assertEqual(len(self.log.warnings), MOST_LINES_PER_PERIOD + 2)
 
     @given(st.lists(st.binary(min_size=1, max_size=300), min_size=1, max_size=5), st.booleans())
-    def test_any_bytes(self, pieces: list[bytes], member: bool) -> None:
+    def test_any_bytes_of_anybody_do_no_harm(self, pieces: list[bytes], member: bool) -> None:
         """Whatever comes: no traceback, nothing left behind, and nobody is heard who should not be."""
         served = Served()
         try:
@@ -473,7 +473,7 @@ class BadPeerTests(IncomingTest):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     @given(st.data())
-    def test_a_few_bytes_wrong(self, data: st.DataObject) -> None:
+    def test_boxes_with_a_few_wrong_bytes_do_no_harm(self, data: st.DataObject) -> None:
         """Boxes that are right but for some bytes."""
         right = [question(Hello, **HELLO), question(Join, request=REQUEST), question(Describe),
                  next(payload_boxes(b"x" * 20)), question(OfferSnapshot, metadata=b"m", head=b"h", size=3),

@@ -11,7 +11,7 @@ from tests.peer.test_commands import REQUEST
 
 
 class JoinTests(SynchronousTestCase):
-    def test_right(self) -> None:
+    def test_good_join_requests_pass(self) -> None:
         """What machines send."""
         for changes in (
             {},
@@ -21,7 +21,7 @@ class JoinTests(SynchronousTestCase):
         ):
             check_join(msgspec.structs.replace(REQUEST, **changes))
 
-    def test_wrong(self) -> None:
+    def test_bad_join_requests_are_refused(self) -> None:
         """What would not be a machine's, with what is wrong."""
         for field, value in (
             ("machine_id", ""),
@@ -46,14 +46,14 @@ class JoinTests(SynchronousTestCase):
 
 
 class UrlTests(SynchronousTestCase):
-    def test_read(self) -> None:
+    def test_peer_urls_are_read(self) -> None:
         """With TLS or without."""
         secure, address = read_peer_url("http://127.0.0.1:7001")
         self.assertEqual((secure, str(address)), (False, "127.0.0.1:7001"))
         secure, address = read_peer_url("https://[::1]:7001/")
         self.assertEqual((secure, str(address)), (True, "[::1]:7001"))
 
-    def test_none(self) -> None:
+    def test_bad_peer_urls_are_refused(self) -> None:
         """What is none says so."""
         for url in ("", "http://", "http://127.0.0.1", "http://[::1:7001", "ftp://127.0.0.1:21", "http://a:b:c"):
             with self.assertRaises(PeerUrlError):

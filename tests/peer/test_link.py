@@ -105,11 +105,11 @@ class LinkTest(SynchronousTestCase):
 class AttemptTests(LinkTest):
     """When a machine is tried."""
 
-    def test_interface(self) -> None:
+    def test_transport_provides_its_interface(self) -> None:
         """It is one."""
         verifyObject(ITransport, self.transport)
 
-    def test_greeting(self) -> None:
+    def test_hello_is_sent_at_once(self) -> None:
         """At once, and with all that the other machine has to know."""
         self.connect()
         host, port, *_ = self.reactor.tcpClients[0]
@@ -120,7 +120,7 @@ class AttemptTests(LinkTest):
         self.assertEqual(other.answer(), expected)
         self.assertEqual(self.log.warnings, [])
 
-    def test_again_and_again(self) -> None:
+    def test_attempts_become_rarer(self) -> None:
         """Soon, then less often, but at least every second; and with one line about it."""
         self.connect()
         pauses = []
@@ -136,7 +136,7 @@ class AttemptTests(LinkTest):
         reason = "the connection was refused, so it may not be running"
         self.assertEqual(self.log.warnings, [f"Can't connect to {CALLED}: {reason}; trying again"])
 
-    def test_lost(self) -> None:
+    def test_lost_connection_is_made_again(self) -> None:
         """A connection that is lost is made again at once-ish."""
         other = self.connected()
         self.pass_time(2)
@@ -145,7 +145,7 @@ class AttemptTests(LinkTest):
         self.reactor.advance(FIRST_PAUSE_SECONDS)
         self.assertEqual(self.attempts, 2)
 
-    def test_lost_and_found(self) -> None:
+    def test_log_says_that_a_machine_is_gone_and_back(self) -> None:
         """A line names the machine that is gone, says what may have happened, and one says when it is back."""
         other = self.connected()
         self.pass_time(2)
@@ -159,7 +159,7 @@ class AttemptTests(LinkTest):
         self.succeed().answer()
         self.successResultOf(back)
 
-    def test_lost_at_once(self) -> None:
+    def test_connection_that_is_lost_at_once_is_not_retried_at_once(self) -> None:
         """One that is lost as soon as it is made is not made a hundred times a second."""
         self.connect()
         for _ in range(8):
@@ -170,7 +170,7 @@ class AttemptTests(LinkTest):
         self.assertEqual(self.attempts, 9)
         self.succeed().answer()
 
-    def test_no_answer(self) -> None:
+    def test_hello_without_an_answer_times_out(self) -> None:
         """A machine that does not say who it is is given up."""
         self.connect()
         other = self.succeed()
@@ -179,7 +179,7 @@ class AttemptTests(LinkTest):
         self.assertEqual(self.log.warnings, [f"Can't connect to {CALLED}: no answer in time; trying again"])
         self.assertEqual(self.attempts, 2)
 
-    def test_another_machine(self) -> None:
+    def test_unexpected_machine_gets_nothing(self) -> None:
         """One that is another one than is expected gets nothing."""
         self.connect()
         other = self.succeed()
@@ -188,7 +188,7 @@ class AttemptTests(LinkTest):
         self.transport.send(SECOND, b"x")
         self.assertEqual((other.boxes(), self.raft.lost), ([], [SECOND]))
 
-    def test_garbage_for_an_answer(self) -> None:
+    def test_garbage_instead_of_an_answer_ends_the_attempt(self) -> None:
         """One that is no machine."""
         for data in (b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x00\x00", b"\x00\x07_answer\x00\x011\x00\x00",
                      b"\x00\x06_error\x00\x011\x00\x00", next(payload_boxes(b"x"))):  # fmt: skip
@@ -201,7 +201,7 @@ class AttemptTests(LinkTest):
         self.assertEqual(self.raft.payloads, [])
 
     @given(st.lists(st.binary(min_size=1, max_size=300), max_size=5), st.booleans())
-    def test_any_bytes(self, pieces: list[bytes], zero: bool) -> None:
+    def test_any_bytes_from_the_other_side_do_no_harm(self, pieces: list[bytes], zero: bool) -> None:
         """Whatever comes instead of an answer or behind it: no traceback, and nothing is left."""
         self.connect()
         other = self.succeed()
@@ -214,7 +214,7 @@ class AttemptTests(LinkTest):
         self.assertEqual(self.reactor.getDelayedCalls(), [])
         self.assertEqual(self.flushLoggedErrors(), [])
 
-    def test_refused(self) -> None:
+    def test_refused_machine_tries_less_often(self) -> None:
         """A machine that wants nothing of this one is asked again, but not so often."""
         for code in (b"VERSION", b"CLUSTER", b"MACHINE"):
             self.connect()
@@ -229,20 +229,20 @@ class AttemptTests(LinkTest):
         self.assertEqual(self.log.warnings, [line] * 3)
         self.assertEqual(self.raft.exclusions, 0)
 
-    def test_excluded(self) -> None:
+    def test_removed_machine_is_told(self) -> None:
         """When this machine was removed, it is told."""
         self.connect()
         self.succeed().refuse(b"NOT_A_MEMBER")
         self.assertEqual(self.raft.exclusions, 1)
 
-    def test_idle(self) -> None:
+    def test_idle_machine_is_tried_again_soon(self) -> None:
         """A machine that takes no part yet is tried again soon."""
         self.connect()
         self.succeed().refuse(b"IDLE")
         self.reactor.advance(FIRST_PAUSE_SECONDS)
         self.assertEqual((self.attempts, self.log.warnings), (2, []))
 
-    def test_arrived(self) -> None:
+    def test_machine_that_has_connected_is_tried_at_once(self) -> None:
         """A machine that has connected itself is there: no need to wait."""
         self.connect()
         for _ in range(10):
@@ -256,7 +256,7 @@ class AttemptTests(LinkTest):
         self.transport.connected.on_connect(THIRD)
         self.assertEqual(self.attempts, attempts + 1)
 
-    def test_something_broken(self) -> None:
+    def test_internal_error_of_a_link_is_logged(self) -> None:
         """A fault here is logged as one, and not the end of it."""
 
         def broken() -> None:
@@ -269,7 +269,7 @@ class AttemptTests(LinkTest):
         self.reactor.advance(1)
         self.succeed().answer()
 
-    def test_urls_that_can_t_be_used(self) -> None:
+    def test_unusable_url_is_logged_and_not_tried(self) -> None:
         """One line, and no attempt."""
         urls = ("nonsense", "http://127.0.0.1", "ftp://127.0.0.1:21", "http://[::1:7", "https://127.0.0.1:7002")
         for url in urls:
@@ -277,7 +277,7 @@ class AttemptTests(LinkTest):
         self.assertEqual((len(self.log.warnings), self.attempts), (len(urls), 0))
         self.assertIn("asks for TLS, for which this machine has no certificate", self.log.warnings[-1])
 
-    def test_other_kinds_of_addresses(self) -> None:
+    def test_ipv6_address_is_dialed(self) -> None:
         """IPv6."""
         self.transport.connect({SECOND: "http://[::1]:7002"})
         self.assertEqual(self.reactor.tcpClients[0][:2], ("::1", 7002))
@@ -295,7 +295,7 @@ class StatusTests(LinkTest):
         other.send({amp.ANSWER: hello[amp.ASK], **response})
         return other
 
-    def test_answered(self) -> None:
+    def test_status_is_answered(self) -> None:
         """It says how it is."""
         other = self.known(list(COMMANDS))
         asked = self.transport.ask_status(SECOND)
@@ -304,7 +304,7 @@ class StatusTests(LinkTest):
         other.send({amp.ANSWER: box[amp.ASK], **Status.makeResponse({"report": REPORT}, None)})
         self.assertEqual(self.successResultOf(asked), REPORT)
 
-    def test_older_version(self) -> None:
+    def test_older_version_is_not_asked_for_its_status(self) -> None:
         """It is not asked what it does not know: it would close the connection. It knows the rest."""
         for commands in (None, [b"Hello", b"Deliver"]):
             other = self.known(commands)
@@ -313,7 +313,7 @@ class StatusTests(LinkTest):
             self.transport.connect({})
         self.assertEqual(self.log.warnings, [])
 
-    def test_lost(self) -> None:
+    def test_status_fails_if_the_connection_is_lost(self) -> None:
         """The connection ends before it answers."""
         other = self.known(list(COMMANDS))
         asked = self.transport.ask_status(SECOND)
@@ -322,7 +322,7 @@ class StatusTests(LinkTest):
         self.failureResultOf(self.transport.ask_status(SECOND), ConnectionError)
         self.failureResultOf(self.transport.ask_status(THIRD), ConnectionError)
 
-    def test_why_it_is_not_reached(self) -> None:
+    def test_status_fails_with_why_there_is_no_connection(self) -> None:
         """It is told why there is no connection."""
         self.connect()
         self.get_nowhere()
@@ -330,7 +330,7 @@ class StatusTests(LinkTest):
         (line,) = self.log.warnings
         self.assertIn(f": {problem}; trying again", line)
 
-    def test_given_up(self) -> None:
+    def test_late_status_after_a_cancelled_request_is_harmless(self) -> None:
         """An answer that nobody waits for any more is no reason to close the connection."""
         other = self.known(list(COMMANDS))
         asked = self.transport.ask_status(SECOND)
@@ -340,7 +340,7 @@ class StatusTests(LinkTest):
         other.send({amp.ANSWER: box[amp.ASK], **Status.makeResponse({"report": REPORT}, None)})
         self.assertIsNone(other.transport.how_lost)
 
-    def test_a_visitor(self) -> None:
+    def test_machine_that_only_connected_itself_has_no_status(self) -> None:
         """Who has only connected by itself is there, and can't be asked."""
         self.connect()
         self.transport.connected.add(SECOND, OutgoingConnection(self.reactor))
@@ -350,7 +350,7 @@ class StatusTests(LinkTest):
 class MessageTests(LinkTest):
     """What goes, and what is dropped."""
 
-    def test_in_order(self) -> None:
+    def test_messages_go_in_order(self) -> None:
         """To the machine that is meant."""
         other = self.connected()
         for number in range(10):
@@ -358,7 +358,7 @@ class MessageTests(LinkTest):
         self.assertEqual(other.payloads(), [b"%d" % number for number in range(10)])
         self.assertEqual(self.raft.lost, [])
 
-    def test_answers_on_the_same_connection(self) -> None:
+    def test_messages_come_back_on_the_same_connection(self) -> None:
         """A machine that does not know the way here may use it."""
         other = self.connected()
         other.protocol.dataReceived(next(payload_boxes(b"answer")))
@@ -368,7 +368,7 @@ class MessageTests(LinkTest):
         line = f"{CALLED} is not connected any more: no Raft messages: wrong; trying again"
         self.assertEqual(self.log.warnings, [line])
 
-    def test_before_it_is_known(self) -> None:
+    def test_messages_before_the_hello_are_dropped(self) -> None:
         """What is sent before is dropped, and said once."""
         self.connect()
         self.transport.send(SECOND, b"one")
@@ -380,7 +380,7 @@ class MessageTests(LinkTest):
         self.transport.send(SECOND, b"three")
         self.assertEqual(other.payloads(), [b"three"])
 
-    def test_each_burst_is_told(self) -> None:
+    def test_each_burst_of_drops_is_reported(self) -> None:
         """When something went between them."""
         other = self.connected()
         for count in range(1, 4):
@@ -393,7 +393,7 @@ class MessageTests(LinkTest):
             other = self.succeed()
             other.answer()
 
-    def test_lost(self) -> None:
+    def test_lost_connection_reports_the_last_messages(self) -> None:
         """What was sent last may be lost with the connection; when nothing was, nothing is."""
         self.connected().transport.client_goes()
         self.assertEqual(self.raft.lost, [])
@@ -404,7 +404,7 @@ class MessageTests(LinkTest):
         other.transport.client_goes()
         self.assertEqual(self.raft.lost, [SECOND])
 
-    def test_does_not_read(self) -> None:
+    def test_link_to_a_machine_that_does_not_read_is_given_up(self) -> None:
         """A bounded number of bytes waits, then messages are dropped; after a while the connection is given up."""
         other = self.connected()
         other.transport.room = 10_000
@@ -418,7 +418,7 @@ class MessageTests(LinkTest):
         self.assertEqual(other.transport.how_lost, "aborted")
         self.assertIn("it has taken nothing for 5 seconds", self.log.warnings[0])
 
-    def test_reads_slowly(self) -> None:
+    def test_slow_reader_gets_all_in_order(self) -> None:
         """What waited comes in order, and the connection stays however long it takes."""
         other = self.connected()
         other.transport.room = 10_000
@@ -433,7 +433,7 @@ class MessageTests(LinkTest):
         self.assertTrue(come == sent)
         self.assertEqual(self.raft.lost, [])
 
-    def test_payloads_of_any_size(self) -> None:
+    def test_long_payload_is_taken_whole(self) -> None:
         """
         One that is on its way does not count, and one behind it is taken whole when little waits. While it waits,
         short ones are not lost: who sent it would begin anew.
@@ -452,7 +452,7 @@ class MessageTests(LinkTest):
             other.transport.client_reads()
         self.assertTrue(come == long + b"y" + long + b"z")
 
-    def test_ahead(self) -> None:
+    def test_heartbeat_goes_ahead_of_a_long_payload(self) -> None:
         """A heartbeat goes between the boxes of a long payload, and of what waits behind that."""
         other = self.connected()
         other.transport.room = 10_000
@@ -465,14 +465,14 @@ class MessageTests(LinkTest):
             other.transport.client_reads()
         self.assertEqual([come.index(b"beat"), come.index(b"y")], [1, len(come) - 1])
 
-    def test_ahead_of_nothing(self) -> None:
+    def test_heartbeat_without_a_connection_is_lost(self) -> None:
         """It can be lost like everything else."""
         self.connect()
         self.transport.send_ahead(SECOND, b"beat")
         self.transport.send_ahead(THIRD, b"beat")
         self.assertEqual(self.raft.lost, [SECOND, THIRD])
 
-    def test_nobody(self) -> None:
+    def test_unknown_machine_gets_no_messages(self) -> None:
         """A machine that is not known and not here can't be sent anything."""
         self.transport.send(THIRD, b"x")
         self.assertEqual(self.raft.lost, [THIRD])
@@ -481,7 +481,7 @@ class MessageTests(LinkTest):
 class EndTests(LinkTest):
     """What becomes of a link that is not needed any more."""
 
-    def test_other_url(self) -> None:
+    def test_machine_with_a_new_url_is_dialed_there(self) -> None:
         """A machine with a new address is tried there."""
         other = self.connected()
         self.transport.connect({SECOND: "http://127.0.0.1:7003"})
@@ -489,7 +489,7 @@ class EndTests(LinkTest):
         self.assertEqual(self.reactor.tcpClients[-1][:2], ("127.0.0.1", 7003))
         self.succeed().answer()
 
-    def test_same_url(self) -> None:
+    def test_machine_with_the_same_url_keeps_its_connection(self) -> None:
         """Nothing changes for one that stays."""
         other = self.connected()
         self.connect()
@@ -497,7 +497,7 @@ class EndTests(LinkTest):
         self.assertIs(other.transport.how_lost, None)
         self.assertEqual(self.attempts, 2)
 
-    def test_what_waits_is_sent(self) -> None:
+    def test_stopped_link_sends_what_waits(self) -> None:
         """A connection is closed when everything is out: the last message may be the one that hands over."""
         other = self.connected()
         other.transport.room = 10
@@ -507,7 +507,7 @@ class EndTests(LinkTest):
         self.assertEqual(other.payloads(), [b"x" * 100, b"hand over"])
         self.assertEqual(other.transport.how_lost, "closed")
 
-    def test_stop_at_any_time(self) -> None:
+    def test_link_can_be_stopped_at_any_time(self) -> None:
         """Nothing is left, in whatever state it is."""
 
         def trying() -> None:

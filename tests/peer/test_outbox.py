@@ -30,7 +30,7 @@ class OutboxTests(SynchronousTestCase):
             pass
 
     @given(STEPS)
-    def test_order(self, steps: list[str]) -> None:
+    def test_payloads_leave_in_order(self, steps: list[str]) -> None:
         """Of each kind in the order of their coming, whole; those that go ahead before all that is not begun."""
         self.setUp()
         added: list[bytes] = []
@@ -52,7 +52,7 @@ class OutboxTests(SynchronousTestCase):
         self.assertTrue([each for each in self.come if each not in hurried] == added)
         self.assertEqual(self.outbox.queued_bytes, 0)
 
-    def test_a_long_one_does_not_go_ahead(self) -> None:
+    def test_long_payload_does_not_go_ahead(self) -> None:
         """Only what takes one box can go between those of another."""
         long = [b"a" * (2 * MAX_SHORT_PAYLOAD_BYTES), b"b" * (2 * MAX_SHORT_PAYLOAD_BYTES)]
         self.outbox.add(long[0])
@@ -60,7 +60,7 @@ class OutboxTests(SynchronousTestCase):
         self.take_all()
         self.assertTrue(self.come == long)
 
-    def test_bound(self) -> None:
+    def test_long_payloads_are_bounded(self) -> None:
         """So much waits and one payload more; the one on its way does not count."""
         long = b"x" * (2 * MAX_QUEUED_BYTES)
         self.assertTrue(self.outbox.add(long))
@@ -70,7 +70,7 @@ class OutboxTests(SynchronousTestCase):
         self.assertEqual(self.outbox.queued_bytes, 0)
         self.assertTrue(self.outbox.add(long))
 
-    def test_bound_of_short_ones(self) -> None:
+    def test_short_payloads_are_bounded_by_themselves(self) -> None:
         """They are dropped when too many of them wait, whichever way they go, and not because a long one does."""
         long, short = b"x" * (2 * MAX_QUEUED_BYTES), b"y" * MAX_SHORT_PAYLOAD_BYTES
         self.outbox.add(long)
@@ -87,7 +87,7 @@ class OutboxTests(SynchronousTestCase):
         self.assertTrue(self.outbox.add_ahead(b"z"))
         self.assertTrue(self.outbox.add(b"z"))
 
-    def test_clear(self) -> None:
+    def test_cleared_outbox_is_empty(self) -> None:
         """Nothing is left, not even of the payload that is on its way."""
         self.outbox.add(b"x" * (20 * MAX_SHORT_PAYLOAD_BYTES))
         self.outbox.add(b"y")

@@ -38,16 +38,16 @@ class PayloadTests(SynchronousTestCase):
         self.assertFalse(assembly.has_part or reader.has_part)
 
     @given(st.lists(st.binary(max_size=1_000), max_size=20), st.integers(1, 500))
-    def test_short(self, payloads: list[bytes], piece: int) -> None:
+    def test_short_payloads_in_any_pieces(self, payloads: list[bytes], piece: int) -> None:
         """In order, cut anywhere."""
         self.assert_comes(payloads, piece)
 
     @given(st.lists(st.sampled_from(EDGES) | st.integers(0, 3 * PAYLOAD_BYTES_PER_BOX), min_size=1, max_size=3))
-    def test_long(self, lengths: list[int]) -> None:
+    def test_payloads_of_any_length(self, lengths: list[int]) -> None:
         """Whatever fits into one value, one box or several."""
         self.assert_comes([payload_of(length)[:length] for length in lengths])
 
-    def test_twisted_reads_them(self) -> None:
+    def test_twisted_reads_the_boxes(self) -> None:
         """They are AMP: Twisted's own parser understands each of them."""
         for length in EDGES:
             payload = payload_of(length)[:length]
@@ -60,7 +60,7 @@ class PayloadTests(SynchronousTestCase):
             more = [True] * (len(parts) - 1) + [False] if is_split else [None]
             self.assertEqual([part["more"] for part in parts], more)
 
-    def test_between(self) -> None:
+    def test_short_payload_between_the_boxes_of_a_long_one(self) -> None:
         """A short payload may come between the boxes of a long one."""
         assembly, reader = PayloadAssembler(), BoxReader(MAX_BOX_BYTES)
         long = payload_of(2 * PAYLOAD_BYTES_PER_BOX)
@@ -69,7 +69,7 @@ class PayloadTests(SynchronousTestCase):
         come = [payload for box in reader.read(stream) if (payload := assembly.take(box)) is not None]
         self.assertTrue(come == [b"short", long])
 
-    def test_too_long(self) -> None:
+    def test_too_long_payload_is_refused(self) -> None:
         """What would take too much memory is refused, however it is split."""
         assembly = PayloadAssembler(max_payload_bytes=100)
         more = {b"_command": b"Deliver", b"payload": b"x" * 60, b"more": b"True"}
@@ -78,7 +78,7 @@ class PayloadTests(SynchronousTestCase):
         with self.assertRaises(BoxError):
             assembly.take(more)
 
-    def test_no_payload(self) -> None:
+    def test_boxes_without_a_payload_are_refused(self) -> None:
         """Boxes that are none."""
         for rest in ({}, {b"x": b""}, {b"payload": b"", b"more": b"?"}):
             with self.assertRaises(BoxError):

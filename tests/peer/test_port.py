@@ -34,18 +34,18 @@ class PortTest(SynchronousTestCase):
 class ProtocolTests(PortTest):
     """Told apart by the first byte."""
 
-    def test_amp(self) -> None:
+    def test_zero_begins_amp(self) -> None:
         """A zero (spec, "One port, two protocols")."""
         self.assertIn(b"view", self.served.visit().ask(Describe))
 
-    def test_http(self) -> None:
+    def test_letter_begins_http(self) -> None:
         """A letter (spec, "One port, two protocols")."""
         visit = self.served.visit()
         visit.send(MACHINES)
         self.assertEqual(self.status(visit), 200)
         self.assertEqual(len(self.served.port.connections), 0)
 
-    def test_byte_by_byte(self) -> None:
+    def test_first_bytes_may_come_one_by_one(self) -> None:
         """Both may come slowly."""
         http, amp = self.served.visit(), self.served.visit()
         for byte in MACHINES:
@@ -55,13 +55,13 @@ class ProtocolTests(PortTest):
             amp.send(bytes([byte]))
         self.assertEqual(len(amp.boxes()), 1)
 
-    def test_http_that_is_none(self) -> None:
+    def test_bad_http_is_answered_as_such(self) -> None:
         """A letter, and no HTTP behind it, is answered as such."""
         visit = self.served.visit()
         visit.send(b"Garbage\r\n\r\n")
         self.assertEqual(self.status(visit), 400)
 
-    def test_standby(self) -> None:
+    def test_standby_has_no_pages(self) -> None:
         """A standby has nothing for administrators."""
         self.served.replica.stand_by()
         visit = self.served.visit()
@@ -69,7 +69,7 @@ class ProtocolTests(PortTest):
         self.assertEqual(self.status(visit), 404)
 
     @given(st.binary(min_size=1, max_size=50))
-    def test_neither(self, data: bytes) -> None:
+    def test_other_first_bytes_are_closed_with_a_line(self, data: bytes) -> None:
         """Everything else is closed, with a line."""
         first = data[:1]
         if first == b"\x00" or first.isalpha():
@@ -84,7 +84,7 @@ class ProtocolTests(PortTest):
         self.assertTrue(visit.lost)
         self.assertEqual(len(self.served.port.connections), 0)
 
-    def test_silent(self) -> None:
+    def test_connection_without_a_byte_is_closed(self) -> None:
         """A connection on which nothing comes is closed; that is nothing to write about."""
         visit = self.served.visit()
         self.served.pass_time(int(TIMEOUT) - 1)
@@ -93,7 +93,7 @@ class ProtocolTests(PortTest):
         self.assertEqual((visit.lost, self.log.warnings), (True, []))
         self.assertEqual(len(self.served.port.connections), 0)
 
-    def test_tls_fails(self) -> None:
+    def test_failed_tls_handshake_is_logged(self) -> None:
         """Who has no good certificate is named, and why."""
         self.served.port.buildProtocol(None)
         visit = self.served.visit()
@@ -106,17 +106,17 @@ class ProtocolTests(PortTest):
             " that is trusted here",
         )
 
-    def test_goes_at_once(self) -> None:
+    def test_connection_that_ends_at_once_is_ignored(self) -> None:
         """A connection that ends before a byte has come is a probe."""
         visit = self.served.visit()
         visit.transport.client_goes()
         self.assertEqual((self.log.warnings, len(self.served.port.connections)), ([], 0))
 
 
-class PlaceTests(PortTest):
+class LimitTests(PortTest):
     """Who gets one."""
 
-    def test_strangers(self) -> None:
+    def test_oldest_stranger_makes_room(self) -> None:
         """The oldest has to go when there are too many."""
         visits = [self.served.visit() for _ in range(MAX_STRANGERS)]
         self.assertFalse(any(visit.lost for visit in visits))
@@ -124,20 +124,20 @@ class PlaceTests(PortTest):
         self.assertEqual([visit.lost for visit in [*visits, newest]], [True] + [False] * MAX_STRANGERS)
         self.assertEqual(len(self.log.warnings), 1)
 
-    def test_members_are_let_in(self) -> None:
+    def test_members_come_in_among_many_strangers(self) -> None:
         """However many strangers there are."""
         for _ in range(2 * MAX_STRANGERS):
             self.served.visit()
         self.assertEqual(self.served.visit().ask(Hello, **HELLO)[b"machine_id"], FIRST.encode())
 
-    def test_members_stay(self) -> None:
+    def test_members_stay_among_many_strangers(self) -> None:
         """However many come after them."""
         member = self.served.admitted()
         for _ in range(2 * MAX_CONNECTIONS):
             self.served.visit()
         self.assertFalse(member.lost)
 
-    def test_those_who_wait_stay(self) -> None:
+    def test_waiting_strangers_stay(self) -> None:
         """When all of them wait for an answer, nobody else is let in."""
         self.served.raft.holding = Deferred()
         visits = [self.served.visit() for _ in range(MAX_STRANGERS)]
@@ -147,13 +147,13 @@ class PlaceTests(PortTest):
         self.assertFalse(any(visit.lost for visit in visits))
         self.served.raft.holding.callback(JoinReply(""))
 
-    def test_administrators(self) -> None:
+    def test_administrators_do_not_count_as_strangers(self) -> None:
         """They have places of their own."""
         for _ in range(2 * MAX_STRANGERS):
             self.served.visit().send(b"G")
         self.assertIn(b"view", self.served.visit().ask(Describe))
 
-    def test_too_many_administrators(self) -> None:
+    def test_too_many_administrators_are_closed(self) -> None:
         """One too many is closed."""
         visits = [self.served.visit() for _ in range(11)]
         for visit in visits:
@@ -164,7 +164,7 @@ class PlaceTests(PortTest):
 class StopTests(PortTest):
     """The port is closed."""
 
-    def test_stop(self) -> None:
+    def test_stopped_port_closes_every_connection(self) -> None:
         """Every connection goes, whatever it is."""
         member = self.served.admitted()
         silent, asking, http = (self.served.visit() for _ in range(3))
@@ -179,7 +179,7 @@ class StopTests(PortTest):
         self.assertEqual(self.served.clock.getDelayedCalls(), [])
         self.served.raft.holding.callback(JoinReply(""))
 
-    def test_a_member_that_does_not_go(self) -> None:
+    def test_member_that_does_not_close_is_cut_off(self) -> None:
         """It is cut off."""
         member = self.served.admitted()
         member.transport.loseConnection = lambda: None
@@ -189,7 +189,7 @@ class StopTests(PortTest):
         self.successResultOf(stopped)
         self.assertEqual(member.transport.how_lost, "aborted")
 
-    def test_lost_meanwhile(self) -> None:
+    def test_stop_waits_for_a_connection_that_closes_itself(self) -> None:
         """One that goes by itself is waited for as well."""
         member = self.served.admitted()
         member.transport.loseConnection = lambda: None

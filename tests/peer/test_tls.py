@@ -52,7 +52,7 @@ class TlsTest(MachinesTest):
 class TogetherTests(TlsTest):
     """Machines with good certificates."""
 
-    async def test_messages(self) -> None:
+    async def test_messages_over_tls(self) -> None:
         """As without, of any size."""
         self.connect()
         self.second.transport.connect({FIRST: self.first.url})
@@ -61,7 +61,7 @@ class TogetherTests(TlsTest):
         self.second.transport.send(FIRST, b"hello to you")
         await self.first.raft.when(lambda: (SECOND, b"hello to you") in self.first.raft.payloads)
 
-    async def test_snapshot(self) -> None:
+    async def test_snapshot_over_tls(self) -> None:
         """In pieces."""
         self.connect()
         await self.when_it_comes(b"hello")
@@ -69,11 +69,11 @@ class TogetherTests(TlsTest):
         await self.first.transport.send_snapshot(SECOND, FakeSnapshotFile(content))
         self.assertTrue(self.second.raft.snapshot == content)
 
-    async def test_questions(self) -> None:
+    async def test_requests_over_tls(self) -> None:
         """Who is in the cluster."""
         self.assertEqual(await self.first.client.describe(self.second.url), VIEW)
 
-    async def test_administrators(self) -> None:
+    async def test_administrators_over_tls(self) -> None:
         """They are inside TLS too (spec, "One port, two protocols")."""
         client = await self.secure(self.first, **self.files(self.authority, "administrator"))
         client.send(MACHINES)
@@ -81,7 +81,7 @@ class TogetherTests(TlsTest):
         (answer,) = read_answers(client.data, "GET")
         self.assertEqual(answer.status, 200)
 
-    async def test_a_client_that_asks_by_alpn(self) -> None:
+    async def test_alpn_offers_http(self) -> None:
         """As curl and browsers do: they are told HTTP/1.1, and answered."""
         tls = tls_for_peers(Config(**self.files(self.authority, "client")))
         assert tls is not None
@@ -93,7 +93,7 @@ class TogetherTests(TlsTest):
         (answer,) = read_answers(client.data, "GET")
         self.assertEqual(answer.status, 200)
 
-    async def test_lost_and_found(self) -> None:
+    async def test_machine_returns_over_tls(self) -> None:
         """A machine returns."""
         self.connect()
         await self.when_it_comes(b"before")
@@ -109,7 +109,7 @@ class RefusedTests(TlsTest):
         error = await self.assertFailure(ensureDeferred(machine.client.describe(self.first.url)), UnreachableError)
         return str(error)
 
-    async def test_without_tls(self) -> None:
+    async def test_machine_without_tls_is_refused(self) -> None:
         """A machine that speaks plainly."""
         said = self.log.when_said("TLS with 127.0.0.1:")
         plain = await self.raw(self.first)
@@ -118,7 +118,7 @@ class RefusedTests(TlsTest):
         self.assertEqual(plain.data[:1] in (b"", b"\x15"), True)  # nothing, or an alert
         self.assertIn("failed: ", await said)
 
-    async def test_without_a_certificate(self) -> None:
+    async def test_machine_without_a_certificate_is_refused(self) -> None:
         """One that shows none."""
         said = self.log.when_said("TLS with 127.0.0.1:")
         options = CertificateOptions(verify=False)
@@ -131,7 +131,7 @@ class RefusedTests(TlsTest):
         self.assertEqual(client.data, b"")
         self.assertIn("failed: the other side shows no certificate: give it one of", await said)
 
-    async def test_another_authority(self) -> None:
+    async def test_certificate_of_another_authority_is_refused(self) -> None:
         """One whose certificate is from somebody else; it can't send messages either."""
         other = Authority(self.mktemp())
         stranger = await self.machine(SECOND, "machine2", **self.files(other, "machine2"))
@@ -144,41 +144,41 @@ class RefusedTests(TlsTest):
         await warned
         self.assertEqual(self.first.raft.payloads, [])
 
-    async def test_expired(self) -> None:
+    async def test_expired_certificate_is_refused(self) -> None:
         """One whose certificate was good once."""
         stranger = await self.machine(SECOND, "machine2", **self.files(self.authority, "old", expired=True))
         said = self.log.when_said("TLS with 127.0.0.1:")
         await self.unreachable(stranger)
         self.assertIn("failed: the other side's certificate of CN=old expired at ", await said)
 
-    async def test_another_host(self) -> None:
+    async def test_certificate_of_another_host_is_refused(self) -> None:
         """A machine whose certificate is for another host is not sent anything."""
         files = self.files(self.authority, "other", hosts=("10.0.0.1",))
         stranger = await self.machine(SECOND, "machine2", **files, peer_addr=Address("10.0.0.1", 7001))
         error = await self.assertFailure(ensureDeferred(self.first.client.describe(stranger.url)), UnreachableError)
         self.assertIn("can't be asked: TLS: the certificate of CN=other is for another host, 10.0.0.1: ", str(error))
 
-    async def test_plain_machine(self) -> None:
+    async def test_machine_that_should_speak_tls_gets_nothing(self) -> None:
         """A machine that should speak TLS, and does not."""
         plain = await self.machine(SECOND, "machine2")
         url = plain.address.url("https")
         error = await self.assertFailure(ensureDeferred(self.first.client.describe(url)), UnreachableError)
         self.assertIn("can't be asked: ", str(error))
 
-    async def test_no_handshake(self) -> None:
+    async def test_connection_without_a_handshake_is_closed_with_a_line(self) -> None:
         """One that says nothing is closed, with a line."""
         said = self.log.when_said("TLS with 127.0.0.1:")
         silent = await self.raw(self.first)
         await silent.when_closed()
         self.assertTrue((await said).endswith("failed: no handshake within 1 s"))
 
-    async def test_silent_inside(self) -> None:
+    async def test_silent_connection_after_the_handshake_is_closed(self) -> None:
         """One that says nothing after the handshake is closed, without."""
         client = await self.secure(self.first, **self.files(self.authority, "silent"))
         await client.when_closed()
         self.assertEqual(self.log.warnings, [])
 
-    async def test_others_do_not_notice(self) -> None:
+    async def test_refused_machines_do_not_disturb_others(self) -> None:
         """Messages go on meanwhile."""
         self.connect()
         await self.when_it_comes(b"before")

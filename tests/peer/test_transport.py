@@ -18,7 +18,7 @@ from tests.peer.machines import MachinesTest, Relay
 class MessageTests(MachinesTest):
     """Messages."""
 
-    async def test_both_ways(self) -> None:
+    async def test_messages_go_both_ways(self) -> None:
         """Each machine over its own connection."""
         self.connect()
         self.second.transport.connect({FIRST: self.first.url})
@@ -26,14 +26,14 @@ class MessageTests(MachinesTest):
         self.second.transport.send(FIRST, b"hello to you")
         await self.first.raft.when(lambda: (SECOND, b"hello to you") in self.first.raft.payloads)
 
-    async def test_an_answer_without_a_way(self) -> None:
+    async def test_machine_without_addresses_answers_on_the_connection(self) -> None:
         """A machine that knows nobody's address answers over the connection it was called on."""
         self.connect()
         await self.when_it_comes(b"hello")
         self.second.transport.send(FIRST, b"answer")
         await self.first.raft.when(lambda: self.first.raft.payloads == [(SECOND, b"answer")])
 
-    async def test_at_once(self) -> None:
+    async def test_messages_go_in_the_same_turn(self) -> None:
         """What the system has room for is not kept for the next turn of the reactor; the order stays."""
         self.connect()
         await self.when_it_comes(b"hello")
@@ -49,7 +49,7 @@ class MessageTests(MachinesTest):
         await come
         self.assertTrue([each for _, each in self.second.raft.payloads if each != b"hello"] == sent)
 
-    async def test_all_sizes(self) -> None:
+    async def test_messages_of_all_sizes_come_in_order(self) -> None:
         """In order, and not changed."""
         self.connect()
         await self.when_it_comes(b"hello")
@@ -69,7 +69,7 @@ class MessageTests(MachinesTest):
         connection = self.first.transport._links[SECOND].connection
         return connection is not None and connection._outbox.queued_bytes < 1_000_000
 
-    async def test_another_machine_there(self) -> None:
+    async def test_machine_at_a_foreign_address_gets_nothing(self) -> None:
         """A machine that has the address of another one is sent nothing."""
         log = Log(self)
         self.second.raft.machine_id = THIRD
@@ -80,7 +80,7 @@ class MessageTests(MachinesTest):
         self.assertEqual((self.first.raft.lost, self.second.raft.payloads), ([SECOND], []))
         self.assertEqual(len(log.warnings), 2, log.warnings)
 
-    async def test_removed(self) -> None:
+    async def test_machine_that_was_removed_is_told(self) -> None:
         """A machine that is no member any more is told."""
         self.connect()
         await self.when_it_comes(b"hello")
@@ -93,7 +93,7 @@ class MessageTests(MachinesTest):
 class ReconnectTests(MachinesTest):
     """Connections that are lost."""
 
-    async def test_machine_returns(self) -> None:
+    async def test_machine_that_returns_is_found(self) -> None:
         """It is found again."""
         self.connect()
         await self.when_it_comes(b"before")
@@ -105,7 +105,7 @@ class ReconnectTests(MachinesTest):
         await self.when_it_comes(b"after")
         self.assertNotIn((FIRST, b"dropped"), self.second.raft.payloads)
 
-    async def test_machine_returns_and_calls(self) -> None:
+    async def test_machine_that_returns_and_connects_is_answered_at_once(self) -> None:
         """It is answered as soon as it has called itself, however long this machine would have waited."""
         self.connect()
         self.second.transport.connect({FIRST: self.first.url})
@@ -124,7 +124,7 @@ class ReconnectTests(MachinesTest):
         self.first.transport.send(SECOND, b"welcome")
         await answered
 
-    async def test_other_address(self) -> None:
+    async def test_machine_is_found_at_its_new_address(self) -> None:
         """A machine is sent to at its new address."""
         self.connect()
         await self.when_it_comes(b"before")
@@ -134,7 +134,7 @@ class ReconnectTests(MachinesTest):
         await self.when_it_comes(b"after")
         self.assertEqual(relay.connections, 1)
 
-    async def test_cut(self) -> None:
+    async def test_cut_connection_is_made_again(self) -> None:
         """A connection that was cut is made again at once-ish."""
         relay = Relay(self.second.address)
         self.addCleanup(relay.stop)
@@ -144,7 +144,7 @@ class ReconnectTests(MachinesTest):
         await self.when_it_comes(b"after")
         self.assertEqual(relay.connections, 2)
 
-    async def test_swallowed(self) -> None:
+    async def test_connection_that_swallows_everything_is_given_up(self) -> None:
         """A connection on which nothing is taken any more costs bounded memory, and is given up."""
         relay = Relay(self.second.address)
         self.addCleanup(relay.stop)
@@ -168,7 +168,7 @@ class ReconnectTests(MachinesTest):
 class StatusTests(MachinesTest):
     """How a machine is asked how it is."""
 
-    async def test_answered(self) -> None:
+    async def test_status_is_answered_until_the_machine_is_gone(self) -> None:
         """It says so, until it is gone."""
         self.connect()
         await self.when_it_comes(b"hello")
@@ -182,7 +182,7 @@ class StatusTests(MachinesTest):
 class SocketTests(MachinesTest):
     """What the system is told."""
 
-    async def test_options(self) -> None:
+    async def test_socket_options_are_set(self) -> None:
         """Small messages go at once, and a connection without a word from the other side ends soon."""
         self.connect()
         await self.when_it_comes(b"hello")
@@ -211,27 +211,27 @@ class SnapshotTests(MachinesTest):
     def send(self) -> "Deferred[None]":
         return self.first.transport.send_snapshot(SECOND, self.file)
 
-    async def test_whole(self) -> None:
+    async def test_snapshot_is_sent_whole(self) -> None:
         """In pieces, and closed at the end."""
         await self.send()
         self.assertTrue(self.second.raft.snapshot == self.CONTENT)
         self.assertEqual((self.file.closed, self.file.reads), (1, 6))
         self.assertEqual(self.second.raft.offers, [(FIRST, b"metadata", self.CONTENT[:16], len(self.CONTENT))])
 
-    async def test_part(self) -> None:
+    async def test_rest_of_a_snapshot_is_sent(self) -> None:
         """What is there is not sent again."""
         self.second.raft.snapshot = self.CONTENT[: 3 * SNAPSHOT_PIECE_BYTES + 5]
         await self.send()
         self.assertTrue(self.second.raft.snapshot == self.CONTENT)
         self.assertEqual(self.file.reads, 2 + 1)
 
-    async def test_all_there(self) -> None:
+    async def test_complete_snapshot_is_not_sent_again(self) -> None:
         """Nothing has to be sent."""
         self.second.raft.snapshot = self.CONTENT
         await self.send()
         self.assertEqual((self.file.closed, self.file.reads), (1, 0))
 
-    async def test_messages_between(self) -> None:
+    async def test_messages_go_between_the_pieces_of_a_snapshot(self) -> None:
         """A message does not wait for a piece that is being written, nor for those to come."""
         self.second.raft.holding = Deferred()
         first_piece = self.second.raft.when(lambda: len(self.second.raft.snapshot) == SNAPSHOT_PIECE_BYTES)
@@ -243,13 +243,13 @@ class SnapshotTests(MachinesTest):
         holding.callback(None)
         await sent
 
-    async def test_refused(self) -> None:
+    async def test_refused_snapshot_says_why(self) -> None:
         """The sender is told why."""
         self.second.raft.failing = ValueError("another snapshot is being taken")
         error = await self.assertFailure(self.send(), SnapshotError)
         self.assertEqual((str(error), self.file.closed), ("another snapshot is being taken", 1))
 
-    async def test_lost(self) -> None:
+    async def test_snapshot_goes_on_after_a_lost_connection(self) -> None:
         """The sender is told when the connection is lost, and goes on with the next one."""
         self.second.raft.holding = Deferred()
         first_piece = self.second.raft.when(lambda: len(self.second.raft.snapshot) == SNAPSHOT_PIECE_BYTES)
@@ -266,7 +266,7 @@ class SnapshotTests(MachinesTest):
         await self.send()
         self.assertTrue(self.second.raft.snapshot == self.CONTENT)
 
-    async def test_cancelled(self) -> None:
+    async def test_cancelled_snapshot_keeps_the_connection(self) -> None:
         """It is given up, and the connection stays."""
         self.second.raft.holding = Deferred()
         first_piece = self.second.raft.when(lambda: len(self.second.raft.snapshot) == SNAPSHOT_PIECE_BYTES)
@@ -279,7 +279,7 @@ class SnapshotTests(MachinesTest):
         await self.when_it_comes(b"heartbeat")
         self.assertEqual(len(self.second.raft.snapshot), SNAPSHOT_PIECE_BYTES)
 
-    async def test_nobody(self) -> None:
+    async def test_snapshot_to_an_unknown_machine_fails(self) -> None:
         """To a machine that is not connected, or not known."""
         for machine_id in (THIRD, SECOND):
             self.first.transport.connect({})
@@ -287,12 +287,12 @@ class SnapshotTests(MachinesTest):
             await self.assertFailure(self.first.transport.send_snapshot(machine_id, file), LostError)
             self.assertEqual(file.closed, 1)
 
-    async def test_too_short(self) -> None:
+    async def test_snapshot_file_that_ends_early_is_an_error(self) -> None:
         """A file that ends too early is an error, not an endless loop."""
         self.file = FakeSnapshotFile(b"short", size=100)
         await self.assertFailure(self.send(), EOFError)
 
-    async def test_nonsense(self) -> None:
+    async def test_offer_beyond_the_end_of_a_snapshot_is_an_error(self) -> None:
         """A machine that has more than there is."""
         self.second.raft.snapshot = b"x" * (len(self.CONTENT) + 1)
         await self.assertFailure(self.send(), AnswerError)

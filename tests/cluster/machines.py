@@ -1,6 +1,5 @@
 """
-Machines that find their own place (L{etcd_twisted.cluster.lifecycle}), with real replicas and disks, and a network in
-memory.
+Machines with a lifecycle (L{etcd_twisted.cluster.lifecycle}), real replicas and disks, and a network in memory.
 """
 
 import json
@@ -15,21 +14,21 @@ from etcd_twisted.interfaces.cluster import Machine
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from tests.consensus.cluster import Cluster, ClusterMachine, ClusterTestCase
 
-SYNC = 5.0
-"""How often a standby looks for a place."""
+SYNC_INTERVAL_SECONDS = 5.0
+"""How often a standby checks whether it can join."""
 
 
-class LivingMachine(ClusterMachine):
+class LifecycleMachine(ClusterMachine):
     """
-    A machine that finds its own place.
+    A machine that begins, joins, comes back and stands by on its own.
 
-    @ivar config: may be replaced while it is down.
-    @ivar seeds: the machines that it is told of.
-    @ivar sought: the names for which others were looked for.
-    @ivar sought_again: likewise, by a machine that was of a cluster.
+    @ivar config: may be replaced while the machine is down.
+    @ivar seeds: the peer URLs that it is told of.
+    @ivar sought: the names with which L{find} was called.
+    @ivar sought_again: the names with which L{find_again} was called.
     """
 
-    def __init__(self, cluster: Cluster, number: int, seeds: tuple["LivingMachine", ...], **settings: Any) -> None:
+    def __init__(self, cluster: Cluster, number: int, seeds: tuple["LifecycleMachine", ...], **settings: Any) -> None:
         self.seeds = [machine.url for machine in seeds]
         self.sought: list[str] = []
         self.sought_again: list[str] = []
@@ -38,7 +37,7 @@ class LivingMachine(ClusterMachine):
         super().__init__(cluster, number)
 
     def configure(self, port: int, name: str | None, **settings: Any) -> None:
-        """How it is called and reached from its next start on."""
+        """Sets its name and addresses from its next start on."""
         given: dict[str, Any] = {
             "name": name,
             "addr": Address("clients", 4000 + port),
@@ -81,7 +80,7 @@ class LivingMachine(ClusterMachine):
         await super()._stop()
 
     def close_files(self) -> None:
-        """Give the directory back."""
+        """Unlocks the directory."""
         storage = self.lifecycle.storage or self.storage
         if storage is not None:
             storage.close()
@@ -93,34 +92,34 @@ class LivingMachine(ClusterMachine):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What its directory says who it is."""
+        """Its identity, as its directory has it."""
         return dict(json.loads((self.path / "identity.json").read_text()))
 
 
 class LifecycleTestCase(ClusterTestCase):
     def setUp(self) -> None:
-        self.group = self.cluster(defaults=ClusterConfig(active_size=3, sync_interval=SYNC))
+        self.group = self.cluster(defaults=ClusterConfig(active_size=3, sync_interval=SYNC_INTERVAL_SECONDS))
 
-    def add(self, *seeds: LivingMachine, **settings: Any) -> LivingMachine:
-        """A machine that is not started yet."""
+    def add(self, *seeds: LifecycleMachine, **settings: Any) -> LifecycleMachine:
+        """Returns a machine that is not started yet."""
         number = len(self.group.machines) + 1
-        machine = LivingMachine(self.group, number, seeds, **settings)
+        machine = LifecycleMachine(self.group, number, seeds, **settings)
         self.group.machines.append(machine)
         return machine
 
-    def start(self, *seeds: LivingMachine, **settings: Any) -> LivingMachine:
-        """One that is, and serves or stands by."""
+    def start(self, *seeds: LifecycleMachine, **settings: Any) -> LifecycleMachine:
+        """Returns a machine that is started, and serves or stands by."""
         machine = self.add(*seeds, **settings)
         self.group.finish(machine.start())
         return machine
 
-    def three(self) -> list[LivingMachine]:
-        """As many as there is place for."""
+    def three(self) -> list[LifecycleMachine]:
+        """Returns as many machines as there is room for."""
         first = self.start()
         return [first, self.start(first), self.start(first)]
 
-    def refusal(self, machine: LivingMachine) -> str:
-        """Why a machine does not start."""
+    def refusal(self, machine: LifecycleMachine) -> str:
+        """Returns why a machine does not start."""
         with self.assertRaises(StartError) as caught:
             self.group.finish(machine.start(), 60.0)
         machine.crash()
