@@ -1,7 +1,7 @@
 """
-The error table of the version 2 API, and the exceptions that people get to see.
+The error table of the version 2 API, and the exceptions whose texts people see.
 
-Imports nothing of this project, so that the key space, the servers and the clients can all share it.
+Must never import anything of this project, so that the key space, the servers and the clients can all share it.
 """
 
 import enum
@@ -11,7 +11,7 @@ import attrs
 
 @enum.unique
 class ErrorCode(enum.IntEnum):
-    """The C{errorCode} of an answer; L{MESSAGES} has its words and L{http_status} its status."""
+    """The C{errorCode} of a response. L{MESSAGES} has its message, and L{http_status} returns its status."""
 
     KEY_NOT_FOUND = 100
     COMPARE_FAILED = 101
@@ -90,7 +90,7 @@ _STATUS = {
 
 
 def http_status(code: ErrorCode) -> int:
-    """The HTTP status of an error (spec, section 1, "Errors"): 3xx codes are 500, what is not listed 400."""
+    """Returns the HTTP status of an error (spec, section 1, "Errors"): 500 for codes 3xx, and 400 unless listed."""
     if 300 <= code < 400:
         return 500
     return _STATUS.get(code, 400)
@@ -99,11 +99,11 @@ def http_status(code: ErrorCode) -> int:
 @attrs.define(slots=True, auto_exc=True)
 class EtcdError(Exception):
     """
-    A request that can't be served, in the API's own terms.
+    An error of the API, because of which a request can't be served.
 
-    @ivar code: which of the table's errors.
+    @ivar code: which error of the table it is.
     @ivar cause: what it is about: a key, or the comparison that failed.
-    @ivar index: the key space's index when it happened; 0 where the index is not known yet.
+    @ivar index: the index of the key space when it happened; 0 while that is not known.
     """
 
     code: ErrorCode
@@ -115,16 +115,16 @@ class EtcdError(Exception):
 
 
 class StartError(Exception):
-    """The service can't start; its text is one line that names the option or file and the remedy."""
+    """The service can't start. The text is one line that names the option or file, and the remedy."""
 
 
 class ConfigError(StartError):
-    """A setting that can't be used; its text is one line that names the setting and what it should be."""
+    """A setting can't be used. The text is one line that names the setting and what it should be."""
 
 
 class StorageError(StartError):
-    """The data directory can't be used or trusted; its text names the file, and the offset where there is one."""
+    """The data directory can't be used or trusted. The text names the file, and the offset if there is one."""
 
 
 class NotDoneError(Exception):
-    """The change was not made, and never will be; it can be asked for again."""
+    """The change was not made and never will be, so that it is safe to ask for it again."""

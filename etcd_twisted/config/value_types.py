@@ -17,12 +17,12 @@ import attrs
 
 from etcd_twisted.config.addresses import Address, BindAddress, parse_listening
 from etcd_twisted.interfaces.cluster_config import (
-    LARGEST_ACTIVE_SIZE,
-    LEAST_ACTIVE_SIZE,
-    LEAST_REMOVE_DELAY,
-    LEAST_SYNC_INTERVAL,
-    LONGEST_REMOVE_DELAY,
-    LONGEST_SYNC_INTERVAL,
+    MAX_ACTIVE_SIZE,
+    MAX_REMOVE_DELAY_SECONDS,
+    MAX_SYNC_INTERVAL_SECONDS,
+    MIN_ACTIVE_SIZE,
+    MIN_REMOVE_DELAY_SECONDS,
+    MIN_SYNC_INTERVAL_SECONDS,
 )
 from etcd_twisted.logs.observers import FORMATS, HIGHEST_VERBOSITY
 
@@ -134,7 +134,7 @@ BYTES_OR_ZERO = ValueType(Form.WHOLE, partial(_whole, least=0), "BYTES")
 BODY_BYTES = ValueType(Form.WHOLE, _body_bytes, "BYTES")
 MILLISECONDS = ValueType(Form.WHOLE, _milliseconds, "MILLISECONDS")
 ACTIVE_SIZE = ValueType(
-    Form.WHOLE, partial(_whole, least=LEAST_ACTIVE_SIZE, largest=LARGEST_ACTIVE_SIZE), "NUMBER"
+    Form.WHOLE, partial(_whole, least=MIN_ACTIVE_SIZE, largest=MAX_ACTIVE_SIZE), "NUMBER"
 )
 VERBOSITY = ValueType(Form.WHOLE, partial(_whole, least=0, largest=HIGHEST_VERBOSITY), "NUMBER")
 
@@ -162,8 +162,10 @@ def _seconds(text: str, least: float, longest: float, example: str) -> float:
     return seconds
 
 
-_remove_delay = partial(_seconds, least=LEAST_REMOVE_DELAY, longest=LONGEST_REMOVE_DELAY, example="1800")
-_sync_interval = partial(_seconds, least=LEAST_SYNC_INTERVAL, longest=LONGEST_SYNC_INTERVAL, example="5 or 2.5")
+_remove_delay = partial(_seconds, least=MIN_REMOVE_DELAY_SECONDS, longest=MAX_REMOVE_DELAY_SECONDS, example="1800")
+_sync_interval = partial(
+    _seconds, least=MIN_SYNC_INTERVAL_SECONDS, longest=MAX_SYNC_INTERVAL_SECONDS, example="5 or 2.5"
+)
 
 TIMEOUT = ValueType(Form.NUMBER, _timeout, "SECONDS")
 REMOVE_DELAY = ValueType(Form.NUMBER, _remove_delay, "SECONDS")

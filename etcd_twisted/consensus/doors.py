@@ -31,7 +31,7 @@ from etcd_twisted.interfaces.cluster import (
     MachineStatus,
     forbidden_key,
 )
-from etcd_twisted.interfaces.cluster_config import ClusterConfig, written
+from etcd_twisted.interfaces.cluster_config import ClusterConfig, config_json
 from etcd_twisted.interfaces.statistics import Measurements, Traffic
 from etcd_twisted.keyspace.commands import Change, Delete, Set
 from etcd_twisted.keyspace.events import Event
@@ -217,12 +217,12 @@ class ReplicaDoors:
             return None
         return member
 
-    def submit(self, command: Change, told: OutcomeCallback) -> bool:
+    def submit(self, command: Change, on_outcome: OutcomeCallback) -> bool:
         """See L{IReplica}."""
         member = self._member
         if member is None or self._availability.closed is not None:
             return False
-        return member.proposer.submit(command, told)
+        return member.proposer.submit(command, on_outcome)
 
     def propose(self, command: Change) -> "Deferred[Event]":
         """See L{IReplica}."""
@@ -267,7 +267,7 @@ class ReplicaDoors:
 
     def configure(self, config: ClusterConfig) -> "Deferred[None]":
         """See L{IReplica}."""
-        changed = self._propose(Set(CONFIG_KEY, self.now(), written(config)), always=True)
+        changed = self._propose(Set(CONFIG_KEY, self.now(), config_json(config)), always=True)
         return changed.addCallback(lambda _: None)
 
     def remove(self, name: str, forbidden_by: str | None = None) -> "Deferred[None]":

@@ -10,7 +10,7 @@ from collections.abc import Sized
 
 import attrs
 
-from etcd_twisted.interfaces.statistics import BOUNDS, Durations
+from etcd_twisted.interfaces.statistics import BUCKET_BOUNDS_SECONDS, Durations
 
 METHODS = ("GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS")
 """The methods that are counted by name."""
@@ -19,7 +19,7 @@ OTHER = "other"
 """The name under which all other methods are counted, and requests that could not be understood."""
 
 _KEY_METHODS = (b"GET", b"HEAD", b"PUT", b"POST", b"DELETE")
-_FIRST_BOUND = BOUNDS[0]
+_FIRST_BOUND = BUCKET_BOUNDS_SECONDS[0]
 _KNOWN = frozenset(method.encode() for method in METHODS)
 
 
@@ -72,7 +72,7 @@ class Usage:
         durations = tally.durations
         if durations is not None:
             # Most are below the first bound. Durations.add would search for it, and be a call.
-            durations.counts[0 if seconds <= _FIRST_BOUND else bisect_left(BOUNDS, seconds)] += 1
+            durations.counts[0 if seconds <= _FIRST_BOUND else bisect_left(BUCKET_BOUNDS_SECONDS, seconds)] += 1
             durations.total += seconds
 
     def _tally(self, method: bytes, status: int) -> _Tally:

@@ -1,5 +1,5 @@
 """
-What the rooms know of each other: what each promises, and the values that go between them.
+What the rooms know of each other: the interfaces that each provides, and the values that go between them.
 
 Must never do anything.
 """

@@ -1,7 +1,7 @@
 """
-The cluster as its machines see it: who is in it, what they ask of each other, and how they are.
+The cluster as its machines see it: who is in it, what machines ask of each other, and how they are.
 
-Must never know how it is asked or stored.
+Must never know how these values are sent or stored.
 """
 
 import enum
@@ -18,12 +18,13 @@ from etcd_twisted.keyspace.events import format_time
 from etcd_twisted.keyspace.paths import join
 
 PROTOCOL_VERSION = 1
-"""What machines speak with each other; one of another version is refused."""
+"""The version of the protocol between machines. A machine with another version is refused."""
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
-"""What a machine may be called."""
+"""The names that a machine may have."""
 
 DIRECTORY = "/_etcd/machines"
+"""The directory in which machines are registered."""
 
 
 @attrs.frozen
@@ -41,27 +42,27 @@ class Machine:
 
     @property
     def key(self) -> str:
-        """Where it is registered."""
+        """The key at which it is registered."""
         return join(DIRECTORY, self.name)
 
     @property
     def value(self) -> str:
-        """What its key holds."""
+        """The value of its key."""
         return urllib.parse.urlencode({"etcd": self.client_url, "raft": self.peer_url})
 
 
 FORBIDDEN = "/_etcd/forbidden"
-"""Where the machines are kept that are kept out of the cluster, see L{Forbidden}."""
+"""The directory of the machines that are kept out of the cluster; see L{Forbidden}."""
 
 
 class Forbidden(msgspec.Struct, frozen=True, rename="camel"):
     """
-    A machine that is kept out of the cluster until it is allowed again. It is known by its name, and by its own id
-    under whatever name it comes back.
+    A machine that is kept out of the cluster until it is allowed again. It is recognized by its name, and by its own
+    id even under another name.
 
-    @ivar by: who asked for that: the address of an administrator.
-    @ivar since: microseconds since the epoch.
-    @ivar fingerprint: see L{fingerprint}; empty if it was not a member.
+    @ivar by: the address of the administrator who asked for that.
+    @ivar since: when that was, in microseconds since the epoch.
+    @ivar fingerprint: see L{fingerprint}; empty if the machine was not a member.
     """
 
     name: str
@@ -71,19 +72,19 @@ class Forbidden(msgspec.Struct, frozen=True, rename="camel"):
 
     @property
     def key(self) -> str:
-        """Where it is kept."""
+        """The key at which it is stored."""
         return forbidden_key(self.name)
 
     @property
     def value(self) -> str:
-        """What its key holds."""
+        """The value of its key."""
         return msgspec.json.encode(self).decode()
 
     def refusal(self, peer_url: str) -> str:
         """
-        What the machine is told that asks to be taken in.
+        Returns what to tell the machine when it asks to join.
 
-        @param peer_url: the leader's.
+        @param peer_url: the peer URL of the leader.
         """
         by = f"{self.by} forbade it" if self.by else "it was forbidden"
         when = f" at {format_time(self.since)}" if self.since else ""
@@ -92,24 +93,24 @@ class Forbidden(msgspec.Struct, frozen=True, rename="camel"):
 
 
 def forbidden_key(name: str) -> str:
-    """Where L{Forbidden} is kept."""
+    """Returns the key at which L{Forbidden} is stored."""
     return join(FORBIDDEN, name)
 
 
 class JoinRequest(msgspec.Struct, frozen=True):
-    """A machine that wants to be a member, or one with new addresses."""
+    """The request of a machine that wants to be a member, or of a member that has new addresses."""
 
     version: int
     machine_id: str
     cluster_id: str
-    """Empty for one that is of no cluster yet."""
+    """Empty for a machine that is in no cluster yet."""
     name: str
     client_url: str
     peer_url: str
 
 
 class JoinReply(msgspec.Struct, frozen=True):
-    """What a new member has to know."""
+    """What a new member needs to know."""
 
     cluster_id: str
 
@@ -118,11 +119,10 @@ class ClusterView(msgspec.Struct, frozen=True):
     """
     A cluster as one of its machines sees it.
 
-    @ivar machines: its members.
-    @ivar leader: the name of the one that leads, or empty.
-    @ivar configuration_index: the log index of the newest configuration that the machine knows; 0 for one that does
-        not say.
-    @ivar fingerprints: of the machines whose messages it takes, see L{fingerprint}.
+    @ivar machines: the members.
+    @ivar leader: the name of the member that leads; empty while none is known.
+    @ivar configuration_index: the log index of the newest configuration that the machine knows; 0 if it does not say.
+    @ivar fingerprints: the fingerprints of the machines whose messages it takes; see L{fingerprint}.
     @ivar ids: the fingerprint of each of C{machines}, by name; empty from a machine of an older version.
     """
 
@@ -135,24 +135,24 @@ class ClusterView(msgspec.Struct, frozen=True):
     ids: dict[str, str] = {}
 
     def members(self) -> dict[str, Machine]:
-        """The machines, by their fingerprints; those whose fingerprint is known."""
+        """Returns the machines whose fingerprints are known, by fingerprint."""
         return {self.ids[each.name]: each for each in self.machines if each.name in self.ids}
 
 
 class StatusReport(msgspec.Struct, frozen=True):
     """
-    What a machine says of itself when another member asks, about once a second. Times are in microseconds.
+    What a machine reports of itself when another member asks, about once a second. Times are in microseconds.
 
-    A field is only ever added, with a default for machines that do not send it.
+    Fields are only ever added, with defaults for machines that do not send them.
 
-    @ivar wall_time: what its own clock shows, since the epoch.
-    @ivar cluster_time: the time by which keys expire as far as it knows it, since the epoch.
-    @ivar cluster_time_error: how far off that may be: 0 for the leader; C{None} for one that knows no better than its
-        own clock.
-    @ivar cluster_term: the term of the leader from which it has the cluster time.
+    @ivar wall_time: the time of its own clock, since the epoch.
+    @ivar cluster_time: the time by which keys expire, as far as the machine knows it, since the epoch.
+    @ivar cluster_time_error: how wrong C{cluster_time} may be: 0 on the leader; C{None} on a machine that only has its
+        own clock to go by.
+    @ivar cluster_term: the term of the leader from which the machine has the cluster time.
     @ivar role: C{leader}, C{candidate}, C{follower} or C{learner}.
     @ivar applied: the index of the last log entry that it has applied.
-    @ivar uptime: for how long it has taken part in the cluster without a restart.
+    @ivar uptime: how long it has taken part in the cluster without a restart.
     """
 
     wall_time: int
@@ -167,31 +167,31 @@ class StatusReport(msgspec.Struct, frozen=True):
 
 
 class Admission(enum.Enum):
-    """Whether messages of another machine are taken."""
+    """Whether this machine takes messages of another one."""
 
     MEMBER = enum.auto()
-    """They are."""
+    """Yes: the other one is a member."""
     UNCONFIRMED = enum.auto()
-    """Not yet: it says to be of a newer configuration than this machine's, and others are asked whether it is."""
+    """Not yet: the other one claims to be in a newer configuration than this machine knows, and others are asked."""
     STRANGER = enum.auto()
-    """They are not."""
+    """No: the other one is not a member."""
 
 
 def fingerprinted(cluster_id: str, members: Mapping[str, Machine]) -> dict[str, Machine]:
-    """Machines by their fingerprints instead of by their own ids."""
+    """Returns machines by their fingerprints instead of by their own ids."""
     return {fingerprint(cluster_id, machine_id): machine for machine_id, machine in members.items()}
 
 
 def fingerprint(cluster_id: str, machine_id: str) -> str:
     """
-    What a machine is known by to those who ask who is in its cluster: 16 hex digits. Who has been told it can tell
-    whether an id is the right one, and can't pass itself off as the machine.
+    Returns the id of a machine that is shown to whoever asks who is in its cluster: 16 hex digits. Whoever knows it
+    can check that a machine's own id is the right one, but can't pass itself off as the machine.
     """
     return blake2b(machine_id.encode(), digest_size=8, key=cluster_id.encode()).hexdigest()
 
 
 CLOCK_BOUND_SECONDS = 1.0
-"""By how much the clocks of two machines may differ before that is worth a warning."""
+"""How much the clocks of two machines may differ before a warning is logged."""
 
 
 @attrs.frozen
@@ -199,16 +199,17 @@ class MachineStatus:
     """
     What this machine knows of a member of its cluster, which may be itself.
 
-    @ivar reachable: whether the member has answered the last question and is not late with its next answer. A member
+    @ivar reachable: whether the member has answered the last request and is not late with the next answer. A member
         of a version that can't be asked counts as reachable while there is a connection.
     @ivar since: when C{reachable} last changed, by this machine's clock, in microseconds since the epoch. For a member
-        that has not answered yet, it is when the first question was sent.
+        that has not answered yet, this is when the first request was sent.
     @ivar lasted_seconds: how long ago that was.
     @ivar problem: why the member is not reachable, in words; empty when it is.
     @ivar report: the member's last answer; C{None} when it has not answered yet, or can't be asked.
     @ivar round_trip_seconds: how long its last answer took.
-    @ivar clock_ahead_seconds: how far its clock is ahead of this machine's; below 0 when it is behind.
-    @ivar clock_error_seconds: by how much that may be wrong. Both are C{None} while the member does not answer.
+    @ivar clock_ahead_seconds: how far its clock is ahead of this machine's; negative when it is behind.
+    @ivar clock_error_seconds: how wrong C{clock_ahead_seconds} may be. Both are C{None} while the member does not
+        answer.
     """
 
     machine_id: str
@@ -224,7 +225,7 @@ class MachineStatus:
 
     @property
     def clock_differs(self) -> bool:
-        """Whether its clock certainly differs by more than L{CLOCK_BOUND_SECONDS}."""
+        """Whether its clock differs by more than L{CLOCK_BOUND_SECONDS} for certain."""
         ahead, error = self.clock_ahead_seconds, self.clock_error_seconds
         return ahead is not None and error is not None and abs(ahead) - error > CLOCK_BOUND_SECONDS
 
@@ -234,8 +235,8 @@ class Health:
     """
     Whether the cluster has a leader and a majority, as far as this machine knows.
 
-    @ivar statuses: the status of each member, by its id in the Raft group; empty on a standby, which asks no others.
-    @ivar voters: the ids of the members that count for a majority.
+    @ivar statuses: the status of each member, by its id in the Raft group; empty on a standby, which asks nobody.
+    @ivar voters: the ids of the members that have a vote.
     @ivar leader: the name of the machine that leads; empty while none is known.
     """
 
@@ -250,7 +251,7 @@ class Health:
 
     @property
     def needed(self) -> int:
-        """How many voters are a majority; 0 on a standby."""
+        """How many voters make a majority; 0 on a standby."""
         return len(self.voters) // 2 + 1 if self.voters else 0
 
     @property
@@ -265,7 +266,7 @@ class Health:
 
     @property
     def count(self) -> str:
-        """Says how many machines answer and how many are needed."""
+        """A sentence about how many machines answer and how many are needed."""
         answer = "answers" if self.answering == 1 else "answer"
         need = "is" if self.needed == 1 else "are"
         return f"{self.answering} of {len(self.voters)} machines {answer}; {self.needed} {need} needed"

@@ -1,7 +1,7 @@
 """
-What is set for a cluster as a whole, and what it may be.
+The configuration of a cluster as a whole, and which values it may have.
 
-Must never know how it is asked or stored.
+Must never know how it is sent or stored.
 """
 
 from typing import Any
@@ -11,18 +11,18 @@ import msgspec
 
 from etcd_twisted.errors import ErrorCode, EtcdError
 
-LEAST_ACTIVE_SIZE = 3
-LARGEST_ACTIVE_SIZE = 2**31 - 1
-"""What the active size may be (spec, section 3, "Admin")."""
+MIN_ACTIVE_SIZE = 3
+MAX_ACTIVE_SIZE = 2**31 - 1
+"""The range of the active size (spec, section 3, "Admin")."""
 
-LEAST_REMOVE_DELAY = 2.0
-LONGEST_REMOVE_DELAY = 2.0**31 - 1
-"""What the delay may be, in seconds (likewise)."""
+MIN_REMOVE_DELAY_SECONDS = 2.0
+MAX_REMOVE_DELAY_SECONDS = 2.0**31 - 1
+"""The range of the delay (likewise)."""
 
-LEAST_SYNC_INTERVAL = 1.0
-LONGEST_SYNC_INTERVAL = 86_400.0
+MIN_SYNC_INTERVAL_SECONDS = 1.0
+MAX_SYNC_INTERVAL_SECONDS = 86_400.0
 """
-What the interval may be, in seconds (likewise). The reactor's poll takes a wait of at most 24 days; nobody means one
+The range of the interval (likewise). The reactor's poll can't wait for more than 24 days, and nobody needs an interval
 of more than a day.
 """
 
@@ -31,11 +31,11 @@ _LONGEST_SHOWN = 40
 
 class ClusterConfig(msgspec.Struct, frozen=True, rename="camel"):
     """
-    What is the same for a whole cluster (api, "Cluster Config").
+    What is configured for a whole cluster (api, "Cluster Config").
 
-    @ivar active_size: how many machines take part in consensus; the others are standbys.
-    @ivar remove_delay: after how many seconds without a word from it a machine is removed.
-    @ivar sync_interval: how often a standby looks whether there is a place for it, in seconds.
+    @ivar active_size: how many machines take part in consensus; all others are standbys.
+    @ivar remove_delay: after how many seconds a machine that does not answer is removed.
+    @ivar sync_interval: how many seconds pass until a standby looks again whether there is a place for it.
     """
 
     active_size: int = 9
@@ -46,10 +46,11 @@ class ClusterConfig(msgspec.Struct, frozen=True, rename="camel"):
 @attrs.frozen
 class _Field:
     """
-    What a field of a L{ClusterConfig} may be.
+    The values that a field of L{ClusterConfig} may have.
 
-    @ivar name: as an attribute.
-    @ivar too_large: the error when it is a number above C{largest}.
+    @ivar name: the name of the attribute.
+    @ivar whole: whether they are whole numbers.
+    @ivar too_large: the error for a number above C{largest}.
     """
 
     name: str
@@ -59,7 +60,7 @@ class _Field:
     too_large: ErrorCode
 
     def problem(self, value: object) -> ErrorCode | None:
-        """What is wrong with a value; C{None} if nothing is."""
+        """Returns what is wrong with a value, or C{None} if nothing is."""
         if not isinstance(value, int | float) or isinstance(value, bool):
             return ErrorCode.INVALID_FIELD
         if self.whole and value != int(value):
@@ -67,7 +68,7 @@ class _Field:
         return None if value <= self.largest else self.too_large
 
     def read(self, value: float) -> float:
-        """Returns the value that is kept: one below the minimum is raised to it."""
+        """Returns the value to store: a value below the minimum is raised to it."""
         raised = max(self.least, value)
         return int(raised) if self.whole else float(raised)
 
@@ -78,35 +79,34 @@ class _Field:
 
 _FIELDS = {
     "activeSize": _Field(
-        "active_size", True, LEAST_ACTIVE_SIZE, LARGEST_ACTIVE_SIZE, ErrorCode.INVALID_ACTIVE_SIZE
+        "active_size", True, MIN_ACTIVE_SIZE, MAX_ACTIVE_SIZE, ErrorCode.INVALID_ACTIVE_SIZE
     ),
     "removeDelay": _Field(
-        "remove_delay", False, LEAST_REMOVE_DELAY, LONGEST_REMOVE_DELAY, ErrorCode.STANDBY_REMOVE_DELAY
+        "remove_delay", False, MIN_REMOVE_DELAY_SECONDS, MAX_REMOVE_DELAY_SECONDS, ErrorCode.STANDBY_REMOVE_DELAY
     ),
     "syncInterval": _Field(
-        "sync_interval", False, LEAST_SYNC_INTERVAL, LONGEST_SYNC_INTERVAL, ErrorCode.INVALID_FIELD
+        "sync_interval", False, MIN_SYNC_INTERVAL_SECONDS, MAX_SYNC_INTERVAL_SECONDS, ErrorCode.INVALID_FIELD
     ),
 }
 
 
-LONGEST_CONFIG_BYTES = 1 << 16
-"""How long what is set may be in JSON; decoded, other JSON takes twenty times its length in memory."""
+MAX_CONFIG_BYTES = 1 << 16
+"""How long the JSON of a configuration may be. Decoded, arbitrary JSON may take twenty times as much memory."""
 
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def read_config(text: str | bytes, base: ClusterConfig) -> ClusterConfig:
     """
-    Read what somebody wants to be set. A number below a field's minimum is raised to it, as the reference does.
+    Reads a configuration from JSON. A number below the minimum of its field is raised to it, as the reference does.
 
-    @param text: JSON.
-    @param base: what it is where the text does not say.
-    @raise EtcdError: 210 when this is no JSON object, or far too long; else with each field that can't be used and
-        what it should be: 209 for one that is unknown, of another type or an interval that is too large, 403 for an
-        active size and 404 for a delay that is too large.
+    @param base: the configuration from which to take the fields that are not in the text.
+    @raise EtcdError: 210 if this is not a JSON object, or far too long. Otherwise it names each bad field and what it
+        should be: 209 for a field that is unknown or has the wrong type and for an interval that is too large, 403 for
+        an active size and 404 for a delay that is too large.
     """
-    if len(text) > LONGEST_CONFIG_BYTES:
-        cause = f"the configuration should be a JSON object of at most {LONGEST_CONFIG_BYTES} bytes, not {len(text)}"
+    if len(text) > MAX_CONFIG_BYTES:
+        cause = f"the configuration should be a JSON object of at most {MAX_CONFIG_BYTES} bytes, not {len(text)}"
         raise EtcdError(ErrorCode.INVALID_FORM, cause)
     try:
         given = _decode_object(text)
@@ -127,8 +127,8 @@ def read_config(text: str | bytes, base: ClusterConfig) -> ClusterConfig:
     return msgspec.structs.replace(base, **values)
 
 
-def written(config: ClusterConfig) -> str:
-    """As it is kept and shown: JSON, whole numbers without a fraction."""
+def config_json(config: ClusterConfig) -> str:
+    """Returns a configuration as it is stored and shown: as JSON, with whole numbers without a fraction."""
     fields = {name: getattr(config, name) for name in ClusterConfig.__struct_fields__}
     whole = {name: int(value) if value == int(value) else value for name, value in fields.items()}
     return msgspec.json.encode(ClusterConfig(**whole)).decode()

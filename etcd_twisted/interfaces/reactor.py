@@ -9,6 +9,6 @@ from twisted.internet.interfaces import IReactorFromThreads, IReactorTCP, IReact
 
 class IReactor(IReactorTime, IReactorTCP, IReactorFromThreads):
     """
-    What a machine needs of Twisted's reactor. For type checks only: a reactor provides each of the three, and does
-    not know that they have a name together.
+    What a machine needs of Twisted's reactor. It is for type checks only: a reactor provides each of the three
+    interfaces, but does not know this one.
     """

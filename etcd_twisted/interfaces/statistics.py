@@ -1,9 +1,9 @@
 """
-What a machine counts and measures of itself: how long the disk and a quorum take, what waits, how much is kept, and
-what goes between it and the other machines (api, "Leader Statistics" and "Self Statistics").
+What a machine counts and measures of itself: how long the disk and a quorum take, what is pending, how much is stored,
+and its traffic with the other machines (api, "Leader Statistics" and "Self Statistics").
 
-Must never cost a request anything: what takes time is measured once for a whole batch, and all else is read when
-somebody asks. Must never read a clock either: whoever counts brings the time along.
+Must never cost a request anything: durations are measured once for a whole batch, and everything else is read when
+somebody asks. Must never read a clock either: whoever counts passes the time.
 """
 
 import math
@@ -13,47 +13,48 @@ from collections.abc import Collection
 
 import attrs
 
-BOUNDS = tuple(0.00025 * 2**step for step in range(16))
+BUCKET_BOUNDS_SECONDS = tuple(0.00025 * 2**step for step in range(16))
 """
-The upper bounds of the durations that are counted together, in seconds: from a quarter of a millisecond to 8.192
-seconds. Those of etcd's histograms of the disk are among them.
+The upper bounds of a histogram's buckets: from a quarter of a millisecond to 8.192 seconds. Those of etcd's histograms
+of the disk are among them.
 """
 
 
 @attrs.define
 class Durations:
     """
-    A histogram.
+    A histogram of durations.
 
-    @ivar counts: how many took up to each of L{BOUNDS}, and longer than the bound before; at last, how many took
-        longer than all of them.
-    @ivar total: the sum, in seconds.
+    @ivar counts: how many durations are in each bucket: up to one of L{BUCKET_BOUNDS_SECONDS}, and longer than the one
+        before it. The last bucket has those that are longer than all bounds.
+    @ivar total: the sum of all durations, in seconds.
     """
 
-    counts: list[int] = attrs.field(factory=lambda: [0] * (len(BOUNDS) + 1))
+    counts: list[int] = attrs.field(factory=lambda: [0] * (len(BUCKET_BOUNDS_SECONDS) + 1))
     total: float = 0.0
 
     def add(self, seconds: float) -> None:
         """
-        Something took so long.
+        Count a duration.
 
-        Called by one thread alone; others may read meanwhile, and see the last one in one of the fields only.
+        Only one thread may call this. Others may read at the same time, and may then see the last duration in one of
+        the fields only.
         """
-        self.counts[bisect_left(BOUNDS, seconds)] += 1
+        self.counts[bisect_left(BUCKET_BOUNDS_SECONDS, seconds)] += 1
         self.total += seconds
 
 
 @attrs.frozen
 class Contents:
     """
-    What a machine's copy of the key space holds, hidden nodes and the cluster's own included.
+    How much a machine's copy of the key space holds, including hidden nodes and those of the cluster itself.
 
-    @ivar keys: how many keys have a value.
-    @ivar directories: how many directories there are, without the root.
-    @ivar size_bytes: how large it is, see L{etcd_twisted.keyspace.sizes}.
-    @ivar quota_bytes: how large it may get; 0 for any size.
-    @ivar alarm: whether it is nearly as large as that, or larger.
-    @ivar refused: how many changes this machine has refused, since there was no room for them.
+    @ivar keys: the number of keys that have a value.
+    @ivar directories: the number of directories, without the root.
+    @ivar size_bytes: the size of the key space; see L{etcd_twisted.keyspace.sizes}.
+    @ivar quota_bytes: how large the key space may become; 0 for any size.
+    @ivar alarm: whether it is nearly as large as the quota, or larger.
+    @ivar refused: how many changes this machine has refused because there was no room for them.
     """
 
     keys: int = 0
@@ -67,24 +68,24 @@ class Contents:
 @attrs.frozen
 class Measurements:
     """
-    A machine's, since it began to take part in consensus; of one that does not, all are 0.
+    What a machine measures, since it began to take part in consensus. On a machine that does not, everything is 0.
 
-    @ivar commit_index: the highest log index that it knows to be committed.
+    @ivar commit_index: the highest log index that the machine knows to be committed.
     @ivar leader_changes: how often it saw a machine begin to lead, since its process started.
-    @ivar proposals_pending: how many changes it has proposed of which it does not know yet what becomes of them.
-    @ivar proposals_failed: how many were not made, or nobody here can say whether they were.
+    @ivar proposals_pending: the number of changes that it has proposed and whose outcome is not known yet.
+    @ivar proposals_failed: the number of changes that were not made, or whose outcome stays unknown here.
     @ivar syncs: how long it took to make each batch of the log durable.
-    @ivar commits: how long it took from when this leader began with a batch until a quorum had it.
-    @ivar log_bytes: the size of the log on disk, without what is allocated ahead.
-    @ivar snapshot_bytes: the size of the snapshot on disk, 0 when there is none.
+    @ivar commits: how long it took, while this machine led, from the beginning of a batch until a quorum had it.
+    @ivar log_bytes: the size of the log on disk, without what is allocated in advance.
+    @ivar snapshot_bytes: the size of the snapshot on disk; 0 when there is none.
     @ivar disk_free_bytes: how much this process may still write to the file system of its data directory.
-    @ivar disk_size_bytes: the size of that file system, 0 when it is not known.
+    @ivar disk_size_bytes: the size of that file system; 0 when it is not known.
     @ivar clock_jumps: how often this machine's clock was set by more than L{CLOCK_BOUND_SECONDS}.
-    @ivar clock_jump_seconds: by how much it was set last; below 0 when it was set back, 0 when it never was.
+    @ivar clock_jump_seconds: by how much it was set last; negative when it was set back, 0 when it never was set.
     @ivar cluster_time_ahead_seconds: how far the time by which keys expire is ahead of this machine's clock.
     @ivar cluster_time_error_seconds: by how much that may differ from what the leader knows; 0 on the leader, C{None}
         while no leader's time is known.
-    @ivar contents: of the key space.
+    @ivar contents: how much the key space holds.
     """
 
     commit_index: int = 0
@@ -104,8 +105,8 @@ class Measurements:
     disk_size_bytes: int = 0
 
 
-WINDOW = 60
-"""Rates are taken over so many seconds."""
+RATE_WINDOW_SECONDS = 60
+"""The time over which rates are averaged."""
 
 
 @attrs.define
@@ -113,20 +114,20 @@ class Flow:
     """
     Requests in one direction.
 
-    @ivar count: how many there were in all.
+    @ivar count: how many there have been in all.
     """
 
     count: int = 0
     _seconds: deque[list[int]] = attrs.field(factory=deque)
-    """Of the last minute: the second, the requests in it and their bytes."""
+    """For each second of the last minute that had requests: the second, the requests and their bytes."""
 
     def add(self, now: float, length: int, requests: int = 1) -> None:
         """
-        Requests went together.
+        Count requests that were sent together.
 
-        @param now: seconds, of a clock that is not set back.
-        @param length: of all of them, in bytes.
-        @param requests: how many.
+        @param now: seconds of a monotonic clock.
+        @param length: how many bytes all of them have.
+        @param requests: how many there are.
         """
         self.count += requests
         second = int(now)
@@ -138,15 +139,15 @@ class Flow:
         last[2] += length
 
     def rates(self, now: float) -> tuple[float, float] | None:
-        """Requests and bytes per second over the last minute's requests; C{None} when there were none."""
+        """Returns requests and bytes per second over the last minute, or C{None} when there were no requests."""
         self._forget(int(now))
         if not self._seconds:
             return None
-        span = max(1.0, min(float(WINDOW), now - self._seconds[0][0]))
+        span = max(1.0, min(float(RATE_WINDOW_SECONDS), now - self._seconds[0][0]))
         return sum(each[1] for each in self._seconds) / span, sum(each[2] for each in self._seconds) / span
 
     def _forget(self, second: int) -> None:
-        while self._seconds and self._seconds[0][0] <= second - WINDOW:
+        while self._seconds and self._seconds[0][0] <= second - RATE_WINDOW_SECONDS:
             self._seconds.popleft()
 
 
@@ -155,8 +156,8 @@ class FollowerTraffic:
     """
     How a follower answers its leader. Latencies are in milliseconds.
 
-    @ivar success: how many requests it answered.
-    @ivar fail: how many times it could not be reached.
+    @ivar success: how many requests the follower answered.
+    @ivar fail: how many times the follower could not be reached.
     """
 
     success: int = 0
@@ -170,7 +171,7 @@ class FollowerTraffic:
 
     def succeeded(self, latency: float) -> None:
         """
-        A request was answered.
+        Count a request that was answered.
 
         @param latency: how long that took, in milliseconds.
         """
@@ -183,20 +184,20 @@ class FollowerTraffic:
         self._squares += distance * (latency - self.average)
 
     def failed(self) -> None:
-        """It could not be reached."""
+        """Count that the follower could not be reached."""
         self.fail += 1
 
     @property
     def standard_deviation(self) -> float:
-        """Of the latencies."""
+        """The standard deviation of the latencies."""
         return math.sqrt(self._squares / self.success) if self.success else 0.0
 
 
 @attrs.define
 class PeerTraffic:
     """
-    What goes between this machine and another one, whoever leads, in bytes: Raft's messages and snapshots, without
-    what the transport adds.
+    How many bytes this machine has exchanged with another one, whoever leads: Raft messages and snapshots, without the
+    framing of the transport.
     """
 
     sent: int = 0
@@ -206,11 +207,11 @@ class PeerTraffic:
 @attrs.define
 class Traffic:
     """
-    All of a machine's.
+    All traffic of a machine.
 
-    @ivar sent: the requests to append that it sent as a leader.
-    @ivar received: those that it received as a follower.
-    @ivar followers: by name, since this machine leads; empty while it does not.
+    @ivar sent: the append requests that it sent as a leader.
+    @ivar received: the append requests that it received as a follower.
+    @ivar followers: its followers by name, since it began to lead; empty while it does not lead.
     @ivar peers: all other machines, by id.
     """
 
@@ -220,11 +221,11 @@ class Traffic:
     peers: dict[str, PeerTraffic] = attrs.field(factory=dict)
 
     def add_sent(self, machine_id: str, length: int) -> None:
-        """So many bytes went to a machine."""
+        """Count bytes that were sent to a machine."""
         self._with(machine_id).sent += length
 
     def add_received(self, machine_id: str, length: int) -> None:
-        """So many bytes came from a machine."""
+        """Count bytes that were received from a machine."""
         self._with(machine_id).received += length
 
     def _with(self, machine_id: str) -> PeerTraffic:
@@ -234,6 +235,6 @@ class Traffic:
         return peer
 
     def keep(self, machine_ids: Collection[str]) -> None:
-        """These are the other machines; what was counted of those that have gone is forgotten."""
+        """Forget the counts of all machines but these."""
         for machine_id in self.peers.keys() - machine_ids:
             del self.peers[machine_id]

@@ -28,7 +28,7 @@ from etcd_twisted.interfaces.cluster import (
     fingerprinted,
     forbidden_key,
 )
-from etcd_twisted.interfaces.cluster_config import ClusterConfig, written
+from etcd_twisted.interfaces.cluster_config import ClusterConfig, config_json
 from etcd_twisted.interfaces.statistics import Measurements, Traffic
 from etcd_twisted.keyspace.commands import Change, Delete, Expire, Set
 from etcd_twisted.keyspace.events import Event
@@ -315,10 +315,10 @@ class FakeReplica:
             met.callback(None)
         return self._when_leading(lambda: self._apply(command))
 
-    def submit(self, command: Change, told: OutcomeCallback) -> bool:
+    def submit(self, command: Change, on_outcome: OutcomeCallback) -> bool:
         if not self.is_leader or self.full:
             return False
-        self.propose(command).addCallbacks(told, lambda failure: told(failure.value))
+        self.propose(command).addCallbacks(on_outcome, lambda failure: on_outcome(failure.value))
         return True
 
     def _when_leading(self, go_on: Callable[[], "Deferred[Any]"]) -> "Deferred[Any]":
@@ -339,7 +339,7 @@ class FakeReplica:
         return stored_config(self.keyspace.root) or ClusterConfig()
 
     def configure(self, config: ClusterConfig) -> "Deferred[None]":
-        changed = self.propose(Set(CONFIG_KEY, self.now(), written(config)))
+        changed = self.propose(Set(CONFIG_KEY, self.now(), config_json(config)))
         return changed.addCallback(lambda _: None)
 
     def remove(self, name: str, forbidden_by: str | None = None) -> "Deferred[None]":

@@ -25,7 +25,7 @@ from etcd_twisted.httpd.responses import JSON, TEXT, Response, json_message
 from etcd_twisted.httpd.site import Site
 from etcd_twisted.interfaces import IReactor, IReplica
 from etcd_twisted.interfaces.cluster import Machine
-from etcd_twisted.interfaces.cluster_config import read_config, written
+from etcd_twisted.interfaces.cluster_config import config_json, read_config
 from etcd_twisted.keyspace.events import format_time
 from etcd_twisted.web import api_responses
 from etcd_twisted.web.members import forbid_parameter, removal_note
@@ -151,7 +151,7 @@ class AdminApp:
     def config(self, request: IRequest) -> bytes:
         """Show the configuration. A machine that has not caught up with the others can't do that yet."""
         self._check_copy()
-        return send(request, Response(200, JSON, written(self._replica.cluster_config()).encode()))
+        return send(request, Response(200, JSON, config_json(self._replica.cluster_config()).encode()))
 
     @app.route("/v2/admin/config", methods=["PUT"])
     async def configure(self, request: IRequest) -> bytes:
@@ -166,7 +166,7 @@ class AdminApp:
     async def _configure(self, text: bytes) -> Response:
         config = read_config(text, self._replica.cluster_config())
         await self._replica.configure(config)
-        return Response(200, JSON, written(config).encode())
+        return Response(200, JSON, config_json(config).encode())
 
     # Redirects
 

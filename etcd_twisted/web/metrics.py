@@ -25,7 +25,7 @@ from etcd_twisted import __version__
 from etcd_twisted.httpd.responses import Response
 from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.interfaces import IReplica
-from etcd_twisted.interfaces.statistics import BOUNDS, Contents, Durations, Measurements
+from etcd_twisted.interfaces.statistics import BUCKET_BOUNDS_SECONDS, Contents, Durations, Measurements
 from etcd_twisted.keyspace.statistics import StoreStatistics
 
 _WRITES = {
@@ -38,7 +38,7 @@ _WRITES = {
 }
 """The fields of L{StoreStatistics} that count an action, without their endings."""
 
-_BUCKETS = (*(f"{bound:g}" for bound in BOUNDS), "+Inf")
+_BUCKETS = (*(f"{bound:g}" for bound in BUCKET_BOUNDS_SECONDS), "+Inf")
 
 
 class Metrics:

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from etcd_twisted.consensus.cluster_keys import CONFIG_KEY, stored_config
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.interfaces.cluster import ClusterView, fingerprint
-from etcd_twisted.interfaces.cluster_config import LONGEST_CONFIG_BYTES, ClusterConfig, read_config, written
+from etcd_twisted.interfaces.cluster_config import MAX_CONFIG_BYTES, ClusterConfig, config_json, read_config
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.keyspace.space import KeySpace
 from tests.keyspace.running import key_space
@@ -38,13 +38,13 @@ class WrittenTests(SynchronousTestCase):
 
     def test_whole_numbers(self) -> None:
         """They have no fraction, and fields are in the specification's order."""
-        self.assertEqual(written(ClusterConfig(3)), '{"activeSize":3,"removeDelay":1800,"syncInterval":5}')
-        self.assertEqual(written(BASE), '{"activeSize":5,"removeDelay":60,"syncInterval":2.5}')
+        self.assertEqual(config_json(ClusterConfig(3)), '{"activeSize":3,"removeDelay":1800,"syncInterval":5}')
+        self.assertEqual(config_json(BASE), '{"activeSize":5,"removeDelay":60,"syncInterval":2.5}')
 
     @given(CONFIGS)
     def test_read_again(self, config: ClusterConfig) -> None:
-        """What is written is read."""
-        self.assertEqual(read_config(written(config), BASE), config)
+        """What is config_json is read."""
+        self.assertEqual(read_config(config_json(config), BASE), config)
 
 
 class ReadTests(SynchronousTestCase):
@@ -130,7 +130,7 @@ class ReadTests(SynchronousTestCase):
 
     def test_too_long(self) -> None:
         """It is not decoded, wherever it comes from: a client can write 10 MiB where it is kept."""
-        longest = b'{"activeSize":7' + b" " * (LONGEST_CONFIG_BYTES - 16) + b"}"
+        longest = b'{"activeSize":7' + b" " * (MAX_CONFIG_BYTES - 16) + b"}"
         self.assertEqual(read_config(longest, BASE).active_size, 7)
         long = b'{"x":[' + b"[]," * 1_000_000 + b"1]}"
         tracemalloc.start()
@@ -159,7 +159,7 @@ class ReadTests(SynchronousTestCase):
         self.assertGreaterEqual(read.active_size, 3)
         self.assertGreaterEqual(read.remove_delay, 2.0)
         self.assertGreaterEqual(read.sync_interval, 1.0)
-        self.assertEqual(read_config(written(read), ClusterConfig()), read)
+        self.assertEqual(read_config(config_json(read), ClusterConfig()), read)
 
 
 class StoredTests(SynchronousTestCase):
@@ -175,8 +175,8 @@ class StoredTests(SynchronousTestCase):
         self.assertIsNone(stored_config(self.keyspace.root))
 
     def test_set(self) -> None:
-        """It is what was written."""
-        self.keyspace.apply(Set(CONFIG_KEY, 0, written(BASE)))
+        """It is what was config_json."""
+        self.keyspace.apply(Set(CONFIG_KEY, 0, config_json(BASE)))
         self.assertEqual(stored_config(self.keyspace.root), BASE)
 
     def test_not_one(self) -> None:

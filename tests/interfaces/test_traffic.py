@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.interfaces.statistics import WINDOW, Flow, FollowerTraffic
+from etcd_twisted.interfaces.statistics import RATE_WINDOW_SECONDS, Flow, FollowerTraffic
 
 LATENCIES = st.lists(st.floats(0.0, 1e6), min_size=1)
 REQUESTS = st.lists(st.tuples(st.floats(0.0, 100.0), st.integers(0, 1_000)))
@@ -57,7 +57,7 @@ class FlowTests(SynchronousTestCase):
         requests, size = flow.rates(300.0) or (0.0, 0.0)
         self.assertAlmostEqual(requests, 20.0, delta=0.5)
         self.assertAlmostEqual(size, 600.0, delta=15.0)
-        self.assertLessEqual(len(flow._seconds), WINDOW)
+        self.assertLessEqual(len(flow._seconds), RATE_WINDOW_SECONDS)
 
     @given(REQUESTS, st.floats(0.0, 200.0))
     def test_any(self, gaps: list[tuple[float, int]], pause: float) -> None:
@@ -70,15 +70,15 @@ class FlowTests(SynchronousTestCase):
             flow.add(now, length)
             recent.append((now, length))
         now += pause
-        lengths = [length for moment, length in recent if int(moment) > int(now) - WINDOW]
+        lengths = [length for moment, length in recent if int(moment) > int(now) - RATE_WINDOW_SECONDS]
         rates = flow.rates(now)
         self.assertEqual(flow.count, len(gaps))
         if not lengths:
             self.assertIsNone(rates)
             return
         assert rates is not None
-        self.assertTrue(len(lengths) / WINDOW <= rates[0] <= len(lengths))
-        self.assertTrue(sum(lengths) / WINDOW <= rates[1] <= sum(lengths))
+        self.assertTrue(len(lengths) / RATE_WINDOW_SECONDS <= rates[0] <= len(lengths))
+        self.assertTrue(sum(lengths) / RATE_WINDOW_SECONDS <= rates[1] <= sum(lengths))
 
 
 class FollowerTrafficTests(SynchronousTestCase):

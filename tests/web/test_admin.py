@@ -21,7 +21,7 @@ from etcd_twisted.httpd.channel import Channel
 from etcd_twisted.httpd.limits import Limits
 from etcd_twisted.httpd.site import Site
 from etcd_twisted.httpd.turns import WORK_OF_PAGE, WORK_PER_TURN
-from etcd_twisted.interfaces.cluster_config import ClusterConfig, written
+from etcd_twisted.interfaces.cluster_config import ClusterConfig, config_json
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.peer.connected_machines import ConnectedMachines
 from etcd_twisted.peer.frontend import PeerFrontend
@@ -294,7 +294,7 @@ class ElsewhereTests(AdminTest):
         Changes go to the leader's peer URL, path and query kept; this machine answers what it knows (spec,
         "Redirects").
         """
-        self.replica.keyspace.apply(Set(CONFIG_KEY, 0, written(ClusterConfig(3))))
+        self.replica.keyspace.apply(Set(CONFIG_KEY, 0, config_json(ClusterConfig(3))))
         self.replica.follow()
         for method, path, body in self.changes:
             self.assert_redirected(self.ask(path, method, body), path)

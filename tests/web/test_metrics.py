@@ -11,7 +11,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted import __version__
 from etcd_twisted.interfaces.cluster import MachineStatus, StatusReport
-from etcd_twisted.interfaces.statistics import BOUNDS, Contents, Durations, FollowerTraffic, Measurements
+from etcd_twisted.interfaces.statistics import (
+    BUCKET_BOUNDS_SECONDS,
+    Contents,
+    Durations,
+    FollowerTraffic,
+    Measurements,
+)
 from etcd_twisted.keyspace.commands import CompareAndDelete, CompareAndSwap, Create, Delete, Refresh, Set, Update
 from etcd_twisted.testing.replica import OTHER, FakeReplica
 from tests.processes.child import SOURCE
@@ -102,7 +108,7 @@ class ServerTests(MetricsTest):
         family = self.families()["etcd_disk_wal_fsync_duration_seconds"]
         self.assertEqual(family.type, "histogram")
         buckets = {each.labels["le"]: each.value for each in family.samples if each.name.endswith("_bucket")}
-        self.assertEqual(len(buckets), len(BOUNDS) + 1)
+        self.assertEqual(len(buckets), len(BUCKET_BOUNDS_SECONDS) + 1)
         some = {le: buckets[le] for le in ("0.00025", "0.001", "0.002", "2.048", "4.096", "8.192", "+Inf")}
         expected = {"0.00025": 1, "0.001": 2, "0.002": 3, "2.048": 3, "4.096": 4, "8.192": 4, "+Inf": 5}
         self.assertEqual(some, expected)
