@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from etcd_twisted.config.addresses import Address, BindAddress, parse_listening
+from etcd_twisted.interfaces.cluster import NAME
 from etcd_twisted.interfaces.cluster_config import (
     MAX_ACTIVE_SIZE,
     MAX_REMOVE_DELAY_SECONDS,
@@ -30,7 +31,6 @@ T = TypeVar("T")
 
 _WHOLE = re.compile(r"[0-9]+")
 _DECIMAL = re.compile(r"[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?")
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
 _URL = re.compile(r"https?://[!\"$->@-~]+")
 """It has no query and no fragment."""
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[!$&'()+.0-9:;=\[\]_a-z~-]+")
@@ -81,7 +81,7 @@ def _path(text: str) -> Path:
 
 
 def _name(text: str) -> str:
-    if not _NAME.fullmatch(text):
+    if not NAME.fullmatch(text):
         raise ValueError("should be 1 to 255 letters, digits, '.', '_' and '-', the first not '.' or '-'")
     return text
 
