@@ -48,7 +48,7 @@ CONFIG = Config(
 
 
 class PolicyTests(SynchronousTestCase):
-    """The rule."""
+    """What the policy refuses."""
 
     policy = BrowserPolicy.of(CONFIG)
 
@@ -60,7 +60,7 @@ class PolicyTests(SynchronousTestCase):
         return self.policy.refusal(method.encode(), headers, authority, secure) is None
 
     def test_browsers_may_use_only_the_names_of_this_machine(self) -> None:
-        """Those that this machine is known by, at any port, are for browsers too, others for programs alone."""
+        """Any port will do. Programs may use other names."""
         for port in ("", ":4001", ":80", ":"):
             for name in NAMES:
                 for mark in MARKS:
@@ -73,12 +73,12 @@ class PolicyTests(SynchronousTestCase):
                         self.assertTrue(self.allows(method, f"Host: {name}{port}", mark), name)
 
     def test_a_request_without_a_host_is_accepted(self) -> None:
-        """HTTP/1.0 needs none, and no browser leaves it out."""
+        """HTTP/1.0 does not require one, and every browser sends one."""
         self.assertTrue(self.allows("GET", "Accept-Language: de"))
         self.assertFalse(self.allows("PUT", f"Origin: {STRANGER}"))
 
     def test_the_host_of_an_absolute_target_counts(self) -> None:
-        """Its host counts as well as the header's."""
+        """So does the host in the header."""
         for authority, allowed in ((b"localhost:4001", True), (b"stranger.example", False), (b"", True)):
             self.assertIs(self.allows("GET", "Host: localhost", "Accept-Language: de", authority=authority), allowed)
         self.assertFalse(self.allows("GET", "Host: stranger.example", "Accept-Language: de", authority=b"localhost"))
@@ -86,13 +86,12 @@ class PolicyTests(SynchronousTestCase):
         self.assertFalse(self.allows("PUT", "Host: 127.0.0.1:4001", f"Origin: {OWN}", authority=b"localhost:4001"))
 
     def test_one_mark_of_a_browser_is_enough(self) -> None:
-        """One of several values is enough."""
         lines = ("Host: stranger.example", "User-Agent: curl", "User-Agent: Mozilla/5.0")
         self.assertFalse(self.allows("GET", *lines))
         self.assertTrue(self.allows("GET", *lines[:2]))
 
     def test_pages_of_this_machine_may_change_something(self) -> None:
-        """The one that the request goes to, by whatever name, and the advertised ones."""
+        """These are the destination of the request, by any name, and the advertised URLs."""
         for host, origin in (
             ("127.0.0.1:4001", "http://127.0.0.1:4001"),
             ("127.0.0.1:4001", "https://127.0.0.1:4001"),
@@ -110,7 +109,6 @@ class PolicyTests(SynchronousTestCase):
                 self.assertTrue(self.allows(method, f"Host: {host}", f"Origin: {origin}"), (host, origin))
 
     def test_pages_of_other_origins_may_change_nothing(self) -> None:
-        """They may not change anything."""
         for host, origin in (
             ("127.0.0.1:4001", "null"),
             ("127.0.0.1:4001", ""),
@@ -136,18 +134,16 @@ class PolicyTests(SynchronousTestCase):
                 self.assertTrue(self.allows(method, f"Host: {host}", f"Origin: {origin}"), (host, origin))
 
     def test_each_of_several_origins_has_to_be_allowed(self) -> None:
-        """Each has to be allowed."""
         self.assertFalse(self.allows("PUT", "Host: 127.0.0.1:4001", f"Origin: {OWN}", f"Origin: {STRANGER}"))
         self.assertFalse(self.allows("PUT", "Host: 127.0.0.1:4001", f"Origin: {OWN}, {STRANGER}"))
 
     def test_a_page_without_tls_may_change_nothing_over_tls(self) -> None:
-        """A page that came without TLS may be anybody's on the way."""
+        """Anybody on its way could have changed it."""
         for origin, allowed in (("http://localhost:4001", False), ("https://localhost:4001", True)):
             self.assertIs(self.allows("PUT", "Host: localhost:4001", f"Origin: {origin}", secure=True), allowed)
         self.assertFalse(self.allows("PUT", "Host: 10.0.0.1", "Origin: http://machine0.example:4001", secure=True))
 
     def test_a_star_allows_every_origin_and_every_host(self) -> None:
-        """C{*} for origins and for hosts."""
         self.policy = BrowserPolicy.of(Config(cors=("*",)))
         for origin in ("null", STRANGER):
             self.assertTrue(self.allows("PUT", "Host: localhost:4001", f"Origin: {origin}"))
@@ -158,7 +154,7 @@ class PolicyTests(SynchronousTestCase):
 
     @given(st.binary(max_size=30), st.binary(max_size=30), st.binary(max_size=30))
     def test_no_origin_of_a_stranger_is_let_through(self, host: bytes, origin: bytes, authority: bytes) -> None:
-        """Whatever is sent, there is an answer, and none that lets a stranger's origin through."""
+        """Whatever is sent, the policy has a result."""
         headers = Headers({b"Host": [host], b"Origin": [b"http://stranger.example" + origin]})
         if origin[:1] not in (b":", b""):
             self.assertIsNotNone(self.policy.refusal(b"PUT", headers, authority, False))
@@ -232,7 +228,7 @@ class DoorTests(SynchronousTestCase):
         self.assertEqual(self.wire.replica.keyspace.hub.count, 0)
 
     def test_changes_by_pages_of_other_origins_are_refused(self) -> None:
-        """Nothing is done for a page of another origin."""
+        """Nothing is done for them."""
         for method, path in CHANGES:
             for origin in (STRANGER, "null", "http://127.0.0.1:4002"):
                 answer = self.ask(method, path, "Host: 127.0.0.1:4001", f"Origin: {origin}")
@@ -240,7 +236,7 @@ class DoorTests(SynchronousTestCase):
                 self.assertNotIn("Access-Control-Allow-Origin", answer.headers)
 
     def test_requests_for_a_rebound_name_are_refused(self) -> None:
-        """Nor for one whose name was made to lead here, not even for a read."""
+        """Not even reads are answered."""
         for method, path in (*CHANGES, *READS):
             for mark in MARKS:
                 answer = self.ask(method, path, "Host: stranger.example:4001", mark.replace("etcd", "stranger"))
@@ -250,7 +246,7 @@ class DoorTests(SynchronousTestCase):
                     self.assert_refused(answer, "stranger.example", "--allowed-hosts")
 
     def test_a_standby_refuses_them_too(self) -> None:
-        """A machine that would only send it elsewhere does not even do that."""
+        """It does not redirect them either."""
         for change in (self.wire.replica.follow, self.wire.replica.stand_by):
             change()
             for path in ("/v2/keys/k?value=v", "/v2/members/12"):
@@ -258,7 +254,7 @@ class DoorTests(SynchronousTestCase):
                 self.assert_refused(self.ask("GET", path, "Host: s.example", "Accept-Language: de"), "--allowed-hosts")
 
     def test_own_pages_allowed_origins_and_programs_are_served(self) -> None:
-        """The machine's own pages, those that C{--cors} names, and programs behind any name."""
+        """Origins are allowed by C{--cors}, and programs may use any name."""
         for lines in (
             ("Host: 127.0.0.1:4001", f"Origin: {OWN}", "Sec-Fetch-Site: same-origin", "User-Agent: Mozilla/5.0"),
             ("Host: 127.0.0.1:4001", f"Origin: {ALLOWED}", "Sec-Fetch-Site: cross-site", "User-Agent: Mozilla/5.0"),
@@ -272,7 +268,7 @@ class DoorTests(SynchronousTestCase):
             self.assertIn(self.ask("POST", "/mod/v2/lock/k?ttl=5&timeout=0", *lines).status, (200, 412), lines)
 
     def test_reads_by_pages_of_other_origins_are_answered(self) -> None:
-        """They are answered: the browser keeps from the page what it may not read."""
+        """The browser keeps from the page what it may not read."""
         for method, path in READS:
             if "wait" not in path:
                 answer = self.ask(method, path, "Host: 127.0.0.1:4001", f"Origin: {STRANGER}")
@@ -280,7 +276,7 @@ class DoorTests(SynchronousTestCase):
                 self.assertNotIn("Access-Control-Allow-Origin", answer.headers)
 
     def test_the_connection_of_a_refused_request_stays_open(self) -> None:
-        """And who comes after the refused one on it is served."""
+        """The next request on it is served."""
         channel, transport = self.wire.connect()
         head = b"PUT /v2/keys/k HTTP/1.1\r\nHost: localhost\r\nContent-Length: 7\r\n"
         channel.dataReceived(head + b"Origin: null\r\n\r\nvalue=v" + head + b"\r\nvalue=w")
@@ -289,7 +285,7 @@ class DoorTests(SynchronousTestCase):
         self.assertEqual(self.wire.replica.get("/k").value, "w")
 
     def test_refusals_are_logged(self) -> None:
-        """Once for each, but not thousands of times, and nothing of it that could forge a line."""
+        """Each has a line, but there are never thousands, and no request can forge a line."""
         self.ask("PUT", "/v2/keys/k", "Host: localhost:4001", "Origin: http://x\x1b[1my")
         (line,) = self.log.warnings
         self.assertIn("--cors", line)
@@ -299,7 +295,6 @@ class DoorTests(SynchronousTestCase):
         self.assertLess(len(self.log.warnings), 25)
 
     def test_no_response_lets_a_browser_guess_its_type(self) -> None:
-        """No browser may take it for something else."""
         requests = (*READS, *CHANGES, ("GET", "/v2/keys/%zz"), ("GET", "/%zz"), ("GET", "/v2/keys/none"))
         for method, path in requests:
             if "wait" not in path:

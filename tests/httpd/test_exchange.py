@@ -1,5 +1,5 @@
 """
-How an answer gets onto the wire, without the server around it: what goes wrong under way, and who is gone by then.
+How a response is sent, without a server around it: also when something goes wrong, or the client has gone.
 """
 
 from collections.abc import Callable, Iterator
@@ -116,38 +116,36 @@ class FramingTests(ExchangeTest):
     """Where a body ends."""
 
     def test_the_header_line_says_where_the_body_ends(self) -> None:
-        """A length, or chunks for who knows them, or the end of the connection."""
+        """It has a length, or chunks for a client that understands them. Otherwise the connection ends."""
         self.assertEqual(framing(b"12345", True), b"Content-Length: 5\r\n")
         self.assertEqual(framing(b"", False), b"Content-Length: 0\r\n")
         self.assertEqual(framing(iter(()), True), b"Transfer-Encoding: chunked\r\n")
         self.assertEqual(framing(HandMadeEvents(True), False), b"")
 
     def test_a_response_is_sent_with_all_header_lines(self) -> None:
-        """The status line, the connection's own lines, the answer's, the length."""
+        """These are the status line, the connection's lines, the response's lines and the length."""
         head, body = self.sent(Response(404, FIELDS, b"gone"))
         self.assertEqual(head, [b"HTTP/1.1 404 Not Found", b"Server: x", b"X-Field: 1", b"Content-Length: 4"])
         self.assertEqual(body, b"gone")
 
     def test_the_last_response_on_a_connection_says_so(self) -> None:
-        """Says so."""
         self.connection = Connection(persistent=False)
         head, _ = self.sent(plain(200, "x"))
         self.assertIn(b"Connection: close", head)
 
     def test_each_piece_is_a_chunk(self) -> None:
-        """One chunk each; an empty one is left out, as it would mean the end."""
+        """An empty piece is left out, as it would mean the end."""
         head, body = self.sent(Response(200, FIELDS, iter((b"ab", b"", b"cde"))))
         self.assertIn(b"Transfer-Encoding: chunked", head)
         self.assertEqual(body, b"2\r\nab\r\n3\r\ncde\r\n0\r\n\r\n")
 
     def test_an_old_client_gets_pieces_as_they_are(self) -> None:
-        """As they are."""
         head, body = self.sent(Response(200, FIELDS, iter((b"ab", b"", b"cde"))), b"HTTP/1.0")
         self.assertEqual(head, [b"HTTP/1.1 200 OK", b"Server: x", b"X-Field: 1"])
         self.assertEqual(body, b"abcde")
 
     def test_the_response_to_head_has_no_body(self) -> None:
-        """Nothing follows the head, not even the end of the chunks, and no piece is asked for."""
+        """Not even the end of the chunks follows the head, and no piece is asked for."""
 
         def pieces() -> Iterator[bytes]:
             raise AssertionError("nobody wants these")
@@ -160,10 +158,10 @@ class FramingTests(ExchangeTest):
 
 
 class BrokenTests(ExchangeTest):
-    """What goes wrong when it is too late to say so."""
+    """Errors after the head was sent."""
 
     def test_a_body_that_breaks_off_is_not_ended(self) -> None:
-        """The client sees that this is not the whole, as the end of the chunks never comes."""
+        """The client sees that the body is not complete, as the end of the chunks never comes."""
 
         def pieces() -> Iterator[bytes]:
             yield b"ab"
@@ -177,7 +175,7 @@ class BrokenTests(ExchangeTest):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_a_failed_response_ends_the_connection(self) -> None:
-        """A door that breaks its word costs its client the connection, and nobody else anything."""
+        """Nobody else is affected."""
         promised: Deferred[Response] = Deferred()
         self.exchange().answer(promised)
         promised.errback(ZeroDivisionError())
@@ -186,10 +184,9 @@ class BrokenTests(ExchangeTest):
 
 
 class GoneTests(ExchangeTest):
-    """A client that is gone before its answer."""
+    """A client that goes before its response comes."""
 
     def test_a_later_response_is_cancelled(self) -> None:
-        """Nobody works on it any more."""
         cancelled: list[Deferred[Response]] = []
         promised: Deferred[Response] = Deferred(cancelled.append)
         promised.addErrback(lambda reason: plain(500, str(reason.check(CancelledError))))
@@ -200,7 +197,6 @@ class GoneTests(ExchangeTest):
         self.assertEqual((self.connection.sent, self.connection.done), (b"", []))
 
     def test_a_wait_that_begins_too_late_ends_at_once(self) -> None:
-        """A wait that is only granted when nobody is there to wait ends at once."""
         events = HandMadeEvents(stream=False)
         promised: Deferred[Response] = Deferred(lambda cancelled: cancelled.callback(Response(200, FIELDS, events)))
         exchange = self.exchange()
@@ -210,7 +206,7 @@ class GoneTests(ExchangeTest):
         self.assertIsNone(events.send)
 
     def test_an_event_for_a_client_that_has_gone_is_dropped(self) -> None:
-        """Is dropped, should whoever tells it not know yet."""
+        """Whoever sends it may not know yet that the client has gone."""
         events = HandMadeEvents(stream=False)
         exchange = self.exchange()
         exchange.answer(Response(200, FIELDS, events))
@@ -225,7 +221,7 @@ class EndedWaitTests(ExchangeTest):
     """A wait that the server ends."""
 
     def test_a_wait_ends_with_an_empty_body(self) -> None:
-        """The body is empty and whole."""
+        """The body is complete."""
         events = HandMadeEvents(stream=False)
         exchange = self.exchange()
         exchange.answer(Response(200, FIELDS, events))
@@ -236,7 +232,7 @@ class EndedWaitTests(ExchangeTest):
         self.assertEqual(self.connection.done, [exchange])
 
     def test_a_stream_ends_when_no_more_events_can_come(self) -> None:
-        """A stream whose events can't be told any more ends after those that were."""
+        """It ends after the events that have come."""
         events = HandMadeEvents(stream=True)
         exchange = self.exchange()
         exchange.answer(Response(200, FIELDS, events))
@@ -248,7 +244,7 @@ class EndedWaitTests(ExchangeTest):
         self.assertEqual(self.connection.done, [exchange])
 
     def test_a_change_is_still_answered(self) -> None:
-        """Who waits for a change to be made gets to know."""
+        """The client learns that its change was made."""
         promised: Deferred[Response] = Deferred()
         exchange = self.exchange()
         exchange.answer(promised)

@@ -1,5 +1,5 @@
 """
-The fast door: whatever is sent, it is answered as L{Channel} answers it, under the same limits.
+The fast door answers whatever is sent as L{Channel} answers it, under the same limits.
 """
 
 import re
@@ -120,7 +120,7 @@ class EagerTests(SynchronousTestCase):
     """Answers go to the system at once."""
 
     def test_bytes_are_sent_in_order(self) -> None:
-        """But not before what it did not take yet."""
+        """Nothing is sent ahead of what the system has not taken yet."""
         wire = Wire(kind=FastSite)
         self.addCleanup(wire.stop)
         channel, _ = wire.connect()
@@ -144,7 +144,7 @@ class EagerTests(SynchronousTestCase):
         self.assertEqual(transport.value(), b"abcdefghijklmno")
 
     def test_what_the_system_does_not_take_is_left_to_the_transport(self) -> None:
-        """What the system does not take is left to the transport, which tries again, and finds out what is wrong."""
+        """The transport tries again, and finds out what is wrong."""
         for refusal in (BlockingIOError(), ConnectionResetError(), BrokenPipeError(), OSError()):
             wire = Wire(kind=FastSite)
             self.addCleanup(wire.stop)
@@ -180,7 +180,7 @@ class TogetherTests(SynchronousTestCase):
         return self.written
 
     def test_responses_to_requests_that_came_together_are_sent_together(self) -> None:
-        """They are sent together, but for very many."""
+        """At most 32 are."""
         self.assertEqual(self.receive(GET), [1])
         self.assertEqual(self.receive(*[GET] * 5), [5])
         self.assertEqual(self.receive(*[GET] * 5, GET[:9]), [5])
@@ -188,7 +188,7 @@ class TogetherTests(SynchronousTestCase):
         self.assertEqual(self.receive(*[GET] * 70), [32, 32, 6])
 
     def test_responses_do_not_wait_for_later_requests(self) -> None:
-        """What can't be answered yet, or by the fast door, holds none up."""
+        """A request that is answered later, or by the ordinary door, holds up none before it."""
         self.assertEqual(self.receive(GET, GET, put("v"), GET, GET), [2, 1, 2])
         self.assertEqual(self.receive(GET, GET, WATCH), [2, 1])
         self.assertEqual(self.receive(put("w"))[:1], [])
@@ -204,7 +204,7 @@ class TogetherTests(SynchronousTestCase):
         self.receive(*[GET] * 10, behind)
 
     def test_client_that_does_not_read_and_waits(self) -> None:
-        """It is seen when it goes."""
+        """The server notices when it goes."""
         for request in (WATCH, STREAM):
             self.channel, self.transport = self.wire.connect()
             self.stall(request)
@@ -214,7 +214,7 @@ class TogetherTests(SynchronousTestCase):
             self.assertEqual(self.transport.value().count(b"HTTP/1.1 200"), 11)
 
     def test_client_that_does_not_read_and_sends_more(self) -> None:
-        """All else waits until it has read, and is answered in its turn."""
+        """What it sends waits until it has read, and is then answered in order."""
         for cut in (9, len(GET) - 1, len(GET)):
             self.channel, self.transport = self.wire.connect()
             self.stall(VERSION[:cut])
@@ -229,14 +229,14 @@ class TogetherTests(SynchronousTestCase):
             self.assertNotIn(b"node", answers[10].body)
 
     def test_client_that_does_not_read_before_its_last_request(self) -> None:
-        """The ordinary channel answers that request and closes the connection: the fast one touches it no more."""
+        """The ordinary channel answers that request and closes the connection. The fast one does nothing more."""
         self.stall(GET.replace(b"HTTP/1.1", b"HTTP/1.0"))
         self.transport.client_reads()
         self.assertEqual(self.transport.value().count(b"HTTP/1.1 200"), 11)
         self.assertEqual(self.transport.how_lost, "closed")
 
     def test_a_request_that_can_not_be_handled_closes_the_connection(self) -> None:
-        """Behind one that was waited for: the connection is closed, as nobody can know any more what answers what."""
+        """The client could not know any more which response belongs to which request."""
         self.receive(WATCH, GET, GET)
         self.patch(self.wire.site, "heads", {})
         self.wire.replica.apply(Set("/k", 0, "v"))
@@ -246,7 +246,7 @@ class TogetherTests(SynchronousTestCase):
         self.assertEqual(self.wire.site.channels, set())
 
     def test_long_responses_are_sent_at_once(self) -> None:
-        """What waits to be sent is bounded."""
+        """So what waits to be sent is bounded."""
         self.receive(put("x" * 3_000))
         self.assertEqual(self.receive(*[GET] * 3), [1, 1, 1])
 
@@ -293,7 +293,7 @@ class SameAnswersTests(SynchronousTestCase):
     @settings(max_examples=examples(300))
     @given(st.lists(requests(), min_size=1, max_size=5), st.lists(st.integers(0, 2_000), max_size=6), st.booleans())
     def test_both_doors_answer_any_requests_alike(self, sent: list[bytes], cuts: list[int], slow: bool) -> None:
-        """Pipelined, cut anywhere, well-formed or not."""
+        """They are pipelined, cut anywhere, and well-formed or not."""
         data = b"".join(sent)
         ordinary, fast = (Conversation(kind).hold(data, cuts, slow) for kind in (Site, FastSite))
         self.assertEqual(ordinary, fast)
@@ -312,7 +312,7 @@ class FastHeadTests(test_site.HeadTests):
 
 
 class FastMalformedTests(test_site.MalformedTests):
-    """What is no HTTP, by the fast door."""
+    """Requests that are not HTTP, by the fast door."""
 
     kind = FastSite
 
@@ -349,7 +349,7 @@ class FastWatchMemoryTests(test_site.WatchMemoryTests):
 
 
 class DoorTests(SynchronousTestCase):
-    """Who answers."""
+    """Which door answers."""
 
     def setUp(self) -> None:
         self.wire = Wire(kind=FastSite)
@@ -361,7 +361,7 @@ class DoorTests(SynchronousTestCase):
         self.assertIsInstance(channel, FastChannel if fast else Channel)
 
     def test_common_requests_stay_at_the_fast_door(self) -> None:
-        """What clients of keys send does not leave the fast door, however it is cut."""
+        """So do they however they are cut."""
         for request in (put("v"), GET, put(quote("ä")), put("w" * 900), GET + put("v") + GET):
             for piece in (len(request), 1_000, 5, 1):
                 for start in range(0, len(request), piece):
@@ -370,7 +370,6 @@ class DoorTests(SynchronousTestCase):
         self.assertEqual(self.transport.value().count(b"HTTP/1.1 20"), 4 * 7)
 
     def test_watches_stay_at_the_fast_door(self) -> None:
-        """They wait there."""
         for request in (WATCH, STREAM):
             channel, _ = self.wire.connect()
             channel.dataReceived(request)
@@ -380,14 +379,14 @@ class DoorTests(SynchronousTestCase):
         self.assertEqual({type(channel) for channel in self.wire.site.channels}, {FastChannel})
 
     def test_a_request_for_another_page_is_handed_over(self) -> None:
-        """The first request for another page is the last one that the fast door sees."""
+        """It is the last one that the fast door sees on the connection."""
         self.channel.dataReceived(GET + VERSION)
         self.assert_fast(False)
         self.channel.dataReceived(GET)
         self.assertEqual(self.transport.value().count(b"HTTP/1.1 "), 3)
 
     def test_a_head_with_an_uncommon_line_is_handed_over_early(self) -> None:
-        """A head with a line that is not common is read by the other one, before the rest of it is there."""
+        """The rest of the head need not be there."""
         for line in (b"no header\r\n", b"Content-Length: x\r\n", b"Expect: 100-continue\r\n", b"X: \r\r\n", b" x\r\n"):
             self.channel, self.transport = self.wire.connect()
             self.channel.dataReceived(b"GET /v2/keys/k HTTP/1.1\r\nAccept: */*\r\n")
@@ -396,12 +395,11 @@ class DoorTests(SynchronousTestCase):
             self.assertNotIn(self.channel, self.wire.site.channels, line)
 
     def test_a_long_head_is_handed_over(self) -> None:
-        """A head that is long is read by the other one."""
         self.channel.dataReceived(GET[:-2] + b"X: " + b"x" * LONGEST_COMMON_HEAD_BYTES)
         self.assert_fast(False)
 
     def test_little_is_read_ahead(self) -> None:
-        """Who sends more than a little while it waits has to wait with that too, and loses nothing of it."""
+        """A client that sends more while it waits is paused, and loses nothing."""
         self.channel.dataReceived(WATCH + GET * 10)
         self.assertEqual(self.transport.producerState, "producing")
         self.channel.dataReceived(GET * 1_000)
@@ -412,7 +410,7 @@ class DoorTests(SynchronousTestCase):
         self.assertEqual(self.transport.value().count(b"HTTP/1.1 200"), 1_011)
 
     def test_little_is_read_ahead_of_changes(self) -> None:
-        """So for one who sends many of them: no more comes as long as enough of them wait."""
+        """No more are read while enough of them wait."""
         replica, size = self.wire.replica, len(put("v"))
         replica.holding = True
         self.channel.dataReceived(put("v") * 1_000)
@@ -425,7 +423,7 @@ class DoorTests(SynchronousTestCase):
         self.assertEqual(self.transport.producerState, "producing")
 
     def test_time_does_not_begin_anew(self) -> None:
-        """Who was slow before the connection was handed over has no more time than others."""
+        """A client that was slow before its connection was handed over has no more time than others."""
         self.channel.dataReceived(b"GET /v2/key")
         self.wire.pass_time(9)
         self.channel.dataReceived(b"x HTTP/1.1\r\n")
@@ -434,7 +432,7 @@ class DoorTests(SynchronousTestCase):
         self.assertEqual(self.transport.how_lost, "closed")
 
     def test_time_of_the_next_request(self) -> None:
-        """Nor has the next request on it less."""
+        """The next request on that connection has the whole time."""
         self.channel.dataReceived(VERSION[:9])
         self.wire.pass_time(9)
         self.channel.dataReceived(VERSION[9:] + GET[:9])

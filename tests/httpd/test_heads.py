@@ -17,7 +17,6 @@ class HeadsTests(SynchronousTestCase):
         self.heads = Heads(BrowserPolicy())
 
     def test_common_header_lines_are_understood(self) -> None:
-        """What clients send."""
         for block, head in (
             (HOST, Head(0, None)),
             (HOST + b"Content-Length: 12\r\n", Head(12, None)),
@@ -31,7 +30,7 @@ class HeadsTests(SynchronousTestCase):
                 self.assertEqual(self.heads[block], head, block)
 
     def test_uncommon_header_lines_are_not_understood(self) -> None:
-        """What is for one who knows all of HTTP: rare, or not to be answered at all."""
+        """They are rare, or will be refused."""
         for block in (
             b"",
             b"Accept: */*\r\n",
@@ -68,14 +67,13 @@ class HeadsTests(SynchronousTestCase):
 
     @given(st.lists(st.binary(max_size=20)))
     def test_any_bytes_may_come(self, lines: list[bytes]) -> None:
-        """Anything can come."""
         block = HOST + b"".join(line + b"\r\n" for line in lines)
         head = self.heads[block]
         if head is not None:
             self.assertTrue(all(b":" in line for line in block.split(b"\r\n")[:-1]))
 
     def test_few_blocks_are_remembered(self) -> None:
-        """Headers that differ with each request cost no memory, nor do long ones."""
+        """Headers that differ in each request take no memory, nor do long ones."""
         for number in range(10 * MOST_KNOWN_BLOCKS):
             self.assertIsNotNone(self.heads[HOST + b"X-Number: %d\r\n" % number])
             self.assertIsNone(self.heads[HOST + b"X-Number: %d%s\r\n" % (number, b"x" * LONGEST_BLOCK_BYTES)])

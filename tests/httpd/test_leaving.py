@@ -1,5 +1,5 @@
 """
-Clients that go away, with real connections: whoever waits for them is told, whatever they sent before.
+Clients that go away, with real connections: the server notices, whatever they sent before.
 """
 
 import socket
@@ -49,14 +49,14 @@ class LeavingTests(ServedTest):
         forgetting.restore()
 
     async def test_a_watch_ends_when_its_client_goes(self) -> None:
-        """A closed socket ends the watch, however much it sent behind it, by either door (spec, "Watch")."""
+        """So it does however much the client sent behind the watch, by either door (spec, "Watch")."""
         for watch in (WATCH, RARE_WATCH):
             for behind in (b"", GET, MUCH):
                 for reset in (False, True):
                     await self.leaves(watch, behind, reset)
 
     async def test_a_watcher_that_stays_gets_all_responses(self) -> None:
-        """Is asked nothing and gets all answers, however much was sent behind the watch."""
+        """So it does however much it sent behind the watch."""
         for watch in (WATCH, RARE_WATCH):
             looked = Deferred[bool]()
 

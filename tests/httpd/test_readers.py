@@ -104,7 +104,7 @@ class ReadersTests(SynchronousTestCase):
         self.assertEqual(self.readers.logPrefix(), "Readers")
 
     def test_the_reactor_sees_one_reader(self) -> None:
-        """The reactor sees one, as long as there are any; each gets what its client sent."""
+        """It sees none while there are no connections. Each connection gets what its client sent."""
         self.assertEqual(self.reactor.getReaders(), [])
         several = [self.connect() for _ in range(3)]
         self.assertEqual(self.reactor.getReaders(), [self.readers])
@@ -119,7 +119,7 @@ class ReadersTests(SynchronousTestCase):
         self.assertEqual(self.reactor.getReaders(), [])
 
     def test_a_paused_connection_is_not_read(self) -> None:
-        """One that is paused is not read from, however often it is; another one is."""
+        """Pausing it twice changes nothing, and others are read."""
         (client, taker, connection), (other, others, _) = self.connect(), self.connect()
         connection.pauseProducing()
         connection.pauseProducing()
@@ -143,23 +143,23 @@ class ReadersTests(SynchronousTestCase):
         return taker, connection
 
     def find_out(self, connection: Connection) -> None:
-        """What the reactor does with one that it reads from itself."""
+        """Do what the reactor does with a connection that it reads from itself."""
         PosixReactorBase._disconnectSelectable(self.reactor, connection, connection.doRead(), True)
 
     def test_the_end_of_a_connection_is_noticed(self) -> None:
-        """One whose client has closed is left to the reactor, which finds that out."""
+        """The connection is left to the reactor, which finds that out."""
         taker, connection = self.end(reset=False)
         self.find_out(connection)
         self.assertEqual((taker.lost, self.reactor.getReaders()), ([ConnectionDone], []))
 
     def test_a_reset_connection_is_noticed(self) -> None:
-        """Likewise. The system tells why only once: it has ended then."""
+        """The system tells the reason only once, so the connection has ended then."""
         taker, connection = self.end(reset=True)
         self.find_out(connection)
         self.assertEqual((len(taker.lost), self.reactor.getReaders()), (1, []))
 
     def test_a_connection_that_ends_and_is_closed_ends_once(self) -> None:
-        """The reactor need not have found out before it is closed here, or paused."""
+        """It may be closed here, or paused, before the reactor has found out."""
         _, connection = self.end(reset=False)
         connection.pauseProducing()
         self.assertEqual(self.reactor.getReaders(), [])
@@ -171,7 +171,7 @@ class ReadersTests(SynchronousTestCase):
         self.assertFalse(connection.connected)
 
     def test_a_connection_closed_by_another_is_not_read(self) -> None:
-        """What was read from one closes the other, from which something was to be read in the same turn."""
+        """Both had something to read in the same turn."""
         (client, taker, connection), (other, others, closed) = self.connect(), self.connect()
         taker.action = lambda: self.close(closed)
         others.action = lambda: self.close(connection)
@@ -184,7 +184,7 @@ class ReadersTests(SynchronousTestCase):
         self.assertEqual(taker.lost + others.lost, [ConnectionDone])
 
     def test_a_failing_connection_is_closed_alone(self) -> None:
-        """One that can't take what came is closed, and that is told; the others go on."""
+        """The error is logged, and the others go on."""
         several = [self.connect() for _ in range(3)]
 
         def fail() -> None:
@@ -199,7 +199,7 @@ class ReadersTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_a_connection_that_fails_to_end_is_forgotten(self) -> None:
-        """One whose end can't be told is closed all the same, and forgotten; all others are served, new ones too."""
+        """It is closed all the same, and all others are served, new ones too."""
         several = [self.connect() for _ in range(3)]
 
         def fail(_: object = None) -> None:
@@ -226,14 +226,12 @@ class ReadersTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 3)
 
     def test_all_connections_end_with_the_reactor(self) -> None:
-        """Then each connection does."""
         takers = [self.connect()[1] for _ in range(3)]
         self.readers.connectionLost(Failure(ConnectionLost()))
         self.assertEqual([taker.lost for taker in takers], [[ConnectionLost]] * 3)
         self.assertEqual(self.reactor.getReaders(), [])
 
     def test_all_else_is_the_reactors(self) -> None:
-        """All else is the reactor's."""
         _, _, connection = self.connect()
         connection.startWriting()
         self.assertEqual(self.reactor.getWriters(), [connection])
@@ -247,7 +245,7 @@ class SharedTests(ServedTest):
     """Connections to a real port."""
 
     def waiting(self) -> tuple[int, int]:
-        """How many sets the reactor reads from, and how many connections of a port by themselves."""
+        """How many epoll sets the reactor reads from, and how many connections of the port by themselves."""
         found = reactor.getReaders()
         return sum(isinstance(each, Readers) for each in found), sum(isinstance(each, Server) for each in found)
 
@@ -258,7 +256,7 @@ class SharedTests(ServedTest):
         self.assertTrue(client.data.startswith(b"HTTP/1.1 200 OK\r\n"))
 
     async def test_connections_of_a_port_share_one_reader(self) -> None:
-        """From the first to the last of them, also where other pages than keys are asked for."""
+        """So do connections on which pages are asked for."""
         self.assertEqual(self.waiting(), (0, 0))
         clients = [await self.connect() for _ in range(3)]
         for path in (b"/v2/keys/", b"/version", b"/v2/keys/"):

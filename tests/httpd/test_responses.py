@@ -42,7 +42,6 @@ class LaterTests(SynchronousTestCase):
         self.assertEqual(self.heard, [self.response])
 
     def test_cancelling_cancels_the_deferred(self) -> None:
-        """Who works for the answer is told."""
         later = Later()
         later.listen(self.heard.append)
         source: Deferred[Response] = Deferred()
@@ -52,7 +51,6 @@ class LaterTests(SynchronousTestCase):
         self.assertEqual(self.heard, [])
 
     def test_cancelling_before_prevents_the_beginning(self) -> None:
-        """Then it does not."""
         later = Later()
         later.listen(self.heard.append)
         later.cancel()

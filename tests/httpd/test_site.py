@@ -53,14 +53,12 @@ class BodyTests(WireTest):
     """A body may be 1,000 bytes here."""
 
     def test_the_longest_body_is_taken(self) -> None:
-        """Exactly as long as it may be."""
         self.send(put("x" * (1_000 - len("value="))))
         self.assertEqual(self.answer().status, 201)
 
     def test_a_body_that_is_too_long_is_refused_before_it_comes(self) -> None:
         """
-        413 before any of the body has come; the client may go on sending for a while and is heard by nobody (spec,
-        "Errors").
+        It is refused with 413. What the client goes on sending for a while is thrown away (spec, "Errors").
         """
         self.send(b"PUT /v2/keys/k HTTP/1.1\r\nHost: x\r\nContent-Length: 1001\r\n\r\n")
         answer = self.answer()
@@ -75,19 +73,18 @@ class BodyTests(WireTest):
         self.assertEqual(self.wire.replica.proposed, [])
 
     def test_a_length_with_too_many_digits_is_refused(self) -> None:
-        """A length that no machine could hold."""
+        """No machine could hold so much."""
         self.send(b"PUT /v2/keys/k HTTP/1.1\r\nHost: x\r\nContent-Length: " + b"9" * 10_000 + b"\r\n\r\n")
         self.assertEqual(self.answer().status, 413)
 
     def test_a_chunked_body_is_taken(self) -> None:
-        """Taken chunk by chunk."""
         self.send(b"PUT /v2/keys/k HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
         for chunk in (b"6\r\nvalue=\r\n", b"2\r\nv", b"w\r\n0\r\n", b"\r\n"):
             self.send(chunk)
         self.assertEqual(json.loads(self.answer().body)["node"]["value"], "vw")
 
     def test_a_chunked_body_that_is_too_long_is_refused(self) -> None:
-        """413 as soon as it is too long, even when its end is there too."""
+        """It is refused with 413 as soon as it is too long, even if its end is there too."""
         self.send(b"PUT /v2/keys/k HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
         self.send(b"1f4\r\n" + b"x" * 500 + b"\r\n")
         self.assertEqual(self.transport.value(), b"")
@@ -96,7 +93,6 @@ class BodyTests(WireTest):
         self.assertEqual(self.wire.replica.proposed, [])
 
     def test_a_client_that_expects_100_continue_gets_it(self) -> None:
-        """Who asks before sending is told to go on, or why not to."""
         head = put("v", fields=b"Expect: 100-continue\r\n").partition(b"value=")[0]
         self.send(head)
         self.assertEqual(self.transport.value(), b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -105,12 +101,10 @@ class BodyTests(WireTest):
         self.assertEqual(self.answer().status, 201)
 
     def test_a_body_that_is_too_long_gets_no_100_continue(self) -> None:
-        """No C{100 Continue} for what is refused."""
         self.send(b"PUT /v2/keys/k HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 1001\r\n\r\n")
         self.assertEqual(self.answer().status, 413)
 
     def test_the_limit_on_bodies_is_for_all_pages(self) -> None:
-        """The limit is the port's, not the key endpoint's."""
         self.send(b"GET /version HTTP/1.1\r\nHost: x\r\nContent-Length: 1001\r\n\r\n")
         self.assertEqual(self.answer().status, 413)
 
@@ -128,14 +122,13 @@ class HeadTests(WireTest):
         return start + fillers + last + end
 
     def test_the_longest_head_is_taken(self) -> None:
-        """To the byte."""
         request = self.request(LONGEST_HEAD_BYTES)
         self.assertEqual(len(request), LONGEST_HEAD_BYTES)
         self.send(request)
         self.assertEqual(self.answer().status, 200)
 
     def test_a_head_that_is_too_long_is_refused(self) -> None:
-        """431 (spec, "Errors")."""
+        """It is refused with 431 (spec, "Errors")."""
         self.send(self.request(LONGEST_HEAD_BYTES + 1))
         self.assertEqual(self.answer().status, 431)
         self.assertIn(b"65536 bytes", self.answer().body)
@@ -143,12 +136,11 @@ class HeadTests(WireTest):
         self.assertEqual(self.transport.how_lost, "aborted")
 
     def test_folded_lines_count(self) -> None:
-        """However they are folded."""
         self.send(self.request(LONGEST_HEAD_BYTES + 1, b" %s\r\n"))
         self.assertEqual(self.answer().status, 431)
 
     def test_an_endless_line_is_refused(self) -> None:
-        """431 although no line ever ends; nothing of what comes after is kept."""
+        """It is refused with 431, and nothing of what follows is kept."""
         self.send(b"GET /v2/keys/")
         for _ in range(65):
             self.send(b"x" * 1_024)
@@ -162,18 +154,17 @@ class HeadTests(WireTest):
         self.assertLess(after - before, 100_000)
 
     def test_too_many_headers_are_refused(self) -> None:
-        """Many small headers cost more than their bytes."""
+        """Many small headers take more memory than their bytes."""
         self.send(b"GET / HTTP/1.1\r\nHost: x\r\n" + b"a:\r\n" * 600 + b"\r\n")
         self.assertEqual(self.answer().status, 431)
 
     def test_each_request_has_the_whole_limit(self) -> None:
-        """Two requests may together be longer."""
         self.send(self.request(LONGEST_HEAD_BYTES) * 2)
         self.assertEqual([each.status for each in self.answers("GET", "GET")], [200, 200])
 
 
 class MalformedTests(WireTest):
-    """What is no HTTP request."""
+    """Requests that are not HTTP."""
 
     def assert_refused(self, data: bytes) -> None:
         _, transport = self.channel, self.transport = self.wire.connect()
@@ -182,7 +173,7 @@ class MalformedTests(WireTest):
         self.assertTrue(transport.writes_closed)
 
     def test_malformed_requests_are_refused(self) -> None:
-        """400, and the connection is closed."""
+        """They are refused with 400, and the connection is closed."""
         self.assert_refused(b"nonsense\r\n\r\n")
         self.assert_refused(b"\x16\x03\x01\x02\x00\x01\x00\r\n")
         self.assert_refused(b"GET / HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n")
@@ -194,7 +185,7 @@ class MalformedTests(WireTest):
         self.assert_refused(b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n")
 
     def test_bare_line_feeds_are_refused(self) -> None:
-        """Refused at once, wherever they stand, in JSON as far as the path is known."""
+        """They are refused at once, wherever they are, and in JSON if the path is known."""
         for request in (
             GET.replace(b"\r\n", b"\n"),
             GET.replace(b"\r\nHost", b"\nHost"),
@@ -209,13 +200,13 @@ class MalformedTests(WireTest):
         self.assertEqual(self.answer().headers["Content-Type"], "text/plain; charset=utf-8")
 
     def test_line_feeds_in_bodies_are_accepted(self) -> None:
-        """They are a body's own affair, also behind a request that is answered meanwhile."""
+        """So are those that come while an earlier request is answered."""
         self.send(b"PUT /v2/keys/k HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nvalue=\n\n\n" + GET)
         _, read = self.answers("PUT", "GET")
         self.assertEqual(json.loads(read.body)["node"]["value"], "\n\n\n")
 
     def test_refusals_are_json_where_a_path_is_known(self) -> None:
-        """What is wrong with a request for something that is known; no client takes it for success."""
+        """No client takes them for success."""
         for request, status in (
             (b"GET /v2/keys/a b HTTP/1.1\r\n", 400),
             (b"PUT /v2/keys/a HTTP/1.1\r\nContent-Length: 1\r\n\r\n", 400),
@@ -231,7 +222,7 @@ class MalformedTests(WireTest):
             self.assertEqual(list(json.loads(answer.body)), ["message"])
 
     def test_raw_bytes_in_a_target_are_like_their_escapes(self) -> None:
-        """Raw UTF-8 in path and query is what its escapes are; what is no UTF-8 is 210 (spec, "Keys")."""
+        """This is so in the path and in the query. What is not UTF-8 is error 210 (spec, "Keys")."""
         text = "\u96ea \u00e4".encode().replace(b" ", b"")
         self.send(b"PUT /v2/keys/%s?value=%s HTTP/1.1\r\nHost: x\r\n\r\n" % (text, text))
         written = json.loads(self.answer("PUT").body)["node"]
@@ -250,14 +241,14 @@ class MalformedTests(WireTest):
         self.assertEqual(len(self.wire.replica.proposed), 1)
 
     def test_raw_bytes_count_as_what_they_are(self) -> None:
-        """They count as what they are, and not as their escapes."""
+        """They do not count as their escapes."""
         start, end = b"GET /v2/keys/", b" HTTP/1.1\r\nHost: x\r\n\r\n"
         self.send(start + b"\xc3\xa4" * ((LONGEST_HEAD_BYTES - len(start + end)) // 2) + end)
         self.wire.clock.pump([0] * 3)  # the key comes back in the error, in pieces
         self.assertEqual(self.answer().status, 404)
 
     def test_an_absolute_target_is_understood(self) -> None:
-        """What a client sends that takes the server for a proxy."""
+        """A client that takes the server for a proxy sends one."""
         self.send(b"GET http://x:4001/v2/keys/?recursive=true HTTP/1.1\r\nHost: x\r\n\r\n")
         self.assertEqual(json.loads(self.answer().body)["node"]["key"], "/")
 
@@ -266,7 +257,7 @@ class PersistenceTests(WireTest):
     """Which connections stay open."""
 
     def test_a_connection_stays_open(self) -> None:
-        """Until something says otherwise; the server says who it is, and when."""
+        """It does until something says otherwise. The server sends its name and the date."""
         self.send(GET)
         self.send(GET)
         for answer in self.answers("GET", "GET"):
@@ -277,20 +268,19 @@ class PersistenceTests(WireTest):
         self.assertIsNone(self.transport.how_lost)
 
     def test_a_connection_stays_open_after_a_page(self) -> None:
-        """With the same headers."""
         self.send(VERSION + GET)
         version, _ = self.answers("GET", "GET")
         self.assertEqual(version.headers["Server"], "etcd_twisted")
         self.assertIsNone(self.transport.how_lost)
 
     def test_the_token_close_closes_the_connection(self) -> None:
-        """As one of several tokens."""
+        """It may be one of several tokens."""
         self.send(GET[:-2] + b"Connection: close, TE\r\n\r\n")
         self.assertEqual(self.answer().headers["Connection"], "close")
         self.assertEqual(self.transport.how_lost, "closed")
 
     def test_http_1_0_has_one_request_and_no_chunks(self) -> None:
-        """HTTP/1.0 has one request, no chunks, and needs no host."""
+        """It needs no host either."""
         self.send(b"GET /v2/keys/k?wait=true HTTP/1.0\r\n\r\n")
         channel, _ = self.wire.connect()
         channel.dataReceived(put("v"))
@@ -301,7 +291,7 @@ class PersistenceTests(WireTest):
         self.assertEqual(self.transport.how_lost, "closed")
 
     def test_pipelined_requests_are_answered_in_order(self) -> None:
-        """Answered in order, although the first takes longest; what it changes, the next one sees."""
+        """So they are although the first takes longest, and the next one sees what it changes."""
         self.wire.replica.holding = True
         self.send(put("v") + GET + HEAD + VERSION)
         self.assertEqual(self.transport.value(), b"")
@@ -313,7 +303,6 @@ class PersistenceTests(WireTest):
     @settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.differing_executors])  # by either door
     @given(st.lists(st.integers(1, 200)))
     def test_requests_may_be_cut_anywhere(self, sizes: list[int]) -> None:
-        """Nothing depends on how requests are cut into segments."""
         self.wire = Wire(kind=self.kind)
         self.channel, self.transport = self.wire.connect()
         chunked = b"PUT /v2/keys/k HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n7\r\nvalue=w\r\n0\r\n\r\n"
@@ -326,13 +315,12 @@ class PersistenceTests(WireTest):
         self.assertEqual([each.status for each in answers], [201, 200, 200, 200, 200])
 
     def test_requests_may_come_byte_by_byte(self) -> None:
-        """Not even into these."""
         for byte in put("v") + GET:
             self.send(bytes([byte]))
         self.assertEqual([each.status for each in self.answers("PUT", "GET")], [201, 200])
 
     def test_a_head_request_for_a_watch_does_not_wait(self) -> None:
-        """Ends at once, and the next request is answered."""
+        """It ends at once, and the next request is answered."""
         self.send(WATCH.replace(b"GET", b"HEAD") + VERSION)
         watched, _ = self.answers("HEAD", "GET")
         self.assertEqual((watched.status, watched.headers["X-Etcd-Index"]), (200, "1"))
@@ -343,7 +331,6 @@ class TimeTests(WireTest):
     """Read and write timeouts are 10 seconds here."""
 
     def test_half_a_request_is_closed_after_the_read_timeout(self) -> None:
-        """Is not waited for for ever."""
         self.send(GET[:20])
         self.wire.pass_time(9)
         self.assertIsNone(self.transport.how_lost)
@@ -351,7 +338,7 @@ class TimeTests(WireTest):
         self.assertEqual(self.transport.how_lost, "closed")
 
     def test_half_a_request_behind_a_whole_one_has_the_same_time(self) -> None:
-        """Its time begins when it begins, not with more of it."""
+        """The time begins with its first byte."""
         for half in (GET[:1], GET[:20]):
             self.channel, self.transport = self.wire.connect()
             self.send(GET + half)
@@ -362,7 +349,7 @@ class TimeTests(WireTest):
             self.assertEqual(self.transport.how_lost, "closed")
 
     def test_a_trickle_of_bytes_does_not_prolong_the_read_timeout(self) -> None:
-        """A byte every second does not help, in the head or in the body."""
+        """This is so in the head and in the body."""
         for request in (GET + b"x", put("v" * 100)):
             self.channel, self.transport = self.wire.connect()
             for byte in request:
@@ -373,7 +360,7 @@ class TimeTests(WireTest):
         self.assertEqual(self.wire.replica.proposed, [])
 
     def test_an_idle_connection_is_closed_after_the_idle_timeout(self) -> None:
-        """Before the first request and between two, longer."""
+        """This is so before the first request and between two requests."""
         silent, idle = self.transport, self.wire.connect()
         idle[0].dataReceived(GET)
         self.wire.pass_time(int(self.wire.site.limits.idle_timeout_seconds) - 2)
@@ -385,7 +372,6 @@ class TimeTests(WireTest):
         self.assertEqual(idle[1].how_lost, "closed")
 
     def test_waits_for_events_and_slow_changes_are_not_timed(self) -> None:
-        """Waiting for events takes as long as it takes; a change that takes long is not hurried either."""
         self.send(WATCH)
         stream, streaming = self.wire.connect()
         stream.dataReceived(STREAM)
@@ -402,7 +388,7 @@ class TimeTests(WireTest):
         self.assertIsNone(streaming.how_lost)
 
     def test_a_client_that_reads_nothing_is_dropped(self) -> None:
-        """A client that takes none of its answer is dropped; one that takes some in time is not."""
+        """One that takes some of its response in time is not."""
         self.send(VERSION)
         connection = self.transport.producer
         connection.pauseProducing()
@@ -415,7 +401,7 @@ class TimeTests(WireTest):
         self.assertEqual(self.transport.how_lost, "aborted")
 
     def test_a_client_that_reads_slowly_stays(self) -> None:
-        """A client that takes some of its answer stays, though there is no room for more; one that stops does not."""
+        """It stays though there is no room for more, until it stops."""
         taken = 0
         self.patch(lifetime, "bytes_taken", lambda _transport: taken)
         self.send(VERSION)
@@ -429,7 +415,7 @@ class TimeTests(WireTest):
         self.assertEqual(self.transport.how_lost, "aborted")
 
     def test_a_client_that_takes_the_end_slowly_stays(self) -> None:
-        """So for the last of what is sent on a connection."""
+        """This is so for what is sent last on a connection."""
         taken = 0
         self.patch(lifetime, "bytes_taken", lambda _transport: taken)
         self.patch(Transport, "loseConnection", lambda _transport: None)
@@ -443,7 +429,7 @@ class TimeTests(WireTest):
         self.assertEqual(self.transport.how_lost, "aborted")
 
     def test_a_client_that_never_takes_the_end_is_dropped(self) -> None:
-        """A connection that is to be closed waits no longer for its client either."""
+        """A connection that is closing does not wait for ever."""
         self.patch(Transport, "loseConnection", lambda _transport: None)
         self.send(GET[:-2] + b"Connection: close\r\n\r\n")
         self.wire.pass_time(9)
@@ -472,7 +458,7 @@ class BackPressureTests(WireTest):
         self.wire.clock.advance(0)
 
     def test_a_long_body_is_sent_as_it_is_read(self) -> None:
-        """Goes out piece by piece, as it is read, and is whole in the end."""
+        """It is sent piece by piece, and is complete in the end."""
         self.write("x" * 1_000_000)
         self.transport.room = 10_000
         self.send(GET)
@@ -488,7 +474,7 @@ class BackPressureTests(WireTest):
         self.assertEqual(len(json.loads(self.answer().body)["node"]["value"]), 1_000_000)
 
     def test_requests_wait_while_responses_are_not_read(self) -> None:
-        """Answers that nobody reads are not made: requests wait for room."""
+        """Responses that nobody reads are not made."""
         self.write("x" * 1_000)
         self.transport.room = 3_000
         self.send(GET * 100)
@@ -500,14 +486,14 @@ class BackPressureTests(WireTest):
         self.assertEqual([each.status for each in self.answers(*["GET"] * 100)], [200] * 100)
 
     def test_a_long_event_is_sent_whole(self) -> None:
-        """An event is an answer like any other."""
+        """It is sent like any other body."""
         self.send(WATCH)
         self.write("x" * 1_000_000)
         self.wire.clock.advance(0)
         self.assertEqual(len(json.loads(self.answer().body)["node"]["value"]), 1_000_000)
 
     def test_a_long_listing_is_sent_in_chunks(self) -> None:
-        """Chunked, and the connection goes on."""
+        """The connection stays open."""
         for number in range(3_000):
             self.writer.dataReceived(put("v", f"d/{number}"))
         self.send(b"GET /v2/keys/d?sorted=true HTTP/1.1\r\nHost: x\r\n\r\n" + VERSION)
@@ -517,7 +503,6 @@ class BackPressureTests(WireTest):
         self.assertEqual(version.status, 200)
 
     def test_a_listing_stops_when_its_client_goes(self) -> None:
-        """Is not gone on with."""
         for number in range(3_000):
             self.writer.dataReceived(put("v", f"d/{number}"))
         self.send(b"GET /v2/keys/d HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -526,7 +511,7 @@ class BackPressureTests(WireTest):
         self.assertEqual([call.func for call in self.wire.clock.getDelayedCalls() if call.getTime() == 0], [])
 
     def test_a_slow_stream_keeps_up(self) -> None:
-        """What happens while the client does not read comes when it does."""
+        """What happens while the client does not read is sent when it does."""
         self.send(STREAM)
         self.transport.room = 0
         self.write("1")
@@ -543,7 +528,7 @@ class BackPressureTests(WireTest):
         self.assertEqual([event["node"]["value"] for event in events], ["1", "2", "3", "4"])
 
     def test_a_stream_that_is_not_read_is_cut_off(self) -> None:
-        """When too much waits and it has taken nothing for a second; others don't notice (spec, "Watch")."""
+        """It is when too much waits and it has taken nothing for a second. Others don't notice (spec, "Watch")."""
         self.send(STREAM)
         other, others = self.wire.connect()
         other.dataReceived(STREAM)
@@ -565,7 +550,7 @@ class BackPressureTests(WireTest):
 
 
     def test_a_stream_that_falls_behind_is_cut_off(self) -> None:
-        """Though its client takes some: what waits for it is bounded (spec, "Watch")."""
+        """It is though its client takes some, since what waits for it is bounded (spec, "Watch")."""
         taken = itertools.count()
         self.patch(lifetime, "bytes_taken", lambda _transport: next(taken))
         self.send(STREAM)
@@ -583,7 +568,7 @@ class GoneTests(WireTest):
     """A client that goes away."""
 
     def test_a_watcher_that_goes_is_forgotten_at_once(self) -> None:
-        """Is forgotten at once (spec, "Watch")."""
+        """See the specification, "Watch"."""
         for request in (WATCH, STREAM):
             channel, transport = self.wire.connect()
             channel.dataReceived(request)
@@ -592,7 +577,7 @@ class GoneTests(WireTest):
             self.assertEqual(self.watchers(), 0)
 
     def test_a_client_may_go_between_event_and_delivery(self) -> None:
-        """Told nothing more, without an error."""
+        """It is sent nothing more, and there is no error."""
         self.send(WATCH)
         writer, _ = self.wire.connect()
         writer.dataReceived(put("v"))
@@ -601,7 +586,6 @@ class GoneTests(WireTest):
         self.assertNotIn(b"action", self.transport.value())
 
     def test_a_change_is_made_though_its_client_goes(self) -> None:
-        """The change is made all the same."""
         self.wire.replica.holding = True
         self.send(put("v"))
         self.transport.client_goes()
@@ -609,7 +593,7 @@ class GoneTests(WireTest):
         self.assertEqual(self.wire.replica.keyspace.get("/k").value, "v")
 
     def test_a_client_that_waits_for_a_leader_may_go(self) -> None:
-        """Nothing is left in the reactor, and no watcher comes to be later."""
+        """Nothing is left in the reactor, and no watcher is made later."""
         self.wire.replica.serving = False
         self.send(WATCH)
         self.transport.client_goes()
@@ -628,7 +612,7 @@ class WatchMemoryTests(SynchronousTestCase):
     kind: ClassVar[type[Site]] = Site
 
     def test_a_waiting_watcher_takes_little_memory(self) -> None:
-        """The request that asked is gone, with its headers and its content."""
+        """The request is gone, with its headers and its content."""
         wire = Wire(kind=self.kind)
         self.addCleanup(wire.stop)
         request = WATCH[:-2] + b"User-Agent: %s\r\n\r\n" % (b"x" * 10_000)
@@ -646,10 +630,10 @@ class WatchMemoryTests(SynchronousTestCase):
 
 
 class LogTests(WireTest):
-    """What a site tells the log."""
+    """What a site logs."""
 
     def test_starts_and_stops_are_not_logged(self) -> None:
-        """An object's address in memory says nothing to anybody."""
+        """An object's address in memory helps nobody."""
         told: list[LogEvent] = []
         globalLogPublisher.addObserver(told.append)
         self.addCleanup(globalLogPublisher.removeObserver, told.append)
@@ -665,13 +649,13 @@ class SocketTests(ServedTest):
     settings = {"max_request_bytes": 2_000_000}  # noqa: RUF012
 
     async def test_a_refusal_can_be_read(self) -> None:
-        """A client that sends everything before it reads still gets to know why it was refused."""
+        """A client that sends everything before it reads still learns why it was refused."""
         head = b"PUT /v2/keys/k HTTP/1.1\r\nHost: x\r\nContent-Length: 8000000\r\n\r\n"
         answer = await self.ask(head + b"x" * 8_000_000, "PUT")
         self.assertEqual(answer.status, 413)
 
     async def test_a_long_value_goes_there_and_back(self) -> None:
-        """There and back through sockets that take it bit by bit."""
+        """It goes through sockets that take it bit by bit."""
         value = "v" * 1_900_000
         client = await self.connect()
         client.send(put(value))
@@ -683,7 +667,7 @@ class SocketTests(ServedTest):
         self.assertEqual(json.loads(answer.body)["node"]["value"], value)
 
     async def test_the_head_of_a_watch_comes_before_its_event(self) -> None:
-        """The answer's head is sent when the watch is accepted, its body when there is an event (spec, "Watch")."""
+        """It is sent when the watch is accepted (spec, "Watch")."""
         watcher, writer = await self.connect(), await self.connect()
         watcher.send(WATCH)
         await watcher.when_ends_with(b"\r\n\r\n")
@@ -694,7 +678,6 @@ class SocketTests(ServedTest):
         self.assertEqual(json.loads(answer.body)["node"]["value"], "v")
 
     async def test_the_connection_of_a_watch_serves_the_next_request(self) -> None:
-        """After its answer the connection serves the next request."""
         client, writer = await self.connect(), await self.connect()
         client.send(WATCH)
         await client.when_ends_with(b"\r\n\r\n")

@@ -46,10 +46,10 @@ STEP = 30_000
 
 
 class BytesTakenTests(SynchronousTestCase):
-    """What a socket tells."""
+    """What the system knows about a socket."""
 
     def test_what_the_other_side_takes_is_counted(self) -> None:
-        """It counts what the other side takes, before there is room for more."""
+        """It is counted before there is room for more."""
         with socket.create_server(("127.0.0.1", 0)) as listening:
             client = socket.socket()
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
@@ -72,7 +72,6 @@ class BytesTakenTests(SynchronousTestCase):
         self.assertGreater(bytes_taken(connection), before)
 
     def test_other_connections_are_not_counted(self) -> None:
-        """Of other connections nothing is known."""
         self.assertIsNone(bytes_taken(Transport(RawClient())))
         self.assertIsNone(bytes_taken(None))
 
@@ -120,7 +119,6 @@ class TakingTests(TestCase):
         return client_port_tls(Config(cert_file=certificate, key_file=key, ca_file=authority.path))
 
     async def stop(self) -> None:
-        """Leave nothing behind."""
         if not self.client.closed:
             self.client.transport.abortConnection()
         await self.client.when_closed()
@@ -135,7 +133,7 @@ class TakingTests(TestCase):
         return deferLater(reactor, 0, lambda: None)
 
     async def take(self, size: int) -> None:
-        """The client reads so much, and no more; returns when the port's system knows of it."""
+        """Let the client read so much, and no more. Returns when the port's system knows of it."""
         before = self.acknowledged()
         wanted = len(self.client.data) + size
         self.client.transport.resumeProducing()
@@ -151,13 +149,13 @@ class TakingTests(TestCase):
         return next((bytes_taken(channel.transport) for channel in self.site.channels), None)
 
     async def until_full(self) -> None:
-        """Until the port has sent all that there is room for."""
+        """Wait until the port has sent all that there is room for."""
         (channel,) = self.site.channels
         while not channel.lifetime.stalled or select.select([], [tcp_socket(channel.transport)], [], 0)[1]:
             await self.turn()
 
     def channels(self) -> list[object]:
-        """The connection, by whichever class it is served."""
+        """The connection, whatever class serves it."""
         return list(self.site.channels)
 
     def pass_time(self, seconds: int) -> None:
@@ -166,7 +164,7 @@ class TakingTests(TestCase):
             self.clock.advance(1)
 
     async def test_a_client_that_reads_steadily_gets_it_all(self) -> None:
-        """Who takes some in each nine seconds gets it all, however long it takes (spec, "Watch")."""
+        """It reads some every nine seconds, and gets it all however long that takes (spec, "Watch")."""
         self.client.send(GET[:-2] + b"Connection: close\r\n\r\n")
         await self.take(1)
         await self.until_full()
@@ -177,7 +175,7 @@ class TakingTests(TestCase):
         self.assertTrue(self.client.data.endswith(b"}"))
 
     async def test_a_client_that_stops_reading_is_cut_off(self) -> None:
-        """Who takes nothing for ten is cut off, though it has taken much before."""
+        """It is after ten seconds, though it has taken much before."""
         self.client.send(GET)
         await self.take(STEP)
         await self.until_full()
@@ -191,7 +189,7 @@ class TakingTests(TestCase):
         self.assertLess(len(self.client.data), len(VALUE))
 
     async def test_a_stream_is_timed_like_any_body(self) -> None:
-        """The client of a stream is no different, as long as not too much waits for it."""
+        """This is so as long as not too much waits for it."""
         self.client.send(STREAM)
         await self.take(1)
         self.replica.apply(Set("/k", 0, VALUE))

@@ -1,5 +1,5 @@
 """
-Requests that are told of in the log.
+Requests that are logged.
 """
 
 from typing import Any
@@ -31,7 +31,7 @@ class TracingTests(SynchronousTestCase):
         ]
 
     def test_requests_for_keys_are_logged(self) -> None:
-        """What was asked, without the query, and when it was answered."""
+        """The line has the request without its query, and how long it took."""
         clock = Clock()
 
         class Slow:
@@ -48,7 +48,7 @@ class TracingTests(SynchronousTestCase):
         self.assertEqual(self.said(), [f"{method} /v2/keys/a%20b: 404 after 250.0 ms" for method in ("GET", "PUT")])
 
     def test_requests_for_pages_are_logged(self) -> None:
-        """Those that are found and those that are not."""
+        """So are requests for pages that do not exist."""
         wire = Wire()
         self.addCleanup(wire.stop)
         wire.site.resource = TracedPages(wire.site.resource, wire.clock)

@@ -1,5 +1,5 @@
 """
-How much is done in a turn of the reactor, whatever is sent at once. What is counted is answers, and no time.
+How much is done in a turn of the reactor, whatever is sent at once. The tests count responses, and measure no time.
 """
 
 import itertools
@@ -58,7 +58,7 @@ class TurnsTests(SynchronousTestCase):
 
     @given(st.lists(st.integers(1, 12), max_size=30))
     def test_a_turn_is_bounded(self, works: list[int]) -> None:
-        """A turn ends with the one that takes the last of its time; all have theirs, in order."""
+        """It ends with the one that takes the last of its time. All have their turn, in order."""
         self.setUp()
         for who, work in enumerate(works):
             self.wait(who, work)
@@ -71,7 +71,6 @@ class TurnsTests(SynchronousTestCase):
         self.assertEqual((self.done, self.clock.getDelayedCalls()), (list(range(len(works))), []))
 
     def test_a_turn_is_busy_until_there_is_time_and_nobody_waits(self) -> None:
-        """Until a turn begins that has time, and nobody waits who came before."""
         self.turns.spend(9)
         self.assertFalse(self.turns.is_busy)
         self.turns.spend(1)
@@ -84,7 +83,7 @@ class TurnsTests(SynchronousTestCase):
         self.assertFalse(self.turns.is_busy)
 
     def test_a_wait_can_be_given_up(self) -> None:
-        """Who has gone is forgotten, and nothing is left in the reactor."""
+        """Nothing is left in the reactor."""
         self.wait("a")
         self.wait("b")
         self.turns.give_up("a")
@@ -96,7 +95,6 @@ class TurnsTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_an_error_does_not_take_the_turn_of_others(self) -> None:
-        """One that goes wrong does not take the turn of the others."""
         self.turns.wait("a", lambda: 1 / 0)
         self.wait("b")
         self.assertRaises(ZeroDivisionError, self.clock.turn)
@@ -134,7 +132,7 @@ class PortTests(SynchronousTestCase):
         return counts
 
     def test_few_pages_are_answered_in_a_turn(self) -> None:
-        """Pages of all kinds: what they cost is bounded, and they are answered in order."""
+        """This is so for pages of all kinds, and they are answered in order."""
         refused = VERSION.replace(b"GET", b"PUT")
         for request, method in ((VERSION, "GET"), (METRICS, "GET"), (LOCK, "GET"), (refused, "PUT")):
             channel, transport = self.wire.connect()
@@ -144,14 +142,13 @@ class PortTests(SynchronousTestCase):
             self.assertEqual(len(read_answers(transport.value(), *[method] * 100, "GET")), 101)
 
     def test_many_keys_are_answered_in_a_turn(self) -> None:
-        """Many more of them, but not for ever."""
+        """Their number is bounded, too."""
         self.channel.dataReceived((GET * 3 + put("v")) * 1_000)
         counts = self.turns(self.transport)
         self.assertLessEqual(max(counts), WORK_PER_TURN + 1)
         self.assertEqual(sum(counts), 4_000)
 
     def test_listings_cost_by_their_length(self) -> None:
-        """What is long costs more than what is short."""
         self.replica.apply(*(Set(f"/d/{number}", 0, "x" * 100) for number in range(200)))
         self.channel.dataReceived(LISTING)
         size = len(self.transport.value())
@@ -162,7 +159,7 @@ class PortTests(SynchronousTestCase):
         self.assertLessEqual(max(counts) * size, (WORK_PER_TURN << BYTES_SHIFT) + size)
 
     def test_few_long_listings_begin_in_a_turn(self) -> None:
-        """Few are begun in a turn, and all come to their end."""
+        """All are completed."""
         self.replica.apply(*(Set(f"/d/{number}", 0, "x") for number in range(2_000)))
         several = [self.wire.connect() for _ in range(20)]
         for channel, _ in several:
@@ -175,7 +172,7 @@ class PortTests(SynchronousTestCase):
                 self.assertEqual(answer.body.count(b'"value"'), 2_000)
 
     def test_responses_to_head_cost_as_much(self) -> None:
-        """An answer that is made and not sent costs what it takes to make it."""
+        """A response that is made and not sent costs what it takes to make it."""
         self.replica.apply(Set("/k", 0, "x" * 500_000), *(Set(f"/d/{number}", 0, "x") for number in range(2_000)))
         long_value, long_listing = HEAD, LISTING.replace(b"GET", b"HEAD")
         for request, work in ((long_value, 500_000 >> BYTES_SHIFT), (long_listing, WORK_OF_LISTING)):
@@ -186,7 +183,6 @@ class PortTests(SynchronousTestCase):
             self.assertEqual(sum(counts), 10)
 
     def test_refusals_and_options_cost_something(self) -> None:
-        """What is refused, and what only asks whether anybody is there, is not free either."""
         options = VERSION.replace(b"GET", b"OPTIONS")
         stranger = VERSION.replace(b"Host: x", b"Host: x\r\nOrigin: http://x.example")
         for request in (options, stranger):
@@ -197,7 +193,7 @@ class PortTests(SynchronousTestCase):
             self.assertEqual(sum(counts), 200)
 
     def test_long_targets_cost_much(self) -> None:
-        """Few of the longest in one turn; what has thousands of segments is not looked at any further."""
+        """A target with thousands of segments is not looked at any further."""
         targets = (b"/a" * 30_000, b"/%2e" * 15_000, b"/" * 60_000, b"/%2F" * 10_000, b"/x" + b"%2F%41" * 10_000)
         self.patch(self.wire.site.resource, "render", self.fail)  # no page is asked for the first ones
         for target in targets[:4]:
@@ -214,7 +210,7 @@ class PortTests(SynchronousTestCase):
         self.assertEqual(sum(counts), len(targets))
 
     def test_few_pieces_are_sent_in_a_turn(self) -> None:
-        """Few pieces of a long answer are sent in one turn, however fast its client reads."""
+        """This is so however fast the client reads."""
         self.replica.apply(Set("/k", 0, "x" * 3_000_000))
         self.channel.dataReceived(GET)
         sent = [len(self.transport.value())]
@@ -226,7 +222,6 @@ class PortTests(SynchronousTestCase):
         self.assertGreater(sent[-1], 3_000_000)
 
     def test_many_connections_share_a_turn(self) -> None:
-        """Together they have no more than one."""
         several = [self.wire.connect() for _ in range(100)]
         for channel, _ in several:
             channel.dataReceived(METRICS)
@@ -236,7 +231,6 @@ class PortTests(SynchronousTestCase):
         self.assertEqual([self.answered(each) for each in transports], [1] * 100)
 
     def test_a_small_request_does_not_wait_for_many(self) -> None:
-        """Who asks for little does not wait for who asks for much."""
         self.channel.dataReceived(METRICS * 200 + GET * 1_000)
         for request in (GET, METRICS, put("v")):
             channel, transport = self.wire.connect()
@@ -247,7 +241,6 @@ class PortTests(SynchronousTestCase):
         self.assertLess(self.answered(self.transport), 200)
 
     def test_a_client_that_goes_waits_no_longer(self) -> None:
-        """What it waits for is forgotten."""
         for request in (METRICS, GET, LISTING):
             channel, transport = self.wire.connect()
             channel.dataReceived(request * 1_000)
@@ -257,7 +250,7 @@ class PortTests(SynchronousTestCase):
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)  # the site's sweep
 
     def test_a_request_that_waits_is_answered_when_the_service_stops(self) -> None:
-        """What waits for its turn is under way: it may be answered."""
+        """It counts as under way."""
         self.channel.dataReceived(METRICS * 100)
         channel, transport = self.wire.connect()
         channel.dataReceived(GET)
@@ -266,7 +259,6 @@ class PortTests(SynchronousTestCase):
         self.assertEqual(read_answers(transport.value(), "GET")[0].headers["Connection"], "close")
 
     def test_an_uncommon_request_that_waits_is_the_last_on_its_connection(self) -> None:
-        """A request that waits for its turn is the last one on its connection, whatever it is."""
         requests = ((VERSION, b""), (HEAD, b""), (WATCH, b""), (GET, b""), (GET, GET[:9]), (GET[:9], b""))
         for request, behind in requests:
             busy, _ = self.wire.connect()
@@ -279,7 +271,7 @@ class PortTests(SynchronousTestCase):
             self.assertEqual(transport.how_lost, "closed", request + behind)
 
     def test_a_request_that_waits_for_its_turn_is_not_late(self) -> None:
-        """A request that has come in time is answered, however long it waits for its turn."""
+        """If it has come in time, it is answered however long it waits."""
         channel, transport = self.wire.connect()
         channel.dataReceived(GET[:-2])
         self.clock.rightNow += 9.9
@@ -291,7 +283,7 @@ class PortTests(SynchronousTestCase):
         self.assertEqual(self.answered(transport), 1)
 
     def test_a_request_that_fails_in_its_turn_closes_its_connection(self) -> None:
-        """A connection ends on which a request could not be answered: its client does not wait for ever."""
+        """So its client does not wait for ever."""
         self.channel.dataReceived(METRICS * 10)
         self.patch(self.wire.site.browsers, "refusal", lambda *_: 1 / 0)
         channel, transport = self.wire.connect()
@@ -301,7 +293,6 @@ class PortTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
 
     def test_requests_behind_a_wait_have_turns_too(self) -> None:
-        """What was sent behind a request that waits for an event has its turns too."""
         self.channel.dataReceived(WATCH + METRICS * 50)
         self.replica.apply(Set("/k", 0, "v"))
         counts = self.turns(self.transport)

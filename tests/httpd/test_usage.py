@@ -1,5 +1,5 @@
 """
-What is counted of a port's use.
+What is counted of how a port is used.
 """
 
 from typing import ClassVar
@@ -21,7 +21,7 @@ class UsageTests(SynchronousTestCase):
 
     @given(REQUESTS)
     def test_each_request_is_counted_once(self, requests: list[tuple[str, int]]) -> None:
-        """Each is counted once, by its method if that is a known one and by the class of its status."""
+        """It is counted by its method, if that is known, and by the class of its status."""
         usage = Usage()
         expected: dict[tuple[str, str], int] = {}
         for method, status in requests:
@@ -31,7 +31,6 @@ class UsageTests(SynchronousTestCase):
         self.assertEqual(usage.requests(), expected)
 
     def test_invented_methods_are_counted_together(self) -> None:
-        """A thousand made-up methods are one line."""
         usage = Usage()
         for number in range(1_000):
             usage.count(b"M%d" % number, 405)
@@ -54,7 +53,7 @@ class PortTests(SynchronousTestCase):
         self.usage = self.wire.site.usage
 
     def test_keys_and_pages_are_counted(self) -> None:
-        """Keys and pages, once each, when the answer begins."""
+        """Each is counted once, when its response begins."""
         channel, transport = self.wire.connect()
         channel.dataReceived(put("v") + GET + HEAD + VERSION + GET.replace(b"/k ", b"/none ") + VERSION[:-2])
         read_answers(transport.value(), "PUT", "GET", "HEAD", "GET", "GET")
@@ -64,26 +63,26 @@ class PortTests(SynchronousTestCase):
         self.assertEqual(self.usage.requests()["GET", "2xx"], 3)
 
     def test_a_watch_is_counted_when_it_begins(self) -> None:
-        """One that waits is answered already: its head has gone out."""
+        """Its head has been sent."""
         channel, _ = self.wire.connect()
         channel.dataReceived(WATCH)
         self.assertEqual(self.usage.requests(), {("GET", "2xx"): 1})
 
     def test_refused_requests_are_counted(self) -> None:
-        """What is no request, and one with too long a body."""
+        """These are what is not a request, and one whose body is too long."""
         for data in (b"nonsense\r\n\r\n", put("x" * 2_000)):
             channel, _ = self.wire.connect()
             channel.dataReceived(data)
         self.assertEqual(self.usage.requests(), {(OTHER, "4xx"): 2})
 
     def test_unknown_methods_are_counted(self) -> None:
-        """They are answered, by either door."""
+        """They are answered by either door."""
         channel, _ = self.wire.connect()
         channel.dataReceived(VERSION.replace(b"GET", b"BREW") + GET.replace(b"GET", b"BREW"))
         self.assertEqual(self.usage.requests(), {(OTHER, "4xx"): 2})
 
     def test_open_connections_are_counted(self) -> None:
-        """Those that are open, whoever closes them."""
+        """So they are whoever closes them."""
         connected = [self.wire.connect() for _ in range(3)]
         self.assertEqual(self.usage.connections, 3)
         connected[2][0].dataReceived(VERSION)  # which is not for the fast door
@@ -94,6 +93,6 @@ class PortTests(SynchronousTestCase):
 
 
 class FastPortTests(PortTests):
-    """The same through the fast door, and from there to the other one."""
+    """The same through the fast door, and from there through the other one."""
 
     kind = FastSite

@@ -1,5 +1,5 @@
 """
-How the log is written, and where to.
+How the log is written, and where.
 """
 
 import io
@@ -43,13 +43,12 @@ class TextTests(LogsTest):
     """Lines for people."""
 
     def test_an_event_is_a_line_of_text(self) -> None:
-        """As Twisted writes it: the time, who says it and how loud, and what."""
+        """The line has the time, the logger, the level and the message, as Twisted writes it."""
         self.logger("etcd_twisted.some").info("{name} leads", name="machine0")
         (line,) = self.lines()
         self.assertRegex(line, r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} \[etcd_twisted\.some#info\] machine0 leads$")
 
     def test_a_failure_has_its_traceback(self) -> None:
-        """Behind it is where it happened."""
         try:
             raise ValueError(f"no answer from {SECRET}")
         except ValueError:
@@ -90,7 +89,6 @@ class JsonTests(LogsTest):
         self.assertNotIn("fields", line)
 
     def test_events_of_old_parts_of_twisted_are_written(self) -> None:
-        """What Twisted's older parts say."""
         written = observer(0, "json", TO_A_TERMINAL)
         written(
             {
@@ -109,7 +107,7 @@ class JsonTests(LogsTest):
         self.assertEqual((line["message"], "fields" in line), ("Site starting on 4001", False))
 
     def test_any_value_can_be_written(self) -> None:
-        """What is no Unicode, and numbers of any size."""
+        """A value may be text that is not Unicode, or a number of any size."""
         self.logger("etcd_twisted.some", kind="json").info("{path} {number}", path="/tmp/\udcff", number=2**100)
         (line,) = self.read()
         self.assertEqual(line["fields"], {"path": "/tmp/\udcff", "number": 2**100})
@@ -124,7 +122,7 @@ class VerbosityTests(LogsTest):
     """What is written at all."""
 
     def test_verbosity_decides_what_is_written(self) -> None:
-        """Of this package more than of others, and requests last."""
+        """More is written of this package than of others, and requests come last."""
         for verbosity, written in ((0, "iIW"), (1, "diIW"), (2, "dirDIhW")):
             self.output.truncate(0)
             self.output.seek(0)
@@ -166,7 +164,7 @@ class DestinationTests(LogsTest):
         self.addCleanup(signal.signal, signal.SIGUSR1, before)
 
     def test_the_log_goes_to_a_file(self) -> None:
-        """In either way of running."""
+        """It does in the foreground and in the background."""
         for number, nodaemon in enumerate((True, False)):
             file = self.path / f"{number}.log"
             self.logger("etcd_twisted.some", kind="json", logfile=str(file), nodaemon=nodaemon).info("hello")
@@ -191,7 +189,7 @@ class DestinationTests(LogsTest):
         self.assertIn(f"--logfile {self.path}/no/log: can't be written: No such file", str(error.code))
 
     def test_the_log_goes_to_syslog(self) -> None:
-        """Each line with its priority; JSON is one line."""
+        """Each line has its priority, and JSON is one line."""
         sent: list[tuple[int, str]] = []
         opened: list[str] = []
         self.patch(SyslogObserver, "openlog", lambda _self, prefix, *_: opened.append(prefix))
@@ -217,7 +215,7 @@ class DestinationTests(LogsTest):
 
 
     def test_logging_to_standard_output_is_recognized(self) -> None:
-        """Who runs in the foreground with nothing else said has the log beside standard error."""
+        """It is the default in the foreground."""
         for twistd, expected in (
             ({"nodaemon": True}, True),
             ({"nodaemon": True, "logfile": "-", "syslog": 0, "logger": None}, True),
@@ -230,7 +228,7 @@ class DestinationTests(LogsTest):
 
 
 class ApplicationTests(LogsTest):
-    """How C{twistd} gets to know."""
+    """How C{twistd} gets the observer."""
 
     def application(self, *arguments: str) -> Any:
         options = Options({})
@@ -240,21 +238,20 @@ class ApplicationTests(LogsTest):
         return application
 
     def test_the_application_has_the_configured_observer(self) -> None:
-        """The application has the observer, before anything is started."""
+        """It has it before anything is started."""
         found = self.application("-v", "--log-format", "json").getComponent(ILogObserver)
         self.assertTrue(verifyObject(ILogObserver, found))
         Logger("etcd_twisted.some", observer=found).debug("hello")
         self.assertEqual(json.loads(self.output.getvalue())["message"], "hello")
 
     def test_an_application_keeps_its_own_observer(self) -> None:
-        """Who has an observer keeps it."""
         application: Any = Application("etcd")
         application.setComponent(ILogObserver, "mine")
         makeService(Options({})).setServiceParent(application)
         self.assertEqual(application.getComponent(ILogObserver), "mine")
 
     def test_each_v_raises_the_verbosity(self) -> None:
-        """C{-v} as often as one likes, up to twice."""
+        """Only the first two count."""
         for arguments, verbosity in (
             ((), 0),
             (("-v",), 1),

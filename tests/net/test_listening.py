@@ -1,5 +1,5 @@
 """
-Opening ports, and what is in the way.
+Opening ports, and the reasons why one can't be opened.
 """
 
 import errno
@@ -35,17 +35,14 @@ class ListenTests(TestCase):
         return str(caught.exception)
 
     async def test_only_the_given_address_is_listened_on(self) -> None:
-        """The address that was asked for, and no other one."""
         opened = await self.listen("127.0.0.1")
         self.assertEqual(opened.getHost().host, "127.0.0.1")
 
     async def test_a_host_name_is_looked_up(self) -> None:
-        """A name that this machine knows."""
         opened = await self.listen("localhost")
         self.assertIn(opened.getHost().host, ("127.0.0.1", "::1"))
 
     async def test_an_ipv6_address_is_listened_on(self) -> None:
-        """Addresses of six."""
         if not socket.has_ipv6:
             self.skipTest("this machine has no IPv6")
         opened = await self.listen("::1")
@@ -54,7 +51,7 @@ class ListenTests(TestCase):
             pass
 
     async def test_a_port_in_use_is_refused_with_the_remedy(self) -> None:
-        """One line: how it was given, the address, the remedy."""
+        """The reason is one line with the setting, the address and the remedy."""
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
             text = await self.refused("127.0.0.1", port, "ETCD_ADDR")
@@ -62,13 +59,12 @@ class ListenTests(TestCase):
         self.assertEqual(text, f"ETCD_ADDR 127.0.0.1:{port} can't be listened on: {remedy}")
 
     async def test_an_address_of_another_machine_is_refused(self) -> None:
-        """What is advertised need not be what is listened on; the remedy names the flag that says so."""
+        """The remedy names the flag for an address to listen on that differs from the advertised one."""
         remedy = "it is not an address of this machine: give --bind-addr the address to listen on, as in 0.0.0.0"
         self.assertEqual(await self.refused("192.0.2.1", given_as="--addr"),
                          f"--addr 192.0.2.1:4001 can't be listened on: {remedy}")  # fmt: skip
 
     async def test_an_unknown_host_name_is_refused(self) -> None:
-        """Likewise, where no name server knows it."""
 
         def unknown(*_: object, **__: object) -> NoReturn:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -104,7 +100,6 @@ class EndpointTests(TestCase):
         return story
 
     async def test_a_unix_socket_is_removed_afterwards(self) -> None:
-        """A file that can be connected to, and that is gone afterwards."""
         opened = await self.listen(f"unix:{self.path}")
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(self.path))
@@ -112,26 +107,23 @@ class EndpointTests(TestCase):
         self.assertFalse(self.path.exists())
 
     async def test_an_endpoint_string_for_tcp_works(self) -> None:
-        """Twisted's own way to write an address."""
         opened = await self.listen("tcp:port=0:interface=127.0.0.1")
         self.assertEqual(opened.getHost().host, "127.0.0.1")
 
     async def test_a_unix_socket_in_use_is_refused(self) -> None:
-        """A Unix socket that is listened on already."""
         await self.listen(f"unix:{self.path}")
         self.assertIn("another program uses it", await self.refused(f"unix:{self.path}"))
 
     async def test_a_missing_directory_is_reported(self) -> None:
-        """In the system's words."""
         self.assertIn(os.strerror(errno.ENOENT), await self.refused(f"unix:{self.path}/missing/etcd.sock"))
 
     async def test_a_socket_that_was_not_handed_over_is_reported(self) -> None:
-        """Sockets that only a service manager could have opened."""
+        """Only a service manager could have opened it."""
         for text in ("systemd:domain=INET:index=0", "systemd:domain=INET:name=clients"):
             self.assertIn("start it through its .socket unit", await self.refused(text))
 
     async def test_strings_that_are_no_endpoints_are_refused(self) -> None:
-        """Each type has its own way to fail."""
+        """Each type of endpoint has its own way to fail."""
         for text in ("nonsense:a=b", "systemd:index=0", "systemd:domain=INET", "tcp:port=x=y", "unix:/x:mode=rw"):
             self.assertIn("is not an endpoint that can be listened on (", await self.refused(text))
 
@@ -148,7 +140,7 @@ class _RefusingReactor:
 
 
 class ReasonTests(SynchronousTestCase):
-    """Reasons that can't be had on every machine."""
+    """Reasons that not every machine can have."""
 
     def refused(self, code: int) -> str:
         place = ListenAddress(Address("127.0.0.1", 80), "--bind-addr", "--bind-addr")
@@ -156,9 +148,7 @@ class ReasonTests(SynchronousTestCase):
         return str(self.failureResultOf(opening, StartError).value)
 
     def test_a_privileged_port_has_a_remedy(self) -> None:
-        """A port for the superuser."""
         self.assertTrue(self.refused(errno.EACCES).endswith(": this user may not open it: choose a port above 1023"))
 
     def test_other_errors_are_reported_as_the_system_does(self) -> None:
-        """In the system's words."""
         self.assertTrue(self.refused(errno.ENOBUFS).endswith(" can't be listened on: No buffer space available"))

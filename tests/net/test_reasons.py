@@ -13,7 +13,7 @@ from etcd_twisted.net.reasons import reason_of
 
 class ReasonOfTests(SynchronousTestCase):
     def test_each_error_has_a_reason(self) -> None:
-        """One line each, without a full stop."""
+        """It is one line without a period at its end."""
         for error, text in (
             (ConnectionDone(), "it closed the connection, so it may have been stopped"),
             (main.CONNECTION_DONE, "it closed the connection, so it may have been stopped"),

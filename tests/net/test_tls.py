@@ -1,5 +1,5 @@
 """
-From certificate files to what speaks TLS, and what is said of files that can't be used.
+How certificate files are used for TLS, and the errors about files that can't be used.
 """
 
 import socket
@@ -107,7 +107,7 @@ class NoneTests(SynchronousTestCase):
 
 
 class MachineTests(TlsTest):
-    """Machines among each other."""
+    """Connections between machines."""
 
     def assert_talked(self, ends: tuple[_End, _End]) -> None:
         self.assertEqual([(end.data, end.reason) for end in ends], [(b"hello", None)] * 2)
@@ -120,22 +120,18 @@ class MachineTests(TlsTest):
         return [end.told for end in ends]
 
     def test_machines_of_one_authority_talk(self) -> None:
-        """Each has a certificate of the same authority."""
         self.assert_talked(self.machines(self.files(), self.files("machine1")))
 
     def test_the_newest_version_is_used(self) -> None:
-        """The newest."""
         server, _ = self.machines(self.files(), self.files("machine1"))
         self.assertEqual(server.transport.getHandle().get_protocol_version_name(), "TLSv1.3")
 
     def test_a_certificate_may_have_several_hosts(self) -> None:
-        """By whatever name or address the certificate has."""
         hosts = ["machine0.example.com", "::1", "192.0.2.1"]
         for host in (*hosts, "machine0.example.com.", "MACHINE0.example.com"):
             self.assert_talked(self.machines(self.files(hosts=hosts), self.files("machine1"), host))
 
     def test_a_certificate_for_another_host_is_refused(self) -> None:
-        """A certificate for another one is worth nothing."""
         for host in ("127.0.0.2", "::1", "machine0.example.com", "localhost"):
             server, client = self.machines(self.files(), self.files("machine1"), host)
             self.assertEqual((server.data, client.data), (b"", b""))
@@ -146,13 +142,12 @@ class MachineTests(TlsTest):
             self.assertIn("was shown the certificate of CN=machine0, and ended the handshake, as it", server.told)
 
     def test_a_chain_of_certificates_is_accepted(self) -> None:
-        """The certificates between one's own and the authority's come with it, in both directions."""
+        """The certificates between a machine's own and its authority's are sent too, in both directions."""
         middle = Authority(self.directory, "middle", self.authority)
         ends = [{**self.files(name, middle), "peer_ca_file": self.authority.path} for name in ("m0", "m1")]
         self.assert_talked(self.machines(*ends))
 
     def test_several_authorities_may_be_in_one_file(self) -> None:
-        """One file may have them all."""
         other = Authority(self.directory, "other")
         both = self.directory / "both.pem"
         both.write_bytes(self.authority.path.read_bytes() + other.path.read_bytes())
@@ -160,14 +155,13 @@ class MachineTests(TlsTest):
         self.assert_talked(self.machines({**mine, "peer_ca_file": both}, {**theirs, "peer_ca_file": both}))
 
     def test_certificate_and_key_may_be_in_one_file(self) -> None:
-        """Certificate and key may be in one."""
         files = self.files()
         both = self.directory / "both.pem"
         both.write_bytes(files["peer_key_file"].read_bytes() + files["peer_cert_file"].read_bytes())
         self.assert_talked(self.machines({**files, "peer_cert_file": both, "peer_key_file": both}, self.files("m1")))
 
     def test_a_client_of_another_authority_is_refused(self) -> None:
-        """A client with a certificate of another authority, whoever it trusts; both sides are told."""
+        """It is refused whomever it trusts, and both sides learn the reason."""
         other = self.files("machine1", Authority(self.directory, "other"))
         self.assert_refused(self.machines(self.files(), other))
         server, client = self.assert_refused(
@@ -185,7 +179,6 @@ class MachineTests(TlsTest):
         )
 
     def test_a_server_of_another_authority_is_refused(self) -> None:
-        """A server with one."""
         other = {**self.files("machine0", Authority(self.directory, "other")), "peer_ca_file": self.authority.path}
         server, client = self.machines(other, self.files("machine1"))
         self.assertIn("the other side's certificate of CN=machine0 is from CN=other, which is no", client.told)
@@ -193,7 +186,7 @@ class MachineTests(TlsTest):
         self.assertEqual((server.data, client.data), (b"", b""))
 
     def test_an_expired_certificate_is_refused(self) -> None:
-        """On either side."""
+        """It may be on either side."""
         old = self.files("old", expired=True)
         for ends in (self.machines(self.files(), old), reversed(self.machines(old, self.files("m1")))):
             refusing, refused = self.assert_refused(tuple(ends))
@@ -205,7 +198,7 @@ class MachineTests(TlsTest):
             self.assertIn("shown the certificate of CN=old, and says that it has expired: have a new one", refused)
 
     def test_a_certificate_for_another_use_is_refused(self) -> None:
-        """A certificate for servers alone, of a machine that connects to others; and the other way round."""
+        """Machines are servers and clients, so a certificate for only one of both is not enough."""
         for usages, ends in (
             (SERVERS, lambda files: self.machines(self.files(), files)),
             (CLIENTS, lambda files: reversed(self.machines(files, self.files("m1")))),
@@ -215,7 +208,7 @@ class MachineTests(TlsTest):
             self.assertIn("shown the certificate of CN=half, and says that it is not for this use", refused)
 
     def test_a_client_without_a_certificate_is_refused(self) -> None:
-        """A client that shows none, with either version of TLS."""
+        """So it is with either version of TLS."""
         for version, told in (
             (TLSVersion.TLSv1_3, "the other side was shown no certificate, and requires one: give this side one"),
             (TLSVersion.TLSv1_2, "the other side was shown no certificate, and requires one: give this side one"),
@@ -229,7 +222,7 @@ class MachineTests(TlsTest):
             self.assertIn(told, client)
 
     def test_the_system_is_trusted_without_an_authority(self) -> None:
-        """Without an authority, other machines need certificates that the system trusts, and anybody may connect."""
+        """Other machines need certificates that the system trusts, and anybody may connect."""
         without = {name: path for name, path in self.files("machine1").items() if name != "peer_ca_file"}
         _, client = self.machines(self.files(), without)
         self.assertIn("is not an authority that is trusted here", client.told)
@@ -238,7 +231,6 @@ class MachineTests(TlsTest):
         self.assert_talked(connect(port, tls_for_peers(Config(**self.files()))("127.0.0.1")))
 
     def test_connections_to_one_host_share_their_settings(self) -> None:
-        """What is made for a host is made once."""
         speak = tls_for_peers(Config(**self.files()))
         self.assertIs(speak("127.0.0.1"), speak("127.0.0.1"))
 
@@ -247,7 +239,6 @@ class PortTests(TlsTest):
     """The port's side alone."""
 
     def test_each_port_has_its_own_files(self) -> None:
-        """Each port has files of its own."""
         config = Config(**self.files())
         self.assertIsNone(client_port_tls(config))
         self.assertIsNotNone(peer_port_tls(config))
@@ -257,7 +248,7 @@ class PortTests(TlsTest):
 
 
 class RefusalTests(TlsTest):
-    """One line: how the file was given, its name, what is wrong, and what to do."""
+    """The error is one line: the setting, the name of the file, what is wrong, and the remedy."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -337,7 +328,7 @@ class RefusalTests(TlsTest):
         )
 
     def test_the_machines_certificate_has_to_come_first(self) -> None:
-        """The certificate has to be the first, as its key is compared with that."""
+        """Its key is compared with the first certificate."""
         middle = Authority(self.directory, "middle", self.authority)
         certificate, key = middle.certificate("machine2")
         first, second, third = (
@@ -349,14 +340,14 @@ class RefusalTests(TlsTest):
         self.assertIn(f"--key-file {key} is not the key of ", self.refused(cert_file=turned, key_file=key))
 
     def test_a_weak_certificate_is_refused(self) -> None:
-        """What OpenSSL does not take any more, in its words."""
+        """The error has OpenSSL's reason."""
         certificate, key = self.authority.certificate("weak", weak=True)
         text = self.refused(cert_file=certificate, key_file=key)
         self.assertTrue(text.startswith(f"--cert-file {certificate}: can't be used: "), text)
         self.assertIn("too small", text)
 
     def test_a_host_that_no_certificate_can_name_is_refused(self) -> None:
-        """A name that no certificate can have is found out before others can't connect to it."""
+        """It is refused before others fail to connect to it."""
         files = self.files()
         config = Config(peer_addr=Address("machine_0", 7001), **files)
         text = str(self.assertRaises(ConfigError, tls_for_peers, config))
@@ -383,7 +374,7 @@ class RefusalTests(TlsTest):
         return text
 
     def test_a_certificate_for_another_advertised_host_is_refused(self) -> None:
-        """A certificate that nobody who is told where this machine is would take."""
+        """Nobody who connects to the advertised host would accept it."""
         for address, host, hosts, named in (
             ("127.0.0.1", "127.0.0.1", ("127.0.0.2", "localhost"), "localhost, 127.0.0.2"),
             ("[::1]", "::1", ("127.0.0.1",), "127.0.0.1"),
@@ -402,7 +393,7 @@ class RefusalTests(TlsTest):
             )
 
     def test_a_certificate_for_the_advertised_host_is_accepted(self) -> None:
-        """As clients understand it."""
+        """The hosts are compared as clients compare them."""
         for address, *hosts in (
             ("127.0.0.1", "localhost", "127.0.0.1"),
             ("[::1]", "::1"),
@@ -414,7 +405,7 @@ class RefusalTests(TlsTest):
             self.assertIsNone(self.for_hosts(address, *hosts))
 
     def test_files_have_to_be_given_together(self) -> None:
-        """Also in a configuration that a program made by itself: a port that seems secure and is not must not be."""
+        """This is so also in a configuration that a program makes itself."""
         for fields, text in (
             ({"cert_file": self.certificate}, f"--cert-file {self.certificate} needs --key-file too"),
             (
@@ -425,13 +416,12 @@ class RefusalTests(TlsTest):
             self.assertEqual(str(self.assertRaises(ConfigError, Config, **fields)), text)
 
     def test_nothing_is_opened_before_the_files_are_checked(self) -> None:
-        """Files are all that is looked at."""
         self.patch(socket, "socket", None)
         self.refused(key_file=self.directory / "missing.pem")
 
 
 class ReasonTests(SynchronousTestCase):
-    """Errors of TLS in words."""
+    """How errors of TLS are described."""
 
     def test_reasons_of_openssl_are_on_one_line(self) -> None:
         error = SSL.Error([("SSL routines", "", "no shared cipher"), ("", "", "other")])
@@ -447,7 +437,7 @@ class ReasonTests(SynchronousTestCase):
 
 
 class StartTests(TlsTest):
-    """L{check_peer_certificate}: what is found before others find it."""
+    """L{check_peer_certificate} finds what other machines would refuse."""
 
     def refusal(self, files: dict[str, Path], days: float = 0.0) -> str:
         """What is wrong with a certificate so many days from now."""
@@ -460,12 +450,11 @@ class StartTests(TlsTest):
         return told
 
     def test_a_good_certificate_is_accepted(self) -> None:
-        """And none at all."""
+        """So is having none."""
         check_peer_certificate(Config(**self.files()))
         check_peer_certificate(Config())
 
     def test_an_expired_or_future_certificate_is_refused(self) -> None:
-        """It is over, or has not come."""
         remedy = "UTC; have a new one made, or set this computer's clock right"
         for days, beginning in ((2.0, "expired at "), (-4.0, "is not valid before ")):
             told = self.refusal(self.files(), days)
@@ -473,7 +462,7 @@ class StartTests(TlsTest):
         self.assertIn("expired at ", self.refusal(self.files(expired=True)))
 
     def test_a_certificate_has_to_be_for_both_uses(self) -> None:
-        """Both are needed, but where no machine asks another for its certificate."""
+        """Only where no machine asks others for certificates is one use enough."""
         remedy = "machines connect to each other, so have one made with serverAuth and clientAuth"
         for usages, role in ((SERVERS, "client"), (CLIENTS, "server")):
             told = self.refusal(self.files(usages=usages))

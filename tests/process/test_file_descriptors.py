@@ -20,30 +20,29 @@ class DescriptorsTests(SynchronousTestCase):
         self.patch(resource, "getrlimit", getrlimit)
 
     def test_an_ordinary_limit_leaves_a_reserve(self) -> None:
-        """What the log, the snapshots, the reactor and the peer port may need is left out."""
+        """The log, the snapshots, the reactor and the peer port may need it."""
         self.limit(1_024)
         self.assertEqual(file_descriptors.client_connections(), 1_024 - 96 - 192)
 
     def test_no_limit_is_a_large_one(self) -> None:
-        """No limit, which the system writes as -1, is a large one."""
+        """The system writes no limit as -1."""
         self.limit(resource.RLIM_INFINITY)
         self.assertGreater(file_descriptors.client_connections(), 1_000_000)
 
     def test_a_small_limit_leaves_a_few_connections(self) -> None:
-        """With hardly any files a few clients are served all the same."""
         for soft in (0, 64, 288, 303):
             self.limit(soft)
             self.assertEqual(file_descriptors.client_connections(), 16)
 
     @given(st.integers(304, 1 << 30))
     def test_the_reserve_does_not_depend_on_the_limit(self, soft: int) -> None:
-        """Whatever the limit, connections on both ports leave the same reserve to the rest."""
+        """Connections to both ports leave the same number of files to all else."""
         self.limit(soft)
         both_ports = file_descriptors.client_connections() + file_descriptors.PEER_CONNECTIONS
         self.assertEqual(soft - both_ports, file_descriptors.RESERVED_FILES)
 
     def test_the_limit_is_raised(self) -> None:
-        """The process takes as many as it may have, and leaves that bound as it is."""
+        """The hard limit stays as it is."""
         self.limit(1_024, 4_096)
         asked: list[tuple[int, tuple[int, int]]] = []
         self.patch(resource, "setrlimit", lambda which, limits: asked.append((which, limits)))

@@ -42,7 +42,7 @@ class PidFileTest(SynchronousTestCase):
 
 
 class StaleTests(PidFileTest):
-    """Nobody is in the way."""
+    """Files that do not prevent a start."""
 
     def assert_written(self) -> None:
         self.file.write()
@@ -58,13 +58,13 @@ class StaleTests(PidFileTest):
         self.assert_written()
 
     def test_the_file_with_the_own_id_is_overwritten(self) -> None:
-        """A container's only process has the same id each time."""
+        """The only process of a container has the same id each time."""
         self.run_process(os.getpid(), "/usr/bin/python3", "/usr/bin/twistd", "etcd")
         self.path.write_text(OWN)
         self.assert_written()
 
     def test_the_file_of_another_program_is_overwritten(self) -> None:
-        """Programs of all kinds have the id by now, and one that is a zombie."""
+        """The id may by now be that of any program, or of a zombie."""
         for pid, arguments in enumerate(
             (
                 ("/sbin/init",),
@@ -81,22 +81,22 @@ class StaleTests(PidFileTest):
             self.assert_written()
 
     def test_an_empty_file_is_overwritten(self) -> None:
-        """The machine was switched off before what was written reached the disk."""
+        """The machine was switched off before the id reached the disk."""
         for content in (b"", b"\0" * 5, b"\n"):
             self.path.write_bytes(content)
             self.assert_written()
 
     def test_a_huge_id_is_overwritten(self) -> None:
-        """No system has a process of that id."""
+        """No system has a process with such an id."""
         self.path.write_text("9" * 30)
         self.assert_written()
 
 
 class RefusalTests(PidFileTest):
-    """Somebody or something is in the way."""
+    """Files that prevent a start."""
 
     def test_a_running_twistd_prevents_the_start(self) -> None:
-        """In the ways in which it is run."""
+        """It may be run in several ways."""
         for pid, arguments in enumerate(
             (
                 ("/usr/bin/python3.11", "/usr/bin/twistd", "-n", "etcd"),
@@ -112,7 +112,7 @@ class RefusalTests(PidFileTest):
                 self.assert_refused(f"is that of process {pid}, which runs; ")
 
     def test_a_process_that_can_not_be_seen_prevents_the_start(self) -> None:
-        """A system that hides the processes of others leaves it open, and so it may be one."""
+        """It may be C{twistd}, as the system hides the processes of others."""
 
         def hide(path: Path) -> bytes:
             raise PermissionError(path)
@@ -123,7 +123,7 @@ class RefusalTests(PidFileTest):
         self.assertIn("is that of process 7, which runs", str(error))
 
     def test_a_file_with_other_content_is_kept(self) -> None:
-        """A name that was mistyped does not cost its file."""
+        """A mistyped name must not destroy a file."""
         for content in ("hello", "-1", "12 13", "1.5"):
             self.path.write_text(content)
             self.assert_refused("holds something other than a process id; ")
@@ -142,7 +142,6 @@ class RefusalTests(PidFileTest):
         self.assertIn("can't be written: No such file or directory; ", str(error))
 
     def test_a_full_disk_leaves_no_file(self) -> None:
-        """What was begun is not left behind."""
 
         def write_some(path: Path, _text: str) -> None:
             path.touch()

@@ -27,7 +27,7 @@ class ReadinessTests(SynchronousTestCase):
         return receiver
 
     def test_each_state_has_a_status(self) -> None:
-        """With a status each, as assignments on lines of their own (sd_notify(3))."""
+        """Each assignment is a line (sd_notify(3))."""
         for address, given in ((self.path, self.path), ("\0" + self.path, "@" + self.path)):
             receiver, readiness = self.listening(address), Readiness(given)
             readiness.status("starts")
@@ -38,7 +38,7 @@ class ReadinessTests(SynchronousTestCase):
         self.assertEqual(self.log.warnings, [])
 
     def test_a_status_can_assign_nothing(self) -> None:
-        """Whatever is in it, it is one line."""
+        """Whatever it contains, it is sent as one line."""
         receiver = self.listening(self.path)
         Readiness(self.path).status("failed:\nREADY=1\n")
         self.assertEqual(receiver.recv(1_000), b"STATUS=failed: READY=1")
@@ -49,7 +49,7 @@ class ReadinessTests(SynchronousTestCase):
         self.assertEqual(self.log.warnings, [])
 
     def test_an_address_nobody_listens_on_is_logged(self) -> None:
-        """A line in the log, and nothing more."""
+        """Nothing else happens."""
         for address in (self.path, "@" + self.path, "/" + "x" * 200, "vsock:2:1"):
             Readiness(address).ready("serves")
         self.assertEqual(len(self.log.warnings), 4)
