@@ -71,7 +71,7 @@ class Discovery:
         self._http = http
         self._given = f"{given_as} {url}"
         if not is_http(url) or any(each in "?# " or not each.isprintable() for each in url):
-            raise ConfigError(f"{given_as} {url!r}: is no such URL; {_A_DIRECTORY}")
+            raise ConfigError(f"{given_as} {url!r}: is not the URL of a directory; {_A_DIRECTORY}")
         self._url = url.rstrip("/")
         self._state = f"started {secrets.token_hex(8)}"
 
@@ -145,7 +145,7 @@ class Discovery:
             if node.key.rpartition("/")[2] == name or url == peer_url or url in peers:
                 continue
             if node.dir or not _is_peer_url(url):
-                self._log.warn("{given}: {key} is no machine: it holds no peer URL", given=self._given, key=node.key)
+                self._log.warn("{given}: {key} is not a machine: its value is not a peer URL", given=self._given, key=node.key)
                 continue
             peers.append(url)
         return peers

@@ -146,7 +146,7 @@ class RetryingHttpClient:
             wanted = False
             exchange.cancel()
 
-        def tell(result: HttpResponse | Failure) -> None:
+        def fire(result: HttpResponse | Failure) -> None:
             if wanted:
                 asked.callback(result)  # a Failure makes it an errback
 
@@ -154,7 +154,7 @@ class RetryingHttpClient:
             return Failure(NoResponseError(f"no answer within {self._timeout_seconds:g} seconds"))
 
         asked: Deferred[HttpResponse] = Deferred(give_up)
-        exchange.addBoth(tell)
+        exchange.addBoth(fire)
         return asked.addTimeout(self._timeout_seconds, self._clock, too_late)
 
     async def _exchange(self, method: str, url: str, form: Mapping[str, str] | None) -> HttpResponse:

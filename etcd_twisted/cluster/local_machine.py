@@ -77,7 +77,7 @@ class LocalMachine:
         """
         Whether this machine is in the cluster, maybe at another address: it may have moved before it had the log.
 
-        Another machine may have the same name and address, after it began anew; a leader of an older version can't
+        Another machine may have the same name and address if it lost its data; a leader of an older version can't
         tell.
         """
         if self.identity is not None and view.fingerprints:

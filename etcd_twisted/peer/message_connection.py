@@ -110,7 +110,7 @@ class MessageConnection(BoxConnection):
     def check_progress(self, now: float) -> None:
         """Gives the connection up if the other side reads nothing of what waits for it."""
         if self._paused and not self.closing and now - self._paused_since >= STALL_TIMEOUT_SECONDS:
-            self.refuse(f"it has taken nothing for {STALL_TIMEOUT_SECONDS:g} seconds")
+            self.refuse(f"it has read nothing for {STALL_TIMEOUT_SECONDS:g} seconds")
 
     def close(self) -> None:
         """Closes once what waits is sent, but soon."""

@@ -62,7 +62,7 @@ class OutgoingConnection(MessageConnection):
         """Takes an answer."""
         request = self._pending.pop(box.get(amp.ANSWER) or box.get(amp.ERROR) or b"", None)
         if request is None:
-            self.refuse("it sent something that was not asked for")
+            self.refuse("it sent an answer without a request")
             return
         command, answer = request
         if amp.ERROR in box:

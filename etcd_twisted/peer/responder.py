@@ -83,14 +83,14 @@ class Responder:
         if not raft.machine_id:
             raise commands.IdleError("this machine takes no part in consensus now")
         if cluster_id != raft.cluster_id:
-            raise commands.ClusterError(f"this machine is not of the cluster {cluster_id[:16]!r}")
+            raise commands.ClusterError(f"this machine is not in the cluster {cluster_id[:16]!r}")
         if receiver != raft.machine_id:
             raise commands.MachineError(f"this is not the machine {receiver[:16]!r}")
         if not is_id(sender) or sender == raft.machine_id or requester.sender not in ("", sender):
             raise commands.MachineError(f"this can't be the machine {sender[:16]!r}")
         admission = raft.admission(sender, configuration_index)
         if admission is Admission.UNCONFIRMED:
-            raise commands.IdleError(f"nobody has told this machine yet that {sender} is in the cluster")
+            raise commands.IdleError(f"no member has confirmed yet that {sender} is in the cluster")
         if admission is Admission.STRANGER:
             raise commands.NotMemberError(f"the machine {sender} is not in the cluster")
         requester.admit(sender, name, lambda payload: raft.received(sender, payload))

@@ -301,4 +301,4 @@ class UrlTests(SynchronousTestCase):
             with self.assertRaises(ConfigError) as caught:
                 Discovery(networked(), url, "ETCD_DISCOVERY")
             text = str(caught.exception)
-            self.assertTrue(text.startswith(f"ETCD_DISCOVERY {url!r}: is no such URL; give the URL of a dir"), text)
+            self.assertTrue(text.startswith(f"ETCD_DISCOVERY {url!r}: is not the URL of a directory; "), text)

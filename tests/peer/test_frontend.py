@@ -119,7 +119,7 @@ class ServedTests(MachinesTest):
     async def test_strangers_are_refused_with_a_line(self) -> None:
         """One of another cluster, and one of the future."""
         lines = await self.lines_about(question(Hello, **{**HELLO, "cluster_id": "d" * 16}))
-        self.assertEqual(lines, [f"this machine is not of the cluster '{'d' * 16}'"])
+        self.assertEqual(lines, [f"this machine is not in the cluster '{'d' * 16}'"])
         lines = await self.lines_about(question(Hello, **{**HELLO, "version": 1_000_000}))
         self.assertEqual(lines, ["version 1 of the protocol is spoken here, not 1000000"])
 

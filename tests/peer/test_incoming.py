@@ -226,7 +226,7 @@ class MemberTests(IncomingTest):
         self.assertLess(sent, MAX_QUEUED_BYTES + 300_000)
         self.assertLess(len(self.visit.transport.value()), 200_000)
         self.served.pass_time(6)
-        self.assert_refused(self.visit, "it has taken nothing for 5 seconds")
+        self.assert_refused(self.visit, "it has read nothing for 5 seconds")
         self.assertEqual(self.raft.lost, [SECOND])
 
     def test_member_that_reads_late_gets_all_in_order(self) -> None:

@@ -416,7 +416,7 @@ class MessageTests(LinkTest):
         self.assertIs(other.transport.how_lost, None)
         self.pass_time(2)
         self.assertEqual(other.transport.how_lost, "aborted")
-        self.assertIn("it has taken nothing for 5 seconds", self.log.warnings[0])
+        self.assertIn("it has read nothing for 5 seconds", self.log.warnings[0])
 
     def test_slow_reader_gets_all_in_order(self) -> None:
         """What waited comes in order, and the connection stays however long it takes."""

@@ -54,7 +54,7 @@ class StrangerTests(ClusterTest):
         self.assertEqual((after.status, after.term), (201, before))
         self.assertIs(await cluster.leader(), leader)
         for machine in cluster.machines:
-            await machine.child.when_printed("nobody else says so")
+            await machine.child.when_printed("no other confirms it")
             self.assertNotIn("Traceback", machine.child.output)
 
     async def test_exchanged(self) -> None:
