@@ -78,9 +78,7 @@ class _Field:
 
 
 _FIELDS = {
-    "activeSize": _Field(
-        "active_size", True, MIN_ACTIVE_SIZE, MAX_ACTIVE_SIZE, ErrorCode.INVALID_ACTIVE_SIZE
-    ),
+    "activeSize": _Field("active_size", True, MIN_ACTIVE_SIZE, MAX_ACTIVE_SIZE, ErrorCode.INVALID_ACTIVE_SIZE),
     "removeDelay": _Field(
         "remove_delay", False, MIN_REMOVE_DELAY_SECONDS, MAX_REMOVE_DELAY_SECONDS, ErrorCode.STANDBY_REMOVE_DELAY
     ),

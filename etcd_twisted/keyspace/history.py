@@ -89,9 +89,7 @@ class History:
         """
         if max(asked, 1) <= self.cleared_index:  # the first change has index 1
             oldest = self._events[0].index
-            raise EtcdError(
-                ErrorCode.HISTORY_CLEARED, f"the requested history has been cleared [{oldest}/{asked}]"
-            )
+            raise EtcdError(ErrorCode.HISTORY_CLEARED, f"the requested history has been cleared [{oldest}/{asked}]")
         start = bisect.bisect_left(self._events, asked, key=operator.attrgetter("index"))
         # A copy, since events may be added while the caller reads, and since a deque is slow to index in its middle.
         kept = list(itertools.islice(self._events, start, None))

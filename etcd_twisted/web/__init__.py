@@ -1,6 +1,6 @@
 """
-What is served over HTTP: to clients, the version 2 API of etcd and the dashboard; to administrators, who is in the
-cluster.
+What is served over HTTP: the version 2 API of etcd and the dashboard to clients, and the admin resource to
+administrators.
 
-Must never see the replica but through L{etcd_twisted.interfaces.IReplica}.
+Must never use the replica but through L{etcd_twisted.interfaces.IReplica}.
 """

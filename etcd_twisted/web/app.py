@@ -160,7 +160,7 @@ class ClientApp:
         """Serve the dashboard's page and its files, whose addresses are relative to the path with the slash."""
         if request.path == b"/mod/dashboard":
             return send(request, plain(307, "307 the page has a slash at its end", b"Location: /mod/dashboard/\r\n"))
-        return send(request, self._dashboard.answer(name, request.getHeader("If-None-Match")))
+        return send(request, self._dashboard.response(name, request.getHeader("If-None-Match")))
 
     @app.route("/mod/dashboard/status", methods=["GET"])
     def status(self, request: IRequest) -> bytes:

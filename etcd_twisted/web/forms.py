@@ -1,8 +1,8 @@
 """
-What a request says: the one parser of query strings and urlencoded bodies (spec, section 1, "Parameters").
+The parameters of a request: the only parser of query strings and urlencoded bodies (spec, section 1, "Parameters").
 
-Strict: what can't be decoded is refused with what is wrong, never guessed at. Must never do more than one pass over a
-body, which may be 10 MiB.
+The parser is strict: parameters that can't be decoded are refused, with what is wrong, and never guessed. Must never
+make more than one pass over a body, which may have 10 MiB.
 """
 
 from collections.abc import Mapping
@@ -13,28 +13,29 @@ from etcd_twisted.httpd.targets import shown, unescape
 from etcd_twisted.keyspace.events import LAST_MOMENT
 
 Form = Mapping[str, str]
-"""Parameters by name, decoded."""
+"""Decoded parameters, by name."""
 
 NO_PARAMETERS: Form = MappingProxyType({})
 
-MOST_PARAMETERS = 1_000
-"""More than anybody needs; a body of nothing but C{&} would else cost many times its size."""
+MAX_PARAMETERS = 1_000
+"""More than anybody needs. Without a limit, a body of nothing but C{&} would take many times its size."""
 
 _URLENCODED = b"application/x-www-form-urlencoded"
 _SECOND = 1_000_000
 _TRUE = ("true", "1", "t")
 _FALSE = ("false", "0", "f")
-_LARGEST_INDEX = 2**64 - 1
-_MOST_DIGITS = 20
+_MAX_INDEX = 2**64 - 1
+_MAX_INDEX_DIGITS = 20
 
 
 def parse(query: bytes, body: bytes = b"", content_type: bytes | None = None) -> Form:
     """
-    The parameters of a request. Where a name is given twice the first value counts, and the body wins over the query.
+    Returns the parameters of a request. If a name is given twice, the first value counts, and the body comes before
+    the query.
 
-    @param query: what stands behind the C{?}, as it came.
+    @param query: what follows the C{?}, percent-encoded.
     @param body: empty for methods that have none.
-    @param content_type: the body's; C{None} where the request has none.
+    @param content_type: the type of the body; C{None} if the request does not give one.
     @raise EtcdError: 210, with what can't be decoded.
     """
     if not body:
@@ -60,17 +61,17 @@ def _refuse_other_type(content_type: bytes) -> None:
 
 
 def _read(text: bytes, form: dict[str, str], part: str) -> None:
-    """Add the parameters in C{text} that C{form} has not yet."""
+    """Add the parameters in C{text} that C{form} does not have yet."""
     try:
         plain = text.decode()
         escaped = "%" in plain or "+" in plain
     except UnicodeDecodeError:
-        escaped = True  # to be told where
+        escaped = True  # so that the error says where
     if escaped:
         _read_escaped(text, form, part)
         return
-    pairs = plain.split("&", MOST_PARAMETERS)
-    if len(pairs) > MOST_PARAMETERS:
+    pairs = plain.split("&", MAX_PARAMETERS)
+    if len(pairs) > MAX_PARAMETERS:
         raise _too_many(part)
     for pair in pairs:
         if pair:
@@ -79,9 +80,9 @@ def _read(text: bytes, form: dict[str, str], part: str) -> None:
 
 
 def _read_escaped(text: bytes, form: dict[str, str], part: str) -> None:
-    """Like L{_read}, pair by pair, so that what can't be decoded can be named."""
-    pairs = text.split(b"&", MOST_PARAMETERS)
-    if len(pairs) > MOST_PARAMETERS:
+    """Do what L{_read} does, pair by pair, so that an error names the pair that can't be decoded."""
+    pairs = text.split(b"&", MAX_PARAMETERS)
+    if len(pairs) > MAX_PARAMETERS:
         raise _too_many(part)
     for pair in pairs:
         if not pair:
@@ -95,7 +96,7 @@ def _read_escaped(text: bytes, form: dict[str, str], part: str) -> None:
 
 
 def _too_many(part: str) -> EtcdError:
-    return EtcdError(ErrorCode.INVALID_FORM, f"the {part} has more than {MOST_PARAMETERS} parameters")
+    return EtcdError(ErrorCode.INVALID_FORM, f"the {part} has more than {MAX_PARAMETERS} parameters")
 
 
 def _decode(text: bytes, part: str, name: bytes) -> str:
@@ -109,7 +110,7 @@ def _decode(text: bytes, part: str, name: bytes) -> str:
 
 def flag(form: Form, name: str) -> bool:
     """
-    A boolean; one that is not there is false.
+    Returns a boolean parameter, which is false unless it is given.
 
     @raise EtcdError: 209, with the name.
     """
@@ -125,16 +126,16 @@ def flag(form: Form, name: str) -> bool:
 
 
 def unsigned(text: str) -> int | None:
-    """A whole number of at most 64 bits, C{None} when the text is none."""
-    if not (text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS):
+    """Returns a whole number of at most 64 bits, or C{None} if the text is not one."""
+    if not (text.isascii() and text.isdigit() and len(text) <= _MAX_INDEX_DIGITS):
         return None
     number = int(text)
-    return number if number <= _LARGEST_INDEX else None
+    return number if number <= _MAX_INDEX else None
 
 
 def index(form: Form, name: str, cause: str) -> int:
     """
-    An index of the key space; one that is not there is 0.
+    Returns a parameter that is an index of the key space, which is 0 unless it is given.
 
     @raise EtcdError: 203, with C{cause}.
     """
@@ -149,10 +150,10 @@ def index(form: Form, name: str, cause: str) -> int:
 
 def expiry(form: Form, now: int, cause: str) -> int | None:
     """
-    When the C{ttl} ends, in microseconds since the epoch; C{None} when there is none, or an empty one.
+    Returns when the C{ttl} ends, in microseconds since the epoch, or C{None} if there is none, or an empty one.
 
     @param now: microseconds since the epoch.
-    @raise EtcdError: 202, with C{cause}: it is no whole number of seconds, or ends after the year 9999.
+    @raise EtcdError: 202, with C{cause}: it is not a whole number of seconds, or it ends after the year 9999.
     """
     text = form.get("ttl")
     if not text:

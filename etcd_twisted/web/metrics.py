@@ -1,10 +1,9 @@
 """
-C{/metrics}: what an operator's Prometheus asks for, in its text format.
+C{/metrics}: everything that is counted, for Prometheus, in its text format.
 
-Names and units are etcd's where etcd (3.4) has the figure; all others begin with C{etcd_twisted_} and follow
-Prometheus's conventions. Must never count
-anything: that is done where things happen, and read here when somebody asks; nor keep a figure beyond one machine's
-life, or have two machines of one process share one.
+Names and units are etcd's where etcd 3.4 has the metric; all others begin with C{etcd_twisted_} and follow
+Prometheus's conventions. Must never count anything: that is done where things happen, and read here when somebody
+asks. Must never keep a figure beyond one machine's life either, nor let two machines of one process share one.
 """
 
 from collections import Counter
@@ -36,24 +35,24 @@ _WRITES = {
     "compareAndSwap": "compare_and_swap",
     "compareAndDelete": "compare_and_delete",
 }
-"""The fields of L{StoreStatistics} that count an action, without their endings."""
+"""For each action, the fields of L{StoreStatistics} that count it, without C{_success} and C{_fail}."""
 
 _BUCKETS = (*(f"{bound:g}" for bound in BUCKET_BOUNDS_SECONDS), "+Inf")
 
 
 class Metrics:
-    """One machine's."""
+    """The metrics of one machine."""
 
     def __init__(self, replica: IReplica, usage: Usage) -> None:
         """
-        @param usage: the client port's.
+        @param usage: the usage of the client port.
         """
         self._registry = CollectorRegistry()
         self._registry.register(_MachineCollector(replica, usage))
         ProcessCollector(registry=self._registry)
 
     def page(self) -> Response:
-        """All of them, at this moment."""
+        """Returns all metrics as they are now."""
         kind = b"Content-Type: %s\r\n" % CONTENT_TYPE_PLAIN_0_0_4.encode()
         return Response(200, kind, generate_latest(self._registry))
 
@@ -78,7 +77,7 @@ class _MachineCollector(Collector):
 
     def _server(self, measured: Measurements) -> Iterator[Metric]:
         replica = self._replica
-        version = GaugeMetricFamily("etcd_server_version", "Which version runs.", labels=["server_version"])
+        version = GaugeMetricFamily("etcd_server_version", "The version that runs.", labels=["server_version"])
         version.add_metric([__version__], 1)
         yield version
         yield GaugeMetricFamily(
@@ -99,16 +98,16 @@ class _MachineCollector(Collector):
             "etcd_server_proposals_applied_total", "The log index that is applied.", replica.raft_index
         )
         yield GaugeMetricFamily(
-            "etcd_server_proposals_pending", "Changes on their way.", measured.proposals_pending
+            "etcd_server_proposals_pending", "Changes whose outcome is not known yet.", measured.proposals_pending
         )
         yield CounterMetricFamily(
             "etcd_server_proposals_failed_total",
-            "Changes that were not made, or of which nobody can say.",
+            "Changes that were not made, or whose outcome is unknown.",
             measured.proposals_failed,
         )
         yield _histogram(
             "etcd_twisted_server_commit_duration_seconds",
-            "How long a batch of this leader takes until a quorum has it.",
+            "How long it takes until a quorum has a batch of this leader.",
             measured.commits,
         )
 
@@ -152,7 +151,7 @@ class _MachineCollector(Collector):
         yield from (sent, received, failures)
 
     def _machines(self, measured: Measurements) -> Iterator[Metric]:
-        """What this machine knows of each member, itself among them."""
+        """What this machine knows of each member, itself included."""
         up = GaugeMetricFamily("etcd_twisted_machine_up", "Whether a machine answers this one.", labels=["machine"])
         lag = GaugeMetricFamily(
             "etcd_twisted_machine_lag_entries",
@@ -165,7 +164,9 @@ class _MachineCollector(Collector):
             labels=["machine"],
         )
         error = GaugeMetricFamily(
-            "etcd_twisted_machine_clock_error_seconds", "By how much that may be wrong.", labels=["machine"]
+            "etcd_twisted_machine_clock_error_seconds",
+            "How wrong etcd_twisted_machine_clock_ahead_seconds may be.",
+            labels=["machine"],
         )
         statuses = list(self._replica.statuses().values())
         committed = max([measured.commit_index, *(each.report.applied for each in statuses if each.report)])
@@ -182,7 +183,7 @@ class _MachineCollector(Collector):
             "etcd_twisted_clock_jumps_total", "How often this machine's clock was set.", measured.clock_jumps
         )
         yield GaugeMetricFamily(
-            "etcd_twisted_clock_jump_seconds", "By how much it was set last.", measured.clock_jump_seconds
+            "etcd_twisted_clock_jump_seconds", "By how much its clock was set last.", measured.clock_jump_seconds
         )
         yield GaugeMetricFamily(
             "etcd_twisted_cluster_time_ahead_seconds",
@@ -192,7 +193,7 @@ class _MachineCollector(Collector):
         if measured.cluster_time_error_seconds is not None:
             yield GaugeMetricFamily(
                 "etcd_twisted_cluster_time_error_seconds",
-                "By how much that may differ from what the leader knows.",
+                "By how much the cluster time may differ from what the leader knows.",
                 measured.cluster_time_error_seconds,
             )
 
@@ -206,10 +207,10 @@ class _MachineCollector(Collector):
             requests.add_metric([method, status], count)
         yield requests
         received = CounterMetricFamily(
-            "etcd_http_received_total", "The same, by method alone.", labels=["method"]
+            "etcd_http_received_total", "Requests to the client port, by method.", labels=["method"]
         )
         failed = CounterMetricFamily(
-            "etcd_http_failed_total", "Those that failed, by status.", labels=["method", "code"]
+            "etcd_http_failed_total", "Requests to the client port that failed.", labels=["method", "code"]
         )
         methods: Counter[str] = Counter()
         for (method, code), count in sorted(self._usage.by_status().items()):
@@ -221,7 +222,7 @@ class _MachineCollector(Collector):
         yield from (received, failed)
         took = HistogramMetricFamily(
             "etcd_http_successful_duration_seconds",
-            "How long requests about keys take that succeed, waits for events aside.",
+            "How long successful requests about keys take, except waits for events.",
             labels=["method"],
         )
         for name, durations in self._usage.durations.items():
@@ -245,9 +246,13 @@ def _contents(contents: Contents) -> Iterator[Metric]:
     yield GaugeMetricFamily(prefix + "keys", "Keys that have a value.", contents.keys)
     yield GaugeMetricFamily(prefix + "directories", "Directories.", contents.directories)
     yield GaugeMetricFamily(prefix + "size_bytes", "The size of the key space.", contents.size_bytes)
-    yield GaugeMetricFamily(prefix + "quota_bytes", "How large it may get; 0 for any size.", contents.quota_bytes)
     yield GaugeMetricFamily(
-        prefix + "quota_alarm", "Whether it is nearly as large as the quota, or larger.", float(contents.alarm)
+        prefix + "quota_bytes", "The largest size of the key space; 0 for any.", contents.quota_bytes
+    )
+    yield GaugeMetricFamily(
+        prefix + "quota_alarm",
+        "Whether the key space is nearly as large as the quota, or larger.",
+        float(contents.alarm),
     )
     yield CounterMetricFamily(
         prefix + "quota_refused_total", "Changes refused, since they would exceed the quota.", contents.refused
@@ -255,7 +260,7 @@ def _contents(contents: Contents) -> Iterator[Metric]:
 
 
 def _actions(kind: str, text: str, fields: dict[str, str], statistics: StoreStatistics) -> Iterator[Metric]:
-    """What was done and what failed, by action; as etcd does, what failed counts as done too."""
+    """Yields how often each action was done, and how often it failed. As in etcd, the former includes the latter."""
     done = CounterMetricFamily(f"etcd_debugging_store_{kind}_total", f"{text}.", labels=["action"])
     failed = CounterMetricFamily(f"etcd_twisted_store_{kind}_failed_total", f"{text} that failed.", labels=["action"])
     for action, field in fields.items():

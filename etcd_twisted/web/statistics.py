@@ -1,8 +1,8 @@
 """
 What C{/v2/stats/self} and C{/v2/stats/leader} show, in the reference's order (api, "Statistics").
 
-Must never count anything: that is done where things happen. Must never round a duration either: clients read these
-back.
+Must never count anything: that is done where things happen. Must never round a duration either, since clients read
+durations back.
 """
 
 import msgspec
@@ -23,7 +23,7 @@ class LeaderInfo(msgspec.Struct):
 
 
 class SelfStatistics(msgspec.Struct, rename="camel"):
-    """One machine's. Of the rates only those of its role are there, and only when there was anything to count."""
+    """What one machine shows of itself. It has the rates of its role only, and only if there was anything to count."""
 
     name: str
     state: str
@@ -55,14 +55,14 @@ class Counts(msgspec.Struct):
 
 
 class FollowerStatistics(msgspec.Struct):
-    """One follower's."""
+    """How one follower answers."""
 
     latency: Latency
     counts: Counts
 
 
 class LeaderStatistics(msgspec.Struct):
-    """The leader's view of the others, by name."""
+    """How all followers answer the leader, by name."""
 
     leader: str
     followers: dict[str, FollowerStatistics]
@@ -70,10 +70,10 @@ class LeaderStatistics(msgspec.Struct):
 
 def self_statistics(replica: IReplica, started: int, now: float) -> SelfStatistics:
     """
-    Those of this machine.
+    Returns the statistics of this machine.
 
     @param started: when it was started, in microseconds since the epoch.
-    @param now: seconds, by the clock that the traffic is counted with.
+    @param now: seconds, by the clock with which the traffic is counted.
     """
     leader = replica.leader()
     traffic = replica.traffic
@@ -95,23 +95,21 @@ def self_statistics(replica: IReplica, started: int, now: float) -> SelfStatisti
 
 
 def leader_statistics(replica: IReplica) -> LeaderStatistics:
-    """Those of the machines that follow this one."""
+    """Returns the statistics of the machines that follow this one."""
     names = [machine.name for machine in replica.machines() if machine.name != replica.name]
     counted = replica.traffic.followers
     return LeaderStatistics(replica.name, {name: _follower(counted.get(name, FollowerTraffic())) for name in names})
 
 
 def _follower(traffic: FollowerTraffic) -> FollowerStatistics:
-    latency = Latency(
-        traffic.current, traffic.average, traffic.standard_deviation, traffic.minimum, traffic.maximum
-    )
+    latency = Latency(traffic.current, traffic.average, traffic.standard_deviation, traffic.minimum, traffic.maximum)
     return FollowerStatistics(latency, Counts(traffic.fail, traffic.success))
 
 
 def go_duration(microseconds: int) -> str:
     """
-    A duration as the reference writes it, like Go's C{time.Duration.String}: as in C{1m18.544996s}; below a second in
-    the largest unit that fits, as in C{1.5ms}.
+    Returns a duration as the reference writes it, which is Go's C{time.Duration.String}: C{1m18.544996s}, for example,
+    or C{1.5ms} for less than a second.
 
     @param microseconds: not negative.
     """

@@ -1,7 +1,8 @@
 """
-Waiting for events, between the replica that tells them and the door that sends them.
+Watches: from the replica, which delivers events, to the door, which sends them.
 
-5,000 of these wait at a time: they must never hold anything that is not needed until the event comes.
+5,000 of them may wait at a time, so a watch must never keep anything in memory that is not needed until its event
+comes.
 """
 
 from collections.abc import Callable
@@ -13,13 +14,13 @@ from etcd_twisted.keyspace.watchers import Watcher
 
 
 class Watch(Events):
-    """A watcher whose events become JSON."""
+    """Sends the events of a watcher as JSON."""
 
     __slots__ = ("_end", "_send", "_watcher", "stream")
 
     def __init__(self, replica: IReplica, key: str, recursive: bool, stream: bool, since: int | None) -> None:
         """
-        Begin to wait; L{begin} has to be called in the same turn of the reactor.
+        Begin to watch. L{begin} has to be called in the same turn of the reactor.
 
         @raise EtcdError: 401, see L{IReplica.watch}.
         """
@@ -29,7 +30,7 @@ class Watch(Events):
         self._watcher: Watcher | None = replica.watch(key, recursive, stream, since, self._happened, self._ended)
 
     def begin(self, send: Callable[[bytes], None], end: Callable[[], None]) -> None:
-        """See L{Events}; what is sent is each event's JSON."""
+        """See L{Events}. What is sent is the JSON of each event."""
         self._send = send
         self._end = end
 
@@ -57,11 +58,11 @@ class Watch(Events):
 
     def _happened(self, event: Event) -> None:
         if not self.stream:
-            self._watcher = None  # it was told all it will be; without it no cycle is left to be collected
+            self._watcher = None  # it gets nothing more; without it, no cycle is left for the garbage collector
         if self._send is not None:
             self._send(event.body)
 
     def _ended(self) -> None:
-        """What is waited for can't be told here any more."""
+        """The events can't be delivered here any more."""
         if self._end is not None:
             self._end()

@@ -1,7 +1,7 @@
 """
-Which command a request means (spec, section 1, "PUT", "POST", "DELETE", "Later additions").
+From a request to the command that it means (spec, section 1, "PUT", "POST", "DELETE", "Later additions").
 
-Must never look at the key space: whether the command can be carried out is found out where it is applied.
+Must never look at the key space: whether a command succeeds is decided when it is applied.
 """
 
 from etcd_twisted.errors import ErrorCode, EtcdError
@@ -25,10 +25,10 @@ _SWAP = "CompareAndSwap"
 
 def put(form: Form, key: str, now: int) -> Change:
     """
-    The command of a C{PUT}.
+    Returns the command of a C{PUT}.
 
     @param now: microseconds since the epoch.
-    @raise EtcdError: the parameters make no sense.
+    @raise EtcdError: the parameters are missing, bad or contradictory.
     """
     if len(form) == 1 and "value" in form:
         return Set(key, now, form["value"])
@@ -58,7 +58,7 @@ def put(form: Form, key: str, now: int) -> Change:
 
 def _refreshed_until(form: Form, expires: int | None) -> int:
     """
-    When the TTL of a refresh ends, which has to have one, and no value; the causes are etcd 3.4's.
+    Returns when the TTL of a refresh ends. A refresh needs a TTL and must have no value. The causes are etcd 3.4's.
 
     @raise EtcdError: 211 or 212.
     """
@@ -70,7 +70,7 @@ def _refreshed_until(form: Form, expires: int | None) -> int:
 
 
 def _refresh(form: Form, key: str, now: int, expires: int) -> Change:
-    """A new TTL for what keeps its value."""
+    """Returns the command that changes the TTL and keeps the value."""
     if "prevValue" in form or "prevIndex" in form:
         previous_value, previous_index = _conditions(form, _SWAP)
         return CompareAndSwap(key, now, None, expires, previous_value, previous_index)
@@ -78,7 +78,7 @@ def _refresh(form: Form, key: str, now: int, expires: int) -> Change:
 
 
 def _conditions(form: Form, cause: str) -> tuple[str | None, int]:
-    """The value and the index that a file must have: C{None} and 0 for any."""
+    """Returns the value and the index that a file must have: C{None} and 0 for any."""
     value = form.get("prevValue")
     if value == "":
         raise EtcdError(ErrorCode.PREVIOUS_VALUE_REQUIRED, cause)
@@ -86,14 +86,14 @@ def _conditions(form: Form, cause: str) -> tuple[str | None, int]:
 
 
 def post(form: Form, key: str, now: int) -> Change:
-    """The command of a C{POST}; see L{put}."""
+    """Returns the command of a C{POST}; see L{put}."""
     expires = expiry(form, now, "Create")
     directory = flag(form, "dir")
     return CreateInOrder(key, now, "" if directory else form.get("value", ""), directory, expires)
 
 
 def delete(form: Form, key: str, now: int) -> Change:
-    """The command of a C{DELETE}; see L{put}."""
+    """Returns the command of a C{DELETE}; see L{put}."""
     directory, recursive = flag(form, "dir"), flag(form, "recursive")
     if "prevValue" in form or "prevIndex" in form:
         previous_value, previous_index = _conditions(form, "CompareAndDelete")

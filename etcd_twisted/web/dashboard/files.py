@@ -1,11 +1,10 @@
 """
-The files of the dashboard's page, as answers.
+The files of the dashboard's page, as responses.
 
-They are read once and held in memory: together they are smaller than a picture. A browser keeps them and asks each
-time whether they are still the same, so that a page never runs with files of two versions.
+They are read once and kept in memory: all of them together are smaller than a picture. A browser caches them and asks
+each time whether they are still the same, so that a page never runs with files of two versions.
 
-Must never answer with anything but the files that came with the package, nor let the page run or load what is not one
-of them.
+Must never send anything but the files that came with the package, nor let the page run or load anything else.
 """
 
 import hashlib
@@ -28,7 +27,7 @@ _TYPES = {
     ".svg": b"image/svg+xml",
 }
 
-# What a page from here may do: nothing but load what is served beside it, and ask the machine that it came from.
+# What the page may do: load the files that are served beside it, and send requests to the same machine.
 _POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -46,9 +45,9 @@ _FIELDS = (
 @attrs.frozen
 class _File:
     """
-    One of them.
+    A file of the page.
 
-    @ivar tag: changes with the content.
+    @ivar tag: a hash of the content.
     @ivar fields: see L{Response}.
     """
 
@@ -58,24 +57,24 @@ class _File:
 
 
 class Files:
-    """All of them, by name."""
+    """All files of the page."""
 
     def __init__(self) -> None:
         page = resources.files(_PACKAGE).joinpath("page")
         self._files = {each.name: _file(each.name, each.read_bytes()) for each in page.iterdir()}
 
-    def answer(self, name: str, known: str | None) -> Response:
+    def response(self, name: str, known: str | None) -> Response:
         """
-        A file; that it has not changed, if the browser has it; or that there is none.
+        Returns the response with a file, or that the file has not changed, or that there is no such file.
 
-        @param name: empty for the page itself.
-        @param known: the request's C{If-None-Match}.
+        @param name: the name of the file; empty for the page itself.
+        @param known: the header C{If-None-Match} of the request.
         """
         file = self._files.get(name or INDEX)
         if file is None:
             return json_message(404, "Not Found")
         status = 304 if parse_etags(known).contains_weak(file.tag) else 200
-        return Response(status, file.fields, file.content)  # a 304 says how long the content would be, and has none
+        return Response(status, file.fields, file.content)  # a 304 has no content, but says how long it would be
 
 
 def _file(name: str, content: bytes) -> _File:

@@ -1,7 +1,7 @@
 """
-What is wrong with the cluster or with this machine, for the person in front of the page. The worst comes first.
+What is wrong with the cluster or with this machine, as sentences for the dashboard. The worst comes first.
 
-Must never claim that something is well or wrong unless this machine knows it.
+Must never claim that something is right or wrong unless this machine knows it.
 """
 
 from collections.abc import Iterator
@@ -11,16 +11,16 @@ import msgspec
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.interfaces.cluster import Health, MachineStatus
 
-BEHIND_ENTRIES = 1_000
-"""By how many log entries a machine may be behind the leader before that is worth a sentence."""
+MAX_ENTRIES_BEHIND = 1_000
+"""How many log entries a machine may be behind the leader before the page says so."""
 
 
 class Problem(msgspec.Struct):
     """
     Something that is wrong.
 
-    @ivar title: in a few words, for the title of a window.
-    @ivar text: in whole sentences.
+    @ivar title: a few words, for the title of the window.
+    @ivar text: whole sentences.
     """
 
     title: str
@@ -28,7 +28,7 @@ class Problem(msgspec.Struct):
 
 
 def problems(replica: IReplica) -> list[Problem]:
-    """Returns all that is wrong, as far as this machine knows."""
+    """Returns everything that is wrong, as far as this machine knows."""
     health = replica.health()
     if replica.standby:
         return [_standing_by(health)]
@@ -58,7 +58,7 @@ def _leaderless(health: Health) -> Iterator[Problem]:
 
 
 def _missing(health: Health) -> Iterator[Problem]:
-    """The machines that are missing, and whether one more may fail."""
+    """Yields the machines that are missing, and whether another one may fail."""
     for status in health.missing:
         text = f"{status.name} has not answered for {duration(status.lasted_seconds)}: {status.problem}."
         if health.leader and status.machine_id in health.voters and health.answering == health.needed:
@@ -77,7 +77,7 @@ def _behind(replica: IReplica, health: Health) -> Iterator[Problem]:
         return
     leading = next((each.report for each in health.statuses.values() if each.name == health.leader), None)
     behind = 0 if leading is None else leading.applied - replica.raft_index
-    if behind >= BEHIND_ENTRIES:
+    if behind >= MAX_ENTRIES_BEHIND:
         yield Problem("Behind", f"This machine is {behind:,} log entries behind the leader, so it shows old data.")
 
 
@@ -103,7 +103,7 @@ def _clock(status: MachineStatus) -> str:
 
 
 def amount(size_bytes: int) -> str:
-    """A number of bytes, in the largest unit of which there is at least one."""
+    """Returns a number of bytes as text, in the largest unit that makes it at least 1."""
     size = float(size_bytes)
     for unit in ("bytes", "kB", "MB", "GB"):
         if size < 1_000:
@@ -113,7 +113,7 @@ def amount(size_bytes: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A number of seconds, in its two largest units."""
+    """Returns a number of seconds as text, in its two largest units."""
     whole = int(seconds)
     amounts = (whole // 86_400, "d"), (whole // 3_600 % 24, "h"), (whole // 60 % 60, "min"), (whole % 60, "s")
     known = [f"{number} {unit}" for number, unit in amounts if number]

@@ -1,8 +1,8 @@
 """
-What the dashboard's page asks for beside the API: the state of this machine, and how much a directory holds.
+What the dashboard's page requests beside the API: the state of this machine, and how much a directory holds.
 
-The answers are for the page that comes with them, and change with it. Must never change anything, nor hold the
-reactor for as long as it takes to look at many keys.
+The responses are for the page that comes with them, and change with it. Must never change anything, nor hold up the
+reactor for as long as it takes to count many keys.
 """
 
 import attrs
@@ -25,15 +25,15 @@ from etcd_twisted.web.forms import parse
 _FIELDS = JSON + b"Cache-Control: no-store\r\n"
 
 
-class MachineView(msgspec.Struct, rename="camel", omit_defaults=True):
+class MemberView(msgspec.Struct, rename="camel", omit_defaults=True):
     """
-    What this machine knows of a member of the cluster, which may be itself. What it does not know is left out.
+    What this machine knows of a member of the cluster, which may be itself. Unknown fields are left out.
 
-    @ivar lasted: for how many seconds it has answered, or not answered.
+    @ivar lasted: for how many seconds the member has answered, or not answered.
     @ivar problem: why it does not answer.
     @ivar uptime: seconds since it was started.
-    @ivar round_trip: in milliseconds.
-    @ivar clock_ahead: by how many seconds its clock is ahead of this machine's.
+    @ivar round_trip: how many milliseconds its last answer took.
+    @ivar clock_ahead: how many seconds its clock is ahead of this machine's.
     """
 
     name: str
@@ -53,11 +53,12 @@ class Status(msgspec.Struct, rename="camel", omit_defaults=True):
     """
     This machine, and what it knows of the cluster.
 
-    @ivar uptime: seconds since it was started.
+    @ivar uptime: seconds since this machine was started.
     @ivar role: C{leader}, C{candidate}, C{follower}, C{learner} or C{standby}.
-    @ivar problems: what is wrong, worst first.
-    @ivar index: the key space's. It and what follows are left out while this machine can't read the key space.
-    @ivar keys: how many keys have a value, hidden ones and the cluster's own included.
+    @ivar problems: what is wrong, the worst first.
+    @ivar index: the index of the key space. It and all fields below are left out while this machine can't read the key
+        space.
+    @ivar keys: how many keys have a value, including hidden ones and those of the cluster itself.
     """
 
     name: str
@@ -68,15 +69,15 @@ class Status(msgspec.Struct, rename="camel", omit_defaults=True):
     term: int
     raft_index: int
     problems: list[Problem]
-    machines: list[MachineView]
+    machines: list[MemberView]
     index: int | None = None
     keys: int | None = None
     size_bytes: int | None = None
     quota_bytes: int | None = None
 
 
-def _view(status: MachineStatus) -> MachineView:
-    view = MachineView(status.name, status.reachable, status.lasted_seconds, status.problem)
+def _view(status: MachineStatus) -> MemberView:
+    view = MemberView(status.name, status.reachable, status.lasted_seconds, status.problem)
     report = status.report
     if report is not None:
         view.role, view.term, view.applied = report.role, report.term, report.applied
@@ -88,7 +89,7 @@ def _view(status: MachineStatus) -> MachineView:
 
 
 class StatusPages:
-    """Answers the page's questions about one machine."""
+    """Makes the responses about one machine."""
 
     def __init__(self, replica: IReplica, clock: IReactorTime) -> None:
         self._replica = replica
@@ -96,7 +97,7 @@ class StatusPages:
         self._started = clock.seconds()
 
     def status(self) -> Response:
-        """Returns the state of the machine and what it knows of the cluster."""
+        """Returns the state of the machine, and what it knows of the cluster."""
         replica = self._replica
         leader, statuses = replica.leader(), replica.statuses().values()
         own = next((each.report.role for each in statuses if each.name == replica.name and each.report), "")
@@ -119,9 +120,9 @@ class StatusPages:
 
     async def count(self, query: bytes) -> Response:
         """
-        How many keys and directories a directory holds, at any depth, and how many of them no listing shows.
+        Returns how many keys and directories a directory holds, at any depth, and how many of them no listing shows.
 
-        @param query: with the directory as C{key}; the root by default.
+        @param query: the key of the directory is its C{key}, which is the root by default.
         @raise EtcdError: there is no such directory, or the query can't be decoded.
         """
         key = clean(parse(query).get("key", ROOT))

@@ -30,9 +30,9 @@ export const KEY_NOT_FOUND = 100;
 export const COMPARE_FAILED = 101;
 export const OUTDATED = 401;
 
-const PATIENCE = 15000; // in milliseconds, for everything but watches
+const TIMEOUT_MILLISECONDS = 15000; // for everything but watches
 
-async function ask(path, { method = "GET", form = null, signal = AbortSignal.timeout(PATIENCE) } = {}) {
+async function ask(path, { method = "GET", form = null, signal = AbortSignal.timeout(TIMEOUT_MILLISECONDS) } = {}) {
     let response;
     let text;
     try {
