@@ -31,7 +31,7 @@ ELSEWHERE = {
     "A PUT": {
         "httpd/channel.py",  # the ordinary door
         "httpd/turns.py",  # when a turn has no time left
-        "web/referral.py",  # on a machine that does not lead
+        "web/redirects.py",  # on a machine that does not lead
         "keyspace/commands.py",  # declares values, whose code is not Python's
     },
     "A watch": {
