@@ -105,7 +105,10 @@ class Exchange:
             self._send(answer)
         elif isinstance(answer, Later):
             self._work = answer
-            answer.listen(self._send)
+            if answer.response is None:
+                answer.listener = self._send
+            else:
+                answer.listen(self._send)
         else:
             self._work = answer
             answer.addCallbacks(self._send, self._broken)

@@ -86,35 +86,40 @@ class Later(msgspec.Struct, eq=False):
     A response that will come, for one listener: what a Deferred does, at a fraction of the cost.
 
     Must never cost more than a few attributes: each change of a key makes one.
+
+    @ivar listener: gets the response; C{None} while nobody listens. Those who answer often may call it themselves,
+        and use L{answer} only without it.
+    @ivar response: the response, if it came before the listener. Those who listen often may set L{listener}
+        themselves, and use L{listen} only with a response.
     """
 
-    _listener: Callable[[Response], None] | None = None
-    _response: Response | None = None
+    listener: Callable[[Response], None] | None = None
+    response: Response | None = None
     _source: Deferred[Response] | None = None
 
     def answer(self, response: Response) -> None:
         """Give the response to the listener. Called once."""
-        if self._listener is None:
-            self._response = response  # nobody listens yet
+        if self.listener is None:
+            self.response = response  # nobody listens yet
         else:
-            self._listener(response)
+            self.listener(response)
 
     def follow(self, begin: "Callable[[], Deferred[Response]]") -> None:
         """Answer with what C{begin} returns, which is not called if nobody wants the response any more."""
-        if self._listener is not _nobody:
+        if self.listener is not _nobody:
             self._source = begin()
             self._source.addCallback(self.answer)
 
     def listen(self, listener: Callable[[Response], None]) -> None:
         """Call C{listener} with the response, at once if it is there. The listener must not raise."""
-        if self._response is None:
-            self._listener = listener
+        if self.response is None:
+            self.listener = listener
         else:
-            listener(self._response)
+            listener(self.response)
 
     def cancel(self) -> None:
         """Note that nobody wants the response any more."""
-        self._listener = _nobody
+        self.listener = _nobody
         if self._source is not None:
             self._source.cancel()
 

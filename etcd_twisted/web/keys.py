@@ -174,7 +174,10 @@ class KeyEndpoint:
             response = self._written(outcome, silent)
         except Exception:
             response = self._failed(Failure())
-        later.answer(response)
+        if later.listener is None:
+            later.answer(response)
+        else:
+            later.listener(response)
 
     def _written(self, event: Event, silent: bool) -> Response:
         body = encode_json({"action": event.result.action}) if silent else event.body
