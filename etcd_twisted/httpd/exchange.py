@@ -95,9 +95,9 @@ class Exchange:
         self._work: Deferred[Response] | Later | Events | _Sender | None = None
 
     @property
-    def waiting_bytes(self) -> int:
+    def buffered_bytes(self) -> int:
         """How many bytes of a stream wait for its client to read."""
-        return self._work.waiting_bytes if isinstance(self._work, Events) else 0
+        return self._work.buffered_bytes if isinstance(self._work, Events) else 0
 
     def answer(self, answer: AnyResponse) -> None:
         """Send a response, as soon as it is there."""
@@ -304,17 +304,17 @@ class _Stream:
 
     def start(self) -> None:
         if self._connection.lifetime.stalled:
-            self._events.hold()
+            self._events.pause()
         self._connection.registerProducer(self, True)
 
     def send(self, event: bytes) -> None:
         self._connection.write(self._framed(event + b"\n"))
 
     def resumeProducing(self) -> None:
-        self._events.release()
+        self._events.resume()
 
     def pauseProducing(self) -> None:
-        self._events.hold()
+        self._events.pause()
 
     def stopProducing(self) -> None:
         self._events.cancel()

@@ -37,7 +37,7 @@ class Backlog(Protocol):
     """The answer under way."""
 
     @property
-    def waiting_bytes(self) -> int:
+    def buffered_bytes(self) -> int:
         """How many bytes of a stream wait for its client to read."""
 
 
@@ -124,5 +124,5 @@ class Lifetime:
             self._taken_at = now
         if now - self._taken_at >= limits.write_timeout_seconds:
             return True
-        behind = backlog is not None and backlog.waiting_bytes > limits.stream_backlog_bytes
+        behind = backlog is not None and backlog.buffered_bytes > limits.stream_backlog_bytes
         return behind and now - self._stalled_since >= limits.stream_backlog_timeout_seconds

@@ -45,17 +45,17 @@ class Events(ABC):
         """Stop waiting: nothing is sent from now on."""
 
     @abstractmethod
-    def hold(self) -> None:
-        """Send nothing until L{release}."""
+    def pause(self) -> None:
+        """Send nothing until L{resume}."""
 
     @abstractmethod
-    def release(self) -> None:
-        """Send what happened since L{hold}, and continue."""
+    def resume(self) -> None:
+        """Send what happened since L{pause}, and continue."""
 
     @property
     @abstractmethod
-    def waiting_bytes(self) -> int:
-        """The size of the events that have happened and could not be sent, because of L{hold}."""
+    def buffered_bytes(self) -> int:
+        """The size of the events that have happened and could not be sent, because of L{pause}."""
 
 
 Body = bytes | Iterator[bytes] | Events

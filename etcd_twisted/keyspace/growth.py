@@ -27,27 +27,16 @@ from etcd_twisted.keyspace.sizes import NODE_BYTES, text_bytes
 
 _NEVER_GROWING: Final = (Refresh, SetTtl, Delete, CompareAndDelete)
 
-_MAX_GROWTH_PER_BYTE = NODE_BYTES // 2 + text_bytes("\u00e9")
+MAX_GROWTH_PER_BYTE = NODE_BYTES // 2 + text_bytes("\u00e9")
 """
-What a byte of a command adds at most: each new node takes two bytes of the key at least, and so does each character
-that is not ASCII.
+How many bytes each byte of a command in the log adds to any key space, at most: a new node takes two bytes of the key
+at least, and so does each character that is not ASCII.
 """
 
-_MAX_GROWTH_PER_COMMAND = NODE_BYTES + text_bytes(LONGEST_IN_ORDER_NAME)
-"""What a command adds at most beside that: a node with an in-order name, which is not in the command."""
+MAX_GROWTH_PER_COMMAND = NODE_BYTES + text_bytes(LONGEST_IN_ORDER_NAME)
+"""How many bytes a command adds beside that, at most: a node with an in-order name, which is not in the command."""
 
 _CreatingCommand = Set | Create | CreateInOrder | SetOrSwap
-
-
-def max_growth(size: int, count: int = 1) -> int:
-    """
-    Returns the most bytes that commands can add to any key space. It does not look at the commands, and so costs
-    nothing.
-
-    @param size: how many bytes all of them take in the log.
-    @param count: how many commands there are.
-    """
-    return _MAX_GROWTH_PER_BYTE * size + _MAX_GROWTH_PER_COMMAND * count
 
 
 def growth(root: Directory, command: Change) -> int:

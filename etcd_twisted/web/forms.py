@@ -117,12 +117,18 @@ def flag(form: Form, name: str) -> bool:
     value = form.get(name)
     if value is None:
         return False
-    value = value.lower()
-    if value in _TRUE:
-        return True
-    if value not in _FALSE:
+    given = boolean(value)
+    if given is None:
         raise EtcdError(ErrorCode.INVALID_FIELD, name)
-    return False
+    return given
+
+
+def boolean(text: str) -> bool | None:
+    """Returns a boolean, or C{None} if the text is not one."""
+    text = text.lower()
+    if text in _TRUE:
+        return True
+    return False if text in _FALSE else None
 
 
 def unsigned(text: str) -> int | None:

@@ -18,13 +18,12 @@ from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.httpd.responses import JSON, Response, json_message
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.interfaces.cluster import Machine, fingerprint
+from etcd_twisted.web.forms import boolean
 from etcd_twisted.web.redirects import LeaderWait, no_machines_known, redirect
 
 _DONE = Response(204, b"", b"")
 _STATUSES = {ErrorCode.KEY_NOT_FOUND: 404, ErrorCode.RAFT_INTERNAL: 500}
 """The statuses of errors of a change. For all others it is 409, whose message etcd's clients show."""
-
-_BOOLEANS = {b"true": True, b"1": True, b"t": True, b"false": False, b"0": False, b"f": False}
 
 
 def removal_note(name: str) -> str:
@@ -45,10 +44,10 @@ def forbid_parameter(arguments: Mapping[bytes, list[bytes]]) -> bool | None:
     values = arguments.get(b"forbid")
     if values is None:
         return None
-    try:
-        return _BOOLEANS[values[0].lower()]
-    except KeyError:
-        raise EtcdError(ErrorCode.INVALID_FIELD, "forbid should be true or false") from None
+    forbid = boolean(values[0].decode("latin-1"))
+    if forbid is None:
+        raise EtcdError(ErrorCode.INVALID_FIELD, "forbid should be true or false")
+    return forbid
 
 
 class _Member(msgspec.Struct):

@@ -41,18 +41,18 @@ class Watch(Events):
         if watcher is not None:
             watcher.cancel()
 
-    def hold(self) -> None:
+    def pause(self) -> None:
         """See L{Events}."""
         if self._watcher is not None:
             self._watcher.pause()
 
-    def release(self) -> None:
+    def resume(self) -> None:
         """See L{Events}."""
         if self._watcher is not None:
             self._watcher.resume()
 
     @property
-    def waiting_bytes(self) -> int:
+    def buffered_bytes(self) -> int:
         """See L{Events}."""
         return self._watcher.buffered_bytes if self._watcher is not None else 0
 

@@ -79,14 +79,14 @@ class HandMadeEvents(Events):
     def cancel(self) -> None:
         self.cancelled = True
 
-    def hold(self) -> None:
+    def pause(self) -> None:
         """What the test sends is sent."""
 
-    def release(self) -> None:
-        """See L{hold}."""
+    def resume(self) -> None:
+        """See L{pause}."""
 
     @property
-    def waiting_bytes(self) -> int:
+    def buffered_bytes(self) -> int:
         return 0
 
 

@@ -26,7 +26,7 @@ LIMITS = Limits(
 class Backlog:
     """A stream with so much that its client has not read."""
 
-    waiting_bytes: int = 0
+    buffered_bytes: int = 0
 
 
 class LifetimeTests(SynchronousTestCase):
@@ -39,8 +39,8 @@ class LifetimeTests(SynchronousTestCase):
         self.patch(lifetime, "bytes_taken", lambda _transport: self.bytes_taken)
         self.patch(lifetime, "has_gone", lambda _transport: self.gone)
 
-    def assert_verdict(self, verdict: Verdict, now: float, waiting_bytes: int = 0, held: bool = False) -> None:
-        self.assertIs(self.lifetime.verdict(now, Backlog(waiting_bytes), held), verdict)
+    def assert_verdict(self, verdict: Verdict, now: float, buffered_bytes: int = 0, held: bool = False) -> None:
+        self.assertIs(self.lifetime.verdict(now, Backlog(buffered_bytes), held), verdict)
 
     def test_the_first_request_has_to_begin_within_the_idle_timeout(self) -> None:
         self.assert_verdict(Verdict.STAYS, 159.9)

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from etcd_twisted.consensus.proposals.pending import Proposals
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.keyspace.commands import Change
-from etcd_twisted.keyspace.growth import growth, max_growth
+from etcd_twisted.keyspace.growth import MAX_GROWTH_PER_BYTE, MAX_GROWTH_PER_COMMAND, growth
 from etcd_twisted.keyspace.space import KeySpace
 
 QUOTA_BYTES = 2 << 30
@@ -67,7 +67,8 @@ class Quota:
         @raise EtcdError: 300, the command would exceed the quota.
         """
         proposals, left = self._proposals, self.most_bytes - self._keyspace.root.size
-        if not self.most_bytes or max_growth(proposals.size + size, proposals.pending + 1) <= left:
+        most = MAX_GROWTH_PER_BYTE * (proposals.size + size) + MAX_GROWTH_PER_COMMAND * (proposals.pending + 1)
+        if not self.most_bytes or most <= left:  # which takes no look at the commands
             return
         added = self._growth(command)
         if added > 0 and proposals.growth(self._growth) + added > left:
