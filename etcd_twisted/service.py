@@ -27,9 +27,9 @@ from etcd_twisted.cluster.seeds import ConfiguredSeeds
 from etcd_twisted.config import Config
 from etcd_twisted.consensus.member import Settings
 from etcd_twisted.consensus.raft.leader import Timing
-from etcd_twisted.consensus.recovery import Storage
 from etcd_twisted.consensus.replica import Replica
 from etcd_twisted.consensus.storage.disk_thread import LogWriter
+from etcd_twisted.consensus.storage.storage import Storage
 from etcd_twisted.frontends import ChosenFrontend, chosen_frontends
 from etcd_twisted.interfaces import IReactor
 from etcd_twisted.interfaces.cluster_config import ClusterConfig

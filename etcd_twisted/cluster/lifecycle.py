@@ -20,9 +20,10 @@ from etcd_twisted.cluster.local_machine import LocalMachine
 from etcd_twisted.cluster.membership_check import MembershipCheck
 from etcd_twisted.cluster.standby import Standby
 from etcd_twisted.config import Config
-from etcd_twisted.consensus.recovery import Recovered, Storage
+from etcd_twisted.consensus.recovery import Recovered
 from etcd_twisted.consensus.replica import Replica
 from etcd_twisted.consensus.storage.disk_thread import LogWriter
+from etcd_twisted.consensus.storage.storage import Storage
 from etcd_twisted.interfaces import ITransport
 
 

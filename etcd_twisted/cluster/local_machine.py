@@ -12,10 +12,11 @@ from twisted.logger import Logger
 from etcd_twisted.config import Config
 from etcd_twisted.consensus.members import members_of
 from etcd_twisted.consensus.raft.entries import Configuration, Member
-from etcd_twisted.consensus.recovery import Recovered, Storage, come_back, enter_cluster, found_cluster, recover
+from etcd_twisted.consensus.recovery import Recovered, come_back, enter_cluster, found_cluster, recover
 from etcd_twisted.consensus.replica import Replica
 from etcd_twisted.consensus.storage.data_directory import Identity
 from etcd_twisted.consensus.storage.disk_thread import LogWriter
+from etcd_twisted.consensus.storage.storage import Storage
 from etcd_twisted.interfaces import ITransport
 from etcd_twisted.interfaces.cluster import ClusterView, Machine, fingerprint, fingerprinted
 

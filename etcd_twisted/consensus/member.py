@@ -16,7 +16,6 @@ from etcd_twisted.consensus.background.expirer import Expirer
 from etcd_twisted.consensus.background.timekeeper import Timekeeper
 from etcd_twisted.consensus.clocks.clock_watch import ClockWatch
 from etcd_twisted.consensus.clocks.cluster_time import Clocks
-from etcd_twisted.consensus.disk import Disk
 from etcd_twisted.consensus.group import Group
 from etcd_twisted.consensus.messenger import Messenger
 from etcd_twisted.consensus.monitoring.alarm import QuorumAlarm
@@ -40,6 +39,7 @@ from etcd_twisted.consensus.snapshots.receiving import SnapshotReceiver
 from etcd_twisted.consensus.snapshots.sending import SnapshotSender
 from etcd_twisted.consensus.snapshots.taking import Snapshotter
 from etcd_twisted.consensus.state_machine import StateMachine
+from etcd_twisted.consensus.storage.disk_thread import Disk
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.interfaces import ITransport
 from etcd_twisted.interfaces.cluster import Machine

@@ -8,7 +8,6 @@ can't be trusted: it is refused, with the file named, and nothing on the disk is
 
 from collections.abc import Awaitable, Callable
 from contextlib import closing
-from pathlib import Path
 
 import attrs
 from twisted.logger import Logger
@@ -16,13 +15,12 @@ from twisted.logger import Logger
 from etcd_twisted.consensus.raft.core import bootstrap, decode_configuration
 from etcd_twisted.consensus.raft.entries import Configuration, EntryKind, HardState, Member, Record, SnapshotMetadata
 from etcd_twisted.consensus.raft.log import RaftLog
-from etcd_twisted.consensus.storage.data_directory import DataDirectory, Identity
+from etcd_twisted.consensus.storage.data_directory import Identity
 from etcd_twisted.consensus.storage.files import REMEDY, naming
 from etcd_twisted.consensus.storage.framing import foreign
-from etcd_twisted.consensus.storage.hard_state import State, StateFile
+from etcd_twisted.consensus.storage.hard_state import State
 from etcd_twisted.consensus.storage.segments import segment_path
-from etcd_twisted.consensus.storage.snapshot_files import SnapshotStore
-from etcd_twisted.consensus.storage.write_ahead_log import WriteAheadLog
+from etcd_twisted.consensus.storage.storage import Storage
 from etcd_twisted.errors import ConfigError, StorageError
 from etcd_twisted.keyspace.commands import decode_command
 from etcd_twisted.keyspace.snapshot import SnapshotLoader
@@ -37,56 +35,6 @@ Turn = Callable[[], Awaitable[None]]
 
 Known = Callable[[Identity, Configuration], None]
 """Called with who this machine is and with each group that is found on the disk, the newest last."""
-
-
-@attrs.frozen
-class Storage:
-    """
-    One machine's files, open and locked for this process.
-
-    @ivar log: what L{RaftLog} holds, durably.
-    @ivar state: what must be known if the log is lost.
-    """
-
-    directory: DataDirectory
-    log: WriteAheadLog
-    snapshots: SnapshotStore
-    state: StateFile
-
-    @classmethod
-    def open(cls, path: Path, option: str, fresh: bool = False) -> "Storage":
-        """
-        The files in a data directory, which is made if need be.
-
-        @param option: what the path was given as, for errors.
-        @param fresh: whether what a machine has left in it is to be forgotten.
-        @raise StorageError: it is in use, or can't be used.
-        """
-        directory = DataDirectory(path, option, fresh)
-        try:
-            return cls.within(directory)
-        except BaseException:
-            directory.close()
-            raise
-
-    @classmethod
-    def within(cls, directory: DataDirectory) -> "Storage":
-        """The files in a data directory that is locked for this process; none of them is open yet."""
-        state = StateFile(directory.state_path)
-        log = WriteAheadLog(directory.log_directory, state_file=state)
-        return cls(directory, log, SnapshotStore(directory.snapshot_directory), state)
-
-    def belong_to(self, identity: Identity) -> None:
-        """Refuse files of other machines from here on, and write this machine's id into new ones."""
-        self.log.machine_id = identity.machine_id
-        self.snapshots.cluster_id = identity.cluster_id
-
-    def close(self) -> None:
-        """Give the files and the lock back."""
-        try:
-            self.log.close()
-        finally:
-            self.directory.close()
 
 
 @attrs.define

@@ -18,14 +18,14 @@ from twisted.python.failure import Failure
 from etcd_twisted.consensus.availability import Availability
 from etcd_twisted.consensus.background.delivery import Delivery
 from etcd_twisted.consensus.clocks.cluster_time import Clocks
-from etcd_twisted.consensus.disk import Disk
 from etcd_twisted.consensus.doors import ReplicaDoors
 from etcd_twisted.consensus.member import LocalMember, Settings
 from etcd_twisted.consensus.peer import RaftPeer
-from etcd_twisted.consensus.recovery import Recovered, Storage
+from etcd_twisted.consensus.recovery import Recovered
 from etcd_twisted.consensus.roster import Roster
-from etcd_twisted.consensus.storage.disk_thread import LogWriter
+from etcd_twisted.consensus.storage.disk_thread import Disk, LogWriter
 from etcd_twisted.consensus.storage.files import remedy
+from etcd_twisted.consensus.storage.storage import Storage
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.interfaces import ITransport
 from etcd_twisted.interfaces.cluster import (

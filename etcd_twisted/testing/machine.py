@@ -16,8 +16,8 @@ from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import Address
 from etcd_twisted.consensus.member import Settings as ReplicaSettings
 from etcd_twisted.consensus.raft.leader import Timing
-from etcd_twisted.consensus.recovery import Storage
 from etcd_twisted.consensus.replica import Replica
+from etcd_twisted.consensus.storage.storage import Storage
 from etcd_twisted.errors import ErrorCode, EtcdError, StartError, StorageError
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.keyspace import Event, File, Set

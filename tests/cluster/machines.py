@@ -8,7 +8,7 @@ from typing import Any
 from etcd_twisted.cluster.lifecycle import Lifecycle
 from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import Address
-from etcd_twisted.consensus.recovery import Storage
+from etcd_twisted.consensus.storage.storage import Storage
 from etcd_twisted.errors import StartError
 from etcd_twisted.interfaces.cluster import Machine
 from etcd_twisted.interfaces.cluster_config import ClusterConfig

@@ -8,7 +8,8 @@ from twisted.internet.defer import Deferred, ensureDeferred
 
 from etcd_twisted.cluster.joining import ROUND_PAUSE_SECONDS
 from etcd_twisted.consensus.reconfiguration.liveness import ALIVE_SECONDS
-from etcd_twisted.consensus.recovery import Recovered, Storage
+from etcd_twisted.consensus.recovery import Recovered
+from etcd_twisted.consensus.storage.storage import Storage
 from etcd_twisted.errors import EtcdError, NotDoneError
 from etcd_twisted.interfaces.cluster import ClusterView
 from etcd_twisted.interfaces.cluster_config import ClusterConfig

@@ -21,9 +21,10 @@ from etcd_twisted.consensus.proposals.quota import QUOTA_BYTES
 from etcd_twisted.consensus.raft.core import Raft
 from etcd_twisted.consensus.raft.entries import Member
 from etcd_twisted.consensus.raft.leader import Timing
-from etcd_twisted.consensus.recovery import Recovered, Storage, come_back, enter_cluster, found_cluster, recover
+from etcd_twisted.consensus.recovery import Recovered, come_back, enter_cluster, found_cluster, recover
 from etcd_twisted.consensus.replica import Replica
 from etcd_twisted.consensus.storage.data_directory import Identity
+from etcd_twisted.consensus.storage.storage import Storage
 from etcd_twisted.interfaces import IRaftPeer
 from etcd_twisted.interfaces.cluster import PROTOCOL_VERSION, JoinRequest, Machine
 from etcd_twisted.interfaces.cluster_config import ClusterConfig

@@ -13,10 +13,11 @@ import attrs
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
 
 from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind, HardState, Record, SnapshotMetadata
-from etcd_twisted.consensus.recovery import Recovered, Storage, come_back, found_cluster, recover
+from etcd_twisted.consensus.recovery import Recovered, come_back, found_cluster, recover
 from etcd_twisted.consensus.storage.data_directory import DataDirectory, Identity
 from etcd_twisted.consensus.storage.hard_state import StateFile
 from etcd_twisted.consensus.storage.snapshot_files import SnapshotStore
+from etcd_twisted.consensus.storage.storage import Storage
 from etcd_twisted.consensus.storage.write_ahead_log import WriteAheadLog
 from etcd_twisted.keyspace.commands import Set, decode_command, encode_command
 from etcd_twisted.keyspace.nodes import File

@@ -16,9 +16,10 @@ from zope.interface import implementer
 from etcd_twisted.consensus.member import Settings
 from etcd_twisted.consensus.proposals.quota import QUOTA_BYTES
 from etcd_twisted.consensus.raft.entries import Member
-from etcd_twisted.consensus.recovery import Storage, come_back, found_cluster, recover
+from etcd_twisted.consensus.recovery import come_back, found_cluster, recover
 from etcd_twisted.consensus.replica import Replica
 from etcd_twisted.consensus.storage.data_directory import Identity
+from etcd_twisted.consensus.storage.storage import Storage
 from etcd_twisted.interfaces import ISnapshotFile, ITransport
 from etcd_twisted.interfaces.cluster import Machine, StatusReport
 from etcd_twisted.keyspace.commands import Set

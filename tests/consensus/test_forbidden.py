@@ -6,7 +6,7 @@ import attrs
 
 from etcd_twisted.consensus.cluster_keys import forbidden_machines
 from etcd_twisted.consensus.raft.core import NotLeaderError
-from etcd_twisted.consensus.recovery import Storage
+from etcd_twisted.consensus.storage.storage import Storage
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.interfaces.cluster import FORBIDDEN, Forbidden
 from etcd_twisted.keyspace.commands import Set

@@ -13,8 +13,8 @@ from etcd_twisted.consensus.raft import log as raft_log
 from etcd_twisted.consensus.raft.core import encode_configuration
 from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind, HardState, Record
 from etcd_twisted.consensus.raft.messages import MOST_TERMS_AHEAD, Append, encode_messages
-from etcd_twisted.consensus.recovery import Storage
 from etcd_twisted.consensus.storage.data_directory import Identity
+from etcd_twisted.consensus.storage.storage import Storage
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.interfaces.cluster import Admission, ClusterView, fingerprint
 from etcd_twisted.interfaces.cluster_config import ClusterConfig

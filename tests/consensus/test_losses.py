@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.consensus.raft.entries import Entry, EntryKind, HardState, Record
-from etcd_twisted.consensus.recovery import Recovered, Storage, come_back, enter_cluster, found_cluster
+from etcd_twisted.consensus.recovery import Recovered, come_back, enter_cluster, found_cluster
 from etcd_twisted.consensus.storage.data_directory import Identity
 from etcd_twisted.consensus.storage.hard_state import State, StateFile
+from etcd_twisted.consensus.storage.storage import Storage
 from etcd_twisted.errors import StorageError
 from etcd_twisted.keyspace.commands import Set, encode_command
 from etcd_twisted.testing.disk import CrashError, Disk

@@ -4,8 +4,8 @@ What a machine measures of itself, against what it was made to do.
 
 from twisted.internet.defer import Deferred
 
-from etcd_twisted.consensus.disk import SLOW_APPEND_SECONDS
 from etcd_twisted.consensus.raft import log as raft_log
+from etcd_twisted.consensus.storage.disk_thread import SLOW_APPEND_SECONDS
 from etcd_twisted.errors import EtcdError, NotDoneError
 from etcd_twisted.interfaces.statistics import PeerTraffic
 from tests.consensus.cluster import Cluster, ClusterMachine, ClusterTestCase

@@ -15,11 +15,12 @@ from pathlib import Path
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from etcd_twisted.consensus.recovery import Storage, found_cluster
+from etcd_twisted.consensus.recovery import found_cluster
 from etcd_twisted.consensus.storage import data_directory as directory_module
 from etcd_twisted.consensus.storage import write_ahead_log
 from etcd_twisted.consensus.storage.data_directory import DataDirectory, Identity
 from etcd_twisted.consensus.storage.segments import MOST_BYTES
+from etcd_twisted.consensus.storage.storage import Storage
 from etcd_twisted.errors import StorageError
 from tests.consensus.directories import LAST, SNAPSHOT, listing, make_pieces, recovered, refused_or_recovered, started
 from tests.consensus.machine import MEMBER

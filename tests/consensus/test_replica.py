@@ -8,8 +8,8 @@ from twisted.internet.defer import CancelledError, ensureDeferred
 from twisted.python.failure import Failure
 
 from etcd_twisted.consensus.raft.core import bootstrap
-from etcd_twisted.consensus.recovery import Storage
 from etcd_twisted.consensus.storage.data_directory import Identity
+from etcd_twisted.consensus.storage.storage import Storage
 from etcd_twisted.errors import ConfigError, ErrorCode, EtcdError, StorageError
 from etcd_twisted.keyspace.commands import Delete, Set
 from etcd_twisted.keyspace.events import Event

@@ -11,9 +11,9 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus.disk import Disk
 from etcd_twisted.consensus.raft.entries import Configuration, SnapshotMetadata
 from etcd_twisted.consensus.snapshots.sending import SnapshotFile
+from etcd_twisted.consensus.storage.disk_thread import Disk
 from etcd_twisted.consensus.storage.snapshot_files import SnapshotStore
 from etcd_twisted.errors import EtcdError
 from tests.consensus.machine import ManualWriter

@@ -11,9 +11,10 @@ from twisted.internet.defer import ensureDeferred
 
 from etcd_twisted.consensus.raft import log as raft_log
 from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind, HardState, Record, SnapshotMetadata
-from etcd_twisted.consensus.recovery import Storage, come_back, recover
+from etcd_twisted.consensus.recovery import come_back, recover
 from etcd_twisted.consensus.snapshots.sending import PAUSE_SECONDS
 from etcd_twisted.consensus.storage.snapshot_files import IncomingSnapshot, SnapshotWriter
+from etcd_twisted.consensus.storage.storage import Storage
 from etcd_twisted.errors import EtcdError, NotDoneError
 from etcd_twisted.keyspace.commands import Set, encode_command
 from etcd_twisted.keyspace.events import Event

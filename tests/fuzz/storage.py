@@ -21,8 +21,8 @@ from unittest import mock
 import attrs
 from hypothesis import strategies as st
 
-from etcd_twisted.consensus import recovery
 from etcd_twisted.consensus.raft import log as raft_log
+from etcd_twisted.consensus.storage import storage
 from etcd_twisted.errors import StartError
 from tests.cluster.machines import LifecycleMachine
 from tests.consensus.cluster import Cluster
@@ -67,8 +67,8 @@ def _machine(cluster: Cluster) -> LifecycleMachine:
 @contextlib.contextmanager
 def _small_files() -> Iterator[None]:
     """Have many files in a small directory."""
-    small = functools.partial(recovery.WriteAheadLog, segment_bytes=SEGMENT_BYTES)
-    with mock.patch.object(recovery, "WriteAheadLog", small), mock.patch.object(raft_log, "TRAILING_ENTRIES", _KEPT):
+    small = functools.partial(storage.WriteAheadLog, segment_bytes=SEGMENT_BYTES)
+    with mock.patch.object(storage, "WriteAheadLog", small), mock.patch.object(raft_log, "TRAILING_ENTRIES", _KEPT):
         yield
 
 

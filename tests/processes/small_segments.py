@@ -9,8 +9,8 @@ import sys
 
 from twisted.scripts.twistd import run
 
-from etcd_twisted.consensus import recovery
+from etcd_twisted.consensus.storage import storage
 
 if __name__ == "__main__":
-    recovery.WriteAheadLog = functools.partial(recovery.WriteAheadLog, segment_bytes=int(sys.argv.pop(1)))
+    storage.WriteAheadLog = functools.partial(storage.WriteAheadLog, segment_bytes=int(sys.argv.pop(1)))
     run()

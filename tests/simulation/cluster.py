@@ -17,10 +17,10 @@ import attrs
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import implementer
 
-from etcd_twisted.consensus import recovery
 from etcd_twisted.consensus.raft import core, log, progress
 from etcd_twisted.consensus.raft import leader as leader_module
 from etcd_twisted.consensus.reconfiguration import upkeep
+from etcd_twisted.consensus.storage import storage
 from etcd_twisted.consensus.storage.write_ahead_log import WriteAheadLog
 from etcd_twisted.testing.cluster import SimulatedCluster
 from etcd_twisted.testing.disk import DISK_FAILURE, CrashError
@@ -360,7 +360,7 @@ def small_limits(batch: int | None) -> Iterator[None]:
         (progress, "MOST_IN_FLIGHT", 3),
         (progress, "MOST_BYTES_IN_FLIGHT", 1_200),
         (upkeep, "_CLOSE", 5),
-        (recovery, "WriteAheadLog", partial(WriteAheadLog, segment_bytes=8_192)),
+        (storage, "WriteAheadLog", partial(WriteAheadLog, segment_bytes=8_192)),
     ]
     with contextlib.ExitStack() as stack:
         for module, name, value in limits if batch is not None else limits[-1:]:

@@ -12,11 +12,11 @@ from twisted.internet.defer import Deferred, succeed
 
 from etcd_twisted.consensus import member
 from etcd_twisted.consensus.clocks.cluster_time import ClusterTime
-from etcd_twisted.consensus.disk import Disk
 from etcd_twisted.consensus.raft.core import Raft
 from etcd_twisted.consensus.raft.entries import HardState, Record
 from etcd_twisted.consensus.raft.leader import Leader
 from etcd_twisted.consensus.raft.messages import VoteRequest
+from etcd_twisted.consensus.storage.disk_thread import Disk
 
 
 class VotesTwice(Raft):

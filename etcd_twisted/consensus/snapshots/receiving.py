@@ -16,13 +16,13 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from etcd_twisted.consensus.disk import Disk
 from etcd_twisted.consensus.node import Node
 from etcd_twisted.consensus.raft.entries import SnapshotMetadata
 from etcd_twisted.consensus.raft.messages import MOST_TERMS_AHEAD
 from etcd_twisted.consensus.raft.state import RaftState
 from etcd_twisted.consensus.snapshots.sending import Offer, decode_offer
 from etcd_twisted.consensus.state_machine import StateMachine
+from etcd_twisted.consensus.storage.disk_thread import Disk
 from etcd_twisted.consensus.storage.snapshot_files import IncomingSnapshot
 from etcd_twisted.errors import StorageError
 from etcd_twisted.interfaces.statistics import Traffic

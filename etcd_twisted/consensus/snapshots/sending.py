@@ -18,9 +18,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from etcd_twisted.consensus.disk import Disk
 from etcd_twisted.consensus.group import Group
 from etcd_twisted.consensus.raft.entries import SnapshotMetadata
+from etcd_twisted.consensus.storage.disk_thread import Disk
 from etcd_twisted.errors import StorageError
 from etcd_twisted.interfaces import ISnapshotFile, ITransport
 from etcd_twisted.waiters import Waiters

@@ -12,11 +12,11 @@ from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from etcd_twisted.consensus.disk import Disk
 from etcd_twisted.consensus.node import Node
 from etcd_twisted.consensus.raft.entries import SnapshotMetadata
 from etcd_twisted.consensus.raft.state import RaftState
 from etcd_twisted.consensus.state_machine import StateMachine
+from etcd_twisted.consensus.storage.disk_thread import Disk
 from etcd_twisted.consensus.storage.snapshot_files import SnapshotWriter
 from etcd_twisted.keyspace.snapshot import dump
 from etcd_twisted.keyspace.space import KeySpaceState

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.consensus.raft.entries import Entry, EntryKind, HardState, Record
-from etcd_twisted.consensus.recovery import Storage
 from etcd_twisted.consensus.storage import framing
 from etcd_twisted.consensus.storage.data_directory import Identity
 from etcd_twisted.consensus.storage.framing import FrameReader
 from etcd_twisted.consensus.storage.segments import SEGMENT_MAGIC
+from etcd_twisted.consensus.storage.storage import Storage
 from etcd_twisted.consensus.storage.write_ahead_log import WriteAheadLog
 from etcd_twisted.errors import StorageError
 
