@@ -143,7 +143,8 @@ class AdminApp:
 
     def _check_copy(self) -> None:
         if not self._replica.serving:
-            raise EtcdError(ErrorCode.RAFT_INTERNAL, "this machine does not know yet what is set; try again")
+            cause = "this machine does not know the configuration of the cluster yet; try again"
+            raise EtcdError(ErrorCode.RAFT_INTERNAL, cause)
 
     # The configuration of the cluster
 

@@ -210,7 +210,8 @@ class ConfigTests(AdminTest):
     def test_not_known_yet(self) -> None:
         """A machine that has not caught up does not take its defaults for what is set."""
         self.replica.serving = False
-        self.assert_error(self.ask(CONFIG), 500, 300, "this machine does not know yet what is set; try again")
+        cause = "this machine does not know the configuration of the cluster yet; try again"
+        self.assert_error(self.ask(CONFIG), 500, 300, cause)
 
     def test_set(self) -> None:
         """Answered with what is set from then on, and kept in the key space (api, "Set Cluster Config")."""

@@ -1,6 +1,6 @@
-// What this machine is asked, and what it answers.
+// The requests to this machine, and its answers.
 //
-// Must never ask any other machine: where only the leader can answer, that is said (NotLeader) and left to a person.
+// Must never ask any other machine: where only the leader can answer, NotLeader says so, and the person decides.
 
 // The machine answered with an error of the API's table.
 export class ApiError extends Error {
@@ -12,7 +12,7 @@ export class ApiError extends Error {
     }
 }
 
-// It answered with something else than was asked for.
+// It answered with something other than what the page asked for.
 export class BadAnswer extends Error {
     constructor(status, text) {
         super(text.trim());
@@ -23,7 +23,7 @@ export class BadAnswer extends Error {
 // It did not answer.
 export class Unreachable extends Error {}
 
-// It sent us to the leader, which this page can't follow to.
+// It redirected the page to the leader, where this page can't follow.
 export class NotLeader extends Error {}
 
 export const KEY_NOT_FOUND = 100;
@@ -87,17 +87,17 @@ async function askKey(key, query, options) {
     };
 }
 
-// A key as it is here; of a directory what is in it, in order.
+// A key in this machine's copy; for a directory, the sorted nodes in it.
 export function read(key) {
     return askKey(key, "?sorted=true");
 }
 
-// The first change from an index on; its event is null when the machine had to give up waiting.
+// The first change from an index on. Its event is null when the machine stopped waiting.
 export function change(key, recursive, from, signal) {
     return askKey(key, `?wait=true&recursive=${recursive}&waitIndex=${from}`, { signal });
 }
 
-// A change. What it is comes from the form, as in the API.
+// Make a change. The form says which one, as in the API.
 export function put(key, form) {
     return askKey(key, "", { method: "PUT", form });
 }
@@ -115,12 +115,12 @@ export function count(key) {
     return json(`mod/dashboard/count?key=${encodeURIComponent(key)}`);
 }
 
-// Where a machine serves this page; null where its address, which is a key's value, is none of the web.
+// The address of this page on another machine; null if the value that holds its address is not a web address.
 export function dashboard(machine, hash = "") {
     return /^https?:\/\//.test(machine.client) ? `${machine.client}/mod/dashboard/${hash}` : null;
 }
 
-// All machines: without a leader, those that this one knew last.
+// All machines; without a leader, those that this machine knew last.
 export async function machines() {
     const { members } = await json("v2/members");
     const listed = members.map(({ name, clientURLs: [client], peerURLs: [peer] }) => ({ name, client, peer }));

@@ -1,4 +1,4 @@
-// The page: which view is shown, and what all views have above them.
+// The page: which view is shown, and what is above every view.
 //
 // Must never ask the machine anything itself.
 
@@ -32,7 +32,7 @@ function noticed() {
         write(role, observer.status.role);
         role.className = `badge ${observer.status.role === "leader" ? "good" : ""}`;
     }
-    // A standby refuses every other question: what it is says more than these refusals.
+    // A standby refuses every other request. That it is a standby says more than these refusals.
     const refused = observer.status?.role === "standby" && !(observer.trouble instanceof Unreachable);
     trouble.hidden = observer.trouble === null || refused;
     if (!trouble.hidden) {
@@ -45,7 +45,7 @@ function noticed() {
     keys.update();
 }
 
-// Show what the machine says is wrong. If it does not answer, that is not known.
+// Show what the machine says is wrong, which is unknown if it does not answer.
 function showHealth() {
     const unknown = observer.trouble instanceof Unreachable;
     const problems = unknown ? [] : (observer.status?.problems ?? []);
@@ -58,7 +58,7 @@ function showHealth() {
     }
 }
 
-// "#keys/a/b" shows the key /a/b, all else the cluster.
+// "#keys/a/b" shows the key /a/b; anything else shows the cluster.
 function route() {
     const path = /^#keys(\/.*)?$/.exec(location.hash);
     const name = path ? "keys" : "cluster";
@@ -83,7 +83,7 @@ function decoded(path) {
     return `/${names.map(unescaped).join("/")}`;
 }
 
-// What somebody has typed into the address need not be encoded.
+// A person may have typed the address without encoding it.
 function unescaped(name) {
     try {
         return decodeURIComponent(name);

@@ -1,6 +1,6 @@
-// The list of changes of what is watched, the newest first.
+// The list of watched changes, the newest first.
 //
-// Must never grow for ever: of the older ones there is only a number.
+// Must never grow without bound: older changes are only counted.
 
 import { address } from "./api.js";
 import { button, element, write } from "./dom.js";
@@ -12,8 +12,8 @@ const MOST = 200; // changes that are shown
 const PREVIEW = 200; // characters of a value
 
 export class Changes {
-    // It calls "changed" with each event, "missed" with the key when some are lost, and "closed" when it is not shown
-    // any more.
+    // It calls "changed" with each event, "missed" with the key when some events are lost, and "closed" when it is no
+    // longer shown.
     constructor({ changed, missed, closed }) {
         Object.assign(this, { changed, missed, closed });
         this.watch = null;
@@ -31,7 +31,7 @@ export class Changes {
         );
     }
 
-    // Watch a key, or all that is below a directory.
+    // Watch a key, or everything below a directory.
     start(entry, from) {
         this.stop();
         this.seen = 0;

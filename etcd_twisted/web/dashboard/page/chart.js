@@ -1,6 +1,6 @@
 // A graph of one or two series over the last minutes, with its figures in words.
 //
-// Must never know what it shows: it is given series and a way to write their values.
+// Must never know what it shows: it gets series, and a function that formats their values.
 
 import { element, shape, write } from "./dom.js";
 import { duration } from "./format.js";
@@ -12,7 +12,7 @@ const LEAST = 60; // seconds that are shown, however new the page is
 const GAP = 5; // seconds without a sample, from which on there is none in the graph either
 
 export class Chart {
-    // Lines are {name, series, colour}; a name may be empty where there is one alone.
+    // Lines are {name, series, colour}. The name may be empty if there is only one line.
     constructor(title, format, lines) {
         this.title = title;
         this.format = format;
@@ -56,7 +56,7 @@ export class Chart {
         return Math.min(...this.lines.map(({ series }) => series.samples[0]?.[0] ?? Infinity));
     }
 
-    // Draw what was between two times, with a scale that goes up to "highest" at least.
+    // Draw the samples between two times, with a scale that reaches at least "highest".
     draw(begun, now, highest) {
         this.now = now;
         this.window = Math.min(WINDOW, Math.max(LEAST, now - begun));
@@ -99,7 +99,7 @@ export class Chart {
         this.say();
     }
 
-    // The values at the time that is pointed at, or those of now.
+    // The values at the time under the pointer, or the current ones.
     say() {
         const time = this.pointed === null ? this.now : this.now - this.pointed;
         const shown = this.lines.map(({ series }) => (this.pointed === null ? [time, series.last] : series.at(time)));
@@ -116,7 +116,7 @@ export class Chart {
     }
 }
 
-// Draw several graphs: all over the same time, and those of the same title with the same scale, to be compared.
+// Draw several graphs over the same time. Graphs with the same title have the same scale, so that they can be compared.
 export function drawAlike(charts, now) {
     const begun = Math.min(...charts.map((chart) => chart.begun));
     const highest = new Map();

@@ -1,6 +1,6 @@
-// The cluster's view: who is in it, who leads, and what goes on.
+// The view of the cluster: its machines, its leader, and its load.
 //
-// Must never ask for anything: it shows what the observer knows.
+// Must never request anything: it shows what the observer knows.
 
 import { dashboard } from "./api.js";
 import { Chart, drawAlike } from "./chart.js";
@@ -21,7 +21,7 @@ const SAME = 0.1; // seconds by which clocks may differ that agree
 
 const WHOSE = "Writes and commits count for the whole cluster; reads, watchers and disk for this machine.";
 
-// A machine of the cluster, and how it follows if this one leads it.
+// A machine of the cluster, and how it follows this machine if this one leads.
 class Card {
     constructor(name) {
         this.role = element("span", { class: "badge" });
@@ -82,7 +82,7 @@ class Card {
         return words.join(" ");
     }
 
-    // What the machine said last of itself, and how its clock differs.
+    // What the machine last reported of itself, and how far its clock differs.
     showFacts(state, { status }) {
         const facts = state ? known(state, status) : [];
         while (this.facts.childElementCount > facts.length) {
@@ -98,7 +98,7 @@ class Card {
         });
     }
 
-    // The graphs: of this machine what it says to others, or hears of its leader; of one that follows it, how.
+    // The graphs: for this machine, its traffic with followers or with its leader; for a follower, how it answers.
     choose(observer, other) {
         const kind = !this.here.hidden ? "own" : other?.counts ? "follower" : "other";
         if (this.kind !== kind || this.source !== other) {
@@ -262,7 +262,7 @@ export class ClusterView {
         ]);
     }
 
-    // Figures that are not known are left out.
+    // Leave out figures that are not known.
     show(strip, figures) {
         const known = figures.filter(([, value]) => value !== undefined && value !== null);
         const cards = known.map(([name, value, format = String]) => this.figure(name, format(value)));

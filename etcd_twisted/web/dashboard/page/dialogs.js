@@ -1,6 +1,6 @@
-// Questions that have to be answered first: whether to delete, and what to create.
+// Dialogs that ask before something happens: whether to delete, and what to create.
 //
-// Must never change anything before a person has said so, nor put something new where there is something already.
+// Must never change anything before a person has confirmed it, nor create a key that exists already.
 
 import * as api from "./api.js";
 import { element, grouped, labelled, write } from "./dom.js";
@@ -8,7 +8,7 @@ import { LifetimeField } from "./lifetime.js";
 import { sentence } from "./sentences.js";
 import { clean, segments } from "./tree.js";
 
-// Whether a person says yes.
+// Ask, and say whether the person confirmed it.
 export function confirmed(question, consequence, yes) {
     const dialog = element(
         "dialog",
@@ -81,7 +81,7 @@ export class CreateDialog {
         document.body.append(this.dialog);
     }
 
-    // Ask what to put into a directory, maybe under a name.
+    // Ask what to create in a directory; a name may be suggested.
     open(directory, name = "") {
         this.directory = directory;
         write(this.heading, `Create in ${directory}`);

@@ -1,15 +1,15 @@
-// Elements of the page, made one by one.
+// Functions that make the elements of the page.
 //
-// Must never make markup of text: what a key holds is shown, never run.
+// Must never turn text into markup: the value of a key is shown, never run.
 
 const SVG = "http://www.w3.org/2000/svg";
 
-// An element. Properties that are functions listen to the event of their name; null and false leave one out.
+// Make an element. A property that is a function listens to the event of that name; null and false leave one out.
 export function element(tag, properties = {}, ...children) {
     return furnish(document.createElement(tag), properties, children);
 }
 
-// The same in a picture.
+// Make an element of a picture.
 export function shape(tag, properties = {}, ...children) {
     return furnish(document.createElementNS(SVG, tag), properties, children);
 }
@@ -26,7 +26,7 @@ function furnish(made, properties, children) {
     return made;
 }
 
-// Set a text, but only if it is another one: nothing is to be announced or selected anew for nothing.
+// Set a text if it is a different one, so that nothing is announced again, and no selection lost, for nothing.
 export function write(place, text) {
     if (place.textContent !== text) {
         place.textContent = text;
@@ -39,13 +39,13 @@ export function button(words, click = null, kind = null) {
 
 let labels = 0;
 
-// A field and what it is called, above it.
+// A field with its label above it.
 export function labelled(text, field) {
     field.id ||= `field${(labels += 1)}`;
     return element("div", { class: "field" }, element("label", { for: field.id }, text), field);
 }
 
-// Several fields that say themselves what they are, and what they are together.
+// Several fields with labels of their own, and a label for all of them.
 export function grouped(text, fields) {
     return element("div", { class: "field" }, element("span", { class: "label" }, text), fields);
 }

@@ -1,7 +1,7 @@
-// The panel beside the tree: what a key or a directory holds, and the ways to change it.
+// The panel beside the tree: it shows a key or a directory, and changes it.
 //
-// Must never overwrite what a person has not seen: a key is changed only if it still is as it was read, and a text that
-// was not saved stays until it is or a person drops it.
+// Must never overwrite what a person has not seen: a key is changed only if it is still as it was read, and text that is
+// not saved stays until it is, or until the person discards it.
 
 import * as api from "./api.js";
 import { confirmed } from "./dialogs.js";
@@ -18,7 +18,7 @@ const FIRST = `curl -L -X PUT ${location.origin}/v2/keys/greeting -d value=hello
 const GONE = 0; // what a draft is based on when its key was deleted
 
 export class Editor {
-    // It calls "saved" with a node, "removed" with a key, "create" and "watch" with the entry that is shown.
+    // It calls "saved" with a node, "removed" with a key, and "create" and "watch" with the entry that is shown.
     constructor(observer, { saved, removed, create, watch, reload }) {
         Object.assign(this, { observer, saved, removed });
         this.drafts = new Map(); // by key: the text, and the index that it was based on
@@ -86,7 +86,7 @@ export class Editor {
         return this.drafts.get(this.entry.key);
     }
 
-    // Show another one.
+    // Show another entry.
     show(entry) {
         this.entry = entry;
         this.element.hidden = false;
@@ -111,7 +111,7 @@ export class Editor {
         );
     }
 
-    // The entry has changed, or the machine's part in the cluster.
+    // The entry has changed, or the machine's role in the cluster.
     update() {
         if (!this.entry) {
             return;
@@ -128,7 +128,7 @@ export class Editor {
         this.arrange();
     }
 
-    // What can't be edited is cut short; a draft stays.
+    // A value that can't be edited is cut short. A draft stays.
     showValue() {
         const { value } = this.entry;
         this.tooLong = value.length > LONGEST;
@@ -231,14 +231,14 @@ export class Editor {
         this.value.focus();
     }
 
-    // Overwrite after all: what is overwritten has been seen now.
+    // Overwrite after all: the person has now seen what is overwritten.
     keepMine() {
         this.draft.basis = this.entry.modifiedIndex;
         this.arrange();
         this.save.focus();
     }
 
-    // The key is there no longer. Whether the panel goes on to show it, for the sake of a draft.
+    // The key no longer exists. Says whether the panel still shows it, because there is a draft.
     lost() {
         if (!this.draft || this.entry.dir) {
             return false;
@@ -264,7 +264,7 @@ export class Editor {
         }
     }
 
-    // Do one thing at a time, and say why it failed if it did.
+    // Do one thing at a time, and show why it failed if it did.
     async work(todo) {
         if (this.busy) {
             return;
@@ -307,7 +307,7 @@ export class Editor {
         }
     }
 
-    // What was to be written is still a draft; what is there now is shown beside it.
+    // The text is still a draft. Show the current value beside it.
     async overtaken(entry, text, basis, error) {
         if (error instanceof api.ApiError && error.code === api.COMPARE_FAILED) {
             this.drafts.set(entry.key, { text, basis });
@@ -320,7 +320,7 @@ export class Editor {
         }
     }
 
-    // The text to be written, with the line ends that the value had.
+    // The text to write, with the line endings that the value had.
     text() {
         const { value } = this.entry;
         const text = this.value.value;
@@ -366,7 +366,7 @@ function buttons(...all) {
     return element("div", { class: "buttons" }, ...all);
 }
 
-// What is deleted with a directory. What is written into it until then is, too.
+// What is deleted with a directory, including whatever is written into it until then.
 function whatGoes({ keys, directories, hidden }) {
     if (keys + directories === 0) {
         return "It is empty.";
@@ -381,7 +381,7 @@ function plural(number, one, many) {
     return `${count(number)} ${number === 1 ? one : many}`;
 }
 
-// Whether there are carriage returns that are not in front of every line feed alone.
+// Whether the text has carriage returns, and either one without a line feed after it or a line feed without one.
 function mixed(text) {
     return text.includes("\r") && /\r(?!\n)|(?<!\r)\n/.test(text);
 }

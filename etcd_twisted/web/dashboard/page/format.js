@@ -3,7 +3,7 @@
 const UNKNOWN = "unknown";
 const PLAIN = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 
-// A number with as many digits as say something: 0.42, 4.2, 42, 4,200.
+// A number with as many digits as are meaningful: 0.42, 4.2, 42, 4,200.
 export function number(value) {
     if (value === null || value === undefined) {
         return UNKNOWN;
@@ -62,7 +62,7 @@ export function duration(seconds) {
     return shown.map(([amount, unit]) => `${amount} ${unit}`).join(" ");
 }
 
-// The seconds of a duration in Go's words, as "1m18.5s".
+// The seconds of a duration in Go's format, like "1m18.5s".
 export function goSeconds(text) {
     const sizes = { h: 3600, m: 60, s: 1, ms: 1e-3, "µs": 1e-6, ns: 1e-9 };
     return [...text.matchAll(/([\d.]+)(ms|µs|ns|h|m|s)/g)].reduce((sum, part) => sum + part[1] * sizes[part[2]], 0);

@@ -1,6 +1,6 @@
-// The view of the keys: the tree, the panel of the selected key and the watched changes, kept in step.
+// The view of the keys: it keeps the tree, the panel of the selected key and the watched changes in step.
 //
-// Must never show as there what the machine has said is gone.
+// Must never show a key after the machine has said that it is gone.
 
 import * as api from "./api.js";
 import { Changes } from "./changes.js";
@@ -74,7 +74,7 @@ export class KeysView {
         );
     }
 
-    // With a filter, say how much of the tree is left, and what was not looked at.
+    // With a filter, say how much of the tree is shown, and what was not searched.
     countRows() {
         const { rows, wanted } = this.view;
         const all = count(this.tree.known - 1); // without the root, which stays
@@ -87,7 +87,7 @@ export class KeysView {
         this.dialog.open(above, segments(key).slice(segments(above).length).join("/"));
     }
 
-    // Have the address say which key is shown; that opens it.
+    // Put the key into the address, which opens it.
     go(key) {
         const hash = `#keys${api.address(key)}`;
         if (location.hash === hash) {
@@ -97,7 +97,7 @@ export class KeysView {
         }
     }
 
-    // Show a key as it is now, wherever it is, and however it was found.
+    // Show a key as it is now, wherever it is in the tree.
     async open(key) {
         this.opened += 1;
         const mine = this.opened;
@@ -120,7 +120,7 @@ export class KeysView {
         }
     }
 
-    // Why a key can't be shown. If nothing is shown yet, what is there of the way to it is.
+    // Say why a key can't be shown. If nothing is shown yet, show its parents as far as they exist.
     showProblem(key, error) {
         if (!this.editor.entry && this.tree.root.children) {
             this.show(this.nearest(key));
@@ -131,7 +131,7 @@ export class KeysView {
         this.missing.show(isMissing(error) ? key : null);
     }
 
-    // Open all directories above it.
+    // Open all directories above a key.
     async expand(key) {
         const names = segments(key);
         for (let depth = 0; depth < names.length; depth += 1) {
@@ -183,7 +183,7 @@ export class KeysView {
         this.failed.hidden = text === "";
     }
 
-    // What the machine tells of a node
+    // What the machine says about a node
 
     take(node) {
         this.tree.put(node);
@@ -195,7 +195,7 @@ export class KeysView {
         this.settle();
     }
 
-    // After the tree has changed: nothing that is gone stays selected, unless there is a draft of it.
+    // The tree has changed: an entry that is gone is no longer selected, unless there is a draft of it.
     settle() {
         this.view.update();
         this.view.active = this.nearest(this.view.active.key);
@@ -233,7 +233,7 @@ export class KeysView {
         }
     }
 
-    // Times to live run down; where one is over, the machine is asked what is left.
+    // Count down the TTLs. When one has ended, ask the machine what is left.
     tick() {
         this.editor.tick();
         const over = new Set(this.view.tick());
@@ -262,7 +262,7 @@ export class KeysView {
         }
     }
 
-    // All that was read below a key; what is closed is read when it is opened.
+    // Read everything again that was read below a key. A closed directory is read when it is opened.
     async rereadBelow(key) {
         await this.reread(key);
         for (const child of this.tree.find(key)?.children ?? []) {
@@ -283,7 +283,7 @@ export class KeysView {
         this.missing.update();
     }
 
-    // Whether anything would be lost with the page.
+    // Whether anything would be lost if the page were closed.
     get unsaved() {
         return this.editor.drafts.size > 0;
     }

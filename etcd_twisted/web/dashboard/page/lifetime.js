@@ -1,4 +1,4 @@
-// The field for when a key expires: as it is, never, or after so many seconds.
+// The field for when a key expires: as it does now, never, or after a number of seconds.
 
 import { element } from "./dom.js";
 
@@ -7,7 +7,7 @@ const EVER = "ever";
 const SECONDS = "seconds";
 
 export class LifetimeField {
-    // "changed" is called when a person has changed it.
+    // It calls "changed" when a person has changed it.
     constructor(changed = () => {}) {
         const told = () => {
             this.arrange();
@@ -31,7 +31,7 @@ export class LifetimeField {
         this.show(null);
     }
 
-    // Begin with what a node has.
+    // Begin with the TTL of a node.
     show(entry) {
         this.entry = entry;
         if (entry?.ends != null) {
@@ -53,7 +53,7 @@ export class LifetimeField {
         return this.choice.value !== (this.keep.parentNode ? KEEP : EVER);
     }
 
-    // The API's parameter; null for none. Too little to be written counts as a second: it will be over soon.
+    // The parameter of the API; null for none. Less than a second counts as one: it will be over soon.
     get ttl() {
         if (this.choice.value === KEEP) {
             return String(Math.max(1, Math.ceil(this.entry.left)));

@@ -1,6 +1,6 @@
-// Figures out of the Prometheus text of /metrics.
+// Reads figures from the Prometheus text of /metrics.
 
-// The values by name. Of a metric with labels, the sum; a machine that has none of a name has no entry.
+// The values by name: for a metric with labels, their sum. A name that the machine does not have has no entry.
 export function parseMetrics(text) {
     const values = new Map();
     for (const line of text.split("\n")) {

@@ -1,4 +1,4 @@
-// The offer to create a key that was looked for and is not there.
+// The offer to create a key that does not exist.
 //
 // Must never create anything itself.
 
@@ -14,7 +14,7 @@ export class Missing {
         this.element = element("div", { class: "notice", role: "alert", hidden: true });
     }
 
-    // Say that there is no such key; null for nothing to say.
+    // Say that there is no such key; null for no message.
     show(key) {
         this.key = key;
         this.element.hidden = key === null;
@@ -22,7 +22,7 @@ export class Missing {
         this.update();
     }
 
-    // The machine's part in the cluster may have changed: only the leader can create a key.
+    // The machine's role in the cluster may have changed: only the leader can create a key.
     update() {
         const { follower, leader } = this.observer;
         if (this.key === null) {

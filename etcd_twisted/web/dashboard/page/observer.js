@@ -1,6 +1,6 @@
-// What this machine knows of the cluster, asked for again and again and kept for the graphs.
+// Asks this machine again and again what it knows of the cluster, and keeps the answers for the graphs.
 //
-// Must never be the load that it shows: one round a second, and none while nobody looks.
+// Must never cause the load that it shows: one round a second, and none while the page is hidden.
 
 import * as api from "./api.js";
 import { parseMetrics } from "./metrics.js";
@@ -11,7 +11,7 @@ const SELDOM = 5; // every so many rounds the machines are asked for
 
 const WRITES = ["sets", "create", "update", "delete", "compareAndSwap", "compareAndDelete"];
 
-// Another machine, as this one sees it; if this one leads, also how the other follows.
+// Another machine as this one sees it, and how it follows if this one leads.
 class Other {
     constructor() {
         this.state = null;
@@ -33,7 +33,7 @@ class Other {
 }
 
 export class Observer {
-    // It tells of each round by calling "noticed"; what went wrong is in "trouble", null if nothing did.
+    // It calls "noticed" after each round. What went wrong is in "trouble", which is null if nothing did.
     constructor(noticed) {
         this.noticed = noticed;
         this.trouble = null;
@@ -120,7 +120,7 @@ export class Observer {
         }
     }
 
-    // It may have stopped leading between two questions.
+    // The machine may have stopped leading between two requests.
     async askFollowers() {
         try {
             return (await api.json("v2/stats/leader")).followers;

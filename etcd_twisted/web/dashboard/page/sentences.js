@@ -1,6 +1,6 @@
-// What went wrong, in a sentence.
+// Says what went wrong, in a sentence.
 //
-// Must never leave anyone with a number alone.
+// Must never show a person only a number.
 
 import { ApiError, BadAnswer, NotLeader, Unreachable } from "./api.js";
 

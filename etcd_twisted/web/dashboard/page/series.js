@@ -1,6 +1,6 @@
 // Samples over the last minutes, and rates from counters.
 //
-// Must never make up a value: what is not known is null, and a gap in the graph.
+// Must never make up a value: an unknown one is null, and a gap in the graph.
 
 export const WINDOW = 300; // in seconds
 
@@ -35,7 +35,7 @@ export class Series {
     }
 }
 
-// A series of how fast a counter goes up, per second. One that goes down was begun anew.
+// A series of a counter's rate per second. A counter that goes down has begun anew.
 export class Rate extends Series {
     add(now, counter) {
         const known = counter ?? null;

@@ -1,13 +1,13 @@
-// The title of the window: what is shown, and before that what is wrong.
+// The title of the window: what is wrong, and what is shown.
 //
-// Must never be set elsewhere.
+// No other module may set the title.
 
 import { write } from "./dom.js";
 
 const place = document.querySelector("title");
 const parts = { problem: "", view: "" };
 
-// Change a part: "view" is what is shown, "problem" what is wrong, empty for nothing.
+// Change a part of it: "view" is what is shown, "problem" is what is wrong, or empty.
 export function title(changed) {
     Object.assign(parts, changed);
     const { problem, view } = parts;

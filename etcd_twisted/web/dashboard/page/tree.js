@@ -1,6 +1,6 @@
-// The part of the key space that was read, as rows one below the other.
+// The part of the key space that was read, as rows.
 //
-// Must never ask the machine for anything, nor know how a row looks.
+// Must never request anything from the machine, nor know how a row looks.
 
 const WHOLE = /^[0-9]+$/;
 
@@ -28,7 +28,7 @@ function compareTexts(one, other) {
     return one.length - other.length;
 }
 
-// Where an entry of this name is among others that are in order, or where it should be.
+// The position of a name among sorted entries, or the position where it belongs.
 export function place(entries, name) {
     let [low, high] = [0, entries.length];
     while (low < high) {
@@ -42,7 +42,7 @@ export function place(entries, name) {
     return low;
 }
 
-// A node of the key space: what the machine last told of it.
+// A node of the key space, as the machine last showed it.
 export class Entry {
     constructor(parent, name) {
         this.parent = parent;
@@ -69,12 +69,12 @@ export class Entry {
         return this.name.startsWith("_");
     }
 
-    // Seconds left to live; null for ever.
+    // The seconds that are left of its TTL; null without a TTL.
     get left() {
         return this.ends === null ? null : Math.max(0, (this.ends - performance.now()) / 1000);
     }
 
-    // Where a child of this name is among the others, or where it should be.
+    // The position of a child among the others, or the position where it belongs.
     place(name) {
         return place(this.children, name);
     }
@@ -89,7 +89,7 @@ export function segments(key) {
     return key.split("/").filter((name) => name !== "");
 }
 
-// A key as the machine would understand what a person has typed.
+// The key that the machine would take for what a person has typed.
 export function clean(typed) {
     const names = [];
     for (const name of segments(typed)) {
@@ -112,8 +112,8 @@ export class Tree {
         return segments(key).reduce((entry, name) => entry?.child(name), this.root);
     }
 
-    // All that can be seen of it, from top to bottom. With a filter: the names that contain it, in any case, with all
-    // that is in them and all directories above them.
+    // All visible entries, from top to bottom. With a filter, these are the entries whose names contain it, in upper or
+    // lower case, with everything in them and all directories above them.
     rows(filter = "") {
         const wanted = filter.toLowerCase();
         const rows = [];
@@ -136,12 +136,12 @@ export class Tree {
         return rows;
     }
 
-    // Of those that were rows last: an entry and the ones beside it.
+    // An entry and its siblings that were rows last.
     beside(entry) {
         return (entry.parent && this.shown.get(entry.parent)) ?? [entry];
     }
 
-    // What a directory was found to hold, in order. Hidden nodes are in no listing: those that were asked for stay.
+    // Take the sorted listing of a directory. Hidden nodes are in no listing, so those that were read by key stay.
     fill(entry, nodes = []) {
         const known = new Map((entry.children ?? []).map((child) => [child.name, child]));
         entry.children = nodes.map((node) => {
@@ -157,7 +157,7 @@ export class Tree {
         }
     }
 
-    // A node as it is now. Its parents are made known as far as what holds them was read.
+    // Take a node as it is now, and its parents as far as the directories that hold them were read.
     put(node) {
         const names = segments(node.key);
         let entry = this.root;

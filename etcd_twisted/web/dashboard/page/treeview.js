@@ -1,4 +1,4 @@
-// The tree on the screen: of its rows only those that can be seen are elements, however many there are.
+// The tree on the screen. Only the visible rows are elements, however many rows there are.
 //
 // Must never keep an element for a row that is out of sight, nor move the focus away from the tree.
 
@@ -15,8 +15,8 @@ function preview(entry) {
 }
 
 export class TreeView {
-    // It calls "chosen" with the entry that a person wants to see, "toggled" with one to be opened or closed, and
-    // "drawn" when the rows may be other ones.
+    // It calls "chosen" with the entry that a person wants to see, "toggled" with one to open or close, and "drawn" when
+    // the rows may have changed.
     constructor(tree, { chosen, toggled, drawn }) {
         Object.assign(this, { tree, chosen, toggled, told: drawn });
         this.wanted = "";
@@ -47,7 +47,7 @@ export class TreeView {
         return parseFloat(getComputedStyle(this.element).getPropertyValue("--row"));
     }
 
-    // Show only the names that contain this text, and what leads to them.
+    // Show only the entries whose names contain this text, and the directories above them.
     filter(text) {
         this.wanted = text;
         this.update();
@@ -64,7 +64,7 @@ export class TreeView {
         return this.rows.includes(entry);
     }
 
-    // What is in the tree has changed.
+    // The tree has changed.
     update() {
         this.stale = true;
         this.drawSoon();
@@ -128,7 +128,7 @@ export class TreeView {
         return row;
     }
 
-    // Have the times to live run down; those that are over are returned.
+    // Count down the TTLs. Returns the entries whose TTL has ended.
     tick() {
         const over = [];
         for (const { entry, row } of this.drawn ?? []) {
@@ -205,12 +205,12 @@ export class TreeView {
         event.preventDefault();
     }
 
-    // Whether there are rows below it that are in it.
+    // Whether any entry below this one is a row.
     holds(entry) {
         return this.tree.shown.get(entry)?.length > 0;
     }
 
-    // Go to the next row whose name begins with what is typed.
+    // Go to the next row whose name begins with the typed text.
     type(letter, at) {
         const now = performance.now();
         this.typed = now - this.typedAt < TYPING ? this.typed + letter : letter;

@@ -1,6 +1,6 @@
-// Waiting for changes of a key or below a directory, one long poll after the other.
+// Waits for changes of a key or below a directory, one long poll after the other.
 //
-// Must never miss a change and not say so, nor go on after it was stopped.
+// Must never miss a change without saying so, nor go on after it was stopped.
 
 import * as api from "./api.js";
 
@@ -8,7 +8,7 @@ const PAUSE = 25; // between two answers, in milliseconds: many changes shall no
 const AGAIN = 1000; // after a failure
 
 export class Watch {
-    // It calls "changed" with each event, "missed" when some are lost, and "troubled" with an error or null.
+    // It calls "changed" with each event, "missed" when some events are lost, and "troubled" with an error or null.
     constructor(key, recursive, { changed, missed, troubled }) {
         Object.assign(this, { key, recursive, changed, missed, troubled });
         this.stopping = new AbortController();
