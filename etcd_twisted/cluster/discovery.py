@@ -145,8 +145,9 @@ class Discovery:
             if node.key.rpartition("/")[2] == name or url == peer_url or url in peers:
                 continue
             if node.dir or not _is_peer_url(url):
-                problem = "{given}: {key} is not a machine: its value is not a peer URL"
-                self._log.warn(problem, given=self._given, key=node.key)
+                self._log.warn(
+                    "{given}: {key} is not a machine: its value is not a peer URL", given=self._given, key=node.key
+                )
                 continue
             peers.append(url)
         return peers

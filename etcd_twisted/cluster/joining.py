@@ -171,8 +171,11 @@ class Joining:
             try:
                 await self.ask(url, identity.machine_id, identity)
             except (UnreachableError, EtcdError) as error:
-                problem = "Can't tell {machine} the address of this machine: {error}"
-                self._log.info(problem, machine=self._known.described(url), error=error)
+                self._log.info(
+                    "Can't tell {machine} the address of this machine: {error}",
+                    machine=self._known.described(url),
+                    error=error,
+                )
             else:
                 return True
         return False
