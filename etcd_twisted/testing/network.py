@@ -22,16 +22,6 @@ from etcd_twisted.interfaces.cluster import Admission, ClusterView, JoinReply, J
 from etcd_twisted.peer.client import UnreachableError
 from etcd_twisted.testing.schedule import Process, Schedule
 
-_PATIENCE = 2.0
-"""Seconds that somebody waits for an answer."""
-
-_RECONNECT = 0.3
-"""Seconds, at the most, from the loss of a connection to the next try."""
-
-
-_REFUSED = 5.0
-"""Seconds, at the most, until one who was refused asks again."""
-
 
 class LostError(Exception):
     """A connection was lost, or there is none."""
@@ -40,21 +30,25 @@ class LostError(Exception):
 @attrs.define
 class Weather:
     """
-    How bad it is.
+    How bad the network is.
 
-    @ivar loss: which part of the messages is lost.
-    @ivar doubling: which part comes twice.
-    @ivar late: which part comes much later than others.
-    @ivar latency: how long a message takes, in seconds, about.
-    @ivar lateness: how long a late one takes at the most.
-    @ivar piece: how many bytes of a snapshot go at a time.
+    @ivar loss: the share of the messages that are lost.
+    @ivar doubling: the share that arrives twice.
+    @ivar late: the share that arrives much later than others.
+    @ivar latency: about how many seconds a message takes.
+    @ivar spread: by which factors of C{latency} messages differ, at the least and at the most.
+    @ivar lateness: how many seconds a late message takes at the most.
+    @ivar kept: the share of what is sent while the way is cut that arrives when it is open again.
+    @ivar piece: how many bytes of a snapshot are sent at a time.
     """
 
     loss: float = 0.0
     doubling: float = 0.0
     late: float = 0.0
     latency: float = 0.001
+    spread: tuple[float, float] = (0.3, 2.0)
     lateness: float = 0.5
+    kept: float = 0.3
     piece: int = 1_000
 
 
@@ -87,17 +81,55 @@ class Network:
     """
     All connections.
 
-    @ivar cut: the ways on which nothing comes through: who sends, and who should get it.
-    @ivar hosts: by peer URL.
+    @ivar weather: how bad it is.
+    @ivar cut: the ways on which nothing arrives: the names of the host that sends and of the one that should receive.
+    @ivar hosts: the hosts by their peer URLs.
+    @ivar older: the names of hosts of a version that does not answer a question for its status.
+    @ivar reconnect_seconds: how long it takes at the most to connect again after a connection is lost.
+    @ivar refused_seconds: how long it takes at the most until a machine asks again that was refused.
+    @ivar answer_seconds: how long an answer is waited for.
+    @ivar prompt: whether a machine learns at once that nobody can be reached, and does not wait for an answer.
+    @ivar carried: how many messages have arrived.
+    @ivar on_piece: called when a piece of a snapshot is about to be sent, with its offset.
+    @ivar on_the_way: returns what arrives of a piece of a snapshot.
     """
 
-    def __init__(self, schedule: Schedule) -> None:
-        self.weather = Weather()
+    def __init__(self, schedule: Schedule, weather: Weather | None = None) -> None:
+        self.weather = Weather() if weather is None else weather
+        self.older: set[str] = set()
+        self.reconnect_seconds = 0.3
+        self.refused_seconds = 5.0
+        self.answer_seconds = 2.0
+        self.prompt = False
+        self.carried = 0
+        self.on_piece: Callable[[int], object] = lambda _offset: None
+        self.on_the_way: Callable[[bytes], bytes] = lambda data: data
         self.cut: set[tuple[str, str]] = set()
         self.hosts: dict[str, Host] = {}
         self._schedule = schedule
         self._random: Random = schedule.random
         self._waiting: list[tuple[str, str, Callable[[], object]]] = []
+        self._transports: list[SimulatedTransport] = []
+
+    def host(self, peer_url: str) -> Host:
+        """Returns the host at a peer URL, whose name is the URL if it is new."""
+        return self.hosts.setdefault(peer_url, Host(peer_url))
+
+    def isolate(self, name: str) -> None:
+        """Cut a host off from all others, and break its connections."""
+        others = {host.name for host in self.hosts.values()} - {name}
+        self.cut |= {way for other in others for way in ((name, other), (other, name))}
+        self.break_connections(name)
+
+    def break_connections(self, name: str) -> None:
+        """Break all connections of a host, from either end."""
+        for transport in self._transports:
+            transport.lose_connections(None if transport.process.name == name else name)
+
+    def register(self, transport: "SimulatedTransport") -> None:
+        """Remember a transport whose connections may break; those of processes that have ended are forgotten."""
+        self._transports = [each for each in self._transports if each.process.alive]
+        self._transports.append(transport)
 
     def heal(self) -> None:
         """Every way is open; what waited for that comes now."""
@@ -108,6 +140,7 @@ class Network:
         """Nobody is reached any more."""
         self.hosts.clear()
         self._waiting.clear()
+        self._transports.clear()
 
     def open(self, ways: set[tuple[str, str]]) -> None:
         """These are open again."""
@@ -140,7 +173,7 @@ class Network:
         def arrive() -> None:
             if (sender, receiver.name) not in self.cut:
                 self._schedule.after(0, process, kind, deliver, *args)
-            elif self._random.random() < 0.3:
+            elif self._random.random() < self.weather.kept:
                 self._waiting.append((sender, receiver.name, arrive))
 
         self._schedule.after(self.delay(), None, "carried", arrive)
@@ -150,7 +183,7 @@ class Network:
         weather = self.weather
         if self._random.random() < weather.late:
             return self._random.uniform(0, weather.lateness)
-        return weather.latency * self._random.uniform(0.3, 2.0)
+        return weather.latency * self._random.uniform(*weather.spread)
 
     def is_open(self, sender: str, receiver: str) -> bool:
         """Whether a way and the way back are open."""
@@ -163,7 +196,7 @@ class Network:
         @param process: who asks.
         """
         answer: Deferred[Any] = Deferred()
-        if not host.answers or host.peer is None:
+        if not host.answers or host.peer is None or (self.prompt and not self.is_open(process.name, host.name)):
             return fail(LostError(f"{host.name} does not answer"))
         asked = host.process
 
@@ -181,7 +214,7 @@ class Network:
                 ask(host.peer).addBoth(answered)
 
         self.carry(process.name, host, "question", arrive)
-        process.after(_PATIENCE, "lost", come_back, Failure(LostError(f"{host.name} does not answer")))
+        process.after(self.answer_seconds, "lost", come_back, Failure(LostError(f"{host.name} does not answer")))
         return answer
 
 
@@ -201,6 +234,7 @@ class _Connection:
         self._host = host
         self._closed = False
         self._incarnation: Process | None = None
+        self._asking: set[Deferred[Any]] = set()
         self._try_later(0.01)
 
     def _try_later(self, most: float) -> None:
@@ -213,10 +247,10 @@ class _Connection:
             return
         host, own = self._host, self._transport.peer
         if not (host.answers and host.peer is not None and self._network.is_open(self._process.name, host.name)):
-            self._try_later(_RECONNECT)
+            self._try_later(self._network.reconnect_seconds)
             return
         if host.peer.machine_id != self.machine_id or host.peer.cluster_id != own.cluster_id:
-            self._try_later(_RECONNECT)
+            self._try_later(self._network.reconnect_seconds)
             return
         match host.peer.admission(own.machine_id, own.configuration_index):
             case Admission.MEMBER:
@@ -224,22 +258,35 @@ class _Connection:
                 self._incarnation = host.process
                 host.visitors[own.machine_id] = self
             case Admission.UNCONFIRMED:
-                self._try_later(_RECONNECT)
+                self._try_later(self._network.reconnect_seconds)
             case Admission.STRANGER:
-                self._try_later(_REFUSED)
+                self._try_later(self._network.refused_seconds)
                 own.excluded()
 
     def lost(self) -> None:
         """It is gone; another is made."""
         if self.is_open:
             self.is_open = False
-            self._try_later(_RECONNECT)
+            self._fail_questions()
+            self._try_later(self._network.reconnect_seconds)
             self._transport.peer.unreachable(self.machine_id)
 
     def close(self) -> None:
         """It is not wanted any more."""
         self._closed = True
         self.is_open = False
+        self._fail_questions()
+
+    def _fail_questions(self) -> None:
+        if self._network.prompt:
+            asking, self._asking = self._asking, set()
+            for each in asking:
+                each.errback(LostError(f"the connection to {self.name} is lost"))
+
+    @property
+    def name(self) -> str:
+        """The name of the host at the other end."""
+        return self._host.name
 
     def check(self) -> bool:
         """Whether messages go, as far as this end can know."""
@@ -267,6 +314,7 @@ class _Connection:
         return True
 
     def _came_back(self, payload: bytes) -> None:
+        self._network.carried += 1
         _receive(self._transport.peer, self.machine_id, payload)
 
     def _arrived(self, sender: str, payload: bytes) -> None:
@@ -274,6 +322,7 @@ class _Connection:
         peer = self._host.peer
         if peer is None or self._host.process is not self._incarnation:
             return
+        self._network.carried += 1
         if not _receive(peer, sender, payload):
             self._process.after(self._network.delay(), "lost", self.lost)
 
@@ -281,7 +330,15 @@ class _Connection:
         """Ask the other end something."""
         if not self.check():
             return fail(LostError("there is no connection"))
-        return self._network.ask(self._process, self._host, ask)
+        answer = self._network.ask(self._process, self._host, ask)
+        if self._network.prompt and not answer.called:
+            self._asking.add(answer)
+            answer.addBoth(self._answered, answer)
+        return answer
+
+    def _answered(self, result: Any, answer: "Deferred[Any]") -> Any:
+        self._asking.discard(answer)
+        return result
 
 
 def _receive(peer: IRaftPeer, sender: str, payload: bytes) -> bool:
@@ -301,6 +358,7 @@ class SimulatedTransport:
     One process's.
 
     @ivar peer: who its messages are for.
+    @ivar connected: the peer URL of each machine that it is to be connected to, by id.
     """
 
     def __init__(
@@ -315,16 +373,17 @@ class SimulatedTransport:
         self.sent = sent
         self._host = host
         self._connections: dict[str, _Connection] = {}
-        self._urls: dict[str, str] = {}
+        self.connected: dict[str, str] = {}
+        network.register(self)
 
     def connect(self, peers: Mapping[str, str]) -> None:
         """See L{ITransport}."""
-        for machine_id in [each for each, url in self._urls.items() if peers.get(each) != url]:
+        for machine_id in [each for each, url in self.connected.items() if peers.get(each) != url]:
             self._connections.pop(machine_id).close()
         for machine_id, url in peers.items():
             if machine_id not in self._connections:
-                self._connections[machine_id] = _Connection(self, machine_id, self.network.hosts[url])
-        self._urls = dict(peers)
+                self._connections[machine_id] = _Connection(self, machine_id, self.network.host(url))
+        self.connected = dict(peers)
 
     def send(self, machine_id: str, payload: bytes) -> bool:
         """See L{ITransport}."""
@@ -353,6 +412,8 @@ class SimulatedTransport:
             if visitor is not None and visitor.check():
                 return succeed(None)
             return fail(ConnectionError("there is no connection"))
+        if connection.name in self.network.older:
+            return succeed(None)
         return connection.ask(lambda peer: succeed(peer.status())).addErrback(_not_answered)
 
     async def _send_snapshot(self, machine_id: str, file: ISnapshotFile) -> None:
@@ -365,19 +426,22 @@ class SimulatedTransport:
                 lambda peer: peer.snapshot_offered(sender, file.metadata, file.head, file.size)
             )
             while offset < file.size:
+                self.network.on_piece(offset)
                 offset += await self._send_piece(connection, sender, file, offset)
         finally:
             file.close()
 
     async def _send_piece(self, connection: _Connection, sender: str, file: ISnapshotFile, offset: int) -> int:
         data = await file.read(offset, self.network.weather.piece)
-        await connection.ask(lambda peer: peer.snapshot_piece(sender, offset, data))
+        arriving = self.network.on_the_way(data)
+        await connection.ask(lambda peer: peer.snapshot_piece(sender, offset, arriving))
         return len(data)
 
-    def lose_connections(self) -> None:
-        """All of them break."""
+    def lose_connections(self, name: str | None = None) -> None:
+        """Lose the connections to the host of this name, or all of them."""
         for connection in list(self._connections.values()):
-            connection.lost()
+            if name in (None, connection.name):
+                connection.lost()
 
 
 def _not_answered(failure: Failure) -> None:
@@ -386,9 +450,14 @@ def _not_answered(failure: Failure) -> None:
 
 
 class SimulatedPeers:
-    """How a machine asks others, see L{etcd_twisted.cluster.joining.JoinClient}."""
+    """
+    How a machine asks others, see L{etcd_twisted.cluster.joining.JoinClient}.
+
+    @ivar asked: the peer URLs that were asked, in order.
+    """
 
     def __init__(self, network: Network, process: Process) -> None:
+        self.asked: list[str] = []
         self._network = network
         self._process = process
 
@@ -397,9 +466,9 @@ class SimulatedPeers:
         view: ClusterView = await self._ask(peer_url, _describe)
         return view
 
-    async def explain(self, _: str, error: UnreachableError) -> str:
+    async def explain(self, peer_url: str, error: UnreachableError) -> str:
         """See L{etcd_twisted.cluster.joining.JoinClient}."""
-        return str(error)
+        return f"{error} ({peer_url} may be switched off)"
 
     async def join(self, peer_url: str, request: JoinRequest) -> JoinReply:
         """See L{etcd_twisted.cluster.joining.JoinClient}."""
@@ -407,9 +476,8 @@ class SimulatedPeers:
         return reply
 
     async def _ask(self, peer_url: str, ask: Callable[[IRaftPeer], "Deferred[Any]"]) -> Any:
-        host = self._network.hosts.get(peer_url)
-        if host is None:
-            raise UnreachableError(f"{peer_url}: there is no such machine")
+        self.asked.append(peer_url)
+        host = self._network.host(peer_url)
         try:
             return await self._network.ask(self._process, host, ask)
         except LostError as error:

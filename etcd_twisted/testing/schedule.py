@@ -44,8 +44,12 @@ class Schedule:
     @ivar after_step: called after each event, with the process that it happened to.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, lateness_seconds: float = _SLOWEST_TURN) -> None:
+        """
+        @param lateness_seconds: by how much a timer may be late while nothing holds its process up.
+        """
         self.now = 0.0
+        self.lateness_seconds = lateness_seconds
         self.random = random.Random(seed)
         self.steps = 0
         self.digest = 0
@@ -89,6 +93,11 @@ class Schedule:
             if event.call is not None:
                 self._run(event)
         return True
+
+    def pending(self) -> list[Event]:
+        """Returns what is still to happen, but for what processes have planned that have ended."""
+        events = [event for _, _, event in self._queue]
+        return [each for each in events if each.call is not None and (each.process is None or each.process.alive)]
 
     def clear(self) -> None:
         """Nothing happens any more."""
@@ -200,15 +209,16 @@ class MachineClock:
         return DelayedCall(self, self.seconds() + delay, callable, args, kwargs)
 
     def getDelayedCalls(self) -> list[IDelayedCall]:
-        """See L{IReactorTime}; nobody may ask."""
-        raise NotImplementedError
+        """See L{IReactorTime}."""
+        own = [event.call for event in self._schedule.pending() if event.process is self._process]
+        return [call for each in own if isinstance(call := getattr(each, "__self__", None), DelayedCall)]
 
     def ring(self, time: float, call: Callable[[], None]) -> Event:
         """Have something called at a time of this clock, or a little later."""
         if not self._process.alive:
             return Event(None, "timer", None, ())  # something is being tidied up that has ended
         schedule = self._schedule
-        due = (time - self._start) / self.speed + schedule.random.random() * _SLOWEST_TURN
+        due = (time - self._start) / self.speed + schedule.random.random() * schedule.lateness_seconds
         return schedule.at(due, self._process, "timer", call)
 
 

@@ -15,8 +15,8 @@ from etcd_twisted.errors import ConfigError, ErrorCode, EtcdError, StartError
 from etcd_twisted.interfaces.cluster import Admission, JoinReply, JoinRequest
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.peer.client import UnreachableError
+from etcd_twisted.testing.network import SimulatedPeers
 from tests.cluster.machines import LifecycleMachine, LifecycleTestCase
-from tests.consensus.network import MemoryPeers
 
 
 class FirstTests(LifecycleTestCase):
@@ -291,7 +291,7 @@ class JoiningTests(LifecycleTestCase):
         lost: list[int] = []
 
         async def join(peer_url: str, request: JoinRequest) -> JoinReply:
-            reply = await MemoryPeers.join(second.peers, peer_url, request)
+            reply = await SimulatedPeers.join(second.peers, peer_url, request)
             if not lost:
                 lost.append(1)
                 raise UnreachableError("lost")

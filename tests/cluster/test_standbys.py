@@ -15,7 +15,7 @@ from etcd_twisted.interfaces.cluster import ClusterView
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.keyspace.events import Event
 from tests.cluster.machines import SYNC_INTERVAL_SECONDS, LifecycleMachine, LifecycleTestCase
-from tests.consensus.network import LATENCY
+from tests.consensus.cluster import LATENCY
 from tests.consensus.test_group import PATIENCE
 
 

@@ -1,18 +1,15 @@
 """
-Several replicas on one fake clock, each with a real disk, and a network in memory between them.
+Several replicas on simulated clocks, each with a real disk, and a simulated network between them that is never late.
 
 Nothing happens but in L{Cluster.run}. A machine can be stopped in order, crash, and be started again on its directory.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, ensureDeferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
 
 from etcd_twisted.cluster.membership_check import MembershipCheck
 from etcd_twisted.consensus.member import LocalMember, Settings
@@ -31,52 +28,45 @@ from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.keyspace.nodes import File
 from etcd_twisted.keyspace.snapshot import dump
+from etcd_twisted.testing.network import Network, SimulatedPeers, SimulatedTransport, Weather
+from etcd_twisted.testing.schedule import Process, Schedule
 from tests.consensus.machine import START, ManualWriter
-from tests.consensus.network import LATENCY, MemoryPeers, MemoryTransport, Network
 
 CLUSTER_ID = "c" * 16
 TIMING = Timing()
-_MOST_STEPS = 200_000
 
-
-@implementer(IReactorTime)
-class ProcessClock:
-    """The clock as one process has it: what it has planned goes with it."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._planned: list[IDelayedCall] = []
-
-    def seconds(self) -> float:
-        """See L{IReactorTime}."""
-        return self._clock.seconds()
-
-    def callLater(self, delay: float, callable: Callable[..., Any], *args: object, **kw: object) -> IDelayedCall:  # noqa: A002
-        """See L{IReactorTime}."""
-        call = self._clock.callLater(delay, callable, *args, **kw)
-        self._planned = [*self.getDelayedCalls(), call]
-        return call
-
-    def getDelayedCalls(self) -> Sequence[IDelayedCall]:
-        """See L{IReactorTime}."""
-        return [call for call in self._planned if call.active()]
-
-    def end(self) -> None:
-        """The process has ended."""
-        for call in self.getDelayedCalls():
-            call.cancel()
+LATENCY = 0.001
+"""How many seconds each message takes."""
 
 
 class Disk(ManualWriter):
-    """
-    A writer that runs its jobs when the cluster runs.
+    """A writer that runs its jobs when the cluster runs."""
 
-    @ivar held: whether it is stuck.
-    """
-
-    def __init__(self) -> None:
+    def __init__(self, process: Process) -> None:
         super().__init__()
-        self.held = False
+        self._process = process
+        self._held = False
+
+    @property
+    def held(self) -> bool:
+        """Whether it is stuck."""
+        return self._held
+
+    @held.setter
+    def held(self, held: bool) -> None:
+        self._held = held
+        if not held:
+            for _ in self.jobs:
+                self._process.after(0, "disk", self._work)
+
+    def submit(self, job: Callable[[], Any]) -> "Deferred[Any]":
+        done = super().submit(job)
+        self._process.after(0, "disk", self._work)
+        return done
+
+    def _work(self) -> None:
+        if self.jobs and not self._held:
+            self.run_one()
 
 
 class ClusterMachine:
@@ -104,11 +94,13 @@ class ClusterMachine:
     def _begin(self) -> None:
         """A new process."""
         cluster = self.cluster
-        self.clock = ProcessClock(cluster.clock)
-        self.disk = Disk()
+        self.process = Process(cluster.schedule, self.url, 0.0, 1.0)
+        self.clock = self.process.clock
+        self.host = cluster.network.host(self.url)
+        self.disk = Disk(self.process)
         self.replica = Replica(
             self.clock,
-            lambda: cluster.clock.seconds() + self.wall_ahead,
+            lambda: START + cluster.schedule.now + self.wall_ahead,
             Settings(
                 cluster.history,
                 snapshot_count=cluster.snapshot_count,
@@ -121,9 +113,11 @@ class ClusterMachine:
         self.replica.on_failure.append(self.fatal.append)
         self.replica.on_exclusion.append(self._note_excluded)
         self.replica.peer.on_claim.append(self._note_claimed)
-        self.peers = MemoryPeers(cluster.network, self)
+        self.peers = SimulatedPeers(cluster.network, self.process)
         self.membership_check = MembershipCheck(self.clock, self.peers, self.replica.peer, self.url, self._known)
-        self.transport = MemoryTransport(cluster.network, self)
+        self.transport = SimulatedTransport(
+            cluster.network, self.process, self.host, self.replica.peer, lambda *_: None
+        )
 
     def _note_excluded(self) -> None:
         self.excluded += 1
@@ -200,7 +194,8 @@ class ClusterMachine:
     def start(self) -> "Deferred[None]":
         """Start the process; fires when it serves. Who comes first has the port."""
         self.up = True
-        self.cluster.network.hosts.setdefault(self.url, self)
+        if not self.host.up:
+            self.host.process, self.host.peer = self.process, self.peer
         return ensureDeferred(self._start())
 
     async def _start(self) -> None:
@@ -251,12 +246,11 @@ class ClusterMachine:
 
     def _end(self) -> None:
         self.up = False
-        self.clock.end()
-        self.transport.forget()
-        self.cluster.network.break_connections(self.machine.peer_url)
-        self.clock.end()
-        if self.cluster.network.hosts.get(self.transport.url) is self:
-            del self.cluster.network.hosts[self.transport.url]
+        self.process.end()
+        if self.host.process is self.process:
+            self.host.process = self.host.peer = None
+            self.host.visitors.clear()
+        self.cluster.network.break_connections(self.url)
 
     def restart(self) -> "Deferred[None]":
         """Start a new process where one has ended."""
@@ -285,9 +279,13 @@ class Cluster:
         self.snapshot_count = snapshot_count
         self.history = history
         self.defaults = defaults
-        self.clock = Clock()
-        self.clock.advance(START)
-        self.network = Network(self.clock)
+        self.schedule = Schedule(0, lateness_seconds=0.0)
+        self.clock = Process(self.schedule, "test", 0.0, 1.0).clock
+        self.network = Network(self.schedule, Weather(latency=LATENCY, spread=(1.0, 1.0), kept=0.0))
+        self.network.prompt = True
+        self.network.reconnect_seconds = 0.02
+        self.network.refused_seconds = 0.5
+        self.network.answer_seconds = 5.0
         self.machines: list[ClusterMachine] = []
 
     def add(self) -> ClusterMachine:
@@ -341,38 +339,12 @@ class Cluster:
 
     def run(self, seconds: float) -> None:
         """Let everything happen that happens in so many seconds."""
-        end = self.clock.seconds() + seconds
-        self._run(end, lambda: False)
+        self.schedule.run_until(self.schedule.now + seconds)
 
     def run_until(self, condition: Callable[[], bool], patience: float = 10.0) -> None:
         """Let things happen until something is so."""
-        end = self.clock.seconds() + patience
-        self._run(end, condition)
-        assert condition(), f"this has not come to be in {patience} seconds"
-
-    def _run(self, end: float, condition: Callable[[], bool]) -> None:
-        for _ in range(_MOST_STEPS):
-            self.clock.advance(0)
-            busy = self._let_disks_work()
-            if condition():
-                return
-            if busy:
-                continue
-            now = self.clock.seconds()
-            upcoming = self.clock.calls[0].getTime() if self.clock.calls else end
-            if upcoming > end or now >= end:
-                self.clock.advance(max(0.0, end - now))
-                return
-            self.clock.advance(max(0.0, upcoming - now))
-        raise AssertionError("it goes round and round")
-
-    def _let_disks_work(self) -> bool:
-        busy = False
-        for machine in self.up:
-            if machine.disk.jobs and not machine.disk.held:
-                machine.disk.run_one()
-                busy = True
-        return busy
+        met = self.schedule.run_until(self.schedule.now + patience, condition)
+        assert met, f"this has not come to be in {patience} seconds"
 
     def settle(self) -> None:
         """Let all machines that run and reach each other come to the same."""
@@ -410,7 +382,7 @@ class ClusterTestCase(SynchronousTestCase):
             machine.crash()
         cluster.run(LATENCY)
         self.assertEqual([reason for machine in cluster.machines for reason in machine.fatal], [])
-        self.assertEqual(cluster.clock.getDelayedCalls(), [])
+        self.assertEqual([event.kind for event in cluster.schedule.pending()], [])
 
     def assertSame(self, cluster: Cluster) -> None:
         """All copies are the same."""

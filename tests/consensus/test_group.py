@@ -96,7 +96,7 @@ class StartTests(ClusterTestCase):
         cluster.run(1.0)
         for number in range(100):
             cluster.finish(cluster.leader.set(f"/k{number}", "x" * 100))
-        cluster.network.piece = 64
+        cluster.network.weather.piece = 64
         cluster.finish(late.restart())
         self.assertEqual(late.value("/k99"), "x" * 100)
         self.assertSame(cluster)

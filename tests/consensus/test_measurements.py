@@ -8,8 +8,7 @@ from etcd_twisted.consensus.raft import log as raft_log
 from etcd_twisted.consensus.storage.disk_thread import SLOW_APPEND_SECONDS
 from etcd_twisted.errors import EtcdError, NotDoneError
 from etcd_twisted.interfaces.statistics import PeerTraffic
-from tests.consensus.cluster import Cluster, ClusterMachine, ClusterTestCase
-from tests.consensus.network import LATENCY
+from tests.consensus.cluster import LATENCY, Cluster, ClusterMachine, ClusterTestCase
 from tests.logs.lines import Log
 
 

@@ -61,6 +61,7 @@ class NewsTests(ClusterTestCase):
         """The old one is missed, one stands, and all know whom they have."""
         cluster = self.three()
         self.said()
+        cluster.run(0.08)  # so that the old leader hears of the new one before it misses its majority itself
         old = self.lose_leader(cluster)
         cluster.network.heal()
         cluster.settle()

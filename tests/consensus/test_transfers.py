@@ -96,7 +96,7 @@ class CatchingUpTests(TransferTestCase):
 
     def test_heartbeats_go_on_meanwhile(self) -> None:
         cluster, late = self.behind()
-        cluster.network.piece = 10
+        cluster.network.weather.piece = 10
         term = cluster.leader.replica.term
         late.restart()
         self.assertCaughtUp(cluster, late)
@@ -105,7 +105,7 @@ class CatchingUpTests(TransferTestCase):
 
     def test_writes_go_on_meanwhile(self) -> None:
         cluster, late = self.behind()
-        cluster.network.piece = 100
+        cluster.network.weather.piece = 100
         late.restart()
         while not late.replica.serving:
             self.write(cluster, 1)
@@ -208,7 +208,7 @@ class InterruptedTests(TransferTestCase):
     def test_what_came_is_dropped_when_the_log_brings_as_much(self) -> None:
         """And a snapshot that is taken here, at the very same index, is not disturbed by it."""
         cluster, late = self.behind()
-        cluster.network.piece = 100
+        cluster.network.weather.piece = 100
         late.restart()
         self.await_file(cluster, late)
         cluster.run_until(lambda: self.part(late) > 200)
@@ -307,7 +307,7 @@ class CrashTests(TransferTestCase):
         """Whatever was done to the disk when it crashed, it starts and catches up."""
         for jobs in range(8):
             cluster, late = self.behind()
-            cluster.network.piece = 1_000_000
+            cluster.network.weather.piece = 1_000_000
             late.restart().addErrback(lambda failure: failure.trap(EtcdError))
             self.await_file(cluster, late)
             self.crash_after(cluster, late, jobs)
@@ -324,7 +324,7 @@ class CrashTests(TransferTestCase):
             cluster.run(1.0)
             self.write(cluster, 3 * COUNT)
             self.assertGreater(late.raft.last_index, cluster.leader.raft.last_index)
-            cluster.network.piece = 1_000_000
+            cluster.network.weather.piece = 1_000_000
             cluster.network.heal()
             self.await_file(cluster, late)
             self.crash_after(cluster, late, jobs)

@@ -117,7 +117,21 @@ class MachineClockTests(SynchronousTestCase):
     def test_interface(self) -> None:
         """It is a reactor's time."""
         verifyObject(IReactorTime, self.clock)
-        self.assertRaises(NotImplementedError, self.clock.getDelayedCalls)
+
+    def test_delayed_calls(self) -> None:
+        """They are this process's own that are still to be made."""
+        process = Process(self.schedule, "machine0", 0.0, 1.0)
+        first, second, third = [process.clock.callLater(number, self.seen.append, number) for number in range(3)]
+        process.after(1.0, "other", self.seen.append, "other")
+        self.clock.callLater(1.0, self.seen.append, "another process")
+        self.assertEqual(set(process.clock.getDelayedCalls()), {first, second, third})
+        third.cancel()
+        self.schedule.run_until(0.5)
+        self.assertEqual(process.clock.getDelayedCalls(), [second])
+        self.assertEqual(sorted(event.kind for event in self.schedule.pending()), ["other", "timer", "timer"])
+        process.end()
+        self.assertEqual(process.clock.getDelayedCalls(), [])
+        self.assertEqual(len(self.schedule.pending()), 1)
 
     def test_call(self) -> None:
         """A call is made in its time, with its arguments."""

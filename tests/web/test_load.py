@@ -12,8 +12,7 @@ from etcd_twisted.httpd.site import Site
 from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.web.app import ClientPages
 from etcd_twisted.web.keys import KeyEndpoint
-from tests.consensus.cluster import ClusterMachine, ClusterTestCase
-from tests.consensus.network import LATENCY
+from tests.consensus.cluster import LATENCY, ClusterMachine, ClusterTestCase
 from tests.wires import Answer, ask, connect, read_answers
 
 WRITES = 20
@@ -221,6 +220,10 @@ class LeaderTests(LoadTest):
 
     def test_latencies(self) -> None:
         """In milliseconds: there and back. What was before has its part in all but the last."""
+        self.group.network.weather.latency = 2 * LATENCY
+        self.group.run(1.0)
+        self.group.network.weather.latency = LATENCY
+        self.group.run(0.5)
         before = [self.follower(each) for each in self.followers]
         for number in range(50):
             self.request(self.leader, "PUT", f"/v2/keys/k{number}?value=v")
