@@ -2,9 +2,9 @@
 The Raft core: what a machine decides.
 
 Sans-I/O: it never opens a file or a socket, never reads a clock and knows no Deferreds. In go the time, messages,
-proposals, reads and the news of finished syncs; out come, whenever the driver asks, what to make durable, what to
+proposals, reads and the news of finished syncs; out come, whenever the node asks, what to make durable, what to
 send, what to apply and what to answer: L{Raft.to_persist}, L{Raft.to_send}, L{Raft.to_apply}, L{Raft.to_answer}.
-Nothing is handed out twice. The driver persists one record after the other, and may do the rest meanwhile. Times are
+Nothing is handed out twice. The node persists one record after the other, and may do the rest meanwhile. Times are
 seconds of a clock that is not set back; the same inputs and the same seed give the same outputs.
 
 The rules kept here (Raft paper, figure 2): a term and a vote are durable before anything is sent in it; an entry

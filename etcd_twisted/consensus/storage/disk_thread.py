@@ -107,7 +107,7 @@ class Disk:
         self.storage = storage
         self._seconds = clock.seconds
         self._writer = writer
-        self._complaints = RateLimitedLog(clock)
+        self._log = RateLimitedLog(clock)
 
     def run(self, job: Callable[..., _T], *arguments: object) -> "Deferred[_T]":
         """Returns a Deferred that fires with what a job returns, which the thread runs after all those before it."""
@@ -121,4 +121,4 @@ class Disk:
     def _appended(self, _: None, began: float) -> None:
         took = self._seconds() - began
         if took >= SLOW_APPEND_SECONDS:
-            self._complaints.warn("disk", f"The disk is slow: it took {took:.1f} s to make a part of the log durable")
+            self._log.warn("disk", f"The disk is slow: it took {took:.1f} s to make a part of the log durable")
