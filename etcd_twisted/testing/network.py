@@ -1,11 +1,9 @@
 """
-The network between machines: it loses, delays, doubles and reorders, and is cut in parts, one way or both.
+A simulated network between machines: it can lose, delay, double and reorder messages, and ways can be cut.
 
-A machine has one connection to each other one, over which its messages to that one go, as L{ITransport} has it.
-Whether the other end takes them is asked when the connection is made. What was sent while the way was cut is lost, or
-comes when it is whole again.
-
-Must never change what it carries, nor carry anything for a process that has ended.
+As in production, a machine has one connection to each other machine, and sends its messages to that machine over it;
+the other end decides whether it takes them when the connection is made. What is sent while a way is cut is lost, or
+arrives when the way is open again. Must never change a message, nor carry anything for a process that has ended.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,7 +22,7 @@ from etcd_twisted.testing.schedule import Process, Schedule
 
 
 class LostError(Exception):
-    """A connection was lost, or there is none."""
+    """The connection was lost, or there is none."""
 
 
 @attrs.define
@@ -57,8 +55,10 @@ class Host:
     """
     What can be reached at one peer URL.
 
-    @ivar peer: the machine's side, while it runs.
-    @ivar visitors: the connections that other machines have to it, by their ids.
+    @ivar name: what ways are cut by.
+    @ivar process: the process that listens there, or C{None}.
+    @ivar peer: what that process does for other machines, or C{None}.
+    @ivar visitors: the connections that other machines have made to it, by their ids.
     """
 
     name: str
@@ -68,18 +68,18 @@ class Host:
 
     @property
     def up(self) -> bool:
-        """Whether there is anybody."""
+        """Whether a process runs there."""
         return self.process is not None and self.process.alive
 
     @property
     def answers(self) -> bool:
-        """Whether whoever is there takes connections just now."""
+        """Whether a process runs there that takes connections just now."""
         return self.process is not None and self.process.alive and not self.process.paused
 
 
 class Network:
     """
-    All connections.
+    The network between the machines of a cluster.
 
     @ivar weather: how bad it is.
     @ivar cut: the ways on which nothing arrives: the names of the host that sends and of the one that should receive.
@@ -132,18 +132,18 @@ class Network:
         self._transports.append(transport)
 
     def heal(self) -> None:
-        """Every way is open; what waited for that comes now."""
+        """Open all ways. What was kept meanwhile arrives now."""
         self.cut.clear()
         self._let_through()
 
     def clear(self) -> None:
-        """Nobody is reached any more."""
+        """Forget all hosts and connections."""
         self.hosts.clear()
         self._waiting.clear()
         self._transports.clear()
 
     def open(self, ways: set[tuple[str, str]]) -> None:
-        """These are open again."""
+        """Open these ways again. What was kept meanwhile arrives now."""
         self.cut -= ways
         self._let_through()
 
@@ -156,7 +156,7 @@ class Network:
                 arrive()
 
     def carry(self, sender: str, receiver: Host, kind: str, deliver: Callable[..., object], *args: Any) -> None:
-        """Carry something to whoever runs on a machine when it comes."""
+        """Have a host that runs now receive something later, if it is not lost."""
         if self._random.random() < self.weather.loss:
             return
         copies = 2 if self._random.random() < self.weather.doubling else 1
@@ -179,21 +179,22 @@ class Network:
         self._schedule.after(self.delay(), None, "carried", arrive)
 
     def delay(self) -> float:
-        """How long something takes."""
+        """Returns how many seconds the next message takes."""
         weather = self.weather
         if self._random.random() < weather.late:
             return self._random.uniform(0, weather.lateness)
         return weather.latency * self._random.uniform(*weather.spread)
 
     def is_open(self, sender: str, receiver: str) -> bool:
-        """Whether a way and the way back are open."""
+        """Returns whether the way from one host to another and the way back are open."""
         return (sender, receiver) not in self.cut and (receiver, sender) not in self.cut
 
     def ask(self, process: Process, host: Host, ask: Callable[[IRaftPeer], "Deferred[Any]"]) -> "Deferred[Any]":
         """
-        Ask a machine something, and wait for its answer.
+        Ask a machine a question.
 
-        @param process: who asks.
+        @param process: the process that asks.
+        @return: fires with the answer, or fails with L{LostError}.
         """
         answer: Deferred[Any] = Deferred()
         if not host.answers or host.peer is None or (self.prompt and not self.is_open(process.name, host.name)):
@@ -220,9 +221,10 @@ class Network:
 
 class _Connection:
     """
-    From one machine to another.
+    A connection from one machine to another.
 
-    @ivar is_open: whether messages go.
+    @ivar is_open: whether it can carry messages.
+    @ivar machine_id: the id of the machine at the other end.
     """
 
     def __init__(self, transport: "SimulatedTransport", machine_id: str, host: Host) -> None:
@@ -264,7 +266,7 @@ class _Connection:
                 own.excluded()
 
     def lost(self) -> None:
-        """It is gone; another is made."""
+        """Lose the connection, and make another one soon."""
         if self.is_open:
             self.is_open = False
             self._fail_questions()
@@ -272,7 +274,7 @@ class _Connection:
             self._transport.peer.unreachable(self.machine_id)
 
     def close(self) -> None:
-        """It is not wanted any more."""
+        """Close the connection, and make no other one."""
         self._closed = True
         self.is_open = False
         self._fail_questions()
@@ -289,13 +291,13 @@ class _Connection:
         return self._host.name
 
     def check(self) -> bool:
-        """Whether messages go, as far as this end can know."""
+        """Returns whether the connection is open, as far as this end can know."""
         if self.is_open and (self._host.process is not self._incarnation or not self._host.up):
             self.lost()
         return self.is_open
 
     def send(self, payload: bytes) -> bool:
-        """Send a message; whether there is a connection to send it over."""
+        """Send a message. Returns whether there is a connection."""
         if not self.check():
             return False
         blocked = (self._process.name, self._host.name) in self._network.cut
@@ -306,7 +308,7 @@ class _Connection:
         return True
 
     def send_back(self, payload: bytes) -> bool:
-        """Send a message from the other end to this one; whether there is a connection to send it over."""
+        """Send a message from the other end to this one. Returns whether there is a connection."""
         if not self.check() or not self._process.alive:
             return False
         back = Host(self._process.name, self._process)
@@ -318,7 +320,7 @@ class _Connection:
         _receive(self._transport.peer, self.machine_id, payload)
 
     def _arrived(self, sender: str, payload: bytes) -> None:
-        """At the other end."""
+        """Take a message at the other end."""
         peer = self._host.peer
         if peer is None or self._host.process is not self._incarnation:
             return
@@ -327,7 +329,7 @@ class _Connection:
             self._process.after(self._network.delay(), "lost", self.lost)
 
     def ask(self, ask: Callable[[IRaftPeer], "Deferred[Any]"]) -> "Deferred[Any]":
-        """Ask the other end something."""
+        """Ask the other end a question."""
         if not self.check():
             return fail(LostError("there is no connection"))
         answer = self._network.ask(self._process, self._host, ask)
@@ -342,7 +344,7 @@ class _Connection:
 
 
 def _receive(peer: IRaftPeer, sender: str, payload: bytes) -> bool:
-    """Whether messages are taken: not those of a machine that is in the cluster no longer."""
+    """Returns whether a machine takes messages. It does not take those of a machine that was removed."""
     try:
         peer.received(sender, payload)
     except ValueError as error:
@@ -355,9 +357,9 @@ def _receive(peer: IRaftPeer, sender: str, payload: bytes) -> bool:
 @implementer(ITransport)
 class SimulatedTransport:
     """
-    One process's.
+    The transport of one process.
 
-    @ivar peer: who its messages are for.
+    @ivar peer: what this process does for other machines.
     @ivar connected: the peer URL of each machine that it is to be connected to, by id.
     """
 
@@ -365,7 +367,7 @@ class SimulatedTransport:
         self, network: Network, process: Process, host: Host, peer: IRaftPeer, sent: Callable[[str, str, bytes], None]
     ) -> None:
         """
-        @param sent: told of every message: who sends it, who is to get it, and what it is.
+        @param sent: called with every message: the ids of the sender and the receiver, and the payload.
         """
         self.network = network
         self.process = process
@@ -398,7 +400,7 @@ class SimulatedTransport:
             return False
         return True
 
-    send_ahead = send  # whatever is sent may overtake
+    send_ahead = send  # any message may overtake another one
 
     def send_snapshot(self, machine_id: str, file: ISnapshotFile) -> "Deferred[None]":
         """See L{ITransport}."""

@@ -1,8 +1,8 @@
 """
-What is to happen, in the order of time, and all chance: the one clock and the one source of randomness of a run.
+The one clock and the one source of chance of a simulation: a queue of what is to happen.
 
-A machine does not see this clock but its own, which may go faster or slower, and what is scheduled for a process ends
-with the process. Must never ask the system for the time or for a random number.
+A process does not see this clock but its own, which may go faster or slower. What is scheduled for a process does not
+happen when the process has ended. Must never ask the system for the time or for a random number.
 """
 
 import heapq
@@ -17,12 +17,18 @@ from zope.interface import implementer
 
 Call = Callable[..., object]
 
-_SLOWEST_TURN = 0.0003
-"""Seconds of which a call may be late at the most when nothing holds its process up: others have their turn before."""
+LATENESS_SECONDS = 0.0003
+"""How late a timer may be while nothing holds up its process, since other work of the process is done before it."""
 
 
 class Event:
-    """Something that is to happen."""
+    """
+    Something that is to happen.
+
+    @ivar process: the process that it happens to, or C{None}.
+    @ivar kind: what it is, in one word.
+    @ivar call: what is called then, with C{args}; C{None} when it was cancelled or has happened.
+    """
 
     __slots__ = ("args", "call", "kind", "process")
 
@@ -35,18 +41,19 @@ class Event:
 
 class Schedule:
     """
-    One queue of events.
+    The events of a simulation, in the order of time.
 
-    @ivar now: seconds since the run began.
-    @ivar random: all chance comes from here.
-    @ivar steps: how many events there were.
-    @ivar digest: of all that happened, to tell whether two runs were the same.
+    @ivar now: how many seconds have passed since the simulation began.
+    @ivar random: the source of everything that is left to chance.
+    @ivar steps: how many events have happened.
+    @ivar digest: a checksum of all events that have happened: it is the same for two runs that were the same.
     @ivar after_step: called after each event, with the process that it happened to.
+    @ivar lateness_seconds: how late a timer may be while nothing holds up its process.
     """
 
-    def __init__(self, seed: int, lateness_seconds: float = _SLOWEST_TURN) -> None:
+    def __init__(self, seed: int, lateness_seconds: float = LATENESS_SECONDS) -> None:
         """
-        @param lateness_seconds: by how much a timer may be late while nothing holds its process up.
+        @param lateness_seconds: see the field.
         """
         self.now = 0.0
         self.lateness_seconds = lateness_seconds
@@ -59,31 +66,31 @@ class Schedule:
 
     def at(self, time: float, process: "Process | None", kind: str, call: Call, *args: Any) -> Event:
         """
-        Have something happen.
+        Schedule a call for a time.
 
-        @param process: what it happens to; when that has ended by then, it does not happen. C{None} for what is
-            outside of all of them.
-        @param kind: what it is, in a word.
+        @param process: the process that it happens to, which must not have ended by then; C{None} for what happens
+            outside of all processes.
+        @param kind: what it is, in one word.
         """
         event = Event(process, kind, call, args)
         self.put(time, event)
         return event
 
     def put(self, time: float, event: Event) -> None:
-        """Have an event happen, or happen after all."""
+        """Schedule an event for a time, for the first time or again."""
         self._count += 1
         heapq.heappush(self._queue, (max(time, self.now), self._count, event))
 
     def after(self, delay: float, process: "Process | None", kind: str, call: Call, *args: Any) -> Event:
-        """Have something happen so many seconds from now."""
+        """Schedule a call so many seconds from now, see L{at}."""
         return self.at(self.now + delay, process, kind, call, *args)
 
     def run_until(self, time: float, met: Callable[[], bool] = lambda: False) -> bool:
         """
-        Let everything happen that is to happen until then, or until a condition is met.
+        Have everything happen that is to happen until a time, or until a condition is met.
 
-        @param met: asked after each event.
-        @return: whether it was met.
+        @param met: the condition. It is asked after each event.
+        @return: whether the condition is met.
         """
         while not met():
             if not self._queue or self._queue[0][0] > time:
@@ -95,12 +102,12 @@ class Schedule:
         return True
 
     def pending(self) -> list[Event]:
-        """Returns what is still to happen, but for what processes have planned that have ended."""
+        """Returns the events that are still to happen, without those of processes that have ended."""
         events = [event for _, _, event in self._queue]
         return [each for each in events if each.call is not None and (each.process is None or each.process.alive)]
 
     def clear(self) -> None:
-        """Nothing happens any more."""
+        """Forget everything that is to happen."""
         self._queue.clear()
 
     def _run(self, event: Event) -> None:
@@ -184,9 +191,9 @@ class DelayedCall:
 @implementer(IReactorTime)
 class MachineClock:
     """
-    A machine's clock, as one of its processes sees it. It counts from anywhere and goes at its own speed.
+    The clock of a machine, as one of its processes sees it. It counts from anywhere, at its own speed.
 
-    @ivar speed: how many of its seconds go by in one.
+    @ivar speed: how many seconds it counts in one second of the simulation.
     """
 
     def __init__(self, schedule: Schedule, process: "Process", start: float, speed: float) -> None:
@@ -201,7 +208,7 @@ class MachineClock:
         return max(self._least, self._start + self._schedule.now * self.speed)
 
     def reached(self, time: float) -> None:
-        """It is not earlier than that, however the sums were rounded."""
+        """Never show an earlier time than this again, however sums are rounded."""
         self._least = max(self._least, time)
 
     def callLater(self, delay: float, callable: Call, *args: Any, **kwargs: Any) -> DelayedCall:  # noqa: A002
@@ -214,9 +221,9 @@ class MachineClock:
         return [call for each in own if isinstance(call := getattr(each, "__self__", None), DelayedCall)]
 
     def ring(self, time: float, call: Callable[[], None]) -> Event:
-        """Have something called at a time of this clock, or a little later."""
+        """Schedule a call for a time of this clock, or a little later."""
         if not self._process.alive:
-            return Event(None, "timer", None, ())  # something is being tidied up that has ended
+            return Event(None, "timer", None, ())  # objects of a process that has ended are being tidied up
         schedule = self._schedule
         due = (time - self._start) / self.speed + schedule.random.random() * schedule.lateness_seconds
         return schedule.at(due, self._process, "timer", call)
@@ -226,15 +233,17 @@ class Process:
     """
     One run of the program on one machine.
 
-    @ivar name: the machine's.
+    @ivar name: the name of the machine.
     @ivar alive: whether it runs.
-    @ivar paused: whether it is held up: nothing reaches it, while its clock goes on.
-    @ivar held: what waits for it meanwhile.
+    @ivar paused: whether nothing reaches it, while its clock goes on.
+    @ivar held: what has happened to it while it was paused, and takes effect when it goes on.
+    @ivar clock: its clock.
     """
 
     def __init__(self, schedule: Schedule, name: str, start: float, speed: float) -> None:
         """
-        @param start: what its clock shows when the run begins.
+        @param start: what its clock shows when the simulation begins.
+        @param speed: how many seconds its clock counts in one second of the simulation.
         """
         self.name = name
         self.alive = True
@@ -244,22 +253,22 @@ class Process:
         self.clock = MachineClock(schedule, self, start, speed)
 
     def after(self, delay: float, kind: str, call: Call, *args: Any) -> Event:
-        """Have something happen to this process, so many seconds from now."""
+        """Schedule a call that happens to this process, so many seconds from now."""
         return self.schedule.after(delay, self, kind, call, *args)
 
     def end(self) -> None:
-        """Nothing happens to it any more."""
+        """End. Nothing happens to it from now on."""
         self.alive = False
         self.paused = False
         self.held.clear()
 
     def pause(self) -> None:
-        """Hold it up."""
+        """Have nothing reach it, until L{resume}."""
         self.paused = self.alive
 
     def resume(self) -> None:
         """
-        Let it go on: as Twisted's reactor does, first with all timers that are due, and then with what has come.
+        Have it go on. As in Twisted's reactor, all timers that are due come first, and then what has arrived.
         """
         self.paused = False
         held, self.held = self.held, []

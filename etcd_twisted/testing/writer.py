@@ -1,56 +1,126 @@
 """
-The thread that waits for the disk, as one more thing that takes its time.
+Stand-ins for the thread that waits for the disk: L{etcd_twisted.consensus.storage.disk_thread.LogWriter}.
 
-Must never run a job of a process that has ended, but for the one that was under way: that stops somewhere within.
+They run the jobs in the thread of the test: when the test says so, in the next turn, or after a simulated time. Must
+never run a job of a process that has ended, but for the one that was under way: that stops somewhere in the middle.
 """
 
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 
 from etcd_twisted.consensus.storage.disk_thread import WriterStoppedError
 from etcd_twisted.testing.disk import CrashError, Disk
 from etcd_twisted.testing.schedule import Process
 
-_HAND_OVER = 0.0005
-"""Seconds at the most from the end of a job until the reactor knows."""
+_HAND_OVER_SECONDS = 0.0005
+"""How long it takes at the most from the end of a job until the reactor knows of it."""
 
 _MOST_CHANGES = 16
-"""About how many calls the longest job makes."""
+"""About how many changes of the disk the longest job makes."""
 
 _Job = Callable[[], Any]
 
 
-class SimulatedWriter:
+class ManualWriter:
     """
-    Stands in for L{etcd_twisted.consensus.storage.disk_thread.LogWriter}.
+    A writer that runs a job when the test calls L{run_one}.
+
+    @ivar jobs: the jobs that were submitted and are not done, with the Deferreds of their results.
+    @ivar failing: what the next jobs raise in place of running; C{None} to run them.
+    """
+
+    def __init__(self) -> None:
+        self.jobs: deque[tuple[_Job, Deferred[Any]]] = deque()
+        self.failing: Exception | None = None
+
+    def submit(self, job: _Job) -> "Deferred[Any]":
+        """See L{etcd_twisted.consensus.storage.disk_thread.LogWriter.submit}."""
+        done: Deferred[Any] = Deferred()
+        self.jobs.append((job, done))
+        return done
+
+    def stop(self) -> "Deferred[None]":
+        """See L{etcd_twisted.consensus.storage.disk_thread.LogWriter.stop}. All jobs have to be done."""
+        assert not self.jobs
+        return succeed(None)
+
+    def run_one(self) -> None:
+        """Run the first job, and hand over its result."""
+        job, done = self.jobs.popleft()
+        try:
+            if self.failing is not None:
+                raise self.failing
+            result = job()
+        except Exception:
+            done.errback(Failure())
+        else:
+            done.callback(result)
+
+
+class PromptWriter(ManualWriter):
+    """A writer that runs each job in the next turn of its process, unless it is held."""
+
+    def __init__(self, process: Process) -> None:
+        super().__init__()
+        self._process = process
+        self._held = False
+
+    @property
+    def held(self) -> bool:
+        """Whether the jobs wait: for L{run_one}, or until this is set to false."""
+        return self._held
+
+    @held.setter
+    def held(self, held: bool) -> None:
+        self._held = held
+        if not held:
+            for _ in self.jobs:
+                self._process.after(0, "disk", self._work)
+
+    def submit(self, job: _Job) -> "Deferred[Any]":
+        """See L{ManualWriter.submit}."""
+        done = super().submit(job)
+        self._process.after(0, "disk", self._work)
+        return done
+
+    def _work(self) -> None:
+        if self.jobs and not self._held:
+            self.run_one()
+
+
+class SimulatedWriter(ManualWriter):
+    """
+    A writer that takes a random time for each job, and that may crash in the middle of one.
 
     @ivar slowness: how much longer than usual everything takes.
     """
 
     def __init__(self, process: Process, disk: Disk) -> None:
+        """
+        @param disk: the disk that the jobs change.
+        """
+        super().__init__()
         self.slowness = 1.0
         self._process = process
         self._disk = disk
-        self._jobs: deque[tuple[_Job, Deferred[Any]]] = deque()
         self._running = False
         self._stopping = False
-        self._told = 0.0
+        self._handed_over = 0.0
 
     def submit(self, job: _Job) -> "Deferred[Any]":
         """See L{etcd_twisted.consensus.storage.disk_thread.LogWriter.submit}."""
         if self._stopping:
             return fail(WriterStoppedError("the writer has been told to stop"))
-        done: Deferred[Any] = Deferred()
-        self._jobs.append((job, done))
+        done = super().submit(job)
         self._go_on()
         return done
 
     def _go_on(self) -> None:
-        if self._jobs and not self._running:
+        if self.jobs and not self._running:
             self._running = True
             self._process.after(self._duration(), "disk", self._run)
 
@@ -61,7 +131,7 @@ class SimulatedWriter:
 
     def _run(self) -> None:
         self._running = False
-        job, done = self._jobs.popleft()
+        job, done = self.jobs.popleft()
         try:
             result = job()
         except Exception:
@@ -69,8 +139,8 @@ class SimulatedWriter:
         except CrashError:
             return
         schedule = self._process.schedule
-        self._told = max(self._told, schedule.now + schedule.random.random() * _HAND_OVER)
-        schedule.at(self._told, self._process, "synced", self._hand_over, done, result)
+        self._handed_over = max(self._handed_over, schedule.now + schedule.random.random() * _HAND_OVER_SECONDS)
+        schedule.at(self._handed_over, self._process, "synced", self._hand_over, done, result)
         self._go_on()
 
     @staticmethod
@@ -87,11 +157,11 @@ class SimulatedWriter:
         return ended
 
     def crash(self) -> None:
-        """The process has ended: what was under way is done in part, or whole and nobody was told."""
+        """End with the process: the job that is under way is done in part, or as a whole and nobody knows."""
         if not self._running:
             return
         self._disk.changes_until_crash = self._process.schedule.random.randrange(_MOST_CHANGES)
-        job, _ = self._jobs.popleft()
+        job, _ = self.jobs.popleft()
         try:
             job()
         except (CrashError, Exception):

@@ -30,43 +30,14 @@ from etcd_twisted.keyspace.nodes import File
 from etcd_twisted.keyspace.snapshot import dump
 from etcd_twisted.testing.network import Network, SimulatedPeers, SimulatedTransport, Weather
 from etcd_twisted.testing.schedule import Process, Schedule
-from tests.consensus.machine import START, ManualWriter
+from etcd_twisted.testing.writer import PromptWriter
+from tests.consensus.machine import START
 
 CLUSTER_ID = "c" * 16
 TIMING = Timing()
 
 LATENCY = 0.001
 """How many seconds each message takes."""
-
-
-class Disk(ManualWriter):
-    """A writer that runs its jobs when the cluster runs."""
-
-    def __init__(self, process: Process) -> None:
-        super().__init__()
-        self._process = process
-        self._held = False
-
-    @property
-    def held(self) -> bool:
-        """Whether it is stuck."""
-        return self._held
-
-    @held.setter
-    def held(self, held: bool) -> None:
-        self._held = held
-        if not held:
-            for _ in self.jobs:
-                self._process.after(0, "disk", self._work)
-
-    def submit(self, job: Callable[[], Any]) -> "Deferred[Any]":
-        done = super().submit(job)
-        self._process.after(0, "disk", self._work)
-        return done
-
-    def _work(self) -> None:
-        if self.jobs and not self._held:
-            self.run_one()
 
 
 class ClusterMachine:
@@ -97,7 +68,7 @@ class ClusterMachine:
         self.process = Process(cluster.schedule, self.url, 0.0, 1.0)
         self.clock = self.process.clock
         self.host = cluster.network.host(self.url)
-        self.disk = Disk(self.process)
+        self.disk = PromptWriter(self.process)
         self.replica = Replica(
             self.clock,
             lambda: START + cluster.schedule.now + self.wall_ahead,

@@ -2,12 +2,11 @@
 A replica on a fake clock, whose disk is real but whose syncs happen when the test says so.
 """
 
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred, ensureDeferred, succeed
+from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -24,6 +23,7 @@ from etcd_twisted.interfaces import ISnapshotFile, ITransport
 from etcd_twisted.interfaces.cluster import Machine, StatusReport
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.keyspace.nodes import File
+from etcd_twisted.testing.writer import ManualWriter
 
 START = 1_700_000_000.0
 MACHINE = Machine("machine0", "http://127.0.0.1:4001", "http://127.0.0.1:7001")
@@ -51,34 +51,6 @@ class NobodyElse:
 
     def ask_status(self, machine_id: str) -> "Deferred[StatusReport | None]":
         raise AssertionError(f"there is no {machine_id}")
-
-
-class ManualWriter:
-    """Stands in for L{etcd_twisted.consensus.storage.disk_thread.LogWriter}: runs its jobs when told to."""
-
-    def __init__(self) -> None:
-        self.jobs: deque[tuple[Callable[[], Any], Deferred[Any]]] = deque()
-        self.failing: Exception | None = None
-
-    def submit(self, job: Callable[[], Any]) -> "Deferred[Any]":
-        done: Deferred[Any] = Deferred()
-        self.jobs.append((job, done))
-        return done
-
-    def stop(self) -> "Deferred[None]":
-        assert not self.jobs
-        return succeed(None)
-
-    def run_one(self) -> None:
-        job, done = self.jobs.popleft()
-        try:
-            if self.failing is not None:
-                raise self.failing
-            result = job()
-        except Exception:
-            done.errback(Failure())
-        else:
-            done.callback(result)
 
 
 class TestMachine:
