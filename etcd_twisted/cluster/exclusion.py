@@ -28,9 +28,7 @@ class ExclusionCheck:
     @ivar in_doubt: whether it may have been removed while it was busy with something else.
     """
 
-    def __init__(
-        self, clock: IReactorTime, local: LocalMachine, joining: Joining, known: KnownMachines
-    ) -> None:
+    def __init__(self, clock: IReactorTime, local: LocalMachine, joining: Joining, known: KnownMachines) -> None:
         self.in_doubt = False
         self._clock = clock
         self._local = local

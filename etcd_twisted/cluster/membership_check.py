@@ -64,7 +64,7 @@ class MembershipCheck:
         self._group = group
         self._own_url = own_url
         self._known = known
-        self._complaints = RateLimitedLog(clock)
+        self._rate_limited_log = RateLimitedLog(clock)
         self._task: Deferred[None] | None = None
         self._wanted = False
         self._stopped = False
@@ -111,7 +111,7 @@ class MembershipCheck:
             unasked = {each.peer_url: None for view in newer for each in view.machines if each.peer_url not in asked}
         if not confirmed and self._group.has_unconfirmed():
             others = ", ".join(list(asked)[1:]) or "nobody, as none is known"
-            self._complaints.warn(
+            self._rate_limited_log.warn(
                 "unconfirmed",
                 f"A machine that this one does not know claims to be in its cluster, and no other confirms it (asked "
                 f"{others}); if it is, start this machine with --peers that name others of the cluster",

@@ -95,9 +95,7 @@ class Config:
     discovery: str | None = option(
         DIRECTORY_URL, "A directory of another cluster, where the machines of a new one find each other.", None
     )
-    force: bool = option(
-        SWITCH, "Whether to forget everything that the data directory holds, and begin anew.", False
-    )
+    force: bool = option(SWITCH, "Whether to forget everything that the data directory holds, and begin anew.", False)
     cert_file: Path | None = option(
         FILE,
         "The certificate of the client port, with the chain behind it, in PEM; the port then speaks TLS.",

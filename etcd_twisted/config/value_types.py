@@ -133,9 +133,7 @@ BYTES = ValueType(Form.WHOLE, _positive, "BYTES")
 BYTES_OR_ZERO = ValueType(Form.WHOLE, partial(_whole, least=0), "BYTES")
 BODY_BYTES = ValueType(Form.WHOLE, _body_bytes, "BYTES")
 MILLISECONDS = ValueType(Form.WHOLE, _milliseconds, "MILLISECONDS")
-ACTIVE_SIZE = ValueType(
-    Form.WHOLE, partial(_whole, least=MIN_ACTIVE_SIZE, largest=MAX_ACTIVE_SIZE), "NUMBER"
-)
+ACTIVE_SIZE = ValueType(Form.WHOLE, partial(_whole, least=MIN_ACTIVE_SIZE, largest=MAX_ACTIVE_SIZE), "NUMBER")
 VERBOSITY = ValueType(Form.WHOLE, partial(_whole, least=0, largest=HIGHEST_VERBOSITY), "NUMBER")
 
 

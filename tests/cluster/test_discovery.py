@@ -30,7 +30,6 @@ SECOND = "http://127.0.0.1:7002"
 THIRD = "https://machine2.example.com:7003"
 
 
-
 class FindTests(ServedTest):
     """With this project's own client port."""
 
@@ -64,9 +63,7 @@ class FindTests(ServedTest):
     async def test_one_of_many_is_the_first_and_found_by_all(self) -> None:
         """One is the first, and every other one finds it."""
         urls = {f"machine{number}": f"http://127.0.0.1:{7000 + number}" for number in range(8)}
-        found = await gatherResults([
-            ensureDeferred(self.discovery().find(name, url)) for name, url in urls.items()
-        ])
+        found = await gatherResults([ensureDeferred(self.discovery().find(name, url)) for name, url in urls.items()])
         (first,) = [url for url, peers in zip(urls.values(), found, strict=True) if not peers]
         for url, peers in zip(urls.values(), found, strict=True):
             self.assertTrue(url == first or first in peers, (first, url, peers))
@@ -295,7 +292,16 @@ class UrlTests(SynchronousTestCase):
     """What can't be a directory is found out without asking."""
 
     def test_bad_directory_urls_are_refused(self) -> None:
-        bad = ["", "token", "127.0.0.1:4001", "ftp://127.0.0.1/d", "http://", "http://:80/d", "http://x:0/d", "http://["]
+        bad = [
+            "",
+            "token",
+            "127.0.0.1:4001",
+            "ftp://127.0.0.1/d",
+            "http://",
+            "http://:80/d",
+            "http://x:0/d",
+            "http://[",
+        ]
         bad += ["http://x:99999/d", "http://x/d?a=b", "http://x/d#a", "http://a:b@x/d", "http://x/a b", "http://x/\n"]
         for url in bad:
             with self.assertRaises(ConfigError) as caught:

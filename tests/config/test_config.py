@@ -63,7 +63,6 @@ class DefaultTests(SynchronousTestCase):
         self.assertEqual(config.bind_addr, Address(host, advertised.port))
         self.assertEqual(config.peer_bind_addr, Address(host, 7001))
 
-
     def test_unreachable_address_is_refused(self) -> None:
         """A program that embeds a machine is told too."""
         for field, option in (("addr", "--addr"), ("peer_addr", "--peer-addr")):

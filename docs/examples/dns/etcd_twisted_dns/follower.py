@@ -31,18 +31,18 @@ class Follower(Service):
     _log = Logger()
 
     def __init__(
-        self, clock: IReactorTime, replica: IReplica, origin: str, directory: str, complaints: RateLimitedLog
+        self, clock: IReactorTime, replica: IReplica, origin: str, directory: str, rate_limited_log: RateLimitedLog
     ) -> None:
         """
         @param origin: the zone's name.
         @param directory: the key that the names are in.
-        @param complaints: says which keys can't be used.
+        @param rate_limited_log: takes a line for each key that can't be used.
         """
         self._clock = clock
         self._replica = replica
         self._origin = origin
         self._directory = directory
-        self._complaints = complaints
+        self._rate_limited_log = rate_limited_log
         self._zone: Zone | None = None
         self._watcher: Watcher | None = None
         self._over: Deferred[None] | None = None
@@ -174,4 +174,4 @@ class Follower(Service):
             raise
 
     def _complain(self, key: str, problem: str) -> None:
-        self._complaints.warn("keys", f"{key} {problem}; it is left out")
+        self._rate_limited_log.warn("keys", f"{key} {problem}; it is left out")

@@ -128,10 +128,10 @@ class DnsService(Service):
         self.settings = settings
         self._reactor = reactor
         self._given = given
-        complaints = RateLimitedLog(reactor)
-        self._follower = Follower(reactor, replica, settings.zone, settings.directory, complaints)
+        rate_limited_log = RateLimitedLog(reactor)
+        self._follower = Follower(reactor, replica, settings.zone, settings.directory, rate_limited_log)
         server = Server(self._authority)
-        self._datagrams = Datagrams(server, complaints)
+        self._datagrams = Datagrams(server, rate_limited_log)
         self._connections = Connections(server, reactor)
         self._ports: list[IListeningPort] = []
 
@@ -178,9 +178,7 @@ class DnsFrontend:
 
     name = "dns"
 
-    def service(
-        self, reactor: IReactor, config: Config, options: Mapping[str, str], replica: IReplica
-    ) -> DnsService:
+    def service(self, reactor: IReactor, config: Config, options: Mapping[str, str], replica: IReplica) -> DnsService:
         """See L{IFrontend}."""
         given = f"{config.given_as('frontend')} {self.name}"
         return DnsService(reactor, replica, Settings.read(options, given), given)

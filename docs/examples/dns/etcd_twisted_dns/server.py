@@ -95,9 +95,9 @@ class Datagrams(DatagramProtocol):
     transport: Any
     noisy = False
 
-    def __init__(self, server: Server, complaints: RateLimitedLog) -> None:
+    def __init__(self, server: Server, rate_limited_log: RateLimitedLog) -> None:
         self._server = server
-        self._complaints = complaints
+        self._rate_limited_log = rate_limited_log
 
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
         """A message has come."""
@@ -108,7 +108,7 @@ class Datagrams(DatagramProtocol):
             self.transport.write(answer, addr)
         except OSError as error:
             # As when the sender is not who it says. Whoever has asked in earnest asks again.
-            self._complaints.warn("dns", f"{addr[0]} port {addr[1]} can't be answered: {error.strerror}")
+            self._rate_limited_log.warn("dns", f"{addr[0]} port {addr[1]} can't be answered: {error.strerror}")
 
 
 class Connections(ServerFactory):
