@@ -10,17 +10,17 @@ from tests.keyspace.strategies import anything
 
 class EncodingTests(SynchronousTestCase):
     @given(anything)
-    def test_round_trip(self, command: c.Command) -> None:
+    def test_every_command_is_decoded_as_it_was_encoded(self, command: c.Command) -> None:
         """What is decoded is the command that was encoded."""
         again = c.decode_command(c.encode_command(command))
         self.assertEqual(again, command)
         self.assertIs(type(again), type(command))
 
-    def test_fields_at_the_end(self) -> None:
+    def test_fields_that_older_commands_lack_get_defaults(self) -> None:
         """Fields that an older log does not have take their defaults."""
         self.assertEqual(c.decode_command(msgspec.msgpack.encode(["set", "/a", 1])), c.Set("/a", 1))
 
-    def test_unknown(self) -> None:
+    def test_unknown_commands_are_refused(self) -> None:
         """What is no command is refused, not guessed at."""
         for other in (["other", "/a", 1], [], {}, ["set", 1, 1], ["expire", 1]):
             self.assertRaises(msgspec.DecodeError, c.decode_command, msgspec.msgpack.encode(other))

@@ -40,7 +40,7 @@ def naive(directory: Directory, is_hidden: bool = False) -> NodeCount:
 class CountTests(SynchronousTestCase):
     """See L{count_nodes}."""
 
-    def test_kinds(self) -> None:
+    def test_keys_directories_and_hidden_nodes_are_counted(self) -> None:
         """Keys and directories at any depth; what is in a hidden directory is hidden, the directory itself is not."""
         keyspace = KeySpace()
         for key in ("/d/k", "/d/e/k", "/d/_h/k", "/d/e/_k", "/other"):
@@ -48,12 +48,12 @@ class CountTests(SynchronousTestCase):
         self.assertEqual(list(count_nodes(directory(keyspace, "/d"))), [NodeCount(4, 2, 3)])
         self.assertEqual(list(count_nodes(directory(keyspace, "/d/_h"))), [NodeCount(1, 0, 0)])
 
-    def test_empty(self) -> None:
+    def test_an_empty_directory_holds_nothing(self) -> None:
         self.assertEqual(list(count_nodes(directory(KeySpace()))), [NodeCount()])
 
     @given(st.sets(KEYS))
     @settings(max_examples=examples(50))
-    def test_model(self, keys: set[str]) -> None:
+    def test_the_count_is_that_of_a_naive_count(self, keys: set[str]) -> None:
         """As by counting each level."""
         keyspace = KeySpace()
         for key in sorted(keys, key=len, reverse=True):  # of two that can't both be keys, the longer one
@@ -62,8 +62,8 @@ class CountTests(SynchronousTestCase):
         root = directory(keyspace)
         self.assertEqual(list(count_nodes(root))[-1], naive(root))
 
-    def test_steps(self) -> None:
-        """No step count_nodes more than so many."""
+    def test_each_step_counts_a_bounded_number_of_nodes(self) -> None:
+        """No step counts more than so many."""
         keyspace = KeySpace()
         for number in range(3 * MAX_BATCH_NAMES):
             keyspace.apply(Set(f"/d{number % 7}/{number}", 0, "v"))
@@ -72,7 +72,7 @@ class CountTests(SynchronousTestCase):
         steps = [after - before for before, after in zip([0, *so_far], so_far, strict=False)]
         self.assertLessEqual(max(steps), MAX_BATCH_NAMES)
 
-    def test_deep(self) -> None:
+    def test_a_deep_directory_is_counted(self) -> None:
         """A key of very many segments is counted like any other."""
         keyspace = KeySpace()
         keyspace.apply(Set("/d" * 400, 0, "v"))

@@ -36,7 +36,7 @@ class DeepTests(SynchronousTestCase):
             tracemalloc.stop()
         self.assertLess(most, BYTES_A_LEVEL * depth)
 
-    def test_put_and_get(self) -> None:
+    def test_put_and_get_of_a_deep_key(self) -> None:
         """A file far down can be written, read, changed and missed."""
         space = key_space(c.Set(KEY, 0, "x"), c.CompareAndSwap(KEY, 0, "y", previous_value="x"))
         self.assertEqual(space.get(KEY), File("y", 1, 2))
@@ -44,7 +44,7 @@ class DeepTests(SynchronousTestCase):
         error = self.assertRaises(EtcdError, space.get, KEY[:-1] + "b")
         self.assertEqual((error.code, error.cause), (100, KEY[:-1] + "b"))
 
-    def test_list(self) -> None:
+    def test_listing_a_deep_tree(self) -> None:
         """A directory far down can be listed, and so can all of a deep tree, piece by piece."""
         space = key_space(c.Set(KEY, 0, "x"))
         above = KEY[:-2]
@@ -57,7 +57,7 @@ class DeepTests(SynchronousTestCase):
         whole = b"".join(Listing(True, False, 0).pieces("/", key_space(c.Set(KEY[:2_000], 0)).root))
         self.assertEqual(whole.count(b'"key":'), 1_001)
 
-    def test_snapshot(self) -> None:
+    def test_snapshot_of_a_deep_tree(self) -> None:
         """A deep tree is dumped and loaded, in memory for its names only, and its TTL is where it was."""
         space = key_space(c.Set(KEY, 0, "x", expires=5))
         chunks = chunks_of(space)
@@ -67,7 +67,7 @@ class DeepTests(SynchronousTestCase):
         again.apply(c.Expire(5, 1))
         self.assertEqual((again.index, again.next_expiry()), (2, None))
 
-    def test_watch(self) -> None:
+    def test_watching_a_deep_key(self) -> None:
         """Watchers at both ends of a deep key are told of each other's changes."""
         space = key_space(c.Set(KEY, 0))
         told: list[Event] = []
@@ -78,7 +78,7 @@ class DeepTests(SynchronousTestCase):
         space.hub.deliver(10)
         self.assertEqual([event.index for event in told], [2, 2, 3, 3])
 
-    def test_watch_many(self) -> None:
+    def test_many_watchers_of_deep_keys(self) -> None:
         """With more keys watched than there are levels, an event looks for its watchers level by level."""
         depth = 5_000
         space = key_space(c.Set("/a" * depth, 0))
@@ -92,7 +92,7 @@ class DeepTests(SynchronousTestCase):
         space.hub.deliver(10)
         self.assertEqual([event.index for event in told], [2] * 4)
 
-    def test_remove_and_collect(self) -> None:
+    def test_removing_a_deep_tree(self) -> None:
         """A deep tree can be removed, and what is left of it goes away."""
         space = key_space(c.Set(KEY, 0))
         old = space.root
@@ -103,7 +103,7 @@ class DeepTests(SynchronousTestCase):
         gc.collect()
         self.assertEqual(outcome(space, c.Set(KEY, 0))[:16], '{"action": "set"')
 
-    def test_forget(self) -> None:
+    def test_forgetting_the_ttls_of_a_deep_tree(self) -> None:
         """The TTLs of what went with it are forgotten; on the way down, names are remembered and no paths."""
         space = key_space(c.Set(KEY, 0, expires=5), c.Set("/a/b", 0, expires=6))
         space.apply(c.Delete("/a", 0, recursive=True))

@@ -18,7 +18,7 @@ moments = st.integers(0, LAST_MOMENT)
 
 
 class TimeTests(SynchronousTestCase):
-    def test_format(self) -> None:
+    def test_times_are_in_rfc_3339(self) -> None:
         """RFC 3339 with microseconds, always six digits of them, in UTC."""
         self.assertEqual(format_time(0), "1970-01-01T00:00:00.000000Z")
         self.assertEqual(format_time(1_386_154_881_874_888), "2013-12-04T11:01:21.874888Z")
@@ -26,30 +26,30 @@ class TimeTests(SynchronousTestCase):
         self.assertEqual(format_time(LAST_MOMENT), "9999-12-31T23:59:59.000000Z")
 
     @given(moments)
-    def test_format_is_exact(self, moment: int) -> None:
+    def test_the_format_of_times_is_exact(self, moment: int) -> None:
         """What is written is the time, to the microsecond."""
         read = datetime.datetime.fromisoformat(format_time(moment))
         epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
         self.assertEqual((read - epoch) // datetime.timedelta(microseconds=1), moment)
 
-    def test_remaining(self) -> None:
+    def test_remaining_ttl(self) -> None:
         """Remaining seconds are rounded up; nothing remains of a time that has come (spec, "TTL")."""
         for left, ttl in ((0, 0), (1, 1), (SECOND - 1, 1), (SECOND, 1), (SECOND + 1, 2), (-1, 0), (-5 * SECOND, 0)):
             self.assertEqual(remaining_ttl(10 * SECOND + left, 10 * SECOND), ttl)
 
     @given(moments, moments)
-    def test_remaining_is_exact(self, expires: int, now: int) -> None:
+    def test_the_remaining_ttl_is_exact(self, expires: int, now: int) -> None:
         """Exactly, however large the numbers are."""
         self.assertEqual(remaining_ttl(expires, now), max(0, math.ceil(fractions.Fraction(expires - now, SECOND))))
 
-    def test_no_ttl_left(self) -> None:
+    def test_an_expired_key_has_no_ttl_left(self) -> None:
         """A node whose time has come, but which is still there, shows its expiration and no TTL."""
         shown = view("/a", File("", 1, 1, 5 * SECOND), 5 * SECOND)
         self.assertEqual((shown.expiration, shown.ttl), ("1970-01-01T00:00:05.000000Z", 0))
 
 
 class EventTests(SynchronousTestCase):
-    def test_body(self) -> None:
+    def test_the_body_is_compact_json(self) -> None:
         """Compact JSON, C{action}, C{node}, C{prevNode}, without a newline (spec, "Answers")."""
         space = key_space(c.Set("/a", 0, "x", expires=SECOND))
         event = space.apply(c.Set("/a", 0, "é<&>\n"))
@@ -60,13 +60,13 @@ class EventTests(SynchronousTestCase):
             '"modifiedIndex":1,"createdIndex":1}}',
         )
 
-    def test_empty_value(self) -> None:
+    def test_an_empty_value_is_shown(self) -> None:
         """An empty value is a value; a directory has none."""
         space = key_space()
         self.assertIn(b'"value":""', space.apply(c.Set("/a", 0)).body)
         self.assertNotIn(b'"value"', space.apply(c.Set("/d", 0, "ignored", directory=True)).body)
 
-    def test_created(self) -> None:
+    def test_events_that_create_a_node(self) -> None:
         """201 for set and create where nothing was, 200 for all else."""
         space = key_space()
         for command, created in (

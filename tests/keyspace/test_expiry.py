@@ -68,7 +68,7 @@ class ScheduleMachine(RuleBasedStateMachine):
 
 
 class ScheduleTests(SynchronousTestCase):
-    def test_like_a_sorted_list(self) -> None:
+    def test_the_schedule_is_like_a_sorted_list(self) -> None:
         """It always knows the earliest, in many runs, in few or in one."""
         for longest in (1, 2, 3, 1_024):
             self.patch(ExpirySchedule, "_MAX_RUN_LENGTH", longest)
@@ -77,7 +77,7 @@ class ScheduleTests(SynchronousTestCase):
             )
 
     @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9)), max_size=30))
-    def test_asks_nothing(self, noted: list[tuple[str, int]]) -> None:
+    def test_setting_ttls_without_asking(self, noted: list[tuple[str, int]]) -> None:
         """Whoever notes and never asks gets the same in the end."""
         schedule, last = ExpirySchedule(), {}
         for key, expires in noted:
@@ -85,7 +85,7 @@ class ScheduleTests(SynchronousTestCase):
             last[key] = expires
         self.assertEqual(schedule.first(), min(((expires, key) for key, expires in last.items()), default=None))
 
-    def test_large_runs(self) -> None:
+    def test_keys_of_several_runs_are_in_order(self) -> None:
         """With more keys than a run holds, they come in order as well, those that were renewed among them."""
         schedule, random = ExpirySchedule(), Random(1)
         last: dict[str, int] = {}
@@ -98,7 +98,7 @@ class ScheduleTests(SynchronousTestCase):
             schedule.set(noted[1], None)
         self.assertIsNone(schedule.first())
 
-    def test_end(self) -> None:
+    def test_the_end_of_each_ttl_is_known(self) -> None:
         """It knows when the TTL of each key ends."""
         schedule = ExpirySchedule()
         schedule.set("a", 1)
@@ -118,7 +118,7 @@ class ExpireTests(SpaceTestCase):
         self.space.hub.deliver(1_000)
         return told
 
-    def test_file(self) -> None:
+    def test_an_expired_file_is_one_event(self) -> None:
         """A file that expires is one event, without its value in C{node}."""
         self.given(c.Set("/f", 0, "x", expires=SECOND))
         self.assertEqual(
@@ -138,7 +138,7 @@ class ExpireTests(SpaceTestCase):
             ],
         )
 
-    def test_directory(self) -> None:
+    def test_an_expired_directory_is_one_event(self) -> None:
         """
         A directory's expiry removes everything in it and is one event on the directory: C{node} has key and indexes
         only, C{prevNode} has C{dir} and C{expiration}.
@@ -162,18 +162,18 @@ class ExpireTests(SpaceTestCase):
         )
         self.assertEqual((list(self.space.root.children), self.space.next_expiry()), ([], None))
 
-    def test_cutoff(self) -> None:
+    def test_the_cut_off_time(self) -> None:
         """What ends at the cut-off time or earlier goes, what ends later stays (spec, "TTL")."""
         self.given(*(c.Set(f"/{expires}", 0, expires=expires) for expires in (4, 5, 6)), c.Set("/permanent", 99))
         self.space.apply(c.Expire(5, 10))
         self.assertEqual(sorted(self.space.root.children), ["6", "permanent"])
 
-    def test_order(self) -> None:
+    def test_the_earliest_expires_first(self) -> None:
         """The earliest goes first; of two at the same time, the lesser key."""
         self.given(*(c.Set(key, 0, expires=expires) for key, expires in (("/c", 5), ("/a", 7), ("/b", 5))))
         self.assertEqual([event["node"]["key"] for event in self.events(c.Expire(9, 10))], ["/b", "/c", "/a"])
 
-    def test_limit(self) -> None:
+    def test_the_limit_of_one_command(self) -> None:
         """At most so many go by one command; the next one takes the rest."""
         self.given(*(c.Set(f"/{name}", 0, expires=1) for name in "abcde"))
         left = []
@@ -182,7 +182,7 @@ class ExpireTests(SpaceTestCase):
             left.append(sorted(self.space.root.children))
         self.assertEqual(left, [["a", "b", "c", "d", "e"], ["c", "d", "e"], ["e"], []])
 
-    def test_renewed(self) -> None:
+    def test_only_the_last_ttl_counts(self) -> None:
         """A TTL that was renewed, or taken away, is the only one there is."""
         self.given(
             c.Set("/set", 0, expires=1),
@@ -197,7 +197,7 @@ class ExpireTests(SpaceTestCase):
         self.space.apply(c.Expire(9, 10))
         self.assertEqual(sorted(self.space.root.children), ["gone"])
 
-    def test_comes_back(self) -> None:
+    def test_a_key_that_comes_back_inherits_no_ttl(self) -> None:
         """A key that went with its directory and comes back does not inherit a TTL, be it as a parent."""
         gone = c.Delete("/d", 0, recursive=True)
         self.given(c.Set("/d/a", 0, directory=True, expires=1), c.Set("/d/b", 0, expires=1), gone)
@@ -205,13 +205,13 @@ class ExpireTests(SpaceTestCase):
         self.answer(c.Set("/d/b", 0))
         self.assertEqual(self.events(c.Expire(9, 10)), [])
 
-    def test_parent_becomes_file(self) -> None:
+    def test_a_file_in_place_of_a_removed_directory(self) -> None:
         """Nor does anything happen when a file stands where its directory was."""
         self.given(c.Set("/d/a", 0, expires=1), c.Delete("/d", 0, recursive=True), c.Set("/d", 0, "a file"))
         self.assertEqual(self.events(c.Expire(9, 10)), [])
         self.assertEqual(self.file("/d").value, "a file")
 
-    def test_answers_nobody(self) -> None:
+    def test_expiry_has_no_event_of_its_own(self) -> None:
         """The command itself answers nobody, and counts each key."""
         self.given(c.Set("/a", 0, expires=1), c.Set("/b", 0, expires=1))
         self.assertIsNone(self.space.apply(c.Expire(1, 10)))
@@ -219,14 +219,14 @@ class ExpireTests(SpaceTestCase):
 
 
 class ForgottenTests(SynchronousTestCase):
-    def test_stale(self) -> None:
+    def test_next_expiry_skips_removed_keys(self) -> None:
         """However many keys went with their directory, asking again finds the next expiry that will happen."""
         space = key_space(*(c.Set(f"/d/{number}", 0, expires=5) for number in range(2_500)), c.Set("/a", 0, expires=9))
         space.apply(c.Delete("/d", 0, recursive=True))
         asked = [space.next_expiry() for _ in range(4)]
         self.assertEqual(asked, [5, 5, 9, 9])
 
-    def test_stale_behind_one_that_lives(self) -> None:
+    def test_removed_keys_are_forgotten_behind_one_that_stays(self) -> None:
         """Keys that went with their directories are forgotten, though one that expires before them stays."""
         space = key_space(c.Set("/a", 0, expires=1))
         most = 0
@@ -237,7 +237,7 @@ class ForgottenTests(SynchronousTestCase):
         self.assertLess(most, 2_500)
         self.assertEqual(space.next_expiry(), 1)
 
-    def test_stale_among_those_that_live(self) -> None:
+    def test_forgetting_takes_no_ttl_from_other_keys(self) -> None:
         """Forgetting them takes no TTL from a key that is there."""
         space = key_space()
         for number in range(3_000):
@@ -248,14 +248,14 @@ class ForgottenTests(SynchronousTestCase):
         space.apply(c.Expire(6, 3_000))
         self.assertEqual((list(space.root.children["live"].children), space.next_expiry()), ([], None))
 
-    def test_empty_directory(self) -> None:
+    def test_removed_files_and_empty_directories_are_forgotten_at_once(self) -> None:
         """Who removes a file or an empty directory leaves nothing to look at: it is forgotten there and then."""
         space = key_space(*(c.Set(f"/{number}", 0, directory=number < 5, expires=5) for number in range(10)))
         for number in range(10):
             space.apply(c.Delete(f"/{number}", 0, directory=True))
             self.assertEqual((len(space._schedule), bool(space.removed_directories)), (9 - number, False))
 
-    def test_in_turns(self) -> None:
+    def test_removed_keys_are_forgotten_in_bounded_steps(self) -> None:
         """All that went is forgotten, a bounded part of it at a time, whatever becomes of its keys meanwhile."""
         deep = (c.Set(f"/d/{number}/e/{number}", 0, expires=5) for number in range(500))
         space = key_space(*deep, *(c.Set(f"/d/{number}/f", 0, expires=6) for number in range(500)))
@@ -273,14 +273,14 @@ class ForgottenTests(SynchronousTestCase):
         self.assertEqual((space._schedule.get("/d/1/f"), space._schedule.get("/d/2/f")), (6, 7))
         self.assertEqual(len(space._schedule), 2)
 
-    def test_restored(self) -> None:
+    def test_a_restored_key_space_has_nothing_to_forget(self) -> None:
         """What a snapshot takes the place of leaves nothing to look at."""
         space = key_space(c.Set("/d/a", 0, expires=5), c.Delete("/d", 0, recursive=True))
         self.assertTrue(space.removed_directories)
         space.restore(space.state(), ExpirySchedule())
         self.assertFalse(space.removed_directories)
 
-    def test_stale_and_due(self) -> None:
+    def test_removed_keys_do_not_count_against_the_limit(self) -> None:
         """What went with its directory does not count against a command's limit."""
         space = key_space(*(c.Set(f"/d/{number}", 0, expires=5) for number in range(20)), c.Set("/a", 0, expires=9))
         space.apply(c.Delete("/d", 0, recursive=True))

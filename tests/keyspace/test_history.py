@@ -35,7 +35,7 @@ class HistoryTests(SynchronousTestCase):
         *kept, self.newest = space.state().history
         self.history = History(5, kept)
 
-    def test_read_while_added(self) -> None:
+    def test_reading_is_not_disturbed_by_new_events(self) -> None:
         """Events that are added, and the ones dropped for them, change nothing for who began to read before."""
         reading = self.history.since(3, "/a", False)
         first = next(reading)
@@ -43,7 +43,7 @@ class HistoryTests(SynchronousTestCase):
         self.assertEqual(values([first, *reading]), ["3", "4", "5"])
         self.assertEqual((values(self.history), self.history.cleared_index), (["2", "3", "4", "5", "6"], 1))
 
-    def test_starts_anywhere(self) -> None:
+    def test_reading_starts_at_any_index(self) -> None:
         """From every index on it is the rest, without what touches other keys."""
         for asked in range(8):
             found = list(self.history.since(asked, "/a", False))
@@ -64,7 +64,7 @@ class SizeTests(SynchronousTestCase):
     """How large the events may be together."""
 
     @given(st.lists(anything, max_size=40), st.integers(1, 30), limits)
-    def test_as_many_as_fit(self, some: list[c.Command], capacity: int, most_bytes: int) -> None:
+    def test_as_many_events_are_kept_as_fit(self, some: list[c.Command], capacity: int, most_bytes: int) -> None:
         """What is kept follows from the last events alone: as many as fit, and the newest one always."""
         space, all_of_it = KeySpace(capacity, history_bytes=most_bytes), KeySpace(100_000)
         run(space, some)
@@ -77,14 +77,14 @@ class SizeTests(SynchronousTestCase):
         self.assertEqual(kept(space), (indexes, dropped[-1].index if dropped else 0))
 
     @given(st.lists(anything, max_size=40), limits, limits)
-    def test_after_a_snapshot(self, some: list[c.Command], leaders: int, own: int) -> None:
+    def test_the_same_events_are_kept_after_a_snapshot(self, some: list[c.Command], leaders: int, own: int) -> None:
         """Who goes on from another machine's snapshot keeps what it would have kept itself, as far as it is there."""
         space, smaller = KeySpace(history_bytes=leaders), KeySpace(history_bytes=min(leaders, own))
         run(space, some)
         run(smaller, some)
         self.assertEqual(kept(restored(chunks_of(space), history_bytes=own)), kept(smaller))
 
-    def test_cleared(self) -> None:
+    def test_events_that_were_dropped_are_an_error(self) -> None:
         """Who asks for what was dropped for its size is told what is left, as ever (spec, section 1, "Watch")."""
         space = KeySpace(history_bytes=3 * (EVENT_BYTES + 2_002))
         for number in range(1, 7):
@@ -98,18 +98,18 @@ class SizeTests(SynchronousTestCase):
         space.hub.deliver(10)
         self.assertEqual(values(told), ["4" * 1_000, "5" * 1_000, "6" * 1_000])
 
-    def test_one_alone(self) -> None:
+    def test_the_newest_event_is_kept_whatever_its_size(self) -> None:
         """An event that is larger than all may be together is kept until the next one."""
         space = key_space(c.Set("/a", 0, "x" * 10_000), c.Set("/b", 0, "y" * 10_000), history_bytes=1_000)
         self.assertEqual(kept(space), ([2], 1))
 
-    def test_characters(self) -> None:
+    def test_the_size_of_characters(self) -> None:
         """A text with others than ASCII's takes up to four bytes a character."""
         for value, size in (("x" * 100, 100), ("x" * 99 + "é", 400), ("😀" * 100, 400)):
             (event,) = key_space(c.Set("/a", 0, value)).state().history
             self.assertEqual(event_bytes(event), EVENT_BYTES + 2 + size)
 
-    def test_in_memory(self) -> None:
+    def test_the_memory_that_a_history_takes(self) -> None:
         """Large events are held once, and not as the JSON too that was sent when they happened or were asked for."""
         value = MAX_CACHED_EVENT_BYTES * 4
         tracemalloc.start()

@@ -54,18 +54,18 @@ def row(command: type[c.Command]) -> str:
 
 
 class LayoutTests(SynchronousTestCase):
-    def test_commands(self) -> None:
+    def test_the_layout_of_commands_is_documented(self) -> None:
         """A log that was written once can be read for good: a change here needs a new format version."""
         self.assertEqual(tuple(map(c.decode_command, examples("Commands"))), COMMANDS)
         self.assertEqual(examples("Commands"), [c.encode_command(command) for command in COMMANDS])
 
-    def test_all_commands(self) -> None:
+    def test_all_commands_are_documented(self) -> None:
         """The table has every command with its tag, its fields and their defaults, and no other."""
         rows = "".join(row(type(command)) for command in COMMANDS)
         self.assertEqual({type(command) for command in COMMANDS}, set(c.Command.__args__))
         self.assertIn(f"|---|---|\n{rows}\n", section("Commands"))
 
-    def test_configuration(self) -> None:
+    def test_the_layout_of_configurations_is_documented(self) -> None:
         members = {
             "0123456789abcdef": Member("machine0", "http://127.0.0.1:4001", "http://127.0.0.1:7001"),
             "fedcba9876543210": Member("machine1", "http://127.0.0.1:4002", "http://127.0.0.1:7002"),
@@ -73,7 +73,7 @@ class LayoutTests(SynchronousTestCase):
         configuration = Configuration(("0123456789abcdef",), ("fedcba9876543210",), members)
         self.assertEqual(examples("Configurations"), [encode_configuration(configuration)])
 
-    def test_chunks(self) -> None:
+    def test_the_layout_of_chunks_is_documented(self) -> None:
         space = key_space(
             c.Set("/a/b", 1_700_000_000_000_000, "x", False, 1_700_000_060_000_000),
             c.Set("/c", 1_700_000_000_000_000, "y"),

@@ -33,7 +33,7 @@ def names(space: KeySpace, recursive: bool = False) -> list[str]:
 
 
 class JsonTests(SynchronousTestCase):
-    def test_fields(self) -> None:
+    def test_the_fields_of_a_listing(self) -> None:
         """Compact, with the fields in the reference's order; the root has no indexes, a file no C{nodes}."""
         space = key_space(
             c.Set("/d", 0, directory=True, expires=3 * SECOND),
@@ -51,7 +51,7 @@ class JsonTests(SynchronousTestCase):
             b"]}",
         )
 
-    def test_one_level(self) -> None:
+    def test_a_listing_of_one_level(self) -> None:
         """Without C{recursive} the children are listed without grandchildren."""
         space = key_space(c.Set("/d/e/f", 0))
         self.assertEqual(
@@ -60,7 +60,7 @@ class JsonTests(SynchronousTestCase):
             b'"modifiedIndex":1,"createdIndex":1}',
         )
 
-    def test_empty(self) -> None:
+    def test_an_empty_directory_has_no_nodes(self) -> None:
         """An empty directory has no C{nodes}, nor has one with hidden nodes only."""
         space = key_space(c.Set("/d", 0, directory=True), c.Set("/e/_h", 0))
         for key, index in (("/d", b"1"), ("/e", b"2")):
@@ -71,7 +71,7 @@ class JsonTests(SynchronousTestCase):
                 )
         self.assertEqual(listed(KeySpace().root), b'{"key":"/","dir":true}')
 
-    def test_hidden(self) -> None:
+    def test_hidden_nodes_are_left_out(self) -> None:
         """Hidden nodes are left out, at every level, but for the one that was asked for."""
         space = key_space(c.Set("/_d/x", 0), c.Set("/_d/_h", 0), c.Set("/_d/e/_h/z", 0), c.Set("/a_", 0))
         self.assertEqual(names(space), ["a_"])
@@ -82,7 +82,9 @@ class JsonTests(SynchronousTestCase):
 
     @settings(max_examples=examples(60))
     @given(histories, st.integers(1, 3), st.integers(1, 60), st.booleans(), st.booleans())
-    def test_any_pieces(self, some: list[c.Command], nodes: int, size: int, recursive: bool, ordered: bool) -> None:
+    def test_pieces_of_any_size_are_the_same_json(
+        self, some: list[c.Command], nodes: int, size: int, recursive: bool, ordered: bool
+    ) -> None:
         """However small the pieces, together they are the same JSON as of the tree read in one go."""
         space, model = KeySpace(), Model()
         for command in some:
@@ -95,7 +97,7 @@ class JsonTests(SynchronousTestCase):
             self.assertEqual(json.dumps(json.loads(whole)), json.dumps(model.listing("/", NOW, recursive, True)))
         self.assertLessEqual(max(piece.count(b'"key":') for piece in pieces), nodes)
 
-    def test_stays_as_it_was(self) -> None:
+    def test_a_listing_shows_the_tree_as_it_was(self) -> None:
         """What changes while a listing is sent is not in it."""
         space = key_space(*(c.Set(f"/{number}", 0, "old") for number in range(1_000)))
         wanted = listed(space.root)
@@ -109,14 +111,14 @@ class JsonTests(SynchronousTestCase):
 class OrderTests(SynchronousTestCase):
     """C{sorted=true}: whole numbers first, by value, then the rest by code point."""
 
-    def test_example(self) -> None:
+    def test_the_order_of_names(self) -> None:
         """Numbers before capitals before small letters before the rest of the world."""
         wanted = ["0", "1", "9", "10", "100", "-1", "1.5", "10a", "C", "a", "aa", "b", "é", "٣", "☃"]
         space = key_space(*(c.Set(f"/{name}", 0) for name in sorted(wanted, reverse=True)))
         self.assertEqual(names(space), wanted)
         self.assertEqual(names(space, recursive=True), wanted)
 
-    def test_in_order_keys(self) -> None:
+    def test_in_order_keys_are_sorted_by_index(self) -> None:
         """
         Keys that were created in order are listed in it, although their names are not padded (api, "Atomically
         Creating In-Order Keys").
@@ -124,11 +126,11 @@ class OrderTests(SynchronousTestCase):
         space = key_space(*(c.CreateInOrder("/", 0) for _ in range(120)))
         self.assertEqual(names(space), [str(number) for number in range(1, 121)])
 
-    def test_leading_zeros(self) -> None:
+    def test_leading_zeros_do_not_change_a_number(self) -> None:
         """Leading zeros don't change the value; of two names with one value, the code points decide."""
         self.assertEqual(sorted(["7", "007", "8", "06", "0", "00"], key=sort_key), ["0", "00", "06", "007", "7", "8"])
 
-    def test_very_long(self) -> None:
+    def test_very_long_numbers_are_sorted_by_value(self) -> None:
         """Numbers of any length have a value."""
         ten_thousand = "1" + "0" * 10_000
         self.assertEqual(
@@ -137,13 +139,13 @@ class OrderTests(SynchronousTestCase):
         )
 
     @given(st.lists(st.from_regex("[0-9]{1,30}", fullmatch=True)), st.lists(st.text(min_size=1)))
-    def test_numbers_then_code_points(self, numbers: list[str], texts: list[str]) -> None:
+    def test_numbers_come_first_and_then_code_points(self, numbers: list[str], texts: list[str]) -> None:
         """The same order as by exact value, and then as Python's own of text."""
         rest = [text for text in texts if not (text.isascii() and text.isdigit())]
         wanted = sorted(numbers, key=lambda number: (decimal.Decimal(number), number)) + sorted(rest)
         self.assertEqual(sorted(rest + numbers, key=sort_key), wanted)
 
-    def test_many_runs(self) -> None:
+    def test_a_large_directory_is_sorted_as_a_whole(self) -> None:
         """A directory that is sorted in several goes is sorted as a whole."""
         space = key_space(*(c.Set(f"/{number * 7919 % 5_000}", 0) for number in range(5_000)))
         self.assertEqual(names(space), [str(number) for number in range(5_000)])
@@ -180,7 +182,7 @@ class PieceTests(SynchronousTestCase):
             self.assertLessEqual(piece.count(b'"key":'), listing.piece_nodes)
         return len(sent)
 
-    def test_nodes_a_piece(self) -> None:
+    def test_a_piece_has_a_bounded_number_of_nodes(self) -> None:
         """However the nodes are spread over directories, hidden or not, sorted or not."""
         for shape in self.shapes:
             for ordered in (False, True):
@@ -188,13 +190,13 @@ class PieceTests(SynchronousTestCase):
                 self.bounded(counting, content, ordered)
                 self.assertGreater(counting.nodes, 4_000)
 
-    def test_no_tiny_pieces(self) -> None:
+    def test_small_directories_share_a_piece(self) -> None:
         """Many small directories don't make many small pieces."""
         for ordered in (False, True):
             counting, content = bush(4_000, 1)
             self.assertLess(self.bounded(counting, content, ordered), 60)
 
-    def test_bytes_a_piece(self) -> None:
+    def test_a_piece_has_a_bounded_number_of_bytes(self) -> None:
         """A piece is sent before another long value is added to it."""
         long = "x" * 100_000
         space = key_space(*(c.Set(f"/{number}", 0, long) for number in range(20)))

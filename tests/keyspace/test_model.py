@@ -37,7 +37,7 @@ def by_key(node: Json) -> Json:
 class ModelTests(SynchronousTestCase):
     @settings(max_examples=examples(150))
     @given(histories)
-    def test_answers_errors_and_indexes(self, commands: list[Command]) -> None:
+    def test_answers_errors_and_indexes_are_those_of_the_model(self, commands: list[Command]) -> None:
         """Each command has the same answer, field by field and in order, or the same error; the index is the same."""
         space, model = KeySpace(), Model()
         for command in commands:
@@ -46,7 +46,7 @@ class ModelTests(SynchronousTestCase):
 
     @settings(max_examples=examples(60))
     @given(histories, times)
-    def test_whole_tree(self, commands: list[Command], now: int) -> None:
+    def test_the_whole_tree_is_that_of_the_model(self, commands: list[Command], now: int) -> None:
         """Every node is there with all its fields, in every kind of listing."""
         space, model = KeySpace(), Model()
         for command in commands:
@@ -65,7 +65,7 @@ class ModelTests(SynchronousTestCase):
 
     @settings(max_examples=examples(60))
     @given(histories, keys)
-    def test_reads(self, commands: list[Command], key: str) -> None:
+    def test_reads_are_those_of_the_model(self, commands: list[Command], key: str) -> None:
         """A key that can't be read is refused for the same reason, and reads are counted."""
         space, model = KeySpace(), Model()
         for command in commands:
@@ -86,7 +86,7 @@ class ModelTests(SynchronousTestCase):
 
     @settings(max_examples=examples(60))
     @given(histories)
-    def test_next_expiry(self, commands: list[Command]) -> None:
+    def test_the_next_expiry_is_that_of_the_model(self, commands: list[Command]) -> None:
         """
         The next expiry is that of a key which is there, whatever was removed; asking for it changes nothing.
         """
@@ -99,7 +99,7 @@ class ModelTests(SynchronousTestCase):
 
     @settings(max_examples=examples(40))
     @given(histories)
-    def test_statistics(self, commands: list[Command]) -> None:
+    def test_the_statistics_are_those_of_the_model(self, commands: list[Command]) -> None:
         """Each command's successes and failures are counted, and each key that expires."""
         space, model = KeySpace(), Model()
         run(space, commands)

@@ -32,7 +32,7 @@ def segments(key: str) -> list[str]:
 
 
 class CleanTests(SynchronousTestCase):
-    def test_examples(self) -> None:
+    def test_examples_of_clean_keys(self) -> None:
         """Repeated and trailing slashes, C{.} and C{..} are cleaned; what only looks like them stays."""
         for path, key in (
             ("", "/"),
@@ -55,12 +55,12 @@ class CleanTests(SynchronousTestCase):
             self.assertEqual(clean(path), key)
 
     @given(paths)
-    def test_idempotent(self, path: str) -> None:
+    def test_cleaning_twice_changes_nothing(self, path: str) -> None:
         """A clean key is clean."""
         self.assertEqual(clean(clean(path)), clean(path))
 
     @given(paths)
-    def test_clean(self, path: str) -> None:
+    def test_every_path_becomes_a_clean_key(self, path: str) -> None:
         """A clean key begins with a slash, and no segment of it is empty, C{.} or C{..}: it never leaves the root."""
         key = clean(path)
         self.assertEqual(key[0], "/")
@@ -68,7 +68,7 @@ class CleanTests(SynchronousTestCase):
         self.assertEqual(key, ROOT + "/".join(segments(key)))
 
     @given(paths)
-    def test_as_for_files(self, path: str) -> None:
+    def test_paths_are_cleaned_like_those_of_files(self, path: str) -> None:
         """A path means what it would to a file system without links."""
         self.assertEqual(clean(path), posixpath.normpath("/" + path.lstrip("/")))
 
@@ -80,14 +80,14 @@ class SizeTests(SynchronousTestCase):
         error = self.assertRaises(EtcdError, check_size, key, in_order)
         self.assertEqual((error.code, error.cause), (209, cause))
 
-    def test_depth(self) -> None:
+    def test_the_depth_of_a_new_key_is_limited(self) -> None:
         deepest = "/a" * MAX_KEY_SEGMENTS
         check_size(deepest)
         check_size(deepest[:-2], in_order=True)
         self.assert_refused("the key has 257 segments; at most 256 are allowed", deepest + "/a")
         self.assert_refused("the key that this makes has 257 segments; at most 256 are allowed", deepest, True)
 
-    def test_length(self) -> None:
+    def test_the_length_of_a_new_key_is_limited(self) -> None:
         """In bytes of UTF-8, whatever the characters; a name in order takes up to 21 more."""
         for longest in ("/" + "a" * (MAX_KEY_BYTES - 1), "/a" + "é" * (MAX_KEY_BYTES // 2 - 1)):
             check_size(longest)
@@ -97,7 +97,7 @@ class SizeTests(SynchronousTestCase):
         cause = "the key that this makes is 16385 bytes long; at most 16384 are allowed"
         self.assert_refused(cause, fitting + "a", True)
 
-    def test_everyday(self) -> None:
+    def test_everyday_keys_are_within_the_limits(self) -> None:
         """The root is the key of a directory, to be refused where it is changed; the rest is far from the limits."""
         for key in (ROOT, "/a", "/a/b", "/é" * 100):
             check_size(key)
@@ -105,16 +105,16 @@ class SizeTests(SynchronousTestCase):
 
 
 class RelationTests(SynchronousTestCase):
-    def test_join(self) -> None:
+    def test_joining_a_name_to_a_directory(self) -> None:
         """A child's key, of the root too."""
         self.assertEqual((join("/", "a"), join("/a", "b")), ("/a", "/a/b"))
 
-    def test_parent(self) -> None:
+    def test_the_parent_of_a_key(self) -> None:
         """The directory that holds a key; the root's is the root."""
         self.assertEqual((parent("/a/b"), parent("/a"), parent("/")), ("/a", "/", "/"))
 
     @given(cleaned, st.sampled_from(["a", "_h", "é"]))
-    def test_parent_of_child(self, directory: str, name: str) -> None:
+    def test_the_parent_of_a_child_is_the_directory(self, directory: str, name: str) -> None:
         """A child lies below its parent, and has one segment more."""
         child = join(directory, name)
         self.assertEqual(parent(child), directory)
@@ -122,14 +122,14 @@ class RelationTests(SynchronousTestCase):
         self.assertTrue(is_below(child, directory))
 
     @given(cleaned, cleaned)
-    def test_below(self, key: str, directory: str) -> None:
+    def test_keys_below_a_directory(self, key: str, directory: str) -> None:
         """A key lies below another if that one's segments, and more, are its first ones."""
         first = segments(key)[: len(segments(directory))]
         wanted = first == segments(directory) and len(segments(key)) > len(first)
         self.assertEqual(is_below(key, directory), wanted)
 
     @given(cleaned, st.lists(st.sampled_from(["a", "_h", "b_", "__"])))
-    def test_hidden(self, directory: str, names: list[str]) -> None:
+    def test_hidden_keys(self, directory: str, names: list[str]) -> None:
         """A key is hidden from a directory if a segment below the directory begins with an underscore."""
         key = directory
         for name in names:
@@ -138,7 +138,7 @@ class RelationTests(SynchronousTestCase):
         self.assertEqual(is_hidden(key), any(name[0] == "_" for name in segments(key)))
 
     @given(cleaned)
-    def test_with_parents(self, key: str) -> None:
+    def test_a_key_with_all_its_parents(self, key: str) -> None:
         """A key and all that it lies below, from the bottom up."""
         names = segments(key)
         above = [ROOT + "/".join(names[:depth]) for depth in range(len(names), -1, -1)]

@@ -43,6 +43,6 @@ class RemovedDirectoriesTests(SynchronousTestCase):
             found += some_more
         self.assertEqual((sorted(found), bool(removed)), (sorted(wanted), False))
 
-    def test_nothing_to_walk(self) -> None:
+    def test_without_removed_directories_there_is_nothing_to_walk(self) -> None:
         removed = RemovedDirectories()
         self.assertEqual((bool(removed), list(removed.walk(10))), (False, []))

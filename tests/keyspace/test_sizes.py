@@ -55,7 +55,7 @@ class CountTests(SynchronousTestCase):
             self.assertEqual(counted(directory), recounted(directory))
 
     @given(st.lists(anything, max_size=50))
-    def test_exact(self, some: list[c.Command]) -> None:
+    def test_each_directory_knows_what_a_recount_finds(self, some: list[c.Command]) -> None:
         """Whatever happened, each directory knows what a recount finds, and so it does after a snapshot."""
         space = KeySpace()
         for command in some:
@@ -66,7 +66,7 @@ class CountTests(SynchronousTestCase):
         self.assert_exact(again)
         self.assertEqual(counted(again.root), counted(space.root))
 
-    def test_example(self) -> None:
+    def test_what_counts_as_size(self) -> None:
         """Hidden nodes count, and directories that were made on the way; the root does not."""
         space = key_space(c.Set("/a/b/c", 0, "12345"), c.Set("/_h", 0, "é"), c.Set("/d", 0, "", True))
         self.assertEqual(counted(space.root), (5 * NODE_BYTES + 3 + 5 + 2 + 4 + 1, 2, 3))
@@ -75,7 +75,7 @@ class CountTests(SynchronousTestCase):
         run(space, [c.Delete("/_h", 0), c.Delete("/d", 0, directory=True)])
         self.assertEqual(counted(space.root), (0, 0, 0))
 
-    def test_text(self) -> None:
+    def test_the_size_of_text(self) -> None:
         """Four bytes a character are the most that one takes, in UTF-8 and in memory."""
         for text in ("", "x" * 10, "é", "x😀"):
             self.assertGreaterEqual(text_bytes(text), len(text.encode()))
@@ -84,7 +84,7 @@ class CountTests(SynchronousTestCase):
 
 class GrowthTests(SynchronousTestCase):
     @given(st.lists(anything, max_size=30), changes)
-    def test_foretold(self, some: list[c.Command], command: c.Change) -> None:
+    def test_a_command_adds_what_was_foretold(self, some: list[c.Command], command: c.Change) -> None:
         """A command adds what was said before, or nothing when it fails; and never more than it can at the most."""
         space = KeySpace()
         run(space, some)
@@ -102,7 +102,7 @@ class GrowthTests(SynchronousTestCase):
         self.assertLessEqual(said, most)
         self.assertGreaterEqual(most, 0)
 
-    def test_examples(self) -> None:
+    def test_examples_of_growth(self) -> None:
         """What is there already adds nothing again; what fails adds nothing; an index may have 20 digits."""
         space = key_space(c.Set("/a/b", 0, "12345"))
         node = NODE_BYTES

@@ -41,7 +41,7 @@ def retained(space: KeySpace) -> list[str]:
 class PropertyTests(SynchronousTestCase):
     @settings(max_examples=examples(80))
     @given(histories, capacities)
-    def test_nothing_is_lost(self, some: Commands, capacity: int) -> None:
+    def test_a_snapshot_loses_nothing(self, some: Commands, capacity: int) -> None:
         """Tree, TTLs, index, history, what is missing of it, and counters come back; dumped again it is the same."""
         space = KeySpace(capacity)
         run(space, some)
@@ -55,7 +55,7 @@ class PropertyTests(SynchronousTestCase):
 
     @settings(max_examples=examples(80))
     @given(histories, st.lists(anything, max_size=30), capacities)
-    def test_goes_on_the_same(self, before: Commands, after: Commands, capacity: int) -> None:
+    def test_a_restored_key_space_goes_on_the_same(self, before: Commands, after: Commands, capacity: int) -> None:
         """A key space restored in the middle behaves like the one that went on: answers, errors, expiry, snapshots."""
         space = KeySpace(capacity)
         run(space, before)
@@ -67,7 +67,7 @@ class PropertyTests(SynchronousTestCase):
 
     @settings(max_examples=examples(50))
     @given(histories, st.lists(anything, min_size=1, max_size=20))
-    def test_stays_as_it_was(self, before: Commands, after: Commands) -> None:
+    def test_a_snapshot_holds_the_state_as_it_was(self, before: Commands, after: Commands) -> None:
         """What changes while a snapshot is being written is not in it."""
         space = KeySpace()
         run(space, before)
@@ -82,7 +82,7 @@ class PropertyTests(SynchronousTestCase):
 
     @settings(max_examples=examples(50))
     @given(st.lists(st.text(min_size=1, max_size=3), unique=True, min_size=1), st.randoms(use_true_random=False))
-    def test_order_of_filling(self, names: list[str], order: random.Random) -> None:
+    def test_the_order_of_changes_makes_no_difference(self, names: list[str], order: random.Random) -> None:
         """The order in which a directory was filled does not show."""
         dumps = []
         for _ in range(2):
@@ -93,7 +93,7 @@ class PropertyTests(SynchronousTestCase):
 
     @settings(max_examples=examples(50))
     @given(histories, capacities)
-    def test_smaller_history(self, some: Commands, capacity: int) -> None:
+    def test_restoring_into_a_smaller_history(self, some: Commands, capacity: int) -> None:
         """A machine that keeps a shorter history than the snapshot holds says from where on it has it."""
         space, shorter = KeySpace(), KeySpace(capacity)
         run(space, some)
@@ -104,7 +104,7 @@ class PropertyTests(SynchronousTestCase):
 
     @settings(max_examples=examples(80))
     @given(histories, st.data())
-    def test_damage(self, some: Commands, data: st.DataObject) -> None:
+    def test_damaged_chunks_are_refused(self, some: Commands, data: st.DataObject) -> None:
         """Whatever bytes come, what is raised is a StorageError."""
         space = KeySpace()
         run(space, some)
@@ -124,7 +124,7 @@ class PropertyTests(SynchronousTestCase):
 
     @settings(max_examples=examples(50))
     @given(histories, st.data())
-    def test_truncation(self, some: Commands, data: st.DataObject) -> None:
+    def test_truncated_snapshots_are_refused(self, some: Commands, data: st.DataObject) -> None:
         """A chunk that is cut short is refused."""
         space = KeySpace()
         run(space, some)
@@ -135,7 +135,7 @@ class PropertyTests(SynchronousTestCase):
 
 
 class DeterminismTests(SynchronousTestCase):
-    def test_processes(self) -> None:
+    def test_every_process_makes_the_same_bytes(self) -> None:
         """Two processes whose hashes differ write the same bytes from the same log."""
         seeded = random.Random(1)
         log: list[c.Command] = []
@@ -168,7 +168,7 @@ class DeterminismTests(SynchronousTestCase):
 
 
 class RestoreTests(SynchronousTestCase):
-    def test_watchers_stay(self) -> None:
+    def test_watchers_stay_when_a_snapshot_is_restored(self) -> None:
         """Who waits goes on waiting, and is told what the snapshot says has happened meanwhile."""
         chunks = chunks_of(key_space(c.Set("/a", 0), c.Set("/b", 0), c.Set("/a", 0)))
         space = KeySpace()
@@ -183,7 +183,7 @@ class RestoreTests(SynchronousTestCase):
         space.hub.deliver(10)
         self.assertEqual([event.index for event in told], [3, 4])
 
-    def test_watchers_end_that_may_have_missed_something(self) -> None:
+    def test_watchers_end_that_may_have_missed_events(self) -> None:
         """A history that does not go back far enough can't tell them what has happened meanwhile."""
         space = KeySpace()
         ended: list[str] = []
@@ -199,7 +199,7 @@ class RestoreTests(SynchronousTestCase):
         self.assertFalse(space.hub.deliver(10))
         self.assertEqual((told, ended, space.hub.count), ([], ["/a"], 0))
 
-    def test_shares_nothing(self) -> None:
+    def test_a_restored_key_space_shares_nothing(self) -> None:
         """Two key spaces made from one content, and the content, don't see each other's changes."""
         source = key_space(c.Set("/a", 0))
         content = source.state()
@@ -214,7 +214,7 @@ class RestoreTests(SynchronousTestCase):
         self.assertEqual(spaces[1].statistics().sets_success, 1)
         self.assertEqual(b"".join(chunks_of(spaces[1])), b"".join(dump(content)))
 
-    def test_removed_directories_leave_no_ttl(self) -> None:
+    def test_removed_directories_leave_no_ttl_in_a_snapshot(self) -> None:
         """A key that went with its directory does not expire, in the key space that went on as in the restored one."""
         space = key_space(c.Set("/d/a", 0, expires=5 * SECOND), c.Delete("/d", 0, recursive=True), c.Set("/d/a", 0))
         again = restored(chunks_of(space))
@@ -222,7 +222,7 @@ class RestoreTests(SynchronousTestCase):
             each.apply(c.Expire(9 * SECOND, 10))
             self.assertEqual((each.index, each.statistics().expire_count), (3, 0))
 
-    def test_empty(self) -> None:
+    def test_an_empty_key_space_is_restored(self) -> None:
         """A key space that nothing was written to has a snapshot too."""
         again = restored(chunks_of(KeySpace()))
         self.assertEqual((again.index, list(again.root.children)), (0, []))
@@ -237,22 +237,22 @@ class MissingChunkTests(SynchronousTestCase):
         self.chunks = chunks_of(space)
         self.assertGreater(len(self.chunks), 6)
 
-    def test_missing(self) -> None:
+    def test_a_missing_chunk_is_noticed(self) -> None:
         """Each chunk is missed."""
         for number in range(len(self.chunks)):
             self.assertRaises(StorageError, restored, self.chunks[:number] + self.chunks[number + 1 :])
 
-    def test_end_missing(self) -> None:
+    def test_a_missing_end_is_noticed(self) -> None:
         """So is everything behind a chunk."""
         for number in range(len(self.chunks)):
             self.assertRaises(StorageError, restored, self.chunks[:number])
 
-    def test_twice(self) -> None:
+    def test_a_chunk_that_comes_twice_is_noticed(self) -> None:
         """A chunk that comes twice is refused."""
         for number, chunk in enumerate(self.chunks):
             self.assertRaises(StorageError, restored, [*self.chunks[:number], chunk, *self.chunks[number:]])
 
-    def test_order(self) -> None:
+    def test_chunks_out_of_order_are_noticed(self) -> None:
         """So are chunks of nodes, or the ends, in another order."""
         nodes = [number for number, chunk in enumerate(self.chunks) if msgspec.msgpack.decode(chunk)[0] == "nodes"]
         for first, second in [(nodes[0], nodes[1]), (0, 1), (len(self.chunks) - 2, len(self.chunks) - 1)]:
@@ -260,25 +260,25 @@ class MissingChunkTests(SynchronousTestCase):
             swapped[first], swapped[second] = swapped[second], swapped[first]
             self.assertRaises(StorageError, restored, swapped)
 
-    def test_something_else(self) -> None:
+    def test_something_else_is_not_a_snapshot(self) -> None:
         """What is no chunk is refused, with a word about what it was."""
         for chunk in (b"\xc1", b"{}", msgspec.msgpack.encode(["other", 1]), msgspec.msgpack.encode(["head", "x"])):
             error = self.assertRaises(StorageError, restored, [chunk])
             self.assertIn("the snapshot", str(error))
 
-    def test_not_utf8(self) -> None:
+    def test_text_that_is_not_utf8_is_refused(self) -> None:
         """So is a name that is not UTF-8."""
         chunks = [chunk.replace(b"\xa40042", b"\xa400\xff2") for chunk in self.chunks]
         self.assertNotEqual(chunks, self.chunks)
         self.assertRaises(StorageError, restored, chunks)
 
-    def test_more_ends_than_beginnings(self) -> None:
+    def test_more_ends_of_directories_than_beginnings(self) -> None:
         """So is a directory that ends and never began."""
         chunks = list(self.chunks)
         chunks.insert(-1, msgspec.msgpack.encode(["nodes", [None]]))
         self.assertRaises(StorageError, restored, chunks)
 
-    def test_pauses(self) -> None:
+    def test_empty_chunks_are_pauses(self) -> None:
         """Empty chunks say nothing, wherever they are kept."""
         with_pauses = [chunk for each in self.chunks for chunk in (b"", each, b"")]
         again = restored(with_pauses, history_capacity=1_600)
@@ -298,19 +298,19 @@ class PieceTests(SynchronousTestCase):
             number += 1
         return number
 
-    def test_nodes_a_step(self) -> None:
+    def test_a_step_of_dumping_takes_a_bounded_number_of_nodes(self) -> None:
         """However the nodes are spread over directories."""
         for shape in (bush(20, 5_000), bush(4_000, 1), bush(1, 20_000), chain(100, 300), chain(2_000, 3)):
             counting, content = shape
             self.assertBounded(counting, dump(content))
             self.assertGreater(counting.nodes, 4_000)
 
-    def test_no_tiny_steps(self) -> None:
+    def test_small_directories_share_a_step(self) -> None:
         """Many small directories don't make many small steps."""
         counting, content = bush(4_000, 1)
         self.assertLess(self.assertBounded(counting, dump(content)), 50)
 
-    def test_nodes_a_chunk(self) -> None:
+    def test_a_chunk_has_a_bounded_number_of_nodes(self) -> None:
         """No chunk holds more than 1,024 nodes and ends of directories, nor many fewer on the average."""
         _, content = bush(2_000, 5)
         records = [
@@ -320,7 +320,7 @@ class PieceTests(SynchronousTestCase):
         self.assertLessEqual(max(records), 1_024)
         self.assertLess(len(records), sum(records) / 400)
 
-    def test_bytes_a_chunk(self) -> None:
+    def test_a_chunk_has_a_bounded_number_of_bytes(self) -> None:
         """Long values, and long names, in nodes and in history, go into chunks of their own."""
         long = "x" * 100_000
         space = key_space(*(c.Set(f"/{number}/{long}", 0, long) for number in range(20)))

@@ -18,14 +18,14 @@ FULL_DIRECTORY = c.Set("/d/e/f", 0, "x")
 
 
 class IndexTests(SpaceTestCase):
-    def test_one_for_each_change(self) -> None:
+    def test_each_change_raises_the_index_by_one(self) -> None:
         """One counter, raised by one by each change that succeeds (spec, "Indexes")."""
         changes = [A_FILE, A_FILE, c.Update("/f", 0), c.Refresh("/f", 0, 9), c.Delete("/f", 0)]
         for number, command in enumerate(changes):
             self.assertEqual(self.answer(command)["node"]["modifiedIndex"], number + 1)
             self.assertEqual(self.space.index, number + 1)
 
-    def test_by_nothing_else(self) -> None:
+    def test_nothing_else_raises_the_index(self) -> None:
         """
         A failed command does not raise it, nor does a read, a watch, or a look for what expires (spec, "Indexes").
         """
@@ -36,7 +36,7 @@ class IndexTests(SpaceTestCase):
         self.assertIsNone(self.space.apply(c.Expire(10**9, 10)))
         self.assertEqual(self.space.index, 1)
 
-    def test_one_for_each_expiry(self) -> None:
+    def test_each_expiry_raises_the_index_by_one(self) -> None:
         """What expires by one command gets an index each."""
         self.given(*(c.Set(f"/{name}", 0, expires=1) for name in "abc"))
         self.space.apply(c.Expire(1, 10))
@@ -44,14 +44,14 @@ class IndexTests(SpaceTestCase):
 
 
 class SetTests(SpaceTestCase):
-    def test_new(self) -> None:
+    def test_set_makes_a_new_file(self) -> None:
         """A new file has the new index as created and modified index, and no C{prevNode}."""
         self.assertEqual(
             self.answer(A_FILE),
             {"action": "set", "node": {"key": "/f", "value": "x", "modifiedIndex": 1, "createdIndex": 1}},
         )
 
-    def test_over_file(self) -> None:
+    def test_set_replaces_a_file(self) -> None:
         """It replaces a file: new created index, C{prevNode} in the answer, and the old TTL gone."""
         self.given(c.Set("/f", 0, "old", expires=9 * SECOND))
         self.assertEqual(
@@ -71,7 +71,7 @@ class SetTests(SpaceTestCase):
         )
         self.assertIsNone(self.space.next_expiry())
 
-    def test_directory_over_file(self) -> None:
+    def test_set_of_a_directory_replaces_a_file(self) -> None:
         """With C{dir=true} it turns a file into a directory."""
         self.given(A_FILE)
         answer = self.answer(c.Set("/f", 0, directory=True))
@@ -79,13 +79,13 @@ class SetTests(SpaceTestCase):
         self.assertEqual(answer["prevNode"]["value"], "x")
         self.assertEqual(self.answer(c.Set("/f/child", 0))["node"]["key"], "/f/child")
 
-    def test_over_directory(self) -> None:
+    def test_set_does_not_replace_a_directory(self) -> None:
         """Over a directory, as a file or a directory, it is 102."""
         self.given(A_DIRECTORY)
         self.assertRefused(c.Set("/d", 0, "x"), 102, "/d")
         self.assertRefused(c.Set("/d", 0, directory=True), 102, "/d")
 
-    def test_parents(self) -> None:
+    def test_set_makes_missing_parents(self) -> None:
         """Missing parents are created, without TTL, with the new index."""
         self.given(A_FILE)
         self.answer(c.Set("/a/b/c", 0, expires=9))
@@ -93,30 +93,30 @@ class SetTests(SpaceTestCase):
             node = self.space.get(key)
             self.assertEqual((node.created, node.modified, node.expires), (2, 2, None))
 
-    def test_parents_that_are_there(self) -> None:
+    def test_set_leaves_existing_parents_as_they_are(self) -> None:
         """Parents that are there keep their indexes and TTLs."""
         self.given(c.Set("/d", 0, directory=True, expires=9), c.Set("/d/f", 0))
         node = self.space.get("/d")
         self.assertEqual((node.created, node.modified, node.expires), (1, 1, 9))
 
-    def test_parent_is_file(self) -> None:
+    def test_set_below_a_file_fails(self) -> None:
         """A parent that is a file is 104 with that parent as cause."""
         self.given(c.Set("/a/f", 0))
         self.assertRefused(c.Set("/a/f/x", 0), 104, "/a/f")
         self.assertRefused(c.Set("/a/f/x/y", 0, directory=True), 104, "/a/f")
 
-    def test_value_of_directory(self) -> None:
+    def test_set_of_a_directory_ignores_the_value(self) -> None:
         """With C{dir=true} a value is ignored."""
         self.assertNotIn("value", self.answer(c.Set("/d", 0, "ignored", directory=True))["node"])
 
-    def test_expired(self) -> None:
+    def test_set_with_a_ttl_that_has_ended(self) -> None:
         """A TTL of 0 expires at once: the answer shows when, and no seconds left (spec, "TTL")."""
         node = self.answer(c.Set("/f", 5 * SECOND, "x", expires=5 * SECOND))["node"]
         self.assertEqual((node["expiration"], node.get("ttl")), ("1970-01-01T00:00:05.000000Z", None))
         self.space.apply(c.Expire(5 * SECOND, 10))
         self.assertRefused(c.Delete("/f", 0), 100, "/f")
 
-    def test_root(self) -> None:
+    def test_set_of_the_root_fails(self) -> None:
         """The root is read-only: 107, cause C{/}, for every command but POST."""
         for command in (
             c.Set("/", 0, directory=True),
@@ -133,7 +133,7 @@ class SetTests(SpaceTestCase):
 
 
 class CreateTests(SpaceTestCase):
-    def test_new(self) -> None:
+    def test_create_makes_a_new_node(self) -> None:
         """It creates what is not there, with its parents."""
         self.assertEqual(
             self.answer(c.Create("/a/b", 0, "x")),
@@ -141,20 +141,20 @@ class CreateTests(SpaceTestCase):
         )
         self.assertTrue(self.answer(c.Create("/a/d", 0, directory=True))["node"]["dir"])
 
-    def test_there(self) -> None:
+    def test_create_of_an_existing_node_fails(self) -> None:
         """What is there, file or directory, is 105."""
         self.given(A_FILE, A_DIRECTORY)
         self.assertRefused(c.Create("/f", 0, "y"), 105, "/f")
         self.assertRefused(c.Create("/d", 0, directory=True), 105, "/d")
 
-    def test_parent_is_file(self) -> None:
+    def test_create_below_a_file_fails(self) -> None:
         """A parent that is a file is 104."""
         self.given(A_FILE)
         self.assertRefused(c.Create("/f/x", 0), 104, "/f")
 
 
 class UpdateTests(SpaceTestCase):
-    def test_file(self) -> None:
+    def test_update_of_a_file(self) -> None:
         """Of a file it changes the value and keeps the created index."""
         self.given(A_FILE)
         self.assertEqual(
@@ -166,20 +166,20 @@ class UpdateTests(SpaceTestCase):
             },
         )
 
-    def test_ttl(self) -> None:
+    def test_update_of_a_ttl(self) -> None:
         """It changes the TTL too; none makes the file permanent."""
         self.given(A_FILE)
         self.assertEqual(self.answer(c.Update("/f", 0, "y", expires=3 * SECOND))["node"]["ttl"], 3)
         self.assertNotIn("ttl", self.answer(c.Update("/f", 0, "y"))["node"])
         self.assertIsNone(self.space.next_expiry())
 
-    def test_empty_value(self) -> None:
+    def test_update_to_an_empty_value(self) -> None:
         """An explicitly empty value is a value."""
         self.given(A_FILE)
         self.answer(c.Update("/f", 0, ""))
         self.assertEqual(self.file("/f").value, "")
 
-    def test_directory(self) -> None:
+    def test_update_of_a_directory(self) -> None:
         """
         Of a directory it changes only the TTL; the answer shows the new index, the directory keeps its own.
         """
@@ -205,13 +205,13 @@ class UpdateTests(SpaceTestCase):
         self.answer(c.Update("/d", 0))
         self.assertIsNone(self.space.get("/d").expires)
 
-    def test_value_for_directory(self) -> None:
+    def test_update_of_a_directory_with_a_value_fails(self) -> None:
         """A value that is not empty is 102 for a directory, unless a directory is meant: then it is ignored."""
         self.given(A_DIRECTORY)
         self.assertRefused(c.Update("/d", 0, "x"), 102, "/d")
         self.assertEqual(self.answer(c.Update("/d", 0, "x", directory=True))["action"], "update")
 
-    def test_directory_meant(self) -> None:
+    def test_update_of_a_directory_that_is_meant(self) -> None:
         """A file stays one, whatever is meant: it takes the value, be it empty, and the TTL."""
         self.given(A_FILE)
         answer = self.answer(c.Update("/f", 0, "y", directory=True, expires=3 * SECOND))
@@ -220,7 +220,7 @@ class UpdateTests(SpaceTestCase):
         self.answer(c.Update("/f", 0, directory=True))
         self.assertEqual((self.file("/f").value, self.file("/f").expires), ("", None))
 
-    def test_missing(self) -> None:
+    def test_update_of_a_missing_key_fails(self) -> None:
         """A missing key is 100, with the first key on the way that is missing."""
         self.given(A_DIRECTORY, A_FILE)
         self.assertRefused(c.Update("/d/nope/deeper", 0, "x"), 100, "/d/nope")
@@ -228,7 +228,7 @@ class UpdateTests(SpaceTestCase):
 
 
 class RefreshTests(SpaceTestCase):
-    def test_file(self) -> None:
+    def test_refresh_of_a_file(self) -> None:
         """It changes the TTL and keeps the value."""
         self.given(A_FILE)
         answer = self.answer(c.Refresh("/f", 0, 3 * SECOND))
@@ -236,20 +236,20 @@ class RefreshTests(SpaceTestCase):
         self.assertEqual(self.file("/f"), File("x", 1, 2, 3 * SECOND))
         self.assertEqual(self.space.next_expiry(), 3 * SECOND)
 
-    def test_directory(self) -> None:
+    def test_refresh_of_a_directory(self) -> None:
         """So for a directory, which keeps what is in it."""
         self.given(FULL_DIRECTORY)
         self.answer(c.Refresh("/d", 0, 3 * SECOND))
         self.assertEqual(self.space.get("/d").expires, 3 * SECOND)
         self.assertEqual(self.file("/d/e/f").value, "x")
 
-    def test_missing(self) -> None:
+    def test_refresh_of_a_missing_key_fails(self) -> None:
         """A missing key is 100."""
         self.assertRefused(c.Refresh("/f", 0, 9), 100, "/f")
 
 
 class SetTtlTests(SpaceTestCase):
-    def test_file(self) -> None:
+    def test_set_ttl_of_a_file(self) -> None:
         """It puts the file anew, with its value and another TTL (spec, "Later additions")."""
         self.given(A_FILE)
         self.assertEqual(
@@ -269,7 +269,7 @@ class SetTtlTests(SpaceTestCase):
         )
         self.assertEqual(self.space.next_expiry(), 3 * SECOND)
 
-    def test_nothing_else(self) -> None:
+    def test_set_ttl_of_anything_else_fails(self) -> None:
         """A missing key is 100, a directory 102, a file on the way 104."""
         self.given(A_FILE, A_DIRECTORY)
         self.assertRefused(c.SetTtl("/nope", 0, 9), 100, "/nope")
@@ -278,7 +278,7 @@ class SetTtlTests(SpaceTestCase):
 
 
 class SetOrSwapTests(SpaceTestCase):
-    def test_missing(self) -> None:
+    def test_set_or_swap_of_a_missing_key_sets(self) -> None:
         """Where nothing is, it is a set, also of a directory, and counts as one (spec, "PUT")."""
         alone = json.loads(key_space().apply(c.Set("/a/b", 0, "x", expires=3 * SECOND)).body)
         self.assertEqual(self.answer(c.SetOrSwap("/a/b", 0, "x", expires=3 * SECOND)), alone)
@@ -286,7 +286,7 @@ class SetOrSwapTests(SpaceTestCase):
         counts = self.space.statistics()
         self.assertEqual((counts.sets_success, counts.compare_and_swap_success), (2, 0))
 
-    def test_file(self) -> None:
+    def test_set_or_swap_of_a_file_swaps(self) -> None:
         """A file that is there is swapped: its created index stays."""
         self.given(A_FILE)
         for number in (2, 3):
@@ -295,13 +295,13 @@ class SetOrSwapTests(SpaceTestCase):
             self.assertEqual(answer["node"], {"key": "/f", "value": "y", "modifiedIndex": number, "createdIndex": 1})
         self.assertEqual(self.space.statistics().compare_and_swap_success, 2)
 
-    def test_barred(self) -> None:
+    def test_set_or_swap_of_a_key_out_of_reach_fails(self) -> None:
         """A directory is 102, a file on the way 104."""
         self.given(A_FILE, A_DIRECTORY)
         self.assertRefused(c.SetOrSwap("/d", 0, "x"), 102, "/d")
         self.assertRefused(c.SetOrSwap("/f/below", 0, "x"), 104, "/f")
 
-    def test_old_log(self) -> None:
+    def test_compare_and_swap_without_a_condition_in_an_old_log(self) -> None:
         """What earlier versions logged for C{prevIndex=0} does what it did then, or the same log gives other trees."""
         command = c.decode_command(msgspec.msgpack.encode(["cas", "/f", 0, "x", None, None, 0]))
         assert isinstance(command, c.CompareAndSwap)
@@ -314,7 +314,7 @@ class CompareAndSwapTests(SpaceTestCase):
     def swap(self, value: str | None = None, index: int = 0, key: str = "/f") -> c.CompareAndSwap:
         return c.CompareAndSwap(key, 0, "y", previous_value=value, previous_index=index)
 
-    def test_value(self) -> None:
+    def test_compare_and_swap_by_value(self) -> None:
         """A value that is as given is changed; the created index is kept."""
         self.given(A_FILE)
         self.assertEqual(
@@ -326,17 +326,17 @@ class CompareAndSwapTests(SpaceTestCase):
             },
         )
 
-    def test_index(self) -> None:
+    def test_compare_and_swap_by_index(self) -> None:
         """So is one whose modified index is as given."""
         self.given(A_FILE, A_FILE)
         self.assertEqual(self.answer(self.swap(index=2))["node"]["value"], "y")
 
-    def test_index_zero(self) -> None:
+    def test_compare_and_swap_with_index_zero(self) -> None:
         """C{prevIndex=0} always passes."""
         self.given(A_FILE, A_FILE)
         self.assertEqual(self.answer(self.swap(index=0))["node"]["value"], "y")
 
-    def test_mismatch(self) -> None:
+    def test_compare_and_swap_with_a_mismatch_fails(self) -> None:
         """
         A mismatch is 101, cause C{[given != current]} for the condition that failed, both when both failed, the value
         first.
@@ -348,21 +348,21 @@ class CompareAndSwapTests(SpaceTestCase):
         self.assertRefused(self.swap("x", 50), 101, "[50 != 1]")
         self.assertRefused(self.swap("bad", 1), 101, "[bad != x]")
 
-    def test_missing(self) -> None:
+    def test_compare_and_swap_of_a_missing_key_fails(self) -> None:
         """A missing key is 100, a file on the way 104, a directory 102, before anything is compared."""
         self.given(A_FILE, A_DIRECTORY)
         self.assertRefused(self.swap("x", key="/nope/deeper"), 100, "/nope")
         self.assertRefused(self.swap("x", key="/f/below"), 104, "/f")
         self.assertRefused(self.swap(index=50, key="/d"), 102, "/d")
 
-    def test_ttl(self) -> None:
+    def test_compare_and_swap_of_a_ttl(self) -> None:
         """The TTL is changed with the value; none makes the file permanent."""
         self.given(A_FILE)
         self.assertEqual(self.answer(c.CompareAndSwap("/f", 0, "y", 3 * SECOND, "x"))["node"]["ttl"], 3)
         self.assertNotIn("ttl", self.answer(self.swap("y"))["node"])
         self.assertIsNone(self.space.next_expiry())
 
-    def test_refresh(self) -> None:
+    def test_compare_and_swap_without_a_value_refreshes(self) -> None:
         """Without a value it changes the TTL and keeps the value."""
         self.given(A_FILE)
         answer = self.answer(c.CompareAndSwap("/f", 0, None, 3 * SECOND, "x", 1))
@@ -372,7 +372,7 @@ class CompareAndSwapTests(SpaceTestCase):
 
 
 class CreateInOrderTests(SpaceTestCase):
-    def test_names(self) -> None:
+    def test_in_order_keys_are_named_by_the_index(self) -> None:
         """The key is named by the new index, unpadded."""
         self.given(A_FILE, A_FILE)
         self.assertEqual(
@@ -381,33 +381,33 @@ class CreateInOrderTests(SpaceTestCase):
         )
         self.assertEqual(self.answer(c.CreateInOrder("/queue", 0, "job"))["node"]["key"], "/queue/4")
 
-    def test_parents(self) -> None:
+    def test_in_order_keys_make_missing_parents(self) -> None:
         """The directory is created when missing."""
         self.answer(c.CreateInOrder("/a/b", 0, "job"))
         self.assertEqual(self.space.get("/a/b").created, 1)
 
-    def test_root(self) -> None:
+    def test_in_order_keys_in_the_root(self) -> None:
         """The root is a directory like others."""
         self.assertEqual(self.answer(c.CreateInOrder("/", 0, "job"))["node"]["key"], "/1")
 
-    def test_directory(self) -> None:
+    def test_in_order_directories(self) -> None:
         """With C{dir=true} it makes a directory, with a TTL where one is given."""
         node = self.answer(c.CreateInOrder("/q", 0, directory=True, expires=3 * SECOND))["node"]
         self.assertEqual((node["key"], node["dir"], node["ttl"]), ("/q/1", True, 3))
 
-    def test_on_file(self) -> None:
+    def test_in_order_keys_below_a_file_fail(self) -> None:
         """On a file it is 104."""
         self.given(A_FILE)
         self.assertRefused(c.CreateInOrder("/f", 0), 104, "/f")
 
-    def test_taken(self) -> None:
+    def test_in_order_keys_whose_name_is_taken_fail(self) -> None:
         """A name that somebody has taken already is 105."""
         self.given(c.Set("/q/2", 0))
         self.assertRefused(c.CreateInOrder("/q", 0), 105, "/q/2")
 
 
 class DeleteTests(SpaceTestCase):
-    def test_file(self) -> None:
+    def test_delete_of_a_file(self) -> None:
         """A file needs no flag. The answer's C{node} has no value; C{prevNode} has it all."""
         self.given(c.Set("/f", 0, "x", expires=3 * SECOND))
         self.assertEqual(
@@ -427,13 +427,13 @@ class DeleteTests(SpaceTestCase):
         )
         self.assertIsNone(self.space.next_expiry())
 
-    def test_file_with_flags(self) -> None:
+    def test_delete_of_a_file_with_flags(self) -> None:
         """Flags meant for directories don't matter for a file."""
         for flags in ({"directory": True}, {"recursive": True}):
             self.given(A_FILE)
             self.assertNotIn("dir", self.answer(c.Delete("/f", 0, **flags))["node"])
 
-    def test_empty_directory(self) -> None:
+    def test_delete_of_an_empty_directory(self) -> None:
         """An empty directory needs C{dir=true}; the answer's C{node} carries C{dir}."""
         self.given(A_DIRECTORY)
         self.assertRefused(c.Delete("/d", 0), 102, "/d")
@@ -446,7 +446,7 @@ class DeleteTests(SpaceTestCase):
             },
         )
 
-    def test_full_directory(self) -> None:
+    def test_delete_of_a_full_directory(self) -> None:
         """A full one needs C{recursive=true}; without a flag it is 102, with only C{dir} 108."""
         self.given(FULL_DIRECTORY)
         self.assertRefused(c.Delete("/d", 0), 102, "/d")
@@ -454,24 +454,24 @@ class DeleteTests(SpaceTestCase):
         self.assertTrue(self.answer(c.Delete("/d", 0, recursive=True))["node"]["dir"])
         self.assertRefused(c.Delete("/d/e/f", 0), 100, "/d")
 
-    def test_hidden_content(self) -> None:
+    def test_delete_of_a_directory_with_hidden_nodes(self) -> None:
         """A directory with hidden nodes only is not empty."""
         self.given(c.Set("/d/_h", 0))
         self.assertRefused(c.Delete("/d", 0, directory=True), 108, "/d")
 
-    def test_empty_with_recursive(self) -> None:
+    def test_delete_of_an_empty_directory_with_recursive(self) -> None:
         """C{recursive=true} implies C{dir=true}."""
         self.given(A_DIRECTORY)
         self.assertEqual(self.answer(c.Delete("/d", 0, recursive=True))["action"], "delete")
 
-    def test_parents(self) -> None:
+    def test_delete_leaves_the_parents(self) -> None:
         """The parents stay, and keep their indexes."""
         self.given(FULL_DIRECTORY)
         self.answer(c.Delete("/d/e/f", 0))
         node = self.space.get("/d/e")
         self.assertEqual((node.created, node.modified), (1, 1))
 
-    def test_missing(self) -> None:
+    def test_delete_of_a_missing_key_fails(self) -> None:
         """A missing key is 100, a file on the way 104."""
         self.given(A_FILE)
         self.assertRefused(c.Delete("/nope/deeper", 0, recursive=True), 100, "/nope")
@@ -479,7 +479,7 @@ class DeleteTests(SpaceTestCase):
 
 
 class CompareAndDeleteTests(SpaceTestCase):
-    def test_match(self) -> None:
+    def test_compare_and_delete_with_a_match(self) -> None:
         """A file that is as given is deleted."""
         for conditions in ({"previous_value": "x"}, {"previous_index": 1}, {"previous_index": 0}):
             self.given(A_FILE)
@@ -493,35 +493,35 @@ class CompareAndDeleteTests(SpaceTestCase):
             )
             self.assertRefused(c.Delete("/f", 0), 100, "/f")
 
-    def test_mismatch(self) -> None:
+    def test_compare_and_delete_with_a_mismatch_fails(self) -> None:
         """A mismatch is 101."""
         self.given(A_FILE)
         self.assertRefused(c.CompareAndDelete("/f", 0, "two"), 101, "[two != x]")
         self.assertRefused(c.CompareAndDelete("/f", 0, "two", 9), 101, "[two != x] [9 != 1]")
 
-    def test_directory(self) -> None:
+    def test_compare_and_delete_of_a_directory_fails(self) -> None:
         """Files only: 102 on a directory."""
         self.given(A_DIRECTORY)
         self.assertRefused(c.CompareAndDelete("/d", 0, previous_index=1), 102, "/d")
 
-    def test_root(self) -> None:
+    def test_compare_and_delete_of_the_root_fails(self) -> None:
         """The root is a directory like others (spec, "DELETE")."""
         self.assertRefused(c.CompareAndDelete("/", 0, previous_index=1), 102, "/")
 
 
 class GetTests(SpaceTestCase):
-    def test_hidden(self) -> None:
+    def test_get_of_a_hidden_key(self) -> None:
         """Hidden nodes are left out of listings, not of direct reads."""
         self.given(c.Set("/_h/_x", 0, "x"))
         self.assertEqual(self.file("/_h/_x").value, "x")
 
-    def test_root(self) -> None:
+    def test_get_of_the_root(self) -> None:
         """
         The root is there before anything was written, and has no indexes (api, "Listing a directory"; spec, "GET").
         """
         self.assertEqual((self.space.get("/").created, self.space.get("/").modified), (0, 0))
 
-    def test_consistent_view(self) -> None:
+    def test_get_returns_a_consistent_view(self) -> None:
         """A tree that was read stays as it was, whatever is written."""
         self.given(FULL_DIRECTORY)
         root = self.space.root

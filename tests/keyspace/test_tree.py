@@ -62,7 +62,7 @@ class WalkTests(SynchronousTestCase):
         error = self.assertRaises(EtcdError, lambda: tree.existing(tree.look_up(self.root, key)))
         self.assertEqual((error.code, error.cause), (code, cause))
 
-    def test_whole(self) -> None:
+    def test_looking_up_an_existing_key(self) -> None:
         """The way to a node has every directory above it, from the root on."""
         way = tree.look_up(self.root, "/d/e/f")
         self.assertEqual((way.key, way.names, way.node), ("/d/e/f", ["d", "e", "f"], File("x", 2, 2)))
@@ -70,30 +70,30 @@ class WalkTests(SynchronousTestCase):
         self.assertEqual(list(map(id, way.directories)), list(map(id, above)))
         self.assertIs(tree.existing(way), way.node)
 
-    def test_ends(self) -> None:
+    def test_looking_up_a_key_with_missing_parents(self) -> None:
         """The way to what does not exist ends with the last directory that does."""
         for key, length in (("/d/e/g", 3), ("/d/g/h/i", 2), ("/g", 1), ("/g/h", 1)):
             way = tree.look_up(self.root, key)
             self.assertEqual((len(way.directories), way.node), (length, None), key)
 
-    def test_missing(self) -> None:
+    def test_looking_up_a_missing_key(self) -> None:
         """It is the first key on the way that is said to be missing."""
         self.assertRaised(100, "/d/g", "/d/g/h/i")
         self.assertRaised(100, "/d/e/g", "/d/e/g")
         self.assertRaised(100, "/g", "/g/h")
 
-    def test_file_on_the_way(self) -> None:
+    def test_looking_up_a_key_below_a_file(self) -> None:
         """A file is no way to anything, near or far."""
         self.assertRaised(104, "/d/e/f", "/d/e/f/g")
         self.assertRaised(104, "/d/e/f", "/d/e/f/g/h/i")
 
-    def test_root(self) -> None:
+    def test_looking_up_the_root_fails(self) -> None:
         """There is no way to change the root."""
         self.assertRaised(107, "/", "/")
         self.assertIs(tree.find(self.root, "/"), self.root)
 
     @given(histories, keys.filter(lambda key: key != "/"))
-    def test_find_agrees(self, commands: list[Command], key: str) -> None:
+    def test_find_agrees_with_looking_up(self, commands: list[Command], key: str) -> None:
         """Who only reads finds the same node, or is refused in the same words."""
         root = root_after(commands)
         found = told(lambda: tree.find(root, key))
@@ -102,7 +102,7 @@ class WalkTests(SynchronousTestCase):
 
 class ChangeTests(SynchronousTestCase):
     @given(histories, keys.filter(lambda key: key != "/"))
-    def test_put(self, commands: list[Command], key: str) -> None:
+    def test_putting_a_node_changes_nothing_else(self, commands: list[Command], key: str) -> None:
         """The node is there, missing parents are made, all else is the very node that it was."""
         root = root_after(commands)
         before = nodes(root)
@@ -124,7 +124,7 @@ class ChangeTests(SynchronousTestCase):
         self.assertUnchanged(root, before)
 
     @given(histories, st.data())
-    def test_remove(self, commands: list[Command], data: st.DataObject) -> None:
+    def test_removing_a_node_changes_nothing_else(self, commands: list[Command], data: st.DataObject) -> None:
         """The node is gone with all below it, all else is the very node that it was."""
         root = root_after(commands)
         before = nodes(root)

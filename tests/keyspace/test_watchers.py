@@ -279,31 +279,31 @@ class OneWatcherTests(SynchronousTestCase):
         space.hub.deliver(EVERYTHING)
         return indexes(events)
 
-    def test_next_change(self) -> None:
+    def test_a_watcher_sees_the_next_change(self) -> None:
         """Without an index it is the first event after the current index."""
         self.assertEqual(self.told([c.Set("/a", 0), c.Set("/a", 0)], "/a", False, c.Set("/a", 0)), [3])
 
-    def test_from_an_index_on(self) -> None:
+    def test_a_watcher_sees_events_from_an_index_on(self) -> None:
         """With an index it is the first event from there on, that index included."""
         self.assertEqual(self.told([c.Set("/a", 0)] * 3, "/a", False, since=2), [2, 3])
 
-    def test_others(self) -> None:
+    def test_a_watcher_sees_no_other_keys(self) -> None:
         """Events that do not touch the key are passed over, in history and later."""
         before = [c.Set("/a", 0), c.Set("/ab", 0), c.Set("/b", 0)]
         self.assertEqual(self.told(before, "/a", True, c.Set("/ab", 0), c.Set("/a/b", 0), since=1), [1])
 
-    def test_future(self) -> None:
+    def test_a_watcher_waits_for_a_future_index(self) -> None:
         """An index in the future is waited for; events before it are not told."""
         self.assertEqual(self.told([c.Set("/a", 0)], "/a", False, *[c.Set("/a", 0)] * 4, since=4), [4, 5])
 
-    def test_below(self) -> None:
+    def test_a_recursive_watcher_sees_keys_below(self) -> None:
         """Only a recursive watcher is told of what is below."""
         changes = [c.Set("/d/e/f", 0), c.Set("/d/x", 0), c.Set("/other", 0)]
         self.assertEqual(self.told([], "/d", True, *changes), [1, 2])
         self.assertEqual(self.told([], "/d", False, *changes), [])
         self.assertEqual(self.told([], "/", True, *changes), [1, 2, 3])
 
-    def test_every_change(self) -> None:
+    def test_a_streaming_watcher_sees_every_change(self) -> None:
         """
         Every kind of change is seen: set, create, update, compareAndSwap, compareAndDelete, delete, expire (api,
         "Setting the value of a key").
@@ -325,7 +325,7 @@ class OneWatcherTests(SynchronousTestCase):
             [1, 2, 3, 4, 5, 6, 7, 8],
         )
 
-    def test_refresh(self) -> None:
+    def test_a_watcher_sees_no_refresh(self) -> None:
         """A refresh, also one with a condition, wakes no watcher and leaves a gap in what they see."""
         refreshes = [
             c.Refresh("/a", 0, 9), c.CompareAndSwap("/a", 0, None, 9), c.SetTtl("/a", 0, 9), c.Refresh("/d", 0, 9)
@@ -334,7 +334,7 @@ class OneWatcherTests(SynchronousTestCase):
         self.assertEqual(self.told(before, "/", True, *refreshes, c.Set("/a", 0)), [7])
         self.assertEqual(self.told([*before, *refreshes], "/", True, c.Set("/a", 0), since=1), [1, 2, 7])
 
-    def test_directory_deleted(self) -> None:
+    def test_a_watcher_sees_that_its_directory_is_deleted(self) -> None:
         """Deleting a directory wakes the watchers of everything below it, recursive or not, there or not."""
         for key in ("/d/a", "/d/a/b/c", "/d/nothing", "/d/_hidden"):
             for recursive in (False, True):
@@ -342,7 +342,7 @@ class OneWatcherTests(SynchronousTestCase):
                 self.assertEqual(self.told([c.Set("/d/a", 0)], key, recursive, deletion), [2])
                 self.assertEqual(self.told([c.Set("/d/a", 0), deletion], key, recursive, since=2), [2])
 
-    def test_directory_expired(self) -> None:
+    def test_a_watcher_sees_that_its_directory_expires(self) -> None:
         """So does its expiry, with the directory's event."""
         space = key_space(c.Set("/d", 0, directory=True, expires=5), c.Set("/d/asdf", 0))
         events: list[Event] = []
@@ -358,44 +358,44 @@ class OneWatcherTests(SynchronousTestCase):
             ],
         )
 
-    def test_file_deleted(self) -> None:
+    def test_a_watcher_below_a_file_sees_no_deletion(self) -> None:
         """A file that goes wakes nobody who watches below it: there was nothing below it."""
         self.assertEqual(self.told([c.Set("/a", 0)], "/a/b", True, c.Delete("/a", 0, recursive=True)), [])
 
-    def test_neighbour_deleted(self) -> None:
+    def test_a_watcher_sees_no_deletion_of_a_neighbor(self) -> None:
         """A directory whose name another's begins with is not that other's parent."""
         before: list[c.Change] = [c.Set("/d/a", 0), c.Set("/dd/a", 0)]
         self.assertEqual(self.told(before, "/dd/a", False, c.Delete("/d", 0, recursive=True)), [])
 
-    def test_hidden(self) -> None:
+    def test_a_watcher_sees_no_hidden_keys(self) -> None:
         """An event on a hidden node wakes only those who watch it directly."""
         changes = [c.Set("/d/_h", 0), c.Set("/d/_e/x", 0), c.Set("/d/e/_h", 0), c.Set("/d/e_", 0)]
         self.assertEqual(self.told([], "/d", True, *changes), [4])
         self.assertEqual(self.told([], "/d/_h", False, *changes), [1])
         self.assertEqual(self.told(changes, "/d", True, since=1), [4])
 
-    def test_hidden_relatively(self) -> None:
+    def test_a_watcher_of_a_hidden_directory_sees_what_is_in_it(self) -> None:
         """Hidden is meant relative to the watched key: below a hidden directory, its watcher sees what is not."""
         changes = [c.Set("/_d/x", 0), c.Set("/_d/_h", 0), c.Set("/_d/e/y", 0)]
         self.assertEqual(self.told([], "/_d", True, *changes), [1, 3])
 
-    def test_hidden_directory_deleted(self) -> None:
+    def test_a_watcher_below_a_hidden_directory_sees_that_it_is_deleted(self) -> None:
         """Deleting a hidden directory wakes the watchers below it, not those above."""
         deletion = c.Delete("/d/_h", 0, recursive=True)
         self.assertEqual(self.told([c.Set("/d/_h/x", 0)], "/d/_h/x", False, deletion), [2])
         self.assertEqual(self.told([c.Set("/d/_h/x", 0)], "/d", True, deletion), [])
 
-    def test_failures(self) -> None:
+    def test_a_watcher_sees_no_failures(self) -> None:
         """A command that fails wakes nobody."""
         self.assertEqual(self.told([c.Set("/a", 0)], "/", True, c.Create("/a", 0), c.Delete("/b", 0)), [])
 
-    def test_file_becomes_directory(self) -> None:
+    def test_a_watcher_sees_that_a_file_becomes_a_directory(self) -> None:
         """A file that is replaced by a directory is one event on its key."""
         self.assertEqual(self.told([c.Set("/a", 0)], "/a", False, c.Set("/a", 0, directory=True)), [2])
 
 
 class HubTests(SynchronousTestCase):
-    def test_not_before_it_returns(self) -> None:
+    def test_nothing_is_delivered_before_watch_returns(self) -> None:
         """Even what has happened already is told by a delivery, not by the call."""
         space = key_space(c.Set("/a", 0))
         told: list[Event] = []
@@ -404,7 +404,7 @@ class HubTests(SynchronousTestCase):
         self.assertFalse(space.hub.deliver(EVERYTHING))
         self.assertEqual(indexes(told), [1])
 
-    def test_wakes_for_the_past(self) -> None:
+    def test_past_events_wake_whoever_delivers(self) -> None:
         """C{wake} is called for what has happened already, and not when there is nothing of it."""
         woken: list[None] = []
         space = key_space(c.Set("/a", 0), wake=lambda: woken.append(None))
@@ -413,7 +413,7 @@ class HubTests(SynchronousTestCase):
         space.watch("/a", False, False, 1, lambda _: None)
         self.assertEqual(woken, [None])
 
-    def test_count(self) -> None:
+    def test_watchers_are_counted(self) -> None:
         """A watcher counts until it is told its last event, or is cancelled, however often."""
         space = KeySpace()
         watchers = [space.watch("/a", False, stream, None, lambda _: None) for stream in (False, True, False)]
@@ -428,7 +428,7 @@ class HubTests(SynchronousTestCase):
         watchers[1].cancel()
         self.assertEqual(space.statistics().watchers, 0)
 
-    def test_cancelled_by_another(self) -> None:
+    def test_a_watcher_that_another_one_cancels_gets_nothing(self) -> None:
         """A watcher that another one cancels during the same delivery is told nothing."""
         space = KeySpace()
         told: list[Event] = []
@@ -439,7 +439,7 @@ class HubTests(SynchronousTestCase):
         space.hub.deliver(EVERYTHING)
         self.assertEqual(told, [])
 
-    def test_watched_during_delivery(self) -> None:
+    def test_a_watcher_that_is_made_during_delivery(self) -> None:
         """Whoever is told may watch again at once, and may see the next event at the next delivery."""
         space = key_space(c.Set("/a", 0), c.Set("/a", 0))
         told: list[Event] = []
@@ -454,7 +454,7 @@ class HubTests(SynchronousTestCase):
         self.assertFalse(space.hub.deliver(EVERYTHING))
         self.assertEqual(indexes(told), [1, 2])
 
-    def test_same_event_for_all(self) -> None:
+    def test_all_watchers_get_the_same_event(self) -> None:
         """All watchers get the same event, which is encoded once."""
         space = KeySpace()
         told: list[Event] = []
@@ -465,7 +465,7 @@ class HubTests(SynchronousTestCase):
         self.assertEqual([each is event for each in told], [True, True, True])
         self.assertIs(told[0].body, event.body)
 
-    def test_few_and_many_watchers(self) -> None:
+    def test_few_and_many_watchers_see_the_same(self) -> None:
         """Who is told does not depend on how many others watch."""
         for others in (0, 1, 5, 50):
             self.assertEqual(self._told_among(others), ["/", "/a", "/a/b/c"])
@@ -480,7 +480,7 @@ class HubTests(SynchronousTestCase):
         space.hub.deliver(EVERYTHING)
         return sorted(told)
 
-    def test_all_of_history(self) -> None:
+    def test_a_watcher_gets_all_of_the_history(self) -> None:
         """From index 0 on means from the first change on: with nothing dropped, nothing is missing."""
         told: list[Event] = []
         KeySpace().watch("/a", False, False, 0, told.append)
@@ -504,7 +504,7 @@ class EndTests(SynchronousTestCase):
     def watch(self, key: str, stream: bool = True) -> Watcher:
         return self.space.watch(key, False, stream, None, self.told.append, lambda: self.ended.append(key))
 
-    def test_all_are_told_once(self) -> None:
+    def test_each_watcher_ends_once(self) -> None:
         """One that was told what it waited for, or about to be, waits no longer."""
         for key in ("/a", "/b", "/b"):
             self.watch(key)
@@ -521,7 +521,7 @@ class EndTests(SynchronousTestCase):
         self.space.hub.deliver(EVERYTHING)
         self.assertEqual([event.node.key for event in self.told], ["/c"])
 
-    def test_one_may_take_another_along(self) -> None:
+    def test_a_watcher_that_ends_may_cancel_another_one(self) -> None:
         """Who is told may end others, and begin anew."""
         watchers: list[Watcher] = []
 
@@ -535,7 +535,7 @@ class EndTests(SynchronousTestCase):
         self.space.hub.end_all()
         self.assertEqual((self.ended, self.space.hub.count), (["one"], 1))
 
-    def test_buffered_events_are_forgotten(self) -> None:
+    def test_buffered_events_are_forgotten_at_the_end(self) -> None:
         """A stream that has no room is told no more of what was before."""
         watcher = self.watch("/a")
         watcher.pause()

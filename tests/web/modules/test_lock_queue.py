@@ -34,7 +34,7 @@ class QueueTests(SynchronousTestCase):
         return [(index, {value: queue.with_value(value) for value in "ab"}) for index in queue]
 
     @given(CHANGES, CHANGES)
-    def test_followed(self, before: list[Change], after: list[Change]) -> None:
+    def test_a_queue_that_follows_events_is_what_is_read(self, before: list[Change], after: list[Change]) -> None:
         """Whatever happens, a queue that is followed is what one is that is read, and it says which entries went."""
         replica = FakeReplica(Clock())
         self.run_all(replica, before)
@@ -77,7 +77,7 @@ class QueueTests(SynchronousTestCase):
         for name in ("", "/", "..", "a/.."):
             self.assertIsNone(lock_directory(name))
 
-    def test_value_at(self) -> None:
+    def test_the_value_of_an_entry(self) -> None:
         """Of an entry; of what is none there is no value."""
         replica = FakeReplica(Clock())
         self.run_all(replica, [Set(f"{QUEUE}/2", 0, ""), Set(f"{QUEUE}/3", 0, "v"), Set(f"{QUEUE}/4/5", 0, "w")])

@@ -16,7 +16,7 @@ TAKEN = "others hold it or wait for it"
 class AcquireTests(LocksTest):
     """Getting a lock."""
 
-    def test_free(self) -> None:
+    def test_a_free_lock_is_acquired_at_once(self) -> None:
         """At once, for an entry that lasts as long as was asked for, and one change."""
         now = self.replica.now()
         index = self.get("me")
@@ -25,7 +25,7 @@ class AcquireTests(LocksTest):
         self.release(index)
         self.assert_over()
 
-    def test_in_order(self) -> None:
+    def test_locks_are_granted_in_order(self) -> None:
         """Whoever asked first gets it first, whoever releases it."""
         first = self.get()
         waiting = [self.wait(str(number)) for number in range(10)]
@@ -39,7 +39,7 @@ class AcquireTests(LocksTest):
         self.assertIsNone(self.holder())
         self.assert_over()
 
-    def test_other_locks(self) -> None:
+    def test_locks_are_independent(self) -> None:
         """Have nothing to do with it, also those whose names go on with a slash."""
         self.get()
         for name in ("other", "mylock/below", "my", "mylock2"):
@@ -54,7 +54,7 @@ class AcquireTests(LocksTest):
         self.successResultOf(waiting[0])
         self.assertEqual(len(self.proposed(Refresh)), 1)
 
-    def test_long_line(self) -> None:
+    def test_a_long_queue_is_served_in_order(self) -> None:
         """It is read when the first one waits, and not again, however many join it and leave it."""
         self.get()
         reads = []
@@ -70,8 +70,8 @@ class AcquireTests(LocksTest):
         self.assertLessEqual(reads.count(QUEUE), 2)
         self.assertEqual(self.holder(), (self.entries()[0], "18"))
 
-    def test_turn_is_confirmed(self) -> None:
-        """Nobody is told before a quorum has said thwith the entry is still there."""
+    def test_a_turn_is_confirmed_by_a_quorum(self) -> None:
+        """Nobody is told before a quorum has said that the entry is still there."""
         first = self.get()
         asked = self.wait()
         (_, index) = self.entries()
@@ -85,7 +85,7 @@ class AcquireTests(LocksTest):
         self.replica.release()
         self.assertEqual(self.successResultOf(asked), self.entries()[0])
 
-    def test_turn_comes_while_it_is_renewed(self) -> None:
+    def test_a_turn_comes_while_the_entry_is_renewed(self) -> None:
         """The renewal under way is the confirmation."""
         first = self.get(ttl=300)
         asked = self.wait(ttl=30)
@@ -101,13 +101,13 @@ class AcquireTests(LocksTest):
         self.release(self.entries()[0])
         self.assert_over()
 
-    def test_strangers_keys(self) -> None:
+    def test_keys_that_are_not_entries_do_not_matter(self) -> None:
         """What is no entry in the queue is in nobody's way."""
         for name in ("007", "x", "-1", "1" * 40, "3/4"):
             self.replica.keyspace.apply(Set(f"{QUEUE}/{name}", 0, "v"))
         self.assertEqual(self.get(), self.replica.index)
 
-    def test_stranger_in_queue(self) -> None:
+    def test_an_entry_that_was_made_with_a_plain_request(self) -> None:
         """An entry that somebody made with a plain request counts; a change of its value moves nobody."""
         entry = self.successResultOf(self.replica.propose(CreateInOrder(QUEUE, 0, "v"))).node.key
         asked = self.wait()
@@ -118,7 +118,7 @@ class AcquireTests(LocksTest):
         self.clock.advance(0)
         self.successResultOf(asked)
 
-    def test_not_a_line(self) -> None:
+    def test_a_key_where_the_queue_should_be(self) -> None:
         """A key where the queue should be."""
         self.replica.keyspace.apply(Set(QUEUE, 0, "v"))
         error = self.failureResultOf(self.ask(), EtcdError).value
@@ -129,14 +129,14 @@ class AcquireTests(LocksTest):
 class TimeoutTests(LocksTest):
     """Not waiting for ever."""
 
-    def test_try_once(self) -> None:
+    def test_trying_once(self) -> None:
         """A lock that is free is got; of one that is not there is no trace left, not even for a moment."""
         index = self.get(timeout=0)
         self.replica.proposed.clear()
         self.assert_not_acquired(self.ask(timeout=0), TAKEN)
         self.assertEqual((self.replica.proposed, self.entries()), ([], [index]))
 
-    def test_try_once_at_the_same_time(self) -> None:
+    def test_trying_once_at_the_same_time(self) -> None:
         """However they come, one of them gets it, and the other is not in the queue."""
         self.replica.holding = True
         asked = [self.ask(timeout=0) for _ in range(2)]
@@ -145,7 +145,7 @@ class TimeoutTests(LocksTest):
         self.assertEqual(self.entries(), [self.successResultOf(asked[0])])
         self.assert_not_acquired(asked[1], TAKEN)
 
-    def test_timeout(self) -> None:
+    def test_a_timeout_ends_the_wait(self) -> None:
         """The entry is given up exactly then, and the client told when it is gone."""
         index = self.get()
         asked = self.wait(timeout=5)
@@ -160,7 +160,7 @@ class TimeoutTests(LocksTest):
         self.assertEqual(self.entries(), [index])
         self.assert_over()
 
-    def test_in_time(self) -> None:
+    def test_the_turn_comes_before_the_timeout(self) -> None:
         """One who gets the lock is not timed out any more."""
         index = self.get()
         asked = self.wait(timeout=5)
@@ -171,7 +171,7 @@ class TimeoutTests(LocksTest):
         self.release(index)
         self.assert_over()
 
-    def test_slow_cluster(self) -> None:
+    def test_getting_into_the_queue_does_not_count_against_the_timeout(self) -> None:
         """What it takes to get into the queue does not count, so that trying once is worth it."""
         self.replica.holding = True
         asked = self.ask(timeout=0)
@@ -180,7 +180,7 @@ class TimeoutTests(LocksTest):
         self.clock.advance(0)
         self.successResultOf(asked)
 
-    def test_goes_while_the_place_is_given_up(self) -> None:
+    def test_a_client_goes_while_its_entry_is_deleted(self) -> None:
         """A client that has timed out and leaves before it is told is forgotten quietly."""
         self.get()
         asked = self.wait(timeout=5)
@@ -195,7 +195,7 @@ class TimeoutTests(LocksTest):
 class ValueTests(LocksTest):
     """Entries with names."""
 
-    def test_waiter_asks_again(self) -> None:
+    def test_a_waiting_client_that_asks_again_shares_its_entry(self) -> None:
         """Both wait with the one entry, and both get the lock."""
         first = self.get()
         asked = [self.wait("me") for _ in range(2)]
@@ -205,7 +205,7 @@ class ValueTests(LocksTest):
         self.release(self.entries()[0])
         self.assert_over()
 
-    def test_one_of_two_goes(self) -> None:
+    def test_one_of_two_clients_with_an_entry_goes(self) -> None:
         """The entry stays until the last is gone."""
         self.get()
         one, other, late = self.wait("me"), self.wait("me"), self.wait("me", timeout=5)
@@ -220,7 +220,7 @@ class ValueTests(LocksTest):
         self.assertEqual(len(self.entries()), 1)
         self.assert_over()
 
-    def test_both_at_the_same_time(self) -> None:
+    def test_two_clients_with_one_value_at_the_same_time(self) -> None:
         """Not even then are there two entries."""
         self.replica.holding = True
         asked = [self.ask("me") for _ in range(2)]
@@ -229,7 +229,7 @@ class ValueTests(LocksTest):
         index = self.successResultOf(asked[0])
         self.assertEqual((self.successResultOf(asked[1]), self.entries()), (index, [index]))
 
-    def test_another_one_with_its_index(self) -> None:
+    def test_an_index_with_another_value(self) -> None:
         """Who calls an entry something else has none there, be it granted or not, and changes nothing about it."""
         holding, waiting = self.get("me", ttl=10), self.wait("other", ttl=10)
         _, other = self.entries()
@@ -244,7 +244,7 @@ class ValueTests(LocksTest):
         self.pass_time(10.125)
         self.assertEqual(self.successResultOf(waiting), other)
 
-    def test_holder_asks_again(self) -> None:
+    def test_a_holder_that_asks_again_holds_the_lock(self) -> None:
         """It has the lock already, and it has it longer."""
         index = self.get("me", ttl=10)
         other = self.wait("other")
@@ -257,7 +257,7 @@ class ValueTests(LocksTest):
         self.pass_time(1.125)
         self.successResultOf(other)
 
-    def test_holder_asks_again_and_goes(self) -> None:
+    def test_a_holder_that_asks_again_and_goes_keeps_the_lock(self) -> None:
         """It does not lose the lock by that."""
         index = self.get("me")
         self.patch(self.replica, "confirm_reads", lambda: succeed(None))
@@ -271,7 +271,7 @@ class ValueTests(LocksTest):
         self.assertEqual(self.proposed(Delete), [])
         self.assert_over()
 
-    def test_comes_back(self) -> None:
+    def test_a_client_comes_back_while_its_entry_is_deleted(self) -> None:
         """One who has gone and comes back stands at the end, however soon that is."""
         self.get()
         gone, other = self.wait("me"), self.wait("other")
@@ -288,7 +288,7 @@ class ValueTests(LocksTest):
         self.release(before[0])
         self.assertEqual(self.successResultOf(other), before[2])
 
-    def test_longer_ttl(self) -> None:
+    def test_a_client_that_asks_again_with_a_longer_ttl(self) -> None:
         """What was asked for last counts from then on."""
         self.get(ttl=3_600)
         self.wait("me", ttl=3)
@@ -298,7 +298,7 @@ class ValueTests(LocksTest):
         self.pass_time(99, 1)
         self.assertEqual(self.replica.proposed, [])
 
-    def test_longer_ttl_meanwhile(self) -> None:
+    def test_a_longer_ttl_while_the_entry_is_renewed(self) -> None:
         """What was renewed for a short time is renewed again in time, whatever is asked for while that is done."""
         self.get(ttl=3_600)
         self.wait("me", ttl=1)
@@ -312,7 +312,7 @@ class ValueTests(LocksTest):
         self.assertNoResult(asked)
         self.assertEqual(self.entries(), queue)
 
-    def test_place_of_another_leader(self) -> None:
+    def test_an_entry_that_another_leader_kept(self) -> None:
         """Found in the copy, and kept from then on."""
         self.get(ttl=3_600)
         now = self.replica.now()
@@ -325,7 +325,7 @@ class ValueTests(LocksTest):
         self.release(before[0])
         self.assertEqual(self.successResultOf(asked), before[1])
 
-    def test_nothing_is_overlooked(self) -> None:
+    def test_an_entry_of_another_leader_is_not_overlooked(self) -> None:
         """The copy is not looked at before it is known to be the newest."""
         self.get(ttl=3_600)
         self.replica.holding = True
@@ -340,7 +340,7 @@ class ValueTests(LocksTest):
 class IndexTests(LocksTest):
     """Entries that one has already."""
 
-    def test_waits_on(self) -> None:
+    def test_a_client_goes_on_to_wait_with_its_index(self) -> None:
         """At the entry that another machine kept, under its name."""
         first = self.get()
         self.replica.propose(CreateInOrder(QUEUE, self.replica.now(), "me"))
@@ -352,7 +352,7 @@ class IndexTests(LocksTest):
         self.assertEqual([self.successResultOf(each) for each in asked], [index, index])
         self.assertNoResult(last)
 
-    def test_there_is_none(self) -> None:
+    def test_an_index_without_an_entry(self) -> None:
         """It is not got, and nobody is put in the queue for that."""
         self.replica.proposed.clear()
         self.assert_not_acquired(self.ask(index=77), "there is no entry 77 in the queue")
@@ -363,7 +363,7 @@ class IndexTests(LocksTest):
 class RenewTests(LocksTest):
     """Renewing and releasing."""
 
-    def test_renew(self) -> None:
+    def test_an_entry_is_renewed_by_index_and_by_value(self) -> None:
         """By index, by value or by both: the entry stays, and lasts from then on."""
         index = self.get("me", ttl=5)
         self.wait()
@@ -375,7 +375,7 @@ class RenewTests(LocksTest):
         self.pass_time(5.125)
         self.assertNotIn(index, self.entries())
 
-    def test_renew_waiting(self) -> None:
+    def test_a_waiting_entry_is_renewed(self) -> None:
         """It is kept with the new TTL from then on (spec, "Other client endpoints")."""
         self.get(ttl=3_600)
         self.wait(ttl=3)
@@ -386,7 +386,7 @@ class RenewTests(LocksTest):
         self.pass_time(98, 1)
         self.assertEqual((self.entries(), self.replica.proposed), (queue, []))
 
-    def test_renew_waiting_for_a_short_time(self) -> None:
+    def test_a_waiting_entry_is_renewed_for_a_short_time(self) -> None:
         """It is kept all the same, and renewed as often as that needs."""
         self.get(ttl=3_600)
         asked = self.wait(ttl=300)
@@ -396,7 +396,7 @@ class RenewTests(LocksTest):
         self.assertNoResult(asked)
         self.assertEqual(self.entries(), queue)
 
-    def test_renew_to_nothing(self) -> None:
+    def test_an_entry_is_renewed_with_a_ttl_of_zero(self) -> None:
         """Is as good as released."""
         index = self.get()
         asked = self.wait()
@@ -404,7 +404,7 @@ class RenewTests(LocksTest):
         self.pass_time(0.125)
         self.assertEqual(self.entries(), [self.successResultOf(asked)])
 
-    def test_unknown(self) -> None:
+    def test_unknown_entries_can_not_be_renewed_or_released(self) -> None:
         """Index, value, or one that is not the other's."""
         index = self.get("me")
         self.wait("other")
@@ -419,21 +419,21 @@ class RenewTests(LocksTest):
                 self.assertEqual(error.code, ErrorCode.KEY_NOT_FOUND)
         self.assertEqual(len(self.entries()), 2)
 
-    def test_release_by_value(self) -> None:
+    def test_an_entry_is_released_by_value(self) -> None:
         """The first entry with that value."""
         self.get("me")
         asked = self.wait("other")
         self.release(value="me")
         self.successResultOf(asked)
 
-    def test_holder(self) -> None:
+    def test_the_holder_of_a_lock(self) -> None:
         """Nobody, when it was released; unknown before anybody asked."""
         error = self.failureResultOf(ensureDeferred(self.locks.holder(QUEUE)), EtcdError).value
         self.assertEqual((error.code, error.cause), (ErrorCode.KEY_NOT_FOUND, "/mylock"))
         self.release(self.get())
         self.assertIsNone(self.holder())
 
-    def test_holder_is_confirmed(self) -> None:
+    def test_the_holder_is_confirmed_by_a_quorum(self) -> None:
         """The copy is not looked at before it is known to be the newest."""
         index = self.get()
         self.replica.holding = True

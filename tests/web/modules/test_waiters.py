@@ -17,7 +17,7 @@ GONE = "the entry in the queue is gone, as it was released or its TTL has ended"
 class LifetimeTests(LocksTest):
     """How long entries last."""
 
-    def test_holder(self) -> None:
+    def test_a_holder_has_its_own_ttl(self) -> None:
         """Its TTL is its own: nobody renews it, and when it ends the next gets the lock."""
         self.get(ttl=5)
         asked = self.wait(ttl=7)
@@ -31,7 +31,7 @@ class LifetimeTests(LocksTest):
         self.assertEqual(self.entries(), [])
         self.assert_over()
 
-    def test_holder_has_all_of_its_ttl(self) -> None:
+    def test_a_holder_has_all_of_its_ttl(self) -> None:
         """It begins when the lock is got, however long that took."""
         first = self.get(ttl=300)
         asked = self.wait(ttl=10)
@@ -43,7 +43,7 @@ class LifetimeTests(LocksTest):
         self.pass_time(0.125)
         self.assertEqual(self.entries(), [])
 
-    def test_waiter(self) -> None:
+    def test_a_waiting_entry_is_kept(self) -> None:
         """Its entry is kept while it waits, however short its TTL (spec, "Other client endpoints")."""
         index = self.get(ttl=3_600)
         asked = self.wait(ttl=1)
@@ -52,7 +52,7 @@ class LifetimeTests(LocksTest):
         self.release(index)
         self.successResultOf(asked)
 
-    def test_no_busy_loop(self) -> None:
+    def test_a_short_ttl_is_renewed_three_times_within_it(self) -> None:
         """A TTL of a second is renewed three times a second, and nothing else is proposed."""
         self.get(ttl=3_600)
         self.wait(ttl=1)
@@ -62,7 +62,7 @@ class LifetimeTests(LocksTest):
         self.assertLessEqual(len(self.replica.proposed), 60 * RENEWALS_PER_TTL)
         self.assertGreaterEqual(len(self.replica.proposed), 60 * RENEWALS_PER_TTL * 0.8)
 
-    def test_long_ttl(self) -> None:
+    def test_a_long_ttl_is_renewed_seldom(self) -> None:
         """Is renewed as seldom as that allows."""
         self.get(ttl=3_600)
         self.wait(ttl=300)
@@ -70,7 +70,7 @@ class LifetimeTests(LocksTest):
         self.pass_time(1_000, 1)
         self.assertEqual(len(self.replica.proposed), 10)
 
-    def test_one_renewal_at_a_time(self) -> None:
+    def test_one_renewal_is_made_at_a_time(self) -> None:
         """A cluster that is slow is not asked again before it has answered."""
         self.get(ttl=3_600)
         asked = self.wait(ttl=1)
@@ -81,7 +81,7 @@ class LifetimeTests(LocksTest):
         self.replica.release()
         self.assertNoResult(asked)
 
-    def test_nothing_at_all(self) -> None:
+    def test_a_ttl_of_zero_ends_at_once(self) -> None:
         """A TTL of zero is over at once: a free lock is got and gone, and nobody waits for another."""
         index = self.get(ttl=0)
         self.clock.advance(0.05)
@@ -93,7 +93,7 @@ class LifetimeTests(LocksTest):
         self.assert_not_acquired(asked, GONE)
         self.assertEqual(self.replica.proposed, [])
 
-    def test_dead_machine(self) -> None:
+    def test_an_entry_of_a_dead_machine_ends_with_its_ttl(self) -> None:
         """The entry that it kept for somebody is gone when its TTL ends, and not before."""
         first = self.get(ttl=3_600)
         self.wait(ttl=9)
@@ -113,7 +113,7 @@ class LifetimeTests(LocksTest):
 class GoneTests(LocksTest):
     """Clients that go, and entries that do."""
 
-    def test_waiter_goes(self) -> None:
+    def test_a_waiting_client_goes(self) -> None:
         """Its entry is given up at once, and whoever stood behind moves up (spec, "Other client endpoints")."""
         first = self.get()
         gone, other = self.wait(), self.wait()
@@ -127,7 +127,7 @@ class GoneTests(LocksTest):
         self.release(self.entries()[0])
         self.assert_over()
 
-    def test_goes_before_it_is_in_queue(self) -> None:
+    def test_a_client_goes_before_its_entry_is_created(self) -> None:
         """The entry that it never saw is given up too."""
         self.replica.holding = True
         asked = self.ask()
@@ -139,7 +139,7 @@ class GoneTests(LocksTest):
         self.assertEqual([type(each) for each in self.replica.proposed], [CreateInOrder, Delete])
         self.assert_over()
 
-    def test_goes_when_its_turn_comes(self) -> None:
+    def test_a_client_goes_when_its_turn_comes(self) -> None:
         """And before it is told: the lock is the next one's."""
         first = self.get()
         gone, other = self.wait(), self.wait()
@@ -152,7 +152,7 @@ class GoneTests(LocksTest):
         self.clock.advance(0)
         self.assertEqual(self.entries(), [self.successResultOf(other)])
 
-    def test_goes_before_its_turn_comes(self) -> None:
+    def test_a_client_goes_before_its_turn_comes(self) -> None:
         """Nobody tries to give it the lock while its entry is being given up."""
         first = self.get()
         gone = self.wait()
@@ -168,14 +168,14 @@ class GoneTests(LocksTest):
         self.assertEqual(self.entries(), [])
         self.assert_over()
 
-    def test_holder_goes(self) -> None:
+    def test_a_holder_goes(self) -> None:
         """Nothing happens: it may do with the lock what it wants."""
         asked = self.ask()
         index = self.successResultOf(asked)
         asked.cancel()
         self.assertEqual(self.entries(), [index])
 
-    def test_waiting_entry_is_released(self) -> None:
+    def test_a_waiting_entry_is_released(self) -> None:
         """Its client is told at once that it won't get the lock."""
         self.get()
         asked = self.wait()
@@ -184,7 +184,7 @@ class GoneTests(LocksTest):
         self.assertEqual(len(self.entries()), 1)
         self.assert_over()
 
-    def test_queue_is_deleted(self) -> None:
+    def test_the_queue_is_deleted(self) -> None:
         """All who wait are told."""
         self.get()
         asked = [self.wait() for _ in range(3)]
@@ -194,7 +194,7 @@ class GoneTests(LocksTest):
             self.assert_not_acquired(each, GONE)
         self.assert_over()
 
-    def test_entry_goes_unseen(self) -> None:
+    def test_an_entry_goes_unseen(self) -> None:
         """It is missed at the latest when it is to be renewed."""
         self.get(ttl=3_600)
         asked = self.wait(ttl=3)
@@ -202,7 +202,7 @@ class GoneTests(LocksTest):
         self.pass_time(1.125)
         self.assert_not_acquired(asked, GONE)
 
-    def test_renewal_refused(self) -> None:
+    def test_a_renewal_is_refused(self) -> None:
         """What nobody expects is told as it is."""
         self.get(ttl=3_600)
         asked = self.wait(ttl=3)
@@ -211,7 +211,7 @@ class GoneTests(LocksTest):
         self.assertEqual(self.failureResultOf(asked, EtcdError).value.code, ErrorCode.TTL_NOT_A_NUMBER)
         self.assert_over()
 
-    def test_stop(self) -> None:
+    def test_all_clients_are_sent_away_at_the_stop(self) -> None:
         """All who wait are told why, and are in the queue no longer."""
         index = self.get()
         asked = [self.wait(), self.wait(timeout=5)]
@@ -222,7 +222,7 @@ class GoneTests(LocksTest):
         self.assertEqual(self.entries(), [index])
         self.assert_over()
 
-    def test_replica_stops(self) -> None:
+    def test_the_replica_stops(self) -> None:
         """The same when it is the replica that stops first."""
         self.get()
         asked = self.wait()
@@ -235,7 +235,7 @@ class GoneTests(LocksTest):
 class DeposedTests(LocksTest):
     """A machine that no longer leads."""
 
-    def test_waiters(self) -> None:
+    def test_waiting_clients_learn_their_index(self) -> None:
         """They are told at once which entry they have, and it is left as it is."""
         self.get(ttl=3_600)
         asked = [self.wait(), self.wait("me"), self.wait("me"), self.wait(timeout=5)]
@@ -247,7 +247,7 @@ class DeposedTests(LocksTest):
         self.assertEqual((self.entries(), self.replica.proposed), (queue, []))
         self.assert_over()
 
-    def test_not_in_line_yet(self) -> None:
+    def test_a_client_whose_entry_is_not_created_yet(self) -> None:
         """Nothing was done: it may be asked for again."""
         self.replica.holding = True
         asked = self.ask()
@@ -258,7 +258,7 @@ class DeposedTests(LocksTest):
         self.assertNotIsInstance(error, LeadershipLostError)
         self.assert_over()
 
-    def test_in_queue_after_all(self) -> None:
+    def test_an_entry_that_is_created_after_all(self) -> None:
         """What was proposed before is known only then: the entry is there, and the client is told."""
         first = self.get()
         self.replica.holding = True
@@ -269,7 +269,7 @@ class DeposedTests(LocksTest):
         self.assertEqual(self.entries(), [first, self.failureResultOf(asked, LeadershipLostError).value.index])
         self.assert_over()
 
-    def test_in_queue_after_it_leads_again(self) -> None:
+    def test_an_entry_that_is_created_when_this_machine_leads_again(self) -> None:
         """The same: whoever asks from then on is not to find two who keep the entry."""
         first = self.get()
         self.replica.holding = True
@@ -284,7 +284,7 @@ class DeposedTests(LocksTest):
         self.assertEqual([self.successResultOf(each) for each in again], [index, index])
         self.assert_over()
 
-    def test_nobody_knows(self) -> None:
+    def test_a_client_whose_entry_has_an_unknown_outcome(self) -> None:
         """Whether it is in the queue: the client is told just that."""
         self.replica.holding = True
         asked = self.ask()
@@ -292,7 +292,7 @@ class DeposedTests(LocksTest):
         self.assertIs(self.failureResultOf(asked).value, error)
         self.assert_over()
 
-    def test_renewal_not_done(self) -> None:
+    def test_a_renewal_that_was_not_made(self) -> None:
         """It is found out then too, if not before."""
         for error in (NotDoneError(), EtcdError(ErrorCode.RAFT_INTERNAL, "whether it was done is unknown")):
             self.get("first", ttl=3_600)
@@ -303,7 +303,7 @@ class DeposedTests(LocksTest):
             self.assertEqual(self.failureResultOf(asked, LeadershipLostError).value.index, self.entries()[-1])
         self.assert_over()
 
-    def test_turn_comes_too_late(self) -> None:
+    def test_a_turn_comes_too_late(self) -> None:
         """A machine that does not know yet that it no longer leads grants nothing."""
         first = self.get()
         asked = self.wait()
@@ -313,7 +313,7 @@ class DeposedTests(LocksTest):
         self.replica.fail_held(NotDoneError())
         self.failureResultOf(asked, LeadershipLostError)
 
-    def test_goes_too_late(self) -> None:
+    def test_a_client_goes_too_late(self) -> None:
         """The entry of one who goes then is left to its TTL, and nobody hears of that."""
         self.get(ttl=3_600)
         asked = self.wait(ttl=5)
@@ -326,7 +326,7 @@ class DeposedTests(LocksTest):
         self.pass_time(5.125)
         self.assertEqual(len(self.entries()), 1)
 
-    def test_has_no_copy_any_more(self) -> None:
+    def test_this_machine_becomes_a_standby(self) -> None:
         """Who waited on a machine that stands by is told which entry it has."""
         self.get(ttl=3_600)
         asked = self.wait()
@@ -334,7 +334,7 @@ class DeposedTests(LocksTest):
         self.assertEqual(self.failureResultOf(asked, LeadershipLostError).value.index, self.entries()[1])
         self.assert_over()
 
-    def test_does_not_lead(self) -> None:
+    def test_this_machine_does_not_lead(self) -> None:
         """Nothing is done there."""
         index = self.get("me")
         self.replica.follow()
@@ -346,7 +346,7 @@ class DeposedTests(LocksTest):
         self.assertEqual(self.entries(), [index])
         self.assert_over()
 
-    def test_leads_again(self) -> None:
+    def test_this_machine_leads_again(self) -> None:
         """It keeps what it is asked to keep, and finds out when it is deposed again."""
         first = self.get(ttl=3_600)
         asked = self.wait(ttl=5)
