@@ -108,6 +108,6 @@ class DeepTests(SynchronousTestCase):
         space = key_space(c.Set(KEY, 0, expires=5), c.Set("/a/b", 0, expires=6))
         space.apply(c.Delete("/a", 0, recursive=True))
         with self.bounded():
-            while space.removed:
+            while space.removed_directories:
                 space.forget_removed_ttls(1_000)
         self.assertIsNone(space.next_expiry())
