@@ -34,6 +34,7 @@ from etcd_twisted.httpd.exchange import Exchange, in_one_piece
 from etcd_twisted.httpd.heads import Heads, may_become_common
 from etcd_twisted.httpd.lifetime import Lifetime, Verdict
 from etcd_twisted.httpd.readers import HAS_EPOLL, Readers
+from etcd_twisted.httpd.receive_buffer import READ_AHEAD_BYTES, ReceiveBuffer
 from etcd_twisted.httpd.responses import Response
 from etcd_twisted.httpd.site import Site
 from etcd_twisted.httpd.turns import BYTES_SHIFT
@@ -47,9 +48,6 @@ _END = 1 << 62
 
 _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
 _VERSION = b"HTTP/1.1"
-_READ_AHEAD_BYTES = 1 << 14
-"""How much may come while a request is answered before the connection is not read any more."""
-
 _MOST_TOGETHER = 32
 """How many responses are sent together at most."""
 
@@ -117,11 +115,9 @@ class FastChannel(Protocol):
     @ivar _ordinary: the channel that has taken over; nothing else is done here once it is set.
     @ivar _exchange: the response under way that could not be sent at once.
     @ivar _producer: produces the body of that response.
-    @ivar _parts: what has come and is not handled yet; its size is C{_buffered_bytes}.
-    @ivar _needed_bytes: how much has to be there before it is worth looking at it again.
+    @ivar _received: what has come and is not handled yet.
     @ivar _handling: whether requests are being handled further up the stack.
-    @ivar _not_reading: whether the transport is paused.
-    @ivar _waits_for_turn: whether what is buffered waits for a turn.
+    @ivar _waits_for_turn: whether what has come waits for a turn.
     """
 
     _log = Logger()
@@ -130,6 +126,7 @@ class FastChannel(Protocol):
     count: Callable[[bytes, int], None]
     lifetime: Lifetime
     transport: Any
+    _received: ReceiveBuffer
     write: Callable[[bytes], None]
     persistent = True
 
@@ -143,11 +140,7 @@ class FastChannel(Protocol):
         self._ordinary: Channel | None = None
         self._exchange: Exchange | None = None
         self._producer: Any = None
-        self._parts: list[bytes] = []
-        self._buffered_bytes = 0
-        self._needed_bytes = 0
         self._handling = False
-        self._not_reading = False
         self._waits_for_turn = False
 
     # What an exchange needs
@@ -167,7 +160,8 @@ class FastChannel(Protocol):
             self._close()
             return
         self.lifetime.deadline = self._seconds() + self.site.limits.idle_timeout_seconds
-        if (self._parts or self._not_reading) and not self._handling:
+        received = self._received
+        if (received.size or received.paused) and not self._handling:
             self._continue()
 
     # Its life
@@ -176,6 +170,7 @@ class FastChannel(Protocol):
         """Begin to count the time until the first request."""
         transport = self.transport
         self.lifetime = Lifetime(transport, self.site.limits, self._seconds())
+        self._received = ReceiveBuffer(transport)
         self.write = transport.write
         if isinstance(transport, Connection):
             if tcp_socket(transport) is not None:
@@ -192,7 +187,7 @@ class FastChannel(Protocol):
             self._ordinary.connectionLost(reason)
             return
         exchange, self._exchange = self._exchange, None
-        self._parts.clear()
+        self._received.take()
         self.turns.give_up(self)
         if exchange is not None:
             exchange.connectionLost(reason)
@@ -220,7 +215,7 @@ class FastChannel(Protocol):
     def sweep(self, now: float) -> None:
         """Close the connection if a timeout has passed. The site calls this about once a second."""
         exchange = self._exchange
-        verdict = self.lifetime.verdict(now, exchange, self._not_reading and exchange is not None)
+        verdict = self.lifetime.verdict(now, exchange, self._received.paused and exchange is not None)
         if verdict is Verdict.ABORTED:
             self.abort()
         elif verdict is Verdict.LATE and not self._waits_for_turn:
@@ -232,7 +227,7 @@ class FastChannel(Protocol):
         if self._producer is not None:
             self._producer.pauseProducing()
         if self._exchange is None:
-            self._stop_reading()
+            self._received.pause()
 
     def resumeProducing(self) -> None:
         """The client has read all there was."""
@@ -252,51 +247,27 @@ class FastChannel(Protocol):
         if self._ordinary is not None:
             self._ordinary.dataReceived(data)
         elif self._exchange is not None or self.lifetime.stalled or self._waits_for_turn:
-            self._buffer(data, 0)
+            self._received.add(data)
             self._adjust_reading()
-        elif self._parts:
-            self._buffer(data, self._needed_bytes)
-            if self._buffered_bytes >= self._needed_bytes:
-                self._read(self._pop_buffer())
+        elif (received := self._received).size:
+            received.add(data, received.needed_bytes)
+            if received.size >= received.needed_bytes:
+                self._read(received.take())
         else:
             self._read(data)
-
-    def _buffer(self, data: bytes, needed_bytes: int) -> None:
-        """Keep bytes until there are more of them, or a request is answered."""
-        self._parts.append(data)
-        self._buffered_bytes += len(data)
-        self._needed_bytes = needed_bytes
-
-    def _pop_buffer(self) -> bytes:
-        data = b"".join(self._parts)
-        self._parts.clear()
-        self._buffered_bytes = 0
-        return data
-
-    def _stop_reading(self) -> None:
-        """Pause the transport."""
-        if not self._not_reading:
-            self._not_reading = True
-            self.transport.pauseProducing()
 
     def _continue(self) -> None:
         """Handle what has come meanwhile, and read more."""
         if self.lifetime.closing or self.lifetime.stalled or self._waits_for_turn:
             return
-        if not self._parts:
-            self._start_reading()
+        if not self._received.size:
+            self._received.resume()
         else:
             try:
-                self._read(self._pop_buffer())
+                self._read(self._received.take())
             except Exception:  # the caller has sent a response, or has made room for one: it can't handle this
                 self._log.failure("A connection is closed, since what it sent could not be handled")
                 self.abort()
-
-    def _start_reading(self) -> None:
-        """Resume the transport."""
-        if self._not_reading:
-            self._not_reading = False
-            self.transport.resumeProducing()
 
     def _read(self, data: bytes) -> None:
         """Handle what has come, now or in a later turn."""
@@ -308,7 +279,7 @@ class FastChannel(Protocol):
 
     def _wait_for_turn(self, data: bytes) -> None:
         """Keep what has come until a later turn of the reactor."""
-        self._buffer(data, 0)
+        self._received.add(data)
         self._waits_for_turn = True
         self.turns.wait(self, self._take_turn)
 
@@ -320,7 +291,7 @@ class FastChannel(Protocol):
         if self.lifetime.stalled or self._exchange is not None:
             return  # it continues when the client has read, or the response is complete
         try:
-            self._handle_some(self._pop_buffer())
+            self._handle_some(self._received.take())
         except Exception:
             self._log.failure("A connection is closed, since what it sent could not be handled")
             self.abort()
@@ -344,7 +315,7 @@ class FastChannel(Protocol):
         start, size, handled = self._handle_one(data, 0, answers), len(data), 1
         while start < size and self._ordinary is None and not self.lifetime.closing:
             if self._exchange is not None or self.lifetime.stalled:
-                self._buffer(data[start:], 0)
+                self._received.add(data[start:])
                 break
             if handled >= most or turns.left <= 0:
                 self._wait_for_turn(data[start:])
@@ -357,16 +328,17 @@ class FastChannel(Protocol):
         turns.left -= handled
         if turns.left <= 0:
             turns.exhausted()
-        if self._buffered_bytes or self._not_reading:
+        received = self._received
+        if received.size or received.paused:
             self._adjust_reading()
 
     def _adjust_reading(self) -> None:
         """Read on, unless enough is buffered. Reading shows when a client that waits for a response has gone."""
         stalled, answering = self.lifetime.stalled, self._exchange is not None
-        if self._buffered_bytes > _READ_AHEAD_BYTES and (self._waits_for_turn or answering or stalled):
-            self._stop_reading()
+        if self._received.size > READ_AHEAD_BYTES and (self._waits_for_turn or answering or stalled):
+            self._received.pause()
         elif answering or not stalled:
-            self._start_reading()
+            self._received.resume()
 
     def _send(self, answers: list[bytes]) -> None:
         """Send the responses that have been gathered, which are at least one."""
@@ -378,7 +350,7 @@ class FastChannel(Protocol):
         if answers:
             self._send(answers)
         if self.lifetime.stalled:
-            self._buffer(rest, 0)
+            self._received.add(rest)
         return not self.lifetime.stalled
 
     def _handle_one(self, data: bytes, start: int, answers: list[bytes]) -> int:
@@ -444,14 +416,14 @@ class FastChannel(Protocol):
 
     def _wait_for_rest(self, data: bytes, needed_bytes: int) -> int:
         """Wait for the rest of a request, which has to come within the read timeout."""
-        self._buffer(data, needed_bytes)
+        self._received.add(data, needed_bytes)
         self.lifetime.begin_request(self._seconds())
         return _END
 
     def _hand_over(self, data: bytes) -> int:
         """Hand the connection over to a channel that knows all of HTTP."""
         self.site.handed_over(self)
-        self._start_reading()  # from now on, the transport is the other channel's
+        self._received.resume()  # from now on, the transport is the other channel's
         self.transport.unregisterProducer()
         self._ordinary = channel = self.site.ordinary(self._address)
         channel.makeConnection(self.transport)
