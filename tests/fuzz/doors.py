@@ -143,6 +143,7 @@ class _Door:
     def hold(self, conversation: Conversation) -> dict[str, Any]:
         """Do all of it; what can be seen from outside."""
         for step in conversation.steps:
+            self._settle(*step)
             self.replica.holding = conversation.slow
             self._take(*step)
             if conversation.slow:
@@ -167,12 +168,20 @@ class _Door:
         self.wire.stop()
         return seen
 
+    def _settle(self, number: int, what: bytes | int | str) -> None:
+        """
+        Let clients read all, and what they sent be answered, but for the one that sends more.
+
+        One that reads nothing may be cut off anywhere, and each door lets others go first then: one makes the changes
+        that it sent, the other one waits with them until it reads.
+        """
+        for each in self.clients:
+            if each is not self.clients[number] or not isinstance(what, bytes):
+                each.read()
+        self.wire.clock.advance(0)
+
     def _take(self, number: int, what: bytes | int | str) -> None:
         client = self.clients[number]
-        for each in self.clients:
-            if each is not client or not isinstance(what, bytes):
-                each.read()  # who reads nothing may be cut off anywhere, and each door lets others go first then
-        self.wire.clock.advance(0)
         if isinstance(what, int):
             self.wire.pass_time(what)
         elif isinstance(what, bytes) and client.can_send:
