@@ -1,4 +1,4 @@
-"""Asking other machines on the way into a cluster: what is said where none answers."""
+"""L{etcd_twisted.cluster.client}: explains why no machine answers."""
 
 from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred
@@ -12,7 +12,7 @@ from tests.wires import ServedTest
 
 
 class ClientPortTests(ServedTest):
-    """What answers is a machine, but not where machines ask each other."""
+    """A machine answers, but this is its port for clients."""
 
     async def explained(self, url: str) -> str:
         peers = ClusterClient(reactor, None, networked(), describe_timeout_seconds=0.5)
@@ -21,14 +21,14 @@ class ClientPortTests(ServedTest):
         return await peers.explain(url, error)
 
     async def test_client_port_names_its_peer_port(self) -> None:
-        """The peer port of the machine that has it is named."""
+        """The explanation names the peer port of the machine that has the port."""
         url = f"http://127.0.0.1:{self.port}"
         self.replica.register(Machine("machine5", url, "http://127.0.0.1:7005"))
         expected = f"{url} is a port for clients: the peer port of machine5 is http://127.0.0.1:7005"
         self.assertEqual(await self.explained(url), expected)
 
     async def test_client_port_under_another_name_lists_all_peer_ports(self) -> None:
-        """It is one of those that are there."""
+        """It may be any of the machines, so all are named."""
         self.replica.register(OTHER)
         url = f"http://localhost:{self.port}"
         expected, _, peers = (await self.explained(url)).partition("; the peer ports are ")

@@ -1,5 +1,5 @@
 """
-Discovery: who is the first machine, whom the others find, and what becomes of a directory that can't be used.
+L{etcd_twisted.cluster.discovery}: which machine is the first, what the others find, and bad directories.
 """
 
 from pathlib import Path

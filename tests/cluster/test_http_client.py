@@ -1,5 +1,5 @@
 """
-Asking another cluster: servers that are broken, slow, elsewhere or none, and what is left when nobody wants to know.
+L{etcd_twisted.cluster.http_client}: servers that are broken, slow, elsewhere or missing, and cancelled requests.
 """
 
 from typing import Any

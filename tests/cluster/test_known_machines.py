@@ -1,5 +1,5 @@
 """
-Whom a machine tells of while it knows of no leader (spec, section 2): those that it knew last, and never nobody.
+Which machines a machine lists while it knows no leader (spec, section 2): those that it knew last.
 """
 
 from twisted.internet.defer import Deferred, ensureDeferred

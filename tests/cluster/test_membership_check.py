@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.cluster.membership_check}: who is asked about a machine that this one does not know, and how often.
+L{etcd_twisted.cluster.membership_check}: which machines are asked about an unknown one, and how often.
 """
 
 from typing import cast
@@ -18,14 +18,14 @@ from tests.logs.lines import Log
 
 
 def view_of(index: int, *urls: str) -> ClusterView:
-    """What a machine tells that knows a configuration with machines at these peer URLs."""
+    """Returns the view of a machine that knows a configuration with machines at these peer URLs."""
     machines = [Machine(url, f"client {url}", url) for url in urls]
     return ClusterView("c" * 16, machines, "", ClusterConfig(), index)
 
 
 class Others:
     """
-    Machines that are asked, and this one's place in its group, which is told.
+    Machines that are asked, and this machine's Raft member, which takes what they say.
 
     @ivar views: what each says; who is not here does not answer.
     @ivar held: those who do not say it yet.

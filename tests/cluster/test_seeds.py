@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.cluster.seeds}: where a machine looks for others, and what of that is told to it.
+L{etcd_twisted.cluster.seeds}: which seeds a machine has.
 """
 
 from pathlib import Path

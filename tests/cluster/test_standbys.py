@@ -1,5 +1,6 @@
 """
-L{etcd_twisted.cluster.lifecycle} of machines for which there is no place, or no longer.
+L{etcd_twisted.cluster.standby} and L{etcd_twisted.cluster.exclusion}: machines for which the cluster has no room, or
+no longer has.
 """
 
 from pathlib import Path
@@ -21,7 +22,7 @@ from tests.consensus.test_group import PATIENCE
 
 class StandbyTests(LifecycleTestCase):
     def full(self) -> LifecycleMachine:
-        """A fourth one, for which there is no place."""
+        """Returns a fourth machine, for which there is no room."""
         self.first, self.second, self.third = self.three()
         return self.start(self.first)
 
@@ -90,7 +91,7 @@ class StandbyTests(LifecycleTestCase):
         self.group.run_until(lambda: standby.is_member, 30.0)
 
     def test_standby_that_is_refused_goes_on_standing_by(self) -> None:
-        """A machine of its name has come in meanwhile: it goes on to stand by, and reads nothing in vain."""
+        """A machine of its name has joined meanwhile: it goes on standing by, and does not read its files in vain."""
         standby = self.full()
         recovered: list[int] = []
         recover = standby.lifecycle.local.recover
@@ -137,7 +138,7 @@ class StandbyTests(LifecycleTestCase):
 
 class ExcludedTests(LifecycleTestCase):
     def test_removed_machine_stands_by_and_joins_again(self) -> None:
-        """With the same directory, when there is a place: at the next look (spec, "Standby")."""
+        """It uses the same directory, and joins at its next check (spec, "Standby")."""
         _, second, third = self.three()
         self.group.finish(self.group.leader.set("/a", "1"))
         self.group.settle()
@@ -166,7 +167,7 @@ class ExcludedTests(LifecycleTestCase):
         self.group.run_until(lambda: gone.is_member, 2 * SYNC_INTERVAL_SECONDS)
 
     def test_clients_of_a_leader_that_removes_itself_are_sent_on(self) -> None:
-        """Before and after, and while it waits for one: nobody waits in vain, or is told that nobody knows."""
+        """This is so before, after and while it waits for one: no client waits in vain or gets an unknown outcome."""
         self.three()
         gone = self.group.leader
         told: list[object] = []
@@ -191,7 +192,7 @@ class ExcludedTests(LifecycleTestCase):
         self.assertEqual(self.group.await_leader().value("/4"), "")
 
     def test_unknown_outcome_keeps_no_other_client_waiting(self) -> None:
-        """What it can't tell the outcome of takes a while; others are sent on meanwhile."""
+        """A write of unknown outcome takes a while; other clients are sent on meanwhile."""
         self.three()
         gone = self.group.leader
         self.group.network.isolate(gone.url)
@@ -207,7 +208,7 @@ class ExcludedTests(LifecycleTestCase):
         self.failureResultOf(unknown, EtcdError)
 
     def test_removed_machine_asks_less_and_less_often(self) -> None:
-        """When nobody leads after it."""
+        """No other machine leads after it."""
         self.three()
         gone = self.group.leader
         assert isinstance(gone, LifecycleMachine)
@@ -232,7 +233,7 @@ class ExcludedTests(LifecycleTestCase):
         self.assertEqual(len(self.members()), 2)
 
     def test_member_that_is_refused_by_mistake_stays(self) -> None:
-        """A machine that does not know of it yet refuses it: the leader knows better."""
+        """A machine that does not know it yet refuses it, but the leader knows it."""
         first, second, third = self.three()
         for machine in (first, second, third):
             machine.lifecycle.excluded()
@@ -256,7 +257,7 @@ class ExcludedTests(LifecycleTestCase):
         self.assertNotEqual(gone.is_member, gone.replica.standby)
 
     def test_machine_is_removed_while_it_is_busy(self) -> None:
-        """Nobody may say it again: it looks when that is done."""
+        """Nobody may tell it again: it checks once the other work is done."""
         self.three()
         gone = self.group.leader
         assert isinstance(gone, LifecycleMachine)
@@ -300,7 +301,7 @@ class ExcludedTests(LifecycleTestCase):
                 machine.crash()
 
     def test_views_of_another_cluster_do_not_count(self) -> None:
-        """What others say does not count then."""
+        """Another cluster answers at the addresses: what it says does not count."""
         first, _, _ = self.three()
         gone = self.group.followers[0]
         assert isinstance(gone, LifecycleMachine)
@@ -316,7 +317,7 @@ class ExcludedTests(LifecycleTestCase):
 
 
 class FilesTests(LifecycleTestCase):
-    """A directory is given back, whatever became of its machine."""
+    """A machine unlocks its directory, whatever becomes of it."""
 
     def test_standby_and_promoted_machine_unlock_their_directories(self) -> None:
         first = self.start()

@@ -1,5 +1,5 @@
 """
-Stand-ins for what the peer port sees of a replica, and for what it sends.
+Fakes of what the peer port sees of a replica, and of what it sends.
 """
 
 from collections.abc import Callable
@@ -24,13 +24,13 @@ REPORT = StatusReport(1_000_000, 2_000_000, 0, "leader", 3, 4, "0.5.0", 6_000_00
 @implementer(IRaftPeer)
 class FakeRaftPeer:
     """
-    A machine's place in a group of two, which notes what it is told.
+    A member of a group of two, which records what it gets.
 
-    @ivar members: whose messages it takes.
-    @ivar payloads: what was received, with who sent it.
-    @ivar lost: who was unreachable, in order.
-    @ivar snapshot: what has come of a snapshot.
-    @ivar failing: what joining, leaving and snapshots meet.
+    @ivar members: the machines whose messages it takes.
+    @ivar payloads: the payloads that came, with their senders.
+    @ivar lost: the machines that were unreachable, in order.
+    @ivar snapshot: the part of a snapshot that has come.
+    @ivar failing: the error that joining, leaving and snapshots fail with.
     """
 
     def __init__(self, machine_id: str = FIRST, members: tuple[str, ...] = (FIRST, SECOND)) -> None:
@@ -58,7 +58,7 @@ class FakeRaftPeer:
         return met
 
     def look(self) -> None:
-        """Something has happened."""
+        """Checks the conditions that are waited for."""
         for entry in list(self._waiting):
             condition, met = entry
             if condition():
@@ -125,7 +125,7 @@ class FakeRaftPeer:
 
 
 class PeerReplica(FakeReplica):
-    """A replica with a place in a group."""
+    """A replica that is a member of a group."""
 
     def __init__(self, clock: Any, peer: FakeRaftPeer | None = None) -> None:
         super().__init__(clock)

@@ -1,5 +1,5 @@
 """
-Machines on real sockets, each with a peer port and a transport, and with a stand-in for its replica.
+Machines on real sockets, each with a peer port, a transport and a fake replica.
 """
 
 from collections.abc import Callable
@@ -40,7 +40,7 @@ class MachineOnSockets:
         self._service: Any = None
 
     async def start(self) -> None:
-        """Open the port: always the same one."""
+        """Opens the port, which is always the same."""
         config = Config(peer_bind_addr=Address("127.0.0.1", self._port), http_read_timeout=1.0, **self._settings)
         self._service = PeerFrontend(self.transport.connected, admin_site).service(reactor, config, {}, self.replica)
         await self._service.startService()
@@ -55,13 +55,13 @@ class MachineOnSockets:
         return self.address.url("https" if self._settings else "http")
 
     async def close_port(self) -> None:
-        """Be gone for others."""
+        """Closes the port."""
         if self._service is not None:
             service, self._service = self._service, None
             await service.stopService()
 
     async def stop(self) -> None:
-        """Leave nothing."""
+        """Closes everything."""
         await self.close_port()
         await self.transport.stop()
         self.replica.stop()
@@ -77,25 +77,25 @@ class MachinesTest(TestCase):
         self.second = await self.machine(SECOND, "machine2")
 
     async def machine(self, machine_id: str, name: str, **settings: Any) -> MachineOnSockets:
-        """Start a machine."""
+        """Starts a machine."""
         machine = MachineOnSockets(machine_id, name, **settings)
         self.addCleanup(machine.stop)
         await machine.start()
         return machine
 
     def connect(self) -> None:
-        """Let the first send to the second."""
+        """Connects the first machine to the second."""
         self.first.transport.connect({SECOND: self.second.url})
 
     async def when_it_comes(self, payload: bytes) -> None:
-        """Send from the first to the second, over and over, until it comes."""
+        """Sends from the first machine to the second, over and over, until the payload comes."""
         come = self.second.raft.when(lambda: (FIRST, payload) in self.second.raft.payloads)
         while not come.called:
             self.first.transport.send(SECOND, payload)
             await _soon()
 
     async def raw(self, machine: MachineOnSockets) -> RawClient:
-        """A stranger's connection."""
+        """Returns a stranger's connection."""
         address = machine.address
         client = await connectProtocol(TCP4ClientEndpoint(reactor, address.host, address.port), RawClient())
         self.addCleanup(self._hang_up, client)
@@ -134,7 +134,7 @@ class _Half(Protocol):
 
 class Relay:
     """
-    Stands between two machines, and can be made to swallow everything.
+    Relays connections between two machines, and can be made to swallow everything.
 
     @ivar connections: how many were made through it.
     """
@@ -147,7 +147,7 @@ class Relay:
         self._gone: list[tuple[Callable[[], bool], Deferred[None]]] = []
 
     async def start(self) -> str:
-        """Listen; returns the URL to connect to."""
+        """Listens, and returns the URL to connect to."""
         factory = Factory()
         factory.noisy = False
         factory.buildProtocol = self._accept
@@ -171,12 +171,12 @@ class Relay:
         near.transport.abortConnection()
 
     def stop_reading(self) -> None:
-        """Take nothing more from anybody, and let nobody know."""
+        """Stops reading from both sides, without closing."""
         for half in self._halves:
             half.transport.pauseProducing()
 
     def cut(self) -> None:
-        """End all connections."""
+        """Ends all connections."""
         for half in self._halves:
             if half.transport is not None:
                 half.transport.abortConnection()
@@ -191,7 +191,7 @@ class Relay:
                 met.callback(None)
 
     async def stop(self) -> None:
-        """Leave nothing."""
+        """Closes everything."""
         await self._port.stopListening()
         self.cut()
         gone: Deferred[None] = Deferred()

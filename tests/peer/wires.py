@@ -32,7 +32,7 @@ HELLO = {
 
 
 def question(command: type[amp.Command], tag: bytes | None = b"1", **arguments: Any) -> bytes:
-    """A box that asks something."""
+    """Returns the box of a request."""
     box: amp.AmpBox = command.makeArguments(arguments, None)
     box[amp.COMMAND] = command.commandName
     if tag is not None:
@@ -58,11 +58,11 @@ class Visit:
         return self.transport.how_lost is not None
 
     def send(self, data: bytes) -> None:
-        """The other side sends."""
+        """Sends bytes from the other side."""
         self._protocol.dataReceived(data)
 
     def ask(self, command: type[amp.Command], **arguments: Any) -> amp.AmpBox:
-        """Ask; the answer has to be there at once."""
+        """Sends a request, whose answer has to be there at once."""
         self.send(question(command, **arguments))
         (box,) = self.boxes()
         return box
