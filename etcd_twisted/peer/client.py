@@ -13,13 +13,11 @@ from twisted.protocols import amp
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.interfaces import IReactor
 from etcd_twisted.interfaces.cluster import ClusterView, JoinReply, JoinRequest
-from etcd_twisted.net.reasons import NETWORK_ERRORS, reason_of
+from etcd_twisted.net.reasons import reason_of
 from etcd_twisted.net.tls import ClientTls
 from etcd_twisted.peer.commands import Describe, Join, Leave, RefusedError, VersionError
-from etcd_twisted.peer.dialer import Dialer, PeerUrlError
-from etcd_twisted.peer.outgoing import AnswerError, LostError, OutgoingConnection
-
-_PROBLEMS = (*NETWORK_ERRORS, AnswerError, LostError, PeerUrlError)
+from etcd_twisted.peer.dialer import Dialer
+from etcd_twisted.peer.outgoing import CONNECTION_ERRORS, OutgoingConnection
 
 
 class UnreachableError(Exception):
@@ -81,7 +79,7 @@ class PeerClient:
             raise error.error() from error
         except VersionError as error:
             raise EtcdError(ErrorCode.RAFT_INTERNAL, str(error)) from error
-        except _PROBLEMS as error:
+        except CONNECTION_ERRORS as error:
             raise UnreachableError(f"{peer_url} can't be asked: {reason_of(error)}") from error
 
     async def _exchange(

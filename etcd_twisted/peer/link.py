@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from etcd_twisted.interfaces import IRaftPeer
 from etcd_twisted.interfaces.cluster import PROTOCOL_VERSION, StatusReport
 from etcd_twisted.net.backoff import LONGEST_PAUSE_SECONDS, Backoff
-from etcd_twisted.net.reasons import NETWORK_ERRORS, reason_of
+from etcd_twisted.net.reasons import reason_of
 from etcd_twisted.peer.commands import (
     ClusterError,
     Hello,
@@ -31,16 +31,15 @@ from etcd_twisted.peer.commands import (
     VersionError,
 )
 from etcd_twisted.peer.connected_machines import ConnectedMachines
-from etcd_twisted.peer.dialer import Dialer, PeerUrlError
+from etcd_twisted.peer.dialer import Dialer
 from etcd_twisted.peer.message_connection import MessageConnection
-from etcd_twisted.peer.outgoing import AnswerError, LostError, OutgoingConnection
+from etcd_twisted.peer.outgoing import CONNECTION_ERRORS, AnswerError, LostError, OutgoingConnection
 
 REFUSED_PAUSE_SECONDS = 5.0
 """How long to wait before the next attempt after a machine has refused this one."""
 
 _T = TypeVar("_T")
 _REFUSALS = (ClusterError, MachineError, NotMemberError, VersionError)
-_PROBLEMS = (*NETWORK_ERRORS, AnswerError, LostError, PeerUrlError)
 
 
 @attrs.frozen
@@ -190,7 +189,7 @@ class Link:
         except _REFUSALS as error:
             self._refused(error)
             return REFUSED_PAUSE_SECONDS
-        except _PROBLEMS as error:
+        except CONNECTION_ERRORS as error:
             self._log_problem(reason_of(error))
             return self._backoff.next()
         problem = await self._use(connection)
@@ -202,7 +201,7 @@ class Link:
         """
         Connects, and exchanges L{Hello}.
 
-        @raise Exception: L{IdleError}, one of L{_REFUSALS} or L{_PROBLEMS}, or L{CancelledError}.
+        @raise Exception: L{IdleError}, one of L{_REFUSALS} or L{CONNECTION_ERRORS}, or L{CancelledError}.
         """
         self._log.debug("Connecting to {machine}", machine=self._label)
         dialer = self._context.dialer

@@ -12,8 +12,10 @@ from twisted.internet.protocol import connectionDone
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
+from etcd_twisted.net.reasons import NETWORK_ERRORS
 from etcd_twisted.net.sockets import UNACKNOWLEDGED_TIMEOUT_SECONDS
 from etcd_twisted.peer.boxes import Box
+from etcd_twisted.peer.dialer import PeerUrlError
 from etcd_twisted.peer.message_connection import MessageConnection
 from etcd_twisted.peer.payloads import MAX_BOX_BYTES
 
@@ -24,6 +26,10 @@ class LostError(Exception):
 
 class AnswerError(Exception):
     """What came does not answer the request."""
+
+
+CONNECTION_ERRORS = (*NETWORK_ERRORS, AnswerError, LostError, PeerUrlError)
+"""The errors of connecting and of requests that say nothing about what was requested."""
 
 
 class OutgoingConnection(MessageConnection):
