@@ -150,6 +150,7 @@ class _Door:
                 self.replica.release()
         for client in self.clients:
             client.read()
+        self.wire.clock.advance(0)
         self.replica.release()
         # One door refuses a head at its first bad line, the other one when all of it is there: from then on, the
         # connection has this long.
