@@ -8,49 +8,39 @@ same seed does the same, however busy the computer is. Must never wait for real 
 import contextlib
 import gc
 import secrets
-from collections.abc import Callable
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 from unittest import mock
-
-from twisted.internet.defer import Deferred
 
 from etcd_twisted.keyspace import Event
 from etcd_twisted.testing.disks import Disks
 from etcd_twisted.testing.machine import Settings, SimulatedMachine
-from etcd_twisted.testing.network import Network
 from etcd_twisted.testing.schedule import Process, Schedule
-
-_T = TypeVar("_T")
+from etcd_twisted.testing.simulation import Simulation
 
 FORMING_SECONDS = 20.0
 """How long a cluster may take to form, by the simulated clock."""
 
 
-class SimulatedCluster:
+class SimulatedCluster(Simulation):
     """
     Machines that are in one cluster. It is a context manager that frees everything at the end::
 
         with SimulatedCluster() as cluster:
             cluster.start(3)
 
-    @ivar clock: a clock for the code under test, which goes on with the cluster.
     @ivar machines: the machines by name, in the order in which they came.
-    @ivar network: what carries messages between them; its C{weather} can be made bad.
     @ivar disks: the disks of the machines.
-    @ivar schedule: what is to happen next, and the one source of chance.
     """
 
     def __init__(self, seed: int = 0, settings: Settings | None = None) -> None:
         """
         @param seed: decides everything that is left to chance.
         """
-        self.schedule = Schedule(seed)
-        self.network = Network(self.schedule)
+        super().__init__(Schedule(seed))
         self.disks = Disks(self.schedule.random)
         self.machines: dict[str, SimulatedMachine] = {}
         self.settings = Settings() if settings is None else settings
-        self.clock = Process(self.schedule, "test", 0.0, 1.0).clock
         self._problem: BaseException | None = None
         self._installed = contextlib.ExitStack()
         self.schedule.after_step = self._after_step
@@ -159,36 +149,6 @@ class SimulatedCluster:
         event = self.result_of(self.await_leader().put(key, value, ttl_seconds))
         self.settle()
         return event
-
-    # Time
-
-    def advance(self, seconds: float) -> None:
-        """Let everything happen that happens in this many seconds."""
-        self.schedule.run_until(self.schedule.now + seconds)
-
-    def advance_until(self, condition: Callable[[], bool], most_seconds: float = 10.0) -> None:
-        """
-        Let things happen until a condition holds.
-
-        @raise AssertionError: it does not hold within C{most_seconds}.
-        """
-        if not self.schedule.run_until(self.schedule.now + most_seconds, condition):
-            name = getattr(condition, "__qualname__", condition)
-            raise AssertionError(f"{name} does not hold within {most_seconds} seconds: {self.describe()}")
-
-    def result_of(self, deferred: "Deferred[_T]", most_seconds: float = 10.0) -> _T:
-        """
-        Advance until a Deferred has fired, and return its result or raise its exception.
-
-        @raise AssertionError: it does not fire within C{most_seconds}.
-        """
-        results: list[_T] = []
-        failures: list[BaseException] = []
-        deferred.addCallbacks(results.append, lambda failure: failures.append(failure.value))
-        self.advance_until(lambda: bool(results or failures), most_seconds)
-        if failures:
-            raise failures[0]
-        return results[0]
 
     def describe(self) -> str:
         """Returns what each machine is, for the message of an assertion."""

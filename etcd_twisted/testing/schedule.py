@@ -20,6 +20,9 @@ Call = Callable[..., object]
 LATENESS_SECONDS = 0.0003
 """How late a timer may be while nothing holds up its process, since other work of the process is done before it."""
 
+_MOST_STEPS_AT_ONCE = 100_000
+"""How many events may happen at the same time. More are taken for an endless loop."""
+
 
 class Event:
     """
@@ -91,8 +94,14 @@ class Schedule:
 
         @param met: the condition. It is asked after each event.
         @return: whether the condition is met.
+        @raise AssertionError: time does not go on, however many events happen.
         """
+        began, steps = self.now, self.steps
         while not met():
+            if self.now != began:
+                began, steps = self.now, self.steps
+            elif self.steps - steps > _MOST_STEPS_AT_ONCE:
+                raise AssertionError(f"{_MOST_STEPS_AT_ONCE} events happen at once: one causes the next")
             if not self._queue or self._queue[0][0] > time:
                 self.now = max(self.now, time)
                 return met()

@@ -4,7 +4,6 @@ Several replicas on simulated clocks, each with a real disk, and a simulated net
 Nothing happens but in L{Cluster.run}. A machine can be stopped in order, crash, and be started again on its directory.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +27,9 @@ from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.keyspace.nodes import File
 from etcd_twisted.keyspace.snapshot import dump
-from etcd_twisted.testing.network import Network, SimulatedPeers, SimulatedTransport, Weather
+from etcd_twisted.testing.network import SimulatedPeers, SimulatedTransport, Weather
 from etcd_twisted.testing.schedule import Process, Schedule
+from etcd_twisted.testing.simulation import Simulation
 from etcd_twisted.testing.writer import PromptWriter
 from tests.consensus.machine import START
 
@@ -230,7 +230,7 @@ class ClusterMachine:
         return self.start()
 
 
-class Cluster:
+class Cluster(Simulation):
     """
     All machines.
 
@@ -250,9 +250,9 @@ class Cluster:
         self.snapshot_count = snapshot_count
         self.history = history
         self.defaults = defaults
-        self.schedule = Schedule(0, lateness_seconds=0.0)
-        self.clock = Process(self.schedule, "test", 0.0, 1.0).clock
-        self.network = Network(self.schedule, Weather(latency=LATENCY, spread=(1.0, 1.0), kept=0.0))
+        super().__init__(
+            Schedule(0, lateness_seconds=0.0), Weather(latency=LATENCY, spread=(1.0, 1.0), kept=0.0)
+        )
         self.network.prompt = True
         self.network.reconnect_seconds = 0.02
         self.network.refused_seconds = 0.5
@@ -308,29 +308,14 @@ class Cluster:
 
     # Time
 
-    def run(self, seconds: float) -> None:
-        """Let everything happen that happens in so many seconds."""
-        self.schedule.run_until(self.schedule.now + seconds)
-
-    def run_until(self, condition: Callable[[], bool], patience: float = 10.0) -> None:
-        """Let things happen until something is so."""
-        met = self.schedule.run_until(self.schedule.now + patience, condition)
-        assert met, f"this has not come to be in {patience} seconds"
+    run = Simulation.advance
+    run_until = Simulation.advance_until
+    finish = Simulation.result_of
 
     def settle(self) -> None:
         """Let all machines that run and reach each other come to the same."""
         self.run_until(lambda: len({machine.replica.raft_index for machine in self.up}) == 1)
         self.run(0.2)
-
-    def finish(self, deferred: "Deferred[Any]", patience: float = 10.0) -> Any:
-        """Wait for a Deferred; what it gives, or its exception."""
-        result: list[Any] = []
-        failed: list[BaseException] = []
-        deferred.addCallbacks(result.append, lambda failure: failed.append(failure.value))
-        self.run_until(lambda: bool(result or failed), patience)
-        if failed:
-            raise failed[0]
-        return result[0]
 
     def stop(self) -> None:
         """Stop all that run."""

@@ -206,7 +206,7 @@ class LeaseTests(ClusterTestCase):
     def last_of(self, cluster: Cluster, key: str) -> float:
         """How many seconds it takes until a key is gone everywhere."""
         began = cluster.clock.seconds()
-        cluster.run_until(lambda: not any(_has(machine, key) for machine in cluster.up), patience=700.0)
+        cluster.run_until(lambda: not any(_has(machine, key) for machine in cluster.up), most_seconds=700.0)
         return cluster.clock.seconds() - began
 
     def write(self, cluster: Cluster, ttl: int) -> None:

@@ -118,6 +118,16 @@ class MachineClockTests(SynchronousTestCase):
         """It is a reactor's time."""
         verifyObject(IReactorTime, self.clock)
 
+    def test_an_endless_loop(self) -> None:
+        """A test in which one event causes the next at once fails, and does not run for ever."""
+
+        def again() -> None:
+            self.schedule.after(0, None, "again", again)
+
+        again()
+        error = self.assertRaises(AssertionError, self.schedule.run_until, 1.0)
+        self.assertIn("events happen at once", str(error))
+
     def test_delayed_calls(self) -> None:
         """They are this process's own that are still to be made."""
         process = Process(self.schedule, "machine0", 0.0, 1.0)
