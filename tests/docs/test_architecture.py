@@ -31,6 +31,7 @@ ELSEWHERE = {
     "A PUT": {
         "httpd/channel.py",  # the ordinary door
         "httpd/turns.py",  # when a turn has no time left
+        "consensus/reads.py",  # a GET that is confirmed
         "web/redirects.py",  # on a machine that does not lead
         "keyspace/watchers.py",  # while somebody watches
         "keyspace/commands.py",  # declares values, whose code is not Python's
