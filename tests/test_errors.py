@@ -58,14 +58,14 @@ class EtcdErrorTests(SynchronousTestCase):
         """Its text says all that a log needs: number, message and cause."""
         self.assertEqual(str(EtcdError(ErrorCode.KEY_NOT_FOUND, "/a", 5)), "100: Key not found (/a)")
 
-    def test_indexMayComeLater(self) -> None:
+    def test_index_may_come_later(self) -> None:
         """Where it is raised the index may not be known yet."""
         error = EtcdError(ErrorCode.NOT_A_FILE, "/a")
         self.assertEqual(error.index, 0)
         error.index = 7
         self.assertEqual(error.index, 7)
 
-    def test_canBeRaised(self) -> None:
+    def test_can_be_raised(self) -> None:
         """It is an exception like others, and keeps its cause when raised from one."""
         reason = ValueError("why")
         try:
@@ -73,7 +73,7 @@ class EtcdErrorTests(SynchronousTestCase):
         except EtcdError as error:
             self.assertIs(error.__cause__, reason)
 
-    def test_isOnlyItself(self) -> None:
+    def test_is_only_itself(self) -> None:
         """Like any exception it is equal to itself alone, and may stand in a set, though its index changes."""
         error, other = EtcdError(ErrorCode.NOT_A_FILE, "/a"), EtcdError(ErrorCode.NOT_A_FILE, "/a")
         raised = {error}

@@ -176,7 +176,7 @@ class InstallationTests(SynchronousTestCase):
         self.assertIn("Usage: twistd [options] etcd [options]", result.stdout)
         self.assertIn("--data-dir DIRECTORY", result.stdout)
 
-    def test_everyModule(self) -> None:
+    def test_every_module(self) -> None:
         """Each module is imported from there, and needs nothing that the wheel does not ask for."""
         modules = [
             name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
@@ -206,7 +206,7 @@ class InstallationTests(SynchronousTestCase):
         self.assertIn(f"http://127.0.0.1:{client}", str(said))
         self.assertIn("Server Shut Down.", rest)
 
-    def test_helpWhereNothingCanBeWritten(self) -> None:
+    def test_help_where_nothing_can_be_written(self) -> None:
         """Twisted can't keep its cache of plugins, does without, and does not complain."""
         self.plugins.chmod(0o555)
         self.addCleanup(self.plugins.chmod, 0o755)

@@ -52,13 +52,13 @@ class AnalyzeTests(SynchronousTestCase):
         for unit in (SERVICE, "etcd-twisted@machine0.service", SOCKET):
             self.verify(unit)
 
-    def test_itSeesWhatIsWrong(self) -> None:
+    def test_it_sees_what_is_wrong(self) -> None:
         """Or the other tests would show nothing."""
         path = self.directory / SERVICE
         path.write_text(path.read_text().replace("ProtectSystem=strict", "ProtectSystems=strict"))
         self.assertRaises(self.failureException, self.verify, SERVICE)
 
-    def test_dropInsOfThePage(self) -> None:
+    def test_drop_ins_of_the_page(self) -> None:
         """What the page tells to add."""
         dropins = self.directory / f"{SERVICE}.d"
         dropins.mkdir()
@@ -95,7 +95,7 @@ class ServiceTests(TestCase):
         directory = Path(self.unit.expanded(self.unit.value("Service", "WorkingDirectory"), self.state))
         self.machine.child = spawn(self, self.unit.command(TWISTD), directory, environment)
 
-    async def test_itsLife(self) -> None:
+    async def test_its_life(self) -> None:
         """Its data is where only it may write, it is ready when it serves, and SIGTERM ends it cleanly."""
         ready = self.manager.when_told("READY")
         self.launch()
@@ -106,7 +106,7 @@ class ServiceTests(TestCase):
         self.assertEqual(await self.machine.terminate(), STOPPED)  # which systemd counts as clean, see its exit-status
         self.assertEqual(self.manager.states(), ["READY", "STOPPING"])
 
-    async def test_aRefusalIsNotRepeatedForEver(self) -> None:
+    async def test_a_refusal_is_not_repeated_for_ever(self) -> None:
         """It is a failure, after which systemd starts it again, and not without an end."""
         self.file += "\nETCD_PEERS_FILE=missing"
         self.launch()

@@ -87,7 +87,7 @@ class KeysTests(EtcdctlTest):
             self.assertNotEqual(await child.when_ended(), 0)
             self.assertIn("Not Found", child.errors, command)
 
-    async def test_inOrder(self) -> None:
+    async def test_in_order(self) -> None:
         """C{mk --in-order}."""
         for value in ("a", "b"):
             self.assertEqual(await self.run_command("mk", "--in-order", "/queue", value), f"{value}\n")
@@ -141,7 +141,7 @@ class KeysTests(EtcdctlTest):
         await self.run_command("set", "/dir/key", "Hello etcd")
         await forever.when_printed("Hello world\nHello etcd\n")
 
-    async def test_execWatch(self) -> None:
+    async def test_exec_watch(self) -> None:
         """C{exec-watch} runs a command for every event."""
         watching = self.start(
             *("exec-watch", "--recursive", "/dir", "--"),

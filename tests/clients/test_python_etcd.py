@@ -154,7 +154,7 @@ class PythonEtcdTests(TestCase):
         await self.assertFailure(self.call(self.etcd.watch, "/dir/key", timeout=0.1), etcd.EtcdWatchTimedOut)
         await self.machine.when_watched(0)
 
-    async def test_eternalWatch(self) -> None:
+    async def test_eternal_watch(self) -> None:
         """Every event in order, those of the past and those to come."""
         for number in range(3):
             await self.call(self.etcd.set, "/key", str(number))
@@ -169,7 +169,7 @@ class PythonEtcdTests(TestCase):
             await self.call(writer.set, "/key", str(number))
         self.assertEqual(await watching, ["0", "1", "2", "3", "4", "5"])
 
-    async def test_forgottenHistory(self) -> None:
+    async def test_forgotten_history(self) -> None:
         """Who asks for events too old is told so, and where history begins."""
         for number in range(HISTORY + 5):
             await self.call(self.etcd.set, "/key", str(number))

@@ -29,19 +29,19 @@ class MachineTests(SynchronousTestCase):
         self.assertEqual(ONE.value, "etcd=http%3A%2F%2F127.0.0.1%3A4001&raft=http%3A%2F%2F127.0.0.1%3A7001")
 
     @given(texts, texts)
-    def test_anyUrl(self, client_url: str, peer_url: str) -> None:
+    def test_any_url(self, client_url: str, peer_url: str) -> None:
         """What is registered is what is read, whatever the URLs hold."""
         machine = Machine("name", client_url, peer_url)
         self.assertEqual(registered_machines(key_space(registration(machine)).root), [machine])
 
     @given(st.lists(texts.filter(lambda name: "/" not in name and name not in (".", "..")), unique=True))
-    def test_anyName(self, names: list[str]) -> None:
+    def test_any_name(self, names: list[str]) -> None:
         """Machines come by name, whatever their names are and in whatever order they were registered."""
         machines = [Machine(name, "http://c", "http://p") for name in names]
         space = key_space(*map(registration, machines))
         self.assertEqual([machine.name for machine in registered_machines(space.root)], sorted(names))
 
-    def test_newAddress(self) -> None:
+    def test_new_address(self) -> None:
         """A machine that is registered again has its new URLs."""
         moved = Machine("one", "http://127.0.0.1:4009", "http://127.0.0.1:7009")
         space = key_space(registration(ONE), registration(TWO), registration(moved))

@@ -59,7 +59,7 @@ class WalkthroughTests(TestCase):
         self.assertEqual(await child.when_ended(), 0, f"{command}\n{child.errors}")
         return child.output
 
-    async def test_everySection(self) -> None:
+    async def test_every_section(self) -> None:
         """All that the page says comes true."""
         for section in SECTIONS:
             for step in section["steps"]:

@@ -38,7 +38,7 @@ class CommandTests(TestCase):
     if shutil.which("make") is None:
         skip = "make is not installed (apt-get install make)"
 
-    def test_everyWork(self) -> None:
+    def test_every_work(self) -> None:
         """Whatever can be measured is shown, and nothing else."""
         measured = [benchmarks.parser().parse_args(words[3:]).work for words in commands() if words[:3] == BENCHMARKS]
         self.assertEqual(set(measured), set(benchmarks.WORK))

@@ -26,7 +26,7 @@ class ReadmeTests(TestCase):
         """A directory, and free ports."""
         self.machine = Machine(self)
 
-    async def test_makeRun(self) -> None:
+    async def test_make_run(self) -> None:
         """C{make run} does what the README says it does."""
         (command,) = [line for line in "".join(blocks(README, "sh")).splitlines() if "/twistd " in line]
         self.assertEqual((await planned(self, "make run")).splitlines()[-1], command)

@@ -53,7 +53,7 @@ class PageTests(TestCase):
         units = {path.name for path in (self.root / UNITS).iterdir() if path.is_file()}
         self.assertEqual(units, {"etcd-twisted.service", "etcd-twisted@.service", "etcd-twisted.socket"})
 
-    async def test_threeMachines(self) -> None:
+    async def test_three_machines(self) -> None:
         """With the page's settings the template's machines become one cluster."""
         taken = dict(zip(PORTS, map(str, free_ports(len(PORTS))), strict=True))
         shown = [text for text in blocks(PAGE, "sh") if text.startswith("# /etc/etcd-twisted/etcd-twisted@")]

@@ -56,7 +56,7 @@ def lines() -> Iterator[tuple[str, str]]:
 class LinesTests(SynchronousTestCase):
     """Every line, and where it is explained."""
 
-    def test_everyLine(self) -> None:
+    def test_every_line(self) -> None:
         """It is on the page."""
         page = " ".join(PAGE.read_text().split())
         told = [(place, text) for place, text in lines() if len(text) >= _SHORTEST and text not in _INTERNAL]

@@ -42,23 +42,23 @@ class GoneTests(TestCase):
         self.addCleanup(server.stopListening)
         await self._gone(server.getHost().port, value)
 
-    async def test_nobodyThere(self) -> None:
+    async def test_nobody_there(self) -> None:
         (port,) = free_ports(1)
         await self._gone(port, "short")
 
-    async def test_inTheRequest(self) -> None:
+    async def test_in_the_request(self) -> None:
         """There is more of the request than the server took."""
         await self._left(b"", MORE_THAN_BUFFERS_HOLD)
 
-    async def test_noAnswer(self) -> None:
+    async def test_no_answer(self) -> None:
         await self._left(b"")
 
-    async def test_inTheHead(self) -> None:
+    async def test_in_the_head(self) -> None:
         await self._left(b"HTTP/1.1 200 OK\r\nContent-Le")
 
-    async def test_inTheBody(self) -> None:
+    async def test_in_the_body(self) -> None:
         await self._left(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfive.")
 
-    async def test_inAChunk(self) -> None:
+    async def test_in_a_chunk(self) -> None:
         """An answer in chunks has no last one."""
         await self._left(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfive.\r\n")

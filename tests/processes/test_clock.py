@@ -20,7 +20,7 @@ class SetBackTests(TestCase):
 
     timeout = 240
 
-    async def test_setBack(self) -> None:
+    async def test_set_back(self) -> None:
         """Writes are answered, who waits is told, and a key that is written afterwards expires."""
         machine = Machine(self)
         await machine.start(program=(sys.executable, "-m", "tests.processes.clock_set_back"))
@@ -52,7 +52,7 @@ class DifferentClocksTests(TestCase):
         name = f'etcd_twisted_machine_clock_ahead_seconds{{machine="{other.name}"}} '
         return next((float(line[len(name) :]) for line in page.splitlines() if line.startswith(name)), None)
 
-    async def test_anHourAhead(self) -> None:
+    async def test_an_hour_ahead(self) -> None:
         """
         Each machine knows how far the others are ahead, and warns. When one that is ahead takes the lead, a key has
         its TTL left, and it ends in time; and those that are left know that the first one is gone.

@@ -243,7 +243,7 @@ class ChangeTests(ClusterTest):
 class StandbyTests(ClusterTest):
     """A cluster has as many machines as it should have."""
 
-    async def test_activeSize(self) -> None:
+    async def test_active_size(self) -> None:
         """What becomes of a machine too many, and of one too few; in order (api, "Set Cluster Config")."""
         self.cluster = cluster = Cluster(self, 3, *SOON)
         await cluster.start()
@@ -346,7 +346,7 @@ class LargeValueTests(ClusterTest):
 class FiveMachinesTests(ClusterTest):
     """Two of five may die."""
 
-    async def test_twoDead(self) -> None:
+    async def test_two_dead(self) -> None:
         """The leader among them, at the same moment; with a third one, nothing is acknowledged any more."""
         cluster = Cluster(self, 5)
         await cluster.start()
@@ -384,7 +384,7 @@ class FiveMachinesTests(ClusterTest):
 class DiscoveryTests(ClusterTest):
     """Machines that know of a directory of another cluster."""
 
-    async def test_threeAtOnce(self) -> None:
+    async def test_three_at_once(self) -> None:
         """
         One of them is the first, although two are told of the others too; the directory is not needed any more once
         they are a cluster (spec, "Discovery"), nor by one that comes later and is told of others (spec, "Joining").

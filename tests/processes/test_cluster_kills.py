@@ -29,7 +29,7 @@ class ClusterKillTests(TestCase):
 
     timeout = 240 + 60 * ROUNDS
 
-    async def test_nothingLost(self) -> None:
+    async def test_nothing_lost(self) -> None:
         """
         Snapshots are taken all the time, so that some kills come while one is taken or sent.
         """

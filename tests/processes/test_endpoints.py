@@ -38,7 +38,7 @@ class InheritedTests(TestCase):
         self.machine.child = spawn(self, command, self.machine.directory, environment, descriptors)
         return self.machine.child
 
-    async def test_clientsWaitUntilItIsThere(self) -> None:
+    async def test_clients_wait_until_it_is_there(self) -> None:
         """Clients that come before the machine, or while it is restarted, are served and not refused."""
         client = self.machine.connect(self.machine.url)
         for endpoint, index in (("systemd:domain=INET:index=0", 2), ("systemd:domain=INET:name=clients", 3)):
@@ -49,7 +49,7 @@ class InheritedTests(TestCase):
             self.assertEqual(await self.machine.terminate(), STOPPED)
             client = self.machine.connect(self.machine.url)
 
-    async def test_notHandedOver(self) -> None:
+    async def test_not_handed_over(self) -> None:
         """Nothing is opened instead, and nothing is written."""
         child = self.launch("systemd:domain=INET:name=other")
         self.assertEqual(await child.when_ended(), 1)
@@ -89,7 +89,7 @@ class UnixTests(TestCase):
         json.loads(child.output)
         return child.output
 
-    async def test_bothPorts(self) -> None:
+    async def test_both_ports(self) -> None:
         """Clients and administrators are served as they are over TCP; afterwards the files are gone."""
         await self.start()
         self.assertIn("/_etcd/machines/m", await self.asked(self.clients, "http://localhost/v2/keys/_etcd/machines"))
@@ -98,7 +98,7 @@ class UnixTests(TestCase):
         self.assertEqual(list(self.directory.iterdir()), [])
         self.assertNotIn("Error", self.machine.child.output)
 
-    async def test_filesOfTheDead(self) -> None:
+    async def test_files_of_the_dead(self) -> None:
         """What a machine that was killed has left is in nobody's way."""
         await self.start()
         await self.machine.kill()

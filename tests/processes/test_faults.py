@@ -81,13 +81,13 @@ class FailingTests(TestCase):
         self.assertEqual(answer.status, 201)
         self.assertEqual(await machine.terminate(), STOPPED)
 
-    async def test_fileTooLarge(self) -> None:
+    async def test_file_too_large(self) -> None:
         """The system's limit on the size of files."""
         machine = Machine(self)
         ledger = await self.run_until_it_fails(machine, os.strerror(errno.EFBIG), (*LIMITED, str(6 * MIB), *TWISTD))
         await self.recover(machine, ledger)
 
-    async def test_diskFull(self) -> None:
+    async def test_disk_full(self) -> None:
         """A file system without any space left."""
         machine = Machine(self)
         small = await self.mounted(machine, "6m")
@@ -100,7 +100,7 @@ class FailingTests(TestCase):
         """Have a machine's data on a file system of its own; where that is mounted."""
         mount = shutil.which("mount")
         if os.geteuid() != 0 or mount is None:
-            raise SkipTest("only root can mount a small file system; test_fileTooLarge does not need one")
+            raise SkipTest("only root can mount a small file system; test_file_too_large does not need one")
         small = machine.directory / "small"
         small.mkdir()
         options = ("-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(small))
@@ -117,7 +117,7 @@ class FailingTests(TestCase):
         _, errors, status = await getProcessOutputAndValue(mount, ("-o", f"remount,{options}", str(small)))
         self.assertEqual((errors, status), (b"", 0))
 
-    async def test_cannotBegin(self) -> None:
+    async def test_cannot_begin(self) -> None:
         """A disk that is too full, and one that can't be written: each has its remedy, told once."""
         machine = Machine(self)
         small = await self.mounted(machine, "2m")
@@ -143,14 +143,14 @@ class FailingTests(TestCase):
         self.assertNotIn("Traceback", child.output)
         self.assertEqual(listing(small), before)
 
-    async def test_failedSync(self) -> None:
+    async def test_failed_sync(self) -> None:
         """A sync that fails: nothing is acknowledged that was not synced, and what was written is lost."""
         machine = Machine(self)
         program = (sys.executable, "-m", "tests.processes.failing_sync", "100")
         ledger = await self.run_until_it_fails(machine, os.strerror(errno.EIO), program)
         await self.recover(machine, ledger)
 
-    async def test_failedSyncOfOneWrite(self) -> None:
+    async def test_failed_sync_of_one_write(self) -> None:
         """The one write that waits for the sync is not acknowledged, and does not come back."""
         machine = Machine(self)
         await machine.start(program=(sys.executable, "-m", "tests.processes.failing_sync", "8"))
@@ -189,7 +189,7 @@ class DamageTests(TestCase):
         (self.segment,) = self.machine.data.glob("log/*.log")
         self.written = self.segment.read_bytes()
 
-    async def test_tornTail(self) -> None:
+    async def test_torn_tail(self) -> None:
         """A last record without its end is cut off, and the log says so; all before it is there."""
         os.truncate(self.segment, len(self.written) - 3)
         await self.machine.start()
@@ -207,7 +207,7 @@ class DamageTests(TestCase):
         self.assertNotIn("unfinished append", self.machine.child.output)
         self.assertEqual((await self.machine.client.get("/9")).json()["node"]["value"], "again")
 
-    async def test_unfinishedAppend(self) -> None:
+    async def test_unfinished_append(self) -> None:
         """What a killed process began to append is cut off, and nothing that was acknowledged with it."""
         with self.segment.open("ab") as file:
             file.write(b"\xe7\xcd\x92\x02half a frame")
@@ -216,12 +216,12 @@ class DamageTests(TestCase):
         listing = await self.machine.client.get("/", "?sorted=true")
         self.assertEqual(len(listing.json()["node"]["nodes"]), 10)
 
-    async def test_flippedBit(self) -> None:
+    async def test_flipped_bit(self) -> None:
         """Damage before the last record is refused in one line with the file and the offset; nothing is touched."""
         for position in (len(self.written) // 2, self.written.rindex(b"x" * 50) - 100):
             await self._refuses(self.segment, position, longest_frame=150)
 
-    async def test_flippedBitInSnapshot(self) -> None:
+    async def test_flipped_bit_in_snapshot(self) -> None:
         """So is damage in a snapshot: the log that it stands for is gone."""
         await self.machine.start("--snapshot-count", "5")
         for number in range(20):
@@ -290,7 +290,7 @@ class DescriptorTests(TestCase):
         self.addCleanup(visitor.transport.abortConnection)
         return visitor, await visitor.told
 
-    async def test_logAndSnapshotsGoOn(self) -> None:
+    async def test_log_and_snapshots_go_on(self) -> None:
         """
         Connections that are too many are closed at once. Those that were there before are served, and the log and the
         snapshots have the files that they need; when the others are gone, new ones are served again.

@@ -101,7 +101,7 @@ class LockTests(TestCase):
 
         await until(released, f"{index} is released")
 
-    async def test_leaderKilled(self) -> None:
+    async def test_leader_killed(self) -> None:
         """
         Of fifty a third vanishes, one half before the leader is killed and one with it: the others get the lock one
         after the other, each at the place that it has had from the beginning.
@@ -128,7 +128,7 @@ class LockTests(TestCase):
         await self.release(held)
         await self.stand_in_line(0)
 
-    async def test_leaderStopped(self) -> None:
+    async def test_leader_stopped(self) -> None:
         """Who waits is sent to the next leader with the place that it has, though it has given it no name."""
         held = await self.contend().has_it
         waiting = [self.contend() for _ in range(5)]
@@ -142,7 +142,7 @@ class LockTests(TestCase):
             del waiting[position]
         self.assertEqual(await self.line(), {held: ""})
 
-    async def test_machineDies(self) -> None:
+    async def test_machine_dies(self) -> None:
         """A place that it kept for a client that does not come back is gone when its TTL ends."""
         holder = await self.contend().has_it
         orphan = self.contend("orphan", ttl="6")
@@ -155,7 +155,7 @@ class LockTests(TestCase):
         index = await behind.has_it
         self.assertEqual(await self.line(), {index: "behind"})
 
-    async def test_holderDies(self) -> None:
+    async def test_holder_dies(self) -> None:
         """One who has the lock and does not renew it loses it, whatever becomes of the machines."""
         await self.contend("holder", ttl="6").has_it
         behind = self.contend("behind")
@@ -164,7 +164,7 @@ class LockTests(TestCase):
         index = await behind.has_it
         self.assertEqual(await self.line(), {index: "behind"})
 
-    async def test_anyMachine(self) -> None:
+    async def test_any_machine(self) -> None:
         """Whichever is asked, the same is done."""
         for machine in self.cluster.machines:
             await self._use(machine)

@@ -41,7 +41,7 @@ class MemoryTests(TestCase):
         for machine in self.cluster.machines:
             self.assertLess(peak_bytes(machine) - self.before[machine], most_bytes, machine.name)
 
-    async def test_deepKeys(self) -> None:
+    async def test_deep_keys(self) -> None:
         """What is too deep is refused; what just isn't costs what its directories do, listed and removed too."""
         client = self.leader.client
         for _ in range(5):
@@ -57,7 +57,7 @@ class MemoryTests(TestCase):
             self.assertEqual((await client.request("DELETE", f"/v2/keys/{number}?recursive=true")).status, 200)
         await self.assert_grown(100 * MIB)
 
-    async def test_largeValues(self) -> None:
+    async def test_large_values(self) -> None:
         """Values that follow each other take what the history and the log may have, and not what all of them had."""
         for number in range(25):
             answer = await self.leader.client.put("/large", value=f"{number:04}" * MIB)

@@ -17,7 +17,7 @@ class ReadinessTests(TestCase):
         machine.child = spawn(self, command, machine.directory, {"NOTIFY_SOCKET": manager.address})
         return machine.child
 
-    async def test_aLife(self) -> None:
+    async def test_a_life(self) -> None:
         """It is ready once, when it serves, and stops once; the manager may listen at a path or an abstract name."""
         for abstract in (False, True):
             machine, manager = Machine(self), Manager(self, abstract)
@@ -30,7 +30,7 @@ class ReadinessTests(TestCase):
             self.assertEqual(manager.states(), ["READY", "STOPPING"])
             self.assertIn("does not serve yet", manager.told[0]["STATUS"])
 
-    async def test_notBeforeItServes(self) -> None:
+    async def test_not_before_it_serves(self) -> None:
         """One of two waits for the other, though it listens and answers that it has no leader."""
         machines = [Machine(self), Machine(self)]
         await machines[0].start("--name", "machine0")
@@ -48,7 +48,7 @@ class ReadinessTests(TestCase):
         await ready
         await machines[0].child.when_printed(SERVES)
 
-    async def test_refusedStart(self) -> None:
+    async def test_refused_start(self) -> None:
         """It is never ready, and the manager is told why."""
         machine, other, manager = Machine(self), Machine(self), Manager(self)
         await other.start()

@@ -31,7 +31,7 @@ class FirstStartTests(TestCase):
 
     timeout = 240
 
-    async def test_firstIndex(self) -> None:
+    async def test_first_index(self) -> None:
         """Registering the machine took index 1 (api, "Setting the value of a key")."""
         machine = Machine(self)
         await machine.start()
@@ -46,7 +46,7 @@ class FirstStartTests(TestCase):
             },
         )
 
-    async def test_peerPort(self) -> None:
+    async def test_peer_port(self) -> None:
         """Administrators are told about the machine at the peer port."""
         machine = Machine(self)
         await machine.start("--name", "machine0")
@@ -88,16 +88,16 @@ class RefusalTests(TestCase):
         await self.assertRefused(child, f"{option} 127.0.0.1:{port}", "another program uses it")
         self.assertEqual(list(machine.directory.iterdir()), [])
 
-    async def test_clientPortTaken(self) -> None:
+    async def test_client_port_taken(self) -> None:
         """Spec, "Flags"."""
         machine = Machine(self)
         await self._portTaken(machine, machine.port, "--addr")
 
-    async def test_peerPortTaken(self) -> None:
+    async def test_peer_port_taken(self) -> None:
         machine = Machine(self)
         await self._portTaken(machine, machine.peer_port, "--peer-addr")
 
-    async def test_otherPortTaken(self) -> None:
+    async def test_other_port_taken(self) -> None:
         """The option that is named is the one that says where to listen."""
         machine = Machine(self)
         (port,) = free_ports(1)
@@ -110,37 +110,37 @@ class RefusalTests(TestCase):
         self.assertEqual(list(machine.directory.iterdir()), [log])
         self.assertIn(child.errors.removeprefix("twistd etcd: "), log.read_text())
 
-    async def test_portTakenAsDaemon(self) -> None:
+    async def test_port_taken_as_daemon(self) -> None:
         """The command fails with the whole line, the log has it too, and no other file is left."""
         machine = Machine(self)
         taken = reactor.listenTCP(machine.peer_port, Factory.forProtocol(Protocol), interface="127.0.0.1")
         self.addCleanup(taken.stopListening)
         await self._refusedAsDaemon(machine, (), f"--peer-addr 127.0.0.1:{machine.peer_port}")
 
-    async def test_badFrontendAsDaemon(self) -> None:
+    async def test_bad_frontend_as_daemon(self) -> None:
         """Likewise for what is found out before any port is opened."""
         await self._refusedAsDaemon(Machine(self), ("--frontend", "nonsense"), "--frontend nonsense")
 
-    async def test_directoryInUseAsDaemon(self) -> None:
+    async def test_directory_in_use_as_daemon(self) -> None:
         """Likewise for what is found out after the ports were opened."""
         machine, second = Machine(self), Machine(self)
         await machine.start()
         second.data = machine.data
         await self._refusedAsDaemon(second, (), f"is in use by process {machine.child.pid}")
 
-    async def test_nobodyToJoinAsDaemon(self) -> None:
+    async def test_nobody_to_join_as_daemon(self) -> None:
         """Likewise for what is found out only after others were asked."""
         (nowhere,) = free_ports(1)
         flags = ("--peers", f"127.0.0.1:{nowhere}", "--max-retry-attempts", "1")
         await self._refusedAsDaemon(Machine(self), flags, "no cluster admits this machine")
 
-    async def test_killedAsDaemon(self) -> None:
+    async def test_killed_as_daemon(self) -> None:
         """Who waits for one that looks for its cluster does not wait for ever."""
         child, daemon = await self._startSeekingDaemon()
         daemon.signal(signal.SIGKILL)
         await self.assertRefused(child, "ended without a reason")
 
-    async def test_interruptWhileADaemonStarts(self) -> None:
+    async def test_interrupt_while_a_daemon_starts(self) -> None:
         """Control-C ends the waiting, and not what goes on in the background: that is said."""
         child, daemon = await self._startSeekingDaemon()
         child.signal(signal.SIGINT)
@@ -161,7 +161,7 @@ class RefusalTests(TestCase):
         self.assertIsNone(child.status)
         return child, daemon
 
-    async def test_toldOnce(self) -> None:
+    async def test_told_once(self) -> None:
         """What is on standard error is not also in a log that goes to the same terminal."""
         machine = Machine(self)
         (nowhere,) = free_ports(1)
@@ -170,7 +170,7 @@ class RefusalTests(TestCase):
             await self.assertRefused(child, flags[0])
             self.assertNotIn(child.errors.removeprefix("twistd etcd: ").strip(), child.output)
 
-    async def test_mistypedVariable(self) -> None:
+    async def test_mistyped_variable(self) -> None:
         """It is warned of, and no more than that."""
         machine = Machine(self)
         program = ("/usr/bin/env", "ETCD_NMAE=a", "ETCD_VERSION=3", *TWISTD)
@@ -179,7 +179,7 @@ class RefusalTests(TestCase):
         warnings = [line.partition("#warn] ")[2] for line in child.output.splitlines() if "#warn] " in line]
         self.assertEqual(warnings, ["ETCD_NMAE sets nothing; did you mean ETCD_NAME?"])
 
-    async def test_workingDirectoryNotWritable(self) -> None:
+    async def test_working_directory_not_writable(self) -> None:
         """Neither in the foreground, where C{twistd} has its pid file there, nor as a daemon, which logs there too."""
         machine = Machine(self)
         machine.directory.chmod(0o555)
@@ -193,13 +193,13 @@ class RefusalTests(TestCase):
             await self.assertRefused(machine.launch(program=program, twistd=twistd), words)
         self.assertEqual(list(machine.directory.iterdir()), [])
 
-    async def test_noWorkingDirectory(self) -> None:
+    async def test_no_working_directory(self) -> None:
         """One that C{twistd} is told to run in."""
         machine = Machine(self)
         refused = machine.launch(twistd=("-n", "--rundir", "nowhere"))
         await self.assertRefused(refused, "--rundir nowhere: is no directory that this user may enter")
 
-    async def test_directoryInUse(self) -> None:
+    async def test_directory_in_use(self) -> None:
         """The process that has it goes on (spec, "Flags")."""
         machine = Machine(self)
         await machine.start()
@@ -209,7 +209,7 @@ class RefusalTests(TestCase):
         await self.assertRefused(second.launch(), holder)
         self.assertEqual((await machine.client.put("/message", value="still here")).status, 201)
 
-    async def test_directoryNotWritable(self) -> None:
+    async def test_directory_not_writable(self) -> None:
         """Neither one that is there, nor one that would have to be made (spec, "Flags")."""
         machine, other = Machine(self), Machine(self)
         machine.data.mkdir(mode=0o555)
@@ -221,13 +221,13 @@ class RefusalTests(TestCase):
             await self.assertRefused(refused, f"--data-dir {each.data} can't be used", "not writable")
         self.assertEqual(list(machine.data.iterdir()), [])
 
-    async def test_fileInItsPlace(self) -> None:
+    async def test_file_in_its_place(self) -> None:
         machine = Machine(self)
         machine.data.write_text("something else")
         await self.assertRefused(machine.launch(), f"--data-dir {machine.data} can't be used", "not a directory")
         self.assertEqual(machine.data.read_text(), "something else")
 
-    async def test_badValues(self) -> None:
+    async def test_bad_values(self) -> None:
         """The flag is named as it was given."""
         machine = Machine(self)
         bad = [
@@ -243,7 +243,7 @@ class RefusalTests(TestCase):
         self.assertFalse(machine.data.exists())
 
 
-    async def test_nothingIsTidiedUp(self) -> None:
+    async def test_nothing_is_tidied_up(self) -> None:
         """A torn end of the log and the process id of the last start stay, when the identity is missing."""
         machine = Machine(self)
         await machine.start("--snapshot-count", "5")
@@ -265,7 +265,7 @@ class RefusalTests(TestCase):
         await self.assertRefused(machine.launch(), f"{machine.data / 'log'}: the log is gone: restore it")
         self.assertEqual(listing(machine.data), before)
 
-    async def test_nobodyToJoin(self) -> None:
+    async def test_nobody_to_join(self) -> None:
         """No cluster answers, or the file that should say where one is can't be read."""
         (nowhere,) = free_ports(1)
         missing = "missing.txt"
@@ -284,7 +284,7 @@ class RefusalTests(TestCase):
         await self.assertRefused(machine.launch("--peers-file", missing), missing)
         self.assertEqual(listing(machine.data), before)
 
-    async def test_forcedInVain(self) -> None:
+    async def test_forced_in_vain(self) -> None:
         """What was to be forgotten is still there when the start is refused for what could be seen beforehand."""
         machine = Machine(self)
         await machine.start()
@@ -295,7 +295,7 @@ class RefusalTests(TestCase):
         await machine.start()
         self.assertEqual((await machine.client.get("/message")).json()["node"]["value"], "kept")
 
-    async def test_badCertificates(self) -> None:
+    async def test_bad_certificates(self) -> None:
         """One that does not load, and one for another host, for either port."""
         directory = Path(self.mktemp()).resolve()
         authority = Authority(directory)
@@ -322,7 +322,7 @@ class RestartTests(TestCase):
         name: str = described["name"]
         return name
 
-    async def test_keepsDataAndName(self) -> None:
+    async def test_keeps_data_and_name(self) -> None:
         """
         A machine that was not named keeps the name that it gave itself (api, "Running a Single Machine Cluster").
         """
@@ -338,7 +338,7 @@ class RestartTests(TestCase):
         self.assertEqual(read.index, written.index)
         self.assertEqual(await self._name(machine), name)
 
-    async def test_otherName(self) -> None:
+    async def test_other_name(self) -> None:
         """A directory belongs to the machine that it was made for."""
         machine = Machine(self)
         await machine.start("--name", "machine0")
@@ -351,7 +351,7 @@ class RestartTests(TestCase):
         await machine.start()
         self.assertEqual(await self._name(machine), "machine0")
 
-    async def test_otherAddresses(self) -> None:
+    async def test_other_addresses(self) -> None:
         """A machine that moves to other ports says so."""
         machine = Machine(self)
         await machine.start("--name", "machine0")
@@ -368,7 +368,7 @@ class StopTests(TestCase):
 
     timeout = 240
 
-    async def test_underLoad(self) -> None:
+    async def test_under_load(self) -> None:
         """
         Writers are answered or cut off, those who wait for events get no event or are cut off, and nothing is lost.
         """
@@ -395,7 +395,7 @@ class StopTests(TestCase):
         await ledger.compare(machine.client)
         self.assertEqual(ledger.problems, [])
 
-    async def test_halfARequest(self) -> None:
+    async def test_half_a_request(self) -> None:
         """A client that does not finish its request holds nobody up."""
         machine = Machine(self)
         await machine.start()
@@ -432,7 +432,7 @@ class StopTests(TestCase):
         await machine.start()
         self.assertEqual((await machine.client.get("/message")).json()["node"]["value"], "Hello world")
 
-    async def test_daemonWithoutAMajority(self) -> None:
+    async def test_daemon_without_a_majority(self) -> None:
         """The command does not wait for the other machines, which the same script may be about to start."""
         machines = [Machine(self), Machine(self)]
         await machines[0].start("--name", "machine0")
@@ -455,7 +455,7 @@ class PidFileTests(TestCase):
 
     timeout = 240
 
-    async def test_otherProcess(self) -> None:
+    async def test_other_process(self) -> None:
         """The id is that of a process that runs, but not this program, as in a container that was killed."""
         machine = Machine(self)
         for pid in (1, os.getpid()):
