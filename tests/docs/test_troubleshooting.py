@@ -40,8 +40,14 @@ def is_told(call: ast.Call) -> bool:
     if isinstance(call.func, ast.Name):
         return call.func.id in _ERRORS
     if isinstance(call.func, ast.Attribute) and call.func.attr in _LEVELS:
-        return ast.unparse(call.func.value).endswith("_log")
+        return ast.unparse(call.func.value).endswith(("_log", ".warnings"))
     return False
+
+
+def line_of(call: ast.Call) -> ast.expr:
+    """The argument that is the line. A log that limits its rate is given the cause of the line before it."""
+    limited = isinstance(call.func, ast.Attribute) and call.func.attr != "failure" and len(call.args) > 1
+    return call.args[limited]
 
 
 def lines() -> Iterator[tuple[str, str]]:
@@ -49,7 +55,7 @@ def lines() -> Iterator[tuple[str, str]]:
     for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and is_told(node) and node.args:
-                parts = (template(node.args[0]) or "").split("\0")
+                parts = (template(line_of(node)) or "").split("\0")
                 yield f"{path.relative_to(SOURCE)}:{node.lineno}", max(parts, key=len).strip(" ;:,")
 
 
