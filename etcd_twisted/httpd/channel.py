@@ -125,7 +125,7 @@ class Channel(http.HTTPChannel):
         self.site.closed(self)
 
     def _warn_of_tls(self, reason: str) -> None:
-        self.site.warnings.warn("TLS", f"TLS with {address_of(self.transport.getPeer())} failed: {reason}")
+        self.site.rate_limited_log.warn("TLS", f"TLS with {address_of(self.transport.getPeer())} failed: {reason}")
 
     def loseConnection(self) -> None:
         """Close the connection when the client has taken what waits to be sent, or takes none of it."""

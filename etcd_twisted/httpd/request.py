@@ -43,14 +43,14 @@ class RequestSite(Protocol):
     @ivar limits: says how long a body may be, among others.
     @ivar cors: tells which pages of other origins may read responses; C{None} where none may.
     @ivar browsers: tells which requests of browsers are refused.
-    @ivar warnings: logs those that are refused.
+    @ivar rate_limited_log: logs those that are refused.
     """
 
     door: Door | None
     limits: Limits
     cors: Cors | None
     browsers: BrowserPolicy
-    warnings: RateLimitedLog
+    rate_limited_log: RateLimitedLog
 
 
 class RequestConnection(ExchangeConnection, Protocol):
@@ -160,7 +160,7 @@ class Request(server.Request):
     def _refuse(self, channel: RequestConnection, method: bytes, version: bytes, reason: str) -> None:
         """Refuse a request that a web page may have made a browser send."""
         client = address_of(channel.getPeer())
-        channel.site.warnings.warn("browsers", f"Refused a browser's request from {client}: {reason}")
+        channel.site.rate_limited_log.warn("browsers", f"Refused a browser's request from {client}: {reason}")
         self._send(channel, method, version, json_message(403, reason))
 
     def _send(self, channel: RequestConnection, method: bytes, version: bytes, answer: Response) -> None:

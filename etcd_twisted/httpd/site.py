@@ -56,7 +56,7 @@ class Site(server.Site):
     @ivar door: answers the requests below its prefix; C{None} where there is none.
     @ivar limits: what one client may make the port hold, and for how long.
     @ivar server_fields: the header lines of every answer.
-    @ivar warnings: logs what is wrong with connections.
+    @ivar rate_limited_log: logs what is wrong with connections.
     @ivar usage: counts the port's requests.
     @ivar turns: limits how much is done in a turn of the reactor.
     @ivar cors: tells which pages of other origins may read the answers; C{None} where none may.
@@ -96,7 +96,7 @@ class Site(server.Site):
         self.turns = Turns(clock)
         self.cors = cors
         self.browsers = BrowserPolicy() if browsers is None else browsers
-        self.warnings = RateLimitedLog(clock)
+        self.rate_limited_log = RateLimitedLog(clock)
         self._sweeping = LoopingCall(self._sweep)
         self._sweeping.clock = clock
         self._empty: Deferred[None] | None = None
