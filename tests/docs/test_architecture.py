@@ -43,6 +43,8 @@ ELSEWHERE = {
         "web/admin.py",  # the other protocol of the port
         "consensus/snapshots/sending.py",  # the other way to catch up
         "consensus/snapshots/receiving.py",
+        "peer/dialer.py",  # while there is no connection
+        "net/backoff.py",
     },
 }
 """The files in the sections about requests that a common request does not pass, and why."""
