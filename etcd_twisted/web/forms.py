@@ -12,10 +12,10 @@ from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.httpd.targets import shown, unescape
 from etcd_twisted.keyspace.events import LAST_MOMENT
 
-Form = Mapping[str, str]
+Parameters = Mapping[str, str]
 """Decoded parameters, by name."""
 
-NO_PARAMETERS: Form = MappingProxyType({})
+NO_PARAMETERS: Parameters = MappingProxyType({})
 
 MAX_PARAMETERS = 1_000
 """More than anybody needs. Without a limit, a body of nothing but C{&} would take many times its size."""
@@ -28,7 +28,7 @@ _MAX_INDEX = 2**64 - 1
 _MAX_INDEX_DIGITS = 20
 
 
-def parse(query: bytes, body: bytes = b"", content_type: bytes | None = None) -> Form:
+def parse(query: bytes, body: bytes = b"", content_type: bytes | None = None) -> Parameters:
     """
     Returns the parameters of a request. If a name is given twice, the first value counts, and the body comes before
     the query.
@@ -108,7 +108,7 @@ def _decode(text: bytes, part: str, name: bytes) -> str:
         raise EtcdError(ErrorCode.INVALID_FORM, f"the {part} has {error} in {shown(name)}") from None
 
 
-def flag(form: Form, name: str) -> bool:
+def flag(form: Parameters, name: str) -> bool:
     """
     Returns a boolean parameter, which is false unless it is given.
 
@@ -139,7 +139,7 @@ def unsigned(text: str) -> int | None:
     return number if number <= _MAX_INDEX else None
 
 
-def index(form: Form, name: str, cause: str) -> int:
+def index(form: Parameters, name: str, cause: str) -> int:
     """
     Returns a parameter that is an index of the key space, which is 0 unless it is given.
 
@@ -154,7 +154,7 @@ def index(form: Form, name: str, cause: str) -> int:
     return number
 
 
-def expiry(form: Form, now: int, cause: str) -> int | None:
+def expiry(form: Parameters, now: int, cause: str) -> int | None:
     """
     Returns when the C{ttl} ends, in microseconds since the epoch, or C{None} if there is none, or an empty one.
 

@@ -27,7 +27,7 @@ from etcd_twisted.keyspace.nodes import File
 from etcd_twisted.keyspace.paths import clean
 from etcd_twisted.web import writes
 from etcd_twisted.web.api_responses import bad_escape, error_response, internal_error, success
-from etcd_twisted.web.forms import NO_PARAMETERS, Form, flag, index, parse
+from etcd_twisted.web.forms import NO_PARAMETERS, Parameters, flag, index, parse
 from etcd_twisted.web.redirects import MIN_LEADER_WAIT_SECONDS, LeaderWait, no_leader, redirect
 from etcd_twisted.web.watches import Watch
 
@@ -201,7 +201,7 @@ class KeyEndpoint:
         answer = confirmed.addCallback(lambda _: self._here(request, form))
         return answer.addErrback(self._lost, request, deadline)
 
-    def _here(self, request: DoorRequest, form: Form) -> Response:
+    def _here(self, request: DoorRequest, form: Parameters) -> Response:
         """Read this machine's copy."""
         answer = self._watch if flag(form, "wait") else self._get
         return self._without_events_for_head(request, answer(_key(request.path), form))
@@ -213,7 +213,7 @@ class KeyEndpoint:
             response.body = iter(())
         return response
 
-    def _get(self, key: str, form: Form) -> Response:
+    def _get(self, key: str, form: Parameters) -> Response:
         replica = self._replica
         node = replica.get(key)
         if isinstance(node, File):
@@ -224,7 +224,7 @@ class KeyEndpoint:
         pieces = itertools.chain((b'{"action":"get","node":',), listing.pieces(key, node), (b"}",))
         return success(replica, 200, replica.index, _whole_if_short(pieces))
 
-    def _watch(self, key: str, form: Form) -> Response:
+    def _watch(self, key: str, form: Parameters) -> Response:
         since = index(form, "waitIndex", "Watch From Index") or None
         watch = Watch(self._replica, key, flag(form, "recursive"), flag(form, "stream"), since)
         return success(self._replica, 200, self._replica.index, watch)
@@ -238,11 +238,11 @@ def _whole_if_short(pieces: Iterator[bytes]) -> bytes | Iterator[bytes]:
     return itertools.chain(first, pieces)
 
 
-def _is_for_leader(form: Form) -> bool:
+def _is_for_leader(form: Parameters) -> bool:
     return flag(form, "quorum") or flag(form, "consistent")
 
 
-def _check_booleans(form: Form) -> None:
+def _check_booleans(form: Parameters) -> None:
     for name in _BOOLEANS.intersection(form):
         flag(form, name)
 

@@ -18,12 +18,12 @@ from etcd_twisted.keyspace.commands import (
     SetTtl,
     Update,
 )
-from etcd_twisted.web.forms import Form, expiry, flag, index
+from etcd_twisted.web.forms import Parameters, expiry, flag, index
 
 _SWAP = "CompareAndSwap"
 
 
-def put(form: Form, key: str, now: int) -> Change:
+def put(form: Parameters, key: str, now: int) -> Change:
     """
     Returns the command of a C{PUT}.
 
@@ -56,7 +56,7 @@ def put(form: Form, key: str, now: int) -> Change:
     return Set(key, now, new_value, directory, expires)
 
 
-def _refreshed_until(form: Form, expires: int | None) -> int:
+def _refreshed_until(form: Parameters, expires: int | None) -> int:
     """
     Returns when the TTL of a refresh ends. A refresh needs a TTL and must have no value. The causes are etcd 3.4's.
 
@@ -69,7 +69,7 @@ def _refreshed_until(form: Form, expires: int | None) -> int:
     return expires
 
 
-def _refresh(form: Form, key: str, now: int, expires: int) -> Change:
+def _refresh(form: Parameters, key: str, now: int, expires: int) -> Change:
     """Returns the command that changes the TTL and keeps the value."""
     if "prevValue" in form or "prevIndex" in form:
         previous_value, previous_index = _conditions(form, _SWAP)
@@ -77,7 +77,7 @@ def _refresh(form: Form, key: str, now: int, expires: int) -> Change:
     return Refresh(key, now, expires) if flag(form, "prevExist") else SetTtl(key, now, expires)
 
 
-def _conditions(form: Form, cause: str) -> tuple[str | None, int]:
+def _conditions(form: Parameters, cause: str) -> tuple[str | None, int]:
     """Returns the value and the index that a file must have: C{None} and 0 for any."""
     value = form.get("prevValue")
     if value == "":
@@ -85,14 +85,14 @@ def _conditions(form: Form, cause: str) -> tuple[str | None, int]:
     return value, index(form, "prevIndex", cause)
 
 
-def post(form: Form, key: str, now: int) -> Change:
+def post(form: Parameters, key: str, now: int) -> Change:
     """Returns the command of a C{POST}; see L{put}."""
     expires = expiry(form, now, "Create")
     directory = flag(form, "dir")
     return CreateInOrder(key, now, "" if directory else form.get("value", ""), directory, expires)
 
 
-def delete(form: Form, key: str, now: int) -> Change:
+def delete(form: Parameters, key: str, now: int) -> Change:
     """Returns the command of a C{DELETE}; see L{put}."""
     directory, recursive = flag(form, "dir"), flag(form, "recursive")
     if "prevValue" in form or "prevIndex" in form:

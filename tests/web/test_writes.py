@@ -22,7 +22,7 @@ from etcd_twisted.keyspace.commands import (
 )
 from etcd_twisted.keyspace.events import LAST_MOMENT
 from etcd_twisted.web import writes
-from etcd_twisted.web.forms import Form, flag
+from etcd_twisted.web.forms import Parameters, flag
 
 NOW = 1_000_000_000
 SECOND = 1_000_000
@@ -45,7 +45,7 @@ FORMS = st.fixed_dictionaries(
 )
 
 
-def meant(make: Callable[[Form, str, int], Change], form: Form) -> Change | None:
+def meant(make: Callable[[Parameters, str, int], Change], form: Parameters) -> Change | None:
     """The command, or C{None} where the parameters are refused."""
     try:
         return make(form, "/k", NOW)
@@ -57,14 +57,14 @@ class AnyFormTests(SynchronousTestCase):
     """Rules over all forms."""
 
     @given(st.sampled_from((writes.put, writes.post, writes.delete)), FORMS)
-    def test_a_command_or_an_error(self, make: Callable[[Form, str, int], Change], form: Form) -> None:
+    def test_a_command_or_an_error(self, make: Callable[[Parameters, str, int], Change], form: Parameters) -> None:
         """Nothing else is raised; the command is for the key and the time that it was asked for."""
         command = meant(make, form)
         if command is not None:
             self.assertEqual((command.key, command.time), ("/k", NOW))
 
     @given(FORMS)
-    def test_conditions_are_never_forgotten(self, form: Form) -> None:
+    def test_conditions_are_never_forgotten(self, form: Parameters) -> None:
         """What has a condition is carried out with it, or not at all."""
         put, delete = meant(writes.put, form), meant(writes.delete, form)
         compares = "prevValue" in form or "prevIndex" in form
@@ -87,7 +87,7 @@ class AnyFormTests(SynchronousTestCase):
                 self.assertEqual(conditions, (form.get("prevValue"), int(form.get("prevIndex", "0"))))
 
     @given(FORMS)
-    def test_expiry(self, form: Form) -> None:
+    def test_expiry(self, form: Parameters) -> None:
         """A TTL is as many seconds from the time of the request, within the calendar; an empty one is none."""
         command = meant(writes.put, form)
         if command is None:
@@ -97,7 +97,7 @@ class AnyFormTests(SynchronousTestCase):
         self.assertLessEqual(command.expires or 0, LAST_MOMENT)
 
     @given(FORMS)
-    def test_refresh_keeps_the_value(self, form: Form) -> None:
+    def test_refresh_keeps_the_value(self, form: Parameters) -> None:
         """A refresh never has a value of its own to set, nor goes without a TTL; it may create."""
         command = meant(writes.put, {**form, "refresh": "true"})
         if isinstance(command, CompareAndSwap):
@@ -110,7 +110,7 @@ class AnyFormTests(SynchronousTestCase):
             self.assertEqual(command.expires, NOW + int(form["ttl"]) * SECOND)
 
     @given(FORMS)
-    def test_new_directories_have_no_value(self, form: Form) -> None:
+    def test_new_directories_have_no_value(self, form: Parameters) -> None:
         """Whatever was sent as one; what is there already may be a file, which takes it."""
         for make in (writes.put, writes.post):
             command = meant(make, {**form, "dir": "true"})
@@ -120,7 +120,7 @@ class AnyFormTests(SynchronousTestCase):
                 self.assertEqual(command.value, "")
 
     @given(FORMS)
-    def test_only_what_has_a_meaning_counts(self, form: Form) -> None:
+    def test_only_what_has_a_meaning_counts(self, form: Parameters) -> None:
         """Parameters that the method does not know change nothing."""
         without = {name: value for name, value in form.items() if name != "unknown"}
         for make in (writes.put, writes.post, writes.delete):

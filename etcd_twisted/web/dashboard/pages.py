@@ -49,7 +49,7 @@ class MemberView(msgspec.Struct, rename="camel", omit_defaults=True):
     clock_ahead: float | None = None
 
 
-class Status(msgspec.Struct, rename="camel", omit_defaults=True):
+class DashboardStatus(msgspec.Struct, rename="camel", omit_defaults=True):
     """
     This machine, and what it knows of the cluster.
 
@@ -101,7 +101,7 @@ class StatusPages:
         replica = self._replica
         leader, statuses = replica.leader(), replica.statuses().values()
         own = next((each.report.role for each in statuses if each.name == replica.name and each.report), "")
-        status = Status(
+        status = DashboardStatus(
             replica.name,
             __version__,
             self._clock.seconds() - self._started,

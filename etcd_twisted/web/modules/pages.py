@@ -22,7 +22,7 @@ from etcd_twisted.httpd.pages import new_app, send
 from etcd_twisted.httpd.responses import TEXT, Response
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.web import api_responses
-from etcd_twisted.web.forms import Form, parse
+from etcd_twisted.web.forms import Parameters, parse
 from etcd_twisted.web.modules import parameters
 from etcd_twisted.web.modules.lock_queue import lock_directory
 from etcd_twisted.web.modules.locks import EntryReference, LockRequest, Locks
@@ -49,7 +49,7 @@ def _module_app() -> Klein:
     return app
 
 
-def _form(request: IRequest) -> Form:
+def _form(request: IRequest) -> Parameters:
     _, _, query = request.uri.partition(b"?")
     return parse(query, request.content.read(), request.getHeader(b"Content-Type"))
 

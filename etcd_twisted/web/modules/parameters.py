@@ -5,7 +5,7 @@ Must never look at the key space.
 """
 
 from etcd_twisted.errors import ErrorCode, EtcdError
-from etcd_twisted.web.forms import Form, expiry, unsigned
+from etcd_twisted.web.forms import Parameters, expiry, unsigned
 from etcd_twisted.web.modules.locks import EntryReference, LockRequest
 
 INDEX = "index"
@@ -20,7 +20,7 @@ _RELEASE = "Release"
 _SET = "Set"
 
 
-def lock_request(form: Form, directory: str, now: int) -> LockRequest:
+def lock_request(form: Parameters, directory: str, now: int) -> LockRequest:
     """
     Reads what a client that wants a lock asks for.
 
@@ -31,7 +31,7 @@ def lock_request(form: Form, directory: str, now: int) -> LockRequest:
     return _lock_request(form, directory, now, form.get("value", ""))
 
 
-def candidate_request(form: Form, directory: str, now: int) -> LockRequest:
+def candidate_request(form: Parameters, directory: str, now: int) -> LockRequest:
     """
     Reads what a client that wants to lead asks for; its name is the value of the entry.
 
@@ -40,7 +40,7 @@ def candidate_request(form: Form, directory: str, now: int) -> LockRequest:
     return _lock_request(form, directory, now, _name(form))
 
 
-def _lock_request(form: Form, directory: str, now: int, value: str) -> LockRequest:
+def _lock_request(form: Parameters, directory: str, now: int, value: str) -> LockRequest:
     ttl_seconds = _ttl_seconds(form, now, _ACQUIRE)
     timeout = unsigned(form["timeout"]) if form.get("timeout") else None
     if timeout is None and form.get("timeout"):
@@ -49,7 +49,7 @@ def _lock_request(form: Form, directory: str, now: int, value: str) -> LockReque
     return LockRequest(directory, ttl_seconds, value, index, timeout)
 
 
-def renewal(form: Form, directory: str, now: int) -> tuple[EntryReference, int]:
+def renewal(form: Parameters, directory: str, now: int) -> tuple[EntryReference, int]:
     """
     Reads which entry to renew, and its new TTL in seconds.
 
@@ -60,7 +60,7 @@ def renewal(form: Form, directory: str, now: int) -> tuple[EntryReference, int]:
     return _reference(form, directory, form.get("value", "")), ttl_seconds
 
 
-def released_entry(form: Form, directory: str) -> EntryReference:
+def released_entry(form: Parameters, directory: str) -> EntryReference:
     """
     Reads which entry to release.
 
@@ -72,7 +72,7 @@ def released_entry(form: Form, directory: str) -> EntryReference:
     return _reference(form, directory, form.get("value", ""))
 
 
-def resigning_candidate(form: Form, directory: str) -> EntryReference:
+def resigning_candidate(form: Parameters, directory: str) -> EntryReference:
     """
     Reads which candidate no longer wants to lead.
 
@@ -81,7 +81,7 @@ def resigning_candidate(form: Form, directory: str) -> EntryReference:
     return EntryReference(directory, None, _name(form))
 
 
-def holder_field(form: Form) -> str:
+def holder_field(form: Parameters) -> str:
     """
     Reads what the client wants to know about the holder of a lock: C{index} or C{value}.
 
@@ -93,25 +93,25 @@ def holder_field(form: Form) -> str:
     return field
 
 
-def _name(form: Form) -> str:
+def _name(form: Parameters) -> str:
     name = form.get("name")
     if not name:
         raise EtcdError(ErrorCode.NAME_REQUIRED, _SET)
     return name
 
 
-def _ttl_seconds(form: Form, now: int, cause: str) -> int:
+def _ttl_seconds(form: Parameters, now: int, cause: str) -> int:
     if expiry(form, now, cause) is None:
         raise EtcdError(ErrorCode.TTL_NOT_A_NUMBER, cause)
     return int(form["ttl"])
 
 
-def _check_reference(form: Form, cause: str) -> None:
+def _check_reference(form: Parameters, cause: str) -> None:
     if not (form.get(INDEX) or form.get("value")):
         raise EtcdError(ErrorCode.INDEX_OR_VALUE_REQUIRED, cause)
 
 
-def _reference(form: Form, directory: str, value: str) -> EntryReference:
+def _reference(form: Parameters, directory: str, value: str) -> EntryReference:
     text = form.get(INDEX)
     if not text:
         return EntryReference(directory, None, value)
