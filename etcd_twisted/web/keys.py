@@ -21,6 +21,7 @@ from etcd_twisted.httpd.responses import AnyResponse, Events, Later, Response, a
 from etcd_twisted.httpd.targets import BadEscapeError, unescape
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.keyspace import events
+from etcd_twisted.keyspace.commands import Change, Set
 from etcd_twisted.keyspace.events import Event, encode_json, view
 from etcd_twisted.keyspace.listing import Listing
 from etcd_twisted.keyspace.nodes import File
@@ -151,7 +152,11 @@ class KeyEndpoint:
         if not _BOOLEANS.isdisjoint(form):
             _check_booleans(form)
             silent = request.method != b"DELETE" and flag(form, "noValueOnSuccess")
-        command = _WRITES[request.method](form, _key(request.path), replica.now())
+        key, now = _key(request.path), replica.now()
+        if len(form) == 1 and "value" in form and request.method == b"PUT":  # by far the commonest write
+            command: Change = Set(key, now, form["value"])
+        else:
+            command = _WRITES[request.method](form, key, now)
         later = Later()
         if replica.submit(command, partial(self._on_outcome, later, request, deadline, silent)):
             return later

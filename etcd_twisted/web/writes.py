@@ -30,8 +30,6 @@ def put(form: Parameters, key: str, now: int) -> Change:
     @param now: microseconds since the epoch.
     @raise EtcdError: the parameters are missing, bad or contradictory.
     """
-    if len(form) == 1 and "value" in form:
-        return Set(key, now, form["value"])
     expires = expiry(form, now, "Update")
     exists = flag(form, "prevExist")
     missing = "prevExist" in form and not exists

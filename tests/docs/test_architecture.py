@@ -32,6 +32,7 @@ ELSEWHERE = {
         "httpd/channel.py",  # the ordinary door
         "httpd/turns.py",  # when a turn has no time left
         "consensus/reads.py",  # a GET that is confirmed
+        "web/writes.py",  # with more than a value
         "web/redirects.py",  # on a machine that does not lead
         "keyspace/watchers.py",  # while somebody watches
         "keyspace/commands.py",  # declares values, whose code is not Python's
