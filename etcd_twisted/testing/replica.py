@@ -32,8 +32,8 @@ from etcd_twisted.interfaces.cluster_config import ClusterConfig, config_json
 from etcd_twisted.interfaces.statistics import Measurements, Traffic
 from etcd_twisted.keyspace.commands import Change, Delete, Expire, Set
 from etcd_twisted.keyspace.events import Event
-from etcd_twisted.keyspace.expiry import ExpirySchedule
 from etcd_twisted.keyspace.nodes import Directory, File, Node
+from etcd_twisted.keyspace.snapshot import SnapshotLoader, dump
 from etcd_twisted.keyspace.space import KeySpace
 from etcd_twisted.keyspace.statistics import StoreStatistics
 from etcd_twisted.keyspace.watchers import Watcher
@@ -164,7 +164,10 @@ class FakeReplica:
 
     def receive_snapshot_of(self, other: "FakeReplica") -> None:
         """Replace this copy with another one's, as a follower does that the leader sends a snapshot to."""
-        self.keyspace.restore(other.keyspace.state(), ExpirySchedule())
+        loader = SnapshotLoader()
+        for chunk in dump(other.keyspace.state()):
+            loader.feed(chunk)
+        self.keyspace.restore(loader.finish(), loader.schedule)
         self._expire_in_time()
 
     def _is_led_by(self, leader: Machine) -> None:

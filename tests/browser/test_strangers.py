@@ -12,10 +12,10 @@ from twisted.internet.task import deferLater
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
+from etcd_twisted.testing.raft_peer import FIRST
 from tests.browser.chromium import OFTEN, SKIP
 from tests.browser.served import PageTest
 from tests.logs.lines import Log
-from tests.peer.fakes import FIRST
 from tests.peer.machines import MachineOnSockets
 
 STRANGER, REBOUND, ALLOWED = "stranger.example", "rebound.example", "dashboard.example"

@@ -24,8 +24,8 @@ from etcd_twisted.consensus.raft.messages import encode_messages as encoded
 from etcd_twisted.interfaces.cluster import PROTOCOL_VERSION, JoinRequest
 from etcd_twisted.peer.commands import COMMANDS, Deliver, Describe, Hello
 from etcd_twisted.peer.port import MAX_CONNECTIONS
+from etcd_twisted.testing.raft_peer import CLUSTER, FIRST, SECOND, THIRD, FakeRaftPeer
 from tests.fuzz.target import Target, mangled, pieces
-from tests.peer.fakes import CLUSTER, FIRST, SECOND, THIRD, FakeRaftPeer
 from tests.peer.wires import HELLO, TIMEOUT, Served, Visit, question
 
 VISITORS = 3

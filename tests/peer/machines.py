@@ -18,8 +18,8 @@ from etcd_twisted.net.tls import tls_for_peers
 from etcd_twisted.peer.client import PeerClient
 from etcd_twisted.peer.frontend import PeerFrontend
 from etcd_twisted.peer.transport import AmpTransport
+from etcd_twisted.testing.raft_peer import FIRST, SECOND, FakeRaftPeer, PeerReplica
 from etcd_twisted.web.admin import admin_site
-from tests.peer.fakes import FIRST, SECOND, FakeRaftPeer, PeerReplica
 from tests.wires import RawClient
 
 

@@ -14,9 +14,9 @@ from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.interfaces.cluster import JoinReply
 from etcd_twisted.peer.client import PeerClient, UnreachableError
 from etcd_twisted.peer.commands import COMMANDS, Deliver, Describe, Hello, Join, RefusedError
+from etcd_twisted.testing.raft_peer import CLUSTER, FIRST, SECOND, VIEW
 from etcd_twisted.testing.replica import OTHER
 from tests.logs.lines import Log
-from tests.peer.fakes import CLUSTER, FIRST, SECOND, VIEW
 from tests.peer.machines import MachinesTest
 from tests.peer.test_commands import REQUEST
 from tests.peer.wires import HELLO

@@ -17,7 +17,7 @@ from etcd_twisted.peer.commands import (
     SnapshotPiece,
     Status,
 )
-from tests.peer.fakes import CLUSTER, FIRST, REPORT, SECOND, VIEW
+from etcd_twisted.testing.raft_peer import CLUSTER, FIRST, REPORT, SECOND, VIEW
 
 REQUEST = JoinRequest(1, FIRST, "", "machine1", "http://127.0.0.1:4001", "http://127.0.0.1:7001")
 

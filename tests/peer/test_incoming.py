@@ -26,9 +26,9 @@ from etcd_twisted.peer.commands import (
 from etcd_twisted.peer.incoming import MAX_PENDING_REQUESTS, MAX_STRANGER_BOX_BYTES, MAX_STRANGER_REQUESTS
 from etcd_twisted.peer.outbox import MAX_QUEUED_BYTES
 from etcd_twisted.peer.payloads import payload_boxes
+from etcd_twisted.testing.raft_peer import FIRST, REPORT, SECOND, THIRD, VIEW
 from etcd_twisted.testing.replica import OTHER
 from tests.logs.lines import Log
-from tests.peer.fakes import FIRST, REPORT, SECOND, THIRD, VIEW
 from tests.peer.test_commands import REQUEST
 from tests.peer.wires import HELLO, TIMEOUT, Served, Visit, question
 

@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.peer.dialer import PeerUrlError, read_peer_url
 from etcd_twisted.peer.responder import check_join
-from tests.peer.fakes import CLUSTER
+from etcd_twisted.testing.raft_peer import CLUSTER
 from tests.peer.test_commands import REQUEST
 
 

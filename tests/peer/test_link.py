@@ -21,8 +21,8 @@ from etcd_twisted.peer.outbox import MAX_QUEUED_BYTES
 from etcd_twisted.peer.outgoing import OutgoingConnection
 from etcd_twisted.peer.payloads import payload_boxes
 from etcd_twisted.peer.transport import AmpTransport
+from etcd_twisted.testing.raft_peer import CLUSTER, FIRST, REPORT, SECOND, THIRD, FakeRaftPeer
 from tests.logs.lines import Log
-from tests.peer.fakes import CLUSTER, FIRST, REPORT, SECOND, THIRD, FakeRaftPeer
 from tests.wires import Transport
 
 URL = "http://127.0.0.1:7002"

@@ -11,8 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from etcd_twisted.interfaces.cluster import JoinReply
 from etcd_twisted.peer.commands import Describe, Hello, Join
 from etcd_twisted.peer.port import MAX_CONNECTIONS, MAX_STRANGERS
+from etcd_twisted.testing.raft_peer import FIRST
 from tests.logs.lines import Log
-from tests.peer.fakes import FIRST
 from tests.peer.test_commands import REQUEST
 from tests.peer.wires import HELLO, TIMEOUT, Served, Visit, question
 from tests.wires import read_answers

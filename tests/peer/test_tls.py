@@ -17,9 +17,9 @@ from etcd_twisted.config.addresses import Address
 from etcd_twisted.net.tls import tls_for_peers
 from etcd_twisted.peer.client import UnreachableError
 from etcd_twisted.peer.commands import Describe
+from etcd_twisted.testing.raft_peer import FIRST, SECOND, VIEW, FakeSnapshotFile
 from tests.certificates import Authority
 from tests.logs.lines import Log
-from tests.peer.fakes import FIRST, SECOND, VIEW, FakeSnapshotFile
 from tests.peer.machines import MachineOnSockets, MachinesTest
 from tests.peer.wires import question
 from tests.wires import RawClient, read_answers

@@ -10,8 +10,8 @@ from twisted.internet.tcp import Connection
 from etcd_twisted.peer.commands import SnapshotError
 from etcd_twisted.peer.outgoing import AnswerError, LostError
 from etcd_twisted.peer.transport import SNAPSHOT_PIECE_BYTES
+from etcd_twisted.testing.raft_peer import FIRST, REPORT, SECOND, THIRD, FakeSnapshotFile
 from tests.logs.lines import Log
-from tests.peer.fakes import FIRST, REPORT, SECOND, THIRD, FakeSnapshotFile
 from tests.peer.machines import MachinesTest, Relay
 
 

@@ -16,8 +16,8 @@ from etcd_twisted.peer.connected_machines import ConnectedMachines
 from etcd_twisted.peer.incoming import PortContext
 from etcd_twisted.peer.port import PeerPort
 from etcd_twisted.peer.responder import Responder
+from etcd_twisted.testing.raft_peer import CLUSTER, FIRST, SECOND, FakeRaftPeer, PeerReplica
 from etcd_twisted.web.admin import AdminPages
-from tests.peer.fakes import CLUSTER, FIRST, SECOND, FakeRaftPeer, PeerReplica
 from tests.wires import Transport
 
 TIMEOUT = 10.0

@@ -3,80 +3,14 @@ Tests of the simulated network: what it does to what it carries.
 """
 
 from collections import Counter
-from typing import cast
 
-from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from etcd_twisted.interfaces import IRaftPeer, ISnapshotFile, ITransport
-from etcd_twisted.interfaces.cluster import Admission, ClusterView
+from etcd_twisted.interfaces import ITransport
 from etcd_twisted.testing.network import Host, LostError, Network, SimulatedTransport, Weather
+from etcd_twisted.testing.raft_peer import FakeRaftPeer, FakeSnapshotFile
 from etcd_twisted.testing.schedule import Process, Schedule
-
-
-class FakePeer:
-    """A machine's side of the peer port, which takes everything, or nothing."""
-
-    configuration_index = 1
-    cluster_id = "c" * 16
-
-    def __init__(self, machine_id: str) -> None:
-        self.machine_id = machine_id
-        self.admitting = True
-        self.unconfirmed = False
-        self.seen: list[tuple[str, bytes]] = []
-        self.lost: list[str] = []
-        self.exclusions = 0
-        self.snapshot = b""
-
-    def admission(self, _machine_id: str, _configuration_index: int) -> Admission:
-        if self.unconfirmed:
-            return Admission.UNCONFIRMED
-        return Admission.MEMBER if self.admitting else Admission.STRANGER
-
-    def learn_members(self, view: ClusterView) -> bool:
-        raise AssertionError(f"nobody asks here who is in the cluster: {view}")
-
-    def has_unconfirmed(self) -> bool:
-        raise AssertionError("nobody asks here who is in the cluster")
-
-    def received(self, sender: str, payload: bytes) -> None:
-        if not self.admitting:
-            raise ValueError("it is not in the cluster any more")
-        self.seen.append((sender, payload))
-
-    def unreachable(self, machine_id: str) -> None:
-        self.lost.append(machine_id)
-
-    def excluded(self) -> None:
-        self.exclusions += 1
-
-    def snapshot_offered(self, _sender: str, _metadata: bytes, _head: bytes, _size: int) -> "Deferred[int]":
-        return succeed(len(self.snapshot))
-
-    def snapshot_piece(self, _sender: str, offset: int, data: bytes) -> "Deferred[None]":
-        if offset != len(self.snapshot):
-            return fail(ValueError("it does not go on there"))
-        self.snapshot += data
-        return succeed(None)
-
-
-class FakeFile:
-    """A snapshot's file in memory."""
-
-    metadata = head = b""
-
-    def __init__(self, data: bytes) -> None:
-        self.size = len(data)
-        self.closed = False
-        self._data = data
-
-    def read(self, offset: int, length: int) -> "Deferred[bytes]":
-        return succeed(self._data[offset : offset + length])
-
-    def close(self) -> None:
-        self.closed = True
 
 
 class NetworkTests(SynchronousTestCase):
@@ -86,17 +20,18 @@ class NetworkTests(SynchronousTestCase):
         self.schedule = Schedule(0)
         self.network = Network(self.schedule)
         self.network.weather = Weather(piece=10)
-        self.peers = [FakePeer(str(number) * 16) for number in range(2)]
+        ids = tuple(str(number) * 16 for number in range(2))
+        self.peers = [FakeRaftPeer(each, ids) for each in ids]
         self.processes = [Process(self.schedule, f"machine{number}", 0.0, 1.0) for number in range(2)]
         self.hosts = [
-            Host(process.name, process, cast(IRaftPeer, peer))
+            Host(process.name, process, peer)
             for process, peer in zip(self.processes, self.peers, strict=True)
         ]
         self.network.hosts = {f"http://{host.name}": host for host in self.hosts}
         self.sent: list[bytes] = []
         self.transport, self.other = (
             SimulatedTransport(
-                self.network, process, host, cast(IRaftPeer, peer), lambda _, __, payload: self.sent.append(payload)
+                self.network, process, host, peer, lambda _, __, payload: self.sent.append(payload)
             )
             for process, host, peer in zip(self.processes, self.hosts, self.peers, strict=True)
         )
@@ -115,7 +50,7 @@ class NetworkTests(SynchronousTestCase):
         return payloads
 
     def _seen(self) -> list[bytes]:
-        return [payload for _, payload in self.peers[1].seen]
+        return [payload for _, payload in self.peers[1].payloads]
 
     def test_interface(self) -> None:
         """It is a transport."""
@@ -125,7 +60,7 @@ class NetworkTests(SynchronousTestCase):
         """In fair weather everything comes once, from whom it is, and whoever looks has seen it."""
         payloads = self._send(20)
         self.assertEqual(sorted(self._seen()), sorted(payloads))
-        self.assertEqual({sender for sender, _ in self.peers[1].seen}, {self.here})
+        self.assertEqual({sender for sender, _ in self.peers[1].payloads}, {self.here})
         self.assertEqual(self.sent, payloads)
 
     def test_bad_weather(self) -> None:
@@ -143,7 +78,7 @@ class NetworkTests(SynchronousTestCase):
         self.other.send(self.here, b"back")
         self._pass()
         self.assertEqual(self._seen(), [])
-        self.assertEqual(self.peers[0].seen, [(self.there, b"back")])
+        self.assertEqual(self.peers[0].payloads, [(self.there, b"back")])
 
     def test_heal(self) -> None:
         """Some of what was sent while a way was cut comes when it is whole again."""
@@ -158,7 +93,7 @@ class NetworkTests(SynchronousTestCase):
         """Who knows no way to a machine answers over the connection that it has made."""
         self.other.send(self.here, b"answer")
         self._pass()
-        self.assertEqual(self.peers[0].seen, [(self.there, b"answer")])
+        self.assertEqual(self.peers[0].payloads, [(self.there, b"answer")])
 
     def test_nobody_there(self) -> None:
         """Who can't be reached is said to be unreachable; when it is there again it is found again."""
@@ -178,19 +113,20 @@ class NetworkTests(SynchronousTestCase):
 
     def test_excluded(self) -> None:
         """Who is in the cluster no longer is told so when it connects again."""
-        self.peers[1].admitting = False
+        self.peers[1].members.clear()
         self._send(1)
         self.assertGreater(self.peers[0].exclusions, 0)
         self.assertEqual(self._seen(), [])
 
     def test_unconfirmed(self) -> None:
         """Who is not known yet connects again, until it is."""
-        self.peers[1].unconfirmed = True
+        self.peers[1].members.clear()
+        self.peers[1].configuration_index = 0  # it may not have heard of the newest
         self.transport.lose_connections()
         self._pass()
         self._send(1)
         self.assertEqual((self.peers[0].exclusions, self._seen()), (0, []))
-        self.peers[1].unconfirmed = False
+        self.peers[1].members.add(self.here)
         self._pass()
         self._send(1)
         self.assertEqual(self._seen(), [b"0"])
@@ -199,8 +135,8 @@ class NetworkTests(SynchronousTestCase):
         """A snapshot goes in pieces, and goes on where it ended."""
         data = bytes(range(95))
         self.peers[1].snapshot = data[:20]
-        file = FakeFile(data)
-        sent = self.transport.send_snapshot(self.there, cast(ISnapshotFile, file))
+        file = FakeSnapshotFile(data)
+        sent = self.transport.send_snapshot(self.there, file)
         self._pass()
         self.successResultOf(sent)
         self.assertEqual(self.peers[1].snapshot, data)
@@ -208,8 +144,8 @@ class NetworkTests(SynchronousTestCase):
 
     def test_snapshot_lost(self) -> None:
         """When the other machine goes away it fails, and the file is closed."""
-        file = FakeFile(bytes(1_000))
-        sent = self.transport.send_snapshot(self.there, cast(ISnapshotFile, file))
+        file = FakeSnapshotFile(bytes(1_000))
+        sent = self.transport.send_snapshot(self.there, file)
         self._pass(0.005)
         self.assertNoResult(sent)
         self.processes[1].end()

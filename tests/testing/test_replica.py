@@ -1,13 +1,15 @@
 """
-The stand-in for a replica is one.
+The stand-ins for a replica and for its part in the group provide what they stand in for.
 """
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from etcd_twisted.interfaces import IReplica
-from etcd_twisted.testing.replica import FakeReplica
+from etcd_twisted.errors import ErrorCode, EtcdError
+from etcd_twisted.interfaces import IRaftPeer, IReplica, ISnapshotFile
+from etcd_twisted.testing import FakeReplica
+from etcd_twisted.testing.raft_peer import FakeRaftPeer, FakeSnapshotFile
 
 
 class FakeReplicaTests(SynchronousTestCase):
@@ -16,3 +18,42 @@ class FakeReplicaTests(SynchronousTestCase):
     def test_interface(self) -> None:
         """It has all that doors may ask for."""
         verifyObject(IReplica, FakeReplica(Clock()))
+
+    def test_a_standby_has_no_copy(self) -> None:
+        """It ends all watches, still lists the machines, and gets a copy again when it serves."""
+        replica = FakeReplica(Clock())
+        replica.put("/key", "value")
+        machines, ended = replica.machines(), []
+        replica.watch("/key", False, True, None, self.fail, lambda: ended.append(True))
+        replica.clock.advance(0)
+        replica.stand_by()
+        self.assertEqual((ended, replica.serving, replica.standby), ([True], False, True))
+        self.assertEqual(replica.machines(), machines)
+        self.assertEqual(self.assertRaises(EtcdError, replica.get, "/key").code, ErrorCode.KEY_NOT_FOUND)
+        waiting = replica.when_serving()
+        self.assertEqual((replica.waiting_to_be_served, self.assertNoResult(waiting)), (1, None))
+        replica.serve()
+        self.successResultOf(waiting)
+        self.assertEqual((replica.serving, replica.standby), (True, False))
+
+    def test_a_snapshot(self) -> None:
+        """The copy is the other one's from then on, and its keys expire here too."""
+        replica, other = FakeReplica(Clock()), FakeReplica(Clock())
+        other.put("/key", "value", ttl_seconds=5)
+        replica.receive_snapshot_of(other)
+        self.assertEqual(replica.get("/key"), other.get("/key"))
+        replica.clock.advance(6)
+        self.assertRaises(EtcdError, replica.get, "/key")
+        replica.put("/dir/key", "value")
+        replica.delete("/dir")
+        self.assertRaises(EtcdError, replica.get, "/dir/key")
+        for each in (replica, other):
+            each.clock.advance(0)
+            each.stop()
+            self.assertEqual(each.clock.getDelayedCalls(), [])
+
+
+class FakeRaftPeerTests(SynchronousTestCase):
+    def test_interfaces(self) -> None:
+        verifyObject(IRaftPeer, FakeRaftPeer())
+        verifyObject(ISnapshotFile, FakeSnapshotFile(b"content"))

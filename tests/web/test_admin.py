@@ -25,10 +25,10 @@ from etcd_twisted.interfaces.cluster_config import ClusterConfig, config_json
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.peer.connected_machines import ConnectedMachines
 from etcd_twisted.peer.frontend import PeerFrontend
+from etcd_twisted.testing.raft_peer import PeerReplica
 from etcd_twisted.testing.replica import MACHINE, OTHER, FakeReplica
 from etcd_twisted.web.admin import AdminPages, admin_site
 from etcd_twisted.web.redirects import MIN_LEADER_WAIT_SECONDS, RETRY_PAUSE_SECONDS
-from tests.peer.fakes import PeerReplica
 from tests.wires import Answer, Transport, connect, read_answers
 
 MACHINES = ("/v2/admin/machines", "/v2/admin/machines/machine0")

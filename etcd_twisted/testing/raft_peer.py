@@ -1,5 +1,7 @@
 """
-Fakes of what the peer port sees of a replica, and of what it sends.
+Stand-ins for what the peer port sees of a replica, and for a snapshot that is sent.
+
+They are for tests of what carries messages between machines. Must never decide anything that a real machine would not.
 """
 
 from collections.abc import Callable
@@ -81,6 +83,8 @@ class FakeRaftPeer:
         return f"the one of id {machine_id[:1]}"
 
     def received(self, sender: str, payload: bytes) -> None:
+        if sender not in self.members:
+            raise ValueError(f"{sender} is not in the cluster")
         if payload.startswith(b"wrong"):
             raise ValueError("no Raft messages: wrong")
         self.payloads.append((sender, payload))
