@@ -1,8 +1,9 @@
 """
-A machine's term, its vote in it, and the votes that it gets (Raft paper, figure 2: currentTerm and votedFor).
+A machine's term, its vote in that term, and the votes that it receives (Raft paper, figure 2: currentTerm and
+votedFor).
 
-Terms only grow, and in each of them one vote is given at the most, also across restarts: nothing may be said in a term
-before L{Ballot.is_durable}. Must never decide who gets a vote.
+Terms only grow, and a machine gives at most one vote in each of them, even across restarts: it may send nothing in a
+term before L{Ballot.is_durable} is true. This module must never decide who gets a vote.
 """
 
 from collections.abc import Collection
@@ -13,15 +14,15 @@ from etcd_twisted.consensus.raft.entries import HardState
 
 class Ballot:
     """
-    See the module.
+    The term and the votes of one machine; see the module.
 
     @ivar is_durable: whether the term and the vote are on disk.
-    @ivar is_handed_out: whether L{to_persist} has nothing.
+    @ivar is_handed_out: whether L{to_persist} has nothing left to return.
     """
 
     def __init__(self, hard_state: HardState) -> None:
         """
-        @param hard_state: as it was last made durable.
+        @param hard_state: the one that was made durable last.
         """
         self._state = self._durable = self._handed_out = hard_state
         self.is_durable = self.is_handed_out = True
@@ -29,19 +30,19 @@ class Ballot:
 
     @property
     def term(self) -> int:
-        """The term that this machine is in."""
+        """The current term of this machine. It never decreases."""
         return self._state.term
 
     @property
     def vote(self) -> str:
-        """The machine id that it has voted for in this term, or C{""}."""
+        """The id of the machine that this one voted for in this term, or C{""} if it has not voted."""
         return self._state.vote
 
     def enter(self, term: int, vote: str = "") -> None:
         """
-        Go on to a later term.
+        Enter a later term.
 
-        @raise ValueError: it is not later.
+        @raise ValueError: the term is not later than the current one.
         """
         if term <= self.term:
             raise ValueError(f"term {term} does not follow term {self.term}")
@@ -51,7 +52,7 @@ class Ballot:
         """
         Vote for a machine.
 
-        @raise ValueError: the vote of this term was given to another.
+        @raise ValueError: this machine has voted for another one in this term.
         """
         if self.vote not in ("", candidate):
             raise ValueError(f"the vote of term {self.term} was given to {self.vote}")
@@ -65,7 +66,7 @@ class Ballot:
     # The disk
 
     def to_persist(self) -> HardState | None:
-        """Returns what is to be made durable and was not handed out before."""
+        """Returns the hard state to make durable, or C{None} if it was handed out before."""
         if self.is_handed_out:
             return None
         self._handed_out = self._state
@@ -73,20 +74,20 @@ class Ballot:
         return self._state
 
     def persisted(self, hard_state: HardState) -> None:
-        """What L{to_persist} gave is durable."""
+        """Note that a hard state that L{to_persist} returned is durable."""
         self._durable = hard_state
         self.is_durable = hard_state == self._state
 
     # The votes of others
 
     def ask(self, *voters: str) -> None:
-        """Begin to count, with the votes of C{voters}."""
+        """Start a new count, in which C{voters} have given their votes already."""
         self._votes = set(voters)
 
     def count(self, voter: str) -> None:
-        """A machine has given its vote; more than once is as good as once."""
+        """Count the vote of a machine. A second vote of the same machine changes nothing."""
         self._votes.add(voter)
 
     def is_won(self, voters: Collection[str]) -> bool:
-        """Whether a quorum of C{voters} has given its vote."""
+        """Returns whether a quorum of C{voters} has given its vote."""
         return len(self._votes.intersection(voters)) >= quorum.size(len(voters))

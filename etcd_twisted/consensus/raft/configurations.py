@@ -1,9 +1,9 @@
 """
-The configurations of a Raft group that are in a machine's log (dissertation, chapter 4).
+The configurations of the Raft group that a machine's log holds (dissertation, chapter 4).
 
-The newest counts, committed or not; it is given up with its entry when a leader replaces that. There is never more
-than one that is not committed, and it has one voter more or less than the one before. Must never know which machine
-this is, nor what is committed.
+The newest configuration is in force, committed or not; it is dropped when a leader replaces its entry. At most one
+configuration is uncommitted, and it has at most one voter more or less than the one before. This module must never
+know which machine this is, nor what is committed.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,7 +14,7 @@ from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind,
 
 
 class ConfigurationError(Exception):
-    """The group can't be changed like that, or not now; the text says why."""
+    """The group can't be changed in this way, or not now; the text says why."""
 
 
 encode_configuration = msgspec.msgpack.Encoder().encode
@@ -22,14 +22,14 @@ decode_configuration = msgspec.msgpack.Decoder(Configuration).decode
 
 
 def bootstrap(machine_id: str, member: Member) -> Record:
-    """The first record of a new group: a configuration of one voter, which nobody else can contradict."""
+    """Returns the first record of a new group: a configuration with one voter, which nobody else can contradict."""
     configuration = Configuration((machine_id,), (), {machine_id: member})
     entry = Entry(1, 1, EntryKind.CONFIGURATION, encode_configuration(configuration))
     return Record(HardState(1, ""), (entry,))
 
 
 def differences(before: Configuration, after: Configuration) -> Iterator[str]:
-    """What has become of the machines of a group, a line each."""
+    """Yields one line for each change between two configurations, for the log that people read."""
     for machine_id, member in after.members.items():
         known = before.members.get(machine_id)
         if known is None:
@@ -46,15 +46,15 @@ def differences(before: Configuration, after: Configuration) -> Iterator[str]:
 
 class Configurations:
     """
-    The newest configuration that the last snapshot stands for, and those behind it, each with its entry's index.
+    The newest configuration that the last snapshot covers and those that follow it, each with the index of its entry.
 
-    @ivar current: the newest: the one that counts.
+    @ivar current: the newest configuration, which is the one in force.
     @ivar index: the index of the entry that holds L{current}.
     """
 
     def __init__(self, index: int, configuration: Configuration) -> None:
         """
-        @param index: of the snapshot that C{configuration} is from.
+        @param index: the index of the snapshot that C{configuration} is from.
         """
         self._stack = [(index, configuration)]
         self.index, self.current = index, configuration
@@ -66,44 +66,46 @@ class Configurations:
         return self._stack[part]
 
     def since(self, index: int) -> Iterator[Configuration]:
-        """The newest up to the entry at C{index} and those behind it, newest first."""
+        """Yields the newest configuration at or before C{index} and all later ones, newest first."""
         for at, configuration in reversed(self._stack):
             yield configuration
             if at <= index:
                 return
 
     def index_at(self, commit: int) -> int:
-        """The index of the newest that is committed, when everything up to C{commit} is."""
+        """Returns the index of the newest configuration that is committed when C{commit} is the commit index."""
         return next((at for at, _ in reversed(self._stack) if at <= commit), self._stack[0][0])
 
     def adopt(self, entries: Iterable[Entry]) -> None:
-        """Entries were added to the log."""
+        """Take the configurations among entries that were added to the log."""
         for entry in entries:
             if entry.kind is EntryKind.CONFIGURATION:
                 self._stack.append((entry.index, decode_configuration(entry.data)))
         self.index, self.current = self._stack[-1]
 
     def replaced_after(self, index: int) -> None:
-        """The entries behind C{index}, which is committed or later, are not in the log any more."""
+        """
+        Drop the configurations after C{index}, whose entries are no longer in the log. None of them is committed.
+        """
         while self._stack[-1][0] > index:
             self._stack.pop()
         self.index, self.current = self._stack[-1]
 
     def compacted(self, index: int) -> None:
-        """A snapshot stands for the log up to C{index}."""
+        """Drop the configurations that nobody needs now that a snapshot covers the log up to C{index}."""
         while len(self._stack) > 1 and self._stack[1][0] <= index:
             del self._stack[0]
 
     def installed(self, index: int, configuration: Configuration) -> None:
-        """A snapshot, and what is behind it, have taken the place of the log."""
+        """Begin with a snapshot's configuration, and keep those after it that are still in the log."""
         self._stack = [(index, configuration), *(each for each in self._stack if each[0] > index)]
         self.index, self.current = self._stack[-1]
 
     def check_change(self, configuration: Configuration) -> None:
         """
-        Hold a change to the rules.
+        Check that a change keeps the rules.
 
-        @raise ConfigurationError: it is against one.
+        @raise ConfigurationError: the change breaks one of them.
         """
         if len({*configuration.voters, *configuration.learners}) < len(configuration.voters + configuration.learners):
             raise ConfigurationError("a machine can't be in the group twice")

@@ -1,20 +1,21 @@
 """
 The Raft core: what a machine decides.
 
-Sans-I/O: it never opens a file or a socket, never reads a clock and knows no Deferreds. In go the time, messages,
-proposals, reads and the news of finished syncs; out come, whenever the node asks, what to make durable, what to
-send, what to apply and what to answer: L{Raft.to_persist}, L{Raft.to_send}, L{Raft.to_apply}, L{Raft.to_answer}.
-Nothing is handed out twice. The node persists one record after the other, and may do the rest meanwhile. Times are
-seconds of a clock that is not set back; the same inputs and the same seed give the same outputs.
+The core is sans-I/O: it must never open a file or a socket, read a clock or use Deferreds. The node passes in the
+time, messages, proposals, reads and the completion of syncs, and asks for what to make durable, what to send, what to
+apply and which reads to answer: L{Raft.to_persist}, L{Raft.to_send}, L{Raft.to_apply}, L{Raft.to_answer}. The core
+hands out nothing twice. The node persists one record after the other, and may do the rest meanwhile. Times are
+seconds of a clock that is never set back. The same inputs and the same seed give the same outputs.
 
-The rules kept here (Raft paper, figure 2): a term and a vote are durable before anything is sent in it; an entry
-counts for the quorum once it is durable; only an entry of the leader's own term is committed by counting; nothing is
-applied before it is committed and durable here; a read is answered only by a leader that has committed in its own
-term and was confirmed since (dissertation, 6.4). Who has heard from a leader within an election timeout, or has only
-just started, votes for nobody else, and nobody begins a new term without having asked whether it could win (9.6).
+The core keeps these rules (Raft paper, figure 2): a term and a vote are durable before anything is sent in that term;
+an entry counts toward the quorum only once it is durable; only an entry of the leader's own term is committed by
+counting; nothing is applied before it is committed and durable here; only a leader that has committed an entry of its
+own term, and was confirmed after the read arrived, answers a read (dissertation, 6.4). A machine that has heard from a
+leader within an election timeout, or has only just started, votes for nobody else. No machine begins a new term
+before it has asked whether it could win (9.6).
 
-A configuration counts as soon as it is in the log (dissertation, 4.1); there is never more than one that is not
-committed, and it has one voter more or less than the one before.
+A configuration is in force as soon as it is in the log (dissertation, 4.1). At most one is uncommitted, and it has at
+most one voter more or less than the one before.
 """
 
 from etcd_twisted.consensus.raft.ballot import Ballot
@@ -44,7 +45,7 @@ __all__ = [
 
 
 class NotLeaderError(Exception):
-    """Only a leader takes reads, and proposals while it is not handing over."""
+    """This machine does not lead. Only a leader takes reads and, while it is not handing over, proposals."""
 
     def __init__(self) -> None:
         super().__init__("this machine does not lead")
@@ -52,17 +53,17 @@ class NotLeaderError(Exception):
 
 class Raft(RaftState):
     """
-    One machine's part in the group: what is done about what comes in.
+    The part that one machine plays in the group: how it reacts to each input.
 
-    It has one method for each input and each output, and one for each step between them that the paper names.
+    It has one method for each input, for each output, and for each step between them that the paper names.
     """
 
     def __init__(
         self, machine_id: str, hard_state: HardState, log: RaftLog, timing: Timing, seed: int, now: float
     ) -> None:
         """
-        @param hard_state: as it was last made durable.
-        @param log: as it was last made durable; from here on only this changes it.
+        @param hard_state: the one that was made durable last.
+        @param log: the log as it was made durable last. From here on only this object changes it.
         """
         super().__init__(machine_id, Ballot(hard_state), log, ElectionTimer(timing.election, seed, now))
         self._timing = timing
@@ -71,7 +72,7 @@ class Raft(RaftState):
     # Time
 
     def tick(self, now: float) -> None:
-        """Time has passed."""
+        """Act on the time: stand for election, or stop leading without a quorum, when that is due."""
         if self.leadership is not None:
             if self.leadership.lost_quorum(now):
                 unanswered = self.leadership.unanswered_seconds(now)
@@ -81,12 +82,12 @@ class Raft(RaftState):
             if self._ballot.is_durable:
                 self.campaign(now)
             else:
-                self._timer.restart(now)  # the disk is slower than that: another term would not make it faster
+                self._timer.restart(now)  # the disk is slower than the timeout, and another term would not speed it up
 
     # Elections (paper, section 5.2; dissertation, section 9.6)
 
     def campaign(self, now: float) -> None:
-        """Ask whether it would be elected, and stand if so. The only voter need not ask."""
+        """Ask the others whether this machine would be elected, and stand if it would. The only voter need not ask."""
         self.leadership = None
         self.leader = None
         self._timer.restart(now)
@@ -102,11 +103,11 @@ class Raft(RaftState):
         self.leader = None
         self._timer.restart(now)
         self._enter(self.term + 1, self.machine_id)
-        self._ballot.ask()  # its own counts once it is durable
+        self._ballot.ask()  # its own vote counts once it is durable
         self._ask_for_votes(self.term, pre=False, transfer=transfer)
 
     def _enter(self, term: int, vote: str = "") -> None:
-        """Go on to a later term, of whose leader nothing is known."""
+        """Enter a later term, whose leader is not known."""
         self._ballot.enter(term, vote)
         self.term = term
         self._following = Follower(term, self.log)
@@ -125,14 +126,14 @@ class Raft(RaftState):
             self._lead(now)
 
     def _lead(self, now: float) -> None:
-        """Become the leader, and commit an entry of the new term at once: only that commits what came before."""
+        """Become the leader, and log an entry of the new term at once: committing it commits all that came before."""
         self.role = Role.LEADER
         self.leader = self.machine_id
         self.leadership = Leader(self.machine_id, self.term, self.log, self.configuration, self._timing, now)
         self.log.append(self.term, EntryKind.EMPTY, b"")
 
     def _follow(self, term: int, leader: str | None, now: float) -> None:
-        """Be a follower, in a term that is not older."""
+        """Become a follower, in this term or a later one."""
         if term > self.term:
             self._enter(term)
         if self.role is not Role.FOLLOWER or leader is not None:
@@ -142,7 +143,7 @@ class Raft(RaftState):
         self.leadership = None
 
     def _follow_into(self, term: int, sender: str, now: float) -> None:
-        """Go on to the later term that another machine told of; who leads in it is not known yet."""
+        """Enter the later term that another machine is in; its leader is not known yet."""
         if self.leadership is not None:
             self.deposition = Deposition(self.term, term, sender, self.leadership.handover is not None)
         self._follow(term, None, now)
@@ -150,14 +151,14 @@ class Raft(RaftState):
     # Messages
 
     def receive(self, sender: str, message: Message, now: float) -> None:
-        """Take a message of another machine."""
+        """Handle a message from another machine."""
         if isinstance(message, VoteRequest):
             self._vote_asked(sender, message, now)
             return
         if message.term > self.term and not (isinstance(message, VoteReply) and message.pre and message.granted):
             self._follow_into(message.term, sender, now)
         if message.term < self.term:
-            if isinstance(message, Append):  # one that no longer leads, and should know
+            if isinstance(message, Append):  # the sender no longer leads, and has to learn that
                 self._outbox.append((sender, AppendReply(self.term, 0, 0, message.prev_index, rejected=True)))
             return
         match message:
@@ -216,7 +217,7 @@ class Raft(RaftState):
         """
         Add a command to the log.
 
-        @return: the index it will have if it is committed.
+        @return: the index that the entry has if it is committed.
         @raise NotLeaderError: this machine does not lead, or is handing over.
         """
         leadership = self.leadership
@@ -226,11 +227,12 @@ class Raft(RaftState):
 
     def propose_configuration(self, configuration: Configuration, now: float) -> int:
         """
-        Change the group by one voter, or by learners, or by what is said of a member (dissertation, section 4.1).
+        Change the group by one voter, by learners, or by the name or addresses of a member (dissertation, section
+        4.1).
 
-        @return: the index at which it will be committed.
+        @return: the index of the entry.
         @raise NotLeaderError: this machine does not lead, or is handing over.
-        @raise ConfigurationError: another change is not committed yet, or this one is too much at once.
+        @raise ConfigurationError: another change is not committed yet, or this one changes too much at once.
         """
         if not self.leads or self.leadership is None:
             raise NotLeaderError
@@ -243,8 +245,8 @@ class Raft(RaftState):
 
     def read(self, token: int) -> None:
         """
-        Ask for a linearizable read: C{token} comes out of L{to_answer} when the state machine may be read. It never
-        does when this machine stops leading before.
+        Begin a linearizable read. L{to_answer} returns C{token} once the read is confirmed, and never does if this
+        machine stops leading before that.
 
         @raise NotLeaderError: this machine does not lead.
         """
@@ -254,19 +256,19 @@ class Raft(RaftState):
 
     def transfer(self, now: float) -> bool:
         """
-        Hand over to another machine, within an election timeout or not at all (dissertation, section 3.10).
+        Hand the lead over to another machine, within an election timeout or not at all (dissertation, section 3.10).
 
-        @return: whether there is one to hand over to.
+        @return: whether there is a machine to hand over to.
         """
         return self.leadership is not None and self.leadership.transfer(now) is not None
 
     def unreachable(self, machine_id: str) -> None:
-        """What was sent to a machine last may be lost."""
+        """Note that the last messages to a machine may be lost."""
         if self.leadership is not None:
             self.leadership.unreachable(machine_id)
 
     def snapshot_ended(self, machine_id: str) -> None:
-        """A snapshot that was sent has arrived, or was given up."""
+        """Note that a snapshot has arrived at a machine, or that sending it was given up."""
         if self.leadership is not None:
             self.leadership.snapshot_ended(machine_id)
 
@@ -282,20 +284,22 @@ class Raft(RaftState):
                 self._leave(now)
 
     def _leave(self, now: float) -> None:
-        """This machine was taken out of the group, and has led it to the end of that change (dissertation, 4.2.2)."""
+        """
+        Stop leading: this machine was taken out of the group, and that change is committed (dissertation, 4.2.2).
+        """
         if self.leadership is not None:
-            self._outbox += self.leadership.last_words(now)
+            self._outbox += self.leadership.final_messages(now)
             self.deposition = Deposition(self.term, removed=True)
         self._follow(self.term, None, now)
 
     # The disk
 
     def persisted(self, record: Record, now: float) -> None:
-        """A record from L{to_persist} is durable."""
+        """Note that a record that L{to_persist} returned is durable."""
         if record.hard_state is not None:
             self._ballot.persisted(record.hard_state)
             if self.role is Role.CANDIDATE and self._ballot.is_durable:
-                self._timer.restart(now)  # only now the others are asked
+                self._timer.restart(now)  # the vote requests go out only now
                 self._count_vote(self.machine_id, now)
         if record.entries:
             self.log.persisted(record.entries)
@@ -306,11 +310,11 @@ class Raft(RaftState):
             self._commit(now)
 
     def compacted(self, index: int) -> None:
-        """A durable snapshot stands for the log up to C{index}, which was applied."""
+        """Shorten the log: a durable snapshot covers it up to C{index}, which is applied."""
         self.log.compact(index, None if self.leadership is None else self.leadership.needed)
 
     def wants_snapshot(self, sender: str, term: int, index: int, now: float) -> bool:
-        """Whether the snapshot that a leader offers is of use; hearing of it counts as hearing from the leader."""
+        """Returns whether the snapshot that a leader offers is of use. The offer counts as hearing from the leader."""
         if term > self.term:
             self._follow_into(term, sender, now)
         if term < self.term:
@@ -321,9 +325,9 @@ class Raft(RaftState):
 
     def install(self, snapshot: SnapshotMetadata) -> bool:
         """
-        Go on from a durable snapshot of the leader, which the state machine has become (paper, figure 13).
+        Continue from a durable snapshot of the leader, to which the state machine was restored (paper, figure 13).
 
-        @return: whether the log agrees with it, and the part behind it stays.
+        @return: whether the log agrees with the snapshot, so that the entries after it stay.
         """
         agrees = self.log.install(snapshot)
         if self.leader is not None and self.leadership is None:
@@ -333,7 +337,7 @@ class Raft(RaftState):
     # Outputs
 
     def to_persist(self) -> Record | None:
-        """Returns what to make durable, in one append; C{None} for nothing."""
+        """Returns what to make durable in one append, or C{None} if there is nothing."""
         log = self.log
         entries = log.to_persist() if log.handed_out_index < log.last_index else ()
         if self._ballot.is_handed_out:
@@ -341,7 +345,7 @@ class Raft(RaftState):
         return Record(self._ballot.to_persist(), entries)
 
     def to_send(self, now: float) -> list[Outgoing]:
-        """Returns what to send; nothing while a term or a vote is not durable."""
+        """Returns the messages to send. There are none while the term or the vote is not durable."""
         if not self._ballot.is_durable:
             return []
         messages, self._outbox = self._outbox, []
@@ -350,11 +354,11 @@ class Raft(RaftState):
         return messages
 
     def to_apply(self, most: int) -> tuple[Entry, ...]:
-        """Returns the next committed entries, C{most} at the most, in order."""
+        """Returns the next committed entries in order, at most C{most} of them."""
         return self.log.to_apply(most)
 
     def to_answer(self) -> list[tuple[int, int]]:
-        """Returns the tokens of the reads that may be answered, each with the index that must be applied before."""
+        """Returns the tokens of confirmed reads, each with the index that must be applied before it is answered."""
         if self.leadership is None or not self.leads_own_term:
             return []
         return [(token, self.commit_index) for token in self.leadership.confirmed_reads()]

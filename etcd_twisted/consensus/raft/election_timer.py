@@ -1,8 +1,8 @@
 """
-When a machine stands for election, and how long it stays with a leader that it has heard (Raft paper, section 5.2;
-dissertation, section 4.2.3).
+When a machine stands for election, and how long it votes for nobody after it has heard from a leader (Raft paper,
+section 5.2; dissertation, section 4.2.3).
 
-Must never read a clock: it is told the time.
+This module must never read a clock: its callers pass the time in.
 """
 
 import random
@@ -10,15 +10,16 @@ import random
 
 class ElectionTimer:
     """
-    See the module.
+    The timer of one machine; see the module.
 
-    @ivar due: when the machine stands, unless it hears of a leader before.
+    @ivar due: when the machine stands for election, unless it hears from a leader before.
     """
 
     def __init__(self, election: float, seed: int, now: float) -> None:
         """
         @param election: the election timeout, in seconds.
-        @param now: when the machine was started. It may have heard a leader just before, and promised it not to vote.
+        @param now: when the machine was started. It may have heard from a leader just before that, and so must not
+            vote for another machine yet.
         """
         self.due = 0.0
         self._election = election
@@ -27,13 +28,13 @@ class ElectionTimer:
         self.restart(now)
 
     def restart(self, now: float) -> None:
-        """Wait anew, for one to two election timeouts: some machine is then the first."""
+        """Start a new wait of one to two election timeouts, at random, so that one machine is the first to stand."""
         self.due = now + self._election * self._random.uniform(1.0, 2.0)
 
     def heard(self, now: float) -> None:
-        """The leader was heard."""
+        """Note that this machine has heard from the leader."""
         self._heard = now
 
     def heard_lately(self, now: float) -> bool:
-        """Whether the leader was heard within an election timeout, so that no other gets a vote."""
+        """Returns whether this machine heard from the leader within an election timeout, so that it must not vote."""
         return now < self._heard + self._election

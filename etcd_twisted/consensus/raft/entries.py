@@ -1,6 +1,6 @@
 """
-What the Raft log is made of. The layouts here are the on-disk layouts: C{docs/storage.md} describes them,
-and a change to one is a new format version, but for a field with a default at its end.
+The values that the Raft log is made of. Their layouts are also the layouts on disk, which C{docs/storage.md}
+describes: every change to one needs a new format version, except for a new field with a default at the end.
 """
 
 import enum
@@ -24,8 +24,8 @@ class Entry(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """
     One entry of the log (Raft paper, section 5.3).
 
-    A C{msgspec.Struct} and not an attrs class because it goes to disk and to other machines as it is,
-    and because thousands of them live at a time without the cyclic collector having to look at them.
+    It is a C{msgspec.Struct} and not an attrs class because it is written to disk and sent to other machines in this
+    very layout, and because thousands of entries exist at a time and the cyclic garbage collector need not visit them.
     """
 
     index: int
@@ -35,15 +35,15 @@ class Entry(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class HardState(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """What a machine must remember before it acts on it (Raft paper, figure 2): its term and its vote."""
+    """The term and the vote of a machine, which must be durable before it acts on them (Raft paper, figure 2)."""
 
     term: int = 0
     vote: str = ""
-    """The machine id voted for in this term, or C{""}."""
+    """The id of the machine voted for in this term, or C{""}."""
 
 
 class Member(msgspec.Struct, array_like=True, frozen=True):
-    """How a machine of the group is called and reached; the core does not look at it."""
+    """The name and the addresses of a machine of the group. The core does not look at them."""
 
     name: str
     client_url: str
@@ -54,9 +54,9 @@ class Configuration(msgspec.Struct, array_like=True, frozen=True):
     """
     The members of the Raft group, by machine id.
 
-    @ivar voters: those whose majority is a quorum.
-    @ivar learners: those who get the log and have no vote yet (dissertation, section 4.2.1).
-    @ivar members: how each is called and reached.
+    @ivar voters: the machines that vote; a majority of them is a quorum.
+    @ivar learners: the machines that receive the log but have no vote yet (dissertation, section 4.2.1).
+    @ivar members: the name and the addresses of each machine.
     """
 
     voters: tuple[str, ...]
@@ -71,8 +71,8 @@ class Record(msgspec.Struct, array_like=True, frozen=True):
     """
     One append to the write-ahead log: everything that one sync makes durable.
 
-    Entries are contiguous. If the first one's index is not above the last one already in the log,
-    it and all behind it are replaced (Raft paper, section 5.3, conflicting entries).
+    The entries are contiguous. If the log already has an entry at the index of the first one, that entry and all that
+    follow it are replaced (Raft paper, section 5.3, conflicting entries).
     """
 
     hard_state: HardState | None
@@ -81,15 +81,15 @@ class Record(msgspec.Struct, array_like=True, frozen=True):
 
 class SnapshotMetadata(msgspec.Struct, array_like=True, frozen=True):
     """
-    What a snapshot stands for: the log up to and including C{index}.
+    What a snapshot covers: the log up to and including C{index}.
 
-    @ivar time: a time by which keys had expired or not when it was taken, in microseconds since the epoch; 0 in one
-        that does not say.
+    @ivar time: the cluster time when the snapshot was taken, in microseconds since the epoch; 0 in a snapshot that
+        does not tell.
     """
 
     index: int
     term: int
     configuration: Configuration
     cluster_id: str = ""
-    """Of which cluster; C{""} in a snapshot of a version that did not say so."""
+    """The cluster that the snapshot is of; C{""} in one by a version that did not record it."""
     time: int = 0

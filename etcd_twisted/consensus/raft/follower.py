@@ -1,8 +1,8 @@
 """
-What a machine knows of the leader's log in its term, and answers it (Raft paper, section 5.3).
+What a follower knows of its leader's log in this term, and how it answers the leader (Raft paper, section 5.3).
 
-The counterpart of L{etcd_twisted.consensus.raft.leader}. Must never acknowledge an entry that is not on disk, or of
-which it is not known that the leader has the same.
+It is the counterpart of L{etcd_twisted.consensus.raft.leader}. It must never acknowledge an entry that is not on disk,
+or that the leader is not known to have too.
 """
 
 from etcd_twisted.consensus.raft.log import RaftLog
@@ -11,9 +11,9 @@ from etcd_twisted.consensus.raft.messages import Append, AppendReply
 
 class Follower:
     """
-    One term of a machine that does not lead.
+    What a machine that does not lead knows in one term.
 
-    @ivar leader_commit: the highest commit index that the leader has told; the log may not reach so far.
+    @ivar leader_commit: the highest commit index that the leader has sent. The log may not reach that far.
     """
 
     def __init__(self, term: int, log: RaftLog) -> None:
@@ -25,9 +25,9 @@ class Follower:
 
     def appended(self, append: Append) -> AppendReply | None:
         """
-        Take the leader's entries, and what it says is committed.
+        Add the leader's entries to the log, and take over its commit index.
 
-        @return: the answer; C{None} when that has to wait for the disk, or the leader does not need it.
+        @return: the answer, or C{None} when the answer has to wait for the disk or the leader needs none.
         """
         log = self._log
         self.leader_commit = max(self.leader_commit, append.commit)
@@ -42,12 +42,12 @@ class Follower:
         return self._acknowledgement(append) if append.round else None
 
     def _agrees(self, append: Append) -> bool:
-        """Whether this log has the entry before the first of these; what is committed is the same everywhere."""
+        """Whether this log has the entry before the first of these. Committed entries are the same on all machines."""
         log = self._log
         return append.prev_index <= log.commit_index or log.has(append.prev_index, append.prev_term)
 
     def persisted(self) -> AppendReply | None:
-        """More of the log is on disk; returns the answer that has waited for it."""
+        """Note that more of the log is on disk. Returns the answer that waited for that, or C{None}."""
         append = self._unanswered
         if append is None:
             return None
@@ -56,7 +56,7 @@ class Follower:
         return self._acknowledgement(append)
 
     def installed(self, index: int) -> AppendReply:
-        """A snapshot of what is committed up to C{index} was put in the place of the state machine; the answer."""
+        """Note that the state machine was restored from a snapshot of C{index}. Returns the answer to the leader."""
         self._matched = max(self._matched, index)
         if self._log.durable_index >= self._matched:
             self._unanswered = None
@@ -64,7 +64,7 @@ class Follower:
 
     @property
     def _known(self) -> int:
-        """Up to where this log is on disk and the leader's, which has all that is committed."""
+        """The index up to which this log is on disk and agrees with the leader's, which has all committed entries."""
         return min(self._log.durable_index, max(self._matched, self._log.commit_index))
 
     def _acknowledgement(self, append: Append) -> AppendReply:

@@ -1,11 +1,13 @@
 """
-What a leader knows and does in its term: who has what, whom to send what, and whether it leads still.
+What a leader knows and does in its term: how much of the log each machine has, what to send it, and whether this
+machine still leads.
 
-A part of the Raft core (L{etcd_twisted.consensus.raft.core}), and as pure. The rules kept here: nothing is sent faster
-than a machine takes it; a round of heartbeats that a quorum has answered shows that this machine led when it was sent
-(dissertation, section 6.4), and for a while after that nobody else can (the lease, section 6.4.1).
+It is a part of the Raft core (L{etcd_twisted.consensus.raft.core}), and as pure. It keeps these rules: no machine is
+sent entries faster than it takes them; a round of heartbeats that a quorum has answered proves that this machine led
+when the round was sent (dissertation, section 6.4), and that no other can lead for a while after that (the lease,
+section 6.4.1).
 
-Must never write to the log, nor decide what is committed.
+It must never write to the log, nor decide what is committed.
 """
 
 from collections import deque
@@ -19,27 +21,27 @@ from etcd_twisted.consensus.raft.messages import Append, AppendReply, InstallSna
 from etcd_twisted.consensus.raft.progress import Phase, Progress
 
 BATCH_BYTES = 1 << 20
-"""How many bytes of commands go into one message, unless one alone has more."""
+"""The most bytes of commands in one message, unless one command alone has more."""
 
 _BATCH_ENTRIES = 4_096
 
 LEASE = 0.75
 """
-How long a lease lasts, in election timeouts. Nobody votes for another machine within an election timeout of hearing
-from its leader; this much less, so that clocks may differ by a third in their speed.
+How long a lease lasts, in election timeouts. No machine votes for another one within an election timeout of hearing
+from its leader. The lease is shorter than that, so that the clocks may differ by a third in their speed.
 """
 
 QUORUM_TIMEOUT_ELECTIONS = 2.0
-"""How many election timeouts a leader goes on that hears from no quorum."""
+"""How many election timeouts a leader continues to lead without hearing from a quorum."""
 
 Outgoing = tuple[str, Message | InstallSnapshot]
-"""A machine id and what is for it."""
+"""The id of a machine, and the message for it."""
 
 
 @attrs.frozen(slots=True)
 class Timing:
     """
-    How long things take, in seconds.
+    The two times that elections depend on, in seconds.
 
     @ivar heartbeat: how often a leader is heard.
     @ivar election: how long it may be silent at the least before another is elected.
@@ -54,11 +56,11 @@ class Deposition:
     """
     Why a leader stopped leading.
 
-    @ivar term: the term that it led in.
-    @ivar newer_term: the term that it heard of; 0 when it stopped for another reason.
-    @ivar heard_from: the machine id of who told it that.
+    @ivar term: the term in which it led.
+    @ivar newer_term: the later term that it learned of; 0 when it stopped for another reason.
+    @ivar heard_from: the id of the machine that is in that term.
     @ivar handed_over: whether it was handing over to another machine.
-    @ivar unanswered_seconds: for how long no quorum had answered it; 0 when it stopped for another reason.
+    @ivar unanswered_seconds: how long no quorum had answered it; 0 when it stopped for another reason.
     @ivar removed: whether it was taken out of the group.
     """
 
@@ -83,13 +85,13 @@ class Leader:
     """
     One term of one leader.
 
-    @ivar starts: the index of this term's first entry.
-    @ivar progress: of every other member.
-    @ivar stays: whether this machine is in the group still, and will lead on.
-    @ivar alone: whether this machine is the only voter, and so a quorum.
+    @ivar starts: the index of the first entry of this term.
+    @ivar progress: the progress of every other member, by id.
+    @ivar stays: whether this machine is still in the group, and so continues to lead.
+    @ivar alone: whether this machine is the only voter, and so a quorum by itself.
     @ivar votes: whether this machine has a vote.
-    @ivar next_beat: when the next round of heartbeats is due, if there is anybody to hear them.
-    @ivar handover: to whom this machine hands over; C{None} while it does not.
+    @ivar next_beat: when the next round of heartbeats is due, if there are other members.
+    @ivar handover: the handover under way; C{None} while there is none.
     """
 
     def __init__(
@@ -114,7 +116,7 @@ class Leader:
         self.reconfigure(configuration, now)
 
     def reconfigure(self, configuration: Configuration, now: float) -> None:
-        """The group has changed."""
+        """Lead a group that has changed."""
         if self.alone:
             self._confirmed = now
         self._configuration = configuration
@@ -130,12 +132,12 @@ class Leader:
     # What others have
 
     def answered(self, sender: str, reply: AppendReply, now: float) -> None:
-        """Take a reply of this term."""
+        """Handle a reply of this term."""
         progress = self.progress.get(sender)
         if progress is None:
             return  # it was removed meanwhile
         if reply.index > self._log.last_index:
-            return  # it has another log than this leader's, and it is not known whose
+            return  # its log is not this leader's
         progress.heard = now
         if reply.round > progress.round:
             progress.round = reply.round
@@ -154,21 +156,21 @@ class Leader:
 
     def _rejected(self, progress: Progress, reply: AppendReply) -> None:
         if reply.asked <= progress.match:
-            return  # an old answer, which came late
+            return  # a late answer to an older question
         if progress.phase is Phase.PROBE and reply.asked != progress.next - 1:
             return
         agrees = min(self._log.last_of_term(reply.hint_index, reply.hint_term), reply.asked - 1)
         progress.probe(agrees + 1)
 
     def unreachable(self, machine_id: str) -> None:
-        """What was sent to a machine last may be lost."""
+        """Note that the last messages to a machine may be lost."""
         progress = self.progress.get(machine_id)
         if progress is not None and progress.phase is Phase.REPLICATE:
             progress.probe(progress.match + 1)
-            progress.asking = False  # with the next heartbeat
+            progress.asking = False  # it is asked with the next heartbeat
 
     def snapshot_ended(self, machine_id: str) -> None:
-        """A snapshot that was sent has arrived, or was given up: ask what is there."""
+        """Note that a snapshot has arrived or was given up, and find out what the machine has."""
         progress = self.progress.get(machine_id)
         if progress is not None and progress.phase is Phase.SNAPSHOT:
             progress.probe(progress.match + 1)
@@ -176,16 +178,16 @@ class Leader:
 
     @property
     def needed(self) -> int | None:
-        """The first entry that one of the machines needs that were heard lately; C{None} when none was."""
+        """The first entry that any machine heard from lately needs, or C{None} if no machine was heard from."""
         lately = self.next_beat - self._timing.election
         needed = [each.needed for each in self.progress.values() if each.heard > lately and each.needed > 1]
         return min(needed, default=None)
 
     def durable_on_quorum(self, own: int) -> int:
         """
-        Returns the index up to which a quorum has the log on disk.
+        Returns the highest index up to which a quorum has the log on disk.
 
-        @param own: up to which this machine has.
+        @param own: the index up to which this machine has it.
         """
         return quorum.reached(
             own if voter == self._id else self.progress[voter].match for voter in self._configuration.voters
@@ -202,25 +204,25 @@ class Leader:
             self._confirmed = self._sent.popleft()[1]
 
     def lost_quorum(self, now: float) -> bool:
-        """Whether no quorum has been heard for so long that this machine should no longer lead."""
+        """Returns whether no quorum has answered for so long that this machine should stop leading."""
         return not self.alone and now >= self._confirmed + QUORUM_TIMEOUT_ELECTIONS * self._timing.election
 
     def unanswered_seconds(self, now: float) -> float:
-        """How long ago the last message was sent that a quorum has answered."""
+        """Returns how many seconds ago the last round was sent that a quorum has answered."""
         return now - self._confirmed
 
     def holds_lease(self, now: float) -> bool:
-        """Whether nobody else can lead now."""
+        """Returns whether no other machine can lead now."""
         if self.alone:
             return True
         return not self._lease_ended and now < self._confirmed + LEASE * self._timing.election
 
     def read(self, token: int) -> None:
-        """Ask for confirmation by a round that begins from now on."""
+        """Have a read confirmed by a round that begins after this call."""
         self._reads.append((token, self._round + 1))
 
     def confirmed_reads(self) -> list[int]:
-        """The tokens of the reads that are confirmed; each is told once."""
+        """Returns the tokens of the reads that were confirmed. Each is returned once."""
         confirmed = []
         while self._reads and (self.alone or self._reads[0][1] <= self._confirmed_round):
             confirmed.append(self._reads.popleft()[0])
@@ -230,14 +232,14 @@ class Leader:
 
     @property
     def transferring(self) -> bool:
-        """Whether it is handing over, and must take no proposals."""
+        """Whether this machine is handing over, and so must take no proposals."""
         return self.handover is not None
 
     def transfer(self, now: float) -> str | None:
         """
-        Hand over to the voter that has most of the log, of those heard from lately.
+        Hand over to the voter that has most of the log, among those heard from lately.
 
-        @return: its machine id; C{None} when there is none.
+        @return: its machine id, or C{None} if there is no such voter.
         """
         lately = now - self._timing.election
         able = [
@@ -261,23 +263,23 @@ class Leader:
         if handover.told or self.progress[handover.target].match < self._log.last_index:
             return []
         handover.told = True
-        self._lease_ended = True  # whoever is told to stand need not wait for this leader, however late it hears
+        self._lease_ended = True  # the target may stand without waiting for this leader, however late it is told to
         return [(handover.target, TimeoutNow(self._term))]
 
-    def last_words(self, now: float) -> list[Outgoing]:
-        """What a leader that is not in the group any more sends: all that is left, and who is to lead (4.2.2)."""
-        heir = self.transfer(now)
+    def final_messages(self, now: float) -> list[Outgoing]:
+        """Returns what a leader sends as it leaves the group: the entries that others lack, and a handover (4.2.2)."""
+        target = self.transfer(now)
         messages = self.due(now)
-        if heir is not None and self.handover is not None and not self.handover.told:
-            messages.append((heir, TimeoutNow(self._term)))
+        if target is not None and self.handover is not None and not self.handover.told:
+            messages.append((target, TimeoutNow(self._term)))
         return messages
 
     # What to send
 
     def due(self, now: float) -> list[Outgoing]:
         """
-        Returns what to send now: to each machine what it has not, and to all of them a heartbeat when it is time.
-        There is nothing to send while there is no L{progress}.
+        Returns what to send now: the entries that each machine lacks, and a heartbeat to all of them when one is due.
+        There is nothing to send while L{progress} is empty.
         """
         beat = now >= self.next_beat or (bool(self._reads) and self._reads[-1][1] > self._round)
         if beat:
@@ -311,11 +313,11 @@ class Leader:
         elif not messages and progress.commit < min(self._log.commit_index, progress.next - 1):
             messages.append(self._told_commit(progress))
         if beat and progress.is_waiting:
-            messages.append(self._heartbeat())  # it overtakes what takes long to send, and is answered before a sync
+            messages.append(self._heartbeat())  # it overtakes long messages, and is answered before a sync ends
         return messages
 
     def _append(self, progress: Progress, room: int) -> Append:
-        """The next batch for a machine; without room for any, a question whether it has what came before."""
+        """Returns the next batch for a machine, or without room a question whether it has the entry before."""
         before = progress.next - 1
         entries = self._log.between(progress.next, progress.next + _BATCH_ENTRIES) if room else ()
         entries = fitting(entries, room)
@@ -326,17 +328,21 @@ class Leader:
         return append
 
     def _told_commit(self, progress: Progress) -> Append:
-        """What is committed, with no news beside: a machine that has what came before need not answer."""
+        """Returns the commit index alone. A machine that has the entry before need not answer it."""
         before = progress.next - 1
         progress.commit = min(self._log.commit_index, before)
         return Append(self._term, 0, before, self._log.term(before), self._log.commit_index)
 
     def _heartbeat(self) -> Append:
-        """A heartbeat that compares nothing. It says what is committed: who lacks that must know that it does."""
+        """
+        Returns a heartbeat that compares nothing. Its commit index shows a machine that lags behind that it does.
+        """
         return Append(self._term, self._round, 0, 0, self._log.commit_index)
 
     def _behind_the_log(self, progress: Progress, beat: bool) -> list[Message | InstallSnapshot]:
-        """What it needs is not in the log any more. It gets a snapshot when it is heard from: then it is there."""
+        """
+        Send a snapshot to a machine whose entries are no longer in the log, once an answer shows it is reachable.
+        """
         if progress.asking and progress.phase is Phase.PROBE:
             progress.await_snapshot(self._log.snapshot_index)
             return [InstallSnapshot(self._term)]

@@ -1,9 +1,10 @@
 """
-The log in memory: its entries, how far it is durable, committed and applied, and the configurations in it.
+The log in memory: its entries, how far they are durable, committed and applied, and the configurations among them.
 
-The one owner of all of these. Entries go to the disk in order, one record after the other, and count as durable when
-that record is. Those that are replaced while their record is under way do not (Raft paper, section 5.3). Must never
-hand anything out twice, nor replace an entry that is committed; it decides nothing about terms or other machines.
+It is the only owner of all of these. Entries go to the disk in order, one record after the other, and count as durable
+once their record is. An entry that is replaced while its record is being written does not count (Raft paper, section
+5.3). The log must never hand anything out twice, nor replace a committed entry; it decides nothing about terms or
+other machines.
 """
 
 from bisect import bisect_right
@@ -14,41 +15,41 @@ from etcd_twisted.consensus.raft.configurations import Configurations
 from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind, SnapshotMetadata
 
 RECORD_BYTES = 64 << 20
-"""How many bytes of commands go into one record, unless one alone has more: it must fit into a frame of the log."""
+"""The most bytes of commands in one record, unless one command alone has more: a record must fit into a frame."""
 
 TRAILING_ENTRIES = 5_000
-"""How many entries that a snapshot stands for are kept all the same, for machines that are a little behind."""
+"""How many entries that a snapshot covers are kept nevertheless, for machines that are a little behind."""
 
 TRAILING_BYTES = 16 << 20
-"""The most that these may have of data."""
+"""The most bytes of data that these entries may hold."""
 
 NEEDED_ENTRIES = 100_000
 """
-How many are kept for a machine that is catching up: it would have to begin anew, and might never be done, if what
-follows the snapshot that it gets were gone each time.
+How many entries are kept for a machine that is catching up. If the entries after its snapshot were gone each time, it
+would need another snapshot, and might never catch up.
 """
 
 NEEDED_BYTES = 64 << 20
-"""The most that these may have of data."""
+"""The most bytes of data that these entries may hold."""
 
 _term_of = attrgetter("term")
 
 
 class RaftLog:
     """
-    Entries by index. Those before C{first_index} are not there any more, but for the last one's term.
+    The entries by index. Those before C{first_index} are no longer in memory, except for the term of the last of them.
 
-    @ivar first_index: of the first entry that is there, or would be.
-    @ivar last_index: of the last entry, durable or not; the one before C{first_index} when there is none.
-    @ivar snapshot_index: up to which index the newest snapshot stands for the log; entries up to there may be there
-        still. It never goes back.
-    @ivar commit_index: of the last entry that is known to be committed. It never goes back, and is never beyond
-        C{last_index}.
-    @ivar handed_out_index: up to which index entries were handed out to be made durable.
-    @ivar durable_index: up to which index the log is on disk. It goes back only when entries are replaced.
-    @ivar applying_index: up to which index entries were handed to the state machine; never beyond what is both
-        committed and durable.
-    @ivar configurations: those in the log.
+    @ivar first_index: the index of the first entry in memory, or of the next one while there is none.
+    @ivar last_index: the index of the last entry, durable or not; C{first_index - 1} while there is none.
+    @ivar snapshot_index: the index up to which the newest snapshot covers the log. Entries up to there may still be in
+        memory. It never decreases.
+    @ivar commit_index: the index of the last entry that is known to be committed. It never decreases, and never
+        exceeds C{last_index}.
+    @ivar handed_out_index: the index up to which entries were handed out to be made durable.
+    @ivar durable_index: the index up to which the log is on disk. It decreases only when entries are replaced.
+    @ivar applying_index: the index up to which entries were handed to the state machine. It never exceeds
+        C{commit_index} or C{durable_index}.
+    @ivar configurations: the configurations in the log.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class RaftLog:
         configuration: Configuration = Configuration(()),  # noqa: B008  # it is frozen
     ) -> None:
         """
-        @param configuration: the group as of the snapshot that the log follows.
+        @param configuration: the group as of the snapshot that this log continues from.
         """
         self._snapshot_term = snapshot_term
         self._entries: list[Entry] = []
@@ -72,27 +73,27 @@ class RaftLog:
 
     @property
     def last_term(self) -> int:
-        """The term of the last entry, the snapshot's when there is none."""
+        """The term of the last entry, or of the snapshot when there is no entry."""
         return self._entries[-1].term if self._entries else self._snapshot_term
 
     def term(self, index: int) -> int:
         """
-        Returns the term of the entry at C{index}; the snapshot's last entry counts.
+        Returns the term of the entry at C{index}, which may be the last one that the snapshot covers.
 
-        @raise IndexError: it is not there.
+        @raise IndexError: the entry is not in memory.
         """
         if index == self.first_index - 1:
             return self._snapshot_term
         return self._at(index).term
 
     def has(self, index: int, term: int) -> bool:
-        """Returns whether the entry at C{index} is there and of that term; the snapshot's last entry counts."""
+        """Returns whether the entry at C{index} is of C{term}. It may be the last one that the snapshot covers."""
         return self.first_index - 1 <= index <= self.last_index and self.term(index) == term
 
     def last_of_term(self, index: int, term: int) -> int:
         """
-        Returns the last index, not above C{index}, whose entry's term is not above C{term}: where another log that
-        has C{term} at C{index} may agree with this one. At the least it is the last index that is not there any more.
+        Returns the last index, not above C{index}, whose entry has a term not above C{term}. There a log that has
+        C{term} at C{index} may agree with this one. The result is never below C{first_index - 1}.
         """
         stop = max(min(index, self.last_index) - self.first_index + 1, 0)
         return self.first_index - 1 + bisect_right(self._entries, term, 0, stop, key=_term_of)
@@ -103,7 +104,7 @@ class RaftLog:
         return self._entries[index - self.first_index]
 
     def between(self, start: int, stop: int) -> tuple[Entry, ...]:
-        """Returns the entries from index C{start} up to, but not with, C{stop}, as far as they are there."""
+        """Returns the entries from index C{start} up to, but not including, C{stop}, as far as they are in memory."""
         first = self.first_index
         return tuple(self._entries[max(start - first, 0) : max(stop - first, 0)])
 
@@ -111,7 +112,7 @@ class RaftLog:
 
     def extend(self, entries: Iterable[Entry]) -> None:
         """
-        Add entries that are on disk already. One that is there already is replaced, and what follows it dropped.
+        Add entries that are on disk already. An entry whose index is taken replaces the one there and all after it.
 
         @raise IndexError: there is a gap before an entry.
         """
@@ -126,7 +127,7 @@ class RaftLog:
         self.durable_index = self.handed_out_index = self.last_index
 
     def append(self, term: int, kind: EntryKind, data: bytes) -> int:
-        """Add an entry behind the last one; returns its index."""
+        """Add an entry after the last one. Returns its index."""
         index = self.last_index = self.last_index + 1
         entry = Entry(index, term, kind, data)
         self._entries.append(entry)
@@ -136,8 +137,8 @@ class RaftLog:
 
     def merge(self, entries: tuple[Entry, ...]) -> None:
         """
-        Add those of a leader's entries that are not there; one that contradicts replaces what is there, and all
-        behind it. What is committed is the same everywhere.
+        Add those of a leader's entries that this log lacks. An entry that conflicts replaces the one here and all
+        after it. Committed entries never conflict.
         """
         for position, entry in enumerate(entries):
             if entry.index > self.commit_index and not self.has(entry.index, entry.term):
@@ -154,7 +155,7 @@ class RaftLog:
             self.configurations.adopt((entry,))
 
     def _truncate(self, index: int) -> None:
-        """Forget the entries behind C{index}."""
+        """Forget the entries after C{index}."""
         if index < self.last_index:
             del self._entries[index + 1 - self.first_index :]
             self.last_index = index
@@ -165,7 +166,7 @@ class RaftLog:
     # The disk
 
     def to_persist(self) -> tuple[Entry, ...]:
-        """Returns the next entries that are to be made durable."""
+        """Returns the next entries to make durable."""
         entries = tuple(self._entries[self.handed_out_index + 1 - self.first_index :])
         if len(entries) > 1:
             entries = fitting(entries, RECORD_BYTES)
@@ -173,14 +174,14 @@ class RaftLog:
         return entries
 
     def persisted(self, entries: tuple[Entry, ...]) -> None:
-        """What L{to_persist} returned last is durable; what of it was replaced meanwhile does not count."""
+        """Note that what L{to_persist} returned last is durable. Entries that were replaced meanwhile do not count."""
         if entries:
             self.durable_index = max(self.durable_index, min(entries[-1].index, self.handed_out_index))
 
     # The state machine
 
     def to_apply(self, most: int) -> tuple[Entry, ...]:
-        """Returns the next of the entries that are committed and durable, C{most} at the most."""
+        """Returns the next entries that are committed and durable, at most C{most} of them."""
         start = self.applying_index + 1
         stop = min(self.commit_index + 1, self.durable_index + 1, start + most)
         if stop <= start:
@@ -193,12 +194,12 @@ class RaftLog:
 
     def compact(self, index: int, needed: int | None = None) -> None:
         """
-        Forget most of the entries up to C{index}, which were applied: a durable snapshot stands for them.
+        Forget most of the entries up to C{index}, which are applied and covered by a durable snapshot.
 
-        @param needed: the first entry that a machine needs which is about to catch up; C{None} for none.
+        @param needed: the first entry that a machine needs to catch up; C{None} if no machine does.
         """
         if index < self.first_index:
-            return  # another machine's snapshot, which goes further, came in between
+            return  # another machine's snapshot, which covers more, was installed meanwhile
         self.snapshot_index = index
         kept = self._before_last(index, TRAILING_ENTRIES, TRAILING_BYTES)
         if needed is not None and needed <= kept:
@@ -207,15 +208,15 @@ class RaftLog:
         self.configurations.compacted(index)
 
     def _forget(self, index: int) -> None:
-        """Forget the entries up to and with C{index}."""
+        """Forget the entries up to and including C{index}."""
         self._snapshot_term = self.term(index)
         del self._entries[: index + 1 - self.first_index]
         self.first_index = index + 1
 
     def _before_last(self, index: int, most: int, length: int) -> int:
         """
-        Returns the index before the last C{most} entries up to C{index}, or fewer with no more than C{length} bytes
-        of data.
+        Returns the index before the last C{most} entries up to C{index}, or before fewer of them if they would hold
+        more than C{length} bytes of data.
         """
         total = 0
         for entry in reversed(self.between(index + 1 - most, index + 1)):
@@ -226,9 +227,10 @@ class RaftLog:
 
     def install(self, snapshot: SnapshotMetadata) -> bool:
         """
-        Go on from a durable snapshot, which goes further than what is committed here and has become the state machine.
+        Continue from a durable snapshot that covers more than what is committed here, and that the state machine was
+        restored from.
 
-        @return: whether the log agrees with it, and the part behind it stays.
+        @return: whether the log agrees with the snapshot, so that the entries after it stay.
         """
         agrees = self.has(snapshot.index, snapshot.term)
         if agrees:
@@ -242,7 +244,7 @@ class RaftLog:
         return agrees
 
     def begin_after(self, index: int, term: int) -> None:
-        """Forget every entry; the next one follows a snapshot that ends at C{index}."""
+        """Forget every entry. The next one follows a snapshot that covers the log up to C{index}."""
         self.configurations.replaced_after(self.applying_index)
         self._entries.clear()
         self._snapshot_term = term
@@ -252,7 +254,7 @@ class RaftLog:
 
 def fitting(entries: tuple[Entry, ...], length: int) -> tuple[Entry, ...]:
     """
-    Returns as many of the first entries as have no more than C{length} bytes of data; at least one, if there is one.
+    Returns as many of the first entries as hold at most C{length} bytes of data, and at least one if there is one.
     """
     total = 0
     for count, entry in enumerate(entries):

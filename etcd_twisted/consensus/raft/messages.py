@@ -1,8 +1,8 @@
 """
-What machines of a Raft group say to each other (Raft paper, figure 2; dissertation, sections 3.10, 6.4 and 9.6).
+The messages of a Raft group (Raft paper, figure 2; dissertation, sections 3.10, 6.4 and 9.6).
 
-Who a message is from and for is said by what carries it. A layout is only ever changed by adding fields at the end,
-with defaults; anything else needs a new protocol version (L{etcd_twisted.interfaces.cluster.PROTOCOL_VERSION}).
+The transport knows whom a message is from and for. A layout may only be changed by adding fields with defaults at the
+end; anything else needs a new protocol version (L{etcd_twisted.interfaces.cluster.PROTOCOL_VERSION}).
 """
 
 from typing import Annotated
@@ -13,12 +13,12 @@ from etcd_twisted.consensus.raft.configurations import decode_configuration
 from etcd_twisted.consensus.raft.entries import Entry, EntryKind
 
 _Number = Annotated[int, msgspec.Meta(ge=0, le=1 << 48)]
-"""Terms and indexes. No cluster gets that far in a million years: what is beyond is not from one."""
+"""A term or an index. No cluster reaches the limit in a million years, so a larger number can't be from one."""
 
 MOST_TERMS_AHEAD = 1 << 20
 """
-How many terms a machine may be ahead of this one: days of elections without a pause. Whoever claims more is none of
-the cluster's, and would leave it no terms to go on with.
+How many terms a machine may be ahead of this one: days of elections without a pause. A machine that claims more is
+not one of the cluster's, and believing it would use up the cluster's terms.
 """
 
 
@@ -26,9 +26,9 @@ class VoteRequest(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="v
     """
     A candidate asks for a vote (paper, section 5.2).
 
-    @ivar term: the candidate's; with C{pre}, the one that it would have.
-    @ivar pre: whether it only asks whether it would get the vote (dissertation, section 9.6).
-    @ivar transfer: whether the leader told it to stand, so that nobody need wait for that leader any more.
+    @ivar term: the candidate's term; with C{pre}, the term that it would enter.
+    @ivar pre: whether the candidate only asks whether it would get the vote (dissertation, section 9.6).
+    @ivar transfer: whether the leader told it to stand, so that voters need not wait for that leader any longer.
     """
 
     term: _Number
@@ -42,7 +42,7 @@ class VoteReply(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="vot
     """
     The answer to a L{VoteRequest}.
 
-    @ivar term: the voter's; with C{pre} and when granted, the one that was asked for.
+    @ivar term: the voter's term; for a granted C{pre}, the term that was asked for.
     """
 
     term: _Number
@@ -52,11 +52,11 @@ class VoteReply(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="vot
 
 class Append(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="append"):
     """
-    The leader's entries, or none: a heartbeat (paper, section 5.3).
+    Entries from the leader; without any, it is a heartbeat (paper, section 5.3).
 
-    @ivar round: numbers the leader's heartbeats; who answers confirms that it followed when that one was sent. 0 for
-        what is answered only by a machine that does not have the entry at C{prev_index}.
-    @ivar prev_index: of the entry before the first of C{entries}; 0 when nothing is to be compared.
+    @ivar round: the number of the leader's heartbeat. A machine that answers confirms that it followed this leader
+        when the heartbeat was sent. 0 if only a machine that lacks the entry at C{prev_index} is to answer.
+    @ivar prev_index: the index of the entry before the first of C{entries}; 0 when there is nothing to compare.
     @ivar commit: the leader's commit index.
     """
 
@@ -69,20 +69,20 @@ class Append(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="append
 
     @property
     def last_index(self) -> int:
-        """The index of the last entry that the receiver has when it has all of these."""
+        """The index of the last entry that the receiver has once it has taken this message."""
         return self.prev_index + len(self.entries)
 
 
 class AppendReply(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="appended"):
     """
-    The answer to an L{Append}, or to several at once.
+    The answer to one L{Append} or to several.
 
-    @ivar round: the newest that was heard.
-    @ivar index: the log agrees with the leader's up to here, durably.
-    @ivar asked: what was compared: the last index of the L{Append}; of one that was rejected, its C{prev_index}.
-    @ivar rejected: whether there was no such entry as the one before its first.
-    @ivar hint_index: of a rejected one, the last entry that may agree.
-    @ivar hint_term: the term of that.
+    @ivar round: the newest round that the machine has received.
+    @ivar index: the index up to which its log agrees with the leader's and is durable.
+    @ivar asked: the index that was compared: the last index of the L{Append}, or its C{prev_index} if it was rejected.
+    @ivar rejected: whether the machine lacks the entry before the first one of the L{Append}.
+    @ivar hint_index: after a rejection, the index of the last entry that may agree.
+    @ivar hint_term: the term of that entry.
     """
 
     term: _Number
@@ -95,30 +95,30 @@ class AppendReply(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="a
 
 
 class TimeoutNow(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="now"):
-    """The leader hands over: stand for election at once (dissertation, section 3.10)."""
+    """The leader hands over, and the receiver is to stand for election at once (dissertation, section 3.10)."""
 
     term: _Number
 
 
 class InstallSnapshot(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="snapshot"):
     """
-    The leader's log does not go back to what a machine needs: send it the newest snapshot (paper, section 7).
+    An instruction to send a machine the newest snapshot, as the log no longer has what it needs (paper, section 7).
 
-    The file goes another way than messages do: this one says when, and with which term.
+    The file itself is not sent as a message: this only tells the node when to send it, and with which term.
     """
 
     term: _Number
 
 
 Message = VoteRequest | VoteReply | Append | AppendReply | TimeoutNow
-"""What goes over the wire."""
+"""The messages that go over the wire."""
 
 
 def goes_ahead(message: Message) -> bool:
     """
-    Whether a message may overtake entries: all may but those that carry entries or ask about them, and what tells a
-    machine to stand, which is to have them then. An answer and a heartbeat that compares nothing say the same before
-    and after.
+    Returns whether a message may overtake entries. A message that carries entries or asks about them may not, and
+    neither may L{TimeoutNow}, whose receiver needs the entries first. An answer, or a heartbeat that compares nothing,
+    means the same before and after them.
     """
     if isinstance(message, Append):
         return message.prev_index == 0 and not message.entries
@@ -131,9 +131,9 @@ _decoder = msgspec.msgpack.Decoder(list[Message])
 
 def decode_messages(payload: bytes) -> list[Message]:
     """
-    What L{encode_messages} made of a list.
+    Returns the list that L{encode_messages} has encoded.
 
-    @raise ValueError: it is something else; one line that says what.
+    @raise ValueError: the payload is something else; the text says what, in one line.
     """
     try:
         messages = _decoder.decode(payload)

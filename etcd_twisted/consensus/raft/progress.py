@@ -1,8 +1,8 @@
 """
-What a leader knows of another machine's log (Raft paper, figure 2: nextIndex and matchIndex; the phases are those of
-etcd's raft).
+What a leader knows of the log of another machine (Raft paper, figure 2: nextIndex and matchIndex). The phases are
+those of etcd's raft.
 
-Must never know what a term is, nor decide what is committed.
+This module must never deal with terms, nor decide what is committed.
 """
 
 import enum
@@ -11,37 +11,37 @@ from collections import deque
 import attrs
 
 MOST_IN_FLIGHT = 256
-"""How many batches may be on their way to one machine."""
+"""The most batches that may be in flight to one machine."""
 
 MOST_BYTES_IN_FLIGHT = 4 << 20
-"""How many bytes of commands may be on their way to one machine, unless one batch alone has more."""
+"""The most bytes of commands that may be in flight to one machine, unless one batch alone has more."""
 
 
 @enum.unique
 class Phase(enum.Enum):
-    """How a machine is sent what it has not."""
+    """How a machine is sent the entries that it lacks."""
 
     PROBE = "probe"
-    """One question at a time, until it is known where its log agrees."""
+    """The leader sends one question at a time, until it knows where the logs agree."""
 
     REPLICATE = "replicate"
-    """Batch after batch, without waiting for answers."""
+    """The leader sends batch after batch without waiting for answers."""
 
     SNAPSHOT = "snapshot"
-    """A snapshot is on its way, and nothing else but heartbeats."""
+    """The leader sends a snapshot, and nothing else but heartbeats."""
 
 
 @attrs.define
 class Progress:
     """
-    One machine's.
+    The progress of one machine.
 
-    @ivar next: the index of the entry that it is sent next.
-    @ivar match: the index up to which it has the leader's log, durably.
-    @ivar heard: when it was heard last.
-    @ivar round: the newest of the leader's rounds that it has confirmed.
-    @ivar commit: the commit index that it was told last.
-    @ivar asking: whether a probe is due, heartbeat or not.
+    @ivar next: the index of the next entry to send. It is always above C{match}.
+    @ivar match: the index up to which the machine is known to have the leader's log on disk. It never decreases.
+    @ivar heard: when the leader heard from it last, in seconds.
+    @ivar round: the newest round of the leader that it has confirmed.
+    @ivar commit: the commit index that it was sent last.
+    @ivar asking: whether a probe is due, even if no heartbeat is.
     """
 
     next: int
@@ -52,13 +52,13 @@ class Progress:
     commit: int = 0
     asking: bool = True
     _in_flight: deque[tuple[int, int]] = attrs.field(factory=deque)
-    """The last index and the bytes of each batch on its way."""
+    """The last index and the length in bytes of each batch in flight."""
     _bytes: int = 0
     _snapshot: int = 0
 
     @property
     def is_waiting(self) -> bool:
-        """Whether entries are on their way that it has not said to have."""
+        """Whether entries are in flight that the machine has not acknowledged."""
         return bool(self._in_flight)
 
     @property
@@ -68,17 +68,17 @@ class Progress:
 
     @property
     def room(self) -> int:
-        """How many bytes more may be on their way."""
+        """How many more bytes may be sent."""
         return MOST_BYTES_IN_FLIGHT - self._bytes
 
     def sent(self, last_index: int, length: int) -> None:
-        """A batch is on its way."""
+        """Note that a batch was sent."""
         self.next = last_index + 1
         self._in_flight.append((last_index, length))
         self._bytes += length
 
     def matched(self, index: int) -> bool:
-        """It has the log up to C{index}; whether that is news."""
+        """Note that the machine has the log up to C{index}. Returns whether that was not known before."""
         while self._in_flight and self._in_flight[0][0] <= index:
             self._bytes -= self._in_flight.popleft()[1]
         if index <= self.match:
@@ -88,23 +88,23 @@ class Progress:
         return True
 
     def probe(self, next_index: int) -> None:
-        """Find out where its log agrees, from before C{next_index} on."""
+        """Find out where the logs agree, beginning with the entry before C{next_index}."""
         self._turn_to(Phase.PROBE)
         self.next = max(self.match + 1, next_index)
         self.asking = True
 
     def replicate(self) -> None:
-        """It is known where its log agrees: at C{next - 1}."""
+        """Send batch after batch: the logs are known to agree at C{next - 1}."""
         self._turn_to(Phase.REPLICATE)
 
     def await_snapshot(self, index: int) -> None:
-        """A snapshot is being sent that stands for the log up to C{index}."""
+        """Send only heartbeats while a snapshot is on its way that covers the log up to C{index}."""
         self._turn_to(Phase.SNAPSHOT)
         self._snapshot = index
 
     @property
     def needed(self) -> int:
-        """The first entry that it may yet have to be sent."""
+        """The index of the first entry that the machine may still have to be sent."""
         return (max(self._snapshot, self.match) if self.phase is Phase.SNAPSHOT else self.match) + 1
 
     def _turn_to(self, phase: Phase) -> None:

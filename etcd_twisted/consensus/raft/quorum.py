@@ -1,18 +1,18 @@
 """
-What a majority of the voters has in common.
+What a majority of the voters has reached.
 
-Must never know what the numbers are: indexes, rounds or votes.
+This module must never know whether its numbers are indexes, rounds or votes.
 """
 
 from collections.abc import Iterable
 
 
 def size(voters: int) -> int:
-    """How many of so many voters are a quorum."""
+    """Returns how many voters make a quorum, out of C{voters}."""
     return voters // 2 + 1
 
 
 def reached(values: Iterable[int]) -> int:
-    """The largest number that a quorum of the voters has reached, given each voter's; 0 without voters."""
+    """Returns the largest number that a quorum has reached, given the number of each voter; 0 without voters."""
     ordered = sorted(values, reverse=True)
     return ordered[size(len(ordered)) - 1] if ordered else 0

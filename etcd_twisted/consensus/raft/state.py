@@ -1,7 +1,7 @@
 """
-What may be seen of one machine's Raft state (Raft paper, figure 2), by whoever drives the core or reports on it.
+The Raft state of one machine (Raft paper, figure 2), for those who drive the core or report on it to read.
 
-Must never change anything: only L{etcd_twisted.consensus.raft.core.Raft} does.
+This module must never change anything: only L{etcd_twisted.consensus.raft.core.Raft} does.
 """
 
 import enum
@@ -26,15 +26,15 @@ class Role(enum.Enum):
 
 class RaftState:
     """
-    One machine's.
+    The Raft state of one machine.
 
-    @ivar machine_id: this machine.
-    @ivar term: the term that it is in. It never goes back.
-    @ivar role: what it is.
-    @ivar leader: the leader's machine id in this term, C{None} while unknown.
-    @ivar leadership: what a leader knows of the others; to be looked at only. C{None} for one that does not lead.
-    @ivar deposition: why this machine stopped leading last; C{None} if it never did.
-    @ivar log: the log in memory; to be looked at only.
+    @ivar machine_id: the id of this machine.
+    @ivar term: the current term. It never decreases.
+    @ivar role: the role of this machine in that term.
+    @ivar leader: the machine id of the leader in this term; C{None} while it is not known.
+    @ivar leadership: what this machine knows as the leader, for others to read only; C{None} while it does not lead.
+    @ivar deposition: why this machine stopped leading the last time; C{None} if it never did.
+    @ivar log: the log in memory, for others to read only.
     """
 
     def __init__(self, machine_id: str, ballot: Ballot, log: RaftLog, timer: ElectionTimer) -> None:
@@ -51,7 +51,7 @@ class RaftState:
 
     @property
     def soft_state(self) -> tuple[object, ...]:
-        """What of it may change without anything being written: the role, the term, the leader and the group."""
+        """What observers are told about when it changes: the role, the term, the leader and the group."""
         leadership, log = self.leadership, self.log
         return (
             self.role,
@@ -64,7 +64,7 @@ class RaftState:
 
     @property
     def deadline(self) -> float:
-        """When the core has to be told the time, though nothing else happens."""
+        """When the core has to be told the time, even if nothing else happens."""
         leadership = self.leadership
         if leadership is not None:
             return leadership.next_beat if leadership.progress else float("inf")
@@ -79,14 +79,14 @@ class RaftState:
 
     @property
     def leads_own_term(self) -> bool:
-        """Whether this machine leads and has committed an entry of its term: only then it knows what is committed."""
+        """Whether this machine leads and has committed an entry of its term, so that it knows what is committed."""
         return self.leadership is not None and self.log.commit_index >= self.leadership.starts
 
     @property
     def leads_on(self) -> bool:
         """
-        Whether this machine leads, knows what is committed, and goes on to lead: it is not handing over, nor being
-        taken out, when it would not learn what becomes of what is proposed.
+        Whether this machine leads, knows what is committed, and continues to lead. A leader that is handing over, or
+        is being taken out of the group, might not learn the outcome of a proposal.
         """
         leadership = self.leadership
         return (
@@ -97,14 +97,14 @@ class RaftState:
         )
 
     def holds_lease(self, now: float) -> bool:
-        """Returns whether this machine leads, knows what is committed, and nobody else can lead now."""
+        """Returns whether this machine leads, knows what is committed, and no other machine can lead now."""
         return self.leads_own_term and self.leadership is not None and self.leadership.holds_lease(now)
 
     # Who is in the group
 
     @property
     def configuration(self) -> Configuration:
-        """The newest in the log, committed or not (dissertation, section 4.1)."""
+        """The newest configuration in the log, committed or not (dissertation, section 4.1)."""
         return self.log.configurations.current
 
     @property
@@ -124,14 +124,14 @@ class RaftState:
 
     def has_member(self, machine_id: str) -> bool:
         """
-        Returns whether a machine is in the group, or was before changes that are not known to be committed: as long
-        as they are not, it may lead.
+        Returns whether a machine is in the group, or was in it before changes that are not known to be committed.
+        Until they are committed, it may lead.
         """
         return any(machine_id in each for each in self.log.configurations.since(self.log.commit_index))
 
     @property
     def members(self) -> set[str]:
-        """All for which L{has_member} is true."""
+        """The ids of all machines for which L{has_member} is true."""
         return {
             machine_id
             for each in self.log.configurations.since(self.log.commit_index)
@@ -141,14 +141,15 @@ class RaftState:
     @property
     def _may_stand(self) -> bool:
         """
-        Whether it has a vote, or had one before a change that is not known to be committed: it may be the only one
-        that has the entry, and the others can't go on without it then (dissertation, section 4.2.2).
+        Whether this machine has a vote, or had one before a change that is not known to be committed. It may be the
+        only one with the entry of that change, and then the others can't continue without it (dissertation, section
+        4.2.2).
         """
         return any(self.machine_id in each.voters for each in self.log.configurations.since(self.log.commit_index))
 
     @property
     def has_vote(self) -> bool:
-        """Whether this machine counts in the group, by a configuration that is known to be committed."""
+        """Whether this machine is a voter, by a configuration that is known to be committed."""
         return self.machine_id in self.configuration.voters and not self.is_reconfiguring
 
     # The log
@@ -160,7 +161,7 @@ class RaftState:
 
     @property
     def leader_commit(self) -> int:
-        """The highest commit index that a leader of this term has told; the log may not reach so far."""
+        """The highest commit index that the leader of this term has sent. The log may not reach that far."""
         return self._following.leader_commit
 
     @property
@@ -170,20 +171,20 @@ class RaftState:
 
     @property
     def snapshot_index(self) -> int:
-        """Up to which index the newest snapshot stands for the log."""
+        """The index up to which the newest snapshot covers the log."""
         return self.log.snapshot_index
 
     def term_at(self, index: int) -> int:
         """
         Returns the term of an entry.
 
-        @raise IndexError: it is not in memory any more, or not yet.
+        @raise IndexError: the entry is no longer in memory, or is not there yet.
         """
         return self.log.term(index)
 
     def committed_bytes_after(self, index: int) -> int:
         """
-        Returns how many bytes of data the entries behind C{index} hold that are committed, as far as they are there.
+        Returns how many bytes of data the committed entries after C{index} hold, as far as they are in memory.
         """
         return sum(len(each.data) for each in self.log.between(index + 1, self.log.commit_index + 1))
 
