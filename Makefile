@@ -90,7 +90,7 @@ kill-campaign: .venv/installed-test
 
 # To be run with the oldest Python that setup.cfg allows. What takes whole processes and browsers is left out.
 OLDEST_TESTS ?= tests.keyspace tests.consensus tests.peer tests.web tests.httpd tests.process \
-	tests.interfaces tests.config tests.logs tests.net tests.cluster tests.test_service
+	tests.interfaces tests.config tests.logs tests.net tests.cluster tests.testing tests.test_service
 oldest: export PIP_CONSTRAINT =
 oldest:
 	rm -rf .venv-oldest
