@@ -23,8 +23,9 @@ from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.keyspace import Event, File, Set
 from etcd_twisted.testing.disk import CrashError
 from etcd_twisted.testing.disks import Disks
-from etcd_twisted.testing.network import Host, Network, SimulatedPeers, SimulatedTransport
+from etcd_twisted.testing.network import Host, Network
 from etcd_twisted.testing.schedule import Process, Schedule
+from etcd_twisted.testing.transport import SimulatedPeers, SimulatedTransport
 from etcd_twisted.testing.writer import SimulatedWriter
 
 EPOCH = 1_700_000_000.0

@@ -27,9 +27,10 @@ from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.keyspace.nodes import File
 from etcd_twisted.keyspace.snapshot import dump
-from etcd_twisted.testing.network import SimulatedPeers, SimulatedTransport, Weather
+from etcd_twisted.testing.network import Weather
 from etcd_twisted.testing.schedule import Process, Schedule
 from etcd_twisted.testing.simulation import Simulation
+from etcd_twisted.testing.transport import SimulatedPeers, SimulatedTransport
 from etcd_twisted.testing.writer import PromptWriter
 from tests.consensus.machine import START
 
