@@ -98,9 +98,7 @@ class _Running:
             ),
         )
         self.replica.on_failure.append(machine.disk_failed)
-        self.transport = SimulatedTransport(
-            world.network, process, machine.host, self.replica.peer, world.sent
-        )
+        self.transport = SimulatedTransport(world.network, process, machine.host, self.replica.peer, world.sent)
         peers = SimulatedPeers(world.network, process)
         self.lifecycle = Lifecycle(process.clock, machine.config, self.replica, peers, self.transport, machine)
         self.replica.on_exclusion.append(self.lifecycle.excluded)

@@ -251,9 +251,7 @@ class Cluster(Simulation):
         self.snapshot_count = snapshot_count
         self.history = history
         self.defaults = defaults
-        super().__init__(
-            Schedule(0, lateness_seconds=0.0), Weather(latency=LATENCY, spread=(1.0, 1.0), kept=0.0)
-        )
+        super().__init__(Schedule(0, lateness_seconds=0.0), Weather(latency=LATENCY, spread=(1.0, 1.0), kept=0.0))
         self.network.prompt = True
         self.network.reconnect_seconds = 0.02
         self.network.refused_seconds = 0.5

@@ -25,15 +25,12 @@ class NetworkTests(SynchronousTestCase):
         self.peers = [FakeRaftPeer(each, ids) for each in ids]
         self.processes = [Process(self.schedule, f"machine{number}", 0.0, 1.0) for number in range(2)]
         self.hosts = [
-            Host(process.name, process, peer)
-            for process, peer in zip(self.processes, self.peers, strict=True)
+            Host(process.name, process, peer) for process, peer in zip(self.processes, self.peers, strict=True)
         ]
         self.network.hosts = {f"http://{host.name}": host for host in self.hosts}
         self.sent: list[bytes] = []
         self.transport, self.other = (
-            SimulatedTransport(
-                self.network, process, host, peer, lambda _, __, payload: self.sent.append(payload)
-            )
+            SimulatedTransport(self.network, process, host, peer, lambda _, __, payload: self.sent.append(payload))
             for process, host, peer in zip(self.processes, self.hosts, self.peers, strict=True)
         )
         self.there, self.here = self.peers[1].machine_id, self.peers[0].machine_id
