@@ -1,8 +1,8 @@
 """
-Whether this machine serves and who leads, from one moment to the next, and those who wait for that.
+Whether this machine serves and which machine leads, and the callers who wait for either to change.
 
-Must never leave anybody waiting for what can't come any more, nor let a copy be read that is older than what this
-machine has shown before.
+This module must never leave anybody waiting for an event that can no longer come, nor let clients read a copy that is
+older than one they have seen on this machine before.
 """
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -15,17 +15,17 @@ from etcd_twisted.interfaces.cluster import Machine
 from etcd_twisted.waiters import Observers, Waiters
 
 DOUBT_SECONDS = 5.0
-"""After how long without a leader a machine asks whether it is in the cluster at all."""
+"""How long a machine is without a leader before it asks whether it is in the cluster at all."""
 
 
 class Availability:
     """
-    See the module.
+    Tells whether one machine serves and which machine leads; see the module.
 
-    @ivar serving: whether this machine's copy can be read.
-    @ivar closed: why this machine answers nobody any more; C{None} while it does.
-    @ivar leader_changes: how often it saw a machine begin to lead.
-    @ivar on_exclusion: called when this machine may have been taken out of the cluster, maybe more than once.
+    @ivar serving: whether clients may read this machine's copy.
+    @ivar closed: why this machine no longer answers anybody; C{None} while it answers. It never becomes C{None} again.
+    @ivar leader_changes: how often this machine saw a machine begin to lead.
+    @ivar on_exclusion: called when this machine may have been taken out of the cluster, possibly more than once.
     """
 
     _log = Logger()
@@ -45,14 +45,14 @@ class Availability:
         self._deposed = Waiters()
         self._doubt: IDelayedCall | None = None
 
-    # What it is told
+    # Events
 
     def begin(self) -> None:
         """This machine is a member from here on."""
         self._was_member = False
 
     def end(self) -> None:
-        """It is a member no longer."""
+        """This machine is no longer a member."""
         self._doubt_no_more()
 
     def stand_by(self) -> None:
@@ -60,11 +60,11 @@ class Availability:
         self.serving = False
 
     def served_by_others(self) -> None:
-        """Who waits is served by others."""
+        """Release those who wait until this machine serves: others serve in its place."""
         self._serving.fire()
 
     def close(self, error: EtcdError) -> None:
-        """This machine answers nobody any more."""
+        """Answer nobody any more: fail all who wait, with C{error}."""
         self.serving = False
         self.closed = self.closed or error
         self._serving.fail(error)
@@ -72,7 +72,7 @@ class Availability:
         self._deposed.fail(error)
 
     def look(self, group: Group) -> None:
-        """The leader or the group may have changed, or this machine may have caught up."""
+        """Look at the group again: the leader or the group may have changed, or this machine may have caught up."""
         if self.closed is not None:
             return
         raft = group.raft
@@ -93,15 +93,15 @@ class Availability:
 
     def look_from_outside(self, leader: Machine | None, name: str) -> None:
         """
-        The leader of a cluster in which this machine is no member may have changed.
+        Note the leader, which may have changed, of a cluster of which this machine is not a member.
 
-        @param name: this machine's.
+        @param name: the name of this machine.
         """
         self._note_leader(leader, name, None)
         self._deposed.fire()
 
     def exclude(self) -> None:
-        """This machine may have been taken out of the cluster."""
+        """Tell the observers that this machine may have been taken out of the cluster."""
         for tell in self.on_exclusion:
             tell()
 
@@ -112,20 +112,20 @@ class Availability:
             self._leader = leader
             self._led_since = self._clock.seconds()
         if leader is not None:
-            if term is not None:  # who is no member knows of none
+            if term is not None:  # a machine that is no member knows no term
                 self._note_change(leader.name, term)
             self._doubt_no_more()
             self._led.fire()
 
     def _note_change(self, leader: str, term: int) -> None:
-        """Say so when another machine leads, or the same one in another term."""
+        """Log that another machine leads, or the same one in another term."""
         if self._leader_seen != (leader, term):
             self._leader_seen = (leader, term)
             self.leader_changes += 1
             self._log.info("{leader} leads in term {term}", leader=leader, term=term)
 
     def _doubts(self) -> None:
-        """No leader was heard for long: maybe the others have one, of which this machine will never be told."""
+        """No leader was heard from for long: the others may have one, and no longer count this machine as a member."""
         self._doubt = self._clock.callLater(DOUBT_SECONDS, self._doubts)
         self.exclude()
 
@@ -134,30 +134,30 @@ class Availability:
             self._doubt.cancel()
             self._doubt = None
 
-    # What it knows
+    # Questions
 
     @property
     def led_seconds(self) -> float:
-        """For how long the leader has been the one that it is, or there has been none."""
+        """How many seconds there has been this leader, or no leader."""
         return self._clock.seconds() - self._led_since
 
     def when_serving(self) -> "Deferred[None]":
-        """Returns a Deferred that fires when this machine serves, or stands by."""
+        """Returns a Deferred that fires when this machine serves, or stands by for others that do."""
         return self._until(self.serving, self._serving)
 
     def when_led(self, now: bool) -> "Deferred[None]":
         """
-        Returns a Deferred that fires when a leader is known.
+        Returns a Deferred that fires as soon as a leader is known.
 
-        @param now: whether one is.
+        @param now: whether a leader is known now.
         """
         return self._until(now, self._led)
 
     def when_deposed(self, leads: bool) -> "Deferred[None]":
         """
-        Returns a Deferred that fires when this machine does not lead.
+        Returns a Deferred that fires as soon as this machine does not lead.
 
-        @param leads: whether it does.
+        @param leads: whether it leads now.
         """
         return self._until(not leads, self._deposed)
 

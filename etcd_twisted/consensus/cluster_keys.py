@@ -1,8 +1,9 @@
 """
-What the cluster keeps about itself in the key space: its machines, what is set for it, and who is kept out.
+What the cluster keeps about itself in the key space: its machines, its configuration, and the forbidden machines.
 
 Each machine is the key C{/_etcd/machines/NAME} with the value C{etcd=CLIENT_URL&raft=PEER_URL}, each URL
-percent-encoded (spec, section 3, "Joining"). Must never change anything: it reads a tree, and says what to log.
+percent-encoded (spec, section 3, "Joining"). This module must never change anything: it reads a tree and returns
+commands to apply.
 """
 
 import msgspec
@@ -15,17 +16,18 @@ from etcd_twisted.keyspace.commands import Change, Create, Delete, Set
 from etcd_twisted.keyspace.nodes import Directory, File
 
 CONFIG_KEY = "/_etcd/config"
-"""Where L{ClusterConfig} is kept, once somebody has set it."""
+"""The key that holds the L{ClusterConfig}, once somebody has set it."""
 
 _LONGEST_BY = 100
-"""How long the address of an administrator may be, in characters."""
+"""The longest address of an administrator, in characters."""
 
 
 def registrations(root: Directory, before: list[Machine], after: list[Machine]) -> list[Change]:
     """
-    The commands that register a cluster's machines in a key space and take those out that have gone.
+    Returns the commands that register a cluster's machines in a key space and remove those that have left.
 
-    @param before: who was in the cluster.
+    @param before: the machines that were in the cluster before.
+    @param after: the machines that are in it now.
     """
     staying = {machine.name for machine in after}
     commands: list[Change] = [Delete(each.key, 0) for each in before if each.name not in staying]
@@ -42,7 +44,7 @@ def registrations(root: Directory, before: list[Machine], after: list[Machine]) 
 
 
 def stored_config(root: Directory) -> ClusterConfig | None:
-    """What is kept in a key space; C{None} when nobody has set it, or what is there is none."""
+    """Returns the configuration in a key space, or C{None} if nobody has set one or the key holds something else."""
     try:
         node = tree.look_up(root, CONFIG_KEY).node
         return read_config(node.value, ClusterConfig()) if isinstance(node, File) else None
@@ -52,8 +54,9 @@ def stored_config(root: Directory) -> ClusterConfig | None:
 
 def forbidden_machines(root: Directory) -> list[Forbidden]:
     """
-    Returns the machines that a key space keeps out, by name. A key that a client has put there counts too, if a
-    machine can have that name: what is in it is logged, and is part of a command that people copy from the log.
+    Returns the machines that the key space names as forbidden, sorted by name. A key that a client has set there
+    counts too if a machine can have that name: the name is logged, as a part of a command that people copy from the
+    log.
     """
     try:
         directory = tree.look_up(root, FORBIDDEN).node
@@ -68,7 +71,7 @@ def forbidden_machines(root: Directory) -> list[Forbidden]:
 def _forbidden(name: str, value: str) -> Forbidden:
     try:
         found = _decode_forbidden(value)
-    except (ValueError, RecursionError):  # msgspec's errors are some
+    except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
         return Forbidden(name)
     by = found.by if found.by.isprintable() and len(found.by) <= _LONGEST_BY else ""
     return msgspec.structs.replace(found, name=name, by=by)

@@ -1,8 +1,8 @@
 """
-The replica as the doors see it: each thing that they may ask for, and the part of this machine that answers.
+The replica as the doors see it: everything that they may ask for, passed on to the part of this machine that answers.
 
-What it must never do: answer a read from a copy that is older than what this machine has shown before, or say that a
-change was made before it was.
+It must never answer a read from a copy that is older than what this machine has shown before, or report that a change
+was made before it was.
 """
 
 from collections.abc import Awaitable, Callable
@@ -43,7 +43,7 @@ from etcd_twisted.keyspace.watchers import Watcher
 _T = TypeVar("_T")
 
 _MOST_SHIFT_SECONDS = 0.1
-"""By how much the cluster time may have changed its course since a command was made that is proposed."""
+"""The most that the cluster time may have been corrected between the making of a command and its proposal."""
 
 
 @implementer(IReplica)
@@ -51,7 +51,7 @@ class ReplicaDoors:
     """
     See L{IReplica}. It has a method for each of the many things that doors ask for, which is why there are so many.
 
-    @ivar keyspace: this machine's copy.
+    @ivar keyspace: this machine's copy of the key space.
     """
 
     def __init__(
@@ -64,10 +64,10 @@ class ReplicaDoors:
         peer: RaftPeer,
     ) -> None:
         """
-        @param time: by which keys expire.
-        @param roster: knows who is in the cluster.
-        @param availability: knows whether this machine serves, and who leads.
-        @param peer: what the peer port sees.
+        @param time: the time by which keys expire.
+        @param roster: knows which machines are in the cluster.
+        @param availability: knows whether this machine serves, and which machine leads.
+        @param peer: the side of the replica that the peer port sees.
         """
         self.name = ""
         self.keyspace = keyspace
@@ -79,9 +79,9 @@ class ReplicaDoors:
         self._roster = roster
         self._availability = availability
         self._member: LocalMember | None = None
-        """This machine as a member of its group; C{None} while it is none."""
+        """This machine as a member of its group; C{None} while it is not a member."""
 
-    # What there is to know
+    # State
 
     @property
     def serving(self) -> bool:
@@ -207,11 +207,11 @@ class ReplicaDoors:
             return succeed(None)
         return self.confirm_reads()
 
-    # Changing
+    # Changes
 
     @property
     def _leading_member(self) -> LocalMember | None:
-        """This machine's member, if that leads and may be asked."""
+        """This machine as a member, if it leads and still answers; otherwise C{None}."""
         member = self._member
         if member is None or self._availability.closed is not None or not member.raft.leads_on:
             return None
@@ -230,9 +230,9 @@ class ReplicaDoors:
 
     def _propose(self, command: Change, always: bool) -> "Deferred[Event]":
         """
-        Propose.
+        Propose a command.
 
-        @param always: whether the change is made even beyond the quota.
+        @param always: whether the change may exceed the quota.
         """
         member = self._leading_member
         if member is None:
@@ -242,17 +242,17 @@ class ReplicaDoors:
 
     def _propose_after_wait(self, command: Change, always: bool, ahead: float) -> "Deferred[Event]":
         """
-        Propose what was made before this machine led.
+        Propose a command that was made before this machine led.
 
-        @param ahead: how far the cluster time was ahead of the clock then. If that was wrong, so is what the command
-            says of times: it has to be made anew.
+        @param ahead: how far the cluster time was ahead of the clock then, in seconds. If that was wrong, the times in
+            the command are wrong too, and its caller has to make it again.
         """
         if abs(self._time.ahead - ahead) > _MOST_SHIFT_SECONDS:
             return fail(NotDoneError("this machine did not know the time by which keys expire; ask again"))
         return self._propose(command, always)
 
     def _when_leading(self, go_on: Callable[[], "Deferred[_T]"]) -> "Deferred[_T]":
-        """Wait for a leader, and go on if that is this machine."""
+        """Wait for a leader, and then call C{go_on} if this machine is the leader."""
 
         def led(_: None) -> "Deferred[_T]":
             if not self.is_leader:

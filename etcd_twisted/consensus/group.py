@@ -1,7 +1,7 @@
 """
-What a member knows of its group: who leads, who is in it, how the others are, and whether its copy is up to date.
+What a member knows of its group: the leader, the members, their statuses, and whether its own copy is up to date.
 
-Must never change anything, nor ask another machine.
+This module must never change anything, nor ask another machine.
 """
 
 import math
@@ -18,11 +18,11 @@ from etcd_twisted.interfaces.cluster import Health, Machine, MachineStatus, Stat
 
 class Group:
     """
-    See the module.
+    The group of one member; see the module.
 
-    @ivar cluster_id: of which cluster the group is.
-    @ivar raft: this machine's Raft state.
-    @ivar machine: what is applied of the log.
+    @ivar cluster_id: the id of the group's cluster.
+    @ivar raft: this machine's Raft state, to be read only.
+    @ivar machine: the state machine to which this machine applies the log.
     """
 
     def __init__(
@@ -35,8 +35,8 @@ class Group:
         statuses: Statuses,
     ) -> None:
         """
-        @param own: how this machine is to be called and reached.
-        @param statuses: what the others say of themselves.
+        @param own: the name and the addresses that this machine was started with.
+        @param statuses: the statuses that the other machines report.
         """
         self.cluster_id = cluster_id
         self.raft = raft
@@ -55,15 +55,15 @@ class Group:
 
     @property
     def is_known_rightly(self) -> bool:
-        """Whether the group, as of the last entry that was applied, has this machine's own name and addresses."""
+        """Whether the group, as of the last applied entry, has this machine under its own name and addresses."""
         return self.machine.configuration.members.get(self.raft.machine_id) == self._own
 
     @property
     def is_caught_up(self) -> bool:
         """
-        Whether the key space holds all that the leader had committed when it was last heard. What that is nobody
-        knows, the leader included, before it has committed an entry of its own term. A leader that has moved is told
-        of at its new addresses first.
+        Whether the key space holds all that the leader had committed when this machine last heard from it. Until the
+        leader has committed an entry of its own term, no machine knows how much that is. A leader whose address has
+        changed first makes its new one known.
         """
         raft, machine = self.raft, self.machine
         if raft.leadership is not None:
@@ -76,7 +76,7 @@ class Group:
 
     @property
     def role(self) -> str:
-        """The role of this machine in one word, see L{StatusReport}."""
+        """The role of this machine in one word; see L{StatusReport}."""
         raft = self.raft
         if raft.leads_on:
             return "leader"
@@ -90,16 +90,16 @@ class Group:
 
     @property
     def uptime_seconds(self) -> float:
-        """For how long this machine has been a member."""
+        """How many seconds this machine has been a member since it was started."""
         return self._clocks.monotonic.seconds() - self._began
 
-    # All of them
+    # All machines
 
     @property
     def configuration(self) -> Configuration:
         """
-        The group as of the last entry that was applied. Until everything is applied that the log held at the start,
-        the newest group in the log: without a quorum nobody knows what of it is committed.
+        The group as of the last applied entry. Until this machine has applied all that its log held at the start, it
+        is the newest group in the log, as without a quorum no machine knows which of the entries are committed.
         """
         machine = self.machine
         if machine.has_all_from_before and machine.configuration.members:
@@ -111,7 +111,7 @@ class Group:
         return members_of(self.configuration)
 
     def leader(self) -> Machine | None:
-        """Returns the machine that leads, C{None} while none is known."""
+        """Returns the leader, or C{None} while none is known."""
         raft = self.raft
         if raft.leader is None or (raft.leadership is not None and not raft.leads_on):
             return None
@@ -119,7 +119,7 @@ class Group:
         return None if member is None else Machine(member.name, member.client_url, member.peer_url)
 
     def label(self, machine_id: str) -> str:
-        """Returns how the log names a machine: by its name and its peer URL, if it is known here."""
+        """Returns what log lines call a machine: its name and its peer URL, if they are known here."""
         member = self.raft.configuration.members.get(machine_id)
         return f"the machine {machine_id}" if member is None else f"{member.name} ({member.peer_url})"
 
@@ -139,7 +139,7 @@ def report(clocks: Clocks, group: Group | None) -> StatusReport:
     """
     Returns what this machine tells others about itself.
 
-    @param group: C{None} while it is no member.
+    @param group: the group of this machine; C{None} while it is not a member.
     """
     time = clocks.cluster
     error = time.error

@@ -1,8 +1,8 @@
 """
 This machine as a member of its group: all parts of it, put together, started and stopped in order.
 
-It tells its parts, in the right order, when something has happened that more than one of them has to know. Must never
-do itself what one of them can do.
+When something happens that more than one part has to know, it tells these parts in the right order. It must never do
+itself what one of them can do.
 """
 
 import functools
@@ -49,24 +49,24 @@ from etcd_twisted.keyspace.history import DEFAULT_HISTORY_BYTES
 from etcd_twisted.keyspace.space import KeySpace
 
 _PROPOSAL_TIMEOUT_ELECTIONS = 5.0
-"""How many election timeouts one who proposed is kept waiting when the leader is lost."""
+"""How many election timeouts a proposer waits for an outcome after the leader is lost."""
 
 _LEAST_PROPOSAL_TIMEOUT_SECONDS = 1.0
-"""How long at the least."""
+"""The least time that a proposer waits then."""
 
 
 @attrs.frozen
 class Settings:
     """
-    How a replica is to be.
+    The settings of a replica.
 
-    @ivar history_capacity: how many events are kept for watchers that ask from an index on.
-    @ivar history_bytes: how large these events may be together.
-    @ivar snapshot_count: how many entries are applied from one snapshot to the next, if they hold no more than
+    @ivar history_capacity: how many events are kept for watchers that start from a past index.
+    @ivar history_bytes: the most bytes that these events may hold together.
+    @ivar snapshot_count: how many entries are applied from one snapshot to the next, unless they hold more than
         L{etcd_twisted.consensus.snapshots.taking.SNAPSHOT_BYTES}; C{None} for no snapshots.
-    @ivar quota_bytes: how large the key space may get; 0 for any size.
-    @ivar defaults: what is set for the cluster as long as nobody has set it.
-    @ivar seed: for what is left to chance; another one on each machine.
+    @ivar quota_bytes: the most bytes that the key space may hold; 0 for any size.
+    @ivar defaults: the cluster's configuration as long as nobody has set one.
+    @ivar seed: the seed of the random numbers; it must differ from machine to machine.
     """
 
     history_capacity: int = 1_000
@@ -79,7 +79,7 @@ class Settings:
 
     @property
     def proposal_timeout_seconds(self) -> float:
-        """How long one who proposed is kept waiting when the leader is lost."""
+        """How long a proposer waits for an outcome after the leader is lost, in seconds."""
         return max(_LEAST_PROPOSAL_TIMEOUT_SECONDS, _PROPOSAL_TIMEOUT_ELECTIONS * self.timing.election)
 
 
@@ -95,16 +95,16 @@ def _too_much(keyspace: KeySpace) -> EtcdError:
 
 class LocalMember:
     """
-    See the module. Its public parts are for whoever has it to use.
+    This machine as a member; see the module. The doors and the peer port use its public parts directly.
 
-    @ivar raft: the Raft state, to be looked at only.
-    @ivar node: runs the core.
-    @ivar machine: what is applied of the log.
+    @ivar raft: the Raft state, to be read only.
+    @ivar node: drives the Raft core.
+    @ivar machine: the state machine to which the log is applied.
     @ivar group: what this machine knows of its group.
-    @ivar proposer: has changes logged.
-    @ivar changes: has changes of the group logged.
-    @ivar admissions: whose messages are taken.
-    @ivar receiver: takes the leader's snapshots.
+    @ivar proposer: proposes changes of the key space.
+    @ivar changes: proposes changes of the group.
+    @ivar admissions: decides whose messages are taken.
+    @ivar receiver: receives the leader's snapshots.
     """
 
     def __init__(
@@ -120,9 +120,9 @@ class LocalMember:
         machine: Machine,
     ) -> None:
         """
-        @param keyspace: it holds what was recovered.
-        @param availability: is told what may have changed.
-        @param machine: how this machine is to be called and reached.
+        @param keyspace: the key space, which holds what was recovered.
+        @param availability: is told when the leader or the group may have changed.
+        @param machine: the name and the addresses of this machine.
         """
         if recovered.identity is None:
             raise ValueError("a machine has to know who it is")
@@ -177,22 +177,25 @@ class LocalMember:
     # Its life
 
     def start(self) -> None:
-        """Begin."""
+        """Begin to take part in consensus."""
         self._connect()
         self._clock_watch.start()
         self.node.start()
 
     def end(self) -> None:
-        """Begin to stop: what happens from here on is nobody's concern but of those who wait for an answer."""
+        """Begin to stop: from here on, only those who wait for an answer are told what happens."""
         self._ending = True
 
     async def settle(self) -> None:
-        """Return when nobody waits for an answer, or has waited long enough. To be called while others are heard."""
+        """
+        Return when nobody waits for an answer any more, or the time for that is over. The caller must not have stopped
+        the transport yet, as answers come from the other machines.
+        """
         waiting = [self._proposals.when_none(), self.node.when_answered()]
         await DeferredList(waiting, consumeErrors=True).addTimeout(self._proposal_timeout_seconds, self._clock)
 
     async def stop(self) -> None:
-        """Return when what is under way is done."""
+        """Stop taking part, and return when what is under way is done."""
         self._lead_no_longer()
         await self.receiver.stop()
         await self.node.drain()
@@ -210,7 +213,7 @@ class LocalMember:
         await self._snapshotter.stop()
 
     def fail(self, error: EtcdError) -> None:
-        """The node can't go on: nobody here will be told more than C{error}."""
+        """Fail all who wait with C{error}, as the node can't go on."""
         self._proposals.fail(error)
         self._throttle.refuse(error)
 
@@ -219,26 +222,26 @@ class LocalMember:
         self._upkeep.stop()
         self._sender.give_up()
 
-    # What comes from others
+    # Messages from others
 
     def receive(self, sender: str, messages: list[Message], length: int) -> None:
         """
-        Take messages of another machine.
+        Handle messages from another machine.
 
-        @param length: of all of them on the wire, in bytes.
+        @param length: the length of all of them on the wire, in bytes.
         """
         self._messenger.heard(sender, messages, length)
         self.node.receive(sender, messages)
 
     def unreachable(self, machine_id: str) -> None:
-        """What was sent to a machine last may be lost."""
+        """Note that the last messages to a machine may be lost."""
         self._messenger.lost(machine_id)
         self.node.unreachable(machine_id)
 
-    # What has happened
+    # Events
 
     def _applied(self) -> None:
-        """Entries were applied. It is called for each batch: it has to be short."""
+        """Act on entries that were applied. This runs once for each batch, so it has to be short."""
         keyspace = self._keyspace
         expires = bool(keyspace.ttls) or self._expirer.timer is not None
         if (expires or self._throttle.waiting_bytes) and self.raft.leads_on:
@@ -259,7 +262,7 @@ class LocalMember:
             self._tell_availability()
 
     def _changed(self) -> None:
-        """The role, the term, the leader or the group may have changed."""
+        """Act on a change of the role, the term, the leader or the group."""
         raft = self.raft
         self._connect()
         self._messenger.changed()
@@ -275,7 +278,7 @@ class LocalMember:
             self._expirer.look()
             self._correct_own_entry()
         else:
-            self._expirer.stop()  # what it would propose while handing over would be lost
+            self._expirer.stop()  # proposals of a leader that is handing over would be lost
             self._throttle.refuse(NotDoneError("this machine no longer leads"))
         self._tell_availability()
         self._alarm.look()
@@ -296,20 +299,20 @@ class LocalMember:
             self._alarm.stop()
 
     def _correct_own_entry(self) -> None:
-        """A leader whose name or addresses are not what is known of it says so."""
+        """As the leader, correct this machine's own entry in the group if its name or addresses have changed."""
         raft = self.raft
         configuration, machine_id = raft.configuration, raft.machine_id
         wrong = machine_id in configuration and configuration.members.get(machine_id) != self._own
         if wrong and not raft.is_reconfiguring:
             self.node.propose_configuration(with_member(configuration, machine_id, self._own))
 
-    # What is measured
+    # Measurements
 
     def measurements(self, leader_changes: int) -> Measurements:
         """
         See L{etcd_twisted.interfaces.IReplica.measurements}.
 
-        @param leader_changes: as its caller counts them.
+        @param leader_changes: how often this machine saw a machine begin to lead.
         """
         storage, root, quota = self._disk.storage, self._keyspace.root, self._quota
         return Measurements(

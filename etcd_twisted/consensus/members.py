@@ -1,5 +1,5 @@
 """
-The members of a group as machines: with the names and addresses that clients and other machines know.
+The members of a group as L{Machine}s: the names and addresses that clients and other machines know.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """
-What a machine says to the others of its group and hears from them, on its way: encoded, sent and counted.
+Encodes, sends and counts the messages that a machine exchanges with the others of its group.
 
-Must never encode anew what another machine was just told, nor count as sent what could not be sent.
+It must never encode again what it has just encoded for another machine, nor count as sent what could not be sent.
 """
 
 from collections.abc import Callable
@@ -18,14 +18,14 @@ from etcd_twisted.interfaces.statistics import Traffic
 
 
 class Messenger:
-    """One machine's. It is what L{etcd_twisted.consensus.node.Node} asks for."""
+    """The messenger of one machine, which L{etcd_twisted.consensus.node.Node} sends through."""
 
     def __init__(
         self, clock: IReactorTime, raft: RaftState, transport: ITransport, traffic: Traffic, snapshots: SnapshotSender
     ) -> None:
         """
-        @param raft: whose it is.
-        @param traffic: where all of it is counted.
+        @param raft: the Raft state of this machine.
+        @param traffic: counts the messages and their bytes.
         """
         self._clock = clock
         self._raft = raft
@@ -55,7 +55,7 @@ class Messenger:
         return self._snapshots.send(machine_id, term).addCallback(count)
 
     def _carry(self, send: Callable[[str, bytes], bool], machine_id: str, messages: list[Message]) -> None:
-        """Have messages sent, encoded once when several are told the same, and count what went."""
+        """Send messages and count them. What goes to several machines is encoded once."""
         if messages != self._encoded_last[0]:
             self._encoded_last = (messages, encode_messages(messages))
         payload = self._encoded_last[1]
@@ -78,9 +78,9 @@ class Messenger:
 
     def heard(self, sender: str, messages: list[Message], length: int) -> None:
         """
-        Count messages that another machine has sent.
+        Count messages from another machine.
 
-        @param length: of all of them on the wire, in bytes.
+        @param length: the length of all of them on the wire, in bytes.
         """
         now = self._clock.seconds()
         self._traffic.add_received(sender, length)
@@ -94,12 +94,12 @@ class Messenger:
                     self._latencies.answered(self._name_of(sender), message, now)
 
     def lost(self, machine_id: str) -> None:
-        """What was sent to a machine last may be lost."""
+        """Note that the last messages to a machine may be lost."""
         if self._raft.leadership is not None:
             self._latencies.lost(self._name_of(machine_id))
 
     def changed(self) -> None:
-        """The role, the term or the group may have changed."""
+        """Follow a change of the role, the term or the group."""
         raft = self._raft
         members = raft.configuration.members
         self._traffic.keep(members.keys() - {raft.machine_id})

@@ -1,11 +1,10 @@
 """
-The node: lets the Raft core have its way with the disk, the other machines, the clock and the state machine.
+The node: connects the Raft core with the disk, the other machines, the clock and the state machine.
 
-The proposals of one turn of the reactor make one append and one message for each machine, whatever their number;
-those that come while a sync is running go into the next one (group commit). What is committed is applied a
-bounded number of entries a turn.
+All proposals of one turn of the reactor go into one append and one message to each machine. Those that arrive while a
+sync is running go into the next one (group commit). In each turn a bounded number of committed entries is applied.
 
-What it must never do: apply what is not durable, or go on after the disk failed.
+The node must never apply what is not durable, or continue after the disk has failed.
 """
 
 from collections import deque
@@ -25,16 +24,19 @@ from etcd_twisted.waiters import Observers, Waiters
 
 
 class LogOnDisk(Protocol):
-    """Where records become durable."""
+    """The write-ahead log, as the node uses it."""
 
     def append(self, record: Record) -> "Deferred[None]":
         """
-        Returns a Deferred that fires when a record is durable, or errbacks; called again only when it has fired.
+        Append a record.
+
+        @return: a Deferred that fires when the record is durable, or errbacks. The node appends the next record only
+            after that.
         """
 
 
 class Messenger(Protocol):
-    """The way to the other machines."""
+    """Carries messages to the other machines."""
 
     def send(self, machine_id: str, messages: list[Message]) -> None:
         """Send messages to another machine; they may be lost."""
@@ -43,41 +45,41 @@ class Messenger(Protocol):
         """
         Send the newest snapshot to another machine.
 
-        @return: a Deferred that fires when it has arrived or was given up.
+        @return: a Deferred that fires when the snapshot has arrived or was given up.
         """
 
 
 class StateMachine(Protocol):
     """
-    What committed entries are applied to.
+    The state machine to which committed entries are applied.
 
-    @ivar applied_index: the index of the last entry that was applied, or is just being applied.
+    @ivar applied_index: the index of the last entry that was applied, or that is being applied now.
     """
 
     applied_index: int
 
     def room(self) -> int:
-        """Returns how many entries may be applied in this turn; asked again in the next one."""
+        """Returns how many entries may be applied in this turn. The node asks again in each turn."""
 
     def apply(self, entries: tuple[Entry, ...]) -> None:
-        """Apply committed entries; they come in order."""
+        """Apply committed entries, which come in order."""
 
 
 class Node:
     """
-    Runs one core.
+    Drives one Raft core.
 
-    @ivar commits: how long it took a quorum to have each batch of this leader, from when its own disk was given it.
+    @ivar commits: how long each batch of this leader took to be committed, from when it was given to this disk.
     @ivar on_applied: called after entries were applied.
     @ivar on_change: called after a turn in which the role, the term, the leader or the group has changed.
-    @ivar failed: a Deferred that errbacks with why this can't go on, if it can't; before anything else is told so.
+    @ivar failed: a Deferred that errbacks with the reason if this node can't continue, before any waiter is failed.
     """
 
     def __init__(
         self, clock: IReactorTime, raft: Raft, disk: LogOnDisk, messenger: Messenger, machine: StateMachine
     ) -> None:
         """
-        @param raft: others may look at it; only this tells it anything.
+        @param raft: the core. Others may read it, but only this node calls what changes it.
         """
         self.commits = Durations()
         self.on_applied: Observers = []
@@ -91,7 +93,7 @@ class Node:
         self._messenger = messenger
         self._machine = machine
         self._uncommitted: deque[tuple[int, float]] = deque()
-        """The last index of each batch that this leader has given its disk, and when."""
+        """The last index of each batch that this leader has given to its disk, and when it did so."""
         self._writing = False
         self._stopped = False
         self._running = False
@@ -103,10 +105,10 @@ class Node:
         self._drained = Waiters()
         self._soft_state: tuple[object, ...] = ()
 
-    # What others ask for
+    # Requests
 
     def start(self) -> None:
-        """Begin to wait for a leader, or to be one; who is the only voter stands for election at once."""
+        """Begin to follow or to stand for election. The only voter of a group stands at once."""
         if self._raft.configuration.voters == (self._raft.machine_id,):
             self._raft.campaign(self._now())
         self._wake()
@@ -115,7 +117,7 @@ class Node:
         """
         Put a command into the log.
 
-        @return: its index, at which it comes to C{apply} if it is committed.
+        @return: the index that the command has if it is committed.
         @raise NotLeaderError: this machine does not lead.
         """
         index = self._raft.propose(data)
@@ -124,9 +126,9 @@ class Node:
 
     def propose_configuration(self, configuration: Configuration) -> int:
         """
-        Change the group, see L{Raft.propose_configuration}.
+        Change the group; see L{Raft.propose_configuration}.
 
-        @return: its index.
+        @return: the index of the entry.
         """
         index = self._raft.propose_configuration(configuration, self._now())
         self._wake()
@@ -134,8 +136,8 @@ class Node:
 
     def confirm_read(self) -> "Deferred[None]":
         """
-        Returns a Deferred that fires when everything that was committed before the call is applied and this machine is
-        known to lead; it errbacks with L{NotLeaderError} when that won't be.
+        Returns a Deferred that fires when everything that was committed before the call is applied and a quorum has
+        confirmed that this machine leads. It errbacks with L{NotLeaderError} if this machine stops leading first.
 
         @raise NotLeaderError: this machine does not lead.
         """
@@ -150,18 +152,18 @@ class Node:
         return self._raft.holds_lease(self._now()) and self._machine.applied_index >= self._raft.commit_index
 
     def receive(self, sender: str, messages: Iterable[Message]) -> None:
-        """Take messages of another machine."""
+        """Handle messages from another machine."""
         now = self._now()
         behind = self._has_to_apply()
         for message in messages:
             self._raft.receive(sender, message, now)
         if behind or self._stopped or self._running or self._has_new_entries():
-            self._wake()  # so much is done in a turn, or more entries may come in this one, to go with those
+            self._wake()  # a turn is bounded, and more entries may arrive in this one and join the same append
         else:
             self._run_now()
 
     def unreachable(self, machine_id: str) -> None:
-        """What was sent to a machine last may be lost."""
+        """Note that the last messages to a machine may be lost."""
         self._raft.unreachable(machine_id)
 
     def wants_snapshot(self, sender: str, term: int, index: int) -> bool:
@@ -171,34 +173,36 @@ class Node:
         return wanted
 
     def install(self, snapshot: SnapshotMetadata) -> bool:
-        """Go on from a snapshot that the state machine has become; returns whether the log behind it stays."""
+        """
+        Continue from a snapshot that the state machine was restored from. Returns whether the log after it stays.
+        """
         agrees = self._raft.install(snapshot)
         self._wake()
         return agrees
 
     def compacted(self, index: int) -> None:
-        """A durable snapshot stands for the log up to C{index}."""
+        """Shorten the log in memory: a durable snapshot covers it up to C{index}."""
         self._raft.compacted(index)
 
     def transfer(self) -> bool:
-        """Hand over to another machine, see L{Raft.transfer}; returns whether there is one."""
+        """Hand over to another machine; see L{Raft.transfer}. Returns whether there is one."""
         handing_over = self._raft.transfer(self._now())
         self._wake()
         return handing_over
 
     def when_answered(self) -> "Deferred[None]":
-        """Returns a Deferred that fires when no read waits to be confirmed, or to fail."""
+        """Returns a Deferred that fires when no read is waiting any more."""
         return self._reads.when_none()
 
     def drain(self) -> "Deferred[None]":
         """
-        Returns a Deferred that fires when nothing is left to write or to apply, or never will be because the disk
-        failed.
+        Returns a Deferred that fires when nothing is left to write or to apply, or when the disk has failed so that
+        nothing more will be.
         """
         return succeed(None) if self._stopped or self._is_idle() else self._drained.wait()
 
     def stop(self) -> None:
-        """Do nothing more. Reads that are not confirmed never will be."""
+        """Do nothing more. All waiting reads fail."""
         self._stopped = True
         self._reads.fail()
         self._drained.fire()
@@ -208,7 +212,7 @@ class Node:
         self._turn = self._timer = self._ticking = None
 
     def fail(self, failure: Failure) -> None:
-        """The disk or the state machine can't be trusted any more: stop for good."""
+        """Stop for good: the disk or the state machine can no longer be trusted."""
         if self._stopped:
             return
         self._stopped = True
@@ -226,12 +230,12 @@ class Node:
         self._running = True
         raft, reads = self._raft, self._reads
         try:
-            # What others wait for goes first: their way to the disk is the longer one. Else, who waits for an answer.
+            # New entries go first, as their way to the other disks is the longest; without any, clients that wait do.
             steps = (self._send, self._persist, self._apply_some)
             if raft.leadership is not None and not reads.unconfirmed and not self._has_new_entries():
                 steps = (self._apply_some, self._send, self._persist)
             for step in steps:
-                if self._stopped:  # by whoever was told something in the step before
+                if self._stopped:  # by an observer that the step before has called
                     return
                 step()
             if not self._stopped and (reads.unconfirmed or reads.confirmed):
@@ -248,10 +252,10 @@ class Node:
             self._wait_until(raft.deadline)
 
     def _wait_until(self, deadline: float) -> None:
-        """Ring when the core wants to know the time."""
+        """Set the timer for when the core has to be told the time."""
         if self._timer is not None:
             if self._timer.getTime() <= deadline:
-                return  # it is looked at again then
+                return  # the deadline is checked again then
             self._timer.cancel()
             self._timer = None
         if deadline < float("inf"):
@@ -261,10 +265,10 @@ class Node:
         self._timer = None
         leads = self._raft.role is Role.LEADER
         if leads or self._now() >= self._raft.deadline:
-            # If this process was held up, what others have sent waits to be read: that has its turn before.
+            # If this process was held up, messages may be waiting in the sockets: let the reactor read them first.
             self._ticking = self._clock.callLater(0, self._tick)
             if leads:
-                self._run_now()  # heartbeats are not put off
+                self._run_now()  # heartbeats must not wait for that
         else:
             self._wait_until(self._raft.deadline)
 
@@ -326,14 +330,14 @@ class Node:
             self._wake()
 
     def _has_to_apply(self) -> bool:
-        """Whether there are entries that are committed and durable, and that were not handed out to be applied."""
+        """Whether entries are committed and durable but were not yet handed out to be applied."""
         log = self._log
         return log.commit_index > log.applying_index < log.durable_index
 
     def _has_new_entries(self) -> bool:
         """
-        Whether this machine leads, and has entries that its own disk was not given: to all appearance, others still
-        wait for them. All else that they are sent, they don't wait for.
+        Whether this machine leads and has entries that it has not given to its own disk yet. These are most likely not
+        sent to the other machines either, and these machines wait for nothing else.
         """
         return self._raft.leadership is not None and self._log.handed_out_index < self._log.last_index
 

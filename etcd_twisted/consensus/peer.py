@@ -1,7 +1,7 @@
 """
-This machine as the others of its group see it: what the peer port asks of it and hands to it.
+This machine as the others of its group see it: what the peer port asks of it and passes on to it.
 
-Must never take anything of a machine whose messages are not taken.
+It must never take messages or snapshots from a machine that L{Admissions} refuses.
 """
 
 from twisted.internet.defer import Deferred, ensureDeferred, fail
@@ -30,15 +30,15 @@ from etcd_twisted.waiters import Observers
 @implementer(IRaftPeer)
 class RaftPeer:
     """
-    See L{IRaftPeer}. It takes nothing before L{begin} and after L{end}.
+    See L{IRaftPeer}. It takes no messages before L{begin} or after L{end}.
 
-    @ivar on_claim: called when an unknown machine claims to be in a newer configuration. Other members should then be
-        asked, and L{learn_members} should get what they say.
+    @ivar on_claim: called when an unknown machine claims to be in a newer configuration. The observer should then ask
+        other members, and pass their answers to L{learn_members}.
     """
 
     def __init__(self, clocks: Clocks, roster: Roster, availability: Availability) -> None:
         """
-        @param availability: is told when others say that this machine was removed.
+        @param availability: is told when other machines say that this one was removed.
         """
         self.machine_id = ""
         self.cluster_id = ""
@@ -55,11 +55,11 @@ class RaftPeer:
         self._member = member
 
     def end(self) -> None:
-        """It is a member no longer."""
+        """This machine is no longer a member."""
         self._member = None
         self.machine_id = self.cluster_id = ""
 
-    # Who it is, and who may talk to it
+    # Identity and admission
 
     @property
     def configuration_index(self) -> int:
@@ -90,7 +90,7 @@ class RaftPeer:
         """See L{IRaftPeer}."""
         return f"the machine {machine_id}" if self._member is None else self._member.group.label(machine_id)
 
-    # What comes from others
+    # Messages from others
 
     def received(self, sender: str, payload: bytes) -> None:
         """See L{IRaftPeer}."""
@@ -137,7 +137,7 @@ class RaftPeer:
         if request.version != PROTOCOL_VERSION:
             cause = f"machines speak version {PROTOCOL_VERSION} with each other here, not {request.version}"
             raise EtcdError(ErrorCode.RAFT_INTERNAL, cause)
-        cluster_id = self.cluster_id  # this machine may be told to stop before the answer
+        cluster_id = self.cluster_id  # this machine may stop before the change is made
         if request.cluster_id not in ("", cluster_id):
             cause = f"this is the cluster {cluster_id}, not {request.cluster_id}"
             raise EtcdError(ErrorCode.RAFT_INTERNAL, cause)
@@ -147,7 +147,7 @@ class RaftPeer:
             raise EtcdError(ErrorCode.RAFT_INTERNAL, "this machine does not lead") from None
         return JoinReply(cluster_id)
 
-    # What it tells others
+    # What others may know
 
     def describe(self) -> ClusterView:
         """See L{IRaftPeer}."""

@@ -1,8 +1,8 @@
 """
-Linearizable reads on their way (Raft dissertation, section 6.4): they wait to be confirmed by a quorum, and then until
-what was committed by that time is applied.
+Linearizable reads that wait (Raft dissertation, section 6.4), first for a quorum to confirm them, and then until all
+that was committed by that time is applied.
 
-Must never let a read go on that was not confirmed.
+This module must never let a read proceed that was not confirmed.
 """
 
 from collections import deque
@@ -15,10 +15,10 @@ from etcd_twisted.waiters import Waiters
 
 class Reads:
     """
-    One machine's.
+    The waiting reads of one machine.
 
-    @ivar unconfirmed: those that a quorum has not confirmed, by token.
-    @ivar confirmed: the others, each with the index that has to be applied before, in order.
+    @ivar unconfirmed: the reads that a quorum has not confirmed yet, by token.
+    @ivar confirmed: the other reads, each with the index that must be applied first, in ascending order.
     """
 
     def __init__(self) -> None:
@@ -27,26 +27,26 @@ class Reads:
         self._none = Waiters()
 
     def add(self, token: int) -> "Deferred[None]":
-        """Returns a Deferred that fires when the read may go on, or errbacks with L{NotLeaderError}."""
+        """Returns a Deferred that fires when the read may proceed, or errbacks with L{NotLeaderError}."""
         read = self.unconfirmed[token] = Deferred()
         return read
 
     def confirm(self, token: int, index: int) -> None:
-        """A read is confirmed; C{index} has to be applied before it goes on."""
+        """Note that a read is confirmed, and may proceed once C{index} is applied."""
         self.confirmed.append((index, self.unconfirmed.pop(token)))
 
     def applied(self, index: int) -> None:
-        """The state machine has everything up to C{index}: let those go on that wait for that."""
+        """Let the reads proceed that wait for an index up to C{index}, which the state machine has applied."""
         while self.confirmed and self.confirmed[0][0] <= index:
             self.confirmed.popleft()[1].callback(None)
         self._tell_if_none()
 
     def fail_unconfirmed(self) -> None:
-        """This machine does not lead any more: these will never be confirmed."""
+        """Fail the unconfirmed reads: this machine no longer leads, so they will never be confirmed."""
         self._fail([])
 
     def fail(self) -> None:
-        """Nothing is applied any more: none of them can go on."""
+        """Fail all reads: nothing more will be applied, so none of them can proceed."""
         confirmed = [read for _, read in self.confirmed]
         self.confirmed.clear()
         self._fail(confirmed)

@@ -1,9 +1,9 @@
 """
-From what is on disk to what a replica goes on from.
+Recovery: from the files on disk to the state from which a replica continues.
 
-Takes the snapshot and the log in slices and lets the reactor turn in between. L{recover} reads and refuses;
-L{come_back}, L{found_cluster} and L{enter_cluster} go on from what it found, and only they write. Must never skip what
-can't be trusted: it is refused, with the file named, and nothing on the disk is changed.
+It reads the snapshot and the log in slices and lets the reactor turn in between. L{recover} only reads;
+L{come_back}, L{found_cluster} and L{enter_cluster} continue from what it found, and only they write. Recovery must
+never skip what can't be trusted: it refuses that, names the file, and changes nothing on the disk.
 """
 
 from collections.abc import Awaitable, Callable
@@ -34,7 +34,7 @@ Turn = Callable[[], Awaitable[None]]
 """Awaited between slices of work."""
 
 Known = Callable[[Identity, Configuration], None]
-"""Called with who this machine is and with each group that is found on the disk, the newest last."""
+"""Called with the identity of this machine and each configuration that is found on the disk, the newest last."""
 
 
 @attrs.define
@@ -42,9 +42,9 @@ class Recovered:
     """
     What was found on the disk.
 
-    @ivar identity: who this machine is; C{None} for one that is of no cluster yet.
-    @ivar snapshot: what the key space holds; index 0 when there was none.
-    @ivar log: what is behind that.
+    @ivar identity: the identity of this machine; C{None} if it is not in a cluster yet.
+    @ivar snapshot: the snapshot that the key space holds; its index is 0 if there was none.
+    @ivar log: the log after that snapshot.
     """
 
     identity: Identity | None
@@ -55,12 +55,12 @@ class Recovered:
 
     @property
     def configuration(self) -> Configuration:
-        """The newest that is in the log, or the snapshot's."""
+        """The newest configuration in the log, or else the snapshot's."""
         return self.log.configurations.current
 
     @property
     def newest_time(self) -> int:
-        """The newest time in the log or of the snapshot, in microseconds since the epoch; 0 when there is none."""
+        """The newest time in the log or the snapshot, in microseconds since the epoch; 0 if there is none."""
         for entry in reversed(self.log.between(self.log.first_index, self.log.last_index + 1)):
             if entry.kind is EntryKind.COMMAND:
                 newest: int = decode_command(entry.data).time
@@ -68,7 +68,7 @@ class Recovered:
         return self.snapshot.time
 
     def absorb(self, record: Record) -> None:
-        """Take a record of the log."""
+        """Add a record of the log on disk."""
         self.log.extend(record.entries)
         if record.hard_state is not None:
             self.hard_state = record.hard_state
@@ -78,17 +78,17 @@ class Recovered:
 
     def is_void(self, last_index: int) -> bool:
         """
-        Whether the log on disk is not the one that the snapshot stands for, and void: a leader's snapshot was made
-        durable, and the machine stopped before its log was begun anew.
+        Returns whether the log on disk is not the one that the snapshot covers, and so is void: the machine had made a
+        leader's snapshot durable, but stopped before it had started a new log.
 
-        @param last_index: of the log on disk.
+        @param last_index: the last index of the log on disk.
         """
         return last_index < self.snapshot.index or self._term_at_snapshot not in (None, self.snapshot.term)
 
     def note_state(self, state: State | None) -> None:
         """
-        Be in no earlier term than the log and the snapshot, nor than was noted beside the log; and keep the vote that
-        was noted there, if the log does not have it: then it was the end of the log that was lost.
+        Take the latest term of the log, the snapshot and the state file. If the log lacks the vote that is in the
+        state file, the end of the log was lost, and that vote stays in force.
         """
         mine = self.hard_state
         if state is not None and (
@@ -107,9 +107,9 @@ async def recover(
     known: Known = lambda _identity, _configuration: None,
 ) -> Recovered:
     """
-    Bring the key space to the last snapshot, and find the log behind it. Nothing on the disk is changed.
+    Load the last snapshot into the key space, and read the log after it. Nothing on the disk is changed.
 
-    @param name: what this machine must be called; C{None} for whatever it was called before.
+    @param name: the name that this machine must have; C{None} for whatever name it had before.
     @param known: see L{Known}. It is called while the rest is still being read.
     @raise StorageError: something is damaged, missing, or from another directory.
     @raise ConfigError: the directory belongs to a machine of another name.
@@ -131,7 +131,7 @@ async def recover(
         if identity is not None:
             known(identity, configuration)
 
-    storage.snapshots.unfinished()  # they are to be removed later, and are looked at now
+    storage.snapshots.unfinished()  # refuses what can't be removed later
     found = await _load_snapshot(storage, keyspace, identity, turn, tell)
     await _read_log(storage, found, turn, tell)
     if identity is None:
@@ -146,7 +146,7 @@ async def recover(
 
 def come_back(storage: Storage, found: Recovered) -> None:
     """
-    Go on as the machine that was found.
+    Continue as the machine that was found.
 
     @raise StorageError: the disk fails, or is full.
     """
@@ -162,8 +162,9 @@ def come_back(storage: Storage, found: Recovered) -> None:
 
 def found_cluster(storage: Storage, found: Recovered, identity: Identity, member: Member) -> None:
     """
-    Make this the first machine of a new cluster: a log with its first record, and then its identity, so that who has
-    an identity has a log. When that was interrupted before, the machine is who it was to be then.
+    Make this the first machine of a new cluster. The first record of the log is written before the identity, so that a
+    machine with an identity always has a log. If that was interrupted before, the machine keeps the id that it had
+    then.
 
     @raise StorageError: the disk fails, or is full.
     """
@@ -183,9 +184,9 @@ def found_cluster(storage: Storage, found: Recovered, identity: Identity, member
 
 def enter_cluster(storage: Storage, found: Recovered, identity: Identity) -> None:
     """
-    Make this a machine of a cluster that is there, whose log it will get from the leader.
+    Make this a machine of an existing cluster, whose log it will receive from the leader.
 
-    What an interrupted L{found_cluster} has left is void.
+    What an interrupted L{found_cluster} may have left is void.
 
     @raise StorageError: the disk fails, or is full.
     """
@@ -204,13 +205,13 @@ def _begin(storage: Storage, identity: Identity) -> None:
     """Make the files ready for a machine that has not taken part before."""
     storage.belong_to(identity)
     _make_ready(storage)
-    if storage.log.is_foreign:  # what it was to be when that was interrupted before
+    if storage.log.is_foreign:  # a start as another machine was interrupted before
         with naming(storage.directory.path):
             storage.log.restart_after(0)
 
 
 def _make_ready(storage: Storage) -> None:
-    """The machine is certain to start: tidy up, so that it can write."""
+    """Make the files ready to be written: from here on the machine is certain to start."""
     storage.directory.keep()
     storage.log.resume()
     storage.snapshots.remove_unfinished()
@@ -259,7 +260,7 @@ async def _read_log(
 
 
 def _check_never_began(storage: Storage, found: Recovered, state: State | None) -> None:
-    """Refuse files of a machine without its identity, but for what a start that was cut short leaves."""
+    """Refuse files without an identity, except for what an interrupted start leaves."""
     missing = ""
     if found.snapshot.index > 0:
         missing = "a snapshot"
@@ -275,7 +276,7 @@ def _check_never_began(storage: Storage, found: Recovered, state: State | None) 
 
 
 def _check_is_there(storage: Storage, state: State | None) -> None:
-    """Refuse a log that is gone, or whose newest segment is: a snapshot does not tell what came behind it."""
+    """Refuse a log that is gone, or whose newest segment is: no snapshot shows what came after it."""
     log_directory = storage.directory.log_directory
     if storage.log.is_empty:
         raise StorageError(
@@ -290,7 +291,7 @@ def _check_is_there(storage: Storage, state: State | None) -> None:
 
 
 def _check_reaches(storage: Storage, log: RaftLog) -> None:
-    """Refuse a gap between the snapshot and the log behind it."""
+    """Refuse a gap between the snapshot and the log after it."""
     if storage.log.base >= log.first_index:
         raise StorageError(
             f"{storage.directory.log_directory}: the log begins at index {storage.log.base + 1}, but the newest "

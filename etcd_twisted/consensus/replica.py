@@ -1,9 +1,9 @@
 """
-The replica: one machine's copy of the key space, kept in step with the log, and its life: as a member, as a standby,
-and to its end.
+The replica: one machine's copy of the key space, kept in step with the log, and its life as a member, as a standby and
+while it stops.
 
-Everything here runs on the reactor. Must never stop before those who wait for an answer have it, or have waited long
-enough.
+Everything here runs on the reactor. The replica must never stop before those who wait for an answer have it or the
+time for it is over.
 """
 
 from collections.abc import Callable, Mapping
@@ -38,20 +38,20 @@ from etcd_twisted.waiters import Observers, Waiters, next_turn
 
 class Replica(ReplicaDoors):
     """
-    One machine's. It serves nobody until it has a leader and all that was committed.
+    The replica of one machine. It serves nobody until it has a leader and all committed entries.
 
-    @ivar keyspace: to be recovered into before L{start}.
-    @ivar peer: what the peer port sees.
-    @ivar on_failure: called with why, in one line, when the replica can't go on: the process must end.
+    @ivar keyspace: the key space, which the caller recovers before L{start}.
+    @ivar peer: the side of the replica that the peer port sees.
+    @ivar on_failure: called with the reason, in one line, when the replica can't continue. The process must end then.
     """
 
     _log = Logger()
 
     def __init__(self, clock: IReactorTime, wall_clock: Callable[[], float], settings: Settings) -> None:
         """
-        @param clock: for what is to be done later; it may count from anywhere, and should never be set.
-        @param wall_clock: where the time by which keys expire begins, and what it comes nearer to; seconds since the
-            epoch. It may be set.
+        @param clock: the clock for delayed calls. It may count from anywhere, and must never be set.
+        @param wall_clock: returns the time of day in seconds since the epoch, from which the cluster time begins and
+            which it approaches. It may be set.
         """
         self.on_failure: list[Callable[[str], None]] = []
         self._clock = clock
@@ -68,11 +68,11 @@ class Replica(ReplicaDoors):
 
     @property
     def on_exclusion(self) -> Observers:
-        """Called when this machine may have been taken out of the cluster, maybe more than once."""
+        """Called when this machine may have been taken out of the cluster, possibly more than once."""
         return self._availability.on_exclusion
 
     def _new_keyspace(self) -> KeySpace:
-        """Returns an empty key space whose watchers are told what happens in it."""
+        """Returns an empty key space, whose events are delivered to its watchers."""
         settings = self._settings
         self._delivery = delivery = Delivery(self._clock)
         keyspace = KeySpace(
@@ -86,10 +86,10 @@ class Replica(ReplicaDoors):
         self, machine: Machine, storage: Storage, writer: LogWriter, recovered: Recovered, transport: ITransport
     ) -> None:
         """
-        Take part in consensus, from what was recovered on.
+        Begin to take part in consensus, from what was recovered.
 
-        @param machine: how this machine is to be called and reached.
-        @param writer: runs what is done to the storage from here on.
+        @param machine: the name and the addresses of this machine.
+        @param writer: the thread that does all further work on the storage.
         """
         self.name = machine.name
         disk = Disk(self._clock, storage, writer)
@@ -112,9 +112,9 @@ class Replica(ReplicaDoors):
 
     def recall(self, cluster_id: str, members: Mapping[str, Machine]) -> None:
         """
-        Tell of these machines as long as this one does not take part, or takes part and has no group in its log.
+        Name these as the cluster's machines while this one is not a member, or has no group in its log.
 
-        @param members: by their fingerprints.
+        @param members: the machines by fingerprint.
         """
         self._roster.recall(cluster_id, members)
 
@@ -141,13 +141,13 @@ class Replica(ReplicaDoors):
             self._log.warn("No other machine took over")
 
     async def stop(self) -> None:
-        """Take no more requests, and return when those under way are done."""
+        """Refuse new requests, and return when those under way are done."""
         self._availability.close(EtcdError(ErrorCode.RAFT_INTERNAL, "this machine is stopping", self.index))
         await self._end_membership()
         self._delivery.stop()  # not before: while much waits to be delivered, nothing is applied
 
     async def _end_membership(self) -> None:
-        """Return when it has ended, which goes on though whoever waits is cancelled."""
+        """End the membership, and return when it has ended. It ends even if the caller is cancelled."""
         member, self._member = self._member, None
         self._availability.end()
         if member is not None:
@@ -172,16 +172,16 @@ class Replica(ReplicaDoors):
 
     async def stand_by(self, view: ClusterView) -> None:
         """
-        Take part no longer, and have no copy: others serve. Watchers are told that no more will come.
+        Take part no longer and drop the copy, as others serve. Watchers are told that no more events will come.
 
-        @param view: who is in the cluster; to be renewed with each call.
+        @param view: the cluster as others describe it. Each call replaces it.
         """
         self._roster.see(view)
         await self._standing_by.run(lambda: ensureDeferred(self._stand_by()))
         self._look_from_outside()
 
     async def lose_leader(self) -> None:
-        """Forget the leader, as a standby, but not the machines."""
+        """As a standby, forget which machine leads, but not the machines."""
         view = self._roster.view
         if view is not None:
             await self.stand_by(msgspec.structs.replace(view, leader=""))
@@ -193,10 +193,10 @@ class Replica(ReplicaDoors):
         roster.standby = True
         availability.stand_by()
         ended = ensureDeferred(self._end_membership())
-        self._look_from_outside()  # who waits for a leader need not wait for the last answers
+        self._look_from_outside()  # those who wait for a leader need not wait for the last answers
         await ended
         while self.keyspace.hub.backlog and availability.closed is None:
-            await self.turn()  # until all are told what happened before
+            await self.turn()  # until all watchers have the events from before
         self._delivery.stop()
         self.keyspace.hub.end_all()
         self.keyspace = roster.keyspace = self._new_keyspace()

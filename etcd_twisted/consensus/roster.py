@@ -1,8 +1,8 @@
 """
-Who is in the cluster and who leads it, as this machine knows it: a member by its log, a standby by what others say,
-and one that is neither yet by what it found on its disk or was told when it joined.
+The machines of the cluster and its leader, as this machine knows them. A member knows them from its log, a standby
+from what others say, and a machine that is neither yet from its disk or from the answer to its join request.
 
-Must never mix what it knows from one of these with what it knows from another.
+The roster must never mix what it knows from one of these sources with what it knows from another.
 """
 
 from collections.abc import Mapping
@@ -17,16 +17,16 @@ from etcd_twisted.keyspace.space import KeySpace
 
 class Roster:
     """
-    See the module.
+    The roster of one machine; see the module.
 
-    @ivar standby: whether this machine stands by, so that what others say counts.
-    @ivar group: the group that this machine is a member of; C{None} while it is in none.
-    @ivar keyspace: this machine's copy.
+    @ivar standby: whether this machine stands by, so that it relies on what others say.
+    @ivar group: the group of which this machine is a member; C{None} while it is not a member.
+    @ivar keyspace: this machine's copy of the key space.
     """
 
     def __init__(self, keyspace: KeySpace, defaults: ClusterConfig) -> None:
         """
-        @param defaults: what is set for the cluster as long as nobody has set it.
+        @param defaults: the cluster's configuration as long as nobody has set one.
         """
         self.standby = False
         self.group: Group | None = None
@@ -37,13 +37,13 @@ class Roster:
         self._recalled: dict[str, Machine] = {}
         self._recalled_cluster_id = ""
 
-    # What it is told
+    # Events
 
     def recall(self, cluster_id: str, members: Mapping[str, Machine]) -> None:
         """
-        These are the machines as long as this one knows no better.
+        Use these machines as long as there is no better source.
 
-        @param members: by their fingerprints.
+        @param members: the machines by fingerprint.
         """
         self._recalled_cluster_id = cluster_id
         self._recalled = dict(members)
@@ -55,33 +55,33 @@ class Roster:
         self._cluster_id = group.cluster_id
 
     def leave(self) -> None:
-        """It is about to be a member no longer; until L{left}, it says to others of which cluster."""
+        """This machine is about to leave its group; it still tells others its cluster's id until L{left}."""
         self.group = None
 
     def left(self) -> None:
-        """It is a member no longer."""
+        """This machine is no longer a member."""
         self._cluster_id = ""
 
     def see(self, view: ClusterView) -> None:
-        """This is what others say, who know better."""
+        """Take over what others say, who are in the cluster."""
         self._view = view
 
-    # What it knows
+    # Questions
 
     @property
     def view(self) -> ClusterView | None:
-        """What others say, while this machine stands by; otherwise C{None}."""
+        """What others say of the cluster while this machine stands by; otherwise C{None}."""
         return self._view if self.standby else None
 
     @property
     def cluster_id(self) -> str:
-        """Of which cluster this machine is; empty until that is known."""
+        """The id of this machine's cluster; empty until that is known."""
         if self._cluster_id:
             return self._cluster_id
         return self._recalled_cluster_id if self.view is None else self.view.cluster_id
 
     def leader(self) -> Machine | None:
-        """Returns the machine that leads, C{None} while none is known."""
+        """Returns the leader, or C{None} while none is known."""
         if self.group is not None:
             return self.group.leader()
         if self._view is None:
@@ -89,13 +89,13 @@ class Roster:
         return next((each for each in self._view.machines if each.name == self._view.leader), None)
 
     def machines(self) -> list[Machine]:
-        """Returns the machines of the cluster, in the order of their names."""
+        """Returns the machines of the cluster, sorted by name."""
         if self.view is not None:
             return self.view.machines
         return in_order(self.members() or self._recalled)
 
     def members(self) -> dict[str, Machine]:
-        """Returns the members of the group by id; none unless this machine is one."""
+        """Returns the members of the group by id, or nothing while this machine is not a member."""
         return {} if self.group is None else self.group.members()
 
     def fingerprints(self) -> dict[str, Machine]:
@@ -106,7 +106,7 @@ class Roster:
         return fingerprinted(self.cluster_id, members) if members else self._recalled
 
     def config(self) -> ClusterConfig:
-        """Returns what is set for the cluster."""
+        """Returns the cluster's configuration."""
         if self.view is not None:
             return self.view.config
         return stored_config(self.keyspace.root) or self._defaults

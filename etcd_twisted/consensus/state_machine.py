@@ -1,8 +1,8 @@
 """
-The state machine (Raft paper, section 2): the key space, as committed entries are applied to it.
+The state machine (Raft paper, section 2): applies committed entries to the key space.
 
-Who proposed an entry here is told what it did. Must never apply an entry twice or out of order, nor read a clock to
-decide what a command does.
+It tells the proposer of an entry, if that is on this machine, the outcome. It must never apply an entry twice or out
+of order, nor read a clock to decide what a command does.
 """
 
 import contextlib
@@ -23,18 +23,19 @@ from etcd_twisted.keyspace.space import KeySpace, KeySpaceState
 _ENTRIES_A_TURN = 256
 
 _MOST_DELIVERIES = 10_000
-"""How many events may wait to be delivered to watchers, about, before changes have to wait for them."""
+"""About how many events may wait to be delivered to watchers before entries have to wait for them."""
 
 
 class StateMachine:
     """
-    See the module.
+    The state machine of one member; see the module.
 
-    @ivar keyspace: to be read only; what changes it comes through here.
-    @ivar applied_index: the index of the last entry that was applied, or is just being applied. It never goes back.
+    @ivar keyspace: the key space, for others to read only: every change to it goes through L{apply} or L{restore}.
+    @ivar applied_index: the index of the last entry that was applied, or that is being applied now. It never
+        decreases.
     @ivar applied_term: the term of that entry.
-    @ivar configuration: the group as of the last entry that was applied.
-    @ivar bytes_since_snapshot: how many bytes the entries hold that were applied since the last snapshot.
+    @ivar configuration: the group as of that entry.
+    @ivar bytes_since_snapshot: how many bytes of data the entries hold that were applied since the last snapshot.
     """
 
     _log = Logger()
@@ -43,10 +44,11 @@ class StateMachine:
         self, keyspace: KeySpace, time: ClusterTime, proposals: Proposals, snapshot: SnapshotMetadata, last_index: int
     ) -> None:
         """
-        @param time: is told the times that commands carry.
-        @param proposals: made here, and not applied yet.
-        @param snapshot: what the key space holds.
-        @param last_index: of the log when this machine was started: changes of the group up to there are no news.
+        @param time: the cluster time, which observes the times in commands.
+        @param proposals: the proposals of this machine that are not applied yet.
+        @param snapshot: the snapshot that the key space holds.
+        @param last_index: the last index of the log when this machine was started. Changes of the group up to there
+            are not logged again.
         """
         self.keyspace = keyspace
         self.applied_index = snapshot.index
@@ -59,13 +61,13 @@ class StateMachine:
 
     @property
     def has_all_from_before(self) -> bool:
-        """Whether all is applied that the log held when this machine was started."""
+        """Whether everything is applied that the log held when this machine was started."""
         return self.applied_index >= self._last_index
 
     def room(self) -> int:
         """
-        Returns how many entries may be applied in this turn: fewer with many watchers, none while too much waits to be
-        delivered to them.
+        Returns how many entries may be applied in this turn: fewer with many watchers, and none while too many events
+        wait to be delivered to them.
         """
         hub = self.keyspace.hub
         if len(hub.deliveries) >= _MOST_DELIVERIES:
@@ -77,7 +79,7 @@ class StateMachine:
     def apply(self, entries: tuple[Entry, ...]) -> None:
         """Apply the next committed entries."""
         for entry in entries:
-            self.applied_index = entry.index  # and no further: who asks while they are applied relies on it
+            self.applied_index = entry.index  # entry by entry, as callers may ask while a batch is applied
             self.applied_term = entry.term
             self.bytes_since_snapshot += len(entry.data)
             if entry.kind is EntryKind.COMMAND:
@@ -102,7 +104,9 @@ class StateMachine:
             proposal.tell(event)
 
     def _apply_unasked(self, command: Command) -> None:
-        """Apply a command that nobody here waits for: one that fails has failed everywhere, and was answered."""
+        """
+        Apply a command that nobody here waits for. If it fails, it fails on all machines, and the proposer knows.
+        """
         self._time.observe(command.time)
         with contextlib.suppress(EtcdError):
             self.keyspace.apply(command)
@@ -122,7 +126,7 @@ class StateMachine:
             self._log.info("{change}", change=line)
 
     def _reconfigure(self, configuration: Configuration) -> None:
-        """The machines of a cluster are registered in its key space, by the very entry that makes them members."""
+        """Register the machines of the group in the key space, as a part of the entry that makes them members."""
         before, self.configuration = self.configuration, configuration
         for command in registrations(self.keyspace.root, machines_of(before), machines_of(configuration)):
             try:
@@ -133,13 +137,13 @@ class StateMachine:
     # Snapshots
 
     def snapshot(self) -> tuple[SnapshotMetadata, KeySpaceState]:
-        """Returns what a snapshot of this moment stands for, and what it has to hold."""
+        """Returns the metadata and the content of a snapshot of this moment."""
         self.bytes_since_snapshot = 0
         metadata = SnapshotMetadata(self.applied_index, self.applied_term, self.configuration, time=self._time.least)
         return metadata, self.keyspace.state()
 
     def restore(self, content: KeySpaceState, schedule: ExpirySchedule, snapshot: SnapshotMetadata) -> None:
-        """Become what another machine's snapshot holds, which goes further than what was applied here."""
+        """Take over another machine's snapshot, which covers more than what was applied here."""
         self._time.observe(snapshot.time)
         self.keyspace.restore(content, schedule)
         self._log_differences(snapshot.configuration)
