@@ -164,9 +164,7 @@ class LocalMember:
         self._upkeep = MembershipUpkeep(clock, core, self.changes, liveness)
         self._expirer = Expirer(clocks, self.node, self.machine)
         self._clearing = Clearing(clock, keyspace)
-        self._timekeeper = Timekeeper(
-            self._time, core, self.machine, self._proposals, self._throttle, self._statuses
-        )
+        self._timekeeper = Timekeeper(self._time, core, self.machine, self._proposals, self._throttle, self._statuses)
         self._clock_watch = ClockWatch(clocks, self.group)
         self._alarm = QuorumAlarm(clock, self.group)
         self._announcer = Announcer(core, self.group)

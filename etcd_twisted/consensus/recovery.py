@@ -245,9 +245,7 @@ async def _load_snapshot(
     return Recovered(identity, reader.metadata, log)
 
 
-async def _read_log(
-    storage: Storage, found: Recovered, turn: Turn, tell: Callable[[Configuration], None]
-) -> None:
+async def _read_log(storage: Storage, found: Recovered, turn: Turn, tell: Callable[[Configuration], None]) -> None:
     for count, record in enumerate(storage.log.recover()):
         _check_reaches(storage, found.log)
         found.absorb(record)

@@ -75,9 +75,7 @@ class Replica(ReplicaDoors):
         """Returns an empty key space, whose events are delivered to its watchers."""
         settings = self._settings
         self._delivery = delivery = Delivery(self._clock)
-        keyspace = KeySpace(
-            settings.history_capacity, lambda: delivery.soon(keyspace.hub), settings.history_bytes
-        )
+        keyspace = KeySpace(settings.history_capacity, lambda: delivery.soon(keyspace.hub), settings.history_bytes)
         return keyspace
 
     # Its life

@@ -69,9 +69,7 @@ class _Origin:
 class BrowserPolicy:
     """Tells which requests are refused. See the module."""
 
-    def __init__(
-        self, hosts: Collection[str] = (), own: Collection[str] = (), allowed: Collection[str] = ()
-    ) -> None:
+    def __init__(self, hosts: Collection[str] = (), own: Collection[str] = (), allowed: Collection[str] = ()) -> None:
         """
         @param hosts: the names of this machine, beside C{localhost}; L{ANY} among them stands for all.
         @param own: the URLs that this machine advertises, without a path.

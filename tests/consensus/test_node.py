@@ -338,7 +338,6 @@ class TurnTests(NodeTestCase):
         self.assertEqual((self.around.sent, self.around.failures), ([], []))
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-
     def test_once_stopped_within_a_turn_it_tells_nothing_more(self) -> None:
         node = self.node(A)
         told: list[int] = []

@@ -304,5 +304,3 @@ class ClusterTests(ClusterTestCase):
         cluster.finish(cluster.leader.replica.propose(Delete("/a", 0)))
         cluster.settle()
         cluster.finish(cluster.leader.set("/b"))
-
-

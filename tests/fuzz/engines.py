@@ -29,9 +29,7 @@ _CORPUS = Path(".fuzz")
 """Where atheris keeps the bytes that reached something new, and those that failed."""
 
 
-def by_hypothesis(
-    target: Target, seconds: float, first: int, examples: int, out: TextIO, shrink: bool = True
-) -> bool:
+def by_hypothesis(target: Target, seconds: float, first: int, examples: int, out: TextIO, shrink: bool = True) -> bool:
     """
     Try batch after batch until the time is over, one at the least, or until one fails.
 

@@ -548,7 +548,6 @@ class BackPressureTests(WireTest):
         self.assertGreater(waited, most_waiting)
         self.assertLess(waited, most_waiting + 3 * largest)
 
-
     def test_a_stream_that_falls_behind_is_cut_off(self) -> None:
         """It is though its client takes some, since what waits for it is bounded (spec, "Watch")."""
         taken = itertools.count()

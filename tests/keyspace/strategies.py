@@ -29,7 +29,7 @@ keys = st.one_of(
     st.sampled_from(["/a", "/a/b", "/b", "/b/1", "/_"]),
     st.lists(names, max_size=3).map(lambda segments: "/" + "/".join(segments)),
 )
-values = st.sampled_from(["x", "y", "", "значение\n\"\\"])
+values = st.sampled_from(["x", "y", "", 'значение\n"\\'])
 times = st.integers(0, 30).map(lambda halves: halves * HALF_A_SECOND)
 ends = st.integers(0, 40).map(lambda halves: halves * HALF_A_SECOND + 1)
 expiries = st.none() | ends

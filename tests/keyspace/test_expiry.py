@@ -54,9 +54,7 @@ class ScheduleMachine(RuleBasedStateMachine):
 
     @invariant()
     def first(self) -> None:
-        assert self.schedule.first() == min(
-            ((expires, key) for key, expires in self.noted.items()), default=None
-        )
+        assert self.schedule.first() == min(((expires, key) for key, expires in self.noted.items()), default=None)
 
     @invariant()
     def nothing_void(self) -> None:

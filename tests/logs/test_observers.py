@@ -213,7 +213,6 @@ class DestinationTests(LogsTest):
         self.assertEqual(said, ["at http://user:***@host:1/path", "two\nlines"])
         self.assertEqual(self.lines(), [])
 
-
     def test_logging_to_standard_output_is_recognized(self) -> None:
         """It is the default in the foreground."""
         for twistd, expected in (

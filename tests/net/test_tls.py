@@ -136,9 +136,7 @@ class MachineTests(TlsTest):
             server, client = self.machines(self.files(), self.files("machine1"), host)
             self.assertEqual((server.data, client.data), (b"", b""))
             remedy = "have one made for the host of its address, or correct the address"
-            self.assertEqual(
-                client.told, f"the certificate of CN=machine0 is for another host, 127.0.0.1: {remedy}"
-            )
+            self.assertEqual(client.told, f"the certificate of CN=machine0 is for another host, 127.0.0.1: {remedy}")
             self.assertIn("was shown the certificate of CN=machine0, and ended the handshake, as it", server.told)
 
     def test_a_chain_of_certificates_is_accepted(self) -> None:
@@ -466,9 +464,7 @@ class StartTests(TlsTest):
         remedy = "machines connect to each other, so have one made with serverAuth and clientAuth"
         for usages, role in ((SERVERS, "client"), (CLIENTS, "server")):
             told = self.refusal(self.files(usages=usages))
-            self.assertEqual(
-                told, f"can't be used as a {role}'s: its extended key usage has no {role}Auth; {remedy}"
-            )
+            self.assertEqual(told, f"can't be used as a {role}'s: its extended key usage has no {role}Auth; {remedy}")
         alone = {name: path for name, path in self.files(usages=SERVERS).items() if name != "peer_ca_file"}
         check_peer_certificate(Config(**alone))
 

@@ -1,7 +1,5 @@
 """What is looked at in each test of a cluster of real processes."""
 
-
-
 from twisted.trial.unittest import TestCase
 
 from tests.processes.child import ChildProcess

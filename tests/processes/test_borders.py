@@ -2,7 +2,6 @@
 Who a cluster of real processes keeps out: strangers, machines that it can't take, and those without a certificate.
 """
 
-
 import json
 from pathlib import Path
 
@@ -124,22 +123,26 @@ class RefusalTests(ClusterTest):
         same_peer.peer_port = first.peer_port
         clients = f"127.0.0.1:{same_client.port}"
         same_client.port = first.port
-        await together([
-            self.assert_refused(same_name.launch("--name", "machine0"), "--name machine0: ", "choose another name"),
-            self.assert_refused(
-                same_peer.launch("--peer-bind-addr", own), f"--peer-addr 127.0.0.1:{first.peer_port}: ", first.name
-            ),
-            self.assert_refused(
-                same_client.launch("--bind-addr", clients), f"--addr 127.0.0.1:{first.port}: ", first.name
-            ),
-            self.assert_refused(
-                lonely.launch("--peers", f"127.0.0.1:{nowhere}"), "--peers", f"127.0.0.1:{nowhere}"
-            ),
-            self.assert_refused(
-                lost.launch("--discovery", f"http://127.0.0.1:{token}/v2/keys/token"),
-                f"--discovery http://127.0.0.1:{token}/v2/keys/token can't be used: ",
-            ),
-        ])
+        await together(
+            [
+                self.assert_refused(
+                    same_name.launch("--name", "machine0"), "--name machine0: ", "choose another name"
+                ),
+                self.assert_refused(
+                    same_peer.launch("--peer-bind-addr", own), f"--peer-addr 127.0.0.1:{first.peer_port}: ", first.name
+                ),
+                self.assert_refused(
+                    same_client.launch("--bind-addr", clients), f"--addr 127.0.0.1:{first.port}: ", first.name
+                ),
+                self.assert_refused(
+                    lonely.launch("--peers", f"127.0.0.1:{nowhere}"), "--peers", f"127.0.0.1:{nowhere}"
+                ),
+                self.assert_refused(
+                    lost.launch("--discovery", f"http://127.0.0.1:{token}/v2/keys/token"),
+                    f"--discovery http://127.0.0.1:{token}/v2/keys/token can't be used: ",
+                ),
+            ]
+        )
         self.assertEqual(await first.machines(), [first.url])
         same_peer.move()
         await same_peer.start()
@@ -214,11 +217,13 @@ class TlsTests(ClusterTest):
             (self.authority.certificate("late", expired=True), "late.pem expired at "),
             (self.authority.certificate("half", usages=SERVERS), "half.pem can't be used as a client's: "),
         )
-        await together([
-            self.assert_refused(stranger.launch(), "--peers"),
-            self.assert_refused(plain.launch(), "--peers"),
-            self.assert_refused(lost.launch("--peer-key-file", nothing), f"--peer-key-file {nothing}"),
-            *(self.assert_refused(self._with_peer_files(lost, *files), told) for files, told in useless),
-        ])
+        await together(
+            [
+                self.assert_refused(stranger.launch(), "--peers"),
+                self.assert_refused(plain.launch(), "--peers"),
+                self.assert_refused(lost.launch("--peer-key-file", nothing), f"--peer-key-file {nothing}"),
+                *(self.assert_refused(self._with_peer_files(lost, *files), told) for files, told in useless),
+            ]
+        )
         self.assertFalse(lost.data.exists())
         await self.cluster.agree(self.cluster.running)

@@ -141,7 +141,6 @@ class ThreeMachinesTests(ClusterTest):
         self.assertLessEqual(before.items(), keys.items())
         await self.cluster.agree(self.cluster.machines)
 
-
     async def _alone(self, machine: Member) -> None:
         """Start a machine that finds no other: it tells of all that it knew, at once, and of no leader."""
         await machine.launch_alone()
@@ -225,7 +224,6 @@ class ChangeTests(ClusterTest):
         self.assertEqual((await removed.user.put("/removed", value="by a standby")).status, 201)
         await self.cluster.agree(self.cluster.machines)
         self.assertEqual((await self.cluster.converge())["/removed"][0], "by a standby")
-
 
     async def _begun_anew(self) -> None:
         """One forgets what it has, and is back so soon that the others take it for alive; then it has all again."""
@@ -363,7 +361,6 @@ class FiveMachinesTests(ClusterTest):
         await third.start()
         self.assertEqual((await third.user.put("/five/again", value="x")).status, 201)
         self.assertEqual(writer.lost(await cluster.converge()), [])
-
 
     async def _no_leader(self, machine: Member) -> None:
         """A machine sends nobody to a leader that is not there, and acknowledges nothing."""

@@ -49,10 +49,12 @@ class EtcdTests(TestCase):
     async def test_three_machines(self) -> None:
         """One is the first, the others find it, and their registrations go after a week."""
         urls = [f"http://127.0.0.1:{port}" for port in (7001, 7002, 7003)]
-        found = await gatherResults([
-            ensureDeferred(self.discovery("/v2/keys/discovery/token").find(f"machine{number}", url))
-            for number, url in enumerate(urls)
-        ])
+        found = await gatherResults(
+            [
+                ensureDeferred(self.discovery("/v2/keys/discovery/token").find(f"machine{number}", url))
+                for number, url in enumerate(urls)
+            ]
+        )
         (first,) = [url for url, peers in zip(urls, found, strict=True) if not peers]
         self.assertEqual([url for url, peers in zip(urls, found, strict=True) if first in peers],
                          [url for url in urls if url != first])  # fmt: skip

@@ -56,9 +56,7 @@ class KillTests(TestCase):
         self.assertGreater(oldest, 1, "no segment of the log was ever deleted")
         self.assertEqual(await machine.terminate(), STOPPED)
 
-    async def _round(
-        self, machine: Machine, ledger: Ledger, chance: random.Random, program: tuple[str, ...]
-    ) -> None:
+    async def _round(self, machine: Machine, ledger: Ledger, chance: random.Random, program: tuple[str, ...]) -> None:
         await machine.start("--snapshot-count", str(chance.randint(20, 200)), program=program)
         if ledger.keys:
             await ledger.compare(machine.client)

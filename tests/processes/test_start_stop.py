@@ -242,7 +242,6 @@ class RefusalTests(TestCase):
         await gatherResults(refused, consumeErrors=True)
         self.assertFalse(machine.data.exists())
 
-
     async def test_nothing_is_tidied_up(self) -> None:
         """A torn end of the log and the process id of the last start stay, when the identity is missing."""
         machine = Machine(self)

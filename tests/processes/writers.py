@@ -16,9 +16,7 @@ COUNT = 64
 class Writer:
     """One writer, with keys of its own; a subclass says what it does with them."""
 
-    def __init__(
-        self, ledger: Ledger, client: Client, number: int, chance: random.Random, most_words: int
-    ) -> None:
+    def __init__(self, ledger: Ledger, client: Client, number: int, chance: random.Random, most_words: int) -> None:
         self.ledger = ledger
         self.client = client
         self.number = number

@@ -298,4 +298,3 @@ class Faults:
                 machine.writer.slowness = 1.0
             self._let_go(machine)
             machine.start()
-

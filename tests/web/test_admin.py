@@ -121,7 +121,6 @@ class MachinesTests(AdminTest):
             answer = self.ask(f"/v2/admin/machines/{name}")
             self.assert_error(answer, 404, 100, f"no machine {shown} is registered")
 
-
     def test_nobody_is_known(self) -> None:
         """An error rather than an empty list, or the word that there is no such machine."""
         self.patch(self.replica, "machines", list)

@@ -214,9 +214,7 @@ class StatusTests(SynchronousTestCase):
         """A machine that is in no cluster yet misses no majority."""
         self.wire.replica.serving = False
         self.wire.replica.lose_leader()
-        self.assertEqual(
-            self.problems(), [("No cluster", "This machine does not take part in a cluster yet.")]
-        )
+        self.assertEqual(self.problems(), [("No cluster", "This machine does not take part in a cluster yet.")])
 
     def test_full(self) -> None:
         """The key space is as large as it may get, or nearly so."""

@@ -211,7 +211,6 @@ class NetworkTests(MetricsTest):
         self.assertEqual(values["etcd_twisted_http_connections"], 2)
         self.assertEqual(self.value('etcd_twisted_http_requests_total{code="2xx",method="GET"}'), 2)
 
-
     def test_durations(self) -> None:
         """Of requests that succeed, whether they are answered at once or later; waits for events are none of them."""
         channel, _ = self.wire.connect()

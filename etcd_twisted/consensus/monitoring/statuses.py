@@ -148,9 +148,7 @@ class Statuses:
         other.timeout = None
         other.become(False, self._clock.seconds(), f"it is connected but has not answered for {self._timeout:g} s")
 
-    def _ended(
-        self, result: StatusReport | Failure | None, other: _Other
-    ) -> StatusReport | Failure | None:
+    def _ended(self, result: StatusReport | Failure | None, other: _Other) -> StatusReport | Failure | None:
         other.asking = False
         other.question = None
         if other.timeout is not None:
@@ -194,9 +192,7 @@ class Statuses:
             for each, member in members.items()
         }
 
-    def _own_status(
-        self, machine_id: str, name: str, now: float, wall: float, own: StatusReport
-    ) -> MachineStatus:
+    def _own_status(self, machine_id: str, name: str, now: float, wall: float, own: StatusReport) -> MachineStatus:
         lasted = now - self._began
         since = int((wall - lasted) * 1e6)
         return MachineStatus(machine_id, name, True, since, lasted, "", own, 0.0, 0.0, 0.0)

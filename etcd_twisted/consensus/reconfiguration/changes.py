@@ -6,7 +6,6 @@ Takes machines in, first as learners, and takes out those that shall go. Must ne
 not done, nor take out a machine when that would leave no quorum of those that are heard.
 """
 
-
 from twisted.internet.defer import DeferredLock, ensureDeferred
 from twisted.logger import Logger
 

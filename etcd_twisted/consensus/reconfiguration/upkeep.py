@@ -41,9 +41,7 @@ class MembershipUpkeep:
 
     _log = Logger()
 
-    def __init__(
-        self, clock: IReactorTime, raft: RaftState, changes: MembershipChanges, liveness: Liveness
-    ) -> None:
+    def __init__(self, clock: IReactorTime, raft: RaftState, changes: MembershipChanges, liveness: Liveness) -> None:
         self._raft = raft
         self._changes = changes
         self._liveness = liveness

@@ -227,9 +227,7 @@ class Faults(Group):
         machine.answered.clear()
 
     def look_at_leases(self) -> None:
-        holders = [
-            each for each, core in self._cores() if not self.is_paused(each) and core.holds_lease(self.now)
-        ]
+        holders = [each for each, core in self._cores() if not self.is_paused(each) and core.holds_lease(self.now)]
         assert len(holders) <= 1, f"{holders} both hold a lease"
         for each in holders:
             assert self[each].commit_index >= self.acknowledged, f"{each} has a stale lease"

@@ -59,9 +59,7 @@ class PreVoteTests(SynchronousTestCase):
         for candidate in "bc":
             machine.core.receive(candidate, VoteRequest(2, 1, 1, pre=True), 0.0)
         self.assertIsNone(machine.core.to_persist())
-        self.assertEqual(
-            machine.core.to_send(0.0), [("b", VoteReply(2, True, True)), ("c", VoteReply(2, True, True))]
-        )
+        self.assertEqual(machine.core.to_send(0.0), [("b", VoteReply(2, True, True)), ("c", VoteReply(2, True, True))])
         self.assertEqual((machine.core.role, machine.core.term), (Role.FOLLOWER, 1))
         self.assertEqual(machine.core.deadline, deadline)
 

@@ -147,6 +147,4 @@ class DurabilityTests(SynchronousTestCase):
         self.assertEqual((core.role, core.term, core.leader), (Role.FOLLOWER, 3, None))
         core.receive("c", VoteRequest(3, 0, 0), 6 * LONG)
         core.receive("b", VoteRequest(3, 0, 0), 6 * LONG)
-        self.assertEqual(
-            sent(group.machines["a"], 6 * LONG), [("c", VoteReply(3, False)), ("b", VoteReply(3, True))]
-        )
+        self.assertEqual(sent(group.machines["a"], 6 * LONG), [("c", VoteReply(3, False)), ("b", VoteReply(3, True))])
