@@ -57,7 +57,7 @@ format: .venv/installed-lint
 
 lint: .venv/installed-lint
 	$(bin)/ruff check
-	$(bin)/ruff format --check --quiet
+	$(bin)/ruff format --check
 	$(bin)/mypy --strict
 	$(bin)/lint-imports --no-logo
 
