@@ -1,5 +1,6 @@
 """
-What goes on beside requests: watchers are told, keys expire, what was removed is forgotten, the cluster time is kept.
+Work in the background of requests: delivering events, expiring keys, forgetting removed TTLs, keeping the cluster
+time.
 
-Must never hold the reactor for long, nor go on when there is nothing to do.
+This package must never hold up the reactor for long, nor run while there is nothing to do.
 """

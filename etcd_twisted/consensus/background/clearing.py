@@ -1,7 +1,7 @@
 """
-Has the key space forget the TTLs of what went with removed directories, a part of them in each turn.
+Makes the key space forget the TTLs of keys in removed directories, a bounded number of them in each turn.
 
-Must never take longer in one turn than others can wait, nor turn when there is nothing to forget.
+It must never hold up the reactor for long in one turn, nor schedule turns while there is nothing to forget.
 """
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -12,7 +12,7 @@ _NODES_A_TURN = 1_000
 
 
 class Clearing:
-    """The turns of one key space."""
+    """Clears one key space; see the module."""
 
     def __init__(self, clock: IReactorTime, keyspace: KeySpace) -> None:
         self._clock = clock
@@ -20,7 +20,7 @@ class Clearing:
         self._turn: IDelayedCall | None = None
 
     def look(self) -> None:
-        """The key space may have changed."""
+        """Schedule a turn if there is something to forget: the key space may have changed."""
         if self._turn is None and self._keyspace.removed_directories.roots:
             self._turn = self._clock.callLater(0, self._go_on)
 
@@ -30,7 +30,7 @@ class Clearing:
         self.look()
 
     def stop(self) -> None:
-        """Leave the rest to whoever looks next."""
+        """Cancel the next turn. What is left is forgotten after the next L{look}."""
         if self._turn is not None:
             self._turn.cancel()
             self._turn = None

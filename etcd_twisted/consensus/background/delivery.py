@@ -1,8 +1,8 @@
 """
-Tells watchers what happened, in turns of the reactor that belong to nobody's request.
+Delivers events to watchers, in turns of the reactor of their own.
 
-A bounded number a turn, so that thousands of watchers hold nobody up. Must never tell one within the change that it is
-told of.
+Each turn serves a bounded number of watchers, so that thousands of them hold nobody up. It must never deliver an event
+within the change that caused it.
 """
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -13,7 +13,7 @@ _WATCHERS_A_TURN = 128
 
 
 class Delivery:
-    """Empties the queue of a hub."""
+    """Delivers the events that wait in a hub."""
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
@@ -21,7 +21,7 @@ class Delivery:
         self._stopped = False
 
     def soon(self, hub: WatcherHub) -> None:
-        """There is something to deliver."""
+        """Schedule a turn, as there is something to deliver."""
         if self._next is None and not self._stopped:
             self._next = self._clock.callLater(0, self._deliver, hub)
 
@@ -30,12 +30,12 @@ class Delivery:
         more = True
         try:
             more = hub.deliver(_WATCHERS_A_TURN)
-        finally:  # who could not be told must not keep the others from being told
+        finally:  # a watcher whose callback raises must not keep events from the others
             if more:
                 self.soon(hub)
 
     def stop(self) -> None:
-        """Tell nobody anything more."""
+        """Deliver nothing more."""
         self._stopped = True
         if self._next is not None:
             self._next.cancel()

@@ -1,7 +1,7 @@
 """
-Proposes that what has expired be removed, when its time has come.
+Proposes to remove keys when they expire.
 
-Only the leader does so (spec, section 1, "TTL"). Must never propose anything when nothing has expired.
+Only the leader does so (spec, section 1, "TTL"). It must never propose anything when nothing has expired.
 """
 
 import contextlib
@@ -16,14 +16,14 @@ from etcd_twisted.keyspace.commands import Expire, encode_command
 
 _KEYS_A_COMMAND = 1_000
 _LONGEST_WAIT_SECONDS = 1.0
-"""After how long the time is looked at again: it may have been adjusted meanwhile."""
+"""How long the timer runs at most: the cluster time may have been adjusted meanwhile."""
 
 
 class Expirer:
     """
-    A timer for the key that expires next.
+    Waits for the key that expires next.
 
-    @ivar timer: C{None} while nothing expires.
+    @ivar timer: the call at that time; C{None} while no key has a TTL.
     """
 
     def __init__(self, clocks: Clocks, node: Node, machine: StateMachine) -> None:
@@ -33,10 +33,10 @@ class Expirer:
         self._machine = machine
         self.timer: IDelayedCall | None = None
         self._proposed = 0
-        """The index of the command that was proposed last, and may not have had its effect yet."""
+        """The index of the command that was proposed last. It may not be applied yet."""
 
     def look(self) -> None:
-        """The key space may have changed: wait for what expires next now."""
+        """Wait for the key that expires next, as the key space may have changed."""
         if self._proposed > self._machine.applied_index:
             return
         expires = self._machine.keyspace.next_expiry()
@@ -57,11 +57,11 @@ class Expirer:
         if expires is None or expires > now:
             self.look()
             return
-        with contextlib.suppress(NotLeaderError):  # the next leader does it
+        with contextlib.suppress(NotLeaderError):  # the next leader proposes it
             self._proposed = self._node.propose(encode_command(Expire(now, _KEYS_A_COMMAND)))
 
     def stop(self) -> None:
-        """Wait no more, nor for what was proposed: it may be lost."""
+        """Wait no more, not even for the last proposal, which may be lost."""
         self._proposed = 0
         self._cancel()
 

@@ -1,7 +1,7 @@
 """
-Keeps the cluster time on a leader, and has the others ask for it.
+Keeps the cluster time on a leader, and lets the other machines ask for it.
 
-Must never set it forward while anything has a TTL, or is about to have one.
+It must never set the cluster time forward while any key has a TTL, or is about to have one.
 """
 
 from etcd_twisted.consensus.clocks.cluster_time import ClusterTime
@@ -13,7 +13,7 @@ from etcd_twisted.consensus.state_machine import StateMachine
 
 
 class Timekeeper:
-    """One machine's. See the module."""
+    """The timekeeper of one machine; see the module."""
 
     def __init__(
         self,
@@ -33,8 +33,8 @@ class Timekeeper:
 
     def changed(self) -> None:
         """
-        The role may have changed: keep the cluster time, or ask for it: ask the leader, or all others if this machine
-        may lead soon.
+        Follow a change of the role: a leader keeps the cluster time, and another machine asks the leader for it, or
+        asks all others if it may lead soon.
         """
         raft, time = self._raft, self._time
         if raft.leadership is not None:
@@ -48,12 +48,12 @@ class Timekeeper:
                 self._statuses.ask(machine_id)
 
     def adjust(self) -> None:
-        """About a second has passed."""
+        """Adjust the cluster time. This is called about once a second."""
         machine = self._machine
-        all_applied = machine.applied_index == self._raft.last_index  # what is not may have a TTL
+        all_applied = machine.applied_index == self._raft.last_index  # an entry that is not applied may set a TTL
         nothing_waits = all_applied and not self._proposals.pending and self._throttle.is_open
         self._time.adjust(nothing_waits and machine.keyspace.next_expiry() is None)
 
     def stop(self) -> None:
-        """This machine does not lead any more."""
+        """Stop keeping the time, as this machine no longer leads."""
         self._time.follow()

@@ -1,5 +1,5 @@
 """
-The time by which keys expire, and this machine's clocks against those of the others.
+The time by which keys expire, and the comparison of this machine's clocks with those of the others.
 
-Must never set a clock, nor ask another machine for its own.
+This package must never set a clock, nor ask another machine for its time.
 """

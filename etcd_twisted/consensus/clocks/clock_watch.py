@@ -1,7 +1,8 @@
 """
-Watches the clocks: notes when this machine's is set, and says in the log when another machine's differs from it.
+Watches the clocks: notices when this machine's clock is set, and logs when another machine's differs from it.
 
-Must never set a clock, nor fill the log: a difference is logged again when it has changed much, and every half hour.
+It must never set a clock, nor fill the log: a difference is logged again only if it has changed much, or every half
+hour.
 """
 
 from collections.abc import Mapping
@@ -17,8 +18,10 @@ from etcd_twisted.interfaces.cluster import CLOCK_BOUND_SECONDS, MachineStatus
 from etcd_twisted.waiters import Observers
 
 LOOK_SECONDS = 1.0
+"""How often the clocks are compared."""
 
 REMIND_SECONDS = 1800.0
+"""How often a difference that lasts is logged again."""
 
 _OVER_SECONDS = CLOCK_BOUND_SECONDS / 2
 """A difference below this ends the warning. It is lower than the bound, so that the warning does not come and go."""
@@ -30,17 +33,17 @@ _MUCH = 0.1
 @attrs.frozen
 class _Told:
     """
-    A warning.
+    A warning that was logged.
 
-    @ivar ahead: the difference that was told.
-    @ivar at: when.
+    @ivar ahead: the difference in it, in seconds.
+    @ivar at: when it was logged, in seconds.
     """
 
     ahead: float
     at: float
 
     def is_old(self, ahead: float, now: float) -> bool:
-        """Whether the difference is to be logged again."""
+        """Returns whether the difference, now C{ahead} seconds, should be logged again."""
         changed = abs(ahead - self.ahead)
         return now - self.at >= REMIND_SECONDS or changed > max(CLOCK_BOUND_SECONDS, _MUCH * abs(self.ahead))
 
@@ -54,11 +57,11 @@ class Watched(Protocol):
 
 class ClockWatch:
     """
-    One machine's.
+    Watches the clocks for one machine.
 
     @ivar jumps: how often this machine's clock was set by more than the bound.
-    @ivar last_jump: by how many seconds it was set last; below 0 when it was set back, 0 when it never was.
-    @ivar on_look: called each time that it looks, about once a second.
+    @ivar last_jump: by how many seconds it was set the last time; negative if it was set back, 0 if it never was set.
+    @ivar on_look: called each time the clocks are compared, about once a second.
     """
 
     _log = Logger()
@@ -76,11 +79,11 @@ class ClockWatch:
         self._looking.clock = clock
 
     def start(self) -> None:
-        """Begin."""
+        """Begin to compare the clocks."""
         self._looking.start(LOOK_SECONDS, now=False).addErrback(self._broken)
 
     def stop(self) -> None:
-        """Stop watching."""
+        """Compare the clocks no more."""
         if self._looking.running:
             self._looking.stop()
 

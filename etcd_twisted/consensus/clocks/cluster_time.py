@@ -9,7 +9,7 @@ wall clock that is set ends a TTL early or late. C{docs/clocks.md} says what is 
 A machine that has heard of no leader's time, as after a restart of the whole cluster, begins with its wall clock, but
 not before the newest time that it finds in the log and the snapshot.
 
-Must never go behind a time that the log holds, nor jump while any key has a TTL.
+The cluster time must never fall behind a time that the log holds, nor jump while any key has a TTL.
 """
 
 from collections.abc import Callable
@@ -22,36 +22,36 @@ from etcd_twisted.consensus.clocks.offsets import Offset
 from etcd_twisted.interfaces.cluster import StatusReport
 
 SLEW = 0.0005
-"""By how many seconds a second a leader's cluster time comes nearer to its wall clock: as fast as NTP sets a clock."""
+"""How fast a leader's cluster time approaches its wall clock, in seconds per second: as fast as NTP slews a clock."""
 
 STEP_SECONDS = 1.0
-"""From which difference on a leader sets the cluster time forward at once, while nothing has a TTL."""
+"""The difference from which on a leader sets the cluster time forward at once, while nothing has a TTL."""
 
 _UNKNOWN = -1
 
 
 class ClusterTime:
     """
-    As one machine knows it.
+    The cluster time as one machine knows it.
 
-    @ivar term: the term of the leader whose time it is; below 0 while none is known, and it is this machine's wall
-        clock.
-    @ivar ahead: how far it is ahead of the monotonic clock, in seconds.
-    @ivar inherited: from the leader of which term this machine had the time when it took the lead last, and by how
-        many seconds that may have been wrong; C{None} when it knew of none.
+    @ivar term: the term of the leader whose time this is. It is negative while no leader's time is known, and the
+        time is then this machine's wall clock.
+    @ivar ahead: how many seconds the cluster time is ahead of the monotonic clock.
+    @ivar inherited: the term of the leader whose time this machine had when it took the lead the last time, and by how
+        many seconds that may have been wrong; C{None} if it knew no leader's time.
     """
 
     _log = Logger()
 
     def __init__(self, clock: IReactorTime, wall_clock: Callable[[], float]) -> None:
         """
-        @param clock: a monotonic clock; it may count from anywhere.
-        @param wall_clock: seconds since the epoch; it may be set.
+        @param clock: a monotonic clock, which may count from anywhere.
+        @param wall_clock: returns seconds since the epoch. It may be set.
         """
         self.term = _UNKNOWN
         self.inherited: tuple[int, float | None] = (_UNKNOWN, None)
         self._clock = clock
-        self._seconds = clock.seconds  # L{now} is a part of every change
+        self._seconds = clock.seconds  # bound once, as every change calls L{now}
         self._wall_clock = wall_clock
         self.ahead = self._wall_ahead()
         self._leads = False
@@ -64,20 +64,20 @@ class ClusterTime:
         return self._wall_clock() - self._clock.seconds()
 
     def now(self) -> int:
-        """Microseconds since the epoch."""
+        """Returns the cluster time in microseconds since the epoch."""
         return int((self._seconds() + self.ahead) * 1e6)
 
     @property
     def least(self) -> int:
         """
-        What a machine must not go behind that knows what this one knows, in microseconds since the epoch: the wall
-        clock of this machine, which may be far ahead, has no part in it.
+        The time that a machine which knows what this one knows must not fall behind, in microseconds since the epoch.
+        It leaves out the wall clock of this machine, which may be far ahead.
         """
         return self._newest if self.term == _UNKNOWN else self.now()
 
     @property
     def error(self) -> float | None:
-        """By how many seconds it may differ from the leader's; C{None} while no leader's is known."""
+        """By how many seconds it may differ from the leader's time; C{None} while no leader's time is known."""
         if self.term == _UNKNOWN:
             return None
         best = None if self._leads else self._readings.best(self._clock.seconds())
@@ -85,18 +85,19 @@ class ClusterTime:
 
     @property
     def ahead_of_wall(self) -> float:
-        """By how many seconds it is ahead of this machine's wall clock."""
+        """How many seconds it is ahead of this machine's wall clock."""
         return self.ahead - self._wall_ahead()
 
     def _set(self, ahead: float) -> None:
-        """Set how far the cluster time is ahead of the monotonic clock, but not to before what the log holds."""
+        """Set how far the cluster time is ahead of the monotonic clock, but never behind what the log holds."""
         self.ahead = max(ahead, (self._newest + 1) / 1e6 - self._clock.seconds())
 
-    # What is heard of it
+    # Learning it
 
     def observe(self, time: int) -> None:
         """
-        A command in the log carries this time, in microseconds since the epoch: the leader's was not behind that.
+        Take into account the time of a command in the log, in microseconds since the epoch: the leader's time had
+        reached it.
         """
         if time > self._newest:
             self._newest = time
@@ -105,10 +106,11 @@ class ClusterTime:
 
     def heard(self, report: StatusReport, asked: float, answered: float) -> None:
         """
-        Another machine has said what it knows. What the leader says counts, and what others say of a later leader.
+        Learn from the report of another machine. The leader's own report counts, and what others know of a later
+        leader.
 
-        @param asked: when it was asked, in seconds of the monotonic clock.
-        @param answered: when the answer came, likewise.
+        @param asked: when the machine was asked, in seconds of the monotonic clock.
+        @param answered: when the answer came, in seconds of the same clock.
         """
         error = report.cluster_time_error
         if self._leads or error is None or report.cluster_term < self.term:
@@ -123,7 +125,7 @@ class ClusterTime:
         if best is not None:
             self._set(best[0])
 
-    # Whose it is
+    # Keeping it
 
     def lead(self, term: int) -> None:
         """This machine leads, so its time is the cluster's from here on."""
@@ -147,16 +149,16 @@ class ClusterTime:
 
     def _follow_wall(self) -> None:
         """
-        Go by the wall clock while nothing better is known. Where that is behind what the log holds, time goes on from
-        there, and does not stand still.
+        Follow the wall clock while no better time is known. If that is behind what the log holds, the time advances
+        from there instead of standing still.
         """
         self._set(max(self._wall_ahead(), self._least_ahead))
 
     def adjust(self, is_free: bool) -> None:
         """
-        Come nearer to the wall clock. Called every second or so.
+        Approach the wall clock. This is called about once a second.
 
-        @param is_free: whether nothing has a TTL, or is about to have one.
+        @param is_free: whether no key has a TTL or is about to have one.
         """
         now = self._clock.seconds()
         elapsed, self._adjusted = now - self._adjusted, now
@@ -179,10 +181,10 @@ class ClusterTime:
 @attrs.frozen
 class Clocks:
     """
-    The clocks that a machine goes by.
+    The clocks of a machine.
 
-    @ivar monotonic: for what is to be done later; it may count from anywhere, and is never set.
-    @ivar wall: this machine's time of day, in seconds since the epoch; it may be set.
+    @ivar monotonic: the clock for delayed calls. It may count from anywhere, and is never set.
+    @ivar wall: returns this machine's time of day, in seconds since the epoch. It may be set.
     @ivar cluster: the time by which keys expire.
     """
 
@@ -192,5 +194,5 @@ class Clocks:
 
     @classmethod
     def of(cls, monotonic: IReactorTime, wall: Callable[[], float]) -> "Clocks":
-        """Returns these two, and a cluster time that begins with the second one."""
+        """Returns these two clocks with a cluster time that begins with C{wall}."""
         return cls(monotonic, wall, ClusterTime(monotonic, wall))

@@ -1,10 +1,10 @@
 """
-How far another machine's clock is ahead of this one's, from questions and answers, as NTP measures it.
+Measures how far another machine's clock is ahead of this one's, from requests and answers, as NTP does.
 
-The other machine read its clock at some moment between question and answer. Taking it for the middle is wrong by half
-of the round trip at most. Of the recent readings the one that may be least wrong counts.
+The other machine reads its clock at some moment between the request and the answer. Assuming the middle is wrong by at
+most half of the round trip. Among the recent readings, the one with the smallest possible error is used.
 
-Must never mix readings that can't all be true: when the other clock was set, older readings say nothing any more.
+It must never mix readings that can't all be true: once the other clock was set, older readings mean nothing.
 """
 
 from typing import Self
@@ -12,21 +12,23 @@ from typing import Self
 import attrs
 
 MOST_READINGS = 8
-"""How many readings are kept."""
+"""The most readings that are kept."""
 
 DRIFT = 0.001
 """
-By how many seconds a second two clocks may drift apart, with a margin: crystals are good to 0.0001, and clocks that
-are being corrected run up to 0.0005 faster or slower.
+How fast two clocks may drift apart, in seconds per second, with a margin. Crystals are accurate to 0.0001, and clocks
+that are being corrected run up to 0.0005 faster or slower.
 """
 
 
 @attrs.frozen
 class _Reading:
     """
-    @ivar ahead: how far the other clock was ahead, in seconds.
-    @ivar error: by how much that may be wrong, in seconds.
-    @ivar at: when it was read, by this machine's clock, in seconds.
+    One comparison of the two clocks.
+
+    @ivar ahead: how many seconds the other clock was ahead.
+    @ivar error: by how many seconds that may be wrong.
+    @ivar at: when the answer came, in seconds of this machine's clock.
     """
 
     ahead: float
@@ -34,28 +36,28 @@ class _Reading:
     at: float
 
     def error_at(self, now: float) -> float:
-        """By how much the reading may be wrong by now."""
+        """Returns by how many seconds the reading may be wrong by now."""
         return self.error + DRIFT * (now - self.at)
 
     def agrees(self, earlier: Self) -> bool:
-        """Whether both readings can be true."""
+        """Returns whether both readings can be true."""
         return abs(self.ahead - earlier.ahead) <= self.error + earlier.error_at(self.at)
 
 
 class Offset:
-    """Compares another clock with one of this machine's that is never set."""
+    """The offset of another clock from a clock of this machine that is never set."""
 
     def __init__(self) -> None:
         self._readings: list[_Reading] = []
 
     def add(self, shown: float, asked: float, answered: float, error: float = 0.0) -> None:
         """
-        Take a reading. All times are in seconds.
+        Add a reading. All times are in seconds.
 
-        @param shown: what the other machine said that its clock shows.
+        @param shown: the time that the other machine has reported.
         @param asked: when it was asked, by this machine's clock.
-        @param answered: when the answer came, likewise.
-        @param error: by how much what it said may be wrong.
+        @param answered: when the answer came, by this machine's clock.
+        @param error: by how much the reported time may be wrong.
         """
         took = answered - asked
         reading = _Reading(shown - (asked + answered) / 2, took / 2 + DRIFT * took + error, answered)
@@ -63,7 +65,10 @@ class Offset:
         self._readings = [*agreeing[1 - MOST_READINGS :], reading]
 
     def best(self, now: float) -> tuple[float, float] | None:
-        """How far the other clock is ahead, and by how much that may be wrong; C{None} before the first reading."""
+        """
+        Returns how many seconds the other clock is ahead and by how much that may be wrong, or C{None} without
+        readings.
+        """
         if not self._readings:
             return None
         reading = min(self._readings, key=lambda each: each.error_at(now))

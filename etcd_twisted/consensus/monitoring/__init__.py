@@ -1,5 +1,5 @@
 """
-What a machine knows of the others of its group and tells its operator: statuses, latencies, warnings in the log.
+What a machine tells its operator about its group: statuses, latencies and warnings in the log.
 
-Must never change what happens: without it the group would do the same.
+This package must never influence the group, which would behave in the same way without it.
 """

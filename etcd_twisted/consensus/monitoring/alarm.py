@@ -1,7 +1,7 @@
 """
-What the log says while the cluster refuses writes: which machines are missing, since when, and what that means.
+Warns in the log while the cluster refuses writes: which machines are missing, since when, and what that means.
 
-Must never be silent for long while writes are refused, nor fill the log: there is one line at once, one every half
+It must never be silent for long while writes are refused, nor fill the log: there is one line at once, one every half
 minute, and one when a machine leads again.
 """
 
@@ -32,14 +32,19 @@ class Watched(Protocol):
     """The group whose majority is watched."""
 
     def health(self) -> Health:
-        """Returns what is known of the cluster."""
+        """Returns what is known of the cluster's health."""
 
     def label(self, machine_id: str) -> str:
-        """Returns how the log names a machine."""
+        """Returns what log lines call a machine."""
 
 
 class QuorumAlarm:
-    """Warns in the log of one machine. See the module."""
+    """
+    The alarm of one machine; see the module.
+
+    @ivar _quiet_until: before this time there is no warning, as the machines may still be starting.
+    @ivar _warned: when the last warning was logged; C{None} if there was none since a machine led.
+    """
 
     _log = Logger()
 
@@ -49,8 +54,8 @@ class QuorumAlarm:
         self._looking = LoopingCall(self.look)
         self._looking.clock = clock
         self._leaderless_since: float | None = clock.seconds()
-        self._patient_until = clock.seconds() + START_SECONDS
-        self._said: float | None = None
+        self._quiet_until = clock.seconds() + START_SECONDS
+        self._warned: float | None = None
 
     def start(self) -> None:
         """Begin to check the cluster."""
@@ -66,38 +71,38 @@ class QuorumAlarm:
         self._log.failure("The cluster is no longer checked for a majority", failure)
 
     def look(self) -> None:
-        """Log what is wrong, or that it is over, if a line is due. Called also when the leader may have changed."""
+        """Log the problem, or its end, if a line is due. This is also called when the leader may have changed."""
         if not self._looking.running:
             return
         health, now = self._group.health(), self._clock.seconds()
         if health.leader:
             self._led(health, now)
-        elif health.voters:  # a machine that has just joined knows of none yet
+        elif health.voters:  # a machine that has just joined knows no voters yet
             self._not_led(health, now)
 
     def _not_led(self, health: Health, now: float) -> None:
         if self._leaderless_since is None:
             self._leaderless_since = now
-        if self._said is not None:
-            due = self._said + REPEAT_SECONDS
+        if self._warned is not None:
+            due = self._warned + REPEAT_SECONDS
         elif health.has_majority:
-            due = max(self._patient_until, self._leaderless_since + ELECTION_SECONDS)
+            due = max(self._quiet_until, self._leaderless_since + ELECTION_SECONDS)
         else:
-            due = self._patient_until
+            due = self._quiet_until
         if now >= due:
-            self._said = now
+            self._warned = now
             self._warn(health, now - self._leaderless_since)
 
     def _led(self, health: Health, now: float) -> None:
-        if self._said is not None and self._leaderless_since is not None:
+        if self._warned is not None and self._leaderless_since is not None:
             self._log.info(
                 "The cluster has a leader again after {seconds:.0f} s: {leader} leads, {count}; writes are accepted",
                 seconds=now - self._leaderless_since,
                 leader=health.leader,
                 count=health.count,
             )
-        self._said = self._leaderless_since = None
-        self._patient_until = now
+        self._warned = self._leaderless_since = None
+        self._quiet_until = now
 
     def _warn(self, health: Health, seconds: float) -> None:
         if health.has_majority:

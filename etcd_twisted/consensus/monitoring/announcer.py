@@ -1,7 +1,7 @@
 """
-What the log says about this machine's part in elections: that it stands for one, and why it stopped leading.
+Logs this machine's part in elections: that it stands for one, and why it stopped leading.
 
-Must never log the same event twice, nor change anything.
+It must never log the same event twice, nor change anything.
 """
 
 from typing import Protocol
@@ -21,14 +21,14 @@ class Announced(Protocol):
         """This machine's name."""
 
     def label(self, machine_id: str) -> str:
-        """Returns how the log names a machine."""
+        """Returns what log lines call a machine."""
 
     def health(self) -> Health:
-        """Returns what is known of the other machines."""
+        """Returns what is known of the cluster's health."""
 
 
 class Announcer:
-    """Logs this for one machine. See the module."""
+    """The election log of one machine; see the module."""
 
     _log = Logger()
 
@@ -40,7 +40,7 @@ class Announcer:
         self._told = raft.deposition
 
     def changed(self) -> None:
-        """The role of this machine may have changed."""
+        """Log what is new, as the role of this machine may have changed."""
         raft = self._raft
         if raft.deposition is not None and raft.deposition is not self._told:
             self._told = raft.deposition

@@ -1,7 +1,8 @@
 """
-How long followers take to answer their leader, and how often they can't be reached (api, "Leader Statistics").
+Measures how long followers take to answer their leader, and counts how often they can't be reached (api, "Leader
+Statistics").
 
-Must never keep more than a bounded number of questions that nobody answers.
+It must never remember more than a bounded number of unanswered messages.
 """
 
 import enum
@@ -12,41 +13,41 @@ from etcd_twisted.consensus.raft.messages import Append, AppendReply
 from etcd_twisted.interfaces.statistics import FollowerTraffic, Traffic
 
 _MOST_OPEN = 512
-"""How many questions to one follower are remembered at the most."""
+"""The most unanswered messages to one follower that are remembered, of each kind."""
 
 _Asked = tuple[int, int, float]
-"""The round, the last index and the time of a question."""
+"""The round, the last index and the time of a message."""
 
 
 class _Kind(enum.Enum):
-    """What a follower is asked for."""
+    """What a message asks a follower for."""
 
     NOTHING = enum.auto()
-    """Whether it is there."""
+    """It only has to answer."""
     AGREEMENT = enum.auto()
-    """Whether it has the entry before."""
+    """It has to compare the entry before."""
     ENTRIES = enum.auto()
-    """To have these on its disk."""
+    """It has to make the entries durable."""
 
 
 class Latencies:
-    """Of one leader, from what it sends and what comes back."""
+    """The latencies of one leader's followers, from its messages and their answers."""
 
     def __init__(self, traffic: Traffic) -> None:
         self._traffic = traffic
         self._asked: dict[tuple[str, _Kind], deque[_Asked]] = {}
-        """By the follower's name: what asks for less overtakes what asks for more."""
+        """By the follower's name and the kind, as messages that ask for less overtake those that ask for more."""
         self._leads = False
         self._known: set[str] = set()
-        """Who was a member when this machine came to lead, or was heard since."""
+        """The names of those that were members when this machine began to lead, or that have answered since."""
         self._silent: set[str] = set()
-        """Who could not be reached, and was not heard since."""
+        """The names of those that could not be reached and have not answered since."""
 
     def _of(self, name: str) -> FollowerTraffic:
         return self._traffic.followers.setdefault(name, FollowerTraffic())
 
     def sent(self, name: str, append: Append, now: float) -> None:
-        """A follower was asked. While it can't be reached that may be lost too, and is not remembered."""
+        """Note a message to a follower. While the follower can't be reached it may be lost, and is not remembered."""
         if name in self._silent:
             return
         kind = _Kind.ENTRIES if append.entries else _Kind.AGREEMENT if append.last_index > 0 else _Kind.NOTHING
@@ -54,7 +55,7 @@ class Latencies:
         asked.append((append.round, append.last_index, now))
 
     def answered(self, name: str, reply: AppendReply, now: float) -> None:
-        """A follower has answered a question, and with it all that it was asked before."""
+        """Note an answer of a follower. It also answers all earlier messages of the same kind."""
         self._known.add(name)
         self._silent.discard(name)
         if reply.asked > 0:
@@ -70,8 +71,8 @@ class Latencies:
 
     def lost(self, name: str) -> None:
         """
-        A follower can't be reached; what it was asked will not be answered. That is no failure of one that has just
-        been taken in and is still to be connected to.
+        Note that a follower can't be reached, so that its answers will not come. This is not counted as a failure of a
+        new member, to which there is no connection yet.
         """
         self._forget(name)
         self._silent.add(name)
@@ -83,7 +84,7 @@ class Latencies:
             self._asked.pop((name, kind), None)
 
     def keep(self, names: Collection[str]) -> None:
-        """These are the members; what was counted of others is forgotten."""
+        """Keep the counts of these members only."""
         if not self._leads:
             self._leads = True
             self._known.update(names)
@@ -95,7 +96,7 @@ class Latencies:
             del self._traffic.followers[name]
 
     def clear(self) -> None:
-        """This machine no longer leads, or anew."""
+        """Forget everything, as this machine no longer leads, or leads in a new term."""
         self._leads = False
         self._known.clear()
         self._silent.clear()

@@ -1,8 +1,8 @@
 """
-What this machine knows of the others: whether they answer, what they have applied, and how far their clocks are ahead.
+The statuses of the other machines: whether they answer, what they have applied, and how far their clocks are ahead.
 
-This machine asks each of them about once a second, over the connection for messages. Must never have more than one
-question under way for a machine, nor let anything else wait for an answer.
+This machine asks each of them about once a second, over the connection for messages. It must never have more than one
+request to a machine under way, nor let anything else wait for an answer.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,28 +20,28 @@ from etcd_twisted.interfaces import ITransport
 from etcd_twisted.interfaces.cluster import MachineStatus, StatusReport
 
 INTERVAL_SECONDS = 1.0
-"""How long after an answer a machine is asked again."""
+"""How long after its answer a machine is asked again."""
 
 LOOK_SECONDS = 0.25
-"""How long after a failure: while a machine is not connected, it can't be asked."""
+"""How long after a failure a machine is asked again: it can't be asked while it is not connected."""
 
 TIMEOUT_ELECTIONS = 4.0
-"""After how many election timeouts an answer is late."""
+"""How many election timeouts an answer may take before it is late."""
 
 LEAST_TIMEOUT_SECONDS = 1.0
-"""The shortest such time, in seconds."""
+"""The least time that an answer may take before it is late."""
 
 _MARGIN_SECONDS = 0.01
-"""A question that is due within this time is sent now, since timers are not exact."""
+"""A request that is due within this time is sent now, since timers are not exact."""
 
 
 class _Other:
     """
-    Another machine.
+    What is known of another machine.
 
-    @ivar since: when it began to answer, or to give no answer.
-    @ivar next: when it is to be asked again, unless a question is under way.
-    @ivar wall: its clock.
+    @ivar since: when it began to answer, or ceased to.
+    @ivar next: when it is to be asked again, unless a request is under way.
+    @ivar wall: the offset of its wall clock.
     """
 
     def __init__(self, machine_id: str, now: float) -> None:
@@ -58,14 +58,14 @@ class _Other:
         self.timeout: IDelayedCall | None = None
 
     def become(self, reachable: bool, now: float, problem: str = "") -> None:
-        """Note whether the machine answers."""
+        """Note whether the machine answers now."""
         if reachable != self.reachable:
             self.reachable = reachable
             self.since = now
         self.problem = problem
 
     def end(self) -> None:
-        """Cancel what this waits for."""
+        """Cancel the request and its timeout."""
         if self.timeout is not None:
             self.timeout.cancel()
             self.timeout = None
@@ -74,13 +74,13 @@ class _Other:
 
 
 class Statuses:
-    """Asks, and keeps what was answered."""
+    """Asks the other machines, and keeps their answers."""
 
     _log = Logger()
 
     def __init__(self, clocks: Clocks, transport: ITransport, election: float) -> None:
         """
-        @param clocks: the cluster time among them is told what the others know of it.
+        @param clocks: the clocks of this machine; the cluster time among them learns from the answers.
         @param election: how long a leader may be silent, in seconds.
         """
         self._clock = clock = clocks.monotonic
@@ -94,7 +94,7 @@ class Statuses:
         self._looking.clock = clock
 
     def keep(self, machine_ids: set[str]) -> None:
-        """Ask these machines from here on, and no others. New ones are asked soon."""
+        """Ask these machines from here on, and no others. New ones are asked within L{LOOK_SECONDS}."""
         now = self._clock.seconds()
         for gone in self._others.keys() - machine_ids:
             self._others.pop(gone).end()
@@ -110,7 +110,7 @@ class Statuses:
         self.keep(set())
 
     def have_reported(self, machine_ids: Iterable[str]) -> bool:
-        """Whether each of these machines has ever sent its status. A machine of the first version does not."""
+        """Returns whether each of these machines has sent its status. A machine of the first version never does."""
         others = self._others
         return all(each in others and others[each].report is not None for each in machine_ids)
 
@@ -124,7 +124,7 @@ class Statuses:
                 self._ask(other)
 
     def ask(self, machine_id: str) -> None:
-        """Ask a machine now, unless a question to it is under way."""
+        """Ask a machine now, unless a request to it is under way."""
         other = self._others.get(machine_id)
         if other is not None and not other.asking:
             self._ask(other)
@@ -141,7 +141,7 @@ class Statuses:
             other.timeout = self._clock.callLater(self._timeout, self._ring, other)
 
     def _ring(self, other: _Other) -> None:
-        """Wait another turn: if this process was held up, the answer may have come and not been read yet."""
+        """Wait for one more turn: if this process was held up, the answer may have arrived but not been read yet."""
         other.timeout = self._clock.callLater(0, self._late, other)
 
     def _late(self, other: _Other) -> None:
@@ -179,10 +179,10 @@ class Statuses:
 
     def all(self, machine_id: str, members: Mapping[str, Member], own: StatusReport) -> dict[str, MachineStatus]:
         """
-        Returns what this machine knows of each member, by the id of the member.
+        Returns the status of each member, by machine id.
 
-        @param machine_id: this machine's.
-        @param own: what this machine says of itself.
+        @param machine_id: the id of this machine.
+        @param own: the report of this machine itself.
         """
         now, wall = self._clock.seconds(), self._wall_clock()
         return {

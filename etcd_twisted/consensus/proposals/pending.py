@@ -1,9 +1,9 @@
 """
-What was proposed here and is on its way through the log, and who waits to be told what became of it.
+The proposals of this machine that are not applied yet, and the callbacks that wait for their outcomes.
 
-An entry that this machine proposed as a leader is known by its index and term. When that index is applied it is known
-whether the entry made it; until then it may, though this machine no longer leads. Must never say that a change was not
-made when it may yet be.
+A proposal is identified by the index and the term of its entry. Once an entry is applied at that index, the outcome is
+known. Until then the proposal may still be committed, even if this machine no longer leads. This module must never
+report that a change was not made while it may still be made.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from etcd_twisted.waiters import Waiters
 
 
 def telling(answer: "Deferred[Any]") -> OutcomeCallback:
-    """Returns what fires a Deferred with what it is told."""
+    """Returns a callback that fires a Deferred with the outcome that it is called with."""
 
     def told(outcome: Event | Exception | None) -> None:
         if isinstance(outcome, Exception):
@@ -36,12 +36,12 @@ def telling(answer: "Deferred[Any]") -> OutcomeCallback:
 
 class Proposal(msgspec.Struct, frozen=True):
     """
-    A change on its way.
+    A change that is not applied yet.
 
-    @ivar command: C{None} for a change of the group.
-    @ivar term: the term it was proposed in.
-    @ivar size: how many bytes it has in the log.
-    @ivar told: called once with what became of it.
+    @ivar command: the command; C{None} for a change of the group.
+    @ivar term: the term in which it was proposed.
+    @ivar size: how many bytes of data its entry has.
+    @ivar told: called once, with the outcome.
     """
 
     command: Change | None
@@ -52,25 +52,25 @@ class Proposal(msgspec.Struct, frozen=True):
     _log: ClassVar[Logger] = Logger()
 
     def tell(self, outcome: Event | Exception | None) -> None:
-        """Say what became of it. Others wait too: they must be told, though this one can't be."""
+        """Report the outcome. If the callback raises, that is logged, so that others still get their outcomes."""
         try:
             self.told(outcome)
         except Exception:
-            self._log.failure("Who made a change could not be told what became of it")
+            self._log.failure("Reporting the outcome of a change failed")
 
 
 class Proposals:
     """
-    All of one machine's.
+    All proposals of one machine that are not applied yet.
 
-    @ivar size: how many bytes they have in the log, all together.
-    @ivar failed: how many were not made, or may not have been.
+    @ivar size: how many bytes of data their entries have together.
+    @ivar failed: how many proposals were not made, or may not have been made.
     """
 
     def __init__(self, clock: IReactorTime, timeout_seconds: float, unknown: Callable[[], Exception]) -> None:
         """
-        @param timeout_seconds: how long who waits is kept waiting when this machine no longer leads.
-        @param unknown: makes the error for a change that may have been made or not.
+        @param timeout_seconds: how long a proposer waits for the outcome once this machine no longer leads.
+        @param unknown: makes the error for a change of which it is unknown whether it was made.
         """
         self.size = 0
         self.failed = 0
@@ -78,19 +78,20 @@ class Proposals:
         self._timeout_seconds = timeout_seconds
         self._unknown = unknown
         self._proposals: dict[int, Proposal] = {}
-        self._growths: dict[int, int] = {}  # of the oldest of them, as far as L{growth} was asked for
+        self._growths: dict[int, int] = {}  # by index, for those proposals that L{growth} has looked at
         self._growth = 0
         self._too_late: IDelayedCall | None = None
         self._none = Waiters()
 
     @property
     def pending(self) -> int:
-        """How many wait."""
+        """How many proposals wait for their outcome."""
         return len(self._proposals)
 
     def add(self, index: int, proposal: Proposal) -> None:
         """
-        Wait for the entry at C{index}. What waits there already was replaced in this log, but may be in another one.
+        Wait for the entry at C{index}. If another proposal waits there, its entry was replaced in this log, but may
+        still be in the log of another machine.
         """
         replaced = self._proposals.get(index)
         self._proposals[index] = proposal
@@ -102,9 +103,9 @@ class Proposals:
 
     def growth(self, of_one: Callable[[Change], int]) -> int:
         """
-        By how many bytes they make the key space larger, all together and at the most.
+        Returns by how many bytes the proposals may enlarge the key space together.
 
-        @param of_one: tells that of one change, when it is asked about the first time.
+        @param of_one: returns this for one change. It is called once for each proposal.
         """
         growths = self._growths
         for index in reversed(self._proposals):
@@ -125,9 +126,10 @@ class Proposals:
 
     def take(self, entry: Entry) -> Proposal | None:
         """
-        The proposal that an entry to be applied was made from, C{None} for another leader's. The caller answers.
+        Returns the proposal of an entry that is about to be applied, or C{None} if another machine proposed it. The
+        caller reports the outcome.
 
-        One whose place another leader's entry has taken is told that it was not done.
+        A proposal whose index another leader's entry has taken fails here: it was not made.
         """
         proposal = self._proposals.pop(entry.index, None)
         if proposal is None:
@@ -143,11 +145,11 @@ class Proposals:
         return proposal
 
     def leads(self) -> None:
-        """This machine leads: what waits will be settled."""
+        """This machine leads, so every proposal will have an outcome."""
         self._wait_no_longer()
 
     def leads_no_longer(self) -> None:
-        """Another machine may lead: what waits may never be settled here."""
+        """This machine does not lead, so some proposals may never have an outcome here: limit the wait."""
         if self._proposals and self._too_late is None:
             self._too_late = self._clock.callLater(self._timeout_seconds, self._give_up)
 
@@ -161,7 +163,9 @@ class Proposals:
             self._too_late = None
 
     def skip(self, index: int) -> None:
-        """What is up to C{index} came with a snapshot: whose entries these were can't be told."""
+        """
+        Fail the proposals up to C{index}: a snapshot covers these, and does not show whose entries were committed.
+        """
         skipped = [each for each in self._proposals if each <= index]
         self._forget_growths()
         for each in skipped:
@@ -172,7 +176,7 @@ class Proposals:
             self._none.fire()
 
     def fail(self, error: Exception) -> None:
-        """Nobody here will be told more than C{error}."""
+        """Fail all proposals with C{error}."""
         self._wait_no_longer()
         proposals, self._proposals = self._proposals, {}
         self.size = 0
@@ -182,7 +186,7 @@ class Proposals:
         self._none.fire()
 
     def when_none(self) -> "Deferred[None]":
-        """Fires when nobody waits."""
+        """Returns a Deferred that fires when no proposal waits."""
         waiting = self._none.wait()
         if not self._proposals:
             self._none.fire()

@@ -1,8 +1,8 @@
 """
-Proposes changes: has them put into the log, if they can be kept, there is room for them and this machine leads.
+Proposes changes: adds them to the log if they are valid, the quota has room for them and this machine leads.
 
-Must never log a command that can't be read back and applied, nor one beyond the quota but what the cluster needs
-itself; nor refuse what was proposed already.
+It must never log a command that can't be read back and applied, nor one beyond the quota unless the cluster itself
+needs it. It must never report a refusal of a change that is already in the log.
 """
 
 from collections.abc import Callable
@@ -36,18 +36,19 @@ from etcd_twisted.waiters import Waiters
 _T = TypeVar("_T")
 
 MOST_BYTES = 64 << 20
-"""How many bytes of changes may be on their way; the last one that is let in may be larger than what was left."""
+"""How many bytes of proposals may wait to be applied before further changes wait. The last one may exceed it."""
 
 MOST_WAITING = 64 << 20
-"""How many bytes of changes may wait; with more, a change is refused at once."""
+"""How many bytes of changes may wait to be proposed. With more than that, a change is refused at once."""
 
 LONGEST_WAIT_SECONDS = 5.0
-"""How long a change may wait: as long as etcd 3 gives a request."""
+"""How long a change may wait to be proposed: as long as etcd 3 gives a request."""
 
 
 def encoded(command: Change) -> bytes:
     """
-    A command as it stands in the log, if it can be read back and applied: once it is durable, each start applies it.
+    Returns a command as it is written to the log. It must be possible to read it back and apply it, since every later
+    start does so.
 
     @raise EtcdError: see L{etcd_twisted.interfaces.IReplica.propose}.
     """
@@ -60,7 +61,7 @@ def encoded(command: Change) -> bytes:
         raise EtcdError(ErrorCode.INVALID_FIELD, f"not a command: {error}") from error
     if clean(command.key) != command.key:
         raise EtcdError(ErrorCode.INVALID_FIELD, f"key: {command.key!r} is not clean; {clean(command.key)!r} is")
-    # A node that is there can be changed and removed, whatever its key.
+    # An existing node can be changed and removed, however long its key is.
     if len(command.key) > SAFE_KEY_CHARACTERS and isinstance(command, CREATING_COMMANDS):
         check_size(command.key, isinstance(command, CreateInOrder))
     expires: int | None = getattr(command, "expires", None)
@@ -72,17 +73,17 @@ def encoded(command: Change) -> bytes:
 
 class Throttle:
     """
-    How much may be on its way through the log at a time: changes beyond that wait here, first come, first served.
+    Limits how much is proposed and not applied yet. Changes beyond that wait here, first come, first served.
 
-    What is proposed is held in memory until it is applied, and a disk may be slower than clients. Who is refused here
-    is told for certain that the change was not made.
+    Proposals are held in memory until they are applied, and a disk may be slower than the clients. A change that is
+    refused here was certainly not made.
 
-    @ivar waiting_bytes: how many bytes of changes wait.
+    @ivar waiting_bytes: how many bytes of changes wait to be proposed.
     """
 
     def __init__(self, clock: IReactorTime, proposals: Proposals, refusal: Callable[[], Exception]) -> None:
         """
-        @param proposals: what is on its way.
+        @param proposals: the proposals that are not applied yet.
         @param refusal: makes the error for a change that has waited for too long.
         """
         self._clock = clock
@@ -93,15 +94,16 @@ class Throttle:
 
     @property
     def is_open(self) -> bool:
-        """Whether a change need not wait."""
+        """Whether a change may be proposed without waiting."""
         return not self.waiting_bytes and self._proposals.size <= MOST_BYTES
 
     def wait(self, size: int) -> "Deferred[None]":
         """
-        Fires when the change may be proposed. Errbacks when too much waits, when it has waited for too long, or with
-        L{refuse}.
+        Wait until a change may be proposed.
 
-        @param size: the change's, in bytes.
+        @param size: the size of the change, in bytes.
+        @return: a Deferred that fires then. It errbacks if too much waits already, after L{LONGEST_WAIT_SECONDS}, or
+            with the error passed to L{refuse}.
         """
         if self.waiting_bytes > MOST_WAITING:
             return fail(self._refusal())
@@ -117,17 +119,17 @@ class Throttle:
         raise self._refusal()
 
     def admit(self) -> None:
-        """Something was done: let those in for whom there is room now."""
+        """Let the changes proceed for which there is room now, as proposals were applied."""
         while self._waiting.waiting and self._proposals.size <= MOST_BYTES:
             self._waiting.fire_first()
 
     def refuse(self, error: Exception) -> None:
-        """Nobody who waits can be let in any more."""
+        """Fail all waiting changes with C{error}."""
         self._waiting.fail(error)
 
 
 class Proposer:
-    """One member's. See the module."""
+    """The proposer of one member; see the module."""
 
     def __init__(
         self,
@@ -140,8 +142,8 @@ class Proposer:
         statuses: Statuses,
     ) -> None:
         """
-        @param proposals: those that are on their way.
-        @param statuses: tells which versions the others are of.
+        @param proposals: the proposals that are not applied yet.
+        @param statuses: tells which version each of the other machines runs.
         """
         self._raft = raft
         self._node = node
@@ -168,8 +170,8 @@ class Proposer:
         """
         Have a change logged, as soon as there is room for it.
 
-        @param always: whether it is made even beyond the quota, as what the cluster needs itself.
-        @return: a Deferred that fires when it is committed and applied, or errbacks, see
+        @param always: whether the change may exceed the quota, as the cluster itself needs it.
+        @return: a Deferred that fires when the change is committed and applied, or errbacks; see
             L{etcd_twisted.interfaces.IReplica.propose}.
         @raise NotLeaderError: this machine does not lead.
         """
@@ -185,9 +187,9 @@ class Proposer:
 
     def reconfigure(self, configuration: Configuration) -> "Deferred[Any]":
         """
-        Have a group logged.
+        Propose a change of the group.
 
-        @return: a Deferred that fires when it is committed and applied.
+        @return: a Deferred that fires when the change is committed and applied.
         @raise NotLeaderError: this machine does not lead.
         @raise ConfigurationError: the group can't be changed now.
         """
@@ -198,8 +200,8 @@ class Proposer:
 
     def _understood(self, command: Change) -> Change:
         """
-        Returns the command as it is to be logged: as long as another voter may be of an earlier version, one that this
-        version knows as well.
+        Returns the command to log. While another voter may run an earlier version, that is an equivalent one that such
+        a version knows too.
         """
         if not isinstance(command, NEWER_COMMANDS):
             return command

@@ -1,8 +1,8 @@
 """
-The quota: how large the key space may get, and the alarm that is raised before it is that large.
+The quota: how large the key space may become, and the alarm before it is that large.
 
-The leader refuses a command that would exceed the quota, before it is logged. Must never refuse a command that does
-not make the key space larger, nor one from the log: every machine applies those.
+The leader refuses a command that would exceed the quota before it is logged. The quota must never refuse a command
+that does not enlarge the key space, nor one from the log: every machine applies those.
 """
 
 from twisted.internet.interfaces import IReactorTime
@@ -15,31 +15,31 @@ from etcd_twisted.keyspace.growth import MAX_GROWTH_PER_BYTE, MAX_GROWTH_PER_COM
 from etcd_twisted.keyspace.space import KeySpace
 
 QUOTA_BYTES = 2 << 30
-"""The quota, unless another one is set: etcd's."""
+"""The quota unless another one is set. It is etcd's."""
 
 ALARM = 0.9
-"""The fraction of the quota from which on there is an alarm."""
+"""The fraction of the quota at which the alarm begins."""
 
 _OVER = 0.85
-"""The fraction below which the alarm ends. It is lower, so that a size that goes up and down does not fill the log."""
+"""The fraction below which the alarm ends. It is lower, so that a fluctuating size does not fill the log."""
 
 REFUSALS_SECONDS = 30.0
-"""The shortest time between two lines in the log about changes that are refused."""
+"""The shortest time between two log lines about refused changes."""
 
 
 class Quota:
     """
-    One machine's, while it takes part in consensus.
+    The quota of one machine, while it takes part in consensus.
 
-    @ivar most_bytes: the quota; 0 for none.
-    @ivar refused: how many changes were refused.
+    @ivar most_bytes: the quota; 0 if there is none.
+    @ivar refused: how many changes it has refused.
     """
 
     _log = Logger()
 
     def __init__(self, clock: IReactorTime, keyspace: KeySpace, proposals: Proposals, most_bytes: int) -> None:
         """
-        @param proposals: what is on its way, and may make the key space larger too.
+        @param proposals: the proposals that are not applied yet, and may enlarge the key space too.
         """
         self.most_bytes = most_bytes
         self.refused = 0
@@ -53,22 +53,22 @@ class Quota:
 
     @property
     def alarm(self) -> bool:
-        """Whether the key space is nearly as large as it may get, or larger."""
+        """Whether the key space is nearly as large as the quota, or larger."""
         return self._keyspace.root.size >= self._alarm_bytes
 
     def room_for(self, command: Change, size: int) -> None:
         """
-        See that there is room for what a command adds.
+        Check that there is room for what a command adds.
 
-        With the other changes that are on their way, the key space may still get larger than the quota by as much as
-        these hold: one of them may remove what another one is about to write again.
+        The key space may still exceed the quota by as much as the proposals hold that are not applied yet: one of them
+        may remove what another one is about to write again.
 
-        @param size: how many bytes the command has in the log.
+        @param size: how many bytes of data the command's entry has.
         @raise EtcdError: 300, the command would exceed the quota.
         """
         proposals, left = self._proposals, self.most_bytes - self._keyspace.root.size
         most = MAX_GROWTH_PER_BYTE * (proposals.size + size) + MAX_GROWTH_PER_COMMAND * (proposals.pending + 1)
-        if not self.most_bytes or most <= left:  # which takes no look at the commands
+        if not self.most_bytes or most <= left:  # this bound needs no look at the commands
             return
         added = self._growth(command)
         if added > 0 and proposals.growth(self._growth) + added > left:

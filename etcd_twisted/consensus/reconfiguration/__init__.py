@@ -1,3 +1,3 @@
 """
-Who is in the group: how the leader changes that, who is kept out, and whose messages are taken.
+Membership of the group: how the leader changes it, which machines are forbidden, and whose messages are accepted.
 """

@@ -1,34 +1,35 @@
 """
-Whose messages this machine takes: those of the members that it knows, and of those that a member confirms.
+Decides whose messages this machine accepts: those of the members that it knows, and of machines that a member
+confirms.
 
-Must never let the core get a message of a machine that is not in this cluster, or not any more.
+It must never let a message reach the core from a machine that is not in this cluster, or no longer is.
 """
 
 from etcd_twisted.consensus.raft.state import RaftState
 from etcd_twisted.interfaces.cluster import Admission, ClusterView, fingerprint
 
 _MAX_MACHINES = 64
-"""How many confirmed machines are remembered, and how many unconfirmed ones: more than a group has."""
+"""The most confirmed machines, and the most unconfirmed ones, that are remembered: more than a group has."""
 
 
 class Admissions:
-    """Decides for one member."""
+    """The admissions of one member; see the module."""
 
     def __init__(self, cluster_id: str, raft: RaftState) -> None:
         self._cluster_id = cluster_id
         self._raft = raft
         self._confirmed: dict[str, int] = {}
-        """By fingerprint: the index of the newest configuration that has the machine, as a member said."""
+        """By fingerprint: the index of the newest configuration that has the machine, according to a member."""
         self._unconfirmed: dict[str, int] = {}
-        """By id: the index of the configuration that an unconfirmed machine says it is in."""
+        """By id: the index of the configuration that the machine claims to be in."""
 
     @property
     def fingerprints(self) -> tuple[str, ...]:
-        """The fingerprints of the machines whose messages are taken because they are members here."""
+        """The fingerprints of the machines that are members, or were until changes that may not be committed."""
         return tuple(sorted(fingerprint(self._cluster_id, each) for each in self._raft.members))
 
     def takes_from(self, machine_id: str) -> bool:
-        """Returns whether messages of a machine are taken."""
+        """Returns whether this machine accepts the messages of another one."""
         if self._raft.has_member(machine_id):
             return True
         confirmed = self._confirmed.get(fingerprint(self._cluster_id, machine_id), 0)
@@ -42,7 +43,7 @@ class Admissions:
         return Admission.STRANGER if known else Admission.UNCONFIRMED
 
     def note_unconfirmed(self, machine_id: str, configuration_index: int) -> None:
-        """Notes a machine that nobody has confirmed yet."""
+        """Remember a machine that no member has confirmed yet."""
         if len(self._unconfirmed) < _MAX_MACHINES:
             self._unconfirmed[machine_id] = configuration_index
 

@@ -1,9 +1,8 @@
 """
-What a leader is asked to change about who is in the cluster (spec, section 3: "Joining", "Standby", "Membership
-safety").
+The changes of the membership that a leader is asked for (spec, section 3: "Joining", "Standby", "Membership safety").
 
-Takes machines in, first as learners, and takes out those that shall go. Must never begin a change while another is
-not done, nor take out a machine when that would leave no quorum of those that are heard.
+It adds machines, first as learners, and removes machines. It must never begin a change before the previous one is
+done, nor remove a machine if the machines that are alive would then be no quorum.
 """
 
 from twisted.internet.defer import DeferredLock, ensureDeferred
@@ -24,7 +23,7 @@ from etcd_twisted.keyspace.space import KeySpace
 
 
 def with_member(configuration: Configuration, machine_id: str, member: Member) -> Configuration:
-    """The same group with a machine called and reached as C{member} says; a new one is a learner."""
+    """Returns the group with the name and addresses in C{member} for a machine. A new machine is a learner."""
     learners = configuration.learners
     if machine_id not in configuration:
         learners = (*learners, machine_id)
@@ -32,13 +31,13 @@ def with_member(configuration: Configuration, machine_id: str, member: Member) -
 
 
 def with_voter(configuration: Configuration, machine_id: str) -> Configuration:
-    """The same group with a learner that has a vote now."""
+    """Returns the group with a learner as a voter."""
     learners = tuple(each for each in configuration.learners if each != machine_id)
     return Configuration((*configuration.voters, machine_id), learners, configuration.members)
 
 
 def without(configuration: Configuration, machine_id: str) -> Configuration:
-    """The same group without a machine."""
+    """Returns the group without a machine."""
     return Configuration(
         tuple(each for each in configuration.voters if each != machine_id),
         tuple(each for each in configuration.learners if each != machine_id),
@@ -48,9 +47,9 @@ def without(configuration: Configuration, machine_id: str) -> Configuration:
 
 class MembershipChanges:
     """
-    What the leader changes about the group.
+    Changes the group, as long as this machine leads.
 
-    @ivar lock: held while a change is under way.
+    @ivar lock: held while a change is under way, so that there is only one at a time.
     """
 
     _log = Logger()
@@ -65,9 +64,9 @@ class MembershipChanges:
         liveness: Liveness,
     ) -> None:
         """
-        @param keyspace: where it is kept what is set for the cluster.
-        @param defaults: what holds as long as nobody has set it.
-        @param forbidden: knows which machines are kept out.
+        @param keyspace: the key space, which holds the cluster's configuration.
+        @param defaults: the configuration as long as nobody has set one.
+        @param forbidden: knows which machines are forbidden.
         @param liveness: knows which machines are alive.
         """
         self.lock = DeferredLock()
@@ -79,7 +78,7 @@ class MembershipChanges:
         self._liveness = liveness
 
     def config(self) -> ClusterConfig:
-        """Returns what is set for the cluster."""
+        """Returns the cluster's configuration."""
         return stored_config(self._keyspace.root) or self._defaults
 
     def count(self) -> int:
@@ -90,7 +89,7 @@ class MembershipChanges:
     def _configuration(self) -> Configuration:
         return self._raft.configuration
 
-    # What is asked for
+    # Requests
 
     async def join(self, request: JoinRequest) -> None:
         """
@@ -115,7 +114,7 @@ class MembershipChanges:
         await self.change(with_member(self._configuration, request.machine_id, member))
 
     def _check_settled(self) -> None:
-        """See to it that the group is what a quorum knows it to be: what is not committed may be lost again."""
+        """Check that the group is known to be committed: otherwise the entry that made it so may still be lost."""
         raft = self._raft
         if not raft.leads_own_term or raft.is_reconfiguring:
             raise EtcdError(ErrorCode.RAFT_INTERNAL, "another change of the group is not done yet; try again")
@@ -176,13 +175,13 @@ class MembershipChanges:
         await self.take_out(machine_id)
 
     def _called(self, name: str) -> str | None:
-        """The id of the member of a name."""
+        """Returns the id of the member with a name, or C{None}."""
         members = self._configuration.members.items()
         return next((machine_id for machine_id, member in members if member.name == name), None)
 
     async def forbid(self, name: str, by: str) -> None:
         """
-        Remove a machine, and keep it out; see L{etcd_twisted.interfaces.IReplica.remove}.
+        Remove a machine, and forbid it to join again; see L{etcd_twisted.interfaces.IReplica.remove}.
 
         @raise NotLeaderError: this machine does not lead.
         """
@@ -190,7 +189,7 @@ class MembershipChanges:
         await self.lock.run(lambda: ensureDeferred(self._forbid(name, by)))
 
     async def _forbid(self, name: str, by: str) -> None:
-        """It is kept out first and taken out then, as it would come back at once."""
+        """Forbid the machine first and remove it then, as otherwise it would join again at once."""
         machine_id = self._called(name)
         if machine_id is not None:
             self._checked_removal(machine_id)
@@ -200,17 +199,17 @@ class MembershipChanges:
 
     async def take_out(self, machine_id: str) -> None:
         """
-        Take a machine out of the group; whoever calls has the L{lock}.
+        Remove a machine from the group. The caller holds the L{lock}.
 
-        @raise EtcdError: 300 when those that are left could not go on.
+        @raise EtcdError: 300, the others could not continue without it.
         """
         await self.change(self._checked_removal(machine_id))
 
     def _checked_removal(self, machine_id: str) -> Configuration:
         """
-        The group without a machine.
+        Returns the group without a machine.
 
-        @raise EtcdError: 300 when those that are left could not go on.
+        @raise EtcdError: 300, the others could not continue without it.
         """
         configuration = without(self._configuration, machine_id)
         alive = sum(self._liveness.alive(each) for each in configuration.voters)
@@ -222,9 +221,9 @@ class MembershipChanges:
 
     async def change(self, configuration: Configuration) -> None:
         """
-        Make the group another one; whoever calls has the L{lock}.
+        Change the group to C{configuration}. The caller holds the L{lock}.
 
-        @raise EtcdError: 300 when it can't be changed now.
+        @raise EtcdError: 300, the group can't be changed now.
         """
         try:
             await self._proposer.reconfigure(configuration)

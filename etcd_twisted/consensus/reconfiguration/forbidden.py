@@ -1,8 +1,8 @@
 """
-Machines that are kept out of the cluster until they are allowed again (api, "Administration").
+The machines that are forbidden to join the cluster until they are allowed again (api, "Administration").
 
-They are kept in the key space, so that all machines know of them and keep them when the leader changes. Must never
-refuse a machine that is a member.
+They are recorded in the key space, so that all machines know them and they outlast a change of the leader. This module
+must never refuse a machine that is a member.
 """
 
 from twisted.logger import Logger
@@ -19,16 +19,16 @@ from etcd_twisted.keyspace.commands import Set
 
 def check_name(name: str) -> None:
     """
-    See to it that a machine may have a name.
+    Check that a machine can have a name.
 
-    @raise EtcdError: 100, none can.
+    @raise EtcdError: 100, no machine can.
     """
     if not NAME.fullmatch(name):
         raise EtcdError(ErrorCode.KEY_NOT_FOUND, f"no machine can be called {name[:300]!r}")
 
 
 class ForbiddenMachines:
-    """What the leader knows of the machines that are kept out."""
+    """The forbidden machines, as the leader knows them."""
 
     _log = Logger()
 
@@ -44,10 +44,10 @@ class ForbiddenMachines:
 
     def check(self, request: JoinRequest) -> None:
         """
-        See to it that a machine that wants to join may do so.
+        Check that a machine may join.
 
-        @raise EtcdError: 103, it is kept out; 300, that is not known yet: a new leader may not have applied yet what
-            earlier ones have logged.
+        @raise EtcdError: 103, the machine is forbidden; 300, that is not known yet, as a new leader may not have
+            applied all that earlier leaders have logged.
         """
         raft = self._raft
         if self._machine.applied_term != raft.term:
@@ -60,11 +60,11 @@ class ForbiddenMachines:
 
     async def keep_out(self, name: str, machine_id: str | None, by: str) -> None:
         """
-        Log a record that keeps a machine out of the cluster.
+        Log a record that forbids a machine to join the cluster.
 
-        @param machine_id: of the member of that name; C{None} if there is none. What was known of it before stays
-            known then: a client that got no answer asks once more.
-        @param by: who wants it.
+        @param machine_id: the id of the member with that name, or C{None} if there is none. Then the fingerprint of an
+            earlier record is kept, as a client that got no answer repeats its request.
+        @param by: the address of the client that asks for it.
         """
         if machine_id is not None:
             known = fingerprint(self._cluster_id, machine_id)

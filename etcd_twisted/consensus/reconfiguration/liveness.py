@@ -1,7 +1,7 @@
 """
-Which machines of the group the leader takes for alive.
+Which machines of the group are alive, as far as the leader knows.
 
-Must never be asked by a machine that does not lead: it has not heard the others.
+Only a leader may ask: other machines do not hear from all members.
 """
 
 from twisted.internet.interfaces import IReactorTime
@@ -10,14 +10,14 @@ from etcd_twisted.consensus.raft.core import NotLeaderError
 from etcd_twisted.consensus.raft.state import RaftState
 
 ALIVE_SECONDS = 1.0
-"""Who was heard within this time is alive, or within L{_ELECTIONS} election timeouts if these are longer."""
+"""A machine is alive if it was heard from within this time, or within L{_ELECTIONS} election timeouts if longer."""
 
 _ELECTIONS = 2
 
 
 def alive_for(election: float) -> float:
     """
-    Returns for how many seconds a machine that says nothing more counts as alive.
+    Returns how many seconds a machine still counts as alive after it was heard from last.
 
     @param election: how long a leader may be silent, in seconds.
     """
@@ -25,7 +25,7 @@ def alive_for(election: float) -> float:
 
 
 class Liveness:
-    """One leader's view of it."""
+    """The liveness of the members, as one leader sees it."""
 
     def __init__(self, clock: IReactorTime, raft: RaftState, election: float) -> None:
         """
@@ -37,7 +37,7 @@ class Liveness:
 
     def heard(self, machine_id: str) -> float:
         """
-        Returns when a machine was heard last, as far as this leader knows.
+        Returns when this leader heard from a machine last, in seconds.
 
         @raise NotLeaderError: this machine does not lead.
         """
@@ -49,9 +49,9 @@ class Liveness:
         return raft.leadership.progress[machine_id].heard
 
     def silent_for(self, machine_id: str, seconds: float) -> bool:
-        """Returns whether a machine was not heard for so long."""
+        """Returns whether this leader has not heard from a machine for at least C{seconds}."""
         return self.heard(machine_id) <= self._clock.seconds() - seconds
 
     def alive(self, machine_id: str) -> bool:
-        """Returns whether a machine was heard lately."""
+        """Returns whether this leader has heard from a machine lately."""
         return not self.silent_for(machine_id, self._alive_for)

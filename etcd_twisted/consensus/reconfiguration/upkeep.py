@@ -1,8 +1,8 @@
 """
-What a leader does of itself about who is in the group (spec, section 3: "Joining", "Standby", "Membership safety").
+The changes of the membership that a leader makes unasked (spec, section 3: "Joining", "Standby", "Membership safety").
 
-Gives a vote to the learners that have the log, and takes out machines that have been silent for too long or are one
-too many. Must never begin a change while another is not done.
+It gives a vote to the learners that have the log, and removes machines that have been silent for too long or exceed
+the configured number. It must never begin a change before the previous one is done.
 """
 
 from collections.abc import Callable, Coroutine
@@ -21,23 +21,23 @@ from etcd_twisted.consensus.reconfiguration.changes import MembershipChanges, wi
 from etcd_twisted.consensus.reconfiguration.liveness import Liveness
 
 LOOK_SECONDS = 0.1
-"""How often a leader looks whether there is anything to do."""
+"""How often a leader checks whether there is anything to do."""
 
 _CLOSE = 1_000
-"""A learner that lacks no more entries than this may get a vote: it has the rest before long."""
+"""The most entries that a learner may lack when it gets a vote. It receives the rest before long."""
 
 _CLOSE_BYTES = 8 << 20
 """
-Nor more bytes of what is committed: from its vote on the others may have to wait until it has them. What is not
-committed they lack too.
+The most bytes of committed entries that a learner may lack then. Once it has a vote, commits may have to wait for it.
+Uncommitted entries do not count, as the voters lack them too.
 """
 
 _Change = Callable[[], Coroutine[Any, Any, None]]
-"""Something to do about the group."""
+"""A change of the group to make."""
 
 
 class MembershipUpkeep:
-    """One member's; it does nothing while this machine does not lead."""
+    """The upkeep by one member. It does nothing while this machine does not lead."""
 
     _log = Logger()
 
@@ -50,7 +50,7 @@ class MembershipUpkeep:
         self._changing: Deferred[None] | None = None
 
     def start(self) -> None:
-        """This machine leads from here on."""
+        """Begin, as this machine leads."""
         if not self._looking.running:
             self._looking.start(LOOK_SECONDS, now=False).addErrback(self._broken)
 
@@ -58,7 +58,7 @@ class MembershipUpkeep:
         self._log.failure("The group's members are not looked after", failure)
 
     def stop(self) -> None:
-        """It no longer leads."""
+        """Stop, as this machine no longer leads."""
         if self._looking.running:
             self._looking.stop()
         if self._changing is not None:
@@ -85,7 +85,7 @@ class MembershipUpkeep:
         self._changing = None
 
     def _promotion(self) -> _Change | None:
-        """Give a vote to a learner that has the log."""
+        """Returns the change that gives a vote to a learner that has the log, or C{None}."""
         raft = self._raft
         if raft.leadership is None:
             return None
@@ -95,14 +95,17 @@ class MembershipUpkeep:
         return None
 
     def _is_close(self, progress: Progress) -> bool:
-        """Whether a machine has the log, or is about to."""
+        """Returns whether a machine has the log, or almost all of it."""
         raft = self._raft
         if progress.phase is not Phase.REPLICATE or progress.match + _CLOSE < raft.last_index:
             return False
         return raft.committed_bytes_after(progress.match) <= _CLOSE_BYTES
 
     def _removal(self) -> _Change | None:
-        """Take out who is silent for too long or one too many: who is silent, then who came last; never the leader."""
+        """
+        Returns the change that removes a machine which was silent for too long or exceeds the configured number, or
+        C{None}. Silent machines go first, then the newest members; the leader never goes.
+        """
         configuration = self._raft.configuration
         others = [
             each

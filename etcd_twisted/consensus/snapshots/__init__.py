@@ -1,5 +1,5 @@
 """
-Snapshots being taken, sent to other machines and received from them.
+Snapshots: taking them, sending them to other machines and receiving them from a leader.
 
-Must never shorten a log, or replace a key space, before the snapshot that stands for it is durable.
+This package must never shorten a log, or replace a key space, before the snapshot that covers it is durable.
 """

@@ -1,8 +1,8 @@
 """
-The leader's snapshots on their way to this machine (Raft paper, section 7).
+Receives the leader's snapshots (Raft paper, section 7).
 
-The whole of a file is read, checked, before it takes the place of anything. Must never put a snapshot in the place of
-a key space that is newer, or of one while a part is missing.
+The whole file is read and checked before it replaces anything. A snapshot must never replace a key space that is
+newer, nor any key space while a part of it is missing.
 """
 
 from collections.abc import Coroutine
@@ -38,7 +38,7 @@ _log = Logger()
 
 @attrs.define
 class Incoming:
-    """A file that is coming, and what it was offered as."""
+    """A snapshot file that is being received, and the offer that announced it."""
 
     sender: str
     offer: Offer
@@ -49,9 +49,9 @@ class Incoming:
 
 class SnapshotReceiver:
     """
-    Takes the leader's snapshots, one at a time.
+    Receives the leader's snapshots, one at a time.
 
-    @ivar incoming: what has come so far of one; C{None} while none is coming.
+    @ivar incoming: the snapshot that is being received; C{None} while there is none.
     @ivar installing: whether the key space is about to be replaced, so that no snapshot of it should be taken.
     """
 
@@ -59,7 +59,7 @@ class SnapshotReceiver:
         self, clock: IReactorTime, disk: Disk, raft: RaftState, node: Node, machine: StateMachine, traffic: Traffic
     ) -> None:
         """
-        @param traffic: where what comes is counted.
+        @param traffic: counts the received bytes.
         """
         self.installing = False
         self._clock = clock
@@ -82,7 +82,7 @@ class SnapshotReceiver:
         if offer.term > self._raft.term + MOST_TERMS_AHEAD:
             return fail(ValueError("no snapshot's metadata: a term that no cluster gets to"))
         if not self._node.wants_snapshot(sender, offer.term, offer.snapshot.index):
-            return succeed(size)  # as if all of it were here
+            return succeed(size)  # as if all of it had arrived, so that nothing is sent
         if self._busy or self._stopped:
             return fail(ValueError("another snapshot is being taken"))
         incoming = self.incoming
@@ -112,13 +112,13 @@ class SnapshotReceiver:
         return self._do(self._take(incoming, data))
 
     def passed(self, index: int) -> None:
-        """The log has brought as much: what has come of a snapshot that is not newer is of no use."""
+        """Drop a snapshot in progress that is not newer than C{index}, which the log has reached meanwhile."""
         incoming = self.incoming
         if incoming is not None and not self._busy and incoming.offer.snapshot.index <= index:
             self._do(self._drop()).addErrback(lambda failure: _log.failure("Dropping a snapshot failed", failure))
 
     def _do(self, work: Coroutine[Any, Any, _T]) -> "Deferred[_T]":
-        """One thing at a time."""
+        """Run one piece of work, during which no other may begin."""
         self._busy = True
         return ensureDeferred(work).addBoth(self._done)
 
@@ -140,7 +140,7 @@ class SnapshotReceiver:
                 self.installing = False
 
     async def _install(self, file: IncomingSnapshot) -> None:
-        """Read what came, make it durable, and become it, unless the log has brought as much meanwhile."""
+        """Read the received file, make it durable, and take it over unless the log has reached its index meanwhile."""
         loader = SnapshotLoader()
         try:
             content = await self._load(loader, file)
@@ -170,12 +170,12 @@ class SnapshotReceiver:
         agrees = self._node.install(snapshot)
         log = self._disk.storage.log
         shorten = log.compact if agrees else log.restart_after
-        # Submitted in the same turn: whatever the log is given next goes on from there.
+        # This is submitted in the same turn, so that the next append follows the snapshot.
         await self._disk.run(shorten, snapshot.index)
         _log.info("Went on from the leader's snapshot of log index {index}", index=snapshot.index)
 
     async def stop(self) -> None:
-        """Give up what is coming; return when nothing is left of it."""
+        """Give up a snapshot in progress, and return when nothing is left of it."""
         self._stopped = True
         while self._busy:
             await self._free.wait()

@@ -1,8 +1,8 @@
 """
-Snapshots on their way to other machines (Raft paper, section 7).
+Sends snapshots to other machines (Raft paper, section 7).
 
-The file goes as it is on the disk, in pieces, so that no side holds it in memory and what came in part goes on where
-it ended. Must never send one machine two at a time.
+The file is sent as it is on disk, in pieces, so that neither side holds it in memory and an interrupted transfer
+continues where it ended. This module must never send two snapshots to one machine at a time.
 """
 
 import contextlib
@@ -26,19 +26,19 @@ from etcd_twisted.interfaces import ISnapshotFile, ITransport
 from etcd_twisted.waiters import Waiters
 
 PAUSE_SECONDS = 0.5
-"""How long until a machine that did not take a snapshot is sent one again."""
+"""How long after a failure a machine may be sent a snapshot again."""
 
 _HEAD_LENGTH = 64
-"""Bytes by which a file is known again: its salt is among them."""
+"""How many bytes at its beginning identify a file: its random salt is among them."""
 
 _log = Logger()
 
 
 class Offer(msgspec.Struct, array_like=True, frozen=True):
     """
-    What is said of a snapshot before it is sent.
+    The announcement of a snapshot, before it is sent.
 
-    @ivar term: the leader's.
+    @ivar term: the term of the leader that sends it.
     """
 
     term: int
@@ -52,16 +52,16 @@ decode_offer = msgspec.msgpack.Decoder(Offer).decode
 @implementer(ISnapshotFile)
 class SnapshotFile:
     """
-    A finished snapshot, as it is on disk; it stays readable when a newer one takes its place.
+    A finished snapshot, as it is on disk. It stays readable when a newer one replaces it.
 
-    All reading is done by the disk's thread, to which the file belongs.
+    The disk thread does all the reading.
 
-    @ivar length_read: how many bytes were read of it, all together.
+    @ivar length_read: how many bytes were read from it so far.
     """
 
     def __init__(self, path: Path, snapshot: SnapshotMetadata, term: int, disk: Disk) -> None:
         """
-        @raise OSError: it can't be opened.
+        @raise OSError: the file can't be opened.
         """
         self._disk = disk
         self._descriptor = os.open(path, os.O_RDONLY)
@@ -75,7 +75,7 @@ class SnapshotFile:
     def read(self, offset: int, length: int) -> "Deferred[bytes]":
         """See L{ISnapshotFile}."""
         self._reading += 1
-        data: Deferred[bytes] = Deferred()  # who cancels it does not cancel the reading
+        data: Deferred[bytes] = Deferred()  # cancelling it does not cancel the reading
         job = self._disk.run(os.pread, self._descriptor, length, offset)
         job.addBoth(self._has_read).chainDeferred(data)
         return data
@@ -92,7 +92,7 @@ class SnapshotFile:
         self._close_if_unused()
 
     def _close_if_unused(self) -> None:
-        """Close it, but not while it is read: its number may be another file's before that is done."""
+        """Close the file, but not during a read, as its descriptor might then be another file's."""
         if self._closed and self._descriptor >= 0 and not self._reading:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -101,10 +101,10 @@ class SnapshotFile:
 @attrs.define
 class _Sending:
     """
-    A snapshot on its way to one machine.
+    The transfer of a snapshot to one machine.
 
-    @ivar step: what can be cancelled of it just now.
-    @ivar ended: those who wait until it has arrived or was given up.
+    @ivar step: the current step, which can be cancelled.
+    @ivar ended: those who wait until the snapshot has arrived or was given up.
     """
 
     given_up: bool = False
@@ -112,14 +112,14 @@ class _Sending:
     ended: Waiters = attrs.field(factory=Waiters)
 
     def give_up(self) -> None:
-        """Have it end."""
+        """Cancel the transfer."""
         self.given_up = True
         if self.step is not None:
             self.step.cancel()
 
 
 class SnapshotSender:
-    """Sends the newest snapshot to machines that need what is not in the log any more."""
+    """Sends the newest snapshot to machines that need entries which are no longer in the log."""
 
     def __init__(self, clock: IReactorTime, disk: Disk, transport: ITransport, group: Group) -> None:
         self._clock = clock
@@ -130,10 +130,10 @@ class SnapshotSender:
 
     def send(self, machine_id: str, term: int) -> "Deferred[int]":
         """
-        Send it, unless one is on its way already.
+        Send the newest snapshot to a machine, unless a transfer to it is under way already.
 
-        @param term: this leader's.
-        @return: a Deferred that fires when it has arrived or was given up, with how many bytes were read for it.
+        @param term: the term of this leader.
+        @return: a Deferred that fires with the number of bytes read when the snapshot has arrived or was given up.
         """
         sending = self._sending.get(machine_id)
         if sending is not None:
@@ -164,7 +164,7 @@ class SnapshotSender:
         return 0 if file is None else file.length_read
 
     def _open(self, term: int) -> SnapshotFile:
-        """Run by the disk's thread, as only that puts one snapshot in the place of another."""
+        """Open the newest snapshot. The disk thread runs this, as only it replaces snapshots."""
         storage = self._disk.storage
         reader = storage.snapshots.latest()
         if reader is None:
@@ -173,7 +173,7 @@ class SnapshotSender:
         return SnapshotFile(reader.path, reader.metadata, term, self._disk)
 
     async def _pause(self, sending: _Sending) -> None:
-        """Who refuses it would do so again if asked at once."""
+        """Wait before the next attempt: a machine that has refused would refuse again at once."""
         if not sending.given_up:
             sending.step = deferLater(self._clock, PAUSE_SECONDS, lambda: None)
             with contextlib.suppress(CancelledError):
@@ -184,12 +184,12 @@ class SnapshotSender:
         return 0
 
     def give_up(self) -> None:
-        """This machine no longer leads."""
+        """Cancel all transfers, as this machine no longer leads."""
         for sending in list(self._sending.values()):
             sending.give_up()
 
     async def stop(self) -> None:
-        """Return when nothing is on its way any more."""
+        """Cancel all transfers, and return when they have ended."""
         self.give_up()
         while self._sending:
             await next(iter(self._sending.values())).ended.wait()

@@ -1,11 +1,11 @@
 """
 Takes snapshots of the key space and shortens the log.
 
-The key space is held as it was when the snapshot began, which costs nothing, and written chunk by chunk while the
-reactor turns in between. The log goes on in a new segment. An entry that was appended but not applied when the
-snapshot began keeps its segment for one snapshot more.
+A snapshot holds the key space as it was when the snapshot began, which costs nothing, and is written chunk by chunk
+while the reactor turns in between. The log continues in a new segment. A segment with entries that were not applied
+when the snapshot began is kept until the next snapshot.
 
-Must never shorten the log before the snapshot that stands for it is durable.
+This module must never shorten the log before the snapshot that covers it is durable.
 """
 
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
@@ -23,24 +23,24 @@ from etcd_twisted.keyspace.space import KeySpaceState
 from etcd_twisted.waiters import next_turn
 
 SNAPSHOT_BYTES = 64 << 20
-"""A snapshot is due when the entries applied since the last one hold more: they are all in memory."""
+"""A snapshot is due when the entries applied since the last one hold more data, as they are all in memory."""
 
 _log = Logger()
 
 
 class Snapshotter:
     """
-    One snapshot at a time.
+    Takes snapshots, one at a time.
 
-    @ivar due_index: the applied index from which on one may be due.
-    @ivar due_bytes: one is due when the entries applied since the last one hold more.
+    @ivar due_index: the applied index at which the next snapshot may be due.
+    @ivar due_bytes: how much data the entries applied since the last snapshot may hold before one is due.
     """
 
     def __init__(
         self, clock: IReactorTime, disk: Disk, raft: RaftState, node: Node, machine: StateMachine, count: int | None
     ) -> None:
         """
-        @param count: after how many entries a snapshot is due, if they hold no more than L{SNAPSHOT_BYTES}; C{None}
+        @param count: after how many entries a snapshot is due, unless they hold more than L{SNAPSHOT_BYTES}; C{None}
             for no snapshots.
         """
         self._clock = clock
@@ -55,7 +55,7 @@ class Snapshotter:
         self._stopping = False
 
     def take_if_due(self) -> None:
-        """Entries were applied: begin a snapshot if one is due and none is being taken."""
+        """Begin a snapshot if one is due and none is being taken."""
         if self._running is not None or self._count is None:
             return
         machine = self._machine
@@ -82,12 +82,12 @@ class Snapshotter:
             return
         await disk.run(log.compact, metadata.index)
         if metadata.index < self._log.snapshot_index:
-            return  # the leader's newer one came meanwhile
+            return  # a newer snapshot of the leader was installed meanwhile
         self._node.compacted(metadata.index)
         _log.info("Took a snapshot at log index {index}", index=metadata.index)
 
     async def _write(self, file: SnapshotWriter, content: KeySpaceState) -> bool:
-        """Write the chunks; returns whether they were all written before L{stop} was called."""
+        """Write the chunks. Returns whether all of them were written before L{stop} was called."""
         for chunk in dump(content):
             if self._stopping:
                 return False
@@ -98,7 +98,7 @@ class Snapshotter:
         return True
 
     def stop(self) -> "Deferred[None]":
-        """Give a running snapshot up; returns a Deferred that fires when nothing is left of it."""
+        """Give up a running snapshot. Returns a Deferred that fires when nothing is left of it."""
         self._stopping = True
         if self._running is None:
             return succeed(None)
