@@ -45,6 +45,13 @@ class OffsetTests(SynchronousTestCase):
         assert best is not None
         self.assertAlmostEqual(best[0], 9.999)
 
+    def test_the_age_is_that_of_the_best_reading(self) -> None:
+        offset = Offset()
+        self.assertEqual(offset.age(5.0), 0.0)
+        offset.add(10.0, 0.0, 0.002)
+        offset.add(11.4, 0.5, 1.5)
+        self.assertAlmostEqual(offset.age(3.0), 2.998)
+
     def test_a_clock_that_is_set_counts_at_once(self) -> None:
         """What was read before can't be true any more, however exact it was."""
         offset = Offset()

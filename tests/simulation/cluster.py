@@ -168,7 +168,7 @@ class Cluster(SimulatedCluster):
         replica = self.machines[process.name].replica
         if replica is not None:
             term, time = max(self.invariants.leaders), replica._time
-            inherited = time.inherited if time.term == term else (time.term, time.error)
+            inherited = time.inherited if time.term == term else time.known
             self.leases.taken_over(term, inherited, self.schedule.now)
         self.tell(f"{process.name} leads in term {max(self.invariants.leaders)}")
         if self._faults is not None:

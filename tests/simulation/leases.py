@@ -18,7 +18,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from etcd_twisted.consensus.clocks.cluster_time import SLEW
+from etcd_twisted.consensus.clocks.cluster_time import SLEW, Inheritance
 from etcd_twisted.consensus.replica import Replica
 from etcd_twisted.errors import EtcdError, NotDoneError
 from etcd_twisted.keyspace import tree
@@ -87,18 +87,19 @@ class Leases:
         """A leader takes a request."""
         self._leases[key] = _Lease(key, now, ttl, self._slack)
 
-    def taken_over(self, term: int, inherited: tuple[int, float | None], now: float) -> None:
+    def taken_over(self, term: int, inherited: Inheritance, now: float) -> None:
         """
         A machine leads.
 
-        @param inherited: see L{etcd_twisted.consensus.clocks.cluster_time.ClusterTime}.
+        @param inherited: what it knew of the cluster time.
         """
         self._led_since[term] = now
-        of_term, error = inherited
-        if error is None or of_term < self._anew_term:
+        error = inherited.error_seconds
+        if error is None or inherited.term < self._anew_term:
             self._begun_anew, self._anew_term = now, term
         else:
-            self._slack += error * self._spread
+            # The error is that of clocks that hardly drift: these here do, for as long as the reading is old.
+            self._slack += error * self._spread + inherited.age_seconds * (self._spread - 1.0)
 
     def look(self, now: float) -> None:
         """

@@ -8,6 +8,7 @@ import attrs
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from etcd_twisted.consensus.clocks.cluster_time import Inheritance
 from etcd_twisted.consensus.raft.core import Raft, encode_configuration
 from etcd_twisted.consensus.raft.entries import (
     Configuration,
@@ -340,7 +341,7 @@ class LeasesTests(SynchronousTestCase):
 
     def test_in_time(self) -> None:
         """It ends when it should, which is looked at once."""
-        self.leases.taken_over(1, (-1, None), 0.0)
+        self.leases.taken_over(1, Inheritance(), 0.0)
         self._grant(1.0)
         self.assertEqual(self.leases.waiting, ["/leases/1"])
         self.leases.check_none_left(0.0, 12.0)
@@ -350,13 +351,13 @@ class LeasesTests(SynchronousTestCase):
 
     def test_early(self) -> None:
         """Earlier than that."""
-        self.leases.taken_over(1, (-1, None), 0.0)
+        self.leases.taken_over(1, Inheritance(), 0.0)
         self._grant(1.0)
         self._violates("ends too early", 10.0)
 
     def test_late(self) -> None:
         """Or much later, although there was a leader."""
-        self.leases.taken_over(1, (-1, None), 0.0)
+        self.leases.taken_over(1, Inheritance(), 0.0)
         self._grant(1.0)
         self._violates("ends too late", 20.0)
 
@@ -368,30 +369,43 @@ class LeasesTests(SynchronousTestCase):
 
     def test_no_leader(self) -> None:
         """Who takes over late can't have it end in time."""
-        self.leases.taken_over(1, (-1, None), 0.0)
+        self.leases.taken_over(1, Inheritance(), 0.0)
         self._grant(1.0)
-        self.leases.taken_over(2, (1, 0.1), 30.0)
+        self.leases.taken_over(2, Inheritance(1, 0.1), 30.0)
         self._end(31.0, term=2)
 
     def test_readings(self) -> None:
         """What a leader may have read wrong does not count, and no more than that."""
-        self.leases.taken_over(1, (-1, None), 0.0)
+        self.leases.taken_over(1, Inheritance(), 0.0)
         self._grant(1.0)
-        self.leases.taken_over(2, (1, 1.0), 2.0)
+        self.leases.taken_over(2, Inheritance(1, 1.0), 2.0)
         self._violates("ends too early", 9.0, term=2)
         self.setUp()
-        self.leases.taken_over(1, (-1, None), 0.0)
+        self.leases.taken_over(1, Inheritance(), 0.0)
         self._grant(1.0)
-        self.leases.taken_over(2, (1, 1.0), 2.0)
+        self.leases.taken_over(2, Inheritance(1, 1.0), 2.0)
         self._end(10.0, term=2)
         self.assertEqual(self.leases.judged, 1)
 
+    def test_old_reading(self) -> None:
+        """By as much as clocks may drift apart while a reading gets old, a key may end early, and by no more."""
+        for age_seconds, is_too_early in ((9.0, True), (11.0, False)):
+            self.setUp()
+            self.leases = Leases(self.reference, 1.3)
+            self.leases.taken_over(1, Inheritance(), 0.0)
+            self._grant(1.0)
+            self.leases.taken_over(2, Inheritance(1, 0.0, age_seconds), 2.0)
+            if is_too_early:
+                self._violates("ends too early", 5.5, term=2)
+            else:
+                self._end(5.5, term=2)
+
     def test_unknown_time(self) -> None:
         """A leader that knew of no time may end what was granted before early; what it grants itself it may not."""
-        for inherited in ((-1, None), (1, 0.001)):
+        for inherited in (Inheritance(), Inheritance(1, 0.001)):
             self.setUp()
-            self.leases.taken_over(1, (-1, None), 0.0)
-            self.leases.taken_over(2, (-1, None), 0.5)
+            self.leases.taken_over(1, Inheritance(), 0.0)
+            self.leases.taken_over(2, Inheritance(), 0.5)
             self._grant(1.0)
             self.leases.taken_over(3, inherited, 2.0)
             self._end(3.0, term=3)

@@ -30,6 +30,21 @@ STEP_SECONDS = 1.0
 _UNKNOWN = -1
 
 
+@attrs.frozen
+class Inheritance:
+    """
+    What a machine knows of the cluster time, or knew when it took the lead.
+
+    @ivar term: the term of the leader whose time it is; below 0 if none is known.
+    @ivar error_seconds: by how much the time may differ from that leader's; C{None} if none is known.
+    @ivar age_seconds: how long ago the reading was made that this follows from.
+    """
+
+    term: int = _UNKNOWN
+    error_seconds: float | None = None
+    age_seconds: float = 0.0
+
+
 class ClusterTime:
     """
     The cluster time as one machine knows it.
@@ -37,8 +52,7 @@ class ClusterTime:
     @ivar term: the term of the leader whose time this is. It is negative while no leader's time is known, and the
         time is then this machine's wall clock.
     @ivar ahead: how many seconds the cluster time is ahead of the monotonic clock.
-    @ivar inherited: the term of the leader whose time this machine had when it took the lead the last time, and by how
-        many seconds that may have been wrong; C{None} if it knew no leader's time.
+    @ivar inherited: what this machine knew of the leader's time when it took the lead the last time.
     """
 
     _log = Logger()
@@ -49,7 +63,7 @@ class ClusterTime:
         @param wall_clock: returns seconds since the epoch. It may be set.
         """
         self.term = _UNKNOWN
-        self.inherited: tuple[int, float | None] = (_UNKNOWN, None)
+        self.inherited = Inheritance()
         self._clock = clock
         self._seconds = clock.seconds  # bound once, as every change calls L{now}
         self._wall_clock = wall_clock
@@ -82,6 +96,12 @@ class ClusterTime:
             return None
         best = None if self._leads else self._readings.best(self._clock.seconds())
         return 0.0 if best is None else max(best[1], 1e-6)
+
+    @property
+    def known(self) -> Inheritance:
+        """What this machine would inherit if it took the lead now."""
+        age_seconds = 0.0 if self._leads else self._readings.age(self._clock.seconds())
+        return Inheritance(self.term, self.error, age_seconds)
 
     @property
     def ahead_of_wall(self) -> float:
@@ -131,10 +151,18 @@ class ClusterTime:
         """This machine leads, so its time is the cluster's from here on."""
         if self._leads and term == self.term:
             return
-        self.inherited = (self.term, self.error)
+        self.inherited = inherited = self.known
         if self.term == _UNKNOWN:
             self._log.debug("No machine has told this one the cluster time: it begins with this machine's clock")
             self._follow_wall()
+        else:
+            self._log.debug(
+                "This machine continues the cluster time of term {term}, which it read {age:.1f} s ago, and which may"
+                " be wrong by {error:.3f} s",
+                term=inherited.term,
+                age=inherited.age_seconds,
+                error=inherited.error_seconds,
+            )
         self._leads = True
         self.term = term
         self._readings.clear()

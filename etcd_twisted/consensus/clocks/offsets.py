@@ -69,10 +69,16 @@ class Offset:
         Returns how many seconds the other clock is ahead and by how much that may be wrong, or C{None} without
         readings.
         """
-        if not self._readings:
-            return None
-        reading = min(self._readings, key=lambda each: each.error_at(now))
-        return reading.ahead, reading.error_at(now)
+        reading = self._best(now)
+        return None if reading is None else (reading.ahead, reading.error_at(now))
+
+    def age(self, now: float) -> float:
+        """Returns how many seconds ago the best reading was made, or 0 before the first one."""
+        reading = self._best(now)
+        return 0.0 if reading is None else now - reading.at
+
+    def _best(self, now: float) -> _Reading | None:
+        return min(self._readings, key=lambda each: each.error_at(now), default=None)
 
     def clear(self) -> None:
         """Forget all readings."""
