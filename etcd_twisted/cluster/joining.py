@@ -58,6 +58,10 @@ class NotAdmitted:
     reason: str
 
 
+class _NoLeaderError(UnreachableError):
+    """The machine that was asked knows no leader."""
+
+
 class Joining:
     """Asks the machines that this one knows, and through them the leader."""
 
@@ -146,13 +150,11 @@ class Joining:
         view = await self._client.describe(url)
         leader = _leader_of(view)
         if leader is None:
-            raise UnreachableError(f"{url} knows no leader")
+            raise _NoLeaderError(f"{url} knows no leader")
         local = self._local
         own = local.machine
-        cluster_id = "" if identity is None else identity.cluster_id
-        request = JoinRequest(PROTOCOL_VERSION, machine_id, cluster_id, own.name, own.client_url, own.peer_url)
         try:
-            reply = await self._client.join(leader, request)
+            reply = await self._client.join(leader, self._request(machine_id, identity))
         except EtcdError as error:
             if error.code is ErrorCode.NO_MORE_PEER:
                 return NotAdmitted(view, "" if error.cause == own.name else error.cause)
@@ -162,6 +164,11 @@ class Joining:
             local.replica.recall(reply.cluster_id, {**view.members(), own_fingerprint: own})
         return reply
 
+    def _request(self, machine_id: str, identity: Identity | None) -> JoinRequest:
+        own = self._local.machine
+        cluster_id = "" if identity is None else identity.cluster_id
+        return JoinRequest(PROTOCOL_VERSION, machine_id, cluster_id, own.name, own.client_url, own.peer_url)
+
     async def announce(self) -> bool:
         """Asks each known machine in turn to have the leader note this one's addresses; whether one did."""
         identity = self._local.identity
@@ -169,7 +176,7 @@ class Joining:
             return True
         for url in list(self._known.urls):
             try:
-                await self.ask(url, identity.machine_id, identity)
+                await self._announce_to(url, identity)
             except (UnreachableError, EtcdError) as error:
                 self._log.info(
                     "Can't tell {machine} the address of this machine: {error}",
@@ -179,6 +186,20 @@ class Joining:
             else:
                 return True
         return False
+
+    async def _announce_to(self, url: str, identity: Identity) -> None:
+        """
+        Has the leader note this machine's addresses, through the machine at C{url}. Where no leader is known, that
+        machine may lead all the same: it does not say so before it has committed an entry, for which it may need to
+        send this machine a snapshot first.
+
+        @raise EtcdError: the leader refuses.
+        @raise UnreachableError: there is no leader, or it can't be asked.
+        """
+        try:
+            await self.ask(url, identity.machine_id, identity)
+        except _NoLeaderError:
+            await self._client.join(url, self._request(identity.machine_id, identity))
 
     async def leaders_view(self) -> ClusterView | None:
         """

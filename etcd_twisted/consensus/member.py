@@ -171,6 +171,9 @@ class LocalMember:
         self._clock_watch.on_look.append(self._timekeeper.adjust)
         self.node.on_applied.append(self._applied)
         self.node.on_change.append(self._changed)
+        self.changes.on_move.append(self._note_move)
+        self._moves: dict[str, tuple[str, str]] = {}
+        """By machine id: the peer URL that the group knows, and the one that the machine says it has now."""
 
     # Its life
 
@@ -288,13 +291,26 @@ class LocalMember:
     def _connect(self) -> None:
         raft = self.raft
         members = raft.configuration.members.items()
-        others = {each: member.peer_url for each, member in members if each != raft.machine_id}
+        others = {each: self._address(each, member) for each, member in members if each != raft.machine_id}
         self._transport.connect(others)
         self._statuses.keep(set(others))
         if others:
             self._alarm.start()
         else:
             self._alarm.stop()
+
+    def _address(self, machine_id: str, member: Member) -> str:
+        """Returns where a member is: as the group knows, unless the member itself has told this machine since."""
+        known, moved = self._moves.get(machine_id, ("", ""))
+        return moved if known == member.peer_url else member.peer_url
+
+    def _note_move(self, machine_id: str, peer_url: str) -> None:
+        """
+        Connect to a member where it says that it is. It may need a snapshot, which only this machine can send, before
+        any change of the group can be committed.
+        """
+        self._moves[machine_id] = (self.raft.configuration.members[machine_id].peer_url, peer_url)
+        self._connect()
 
     def _correct_own_entry(self) -> None:
         """As the leader, correct this machine's own entry in the group if its name or addresses have changed."""

@@ -183,6 +183,25 @@ class JoinTests(MembersTestCase):
         self.assertEqual(other.transport.connected[moved.id], moved.url)
         self.assertSame(cluster)
 
+    def test_a_member_that_has_moved_is_reached_before_the_group_can_be_changed(self) -> None:
+        """It may have to get a snapshot before another change of the group can be committed."""
+        cluster = self.cluster()
+        cluster.start(3)
+        leader, (moved, removed) = cluster.leader, cluster.followers
+        cluster.network.isolate(leader.url)
+        taken_out = leader.replica.remove(removed.machine.name)
+        self.assertTrue(leader.raft.is_reconfiguring)
+        answer = self.join(cluster, moved, peer_url="http://peers:9")
+        self.assertEqual(leader.transport.connected[moved.id], "http://peers:9")
+        self.assertEqual(leader.replica.members()[moved.id].peer_url, moved.url)
+        self.assertNoResult(answer)
+        cluster.network.heal()
+        cluster.settle()
+        cluster.finish(self.join(cluster, moved))
+        self.assertEqual(leader.transport.connected[moved.id], moved.url)
+        for each in (taken_out, answer):
+            each.addErrback(lambda _: None)
+
     def test_a_move_that_is_refused(self) -> None:
         cluster = self.cluster()
         cluster.start(3)

@@ -109,13 +109,12 @@ class Leases:
         """
         for index in range(self._looked + 1, self._reference.length + 1):
             self._looked = index
-            entry = self._reference.entries[index - 1]
             command, result = self._reference.commands.get(index, (None, None))
             if isinstance(command, Create) and isinstance(result, Event) and command.key in self._leases:
                 self._leases[command.key].live = True
             for key in self.waiting:
                 if not self._is_there(index, key):
-                    self._ended(self._leases[key], self._led_since.get(entry.term, now), now)
+                    self._ended(self._leases[key], max(self._led_since.values(), default=now), now)
 
     def _is_there(self, index: int, key: str) -> bool:
         _, root = self._reference.states[index]
@@ -136,7 +135,8 @@ class Leases:
 
     def _check_late(self, lease: _Lease, led_since: float, now: float) -> None:
         """
-        @param led_since: since when there is a leader who can see to it.
+        @param led_since: since when the last leader leads. What an earlier one proposed in time may be committed only
+            when another one leads.
         """
         due = max(lease.granted, self._begun_anew) + lease.ttl
         if now > max(due, led_since) + self._slack + LATE:

@@ -5,6 +5,8 @@ It adds machines, first as learners, and removes machines. It must never begin a
 done, nor remove a machine if the machines that are alive would then be no quorum.
 """
 
+from collections.abc import Callable
+
 from twisted.internet.defer import DeferredLock, ensureDeferred
 from twisted.logger import Logger
 
@@ -50,6 +52,8 @@ class MembershipChanges:
     Changes the group, as long as this machine leads.
 
     @ivar lock: held while a change is under way, so that there is only one at a time.
+    @ivar on_move: called with the id of a member and its new peer URL, when that member says that it has moved. The
+        group may not know it for some time: until another change is committed.
     """
 
     _log = Logger()
@@ -70,6 +74,7 @@ class MembershipChanges:
         @param liveness: knows which machines are alive.
         """
         self.lock = DeferredLock()
+        self.on_move: list[Callable[[str, str], None]] = []
         self._raft = raft
         self._proposer = proposer
         self._keyspace = keyspace
@@ -97,7 +102,16 @@ class MembershipChanges:
 
         @raise NotLeaderError: this machine does not lead.
         """
+        self._tell_move(request)
         await self.lock.run(lambda: ensureDeferred(self._join(request)))
+
+    def _tell_move(self, request: JoinRequest) -> None:
+        known = self._configuration.members.get(request.machine_id)
+        if self._raft.leadership is None or known is None or known.peer_url == request.peer_url:
+            return
+        self._check_address(request.machine_id, Member(request.name, request.client_url, request.peer_url))
+        for tell in self.on_move:
+            tell(request.machine_id, request.peer_url)
 
     async def _join(self, request: JoinRequest) -> None:
         member = Member(request.name, request.client_url, request.peer_url)
