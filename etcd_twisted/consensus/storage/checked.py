@@ -1,7 +1,7 @@
 """
 Small files about the machine: JSON that people can read, with a checksum.
 
-Must never accept a damaged file. Blocking; knows no reactor.
+This module must never accept a damaged file. It blocks, and knows no reactor.
 """
 
 import zlib
@@ -21,8 +21,8 @@ class Checked(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """
     The content of such a file. A subclass adds its own fields between these two.
 
-    @ivar version: the format's.
-    @ivar checksum: of all other fields; see C{docs/storage.md}.
+    @ivar version: the version of the format.
+    @ivar checksum: the checksum of all other fields; see C{docs/storage.md}.
     """
 
     version: int = FORMAT_VERSION
@@ -40,7 +40,7 @@ def load_checked(path: Path, shape: type[_T]) -> _T | None:
     """
     Read such a file.
 
-    @return: C{None} when there is none.
+    @return: its content, or C{None} if there is no file.
     @raise StorageError: the file is damaged, of a format that this program does not read, or unreadable.
     """
     data = read_small(path, _MOST_BYTES)
@@ -65,7 +65,7 @@ def damaged(path: Path, reason: Exception) -> StorageError:
 
 def save_checked(path: Path, file: Checked) -> None:
     """
-    Write such a file in the place of what is there, durably.
+    Write such a file durably, and replace the one that is there.
 
     @raise OSError: the disk failed or is full.
     """
@@ -75,7 +75,7 @@ def save_checked(path: Path, file: Checked) -> None:
 
 
 def _fields(file: Checked) -> dict[str, object]:
-    """Returns the fields to be kept, except for the checksum; the version comes first."""
+    """Returns the fields to be saved, except for the checksum. The version comes first."""
     names = [name for name in file.__struct_fields__ if name not in ("version", "checksum")]
     return {name: getattr(file, name) for name in ("version", *names)}
 

@@ -1,8 +1,8 @@
 """
-The data directory: one process's alone, and where the machine remembers who it is.
+The data directory, which belongs to one process at a time and holds the identity of the machine.
 
-Must never change anything on disk when it can be seen beforehand that the directory can't be used, and never
-overwrite an identity. Blocking; knows no reactor.
+This module must never change anything on disk when it can tell beforehand that the directory can't be used, and never
+overwrite an identity. It blocks, and knows no reactor.
 """
 
 import contextlib
@@ -36,10 +36,10 @@ _IDENTITY = "identity.json"
 _STATE = "state.json"
 _UNFINISHED = {unfinished_path(Path(name)).name for name in (_IDENTITY, _STATE)}
 _LONGEST_LOCK = 64
-"""The size of the longest lock file, in bytes: it holds a process id."""
+"""The size in bytes of the longest lock file, which holds a process id."""
 
 _LEAST_FREE_BYTES = 4 << 20
-"""How much the log allocates first, in bytes."""
+"""How many bytes the log allocates first."""
 
 
 _ACCESS = "is not writable for this user; change its owner or mode"
@@ -55,10 +55,10 @@ _TROUBLES = {
 }
 _CONTROL_CHARACTER = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _NUMBERED = re.compile(r"[0-9]{20}\D.*")
-"""What the names of segments and of snapshots look like."""
+"""Matches the names of segments and snapshots, whole or not."""
 
 _PASSED_OVER = {_LOCK, "lost+found"}
-"""Names that may stand in a directory which is empty otherwise."""
+"""The names that may be in a directory which counts as empty."""
 
 
 def _hex_id(_instance: object, attribute: "attrs.Attribute[str]", value: str) -> None:
@@ -69,11 +69,11 @@ def _hex_id(_instance: object, attribute: "attrs.Attribute[str]", value: str) ->
 @attrs.frozen(slots=True)
 class Identity:
     """
-    Who a machine is, for as long as its data directory lives.
+    The identity of a machine, which stays the same for as long as its data directory exists.
 
-    @ivar name: what people call it.
-    @ivar machine_id: what its Raft group calls it; 16 lower-case hexadecimal digits.
-    @ivar cluster_id: which cluster it belongs to; likewise.
+    @ivar name: the name that people use.
+    @ivar machine_id: the id that its Raft group uses: 16 lower-case hexadecimal digits.
+    @ivar cluster_id: the id of its cluster: 16 lower-case hexadecimal digits.
     """
 
     name: str = attrs.field(validator=attrs.validators.min_len(1))
@@ -89,19 +89,21 @@ class _IdentityFile(Checked, frozen=True, kw_only=True):
 
 class DataDirectory:
     """
-    The directory of one machine, locked from when this is made until L{close}.
+    The directory of one machine. It is locked from the creation of this object until L{close}.
 
-    @ivar path: where it is.
-    @ivar option: what it was given as.
+    @ivar path: the path of the directory.
+    @ivar option: the option that named it, for messages.
     """
 
     def __init__(self, path: Path, option: str = "--data-dir", fresh: bool = False) -> None:
         """
-        Make the directory if need be, and lock it. One that can't be used, or is not a machine's, is left as it is.
+        Make the directory if it is missing, and lock it. A directory that can't be used, or is not a machine's, is
+        left as it is.
 
-        @param option: what the path was given as, for messages.
-        @param fresh: whether what a machine has left in it is to be forgotten, even if it is damaged; see L{forget}.
-        @raise StorageError: it is in use, damaged, or can't be used; one line with the path and the remedy.
+        @param option: the option that named the path, for messages.
+        @param fresh: whether to forget what a machine has left in it, even if that is damaged; see L{forget}.
+        @raise StorageError: the directory is in use, damaged, or can't be used. The text is one line with the path and
+            the remedy.
         """
         self.path = path
         self.option = option
@@ -130,8 +132,8 @@ class DataDirectory:
 
     def room(self) -> tuple[int, int]:
         """
-        How many bytes this process may still write to the file system of the directory, and how many that has; 0 for
-        both when the system does not say.
+        Returns how many bytes this process may still write to the file system of the directory, and how many bytes
+        that has. Both are 0 if the system does not tell.
         """
         try:
             disk = os.statvfs(self.path)
@@ -141,32 +143,32 @@ class DataDirectory:
 
     @property
     def log_directory(self) -> Path:
-        """Where the write-ahead log's segments are."""
+        """The directory of the write-ahead log's segments."""
         return self.path / _LOG
 
     @property
     def snapshot_directory(self) -> Path:
-        """Where the snapshots are."""
+        """The directory of the snapshots."""
         return self.path / _SNAPSHOTS
 
     @property
     def identity_path(self) -> Path:
-        """The path of the file that holds the machine's identity."""
+        """The path of the file that holds the identity of the machine."""
         return self.path / _IDENTITY
 
     @property
     def state_path(self) -> Path:
-        """The path of the file that holds its term and vote, beside the log."""
+        """The path of the state file, which holds the term and the vote beside the log."""
         return self.path / _STATE
 
     @property
     def is_to_forget(self) -> bool:
-        """Whether what is in it is still to be forgotten. Nothing of it should be read then."""
+        """Whether its content is still to be forgotten. Nothing in it should be read then."""
         return self._to_forget
 
     def forget(self) -> None:
         """
-        Forget what a machine has left, if that was asked for: once this one is certain to start.
+        Forget what a machine has left, if that was asked for. The caller does this once its own start is certain.
 
         @raise StorageError: the disk fails.
         """
@@ -178,14 +180,15 @@ class DataDirectory:
             self._to_forget = False
 
     def close(self) -> None:
-        """Release the lock. The lock's file stays."""
+        """Release the lock. The lock file stays."""
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
 
     def keep(self) -> None:
         """
-        Make what is missing in it: its machine is certain to start, and L{withdraw} takes nothing back any more.
+        Make what is missing in the directory, as its machine is certain to start. L{withdraw} undoes nothing after
+        this.
 
         @raise StorageError: the disk fails, or is full.
         """
@@ -201,7 +204,7 @@ class DataDirectory:
         self._taking_back.pop_all()
 
     def _check_room(self) -> None:
-        """Find out that the disk is full before anything is written to it."""
+        """Refuse a full disk before anything is written to it."""
         disk = os.statvfs(self.path)
         blocks = disk.f_bavail if os.geteuid() else disk.f_bfree
         if disk.f_blocks and blocks * disk.f_frsize < _LEAST_FREE_BYTES:  # some file systems don't count
@@ -209,15 +212,15 @@ class DataDirectory:
 
     def withdraw(self) -> None:
         """
-        Leave everything as it was found, unless L{keep} was called: its machine does not start. The lock is held until
-        L{close}.
+        Leave everything as it was found, as the machine does not start. After L{keep} this does nothing. The lock is
+        held until L{close}.
         """
-        with contextlib.suppress(OSError):  # somebody else keeps something there, or the disk does not let go
+        with contextlib.suppress(OSError):  # somebody else has put something there, or the disk has failed
             self._taking_back.close()
 
     def load_identity(self) -> Identity | None:
         """
-        Who this machine is, or C{None} when that was never saved.
+        Returns the identity of this machine, or C{None} if none was ever saved.
 
         @raise StorageError: the file is damaged, of a format that this program does not read, or unreadable.
         """
@@ -229,9 +232,9 @@ class DataDirectory:
 
     def save_identity(self, identity: Identity) -> None:
         """
-        Remember who this machine is, once and for all.
+        Save the identity of this machine, once and for all.
 
-        @raise StorageError: it is somebody already, or the disk failed or is full.
+        @raise StorageError: it has an identity already, or the disk failed or is full.
         """
         path = self.identity_path
         if os.path.lexists(path):
@@ -243,7 +246,7 @@ class DataDirectory:
             )
 
     def _erase(self) -> None:
-        """Forget who this machine is, first of all, and then what it knew."""
+        """Remove the identity of the machine first, and then everything else that it has left."""
         for path in (self.identity_path, self.state_path):
             path.unlink(missing_ok=True)
             sync_directory(self.path)
@@ -254,7 +257,7 @@ class DataDirectory:
                 sync_directory(directory)
 
     def _numbered(self) -> list[Path]:
-        """The segments and snapshots, whole or not."""
+        """Returns the paths of the segments and snapshots, whole or not."""
         return [
             directory / name
             for directory in (self.log_directory, self.snapshot_directory)
@@ -263,7 +266,7 @@ class DataDirectory:
         ]
 
     def _refusal(self, error: OSError) -> StorageError:
-        """Say which file stands in the way, which need not be the directory itself."""
+        """Returns the error that names the file which can't be used. It need not be the directory itself."""
         subject = "it" if error.filename is None or Path(error.filename) == self.path else str(error.filename)
         trouble = _TROUBLES.get(error.errno or 0)
         if trouble is None:
@@ -273,7 +276,7 @@ class DataDirectory:
         return StorageError(f"{self.option} {self.path} can't be used: {reason}")
 
     def _check_shape(self) -> None:
-        """Refuse what can't be used, before anything is made. The directory itself may be a symbolic link."""
+        """Refuse what can't be used before anything is made. The directory itself may be a symbolic link."""
         for path in (*reversed(self.path.parents), self.path):
             if os.path.lexists(path) and not path.is_dir():
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
@@ -293,10 +296,10 @@ class DataDirectory:
 
     def _check_kind(self, path: Path, kind: int, called: str, most: int | None = None) -> None:
         """
-        Refuse what is no directory, or no file, where there should be one.
+        Check that a path is missing or of the right kind.
 
         @param most: how many bytes a file may have.
-        @raise StorageError: as said.
+        @raise StorageError: the path is of another kind, or the file is larger.
         """
         if not os.path.lexists(path):
             return
@@ -334,7 +337,7 @@ class DataDirectory:
             )
 
     def _make_missing(self) -> None:
-        """Make the directory and what is missing above it, durably."""
+        """Make the directory and its missing parents, durably."""
         missing = [self.path, *self.path.parents]
         for directory in reversed([each for each in missing if not each.exists()]):
             directory.mkdir(mode=0o700 if directory == self.path else 0o777)
@@ -349,7 +352,7 @@ class DataDirectory:
             descriptor = open_file(path, os.O_RDWR | os.O_CREAT)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if _is_at(path, descriptor):  # or its holder has withdrawn meanwhile, and it locks nothing
+                if _is_at(path, descriptor):  # otherwise its holder has removed the file, and the lock means nothing
                     self._lock = descriptor
             except BlockingIOError:
                 holder = os.pread(descriptor, _LONGEST_LOCK, 0).strip()
@@ -374,12 +377,12 @@ class DataDirectory:
 
 
 def _set_times(path: Path, status: os.stat_result) -> None:
-    """Set the times of a file or directory back to what they were."""
+    """Restore the times of a file or directory."""
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def _is_at(path: Path, descriptor: int) -> bool:
-    """Whether an open file is still the one of that name."""
+    """Returns whether an open file is still the one at C{path}."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:

@@ -1,9 +1,9 @@
 """
-The one thread that waits for the disk: log appends, snapshot chunks and compaction are run here, in order.
+The only thread that waits for the disk. It runs log appends, snapshot chunks and compaction, in order.
 
-One thread and one queue, so that no job needs a lock against another, and no job waits for a thread to be found.
-Must never touch the state that the reactor's thread works on: a job is given all it needs, and what it returns is
-handed over through the reactor.
+With one thread and one queue, no job needs a lock against another, and none has to wait for a thread to be found. The
+thread must never touch the state that the reactor's thread works on: a job is given all that it needs, and its result
+is passed back through the reactor.
 """
 
 import functools
@@ -21,13 +21,13 @@ from etcd_twisted.consensus.storage.storage import Storage
 from etcd_twisted.logs.rate_limit import RateLimitedLog
 
 SLOW_APPEND_SECONDS = 1.0
-"""A batch of the log that takes longer until it is on the disk is worth a line in the log."""
+"""An append to the write-ahead log that takes longer than this is logged."""
 
 _T = TypeVar("_T")
 
 
 class WriterStoppedError(Exception):
-    """A job came after the writer was told to stop; it is not run."""
+    """The thread was told to stop before the job came, so the job is not run."""
 
 
 class LogWriter:
@@ -35,27 +35,28 @@ class LogWriter:
 
     def __init__(self, reactor: IReactorFromThreads) -> None:
         """
-        @param reactor: where results are handed over.
+        @param reactor: passes the results back to its own thread.
         """
         self._reactor = reactor
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        # A daemon, so that an interpreter that ends without stop() is not held up. What was acknowledged is synced.
+        # It is a daemon, so that an interpreter that ends without stop() need not wait. What was acknowledged is synced.
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._ended: Deferred[None] = Deferred()
         self._stopping = False
 
     def start(self) -> None:
-        """Start the thread. Jobs submitted before wait for it."""
+        """Start the thread. Jobs that were submitted before wait for it."""
         self._thread.start()
 
     def submit(self, job: Callable[[], _T]) -> "Deferred[_T]":
         """
-        Run C{job} in the writer's thread, after all that were submitted before it.
+        Run C{job} in the thread, after all jobs that were submitted before it.
 
-        The Deferred gives what the job returns, or fails with what it raises; the jobs behind a failed one are run
-        all the same. Cancelling it only stops the waiting: the job is run, since others may build on it.
+        A failed job does not keep those after it from running. Cancelling the Deferred only ends the wait: the job
+        still runs, since later ones may build on it.
 
-        @raise WriterStoppedError: as the Deferred's failure, after L{stop}.
+        @return: a Deferred that fires with what the job returns, or errbacks with what it raises, or with
+            L{WriterStoppedError} after L{stop}.
         """
         if self._stopping:
             return fail(WriterStoppedError("the writer has been told to stop"))
@@ -73,7 +74,7 @@ class LogWriter:
         return result
 
     def stop(self) -> "Deferred[None]":
-        """Run what was submitted, then end the thread; the Deferred fires when it has ended."""
+        """Run what was submitted, then end the thread. Returns a Deferred that fires when it has ended."""
         if not self._stopping:
             self._stopping = True
             if self._thread.ident is None:
@@ -95,14 +96,14 @@ class LogWriter:
 
 class Disk:
     """
-    One machine's files, and the thread that works on them, as the parts of a member use both.
+    The files of one machine together with the thread that works on them.
 
-    @ivar storage: the files; what is done to them is done by L{run}.
+    @ivar storage: the files. All work on them goes through L{run}.
     """
 
     def __init__(self, clock: IReactorTime, storage: Storage, writer: LogWriter) -> None:
         """
-        @param writer: the thread.
+        @param writer: the thread that works on the files.
         """
         self.storage = storage
         self._seconds = clock.seconds
@@ -110,11 +111,11 @@ class Disk:
         self._log = RateLimitedLog(clock)
 
     def run(self, job: Callable[..., _T], *arguments: object) -> "Deferred[_T]":
-        """Returns a Deferred that fires with what a job returns, which the thread runs after all those before it."""
+        """Have the thread run a job after all earlier ones. Returns a Deferred that fires with the result."""
         return self._writer.submit(functools.partial(job, *arguments))
 
     def append(self, record: Record) -> "Deferred[None]":
-        """Append to the log; returns a Deferred that fires when the record is durable."""
+        """Append to the log. Returns a Deferred that fires when the record is durable."""
         appended = self._writer.submit(functools.partial(self.storage.log.append, record))
         return appended.addCallback(self._appended, self._seconds())
 

@@ -1,8 +1,8 @@
 """
-The files of the data directory: opened only if they are regular files, and replaced as a whole.
+Access to the files of the data directory, which are opened only if they are regular files, and replaced as a whole.
 
-Must never follow a symbolic link where a file should be, wait at a FIFO, touch a device, or read a file
-into memory that is larger than it should be. Blocking; knows neither the reactor nor what a file holds.
+This module must never follow a symbolic link where a file should be, wait at a FIFO, touch a device, or read a file
+into memory that is larger than it should be. It blocks, and knows neither the reactor nor what a file holds.
 """
 
 import errno
@@ -43,7 +43,7 @@ _SAFELY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def remedy(error: OSError) -> str:
-    """Says what to do about an error of the system."""
+    """Returns what people should do about an error of the system."""
     return _REMEDIES.get(error.errno or 0, "see to the disk")
 
 
@@ -54,7 +54,7 @@ def unusable(path: Path, error: OSError) -> StorageError:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Turn an C{OSError} about C{path} into what L{unusable} says."""
+    """Turn an C{OSError} about C{path} into the error that L{unusable} returns."""
     try:
         yield
     except OSError as error:
@@ -62,7 +62,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def kind_of(status: os.stat_result) -> str:
-    """What stands where a regular file should be: C{"a FIFO"}, for example. Empty for a regular file."""
+    """Returns what is there in place of a regular file, such as C{"a FIFO"}; empty for a regular file."""
     return _KINDS.get(stat.S_IFMT(status.st_mode), "")
 
 
@@ -75,9 +75,9 @@ def open_file(path: Path, flags: int, mode: int = 0o600) -> int:
     """
     Open a regular file.
 
-    It is looked at before, since a device may act when it is opened, and again afterwards, since it may have changed.
+    It is checked before, since a device may act when it is opened, and again afterwards, since it may have changed.
 
-    @raise StorageError: something else has this name.
+    @raise StorageError: the path is not a regular file.
     @raise OSError: as from C{os.open}.
     """
     if os.path.lexists(path):
@@ -93,9 +93,9 @@ def open_file(path: Path, flags: int, mode: int = 0o600) -> int:
 
 def open_to_read(path: Path) -> BinaryIO:
     """
-    A regular file, to be read from its beginning.
+    Open a regular file for reading.
 
-    @raise StorageError: something else has this name.
+    @raise StorageError: the path is not a regular file.
     @raise OSError: it can't be opened.
     """
     return os.fdopen(open_file(path, os.O_RDONLY), "rb")
@@ -103,9 +103,9 @@ def open_to_read(path: Path) -> BinaryIO:
 
 def read_small(path: Path, most: int) -> bytes | None:
     """
-    All that is in a file; C{None} when there is no file.
+    Returns the whole content of a file, or C{None} if there is no file.
 
-    @param most: how many bytes it may have.
+    @param most: how many bytes the file may have.
     @raise StorageError: it is larger, is no regular file, or can't be read.
     """
     with naming(path):
@@ -122,8 +122,8 @@ def read_small(path: Path, most: int) -> bytes | None:
 
 def replace_file(path: Path, data: bytes) -> None:
     """
-    Put a file with this content in the place of the one of that name, durably: there is the one or the other,
-    whenever the machine stops.
+    Replace a file with one of this content, durably. Whenever the machine stops, either the old file is there or the
+    new one.
 
     @raise OSError: the disk failed or is full.
     """
@@ -143,12 +143,12 @@ def replace_file(path: Path, data: bytes) -> None:
 
 
 def unfinished_path(path: Path) -> Path:
-    """Where L{replace_file} writes."""
+    """Returns the path to which L{replace_file} writes first."""
     return path.with_name(f"{path.name}.tmp")
 
 
 def names_in(directory: Path) -> set[str]:
-    """The names in a directory; none when there is no such directory."""
+    """Returns the names in a directory, or nothing if there is no such directory."""
     try:
         return set(os.listdir(directory))
     except FileNotFoundError:
@@ -157,9 +157,9 @@ def names_in(directory: Path) -> set[str]:
 
 def files_in(directory: Path, name: re.Pattern[str]) -> list[Path]:
     """
-    The files in a directory whose whole names match, in the order of their names.
+    Returns the files in a directory whose whole names match, sorted by name.
 
-    @raise StorageError: something with such a name is no regular file, or the directory can't be read.
+    @raise StorageError: one of them is not a regular file, or the directory can't be read.
     """
     with naming(directory):
         found = sorted(directory / each for each in names_in(directory) if name.fullmatch(each))
@@ -169,14 +169,14 @@ def files_in(directory: Path, name: re.Pattern[str]) -> list[Path]:
 
 
 def write_all(descriptor: int, data: bytes, offset: int) -> None:
-    """Write all of C{data} at C{offset}, however little the system takes at a time."""
+    """Write all of C{data} at C{offset}, however little the system accepts at a time."""
     written = os.pwrite(descriptor, data, offset)
     while written < len(data):
         written += os.pwrite(descriptor, memoryview(data)[written:], offset + written)
 
 
 def sync_directory(path: Path) -> None:
-    """Make names created, renamed or removed in the directory C{path} durable."""
+    """Make the creation, renaming and removal of names in the directory C{path} durable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -186,9 +186,9 @@ def sync_directory(path: Path) -> None:
 
 class Writing:
     """
-    Around what is done to the disk: whatever fails there fails for good.
+    A context manager around writes to the disk, which remembers the first failure: after it, no write can be trusted.
 
-    @ivar failure: what failed first.
+    @ivar failure: the first failure; C{None} if there was none.
     """
 
     __slots__ = ("failure",)

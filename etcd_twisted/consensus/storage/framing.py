@@ -1,15 +1,16 @@
 """
 Files made of checked frames: what the write-ahead log and the snapshots have in common on disk.
 
-A file begins with a header that says what it is, and goes on with frames. C{docs/storage.md} describes both
-byte by byte. The rules kept here:
+A file begins with a header that identifies it, and continues with frames. C{docs/storage.md} describes both byte by
+byte. This module keeps these rules:
 
-  - Nothing read from a file is believed before its checksum was right, a frame's length least of all: a flipped
+  - Nothing read from a file is trusted before its checksum is verified, a frame's length least of all: a flipped
     bit in it must look like damage, never like the end of the file.
-  - A frame is only good in the file and at the offset it was written to. A frame's bytes inside a client's value,
-    or a block that the disk put in the wrong place, are not taken for a frame.
+  - A frame is valid only in the file and at the offset that it was written to. A frame's bytes inside a client's
+    value, or a block that the disk put in the wrong place, are not taken for a frame.
 
-Must never decide what a bad frame means: the log may cut it off, a snapshot may not. Blocking; knows no reactor.
+It must never decide what a bad frame means: the log may cut it off, a snapshot may not. It blocks, and knows no
+reactor.
 """
 
 import enum
@@ -25,12 +26,12 @@ from etcd_twisted.consensus.storage.files import REMEDY, naming, open_to_read, u
 from etcd_twisted.errors import StorageError
 
 FORMAT_VERSION = 1
-"""The version of every file in the data directory; docs/storage.md describes it."""
+"""The format version of every file in the data directory; C{docs/storage.md} describes it."""
 
 MAGIC_LENGTH = 8
 FRAME_MAGIC = b"\xe7\xcd\x92"
 MAX_PAYLOAD = 1 << 30
-"""Bytes; an unsigned 32-bit length would hold four times as much."""
+"""The most bytes in a payload. An unsigned 32-bit length could be four times as large."""
 
 _FILE_HEADER = struct.Struct(f"<{MAGIC_LENGTH}sIII")
 _FRAME_HEADER = struct.Struct("<3sBIII")
@@ -43,7 +44,7 @@ _WINDOW = 1 << 20
 
 @enum.unique
 class FrameKind(enum.IntEnum):
-    """What a frame's payload is."""
+    """What the payload of a frame holds."""
 
     SEGMENT_HEAD = 1
     RECORD = 2
@@ -55,10 +56,10 @@ class FrameKind(enum.IntEnum):
 @attrs.frozen(slots=True)
 class Frame:
     """
-    One whole frame, its checksums right.
+    One whole frame, whose checksums are right.
 
-    @ivar offset: where it begins in its file.
-    @ivar end: where the next one begins.
+    @ivar offset: the offset of the frame in its file.
+    @ivar end: the offset of the next frame.
     """
 
     kind: FrameKind
@@ -69,24 +70,24 @@ class Frame:
 
 @attrs.define(slots=True, auto_exc=True, eq=False)
 class BadFrameError(Exception):
-    """What stands at C{offset} is no whole frame, for C{reason}."""
+    """There is no whole frame at C{offset}; C{reason} says why."""
 
     path: Path
     offset: int
     reason: str
 
     def as_damage(self) -> StorageError:
-        """The same as an error for people, where a bad frame can only be damage."""
+        """Returns the same as an error for people, where a bad frame can only be damage."""
         return damage(self.path, self.offset, self.reason)
 
 
 def damage(path: Path, offset: int, what: str) -> StorageError:
-    """An error for data that was written whole and is not whole any more."""
+    """Returns the error for data that was written whole and is no longer whole."""
     return StorageError(f"{path} is damaged at byte {offset}: {what}; {REMEDY}")
 
 
 def wrong_version(path: Path, version: int) -> StorageError:
-    """An error for a file that another version of this program wrote."""
+    """Returns the error for a file that another version of this program wrote."""
     return StorageError(
         f"{path} has format version {version}, and this program reads version {FORMAT_VERSION};"
         " start the version of etcd_twisted that wrote it, or a later one"
@@ -103,9 +104,9 @@ def foreign(path: Path, kind: str, owner: str, expected: str) -> StorageError:
 
 def encode_file_header(magic: bytes, salt: int) -> bytes:
     """
-    The header of a new file.
+    Returns the header of a new file.
 
-    @param magic: L{MAGIC_LENGTH} bytes that say what kind of file it is.
+    @param magic: L{MAGIC_LENGTH} bytes that identify the kind of the file.
     @param salt: a random unsigned 32-bit number, from which the checksums of the file's frames start.
     """
     header = _FILE_HEADER.pack(magic, FORMAT_VERSION, salt, 0)[: -_CHECKSUM.size]
@@ -114,7 +115,7 @@ def encode_file_header(magic: bytes, salt: int) -> bytes:
 
 def decode_file_header(header: bytes, magic: bytes, path: Path) -> int:
     """
-    Check a file's header and return its salt.
+    Check the header of a file, and return its salt.
 
     @raise StorageError: it is damaged, of another kind, or of a format that this program does not read.
     """
@@ -132,7 +133,7 @@ def decode_file_header(header: bytes, magic: bytes, path: Path) -> int:
 
 def encode_frame(kind: FrameKind, payload: bytes, salt: int, offset: int) -> bytes:
     """
-    One frame, as it has to be written at C{offset} of the file with this C{salt}.
+    Returns a frame to be written at C{offset} of the file with this C{salt}.
 
     @raise ValueError: the payload is longer than L{MAX_PAYLOAD}.
     """
@@ -143,7 +144,7 @@ def encode_frame(kind: FrameKind, payload: bytes, salt: int, offset: int) -> byt
 
 
 def end_of_data(path: Path, start: int) -> int:
-    """The offset behind the last byte from C{start} on that is not zero; C{start} when all are."""
+    """Returns the offset after the last byte from C{start} on that is not zero, or C{start} if all are zero."""
     end = position = start
     zeros = bytes(_WINDOW)
     with naming(path), open_to_read(path) as file:
@@ -161,9 +162,9 @@ def _seed(salt: int, offset: int) -> int:
 
 class FrameReader:
     """
-    The frames of one file, in order. The caller closes it.
+    Reads the frames of one file, in order. The caller closes it.
 
-    @ivar size: bytes in the file when it was opened.
+    @ivar size: the size of the file in bytes when it was opened.
     @ivar offset: where the next frame is expected.
     @ivar salt: the file's salt.
     """
@@ -192,22 +193,22 @@ class FrameReader:
         self._file.close()
 
     def seek(self, offset: int) -> None:
-        """Read the frame at C{offset} next: one that L{Frame.offset} or L{Frame.end} told."""
+        """Read the frame at C{offset} next, which is the L{Frame.offset} or L{Frame.end} of a frame."""
         with naming(self.path):
             self._file.seek(offset)
         self.offset = offset
 
     def next(self) -> Frame | None:
         """
-        The next frame, or C{None} exactly at the file's end.
+        Returns the next frame, or C{None} exactly at the end of the file.
 
-        @raise BadFrameError: there is something, and it is no whole frame. L{offset} stays before it.
+        @raise BadFrameError: there is something else than a whole frame. L{offset} stays before it.
         """
         offset = self.offset
         if offset == self.size:
             return None
         start = offset + FRAME_HEADER_LENGTH
-        try:  # and not L{naming}: this runs once a record
+        try:  # and not L{naming}, as this runs once for each record
             kind, length, checksum = self._check_header(self._file.read(FRAME_HEADER_LENGTH), offset)
             if length > min(self.size - start, MAX_PAYLOAD):
                 raise BadFrameError(self.path, offset, f"{self.size - start} bytes of {length} are there")
@@ -234,9 +235,9 @@ class FrameReader:
 
     def find_header(self, after: int) -> int | None:
         """
-        The offset of the first good frame header behind C{after}, however little of its payload is there.
+        Returns the offset of the first valid frame header after C{after}, however little of its payload is there.
 
-        A header is enough to show that the frame was begun.
+        A header is enough to show that the writing of the frame was begun.
         """
         start = after + 1
         held = b""
@@ -247,12 +248,12 @@ class FrameReader:
                 found = self._good_header(held, start)
                 if found is not None:
                     return found
-                gone = max(len(held) - FRAME_HEADER_LENGTH + 1, 0)  # a header may go on in the next window
+                gone = max(len(held) - FRAME_HEADER_LENGTH + 1, 0)  # a header may continue in the next window
                 held, start = held[gone:], start + gone
         return None
 
     def _good_header(self, data: bytes, start: int) -> int | None:
-        """The offset of the first good frame header that is whole in C{data}, which is at C{start} in the file."""
+        """Returns the offset of the first valid header that is whole in C{data}, which is at C{start} in the file."""
         found = data.find(FRAME_MAGIC)
         while found >= 0:
             try:

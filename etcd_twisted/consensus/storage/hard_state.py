@@ -1,12 +1,12 @@
 """
-What a machine must remember even if its log is lost: its term, its vote, and which segment of the log is the newest.
+What a machine must know even if its log is lost: its term, its vote, and which segment of the log is the newest.
 
-The log holds the same. This file tells a log whose newest segment is missing from one that ends there, and keeps the
-machine from voting twice in one term if the end of the log is lost. It is written when a term or a vote changes and
-when a segment is begun, and so never for a write of a client.
+The log holds the same. With this file, a log whose newest segment is missing can be told from one that ends there, and
+the machine does not vote twice in one term if the end of its log is lost. The file is written when the term or the
+vote changes and when a segment is begun, and so never for a write of a client.
 
-Must never be behind the log, but may be ahead of it by the change that was being made when the machine stopped.
-Blocking; knows no reactor.
+The file must never be behind the log, but may be ahead of it by the change that was being made when the machine
+stopped. This module blocks, and knows no reactor.
 """
 
 from pathlib import Path
@@ -20,9 +20,9 @@ from etcd_twisted.consensus.storage.checked import Checked, load_checked, save_c
 @attrs.frozen(slots=True)
 class State:
     """
-    The content of the file.
+    The content of the state file.
 
-    @ivar machine_id: whose it is.
+    @ivar machine_id: the id of the machine that it belongs to.
     @ivar segment: the number of the newest segment that is whole on the disk.
     """
 
@@ -40,9 +40,9 @@ class _StateFile(Checked, frozen=True, kw_only=True):
 
 class StateFile:
     """
-    The file of one machine.
+    The state file of one machine.
 
-    @ivar path: where it is.
+    @ivar path: the path of the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -51,7 +51,7 @@ class StateFile:
 
     def load(self) -> State | None:
         """
-        What was saved last; C{None} if nothing was, as by a version of this program that did not have the file.
+        Returns what was saved last, or C{None} if nothing was. An early version of this program had no such file.
 
         @raise StorageError: the file is damaged, or can't be read.
         """
@@ -61,7 +61,7 @@ class StateFile:
 
     def save(self, state: State) -> None:
         """
-        Make this durable, unless it is already.
+        Make a state durable, unless it is already.
 
         @raise OSError: the disk failed or is full.
         """

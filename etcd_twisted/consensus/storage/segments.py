@@ -1,7 +1,7 @@
 """
-The segments of the write-ahead log: how each begins, and which of those in a directory count.
+The segments of the write-ahead log: how each begins, and which of those in a directory are in use.
 
-Reads only. Must never take damage for the torn end of what was being created, nor go on over a gap.
+This module only reads. It must never mistake damage for a segment whose creation was interrupted, nor skip a gap.
 """
 
 import re
@@ -29,21 +29,21 @@ from etcd_twisted.errors import StorageError
 
 SEGMENT_MAGIC = b"etcd-wal"
 MOST_BYTES = MAX_PAYLOAD + (1 << 20)
-"""The largest that a segment can be: one that holds a single record, which is as long as a frame can be."""
+"""The size in bytes of the largest segment: one with a single record that is as long as a frame can be."""
 
 _NAME = re.compile(r"[0-9]{20}\.log")
 
 
 class SegmentHead(msgspec.Struct, array_like=True, frozen=True):
-    """A segment's first frame: where the log stood when the segment was begun."""
+    """The first frame of a segment: the state of the log when the segment was begun."""
 
     hard_state: HardState
     base: int
-    """The index of the last entry before this segment's first one."""
+    """The index of the last entry before the first one of this segment."""
     fresh: bool
-    """Whether the log begins anew here, and older segments mean nothing."""
+    """Whether the log starts again here, so that older segments are void."""
     machine_id: str = ""
-    """Whose log it is; C{""} in a segment of a version that did not say so."""
+    """The machine whose log it is; C{""} in a segment by a version that did not record it."""
 
 
 _T = TypeVar("_T")
@@ -55,9 +55,9 @@ class Segment:
     """
     A segment in use.
 
-    @ivar start: the offset behind its head, where its first record is.
-    @ivar highest: the highest index of any entry in it, 0 when there is none.
-    @ivar size: in bytes, once another one follows it.
+    @ivar start: the offset after its head, where its first record begins.
+    @ivar highest: the highest index of any entry in it; 0 if there is none.
+    @ivar size: its size in bytes, once another segment follows it.
     """
 
     sequence: int
@@ -71,10 +71,11 @@ class Segment:
 @attrs.frozen(slots=True)
 class TornTail:
     """
-    What recovery cut off.
+    The torn end of the log, which recovery cuts off.
 
-    @ivar offset: where it began in the file; 0 when the file itself was torn while being created, and is removed.
-    @ivar length: bytes cut, without the zeros that were allocated ahead.
+    @ivar offset: the offset in the file at which it begins; 0 if the creation of the file itself was interrupted, and
+        the file is removed.
+    @ivar length: how many bytes are cut off, without the zeros that were allocated ahead.
     """
 
     path: Path
@@ -85,11 +86,11 @@ class TornTail:
 @attrs.frozen
 class Survey:
     """
-    What is in a log's directory.
+    The content of a log's directory.
 
-    @ivar segments: those that count, in order.
-    @ivar void: the paths of older ones, which a fresh one made void.
-    @ivar torn: a last one that was torn while being created.
+    @ivar segments: the segments in use, in order.
+    @ivar void: the paths of older segments, which a fresh one made void.
+    @ivar torn: the last segment, if its creation was interrupted.
     """
 
     segments: list[Segment]
@@ -98,13 +99,13 @@ class Survey:
 
 
 def segment_path(directory: Path, sequence: int) -> Path:
-    """Where a segment is."""
+    """Returns the path of a segment."""
     return directory / f"{sequence:020}.log"
 
 
 def survey(directory: Path) -> Survey:
     """
-    Look at the segments in a directory, but not behind their heads.
+    Read the heads of the segments in a directory.
 
     @raise StorageError: a head is damaged or missing, a segment is missing, or something is no file or can't be read.
     """
@@ -113,7 +114,7 @@ def survey(directory: Path) -> Survey:
         _check_size(path)
     sequences = sorted(found)
     torn = None
-    # The older segments are deleted only once a new one is whole, so a last one alone was not torn in creation.
+    # Older segments are deleted only once a new one is whole, so a segment that is alone was created completely.
     if sequences and (sequences[-1] == 1 or sequences[-1] - 1 in found):
         torn = _torn_creation(found[sequences[-1]])
         if torn is not None:
@@ -140,7 +141,7 @@ def _check_size(path: Path) -> None:
 
 
 def _torn_creation(path: Path) -> TornTail | None:
-    """Whether the last segment never came to hold its head, and so never held a record either."""
+    """Returns what is torn if the last segment never held its whole head, and so no record; otherwise C{None}."""
     with naming(path), open_to_read(path) as file:
         file.seek(FILE_HEADER_LENGTH)
         begun = any(file.read(FRAME_HEADER_LENGTH))
@@ -169,10 +170,10 @@ def _read_head(sequence: int, path: Path) -> Segment:
 
 def decode_frame(path: Path, frame: Frame, kind: FrameKind, decoder: msgspec.msgpack.Decoder[_T]) -> _T:
     """
-    What a frame of a segment holds.
+    Returns what a frame of a segment holds.
 
-    @param kind: which it should be.
-    @raise StorageError: it is another, or can't be decoded.
+    @param kind: the kind that the frame should have.
+    @raise StorageError: the frame is of another kind, or can't be decoded.
     """
     if frame.kind is not kind:
         raise damage(path, frame.offset, f"the frame is a {frame.kind.name} and should be a {kind.name}")

@@ -1,12 +1,12 @@
 """
-Snapshots on disk: the state machine as it was at one index, in place of the log up to there.
+The snapshots on disk: each holds the state machine as it was at one index, in place of the log up to there.
 
-One file of checked frames (L{etcd_twisted.consensus.storage.framing}) per snapshot: its metadata, its chunks, and an
-end that counts them. It is written under another name, and older snapshots are deleted only when it is whole, synced
-and renamed.
+A snapshot is one file of checked frames (L{etcd_twisted.consensus.storage.framing}): its metadata, its chunks, and an
+end that counts them. The file is written under another name, and older snapshots are deleted only once it is whole,
+synced and renamed.
 
-Must never show a snapshot that is not whole, nor fall back to an older one when the newest is damaged: the log
-behind the older one may be gone. Blocking; knows no reactor, and not what the chunks mean.
+This module must never return a snapshot that is not whole, nor fall back to an older one when the newest is damaged:
+the log after the older one may be gone. It blocks, and knows neither the reactor nor what the chunks mean.
 """
 
 import os
@@ -32,12 +32,12 @@ from etcd_twisted.errors import StorageError
 
 SNAPSHOT_MAGIC = b"etcdsnap"
 SYNC_BYTES = 1 << 20
-"""How much is written between syncs: about 1 ms each, where one at the end would hold the log up for them all."""
+"""How much is written between syncs. Each takes about 1 ms, while a single one at the end would hold up the log."""
 
 _NAME = re.compile(r"([0-9]{20})-([0-9]{20})\.snapshot")
 _UNFINISHED = ".tmp"
 _INCOMING = ".incoming"
-"""In the name of what comes from another machine, while this one may take a snapshot at the same index."""
+"""Marks the file of another machine's snapshot, as this machine may take one at the same index meanwhile."""
 _UNFINISHED_NAME = re.compile(r".*\.snapshot\.tmp")
 _T = TypeVar("_T")
 
@@ -46,15 +46,15 @@ class SnapshotStore:
     """
     The snapshots of one machine, in one directory.
 
-    @ivar cluster_id: of which cluster they are, as far as that is known; new ones say so.
-    @ivar size: how many bytes the newest has, as far as it was looked for or finished; 0 when there is none.
+    @ivar cluster_id: the id of their cluster, which new snapshots record; empty while it is not known.
+    @ivar size: the size in bytes of the newest snapshot that was opened or finished; 0 if there is none.
     """
 
     def __init__(self, directory: Path) -> None:
         """
-        Touch nothing yet.
+        Nothing on the disk is touched yet.
 
-        @param directory: is locked for this process, and exists before anything is written.
+        @param directory: the directory, which is locked for this process and exists before anything is written.
         """
         self.cluster_id = ""
         self.size = 0
@@ -65,17 +65,17 @@ class SnapshotStore:
 
     def unfinished(self) -> list[Path]:
         """
-        The files that a process which died has left unfinished.
+        Returns the unfinished files that a process has left which was killed.
 
-        @raise StorageError: one of them is no file, or the directory can't be read.
+        @raise StorageError: one of them is not a regular file, or the directory can't be read.
         """
         return files_in(self._directory, _UNFINISHED_NAME)
 
     def remove_unfinished(self) -> None:
         """
-        Remove them.
+        Remove the L{unfinished} files.
 
-        To be called once, before the first L{create}, and only when the machine is certain to start: a refused
+        The caller does this once, before the first L{create}, and only when the machine is certain to start: a refused
         start changes nothing.
 
         @raise StorageError: the directory can't be read or written.
@@ -89,24 +89,24 @@ class SnapshotStore:
 
     def create(self, metadata: SnapshotMetadata) -> "SnapshotWriter":
         """
-        Begin a snapshot, which L{latest} will not show before L{SnapshotWriter.finish}.
+        Begin a snapshot, which L{latest} does not return before L{SnapshotWriter.finish}.
 
-        @raise OSError: the file can't be made; one reason is that this very snapshot is being written already.
+        @raise OSError: the file can't be created, for example because the same snapshot is being written already.
         """
         metadata = msgspec.structs.replace(metadata, cluster_id=self.cluster_id)
         return SnapshotWriter(self._directory, metadata, self._note_size)
 
     def receive(self, metadata: SnapshotMetadata) -> "IncomingSnapshot":
         """
-        Begin to take the file of a snapshot that another machine has finished.
+        Begin to receive the file of a snapshot that another machine has finished.
 
-        @raise OSError: the file can't be made.
+        @raise OSError: the file can't be created.
         """
         return IncomingSnapshot(self._directory, metadata, self._note_size)
 
     def latest(self) -> "SnapshotReader | None":
         """
-        The newest snapshot, opened, or C{None} when there is none. The caller closes it.
+        Returns the newest snapshot, opened, or C{None} if there is none. The caller closes it.
 
         @raise StorageError: it is damaged as far as it has been read, or can't be read.
         """
@@ -120,17 +120,17 @@ class SnapshotStore:
 
 class _UnfinishedFile:
     """
-    A file under another name than it will have.
+    A file that gets its final name only when it is finished.
 
-    @ivar path: where it is until it is finished.
+    @ivar path: the path of the file until then.
     @ivar length: how many bytes it has.
     """
 
     def __init__(self, finished: Path, mark: str, flags: int, note_size: Callable[[int], None]) -> None:
         """
-        @param finished: its name in the end.
-        @param mark: what tells it from others that will have that name.
-        @param note_size: told how many bytes it has when it has that name.
+        @param finished: its final path.
+        @param mark: distinguishes it from another unfinished file with the same final path.
+        @param note_size: called with its size in bytes when it has its final name.
         """
         self.path = finished.with_name(f"{finished.stem}{mark}{finished.suffix}{_UNFINISHED}")
         self.length = 0
@@ -141,7 +141,7 @@ class _UnfinishedFile:
         self._descriptor = open_file(self.path, os.O_RDWR | os.O_CREAT | flags)
 
     def write(self, data: bytes) -> None:
-        """Add to it; what is long is synced on the way."""
+        """Append data. The file is synced every L{SYNC_BYTES}."""
         write_all(self._descriptor, data, self.length)
         self.length += len(data)
         if self.length - self._synced >= SYNC_BYTES:
@@ -149,7 +149,7 @@ class _UnfinishedFile:
             self._synced = self.length
 
     def finish(self) -> None:
-        """Make it durable, under its name, and delete older snapshots."""
+        """Make the file durable under its final name, and delete older snapshots."""
         os.fsync(self._descriptor)
         os.close(self._descriptor)
         self._descriptor = -1
@@ -161,7 +161,7 @@ class _UnfinishedFile:
             older.unlink()
 
     def abort(self) -> None:
-        """Remove it. Once it has its name, or was removed, do nothing."""
+        """Remove the file. Once it has its final name, or was removed, do nothing."""
         if self._over:
             return
         self._over = True
@@ -172,7 +172,7 @@ class _UnfinishedFile:
 
 
 class SnapshotWriter:
-    """One snapshot being written. After an error, and whenever it shall not be finished, call L{abort}."""
+    """A snapshot that is being written. Call L{abort} after an error, or if it is not to be finished."""
 
     def __init__(self, directory: Path, metadata: SnapshotMetadata, note_size: Callable[[int], None]) -> None:
         """Use L{SnapshotStore.create}."""
@@ -188,7 +188,7 @@ class SnapshotWriter:
 
     def write(self, chunk: bytes) -> None:
         """
-        Add one chunk, which L{SnapshotReader} gives back as it is.
+        Append one chunk, which L{SnapshotReader} returns unchanged.
 
         @raise OSError: the disk failed or is full.
         @raise ValueError: the chunk is more than a frame can hold.
@@ -198,15 +198,16 @@ class SnapshotWriter:
 
     def finish(self) -> None:
         """
-        Make the snapshot durable, put it in the place of older ones, and delete these.
+        Make the snapshot durable under its final name, and delete older ones.
 
-        @raise OSError: the disk failed or is full. If the snapshot has its name by then, only deleting failed.
+        @raise OSError: the disk failed or is full. If the snapshot has its final name by then, only the deletion
+            failed.
         """
         self._write_frame(FrameKind.SNAPSHOT_END, msgspec.msgpack.encode(self._chunks))
         self._file.finish()
 
     def abort(self) -> None:
-        """Give the snapshot up and remove its file. Once it has its name, or was given up, do nothing."""
+        """Give up the snapshot and remove its file. Once it has its final name, or was given up, do nothing."""
         self._file.abort()
 
     def _write_frame(self, kind: FrameKind, payload: bytes) -> None:
@@ -215,9 +216,9 @@ class SnapshotWriter:
 
 class IncomingSnapshot:
     """
-    The file of another machine's snapshot, as it comes. When it shall not be finished, call L{abort}.
+    The file of another machine's snapshot, while it is received. Call L{abort} if it is not to be finished.
 
-    @ivar metadata: what it is to stand for.
+    @ivar metadata: the metadata that the snapshot should have.
     """
 
     def __init__(self, directory: Path, metadata: SnapshotMetadata, note_size: Callable[[int], None]) -> None:
@@ -227,12 +228,12 @@ class IncomingSnapshot:
 
     @property
     def length(self) -> int:
-        """How many bytes of it are there."""
+        """How many bytes were received."""
         return self._file.length
 
     def write(self, data: bytes) -> None:
         """
-        Add what comes next.
+        Append the next data.
 
         @raise OSError: the disk failed or is full.
         """
@@ -240,9 +241,9 @@ class IncomingSnapshot:
 
     def reader(self) -> "SnapshotReader":
         """
-        What came, once all of it is there. The caller closes it.
+        Returns the received snapshot, opened, once all of it is there. The caller closes it.
 
-        @raise StorageError: it is damaged as far as it has been read, or another snapshot than it should be.
+        @raise StorageError: it is damaged as far as it has been read, or is another snapshot than it should be.
         """
         reader = SnapshotReader(self._file.path)
         if reader.metadata != self.metadata:
@@ -252,25 +253,25 @@ class IncomingSnapshot:
 
     def finish(self) -> None:
         """
-        Put it in the place of older snapshots, durably.
+        Make the snapshot durable under its final name, and delete older ones.
 
         @raise OSError: the disk failed or is full.
         """
         self._file.finish()
 
     def abort(self) -> None:
-        """Remove it, unless it is finished or was removed before."""
+        """Remove the file, unless it is finished or was removed before."""
         self._file.abort()
 
 
 class SnapshotReader:
     """
-    One finished snapshot, open for reading; iterating gives its chunks, from the first one each time.
+    A finished snapshot, open for reading. Each iteration yields its chunks from the first one on.
 
-    It stays readable when the store deletes it for a newer one. A context manager that closes the file.
+    It stays readable when the store deletes it for a newer one.
 
-    @ivar path: its file.
-    @ivar metadata: what it stands for.
+    @ivar path: the path of its file.
+    @ivar metadata: what the snapshot covers.
     """
 
     def __init__(self, path: Path) -> None:
@@ -293,9 +294,11 @@ class SnapshotReader:
 
     def __iter__(self) -> Iterator[bytes]:
         """
-        The chunks as they were written, read and checked one at a time. One iteration at a time.
+        Yields the chunks as they were written, each read and checked when it is due. Only one iteration may run at a
+        time.
 
-        @raise StorageError: damage. A chunk that came is right, but only the iterator's end says that all came.
+        @raise StorageError: the file is damaged. Each chunk that was yielded is right, but only the end of the
+            iteration shows that there are no more.
         """
         self._reader.seek(self._first)
         chunks = 0
@@ -335,11 +338,11 @@ class SnapshotReader:
 
 
 def snapshot_path(directory: Path, metadata: SnapshotMetadata) -> Path:
-    """Where a snapshot is, once it is finished."""
+    """Returns the final path of a snapshot."""
     return directory / f"{metadata.term:020}-{metadata.index:020}.snapshot"
 
 
 def _position(path: Path) -> tuple[int, int] | None:
-    """The term and index in a snapshot's name, finished or not."""
+    """Returns the term and the index in the name of a snapshot, finished or not."""
     name = _NAME.fullmatch(path.name.removesuffix(_UNFINISHED).replace(_INCOMING, ""))
     return (int(name[1]), int(name[2])) if name else None

@@ -1,7 +1,7 @@
 """
-All files of one machine, together.
+All files of one machine together.
 
-Must never be open in two processes at once: whoever has them has the data directory's lock.
+They must never be open in two processes at once: whoever opens them holds the lock of the data directory.
 """
 
 from pathlib import Path
@@ -17,10 +17,10 @@ from etcd_twisted.consensus.storage.write_ahead_log import WriteAheadLog
 @attrs.frozen
 class Storage:
     """
-    One machine's files, open and locked for this process.
+    The files of one machine, locked for this process.
 
-    @ivar log: what L{etcd_twisted.consensus.raft.log.RaftLog} holds, durably.
-    @ivar state: what must be known if the log is lost.
+    @ivar log: the durable form of L{etcd_twisted.consensus.raft.log.RaftLog}.
+    @ivar state: the file with what must be known even if the log is lost.
     """
 
     directory: DataDirectory
@@ -31,11 +31,11 @@ class Storage:
     @classmethod
     def open(cls, path: Path, option: str, fresh: bool = False) -> "Storage":
         """
-        Returns the files in a data directory, which is made if need be.
+        Returns the files in a data directory, which is made if it is missing.
 
-        @param option: what the path was given as, for errors.
-        @param fresh: whether what a machine has left in it is to be forgotten.
-        @raise StorageError: it is in use, or can't be used.
+        @param option: the option that named the path, for messages.
+        @param fresh: whether to forget what a machine has left in the directory.
+        @raise StorageError: the directory is in use, or can't be used.
         """
         directory = DataDirectory(path, option, fresh)
         try:
@@ -46,18 +46,18 @@ class Storage:
 
     @classmethod
     def within(cls, directory: DataDirectory) -> "Storage":
-        """Returns the files in a data directory that is locked for this process; none of them is open yet."""
+        """Returns the files in a data directory that is locked for this process. None of them is open yet."""
         state = StateFile(directory.state_path)
         log = WriteAheadLog(directory.log_directory, state_file=state)
         return cls(directory, log, SnapshotStore(directory.snapshot_directory), state)
 
     def belong_to(self, identity: Identity) -> None:
-        """Refuse files of other machines from here on, and write this machine's id into new ones."""
+        """From here on, refuse files of other machines, and write this machine's id into new ones."""
         self.log.machine_id = identity.machine_id
         self.snapshots.cluster_id = identity.cluster_id
 
     def close(self) -> None:
-        """Give the files and the lock back."""
+        """Close the files and release the lock."""
         try:
             self.log.close()
         finally:

@@ -1,17 +1,18 @@
 """
-The write-ahead log: what a machine must find again after it stopped, however it stopped.
+The write-ahead log: what a machine must find again after it has stopped, however it stopped.
 
-A directory of segments, each a file of checked frames (L{etcd_twisted.consensus.storage.framing}); one frame is one
-L{Record}, written by one append and made durable by one sync. The rules kept here:
+It is a directory of segments, each of which is a file of checked frames
+(L{etcd_twisted.consensus.storage.framing}). One frame holds one L{Record}, which one append writes and one sync makes
+durable. The log keeps these rules:
 
-  - An append is begun only after the one before it was synced. So a bad frame with anything good behind it is
-    damage, which is refused; only a bad frame with nothing behind it is the torn end of an append that nobody was
-    told of, which is cut off.
-  - After a failed write or sync the log takes nothing more: what the page cache holds can't be trusted.
+  - An append begins only after the one before it was synced. So a bad frame with anything valid after it is damage,
+    which is refused. Only a bad frame with nothing after it is the torn end of an append that was never
+    acknowledged, and is cut off.
+  - After a failed write or sync the log accepts nothing more, as the content of the page cache can't be trusted.
   - A segment depends on no older one: it begins with the hard state, so that older ones can be deleted.
 
-Must never acknowledge what is not on the disk, skip damage, or cut off a whole record. Blocking, for one thread at
-a time; knows no reactor. Resolves no conflicts: it gives back the records as they were appended.
+The log must never acknowledge what is not on the disk, skip damage, or cut off a whole record. It blocks, is used by
+one thread at a time, and knows no reactor. It resolves no conflicts: it returns the records as they were appended.
 """
 
 import errno
@@ -53,11 +54,11 @@ from etcd_twisted.interfaces.statistics import Durations
 
 SEGMENT_BYTES = 64 << 20
 ALLOCATION_BYTES = 4 << 20
-"""How far a segment is allocated ahead: a sync that leaves the file's size alone takes two thirds of the time."""
+"""How far a segment is allocated ahead: a sync that does not change the file's size takes two thirds of the time."""
 ZEROED_BYTES = 256 << 10
 """
-How far zeros are written ahead: a sync of what takes the place of something written, and not of space that is only
-allocated, takes ext4 half the time, as nothing has to go into its journal.
+How far zeros are written ahead. On ext4, a sync after overwriting takes half the time of one after writing to space
+that is only allocated, as nothing has to go into the journal.
 """
 
 _RECORD = msgspec.msgpack.Decoder(Record)
@@ -68,28 +69,28 @@ class WriteAheadLog:
     """
     The log of one machine in one directory.
 
-    First L{recover} must be run to its end, then L{resume}; then L{append} and L{compact} may be called, and L{close}
-    at last.
+    The caller first runs L{recover} to its end, and then calls L{resume}. After that it may call L{append} and
+    L{compact}, and finally L{close}.
 
-    @ivar machine_id: whose log it is, as far as that is known: L{recover} refuses a segment of another machine, and
-        new segments say so.
+    @ivar machine_id: the machine whose log it is; empty while that is not known. L{recover} refuses a segment of
+        another machine, and new segments record it.
     @ivar torn: what L{resume} cuts off, if anything.
-    @ivar base: the index of the last entry that is no longer in the log; a snapshot must reach at least as far.
-        Right once L{recover} has begun.
-    @ivar last_index: the index of the last entry, or C{base} when there is none.
-    @ivar hard_state: the last one appended.
-    @ivar syncs: how long the disk took for each append.
+    @ivar base: the index of the last entry that is no longer in the log. A snapshot must reach at least as far. It is
+        valid once L{recover} has begun.
+    @ivar last_index: the index of the last entry, or C{base} if there is none.
+    @ivar hard_state: the hard state that was appended last.
+    @ivar syncs: how long each sync took.
     """
 
     def __init__(
         self, directory: Path, segment_bytes: int = SEGMENT_BYTES, state_file: StateFile | None = None
     ) -> None:
         """
-        Touch nothing yet.
+        Nothing on the disk is touched yet.
 
-        @param directory: is locked for this process, and exists before L{resume} is called.
-        @param segment_bytes: the size over which no segment grows, unless one record alone is larger.
-        @param state_file: says what must be known if this log is lost; C{None} for a log that can do without.
+        @param directory: the directory, which is locked for this process and exists before L{resume} is called.
+        @param segment_bytes: the most bytes in a segment, unless one record alone is larger.
+        @param state_file: the file with what must be known even if this log is lost; C{None} for a log without one.
         """
         self.machine_id = ""
         self.torn: TornTail | None = None
@@ -115,12 +116,12 @@ class WriteAheadLog:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing was ever appended. Right once L{recover} has ended."""
+        """Whether nothing was ever appended. This is valid once L{recover} has ended."""
         return not self._segments
 
     @property
     def newest_segment(self) -> int:
-        """The number of the newest segment, 0 when there is none. Right once L{recover} has ended."""
+        """The number of the newest segment; 0 if there is none. This is valid once L{recover} has ended."""
         return self._segments[-1].sequence if self._segments else 0
 
     @property
@@ -131,8 +132,8 @@ class WriteAheadLog:
     @property
     def size(self) -> int:
         """
-        How many bytes it takes on the disk, without what is allocated ahead. Other threads may ask, and are told of
-        what is appended meanwhile or of what was before.
+        How many bytes the log takes on the disk, without what is allocated ahead. Other threads may ask; an append
+        that is under way may or may not be included.
         """
         return sum(segment.size for segment in self._segments[:-1]) + self._position
 
@@ -140,12 +141,12 @@ class WriteAheadLog:
 
     def recover(self) -> Iterator[Record]:
         """
-        Read and check the whole log, and give back the records in order. Nothing on the disk is changed.
+        Read and check the whole log, and yield its records in order. Nothing on the disk is changed.
 
-        They come lazily, so that the caller can take them in slices; the log is read when the iterator ends. They
-        come as they were appended: a record whose first entry is not above the last one so far replaces that one
-        and all behind it, and entries that a snapshot covers may come too. What compaction left of the hard
-        state comes as a record of its own.
+        The records come lazily, so that the caller can take them in slices; the log is read completely when the
+        iterator ends. They come as they were appended: a record whose first entry is not above the last one so far
+        replaces the entry at that index and all after it, and entries that a snapshot covers may come too. The hard
+        state that compaction has left comes as a record of its own.
 
         @raise StorageError: damage, a segment of another machine, or something that can't be read.
         """
@@ -171,7 +172,7 @@ class WriteAheadLog:
 
     def resume(self) -> None:
         """
-        Make the end of what L{recover} has read good for L{append}: what is torn is cut off.
+        Prepare the end of the log that L{recover} has read for L{append}, and cut off what is torn.
 
         @raise StorageError: something can't be written.
         """
@@ -179,7 +180,7 @@ class WriteAheadLog:
             if self._segments:
                 self._reopen(self._segments[-1], self._last)
             sync_directory(self._directory)
-            # Only now: what makes these void, or goes on without them, is itself on the disk.
+            # These are removed only now that the segments which replace them are certain to be on the disk.
             for path in self._found.void:
                 path.unlink()
             if self._found.torn is not None:
@@ -203,7 +204,7 @@ class WriteAheadLog:
             )
 
     def _read_segment(self, segment: Segment, final: bool) -> Iterator[tuple[Frame, Record]]:
-        """The segment's records, each with its frame; what is torn at the end of the final segment is noted."""
+        """Yields the records of a segment, each with its frame, and notes what is torn at the end of the final one."""
         with closing(FrameReader(segment.path, SEGMENT_MAGIC)) as reader:
             reader.seek(segment.start)
             try:
@@ -230,11 +231,12 @@ class WriteAheadLog:
 
     def _reopen(self, segment: Segment, last: Frame | None) -> None:
         """
-        Open the last segment behind its last record, and make certain that all before is on the disk.
+        Open the last segment for writing after its last record, and make certain that everything before is on the
+        disk.
 
         The process before may have ended between a write and its sync, or because a sync failed. After a failed
         sync the page cache may show what the disk does not have, and count it as clean; so the last record is
-        written again before it is synced. All before it were synced once.
+        written again before it is synced. All records before it were synced successfully.
         """
         descriptor = open_file(segment.path, os.O_RDWR)
         try:
@@ -255,11 +257,11 @@ class WriteAheadLog:
 
     def append(self, record: Record) -> None:
         """
-        Add one record; when this returns it is on the disk.
+        Append one record. It is on the disk when this returns.
 
         @raise ValueError: the record's entries leave a gap, or are more than a frame can hold; nothing was written.
-        @raise OSError: the disk failed or is full. What became of the record is known only after a restart.
-        @raise StorageError: the disk failed before, and the log takes nothing more.
+        @raise OSError: the disk failed or is full. Only a restart shows whether the record was written.
+        @raise StorageError: the disk failed before, and the log accepts nothing more.
         """
         self._check_usable()
         if not _contiguous(record, self.last_index):
@@ -283,7 +285,7 @@ class WriteAheadLog:
 
     def roll(self) -> None:
         """
-        Go on in a new segment, so that L{compact} can delete all before it one day.
+        Continue in a new segment, so that a later L{compact} can delete all before it.
 
         @raise OSError: the disk failed or is full; the log takes nothing more.
         @raise StorageError: the disk failed before.
@@ -297,8 +299,8 @@ class WriteAheadLog:
         """
         Delete the segments that hold only entries up to C{index}, oldest first, but never the one being written.
 
-        Only for an index that a durable snapshot covers. One above L{last_index} is that of another machine's
-        snapshot, and the log begins anew behind it, as with L{restart_after}.
+        A durable snapshot must cover C{index}. An index above L{last_index} is that of another machine's snapshot, and
+        the log starts again after it, as with L{restart_after}.
 
         @raise OSError: the disk failed; the log takes nothing more.
         @raise StorageError: the disk failed before.
@@ -313,9 +315,9 @@ class WriteAheadLog:
 
     def restart_after(self, index: int) -> None:
         """
-        Forget every entry, and go on with the entry behind C{index}, keeping the hard state.
+        Forget every entry, keep the hard state, and continue with the entry after C{index}.
 
-        For a snapshot from the leader that the log does not agree with (Raft paper, figure 13, step 7).
+        This is for a snapshot of the leader with which the log does not agree (Raft paper, figure 13, step 7).
 
         @raise OSError: the disk failed or is full; the log takes nothing more.
         @raise StorageError: the disk failed before.
@@ -340,9 +342,9 @@ class WriteAheadLog:
 
     def close(self) -> None:
         """
-        Give back what was allocated ahead and close the file. Everything appended is on the disk already.
+        Free what was allocated ahead, and close the file. Everything appended is on the disk already.
 
-        @raise OSError: giving back failed; the file is closed all the same.
+        @raise OSError: freeing failed; the file is closed nevertheless.
         """
         descriptor, self._descriptor, self._ready = self._descriptor, -1, False
         if descriptor < 0:
@@ -376,9 +378,9 @@ class WriteAheadLog:
 
     def _begin_segment(self, base: int, *, fresh: bool) -> None:
         """
-        Write a new segment's head, and go on in it once the file and its name are durable, and known to be.
+        Write the head of a new segment, and continue in it once the file and its name are known to be durable.
 
-        The one before is cut to its records first: zeros are allowed at the end of the last segment only.
+        The segment before is cut to its records first, as only the last segment may end with zeros.
         """
         if self._descriptor >= 0:
             os.ftruncate(self._descriptor, self._position)
@@ -424,8 +426,8 @@ class WriteAheadLog:
 
     def _with_zeros(self, frame: bytes, end: int) -> bytes:
         """
-        A frame that ends at C{end}, with zeros behind it when it uses up those that were written ahead. Long frames
-        would use them up at once, and have none.
+        Returns a frame that ends at C{end}, followed by zeros if it uses up those that were written ahead. A long
+        frame gets none, as it would use them up at once.
         """
         if end <= self._zeroed or len(frame) > ZEROED_BYTES // 8:
             return frame
@@ -433,7 +435,7 @@ class WriteAheadLog:
         return frame + bytes(self._zeroed - end)
 
     def _delete_oldest(self) -> None:
-        # One at a time and each made durable, so that a crash leaves no hole in the middle.
+        # Each deletion is made durable before the next, so that a crash leaves no gap.
         self._segments[0].path.unlink()
         sync_directory(self._directory)
         del self._segments[0]
@@ -441,7 +443,7 @@ class WriteAheadLog:
 
 
 def _contiguous(record: Record, last_index: int) -> bool:
-    """Whether the record's entries are one unbroken run that leaves no gap behind C{last_index}."""
+    """Returns whether the record's entries are contiguous and leave no gap after C{last_index}."""
     if not record.entries:
         return True
     first, last = record.entries[0].index, record.entries[-1].index
