@@ -28,7 +28,7 @@ from etcd_twisted.config import Config
 from etcd_twisted.consensus.member import Settings
 from etcd_twisted.consensus.raft.leader import Timing
 from etcd_twisted.consensus.replica import Replica
-from etcd_twisted.consensus.storage.disk_thread import LogWriter
+from etcd_twisted.consensus.storage.disk_thread import DiskThread
 from etcd_twisted.consensus.storage.storage import Storage
 from etcd_twisted.frontends import ChosenFrontend, chosen_frontends
 from etcd_twisted.interfaces import IReactor
@@ -86,7 +86,7 @@ class EtcdService(Service):
         self._config = config
         tls = tls_for_peers(config)
         check_peer_certificate(config)
-        timeout_seconds = max(UNACKNOWLEDGED_TIMEOUT_SECONDS, 5 * self.replica.timing.election)
+        timeout_seconds = max(UNACKNOWLEDGED_TIMEOUT_SECONDS, 5 * self.replica.timing.election_timeout_seconds)
         self._transport = AmpTransport(reactor, self.replica.peer, tls, lambda: self.replica.name, timeout_seconds)
         # They are stopped from the last to the first: requests under way need the other machines until the end.
         peer_frontend = PeerFrontend(self._transport.connected, admin_site)
@@ -102,7 +102,7 @@ class EtcdService(Service):
         self.replica.peer.on_claim.append(self._lifecycle.claimed)
         self._listening: list[IService] = []
         self._storage: Storage | None = None
-        self._writer: LogWriter | None = None
+        self._writer: DiskThread | None = None
         self._starting: Deferred[None] = succeed(None)
         self._closing: Deferred[None] | None = None
         self._first_failure: Failure | None = None
@@ -130,7 +130,7 @@ class EtcdService(Service):
             await maybeDeferred(frontend.startService)
         config = self._config
         self._storage = Storage.open(config.data_dir, config.given_as("data-dir"), fresh=config.force)
-        self._writer = LogWriter(self._reactor)
+        self._writer = DiskThread(self._reactor)
         self._writer.start()
         try:
             await self._lifecycle.begin(self._storage, self._writer)

@@ -122,7 +122,7 @@ class Joining:
 
     async def _pause(self, name_taken: bool) -> None:
         """Waits for the next round; if the name is taken, until the leader notices that its owner has died."""
-        election_seconds = self._local.replica.timing.election
+        election_seconds = self._local.replica.timing.election_timeout_seconds
         seconds = alive_for(election_seconds) if name_taken else ROUND_PAUSE_SECONDS
         await deferLater(self._clock, seconds, lambda: None)
 

@@ -22,7 +22,7 @@ from etcd_twisted.cluster.standby import Standby
 from etcd_twisted.config import Config
 from etcd_twisted.consensus.recovery import Recovered
 from etcd_twisted.consensus.replica import Replica
-from etcd_twisted.consensus.storage.disk_thread import LogWriter
+from etcd_twisted.consensus.storage.disk_thread import DiskThread
 from etcd_twisted.consensus.storage.storage import Storage
 from etcd_twisted.interfaces import ITransport
 
@@ -57,7 +57,7 @@ class Lifecycle:
 
     # Beginning
 
-    async def begin(self, storage: Storage, writer: LogWriter) -> None:
+    async def begin(self, storage: Storage, writer: DiskThread) -> None:
         """
         Returns when this machine takes part, or stands by.
 

@@ -15,7 +15,7 @@ from etcd_twisted.consensus.raft.entries import Configuration, Member
 from etcd_twisted.consensus.recovery import Recovered, come_back, enter_cluster, found_cluster, recover
 from etcd_twisted.consensus.replica import Replica
 from etcd_twisted.consensus.storage.data_directory import Identity
-from etcd_twisted.consensus.storage.disk_thread import LogWriter
+from etcd_twisted.consensus.storage.disk_thread import DiskThread
 from etcd_twisted.consensus.storage.storage import Storage
 from etcd_twisted.interfaces import ITransport
 from etcd_twisted.interfaces.cluster import ClusterView, Machine, fingerprint, fingerprinted
@@ -40,15 +40,15 @@ class LocalMachine:
         self.storage: Storage | None = None
         self._config = config
         self._transport = transport
-        self._writer: LogWriter | None = None
+        self._writer: DiskThread | None = None
 
-    def open(self, storage: Storage, writer: LogWriter) -> None:
+    def open(self, storage: Storage, writer: DiskThread) -> None:
         """Takes the files that this machine works with, and the thread that writes its log."""
         self.storage = storage
         self._writer = writer
 
     @property
-    def _files(self) -> tuple[Storage, LogWriter]:
+    def _files(self) -> tuple[Storage, DiskThread]:
         if self.storage is None or self._writer is None:
             raise RuntimeError("the machine has no files yet")
         return self.storage, self._writer

@@ -14,7 +14,7 @@ from etcd_twisted.errors import EtcdError
 from etcd_twisted.interfaces.cluster import Machine
 from etcd_twisted.waiters import Observers, Waiters
 
-DOUBT_SECONDS = 5.0
+LEADERLESS_SECONDS = 5.0
 """How long a machine is without a leader before it asks whether it is in the cluster at all."""
 
 
@@ -43,7 +43,7 @@ class Availability:
         self._serving = Waiters()
         self._led = Waiters()
         self._deposed = Waiters()
-        self._doubt: IDelayedCall | None = None
+        self._exclusion_check: IDelayedCall | None = None
 
     # Events
 
@@ -53,7 +53,7 @@ class Availability:
 
     def end(self) -> None:
         """This machine is no longer a member."""
-        self._doubt_no_more()
+        self._cancel_exclusion_check()
 
     def stand_by(self) -> None:
         """Others serve from here on."""
@@ -78,8 +78,8 @@ class Availability:
         raft = group.raft
         leader = group.leader()
         self._note_leader(leader, group.name, raft.term)
-        if leader is None and self._doubt is None:
-            self._doubt = self._clock.callLater(DOUBT_SECONDS, self._doubts)
+        if leader is None and self._exclusion_check is None:
+            self._exclusion_check = self._clock.callLater(LEADERLESS_SECONDS, self._check_exclusion)
         if not raft.leads_on:
             self._deposed.fire()
         if not self.serving and group.is_caught_up and raft.has_vote:
@@ -114,7 +114,7 @@ class Availability:
         if leader is not None:
             if term is not None:  # a machine that is no member knows no term
                 self._note_change(leader.name, term)
-            self._doubt_no_more()
+            self._cancel_exclusion_check()
             self._led.fire()
 
     def _note_change(self, leader: str, term: int) -> None:
@@ -124,15 +124,15 @@ class Availability:
             self.leader_changes += 1
             self._log.info("{leader} leads in term {term}", leader=leader, term=term)
 
-    def _doubts(self) -> None:
+    def _check_exclusion(self) -> None:
         """No leader was heard from for long: the others may have one, and no longer count this machine as a member."""
-        self._doubt = self._clock.callLater(DOUBT_SECONDS, self._doubts)
+        self._exclusion_check = self._clock.callLater(LEADERLESS_SECONDS, self._check_exclusion)
         self.exclude()
 
-    def _doubt_no_more(self) -> None:
-        if self._doubt is not None:
-            self._doubt.cancel()
-            self._doubt = None
+    def _cancel_exclusion_check(self) -> None:
+        if self._exclusion_check is not None:
+            self._exclusion_check.cancel()
+            self._exclusion_check = None
 
     # Questions
 

@@ -19,7 +19,7 @@ from etcd_twisted.consensus.clocks.cluster_time import Clocks
 from etcd_twisted.consensus.group import Group
 from etcd_twisted.consensus.messenger import Messenger
 from etcd_twisted.consensus.monitoring.alarm import QuorumAlarm
-from etcd_twisted.consensus.monitoring.announcer import Announcer
+from etcd_twisted.consensus.monitoring.election_log import ElectionLog
 from etcd_twisted.consensus.monitoring.statuses import Statuses
 from etcd_twisted.consensus.node import Node
 from etcd_twisted.consensus.proposals.pending import Proposals
@@ -80,7 +80,7 @@ class Settings:
     @property
     def proposal_timeout_seconds(self) -> float:
         """How long a proposer waits for an outcome after the leader is lost, in seconds."""
-        return max(_LEAST_PROPOSAL_TIMEOUT_SECONDS, _PROPOSAL_TIMEOUT_ELECTIONS * self.timing.election)
+        return max(_LEAST_PROPOSAL_TIMEOUT_SECONDS, _PROPOSAL_TIMEOUT_ELECTIONS * self.timing.election_timeout_seconds)
 
 
 def _unknown(keyspace: KeySpace) -> EtcdError:
@@ -127,7 +127,7 @@ class LocalMember:
         if recovered.identity is None:
             raise ValueError("a machine has to know who it is")
         machine_id, cluster_id = recovered.identity.machine_id, recovered.identity.cluster_id
-        clock, election = clocks.monotonic, settings.timing.election
+        clock, election = clocks.monotonic, settings.timing.election_timeout_seconds
         self._clock = clock
         self._keyspace = keyspace
         self._disk = disk
@@ -167,7 +167,7 @@ class LocalMember:
         self._timekeeper = Timekeeper(self._time, core, self.machine, self._proposals, self._throttle, self._statuses)
         self._clock_watch = ClockWatch(clocks, self.group)
         self._alarm = QuorumAlarm(clock, self.group)
-        self._announcer = Announcer(core, self.group)
+        self._election_log = ElectionLog(core, self.group)
         self._clock_watch.on_look.append(self._timekeeper.adjust)
         self.node.on_applied.append(self._applied)
         self.node.on_change.append(self._changed)
@@ -268,7 +268,7 @@ class LocalMember:
         self._connect()
         self._messenger.changed()
         self._timekeeper.changed()
-        self._announcer.changed()
+        self._election_log.changed()
         if raft.leadership is not None:
             self._proposals.leads()
             self._upkeep.start()

@@ -23,7 +23,7 @@ from etcd_twisted.consensus.member import LocalMember, Settings
 from etcd_twisted.consensus.peer import RaftPeer
 from etcd_twisted.consensus.recovery import Recovered
 from etcd_twisted.consensus.roster import Roster
-from etcd_twisted.consensus.storage.disk_thread import Disk, LogWriter
+from etcd_twisted.consensus.storage.disk_thread import Disk, DiskThread
 from etcd_twisted.consensus.storage.files import remedy
 from etcd_twisted.consensus.storage.storage import Storage
 from etcd_twisted.errors import ErrorCode, EtcdError
@@ -81,7 +81,7 @@ class Replica(ReplicaDoors):
     # Its life
 
     def start(
-        self, machine: Machine, storage: Storage, writer: LogWriter, recovered: Recovered, transport: ITransport
+        self, machine: Machine, storage: Storage, writer: DiskThread, recovered: Recovered, transport: ITransport
     ) -> None:
         """
         Begin to take part in consensus, from what was recovered.
@@ -132,7 +132,7 @@ class Replica(ReplicaDoors):
 
     async def _await_another(self) -> None:
         handed_over = self.when_led()
-        handed_over.addTimeout(2 * self.timing.election, self._clock)
+        handed_over.addTimeout(2 * self.timing.election_timeout_seconds, self._clock)
         try:
             await handed_over
         except (defer.TimeoutError, EtcdError):

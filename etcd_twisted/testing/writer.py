@@ -1,5 +1,5 @@
 """
-Stand-ins for the thread that waits for the disk: L{etcd_twisted.consensus.storage.disk_thread.LogWriter}.
+Stand-ins for the thread that waits for the disk: L{etcd_twisted.consensus.storage.disk_thread.DiskThread}.
 
 They run the jobs in the thread of the test: when the test says so, in the next turn, or after a simulated time. Must
 never run a job of a process that has ended, but for the one that was under way: that stops somewhere in the middle.
@@ -12,7 +12,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 
-from etcd_twisted.consensus.storage.disk_thread import WriterStoppedError
+from etcd_twisted.consensus.storage.disk_thread import DiskThreadStoppedError
 from etcd_twisted.testing.disk import CrashError, Disk
 from etcd_twisted.testing.schedule import Process
 
@@ -38,13 +38,13 @@ class ManualWriter:
         self.failing: Exception | None = None
 
     def submit(self, job: _Job) -> "Deferred[Any]":
-        """See L{etcd_twisted.consensus.storage.disk_thread.LogWriter.submit}."""
+        """See L{etcd_twisted.consensus.storage.disk_thread.DiskThread.submit}."""
         done: Deferred[Any] = Deferred()
         self.jobs.append((job, done))
         return done
 
     def stop(self) -> "Deferred[None]":
-        """See L{etcd_twisted.consensus.storage.disk_thread.LogWriter.stop}. All jobs have to be done."""
+        """See L{etcd_twisted.consensus.storage.disk_thread.DiskThread.stop}. All jobs have to be done."""
         assert not self.jobs
         return succeed(None)
 
@@ -112,9 +112,9 @@ class SimulatedWriter(ManualWriter):
         self._handed_over = 0.0
 
     def submit(self, job: _Job) -> "Deferred[Any]":
-        """See L{etcd_twisted.consensus.storage.disk_thread.LogWriter.submit}."""
+        """See L{etcd_twisted.consensus.storage.disk_thread.DiskThread.submit}."""
         if self._stopping:
-            return fail(WriterStoppedError("the writer has been told to stop"))
+            return fail(DiskThreadStoppedError("the writer has been told to stop"))
         done = super().submit(job)
         self._go_on()
         return done
@@ -151,7 +151,7 @@ class SimulatedWriter(ManualWriter):
             done.callback(result)
 
     def stop(self) -> "Deferred[None]":
-        """See L{etcd_twisted.consensus.storage.disk_thread.LogWriter.stop}."""
+        """See L{etcd_twisted.consensus.storage.disk_thread.DiskThread.stop}."""
         ended = self.submit(lambda: None)
         self._stopping = True
         return ended

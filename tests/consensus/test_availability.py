@@ -7,7 +7,7 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus.availability import DOUBT_SECONDS, Availability
+from etcd_twisted.consensus.availability import LEADERLESS_SECONDS, Availability
 from etcd_twisted.consensus.raft.entries import Configuration
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.interfaces.cluster import Machine
@@ -81,11 +81,11 @@ class AvailabilityTests(SynchronousTestCase):
 
     def test_without_a_leader_it_doubts_that_it_is_a_member(self) -> None:
         self.look()
-        self.clock.advance(DOUBT_SECONDS)
-        self.clock.advance(DOUBT_SECONDS)
-        self.assertEqual(self.excluded, [DOUBT_SECONDS, 2 * DOUBT_SECONDS])
+        self.clock.advance(LEADERLESS_SECONDS)
+        self.clock.advance(LEADERLESS_SECONDS)
+        self.assertEqual(self.excluded, [LEADERLESS_SECONDS, 2 * LEADERLESS_SECONDS])
         self.look(known_leader=OTHER)
-        self.clock.advance(10 * DOUBT_SECONDS)
+        self.clock.advance(10 * LEADERLESS_SECONDS)
         self.assertEqual(len(self.excluded), 2)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 

@@ -54,7 +54,7 @@ class HandOverTests(ClusterTestCase):
         other.disk.held = True  # it has not the last entry, and won't have it
         under_way = leader.set("/b", "1")
         handed_over = ensureDeferred(leader.replica.hand_over())
-        cluster.run(TIMING.election + TIMING.heartbeat)
+        cluster.run(TIMING.election_timeout_seconds + TIMING.heartbeat_seconds)
         self.successResultOf(handed_over)
         self.assertTrue(leader.leads)
         other.disk.held = False

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 from twisted.internet.defer import Deferred, ensureDeferred
 
-from etcd_twisted.consensus.availability import DOUBT_SECONDS
+from etcd_twisted.consensus.availability import LEADERLESS_SECONDS
 from etcd_twisted.consensus.cluster_keys import CONFIG_KEY
 from etcd_twisted.consensus.raft import log as raft_log
 from etcd_twisted.consensus.raft.core import encode_configuration
@@ -296,10 +296,10 @@ class ReadTests(ClusterTestCase):
         cluster.start(3)
         leader = cluster.leader
         cluster.network.isolate(leader.url)
-        cluster.run(TIMING.election)
+        cluster.run(TIMING.election_timeout_seconds)
         read = leader.replica.confirm_recent()
         self.assertNoResult(read)
-        cluster.run(2 * TIMING.election)
+        cluster.run(2 * TIMING.election_timeout_seconds)
         self.failureResultOf(read, NotDoneError)
 
     def test_a_deposed_leader_shows_nothing_that_is_too_old(self) -> None:
@@ -553,10 +553,10 @@ class MembershipTests(ClusterTestCase):
         cluster.finish(cluster.leader.replica.remove(gone.machine.name))
         self.assertGreater(gone.peer.configuration_index, cluster.leader.peer.configuration_index)
         cluster.network.heal()
-        cluster.run(DOUBT_SECONDS - 1.0)
+        cluster.run(LEADERLESS_SECONDS - 1.0)
         self.assertEqual(gone.excluded, 0)  # they hear it, and do not answer
         cluster.run_until(lambda: gone.excluded == 1, 2.0)
-        cluster.run(DOUBT_SECONDS)
+        cluster.run(LEADERLESS_SECONDS)
         self.assertEqual(gone.excluded, 2)
 
     def test_what_is_set_for_the_cluster(self) -> None:

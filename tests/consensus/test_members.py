@@ -85,7 +85,7 @@ class JoinTests(MembersTestCase):
     def test_it_lacks_little_when_it_gets_its_vote(self) -> None:
         """Of few entries too, when they are large."""
         self.patch(progress, "MOST_BYTES_IN_FLIGHT", 1)
-        self.patch(upkeep, "_CLOSE_BYTES", 10_000)
+        self.patch(upkeep, "_PROMOTION_LAG_BYTES", 10_000)
         cluster = self.cluster()
         cluster.start(1)
         core = cluster.leader.raft

@@ -123,7 +123,7 @@ class NodeTestCase(SynchronousTestCase):
         node = self.node(A, B, C)
         node.start()
         self.clock.advance(0)
-        self.clock.advance(2 * TIMING.election)
+        self.clock.advance(2 * TIMING.election_timeout_seconds)
         self.clock.advance(0)
         for pre in (True, False):
             self.settle()
@@ -385,7 +385,7 @@ class TimeTests(NodeTestCase):
         self.settle()
         self.around.take_sent()
         for _ in range(10):
-            self.clock.advance(TIMING.heartbeat)
+            self.clock.advance(TIMING.heartbeat_seconds)
             self.acknowledge(node)
             self.settle()
         beats = [message for each, message in self.around.sent if each == C]
@@ -397,7 +397,7 @@ class TimeTests(NodeTestCase):
         self.acknowledge(node)
         self.settle()
         self.around.take_sent()
-        self.clock.rightNow += 5 * TIMING.heartbeat
+        self.clock.rightNow += 5 * TIMING.heartbeat_seconds
         self.ring()
         self.assertNotEqual(self.around.sent, [])
 
@@ -406,7 +406,7 @@ class TimeTests(NodeTestCase):
         self.acknowledge(node)
         self.settle()
         for _ in range(20):
-            self.clock.advance(TIMING.heartbeat)
+            self.clock.advance(TIMING.heartbeat_seconds)
             self.settle()
         self.assertIsNot(self.raft.role, Role.LEADER)
 

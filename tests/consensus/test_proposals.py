@@ -6,7 +6,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.consensus.proposals.pending import Proposal, Proposals, telling
+from etcd_twisted.consensus.proposals.pending import Proposal, Proposals, outcome_callback
 from etcd_twisted.consensus.raft.entries import Entry, EntryKind
 from etcd_twisted.errors import NotDoneError
 from etcd_twisted.keyspace.commands import Change, Set
@@ -30,7 +30,7 @@ class ProposalsTests(SynchronousTestCase):
 
     def add(self, index: int, term: int = 1) -> "Deferred[object]":
         answer: Deferred[object] = Deferred()
-        self.proposals.add(index, Proposal(Set(f"/{index}", 0), term, 10, telling(answer)))
+        self.proposals.add(index, Proposal(Set(f"/{index}", 0), term, 10, outcome_callback(answer)))
         return answer
 
     def test_the_entry_that_was_made_of_it(self) -> None:
@@ -39,7 +39,7 @@ class ProposalsTests(SynchronousTestCase):
         assert proposal is not None
         self.assertEqual(proposal.command, Set("/5", 0))
         self.assertNoResult(answer)
-        proposal.told(None)
+        proposal.on_outcome(None)
         self.successResultOf(answer)
         self.assertIsNone(self.proposals.take(entry(5, 1)))
 
@@ -177,7 +177,7 @@ class ProposalsTests(SynchronousTestCase):
         self.failureResultOf(answer, CancelledError)
         proposal = self.proposals.take(entry(5, 1))
         assert proposal is not None
-        proposal.told(None)
+        proposal.on_outcome(None)
 
     def test_one_who_can_not_be_told(self) -> None:
         """That is nobody else's trouble."""

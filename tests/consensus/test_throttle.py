@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.consensus.proposals import proposer as module
 from etcd_twisted.consensus.proposals.pending import Proposal, Proposals
-from etcd_twisted.consensus.proposals.proposer import LONGEST_WAIT_SECONDS, MOST_BYTES, MOST_WAITING, Throttle
+from etcd_twisted.consensus.proposals.proposer import LONGEST_WAIT_SECONDS, MOST_BYTES, MOST_WAITING_BYTES, Throttle
 from etcd_twisted.consensus.raft.entries import Entry, EntryKind
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from tests.consensus.cluster import ClusterTestCase
@@ -64,7 +64,7 @@ class ThrottleTests(SynchronousTestCase):
     def test_not_too_much_waits(self) -> None:
         """What comes then is refused at once, until some of it waits no more."""
         self.propose(1, MOST_BYTES + 1)
-        waiting = self.throttle.wait(MOST_WAITING + 1)
+        waiting = self.throttle.wait(MOST_WAITING_BYTES + 1)
         self.failureResultOf(self.throttle.wait(1), TooMuchError)
         self.apply(1)
         self.successResultOf(waiting)

@@ -359,7 +359,7 @@ def small_limits(batch: int | None) -> Iterator[None]:
         (leader_module, "_BATCH_ENTRIES", batch),
         (progress, "MOST_IN_FLIGHT", 3),
         (progress, "MOST_BYTES_IN_FLIGHT", 1_200),
-        (upkeep, "_CLOSE", 5),
+        (upkeep, "_PROMOTION_LAG_ENTRIES", 5),
         (storage, "WriteAheadLog", partial(WriteAheadLog, segment_bytes=8_192)),
     ]
     with contextlib.ExitStack() as stack:

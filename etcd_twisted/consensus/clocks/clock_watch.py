@@ -26,12 +26,12 @@ REMIND_SECONDS = 1800.0
 _OVER_SECONDS = CLOCK_BOUND_SECONDS / 2
 """A difference below this ends the warning. It is lower than the bound, so that the warning does not come and go."""
 
-_MUCH = 0.1
+_MUCH_FRACTION = 0.1
 """By which fraction a difference has to change to count as changed much."""
 
 
 @attrs.frozen
-class _Told:
+class _Warning:
     """
     A warning that was logged.
 
@@ -45,10 +45,10 @@ class _Told:
     def is_old(self, ahead: float, now: float) -> bool:
         """Returns whether the difference, now C{ahead} seconds, should be logged again."""
         changed = abs(ahead - self.ahead)
-        return now - self.at >= REMIND_SECONDS or changed > max(CLOCK_BOUND_SECONDS, _MUCH * abs(self.ahead))
+        return now - self.at >= REMIND_SECONDS or changed > max(CLOCK_BOUND_SECONDS, _MUCH_FRACTION * abs(self.ahead))
 
 
-class Watched(Protocol):
+class MachineStatuses(Protocol):
     """The machines whose clocks are compared."""
 
     def statuses(self) -> Mapping[str, MachineStatus]:
@@ -66,7 +66,7 @@ class ClockWatch:
 
     _log = Logger()
 
-    def __init__(self, clocks: Clocks, group: Watched) -> None:
+    def __init__(self, clocks: Clocks, group: MachineStatuses) -> None:
         self.jumps = 0
         self.last_jump = 0.0
         self.on_look: Observers = []
@@ -74,7 +74,7 @@ class ClockWatch:
         self._wall_clock = clocks.wall
         self._group = group
         self._ahead = self._wall_ahead()
-        self._told: dict[str, _Told] = {}
+        self._warnings: dict[str, _Warning] = {}
         self._looking = LoopingCall(self.look)
         self._looking.clock = clock
 
@@ -99,8 +99,8 @@ class ClockWatch:
         for tell in self.on_look:
             tell()
         statuses = self._group.statuses()
-        for gone in self._told.keys() - statuses.keys():
-            del self._told[gone]
+        for gone in self._warnings.keys() - statuses.keys():
+            del self._warnings[gone]
         for machine_id, status in statuses.items():
             self._look_at(machine_id, status)
 
@@ -121,10 +121,10 @@ class ClockWatch:
         ahead = status.clock_ahead_seconds
         if ahead is None:
             return
-        told, now = self._told.get(machine_id), self._clock.seconds()
+        warning, now = self._warnings.get(machine_id), self._clock.seconds()
         if status.clock_differs:
-            if told is None or told.is_old(ahead, now):
-                self._told[machine_id] = _Told(ahead, now)
+            if warning is None or warning.is_old(ahead, now):
+                self._warnings[machine_id] = _Warning(ahead, now)
                 self._log.warn(
                     "The clock of {name} is {seconds:.1f} s {direction} this machine's. Have NTP keep the clocks of"
                     " both (timedatectl says whether it does)",
@@ -132,6 +132,6 @@ class ClockWatch:
                     seconds=abs(ahead),
                     direction="ahead of" if ahead > 0 else "behind",
                 )
-        elif told is not None and abs(ahead) < _OVER_SECONDS:
-            del self._told[machine_id]
+        elif warning is not None and abs(ahead) < _OVER_SECONDS:
+            del self._warnings[machine_id]
             self._log.info("The clock of {name} agrees with this machine's again", name=status.name)

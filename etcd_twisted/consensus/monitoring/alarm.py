@@ -28,7 +28,7 @@ ELECTION_SECONDS = 3.0
 """How long a majority that answers may have no leader before there is a warning. An election takes less time."""
 
 
-class Watched(Protocol):
+class WatchedGroup(Protocol):
     """The group whose majority is watched."""
 
     def health(self) -> Health:
@@ -48,7 +48,7 @@ class QuorumAlarm:
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, group: Watched) -> None:
+    def __init__(self, clock: IReactorTime, group: WatchedGroup) -> None:
         self._clock = clock
         self._group = group
         self._looking = LoopingCall(self.look)

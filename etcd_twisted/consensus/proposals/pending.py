@@ -22,16 +22,16 @@ from etcd_twisted.keyspace.events import Event
 from etcd_twisted.waiters import Waiters
 
 
-def telling(answer: "Deferred[Any]") -> OutcomeCallback:
+def outcome_callback(answer: "Deferred[Any]") -> OutcomeCallback:
     """Returns a callback that fires a Deferred with the outcome that it is called with."""
 
-    def told(outcome: Event | Exception | None) -> None:
+    def report(outcome: Event | Exception | None) -> None:
         if isinstance(outcome, Exception):
             answer.errback(outcome)
         else:
             answer.callback(outcome)
 
-    return told
+    return report
 
 
 class Proposal(msgspec.Struct, frozen=True):
@@ -41,20 +41,20 @@ class Proposal(msgspec.Struct, frozen=True):
     @ivar command: the command; C{None} for a change of the group.
     @ivar term: the term in which it was proposed.
     @ivar size: how many bytes of data its entry has.
-    @ivar told: called once, with the outcome.
+    @ivar on_outcome: called once, with the outcome.
     """
 
     command: Change | None
     term: int
     size: int
-    told: OutcomeCallback
+    on_outcome: OutcomeCallback
 
     _log: ClassVar[Logger] = Logger()
 
     def tell(self, outcome: Event | Exception | None) -> None:
         """Report the outcome. If the callback raises, that is logged, so that others still get their outcomes."""
         try:
-            self.told(outcome)
+            self.on_outcome(outcome)
         except Exception:
             self._log.failure("Reporting the outcome of a change failed")
 

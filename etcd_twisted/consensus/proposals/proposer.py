@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from etcd_twisted.consensus.monitoring.statuses import Statuses
 from etcd_twisted.consensus.node import Node
-from etcd_twisted.consensus.proposals.pending import Proposal, Proposals, telling
+from etcd_twisted.consensus.proposals.pending import Proposal, Proposals, outcome_callback
 from etcd_twisted.consensus.proposals.quota import Quota
 from etcd_twisted.consensus.raft.entries import Configuration
 from etcd_twisted.consensus.raft.state import RaftState
@@ -38,7 +38,7 @@ _T = TypeVar("_T")
 MOST_BYTES = 64 << 20
 """How many bytes of proposals may wait to be applied before further changes wait. The last one may exceed it."""
 
-MOST_WAITING = 64 << 20
+MOST_WAITING_BYTES = 64 << 20
 """How many bytes of changes may wait to be proposed. With more than that, a change is refused at once."""
 
 LONGEST_WAIT_SECONDS = 5.0
@@ -105,7 +105,7 @@ class Throttle:
         @return: a Deferred that fires then. It errbacks if too much waits already, after L{LONGEST_WAIT_SECONDS}, or
             with the error passed to L{refuse}.
         """
-        if self.waiting_bytes > MOST_WAITING:
+        if self.waiting_bytes > MOST_WAITING_BYTES:
             return fail(self._refusal())
         self.waiting_bytes += size
         waiting = self._waiting.wait().addTimeout(LONGEST_WAIT_SECONDS, self._clock, self._too_late)
@@ -153,17 +153,17 @@ class Proposer:
         self._quota = quota
         self._statuses = statuses
 
-    def submit(self, command: Change, told: OutcomeCallback) -> bool:
+    def submit(self, command: Change, on_outcome: OutcomeCallback) -> bool:
         """See L{etcd_twisted.interfaces.IReplica.submit}."""
         if not self._raft.leads_on:
             return False
         if isinstance(command, NEWER_COMMANDS):
-            command = self._understood(command)
+            command = self._for_all_versions(command)
         data = encoded(command)
         if not self._throttle.is_open:
             return False
         self._quota.room_for(command, len(data))
-        self._propose(command, data, told)
+        self._propose(command, data, on_outcome)
         return True
 
     def propose(self, command: Change, always: bool = False) -> "Deferred[Event]":
@@ -175,15 +175,15 @@ class Proposer:
             L{etcd_twisted.interfaces.IReplica.propose}.
         @raise NotLeaderError: this machine does not lead.
         """
-        command = self._understood(command)
+        command = self._for_all_versions(command)
         try:
             data = encoded(command)
         except EtcdError as error:
             error.index = self._keyspace.index
             return fail(error)
         if self._throttle.is_open:
-            return self._promised(command, data, always)
-        return self._throttle.wait(len(data)).addCallback(lambda _: self._promised(command, data, always))
+            return self._propose_within_quota(command, data, always)
+        return self._throttle.wait(len(data)).addCallback(lambda _: self._propose_within_quota(command, data, always))
 
     def reconfigure(self, configuration: Configuration) -> "Deferred[Any]":
         """
@@ -195,10 +195,10 @@ class Proposer:
         """
         index = self._node.propose_configuration(configuration)
         made: Deferred[Any] = Deferred()
-        self._proposals.add(index, Proposal(None, self._raft.term, 0, telling(made)))
+        self._proposals.add(index, Proposal(None, self._raft.term, 0, outcome_callback(made)))
         return made
 
-    def _understood(self, command: Change) -> Change:
+    def _for_all_versions(self, command: Change) -> Change:
         """
         Returns the command to log. While another voter may run an earlier version, that is an equivalent one that such
         a version knows too.
@@ -208,16 +208,16 @@ class Proposer:
         others = set(self._raft.configuration.voters) - {self._raft.machine_id}
         return command if self._statuses.have_reported(others) else self._keyspace.as_earlier_command(command)
 
-    def _promised(self, command: Change, data: bytes, always: bool) -> "Deferred[Event]":
+    def _propose_within_quota(self, command: Change, data: bytes, always: bool) -> "Deferred[Event]":
         made: Deferred[Event] = Deferred()
         if not always:
             try:
                 self._quota.room_for(command, len(data))
             except EtcdError as error:
                 return fail(error)
-        self._propose(command, data, telling(made))
+        self._propose(command, data, outcome_callback(made))
         return made
 
-    def _propose(self, command: Change, data: bytes, told: OutcomeCallback) -> None:
+    def _propose(self, command: Change, data: bytes, on_outcome: OutcomeCallback) -> None:
         index = self._node.propose(data)
-        self._proposals.add(index, Proposal(command, self._raft.term, len(data), told))
+        self._proposals.add(index, Proposal(command, self._raft.term, len(data), on_outcome))

@@ -17,10 +17,10 @@ from etcd_twisted.keyspace.space import KeySpace
 QUOTA_BYTES = 2 << 30
 """The quota unless another one is set. It is etcd's."""
 
-ALARM = 0.9
+ALARM_FRACTION = 0.9
 """The fraction of the quota at which the alarm begins."""
 
-_OVER = 0.85
+_ALARM_END_FRACTION = 0.85
 """The fraction below which the alarm ends. It is lower, so that a fluctuating size does not fill the log."""
 
 REFUSALS_SECONDS = 30.0
@@ -46,9 +46,9 @@ class Quota:
         self._clock = clock
         self._keyspace = keyspace
         self._proposals = proposals
-        self._alarm_bytes = ALARM * most_bytes if most_bytes else float("inf")
+        self._alarm_bytes = ALARM_FRACTION * most_bytes if most_bytes else float("inf")
         self._is_near = False
-        self._said_refused = -REFUSALS_SECONDS
+        self._refusal_logged = -REFUSALS_SECONDS
         self._refused_then = 0
 
     @property
@@ -81,7 +81,7 @@ class Quota:
         self.refused += 1
         now = self._clock.seconds()
         size, count = self._keyspace.root.size, self.refused - self._refused_then
-        if now >= self._said_refused + REFUSALS_SECONDS:
+        if now >= self._refusal_logged + REFUSALS_SECONDS:
             self._log.error(
                 "Refused {writes} that would exceed the quota, the last one to {key!r}: the key space holds {size} of "
                 "{quota} bytes. Delete keys, or restart the machines with a larger --quota-bytes",
@@ -90,7 +90,7 @@ class Quota:
                 writes="1 write" if count == 1 else f"{count} writes",
                 key=command.key[:100],
             )
-            self._said_refused = now
+            self._refusal_logged = now
             self._refused_then = self.refused
         cause = (
             f"the key space holds {size} of the {self.most_bytes} bytes that --quota-bytes allows: this write was not "
@@ -111,7 +111,7 @@ class Quota:
                     percent=100 * size // self.most_bytes,
                     quota=self.most_bytes,
                 )
-        elif size < _OVER * self.most_bytes:
+        elif size < _ALARM_END_FRACTION * self.most_bytes:
             self._is_near = False
             self._log.info(
                 "The key space holds {size} bytes, {percent} % of the quota: there is room again",

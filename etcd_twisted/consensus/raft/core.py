@@ -65,7 +65,8 @@ class Raft(RaftState):
         @param hard_state: the one that was made durable last.
         @param log: the log as it was made durable last. From here on only this object changes it.
         """
-        super().__init__(machine_id, Ballot(hard_state), log, ElectionTimer(timing.election, seed, now))
+        timer = ElectionTimer(timing.election_timeout_seconds, seed, now)
+        super().__init__(machine_id, Ballot(hard_state), log, timer)
         self._timing = timing
         self._outbox: list[Outgoing] = []
 

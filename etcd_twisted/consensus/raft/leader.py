@@ -25,7 +25,7 @@ BATCH_BYTES = 1 << 20
 
 _BATCH_ENTRIES = 4_096
 
-LEASE = 0.75
+LEASE_ELECTIONS = 0.75
 """
 How long a lease lasts, in election timeouts. No machine votes for another one within an election timeout of hearing
 from its leader. The lease is shorter than that, so that the clocks may differ by a third in their speed.
@@ -43,12 +43,12 @@ class Timing:
     """
     The two times that elections depend on, in seconds.
 
-    @ivar heartbeat: how often a leader is heard.
-    @ivar election: how long it may be silent at the least before another is elected.
+    @ivar heartbeat_seconds: how often a leader sends heartbeats.
+    @ivar election_timeout_seconds: the least time that a leader may be silent before another one is elected.
     """
 
-    heartbeat: float = 0.05
-    election: float = 0.2
+    heartbeat_seconds: float = 0.05
+    election_timeout_seconds: float = 0.2
 
 
 @attrs.frozen
@@ -179,7 +179,7 @@ class Leader:
     @property
     def needed(self) -> int | None:
         """The first entry that any machine heard from lately needs, or C{None} if no machine was heard from."""
-        lately = self.next_beat - self._timing.election
+        lately = self.next_beat - self._timing.election_timeout_seconds
         needed = [each.needed for each in self.progress.values() if each.heard > lately and each.needed > 1]
         return min(needed, default=None)
 
@@ -205,7 +205,8 @@ class Leader:
 
     def lost_quorum(self, now: float) -> bool:
         """Returns whether no quorum has answered for so long that this machine should stop leading."""
-        return not self.alone and now >= self._confirmed + QUORUM_TIMEOUT_ELECTIONS * self._timing.election
+        timeout = QUORUM_TIMEOUT_ELECTIONS * self._timing.election_timeout_seconds
+        return not self.alone and now >= self._confirmed + timeout
 
     def unanswered_seconds(self, now: float) -> float:
         """Returns how many seconds ago the last round was sent that a quorum has answered."""
@@ -215,7 +216,8 @@ class Leader:
         """Returns whether no other machine can lead now."""
         if self.alone:
             return True
-        return not self._lease_ended and now < self._confirmed + LEASE * self._timing.election
+        lease = LEASE_ELECTIONS * self._timing.election_timeout_seconds
+        return not self._lease_ended and now < self._confirmed + lease
 
     def read(self, token: int) -> None:
         """Have a read confirmed by a round that begins after this call."""
@@ -241,7 +243,7 @@ class Leader:
 
         @return: its machine id, or C{None} if there is no such voter.
         """
-        lately = now - self._timing.election
+        lately = now - self._timing.election_timeout_seconds
         able = [
             (self.progress[voter].match, voter)
             for voter in self._configuration.voters
@@ -250,7 +252,7 @@ class Leader:
         if not able:
             return None
         target = max(able)[1]
-        self.handover = Handover(target, now + self._timing.election)
+        self.handover = Handover(target, now + self._timing.election_timeout_seconds)
         return target
 
     def _hand_over(self, now: float) -> list[Outgoing]:
@@ -284,7 +286,7 @@ class Leader:
         beat = now >= self.next_beat or (bool(self._reads) and self._reads[-1][1] > self._round)
         if beat:
             self._round += 1
-            self.next_beat = now + self._timing.heartbeat
+            self.next_beat = now + self._timing.heartbeat_seconds
             self._sent.append((self._round, now))
             self._note_confirmed()
         messages: list[Outgoing] = []

@@ -23,10 +23,10 @@ from etcd_twisted.consensus.reconfiguration.liveness import Liveness
 LOOK_SECONDS = 0.1
 """How often a leader checks whether there is anything to do."""
 
-_CLOSE = 1_000
+_PROMOTION_LAG_ENTRIES = 1_000
 """The most entries that a learner may lack when it gets a vote. It receives the rest before long."""
 
-_CLOSE_BYTES = 8 << 20
+_PROMOTION_LAG_BYTES = 8 << 20
 """
 The most bytes of committed entries that a learner may lack then. Once it has a vote, commits may have to wait for it.
 Uncommitted entries do not count, as the voters lack them too.
@@ -97,9 +97,9 @@ class MembershipUpkeep:
     def _is_close(self, progress: Progress) -> bool:
         """Returns whether a machine has the log, or almost all of it."""
         raft = self._raft
-        if progress.phase is not Phase.REPLICATE or progress.match + _CLOSE < raft.last_index:
+        if progress.phase is not Phase.REPLICATE or progress.match + _PROMOTION_LAG_ENTRIES < raft.last_index:
             return False
-        return raft.committed_bytes_after(progress.match) <= _CLOSE_BYTES
+        return raft.committed_bytes_after(progress.match) <= _PROMOTION_LAG_BYTES
 
     def _removal(self) -> _Change | None:
         """

@@ -26,11 +26,11 @@ SLOW_APPEND_SECONDS = 1.0
 _T = TypeVar("_T")
 
 
-class WriterStoppedError(Exception):
+class DiskThreadStoppedError(Exception):
     """The thread was told to stop before the job came, so the job is not run."""
 
 
-class LogWriter:
+class DiskThread:
     """A queue of jobs and the thread that runs them, one after another. All methods are for the reactor's thread."""
 
     def __init__(self, reactor: IReactorFromThreads) -> None:
@@ -39,7 +39,7 @@ class LogWriter:
         """
         self._reactor = reactor
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        # It is a daemon, so that an interpreter that ends without stop() need not wait. What was acknowledged is synced.
+        # A daemon thread does not hold up an interpreter that ends without stop(). What was acknowledged is synced.
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._ended: Deferred[None] = Deferred()
         self._stopping = False
@@ -56,10 +56,10 @@ class LogWriter:
         still runs, since later ones may build on it.
 
         @return: a Deferred that fires with what the job returns, or errbacks with what it raises, or with
-            L{WriterStoppedError} after L{stop}.
+            L{DiskThreadStoppedError} after L{stop}.
         """
         if self._stopping:
-            return fail(WriterStoppedError("the writer has been told to stop"))
+            return fail(DiskThreadStoppedError("the writer has been told to stop"))
         result: Deferred[_T] = Deferred()
 
         def run() -> None:
@@ -101,7 +101,7 @@ class Disk:
     @ivar storage: the files. All work on them goes through L{run}.
     """
 
-    def __init__(self, clock: IReactorTime, storage: Storage, writer: LogWriter) -> None:
+    def __init__(self, clock: IReactorTime, storage: Storage, writer: DiskThread) -> None:
         """
         @param writer: the thread that works on the files.
         """

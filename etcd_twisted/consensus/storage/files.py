@@ -184,7 +184,7 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-class Writing:
+class FailureLatch:
     """
     A context manager around writes to the disk, which remembers the first failure: after it, no write can be trusted.
 

@@ -25,7 +25,7 @@ from pathlib import Path
 import msgspec
 
 from etcd_twisted.consensus.raft.entries import HardState, Record
-from etcd_twisted.consensus.storage.files import Writing, naming, open_file, sync_directory, write_all
+from etcd_twisted.consensus.storage.files import FailureLatch, naming, open_file, sync_directory, write_all
 from etcd_twisted.consensus.storage.framing import (
     FILE_HEADER_LENGTH,
     BadFrameError,
@@ -111,7 +111,7 @@ class WriteAheadLog:
         self._zeroed = 0
         self._allocate_ahead = True
         self._ready = False
-        self._writing = Writing()
+        self._writing = FailureLatch()
         self._encode = msgspec.msgpack.Encoder().encode
 
     @property

@@ -15,9 +15,9 @@ from etcd_twisted.consensus.raft.leader import Outgoing, Timing
 from etcd_twisted.consensus.raft.log import RaftLog
 from etcd_twisted.consensus.raft.messages import InstallSnapshot, Message, TimeoutNow, VoteReply
 
-TIMING = Timing(heartbeat=0.05, election=0.2)
+TIMING = Timing(heartbeat_seconds=0.05, election_timeout_seconds=0.2)
 
-LONG = 2 * TIMING.election
+LONG = 2 * TIMING.election_timeout_seconds
 """Who was told of no leader for so long stands for election."""
 
 ALL = 1_000_000
@@ -386,7 +386,7 @@ class Group:
         """Tell a machine to stand, as a leader would, and let time go by until all know that it leads."""
         core = self[machine_id]
         core.receive("", TimeoutNow(core.term), self.now)
-        self.advance(2 * TIMING.heartbeat)
+        self.advance(2 * TIMING.heartbeat_seconds)
         assert self.leader() == machine_id
 
     def propose(self, data: bytes) -> int:

@@ -143,7 +143,7 @@ class EarlierTermTests(SynchronousTestCase):
     def test_figure_8_e(self) -> None:
         """With an entry of the leader's own term behind it, it is committed, and e can't win an election any more."""
         group = self.figure_8(own_entry_arrives=True)
-        group.advance(10 * TIMING.election)
+        group.advance(10 * TIMING.election_timeout_seconds)
         self.assertIn(group.leader(), "bc")
         self.assertEqual({group[each].log.term(2) for each in "bcde"}, {2})
 
@@ -158,7 +158,7 @@ class EarlierTermTests(SynchronousTestCase):
         group = Group("abc")
         acknowledged = []
         for number in range(30):
-            group.advance(4 * TIMING.election)
+            group.advance(4 * TIMING.election_timeout_seconds)
             leader = group.leader()
             data = b"%d" % number
             group.propose(data)
@@ -167,9 +167,9 @@ class EarlierTermTests(SynchronousTestCase):
             acknowledged.append(data)
             for machine_id in sorted(set("abc") - set(group.machines)):
                 group.start(machine_id)
-            group.advance(TIMING.heartbeat)
+            group.advance(TIMING.heartbeat_seconds)
             group.crash(leader)
-        group.advance(4 * TIMING.election)
+        group.advance(4 * TIMING.election_timeout_seconds)
         self.assertEqual(group.machines[group.leader()].state, acknowledged)
 
 
@@ -247,10 +247,10 @@ class SteppingDownTests(SynchronousTestCase):
             self.assertLess(group["a"].commit_index, index)
             group.heal()
             group.crash("a")
-            group.advance(3 * TIMING.election)
+            group.advance(3 * TIMING.election_timeout_seconds)
             group.propose(b"y")
             group.start("a")
-            group.advance(4 * TIMING.heartbeat)
+            group.advance(4 * TIMING.heartbeat_seconds)
             expected = [b"x", b"y"] if survives else [b"y"]
             self.assertEqual(group.states(), dict.fromkeys("abc", expected))
 
@@ -263,8 +263,8 @@ class SteppingDownTests(SynchronousTestCase):
         group.settle()
         self.assertEqual((group["a"].role, group.states()["a"]), (Role.LEADER, []))
         sent(group.machines["a"], group.now)
-        group.advance(5 * TIMING.election)
+        group.advance(5 * TIMING.election_timeout_seconds)
         group.heal()
         group.propose(b"x")
-        group.advance(4 * TIMING.heartbeat)
+        group.advance(4 * TIMING.heartbeat_seconds)
         self.assertEqual(group.states(), {each: [b"x"] for each in "abc"})

@@ -43,7 +43,7 @@ class DepositionTests(SynchronousTestCase):
     def test_no_quorum(self) -> None:
         """Nobody answers it; for how long, it knows."""
         core = leading().core
-        core.tick(TIMING.election)
+        core.tick(TIMING.election_timeout_seconds)
         self.assertIsNone(core.deposition)
         core.tick(LONG)
         assert core.deposition is not None

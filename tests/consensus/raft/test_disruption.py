@@ -128,18 +128,18 @@ class StickinessTests(SynchronousTestCase):
 
     def test_it_ignores_others_while_it_hears_its_leader(self) -> None:
         self.assertFalse(self.asked(self.following(7.0), 7.0))
-        self.assertFalse(self.asked(self.following(7.0), 7.0 + TIMING.election - 0.001))
-        self.assertTrue(self.asked(self.following(7.0), 7.0 + TIMING.election))
+        self.assertFalse(self.asked(self.following(7.0), 7.0 + TIMING.election_timeout_seconds - 0.001))
+        self.assertTrue(self.asked(self.following(7.0), 7.0 + TIMING.election_timeout_seconds))
 
     def test_a_snapshot_offered_is_as_good(self) -> None:
         machine = alone("a", "abc", [1])
         machine.core.wants_snapshot("b", 1, 5, 7.0)
-        self.assertFalse(self.asked(machine, 7.0 + TIMING.election - 0.001))
+        self.assertFalse(self.asked(machine, 7.0 + TIMING.election_timeout_seconds - 0.001))
 
     def test_it_may_have_heard_one_just_before_a_restart(self) -> None:
         machine = alone("a", "abc", [1], now=7.0)
-        self.assertFalse(self.asked(machine, 7.0 + TIMING.election - 0.001))
-        self.assertTrue(self.asked(alone("a", "abc", [1], now=7.0), 7.0 + TIMING.election))
+        self.assertFalse(self.asked(machine, 7.0 + TIMING.election_timeout_seconds - 0.001))
+        self.assertTrue(self.asked(alone("a", "abc", [1], now=7.0), 7.0 + TIMING.election_timeout_seconds))
 
     def test_a_leader_ignores_them_as_long_as_it_leads(self) -> None:
         machine = alone("a", "abc", [1])
@@ -217,9 +217,9 @@ class CheckQuorumTests(SynchronousTestCase):
             return True
 
         group.passes = hold_back
-        group.advance(TIMING.heartbeat)
+        group.advance(TIMING.heartbeat_seconds)
         group.isolate("a")
-        group.advance(2 * TIMING.election)
+        group.advance(2 * TIMING.election_timeout_seconds)
         self.assertTrue(late)
         self.assertNotEqual(group["a"].role, Role.LEADER)
 

@@ -41,7 +41,8 @@ class FollowerTests(SynchronousTestCase):
     def test_it_stands_when_it_hears_of_no_leader_for_an_election_timeout(self) -> None:
         machine = alone("a", "abc", [1], now=10.0)
         core = machine.core
-        self.assertTrue(10.0 + TIMING.election <= core.deadline <= 10.0 + 2 * TIMING.election)
+        timeout = TIMING.election_timeout_seconds
+        self.assertTrue(10.0 + timeout <= core.deadline <= 10.0 + 2 * timeout)
         core.tick(core.deadline - 0.001)
         self.assertEqual(core.role, Role.FOLLOWER)
         core.tick(core.deadline)
@@ -50,16 +51,16 @@ class FollowerTests(SynchronousTestCase):
     def test_hearing_from_the_leader_puts_that_off(self) -> None:
         core = alone("a", "abc", [1]).core
         for beat in range(100):
-            now = beat * TIMING.heartbeat
+            now = beat * TIMING.heartbeat_seconds
             core.receive("b", Append(2, beat, 1, 1, 0), now)
-            self.assertGreaterEqual(core.deadline, now + TIMING.election)
+            self.assertGreaterEqual(core.deadline, now + TIMING.election_timeout_seconds)
             core.tick(now)
         self.assertEqual((core.role, core.leader, core.term), (Role.FOLLOWER, "b", 2))
 
     def test_giving_a_vote_puts_it_off(self) -> None:
         core = alone("a", "abc", [1]).core
         core.receive("b", VoteRequest(2, 1, 1), 5.0)
-        self.assertGreaterEqual(core.deadline, 5.0 + TIMING.election)
+        self.assertGreaterEqual(core.deadline, 5.0 + TIMING.election_timeout_seconds)
 
     def test_refusing_one_does_not(self) -> None:
         core = alone("a", "abc", [1]).core
@@ -79,8 +80,8 @@ class FollowerTests(SynchronousTestCase):
         deadlines = [Machine("a", disk, seed).core.deadline for seed in (*range(100), *range(100))]
         self.assertEqual(deadlines[:100], deadlines[100:])
         self.assertEqual(len(set(deadlines)), 100)
-        self.assertLess(min(deadlines), 1.1 * TIMING.election)
-        self.assertGreater(max(deadlines), 1.9 * TIMING.election)
+        self.assertLess(min(deadlines), 1.1 * TIMING.election_timeout_seconds)
+        self.assertGreater(max(deadlines), 1.9 * TIMING.election_timeout_seconds)
 
 
 class CandidateTests(SynchronousTestCase):
@@ -144,7 +145,7 @@ class CandidateTests(SynchronousTestCase):
     def test_when_nobody_wins_it_asks_anew_after_a_while(self) -> None:
         machine = candidate("abc")
         core = machine.core
-        self.assertLessEqual(core.deadline, 2 * TIMING.election)
+        self.assertLessEqual(core.deadline, 2 * TIMING.election_timeout_seconds)
         core.tick(core.deadline)
         self.assertEqual((core.role, core.term), (Role.PRE_CANDIDATE, 2))
         asked = [message for _, message in core.to_send(core.deadline)]
@@ -163,7 +164,7 @@ class CandidateTests(SynchronousTestCase):
         elect(machine)
         core = machine.core
         for beat in range(1, 5):
-            self.assertEqual(core.deadline, beat * TIMING.heartbeat)
+            self.assertEqual(core.deadline, beat * TIMING.heartbeat_seconds)
             self.assertEqual(sent(machine, core.deadline - 0.001), [])
             self.assertEqual([receiver for receiver, _ in sent(machine, core.deadline)], ["b", "c", "d"])
 
@@ -317,7 +318,7 @@ class SlowDiskTests(SynchronousTestCase):
         core.receive("b", VoteReply(2, True, pre=True), 0.0)
         machine.write()
         machine.sync(5.0)
-        self.assertGreaterEqual(core.deadline, 5.0 + TIMING.election)
+        self.assertGreaterEqual(core.deadline, 5.0 + TIMING.election_timeout_seconds)
 
     def test_who_is_told_to_stand_has_as_long(self) -> None:
         machine = alone("a", "abc", [1])
@@ -325,7 +326,7 @@ class SlowDiskTests(SynchronousTestCase):
         core.campaign(0.0)
         now = core.deadline - 0.001
         core.receive("b", VoteReply(2, True, pre=True), now)
-        self.assertGreaterEqual(core.deadline, now + TIMING.election)
+        self.assertGreaterEqual(core.deadline, now + TIMING.election_timeout_seconds)
 
 
 class GroupTests(SynchronousTestCase):
@@ -348,9 +349,9 @@ class GroupTests(SynchronousTestCase):
         group = Group("abc")
         group.elect("a")
         group.propose(b"x")
-        group.advance(TIMING.heartbeat)
+        group.advance(TIMING.heartbeat_seconds)
         group.crash("a")
-        group.advance(3 * TIMING.election)
+        group.advance(3 * TIMING.election_timeout_seconds)
         self.assertIn(group.leader(), "bc")
         group.propose(b"y")
         group.start("a")

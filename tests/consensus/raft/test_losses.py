@@ -18,7 +18,7 @@ class LossTests(SynchronousTestCase):
         self.group.elect("a")
 
     def assert_alike(self, expected: list[bytes]) -> None:
-        self.group.advance(3 * TIMING.heartbeat)
+        self.group.advance(3 * TIMING.heartbeat_seconds)
         self.assertEqual(self.group.states(), dict.fromkeys("abc", expected))
         self.assertEqual({self.group[each].commit_index for each in "abc"}, {self.group["a"].last_index})
 
@@ -70,7 +70,7 @@ class LossTests(SynchronousTestCase):
                 self.group.propose(data)
                 self.group.settle()
             self.group.heal()
-            self.group.advance(20 * TIMING.heartbeat)
+            self.group.advance(20 * TIMING.heartbeat_seconds)
             self.assert_alike(expected)
 
     def test_a_machine_that_crashed_with_entries_not_written(self) -> None:
@@ -105,7 +105,7 @@ class LossTests(SynchronousTestCase):
             self.group.propose(b"%d" % number)
             self.group["a"].unreachable("b")
             self.group["a"].unreachable("c")
-            self.group.advance(TIMING.heartbeat)
+            self.group.advance(TIMING.heartbeat_seconds)
         self.assert_alike([b"%d" % number for number in range(20)])
 
     def test_a_machine_that_was_away_for_long(self) -> None:
@@ -120,7 +120,7 @@ class LossTests(SynchronousTestCase):
 
     def test_an_idle_group_says_nothing_but_heartbeats(self) -> None:
         self.group.propose(b"x")
-        self.group.advance(2 * TIMING.heartbeat)
+        self.group.advance(2 * TIMING.heartbeat_seconds)
         seen: list[Sent] = []
 
         def note(letter: Sent) -> bool:
@@ -128,6 +128,6 @@ class LossTests(SynchronousTestCase):
             return True
 
         self.group.passes = note
-        self.group.advance(20 * TIMING.heartbeat)
+        self.group.advance(20 * TIMING.heartbeat_seconds)
         self.assertLessEqual(len(seen), 4 * 21)
         self.assertFalse([each for each in seen if getattr(each.message, "entries", ())])

@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.consensus.raft.core import NotLeaderError, Role
 from etcd_twisted.consensus.raft.entries import Configuration
-from etcd_twisted.consensus.raft.leader import LEASE, Outgoing
+from etcd_twisted.consensus.raft.leader import LEASE_ELECTIONS, Outgoing
 from etcd_twisted.consensus.raft.messages import Append, AppendReply
 from tests.consensus.raft.group import LONG, TIMING, Group, Machine, Sent, alone, elect, sent
 
@@ -88,8 +88,8 @@ class ReadIndexTests(SynchronousTestCase):
         machine = leading()
         machine.core.read(7)
         sent(machine)
-        number = round_of(sent(machine, TIMING.heartbeat))
-        machine.core.receive("b", AppendReply(2, number, 2, 2), TIMING.heartbeat)
+        number = round_of(sent(machine, TIMING.heartbeat_seconds))
+        machine.core.receive("b", AppendReply(2, number, 2, 2), TIMING.heartbeat_seconds)
         self.assertEqual(machine.core.to_answer(), [(7, 2)])
 
     def test_a_rejection_is_an_answer_too(self) -> None:
@@ -164,9 +164,9 @@ class ReadIndexTests(SynchronousTestCase):
             return letter.receiver != "a"
 
         group.passes = hold_back
-        group.advance(TIMING.heartbeat)
+        group.advance(TIMING.heartbeat_seconds)
         group.isolate("a")
-        group.advance(TIMING.election)
+        group.advance(TIMING.election_timeout_seconds)
         group.elect("b")
         self.assertEqual(group["a"].role, Role.LEADER)
         group[group.leader()].propose(b"news")
@@ -196,15 +196,15 @@ class LeaseTests(SynchronousTestCase):
     def test_it_ends_before_anybody_else_can_be_elected(self) -> None:
         """Also with clocks that differ."""
         core = leading().core
-        end = LEASE * TIMING.election
+        end = LEASE_ELECTIONS * TIMING.election_timeout_seconds
         self.assertTrue(core.holds_lease(end - 0.001))
         self.assertFalse(core.holds_lease(end))
-        self.assertLess(end, TIMING.election)
+        self.assertLess(end, TIMING.election_timeout_seconds)
 
     def test_a_quorum_renews_it_as_of_when_it_was_asked(self) -> None:
         machine = leading("abcde")
-        number = round_of(sent(machine, TIMING.heartbeat))
-        end = TIMING.heartbeat + LEASE * TIMING.election
+        number = round_of(sent(machine, TIMING.heartbeat_seconds))
+        end = TIMING.heartbeat_seconds + LEASE_ELECTIONS * TIMING.election_timeout_seconds
         machine.core.receive("b", AppendReply(2, number, 2, 2), 0.14)
         self.assertFalse(machine.core.holds_lease(end - 0.001))
         machine.core.receive("d", AppendReply(2, number, 2, 2), 0.14)
@@ -223,7 +223,7 @@ class LeaseTests(SynchronousTestCase):
         self.assertTrue(machine.core.holds_lease(1e6))
         machine.core.propose_configuration(Configuration(("a", "b")), 1e6)
         self.assertTrue(machine.core.holds_lease(1e6))
-        self.assertFalse(machine.core.holds_lease(1e6 + TIMING.election))
+        self.assertFalse(machine.core.holds_lease(1e6 + TIMING.election_timeout_seconds))
 
     def test_a_follower_holds_none(self) -> None:
         group = Group("abc")
@@ -234,7 +234,7 @@ class LeaseTests(SynchronousTestCase):
         """Whatever becomes of that: it may stand late, and nobody makes it wait."""
         group = Group("abc")
         group.elect("a")
-        group.advance(TIMING.heartbeat)
+        group.advance(TIMING.heartbeat_seconds)
         group.isolate("a")
         group["a"].transfer(group.now)
         self.assertTrue(group["a"].holds_lease(group.now))
@@ -249,7 +249,7 @@ class LeaseTests(SynchronousTestCase):
         """However long a leader that is cut off is not aware of it."""
         group = Group("abc")
         group.elect("a")
-        group.advance(TIMING.heartbeat)
+        group.advance(TIMING.heartbeat_seconds)
         group.isolate("a")
         held_back = group.machines.pop("a")
         while not any(group[each].holds_lease(group.now) for each in "bc"):

@@ -211,7 +211,7 @@ class ConflictTests(SynchronousTestCase):
             group[machine_id].wants_snapshot("", 7, 0, group.now)  # the term that they are all in
         group.elect("a")
         group.propose(b"x")
-        group.advance(TIMING.heartbeat)
+        group.advance(TIMING.heartbeat_seconds)
         leader = group["a"].log
         for machine_id in "bcdefg":
             log = group[machine_id].log
@@ -370,7 +370,7 @@ class LeaderTests(SynchronousTestCase):
         machine = alone("a", "abc", [1, 1])
         elect(machine)
         self.assertEqual(sent(machine, 0.01), [])
-        again = self.appends(machine, "b", TIMING.heartbeat)
+        again = self.appends(machine, "b", TIMING.heartbeat_seconds)
         self.assertEqual([(each.prev_index, each.entries) for each in again], [(2, ())])
 
     def test_a_rejection_is_followed_by_the_next_question_at_once(self) -> None:

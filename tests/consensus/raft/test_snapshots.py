@@ -42,7 +42,7 @@ class LeaderTests(SynchronousTestCase):
     def test_only_to_one_that_is_there(self) -> None:
         """It is sent heartbeats until it answers, which also say how far the others are."""
         for beat in range(1, 5):
-            self.assertEqual(self.sent_to_b(beat * TIMING.heartbeat), [self.heartbeat(1 + beat)])
+            self.assertEqual(self.sent_to_b(beat * TIMING.heartbeat_seconds), [self.heartbeat(1 + beat)])
         self.answer("b", AppendReply(2, 5, 0, 0))
         self.assertEqual(self.sent_to_b(), [InstallSnapshot(2)])
 
@@ -58,9 +58,9 @@ class LeaderTests(SynchronousTestCase):
         for beat in range(1, 10):
             self.machine.core.propose(b"y")
             self.answer("b", AppendReply(2, beat, 0, 0))
-            self.assertEqual(self.sent_to_b(beat * TIMING.heartbeat), [self.heartbeat(1 + beat)])
+            self.assertEqual(self.sent_to_b(beat * TIMING.heartbeat_seconds), [self.heartbeat(1 + beat)])
             self.answer("c", AppendReply(2, 1 + beat, 10, 10))
-            self.assertEqual(self.sent_to_b(beat * TIMING.heartbeat), [])
+            self.assertEqual(self.sent_to_b(beat * TIMING.heartbeat_seconds), [])
 
     def test_rejections_that_come_late_change_nothing(self) -> None:
         self.sending()
@@ -81,10 +81,10 @@ class LeaderTests(SynchronousTestCase):
         self.sending()
         self.machine.core.snapshot_ended("b")
         self.assertEqual(self.sent_to_b(), [])
-        self.assertEqual(self.sent_to_b(TIMING.heartbeat), [self.heartbeat(2)])
+        self.assertEqual(self.sent_to_b(TIMING.heartbeat_seconds), [self.heartbeat(2)])
         self.answer("b", AppendReply(2, 2, 10, 0))
         self.machine.core.propose(b"y")
-        (append,) = self.sent_to_b(2 * TIMING.heartbeat)
+        (append,) = self.sent_to_b(2 * TIMING.heartbeat_seconds)
         assert isinstance(append, Append)
         self.assertEqual(append.prev_index, 10)
 
@@ -92,7 +92,7 @@ class LeaderTests(SynchronousTestCase):
         self.sending()
         for attempt in range(1, 4):
             self.machine.core.snapshot_ended("b")
-            now = attempt * TIMING.heartbeat
+            now = attempt * TIMING.heartbeat_seconds
             self.assertEqual(self.sent_to_b(now), [self.heartbeat(1 + attempt)])
             self.answer("b", AppendReply(2, 1 + attempt, 0, 0), now)
             self.assertEqual(self.sent_to_b(now), [InstallSnapshot(2)])
@@ -128,7 +128,7 @@ class FollowerTests(SynchronousTestCase):
             core = self.following([1, 1, 1], 2).core
             self.assertEqual(core.wants_snapshot("b", term, index, 3.0), wanted)
             self.assertEqual((core.term, core.leader), (max(5, term), "b"))
-            heard = core.deadline >= 3.0 + TIMING.election
+            heard = core.deadline >= 3.0 + TIMING.election_timeout_seconds
             self.assertEqual(heard, term >= 5)
 
     def test_a_candidate_gives_up(self) -> None:
@@ -276,7 +276,7 @@ class CompactionTests(SynchronousTestCase):
             group.advance(2 * LONG)
             self.assertEqual(group.disks[down].snapshot.index, count + 1)
             group.propose(b"after")
-            group.advance(TIMING.heartbeat)
+            group.advance(TIMING.heartbeat_seconds)
             self.assertEqual(group.states()[down], group.states()["a"])
 
     def test_who_gets_one_also_gets_what_comes_after(self) -> None:
@@ -290,10 +290,10 @@ class CompactionTests(SynchronousTestCase):
         for number in range(10):
             for _ in range(10):
                 group.propose(b"more %d" % number)
-            group.advance(TIMING.heartbeat)
+            group.advance(TIMING.heartbeat_seconds)
             group.machines["a"].take_snapshot()
         group.snapshots_pass = True
-        group.advance(2 * TIMING.heartbeat)
+        group.advance(2 * TIMING.heartbeat_seconds)
         self.assertEqual(group.disks["c"].snapshot.index, 21)
         self.assertEqual(group.states()["c"], group.states()["a"])
 
@@ -311,7 +311,7 @@ class CompactionTests(SynchronousTestCase):
         group.advance(LONG)
         for _ in range(100):
             group.propose(b"more")
-        group.advance(TIMING.heartbeat)
+        group.advance(TIMING.heartbeat_seconds)
         group.machines["a"].take_snapshot()
         self.assertEqual(group["a"].log.first_index, group["a"].last_index - 49)
 
@@ -333,14 +333,14 @@ class CompactionTests(SynchronousTestCase):
         group.propose(b"x")
         group.settle()
         group["a"].unreachable("c")
-        group.advance(TIMING.heartbeat)
+        group.advance(TIMING.heartbeat_seconds)
         group.machines["c"].take_snapshot()
         group.crash("c")
         group.start("c")
         group.heal()
-        group.advance(2 * TIMING.heartbeat)
+        group.advance(2 * TIMING.heartbeat_seconds)
         group.propose(b"y")
-        group.advance(TIMING.heartbeat)
+        group.advance(TIMING.heartbeat_seconds)
         self.assertEqual(group.states()["c"], group.states()["a"])
         self.assertEqual(group.disks["c"].snapshot.index, 12)
 

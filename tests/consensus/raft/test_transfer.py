@@ -60,7 +60,7 @@ class LeaderTests(SynchronousTestCase):
 
     def test_of_those_that_were_heard_lately(self) -> None:
         machine = leading()
-        now = 1.1 * TIMING.election
+        now = 1.1 * TIMING.election_timeout_seconds
         sent(machine, now)
         machine.core.receive("c", AppendReply(2, 2, 2, 2), now)
         self.assertTrue(machine.core.transfer(now))
@@ -76,7 +76,7 @@ class LeaderTests(SynchronousTestCase):
 
     def test_not_to_one_that_is_silent(self) -> None:
         machine = leading()
-        self.assertFalse(machine.core.transfer(1.1 * TIMING.election))
+        self.assertFalse(machine.core.transfer(1.1 * TIMING.election_timeout_seconds))
 
     def test_a_follower_has_nothing_to_hand_over(self) -> None:
         self.assertFalse(alone("a", "abc").core.transfer(0.0))
@@ -87,21 +87,21 @@ class LeaderTests(SynchronousTestCase):
         core = machine.core
         core.transfer(0.0)
         self.assertEqual(told(machine), ["b"])
-        sent(machine, TIMING.election - 0.001)
+        sent(machine, TIMING.election_timeout_seconds - 0.001)
         self.assertFalse(core.leads)
-        sent(machine, TIMING.election)
+        sent(machine, TIMING.election_timeout_seconds)
         self.assertTrue(core.leads)
         core.propose(b"x")
-        self.assertEqual(told(machine, TIMING.election), [])
+        self.assertEqual(told(machine, TIMING.election_timeout_seconds), [])
 
     def test_and_looks_for_another_if_asked_again(self) -> None:
         machine = leading()
         machine.core.transfer(0.0)
         self.assertEqual(told(machine), ["b"])
-        sent(machine, TIMING.election)
-        machine.core.receive("c", AppendReply(2, 2, 2, 2), TIMING.election)
-        self.assertTrue(machine.core.transfer(TIMING.election))
-        self.assertEqual(told(machine, TIMING.election), ["c"])
+        sent(machine, TIMING.election_timeout_seconds)
+        machine.core.receive("c", AppendReply(2, 2, 2, 2), TIMING.election_timeout_seconds)
+        self.assertTrue(machine.core.transfer(TIMING.election_timeout_seconds))
+        self.assertEqual(told(machine, TIMING.election_timeout_seconds), ["c"])
 
 
 class TargetTests(SynchronousTestCase):
@@ -143,7 +143,7 @@ class TargetTests(SynchronousTestCase):
         machine = alone("b", "abc", [1], HardState(2))
         machine.core.receive("a", TimeoutNow(2), 0.0)
         sent(machine)
-        self.assertGreaterEqual(machine.core.deadline, TIMING.election)
+        self.assertGreaterEqual(machine.core.deadline, TIMING.election_timeout_seconds)
         machine.core.tick(machine.core.deadline)
         self.assertEqual((machine.core.role, machine.core.term), (Role.PRE_CANDIDATE, 3))
         self.assertEqual({m for _, m in machine.core.to_send(LONG)}, {VoteRequest(4, 1, 1, pre=True)})
@@ -172,7 +172,7 @@ class GroupTests(SynchronousTestCase):
         group["a"].transfer(group.now)
         group.settle()
         self.assertNotEqual(group.leader(), "a")
-        group.advance(TIMING.heartbeat)
+        group.advance(TIMING.heartbeat_seconds)
         self.assertEqual(group.states(), {each: [b"%d" % number for number in range(50)] for each in "abcde"})
 
     def test_around_and_around(self) -> None:
@@ -185,7 +185,7 @@ class GroupTests(SynchronousTestCase):
             group.settle()
             self.assertNotEqual(group.leader(), leader)
             self.assertEqual(group[group.leader()].term, number + 2)
-            group.advance(TIMING.heartbeat)
+            group.advance(TIMING.heartbeat_seconds)
         self.assertEqual(len(group.states()["a"]), 20)
 
     def test_one_that_stands_late_does_no_harm(self) -> None:
@@ -194,12 +194,12 @@ class GroupTests(SynchronousTestCase):
         group.elect("a")
         group.passes = lambda each: not isinstance(each.message, TimeoutNow)
         group["a"].transfer(group.now)
-        group.advance(TIMING.election)
+        group.advance(TIMING.election_timeout_seconds)
         (order,) = {each for each in group.lost if isinstance(each.message, TimeoutNow)}
         group.heal()
         group.propose(b"x")
-        group.advance(TIMING.heartbeat)
+        group.advance(TIMING.heartbeat_seconds)
         group.deliver(order)
-        group.advance(TIMING.heartbeat)
+        group.advance(TIMING.heartbeat_seconds)
         self.assertEqual(group.leader(), order.receiver)
         self.assertEqual(group.states(), {each: [b"x"] for each in "abc"})

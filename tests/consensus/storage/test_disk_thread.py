@@ -6,12 +6,12 @@ from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.trial.unittest import TestCase
 
-from etcd_twisted.consensus.storage.disk_thread import LogWriter, WriterStoppedError
+from etcd_twisted.consensus.storage.disk_thread import DiskThread, DiskThreadStoppedError
 
 
 class WriterTests(TestCase):
     def setUp(self) -> None:
-        self.writer = LogWriter(reactor)
+        self.writer = DiskThread(reactor)
         self.addCleanup(self.writer.stop)
 
     async def test_result(self) -> None:
@@ -92,9 +92,9 @@ class WriterTests(TestCase):
         ran: list[None] = []
         self.writer.start()
         stopped = self.writer.stop()
-        self.failureResultOf(self.writer.submit(lambda: ran.append(None)), WriterStoppedError)
+        self.failureResultOf(self.writer.submit(lambda: ran.append(None)), DiskThreadStoppedError)
         await stopped
-        self.failureResultOf(self.writer.submit(lambda: ran.append(None)), WriterStoppedError)
+        self.failureResultOf(self.writer.submit(lambda: ran.append(None)), DiskThreadStoppedError)
         self.assertEqual(ran, [])
 
     async def test_stop_twice(self) -> None:

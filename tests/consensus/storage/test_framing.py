@@ -175,7 +175,7 @@ class FramingTests(SynchronousTestCase):
                 self.assertIsNone(reader.find_header(second))
 
     def test_payload_too_long(self) -> None:
-        self.patch(framing, "MAX_PAYLOAD", 3)
+        self.patch(framing, "MAX_PAYLOAD_BYTES", 3)
         encode_frame(FrameKind.RECORD, b"abc", SALT, 0)
         self.assertRaises(ValueError, encode_frame, FrameKind.RECORD, b"abcd", SALT, 0)
 

@@ -13,7 +13,7 @@ from etcd_twisted.consensus.raft.state import RaftState, Role
 from etcd_twisted.interfaces.cluster import Health
 
 
-class Announced(Protocol):
+class ElectionGroup(Protocol):
     """The group in whose elections this machine takes part."""
 
     @property
@@ -27,31 +27,31 @@ class Announced(Protocol):
         """Returns what is known of the cluster's health."""
 
 
-class Announcer:
+class ElectionLog:
     """The election log of one machine; see the module."""
 
     _log = Logger()
 
-    def __init__(self, raft: RaftState, group: Announced) -> None:
+    def __init__(self, raft: RaftState, group: ElectionGroup) -> None:
         self._raft = raft
         self._name = group.name
         self._group = group
         self._stood_in = 0
-        self._told = raft.deposition
+        self._logged = raft.deposition
 
     def changed(self) -> None:
         """Log what is new, as the role of this machine may have changed."""
         raft = self._raft
-        if raft.deposition is not None and raft.deposition is not self._told:
-            self._told = raft.deposition
-            self._tell(raft.deposition)
+        if raft.deposition is not None and raft.deposition is not self._logged:
+            self._logged = raft.deposition
+            self._log_deposition(raft.deposition)
         if raft.role is Role.PRE_CANDIDATE:
             self._log.debug("No leader is heard: {name} asks who would vote for it", name=self._name)
         elif raft.role is Role.CANDIDATE and self._stood_in != raft.term:
             self._stood_in = raft.term
             self._log.info("{name} stands for election in term {term}", name=self._name, term=raft.term)
 
-    def _tell(self, deposition: Deposition) -> None:
+    def _log_deposition(self, deposition: Deposition) -> None:
         intended = deposition.handed_over or deposition.removed
         level = LogLevel.info if intended else LogLevel.warn
         self._log.emit(level, "{name} no longer leads: {why}", name=self._name, why=self._why(deposition))
