@@ -102,7 +102,7 @@ class Replica(ReplicaDoors):
             recovered,
             machine,
         )
-        member.node.failed.addErrback(self._failed, storage, member)
+        member.node.failed.addErrback(self._failed, storage, member).addErrback(self._log_unexpected)
         self._availability.begin()
         self._roster.enter(member.group)
         self.peer.begin(member)
@@ -215,6 +215,12 @@ class Replica(ReplicaDoors):
             reason = f"--data-dir {path} failed: {problem}; {remedy(failure.value)}, then start this machine again"
         error = EtcdError(ErrorCode.RAFT_INTERNAL, f"{reason}; whether the write was done is unknown", self.index)
         for tell in self.on_failure:
-            tell(reason)
+            try:
+                tell(reason)
+            except Exception as problem:  # the others, and the clients that wait, have to be told all the same
+                self._log_unexpected(Failure(problem))
         self._availability.close(error)
         member.fail(error)
+
+    def _log_unexpected(self, failure: Failure) -> None:
+        self._log.failure("Not everybody could be told that this machine can't go on", failure)

@@ -142,6 +142,8 @@ class FastChannel(Protocol):
         self._producer: Any = None
         self._handling = False
         self._waits_for_turn = False
+        self._common_until = 0
+        """To where the header lines of a head that is not complete were found to be common."""
 
     # What an exchange needs
 
@@ -408,7 +410,10 @@ class FastChannel(Protocol):
         @param first_line: the length of the request line if it is there and for the door, else 0.
         """
         if first_line:
-            may_be = may_become_common(data[first_line : data.rfind(b"\r\n") + 2])
+            lines_end = data.rfind(b"\r\n") + 2
+            is_known = self.lifetime.receiving and lines_end == self._common_until  # no line more than the last time
+            may_be = is_known or may_become_common(data[first_line:lines_end])
+            self._common_until = lines_end
         else:
             may_be = data[:1].isupper() and b"\r\n" not in data
         may_be = may_be and len(data) < LONGEST_COMMON_HEAD_BYTES and not _BARE_LINE_FEED.search(data)

@@ -10,6 +10,7 @@ from etcd_twisted.consensus.proposals.pending import Proposal, Proposals, outcom
 from etcd_twisted.consensus.raft.entries import Entry, EntryKind
 from etcd_twisted.errors import NotDoneError
 from etcd_twisted.keyspace.commands import Change, Set
+from etcd_twisted.keyspace.growth import MAX_GROWTH_PER_BYTE, MAX_GROWTH_PER_COMMAND
 from etcd_twisted.waiters import Waiters
 
 PATIENCE = 3.0
@@ -124,6 +125,18 @@ class ProposalsTests(SynchronousTestCase):
         self.assert_size(0)
         for each in answers[1:]:
             self.failureResultOf(each)
+
+    def test_growth_of_very_many(self) -> None:
+        """Those that are not looked at yet count with the most that they can add."""
+        new = 2_500
+        for index in range(new):
+            self.proposals.add(index, Proposal(Set("/a", 0), 1, 10, lambda _: None))
+        most = 10 * MAX_GROWTH_PER_BYTE + MAX_GROWTH_PER_COMMAND
+        self.assertEqual(self.proposals.growth(lambda _: 3), 2_000 * 3 + 500 * most)
+        self.assertEqual(self.proposals.growth(lambda _: 3), new * 3)
+        for index in range(new):
+            self.proposals.take(entry(index, 1))
+        self.assertEqual(self.proposals.growth(lambda _: 3), 0)
 
     def test_their_growth(self) -> None:
         """By how much those who wait make the key space larger; each is looked at once, when somebody asks."""

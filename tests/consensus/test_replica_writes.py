@@ -189,6 +189,23 @@ class WriteTests(ReplicaTestCase):
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
         machine.stop()
 
+    def test_all_are_told_of_a_failing_disk_though_one_of_them_fails(self) -> None:
+        machine = self.machine()
+
+        def broken(_reason: str) -> None:
+            raise RuntimeError("a mistake")
+
+        machine.replica.on_failure.insert(0, broken)
+        answer = machine.set("/a", "1")
+        machine.writer.failing = OSError(28, "No space left on device")
+        machine.settle()
+        self.failureResultOf(answer, EtcdError)
+        self.assertEqual(len(machine.fatal), 1)
+        self.failureResultOf(machine.replica.when_serving(), EtcdError)
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        machine.stop()
+
     @given(st.lists(st.sampled_from(["set", "turn", "sync", "crash"]), max_size=40))
     def test_what_was_acknowledged_survives_any_crash(self, steps: list[str]) -> None:
         self.path = Path(self.mktemp())

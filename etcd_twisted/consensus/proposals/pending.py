@@ -6,6 +6,7 @@ known. Until then the proposal may still be committed, even if this machine no l
 report that a change was not made while it may still be made.
 """
 
+import itertools
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -19,7 +20,11 @@ from etcd_twisted.errors import NotDoneError
 from etcd_twisted.interfaces import OutcomeCallback
 from etcd_twisted.keyspace.commands import Change
 from etcd_twisted.keyspace.events import Event
+from etcd_twisted.keyspace.growth import MAX_GROWTH_PER_BYTE, MAX_GROWTH_PER_COMMAND
 from etcd_twisted.waiters import Waiters
+
+_MAX_MEASURED_AT_ONCE = 2_000
+"""Of how many proposals the growth is looked up at once, which takes about 10 ms."""
 
 
 def outcome_callback(answer: "Deferred[Any]") -> OutcomeCallback:
@@ -79,7 +84,7 @@ class Proposals:
         self._unknown = unknown
         self._proposals: dict[int, Proposal] = {}
         self._growths: dict[int, int] = {}  # by index, for those proposals that L{growth} has looked at
-        self._growth = 0
+        self._growth = self._measured_size = 0  # of these, together
         self._too_late: IDelayedCall | None = None
         self._none = Waiters()
 
@@ -103,22 +108,22 @@ class Proposals:
 
     def growth(self, of_one: Callable[[Change], int]) -> int:
         """
-        Returns by how many bytes the proposals may enlarge the key space together.
+        Returns by how many bytes the proposals may enlarge the key space together. If very many are new since the
+        last call, some of them count with the most that proposals of their size can add.
 
         @param of_one: returns this for one change. It is called once for each proposal.
         """
-        growths = self._growths
-        for index in reversed(self._proposals):
-            if index in growths:
-                break
-            command = self._proposals[index].command
-            growths[index] = added = 0 if command is None else max(0, of_one(command))
+        growths, known = self._growths, len(self._growths)
+        for index, proposal in itertools.islice(self._proposals.items(), known, known + _MAX_MEASURED_AT_ONCE):
+            growths[index] = added = 0 if proposal.command is None else max(0, of_one(proposal.command))
             self._growth += added
-        return self._growth
+            self._measured_size += proposal.size
+        count = len(self._proposals) - len(growths)
+        return self._growth + MAX_GROWTH_PER_BYTE * (self.size - self._measured_size) + MAX_GROWTH_PER_COMMAND * count
 
     def _forget_growths(self) -> None:
         self._growths = {}
-        self._growth = 0
+        self._growth = self._measured_size = 0
 
     def _fail(self, proposal: Proposal, error: Exception) -> None:
         self.failed += 1
@@ -135,8 +140,9 @@ class Proposals:
         if proposal is None:
             return None
         self.size -= proposal.size
-        if self._growths:
-            self._growth -= self._growths.pop(entry.index, 0)
+        if self._growths and (growth := self._growths.pop(entry.index, None)) is not None:
+            self._growth -= growth
+            self._measured_size -= proposal.size
         if self._none.waiting and not self._proposals:
             self._none.fire()
         if proposal.term != entry.term:

@@ -232,11 +232,6 @@ class Leader:
 
     # Handing over
 
-    @property
-    def transferring(self) -> bool:
-        """Whether this machine is handing over, and so must take no proposals."""
-        return self.handover is not None
-
     def transfer(self, now: float) -> str | None:
         """
         Hand over to the voter that has most of the log, among those heard from lately.

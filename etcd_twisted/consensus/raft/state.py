@@ -169,11 +169,6 @@ class RaftState:
         """The index of the last entry, durable or not."""
         return self.log.last_index
 
-    @property
-    def snapshot_index(self) -> int:
-        """The index up to which the newest snapshot covers the log."""
-        return self.log.snapshot_index
-
     def term_at(self, index: int) -> int:
         """
         Returns the term of an entry.
