@@ -48,15 +48,15 @@ class Availability:
     # Events
 
     def begin(self) -> None:
-        """This machine is a member from here on."""
+        """Begin to follow a group, as this machine is a member from here on."""
         self._was_member = False
 
     def end(self) -> None:
-        """This machine is no longer a member."""
+        """Ask no more whether this machine is in the cluster, as it is no longer a member."""
         self._cancel_exclusion_check()
 
     def stand_by(self) -> None:
-        """Others serve from here on."""
+        """Stop serving, as others serve from here on."""
         self.serving = False
 
     def served_by_others(self) -> None:

@@ -259,9 +259,9 @@ class Node:
             self._timer.cancel()
             self._timer = None
         if deadline < float("inf"):
-            self._timer = self._clock.callLater(max(0.0, deadline - self._now()), self._rung)
+            self._timer = self._clock.callLater(max(0.0, deadline - self._now()), self._on_timer)
 
-    def _rung(self) -> None:
+    def _on_timer(self) -> None:
         self._timer = None
         leads = self._raft.role is Role.LEADER
         if leads or self._now() >= self._raft.deadline:
@@ -330,14 +330,14 @@ class Node:
             self._wake()
 
     def _has_to_apply(self) -> bool:
-        """Whether entries are committed and durable but were not yet handed out to be applied."""
+        """Returns whether entries are committed and durable but were not yet handed out to be applied."""
         log = self._log
         return log.commit_index > log.applying_index < log.durable_index
 
     def _has_new_entries(self) -> bool:
         """
-        Whether this machine leads and has entries that it has not given to its own disk yet. These are most likely not
-        sent to the other machines either, and these machines wait for nothing else.
+        Returns whether this machine leads and has entries that it has not given to its own disk yet. These are most
+        likely not sent to the other machines either, and these machines wait for nothing else.
         """
         return self._raft.leadership is not None and self._log.handed_out_index < self._log.last_index
 

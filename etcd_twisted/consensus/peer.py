@@ -49,13 +49,13 @@ class RaftPeer:
         self._member: LocalMember | None = None
 
     def begin(self, member: LocalMember) -> None:
-        """This machine is a member from here on."""
+        """Accept messages, as this machine is a member from here on."""
         self.machine_id = member.raft.machine_id
         self.cluster_id = member.group.cluster_id
         self._member = member
 
     def end(self) -> None:
-        """This machine is no longer a member."""
+        """Accept no more messages, as this machine is no longer a member."""
         self._member = None
         self.machine_id = self.cluster_id = ""
 
@@ -98,11 +98,11 @@ class RaftPeer:
         if member is None:
             raise ValueError("this machine takes no part in consensus")
         if not member.admissions.takes_from(sender):
-            raise ValueError("it is not in the cluster any more")
+            raise ValueError("it is no longer in the cluster")
         messages = decode_messages(payload)
         furthest = member.raft.term + MOST_TERMS_AHEAD
         if any(message.term > furthest for message in messages):
-            raise ValueError("no Raft messages: a term that no cluster gets to")
+            raise ValueError("no Raft messages: a term that no cluster reaches")
         member.receive(sender, messages, len(payload))
 
     def unreachable(self, machine_id: str) -> None:

@@ -49,17 +49,19 @@ class Roster:
         self._recalled = dict(members)
 
     def enter(self, group: Group) -> None:
-        """This machine is a member from here on."""
+        """Rely on this machine's own group, as it is a member from here on."""
         self.standby = False
         self.group = group
         self._cluster_id = group.cluster_id
 
     def leave(self) -> None:
-        """This machine is about to leave its group; it still tells others its cluster's id until L{left}."""
+        """
+        Rely on the group no more, as this machine is leaving it. It still reports its cluster's id until L{left}.
+        """
         self.group = None
 
     def left(self) -> None:
-        """This machine is no longer a member."""
+        """Forget the cluster's id, as this machine is no longer a member."""
         self._cluster_id = ""
 
     def see(self, view: ClusterView) -> None:

@@ -109,7 +109,7 @@ class FakeRaftPeer:
         if self.failing is not None:
             return fail(self.failing)
         if offset != len(self.snapshot):
-            return fail(ValueError(f"no snapshot goes on at {offset}"))
+            return fail(ValueError(f"no snapshot continues at {offset}"))
         self.snapshot += data
         self.look()
         return self.holding or succeed(None)

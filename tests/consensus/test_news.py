@@ -91,7 +91,7 @@ class NewsTests(ClusterTestCase):
         self.said()
         cluster.finish(cluster.leader.replica.remove(gone))
         cluster.run(0.5)
-        self.assertGreaterEqual(self.said().count(f"{gone} is not in the cluster any more"), 2)
+        self.assertGreaterEqual(self.said().count(f"{gone} is no longer in the cluster"), 2)
 
     def test_removal_of_the_leader(self) -> None:
         """It knows why it no longer leads."""
@@ -146,7 +146,7 @@ class NewsTests(ClusterTestCase):
         for line in (
             rf"^Sending a snapshot of \d+ bytes to {called}$",
             r"^The leader sends its snapshot of log index \d+$",
-            r"^Went on from the leader's snapshot of log index \d+$",
+            r"^Continued from the leader's snapshot of log index \d+$",
             rf"^Sent a snapshot to {called}: \d+ bytes of it$",
         ):
             self.assertRegex(said, f"(?m){line}")

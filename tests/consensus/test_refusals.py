@@ -233,7 +233,7 @@ class OtherKindsTests(RefusalTestCase):
             (self.path / "lock", "this program's lock holds no more than a process id"),
             (last, f"is damaged: it has {SPARSE_BYTES} bytes, and no segment has more than {MOST_BYTES}"),
             (self.segments[0], "no segment has more than"),
-            (self.snapshot, "the file goes on behind the snapshot's end"),
+            (self.snapshot, "the file continues after the end of the snapshot"),
         ):
             length = path.stat().st_size
             os.truncate(path, SPARSE_BYTES)

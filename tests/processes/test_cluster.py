@@ -184,7 +184,7 @@ class ChangeTests(ClusterTest):
         await together(write(writer) for writer in range(WRITERS))
         await until(compacted, "the leader's log begins behind what the machine has")
         await away.start()
-        await away.child.when_printed("Went on from the leader's snapshot").addTimeout(PATIENCE, reactor)
+        await away.child.when_printed("Continued from the leader's snapshot").addTimeout(PATIENCE, reactor)
         keys = await self.cluster.converge()
         found = {key: value.rstrip("x") for key, (value, _) in keys.items() if key.startswith("/away")}
         last = range(WRITES - 4, WRITES)

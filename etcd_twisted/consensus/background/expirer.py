@@ -46,11 +46,11 @@ class Expirer:
             return
         delay = min(max(0, expires - self._now()) / 1e6, _LONGEST_WAIT_SECONDS)
         if self.timer is None:
-            self.timer = self._clock.callLater(delay, self._ring)
+            self.timer = self._clock.callLater(delay, self._expire)
         elif self.timer.getTime() - self._clock.seconds() > delay:
             self.timer.reset(delay)
 
-    def _ring(self) -> None:
+    def _expire(self) -> None:
         self.timer = None
         now = self._now()
         expires = self._machine.keyspace.next_expiry()

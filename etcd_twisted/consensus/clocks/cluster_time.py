@@ -148,7 +148,7 @@ class ClusterTime:
     # Keeping it
 
     def lead(self, term: int) -> None:
-        """This machine leads, so its time is the cluster's from here on."""
+        """Make this machine's time the cluster's, as this machine leads from here on."""
         if self._leads and term == self.term:
             return
         self.inherited = inherited = self.known
@@ -169,7 +169,7 @@ class ClusterTime:
         self._adjusted = self._clock.seconds()
 
     def follow(self) -> None:
-        """This machine does not lead. It keeps the time that it knows until the leader tells it a better one."""
+        """Keep the time that this machine knows, as it does not lead, until the leader reports a better one."""
         if self._leads:
             self._leads = False
             now = self._clock.seconds()

@@ -138,9 +138,9 @@ class Statuses:
         question.addCallbacks(self._answered, self._failed, (other, asked), {}, (other,), {})
         question.addErrback(self._broken)
         if other.asking:
-            other.timeout = self._clock.callLater(self._timeout, self._ring, other)
+            other.timeout = self._clock.callLater(self._timeout, self._on_timeout, other)
 
-    def _ring(self, other: _Other) -> None:
+    def _on_timeout(self, other: _Other) -> None:
         """Wait for one more turn: if this process was held up, the answer may have arrived but not been read yet."""
         other.timeout = self._clock.callLater(0, self._late, other)
 

@@ -151,11 +151,11 @@ class Proposals:
         return proposal
 
     def leads(self) -> None:
-        """This machine leads, so every proposal will have an outcome."""
+        """End the time limit, as this machine leads and every proposal will have an outcome."""
         self._wait_no_longer()
 
     def leads_no_longer(self) -> None:
-        """This machine does not lead, so some proposals may never have an outcome here: limit the wait."""
+        """Limit the wait, as this machine does not lead and may never learn the outcome of some proposals."""
         if self._proposals and self._too_late is None:
             self._too_late = self._clock.callLater(self._timeout_seconds, self._give_up)
 

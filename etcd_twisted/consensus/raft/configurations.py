@@ -41,7 +41,7 @@ def differences(before: Configuration, after: Configuration) -> Iterator[str]:
             yield f"{member.name} has a vote"
     for machine_id, member in before.members.items():
         if machine_id not in after.members:
-            yield f"{member.name} is not in the cluster any more"
+            yield f"{member.name} is no longer in the cluster"
 
 
 class Configurations:

@@ -42,7 +42,10 @@ class Follower:
         return self._acknowledgement(append) if append.round else None
 
     def _agrees(self, append: Append) -> bool:
-        """Whether this log has the entry before the first of these. Committed entries are the same on all machines."""
+        """
+        Returns whether this log has the entry before the first of these. Committed entries are the same on all
+        machines.
+        """
         log = self._log
         return append.prev_index <= log.commit_index or log.has(append.prev_index, append.prev_term)
 

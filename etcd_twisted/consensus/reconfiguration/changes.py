@@ -147,7 +147,7 @@ class MembershipChanges:
             if other.name == request.name and machine_id != request.machine_id:
                 if self._liveness.alive(machine_id):
                     raise EtcdError(ErrorCode.KEY_EXISTS, f"a machine named {other.name} is alive")
-                self._log.warn("{name} has come back without its data: it begins anew", name=other.name)
+                self._log.warn("{name} has come back without its data and starts over", name=other.name)
                 await self.take_out(machine_id)
                 return
 

@@ -80,7 +80,7 @@ class SnapshotReceiver:
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             return fail(ValueError(f"no snapshot's metadata: {error}"))
         if offer.term > self._raft.term + MOST_TERMS_AHEAD:
-            return fail(ValueError("no snapshot's metadata: a term that no cluster gets to"))
+            return fail(ValueError("no snapshot's metadata: a term that no cluster reaches"))
         if not self._node.wants_snapshot(sender, offer.term, offer.snapshot.index):
             return succeed(size)  # as if all of it had arrived, so that nothing is sent
         if self._busy or self._stopped:
@@ -108,7 +108,7 @@ class SnapshotReceiver:
         self._traffic.add_received(sender, len(data))
         incoming = self.incoming
         if incoming is None or self._busy or sender != incoming.sender or offset != incoming.file.length:
-            return fail(ValueError(f"no snapshot goes on at {offset}"))
+            return fail(ValueError(f"no snapshot continues at {offset}"))
         return self._do(self._take(incoming, data))
 
     def passed(self, index: int) -> None:
@@ -172,7 +172,7 @@ class SnapshotReceiver:
         shorten = log.compact if agrees else log.restart_after
         # This is submitted in the same turn, so that the next append follows the snapshot.
         await self._disk.run(shorten, snapshot.index)
-        _log.info("Went on from the leader's snapshot of log index {index}", index=snapshot.index)
+        _log.info("Continued from the leader's snapshot of log index {index}", index=snapshot.index)
 
     async def stop(self) -> None:
         """Give up a snapshot in progress, and return when nothing is left of it."""

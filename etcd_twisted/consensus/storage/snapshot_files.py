@@ -310,7 +310,7 @@ class SnapshotReader:
         if self._decode(frame, int) != chunks:
             raise damage(self.path, frame.offset, f"{chunks} chunks are there, and the end counts otherwise")
         if frame.end != self._reader.size:
-            raise damage(self.path, frame.end, "the file goes on behind the snapshot's end")
+            raise damage(self.path, frame.end, "the file continues after the end of the snapshot")
 
     @property
     def size(self) -> int:

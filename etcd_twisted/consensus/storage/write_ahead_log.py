@@ -199,7 +199,7 @@ class WriteAheadLog:
             raise damage(
                 segment.path,
                 FILE_HEADER_LENGTH,
-                f"the segment goes on from entry {head.base} in term {head.hard_state.term}, but the one before ends"
+                f"the segment continues from entry {head.base} in term {head.hard_state.term}, but the one before ends"
                 f" with entry {self.last_index} in term {self.hard_state.term}",
             )
 

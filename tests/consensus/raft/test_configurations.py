@@ -54,7 +54,7 @@ class DifferencesTests(SynchronousTestCase):
 
     def test_one_that_goes(self) -> None:
         after = Configuration(("a",), ("c",), {name: self.BEFORE.members[name] for name in "ac"})
-        self.assertEqual(list(differences(self.BEFORE, after)), ["two is not in the cluster any more"])
+        self.assertEqual(list(differences(self.BEFORE, after)), ["two is no longer in the cluster"])
 
 
 class ConfigurationsTests(SynchronousTestCase):
