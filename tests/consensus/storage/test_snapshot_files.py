@@ -262,7 +262,7 @@ class DamageTests(SnapshotTestCase):
     def test_longer(self) -> None:
         for more in (b"\0", self.data):
             self.path.write_bytes(self.data + more)
-            self.assert_refused(f"is damaged at byte {len(self.data)}", "goes on")
+            self.assert_refused(f"is damaged at byte {len(self.data)}", "the file continues after the end")
 
     def test_under_another_name(self) -> None:
         self.path = self.path.rename(self.path.with_name(f"{1:020}-{7:020}.snapshot"))
