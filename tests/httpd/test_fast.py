@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from etcd_twisted.httpd import fast
 from etcd_twisted.httpd.channel import Channel
 from etcd_twisted.httpd.fast import LONGEST_COMMON_HEAD_BYTES, FastChannel, FastSite
+from etcd_twisted.httpd.heads import may_become_common
 from etcd_twisted.httpd.site import Site
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.net.sockets import write_now
@@ -393,6 +395,20 @@ class DoorTests(SynchronousTestCase):
             self.assertIn(self.channel, self.wire.site.channels)
             self.channel.dataReceived(line)
             self.assertNotIn(self.channel, self.wire.site.channels, line)
+
+    def test_header_lines_that_come_byte_by_byte_are_parsed_once_a_line(self) -> None:
+        parsed: list[bytes] = []
+
+        def counted(lines: bytes) -> bool:
+            parsed.append(lines)
+            return may_become_common(lines)
+
+        self.patch(fast, "may_become_common", counted)
+        head = b"GET /v2/keys/k HTTP/1.1\r\nHost: x\r\nAccept: */*\r\nUser-Agent: slow\r\n"
+        for byte in head:
+            self.channel.dataReceived(bytes([byte]))
+        self.assert_fast(True)
+        self.assertEqual(len(parsed), head.count(b"\r\n"))
 
     def test_a_long_head_is_handed_over(self) -> None:
         self.channel.dataReceived(GET[:-2] + b"X: " + b"x" * LONGEST_COMMON_HEAD_BYTES)
