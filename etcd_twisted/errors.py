@@ -1,7 +1,8 @@
 """
 The error table of the version 2 API, and the exceptions whose texts people see.
 
-Must never import anything of this project, so that the key space, the servers and the clients can all share it.
+This module must never import anything of this project, so that the key space, the servers and the clients can all
+share it.
 """
 
 import enum

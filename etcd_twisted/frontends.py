@@ -1,7 +1,7 @@
 """
 Frontends: the protocols that a machine serves, and how C{--frontend} switches on those that are not built in.
 
-Must never start a frontend, nor know what its options mean.
+This module must never start a frontend, nor know what its options mean.
 """
 
 import re

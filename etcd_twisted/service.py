@@ -3,7 +3,8 @@ A machine: builds everything from a L{Config}, and starts and stops it in order.
 rooms.
 
 The ports are opened first, so that a port in use is noticed before anything is written to disk. Requests that come
-before the key space is recovered wait. Must never leave open or running what it has opened, whatever else fails.
+before the key space is recovered wait. This module must never leave open or running what it has opened, whatever else
+fails.
 """
 
 import platform

@@ -3,8 +3,8 @@ C{twistd etcd}: one machine as a process.
 
 This is about the process alone: one line on standard error and exit status 1 if the machine can't start or go on,
 timers that do not follow the system's clock, a garbage collector that does not hold the service up for long, how the
-log is written, and what the service manager is told. Must never be used by a program that embeds the service: it ends
-the process.
+log is written, and what the service manager is told. This module must never be used by a program that embeds the
+service: it ends the process.
 """
 
 import os

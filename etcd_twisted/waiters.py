@@ -1,7 +1,8 @@
 """
 Waiting for a condition, and being called each time that something happens.
 
-Must never leave anybody waiting for a condition that can't become true any more: L{Waiters.fail} tells them.
+This module must never leave anybody waiting for a condition that can't become true any more: L{Waiters.fail} tells
+them.
 """
 
 from collections.abc import Callable

@@ -1,5 +1,5 @@
 """
 How a machine begins a cluster, joins one, comes back to it, or stands by.
 
-Must never give a machine that is in a cluster another identity, nor begin a second cluster beside one.
+This package must never give a machine that is in a cluster another identity, nor begin a second cluster beside one.
 """

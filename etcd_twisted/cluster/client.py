@@ -1,7 +1,7 @@
 """
 Asks other machines on the way into a cluster, and explains why one does not answer.
 
-Must never wait for long.
+This module must never wait for long.
 """
 
 import attrs

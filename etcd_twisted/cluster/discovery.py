@@ -5,7 +5,7 @@ Each machine registers itself as the key NAME of the directory, with its peer UR
 create the key C{_state} there. The machine that can is the first one. All of them register before they try, so every
 other machine finds at least the first one in the directory. The other cluster may be any that speaks this API.
 
-Must never take a machine for the first one that is not: this would make two clusters.
+This module must never take a machine for the first one that is not: this would make two clusters.
 """
 
 import secrets

@@ -36,7 +36,7 @@ class ExclusionCheck:
         self._known = known
 
     async def stand_by(self, view: ClusterView) -> None:
-        """Has this machine stand by, beside the members that a view names."""
+        """Makes this machine a standby of the cluster that a view describes, and notes the members of that cluster."""
         await self._local.stand_by(view)
         self._known.note(each.peer_url for each in view.machines)
 
@@ -70,8 +70,8 @@ class ExclusionCheck:
 
     async def announce(self) -> None:
         """
-        Has the leader note this machine's name and addresses, and tries until it does. A machine that may have been
-        removed has to find that out first, so it returns then.
+        Tells the leader this machine's name and addresses, again and again until the leader has noted them. A machine
+        that may have been removed has to find that out first, so it returns then.
         """
         while not await self._joining.announce():
             await self._known.search(self._local.name)

@@ -3,7 +3,7 @@ The HTTP client for what a machine has to ask before it serves: it follows redir
 the time for a response, and tries again.
 
 Twisted's own agents follow redirects of C{GET} and C{HEAD} alone, and without the body; but a follower redirects a
-C{PUT} to its leader. Must never go through a proxy, nor read more than it can use.
+C{PUT} to its leader. This module must never go through a proxy, nor read more than it can use.
 """
 
 import urllib.parse

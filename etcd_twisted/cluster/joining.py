@@ -1,7 +1,7 @@
 """
 Joining a cluster: this machine asks the leader to admit it, or to note its new addresses.
 
-Must never ask without end: a machine that nobody admits says so, and what can be done about it.
+This module must never ask without end: a machine that nobody admits says so, and what can be done about it.
 """
 
 import secrets
@@ -170,7 +170,7 @@ class Joining:
         return JoinRequest(PROTOCOL_VERSION, machine_id, cluster_id, own.name, own.client_url, own.peer_url)
 
     async def announce(self) -> bool:
-        """Asks each known machine in turn to have the leader note this one's addresses; whether one did."""
+        """Tells the leader this machine's addresses, through each known machine in turn. Returns whether it did."""
         identity = self._local.identity
         if identity is None:
             return True
@@ -189,7 +189,7 @@ class Joining:
 
     async def _announce_to(self, url: str, identity: Identity) -> None:
         """
-        Has the leader note this machine's addresses, through the machine at C{url}. Where no leader is known, that
+        Tells the leader this machine's addresses, through the machine at C{url}. Where no leader is known, that
         machine may lead all the same: it does not say so before it has committed an entry, for which it may need to
         send this machine a snapshot first.
 

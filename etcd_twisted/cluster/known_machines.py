@@ -1,7 +1,8 @@
 """
 The addresses of other machines that this one knows, and where it looks for more.
 
-Must never forget an address while there is room for it: the machine may be found there once the others are gone.
+This module must never forget an address while there is room for it: the machine may be found there once the others are
+gone.
 """
 
 import math

@@ -1,7 +1,7 @@
 """
 The life of a machine: the first of a cluster, a member that joins or comes back, a standby (spec, section 3).
 
-What is in the data directory decides first, then the configured seeds. Must never give a
+The data directory decides first how a machine starts, then the configured seeds do. This module must never give a
 machine that is in a cluster another identity, nor begin a new cluster when others were named.
 """
 

@@ -1,7 +1,8 @@
 """
 This machine as a member of a cluster: its identity, its files and its replica.
 
-Must never give a machine that is in a cluster another identity, nor write to the disk before it is certain to start.
+This module must never give a machine that is in a cluster another identity, nor write to the disk before it is certain
+to start.
 """
 
 import secrets

@@ -1,9 +1,9 @@
 """
 Checks whether a machine that this one does not know is in its cluster, by asking those that it knows.
 
-A machine that was away or is new does not know all members, and anybody may claim to be one. Must never take a
-stranger's own word for it: only what is said at an address where this machine knows a member, or one that it was told
-of there.
+A machine that was away or is new does not know all members, and anybody may claim to be one. This module must never
+take a stranger's own word for it: only what is said at an address where this machine knows a member, or one that it
+was told of there.
 """
 
 from collections.abc import Callable, Coroutine, Iterable

@@ -2,8 +2,8 @@
 The seeds of a machine: named by C{--discovery}, then by C{--peers} and C{--peers-file} (spec, section 3).
 
 All of them are tried, one after the other. If several machines are started together, the directory of C{--discovery}
-says which one is the first. Must never let a machine that has been in a cluster begin another one, nor make two
-machines the first; nor resolve a name: whoever connects does that.
+says which one is the first. This module must never let a machine that has been in a cluster begin another one, nor
+make two machines the first; nor resolve a name: whoever connects does that.
 """
 
 from collections.abc import Iterable, Iterator

@@ -1,7 +1,8 @@
 """
 Standing by: a machine for which the cluster has no room waits until there is some, and joins then.
 
-Must never keep sending clients to a leader that can't be found, nor read the disk again before it is admitted.
+This module must never keep sending clients to a leader that can't be found, nor read the disk again before it is
+admitted.
 """
 
 from twisted.internet.interfaces import IReactorTime

@@ -1,7 +1,8 @@
 """
 Addresses that machines are reached at or listen on: a host and a port, or an endpoint string, as people write them.
 
-Must never resolve a name or open a socket: an address here is only what somebody wrote, checked for its form.
+This module must never resolve a name or open a socket: an address here is only what somebody wrote, checked for its
+form.
 """
 
 import ipaddress

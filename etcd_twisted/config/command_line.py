@@ -1,7 +1,7 @@
 """
 The command line of C{twistd etcd}, made from L{etcd_twisted.config.config.OPTIONS}.
 
-Must never know one option from another: only the table knows what can be set and what a valid value is.
+This module must never know one option from another: only the table knows what can be set and what a valid value is.
 """
 
 import getopt

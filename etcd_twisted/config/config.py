@@ -2,8 +2,8 @@
 The configuration of a machine: L{Config}, whose fields are the one table of what can be set.
 
 Flags, environment variables, the keys of the TOML file and the help text all follow from the table, and
-C{docs/configuration.md} is checked against it. Must never know where a value came from, but for what to call it in an
-error: flags, variables and files are the business of L{etcd_twisted.config.loading}.
+C{docs/configuration.md} is checked against it. This module must never know where a value came from, but for what to
+call it in an error: flags, variables and files are the business of L{etcd_twisted.config.loading}.
 """
 
 from collections.abc import Mapping

@@ -1,8 +1,8 @@
 """
 Makes a L{Config} of what was given: flags over the environment over the TOML file over the defaults.
 
-Must never touch anything but the one file that it is told to read: whoever opens a port or a directory finds out
-whether it can be used.
+This module must never touch anything but the one file that it is told to read: whoever opens a port or a directory
+finds out whether it can be used.
 """
 
 import difflib

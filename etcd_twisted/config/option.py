@@ -1,7 +1,7 @@
 """
 What one option is, and how a field of L{etcd_twisted.config.Config} declares one.
 
-Must never know one option from another.
+This module must never know one option from another.
 """
 
 from collections.abc import Callable

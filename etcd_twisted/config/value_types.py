@@ -1,7 +1,7 @@
 """
 The types of values that options take: how a value is written, and which values can be used.
 
-Must never know an option, nor where a value came from.
+This module must never know an option, nor where a value came from.
 """
 
 import enum

@@ -10,8 +10,8 @@ address can't be rebound.
 Whatever a page does, a browser's requests carry at least one of the marks below. The requests of programs, and of
 proxies in front of programs, carry none, and may have any C{Host}.
 
-Must never refuse the request of a program, nor accept an origin or a host because a part of it is known, nor let a
-cache give one origin what was made for another.
+This module must never refuse the request of a program, nor accept an origin or a host because a part of it is known,
+nor let a cache give one origin what was made for another.
 """
 
 import ipaddress

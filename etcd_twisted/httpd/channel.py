@@ -4,8 +4,8 @@ The ordinary door: a connection that is read by L{twisted.web}, which knows all 
 It adds what L{twisted.web} lacks: the limits of the port, timeouts that a trickle of bytes does not prolong, answers
 to requests that can't be understood, and an end of the connection that lets the client read such an answer.
 
-Must never let a client hold more than the limits allow, or for longer, nor leave one without an answer that it could
-be given.
+This module must never let a client hold more than the limits allow, or for longer, nor leave one without an answer
+that it could be given.
 
 Some names of C{twisted.web}'s are private and used all the same, as there are no others. C{HTTPChannel._version}, the
 version in a request line, is read, and C{HTTPChannel._respondToBadRequestAndDisconnect}, which answers what is not

@@ -1,7 +1,7 @@
 """
 The interface of what serves the requests below one path without a detour through L{twisted.web}'s resources.
 
-Must never know of connections: a door takes a request, and returns a response.
+This module must never know of connections: a door takes a request, and returns a response.
 """
 
 from typing import Protocol

@@ -4,8 +4,8 @@ How a L{Response} is sent on an HTTP/1 connection.
 An L{Exchange} takes the place of C{twisted.web}'s request object as soon as the request has been read, so that a
 waiting watcher keeps neither headers nor content alive.
 
-Must never send anything faster than the client reads it: a long body is sent in pieces, and a stream that its client
-does not read is cut off.
+This module must never send anything faster than the client reads it: a long body is sent in pieces, and a stream that
+its client does not read is cut off.
 """
 
 from collections.abc import Callable, Iterator

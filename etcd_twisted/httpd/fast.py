@@ -8,7 +8,7 @@ far. So all rare forms of HTTP, and all refusals, are the channel's alone.
 A response is written to the socket at once if nothing waits to be sent. The responses to requests that came together
 are sent together. Connections also wait for requests together (L{Readers}).
 
-Must never answer anything differently than L{Channel} would, nor let a client hold more, or for longer.
+This module must never answer anything differently than L{Channel} would, nor let a client hold more, or for longer.
 """
 # Twisted's HTTP server has no types.
 # mypy: disallow-untyped-calls=False, warn-return-any=False

@@ -4,8 +4,8 @@ The header lines of common requests.
 Clients send the same headers again and again: a block of header lines that was parsed once is remembered. What is not
 common is left to L{twisted.web}, which knows all of HTTP.
 
-Must never take a request for common that L{twisted.web} or the L{BrowserPolicy} would refuse, or understand in another
-way.
+This module must never take a request for common that L{twisted.web} or the L{BrowserPolicy} would refuse, or
+understand in another way.
 """
 
 import re

@@ -1,7 +1,8 @@
 """
 What all pages need that are served through Klein, on whatever port.
 
-Must never send werkzeug's HTML or a traceback to a client, nor answer with a redirect: programs read these pages.
+This module must never send werkzeug's HTML or a traceback to a client, nor answer with a redirect: programs read these
+pages.
 """
 
 from collections.abc import Sequence

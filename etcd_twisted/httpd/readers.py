@@ -5,7 +5,7 @@ For each event the reactor looks up which reader it is for, and prepares a conte
 longer than reading a short request. Here it is done once a turn for all connections: they wait for bytes in an epoll
 set of their own, and the reactor watches that set.
 
-Must never keep a connection open that has ended or failed.
+This module must never keep a connection open that has ended or failed.
 """
 
 import select

@@ -3,7 +3,7 @@ What has come on a connection and can't be handled yet, and whether more is read
 
 While a connection is not read, nothing shows that its client has gone. So it is read on until much is kept.
 
-Must never lose bytes, nor change their order.
+This module must never lose bytes, nor change their order.
 """
 
 from twisted.internet.interfaces import IPushProducer

@@ -5,7 +5,7 @@ A request below the prefix of the site's L{Door} goes straight to the door, and 
 others go to the site's resource. Through Klein, a waiting watcher would take some kilobytes more, and every request
 twice as long.
 
-Must never hold more of a body than the site allows.
+This module must never hold more of a body than the site allows.
 """
 # Twisted's HTTP server has no types.
 # mypy: disallow-untyped-calls=False, warn-return-any=False

@@ -1,7 +1,7 @@
 """
 What requests are answered with: a status, header lines and a body, independent of how they are sent.
 
-Must never know what a port serves, nor of sockets, nor of L{twisted.web}.
+This module must never know what a port serves, nor of sockets, nor of L{twisted.web}.
 """
 
 from abc import ABC, abstractmethod
@@ -85,7 +85,7 @@ class Later(msgspec.Struct, eq=False):
     """
     A response that will come, for one listener: what a Deferred does, at a fraction of the cost.
 
-    Must never cost more than a few attributes: each change of a key makes one.
+    It must never cost more than a few attributes: each change of a key makes one.
 
     @ivar listener: gets the response; C{None} while nobody listens. Those who answer often may call it themselves,
         and use L{answer} only without it.

@@ -1,7 +1,7 @@
 """
 An HTTP port as a service.
 
-Must never know what is served on it.
+This module must never know what is served on it.
 """
 
 from collections.abc import Callable

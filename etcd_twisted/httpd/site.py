@@ -4,7 +4,7 @@ The HTTP server of a port: L{twisted.web}'s, with limits on what one client can 
 A L{Site} has the connections of a port, and what they share. It watches their time, and closes them when the service
 stops.
 
-Must never let a client hold more than the L{Limits} say, or for longer.
+This module must never let a client hold more than the L{Limits} say, or for longer.
 """
 # Twisted's HTTP server has no types.
 # mypy: disallow-untyped-calls=False, warn-return-any=False

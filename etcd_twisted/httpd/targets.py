@@ -4,8 +4,8 @@ What a request target names, however it is spelled. Also percent-encoding, and m
 Clients put a base URL and a path together in many ways: with too many slashes, with raw UTF-8 instead of escapes, or
 as a whole URL. All of these mean the same, and are served without a redirect.
 
-Must never change the part of a path that follows a prefix, nor the query: they belong to the page that serves the
-request. Must never guess: what can't be decoded is refused.
+This module must never change the part of a path that follows a prefix, nor the query: they belong to the page that
+serves the request. This module must never guess: what can't be decoded is refused.
 """
 
 import binascii

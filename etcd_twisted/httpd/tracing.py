@@ -1,8 +1,8 @@
 """
 Logs a line for each request, for operators who want to see what clients do.
 
-Requests that are not traced pay nothing for it, since what is traced is wrapped. Must never log the query or the body
-of a request: they contain values.
+Requests that are not traced pay nothing for it, since what is traced is wrapped. This module must never log the query
+or the body of a request: they contain values.
 """
 
 from typing import Any

@@ -5,7 +5,7 @@ A client may send thousands of requests at once. Requests that a turn has no tim
 so that the machine can do its other work in between, above all send heartbeats. A connection whose turn comes gives
 way to the others after a few requests.
 
-Must never let a request wait while there is nothing else to do, nor forget one.
+This module must never let a request wait while there is nothing else to do, nor forget one.
 """
 
 from collections import OrderedDict

@@ -1,8 +1,8 @@
 """
 Counts how much a port is used: its connections, its requests by method and status, and how long they take.
 
-Must never cost a request more than one step in a dictionary and one in a histogram, nor remember each method that a
-stranger invents.
+This module must never cost a request more than one step in a dictionary and one in a histogram, nor remember each
+method that a stranger invents.
 """
 
 from bisect import bisect_left

@@ -1,7 +1,7 @@
 """
 What the rooms know of each other: the interfaces that each provides, and the values that go between them.
 
-Must never do anything.
+This package must never do anything.
 """
 
 from etcd_twisted.interfaces.cluster import Forbidden, Health, Machine, MachineStatus

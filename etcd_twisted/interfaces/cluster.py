@@ -1,7 +1,7 @@
 """
 The cluster as its machines see it: who is in it, what machines ask of each other, and how they are.
 
-Must never know how these values are sent or stored.
+This module must never know how these values are sent or stored.
 """
 
 import enum

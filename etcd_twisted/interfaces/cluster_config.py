@@ -1,7 +1,7 @@
 """
 The configuration of a cluster as a whole, and which values it may have.
 
-Must never know how it is sent or stored.
+This module must never know how it is sent or stored.
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
 """
 This machine's Raft member as the peer port sees it, and the transport of its messages.
 
-Must never hold any code: only what the rooms promise each other.
+This module must never hold any code: only what the rooms promise each other.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """
 What a machine needs of Twisted's reactor.
 
-Must never hold any code: only a name for what reactors promise.
+This module must never hold any code: only a name for what reactors promise.
 """
 
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTCP, IReactorTime

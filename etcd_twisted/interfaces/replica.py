@@ -1,7 +1,7 @@
 """
 The replica, as doors see it.
 
-Must never hold any code: only what the rooms promise each other.
+This module must never hold any code: only what the rooms promise each other.
 """
 
 from collections.abc import Callable, Mapping

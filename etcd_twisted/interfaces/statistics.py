@@ -2,8 +2,8 @@
 What a machine counts and measures of itself: how long the disk and a quorum take, what is pending, how much is stored,
 and its traffic with the other machines (api, "Leader Statistics" and "Self Statistics").
 
-Must never cost a request anything: durations are measured once for a whole batch, and everything else is read when
-somebody asks. Must never read a clock either: whoever counts passes the time.
+This module must never cost a request anything: durations are measured once for a whole batch, and everything else is
+read when somebody asks. This module must never read a clock either: whoever counts passes the time.
 """
 
 import math

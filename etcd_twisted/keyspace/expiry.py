@@ -1,10 +1,10 @@
 """
 TTLs: which key expires next, and which TTLs are void because their keys went with a directory.
 
-Must never know more than times and keys, nor keep void entries for long: to skip many of them at once would hold the
-reactor. When a directory is removed, the keys below it stay in the schedule at first. So whoever reads a key from the
-schedule looks it up in the tree before relying on it, and takes it out of the schedule when it is gone; and the nodes
-of the directory are walked bit by bit for the TTLs that they had.
+This module must never know more than times and keys, nor keep void entries for long: to skip many of them at once
+would hold the reactor. When a directory is removed, the keys below it stay in the schedule at first. So whoever reads
+a key from the schedule looks it up in the tree before relying on it, and takes it out of the schedule when it is gone;
+and the nodes of the directory are walked bit by bit for the TTLs that they had.
 """
 
 from bisect import bisect_left, insort
@@ -98,7 +98,7 @@ class RemovedDirectories:
     @ivar roots: the key and the remaining nodes of each removed directory; empty when all have been walked. For
         reading only.
 
-    Must never walk many nodes at once: a directory may have held 100,000. Must never hold the whole key of each
+    It must never walk many nodes at once: a directory may have held 100,000. It must never hold the whole key of each
     level either: a tree may be as deep as the longest key has characters.
     """
 

@@ -1,7 +1,7 @@
 """
 How much larger a command would make the key space. The quota asks before the command is logged.
 
-Must never be asked about a command from the log: every machine applies that, whatever it adds.
+This module must never be asked about a command from the log: every machine applies that, whatever it adds.
 """
 
 from collections.abc import Iterable

@@ -1,8 +1,8 @@
 """
 The latest events, for watchers that begin at an earlier index.
 
-Holds exactly the events that live watchers see. Its length is bounded, and so is its size in memory. Must never skip
-an event that it no longer keeps: a watcher that asks for one gets an error.
+Holds exactly the events that live watchers see. Its length is bounded, and so is its size in memory. This module must
+never skip an event that it no longer keeps: a watcher that asks for one gets an error.
 """
 
 import bisect

@@ -2,7 +2,7 @@
 Directories as JSON, in pieces.
 
 A listing may have 100,000 keys. So it is written piece by piece, each a bounded amount of work, from a tree that does
-not change meanwhile. Must never let a piece take longer than a few milliseconds, nor show a hidden node.
+not change meanwhile. This module must never let a piece take longer than a few milliseconds, nor show a hidden node.
 """
 
 from collections.abc import Iterator

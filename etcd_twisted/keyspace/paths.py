@@ -2,7 +2,7 @@
 Keys as paths: how they are cleaned, which are hidden, and which lies below which.
 
 A clean key begins with C{/}, has no empty, C{.} or C{..} segment and no trailing slash; the root is C{/}. Everything
-in the key space but L{clean} expects clean keys. Must never know what the tree holds.
+in the key space but L{clean} expects clean keys. This module must never know what the tree holds.
 """
 
 from collections.abc import Iterator

@@ -2,8 +2,8 @@
 The state of the key space as a sequence of chunks of bytes, and back.
 
 The same state gives the same bytes on every machine. Both directions go chunk by chunk, each a bounded amount of work,
-so that the reactor can turn in between. C{docs/storage.md} describes the layout. Must never load a key space of which
-a part is missing.
+so that the reactor can turn in between. C{docs/storage.md} describes the layout. This module must never load a key
+space of which a part is missing.
 """
 
 from collections.abc import Iterable, Iterator

@@ -2,7 +2,7 @@
 The key space: commands in, events or errors out.
 
 The state machine of the Raft paper (section 2): the same commands in the same order give the same tree, the same
-events and the same errors on every machine. Must never read a clock; each command carries its time.
+events and the same errors on every machine. This module must never read a clock; each command carries its time.
 """
 
 import copy

@@ -1,8 +1,8 @@
 """
 Finding, putting and removing nodes in a persistent tree.
 
-Each change copies the directories on the path to the key and returns a new root. Must never change a node that is in a
-tree, nor recurse: a key may have thousands of segments.
+Each change copies the directories on the path to the key and returns a new root. This module must never change a node
+that is in a tree, nor recurse: a key may have thousands of segments.
 """
 
 import immutables

@@ -2,8 +2,8 @@
 Live watchers: who waits for which key, and who gets an event.
 
 Events are delivered in two steps, so that thousands of watchers can't hold up the reactor: L{WatcherHub.notify} queues
-deliveries, and L{WatcherHub.deliver} makes a bounded number of them. Must never deliver twice to a one-shot watcher,
-nor at all to one that was cancelled.
+deliveries, and L{WatcherHub.deliver} makes a bounded number of them. This module must never deliver twice to a
+one-shot watcher, nor at all to one that was cancelled.
 """
 
 from collections import deque

@@ -1,8 +1,8 @@
 """
 How the log is written: as lines for people, or as one JSON object on each line for programs.
 
-The log goes where the C{--logfile} and C{--syslog} options of C{twistd} say. Must never write a password that is part
-of a URL, nor an event that was not asked for.
+The log goes where the C{--logfile} and C{--syslog} options of C{twistd} say. This module must never write a password
+that is part of a URL, nor an event that was not asked for.
 """
 
 import json

@@ -2,7 +2,7 @@
 Warnings about strangers, and about what may go wrong again and again: each is a line in the log, but there are never
 thousands of them.
 
-Must never let anybody fill the disk with lines.
+This module must never let anybody fill the disk with lines.
 """
 
 import attrs

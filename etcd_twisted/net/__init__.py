@@ -1,7 +1,7 @@
 """
 What every port and every connection needs: addresses to listen on, sockets, TLS, a port as a service.
 
-Must never know a protocol: what goes over a connection is its owner's business.
+This package must never know a protocol: what goes over a connection is its owner's business.
 """
 
 from etcd_twisted.net.listening import ListenAddress, listen

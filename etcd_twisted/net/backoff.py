@@ -2,7 +2,7 @@
 How long to wait before the next attempt to reach a machine: almost no time at first, then longer, and never so that
 all machines try at the same moment.
 
-Must never wait so long that a machine that is back gets no messages.
+This module must never wait so long that a machine that is back gets no messages.
 """
 
 from collections.abc import Callable

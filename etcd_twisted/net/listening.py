@@ -1,7 +1,7 @@
 """
 Opens a port, or says in one line why it can't be opened.
 
-Must never try an address other than the one that was asked for.
+This module must never try an address other than the one that was asked for.
 """
 
 import errno

@@ -1,7 +1,7 @@
 """
 A port that is served while a service runs.
 
-Must never know what is served there.
+This module must never know what is served there.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """
 Describes errors of the network in a few words, on one line, for the log and for people.
 
-Must never lose the system's own description.
+This module must never lose the system's own description.
 """
 
 from errno import ECONNREFUSED

@@ -5,7 +5,7 @@ It differs from Twisted's TLS in how a connection ends: when everything is sent,
 waiting for the other side to close TLS too. A client that keeps its connection for later does not do that before it
 uses the connection again.
 
-Must never let a byte through to what is served before the handshake is complete.
+This module must never let a byte through to what is served before the handshake is complete.
 """
 # Twisted's TLS has no types.
 # mypy: disallow-untyped-calls=False

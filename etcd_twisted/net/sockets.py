@@ -6,7 +6,8 @@ short and urgent is sent with L{write_now} instead. That reads three attributes 
 not documented: C{socket}, and C{dataBuffer} and C{_tempDataBuffer}, which hold what waits to be sent. A Twisted
 without them fails every test of what is built on this.
 
-Must never fail for a connection that is not TCP, nor take it for TCP, nor send anything ahead of what waits.
+This module must never fail for a connection that is not TCP, nor take it for TCP, nor send anything ahead of what
+waits.
 """
 
 import select

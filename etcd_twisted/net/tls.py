@@ -1,7 +1,8 @@
 """
 The files of certificates and keys: how a port uses TLS, and how this machine uses it with others.
 
-Must never go on with a file that can't be used: all files are read and tried before anything is opened or changed.
+This module must never go on with a file that can't be used: all files are read and tried before anything is opened or
+changed.
 """
 
 from collections.abc import Callable

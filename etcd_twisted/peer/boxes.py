@@ -4,7 +4,7 @@ Reads AMP boxes from a stream, piece by piece and within limits.
 A box consists of keys and values, each after its length in two bytes, and ends with a length of zero. Twisted's own
 parser does not limit what a box may hold, and takes several times as long.
 
-Must never hold more of a box than is allowed, nor know what a box means.
+This module must never hold more of a box than is allowed, nor know what a box means.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,8 @@
 """
 Makes one request of a machine that need not know this one: to admit a machine, to remove one, to describe the cluster.
 
-Must never wait for long, nor go on to another machine than the one that was named: the caller decides that.
+This module must never wait for long, nor go on to another machine than the one that was named: the caller decides
+that.
 """
 
 from typing import Any

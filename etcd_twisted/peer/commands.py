@@ -5,7 +5,7 @@ A command, an argument or an error is only ever added, and is optional then. Any
 version (L{etcd_twisted.interfaces.cluster.PROTOCOL_VERSION}). Only L{Join}, L{Leave} and L{Describe} may come before
 L{Hello}.
 
-Must never decide anything: this only defines what goes over the wire.
+This module must never decide anything: this only defines what goes over the wire.
 """
 # Twisted's AMP has no types.
 # mypy: disallow-untyped-calls=False

@@ -3,7 +3,8 @@ The machines that have connected to this one. Messages to them can go back over 
 
 A new machine knows nobody's address until it has the leader's log, and has to answer the leader before that.
 
-Must never keep two connections of one machine: the older one is dead, although the system may not know that yet.
+This module must never keep two connections of one machine: the older one is dead, although the system may not know
+that yet.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """
 What both ends of an AMP connection have in common: limits for the boxes that come in, and an orderly end.
 
-Must never log: a subclass knows whether a problem is worth a line.
+This module must never log: a subclass knows whether a problem is worth a line.
 """
 
 from abc import ABC, abstractmethod

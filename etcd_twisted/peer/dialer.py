@@ -1,7 +1,7 @@
 """
 Connects to a machine, by its peer URL.
 
-Must never connect without TLS to a machine whose URL says C{https}.
+This module must never connect without TLS to a machine whose URL says C{https}.
 """
 
 from typing import Any, NoReturn, TypeVar

@@ -4,7 +4,8 @@ The end of an AMP connection that another machine, or a stranger, has made: its 
 A stranger may ask a few times to join, to remove a machine, or for a description of the cluster. A member sends
 L{commands.Hello} first, and may then send any command.
 
-Must never let what a stranger sends put a traceback into the log, nor let a stranger hold more than a few kilobytes.
+This module must never let what a stranger sends put a traceback into the log, nor let a stranger hold more than a few
+kilobytes.
 """
 # Twisted's AMP has no types.
 # mypy: disallow-untyped-calls=False

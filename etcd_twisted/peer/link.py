@@ -4,7 +4,7 @@ The link to one other machine: a connection for this machine's messages, which i
 Twisted's C{ClientService} can't do this: it fails with C{NoTransition} if the other side closes a connection that is
 still being prepared, as a machine does that refuses L{Hello}. Nor does its retry policy learn why an attempt failed.
 
-Must never keep a message for later while there is no connection: the sender has newer ones by then.
+This module must never keep a message for later while there is no connection: the sender has newer ones by then.
 """
 
 from collections.abc import Callable

@@ -3,7 +3,7 @@ A connection over which payloads go both ways: in order, except for urgent ones,
 
 What the other side does not read yet waits here, up to a bound, and goes out once there is room.
 
-Must never hold more for a machine that does not read than L{Outbox} does.
+This module must never hold more for a machine that does not read than L{Outbox} does.
 """
 
 from abc import abstractmethod

@@ -2,8 +2,8 @@
 The payloads that wait for a machine to read them.
 
 They go out box by box in the order in which they were added, except for urgent ones: a heartbeat must not wait behind
-a payload of many boxes. Must never hold more than a bound behind the payload that is on its way, nor drop a short
-payload because a long one waits: the sender would take it for lost.
+a payload of many boxes. This module must never hold more than a bound behind the payload that is on its way, nor drop
+a short payload because a long one waits: the sender would take it for lost.
 """
 
 from collections import deque

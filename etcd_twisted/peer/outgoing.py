@@ -1,7 +1,7 @@
 """
 The end of an AMP connection that this machine has made: it sends requests, and the other machine answers them.
 
-Must never answer requests: those come over the connections that other machines make.
+This module must never answer requests: those come over the connections that other machines make.
 """
 
 from typing import Any, cast

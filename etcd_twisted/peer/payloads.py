@@ -5,7 +5,7 @@ Machines do this thousands of times a second. So a payload that fits into one AM
 the detour through the command's arguments; the box is the same. A longer payload takes more keys, a very long one more
 boxes, and boxes of other payloads may go between these.
 
-Must never hold more of a payload than is allowed.
+This module must never hold more of a payload than is allowed.
 """
 # Twisted's AMP has no types.
 # mypy: disallow-untyped-calls=False, warn-return-any=False

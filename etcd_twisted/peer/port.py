@@ -2,7 +2,8 @@
 The peer port serves two protocols: AMP for machines, HTTP for administrators. The first byte of a connection tells
 which: an AMP box begins with a zero, an HTTP request with a letter (spec, section 3, "One port, two protocols").
 
-Must never let strangers keep members out: if there are too many connections, the oldest stranger's is closed.
+This module must never let strangers keep members out: if there are too many connections, the oldest stranger's is
+closed.
 """
 
 from typing import Any

@@ -1,8 +1,8 @@
 """
 Answers the requests of members and strangers, and decides who counts as a member.
 
-Must never take messages from a machine that is of another cluster, speaks another version of the protocol or is not a
-member, nor let anything into the log that could not be a machine's.
+This module must never take messages from a machine that is of another cluster, speaks another version of the protocol
+or is not a member, nor let anything into the log that could not be a machine's.
 """
 
 import re

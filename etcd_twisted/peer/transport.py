@@ -1,8 +1,8 @@
 """
 The transport of Raft's messages and snapshots between processes: AMP over TCP or TLS.
 
-Must never hold more than a bounded number of bytes for a machine that does not read them, nor let a heartbeat wait
-behind a snapshot.
+This module must never hold more than a bounded number of bytes for a machine that does not read them, nor let a
+heartbeat wait behind a snapshot.
 """
 
 import random

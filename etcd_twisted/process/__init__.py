@@ -2,5 +2,5 @@
 What belongs to the process that a machine runs in: the file with its process id, how it goes into the background, the
 garbage collector, the limit on open files, and the service manager that started it.
 
-Must never know what the process is there for.
+This package must never know what the process is there for.
 """

@@ -2,8 +2,8 @@
 Moves the process into the background, and tells the person who gave the command how the start ends.
 
 When C{twistd} does this itself, it prints at most 100 bytes of the reason why a start fails, in Python's notation, and
-nothing when the start fails while the machine looks for its cluster. Must never be done while another thread runs: a
-fork does not copy threads.
+nothing when the start fails while the machine looks for its cluster. This module must never be done while another
+thread runs: a fork does not copy threads.
 """
 
 import os

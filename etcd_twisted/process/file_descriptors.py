@@ -1,8 +1,8 @@
 """
 How many connections the limit on the process's open files leaves room for.
 
-Must never let connections take the file descriptors that the log and the snapshots need: a machine that can't write
-its log has to end.
+This module must never let connections take the file descriptors that the log and the snapshots need: a machine that
+can't write its log has to end.
 """
 
 import resource

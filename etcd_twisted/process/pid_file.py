@@ -5,7 +5,7 @@ C{twistd} itself refuses to start while any process has the id in the file, and 
 write the file. The processes of a container get the same few ids at every start, so a container that was killed would
 never start again. Here, only a C{twistd} that still runs prevents a start.
 
-Must never be relied on to keep two machines out of one data directory: the directory's own lock does that.
+This module must never be relied on to keep two machines out of one data directory: the directory's own lock does that.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
 """
 Tells the service manager that started this process, such as systemd, how far it is: sd_notify(3) in a few lines.
 
-Must never delay the process, nor end it, when the service manager does not listen.
+This module must never delay the process, nor end it, when the service manager does not listen.
 """
 
 import socket

@@ -1,8 +1,8 @@
 """
 Stand-ins, machines and clusters for tests, of this project and of programs that use it: see C{docs/testing.md}.
 
-Nothing here is needed to run a machine, and nothing else in the package imports it. Must never need trial or any other
-test framework: a test that uses this may be written for any of them.
+Nothing here is needed to run a machine, and nothing else in the package imports it. This package must never need trial
+or any other test framework: a test that uses this may be written for any of them.
 """
 
 from etcd_twisted.testing.cluster import SimulatedCluster

@@ -1,7 +1,8 @@
 """
 A child process of a test, watched by the reactor.
 
-Must never leave a process behind: whoever spawns one calls L{ChildProcess.stop} at the end, whatever happens.
+This module must never leave a process behind: whoever spawns one calls L{ChildProcess.stop} at the end, whatever
+happens.
 """
 
 import os

@@ -2,7 +2,7 @@
 A cluster in memory: machines on simulated clocks, with simulated disks and a simulated network between them.
 
 Nothing happens but in L{SimulatedCluster.advance} and its relatives, and all chance comes from one seed: a test of the
-same seed does the same, however busy the computer is. Must never wait for real time.
+same seed does the same, however busy the computer is. This module must never wait for real time.
 """
 
 import contextlib

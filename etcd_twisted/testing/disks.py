@@ -3,7 +3,7 @@ The disks of several machines, and the system's calls on their files.
 
 While L{Disks.installed} lasts, the calls of L{os} that change, read and sync files go through here. For a file of a
 machine they are passed to its L{Disk}, which may have them fail or undo them; calls on any other file go straight to
-the system. Must never change what a call on another file does.
+the system. This module must never change what a call on another file does.
 """
 
 import contextlib

@@ -2,7 +2,7 @@
 A machine in memory: its disk, its clocks, and one process after the other on it.
 
 Each process is the whole program but for its sockets: it begins, joins, serves and stands by as C{twistd etcd} does.
-Must never let anything of a process live on in the next one but what is on the disk.
+This module must never let anything of a process live on in the next one but what is on the disk.
 """
 
 from typing import Any, Protocol

@@ -1,7 +1,8 @@
 """
 A machine as a real process: C{twistd etcd} on free loopback ports, with its data in a directory of the test.
 
-Must never leave a process behind when L{MachineProcess.close} is called, nor use a port that others can reach.
+This module must never leave a process behind when L{MachineProcess.close} is called, nor use a port that others can
+reach.
 """
 
 import signal

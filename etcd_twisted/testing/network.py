@@ -3,7 +3,8 @@ A simulated network between machines: it can lose, delay, double and reorder mes
 
 As in production, a machine has one connection to each other machine, and sends its messages to that machine over it;
 the other end decides whether it takes them when the connection is made. What is sent while a way is cut is lost, or
-arrives when the way is open again. Must never change a message, nor carry anything for a process that has ended.
+arrives when the way is open again. This module must never change a message, nor carry anything for a process that has
+ended.
 """
 
 from collections.abc import Callable

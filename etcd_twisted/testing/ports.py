@@ -1,7 +1,8 @@
 """
 Free ports on the loopback address, for servers that have to be told which port to listen on.
 
-Must never keep a port open: the caller has to listen on it soon, or be ready to find that another process took it.
+This module must never keep a port open: the caller has to listen on it soon, or be ready to find that another process
+took it.
 """
 
 import contextlib

@@ -1,7 +1,8 @@
 """
 Stand-ins for what the peer port sees of a replica, and for a snapshot that is sent.
 
-They are for tests of what carries messages between machines. Must never decide anything that a real machine would not.
+They are for tests of what carries messages between machines. This module must never decide anything that a real
+machine would not.
 """
 
 from collections.abc import Callable

@@ -2,8 +2,8 @@
 A stand-in for the replica of a machine: a key space on a clock, without a log, a disk or other machines.
 
 It is for unit tests of what serves from a replica, such as a frontend. What the test proposes is applied at once; the
-test can have it wait or fail, and can have the machine lead, follow, stand by or know no leader. Must never apply a
-command in another way than a real machine does.
+test can have it wait or fail, and can have the machine lead, follow, stand by or know no leader. This module must
+never apply a command in another way than a real machine does.
 """
 
 import urllib.parse

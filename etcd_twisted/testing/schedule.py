@@ -2,7 +2,7 @@
 The one clock and the one source of chance of a simulation: a queue of what is to happen.
 
 A process does not see this clock but its own, which may go faster or slower. What is scheduled for a process does not
-happen when the process has ended. Must never ask the system for the time or for a random number.
+happen when the process has ended. This module must never ask the system for the time or for a random number.
 """
 
 import heapq

@@ -1,7 +1,7 @@
 """
 Simulated time, and a simulated network: what every cluster in memory is made of.
 
-Must never know what is simulated: it has no machines.
+This module must never know what is simulated: it has no machines.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """
 What a machine sends over the simulated network: messages and snapshots to members, and questions to anybody.
 
-Must never give a message to a process that has ended.
+This module must never give a message to a process that has ended.
 """
 
 from collections.abc import Callable, Mapping

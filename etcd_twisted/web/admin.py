@@ -2,7 +2,8 @@
 The admin resource on the peer port: who is in the cluster and how it is configured, and how to change that (api,
 "Cluster Config", "Remove Machines").
 
-A standby does not serve it. Must never change anything but on the leader, nor show a traceback to a client.
+A standby does not serve it. This module must never change anything but on the leader, nor show a traceback to a
+client.
 """
 
 from collections.abc import Awaitable, Callable

@@ -2,8 +2,8 @@
 Responses of the API: those about keys, which carry the key space's index, and the errors of the API's table. They are
 the same on the client port and on the peer port.
 
-Must never know how responses are sent, nor tell a client more about an error than the table and the cause: what nobody
-expected goes into the log.
+This module must never know how responses are sent, nor tell a client more about an error than the table and the cause:
+what nobody expected goes into the log.
 """
 
 import msgspec

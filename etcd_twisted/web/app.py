@@ -1,7 +1,8 @@
 """
 The pages of the client port beside the keys (spec, section 2; api, "Statistics").
 
-Most of them show what the replica knows at the moment, and wait for nothing. Must never show a traceback to a client.
+Most of them show what the replica knows at the moment, and wait for nothing. This module must never show a traceback
+to a client.
 """
 
 import json

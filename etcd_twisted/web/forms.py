@@ -1,8 +1,8 @@
 """
 The parameters of a request: the only parser of query strings and urlencoded bodies (spec, section 1, "Parameters").
 
-The parser is strict: parameters that can't be decoded are refused, with what is wrong, and never guessed. Must never
-make more than one pass over a body, which may have 10 MiB.
+The parser is strict: parameters that can't be decoded are refused, with what is wrong, and never guessed. This module
+must never make more than one pass over a body, which may have 10 MiB.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """
 The client port as a frontend.
 
-Must never serve anything itself: it only puts the parts of the port together.
+This module must never serve anything itself: it only puts the parts of the port together.
 """
 
 from collections.abc import Mapping

@@ -1,8 +1,8 @@
 """
 The key endpoint: C{/v2/keys} as a plain function of a parsed request and a replica.
 
-This is the only handler, whichever door a request came by. Must never know of Klein, of L{twisted.web} or of sockets,
-nor do anything for a common C{GET} or C{PUT} that it does not need.
+This is the only handler, whichever door a request came by. This module must never know of Klein, of L{twisted.web} or
+of sockets, nor do anything for a common C{GET} or C{PUT} that it does not need.
 """
 
 import itertools

@@ -4,8 +4,8 @@ additions").
 
 Errors are like theirs: JSON with a C{message}. A machine joins by itself here, so that nobody is added by hand. The
 ids are fingerprints: whoever knows a machine's own id can pass itself off as that machine where machines have no
-certificates. Must never change anything but on the leader, nor say that something was done that was not, nor show a
-machine's own id.
+certificates. This module must never change anything but on the leader, nor say that something was done that was not,
+nor show a machine's own id.
 """
 
 from collections.abc import Awaitable, Callable, Mapping

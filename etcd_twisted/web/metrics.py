@@ -2,8 +2,9 @@
 C{/metrics}: everything that is counted, for Prometheus, in its text format.
 
 Names and units are etcd's where etcd 3.4 has the metric; all others begin with C{etcd_twisted_} and follow
-Prometheus's conventions. Must never count anything: that is done where things happen, and read here when somebody
-asks. Must never keep a figure beyond one machine's life either, nor let two machines of one process share one.
+Prometheus's conventions. This module must never count anything: that is done where things happen, and read here when
+somebody asks. This module must never keep a figure beyond one machine's life either, nor let two machines of one
+process share one.
 """
 
 from collections import Counter

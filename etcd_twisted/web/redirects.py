@@ -2,7 +2,7 @@
 Requests that only the leader can serve, on whatever port (spec, section 3, "Redirects"): clients are redirected to it,
 and wait while no leader is known.
 
-Must never change what was asked for, nor let a request wait for longer than a few elections take.
+This module must never change what was asked for, nor let a request wait for longer than a few elections take.
 """
 
 import re

@@ -1,8 +1,8 @@
 """
 What C{/v2/stats/self} and C{/v2/stats/leader} show, in the reference's order (api, "Statistics").
 
-Must never count anything: that is done where things happen. Must never round a duration either, since clients read
-durations back.
+This module must never count anything: that is done where things happen. This module must never round a duration
+either, since clients read durations back.
 """
 
 import msgspec

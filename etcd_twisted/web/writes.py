@@ -1,7 +1,7 @@
 """
 From a request to the command that it means (spec, section 1, "PUT", "POST", "DELETE", "Later additions").
 
-Must never look at the key space: whether a command succeeds is decided when it is applied.
+This module must never look at the key space: whether a command succeeds is decided when it is applied.
 """
 
 from etcd_twisted.errors import ErrorCode, EtcdError

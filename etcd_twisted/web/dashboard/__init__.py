@@ -1,5 +1,5 @@
 """
 The dashboard: a page for people. It consists of the files in C{page/}, which a browser runs as they are.
 
-Must never load anything from elsewhere, nor need a build step.
+This package must never load anything from elsewhere, nor need a build step.
 """

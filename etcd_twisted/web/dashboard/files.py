@@ -4,7 +4,8 @@ The files of the dashboard's page, as responses.
 They are read once and kept in memory: all of them together are smaller than a picture. A browser caches them and asks
 each time whether they are still the same, so that a page never runs with files of two versions.
 
-Must never send anything but the files that came with the package, nor let the page run or load anything else.
+This module must never send anything but the files that came with the package, nor let the page run or load anything
+else.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
 """
 What is wrong with the cluster or with this machine, as sentences for the dashboard. The worst comes first.
 
-Must never claim that something is right or wrong unless this machine knows it.
+This module must never claim that something is right or wrong unless this machine knows it.
 """
 
 from collections.abc import Iterator

@@ -2,7 +2,7 @@
 Locks: who gets one, keeps it and releases it (api, "Lock Module"; spec, section 2).
 
 Everything is done by the machine that leads. On any other machine it fails with L{NotDoneError}, and nothing was done.
-Must never know of HTTP.
+This module must never know of HTTP.
 """
 
 from collections.abc import Iterable

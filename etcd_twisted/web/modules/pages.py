@@ -3,7 +3,8 @@ The pages of the modules: C{/mod/v2/lock/KEY} and C{/mod/v2/leader/KEY} (api, "L
 
 An election is a lock whose entries have the candidates' names as values: whoever holds the lock leads. Clients can ask
 any machine: one that does not lead redirects them to the leader, and one that no longer leads redirects the clients
-that wait, with the index of the entry that each has. Must never answer that a lock is held before a quorum knows it.
+that wait, with the index of the entry that each has. This module must never answer that a lock is held before a quorum
+knows it.
 """
 
 from collections.abc import Awaitable, Callable

@@ -1,7 +1,7 @@
 """
 The parameters of a request to a module (api, "Lock Module" and "Leader Module"), and what is wrong with them.
 
-Must never look at the key space.
+This module must never look at the key space.
 """
 
 from etcd_twisted.errors import ErrorCode, EtcdError

@@ -5,7 +5,7 @@ The TTL of the entry is renewed while some client waits. When none does any more
 behind it moves up. The lock is granted only after a quorum has just confirmed that the entry is there: so a machine
 that no longer leads, and does not know it, grants nothing.
 
-Must never delete an entry that holds a lock that was granted: that is for the client, or for the TTL.
+This module must never delete an entry that holds a lock that was granted: that is for the client, or for the TTL.
 """
 
 from collections.abc import Callable

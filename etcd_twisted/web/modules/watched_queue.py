@@ -2,8 +2,8 @@
 One lock's queue, watched event by event while clients wait here, and the waiters that this machine keeps in it.
 
 Whose turn it is depends on the events alone, which come in the order of the changes. So a waiter is looked at when the
-event that created its entry arrives: by then, everything that happened before is known. Must never wake a waiter whose
-turn it is not.
+event that created its entry arrives: by then, everything that happened before is known. This module must never wake a
+waiter whose turn it is not.
 """
 
 from collections.abc import Callable
