@@ -93,7 +93,12 @@ class MetricsTests(TestCase):
 
         async def settled() -> list[Values] | None:
             after = [await self.values(machine) for machine in followers]
-            known = all(values["etcd_server_has_leader"] for values in after)
+            # A machine that has not noticed the loss yet still knows the old leader.
+            term = "etcd_twisted_server_raft_term"
+            known = all(
+                later["etcd_server_has_leader"] and later[term] > earlier[term]
+                for earlier, later in zip(before, after, strict=True)
+            )
             return after if known and sum(values["etcd_server_is_leader"] for values in after) == 1 else None
 
         after = await until(settled, "there is a new leader")
