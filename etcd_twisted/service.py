@@ -26,7 +26,7 @@ from etcd_twisted.cluster.http_client import network_http_client
 from etcd_twisted.cluster.lifecycle import Lifecycle
 from etcd_twisted.cluster.seeds import ConfiguredSeeds
 from etcd_twisted.config import Config
-from etcd_twisted.consensus.member import Settings
+from etcd_twisted.consensus.member import ReplicaSettings
 from etcd_twisted.consensus.raft.leader import Timing
 from etcd_twisted.consensus.replica import Replica
 from etcd_twisted.consensus.storage.disk_thread import DiskThread
@@ -70,7 +70,7 @@ class EtcdService(Service):
         @param wall_clock: returns the time by which keys expire, in seconds since the epoch.
         @raise ConfigError: a frontend is not installed or can't use its options, or a configured file can't be used.
         """
-        settings = Settings(
+        settings = ReplicaSettings(
             config.watch_history,
             config.watch_history_bytes,
             config.snapshot_count if config.snapshot else None,

@@ -10,13 +10,13 @@ from twisted.internet.defer import TimeoutError  # noqa: A004 - it is no other n
 
 from etcd_twisted.cluster.http_client import NoResponseError, RetryingHttpClient
 from etcd_twisted.peer.client import PeerClient, UnreachableError
-from etcd_twisted.peer.outgoing import AnswerError, LostError
+from etcd_twisted.peer.outgoing import AnswerError, DisconnectedError
 
-_CONNECTED = (TimeoutError, AnswerError, LostError)
+_CONNECTED = (TimeoutError, AnswerError, DisconnectedError)
 """Errors that occur although somebody listens."""
 
 
-class _Member(msgspec.Struct):
+class _ListedMember(msgspec.Struct):
     """A machine on the page C{/v2/members} of a port for clients."""
 
     name: str
@@ -25,7 +25,7 @@ class _Member(msgspec.Struct):
 
 
 class _Members(msgspec.Struct):
-    members: list[_Member]
+    members: list[_ListedMember]
 
 
 _decode_members = msgspec.json.Decoder(_Members).decode

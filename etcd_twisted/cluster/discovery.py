@@ -49,7 +49,7 @@ class _Event(msgspec.Struct, frozen=True):
     node: _Node
 
 
-class _Error(msgspec.Struct, frozen=True):
+class _DiscoveryError(msgspec.Struct, frozen=True):
     """An error response."""
 
     code: int = msgspec.field(name="errorCode")
@@ -165,9 +165,9 @@ class Discovery:
         except (msgspec.DecodeError, RecursionError) as error:
             raise self._not_etcd(response, method) from error
 
-    def _error(self, response: HttpResponse, method: str) -> _Error:
+    def _error(self, response: HttpResponse, method: str) -> _DiscoveryError:
         try:
-            return msgspec.json.decode(response.body, type=_Error)
+            return msgspec.json.decode(response.body, type=_DiscoveryError)
         except (msgspec.DecodeError, RecursionError) as error:
             raise self._not_etcd(response, method) from error
 
@@ -175,7 +175,7 @@ class Discovery:
         remedy = "see that the cluster that serves it runs, or give another URL"
         return StartError(f"{self._given} can't be used: {error}: {remedy}")
 
-    def _refused(self, error: _Error) -> StartError:
+    def _refused(self, error: _DiscoveryError) -> StartError:
         text = " ".join(f"{error.code}: {error.message} ({error.cause})".split())
         return StartError(f"{self._given} can't be used: its cluster answers with error {text}: {_A_DIRECTORY}")
 

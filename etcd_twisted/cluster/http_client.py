@@ -54,7 +54,7 @@ class HttpResponse:
     body: bytes
 
 
-class _Body(Protocol):
+class _BodyReader(Protocol):
     """Reads the body of a response to its end, or until it is too long."""
 
     def __init__(self) -> None:
@@ -163,7 +163,7 @@ class RetryingHttpClient:
             response: IResponse = await self._http.request(
                 method, url, data=data, allow_redirects=False, unbuffered=True
             )
-            body = _Body()
+            body = _BodyReader()
             response.deliverBody(body)
             content = await body.read
         except _FAILURES as error:

@@ -39,7 +39,7 @@ from etcd_twisted.consensus.snapshots.receiving import SnapshotReceiver
 from etcd_twisted.consensus.snapshots.sending import SnapshotSender
 from etcd_twisted.consensus.snapshots.taking import Snapshotter
 from etcd_twisted.consensus.state_machine import StateMachine
-from etcd_twisted.consensus.storage.disk_thread import Disk
+from etcd_twisted.consensus.storage.disk_thread import AsyncStorage
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.interfaces import ITransport
 from etcd_twisted.interfaces.cluster import Machine
@@ -56,7 +56,7 @@ _LEAST_PROPOSAL_TIMEOUT_SECONDS = 1.0
 
 
 @attrs.frozen
-class Settings:
+class ReplicaSettings:
     """
     The settings of a replica.
 
@@ -111,10 +111,10 @@ class LocalMember:
         self,
         clocks: Clocks,
         keyspace: KeySpace,
-        disk: Disk,
+        disk: AsyncStorage,
         transport: ITransport,
         traffic: Traffic,
-        settings: Settings,
+        settings: ReplicaSettings,
         availability: Availability,
         recovered: Recovered,
         machine: Machine,

@@ -37,7 +37,7 @@ class Messenger:
         self._encoded_last: tuple[list[Message], bytes] = ([], b"")
 
     def send(self, machine_id: str, messages: list[Message]) -> None:
-        """See L{etcd_twisted.consensus.node.Messenger}."""
+        """See L{etcd_twisted.consensus.node.MessageSender}."""
         transport = self._transport
         ahead = [message for message in messages if goes_ahead(message)]
         if ahead:
@@ -47,7 +47,7 @@ class Messenger:
             self._carry(transport.send, machine_id, behind)
 
     def send_snapshot(self, machine_id: str, term: int) -> "Deferred[None]":
-        """See L{etcd_twisted.consensus.node.Messenger}."""
+        """See L{etcd_twisted.consensus.node.MessageSender}."""
 
         def count(length: int) -> None:
             self._traffic.add_sent(machine_id, length)

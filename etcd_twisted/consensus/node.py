@@ -35,7 +35,7 @@ class LogOnDisk(Protocol):
         """
 
 
-class Messenger(Protocol):
+class MessageSender(Protocol):
     """Carries messages to the other machines."""
 
     def send(self, machine_id: str, messages: list[Message]) -> None:
@@ -49,7 +49,7 @@ class Messenger(Protocol):
         """
 
 
-class StateMachine(Protocol):
+class EntryApplier(Protocol):
     """
     The state machine to which committed entries are applied.
 
@@ -76,7 +76,7 @@ class Node:
     """
 
     def __init__(
-        self, clock: IReactorTime, raft: Raft, disk: LogOnDisk, messenger: Messenger, machine: StateMachine
+        self, clock: IReactorTime, raft: Raft, disk: LogOnDisk, messenger: MessageSender, machine: EntryApplier
     ) -> None:
         """
         @param raft: the core. Others may read it, but only this node calls what changes it.

@@ -19,11 +19,11 @@ from etcd_twisted.consensus.availability import Availability
 from etcd_twisted.consensus.background.delivery import Delivery
 from etcd_twisted.consensus.clocks.cluster_time import Clocks
 from etcd_twisted.consensus.doors import ReplicaDoors
-from etcd_twisted.consensus.member import LocalMember, Settings
+from etcd_twisted.consensus.member import LocalMember, ReplicaSettings
 from etcd_twisted.consensus.peer import RaftPeer
 from etcd_twisted.consensus.recovery import Recovered
 from etcd_twisted.consensus.roster import Roster
-from etcd_twisted.consensus.storage.disk_thread import Disk, DiskThread
+from etcd_twisted.consensus.storage.disk_thread import AsyncStorage, DiskThread
 from etcd_twisted.consensus.storage.files import remedy
 from etcd_twisted.consensus.storage.storage import Storage
 from etcd_twisted.errors import ErrorCode, EtcdError
@@ -47,7 +47,7 @@ class Replica(ReplicaDoors):
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, wall_clock: Callable[[], float], settings: Settings) -> None:
+    def __init__(self, clock: IReactorTime, wall_clock: Callable[[], float], settings: ReplicaSettings) -> None:
         """
         @param clock: the clock for delayed calls. It may count from anywhere, and must never be set.
         @param wall_clock: returns the time of day in seconds since the epoch, from which the cluster time begins and
@@ -90,7 +90,7 @@ class Replica(ReplicaDoors):
         @param writer: the thread that does all further work on the storage.
         """
         self.name = machine.name
-        disk = Disk(self._clock, storage, writer)
+        disk = AsyncStorage(self._clock, storage, writer)
         self._member = member = LocalMember(
             self._clocks,
             self.keyspace,

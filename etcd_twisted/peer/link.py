@@ -33,7 +33,7 @@ from etcd_twisted.peer.commands import (
 from etcd_twisted.peer.connected_machines import ConnectedMachines
 from etcd_twisted.peer.dialer import Dialer
 from etcd_twisted.peer.message_connection import MessageConnection
-from etcd_twisted.peer.outgoing import CONNECTION_ERRORS, AnswerError, LostError, OutgoingConnection
+from etcd_twisted.peer.outgoing import CONNECTION_ERRORS, AnswerError, DisconnectedError, OutgoingConnection
 
 REFUSED_PAUSE_SECONDS = 5.0
 """How long to wait before the next attempt after a machine has refused this one."""
@@ -293,5 +293,5 @@ def _report_of(answer: dict[str, Any]) -> StatusReport:
 
 
 def _not_answered(failure: Failure) -> StatusReport:
-    failure.trap(LostError, AnswerError)
+    failure.trap(DisconnectedError, AnswerError)
     raise ConnectionError(failure.getErrorMessage())

@@ -20,7 +20,7 @@ from etcd_twisted.peer.message_connection import MessageConnection
 from etcd_twisted.peer.payloads import MAX_BOX_BYTES
 
 
-class LostError(Exception):
+class DisconnectedError(Exception):
     """The connection is gone, or there is none; the text says why."""
 
 
@@ -28,7 +28,7 @@ class AnswerError(Exception):
     """What came does not answer the request."""
 
 
-CONNECTION_ERRORS = (*NETWORK_ERRORS, AnswerError, LostError, PeerUrlError)
+CONNECTION_ERRORS = (*NETWORK_ERRORS, AnswerError, DisconnectedError, PeerUrlError)
 """The errors of connecting and of requests that say nothing about what was requested."""
 
 
@@ -50,10 +50,10 @@ class OutgoingConnection(MessageConnection):
     def request(self, command: type[amp.Command], **arguments: object) -> "Deferred[dict[str, Any]]":
         """
         Sends a request. Returns a Deferred that fires with the results; it errbacks with one of the command's errors,
-        with L{LostError} or with L{AnswerError}.
+        with L{DisconnectedError} or with L{AnswerError}.
         """
         if self.closing:
-            return fail(LostError(self.problem or "the connection is closed"))
+            return fail(DisconnectedError(self.problem or "the connection is closed"))
         box: amp.AmpBox = command.makeArguments(arguments, self)
         self._last_tag += 1
         tag = b"%x" % self._last_tag
@@ -91,7 +91,7 @@ class OutgoingConnection(MessageConnection):
         super().connectionLost(reason)
         pending, self._pending = self._pending, {}
         for _, answer in pending.values():
-            answer.errback(LostError(self.problem))
+            answer.errback(DisconnectedError(self.problem))
 
 
 def _error(command: type[amp.Command], box: Box) -> Exception:

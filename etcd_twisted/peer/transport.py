@@ -22,7 +22,7 @@ from etcd_twisted.peer.commands import OfferSnapshot, SnapshotPiece
 from etcd_twisted.peer.connected_machines import ConnectedMachines
 from etcd_twisted.peer.dialer import Dialer
 from etcd_twisted.peer.link import Link, LinkContext
-from etcd_twisted.peer.outgoing import AnswerError, LostError, OutgoingConnection
+from etcd_twisted.peer.outgoing import AnswerError, DisconnectedError, OutgoingConnection
 
 SNAPSHOT_PIECE_BYTES = 128 * 1024
 """A snapshot is sent in pieces of this size. A heartbeat waits for one of them at most."""
@@ -131,7 +131,7 @@ class AmpTransport:
         link = self._links.get(machine_id)
         if link is None or link.connection is None:
             file.close()
-            return fail(LostError("there is no connection to the machine"))
+            return fail(DisconnectedError("there is no connection to the machine"))
         return ensureDeferred(_send(link.connection, file))
 
     def ask_status(self, machine_id: str) -> "Deferred[StatusReport | None]":

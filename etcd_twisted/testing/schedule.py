@@ -24,7 +24,7 @@ _MOST_STEPS_AT_ONCE = 100_000
 """How many events may happen at the same time. More are taken for an endless loop."""
 
 
-class Event:
+class ScheduledEvent:
     """
     Something that is to happen.
 
@@ -64,10 +64,10 @@ class Schedule:
         self.steps = 0
         self.digest = 0
         self.after_step: Callable[[Process | None], None] = lambda _: None
-        self._queue: list[tuple[float, int, Event]] = []
+        self._queue: list[tuple[float, int, ScheduledEvent]] = []
         self._count = 0
 
-    def at(self, time: float, process: "Process | None", kind: str, call: Call, *args: Any) -> Event:
+    def at(self, time: float, process: "Process | None", kind: str, call: Call, *args: Any) -> ScheduledEvent:
         """
         Schedule a call for a time.
 
@@ -75,16 +75,16 @@ class Schedule:
             outside of all processes.
         @param kind: what it is, in one word.
         """
-        event = Event(process, kind, call, args)
+        event = ScheduledEvent(process, kind, call, args)
         self.put(time, event)
         return event
 
-    def put(self, time: float, event: Event) -> None:
+    def put(self, time: float, event: ScheduledEvent) -> None:
         """Schedule an event for a time, for the first time or again."""
         self._count += 1
         heapq.heappush(self._queue, (max(time, self.now), self._count, event))
 
-    def after(self, delay: float, process: "Process | None", kind: str, call: Call, *args: Any) -> Event:
+    def after(self, delay: float, process: "Process | None", kind: str, call: Call, *args: Any) -> ScheduledEvent:
         """Schedule a call so many seconds from now, see L{at}."""
         return self.at(self.now + delay, process, kind, call, *args)
 
@@ -110,7 +110,7 @@ class Schedule:
                 self._run(event)
         return True
 
-    def pending(self) -> list[Event]:
+    def pending(self) -> list[ScheduledEvent]:
         """Returns the events that are still to happen, without those of processes that have ended."""
         events = [event for _, _, event in self._queue]
         return [each for each in events if each.call is not None and (each.process is None or each.process.alive)]
@@ -119,7 +119,7 @@ class Schedule:
         """Forget everything that is to happen."""
         self._queue.clear()
 
-    def _run(self, event: Event) -> None:
+    def _run(self, event: ScheduledEvent) -> None:
         process = event.process
         if process is not None and not process.alive:
             return
@@ -130,12 +130,12 @@ class Schedule:
         _call(event)
         self.after_step(process)
 
-    def _note(self, event: Event, name: str) -> None:
+    def _note(self, event: ScheduledEvent, name: str) -> None:
         self.steps += 1
         self.digest = zlib.crc32(f"{self.now:.9f} {name} {event.kind}".encode(), self.digest)
 
 
-def _call(event: Event) -> None:
+def _call(event: ScheduledEvent) -> None:
     call, event.call = event.call, None
     if call is not None:
         call(*event.args)
@@ -229,10 +229,10 @@ class MachineClock:
         own = [event.call for event in self._schedule.pending() if event.process is self._process]
         return [call for each in own if isinstance(call := getattr(each, "__self__", None), DelayedCall)]
 
-    def ring(self, time: float, call: Callable[[], None]) -> Event:
+    def ring(self, time: float, call: Callable[[], None]) -> ScheduledEvent:
         """Schedule a call for a time of this clock, or a little later."""
         if not self._process.alive:
-            return Event(None, "timer", None, ())  # objects of a process that has ended are being tidied up
+            return ScheduledEvent(None, "timer", None, ())  # objects of a process that has ended are being tidied up
         schedule = self._schedule
         due = (time - self._start) / self.speed + schedule.random.random() * schedule.lateness_seconds
         return schedule.at(due, self._process, "timer", call)
@@ -257,11 +257,11 @@ class Process:
         self.name = name
         self.alive = True
         self.paused = False
-        self.held: list[Event] = []
+        self.held: list[ScheduledEvent] = []
         self.schedule = schedule
         self.clock = MachineClock(schedule, self, start, speed)
 
-    def after(self, delay: float, kind: str, call: Call, *args: Any) -> Event:
+    def after(self, delay: float, kind: str, call: Call, *args: Any) -> ScheduledEvent:
         """Schedule a call that happens to this process, so many seconds from now."""
         return self.schedule.after(delay, self, kind, call, *args)
 

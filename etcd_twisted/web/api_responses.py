@@ -18,7 +18,7 @@ from etcd_twisted.interfaces import IReplica
 from etcd_twisted.keyspace.events import encode_json
 
 
-class _Error(msgspec.Struct, rename="camel"):
+class _ErrorBody(msgspec.Struct, rename="camel"):
     """The body of an error response (spec, section 1, "Answers")."""
 
     error_code: int
@@ -88,4 +88,4 @@ def page_failure(replica: IReplica, request: object, reason: Failure, log: Logge
 
 def error_body(error: EtcdError, index: int) -> bytes:
     """Returns an error as a line of JSON."""
-    return encode_json(_Error(error.code, MESSAGES[error.code], error.cause, index)) + b"\n"
+    return encode_json(_ErrorBody(error.code, MESSAGES[error.code], error.cause, index)) + b"\n"

@@ -63,7 +63,7 @@ class _Listing(msgspec.Struct):
     members: list[_Member]
 
 
-class _Body(msgspec.Struct):
+class _JoinForm(msgspec.Struct):
     """What a client sends. Other fields are ignored, as etcd does."""
 
     peer_urls: list[str] = msgspec.field(name="peerURLs")
@@ -77,7 +77,7 @@ class _RefusedError(Exception):
         self.response = json_message(status, message)
 
 
-_decode = msgspec.json.Decoder(_Body).decode
+_decode = msgspec.json.Decoder(_JoinForm).decode
 
 
 def _json(status: int, value: object) -> Response:

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from etcd_twisted.consensus.member import Settings
+from etcd_twisted.consensus.member import ReplicaSettings
 from etcd_twisted.consensus.proposals.quota import QUOTA_BYTES
 from etcd_twisted.consensus.raft.entries import Member
 from etcd_twisted.consensus.recovery import come_back, found_cluster, recover
@@ -79,7 +79,7 @@ class TestMachine:
         self.writer = ManualWriter()
         self.fatal: list[str] = []
         self.wall_ahead = 0.0
-        settings = Settings(history, snapshot_count=snapshot_count, quota_bytes=quota_bytes)
+        settings = ReplicaSettings(history, snapshot_count=snapshot_count, quota_bytes=quota_bytes)
         self.replica = Replica(self.clock, self.wall_clock, settings)
         self.replica.on_failure.append(self.fatal.append)
         self.storage = Storage.open(path, "--data-dir")

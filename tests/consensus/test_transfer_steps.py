@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.consensus.raft.entries import Configuration, SnapshotMetadata
 from etcd_twisted.consensus.snapshots.sending import SnapshotFile
-from etcd_twisted.consensus.storage.disk_thread import Disk
+from etcd_twisted.consensus.storage.disk_thread import AsyncStorage
 from etcd_twisted.consensus.storage.snapshot_files import SnapshotStore
 from etcd_twisted.errors import EtcdError
 from etcd_twisted.testing.writer import ManualWriter
@@ -31,7 +31,7 @@ class OfferTests(TransferTestCase):
         assert reader is not None
         reader.close()
         self.data = reader.path.read_bytes()
-        self.disk = Disk(self.leader.clock, self.leader.storage, self.leader.disk)  # type: ignore[arg-type]
+        self.disk = AsyncStorage(self.leader.clock, self.leader.storage, self.leader.disk)  # type: ignore[arg-type]
         self.file = SnapshotFile(reader.path, reader.metadata, self.leader.replica.term, self.disk)
         self.file.close()
         self.group.network.cut.add((self.leader.url, self.late.url))  # the test is the leader
@@ -150,7 +150,7 @@ class FileTests(SynchronousTestCase):
         self.path = Path(self.mktemp())
         self.path.write_bytes(bytes(range(200)))
         self.writer = ManualWriter()
-        disk = Disk(Clock(), None, self.writer)  # type: ignore[arg-type]  # all of it that is used
+        disk = AsyncStorage(Clock(), None, self.writer)  # type: ignore[arg-type]  # all of it that is used
         self.file = SnapshotFile(self.path, SnapshotMetadata(1, 1, Configuration(())), 1, disk)
 
     def test_it_stays_readable_when_another_takes_its_place(self) -> None:

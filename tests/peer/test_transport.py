@@ -8,7 +8,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.tcp import Connection
 
 from etcd_twisted.peer.commands import SnapshotError
-from etcd_twisted.peer.outgoing import AnswerError, LostError
+from etcd_twisted.peer.outgoing import AnswerError, DisconnectedError
 from etcd_twisted.peer.transport import SNAPSHOT_PIECE_BYTES
 from etcd_twisted.testing.raft_peer import FIRST, REPORT, SECOND, THIRD, FakeSnapshotFile
 from tests.logs.lines import Log
@@ -253,7 +253,7 @@ class SnapshotTests(MachinesTest):
         """The sender is told when the connection is lost, and goes on with the next one."""
         self.second.raft.holding = Deferred()
         first_piece = self.second.raft.when(lambda: len(self.second.raft.snapshot) == SNAPSHOT_PIECE_BYTES)
-        sent = self.assertFailure(self.send(), LostError)
+        sent = self.assertFailure(self.send(), DisconnectedError)
         await first_piece
         await self.second.close_port()
         await sent
@@ -284,7 +284,7 @@ class SnapshotTests(MachinesTest):
         for machine_id in (THIRD, SECOND):
             self.first.transport.connect({})
             file = FakeSnapshotFile(self.CONTENT)
-            await self.assertFailure(self.first.transport.send_snapshot(machine_id, file), LostError)
+            await self.assertFailure(self.first.transport.send_snapshot(machine_id, file), DisconnectedError)
             self.assertEqual(file.closed, 1)
 
     async def test_snapshot_file_that_ends_early_is_an_error(self) -> None:

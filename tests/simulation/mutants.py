@@ -16,7 +16,7 @@ from etcd_twisted.consensus.raft.core import Raft
 from etcd_twisted.consensus.raft.entries import HardState, Record
 from etcd_twisted.consensus.raft.leader import Leader
 from etcd_twisted.consensus.raft.messages import VoteRequest
-from etcd_twisted.consensus.storage.disk_thread import Disk
+from etcd_twisted.consensus.storage.disk_thread import AsyncStorage
 
 
 class VotesTwice(Raft):
@@ -53,11 +53,11 @@ def commits_old_terms() -> contextlib.AbstractContextManager[object]:
 def acknowledges_before_the_sync() -> contextlib.AbstractContextManager[object]:
     """What is not on the disk yet counts as if it were."""
 
-    def append(self: Disk, record: Record) -> "Deferred[None]":
+    def append(self: AsyncStorage, record: Record) -> "Deferred[None]":
         self.run(self.storage.log.append, record)
         return succeed(None)
 
-    return mock.patch.object(Disk, "append", append)
+    return mock.patch.object(AsyncStorage, "append", append)
 
 
 def reads_under_a_lapsed_lease() -> contextlib.AbstractContextManager[object]:

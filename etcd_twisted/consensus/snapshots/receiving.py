@@ -22,7 +22,7 @@ from etcd_twisted.consensus.raft.messages import MOST_TERMS_AHEAD
 from etcd_twisted.consensus.raft.state import RaftState
 from etcd_twisted.consensus.snapshots.sending import Offer, decode_offer
 from etcd_twisted.consensus.state_machine import StateMachine
-from etcd_twisted.consensus.storage.disk_thread import Disk
+from etcd_twisted.consensus.storage.disk_thread import AsyncStorage
 from etcd_twisted.consensus.storage.snapshot_files import IncomingSnapshot
 from etcd_twisted.errors import StorageError
 from etcd_twisted.interfaces.statistics import Traffic
@@ -56,7 +56,13 @@ class SnapshotReceiver:
     """
 
     def __init__(
-        self, clock: IReactorTime, disk: Disk, raft: RaftState, node: Node, machine: StateMachine, traffic: Traffic
+        self,
+        clock: IReactorTime,
+        disk: AsyncStorage,
+        raft: RaftState,
+        node: Node,
+        machine: StateMachine,
+        traffic: Traffic,
     ) -> None:
         """
         @param traffic: counts the received bytes.

@@ -20,7 +20,7 @@ from zope.interface import implementer
 
 from etcd_twisted.consensus.group import Group
 from etcd_twisted.consensus.raft.entries import SnapshotMetadata
-from etcd_twisted.consensus.storage.disk_thread import Disk
+from etcd_twisted.consensus.storage.disk_thread import AsyncStorage
 from etcd_twisted.errors import StorageError
 from etcd_twisted.interfaces import ISnapshotFile, ITransport
 from etcd_twisted.waiters import Waiters
@@ -59,7 +59,7 @@ class SnapshotFile:
     @ivar length_read: how many bytes were read from it so far.
     """
 
-    def __init__(self, path: Path, snapshot: SnapshotMetadata, term: int, disk: Disk) -> None:
+    def __init__(self, path: Path, snapshot: SnapshotMetadata, term: int, disk: AsyncStorage) -> None:
         """
         @raise OSError: the file can't be opened.
         """
@@ -121,7 +121,7 @@ class _Sending:
 class SnapshotSender:
     """Sends the newest snapshot to machines that need entries which are no longer in the log."""
 
-    def __init__(self, clock: IReactorTime, disk: Disk, transport: ITransport, group: Group) -> None:
+    def __init__(self, clock: IReactorTime, disk: AsyncStorage, transport: ITransport, group: Group) -> None:
         self._clock = clock
         self._disk = disk
         self._transport = transport

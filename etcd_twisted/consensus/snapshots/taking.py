@@ -16,7 +16,7 @@ from etcd_twisted.consensus.node import Node
 from etcd_twisted.consensus.raft.entries import SnapshotMetadata
 from etcd_twisted.consensus.raft.state import RaftState
 from etcd_twisted.consensus.state_machine import StateMachine
-from etcd_twisted.consensus.storage.disk_thread import Disk
+from etcd_twisted.consensus.storage.disk_thread import AsyncStorage
 from etcd_twisted.consensus.storage.snapshot_files import SnapshotWriter
 from etcd_twisted.keyspace.snapshot import dump
 from etcd_twisted.keyspace.space import KeySpaceState
@@ -37,7 +37,13 @@ class Snapshotter:
     """
 
     def __init__(
-        self, clock: IReactorTime, disk: Disk, raft: RaftState, node: Node, machine: StateMachine, count: int | None
+        self,
+        clock: IReactorTime,
+        disk: AsyncStorage,
+        raft: RaftState,
+        node: Node,
+        machine: StateMachine,
+        count: int | None,
     ) -> None:
         """
         @param count: after how many entries a snapshot is due, unless they hold more than L{SNAPSHOT_BYTES}; C{None}

@@ -94,7 +94,7 @@ class DiskThread:
         self._ended.callback(None)
 
 
-class Disk:
+class AsyncStorage:
     """
     The files of one machine together with the thread that works on them.
 
