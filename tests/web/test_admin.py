@@ -1,5 +1,5 @@
 """
-The peer port: what administrators are told about the cluster, and how they change it.
+The peer port: what administrators see of the cluster, and how they change it.
 """
 
 import itertools
@@ -51,7 +51,7 @@ NOBODY = "no leader is known; try again"
 
 
 class AdminTest(SynchronousTestCase):
-    """The pages of a machine, through the server that they are served by."""
+    """The pages of a machine, through the server."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -61,7 +61,7 @@ class AdminTest(SynchronousTestCase):
         self.site = Site(self.clock, pages, None, Limits(100, 1_000, 10.0, 10.0))
 
     def begin(self, method: str, path: str, body: str = "") -> tuple[Channel, Transport]:
-        """Ask for something that may take a while."""
+        """Sends a request that may take a while."""
         channel, transport = connect(self.site)
         fields = f"Host: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n"
         channel.dataReceived(f"{method} {path} HTTP/1.1\r\n{fields}\r\n{body}".encode())
@@ -95,14 +95,13 @@ class AdminTest(SynchronousTestCase):
 
 
 class MachinesTests(AdminTest):
-    """Who is in the cluster."""
+    """These tests list the machines of the cluster."""
 
-    def test_one_machine(self) -> None:
-        """A list all the same."""
+    def test_one_machine_is_a_list(self) -> None:
         self.assertEqual(self.json("/v2/admin/machines"), [FIRST])
 
-    def test_all_machines(self) -> None:
-        """Whoever is registered, and who of them leads at this moment, on any of them (api, "Remove Machines")."""
+    def test_all_machines_are_listed(self) -> None:
+        """Every registered machine is in the list with the current leader, on any machine (api, "Remove Machines")."""
         self.replica.register(OTHER)
         self.assertEqual(self.json("/v2/admin/machines"), [FIRST, SECOND])
         self.replica.follow()
@@ -111,18 +110,18 @@ class MachinesTests(AdminTest):
         self.replica.lose_leader()
         self.assertEqual(self.json("/v2/admin/machines/machine1"), SECOND)
 
-    def test_by_name(self) -> None:
+    def test_machine_by_name(self) -> None:
         """
-        One machine, or an error that says that there is none, whatever is in the name (api, "Remove Machines"; spec,
-        "Admin").
+        The page has one machine, or an error if there is none of that name, whatever the name is (api, "Remove
+        Machines"; spec, "Admin").
         """
         self.assertEqual(self.json("/v2/admin/machines/machine0"), FIRST)
         for name, shown in (("machine7", "'machine7'"), ("a%0Ab", r"'a\nb'")):
             answer = self.ask(f"/v2/admin/machines/{name}")
             self.assert_error(answer, 404, 100, f"no machine {shown} is registered")
 
-    def test_nobody_is_known(self) -> None:
-        """An error rather than an empty list, or the word that there is no such machine."""
+    def test_unknown_machines_are_an_error(self) -> None:
+        """The answer is neither an empty list nor that there is no such machine."""
         self.patch(self.replica, "machines", list)
         cause = "this machine does not know the machines of its cluster yet; try again"
         for path in MACHINES:
@@ -130,10 +129,10 @@ class MachinesTests(AdminTest):
 
 
 class RemovalTests(AdminTest):
-    """Taking machines out."""
+    """These tests remove machines."""
 
-    def test_removed(self) -> None:
-        """It is in no list any more (api, "Remove Machines")."""
+    def test_removed_machine_is_not_listed(self) -> None:
+        """It is in neither list (api, "Remove Machines")."""
         self.replica.register(OTHER)
         answer = self.ask("/v2/admin/machines/machine1", "DELETE")
         self.assertEqual(answer.status, 200)
@@ -142,8 +141,8 @@ class RemovalTests(AdminTest):
         self.assertEqual(self.replica.removed, ["machine1"])
         self.assertEqual(self.json("/v2/admin/forbidden"), [])
 
-    def test_forbidden(self) -> None:
-        """It is listed with who wanted that and since when, until it is allowed again (api, "Remove Machines")."""
+    def test_forbidden_machine_is_listed(self) -> None:
+        """The list says who forbade it and when, until it is allowed again (api, "Remove Machines")."""
         self.replica.register(OTHER)
         answer = self.ask("/v2/admin/machines/machine1?forbid=true", "DELETE")
         self.assertEqual(answer.status, 200)
@@ -158,8 +157,8 @@ class RemovalTests(AdminTest):
         answer = self.ask("/v2/admin/machines/machine1?forbid=false", "PUT")
         self.assertEqual((answer.status, json.loads(answer.body)["errorCode"]), (404, 100))
 
-    def test_forbid_is_a_switch(self) -> None:
-        """Anything else is refused, and nothing is done."""
+    def test_forbid_is_true_or_false(self) -> None:
+        """Any other value is refused, and nothing is done."""
         self.replica.register(OTHER)
         path = "/v2/admin/machines/machine1"
         for value in ("", "yes", "2", "%ff"):
@@ -175,8 +174,8 @@ class RemovalTests(AdminTest):
         self.assertEqual(self.ask(f"{path}?forbid=0", "DELETE").status, 200)
         self.assertEqual(self.replica.forbidden(), [])
 
-    def test_answered_when_done(self) -> None:
-        """And not before."""
+    def test_removal_is_answered_when_done(self) -> None:
+        """There is no answer before."""
         self.replica.register(OTHER)
         self.replica.holding = True
         _, transport = self.begin("DELETE", "/v2/admin/machines/machine1")
@@ -184,12 +183,12 @@ class RemovalTests(AdminTest):
         self.replica.release()
         self.assertEqual(self.answer_to(transport, "DELETE").status, 200)
 
-    def test_unknown(self) -> None:
-        """404 and error 100."""
+    def test_removal_of_an_unknown_machine_is_refused(self) -> None:
+        """The answer is 404 with error 100."""
         answer = self.ask("/v2/admin/machines/machine7", "DELETE")
         self.assert_error(answer, 404, 100, "no machine machine7 is in the cluster")
 
-    def test_impossible(self) -> None:
+    def test_impossible_removal_is_refused(self) -> None:
         """The error says why."""
         error = EtcdError(ErrorCode.RAFT_INTERNAL, "too few machines are alive")
         self.patch(self.replica, "remove", lambda *_: fail(error))
@@ -199,21 +198,21 @@ class RemovalTests(AdminTest):
 
 
 class ConfigTests(AdminTest):
-    """What is set for the whole cluster."""
+    """These tests are about the settings of the whole cluster."""
 
-    def test_defaults(self) -> None:
-        """Nobody has set anything, and nothing is in the key space (api, "Get Cluster Config")."""
+    def test_default_configuration(self) -> None:
+        """The defaults hold until something is set, and are not in the key space (api, "Get Cluster Config")."""
         self.assertEqual(self.ask(CONFIG).body, b'{"activeSize":9,"removeDelay":1800,"syncInterval":5}')
         self.assertEqual(self.replica.index, 1)
 
-    def test_not_known_yet(self) -> None:
-        """A machine that has not caught up does not take its defaults for what is set."""
+    def test_configuration_that_is_not_known_yet_is_an_error(self) -> None:
+        """A machine that has not caught up does not show its defaults."""
         self.replica.serving = False
         cause = "this machine does not know the configuration of the cluster yet; try again"
         self.assert_error(self.ask(CONFIG), 500, 300, cause)
 
-    def test_set(self) -> None:
-        """Answered with what is set from then on, and kept in the key space (api, "Set Cluster Config")."""
+    def test_set_configuration(self) -> None:
+        """The answer is the new configuration, which is kept in the key space (api, "Set Cluster Config")."""
         body = '{"activeSize":3, "removeDelay":60.5,"syncInterval":2}'
         expected = {"activeSize": 3, "removeDelay": 60.5, "syncInterval": 2}
         self.assertEqual(self.json(CONFIG, "PUT", body), expected)
@@ -221,23 +220,23 @@ class ConfigTests(AdminTest):
         node = self.replica.get(CONFIG_KEY)
         self.assertEqual(json.loads(getattr(node, "value", "")), expected)
 
-    def test_set_a_part(self) -> None:
+    def test_set_a_part_of_the_configuration(self) -> None:
         """The rest stays."""
         self.assertEqual(self.json(CONFIG, "PUT", '{"activeSize":3}'), {**DEFAULTS, "activeSize": 3})
         changed = {**DEFAULTS, "activeSize": 3, "syncInterval": 1}
         self.assertEqual(self.json(CONFIG, "PUT", '{"syncInterval":1}'), changed)
         self.assertEqual(self.json(CONFIG, "PUT", "{}"), changed)
 
-    def test_below_the_minimum(self) -> None:
-        """Raised to it, and the answer tells what was set (spec, "Admin")."""
+    def test_values_below_the_minimum_are_raised(self) -> None:
+        """The answer has the values that were set (spec, "Admin")."""
         expected = {"activeSize": 3, "removeDelay": 2, "syncInterval": 1}
         self.assertEqual(self.json(CONFIG, "PUT", '{"activeSize":1,"removeDelay":1,"syncInterval":0}'), expected)
         self.assertEqual(self.json(CONFIG), expected)
         node = self.replica.get(CONFIG_KEY)
         self.assertEqual(json.loads(getattr(node, "value", "")), expected)
 
-    def test_two_at_a_time(self) -> None:
-        """Neither undoes what the other has set, nor does one who goes hold up the rest."""
+    def test_two_changes_at_a_time_are_both_made(self) -> None:
+        """Neither undoes the other, and a client that goes holds up no other."""
         self.replica.holding = True
         self.begin("PUT", CONFIG, '{"activeSize":5}')
         _, gone = self.begin("PUT", CONFIG, '{"activeSize":7}')
@@ -249,8 +248,8 @@ class ConfigTests(AdminTest):
         self.assertEqual(json.loads(self.answer_to(last, "PUT").body), expected)
         self.assertEqual(self.json(CONFIG), expected)
 
-    def test_refused(self) -> None:
-        """400 with what is wrong, and nothing is set (spec, "Admin")."""
+    def test_bad_configuration_is_refused(self) -> None:
+        """The answer is 400 with the reason, and nothing is set (spec, "Admin")."""
         fields = "activeSize, removeDelay, syncInterval"
         for body, code, cause in (
             ('{"activeSize":2147483648}', 403, "activeSize should be a whole number from 3 to 2147483647"),
@@ -265,8 +264,7 @@ class ConfigTests(AdminTest):
             self.assertEqual((answer.status, json.loads(answer.body)["errorCode"]), (400, 210))
         self.assertEqual(self.replica.proposed, [])
 
-    def test_unknown_outcome(self) -> None:
-        """The client is told so."""
+    def test_unknown_outcome_of_a_change_is_reported(self) -> None:
         self.replica.holding = True
         _, transport = self.begin("PUT", CONFIG, "{}")
         self.replica.fail_held(EtcdError(ErrorCode.RAFT_INTERNAL, "whether the write was done is unknown"))
@@ -275,7 +273,7 @@ class ConfigTests(AdminTest):
 
 
 class ElsewhereTests(AdminTest):
-    """Machines that do not lead."""
+    """These tests are about machines that do not lead."""
 
     changes = (
         ("PUT", "/v2/admin/config?a=%20b", '{"activeSize":3}'),
@@ -289,9 +287,9 @@ class ElsewhereTests(AdminTest):
         super().setUp()
         self.replica.register(OTHER)
 
-    def test_follower(self) -> None:
+    def test_follower_redirects_changes(self) -> None:
         """
-        Changes go to the leader's peer URL, path and query kept; this machine answers what it knows (spec,
+        The redirect goes to the leader's peer URL with path and query kept. A follower answers reads itself (spec,
         "Redirects").
         """
         self.replica.keyspace.apply(Set(CONFIG_KEY, 0, config_json(ClusterConfig(3))))
@@ -301,8 +299,8 @@ class ElsewhereTests(AdminTest):
         self.assertEqual(self.json(CONFIG), {**DEFAULTS, "activeSize": 3})
         self.assertEqual((self.replica.proposed, self.replica.removed), ([], []))
 
-    def test_waits_for_a_leader(self) -> None:
-        """Another machine or this one; not for ever."""
+    def test_changes_wait_for_a_leader(self) -> None:
+        """Another machine or this one may become the leader. The wait is bounded."""
         self.replica.lose_leader()
         waiting = [self.begin(*change)[1] for change in self.changes]
         self.assertEqual({transport.value() for transport in waiting}, {b""})
@@ -320,8 +318,7 @@ class ElsewhereTests(AdminTest):
             self.assert_error(self.answer_to(transport, method), 500, 300, NOBODY)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_nobody_waits_any_more(self) -> None:
-        """A change whose client has gone is forgotten."""
+    def test_change_of_a_client_that_goes_is_dropped(self) -> None:
         self.replica.lose_leader()
         for change in self.changes:
             _, transport = self.begin(*change)
@@ -330,8 +327,8 @@ class ElsewhereTests(AdminTest):
         self.replica.lead()
         self.assertEqual((self.replica.proposed, self.replica.removed), ([], []))
 
-    def test_lost_the_lead(self) -> None:
-        """What is known not to have been done is repeated by the client at the new leader."""
+    def test_change_that_was_not_made_is_redirected(self) -> None:
+        """The client repeats it at the new leader."""
         for method, path, body in self.changes:
             self.replica.lead()
             self.replica.holding = True
@@ -340,8 +337,7 @@ class ElsewhereTests(AdminTest):
             self.replica.fail_held(NotDoneError())
             self.assert_redirected(self.answer_to(transport, method), path)
 
-    def test_leader_that_can_do_nothing(self) -> None:
-        """Not even that can make a change wait for ever."""
+    def test_leader_without_a_quorum_keeps_nobody_for_ever(self) -> None:
         asked: list[str] = []
 
         def nothing(name: str, _: str | None) -> "Deferred[None]":
@@ -354,8 +350,8 @@ class ElsewhereTests(AdminTest):
         self.clock.pump(itertools.repeat(RETRY_PAUSE_SECONDS, round(MIN_LEADER_WAIT_SECONDS / RETRY_PAUSE_SECONDS)))
         self.assert_error(self.answer_to(transport, "DELETE"), 500, 300, NOBODY)
 
-    def test_standby(self) -> None:
-        """It has nothing to say (spec, "Standby")."""
+    def test_standby_has_no_pages(self) -> None:
+        """Every path is 404 (spec, "Standby")."""
         self.replica.stand_by(MACHINE)
         for path in (*PAGES, "/nope"):
             for method in ("GET", "PUT", "DELETE", "PATCH"):
@@ -363,46 +359,46 @@ class ElsewhereTests(AdminTest):
 
 
 class PortTests(AdminTest):
-    """What holds for all pages."""
+    """These tests hold for all pages."""
 
-    def test_head(self) -> None:
-        """The headers of C{GET}, but for the time."""
+    def test_head_has_the_headers_of_get(self) -> None:
+        """Only the date differs."""
         for page in PAGES:
             head, answer = self.ask(page, "HEAD"), self.ask(page)
             del head.headers["Date"], answer.headers["Date"]
             self.assertEqual((head.body, head.headers.items()), (b"", answer.headers.items()))
 
-    def test_methods(self) -> None:
-        """405 with what is allowed."""
+    def test_other_methods_are_refused(self) -> None:
+        """The answer is 405 with the methods that are allowed."""
         for page, allowed in zip(PAGES, (set(), {"DELETE", "PUT"}, {"PUT"}), strict=True):
             for method in {"PUT", "POST", "DELETE"} - allowed:
                 answer = self.ask(page, method)
                 self.assert_message(answer, 405, "Method Not Allowed")
                 self.assertEqual(set(answer.headers["Allow"].split(", ")), {"GET", "HEAD", "OPTIONS", *allowed})
 
-    def test_many_at_once(self) -> None:
-        """A turn of the reactor answers a few of them."""
+    def test_a_turn_answers_few_requests(self) -> None:
+        """The others are answered in later turns."""
         channel, transport = connect(self.site)
         channel.dataReceived(b"GET /v2/admin/machines HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
         self.assertLessEqual(transport.value().count(b"HTTP/1.1 200"), WORK_PER_TURN // WORK_OF_PAGE)
         self.clock.advance(0)
         self.assertEqual(len(read_answers(transport.value(), *["GET"] * 100)), 100)
 
-    def test_spellings(self) -> None:
-        """As on the client port."""
+    def test_paths_are_cleaned(self) -> None:
+        """The rules are those of the client port."""
         for path in ("//v2/admin/config", "/v2//admin/./config/", "/v2/../v2/admin/config"):
             self.assertEqual(self.json(path), self.json("/v2/admin/config"))
         for path in (*PAGES, "*", "/nope"):
             self.assertEqual(self.ask(path, "OPTIONS").status, 200)
         self.assert_error(self.ask("/v2/admin/%ff"), 400, 210, "the path has bytes that are not UTF-8 (\\xff)")
 
-    def test_unknown_paths(self) -> None:
-        """404; the client port's paths are not served here."""
+    def test_unknown_paths_are_not_found(self) -> None:
+        """The answer is 404. The client port's paths are not served here."""
         for path in ("/", "/nope", "/v2/admin", "/v2/admin/machinesx", "/v2/keys/", "/version"):
             self.assert_message(self.ask(path), 404, "Not Found")
 
-    def test_unexpected(self) -> None:
-        """Logged, and answered without a word of it."""
+    def test_unexpected_error_is_logged(self) -> None:
+        """The answer does not reveal the error."""
 
         def broken() -> None:
             raise ZeroDivisionError("secret")
@@ -417,14 +413,13 @@ class PortTests(AdminTest):
 
 
 class FrontendTests(TestCase):
-    """The frontend itself."""
+    """These tests are about the frontend itself."""
 
-    def test_interface(self) -> None:
-        """It is one."""
+    def test_frontend_implements_its_interface(self) -> None:
         verifyObject(IFrontend, PeerFrontend(ConnectedMachines(), admin_site))
 
-    async def test_listens_where_it_is_told(self) -> None:
-        """Not where clients are served; and says so where it can't."""
+    async def test_frontend_listens_where_it_should(self) -> None:
+        """It does not listen where clients are served, and reports an address on which it cannot listen."""
         with socket.create_server(("127.0.0.1", 0)) as taken:
             config = Config(peer_bind_addr=Address("127.0.0.1", taken.getsockname()[1]))
             service = PeerFrontend(ConnectedMachines(), admin_site).service(reactor, config, {}, PeerReplica(Clock()))

@@ -1,5 +1,5 @@
 """
-The pages beside the keys.
+The pages other than those of keys.
 """
 
 import json
@@ -28,7 +28,7 @@ PAGES = (
 
 
 class AppTests(SynchronousTestCase):
-    """Each page, through the server it is served by."""
+    """These tests ask for each page through the server."""
 
     def setUp(self) -> None:
         self.wire = Wire()
@@ -51,16 +51,16 @@ class AppTests(SynchronousTestCase):
 
     def test_version(self) -> None:
         """
-        As text, or as JSON for who asks for it or for nothing in particular (api, "Getting the etcd version"; spec,
-        "Later additions").
+        The page is text, or JSON for a client that asks for JSON or for no type in particular (api, "Getting the etcd
+        version"; spec, "Later additions").
         """
         self.assertEqual(self.text("/version"), f"etcd_twisted {__version__}")
         asked = self.json("/version", "Accept: text/html, Application/JSON;q=0.9\r\n")
         self.assertEqual(asked, {"etcdserver": __version__, "etcdcluster": __version__})
         self.assertEqual(self.json("/version"), asked)
 
-    def test_machines(self) -> None:
-        """All of them, the leader first, on both pages (spec, "Other client endpoints")."""
+    def test_machines_are_listed(self) -> None:
+        """The leader comes first, on both pages (spec, "Other client endpoints")."""
         self.replica.register(OTHER)
         for page in ("/v2/machines", "/v2/peers"):
             self.assertEqual(self.text(page), "http://127.0.0.1:4001, http://127.0.0.1:4002")
@@ -69,15 +69,15 @@ class AppTests(SynchronousTestCase):
         self.replica.lose_leader()
         self.assertEqual(self.text("/v2/machines"), "http://127.0.0.1:4001, http://127.0.0.1:4002")
 
-    def test_machines_of_no_cluster(self) -> None:
-        """An error rather than an empty list, which a client would take for an answer."""
+    def test_machines_of_no_cluster_are_an_error(self) -> None:
+        """A client would take an empty list for the answer."""
         self.patch(self.replica, "machines", list)
         for page in ("/v2/machines", "/v2/peers"):
             answer = self.ask(page)
             self.assertEqual((answer.status, json.loads(answer.body)["errorCode"]), (500, 300))
 
-    def test_leader(self) -> None:
-        """Its peer URL, or error 301 (spec, "Other client endpoints")."""
+    def test_leader_is_a_peer_url(self) -> None:
+        """Without a leader there is error 301 (spec, "Other client endpoints")."""
         self.assertEqual(self.text("/v2/leader"), "http://127.0.0.1:7001")
         self.replica.follow()
         self.assertEqual(self.text("/v2/leader"), "http://127.0.0.1:7002")
@@ -88,7 +88,8 @@ class AppTests(SynchronousTestCase):
 
     def test_health(self) -> None:
         """
-        With exactly this space; not without a leader, nor while there is nothing to read (spec, "Later additions").
+        The body has exactly this space. A machine is not healthy without a leader or before it has a copy to read
+        (spec, "Later additions").
         """
         healthy, unhealthy = (200, b'{"health": "true"}'), (503, b'{"health": "false"}')
         for change, expected in (
@@ -104,43 +105,48 @@ class AppTests(SynchronousTestCase):
         self.replica.standby = False
         self.assertEqual(self.ask("/health").status, 503)
 
-    def test_store_statistics(self) -> None:
-        """What was counted."""
+    def test_store_statistics_are_counted(self) -> None:
         self.replica.propose(Set("/k", 0, "v"))
         statistics = self.json("/v2/stats/store")
         self.assertEqual((statistics["setsSuccess"], statistics["watchers"]), (2, 0))
 
-    def test_head(self) -> None:
-        """The headers of C{GET}, but for the time; and for the length of what the process takes."""
+    def test_head_has_the_headers_of_get(self) -> None:
+        """Only the date differs, and on C{/metrics} the length, which changes with the process."""
         for page in PAGES:
             head, answer = self.ask(page, "HEAD"), self.ask(page)
             for changing in ("Date", "Content-Length") if page == "/metrics" else ("Date",):
                 del head.headers[changing], answer.headers[changing]
             self.assertEqual((head.body, head.headers.items()), (b"", answer.headers.items()))
 
-    def test_methods(self) -> None:
-        """405 with what is allowed."""
+    def test_other_methods_are_refused(self) -> None:
+        """The answer is 405 with the methods that are allowed."""
         for page in PAGES:
             for method in ("PUT", "POST", "DELETE", "PATCH"):
                 answer = self.ask(page, method)
                 self.assertEqual((answer.status, answer.body), (405, b'{"message":"Method Not Allowed"}\n'))
                 self.assertEqual(set(re.split(", ?", answer.headers["Allow"])), {"GET", "HEAD", "OPTIONS"})
 
-    def test_unknown_paths(self) -> None:
-        """404 in JSON, which no client takes for success, and never a redirect (spec, "Other client endpoints")."""
+    def test_unknown_paths_are_not_found(self) -> None:
+        """
+        The answer is 404 in JSON, which no client takes for success, and never a redirect (spec, "Other client
+        endpoints").
+        """
         for path in ("/", "/nope", "/v2", "/v2/", "/v2/auth/users", "/v2/keysx", "/v2/stats", "/mod/x", "/a?b=%zz"):
             answer = self.ask(path)
             self.assertEqual((answer.status, answer.body), (404, b'{"message":"Not Found"}\n'), path)
             self.assertEqual(answer.headers["Content-Type"], "application/json")
 
-    def test_spellings(self) -> None:
-        """A path is cleaned, and served directly (spec, "Keys")."""
+    def test_paths_are_cleaned(self) -> None:
+        """The page is served directly, without a redirect (spec, "Keys")."""
         for path in ("//v2/leader", "/v2//leader", "/./v2/leader/", "/v2/../v2/leader", "/x/..//v2/%6ceader"):
             self.assertEqual(self.text(path), "http://127.0.0.1:7001", path)
         self.assertIn(b"<html", self.ask("//mod//dashboard/").body)
 
-    def test_options(self) -> None:
-        """200 on every path, whatever is there, and on a standby too (spec, "Other client endpoints")."""
+    def test_options_are_answered(self) -> None:
+        """
+        The answer is 200 on every path, whether or not a page is there, and on a standby too (spec, "Other client
+        endpoints").
+        """
         paths = (*PAGES, "/", "/nope", "*", "/v2/keys", "/v2/keys/a", "/v2/keys/%zz", "/mod/v2/lock/x", "/%ff", "//v2")
         for path in paths:
             answer = self.ask(path, "OPTIONS")
@@ -150,8 +156,8 @@ class AppTests(SynchronousTestCase):
         for path in paths:
             self.assertEqual(self.ask(path, "OPTIONS").status, 200, path)
 
-    def test_undecodable_path(self) -> None:
-        """Refused with what is wrong, and not a word in the log; also below the modules."""
+    def test_undecodable_path_is_refused(self) -> None:
+        """The error says what is wrong, and nothing is logged. This holds below the modules too."""
         for before in ("/", "/v2/stats/", "/mod/v2/lock/"):
             for path, cause in (("%ff", "bytes that are not UTF-8 (\\xff)"), ("%zz", 'the bad escape "%zz"')):
                 answer = self.ask(before + path)
@@ -159,8 +165,8 @@ class AppTests(SynchronousTestCase):
                 error = json.loads(answer.body)
                 self.assertEqual((error["errorCode"], error["cause"]), (210, f"the path has {cause}"))
 
-    def test_unexpected(self) -> None:
-        """Logged, and answered without a word of it."""
+    def test_unexpected_error_is_logged(self) -> None:
+        """The answer does not reveal the error."""
 
         def broken() -> None:
             raise ZeroDivisionError("secret")
@@ -173,7 +179,7 @@ class AppTests(SynchronousTestCase):
 
 
 class StandbyTests(SynchronousTestCase):
-    """A machine that only knows where the leader is."""
+    """These tests are about a machine that only knows where the leader is."""
 
     paths = ("/", "/nope", "/v2", "/v2/", "/v2/stats/nothing", "/v2//nothing", "/version/", "/v2/keysx")
 
@@ -182,8 +188,8 @@ class StandbyTests(SynchronousTestCase):
         self.addCleanup(self.wire.stop)
         self.wire.replica.stand_by()
 
-    def test_pages(self) -> None:
-        """All but those about the machine itself are the leader's, and what is no page too."""
+    def test_pages_are_redirected(self) -> None:
+        """Every page except those about the machine itself is redirected, as is every unknown path."""
         for path in (*PAGES[3:], *self.paths):
             for method in ("GET", "HEAD", "PUT", "DELETE", "PATCH"):
                 answer = ask(self.wire.site, f"{path}?a=%zz&b", method)
@@ -191,14 +197,14 @@ class StandbyTests(SynchronousTestCase):
                 self.assertEqual(answer.headers["Location"], f"http://127.0.0.1:4002{path}?a=%zz&b")
                 self.assertEqual(answer.body, b"" if method == "HEAD" else b"307 the leader is elsewhere\n")
 
-    def test_own_pages(self) -> None:
-        """They are answered here, whatever stands behind them."""
+    def test_own_pages_are_answered(self) -> None:
+        """They are answered here, whatever follows them."""
         for path in PAGES[:3]:
             self.assertEqual(ask(self.wire.site, f"{path}?a=b").status, 200)
             self.assertEqual(ask(self.wire.site, path, "PUT").status, 405)
 
-    def test_no_leader(self) -> None:
-        """Error 300 at once; but who looks for other machines is told of those that were known last."""
+    def test_no_leader_is_an_error(self) -> None:
+        """The answer is error 300 at once, but the lists of machines show those that were known last."""
         self.wire.replica.stand_by(leader=None)
         for path in ("/v2/machines", "/v2/machines/", "/v2/peers", "/v2/members"):
             answer = ask(self.wire.site, path)
@@ -213,10 +219,9 @@ class StandbyTests(SynchronousTestCase):
 
 
 class DurationTests(SynchronousTestCase):
-    """Durations in Go's words."""
+    """These tests are about durations in Go's notation."""
 
-    def test_words(self) -> None:
-        """Examples of what Go prints."""
+    def test_durations_are_written_as_in_go(self) -> None:
         examples = {
             0: "0s",
             7: "7µs",

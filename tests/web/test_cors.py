@@ -1,5 +1,5 @@
 """
-What pages of other origins may read (spec, section 2, "CORS").
+Which responses pages of other origins may read (spec, section 2, "CORS").
 """
 
 from typing import ClassVar
@@ -19,7 +19,7 @@ ALLOW = "Access-Control-Allow-Origin"
 EXPOSE = "Access-Control-Expose-Headers"
 
 CHANGING = ("PUT", "POST", "DELETE", "PATCH")
-"""Methods by which a page that may not read may not change anything either."""
+"""Methods that a page may not use to change anything unless it may also read."""
 
 REQUESTS = (
     ("PUT", "/v2/keys/k?value=v", 201),
@@ -40,15 +40,15 @@ REQUESTS = (
     ("GET", "/%zz", 400),
     ("POST", "/version", 405),
 )
-"""Through both doors, with answers of all kinds."""
+"""Requests that go through both doors and get responses of all kinds."""
 
 
 class CorsTest(SynchronousTestCase):
     """
     A port.
 
-    @cvar origins: those whose pages may read.
-    @cvar kind: by which door requests come in.
+    @cvar origins: the origins whose pages may read.
+    @cvar kind: the door that requests come in by.
     """
 
     origins: ClassVar[tuple[str, ...]] = ("*",)
@@ -70,11 +70,11 @@ class CorsTest(SynchronousTestCase):
 
 
 class AnyOriginTests(CorsTest):
-    """C{*}."""
+    """These tests allow any origin, C{*}."""
 
-    def test_all_answers(self) -> None:
+    def test_all_responses_may_be_read(self) -> None:
         """
-        Each has the line that lets it be read, once, and says what of its header may be read (spec, "Other client
+        Each has the header that allows that, once, and names the headers that may be read (spec, "Other client
         endpoints").
         """
         for method, path, status in REQUESTS:
@@ -85,8 +85,8 @@ class AnyOriginTests(CorsTest):
                 self.assertNotIn("Vary", answer.headers)
                 self.assertEqual(answer.headers.get_all(EXPOSE), ["X-Etcd-Index, X-Raft-Index, X-Raft-Term"])
 
-    def test_redirects(self) -> None:
-        """Of both doors, on followers and standbys; what a browser asks before is answered here."""
+    def test_redirects_may_be_read(self) -> None:
+        """This holds for both doors on followers and standbys. A browser's preflight request is answered here."""
         for change in (self.replica.follow, self.replica.stand_by):
             change()
             for method, path in (("PUT", "/v2/keys/k?value=v"), ("DELETE", "/v2/members/12")):
@@ -96,8 +96,8 @@ class AnyOriginTests(CorsTest):
                 self.assertEqual((before.status, before.headers[ALLOW]), (200, "*"))
         self.assertEqual(self.ask("GET", "/v2/leader").headers[ALLOW], "*")
 
-    def test_options(self) -> None:
-        """200 with what is allowed, on every path (spec, "Other client endpoints")."""
+    def test_options_are_answered(self) -> None:
+        """The answer is 200 with what is allowed, on every path (spec, "Other client endpoints")."""
         for path in ("/v2/keys/k", "/v2/keys", "/version", "/v2/members", "/nope", "/%zz"):
             answer = self.ask("OPTIONS", path, ORIGIN, "Access-Control-Request-Method: PUT\r\n")
             self.assertEqual((answer.status, answer.body, answer.headers["Content-Length"]), (200, b"", "0"))
@@ -106,8 +106,8 @@ class AnyOriginTests(CorsTest):
             self.assertEqual(methods, {"GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"})
             self.assertEqual(answer.headers["Access-Control-Allow-Headers"], "accept, content-type, authorization")
 
-    def test_waits(self) -> None:
-        """A watch says so when it is accepted, and a write that takes time when it is answered."""
+    def test_responses_that_wait_may_be_read(self) -> None:
+        """A watch has the header when it is accepted, and a slow write when it is answered."""
         channel, transport = self.wire.connect()
         channel.dataReceived(b"GET /v2/keys/k?wait=true&stream=true HTTP/1.1\r\nHost: x\r\n\r\n")
         self.assertIn(b"\r\nAccess-Control-Allow-Origin: *\r\n", transport.value())
@@ -119,8 +119,8 @@ class AnyOriginTests(CorsTest):
         (answer,) = read_answers(transport.value(), "PUT")
         self.assertEqual((answer.status, answer.headers[ALLOW]), (201, "*"))
 
-    def test_refused(self) -> None:
-        """What is too long or malformed, as far as it was understood."""
+    def test_refusals_may_be_read(self) -> None:
+        """A request that is too long or malformed is read as far as possible."""
         for head in ("Content-Length: 100000\r\n", "Host: y\r\n"):
             answer = self.ask("PUT", "/v2/keys/k", ORIGIN, head)
             self.assertIn(answer.status, (400, 413))
@@ -131,13 +131,14 @@ class AnyOriginTests(CorsTest):
 
 
 class SomeOriginsTests(CorsTest):
-    """A list of origins."""
+    """These tests allow a list of origins."""
 
     origins = (ORIGIN, OTHER_ORIGIN)
 
-    def test_those_who_may(self) -> None:
+    def test_allowed_origins_may_read(self) -> None:
         """
-        Each is told that it may, and nobody's cache takes that for another one's (spec, "Other client endpoints").
+        Each response names the origin of its request, and no cache takes it for another's (spec, "Other client
+        endpoints").
         """
         for method, path, _ in REQUESTS:
             for origin in self.origins:
@@ -146,8 +147,8 @@ class SomeOriginsTests(CorsTest):
                 self.assertEqual(answer.headers.get_all("Vary"), ["Origin"])
                 self.assertEqual(len(answer.headers.get_all(EXPOSE, [])), 1)
 
-    def test_those_who_may_not(self) -> None:
-        """Their reads are answered, but no page of theirs may read it."""
+    def test_other_origins_may_not_read(self) -> None:
+        """Their reads are answered, but no page of theirs can read the response."""
         for method, path, _ in (*REQUESTS, ("OPTIONS", "/v2/keys/k", 200), ("OPTIONS", "/version", 200)):
             for origin in (STRANGER, None, "null", ORIGIN.upper(), ORIGIN + "0", f"{ORIGIN}, {OTHER_ORIGIN}", "*"):
                 answer = self.ask(method, path, origin)
@@ -155,19 +156,19 @@ class SomeOriginsTests(CorsTest):
                 self.assertEqual([name for name in answer.headers if name.startswith("Access-Control")], [])
                 self.assertEqual(answer.headers.get_all("Vary"), ["Origin"])
 
-    def test_options(self) -> None:
+    def test_options_name_the_origin(self) -> None:
         answer = self.ask("OPTIONS", "/v2/keys/k", OTHER_ORIGIN)
         self.assertEqual((answer.status, answer.headers[ALLOW]), (200, OTHER_ORIGIN))
         self.assertIn("PUT", answer.headers["Access-Control-Allow-Methods"])
 
 
 class NoOriginTests(CorsTest):
-    """Without the option."""
+    """These tests do without the option."""
 
     origins = ()
 
-    def test_nothing_is_said(self) -> None:
-        """Not to anybody."""
+    def test_responses_have_no_cors_headers(self) -> None:
+        """This holds for every origin."""
         self.replica.keyspace.apply(Set("/k", 0, "v"))
         for method, path, status in (*REQUESTS, ("OPTIONS", "/v2/keys/k", 200), ("OPTIONS", "/version", 200)):
             answer = self.ask(method, path)
@@ -177,30 +178,30 @@ class NoOriginTests(CorsTest):
 
 
 class FastAnyOriginTests(AnyOriginTests):
-    """C{*}, through the fast door."""
+    """These tests allow any origin, C{*}, through the fast door."""
 
     kind = FastSite
 
 
 class FastSomeOriginsTests(SomeOriginsTests):
-    """A list of origins, through the fast door."""
+    """These tests allow a list of origins through the fast door."""
 
     kind = FastSite
 
 
 class FastNoOriginTests(NoOriginTests):
-    """Without the option, through the fast door."""
+    """These tests do without the option, through the fast door."""
 
     kind = FastSite
 
 
 class OptionTests(ServedTest):
-    """The option, through the frontend."""
+    """These tests set the option through the frontend."""
 
     settings = {"cors": (f"{ORIGIN},{OTHER_ORIGIN}", STRANGER)}  # noqa: RUF012
 
-    async def test_served(self) -> None:
-        """Every origin that was given, in whichever way."""
+    async def test_every_given_origin_is_allowed(self) -> None:
+        """Origins may be given in several options or in one."""
         self.replica.keyspace.apply(Set("/k", 0, "v"))
         for origin in (ORIGIN, OTHER_ORIGIN, STRANGER):
             for path in ("/v2/keys/k", "/version"):

@@ -1,6 +1,5 @@
 """
-The dashboard's files, through the server that they come from; what the page does with them a browser tells
-(C{tests/browser/}).
+The dashboard's files, as the server sends them. The tests in C{tests/browser/} show what the page does with them.
 """
 
 import json
@@ -24,11 +23,11 @@ FILES = Path(str(resources.files("etcd_twisted.web.dashboard").joinpath("page"))
 TYPES = {".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 MOST = 200_000
-"""How much the page may weigh with all that belongs to it, in bytes."""
+"""The most that the page and all its files may weigh, in bytes."""
 
 
 class FilesTests(SynchronousTestCase):
-    """Each file as it is sent."""
+    """These tests look at each file as it is sent."""
 
     def setUp(self) -> None:
         self.wire = Wire()
@@ -38,17 +37,17 @@ class FilesTests(SynchronousTestCase):
     def ask(self, path: str, method: str = "GET", fields: str = "") -> Answer:
         return ask(self.wire.site, path, method, fields)
 
-    def test_page(self) -> None:
-        """The path is the page's (api, "Statistics") (spec, "Other client endpoints")."""
+    def test_page_is_at_its_path(self) -> None:
+        """The page is the dashboard (api, "Statistics"; spec, "Other client endpoints")."""
         self.assertEqual(self.ask(PAGE).body, (FILES / "index.html").read_bytes())
 
-    def test_without_slash(self) -> None:
-        """There the page would not find its files: a browser is sent on."""
+    def test_path_without_a_slash_is_redirected(self) -> None:
+        """The page would not find its files there."""
         answer = self.ask("/mod/dashboard")
         self.assertEqual((answer.status, answer.headers["Location"]), (307, PAGE))
 
-    def test_files(self) -> None:
-        """All of them, as what they are, and with what a browser may do with them (spec, "Other client endpoints")."""
+    def test_files_have_their_types(self) -> None:
+        """A browser may not guess another type (spec, "Other client endpoints")."""
         self.assertGreater(len(self.files), 3)
         for file in self.files:
             answer = self.ask(PAGE + file.name)
@@ -56,8 +55,8 @@ class FilesTests(SynchronousTestCase):
             self.assertEqual(answer.headers["Content-Type"].partition(";")[0], TYPES[file.suffix])
             self.assertEqual(answer.headers["X-Content-Type-Options"], "nosniff")
 
-    def test_policy(self) -> None:
-        """Nothing is loaded from elsewhere, nothing inline is run, and nothing frames the page."""
+    def test_content_security_policy(self) -> None:
+        """The page loads nothing from elsewhere, runs no inline code, and appears in no frame."""
         policy = self.ask(PAGE).headers["Content-Security-Policy"]
         rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
         own = {rules.pop(f"{each}-src") for each in ("script", "style", "img", "connect")}
@@ -65,8 +64,8 @@ class FilesTests(SynchronousTestCase):
         self.assertEqual(set(rules), {"default-src", "base-uri", "form-action", "frame-ancestors"})
         self.assertEqual(set(rules.values()), {"'none'"})
 
-    def test_known(self) -> None:
-        """A browser that has a file is told that it still is the same, and no more."""
+    def test_known_file_is_not_sent_again(self) -> None:
+        """A browser that has the file learns that it is unchanged."""
         for file in self.files:
             tag = self.ask(PAGE + file.name).headers["ETag"]
             for known in (tag, f"W/{tag}", f'"other", {tag}', "*"):
@@ -74,29 +73,28 @@ class FilesTests(SynchronousTestCase):
                 self.assertEqual((answer.status, answer.body, answer.headers["ETag"]), (304, b"", tag))
             self.assertEqual(self.ask(PAGE + file.name, fields='If-None-Match: "other"\r\n').status, 200)
 
-    def test_tags(self) -> None:
-        """No two contents have the same."""
+    def test_each_content_has_its_own_tag(self) -> None:
         tags = {self.ask(PAGE + file.name).headers["ETag"] for file in self.files}
         self.assertEqual(len(tags), len({file.read_bytes() for file in self.files}))
 
-    def test_head(self) -> None:
-        """The headers of C{GET}, but for the time."""
+    def test_head_has_the_headers_of_get(self) -> None:
+        """Only the date differs."""
         head, answer = self.ask(PAGE, "HEAD"), self.ask(PAGE)
         del head.headers["Date"], answer.headers["Date"]
         self.assertEqual((head.body, head.headers.items()), (b"", answer.headers.items()))
 
-    def test_methods(self) -> None:
+    def test_other_methods_are_refused(self) -> None:
         for method in ("PUT", "POST", "DELETE"):
             self.assertEqual(self.ask(PAGE, method).status, 405)
 
-    def test_no_other_file(self) -> None:
-        """Neither what is beside the page on the disk, nor what only looks like a name."""
+    def test_no_other_file_is_served(self) -> None:
+        """The page does not serve a file beside it on the disk, nor a name that is a path."""
         for name in ("nothing.js", "..%2Ffiles.py", "../files.py", "%2Fetc%2Fpasswd", "page/index.html", "a/b"):
             answer = self.ask(PAGE + name)
             self.assertEqual((answer.status, answer.body), (404, b'{"message":"Not Found"}\n'), name)
 
-    def test_standby(self) -> None:
-        """It has no cluster to show: the leader's page does."""
+    def test_standby_redirects_to_the_leaders_page(self) -> None:
+        """A standby has no cluster to show."""
         self.wire.replica.stand_by()
         for path in ("/mod/dashboard", PAGE, f"{PAGE}style.css"):
             answer = self.ask(path)
@@ -104,7 +102,7 @@ class FilesTests(SynchronousTestCase):
 
 
 class StatusTests(SynchronousTestCase):
-    """What the page asks for beside the API."""
+    """These tests are about the page's requests beyond the API."""
 
     def setUp(self) -> None:
         self.wire = Wire()
@@ -119,8 +117,8 @@ class StatusTests(SynchronousTestCase):
         self.assertEqual(answer.headers["Cache-Control"], "no-store")
         return dict(json.loads(answer.body))
 
-    def test_machine(self) -> None:
-        """Which version runs, and for how long it has (spec, "Other client endpoints")."""
+    def test_status_of_this_machine(self) -> None:
+        """The page shows the version and the uptime (spec, "Other client endpoints")."""
         self.wire.clock.advance(90)
         status = self.ask("status")
         self.assertEqual((status["version"], status["uptime"]), (__version__, 90))
@@ -129,7 +127,7 @@ class StatusTests(SynchronousTestCase):
         self.assertEqual(indexes, (replica.term, replica.index, replica.raft_index))
 
     def know(self, *statuses: MachineStatus) -> None:
-        """Have the machine know of others: of itself, and of these."""
+        """Makes the machine know itself and these other machines."""
         own = StatusReport(0, 0, 0, "leader", 3, 5_000, __version__, 60_000_000)
         self.wire.replica.raft_index = 5_000
         all_statuses = (MachineStatus("0", MACHINE.name, True, 0, 60.0, "", own, 0.0, 0.0, 0.0), *statuses)
@@ -138,8 +136,8 @@ class StatusTests(SynchronousTestCase):
     def problems(self) -> list[tuple[str, str]]:
         return [(each["title"], each["text"]) for each in self.ask("status")["problems"]]
 
-    def test_others(self) -> None:
-        """What this machine knows of each: no more, and no less."""
+    def test_statuses_of_other_machines(self) -> None:
+        """The page shows exactly what this machine knows of each."""
         report = StatusReport(0, 0, 0, "follower", 3, 4_990, "0.0.1", 30_000_000)
         self.know(
             MachineStatus("1", "machine1", True, 0, 20.0, "", report, 0.002, -0.5, 0.001),
@@ -156,14 +154,14 @@ class StatusTests(SynchronousTestCase):
             ],
         )  # fmt: skip
 
-    def test_well(self) -> None:
-        """Nothing is wrong with a machine that is alone, nor with one whose others answer."""
+    def test_no_problems(self) -> None:
+        """A machine has no problem while it is alone, or while the others answer."""
         self.assertEqual(self.problems(), [])
         self.know(MachineStatus("1", "machine1", True, 0, 20.0))
         self.assertEqual(self.problems(), [])
 
-    def test_missing(self) -> None:
-        """A machine is missing: the others go on, and it is said when no other one may fail."""
+    def test_missing_machine_is_a_problem(self) -> None:
+        """The others go on, and the text says when no further machine may fail."""
         missing = MachineStatus("2", "machine2", False, 0, 75.0, "it is down")
         well = [MachineStatus(each, f"machine{each}", True, 0, 20.0) for each in "134"]
         self.know(*well[:1], missing)
@@ -174,8 +172,8 @@ class StatusTests(SynchronousTestCase):
         self.know(*well, missing)
         self.assertEqual(self.problems(), [("machine2 does not answer", text)])
 
-    def test_no_majority(self) -> None:
-        """What that means is said first."""
+    def test_missing_majority_is_a_problem(self) -> None:
+        """The text says first what that means."""
         self.know(*(MachineStatus(each, f"machine{each}", False, 0, 5.0, "it is down") for each in "12"))
         self.wire.replica.lose_leader()
         first, *others = self.problems()
@@ -183,13 +181,13 @@ class StatusTests(SynchronousTestCase):
         self.assertIn("1 of 3 machines answers; 2 are needed. Writes are refused until", first[1])
         self.assertEqual([title for title, _ in others], ["machine1 does not answer", "machine2 does not answer"])
 
-    def test_no_leader(self) -> None:
+    def test_missing_leader_is_a_problem(self) -> None:
         self.know(MachineStatus("1", "machine1", True, 0, 20.0))
         self.wire.replica.lose_leader()
         self.assertEqual([title for title, _ in self.problems()], ["No leader"])
 
-    def test_behind(self) -> None:
-        """This machine shows what is old, or nothing."""
+    def test_machine_that_is_behind_is_a_problem(self) -> None:
+        """This machine shows old data, or none."""
         report = StatusReport(0, 0, 0, "leader", 3, 9_000, __version__, 0)
         self.know(MachineStatus("1", OTHER.name, True, 0, 20.0, "", report))
         self.wire.replica.follow()
@@ -198,8 +196,8 @@ class StatusTests(SynchronousTestCase):
         self.wire.replica.serving = False
         self.assertEqual([title for title, _ in self.problems()], ["Catching up"])
 
-    def test_not_ready(self) -> None:
-        """A machine that was restarted and has no leader does not claim that its key space is empty."""
+    def test_restarted_machine_without_a_leader_is_not_ready(self) -> None:
+        """The machine does not claim that its key space is empty."""
         self.know(MachineStatus("1", "machine1", False, 0, 5.0, "it is down"))
         self.wire.replica.serving = False
         self.wire.replica.lose_leader()
@@ -210,14 +208,13 @@ class StatusTests(SynchronousTestCase):
         for unknown in ("index", "keys", "sizeBytes", "quotaBytes"):
             self.assertNotIn(unknown, status)
 
-    def test_no_cluster(self) -> None:
-        """A machine that is in no cluster yet misses no majority."""
+    def test_machine_without_a_cluster_misses_no_majority(self) -> None:
         self.wire.replica.serving = False
         self.wire.replica.lose_leader()
         self.assertEqual(self.problems(), [("No cluster", "This machine does not take part in a cluster yet.")])
 
-    def test_full(self) -> None:
-        """The key space is as large as it may get, or nearly so."""
+    def test_full_key_space_is_a_problem(self) -> None:
+        """The problem appears shortly before the key space is full."""
         self.wire.replica.measured = Measurements(contents=Contents(7, 1, 1_900_000, 2_000_000))
         status = self.ask("status")
         self.assertEqual((status["keys"], status["sizeBytes"], status["quotaBytes"]), (7, 1_900_000, 2_000_000))
@@ -235,8 +232,8 @@ class StatusTests(SynchronousTestCase):
             self.wire.replica.measured = Measurements(contents=Contents(7, 1, size, quota, alarm=True))
             self.assertIn(words, self.problems()[0][1])
 
-    def test_clocks(self) -> None:
-        """A clock that certainly differs is named; one that may only seem to is not."""
+    def test_clock_that_differs_is_a_problem(self) -> None:
+        """A clock counts only if it certainly differs, within the error of the measurement."""
         self.know(
             MachineStatus("1", "machine1", True, 0, 20.0, "", None, 0.001, -3.25, 0.001),
             MachineStatus("2", "machine2", True, 0, 20.0, "", None, 9.0, 1.5, 4.5),
@@ -244,8 +241,10 @@ class StatusTests(SynchronousTestCase):
         text = "The clock of machine1 is 3.2 s behind this machine's. Have NTP keep the clocks of both."
         self.assertEqual(self.problems(), [("The clock of machine1 differs", text)])
 
-    def test_standby(self) -> None:
-        """It tells what it is, though all other pages are the leader's; without a leader it shows the page itself."""
+    def test_standby_shows_its_status(self) -> None:
+        """
+        A standby has a status, although all other pages are the leader's. Without a leader it serves the page itself.
+        """
         self.wire.replica.stand_by()
         status = self.ask("status")
         self.assertEqual((status["role"], status["machines"]), ("standby", []))
@@ -255,12 +254,12 @@ class StatusTests(SynchronousTestCase):
         self.assertIn("It finds no machine that leads", self.problems()[0][1])
         self.assertEqual(ask(self.wire.site, PAGE).status, 200)
 
-    def test_count(self) -> None:
-        """All that is in a directory, hidden or not (spec, "Other client endpoints")."""
+    def test_count_of_a_directory(self) -> None:
+        """All nodes below the directory count, hidden or not (spec, "Other client endpoints")."""
         for key in ("/a b/k", "/a b/d/_k", "/a b/_d/k"):
             self.wire.replica.keyspace.apply(Set(key, 0, "v"))
         self.assertEqual(self.count("?key=/a%20b/"), {"keys": 3, "directories": 2, "hidden": 3})
-        self.assertEqual(self.count("")["keys"], 3 + 1)  # the machine's own
+        self.assertEqual(self.count("")["keys"], 3 + 1)  # the machine's own key
 
     def count(self, query: str) -> dict[str, Any]:
         channel, transport = self.wire.connect()
@@ -269,15 +268,15 @@ class StatusTests(SynchronousTestCase):
         (answer,) = read_answers(transport.value(), "GET")
         return self.read(answer)
 
-    def test_not_counted(self) -> None:
-        """A directory that is none or is not there is an error of the API's."""
+    def test_count_of_no_directory_is_refused(self) -> None:
+        """A file or a missing key is an error of the API's."""
         self.wire.replica.keyspace.apply(Set("/k", 0, "v"))
         for key, status, code in (("/k", 400, 104), ("/nothing", 404, 100)):
             answer = ask(self.wire.site, f"{PAGE}count?key={key}")
             self.assertEqual((answer.status, json.loads(answer.body)["errorCode"]), (status, code))
 
-    def test_count_in_steps(self) -> None:
-        """Others get their turns while very many keys are counted."""
+    def test_count_leaves_turns_to_others(self) -> None:
+        """Others get their turns while the machine counts very many keys."""
         for number in range(3 * MAX_BATCH_NAMES):
             self.wire.replica.keyspace.apply(Set(f"/d/{number}", 0, "v"))
         channel, transport = self.wire.connect()
@@ -291,28 +290,28 @@ class StatusTests(SynchronousTestCase):
 
 
 class PageTests(SynchronousTestCase):
-    """What is in the files."""
+    """These tests look at what is in the files."""
 
     def setUp(self) -> None:
         self.texts = {file.name: file.read_text() for file in FILES.iterdir()}
 
-    def test_weight(self) -> None:
+    def test_page_weighs_little(self) -> None:
         self.assertLess(sum(len(text.encode()) for text in self.texts.values()), MOST)
 
-    def test_nothing_from_elsewhere(self) -> None:
-        """No file names another host; what namespaces are called is no address."""
+    def test_nothing_comes_from_elsewhere(self) -> None:
+        """No file names another host, except in the names of XML namespaces."""
         for name, text in self.texts.items():
             addresses = re.findall(r"""["'(]((?:\w+:)?//[^"')]*)""", text.replace("http://www.w3.org/2000/svg", ""))
             self.assertEqual(addresses, [], name)
 
-    def test_no_markup_from_values(self) -> None:
-        """Nothing makes elements of text, which may come from a key."""
+    def test_values_never_become_markup(self) -> None:
+        """No file builds elements out of text, since the text may come from a key."""
         for name, text in self.texts.items():
             for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"):
                 self.assertNotIn(word, text, name)
 
-    def test_named_files(self) -> None:
-        """Every file that is named is there, and every one that is there is named."""
+    def test_files_name_one_another(self) -> None:
+        """Every file that a file names exists, and every file is named."""
         named = {"index.html"}
         for text in self.texts.values():
             named.update(re.findall(r"""["'](?:\./)?([\w-]+\.(?:js|css|svg))["']""", text))

@@ -18,7 +18,7 @@ PAIRS = st.lists(st.tuples(TEXT, TEXT))
 
 
 class ParseTests(SynchronousTestCase):
-    """Strict decoding of both places where parameters stand."""
+    """The query string and the body are decoded strictly."""
 
     def refused(self, *arguments: bytes) -> str:
         error = self.assertRaises(EtcdError, forms.parse, *arguments)
@@ -27,7 +27,9 @@ class ParseTests(SynchronousTestCase):
 
     @given(PAIRS)
     def test_reads_what_was_written(self, pairs: list[tuple[str, str]]) -> None:
-        """What C{urlencode} writes comes back, the first of each name, from the query as from the body."""
+        """
+        A form that C{urlencode} wrote is read back with the first value of each name, from the query as from the body.
+        """
         first: dict[str, str] = {}
         for name, value in pairs:
             first.setdefault(name, value)
@@ -36,15 +38,15 @@ class ParseTests(SynchronousTestCase):
         self.assertEqual(forms.parse(b"", text), first)
 
     @given(PAIRS, PAIRS)
-    def test_body_wins(self, query: list[tuple[str, str]], body: list[tuple[str, str]]) -> None:
-        """A name in both places has the body's value; all others stay (spec, "Parameters")."""
+    def test_body_overrides_query(self, query: list[tuple[str, str]], body: list[tuple[str, str]]) -> None:
+        """A name in both has the body's value, and all others stay (spec, "Parameters")."""
         text_of_query, text_of_body = urlencode(query).encode(), urlencode(body).encode()
         expected = dict(forms.parse(text_of_query)) | dict(forms.parse(b"", text_of_body))
         self.assertEqual(forms.parse(text_of_query, text_of_body), expected)
 
     @given(TEXT)
     def test_unescapes_what_was_escaped(self, text: str) -> None:
-        """Whatever is escaped, with small or big letters, comes back."""
+        """Any text comes back from its escapes, whose hexadecimal digits may have either case."""
         everything = "".join(f"%{byte:02x}" for byte in text.encode()).encode()
         self.assertEqual(unescape(everything), text)
         self.assertEqual(unescape(everything.upper()), text)
@@ -52,7 +54,7 @@ class ParseTests(SynchronousTestCase):
 
     @given(st.lists(st.sampled_from([b"%", b"=", b"\r", b"\n", b"4", b"1", b"z", b"%41", b"%3D", b"_", b" "])))
     def test_agrees_with_a_plain_decoder(self, parts: list[bytes]) -> None:
-        """Every mixture of escapes, good and bad, line ends and signs of quoted-printable is read byte by byte."""
+        """Any mixture of good and bad escapes, line ends and signs of quoted-printable is read byte by byte."""
         text = b"".join(parts)
         expected: str | None = _decoded_slowly(text)
         if expected is None:
@@ -61,38 +63,40 @@ class ParseTests(SynchronousTestCase):
             self.assertEqual(unescape(text), expected)
 
     def test_plus_is_a_space(self) -> None:
-        """In names and values; an escaped one is itself."""
+        """This holds in names and in values. An escaped plus is a plus."""
         self.assertEqual(forms.parse(b"a+b=c+d%2B"), {"a b": "c d+"})
 
-    def test_odd_pairs(self) -> None:
-        """Empty pairs are passed over, a name without a sign has an empty value, signs in values are values."""
+    def test_odd_pairs_are_read(self) -> None:
+        """
+        An empty pair is ignored, a name without an equals sign has an empty value, and further equals signs belong to
+        the value.
+        """
         self.assertEqual(forms.parse(b"&&wait&value=a=b&=x&"), {"wait": "", "value": "a=b", "": "x"})
 
     @given(st.lists(st.sampled_from(["a", "b", "=", "&", "\u00e4", "\0", ";"])))
-    def test_escapes_elsewhere(self, parts: list[str]) -> None:
-        """What needs no decoding is read alike, whether or not something beside it does."""
+    def test_escapes_do_not_affect_other_pairs(self, parts: list[str]) -> None:
+        """A pair without escapes is read alike, whether or not another pair has some."""
         text = "".join(parts).encode()
         alone = forms.parse(b"", text)
         self.assertEqual(forms.parse(b"", text + b"&%7a=+"), {**alone, "z": " "})
 
-    def test_bad_escape(self) -> None:
-        """The cause names the part, the escape and the parameter; of a shadowed value too."""
+    def test_bad_escape_is_named(self) -> None:
+        """The cause names the part, the escape and the parameter, even if another value overrides this one."""
         self.assertEqual(self.refused(b"", b"value=a%zzb"), 'the body has the bad escape "%zz" in value')
         self.assertEqual(self.refused(b"ttl=%4"), 'the query string has the bad escape "%4" in ttl')
         self.assertEqual(self.refused(b"%=1"), 'the query string has the bad escape "%" in a name')
         self.assertIn("bad escape", self.refused(b"value=%zz", b"value=fine"))
         self.assertIn("bad escape", self.refused(b"a=1&a=%zz"))
 
-    def test_not_utf8(self) -> None:
-        """Neither as it stands nor after decoding (spec, "Parameters")."""
+    def test_bytes_that_are_not_utf8_are_refused(self) -> None:
+        """They are refused whether they are raw or escaped (spec, "Parameters")."""
         self.assertEqual(self.refused(b"", b"value=\xff"), "the body has bytes that are not UTF-8 (\\xff) in value")
         self.assertIn("not UTF-8", self.refused(b"value=%ff"))
         self.assertIn("not UTF-8", self.refused(b"", b"value=%ed%a0%80"))
 
-    def test_other_type(self) -> None:
+    def test_other_content_type_is_refused(self) -> None:
         """
-        A body in another language is refused, with its name and the one to use; an empty one has no language (spec,
-        "Parameters").
+        The cause names the type and the one to use. The type of an empty body does not matter (spec, "Parameters").
         """
         self.assertEqual(
             self.refused(b"", b'{"value": 1}', b"Application/JSON; charset=utf-8"),
@@ -100,21 +104,21 @@ class ParseTests(SynchronousTestCase):
         )
         self.assertEqual(forms.parse(b"a=1", b"", b"application/json"), {"a": "1"})
 
-    def test_own_type(self) -> None:
-        """In any case, with parameters, or left out."""
+    def test_own_content_type_is_accepted(self) -> None:
+        """It may be in either case, have parameters, or be left out."""
         own = b"application/x-www-form-urlencoded"
         for content_type in (own, own + b"; charset=utf-8", own.upper(), b""):
             self.assertEqual(forms.parse(b"", b"a=1", content_type), {"a": "1"})
         self.assertEqual(forms.parse(b"", b"a=1", None), {"a": "1"})
 
-    def test_too_many(self) -> None:
-        """A body of nothing but separators is not taken apart."""
+    def test_too_many_parameters_are_refused(self) -> None:
+        """A body of mere separators is not taken apart."""
         for text in (b"&" * 10_000, b"&" * 10_000 + b"%41", b"a&" * 1_000, b"a&" * 1_000 + b"%41"):
             self.assertIn("more than 1000 parameters", self.refused(b"", text))
         self.assertEqual(forms.parse(b"", b"a&" * 999), {"a": ""})
 
     def test_long_causes_are_cut(self) -> None:
-        """A stranger's megabyte does not come back in an error."""
+        """A megabyte from a stranger does not come back in an error."""
         self.assertLess(len(self.refused(b"", b"x" * 1_000_000 + b"=%zz")), 200)
         self.assertLess(len(self.refused(b"", b"x", b"x" * 10_000)), 200)
 
@@ -135,16 +139,16 @@ def _decoded_slowly(text: bytes) -> str | None:
 
 
 class TypedTests(SynchronousTestCase):
-    """Parameters with a type."""
+    """These tests are about parameters with a type."""
 
     def code(self, function: object, *arguments: object) -> tuple[ErrorCode, str]:
         error = self.assertRaises(EtcdError, function, *arguments)
         return error.code, error.cause
 
-    def test_flags(self) -> None:
+    def test_flags_are_read(self) -> None:
         """
-        True and false in any case, as words, letters and digits; a missing one is false; anything else names the
-        parameter (spec, "Parameters").
+        True and false may be words, letters or digits in any case. A missing flag is false, and anything else is an
+        error that names the parameter (spec, "Parameters").
         """
         for text in ("true", "TRUE", "True", "tRuE", "1", "t", "T"):
             self.assertIs(forms.flag({"a": text}, "a"), True, text)
@@ -154,16 +158,15 @@ class TypedTests(SynchronousTestCase):
         for text in ("", " true", "2", "01", "-1", "yes", "on", "tr", "\u00b9", "true\n"):
             self.assertEqual(self.code(forms.flag, {"a": text}, "a"), (ErrorCode.INVALID_FIELD, "a"), text)
 
-    def test_indexes(self) -> None:
-        """Whole numbers of 64 bits."""
+    def test_indexes_are_whole_numbers_of_64_bits(self) -> None:
         for good in ("0", "7", "007", str(2**64 - 1)):
             self.assertEqual(forms.index({"i": good}, "i", "Why"), int(good))
         self.assertEqual(forms.index({}, "i", "Why"), 0)
         for bad in ("", "-1", "+1", "1.5", "0x1", "1_0", " 1", "٣", str(2**64), "9" * 5_000):
             self.assertEqual(self.code(forms.index, {"i": bad}, "i", "Why"), (ErrorCode.INDEX_NOT_A_NUMBER, "Why"))
 
-    def test_expiry(self) -> None:
-        """Seconds from the given moment; none where none or nothing is given; 0 is at once."""
+    def test_ttls_count_from_the_given_moment(self) -> None:
+        """A TTL of 0 expires at once; a missing or empty one means no expiry."""
         self.assertEqual(forms.expiry({"ttl": "5"}, 1_000, "Why"), 5_001_000)
         self.assertEqual(forms.expiry({"ttl": "0"}, 1_000, "Why"), 1_000)
         self.assertIsNone(forms.expiry({"ttl": ""}, 1_000, "Why"))
@@ -171,8 +174,7 @@ class TypedTests(SynchronousTestCase):
         for bad in ("abc", "-1", "1.5", "+5", "٣", "9" * 5_000):
             self.assertEqual(self.code(forms.expiry, {"ttl": bad}, 0, "Why"), (ErrorCode.TTL_NOT_A_NUMBER, "Why"))
 
-    def test_last_moment(self) -> None:
-        """A TTL may end in the year 9999, and not after."""
+    def test_ttls_end_in_the_year_9999_at_the_latest(self) -> None:
         last = LAST_MOMENT // 1_000_000
         self.assertEqual(forms.expiry({"ttl": str(last)}, 0, "Why"), LAST_MOMENT)
         self.assertRaises(EtcdError, forms.expiry, {"ttl": str(last)}, 1, "Why")

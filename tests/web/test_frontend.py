@@ -20,17 +20,16 @@ from tests.wires import GET, STREAM, WATCH, ServedTest, Wire, put, read_answers
 
 
 class FrontendTests(SynchronousTestCase):
-    """The frontend itself."""
+    """These tests are about the frontend itself."""
 
-    def test_interface(self) -> None:
-        """It is one."""
+    def test_frontend_implements_its_interface(self) -> None:
         verifyObject(IFrontend, HttpFrontend())
 
 
 class StreamTests(ServedTest):
-    """A client that reads as fast as it can is never cut off, however much it has missed."""
+    """A client that reads as fast as it can is never cut off, however far behind it is."""
 
-    async def test_much_of_the_past(self) -> None:
+    async def test_stream_of_many_past_events_is_not_cut_off(self) -> None:
         for number in range(60):
             self.replica.keyspace.apply(Set(f"/d/k{number}", 0, "x" * 50_000))
         client = await self.connect()
@@ -39,7 +38,7 @@ class StreamTests(ServedTest):
         await client.when(lambda: client.data.count(b'"action":"set"') == 60)
         self.assertFalse(client.closed)
 
-    async def test_much_at_once(self) -> None:
+    async def test_stream_of_many_events_at_once_is_not_cut_off(self) -> None:
         client = await self.connect()
         client.send(STREAM)
         await client.when_ends_with(b"\r\n\r\n")
@@ -48,7 +47,7 @@ class StreamTests(ServedTest):
         await client.when(lambda: client.data.count(b'"action":"set"') == 60)
         self.assertFalse(client.closed)
 
-    async def test_nothing_is_kept_of_one_who_goes(self) -> None:
+    async def test_nothing_is_kept_of_a_client_that_goes(self) -> None:
         client = await self.connect()
         client.send(STREAM)
         await client.when_ends_with(b"\r\n\r\n")
@@ -57,15 +56,15 @@ class StreamTests(ServedTest):
         (gone,) = [weakref.ref(channel) for channel in self.service._factory.channels]
         client.transport.abortConnection()
         await self.service.stopService()
-        await deferLater(reactor, 0)  # the last to be told that it is gone is still on the stack before
+        await deferLater(reactor, 0)  # the last client that goes is still on the stack before
         self.assertIsNone(gone(), "a cycle keeps it until the next collection")
 
 
 class StopTests(ServedTest):
-    """What becomes of those who are connected."""
+    """These tests are about what happens to connected clients."""
 
-    async def test_waiting(self) -> None:
-        """Empty bodies, closed connections, no event; nobody is left (spec, "Watch")."""
+    async def test_waiting_watchers_are_ended(self) -> None:
+        """They get empty bodies, closed connections and no event, and no watcher is left (spec, "Watch")."""
         clients = [await self.connect() for _ in range(4)]
         idle, half, watcher, stream = clients
         idle.send(GET)
@@ -84,14 +83,13 @@ class StopTests(ServedTest):
             self.assertEqual((answer.status, answer.body), (200, b""))
         self.assertEqual(self.replica.keyspace.hub.count, 0)
 
-    async def test_listens_no_longer(self) -> None:
-        """The port is free at once."""
+    async def test_port_is_free_at_once(self) -> None:
         await self.service.stopService()
         with socket.create_server(("127.0.0.1", self.port)):
             pass
 
-    async def test_under_way(self) -> None:
-        """A write that was taken is answered, and then the connection is closed."""
+    async def test_writes_under_way_are_answered(self) -> None:
+        """The connection is closed after the answer."""
         self.replica.holding = True
         client = await self.connect()
         client.send(put("v") + GET)
@@ -105,14 +103,14 @@ class StopTests(ServedTest):
 
 
 class LateTests(SynchronousTestCase):
-    """Stopping is bounded."""
+    """These tests show that stopping takes a bounded time."""
 
     def setUp(self) -> None:
         self.wire = Wire()
         self.addCleanup(self.wire.stop)
 
-    def test_too_late(self) -> None:
-        """What takes longer than the grace is cut off."""
+    def test_requests_that_take_too_long_are_cut_off(self) -> None:
+        """The grace period is the bound."""
         channel, transport = self.wire.connect()
         self.wire.replica.holding = True
         channel.dataReceived(put("v"))
@@ -124,13 +122,12 @@ class LateTests(SynchronousTestCase):
         self.assertEqual(transport.how_lost, "aborted")
         self.assertEqual(self.wire.clock.getDelayedCalls(), [])
 
-    def test_nobody_there(self) -> None:
-        """Nothing to wait for, and nothing left in the reactor."""
+    def test_stop_without_clients(self) -> None:
+        """There is nothing to wait for, and nothing is left in the reactor."""
         self.successResultOf(self.wire.site.stop(GRACE_SECONDS))
         self.assertEqual(self.wire.clock.getDelayedCalls(), [])
 
-    def test_stuck_client(self) -> None:
-        """Somebody who takes nothing can't keep the service from stopping."""
+    def test_stuck_client_does_not_prevent_the_stop(self) -> None:
         channel, transport = self.wire.connect()
         self.patch(transport, "loseConnection", lambda: None)
         self.assertIsInstance(channel, Channel)

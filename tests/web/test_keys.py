@@ -1,5 +1,5 @@
 """
-The key endpoint, rule by rule, against a replica that is a key space and nothing more.
+The key endpoint, rule by rule, against a replica that is only a key space.
 """
 
 import json
@@ -53,7 +53,7 @@ class EndpointTest(SynchronousTestCase):
         return decoded
 
     def put(self, path: str, query: str = "", **form: Any) -> dict[str, Any]:
-        """A C{PUT} that succeeds."""
+        """Sends a C{PUT} that succeeds."""
         response = self.ask("PUT", path, query, **form)
         self.assertIn(response.status, (200, 201), response.body)
         return self.json(response)
@@ -64,14 +64,14 @@ class EndpointTest(SynchronousTestCase):
 
 
 class CommandTests(EndpointTest):
-    """Which command a request means, and what its answer looks like."""
+    """These tests show which command a request means, and what the response looks like."""
 
     def assert_proposes(self, expected: Change, method: str, path: str, query: str = "", **form: Any) -> None:
         self.ask(method, path, query, **form)
         self.assertEqual(self.replica.proposed[-1], expected)
 
-    def test_put(self) -> None:
-        """The order of precedence (spec, "PUT")."""
+    def test_put_parameters_have_an_order_of_precedence(self) -> None:
+        """The order is the specification's (spec, "PUT")."""
         now = self.replica.now()
         later = now + 5_000_000
         cases: list[tuple[Change, str, dict[str, str]]] = [
@@ -103,14 +103,13 @@ class CommandTests(EndpointTest):
         for expected, query, form in cases:
             self.assert_proposes(expected, "PUT", "/k", query, **form)
 
-    def test_post(self) -> None:
-        """Always an in-order key."""
+    def test_post_creates_an_in_order_key(self) -> None:
+        """No parameter changes that."""
         now = self.replica.now()
         self.assert_proposes(commands.CreateInOrder("/q", now, "v", False, now), "POST", "/q", value="v", ttl=0)
         self.assert_proposes(commands.CreateInOrder("/q", now, "", True), "POST", "/q", "dir=true", value="ignored")
 
-    def test_delete(self) -> None:
-        """Parameters may stand in the body as well as in the query."""
+    def test_delete_takes_parameters_from_body_and_query(self) -> None:
         now = self.replica.now()
         self.assert_proposes(commands.Delete("/k", now), "DELETE", "/k")
         self.assert_proposes(commands.Delete("/k", now, True, False), "DELETE", "/k", "dir=true")
@@ -118,8 +117,8 @@ class CommandTests(EndpointTest):
         self.assert_proposes(commands.CompareAndDelete("/k", now, "v", 0), "DELETE", "/k", "prevValue=v&dir=true")
         self.assert_proposes(commands.CompareAndDelete("/k", now, None, 3), "DELETE", "/k", "prevIndex=3")
 
-    def test_status(self) -> None:
-        """201 where the node did not exist before (spec, "PUT")."""
+    def test_status_of_a_new_node_is_201(self) -> None:
+        """Any other success is 200 (spec, "PUT")."""
         self.assertEqual(self.ask("PUT", "/k", value="1").status, 201)
         self.assertEqual(self.ask("PUT", "/k", value="1").status, 200)
         self.assertEqual(self.ask("PUT", "/c", "prevExist=false").status, 201)
@@ -127,21 +126,21 @@ class CommandTests(EndpointTest):
         self.assertEqual(self.ask("POST", "/q").status, 201)
         self.assertEqual(self.ask("DELETE", "/k").status, 200)
 
-    def test_previous_index_zero(self) -> None:
-        """It passes whatever is there, also nothing, as clients of later servers rely on (spec, "PUT")."""
+    def test_previous_index_zero_always_matches(self) -> None:
+        """It matches even a missing node, as clients of later servers expect (spec, "PUT")."""
         for status, action, created in ((201, "set", 2), (200, "compareAndSwap", 2)):
             response = self.ask("PUT", "/k", value="1", prevIndex="0")
             answer = self.json(response)
             self.assertEqual((response.status, answer["action"]), (status, action))
             self.assertEqual(answer["node"]["createdIndex"], created)
 
-    def test_delete_of_the_root(self) -> None:
+    def test_delete_of_the_root_is_refused(self) -> None:
         """A condition is about files (spec, "DELETE")."""
         self.assert_error(self.ask("DELETE", "/", "prevIndex=1"), 102, "/", 403)
         self.assert_error(self.ask("DELETE", "/", "recursive=true"), 107, "/")
 
     def test_headers_of_success(self) -> None:
-        """All three indexes; a write's are its own (api, "Response Headers")."""
+        """All three indexes are there; a write's are its own (api, "Response Headers")."""
         self.replica.term = 7
         self.replica.holding = True
         first = self.start("PUT", "/k", value="1")
@@ -156,13 +155,13 @@ class CommandTests(EndpointTest):
             self.assertRegex(lines[2], rb"X-Raft-Index: \d+")
 
     def test_headers_of_errors(self) -> None:
-        """Only the one index; the body ends its line (api, "Response Headers")."""
+        """Only one index is there, and the body ends with a newline (api, "Response Headers")."""
         for response in (self.ask("GET", "/nope"), self.ask("PUT", "/k", ttl="x"), self.ask("PUT", "/")):
             self.assertEqual(response.fields, b"Content-Type: application/json\r\nX-Etcd-Index: 1\r\n")
             self.assertTrue(response.body.endswith(b',"index":1}\n'), response.body)
 
     def test_event_has_no_line_end(self) -> None:
-        """Compact, in the reference's order of fields (spec, "Answers")."""
+        """The body is compact JSON with the fields in the order of etcd 0.4 (spec, "Answers")."""
         self.assertEqual(
             self.ask("PUT", "/k", value="1").body,
             b'{"action":"set","node":{"key":"/k","value":"1","modifiedIndex":2,"createdIndex":2}}',
@@ -170,7 +169,8 @@ class CommandTests(EndpointTest):
 
     def test_no_value_on_success(self) -> None:
         """
-        The action alone; status and headers as ever. Not for C{DELETE}, as in etcd 3.4 (spec, "Later additions").
+        The body has only the action; status and headers are unchanged. C{DELETE} ignores the parameter, as in etcd 3.4
+        (spec, "Later additions").
         """
         response = self.ask("PUT", "/k", "noValueOnSuccess=true", value="1")
         self.assertEqual((response.body, response.status), (b'{"action":"set"}', 201))
@@ -180,7 +180,7 @@ class CommandTests(EndpointTest):
         self.assert_error(self.ask("PUT", "/", noValueOnSuccess="true"), 107, "/")
 
     def test_refused_parameters(self) -> None:
-        """Each with its own code and cause, and nothing is proposed (spec, "Later additions")."""
+        """Each refusal has its own code and cause, and nothing is proposed (spec, "Later additions")."""
         cases = [
             ("PUT", "prevExist=true", 204, "Update"),
             ("PUT", "prevExist=yes", 209, "prevExist"),
@@ -204,8 +204,8 @@ class CommandTests(EndpointTest):
 
     def test_refresh_wakes_nobody(self) -> None:
         """
-        The TTL changes, the value stays, and watchers see the change after it only; with C{prevExist=true} it is an
-        update, without it a set (spec, "Later additions").
+        The TTL changes and the value stays. Watchers see only the change after it. With C{prevExist=true} the command
+        is an update, without it a set (spec, "Later additions").
         """
         self.put("/k", value="v")
         seen: list[bytes] = []
@@ -219,60 +219,62 @@ class CommandTests(EndpointTest):
         self.clock.advance(0)
         self.assertEqual([json.loads(event)["node"]["value"] for event in seen], ["w"])
 
-    def test_refresh_of_what_is_not_there(self) -> None:
-        """100; with C{prevExist=false} it is created, unless it is there (spec, "Later additions")."""
+    def test_refresh_of_a_missing_key_is_refused(self) -> None:
+        """
+        The error is 100. With C{prevExist=false} the request creates the key, unless it exists (spec, "Later
+        additions").
+        """
         self.assert_error(self.ask("PUT", "/k", "refresh=true", ttl=5), 100, "/k", 404)
         self.assert_error(self.ask("PUT", "/k", "refresh=true&prevExist=true", ttl=5), 100, "/k", 404)
         self.assertEqual(self.ask("PUT", "/k", "refresh=true&prevExist=false", ttl=5).status, 201)
         self.assert_error(self.ask("PUT", "/k", "refresh=true&prevExist=false", ttl=5), 105, "/k", 412)
         self.assert_error(self.ask("PUT", "/", "refresh=true", ttl=5), 107, "/")
 
-    def test_times(self) -> None:
-        """A TTL counts from the replica's time."""
+    def test_ttl_counts_from_the_replicas_time(self) -> None:
         node = self.put("/k", value="v", ttl=5)["node"]
         self.assertEqual((node["expiration"], node["ttl"]), ("1970-01-01T00:16:45.000000Z", 5))
         self.clock.advance(2.5)
         self.assertEqual(self.json(self.ask("GET", "/k"))["node"]["ttl"], 3)
 
-    def test_other_content_type(self) -> None:
-        """A JSON body is not taken for an empty form."""
+    def test_other_content_type_is_refused(self) -> None:
+        """A JSON body is not read as an empty form."""
         request = DoorRequest(b"PUT", b"/k", b"", b"application/json", b'{"value":"v"}')
         cause = "the body is application/json: it should be application/x-www-form-urlencoded"
         self.assert_error(self.endpoint.handle(request), 210, cause)
 
 
 class PathTests(EndpointTest):
-    """From a raw path to a key."""
+    """These tests turn raw paths into keys."""
 
     def key(self, path: str) -> str:
         return str(self.put(path, value="v")["node"]["key"])
 
-    def test_cleaned(self) -> None:
-        """Slashes and dots are served, not redirected."""
+    def test_paths_are_cleaned(self) -> None:
+        """The server cleans slashes and dots itself and does not redirect."""
         self.assertEqual(self.key("//a///b/"), "/a/b")
         self.assertEqual(self.key("/a/./c/../d"), "/a/d")
         self.assertEqual(self.key("/../../e"), "/e")
         self.assertEqual(self.key("/x%2Fy"), "/x/y")
         self.assertEqual(self.key("/x/%2e%2e/z"), "/z")
 
-    def test_decoded_once(self) -> None:
-        """What is escaped twice stays escaped once; a plus is a plus (spec, "Keys")."""
+    def test_paths_are_decoded_once(self) -> None:
+        """Text that is escaped twice stays escaped once, and a plus is a plus (spec, "Keys")."""
         self.assertEqual(self.key("/a%2525+b"), "/a%25+b")
 
-    def test_root(self) -> None:
-        """With and without its slash; read-only."""
+    def test_root_is_read_only(self) -> None:
+        """Its path may have a slash or not."""
         for path in ("", "/", "//", "/.."):
             self.assertEqual(self.json(self.ask("GET", path))["node"]["key"], "/")
             self.assert_error(self.ask("PUT", path, value="x"), 107, "/")
 
-    def test_undecodable(self) -> None:
-        """The error shows the path, and its headers nothing of the key space."""
+    def test_undecodable_paths_are_refused(self) -> None:
+        """The error shows the path, and its headers reveal nothing of the key space."""
         self.assertEqual(self.ask("PUT", "/%zz").fields, b"Content-Type: application/json\r\n")
         self.assert_error(self.ask("GET", "/a/%zz"), 210, 'the path has the bad escape "%zz" in /a/%zz')
         self.assert_error(self.ask("PUT", "/%ff"), 210, "the path has bytes that are not UTF-8 (\\xff) in /%ff")
 
-    def test_too_deep_or_too_long(self) -> None:
-        """What no new node may be called is refused where it would be made; it can be asked for all the same."""
+    def test_no_key_is_created_too_deep_or_too_long(self) -> None:
+        """A request that would create such a key is refused, but a read of it is answered."""
         deep, long = "/a" * 257, "/" + "a" * 16_384
         refused = [("the key has 257 segments; at most 256 are allowed", deep)]
         refused += [("the key is 16385 bytes long; at most 16384 are allowed", long)]
@@ -289,13 +291,13 @@ class PathTests(EndpointTest):
             self.assert_error(self.ask(method, deep), 100, "/a", 404)
         self.assertEqual(self.key(deep[2:]), deep[2:])
 
-    def test_cleaned_before_it_is_measured(self) -> None:
+    def test_paths_are_cleaned_before_they_are_measured(self) -> None:
         """A path may have more segments than its key."""
         self.assertEqual(self.key("/a/.." * 300 + "/." * 300 + "/" * 300 + "b"), "/b")
 
     @given(st.lists(SEGMENT, min_size=1))
-    def test_any_key(self, segments: list[str]) -> None:
-        """Whatever UTF-8 a key is made of, it is read back."""
+    def test_any_key_is_read_back(self, segments: list[str]) -> None:
+        """A key may be any UTF-8."""
         self.setUp()
         path = "".join("/" + quote(segment, safe="") for segment in segments)
         key = "/" + "/".join(segments)
@@ -304,10 +306,10 @@ class PathTests(EndpointTest):
 
 
 class ReadTests(EndpointTest):
-    """C{GET}, C{HEAD} and the rest."""
+    """These tests are about C{GET}, C{HEAD} and other methods."""
 
-    def test_file(self) -> None:
-        """A read shows the current index."""
+    def test_read_of_a_file(self) -> None:
+        """The response has the current index."""
         self.put("/k", value="v")
         self.put("/other", value="w")
         response = self.ask("GET", "/k")
@@ -316,8 +318,8 @@ class ReadTests(EndpointTest):
         )
         self.assertIn(b"X-Etcd-Index: 3\r\n", response.fields)
 
-    def test_listing(self) -> None:
-        """A small directory is one body, sorted or not."""
+    def test_listing_is_one_body(self) -> None:
+        """This holds for a small directory, sorted or not."""
         for name in ("b", "10", "9"):
             self.put(f"/d/{name}", value=name)
         node = self.json(self.ask("GET", "/d", "sorted=true"))["node"]
@@ -328,7 +330,7 @@ class ReadTests(EndpointTest):
         self.assertEqual(len(nested["nodes"]), 3)
 
     def test_long_listing_comes_in_pieces(self) -> None:
-        """As it was when it was asked for, whatever happens while it is sent."""
+        """The listing is of the moment of the request, whatever changes while it is sent."""
         for number in range(2_000):
             self.put(f"/d/{number}", value="v")
         pieces = self.ask("GET", "/d", "sorted=true").body
@@ -339,8 +341,8 @@ class ReadTests(EndpointTest):
         self.assertEqual(listing["action"], "get")
         self.assertEqual([each["key"] for each in listing["node"]["nodes"]], [f"/d/{n}" for n in range(2_000)])
 
-    def test_methods(self) -> None:
-        """Others than those there are get the list of them."""
+    def test_other_methods_are_refused(self) -> None:
+        """The response lists the methods that are allowed."""
         response = self.ask("PATCH", "/k")
         self.assertEqual((response.status, response.body), (405, b'{"message":"Method Not Allowed"}\n'))
         self.assertIn(b"Allow: GET, HEAD, PUT, POST, DELETE, OPTIONS\r\n", response.fields)
@@ -348,8 +350,8 @@ class ReadTests(EndpointTest):
         self.assertEqual((response.status, response.body), (200, b""))
         self.assertEqual(response.fields, b"Allow: GET, HEAD, PUT, POST, DELETE, OPTIONS\r\n")
 
-    def test_quorum(self) -> None:
-        """Nothing is read before the read is confirmed (api, "Read Linearization")."""
+    def test_quorum_read_is_confirmed_first(self) -> None:
+        """Nothing is read before a quorum has confirmed the read (api, "Read Linearization")."""
         self.put("/k", value="old")
         self.replica.holding = True
         answer = self.start("GET", "/k", "quorum=true")
@@ -358,18 +360,18 @@ class ReadTests(EndpointTest):
         self.replica.release()
         self.assertEqual(self.json(self.successResultOf(answer))["node"]["value"], "new")
 
-    def test_quorum_of_what_is_missing(self) -> None:
-        """An error after the confirmation is an answer like any other."""
+    def test_quorum_read_of_a_missing_key(self) -> None:
+        """An error after the confirmation is a response like any other."""
         self.assert_error(self.ask("GET", "/nope", "quorum=true"), 100, "/nope", 404)
 
-    def test_bad_booleans(self) -> None:
-        """Each names itself (spec, "Parameters")."""
+    def test_bad_booleans_are_named(self) -> None:
+        """The cause is the parameter's name (spec, "Parameters")."""
         for name in ("recursive", "sorted", "wait", "stream", "quorum", "consistent"):
             self.assert_error(self.ask("GET", "/k", f"{name}=yes"), 209, name)
 
 
 class WatchTests(EndpointTest):
-    """C{wait=true}."""
+    """These tests are about C{wait=true}."""
 
     def watch(self, path: str, query: str = "") -> tuple[Response, list[dict[str, Any]]]:
         response = self.ask("GET", path, "wait=true&" + query)
@@ -378,8 +380,8 @@ class WatchTests(EndpointTest):
         response.body.begin(lambda event: events.append(json.loads(event)), lambda: None)
         return response, events
 
-    def test_one_event(self) -> None:
-        """The first one; the headers are of the moment of the question."""
+    def test_watch_gets_one_event(self) -> None:
+        """The event is the first one, and the headers are of the moment of the request."""
         response, events = self.watch("/k")
         self.assertIn(b"X-Etcd-Index: 1\r\n", response.fields)
         self.put("/other", value="0")
@@ -389,8 +391,8 @@ class WatchTests(EndpointTest):
         self.assertEqual([event["node"]["value"] for event in events], ["1"])
         self.assertEqual(self.replica.keyspace.hub.count, 0)
 
-    def test_stream(self) -> None:
-        """Every event, until it is cancelled (spec, "Watch")."""
+    def test_stream_gets_every_event(self) -> None:
+        """It goes on until it is cancelled (spec, "Watch")."""
         response, events = self.watch("/d", "recursive=true&stream=true")
         self.put("/d/a", value="1")
         self.put("/d/b", value="2")
@@ -401,8 +403,8 @@ class WatchTests(EndpointTest):
         self.assertEqual([event["node"]["value"] for event in events], ["1", "2"])
         self.assertEqual(self.replica.keyspace.hub.count, 0)
 
-    def test_index(self) -> None:
-        """From the past, from the future; 0 is none."""
+    def test_watch_from_an_index(self) -> None:
+        """The index may be in the past or in the future, and 0 means none."""
         self.put("/k", value="1")
         _, past = self.watch("/k", "waitIndex=2")
         _, future = self.watch("/k", "waitIndex=4")
@@ -412,13 +414,13 @@ class WatchTests(EndpointTest):
         self.clock.advance(0)
         self.assertEqual([events[0]["node"]["value"] for events in (past, future, next_one)], ["1", "3", "2"])
 
-    def test_bad_index(self) -> None:
-        """203, with the reference's cause."""
+    def test_bad_watch_index_is_refused(self) -> None:
+        """The error is 203, with the cause of etcd 0.4."""
         for bad in ("x", "-1", ""):
             self.assert_error(self.ask("GET", "/k", f"wait=true&waitIndex={bad}"), 203, "Watch From Index")
 
-    def test_cleared(self) -> None:
-        """401 before any header is sent (spec, "Watch")."""
+    def test_watch_from_a_cleared_index_is_refused(self) -> None:
+        """Error 401 comes before any header (spec, "Watch")."""
         self.replica = FakeReplica(self.clock, history_capacity=2)
         self.endpoint = KeyEndpoint(self.replica, self.clock)
         for number in range(4):
@@ -426,15 +428,15 @@ class WatchTests(EndpointTest):
         response = self.ask("GET", "/k", "wait=true&waitIndex=2")
         self.assert_error(response, 401, "the requested history has been cleared [4/2]")
 
-    def test_head_waits_for_nothing(self) -> None:
-        """The headers a C{GET} would get, and no watcher left behind."""
+    def test_head_does_not_wait(self) -> None:
+        """The headers are those of a C{GET}, and no watcher is left behind."""
         response = self.ask("HEAD", "/k", "wait=true")
         self.assertEqual(response.status, 200)
         self.assertNotIsInstance(response.body, Watch)
         self.assertEqual(self.replica.keyspace.hub.count, 0)
 
-    def test_quorum_wait(self) -> None:
-        """Confirmed first, then waiting."""
+    def test_quorum_watch_is_confirmed_first(self) -> None:
+        """The watch begins after the confirmation."""
         self.replica.holding = True
         answer = self.start("GET", "/k", "wait=true&quorum=true")
         self.assertEqual(self.replica.keyspace.hub.count, 0)
@@ -443,10 +445,10 @@ class WatchTests(EndpointTest):
 
 
 class BrokenTests(EndpointTest):
-    """What nobody expected."""
+    """These tests are about unexpected errors."""
 
-    def test_logged_and_answered(self) -> None:
-        """The log has the reason, the client a plain error."""
+    def test_unexpected_error_is_logged_and_answered(self) -> None:
+        """The log has the reason, and the client gets a plain error."""
 
         def broken(_key: str) -> Any:
             raise ZeroDivisionError("secret")
@@ -457,8 +459,8 @@ class BrokenTests(EndpointTest):
         self.assertNotIn(b"secret", response.body)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
-    def test_failing_proposal(self) -> None:
-        """Likewise when it comes later."""
+    def test_unexpected_error_of_a_proposal_is_logged_and_answered(self) -> None:
+        """The error may come later."""
 
         def broken(_command: Change) -> "Deferred[Event]":
             return fail(ZeroDivisionError("secret"))

@@ -1,5 +1,5 @@
 """
-Sending requests to the leader, and having them wait for one.
+Requests go to the leader, and wait for one.
 """
 
 from twisted.internet.task import Clock
@@ -19,26 +19,26 @@ from etcd_twisted.web.redirects import (
 
 
 class LeaderWaitSecondsTests(SynchronousTestCase):
-    """How long a request waits."""
+    """These tests compute how long a request waits."""
 
-    def test_election_timeouts(self) -> None:
-        """As long as a few elections take, and never less than a second."""
+    def test_wait_covers_a_few_elections(self) -> None:
+        """It is never shorter than a second."""
         for timeout, expected in ((200, 1.0), (10, 1.0), (201, 1.005), (2_000, 10.0)):
             self.assertEqual(leader_wait_seconds(Config(peer_election_timeout=timeout)), expected)
 
 
 class RedirectTests(SynchronousTestCase):
-    """One redirect; what holds for any is in L{tests.web.test_redirects}."""
+    """These tests look at one redirect. L{tests.web.test_redirects} shows what holds for all."""
 
-    def test_location(self) -> None:
-        """The target stands behind the URL, and what would end that or its line is encoded."""
+    def test_location_is_encoded(self) -> None:
+        """The target follows the URL, and any character that would end the URL or its header line is encoded."""
         response = redirect("https://[::1]:4001", b"/a%20b/?x=1&y=\xff#z \r\n")
         self.assertEqual(response.status, 307)
         self.assertIn(b"Location: https://[::1]:4001/a%20b/?x=1&y=%FF%23z%20%0D%0A\r\n", response.fields)
 
 
 class LeaderWaitTests(SynchronousTestCase):
-    """Waiting for a leader."""
+    """These tests wait for a leader."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -47,8 +47,8 @@ class LeaderWaitTests(SynchronousTestCase):
         self.addCleanup(self.replica.stop)
         self.wait = LeaderWait(self.replica, self.clock, MIN_LEADER_WAIT_SECONDS)
 
-    def test_until_there_is_one(self) -> None:
-        """Fires with the deadline, for when that one is lost too."""
+    def test_wait_ends_with_a_leader(self) -> None:
+        """The result is the deadline, which also bounds the wait after that leader is lost."""
         self.replica.lose_leader()
         led = self.wait.until_led(None)
         self.clock.advance(0.25)
@@ -65,15 +65,15 @@ class LeaderWaitTests(SynchronousTestCase):
         self.failureResultOf(self.wait.until_led(deadline), EtcdError)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_one_is_known(self) -> None:
-        """A pause, so that who tries again and again leaves others their time."""
+    def test_known_leader_ends_the_wait_after_a_pause(self) -> None:
+        """The pause leaves time to others while a client tries again and again."""
         led = self.wait.until_led(None)
         self.assertNoResult(led)
         self.clock.advance(RETRY_PAUSE_SECONDS)
         self.assertEqual(self.successResultOf(led), 100.0 + MIN_LEADER_WAIT_SECONDS)
 
-    def test_stops(self) -> None:
-        """The replica's own error."""
+    def test_wait_ends_when_the_replica_stops(self) -> None:
+        """The error is the replica's own."""
         self.replica.lose_leader()
         led = self.wait.until_led(None)
         error = EtcdError(ErrorCode.RAFT_INTERNAL, "this machine is stopping")

@@ -1,5 +1,5 @@
 """
-The key endpoint on machines that do not lead: followers, standbys, and those that know of no leader.
+The key endpoint on machines that do not lead: followers, standbys, and machines that know no leader.
 """
 
 import itertools
@@ -49,12 +49,12 @@ class LeaderTest(EndpointTest):
         self.assertIn(b"Location: %s\r\n" % target.encode(), response.fields)
 
     def assert_quiet(self) -> None:
-        """Nothing is left to be done, and nothing was."""
+        """Asserts that nothing was proposed and that nothing is scheduled."""
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual(self.replica.proposed, [])
 
     def begin(self, method: str, path: str, query: str = "", value: str = "v") -> "Deferred[Response]":
-        """Ask for what can't be answered at once."""
+        """Sends a request that cannot be answered at once."""
         answer = self.start(method, path, query, value=value)
         self.assertIsInstance(answer, Deferred)
         self.assertNoResult(answer)
@@ -62,7 +62,7 @@ class LeaderTest(EndpointTest):
 
 
 class FollowerTests(LeaderTest):
-    """A machine that follows another."""
+    """These tests are about a machine that follows another."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -70,33 +70,33 @@ class FollowerTests(LeaderTest):
         self.replica.proposed.clear()
         self.replica.follow()
 
-    def test_redirects(self) -> None:
+    def test_requests_for_the_leader_are_redirected(self) -> None:
         """
-        Writes and reads that only the leader answers go there, path and query kept; nobody waits (api, "Read from the
-        Master"; spec, "Redirects").
+        Writes and reads that only the leader answers go there with path and query kept, and none waits (api, "Read
+        from the Master"; spec, "Redirects").
         """
         for method, query in FOR_THE_LEADER:
             self.assert_redirected(self.ask(method, "/a%20b", query), query)
         self.assert_quiet()
 
-    def test_nothing_is_looked_at(self) -> None:
-        """Whether a write makes sense is the leader's to say."""
+    def test_redirected_requests_are_not_examined(self) -> None:
+        """The leader decides whether a write makes sense."""
         self.assert_redirected(self.ask("PUT", "/%zz", "ttl=x"), "ttl=x", "/%zz")
 
-    def test_reads_stay(self) -> None:
+    def test_plain_reads_are_answered(self) -> None:
         """Plain reads and watches are answered from this machine's copy (api, "Read from the Master")."""
         for method, query in FOR_ANYBODY:
             self.assertEqual(self.ask(method, "/a%20b", query).status, 200)
 
     def test_redirect_is_one_line(self) -> None:
-        """A registered URL can't put headers of its own into an answer."""
+        """A registered URL cannot put headers of its own into a response."""
         self.replica.follow(type(MACHINE)("evil", "http://x\r\nSet-Cookie: y", "http://x"))
         response = self.ask("PUT", "/k", value="v")
         self.assertIn(b"Location: http://x%0D%0ASet-Cookie:%20y/v2/keys/k\r\n", response.fields)
 
 
 class LeaderlessTests(LeaderTest):
-    """A machine that knows of no leader."""
+    """These tests are about a machine that knows no leader."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -104,8 +104,8 @@ class LeaderlessTests(LeaderTest):
         self.replica.proposed.clear()
         self.replica.lose_leader()
 
-    def test_waits_for_another(self) -> None:
-        """And sends the client there."""
+    def test_request_waits_for_another_leader(self) -> None:
+        """The client is then redirected to it."""
         answers = [(query, self.begin(method, "/a%20b", query)) for method, query in FOR_THE_LEADER]
         self.clock.advance(MIN_LEADER_WAIT_SECONDS / 2)
         self.replica.follow()
@@ -113,8 +113,8 @@ class LeaderlessTests(LeaderTest):
             self.assert_redirected(self.successResultOf(answer), query)
         self.assert_quiet()
 
-    def test_waits_for_itself(self) -> None:
-        """And does what was asked."""
+    def test_request_waits_for_this_machine_to_lead(self) -> None:
+        """The machine then does what was asked."""
         write = self.begin("PUT", "/k", "", "new")
         read = self.begin("GET", "/a%20b", "quorum=true")
         self.replica.lead()
@@ -122,8 +122,8 @@ class LeaderlessTests(LeaderTest):
         self.assertEqual(self.json(self.successResultOf(read))["node"]["value"], "v")
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_does_not_wait_for_ever(self) -> None:
-        """300 that says why, whatever was asked, and nothing proposed later (spec, "Redirects")."""
+    def test_wait_is_bounded(self) -> None:
+        """Any request gets error 300 with the reason, and nothing is proposed later (spec, "Redirects")."""
         answers = [self.begin(method, "/a%20b", query) for method, query in FOR_THE_LEADER]
         self.clock.advance(MIN_LEADER_WAIT_SECONDS - 0.01)
         for answer in answers:
@@ -134,8 +134,8 @@ class LeaderlessTests(LeaderTest):
         self.replica.lead()
         self.assert_quiet()
 
-    def test_waits_as_long_as_it_is_told(self) -> None:
-        """What the elections of this cluster take."""
+    def test_wait_is_as_long_as_given(self) -> None:
+        """The length depends on how long this cluster's elections take."""
         self.endpoint = KeyEndpoint(self.replica, self.clock, 12.5)
         answer = self.begin("PUT", "/k")
         self.clock.advance(12.4)
@@ -143,8 +143,8 @@ class LeaderlessTests(LeaderTest):
         self.clock.advance(0.1)
         self.assert_error(self.successResultOf(answer), 300, NOBODY, 500)
 
-    def test_nobody_waits_any_more(self) -> None:
-        """A request whose client has gone is forgotten, quietly."""
+    def test_request_of_a_client_that_goes_is_dropped(self) -> None:
+        """Nothing is logged."""
         for method, query in FOR_THE_LEADER:
             answer = self.begin(method, "/k", query)
             answer.cancel()
@@ -153,15 +153,15 @@ class LeaderlessTests(LeaderTest):
         self.replica.lead()
         self.assert_quiet()
 
-    def test_stops(self) -> None:
-        """Who waits is told, and no other error is made up."""
+    def test_waiting_requests_are_answered_at_the_stop(self) -> None:
+        """The error is the replica's own."""
         answer = self.begin("PUT", "/k")
         self.replica.stop_serving(EtcdError(ErrorCode.RAFT_INTERNAL, "this machine is stopping"))
         self.assert_error(self.successResultOf(answer), 300, "this machine is stopping", 500)
         self.assert_quiet()
 
-    def test_reads_need_none(self) -> None:
-        """Plain reads and watches are answered as ever; so is what is no request about a key."""
+    def test_plain_reads_need_no_leader(self) -> None:
+        """Plain reads and watches are answered as ever, as are requests that are not about a key."""
         for method, query in FOR_ANYBODY:
             self.assertEqual(self.ask(method, "/a%20b", query).status, 200)
         self.assertEqual(self.ask("OPTIONS", "/k").status, 200)
@@ -169,7 +169,7 @@ class LeaderlessTests(LeaderTest):
 
 
 class LostTests(LeaderTest):
-    """A leader that is one no longer before it has answered."""
+    """These tests are about a leader that loses its leadership before it has answered."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -178,8 +178,8 @@ class LostTests(LeaderTest):
         self.replica.holding = True
         self.replica.leased = False
 
-    def test_reads_go_to_the_new_one(self) -> None:
-        """As soon as it is known."""
+    def test_reads_go_to_the_new_leader(self) -> None:
+        """They go there as soon as it is known."""
         for query in ("quorum=true", "consistent=true"):
             self.replica.lead()
             self.replica.holding = True
@@ -192,7 +192,7 @@ class LostTests(LeaderTest):
             self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_reads_are_confirmed_again(self) -> None:
-        """If this machine leads again; nothing is read before."""
+        """If this machine leads again it confirms the read first."""
         answer = self.begin("GET", "/k", "quorum=true")
         self.replica.fail_held(NotDoneError())
         self.clock.advance(RETRY_PAUSE_SECONDS)
@@ -208,15 +208,15 @@ class LostTests(LeaderTest):
         self.replica.release()
         self.assertEqual(self.json(self.successResultOf(answer))["node"]["value"], "new")
 
-    def test_writes_that_were_not_done(self) -> None:
-        """The client repeats them at the new leader."""
+    def test_writes_that_were_not_done_go_to_the_new_leader(self) -> None:
+        """The client repeats them there."""
         answer = self.begin("PUT", "/k", "prevIndex=2")
         self.replica.follow()
         self.replica.fail_held(NotDoneError())
         self.assert_redirected(self.successResultOf(answer), "prevIndex=2", "/k")
 
-    def test_writes_that_were_not_done_and_no_leader(self) -> None:
-        """They wait for one, and are given up in time."""
+    def test_writes_that_were_not_done_wait_for_a_leader(self) -> None:
+        """The wait is bounded."""
         answer = self.begin("PUT", "/k")
         other = self.begin("PUT", "/k")
         self.replica.lose_leader()
@@ -229,8 +229,8 @@ class LostTests(LeaderTest):
         self.replica.lead()
         self.assertEqual(len(self.replica.proposed), 2)
 
-    def test_writes_that_were_not_done_and_lead_again(self) -> None:
-        """They are proposed once more, with the same meaning."""
+    def test_writes_that_were_not_done_are_proposed_again(self) -> None:
+        """If this machine leads again it proposes them once more, with the same meaning."""
         answer = self.begin("POST", "/q")
         self.replica.lose_leader()
         self.replica.fail_held(NotDoneError())
@@ -239,8 +239,8 @@ class LostTests(LeaderTest):
         first, second = self.replica.proposed
         self.assertEqual(first, second)
 
-    def test_writes_that_nobody_waits_for(self) -> None:
-        """They are not repeated: what their clients have done since must stand."""
+    def test_writes_of_clients_that_went_are_not_repeated(self) -> None:
+        """A repetition could undo what their clients have done since."""
         answer = self.begin("PUT", "/k")
         answer.cancel()
         self.replica.lose_leader()
@@ -249,8 +249,8 @@ class LostTests(LeaderTest):
         self.clock.advance(MIN_LEADER_WAIT_SECONDS)
         self.assertEqual(len(self.replica.proposed), 1)
 
-    def test_writes_that_may_have_been_done(self) -> None:
-        """The client is told just that, and they are not repeated (spec, "Redirects")."""
+    def test_writes_that_may_have_been_done_are_not_repeated(self) -> None:
+        """The client learns that the outcome is unknown (spec, "Redirects")."""
         answer = self.begin("PUT", "/k")
         self.replica.follow()
         cause = "this machine no longer leads; whether the write was done is unknown"
@@ -258,8 +258,8 @@ class LostTests(LeaderTest):
         self.assert_error(self.successResultOf(answer), 300, cause, 500)
         self.assertEqual(len(self.replica.proposed), 1)
 
-    def test_one_deadline_for_all_leaders(self) -> None:
-        """A cluster whose leaders come and go can't hold a request for longer."""
+    def test_one_deadline_holds_for_all_leaders(self) -> None:
+        """A cluster whose leaders come and go cannot hold a request for longer."""
         answer = self.begin("GET", "/k", "quorum=true")
         waited = 0.0
         while waited < MIN_LEADER_WAIT_SECONDS:
@@ -273,8 +273,8 @@ class LostTests(LeaderTest):
         self.assert_error(self.successResultOf(answer), 300, NOBODY, 500)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_leader_that_can_do_nothing(self) -> None:
-        """Not even that can make a request wait for ever, nor take the time of others."""
+    def test_leader_without_a_quorum_keeps_nobody_for_ever(self) -> None:
+        """Nor does it take the time of others."""
         proposed: list[Change] = []
 
         def nothing(command: Change) -> "Deferred[Event]":
@@ -291,7 +291,7 @@ class LostTests(LeaderTest):
 
 
 class LostWhileFullTests(LostTests):
-    """The same of a leader whose changes have to wait for room."""
+    """These tests are about a leader whose proposals wait for room."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -299,19 +299,21 @@ class LostWhileFullTests(LostTests):
 
 
 class LeaseTests(LeaderTest):
-    """C{consistent=true} on the leader."""
+    """These tests send C{consistent=true} to the leader."""
 
     def setUp(self) -> None:
         super().setUp()
         self.put("/k", value="v")
         self.replica.holding = True
 
-    def test_with_a_lease(self) -> None:
-        """Answered at once (spec, "Reads")."""
+    def test_read_with_a_lease_is_answered_at_once(self) -> None:
+        """The lease replaces the confirmation (spec, "Reads")."""
         self.assertEqual(self.ask("GET", "/k", "consistent=true").status, 200)
 
-    def test_without_one(self) -> None:
-        """Nothing is read before the lead is confirmed; a watch begins then (api, "Using a directory TTL")."""
+    def test_read_without_a_lease_is_confirmed(self) -> None:
+        """
+        Nothing is read before the leadership is confirmed, and a watch begins then (api, "Using a directory TTL").
+        """
         self.replica.leased = False
         read = self.begin("GET", "/k", "consistent=true")
         watch = self.begin("GET", "/k", "consistent=true&wait=true")
@@ -321,7 +323,7 @@ class LeaseTests(LeaderTest):
         self.assertEqual(self.json(self.successResultOf(read))["node"]["value"], "new")
         self.assertIsInstance(self.successResultOf(watch).body, Watch)
 
-    def test_quorum_needs_more(self) -> None:
+    def test_quorum_read_needs_more_than_a_lease(self) -> None:
         """A lease is not enough for a linearizable read, whatever else is asked for."""
         answer = self.begin("GET", "/k", "consistent=true&quorum=true")
         self.replica.release()
@@ -329,14 +331,14 @@ class LeaseTests(LeaderTest):
 
 
 class StartingTests(LeaderTest):
-    """A machine that has no copy to read yet."""
+    """These tests are about a machine that has no copy to read yet."""
 
     def setUp(self) -> None:
         super().setUp()
         self.replica.serving = False
 
-    def test_reads_wait(self) -> None:
-        """And are answered as if they came then."""
+    def test_reads_wait_for_a_copy(self) -> None:
+        """They are then answered as if they had just come."""
         self.replica.follow()
         self.replica.register(OTHER)
         answers = [self.begin("GET", "/_etcd/machines", query) for query in ("", "recursive=true", "wait=true")]
@@ -348,7 +350,7 @@ class StartingTests(LeaderTest):
             self.assertEqual(self.successResultOf(answer).status, 200)
         self.assert_quiet()
 
-    def test_reads_do_not_wait_for_ever(self) -> None:
+    def test_wait_for_a_copy_is_bounded(self) -> None:
         """The cause says what is missing."""
         for follow, cause in (
             (self.replica.lose_leader, NOBODY),
@@ -360,59 +362,57 @@ class StartingTests(LeaderTest):
             self.assert_error(self.successResultOf(answer), 300, cause, 500)
         self.assert_quiet()
 
-    def test_what_is_for_the_leader_goes_there(self) -> None:
-        """This machine's copy is not needed for that."""
+    def test_requests_for_the_leader_need_no_copy(self) -> None:
+        """They go to the leader."""
         self.replica.follow()
         for method, query in FOR_THE_LEADER:
             self.assert_redirected(self.ask(method, "/a%20b", query), query)
 
-    def test_leader(self) -> None:
-        """It reads from its copy like any other, and takes changes at once."""
+    def test_leader_reads_its_copy(self) -> None:
+        """A leader reads its copy like any other machine, and takes writes at once."""
         read = self.begin("GET", "/k", "consistent=true")
         self.assertEqual(self.ask("PUT", "/k", value="v").status, 201)
         self.replica.serve()
         self.assertEqual(self.json(self.successResultOf(read))["node"]["value"], "v")
 
-    def test_nobody_waits_any_more(self) -> None:
-        """A request whose client has gone is forgotten, quietly."""
+    def test_request_of_a_client_that_goes_is_dropped(self) -> None:
+        """Nothing is logged."""
         answer = self.begin("GET", "/k")
         answer.cancel()
         self.successResultOf(answer)
         self.assert_quiet()
         self.replica.serve()
 
-    def test_stops(self) -> None:
-        """Who waits is told."""
+    def test_waiting_reads_are_answered_at_the_stop(self) -> None:
         answer = self.begin("GET", "/k")
         self.replica.stop_serving(EtcdError(ErrorCode.RAFT_INTERNAL, "this machine is stopping"))
         self.assert_error(self.successResultOf(answer), 300, "this machine is stopping", 500)
         self.assert_quiet()
 
-    def test_becomes_a_standby(self) -> None:
-        """There is no place for it: the client is sent to the leader."""
+    def test_waiting_reads_are_redirected_by_a_new_standby(self) -> None:
+        """A standby has no copy, so the client goes to the leader."""
         answer = self.begin("GET", "/k")
         self.replica.stand_by()
         self.clock.advance(READ_WAIT_SECONDS)
         self.assert_redirected(self.successResultOf(answer), "", "/k")
 
-    def test_bad_parameters(self) -> None:
-        """They are bad on every machine."""
+    def test_bad_parameters_are_refused_everywhere(self) -> None:
         self.replica.follow()
         self.assert_error(self.ask("GET", "/k", "quorum=2"), 209, "quorum")
 
 
 class StandbyTests(LeaderTest):
-    """A machine that has no copy and shall have none."""
+    """These tests are about a machine that has no copy and will not get one."""
 
-    def test_sends_everyone_away(self) -> None:
-        """Whatever is asked, and however (spec, "Standby")."""
+    def test_standby_redirects_everything(self) -> None:
+        """This holds whatever is asked for, and however (spec, "Standby")."""
         self.replica.stand_by()
         for method, query in (*FOR_THE_LEADER, *FOR_ANYBODY, ("PATCH", "x=y"), ("GET", "wait=1")):
             self.assert_redirected(self.ask(method, "/a%20b", query), query)
         self.assert_quiet()
 
-    def test_no_leader(self) -> None:
-        """As with any other machine: requests wait, but not for ever."""
+    def test_standby_without_a_leader_waits(self) -> None:
+        """The wait is bounded, as on any other machine."""
         self.replica.stand_by(leader=None)
         self.assertEqual(self.ask("OPTIONS", "/k").status, 200)
         for method in ("PUT", "GET"):

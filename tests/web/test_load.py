@@ -1,7 +1,7 @@
 """
-What the statistics say of load that is made here: three machines, and clients that ask each of them.
+What the statistics show of load that the test makes: three machines, and clients that ask each of them.
 
-The clock is the test's, a message takes a millisecond, and a disk no time: so each figure is known beforehand.
+The test sets the clock, a message takes a millisecond, and a disk takes no time, so each figure is known beforehand.
 """
 
 import json
@@ -16,7 +16,7 @@ from tests.consensus.cluster import LATENCY, ClusterMachine, ClusterTestCase
 from tests.wires import Answer, ask, connect, read_answers
 
 WRITES = 20
-"""How many a second."""
+"""How many writes there are in a second."""
 
 
 class LoadTest(ClusterTestCase):
@@ -35,7 +35,7 @@ class LoadTest(ClusterTestCase):
         return Site(clock, pages, KeyEndpoint(machine.replica, clock), Limits(1_000, 10_000, 10.0, 10.0), usage)
 
     def request(self, machine: ClusterMachine, method: str, path: str) -> Answer:
-        """Ask a machine, and let happen what has to until it answers."""
+        """Sends a request to a machine, and runs the cluster until it is answered."""
         channel, transport = connect(self.sites[machine.id])
         channel.dataReceived(f"{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         self.group.run_until(lambda: b"\r\n\r\n" in transport.value())
@@ -50,11 +50,11 @@ class LoadTest(ClusterTestCase):
         return page
 
     def grown(self, before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-        """What is larger than it was, and by how much."""
+        """Returns the counters that grew, each with the difference."""
         return {name: after[name] - before[name] for name in after if after[name] != before[name]}
 
     def wait_for_quiet(self) -> None:
-        """Until nothing is on its way: a moment after a heartbeat was answered."""
+        """Waits until no message is on its way, a moment after a heartbeat was answered."""
         traffic = self.leader.replica.traffic
         sent = traffic.sent.count
         self.group.run_until(lambda: traffic.sent.count > sent)
@@ -65,7 +65,7 @@ class LoadTest(ClusterTestCase):
 
 
 class StoreTests(LoadTest):
-    """C{/v2/stats/store} (api, "Store Statistics")."""
+    """These tests are about C{/v2/stats/store} (api, "Store Statistics")."""
 
     CHANGES = (
         ("PUT", "/v2/keys/k?value=a", "setsSuccess"),
@@ -85,8 +85,8 @@ class StoreTests(LoadTest):
         ("PUT", "/v2/keys/k?value=a&ttl=x", None),
     )
 
-    def test_changes(self) -> None:
-        """Each is counted on every machine, as what it is, and as often as it was asked for."""
+    def test_changes_are_counted_everywhere(self) -> None:
+        """Each machine counts each kind of change as often as it was asked for."""
         before = {machine.id: self.page(machine, "store") for machine in self.group.up}
         expected: dict[str, int] = {}
         for method, path, counter in self.CHANGES * 3:
@@ -97,8 +97,7 @@ class StoreTests(LoadTest):
         for machine in self.group.up:
             self.assertEqual(self.grown(before[machine.id], self.page(machine, "store")), expected)
 
-    def test_reads_and_watchers(self) -> None:
-        """They are counted where they were."""
+    def test_reads_and_watchers_are_counted_where_they_are(self) -> None:
         before = {machine.id: self.page(machine, "store") for machine in self.group.up}
         self.request(self.leader, "PUT", "/v2/keys/k?value=v")
         self.group.settle()
@@ -117,8 +116,7 @@ class StoreTests(LoadTest):
                 {"setsSuccess": 1, "getsSuccess": 2 * times, "getsFail": times, "watchers": times},
             )
 
-    def test_expiry(self) -> None:
-        """On every machine."""
+    def test_expired_keys_are_counted_everywhere(self) -> None:
         for number in range(5):
             self.request(self.leader, "PUT", f"/v2/keys/k{number}?value=v&ttl=1")
         self.group.run(1.5)
@@ -127,15 +125,15 @@ class StoreTests(LoadTest):
 
 
 class SelfTests(LoadTest):
-    """C{/v2/stats/self} (api, "Self Statistics")."""
+    """These tests are about C{/v2/stats/self} (api, "Self Statistics")."""
 
     def counts(self) -> list[int]:
-        """How many requests to append the leader has sent, and each follower has received."""
+        """Returns how many requests to append the leader has sent, and how many each follower has received."""
         sent = self.page(self.leader, "self")["sendAppendRequestCnt"]
         return [sent, *(self.page(each, "self")["recvAppendRequestCnt"] for each in self.followers)]
 
-    def test_what_is_sent_is_received(self) -> None:
-        """Under load and without, to the last request."""
+    def test_every_sent_message_is_received(self) -> None:
+        """The counts agree to the last request, with load and without."""
         for writes in (0, 50):
             self.wait_for_quiet()
             before = self.counts()
@@ -147,8 +145,8 @@ class SelfTests(LoadTest):
             self.assertGreaterEqual(sent, 2 * writes)
             self.assertEqual(sum(received), sent)
 
-    def test_rates(self) -> None:
-        """Those of the role, in requests and bytes a second, over the last minute of steady load."""
+    def test_rates_are_of_the_last_minute(self) -> None:
+        """Each machine shows the rates of its role, in requests and bytes a second, under steady load."""
         self.write_steadily(10)
         before, bytes_before = self.counts(), self.bytes()
         self.write_steadily(60)
@@ -176,12 +174,12 @@ class SelfTests(LoadTest):
             self.group.run(end - self.group.clock.seconds())
 
     def bytes(self) -> list[int]:
-        """How many bytes of messages the leader has sent, and each follower has received."""
+        """Returns how many bytes of messages the leader has sent, and how many each follower has received."""
         sent = sum(peer.sent for peer in self.leader.replica.traffic.peers.values())
         return [sent, *(each.replica.traffic.peers[self.leader.id].received for each in self.followers)]
 
-    def test_who_and_since_when(self) -> None:
-        """Names, roles and times."""
+    def test_every_machine_names_the_leader(self) -> None:
+        """The page also has the machine's name, its role, and the leader's uptime."""
         self.group.run(90.0)
         for machine in self.group.up:
             page = self.page(machine, "self")
@@ -192,7 +190,7 @@ class SelfTests(LoadTest):
 
 
 class LeaderTests(LoadTest):
-    """C{/v2/stats/leader} (api, "Leader Statistics")."""
+    """These tests are about C{/v2/stats/leader} (api, "Leader Statistics")."""
 
     def follower(self, machine: ClusterMachine) -> dict[str, Any]:
         page = self.page(self.leader, "leader")
@@ -201,8 +199,8 @@ class LeaderTests(LoadTest):
         found: dict[str, Any] = page["followers"][machine.machine.name]
         return found
 
-    def test_counts(self) -> None:
-        """Every heartbeat is answered; nothing fails before somebody does, and then once."""
+    def test_successes_and_failures_are_counted(self) -> None:
+        """Every heartbeat is a success, and a machine that crashes makes its sends fail."""
         self.wait_for_quiet()
         before = [self.follower(each)["counts"] for each in self.followers]
         sent = self.leader.replica.traffic.sent.count
@@ -218,8 +216,8 @@ class LeaderTests(LoadTest):
         self.assertGreaterEqual(self.follower(failing)["counts"]["fail"], 1)
         self.assertEqual(self.follower(other)["counts"]["fail"], 0)
 
-    def test_latencies(self) -> None:
-        """In milliseconds: there and back. What was before has its part in all but the last."""
+    def test_latencies_are_round_trips_in_milliseconds(self) -> None:
+        """Earlier ones count in every figure except the current one."""
         self.group.network.weather.latency = 2 * LATENCY
         self.group.run(1.0)
         self.group.network.weather.latency = LATENCY
@@ -238,13 +236,13 @@ class LeaderTests(LoadTest):
             self.assertLess(latency["standardDeviation"], earlier["latency"]["standardDeviation"])
 
     def mean(self, before: dict[str, Any], after: dict[str, Any]) -> float:
-        """The average of the latencies since then."""
+        """Returns the average of the latencies since then."""
         first, second = before["counts"]["success"], after["counts"]["success"]
         total = after["latency"]["average"] * second - before["latency"]["average"] * first
         return float(total / (second - first))
 
-    def test_slow_disk(self) -> None:
-        """It is in the latency of one, and not of the others."""
+    def test_slow_disk_raises_one_latency(self) -> None:
+        """The latencies of the other followers stay as they were."""
         slow, other = self.followers
         before = self.follower(other)["latency"]["maximum"]
         slow.disk.held = True

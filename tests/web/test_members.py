@@ -1,5 +1,5 @@
 """
-C{/v2/members}, in the words of etcd 2 and 3.4.
+C{/v2/members}, in the format of etcd 2 and 3.4.
 """
 
 import json
@@ -21,7 +21,7 @@ SECOND = fingerprint(CLUSTER_ID, "0000000000000002")
 
 
 class MembersTest(SynchronousTestCase):
-    """The pages, through the server they are served by. Two machines are in the cluster."""
+    """The pages, through the server. Two machines are in the cluster."""
 
     def setUp(self) -> None:
         self.wire = Wire()
@@ -52,10 +52,13 @@ class MembersTest(SynchronousTestCase):
 
 
 class ListingTests(MembersTest):
-    """Who is in the cluster."""
+    """These tests list the members of the cluster."""
 
-    def test_all(self) -> None:
-        """By id, in the fields' order of the reference; with or without a slash (spec, "Later additions")."""
+    def test_all_members_are_listed(self) -> None:
+        """
+        They are in the order of their ids, with the fields in the order of etcd. The path may end with a slash (spec,
+        "Later additions").
+        """
         for path in (MEMBERS, MEMBERS + "/"):
             answer = self.ask("GET", path)
             self.assertEqual((answer.status, answer.headers["Content-Type"]), (200, JSON))
@@ -68,28 +71,28 @@ class ListingTests(MembersTest):
             listed = ",".join(shown[each] for each in sorted(shown))
             self.assertEqual(answer.body.decode(), f'{{"members":[{listed}]}}')
 
-    def test_nobody(self) -> None:
-        """An error rather than an empty list, which a client would take for an answer."""
+    def test_unknown_members_are_an_error(self) -> None:
+        """A client would take an empty list for the answer."""
         self.patch(self.replica, "fingerprints", dict)
         answer = self.ask("GET", MEMBERS)
         self.assertEqual((answer.status, json.loads(answer.body)["errorCode"]), (500, 300))
 
-    def test_no_own_ids(self) -> None:
-        """What a machine has to say to be heard by others is not shown to clients."""
+    def test_session_ids_are_hidden(self) -> None:
+        """The ids by which machines recognize each other are not shown to clients."""
         body = self.ask("GET", MEMBERS).body.decode()
         for machine_id in self.replica.members():
             self.assertNotIn(machine_id, body)
 
-    def test_leader(self) -> None:
-        """The machine that leads, or none (spec, "Later additions")."""
+    def test_leader_is_a_member(self) -> None:
+        """Without a leader there is an error (spec, "Later additions")."""
         for change, machine_id in ((self.replica.lead, FIRST), (self.replica.follow, SECOND)):
             change()
             self.assertEqual(json.loads(self.ask("GET", "/v2/members/leader").body)["id"], machine_id)
         self.replica.lose_leader()
         self.assert_problem(self.ask("GET", "/v2/members/leader"), 503, "During election")
 
-    def test_others(self) -> None:
-        """Methods and pages that etcd has not."""
+    def test_other_methods_and_pages_are_refused(self) -> None:
+        """The list is that of etcd."""
         for method, path in (("DELETE", MEMBERS), ("PUT", MEMBERS), ("POST", f"{MEMBERS}/{FIRST}")):
             self.assertEqual(self.ask(method, path).status, 405)
         self.assertEqual(self.ask("GET", f"{MEMBERS}/{FIRST}").status, 405)
@@ -97,20 +100,20 @@ class ListingTests(MembersTest):
 
 
 class AddTests(MembersTest):
-    """C{POST}: nobody is added by hand, and the answer says what to do."""
+    """These tests send C{POST}. A client cannot add a member, and the answer says what to do instead."""
 
-    def test_how_to(self) -> None:
-        """Spec, "Later additions"."""
+    def test_answer_says_how_to_add_a_member(self) -> None:
+        """The answer is 409, and nothing is proposed (spec, "Later additions")."""
         message = "a machine joins by itself: start it with --peer-addr 127.0.0.1:7009 --peers 127.0.0.1:7001"
         self.assert_problem(self.ask("POST", MEMBERS, ELSEWHERE), 409, message)
         self.assertEqual(self.replica.proposed, [])
 
-    def test_known(self) -> None:
+    def test_known_member_is_refused(self) -> None:
         answer = self.ask("POST", MEMBERS, '{"peerURLs":["http://127.0.0.1:7002"]}')
         self.assert_problem(answer, 409, "membership: peerURL exists")
 
-    def test_bad_bodies(self) -> None:
-        """In etcd's words, where it has some."""
+    def test_bad_bodies_are_refused(self) -> None:
+        """The messages are those of etcd where etcd has one."""
         for kind, body, status, message in (
             ("text/plain; x=y", "a=b", 415, "Bad Content-Type text/plain, accept application/json"),
             (JSON, "x", 400, "JSON is malformed: invalid character (byte 0)"),
@@ -133,23 +136,23 @@ class AddTests(MembersTest):
 
 
 class MoveTests(MembersTest):
-    """C{PUT}."""
+    """These tests send C{PUT}."""
 
     path = f"{MEMBERS}/{SECOND}"
 
-    def test_move(self) -> None:
+    def test_member_moves(self) -> None:
         """
-        Fields that say nothing new are ignored; so are parameters of the type, and a slash (spec, "Later additions").
+        Fields that change nothing are ignored, as are the parameters of the content type and a final slash (spec,
+        "Later additions").
         """
         body = '{"name":"x","peerURLs":["http://127.0.0.1:7009/"],"clientURLs":[]}'
         self.assert_done(self.ask("PUT", self.path, body, "Application/JSON; charset=utf-8"))
         self.assertEqual(self.replica.moved, [("0000000000000002", "http://127.0.0.1:7009")])
 
-    def test_unknown(self) -> None:
+    def test_unknown_member_is_not_found(self) -> None:
         self.assert_problem(self.ask("PUT", f"{MEMBERS}/1234", ELSEWHERE), 404, "No such member: 1234")
 
-    def test_refused(self) -> None:
-        """With what the group says about it."""
+    def test_refusal_has_the_clusters_reason(self) -> None:
         for code, status in (
             (ErrorCode.PEER_ADDRESS_EXISTS, 409),
             (ErrorCode.INVALID_FIELD, 409),
@@ -163,18 +166,18 @@ class MoveTests(MembersTest):
 
 
 class RemoveTests(MembersTest):
-    """C{DELETE}."""
+    """These tests send C{DELETE}."""
 
-    def test_remove(self) -> None:
-        """Spec, "Later additions"."""
+    def test_member_is_removed(self) -> None:
+        """The machine is then out of the cluster (spec, "Later additions")."""
         self.assert_done(self.ask("DELETE", f"{MEMBERS}/{SECOND}"))
         self.assertEqual(self.replica.removed, [OTHER.name])
         self.assertEqual(self.replica.forbidden(), [])
         again = self.ask("DELETE", f"{MEMBERS}/{SECOND}")
         self.assert_problem(again, 404, f"No such member: {SECOND}")
 
-    def test_it_may_return(self) -> None:
-        """The answer has no body; a header says so, unless it is to be kept out."""
+    def test_removed_member_may_return(self) -> None:
+        """The answer has no body. A header says that the member may return, unless it is forbidden."""
         answer = self.ask("DELETE", f"{MEMBERS}/{SECOND}")
         self.assertIn("machine1 is out of the cluster; if it still runs it joins again", answer.headers["Warning"])
         self.replica.register(OTHER)
@@ -186,14 +189,14 @@ class RemoveTests(MembersTest):
         refused = self.ask("DELETE", f"{MEMBERS}/{SECOND}?forbid=x")
         self.assert_problem(refused, 400, "forbid should be true or false")
 
-    def test_answered_when_done(self) -> None:
+    def test_removal_is_answered_when_done(self) -> None:
         self.replica.holding = True
         transport = self.begin("DELETE", f"{MEMBERS}/{SECOND}")
         self.assertEqual(transport.value(), b"")
         self.replica.release()
         self.assert_done(self.answer_to(transport, "DELETE"))
 
-    def test_impossible(self) -> None:
+    def test_impossible_removal_is_refused(self) -> None:
         self.replica.holding = True
         transport = self.begin("DELETE", f"{MEMBERS}/{SECOND}")
         self.replica.fail_held(EtcdError(ErrorCode.RAFT_INTERNAL, "too few machines are alive"))
@@ -201,7 +204,7 @@ class RemoveTests(MembersTest):
 
 
 class ElsewhereTests(MembersTest):
-    """Machines that do not lead."""
+    """These tests are about machines that do not lead."""
 
     changes: tuple[tuple[Any, ...], ...] = (
         ("POST", f"{MEMBERS}?a=b", ELSEWHERE),
@@ -209,32 +212,32 @@ class ElsewhereTests(MembersTest):
         ("DELETE", f"{MEMBERS}/{FIRST}"),
     )
 
-    def test_follower(self) -> None:
-        """Changes go to the leader; this machine answers what it knows."""
+    def test_follower_redirects_changes(self) -> None:
+        """A follower answers reads itself."""
         self.replica.follow()
         for change in self.changes:
             answer = self.ask(*change)
             self.assertEqual((answer.status, answer.headers["Location"]), (307, OTHER.client_url + change[1]))
         self.assertEqual(len(json.loads(self.ask("GET", MEMBERS).body)["members"]), 2)
 
-    def test_no_leader(self) -> None:
-        """They wait for one, but not for ever."""
+    def test_changes_wait_for_a_leader(self) -> None:
+        """The wait is bounded."""
         self.replica.lose_leader()
         waiting = [(self.begin(*change), change[0]) for change in self.changes]
         self.wire.clock.advance(MIN_LEADER_WAIT_SECONDS)
         for transport, method in waiting:
             self.assert_problem(self.answer_to(transport, method), 500, "no leader is known; try again")
 
-    def test_lost_the_lead(self) -> None:
-        """What is known not to have been done is the new leader's."""
+    def test_change_that_was_not_made_is_redirected(self) -> None:
+        """The client repeats it at the new leader."""
         self.replica.holding = True
         transport = self.begin("DELETE", f"{MEMBERS}/{FIRST}")
         self.replica.follow()
         self.replica.fail_held(NotDoneError())
         self.assertEqual(self.answer_to(transport, "DELETE").status, 307)
 
-    def test_standby(self) -> None:
-        """It sends everybody to the leader."""
+    def test_standby_redirects_everything(self) -> None:
+        """The redirects go to the leader."""
         self.replica.stand_by(MACHINE)
         for method in ("GET", "POST"):
             answer = ask(self.wire.site, MEMBERS, method)

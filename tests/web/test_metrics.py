@@ -25,7 +25,7 @@ from tests.wires import GET, WATCH, Wire, ask, put
 
 
 class MetricsTest(SynchronousTestCase):
-    """The page, through the server that it is served by."""
+    """The page, through the server."""
 
     def setUp(self) -> None:
         self.wire = Wire()
@@ -33,14 +33,14 @@ class MetricsTest(SynchronousTestCase):
         self.addCleanup(self.wire.stop)
 
     def families(self) -> dict[str, Metric]:
-        """Everything on the page, by name."""
+        """Returns every metric on the page, by name."""
         answer = ask(self.wire.site, "/metrics")
         kind = answer.headers["Content-Type"]
         self.assertEqual((answer.status, kind), (200, "text/plain; version=0.0.4; charset=utf-8"))
         return {family.name: family for family in text_string_to_metric_families(answer.body.decode())}
 
     def values(self) -> dict[str, float]:
-        """The value of each line, by name and labels as they are written."""
+        """Returns the value of each line, by its name and labels as they are written."""
         values = {}
         for family in self.families().values():
             for sample in family.samples:
@@ -53,9 +53,9 @@ class MetricsTest(SynchronousTestCase):
 
 
 class ServerTests(MetricsTest):
-    """What this machine is, and how its log goes on."""
+    """These metrics are about the machine's role and its log."""
 
-    def test_roles(self) -> None:
+    def test_roles_are_shown(self) -> None:
         names = ("etcd_server_has_leader", "etcd_server_is_leader", "etcd_twisted_server_is_standby")
         for change, expected in (
             (self.replica.lead, [1, 1, 0]),
@@ -67,7 +67,7 @@ class ServerTests(MetricsTest):
             values = self.values()
             self.assertEqual([values[name] for name in names], expected)
 
-    def test_measurements(self) -> None:
+    def test_measurements_are_shown(self) -> None:
         self.replica.term, self.replica.raft_index = 7, 40
         self.replica.measured = Measurements(
             42, 3, 2, 5, log_bytes=1_000, snapshot_bytes=500, clock_jumps=2, cluster_time_ahead_seconds=-0.5,
@@ -91,16 +91,15 @@ class ServerTests(MetricsTest):
         values = self.values()
         self.assertEqual({name: values[name] for name in expected}, expected)
 
-    def test_contents(self) -> None:
-        """How much the key space holds, and how much it may."""
+    def test_size_and_quota_of_the_key_space_are_shown(self) -> None:
         self.replica.measured = Measurements(contents=Contents(10, 4, 5_000, 5_100, True, 2))
         expected = {"keys": 10, "directories": 4, "size_bytes": 5_000, "quota_bytes": 5_100, "quota_alarm": 1}
         expected["quota_refused_total"] = 2
         values = self.values()
         self.assertEqual({name: values[f"etcd_twisted_store_{name}"] for name in expected}, expected)
 
-    def test_histograms(self) -> None:
-        """Cumulated, with the sum and the count."""
+    def test_histograms_are_cumulative(self) -> None:
+        """Each has a sum and a count."""
         syncs = Durations()
         for seconds in (0.0001, 0.001, 0.0011, 3.0, 100.0):
             syncs.add(seconds)
@@ -119,10 +118,10 @@ class ServerTests(MetricsTest):
 
 
 class StoreTests(MetricsTest):
-    """What is done with keys."""
+    """These metrics are about keys."""
 
-    def test_writes(self) -> None:
-        """Each action; those that fail count as done, as etcd counts them, and also by themselves."""
+    def test_writes_are_counted_by_action(self) -> None:
+        """A write that fails counts as done, as in etcd, and also has a counter of its own."""
         apply = self.replica.propose
         good = [
             *(Create("/c", 0), Update("/c", 0, "v"), Refresh("/c", 0, 10**12), Set("/s", 0), Set("/s", 0, "v")),
@@ -141,7 +140,7 @@ class StoreTests(MetricsTest):
         self.assertEqual(
             done,
             {
-                "set": (4, 1),  # the registration of the machine is one
+                "set": (4, 1),  # the machine's registration is one
                 "create": (1, 0),
                 "update": (3, 1),
                 "delete": (3, 2),
@@ -150,31 +149,31 @@ class StoreTests(MetricsTest):
             },
         )
 
-    def test_reads(self) -> None:
+    def test_reads_are_counted(self) -> None:
         channel, _ = self.wire.connect()
         channel.dataReceived(put("v") + GET + GET + GET.replace(b"/k ", b"/none "))
         values = self.values()
         self.assertEqual(values['etcd_debugging_store_reads_total{action="get"}'], 3)
         self.assertEqual(values['etcd_twisted_store_reads_failed_total{action="get"}'], 1)
 
-    def test_watchers(self) -> None:
+    def test_watchers_are_counted(self) -> None:
         channel, transport = self.wire.connect()
         channel.dataReceived(WATCH)
         self.assertEqual(self.value("etcd_debugging_store_watchers"), 1)
         transport.client_goes()
         self.assertEqual(self.value("etcd_debugging_store_watchers"), 0)
 
-    def test_expiry(self) -> None:
+    def test_expired_keys_are_counted(self) -> None:
         self.successResultOf(self.replica.propose(Set("/k", 0, "v", False, self.replica.now() + 1_000_000)))
         self.wire.clock.advance(1)
         self.assertEqual(self.value("etcd_debugging_store_expires_total"), 1)
 
 
 class NetworkTests(MetricsTest):
-    """What goes over the wire."""
+    """These metrics are about the network."""
 
-    def test_peers(self) -> None:
-        """By name; one that the group does not know any more has none, and its id is not for strangers."""
+    def test_traffic_is_counted_by_the_peers_name(self) -> None:
+        """A machine that is no longer in the cluster has no metric, since its id is secret."""
         self.replica.register(OTHER)
         known = next(each for each, machine in self.replica.members().items() if machine == OTHER)
         self.replica.traffic.add_sent(known, 100)
@@ -189,8 +188,8 @@ class NetworkTests(MetricsTest):
         self.assertNotIn("gone", "".join(values))
         self.assertEqual(values['etcd_network_peer_sent_failures_total{To="machine1"}'], 1)
 
-    def test_http(self) -> None:
-        """The page's own request is not answered yet while it is made."""
+    def test_http_requests_are_counted(self) -> None:
+        """The page's own request is not yet answered while the page is made."""
         channel, _ = self.wire.connect()
         channel.dataReceived(put("v") + GET + GET.replace(b"/k ", b"/none "))
         values = self.values()
@@ -211,8 +210,8 @@ class NetworkTests(MetricsTest):
         self.assertEqual(values["etcd_twisted_http_connections"], 2)
         self.assertEqual(self.value('etcd_twisted_http_requests_total{code="2xx",method="GET"}'), 2)
 
-    def test_durations(self) -> None:
-        """Of requests that succeed, whether they are answered at once or later; waits for events are none of them."""
+    def test_durations_of_successful_requests_are_measured(self) -> None:
+        """Both immediate and later responses count, but waits for events do not."""
         channel, _ = self.wire.connect()
         channel.dataReceived(put("v") + GET + GET.replace(b"/k ", b"/none "))
         channel.dataReceived(WATCH)
@@ -222,8 +221,8 @@ class NetworkTests(MetricsTest):
         self.assertEqual(counts, {"GET": 1, "HEAD": 0, "PUT": 1, "POST": 0})
         self.assertGreater(values[f'{name}_sum{{method="PUT"}}'], 0)
 
-    def test_how_long(self) -> None:
-        """What took longer is in a higher bucket, and in all above it."""
+    def test_durations_are_cumulative(self) -> None:
+        """A longer request is in a higher bucket and in all buckets above it."""
         for seconds in (0.0001, 0.00025, 0.0003, 1.0, 100.0):
             self.wire.site.usage.answered(b"PUT", 200, seconds)
         self.wire.site.usage.answered(b"PUT", 307, 1.0)
@@ -238,14 +237,13 @@ class NetworkTests(MetricsTest):
 
 
 class MachineTests(MetricsTest):
-    """What is known of each machine of the cluster, on every one of them."""
+    """These metrics are about each machine of the cluster, and every machine shows them."""
 
     def status(self, name: str, reachable: bool, applied: int | None, ahead: float | None = None) -> MachineStatus:
         report = None if applied is None else StatusReport(0, 0, 0, "follower", 2, applied, "1", 0)
         return MachineStatus(name, name, reachable, 0, 1.0, report=report, clock_ahead_seconds=ahead)
 
-    def test_machines(self) -> None:
-        """One that has never answered has neither a lag nor a clock."""
+    def test_machine_that_never_answered_has_no_lag_and_no_clock(self) -> None:
         self.replica.measured = Measurements(commit_index=40)
         self.replica.known_statuses = {
             "a": self.status("machine0", True, 40, 0.0),
@@ -267,8 +265,11 @@ class MachineTests(MetricsTest):
         }
         self.assertEqual(found, expected)
 
-    def test_clocks(self) -> None:
-        """How exact a difference is; how this machine's clock was set; and the cluster time, if it is known."""
+    def test_clocks_are_shown(self) -> None:
+        """
+        The page has the error of each difference, how this machine's clock was set, and the cluster time if it is
+        known.
+        """
         self.assertNotIn("etcd_twisted_cluster_time_error_seconds", self.values())
         other = MachineStatus("b", "machine1", True, 0, 1.0, clock_ahead_seconds=2.0, clock_error_seconds=0.25)
         self.replica.known_statuses = {"b": other}
@@ -280,10 +281,10 @@ class MachineTests(MetricsTest):
 
 
 class DocumentTests(MetricsTest):
-    """C{docs/metrics.md}."""
+    """These tests compare the page with C{docs/metrics.md}."""
 
     def setUp(self) -> None:
-        """Another machine answers, and the cluster time is known."""
+        """Makes another machine answer, and the cluster time known."""
         super().setUp()
         other = MachineStatus("2", "other", True, 0, 9.0, clock_ahead_seconds=0.0, clock_error_seconds=0.0)
         self.replica.known_statuses = {"2": other}
@@ -292,8 +293,8 @@ class DocumentTests(MetricsTest):
     def page(self) -> str:
         return (SOURCE / "docs" / "metrics.md").read_text()
 
-    def test_table(self) -> None:
-        """Everything that is served is explained with its type, and nothing else is."""
+    def test_document_explains_every_metric(self) -> None:
+        """The table has exactly the metrics that are served, with their types."""
         told = {}
         for names, kind in re.findall(r"^\| (`.*`) \| (\w+) \| ", self.page(), re.MULTILINE):
             told |= dict.fromkeys(re.findall(r"`(\w+)`", names), kind)
@@ -303,8 +304,8 @@ class DocumentTests(MetricsTest):
         }
         self.assertEqual(told, served)
 
-    def test_etcds_panels(self) -> None:
-        """Those of which the page says that they show something have all that they ask for, and the others nothing."""
+    def test_document_says_which_panels_work(self) -> None:
+        """A panel that works has all the metrics that it asks for, and any other panel has none."""
         served = {name for family in self.families().values() for name in (family.name, f"{family.name}_total")}
         rows = re.findall(r"^\| .* \| (.*) \| (yes|no)\b.* \|$", self.page(), re.MULTILINE)
         self.assertGreater(len(rows), 10)
@@ -314,13 +315,10 @@ class DocumentTests(MetricsTest):
 
 
 class PageTests(MetricsTest):
-    """The page as a whole."""
+    """These tests look at the page as a whole."""
 
-    def test_conventions(self) -> None:
-        """
-        Names say what they are: counters end in their word, and nothing is there without a word about it (spec, "Other
-        client endpoints").
-        """
+    def test_names_follow_the_conventions(self) -> None:
+        """A counter ends in C{_total}, and each metric has a sentence of help (spec, "Other client endpoints")."""
         families = self.families()
         self.assertGreater(len(families), 25)
         for name, family in families.items():
@@ -331,9 +329,9 @@ class PageTests(MetricsTest):
             if family.type == "counter":
                 self.assertEqual(written - {f"{name}_total"}, set())
 
-    def test_names(self) -> None:
+    def test_names_are_those_of_etcd(self) -> None:
         """
-        A figure has the name that etcd 3.4 gives it, as recorded from a cluster of three, or one that etcd will never
+        A metric has the name that etcd 3.4 gives it, as recorded from a cluster of three, or one that etcd will never
         use.
         """
         recorded = (SOURCE / "tests" / "web" / "etcd-3.4-metrics.txt").read_text().split()
@@ -343,13 +341,13 @@ class PageTests(MetricsTest):
             if not full.startswith("process_") and full not in recorded:
                 self.assertTrue(full.startswith("etcd_twisted_"), full)
 
-    def test_process(self) -> None:
+    def test_process_metrics_are_shown(self) -> None:
         values = self.values()
         for name in ("process_resident_memory_bytes", "process_cpu_seconds_total", "process_open_fds"):
             self.assertGreater(values[name], 0)
 
-    def test_machines_of_one_process(self) -> None:
-        """They share no figure, nor anything with the rest of the process."""
+    def test_machines_of_one_process_share_no_metric(self) -> None:
+        """They share none with the rest of the process either."""
         before = {family.name for family in REGISTRY.collect()}
         other = Wire(FakeReplica(Clock()))
         self.addCleanup(other.stop)

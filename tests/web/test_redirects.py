@@ -1,5 +1,5 @@
 """
-Redirects as clients see them: nothing of what was asked for is lost on the way to the leader, nor is the connection.
+Redirects as clients see them: neither the request nor the connection is lost on the way to the leader.
 """
 
 import json
@@ -23,7 +23,7 @@ from etcd_twisted.web.redirects import MIN_LEADER_WAIT_SECONDS
 from tests.wires import Answer, Wire, ask, connect, read_answers
 
 ODD = (b"%2F", b"%ff", b"%zz", b"%", b"//", b"/../", b"a=b&", b"%0D%0A")
-"""What is often mistaken for something else."""
+"""Values that are easily mistaken for something else."""
 VISIBLE = st.sampled_from([bytes((byte,)) for byte in range(0x21, 0x7F)])
 QUERIES = st.lists(VISIBLE | st.sampled_from(ODD)).map(b"".join)
 PATHS = QUERIES.map(lambda text: b"/" + text.replace(b"?", b""))
@@ -33,7 +33,7 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 
 
 class _Noted:
-    """A door that notes what it is asked."""
+    """A door that records its requests."""
 
     prefix = b"/v2/keys"
 
@@ -46,7 +46,7 @@ class _Noted:
 
 
 def get(site: Site, target: bytes) -> Answer:
-    """Send a request whose target may be any bytes."""
+    """Sends a request whose target may be any bytes."""
     channel, transport = connect(site)
     channel.dataReceived(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % target)
     site.reactor.advance(0)
@@ -55,7 +55,7 @@ def get(site: Site, target: bytes) -> Answer:
 
 
 class AnyTargetTests(SynchronousTestCase):
-    """Whatever is asked for on a machine that does not lead arrives at the one that does."""
+    """Whatever a client asks of a machine that does not lead, its request arrives unchanged at the leader."""
 
     def setUp(self) -> None:
         self.wire = Wire()
@@ -67,7 +67,7 @@ class AnyTargetTests(SynchronousTestCase):
         self.site = Site(clock, pages, self.leader, Limits(1_000, 1_000, 10.0, 10.0))
 
     def redirected(self, target: bytes) -> bytes:
-        """What a client that is sent on asks the leader for."""
+        """Returns the target that a redirected client sends to the leader."""
         answer = get(self.wire.site, target)
         self.assertEqual(answer.status, 307)
         self.wire.site.channels.clear()
@@ -76,14 +76,17 @@ class AnyTargetTests(SynchronousTestCase):
         return location.removeprefix(OTHER.client_url).encode("ascii")
 
     def asked_for(self, location: bytes) -> DoorRequest:
-        """What the leader makes of it."""
+        """Returns the request as the leader reads it."""
         self.assertEqual(get(self.site, location).status, 200)
         self.site.channels.clear()
         return self.leader.requests.pop()
 
     @given(PATHS, QUERIES)
-    def test_keys(self, path: bytes, query: bytes) -> None:
-        """Byte for byte, but for the sign of a fragment, which clients don't send (spec, "Redirects")."""
+    def test_targets_of_keys_are_kept(self, path: bytes, query: bytes) -> None:
+        """
+        They stay the same byte for byte, except for the sign of a fragment, which clients do not send (spec,
+        "Redirects").
+        """
         target = b"/v2/keys" + path + (b"?" + query if query else b"")
         location = self.redirected(target)
         self.assertEqual(location, target.replace(b"#", b"%23"))
@@ -91,8 +94,8 @@ class AnyTargetTests(SynchronousTestCase):
         self.assertEqual((asked.path, asked.query), (path.replace(b"#", b"%23"), query.replace(b"#", b"%23")))
 
     @given(ANY_PATHS, ANY_QUERIES)
-    def test_any_bytes(self, path: bytes, query: bytes) -> None:
-        """What can't stand in a URL is percent-encoded, and means the same."""
+    def test_any_bytes_are_kept(self, path: bytes, query: bytes) -> None:
+        """Bytes that cannot stand in a URL are percent-encoded, and mean the same."""
         endpoint = KeyEndpoint(self.wire.replica, self.wire.clock)
         answer = self.successResultOf(endpoint.handle(DoorRequest(b"GET", path, query)))
         found = re.fullmatch(rb"Content-Type: [^\r\n]+\r\nLocation: ([\x21-\x7e]+)\r\n", answer.fields)
@@ -102,14 +105,14 @@ class AnyTargetTests(SynchronousTestCase):
         self.assertEqual(unquote_to_bytes(asked.query), unquote_to_bytes(query))
 
     @given(TEXTS, QUERIES)
-    def test_pages(self, path: str, query: bytes) -> None:
-        """Like keys."""
+    def test_targets_of_pages_are_kept(self, path: str, query: bytes) -> None:
+        """They are kept like those of keys."""
         target = b"/v2/" + quote(path).encode() + (b"?" + query if query else b"")
         self.assertEqual(self.redirected(target), target.replace(b"#", b"%23"))
 
 
 class ConnectionTests(SynchronousTestCase):
-    """A redirect is an answer like any other."""
+    """A redirect is a response like any other."""
 
     def setUp(self) -> None:
         self.wire = Wire()
@@ -125,8 +128,8 @@ class ConnectionTests(SynchronousTestCase):
         self.assertEqual((answer.status, answer.headers["Location"]), (307, f"http://127.0.0.1:4002{target}"))
         self.assertEqual(answer.headers["Content-Type"], "text/plain; charset=utf-8")
 
-    def test_bodies(self) -> None:
-        """They are read to their end, whatever they are, and the next request is answered."""
+    def test_bodies_are_read_to_their_end(self) -> None:
+        """This holds for every kind of body, and the server answers the next request."""
         long = b"value=" + b"x" * 900
         form = b"Content-Type: application/x-www-form-urlencoded\r\n"
         for head, body in (
@@ -144,21 +147,21 @@ class ConnectionTests(SynchronousTestCase):
                 self.assertEqual(second.status, 200)
         self.assertEqual(self.wire.replica.proposed, [])
 
-    def test_body_too_long(self) -> None:
-        """It is as much too long here as it would be there."""
+    def test_body_that_is_too_long_is_refused(self) -> None:
+        """The limit is the same as at the leader."""
         (answer,) = self.send(b"PUT /v2/keys/k HTTP/1.1\r\nHost: x\r\nContent-Length: 1001\r\n\r\n", "PUT")
         self.assertEqual(answer.status, 413)
 
-    def test_head(self) -> None:
-        """The headers of C{GET}, no body, and the next request is answered."""
+    def test_head_is_redirected(self) -> None:
+        """The response has the headers of C{GET} and no body, and the server answers the next request."""
         request = b"%s /v2/keys/k?quorum=true HTTP/1.1\r\nHost: x\r\n\r\n"
         head, get = self.send(request % b"HEAD" + request % b"GET", "HEAD", "GET")
         for answer in (head, get):
             self.assert_redirected(answer, "/v2/keys/k?quorum=true")
         self.assertEqual((head.body, head.headers.items()), (b"", get.headers.items()))
 
-    def test_streams(self) -> None:
-        """A redirect is whole at once, though what it leads to is not; nothing waits here."""
+    def test_stream_is_redirected_at_once(self) -> None:
+        """The redirect is complete at once, although the stream is not, and nothing waits here."""
         query = "wait=true&stream=true&consistent=true&recursive=true&waitIndex=5"
         request = f"GET /v2/keys/?{query} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
         for answer in self.send(request * 2, "GET", "GET"):
@@ -166,22 +169,21 @@ class ConnectionTests(SynchronousTestCase):
             self.assertIn("Content-Length", answer.headers)
         self.assertEqual(self.wire.replica.keyspace.hub.count, 0)
 
-    def test_old_clients(self) -> None:
-        """HTTP/1.0, and a proxy's way to name what is asked for."""
+    def test_old_clients_and_proxies_are_redirected(self) -> None:
+        """An HTTP/1.0 client and a proxy's absolute target are understood."""
         (answer,) = self.send(b"DELETE /v2/keys/k HTTP/1.0\r\n\r\n", "DELETE")
         self.assert_redirected(answer, "/v2/keys/k")
         request = b"PUT http://127.0.0.1:4001/v2/keys/k?a=b HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
         (answer,) = self.send(request, "PUT")
         self.assert_redirected(answer, "/v2/keys/k?a=b")
 
-    def test_prefix_alone(self) -> None:
-        """No slash is added."""
+    def test_bare_prefix_gets_no_slash(self) -> None:
         for target in ("/v2/keys", "/v2/keys?recursive=true"):
             self.assert_redirected(ask(self.wire.site, target, "DELETE"), target)
 
 
 class WaitingTests(SynchronousTestCase):
-    """Connections while no leader is known."""
+    """These tests are about connections while no leader is known."""
 
     request = b"DELETE /v2/keys/k HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -191,10 +193,10 @@ class WaitingTests(SynchronousTestCase):
         self.addCleanup(self.wire.stop)
         self.wire.replica.lose_leader()
         self.calls = len(self.wire.clock.getDelayedCalls())
-        """What the site itself will do later."""
+        """The calls that the site itself has scheduled."""
 
-    def test_in_order(self) -> None:
-        """What comes behind a request that waits is answered behind it."""
+    def test_requests_are_answered_in_order(self) -> None:
+        """A request behind one that waits is answered after it."""
         channel, transport = self.wire.connect()
         channel.dataReceived(self.request + b"GET /v2/keys/ HTTP/1.1\r\nHost: x\r\n\r\n")
         self.assertEqual(transport.value(), b"")
@@ -202,8 +204,8 @@ class WaitingTests(SynchronousTestCase):
         first, second = read_answers(transport.value(), "DELETE", "GET")
         self.assertEqual((first.status, second.status), (307, 200))
 
-    def test_too_long(self) -> None:
-        """Error 300, and the connection stays."""
+    def test_wait_is_bounded(self) -> None:
+        """The answer is error 300, and the connection stays open."""
         channel, transport = self.wire.connect()
         channel.dataReceived(self.request)
         self.wire.clock.advance(MIN_LEADER_WAIT_SECONDS)
@@ -211,7 +213,7 @@ class WaitingTests(SynchronousTestCase):
         self.assertEqual((answer.status, json.loads(answer.body)["errorCode"]), (500, 300))
         self.assertIsNone(transport.how_lost)
 
-    def test_client_goes(self) -> None:
+    def test_wait_ends_when_the_client_goes(self) -> None:
         """Nothing of its request is left."""
         channel, transport = self.wire.connect()
         channel.dataReceived(self.request)

@@ -1,5 +1,5 @@
 """
-The client port over TLS: who gets in, and that everything is as it is without.
+The client port over TLS: which clients may connect, and that everything else is the same as without TLS.
 """
 
 import json
@@ -34,9 +34,9 @@ from tests.wires import GET, ServedTest, Transport, Wire, read_answers
 
 class SecureTest(ServedTest):
     """
-    A test with the client port served over TLS to those who have certificates.
+    A test with a client port over TLS for clients that have certificates.
 
-    @ivar authority: whose.
+    @ivar authority: the authority that signs the certificates.
     """
 
     async def setUp(self) -> None:
@@ -48,7 +48,7 @@ class SecureTest(ServedTest):
         await super().setUp()
 
     def when_gone(self) -> "Deferred[None]":
-        """Fires when the server has forgotten the next connection that ends."""
+        """Returns a Deferred that fires when the server has forgotten the next connection that ends."""
         site, gone = self.service._factory, Deferred()
         close = site.closed
 
@@ -60,7 +60,7 @@ class SecureTest(ServedTest):
         return gone
 
     def client(self, authority: Authority, expired: bool = False) -> IOpenSSLClientConnectionCreator:
-        """A client that has a certificate of C{authority}, and knows the server's."""
+        """Returns a client that has a certificate of C{authority} and knows the server's."""
         certificate, key = authority.certificate("client", expired=expired)
         speak = tls_for_peers(Config(peer_cert_file=certificate, peer_key_file=key, peer_ca_file=self.authority.path))
         assert speak is not None
@@ -68,18 +68,18 @@ class SecureTest(ServedTest):
 
 
 class SocketTests(SecureTest, test_site.SocketTests):
-    """Long bodies, watches, refusals."""
+    """These tests send long bodies, watches and refusals."""
 
 
 class StreamTests(SecureTest, test_frontend.StreamTests):
-    """Streams."""
+    """These tests are about streams."""
 
 
 class StopTests(SecureTest, test_frontend.StopTests):
-    """Stopping."""
+    """These tests stop the server."""
 
-    async def test_idle_client(self) -> None:
-        """One that does not answer the end of TLS, as it keeps its connection for later, is not waited for."""
+    async def test_idle_client_does_not_delay_the_stop(self) -> None:
+        """Nobody waits for a client that keeps its connection for later and does not answer the end of TLS."""
         client = await self.connect()
         client.send(GET)
         await client.when_ends_with(b"\n")
@@ -88,8 +88,8 @@ class StopTests(SecureTest, test_frontend.StopTests):
         await self.service.stopService()
         self.assertLess(reactor.seconds() - before, GRACE_SECONDS / 2)
 
-    async def test_in_a_handshake(self) -> None:
-        """Nor one that has not said hello yet."""
+    async def test_client_in_a_handshake_does_not_delay_the_stop(self) -> None:
+        """Nobody waits for a client that has not sent its first message."""
         self.tls = None
         await self.connect()
         await self.connect()
@@ -99,7 +99,7 @@ class StopTests(SecureTest, test_frontend.StopTests):
         self.assertLess(reactor.seconds() - before, GRACE_SECONDS / 2)
 
     async def until_connected(self, number: int) -> None:
-        """Return when so many connections have been taken."""
+        """Returns when the server has accepted so many connections."""
         site, taken = self.service._factory, Deferred()
         if len(site.channels) >= number:
             return
@@ -116,7 +116,7 @@ class StopTests(SecureTest, test_frontend.StopTests):
 
 
 class HandshakeTests(SecureTest):
-    """Who gets in."""
+    """These tests show which clients may connect."""
 
     async def setUp(self) -> None:
         await super().setUp()
@@ -131,7 +131,7 @@ class HandshakeTests(SecureTest):
         self.patch(Channel, "dataReceived", listen)
 
     async def refused(self, tls: IOpenSSLClientConnectionCreator | None) -> str:
-        """Try to get in; what the log says of it, and that that is all, and what the client is told."""
+        """Tries to connect. Returns the only line in the log and the client's error."""
         said = self.log.when_said("TLS with ")
         self.tls = tls
         client = await self.connect()
@@ -147,7 +147,7 @@ class HandshakeTests(SecureTest):
         self.data = client.data
         return reason
 
-    async def test_good(self) -> None:
+    async def test_client_with_a_good_certificate_connects(self) -> None:
         client = await self.connect()
         client.send(GET)
         await client.when_ends_with(b"\n")
@@ -155,24 +155,23 @@ class HandshakeTests(SecureTest):
         self.assertEqual(answer.status, 404)
         self.assertEqual(self.log.warnings, [])
 
-    async def test_missing(self) -> None:
+    async def test_client_without_a_certificate_is_refused(self) -> None:
         without = CertificateOptions(raiseMinimumTo=TLSVersion.TLSv1_2)
         self.assertIn("the other side shows no certificate", await self.refused(without))
         self.assertIsInstance(self.client_reason, TlsError)
 
-    async def test_other_authority(self) -> None:
+    async def test_certificate_of_another_authority_is_refused(self) -> None:
         other = Authority(self.authority.directory / "other")
         told = await self.refused(self.client(other))
         self.assertIn("certificate of CN=client is from CN=authority, which is not an authority", told)
         self.assertIn("does not know its authority", tls_reason(self.client_reason))
 
-    async def test_expired(self) -> None:
+    async def test_expired_certificate_is_refused(self) -> None:
         told = await self.refused(self.client(self.authority, expired=True))
         self.assertIn("the other side's certificate of CN=client expired at ", told)
         self.assertIn("says that it has expired", tls_reason(self.client_reason))
 
-    async def test_old_version(self) -> None:
-        """TLS 1.1 is over."""
+    async def test_tls_1_1_is_refused(self) -> None:
         old = CertificateOptions(
             insecurelyLowerMinimumTo=TLSVersion.TLSv1_1, lowerMaximumSecurityTo=TLSVersion.TLSv1_1
         )
@@ -180,8 +179,7 @@ class HandshakeTests(SecureTest):
         self.assertIn("unsupported protocol", await self.refused(old))
         self.assertIn("protocol version", tls_reason(self.client_reason))
 
-    async def test_second_oldest_version(self) -> None:
-        """TLS 1.2 is not."""
+    async def test_tls_1_2_is_accepted(self) -> None:
         certificate, key = self.authority.certificate("client")
         config = Config(cert_file=certificate, key_file=key)
         options = client_port_tls(config)
@@ -194,13 +192,11 @@ class HandshakeTests(SecureTest):
         await client.when_ends_with(b"\n")
         self.assertEqual(client.transport.getHandle().get_protocol_version_name(), "TLSv1.2")
 
-    async def test_no_tls(self) -> None:
-        """Somebody who does not know of TLS."""
+    async def test_client_without_tls_is_refused(self) -> None:
         self.assertIn("http request", await self.refused(None))
         self.assertNotIn(b"HTTP", self.data)
 
-    async def test_garbage(self) -> None:
-        """Somebody who speaks nothing at all."""
+    async def test_garbage_is_refused(self) -> None:
         said = self.log.when_said("TLS with ")
         self.tls = None
         client = await self.connect()
@@ -209,16 +205,15 @@ class HandshakeTests(SecureTest):
         await client.when_closed()
         self.assertEqual(len(self.log.warnings), 1, self.log.warnings)
 
-    async def test_nothing_said(self) -> None:
-        """One who comes and goes, to see whether the port is open, is nothing to tell of."""
+    async def test_connection_without_a_byte_is_not_logged(self) -> None:
+        """A client that only checks that the port is open leaves no line."""
         gone = self.when_gone()
         with socket.create_connection(("127.0.0.1", self.port)):
             pass
         await gone
         self.assertEqual(self.log.warnings, [])
 
-    async def test_server_without_authority(self) -> None:
-        """Then everybody gets in."""
+    async def test_server_without_an_authority_accepts_every_client(self) -> None:
         certificate, key = self.authority.certificate("machine0")
         config = Config(bind_addr=self.service._address.address, cert_file=certificate, key_file=key)
         await self.service.stopService()
@@ -242,7 +237,7 @@ class SlowReaderTest(SecureTest):
         self.client = await self.connect()
         self.client.send(GET)
         await self.client.when_ends_with(b"\n")
-        self.client.data = bytearray()  # or each piece would have all before it copied
+        self.client.data = bytearray()  # otherwise each piece would have all the earlier ones copied
 
     def ask_for_much(self) -> None:
         self.client.transport.pauseProducing()
@@ -250,7 +245,7 @@ class SlowReaderTest(SecureTest):
 
 
 class SlowReaderTests(SlowReaderTest):
-    """It makes the server hold no more than it would without TLS."""
+    """A slow client makes the server hold no more memory than it would without TLS."""
 
     def when_stalled(self) -> "Deferred[None]":
         stalled: Deferred[None] = Deferred()
@@ -264,8 +259,8 @@ class SlowReaderTests(SlowReaderTest):
         self.patch(Channel, "pauseProducing", pause)
         return stalled
 
-    async def test_long_answer(self) -> None:
-        """What waits is bounded, and all of it comes when it is read."""
+    async def test_long_response_is_bounded_and_complete(self) -> None:
+        """The backlog is bounded, and the client gets all of it when it reads."""
         stalled = self.when_stalled()
         self.ask_for_much()
         await stalled
@@ -279,7 +274,7 @@ class SlowReaderTests(SlowReaderTest):
 
 
 class StuckReaderTests(SlowReaderTest):
-    """It is not waited for longer than the write timeout."""
+    """The server waits for a stuck client no longer than the write timeout."""
 
     settings = {"http_write_timeout": 0.5}  # noqa: RUF012
 
@@ -291,7 +286,7 @@ class StuckReaderTests(SlowReaderTest):
 
 
 class TcpTransport(Transport):
-    """A transport that has a socket, so that it can be below TLS."""
+    """A transport with a socket, so that it can be below TLS."""
 
     def __init__(self, protocol: Protocol, handle: socket.socket) -> None:
         super().__init__(protocol)
@@ -304,11 +299,11 @@ class TcpTransport(Transport):
         return self._handle
 
     def setTcpNoDelay(self, enabled: bool) -> None:
-        """Nothing is sent."""
+        """Sends nothing."""
 
 
 class TimeTests(SynchronousTestCase):
-    """Handshakes that are not finished, on a fake clock."""
+    """These tests are about unfinished handshakes, on a fake clock."""
 
     def setUp(self) -> None:
         authority = Authority(Path(self.mktemp()))
@@ -329,8 +324,8 @@ class TimeTests(SynchronousTestCase):
         connection.makeConnection(transport)
         return transport
 
-    def test_never_begun(self) -> None:
-        """Closed after the read timeout, not before, with one line."""
+    def test_handshake_that_never_begins_is_closed(self) -> None:
+        """It is closed at the read timeout and not before, with one line in the log."""
         transport = self.connect()
         self.wire.pass_time(9)
         self.assertIsNone(transport.how_lost)
@@ -339,8 +334,8 @@ class TimeTests(SynchronousTestCase):
         self.assertEqual(self.wire.site.channels, set())
         self.assertEqual(self.log.warnings, ["TLS with 127.0.0.1:5 failed: no handshake within 10 seconds"])
 
-    def test_trickling(self) -> None:
-        """However it trickles."""
+    def test_trickling_handshake_is_closed(self) -> None:
+        """More bytes do not prolong the timeout."""
         transport = self.connect()
         for _ in range(9):
             self.connection.dataReceived(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03"[:1])
@@ -351,29 +346,28 @@ class TimeTests(SynchronousTestCase):
         self.assertIsNotNone(transport.how_lost)
         self.assertEqual(len(self.log.warnings), 1, self.log.warnings)
 
-    def test_many(self) -> None:
-        """The log is not filled with them."""
+    def test_many_unfinished_handshakes_do_not_fill_the_log(self) -> None:
         for _ in range(100):
             self.connect()
         self.wire.pass_time(12)
         self.assertLess(len(self.log.warnings), 30)
 
-    def test_keep_alive(self) -> None:
-        """The system looks for clients that are gone, below TLS."""
+    def test_keep_alive_is_set_below_tls(self) -> None:
+        """The system looks for clients that are gone."""
         self.connect()
         self.assertEqual(self.handle.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE), 1)
 
-    def test_full(self) -> None:
-        """When there are too many connections, there is no more of TLS either."""
+    def test_full_port_closes_connections(self) -> None:
+        """A connection above the limit has no TLS either."""
         self.wire.site.limits = attrs.evolve(self.wire.site.limits, connections=1)
         self.connect()
         self.assertIsNone(self.factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 6)))
 
 
 class ConfigurationTests(SynchronousTestCase):
-    """Files that can't be used are found out before the port is opened."""
+    """The frontend checks the files before it opens the port."""
 
-    def test_missing(self) -> None:
+    def test_missing_file_is_an_error(self) -> None:
         config = Config(cert_file=Path("missing.pem"), key_file=Path("missing.key"))
         replica = FakeReplica(reactor)
         self.addCleanup(replica.stop)

@@ -1,5 +1,5 @@
 """
-The pages of statistics: what a leader and a follower show of what goes between them.
+The pages of statistics: what a leader and a follower show of the traffic between them.
 """
 
 import json
@@ -17,7 +17,7 @@ THIRD = Machine("machine2", "http://127.0.0.1:4003", "http://127.0.0.1:7003")
 
 
 class StatisticsTest(SynchronousTestCase):
-    """Pages, through the server they are served by."""
+    """The pages, through the server."""
 
     def setUp(self) -> None:
         self.wire = Wire()
@@ -36,10 +36,10 @@ class StatisticsTest(SynchronousTestCase):
 
 
 class SelfTests(StatisticsTest):
-    """C{/v2/stats/self}."""
+    """These tests are about C{/v2/stats/self}."""
 
-    def test_alone(self) -> None:
-        """A leader that has nobody to send anything to has no rates (api, "Self Statistics")."""
+    def test_leader_without_followers_has_no_rates(self) -> None:
+        """It sends to nobody (api, "Self Statistics")."""
         self.wire.clock.advance(78.5)
         self.assertEqual(
             self.body("/v2/stats/self").decode(),
@@ -47,8 +47,8 @@ class SelfTests(StatisticsTest):
             '"leaderInfo":{"leader":"machine0","uptime":"1m18.5s"},"recvAppendRequestCnt":0,"sendAppendRequestCnt":0}',
         )
 
-    def test_leader(self) -> None:
-        """What it sends; of what it received when it followed another, only the count (api, "Self Statistics")."""
+    def test_leader_shows_what_it_sends(self) -> None:
+        """Of what it received while it followed another leader, only the count remains (api, "Self Statistics")."""
         self.traffic.received.add(0.0, 1_000)
         for _ in range(20):
             self.traffic.sent.add(0.0, 100)
@@ -58,8 +58,8 @@ class SelfTests(StatisticsTest):
         self.assertEqual((statistics["sendPkgRate"], statistics["sendBandwidthRate"]), (2.0, 200.0))
         self.assertEqual([name for name in statistics if name.startswith("recv")], ["recvAppendRequestCnt"])
 
-    def test_follower(self) -> None:
-        """What it receives, and since when it has its leader (api, "Self Statistics")."""
+    def test_follower_shows_what_it_receives(self) -> None:
+        """The page says how long the follower has had its leader (api, "Self Statistics")."""
         self.wire.clock.advance(5)
         self.replica.follow()
         self.traffic.sent.add(5.0, 1_000)
@@ -79,8 +79,8 @@ class SelfTests(StatisticsTest):
             },
         )
 
-    def test_idle(self) -> None:
-        """After a minute without a request there is no rate, but still a count (spec, "Other client endpoints")."""
+    def test_idle_machine_has_no_rates(self) -> None:
+        """After a minute without a request only the count remains (spec, "Other client endpoints")."""
         self.traffic.sent.add(0.0, 100)
         self.wire.clock.advance(61)
         statistics = self.json("/v2/stats/self")
@@ -88,8 +88,8 @@ class SelfTests(StatisticsTest):
         self.assertNotIn("sendPkgRate", statistics)
         self.assertNotIn("sendBandwidthRate", statistics)
 
-    def test_no_leader(self) -> None:
-        """Nobody's name, and no time."""
+    def test_machine_without_a_leader_names_none(self) -> None:
+        """The name is empty, and the time is zero."""
         self.wire.clock.advance(5)
         self.replica.lose_leader()
         statistics = self.json("/v2/stats/self")
@@ -97,15 +97,14 @@ class SelfTests(StatisticsTest):
 
 
 class LeaderTests(StatisticsTest):
-    """C{/v2/stats/leader}."""
+    """These tests are about C{/v2/stats/leader}."""
 
-    def test_alone(self) -> None:
-        """A leader without followers."""
+    def test_leader_without_followers(self) -> None:
         self.assertEqual(self.body("/v2/stats/leader"), b'{"leader":"machine0","followers":{}}')
 
-    def test_followers(self) -> None:
+    def test_leader_shows_all_followers(self) -> None:
         """
-        All of the cluster's machines but the leader, with what was counted; whoever went is gone (api, "Leader
+        Every machine of the cluster but the leader has its counts. A machine that was removed is gone (api, "Leader
         Statistics").
         """
         self.replica.register(OTHER, THIRD)
@@ -125,8 +124,10 @@ class LeaderTests(StatisticsTest):
         self.replica.keyspace.apply(Delete(OTHER.key, 0))
         self.assertEqual(list(self.json("/v2/stats/leader")["followers"]), ["machine2"])
 
-    def test_not_the_leader(self) -> None:
-        """403 with a line that says so, whoever leads (spec, "Other client endpoints")."""
+    def test_other_machines_refuse(self) -> None:
+        """
+        The answer is 403 with a line that gives the reason, whichever machine leads (spec, "Other client endpoints").
+        """
         for change in (self.replica.follow, self.replica.lose_leader):
             change()
             answer = ask(self.wire.site, "/v2/stats/leader")
@@ -134,17 +135,17 @@ class LeaderTests(StatisticsTest):
 
 
 class StoreTests(StatisticsTest):
-    """C{/v2/stats/store}."""
+    """These tests are about C{/v2/stats/store}."""
 
     def ask_all(self, *requests: tuple[str, str, str]) -> None:
-        """Have requests answered: method, key and parameters."""
+        """Sends these requests, each a method, a key and parameters."""
         for method, key, parameters in requests:
             ask(self.wire.site, f"/v2/keys/{key}?{parameters}", method)
 
     def test_every_counter(self) -> None:
         """
-        Each kind of request, as often as it succeeded and failed (api, "Store Statistics"; spec, "Other client
-        endpoints").
+        Each kind of request has a counter of its successes and one of its failures (api, "Store Statistics"; spec,
+        "Other client endpoints").
         """
         before = self.json("/v2/stats/store")
         self.ask_all(

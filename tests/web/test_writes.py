@@ -1,6 +1,5 @@
 """
-From a form to a command: what holds whatever the form is. Which command it is, case by case, is in
-L{tests.web.test_keys}.
+From a form to a command: rules that hold for every form. L{tests.web.test_keys} shows which command each form means.
 """
 
 from collections.abc import Callable
@@ -46,7 +45,7 @@ FORMS = st.fixed_dictionaries(
 
 
 def meant(make: Callable[[Parameters, str, int], Change], form: Parameters) -> Change | None:
-    """The command, or C{None} where the parameters are refused."""
+    """Returns the command, or C{None} if the parameters are refused."""
     try:
         return make(form, "/k", NOW)
     except EtcdError:
@@ -54,18 +53,20 @@ def meant(make: Callable[[Parameters, str, int], Change], form: Parameters) -> C
 
 
 class AnyFormTests(SynchronousTestCase):
-    """Rules over all forms."""
+    """These rules hold for all forms."""
 
     @given(st.sampled_from((writes.put, writes.post, writes.delete)), FORMS)
-    def test_a_command_or_an_error(self, make: Callable[[Parameters, str, int], Change], form: Parameters) -> None:
-        """Nothing else is raised; the command is for the key and the time that it was asked for."""
+    def test_form_means_a_command_or_an_error(
+        self, make: Callable[[Parameters, str, int], Change], form: Parameters
+    ) -> None:
+        """No other error is raised, and the command has the key and the time of the request."""
         command = meant(make, form)
         if command is not None:
             self.assertEqual((command.key, command.time), ("/k", NOW))
 
     @given(FORMS)
     def test_conditions_are_never_forgotten(self, form: Parameters) -> None:
-        """What has a condition is carried out with it, or not at all."""
+        """A command with a condition is carried out with it or not at all."""
         put, delete = meant(writes.put, form), meant(writes.delete, form)
         compares = "prevValue" in form or "prevIndex" in form
         exists = form.get("prevExist", "").lower()
@@ -87,8 +88,8 @@ class AnyFormTests(SynchronousTestCase):
                 self.assertEqual(conditions, (form.get("prevValue"), int(form.get("prevIndex", "0"))))
 
     @given(FORMS)
-    def test_expiry(self, form: Parameters) -> None:
-        """A TTL is as many seconds from the time of the request, within the calendar; an empty one is none."""
+    def test_expiry_is_the_time_plus_the_ttl(self, form: Parameters) -> None:
+        """The sum is within the calendar, and an empty TTL means no expiry."""
         command = meant(writes.put, form)
         if command is None:
             return
@@ -98,7 +99,7 @@ class AnyFormTests(SynchronousTestCase):
 
     @given(FORMS)
     def test_refresh_keeps_the_value(self, form: Parameters) -> None:
-        """A refresh never has a value of its own to set, nor goes without a TTL; it may create."""
+        """A refresh has no value of its own and always has a TTL. It may create the key."""
         command = meant(writes.put, {**form, "refresh": "true"})
         if isinstance(command, CompareAndSwap):
             self.assertIsNone(command.value)
@@ -111,7 +112,7 @@ class AnyFormTests(SynchronousTestCase):
 
     @given(FORMS)
     def test_new_directories_have_no_value(self, form: Parameters) -> None:
-        """Whatever was sent as one; what is there already may be a file, which takes it."""
+        """A value that was sent is ignored. If a file is there already, it may take the value."""
         for make in (writes.put, writes.post):
             command = meant(make, {**form, "dir": "true"})
             if isinstance(command, Update | SetOrSwap):
@@ -120,7 +121,7 @@ class AnyFormTests(SynchronousTestCase):
                 self.assertEqual(command.value, "")
 
     @given(FORMS)
-    def test_only_what_has_a_meaning_counts(self, form: Parameters) -> None:
+    def test_only_known_parameters_count(self, form: Parameters) -> None:
         """Parameters that the method does not know change nothing."""
         without = {name: value for name, value in form.items() if name != "unknown"}
         for make in (writes.put, writes.post, writes.delete):

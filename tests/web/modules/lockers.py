@@ -1,5 +1,5 @@
 """
-Clients of locks without HTTP, on a fake clock and a replica that is a key space and nothing more.
+Clients of locks without HTTP, on a fake clock and a replica that is only a key space.
 """
 
 from twisted.internet.defer import Deferred, ensureDeferred
@@ -18,7 +18,7 @@ STEP = 1 / 16
 
 
 class LocksTest(SynchronousTestCase):
-    """Locks whose time the test makes."""
+    """A test with locks and a clock that the test advances."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -34,23 +34,23 @@ class LocksTest(SynchronousTestCase):
         index: int | None = None,
         directory: str = QUEUE,
     ) -> "Deferred[int]":
-        """Ask for a lock, and let those be told who watch."""
+        """Asks for a lock, and delivers events to watchers."""
         asked = ensureDeferred(self.locks.acquire(LockRequest(directory, ttl, value, index, timeout)))
         self.clock.advance(0)
         return asked
 
     def get(self, value: str = "", ttl: int = TTL, timeout: int | None = None, index: int | None = None) -> int:
-        """Ask for the lock, and get it at once."""
+        """Asks for the lock, and gets it at once."""
         return self.successResultOf(self.ask(value, ttl, timeout, index))
 
     def wait(self, value: str = "", ttl: int = TTL, timeout: int | None = None) -> "Deferred[int]":
-        """Ask for the lock, and don't get it yet."""
+        """Asks for the lock, and does not get it yet."""
         asked = self.ask(value, ttl, timeout)
         self.assertNoResult(asked)
         return asked
 
     def release(self, index: int | None = None, value: str = "") -> None:
-        """Give an entry back, and let those be told who watch."""
+        """Releases an entry, and delivers events to watchers."""
         self.successResultOf(ensureDeferred(self.locks.release(EntryReference(QUEUE, index, value))))
         self.clock.advance(0)
 
@@ -61,17 +61,17 @@ class LocksTest(SynchronousTestCase):
         return self.successResultOf(ensureDeferred(self.locks.holder(QUEUE)))
 
     def entries(self) -> list[int]:
-        """The entries in the queue."""
+        """Returns the indexes of the entries in the queue."""
         return list(read_queue(self.replica, QUEUE) or ())
 
     def pass_time(self, seconds: float, step: float = STEP) -> None:
-        """Let time go by in small steps; whole ones, so that no rounding is to be thought of."""
+        """Advances the clock in small steps, which are whole numbers so that rounding plays no part."""
         steps, rest = divmod(seconds, step)
         self.assertEqual(rest, 0)
         self.clock.pump([step] * int(steps))
 
     def proposed(self, *kinds: type) -> list[Change]:
-        """What was proposed of these kinds."""
+        """Returns the proposed commands of these kinds."""
         return [command for command in self.replica.proposed if isinstance(command, kinds)]
 
     def assert_not_acquired(self, asked: "Deferred[int]", why: str) -> None:
@@ -79,7 +79,7 @@ class LocksTest(SynchronousTestCase):
         self.assertEqual((error.code, error.cause), (ErrorCode.COMPARE_FAILED, f"/mylock was not acquired: {why}"))
 
     def assert_over(self) -> None:
-        """Nobody waits, and nothing is left to be done: neither timers nor watchers nor entries."""
+        """Asserts that nobody waits and that no timers, watchers or entries remain."""
         self.assertEqual(self.locks._queues, {})
         self.assertEqual(self.replica.keyspace.hub.count, 0)
         self.replica.stop()

@@ -1,6 +1,6 @@
 """
-Fifty who want the same lock, while a third of them vanish and the machines that they ask die: real replicas on a fake
-clock. What was decided by chance is decided again by the same seed.
+Fifty clients want the same lock while a third of them vanish and the machines that they ask die: real replicas on a
+fake clock. The same seed repeats every random choice.
 """
 
 import random
@@ -29,11 +29,11 @@ RETRY_PAUSE_SECONDS = 0.02
 
 class Contest:
     """
-    The cluster and what its clients see of it.
+    The cluster as its clients see it.
 
-    @ivar granted: who got the lock, in order.
-    @ivar inside: those who may think that they have it.
-    @ivar overlaps: who got it while another one might think so.
+    @ivar granted: the clients that got the lock, in order.
+    @ivar inside: the clients that may believe that they hold the lock.
+    @ivar overlaps: the clients that got the lock while another one might believe that it held it.
     """
 
     def __init__(self, cluster: Cluster, seed: int) -> None:
@@ -46,20 +46,20 @@ class Contest:
         self._locks: dict[IReplica, Locks] = {}
 
     def locks(self, machine: ClusterMachine) -> Locks:
-        """What serves clients on a machine, since its last start."""
+        """Returns the object that serves a machine's clients, as of the machine's last start."""
         if machine.replica not in self._locks:
             self._locks[machine.replica] = Locks(machine.replica, machine.clock)
         return self._locks[machine.replica]
 
     def all_locks(self) -> list[Locks]:
-        """Those of all machines that run."""
+        """Returns the locks of every running machine."""
         return [self.locks(machine) for machine in self.cluster.up]
 
     def later(self, seconds: float, work: "Callable[[], None]") -> None:
         self.cluster.clock.callLater(seconds, work)
 
     def entries(self) -> list[int]:
-        """The entries in the queue, as the leader has them."""
+        """Returns the entries in the queue, as the leader has them."""
         return list(read_queue(self.cluster.leader.replica, QUEUE) or LockQueue())
 
     def enter(self, contender: "Contender") -> None:
@@ -69,7 +69,7 @@ class Contest:
         self.granted.append(contender)
 
     def crash(self, machine: ClusterMachine) -> None:
-        """End a process: its clients notice that their connections are gone."""
+        """Ends a process, whose clients notice that their connections are gone."""
         machine.crash()
         for contender in self.contenders:
             if contender.machine is machine:
@@ -83,10 +83,10 @@ class Contender:
     """
     A client that asks until it has had the lock once.
 
-    @ivar machine: the one that it has asked; C{None} while it has asked none.
+    @ivar machine: the machine that it has asked; C{None} while it has asked none.
     @ivar entries: the indexes of all entries that it is known to have had.
-    @ivar vanished: whether it asks for nothing any more.
-    @ivar released: whether it has had the lock, and given it back.
+    @ivar vanished: whether it has stopped asking.
+    @ivar released: whether it has had the lock and released it.
     """
 
     def __init__(self, contest: Contest, number: int) -> None:
@@ -99,7 +99,7 @@ class Contender:
         self._asked: Deferred[int] | None = None
 
     def ask(self) -> None:
-        """Ask whoever leads."""
+        """Asks the leader."""
         cluster = self._contest.cluster
         if self.vanished:
             return
@@ -128,7 +128,7 @@ class Contender:
         self._contest.later(RETRY_PAUSE_SECONDS, self.ask)
 
     def _again(self, reason: Failure) -> None:
-        """Take note of why it did not work, if it is worth trying again."""
+        """Records the failure if it is worth another attempt."""
         error = reason.value
         if isinstance(error, LeadershipLostError):
             self._index = error.index
@@ -139,19 +139,19 @@ class Contender:
                 reason.raiseException()
 
     def connection_lost(self) -> None:
-        """It is told nothing more, and asks again by its name."""
+        """The client gets no answer any more, and asks again by its name."""
         self._asked = self.machine = self._index = None
         self._contest.later(RETRY_PAUSE_SECONDS, self.ask)
 
     def vanish(self) -> None:
-        """Go without a word."""
+        """The client goes without releasing anything."""
         self.vanished = True
         asked, self._asked = self._asked, None
         if asked is not None:
             asked.cancel()
 
     def _leave(self) -> None:
-        """Do nothing more that needs the lock, and give it back."""
+        """Does no more work that needs the lock, and releases it."""
         self._contest.inside.remove(self)
         if not self.vanished:
             self._release()
@@ -169,17 +169,17 @@ class Contender:
 
     def _not_released(self, reason: Failure) -> None:
         if isinstance(reason.value, EtcdError) and reason.value.code == ErrorCode.KEY_NOT_FOUND:
-            self._is_released()  # it was told nothing of the first time
+            self._is_released()  # nothing answered the first time
             return
         self._again(reason)
         self._contest.later(RETRY_PAUSE_SECONDS, self._release)
 
 
 class ContentionTests(ClusterTestCase):
-    """Whatever happens, one at a time has it, in the order of the queue."""
+    """At any time one client has the lock, in the order of the queue, whatever happens."""
 
     def contest(self, seed: int) -> Contest:
-        """All of them in the queue, the first with the lock."""
+        """Starts a contest with all clients in the queue, the first with the lock."""
         cluster = self.cluster()
         cluster.start(3)
         contest = Contest(cluster, seed)
@@ -189,20 +189,20 @@ class ContentionTests(ClusterTestCase):
         return contest
 
     def vanish(self, contest: Contest) -> None:
-        """A sixth of all goes, whatever they are at."""
+        """Makes a sixth of all clients vanish, whatever they are doing."""
         left = [each for each in contest.contenders if not (each.vanished or each.released)]
         for each in contest.chance.sample(left, CONTENDERS // 6):
             each.vanish()
 
     def after(self, contest: Contest, grants: int) -> None:
-        """Let things happen until so many more have had the lock."""
+        """Runs the cluster until so many more clients have had the lock."""
         wanted = len(contest.granted) + grants
         contest.cluster.run_until(lambda: len(contest.granted) >= wanted, 60.0)
 
     def assert_fair(self, contest: Contest) -> None:
         """
-        Nobody got it twice or with another one, all who stayed got it with the entry that they had from the beginning,
-        and nothing is left.
+        Asserts that nobody got the lock twice or together with another client, that every client that stayed got it
+        with the entry that it had from the beginning, and that nothing is left.
         """
         cluster = contest.cluster
         cluster.run_until(contest.done, 60.0)
@@ -220,16 +220,16 @@ class ContentionTests(ClusterTestCase):
         for machine in cluster.up:
             self.assertEqual(machine.replica.keyspace.hub.count, 0)
 
-    def test_quiet(self) -> None:
-        """A third vanishes, and nothing else happens."""
+    def test_clients_vanish(self) -> None:
+        """A third of the clients vanish, and nothing else happens."""
         contest = self.contest(1)
         self.vanish(contest)
         self.after(contest, 10)
         self.vanish(contest)
         self.assert_fair(contest)
 
-    def test_leader_dies(self) -> None:
-        """While a third vanishes: who is on it asks again by name, and has kept its entry."""
+    def test_clients_vanish_and_the_leader_dies(self) -> None:
+        """The dead leader's clients ask again by name, and keep their entries."""
         for seed in range(5):
             with self.subTest(seed=seed):
                 contest = self.contest(seed)
@@ -239,8 +239,8 @@ class ContentionTests(ClusterTestCase):
                 self.vanish(contest)
                 self.assert_fair(contest)
 
-    def test_leaders_die(self) -> None:
-        """One after the other, and each comes back (spec, "Other client endpoints")."""
+    def test_leaders_die_one_after_the_other(self) -> None:
+        """Each of them comes back (spec, "Other client endpoints")."""
         contest = self.contest(7)
         for _ in range(4):
             self.after(contest, contest.chance.randint(1, 6))
@@ -253,7 +253,9 @@ class ContentionTests(ClusterTestCase):
         self.assert_fair(contest)
 
     def test_leader_is_cut_off(self) -> None:
-        """It grants nothing from then on; when it knows, its clients go on with their entries with another one."""
+        """
+        The leader grants nothing from then on. When it knows, its clients go on with their entries at the new leader.
+        """
         for seed in range(5):
             with self.subTest(seed=seed):
                 contest = self.contest(seed)
@@ -267,7 +269,7 @@ class ContentionTests(ClusterTestCase):
                 self.assert_fair(contest)
 
     def test_leader_hands_over(self) -> None:
-        """Its clients are told at once, and go on with their entries with the other one."""
+        """Its clients hear of it at once, and go on with their entries at the new leader."""
         contest = self.contest(9)
         self.after(contest, 5)
         leader = contest.cluster.leader

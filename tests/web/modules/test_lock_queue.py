@@ -1,5 +1,5 @@
 """
-Queues before locks: as the key space holds them, and as they are followed event by event.
+Queues as the key space holds them, and as a machine follows them event by event.
 """
 
 from hypothesis import given
@@ -29,13 +29,13 @@ CHANGES = st.lists(
 
 class QueueTests(SynchronousTestCase):
     def contents(self, queue: LockQueue | None) -> list[tuple[int, dict[str, list[int]]]]:
-        """Everything that a queue tells."""
+        """Returns everything that a queue exposes."""
         queue = queue or LockQueue()
         return [(index, {value: queue.with_value(value) for value in "ab"}) for index in queue]
 
     @given(CHANGES, CHANGES)
-    def test_a_queue_that_follows_events_is_what_is_read(self, before: list[Change], after: list[Change]) -> None:
-        """Whatever happens, a queue that is followed is what one is that is read, and it says which entries went."""
+    def test_following_events_agrees_with_reading(self, before: list[Change], after: list[Change]) -> None:
+        """Whatever happens, both queues are equal, and the one that follows events reports which entries went."""
         replica = FakeReplica(Clock())
         self.run_all(replica, before)
         queue = read_queue(replica, QUEUE) or LockQueue()
@@ -61,24 +61,24 @@ class QueueTests(SynchronousTestCase):
             try:
                 replica.keyspace.apply(change)
             except EtcdError:
-                continue  # what can't be done changes nothing
+                continue  # a command that is refused changes nothing
 
-    def test_names_of_entries(self) -> None:
-        """Indexes as keys show them, and no others."""
+    def test_names_of_entries_are_indexes(self) -> None:
+        """Indexes count in the form that keys show them, and in no other."""
         for name, index in (("0", 0), ("7", 7), ("18446744073709551615", 2**64 - 1)):
             self.assertEqual(entry_index(name), index)
         for name in ("", "07", "00", "-1", "+1", "1.0", "x", "\u0663", "9" * 20, "9" * 5_000):
             self.assertIsNone(entry_index(name))
 
-    def test_names_of_locks(self) -> None:
-        """Clean keys, but for the root."""
+    def test_names_of_locks_are_clean_keys(self) -> None:
+        """Every key except the root is a name."""
         for name, key in (("a", "/a"), ("//a/./b//", "/a/b"), ("../../a", "/a")):
             self.assertEqual(lock_directory(name), PREFIX + key)
         for name in ("", "/", "..", "a/.."):
             self.assertIsNone(lock_directory(name))
 
-    def test_the_value_of_an_entry(self) -> None:
-        """Of an entry; of what is none there is no value."""
+    def test_only_an_entry_has_a_value(self) -> None:
+        """Other nodes have no value."""
         replica = FakeReplica(Clock())
         self.run_all(replica, [Set(f"{QUEUE}/2", 0, ""), Set(f"{QUEUE}/3", 0, "v"), Set(f"{QUEUE}/4/5", 0, "w")])
         self.assertEqual([entry_value(replica, QUEUE, index) for index in range(1, 6)], [None, "", "v", None, None])

@@ -1,5 +1,5 @@
 """
-Locks without HTTP: who gets one and when, by which names entries are known, and what is done with them.
+Locks without HTTP: who gets a lock and when, which names identify an entry, and what requests do with entries.
 """
 
 from twisted.internet.defer import ensureDeferred, succeed
@@ -14,10 +14,10 @@ TAKEN = "others hold it or wait for it"
 
 
 class AcquireTests(LocksTest):
-    """Getting a lock."""
+    """These tests acquire a lock."""
 
     def test_a_free_lock_is_acquired_at_once(self) -> None:
-        """At once, for an entry that lasts as long as was asked for, and one change."""
+        """The entry lasts as long as the client asked for, and takes one change."""
         now = self.replica.now()
         index = self.get("me")
         self.assertEqual(self.replica.proposed, [CreateInOrder(QUEUE, now, "me", False, now + TTL * 1_000_000)])
@@ -26,7 +26,7 @@ class AcquireTests(LocksTest):
         self.assert_over()
 
     def test_locks_are_granted_in_order(self) -> None:
-        """Whoever asked first gets it first, whoever releases it."""
+        """The client that asked first gets the lock first, in whatever order the others release their entries."""
         first = self.get()
         waiting = [self.wait(str(number)) for number in range(10)]
         indexes = self.entries()
@@ -40,13 +40,13 @@ class AcquireTests(LocksTest):
         self.assert_over()
 
     def test_locks_are_independent(self) -> None:
-        """Have nothing to do with it, also those whose names go on with a slash."""
+        """A lock delays no other lock, not even one whose name continues its own after a slash."""
         self.get()
         for name in ("other", "mylock/below", "my", "mylock2"):
             self.successResultOf(self.ask(directory=lock_directory(name) or ""))
 
     def test_only_the_next_is_woken(self) -> None:
-        """When one entry goes nobody else's turn is thought about."""
+        """When an entry goes, only the next entry in the queue is confirmed."""
         first = self.get()
         waiting = [self.wait() for _ in range(10)]
         self.replica.proposed.clear()
@@ -55,7 +55,7 @@ class AcquireTests(LocksTest):
         self.assertEqual(len(self.proposed(Refresh)), 1)
 
     def test_a_long_queue_is_served_in_order(self) -> None:
-        """It is read when the first one waits, and not again, however many join it and leave it."""
+        """The queue is read when the first client waits, and not again, however many clients join and leave it."""
         self.get()
         reads = []
         get = self.replica.get
@@ -66,12 +66,12 @@ class AcquireTests(LocksTest):
             self.failureResultOf(asked)
         for index in self.entries()[:10]:
             self.release(index)
-        reads.remove(QUEUE)  # that of this test
+        reads.remove(QUEUE)  # this test's own read
         self.assertLessEqual(reads.count(QUEUE), 2)
         self.assertEqual(self.holder(), (self.entries()[0], "18"))
 
     def test_a_turn_is_confirmed_by_a_quorum(self) -> None:
-        """Nobody is told before a quorum has said that the entry is still there."""
+        """No client gets the lock before a quorum has confirmed that its entry is still there."""
         first = self.get()
         asked = self.wait()
         (_, index) = self.entries()
@@ -86,7 +86,7 @@ class AcquireTests(LocksTest):
         self.assertEqual(self.successResultOf(asked), self.entries()[0])
 
     def test_a_turn_comes_while_the_entry_is_renewed(self) -> None:
-        """The renewal under way is the confirmation."""
+        """A renewal that is under way serves as the confirmation."""
         first = self.get(ttl=300)
         asked = self.wait(ttl=30)
         self.replica.holding = True
@@ -102,13 +102,13 @@ class AcquireTests(LocksTest):
         self.assert_over()
 
     def test_keys_that_are_not_entries_do_not_matter(self) -> None:
-        """What is no entry in the queue is in nobody's way."""
+        """A key in the queue's directory that is not an entry delays nobody."""
         for name in ("007", "x", "-1", "1" * 40, "3/4"):
             self.replica.keyspace.apply(Set(f"{QUEUE}/{name}", 0, "v"))
         self.assertEqual(self.get(), self.replica.index)
 
     def test_an_entry_that_was_made_with_a_plain_request(self) -> None:
-        """An entry that somebody made with a plain request counts; a change of its value moves nobody."""
+        """An entry that somebody created with a plain request counts. A change of its value does not move it."""
         entry = self.successResultOf(self.replica.propose(CreateInOrder(QUEUE, 0, "v"))).node.key
         asked = self.wait()
         self.replica.keyspace.apply(Set(entry, 0, "w"))
@@ -118,8 +118,7 @@ class AcquireTests(LocksTest):
         self.clock.advance(0)
         self.successResultOf(asked)
 
-    def test_a_key_where_the_queue_should_be(self) -> None:
-        """A key where the queue should be."""
+    def test_a_file_where_the_queue_should_be_is_an_error(self) -> None:
         self.replica.keyspace.apply(Set(QUEUE, 0, "v"))
         error = self.failureResultOf(self.ask(), EtcdError).value
         self.assertEqual(error.code, ErrorCode.NOT_A_DIRECTORY)
@@ -127,17 +126,17 @@ class AcquireTests(LocksTest):
 
 
 class TimeoutTests(LocksTest):
-    """Not waiting for ever."""
+    """These tests bound how long a client waits."""
 
-    def test_trying_once(self) -> None:
-        """A lock that is free is got; of one that is not there is no trace left, not even for a moment."""
+    def test_a_client_may_try_once(self) -> None:
+        """The client gets a free lock. A lock that is taken shows no trace of the attempt at any time."""
         index = self.get(timeout=0)
         self.replica.proposed.clear()
         self.assert_not_acquired(self.ask(timeout=0), TAKEN)
         self.assertEqual((self.replica.proposed, self.entries()), ([], [index]))
 
-    def test_trying_once_at_the_same_time(self) -> None:
-        """However they come, one of them gets it, and the other is not in the queue."""
+    def test_clients_may_try_once_at_the_same_time(self) -> None:
+        """One of them gets the lock in whichever order they come, and the other is not in the queue."""
         self.replica.holding = True
         asked = [self.ask(timeout=0) for _ in range(2)]
         self.replica.release()
@@ -146,7 +145,7 @@ class TimeoutTests(LocksTest):
         self.assert_not_acquired(asked[1], TAKEN)
 
     def test_a_timeout_ends_the_wait(self) -> None:
-        """The entry is given up exactly then, and the client told when it is gone."""
+        """The entry is deleted exactly then, and the client hears of it once the entry is gone."""
         index = self.get()
         asked = self.wait(timeout=5)
         self.pass_time(4.9375)
@@ -160,8 +159,8 @@ class TimeoutTests(LocksTest):
         self.assertEqual(self.entries(), [index])
         self.assert_over()
 
-    def test_the_turn_comes_before_the_timeout(self) -> None:
-        """One who gets the lock is not timed out any more."""
+    def test_a_turn_before_the_timeout_cancels_the_timeout(self) -> None:
+        """A client that gets the lock no longer times out."""
         index = self.get()
         asked = self.wait(timeout=5)
         self.release(index)
@@ -172,7 +171,7 @@ class TimeoutTests(LocksTest):
         self.assert_over()
 
     def test_getting_into_the_queue_does_not_count_against_the_timeout(self) -> None:
-        """What it takes to get into the queue does not count, so that trying once is worth it."""
+        """The time until the entry is in the queue does not count, so trying once can succeed."""
         self.replica.holding = True
         asked = self.ask(timeout=0)
         self.clock.advance(3)
@@ -181,7 +180,7 @@ class TimeoutTests(LocksTest):
         self.successResultOf(asked)
 
     def test_a_client_goes_while_its_entry_is_deleted(self) -> None:
-        """A client that has timed out and leaves before it is told is forgotten quietly."""
+        """A client that has timed out and leaves before it is answered causes no error."""
         self.get()
         asked = self.wait(timeout=5)
         self.replica.holding = True
@@ -193,10 +192,10 @@ class TimeoutTests(LocksTest):
 
 
 class ValueTests(LocksTest):
-    """Entries with names."""
+    """These tests name entries by their values."""
 
     def test_a_waiting_client_that_asks_again_shares_its_entry(self) -> None:
-        """Both wait with the one entry, and both get the lock."""
+        """The waits share one entry, and both clients get the lock."""
         first = self.get()
         asked = [self.wait("me") for _ in range(2)]
         self.assertEqual(len(self.entries()), 2)
@@ -205,8 +204,8 @@ class ValueTests(LocksTest):
         self.release(self.entries()[0])
         self.assert_over()
 
-    def test_one_of_two_clients_with_an_entry_goes(self) -> None:
-        """The entry stays until the last is gone."""
+    def test_an_entry_stays_while_one_of_its_two_clients_waits(self) -> None:
+        """The entry goes when its last client goes."""
         self.get()
         one, other, late = self.wait("me"), self.wait("me"), self.wait("me", timeout=5)
         one.cancel()
@@ -220,8 +219,8 @@ class ValueTests(LocksTest):
         self.assertEqual(len(self.entries()), 1)
         self.assert_over()
 
-    def test_two_clients_with_one_value_at_the_same_time(self) -> None:
-        """Not even then are there two entries."""
+    def test_two_clients_with_one_value_at_the_same_time_share_an_entry(self) -> None:
+        """There are never two entries."""
         self.replica.holding = True
         asked = [self.ask("me") for _ in range(2)]
         self.replica.release()
@@ -229,8 +228,10 @@ class ValueTests(LocksTest):
         index = self.successResultOf(asked[0])
         self.assertEqual((self.successResultOf(asked[1]), self.entries()), (index, [index]))
 
-    def test_an_index_with_another_value(self) -> None:
-        """Who calls an entry something else has none there, be it granted or not, and changes nothing about it."""
+    def test_an_index_with_another_value_finds_no_entry(self) -> None:
+        """
+        A request with the wrong value has no entry there and changes nothing, whether the lock is granted or not.
+        """
         holding, waiting = self.get("me", ttl=10), self.wait("other", ttl=10)
         _, other = self.entries()
         self.replica.proposed.clear()
@@ -245,7 +246,7 @@ class ValueTests(LocksTest):
         self.assertEqual(self.successResultOf(waiting), other)
 
     def test_a_holder_that_asks_again_holds_the_lock(self) -> None:
-        """It has the lock already, and it has it longer."""
+        """The client already has the lock, and now has it for longer."""
         index = self.get("me", ttl=10)
         other = self.wait("other")
         self.pass_time(9)
@@ -258,7 +259,7 @@ class ValueTests(LocksTest):
         self.successResultOf(other)
 
     def test_a_holder_that_asks_again_and_goes_keeps_the_lock(self) -> None:
-        """It does not lose the lock by that."""
+        """The lock stays with it."""
         index = self.get("me")
         self.patch(self.replica, "confirm_reads", lambda: succeed(None))
         self.replica.holding = True
@@ -271,8 +272,8 @@ class ValueTests(LocksTest):
         self.assertEqual(self.proposed(Delete), [])
         self.assert_over()
 
-    def test_a_client_comes_back_while_its_entry_is_deleted(self) -> None:
-        """One who has gone and comes back stands at the end, however soon that is."""
+    def test_a_client_that_comes_back_while_its_entry_is_deleted_is_last(self) -> None:
+        """The client joins the end of the queue, however soon it comes back."""
         self.get()
         gone, other = self.wait("me"), self.wait("other")
         before = self.entries()
@@ -288,8 +289,8 @@ class ValueTests(LocksTest):
         self.release(before[0])
         self.assertEqual(self.successResultOf(other), before[2])
 
-    def test_a_client_that_asks_again_with_a_longer_ttl(self) -> None:
-        """What was asked for last counts from then on."""
+    def test_a_client_that_asks_again_with_a_longer_ttl_gets_it(self) -> None:
+        """The TTL of the last request counts from then on."""
         self.get(ttl=3_600)
         self.wait("me", ttl=3)
         self.wait("me", ttl=300)
@@ -298,8 +299,8 @@ class ValueTests(LocksTest):
         self.pass_time(99, 1)
         self.assertEqual(self.replica.proposed, [])
 
-    def test_a_longer_ttl_while_the_entry_is_renewed(self) -> None:
-        """What was renewed for a short time is renewed again in time, whatever is asked for while that is done."""
+    def test_a_longer_ttl_while_the_entry_is_renewed_is_kept(self) -> None:
+        """An entry renewed for a short time is renewed again in time, whatever clients ask for during the renewal."""
         self.get(ttl=3_600)
         self.wait("me", ttl=1)
         queue = self.entries()
@@ -312,8 +313,8 @@ class ValueTests(LocksTest):
         self.assertNoResult(asked)
         self.assertEqual(self.entries(), queue)
 
-    def test_an_entry_that_another_leader_kept(self) -> None:
-        """Found in the copy, and kept from then on."""
+    def test_an_entry_that_another_leader_kept_is_kept(self) -> None:
+        """This leader finds the entry in its copy and keeps it from then on."""
         self.get(ttl=3_600)
         now = self.replica.now()
         self.replica.propose(CreateInOrder(QUEUE, now, "me", False, now + 10_000_000))
@@ -326,7 +327,7 @@ class ValueTests(LocksTest):
         self.assertEqual(self.successResultOf(asked), before[1])
 
     def test_an_entry_of_another_leader_is_not_overlooked(self) -> None:
-        """The copy is not looked at before it is known to be the newest."""
+        """No leader reads its copy before it knows that the copy is current."""
         self.get(ttl=3_600)
         self.replica.holding = True
         asked = self.ask("me")
@@ -338,10 +339,10 @@ class ValueTests(LocksTest):
 
 
 class IndexTests(LocksTest):
-    """Entries that one has already."""
+    """These tests wait with the index of an existing entry."""
 
     def test_a_client_goes_on_to_wait_with_its_index(self) -> None:
-        """At the entry that another machine kept, under its name."""
+        """The client waits at the entry that another machine kept, under that entry's name."""
         first = self.get()
         self.replica.propose(CreateInOrder(QUEUE, self.replica.now(), "me"))
         last = self.wait()
@@ -352,8 +353,8 @@ class IndexTests(LocksTest):
         self.assertEqual([self.successResultOf(each) for each in asked], [index, index])
         self.assertNoResult(last)
 
-    def test_an_index_without_an_entry(self) -> None:
-        """It is not got, and nobody is put in the queue for that."""
+    def test_an_index_without_an_entry_is_refused(self) -> None:
+        """The client does not get the lock, and no new entry joins the queue."""
         self.replica.proposed.clear()
         self.assert_not_acquired(self.ask(index=77), "there is no entry 77 in the queue")
         self.assertEqual(self.replica.proposed, [])
@@ -361,10 +362,10 @@ class IndexTests(LocksTest):
 
 
 class RenewTests(LocksTest):
-    """Renewing and releasing."""
+    """These tests renew and release entries."""
 
     def test_an_entry_is_renewed_by_index_and_by_value(self) -> None:
-        """By index, by value or by both: the entry stays, and lasts from then on."""
+        """The client may name the entry by its index, its value, or both. The entry stays, and its TTL begins anew."""
         index = self.get("me", ttl=5)
         self.wait()
         queue = self.entries()
@@ -376,7 +377,7 @@ class RenewTests(LocksTest):
         self.assertNotIn(index, self.entries())
 
     def test_a_waiting_entry_is_renewed(self) -> None:
-        """It is kept with the new TTL from then on (spec, "Other client endpoints")."""
+        """The machine keeps it with the new TTL from then on (spec, "Other client endpoints")."""
         self.get(ttl=3_600)
         self.wait(ttl=3)
         queue = self.entries()
@@ -387,7 +388,7 @@ class RenewTests(LocksTest):
         self.assertEqual((self.entries(), self.replica.proposed), (queue, []))
 
     def test_a_waiting_entry_is_renewed_for_a_short_time(self) -> None:
-        """It is kept all the same, and renewed as often as that needs."""
+        """The machine keeps it all the same, and renews it as often as the short TTL requires."""
         self.get(ttl=3_600)
         asked = self.wait(ttl=300)
         queue = self.entries()
@@ -396,8 +397,7 @@ class RenewTests(LocksTest):
         self.assertNoResult(asked)
         self.assertEqual(self.entries(), queue)
 
-    def test_an_entry_is_renewed_with_a_ttl_of_zero(self) -> None:
-        """Is as good as released."""
+    def test_renewal_with_a_ttl_of_zero_releases_the_entry(self) -> None:
         index = self.get()
         asked = self.wait()
         self.renew(index, ttl=0)
@@ -405,7 +405,7 @@ class RenewTests(LocksTest):
         self.assertEqual(self.entries(), [self.successResultOf(asked)])
 
     def test_unknown_entries_can_not_be_renewed_or_released(self) -> None:
-        """Index, value, or one that is not the other's."""
+        """The request may name an unknown index, an unknown value, or an index and a value of different entries."""
         index = self.get("me")
         self.wait("other")
         for entry in (
@@ -420,21 +420,21 @@ class RenewTests(LocksTest):
         self.assertEqual(len(self.entries()), 2)
 
     def test_an_entry_is_released_by_value(self) -> None:
-        """The first entry with that value."""
+        """The first entry with that value is released."""
         self.get("me")
         asked = self.wait("other")
         self.release(value="me")
         self.successResultOf(asked)
 
-    def test_the_holder_of_a_lock(self) -> None:
-        """Nobody, when it was released; unknown before anybody asked."""
+    def test_the_holder_of_a_lock_is_known(self) -> None:
+        """A released lock has no holder; the holder of a lock that nobody asked for is unknown."""
         error = self.failureResultOf(ensureDeferred(self.locks.holder(QUEUE)), EtcdError).value
         self.assertEqual((error.code, error.cause), (ErrorCode.KEY_NOT_FOUND, "/mylock"))
         self.release(self.get())
         self.assertIsNone(self.holder())
 
     def test_the_holder_is_confirmed_by_a_quorum(self) -> None:
-        """The copy is not looked at before it is known to be the newest."""
+        """No machine reads its copy before it knows that the copy is current."""
         index = self.get()
         self.replica.holding = True
         asked = ensureDeferred(self.locks.holder(QUEUE))

@@ -1,5 +1,5 @@
 """
-Whatever clients do, a queue is what a small, obviously right model says it is.
+A property compares a queue with a small model that is obviously right, whatever clients do.
 """
 
 import attrs
@@ -25,17 +25,17 @@ _SECOND = 1_000_000
 VALUES = st.sampled_from(["", "", "a", "b", "c"])
 TTLS = st.integers(1, 4)
 TIMEOUTS = st.sampled_from([None, None, None, 0, 1 - STEP / 2, 3 - STEP / 2])
-"""None ends at the same time as a TTL: which of the two came first would not be clear."""
+"""None ends at the same time as a TTL, since the order of the two would not be clear."""
 
 
 @attrs.define(eq=False)
 class Client:
     """
-    One who asks.
+    A client of the queue.
 
-    @ivar until: until when it waits.
-    @ivar told: what it was told: the index of its entry, or an error; C{None} while it waits.
-    @ivar expected: what it should have been told: C{"not acquired"} and C{"lost"} for errors.
+    @ivar until: when its wait ends.
+    @ivar told: its answer: the index of its entry, or an error; C{None} while it waits.
+    @ivar expected: the answer that it should have: C{"not acquired"} and C{"lost"} for errors.
     """
 
     until: float | None
@@ -47,11 +47,11 @@ class Client:
 @attrs.define(eq=False)
 class ModelEntry:
     """
-    An entry as it should be.
+    An entry of the model.
 
-    @ivar ttl: what was asked for last.
-    @ivar ttls: all that were asked for.
-    @ivar ends: when its TTL does, C{None} while clients keep it.
+    @ivar ttl: the last TTL that a client asked for.
+    @ivar ttls: all TTLs that clients asked for.
+    @ivar ends: when its TTL ends; C{None} while clients keep the entry.
     """
 
     index: int
@@ -62,13 +62,13 @@ class ModelEntry:
     ttls: set[int] = attrs.Factory(set)
 
     def ask(self, ttl: int) -> None:
-        """A TTL is asked for."""
+        """A client asks for a TTL."""
         self.ttl = ttl
         self.ttls.add(ttl)
 
 
 class QueueMachine(RuleBasedStateMachine):
-    """A queue, and the model of one: entries in order, of which the first has the lock."""
+    """A queue and its model, a list of entries in order of which the first has the lock."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,11 +83,11 @@ class QueueMachine(RuleBasedStateMachine):
     def now(self) -> float:
         return self.clock.seconds()
 
-    # What clients do
+    # What clients do.
 
     @rule(value=VALUES, ttl=TTLS, timeout=TIMEOUTS)
     def ask(self, value: str, ttl: int, timeout: float | None) -> None:
-        """Want the lock."""
+        """A client asks for the lock."""
         client = Client(None if timeout is None else self.now + timeout)
         before = {entry.index for entry in self.queue}
         self._ask(client, LockRequest(QUEUE, ttl, value, None, timeout))
@@ -104,7 +104,7 @@ class QueueMachine(RuleBasedStateMachine):
     @precondition(lambda self: any(client.told == "lost" for client in self.clients))
     @rule(data=st.data())
     def go_on(self, data: st.DataObject) -> None:
-        """Come back to an entry after this machine did not lead for a while; no longer than its TTL lasts."""
+        """A client comes back to its entry after this machine did not lead for a while, within the entry's TTL."""
         lost = [entry for entry in self.queue if entry.ends is not None and entry is not self.queue[0]]
         if not lost:
             return
@@ -115,7 +115,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def vanish(self, data: st.DataObject) -> None:
-        """Go while waiting."""
+        """A client goes while it waits."""
         waiting = [client for entry in self.queue for client in entry.clients]
         if not waiting:
             return
@@ -127,7 +127,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(data=st.data(), by_value=st.booleans())
     def release(self, data: st.DataObject, by_value: bool) -> None:
-        """Give back an entry, whoever waits at it."""
+        """A client releases an entry, whoever waits at it."""
         if not self.queue:
             return
         entry = data.draw(st.sampled_from(self.queue))
@@ -137,7 +137,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(data=st.data(), ttl=TTLS)
     def renew(self, data: st.DataObject, ttl: int) -> None:
-        """Begin the TTL of an entry anew."""
+        """A client renews an entry, whose TTL begins anew."""
         if not self.queue:
             return
         entry = data.draw(st.sampled_from(self.queue))
@@ -149,7 +149,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(steps=st.integers(1, 64))
     def pass_time(self, steps: int) -> None:
-        """Let time go by."""
+        """Time passes."""
         for _ in range(steps):
             self.clock.advance(STEP)
             self.clock.advance(0)
@@ -162,7 +162,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule()
     def be_deposed(self) -> None:
-        """Lead no longer, and again."""
+        """This machine stops leading, and then leads again."""
         self.replica.follow()
         self.replica.lead()
         for entry in self.queue:
@@ -172,7 +172,7 @@ class QueueMachine(RuleBasedStateMachine):
                 entry.clients.clear()
                 entry.ends = self._ends(entry)
 
-    # What should come of it
+    # What should come of it.
 
     def _ask(self, client: Client, wish: LockRequest) -> None:
         self.clients.append(client)
@@ -201,7 +201,7 @@ class QueueMachine(RuleBasedStateMachine):
             self._part(client)
 
     def _part(self, client: Client) -> None:
-        """It does not wait with its entry any longer."""
+        """The client stops waiting at its entry."""
         (entry,) = [each for each in self.queue if client in each.clients]
         entry.clients.remove(client)
         if not entry.clients:
@@ -223,7 +223,7 @@ class QueueMachine(RuleBasedStateMachine):
             first.ends = self.now + first.ttl
 
     def _ends(self, entry: ModelEntry) -> float:
-        """When an entry ends that nobody keeps any more: it was renewed within the last part of its TTL."""
+        """Returns when an entry ends that no client keeps: the last renewal was within the last part of its TTL."""
         node = self.replica.get(entry_key(QUEUE, entry.index))
         assert isinstance(node, File)
         assert node.expires is not None
@@ -234,10 +234,10 @@ class QueueMachine(RuleBasedStateMachine):
     def _found(self) -> LockQueue:
         return read_queue(self.replica, QUEUE) or LockQueue()
 
-    # What is so after each step
+    # What holds after each step.
 
     @invariant()
-    def line_is_as_it_should_be(self) -> None:
+    def queue_is_as_it_should_be(self) -> None:
         self.clock.advance(0)
         assert list(self._found()) == [entry.index for entry in self.queue]
         assert {entry.index: entry.value for entry in self.queue} == self._found()._values
@@ -258,8 +258,8 @@ class QueueMachine(RuleBasedStateMachine):
 
 
 class ModelTests(SynchronousTestCase):
-    def test_model(self) -> None:
-        """Entries, what clients are told, and what is kept."""
+    def test_queue_agrees_with_its_model(self) -> None:
+        """Entries, answers to clients, and renewals agree with the model."""
         run_state_machine_as_test(  # type: ignore[no-untyped-call]
             QueueMachine, settings=settings(max_examples=examples(60), stateful_step_count=30)
         )

@@ -1,6 +1,5 @@
 """
-The modules' pages, through the server they are served by: each parameter, answer and error of api's "Lock Module" and
-"Leader Module".
+The modules' pages, through the server: each parameter, answer and error of api's "Lock Module" and "Leader Module".
 """
 
 import json
@@ -43,7 +42,7 @@ def request(method: str, path: str, query: str = "", **form: object) -> bytes:
 
 
 class Asking:
-    """A request on a connection of its own, and a turn in which those are told who watch."""
+    """A request on a connection of its own, and a turn in which watchers receive their events."""
 
     def __init__(self, wire: Wire, method: str, path: str, query: str = "", **form: object) -> None:
         self.method = method
@@ -71,11 +70,11 @@ class PagesTest(SynchronousTestCase):
         return Asking(self.wire, method, path, query, **form)
 
     def ask(self, method: str, path: str = LOCK, query: str = "", **form: object) -> Answer:
-        """Ask for what is answered at once."""
+        """Sends a request that is answered at once."""
         return self.start(method, path, query, **form).answer
 
     def text(self, method: str, path: str = LOCK, query: str = "", **form: object) -> str:
-        """A successful answer."""
+        """Returns the body of a successful answer."""
         return self.success(self.ask(method, path, query, **form))
 
     def success(self, answer: Answer) -> str:
@@ -95,7 +94,7 @@ class PagesTest(SynchronousTestCase):
     def assert_refused(
         self, expected: tuple[int, str], cause: str, method: str, path: str = LOCK, query: str = "", **form: object
     ) -> None:
-        """An error of C{api.md} with its words, and nothing changed."""
+        """Asserts that a request gets an error with the message of C{api.md}, and changes nothing."""
         index = self.replica.index
         answer = self.ask(method, path, query, **form)
         self.assertEqual(self.error(answer), (*expected, cause))
@@ -109,10 +108,10 @@ class PagesTest(SynchronousTestCase):
 
 
 class LockTests(PagesTest):
-    """api, "Lock Module"."""
+    """These tests are about api, "Lock Module"."""
 
-    def test_acquire(self) -> None:
-        """api, "Acquiring a Lock": the answer is the index, once the lock is had."""
+    def test_acquire_answers_with_the_index(self) -> None:
+        """The answer comes once the client has the lock (api, "Acquiring a Lock")."""
         first = self.text("POST", ttl=20)
         self.assertEqual(first, "2")
         other = self.start("POST", ttl=20)
@@ -121,18 +120,18 @@ class LockTests(PagesTest):
         self.assertEqual(self.success(other.answer), "3")
 
     def test_acquire_without_ttl(self) -> None:
-        """api, "Acquiring a Lock": missing, empty, no whole number, negative, or never over."""
+        """The TTL may be missing, empty, not a whole number, negative, or without end (api, "Acquiring a Lock")."""
         for form in ({}, {"ttl": ""}, *({"ttl": ttl} for ttl in ("bad", "1.5", "-1", "1e3", 2**64, LAST_MOMENT))):
             self.assert_refused(NO_TTL, "Acquire", "POST", **form)
 
     def test_acquire_with_bad_timeout(self) -> None:
-        """api, "Acquiring a Lock": no whole number, or negative; empty is none."""
+        """The timeout is negative or not a whole number. An empty one counts as none (api, "Acquiring a Lock")."""
         for timeout in ("bad", "1.5", "-1", 2**64):
             self.assert_refused(NO_TIMEOUT, "Acquire", "POST", ttl=20, timeout=timeout)
         self.assertEqual(self.text("POST", ttl=20, timeout=""), "2")
 
-    def test_timeout(self) -> None:
-        """spec, "Other client endpoints": seconds, 0 to try once; then 412."""
+    def test_acquire_times_out(self) -> None:
+        """The timeout is in seconds, 0 means one attempt, and the answer is 412 (spec, "Other client endpoints")."""
         self.text("POST", ttl=20)
         others = "/mylock was not acquired: others hold it or wait for it"
         self.assert_refused(NOT_GOT, others, "POST", ttl=20, timeout=0)
@@ -143,14 +142,14 @@ class LockTests(PagesTest):
         self.assertEqual((other.answer.status, self.error(other.answer)), (412, (*NOT_GOT, others)))
         self.assertEqual(self.names(), ["2"])
 
-    def test_value(self) -> None:
-        """spec, "Other client endpoints": given twice it joins the entry that has it, in the body or in the query."""
+    def test_acquire_twice_with_one_value_shares_the_entry(self) -> None:
+        """The value may be in the body or in the query (spec, "Other client endpoints")."""
         self.assertEqual(self.text("POST", ttl=20, value="me"), "2")
         self.assertEqual(self.text("POST", query="value=me&ttl=20"), "2")
         self.assertEqual(self.names(), ["2"])
 
-    def test_renew(self) -> None:
-        """api, "Renewing a Lock": by index or value; an empty answer."""
+    def test_renew_by_index_or_value(self) -> None:
+        """The answer is empty (api, "Renewing a Lock")."""
         self.text("POST", ttl=3, value="me")
         self.wire.pass_time(2)
         self.assertEqual(self.text("PUT", index=2, ttl=5), "")
@@ -160,7 +159,7 @@ class LockTests(PagesTest):
         self.assertEqual(self.text("GET"), "me")
 
     def test_renew_errors(self) -> None:
-        """api, "Renewing a Lock"."""
+        """Every error of api, "Renewing a Lock", has its own code."""
         self.text("POST", ttl=20, value="me")
         for form in ({}, {"index": "", "value": ""}):
             self.assert_refused(NOT_NAMED, "Renew", "PUT", **form, ttl=20)
@@ -172,15 +171,15 @@ class LockTests(PagesTest):
         for index in ("x", "-1", "../mylock/2"):
             self.assert_refused(UNKNOWN, index, "PUT", index=index, ttl=20)
 
-    def test_release(self) -> None:
-        """api, "Releasing a Lock": by index or value, in the query or in the body; an empty answer."""
+    def test_release_by_index_or_value(self) -> None:
+        """The parameter may be in the query or in the body, and the answer is empty (api, "Releasing a Lock")."""
         for query, form in (("index={}", {}), ("value=me", {}), ("", {"value": "me"})):
             index = self.text("POST", ttl=20, value="me")
             self.assertEqual(self.text("DELETE", LOCK, query.format(index), **form), "")
             self.assertEqual(self.names(), [])
 
     def test_release_errors(self) -> None:
-        """api, "Releasing a Lock"."""
+        """Every error of api, "Releasing a Lock", has its own code."""
         self.text("POST", ttl=20, value="me")
         for query in ("", "index=&value="):
             self.assert_refused(NOT_NAMED, "Release", "DELETE", query=query)
@@ -189,8 +188,8 @@ class LockTests(PagesTest):
             self.assert_refused(UNKNOWN, "/mylock", "DELETE", query=query)
         self.assert_refused(UNKNOWN, "..", "DELETE", query="index=..")
 
-    def test_retrieve(self) -> None:
-        """api, "Retrieving a Lock": value or index, value if nothing is said; empty after the release."""
+    def test_retrieve_value_or_index(self) -> None:
+        """The value is the default, and the answer is empty after the release (api, "Retrieving a Lock")."""
         self.text("POST", ttl=20, value="me")
         for query, expected in (("", "me"), ("field=", "me"), ("field=value", "me"), ("field=index", "2")):
             self.assertEqual(self.text("GET", query=query), expected)
@@ -201,7 +200,7 @@ class LockTests(PagesTest):
             self.assertEqual(self.text("GET", query=query), "")
 
     def test_retrieve_errors(self) -> None:
-        """api, "Retrieving a Lock"; spec, "Other client endpoints": what was never asked for is unknown."""
+        """A lock that nobody ever asked for is unknown (api, "Retrieving a Lock"; spec, "Other client endpoints")."""
         for query in ("", "field=index"):
             self.assert_refused(UNKNOWN, "/mylock", "GET", query=query)
         self.assert_refused(NO_FIELD, "Get", "GET", query="field=nope")
@@ -209,22 +208,21 @@ class LockTests(PagesTest):
         self.assert_refused(NO_FIELD, "Get", "GET", query="field=Index")
         self.assert_refused(UNKNOWN, "/mylock/2", "GET", LOCK + "/2")
 
-    def test_too_deep(self) -> None:
-        """An entry is a key, which has its limits; who is refused leaves nothing behind."""
+    def test_lock_name_too_deep_is_refused(self) -> None:
+        """An entry is a key, which has its limits. A refused request leaves nothing behind."""
         cause = "the key that this makes has 257 segments; at most 256 are allowed"
         self.assert_refused(NO_FIELD, cause, "POST", "/mod/v2/lock" + "/a" * 253, ttl=20)
         self.assert_refused(NO_FIELD, cause, "PUT", "/mod/v2/leader" + "/a" * 253, ttl=20, name="foo")
         self.assertEqual(self.replica.statistics().watchers, 0)
         self.text("POST", "/mod/v2/lock" + "/a" * 252, ttl=20)
 
-    def test_what_can_not_be_decoded(self) -> None:
-        """As with every form (spec, section 1, "Parameters")."""
+    def test_undecodable_parameters_are_refused(self) -> None:
+        """The rule is that of every form (spec, section 1, "Parameters")."""
         for method in ("POST", "PUT", "DELETE", "GET"):
             answer = self.ask(method, query="ttl=%zz")
             self.assertEqual((answer.status, self.error(answer)[0]), (400, 210))
 
-    def test_names(self) -> None:
-        """They are keys, and cleaned like keys."""
+    def test_lock_names_are_cleaned_like_keys(self) -> None:
         for path in ("/mod/v2/lock/a/b", "/mod/v2/lock//a//b/", "/mod/v2/lock/./x/../a/b", "/mod/v2/lock/a%2Fb"):
             index = self.text("POST", path, ttl=20)
             self.assertEqual(self.names(PREFIX + "/a/b"), [index])
@@ -233,8 +231,7 @@ class LockTests(PagesTest):
         self.assertEqual(len(self.names(PREFIX + "/x")), 1)
 
     @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/"), min_size=1))
-    def test_any_name(self, name: str) -> None:
-        """Whatever is in it."""
+    def test_any_lock_name_is_accepted(self, name: str) -> None:
         if name in (".", ".."):
             return
         wire = Wire()
@@ -243,23 +240,22 @@ class LockTests(PagesTest):
         self.assertIn("2", wire.replica.get(f"{PREFIX}/{name}").children)  # type: ignore[union-attr]
         wire.stop()
 
-    def test_no_name(self) -> None:
-        """There is no such page."""
+    def test_no_page_without_a_lock_name(self) -> None:
         for module in ("lock", "leader"):
             for path in ("", "/", "//", "/.", "/x/.."):
                 answer = self.ask("PUT", f"/mod/v2/{module}{path}", ttl=20, name="n")
                 self.assertEqual((answer.status, answer.body), (404, b'{"message":"Not Found"}\n'))
         self.assertEqual(self.ask("POST", "/mod/v2/locks/x", ttl=20).status, 404)
 
-    def test_methods(self) -> None:
-        """405 with what is allowed."""
+    def test_other_methods_are_refused(self) -> None:
+        """The answer is 405 with the methods that are allowed."""
         of_both = {"GET", "HEAD", "PUT", "DELETE", "OPTIONS"}
         for path, allowed in ((LOCK, of_both | {"POST"}), (LEADER, of_both)):
             answer = self.ask("PATCH", path)
             self.assertEqual((answer.status, set(answer.headers["Allow"].split(", "))), (405, allowed))
 
-    def test_unexpected(self) -> None:
-        """Logged, and answered without a word of it."""
+    def test_unexpected_error_is_logged(self) -> None:
+        """The answer does not reveal the error."""
 
         def broken() -> None:
             raise ZeroDivisionError("secret")
@@ -272,10 +268,13 @@ class LockTests(PagesTest):
 
 
 class LeaderTests(PagesTest):
-    """api, "Leader Module"."""
+    """These tests are about api, "Leader Module"."""
 
-    def test_set(self) -> None:
-        """api, "Setting the Leader": 200 once elected, and again to go on leading; nobody else meanwhile."""
+    def test_set_leader(self) -> None:
+        """
+        The answer is 200 once the candidate is elected, and again when it renews. No other candidate is elected
+        meanwhile (api, "Setting the Leader").
+        """
         index = self.text("PUT", LEADER, ttl=3, name="foo.mydomain.com")
         other = self.start("PUT", LEADER, ttl=3, name="bar.mydomain.com")
         for _ in range(3):
@@ -286,8 +285,8 @@ class LeaderTests(PagesTest):
         self.success(other.answer)
         self.assertEqual(self.text("GET", LEADER), "bar.mydomain.com")
 
-    def test_set_errors(self) -> None:
-        """api, "Setting the Leader": its own, and the lock's."""
+    def test_set_leader_errors(self) -> None:
+        """The errors are the module's own and the lock's (api, "Setting the Leader")."""
         for form in ({}, {"name": ""}, {"value": "x", "index": 2}):
             self.assert_refused(NO_NAME, "Set", "PUT", LEADER, **form)
         for form in ({}, {"ttl": "bad"}):
@@ -297,16 +296,19 @@ class LeaderTests(PagesTest):
         why = "/myclustername was not acquired: others hold it or wait for it"
         self.assert_refused(NOT_GOT, why, "PUT", LEADER, name="other", ttl=20, timeout=0)
 
-    def test_retrieve(self) -> None:
-        """api, "Retrieving the Current Leader": the name; empty when there is none, unknown when there never was."""
+    def test_retrieve_leader(self) -> None:
+        """
+        The answer is the leader's name. It is empty when there is no leader, and an error when there never was one
+        (api, "Retrieving the Current Leader").
+        """
         self.assert_refused(UNKNOWN, "/myclustername", "GET", LEADER)
         self.text("PUT", LEADER, name="me", ttl=2)
         self.assertEqual(self.text("GET", LEADER), "me")
         self.wire.pass_time(3)
         self.assertEqual(self.text("GET", LEADER), "")
 
-    def test_relinquish(self) -> None:
-        """api, "Relinquishing Leadership"."""
+    def test_relinquish_leadership(self) -> None:
+        """The leader may go by its name (api, "Relinquishing Leadership")."""
         self.text("PUT", LEADER, name="me", ttl=20)
         for query in ("", "name=", "index=2"):
             self.assert_refused(NO_NAME, "Set", "DELETE", LEADER, query)
@@ -314,8 +316,8 @@ class LeaderTests(PagesTest):
         self.assertEqual(self.text("DELETE", LEADER, "name=me"), "")
         self.assertEqual(self.text("GET", LEADER), "")
 
-    def test_is_a_lock(self) -> None:
-        """Of the same name, with the candidates' names for values."""
+    def test_leadership_is_a_lock(self) -> None:
+        """The lock has the same name, and its values are the candidates' names."""
         index = self.text("PUT", LEADER, name="me", ttl=20)
         lock = LEADER.replace("leader", "lock")
         self.assertEqual(self.text("GET", lock), "me")
@@ -336,30 +338,27 @@ EVERYTHING = (
 
 
 class ElsewhereTests(PagesTest):
-    """A machine that does not lead."""
+    """These tests are about a machine that does not lead."""
 
     def assert_sent_to(self, asked: Asking, target: str) -> None:
         answer = asked.answer
         self.assertEqual((answer.status, answer.headers["Location"]), (307, OTHER.client_url + target))
 
-    def test_follower(self) -> None:
-        """
-        Sends everyone to the leader, path and query kept, whatever is asked for (spec, "Other client endpoints").
-        """
+    def test_follower_redirects_everything(self) -> None:
+        """The redirect keeps the path and the query, whatever was asked for (spec, "Other client endpoints")."""
         self.replica.follow()
         for method, path, query, form in (*EVERYTHING, ("POST", LOCK, "ttl=bad&&x", {}), ("DELETE", LOCK, "", {})):
             asked = self.start(method, path, query, **form)
             self.assert_sent_to(asked, f"{path}?{query}" if query else path)
         self.assertEqual(self.replica.proposed, [])
 
-    def test_standby(self) -> None:
-        """The same."""
+    def test_standby_redirects_everything(self) -> None:
         self.replica.stand_by()
         for method, path, query, form in EVERYTHING:
             self.assert_sent_to(self.start(method, path, query, **form), f"{path}?{query}" if query else path)
 
-    def test_no_leader(self) -> None:
-        """Waits for one, and does not wait for ever."""
+    def test_request_waits_for_a_leader(self) -> None:
+        """The wait is bounded."""
         for become in (self.replica.follow, self.replica.lead, None):
             self.replica.lose_leader()
             for method, path, query, form in EVERYTHING:
@@ -374,8 +373,10 @@ class ElsewhereTests(PagesTest):
                 self.assertTrue(asked.answered)
                 self.replica.lose_leader()
 
-    def test_waits_on_at_the_new_leader(self) -> None:
-        """A waiter is sent there with its entry, which is kept there and not given up here."""
+    def test_waiting_client_is_redirected_to_the_new_leader(self) -> None:
+        """
+        A client that waits is redirected with its entry, which the new leader keeps and this machine does not delete.
+        """
         self.text("POST", ttl=300)
         cases = (
             ("", {"ttl": 20}, "index={}"),
@@ -396,8 +397,8 @@ class ElsewhereTests(PagesTest):
                 self.assertFalse(again.answered)
                 self.assertEqual(self.names(), queue)
 
-    def test_waits_on_here(self) -> None:
-        """If this machine leads again, with its entry; each time without a leader counts alone."""
+    def test_waiting_client_goes_on_when_this_machine_leads_again(self) -> None:
+        """The client keeps its entry, and each time without a leader has its own bound."""
         self.text("POST", ttl=3_600)
         asked = self.start("POST", ttl=30)
         for _ in range(3):
@@ -410,8 +411,8 @@ class ElsewhereTests(PagesTest):
         self.text("DELETE", query="index=" + queue[0])
         self.assertEqual(self.success(asked.answer), queue[1])
 
-    def test_place_was_lost_meanwhile(self) -> None:
-        """412, like a lock that was not acquired for another reason."""
+    def test_entry_that_was_lost_meanwhile_is_refused(self) -> None:
+        """The answer is 412, as for a lock that was not acquired for another reason."""
         self.text("POST", ttl=3_600)
         asked = self.start("POST", ttl=30)
         self.replica.lose_leader()
@@ -421,8 +422,8 @@ class ElsewhereTests(PagesTest):
         why = f"/mylock was not acquired: there is no entry {entry} in the queue"
         self.assertEqual(self.error(asked.answer), (*NOT_GOT, why))
 
-    def test_leader_that_can_do_nothing(self) -> None:
-        """Does not keep anybody for ever, nor busy."""
+    def test_leader_without_a_quorum_keeps_nobody_for_ever(self) -> None:
+        """Nor does a request for it keep this machine busy."""
         asked_for = 0
 
         def nothing() -> None:
@@ -436,8 +437,8 @@ class ElsewhereTests(PagesTest):
         self.assertEqual(self.error(asked.answer)[0], 300)
         self.assertLess(asked_for, 120)
 
-    def test_outcome_unknown(self) -> None:
-        """The client is told just that, and nothing is tried again."""
+    def test_unknown_outcome_is_not_retried(self) -> None:
+        """The client learns that the outcome is unknown."""
         self.replica.holding = True
         asked = self.start("POST", ttl=20)
         self.replica.fail_held(EtcdError(ErrorCode.RAFT_INTERNAL, "whether the write was done is unknown"))
@@ -447,7 +448,7 @@ class ElsewhereTests(PagesTest):
 
 
 class GoneTests(PagesTest):
-    """Clients that go while they are to be answered."""
+    """These tests are about clients that go before they are answered."""
 
     def goes(self) -> Iterator[Transport]:
         for method, path, query, form in EVERYTHING:
@@ -455,16 +456,15 @@ class GoneTests(PagesTest):
             self.assertFalse(asked.answered)
             yield asked.transport
 
-    def test_waiting(self) -> None:
-        """Their entries are given up."""
+    def test_entries_of_clients_that_go_are_deleted(self) -> None:
         self.text("POST", ttl=300)
         asked = self.start("POST", ttl=300)
         self.assertEqual(len(self.names()), 2)
         asked.transport.client_goes()
         self.assertEqual(len(self.names()), 1)
 
-    def test_nobody_is_timed_out(self) -> None:
-        """One who waits is not cut off, however long it takes and by whichever door it came."""
+    def test_waiting_client_is_not_timed_out(self) -> None:
+        """A client that waits keeps its connection, however long it takes and by whichever door it came."""
         for kind in (Site, FastSite):
             wire = Wire(kind=kind)
             self.assertEqual(Asking(wire, "POST", LOCK, ttl=3_600).answer.body, b"2")
@@ -475,16 +475,14 @@ class GoneTests(PagesTest):
             self.assertEqual(asked.answer.body, b"3")
             wire.stop()
 
-    def test_not_confirmed(self) -> None:
-        """Nothing is done for them."""
+    def test_nothing_is_done_for_a_client_that_goes_before_confirmation(self) -> None:
         self.replica.holding = True
         for transport in self.goes():
             transport.client_goes()
         self.replica.release()
         self.assertEqual(self.replica.proposed, [])
 
-    def test_no_leader(self) -> None:
-        """Nobody waits for one."""
+    def test_nothing_waits_for_a_leader_when_the_client_goes(self) -> None:
         self.replica.lose_leader()
         for transport in self.goes():
             transport.client_goes()
@@ -493,24 +491,23 @@ class GoneTests(PagesTest):
 
 
 class ServedTests(ServedTest):
-    """The same over real connections."""
+    """These tests use real connections."""
 
     async def wait_in_queue(self) -> None:
-        """Have the lock taken, and somebody wait for it."""
+        """Takes the lock, and makes another client wait for it."""
         await self.ask(b"POST /mod/v2/lock/mylock?ttl=300 HTTP/1.0\r\n\r\n", "POST")
         self.waiting = await self.connect()
         self.waiting.send(request("POST", LOCK, ttl=300))
         await self.replica.when_proposed(2)
 
-    async def test_goes(self) -> None:
-        """The server notices."""
+    async def test_server_notices_a_client_that_goes(self) -> None:
         await self.wait_in_queue()
         self.waiting.transport.loseConnection()
         await self.replica.when_proposed(3)
         self.assertIsInstance(self.replica.proposed[2], Delete)
 
-    async def test_stop(self) -> None:
-        """Who waits is told, is in the queue no longer, and keeps nobody from stopping."""
+    async def test_stop_answers_waiting_clients(self) -> None:
+        """A client that waits learns why, leaves the queue, and does not delay the stop."""
         await self.wait_in_queue()
         await self.service.stopService()
         await self.waiting.when_closed()

@@ -1,5 +1,5 @@
 """
-Locks without HTTP: how long entries last, and what becomes of them when clients or entries go, or the lead.
+Locks without HTTP: how long entries last, and what happens when clients, entries or leadership go.
 """
 
 from twisted.internet.defer import ensureDeferred, fail
@@ -15,10 +15,10 @@ GONE = "the entry in the queue is gone, as it was released or its TTL has ended"
 
 
 class LifetimeTests(LocksTest):
-    """How long entries last."""
+    """These tests are about how long entries last."""
 
     def test_a_holder_has_its_own_ttl(self) -> None:
-        """Its TTL is its own: nobody renews it, and when it ends the next gets the lock."""
+        """Nobody renews a holder's entry. When its TTL ends, the next client gets the lock."""
         self.get(ttl=5)
         asked = self.wait(ttl=7)
         self.pass_time(4.9375)
@@ -32,7 +32,7 @@ class LifetimeTests(LocksTest):
         self.assert_over()
 
     def test_a_holder_has_all_of_its_ttl(self) -> None:
-        """It begins when the lock is got, however long that took."""
+        """The TTL begins when the client gets the lock, however long it waited."""
         first = self.get(ttl=300)
         asked = self.wait(ttl=10)
         self.pass_time(102.5)
@@ -44,7 +44,7 @@ class LifetimeTests(LocksTest):
         self.assertEqual(self.entries(), [])
 
     def test_a_waiting_entry_is_kept(self) -> None:
-        """Its entry is kept while it waits, however short its TTL (spec, "Other client endpoints")."""
+        """Its entry stays while it waits, however short its TTL is (spec, "Other client endpoints")."""
         index = self.get(ttl=3_600)
         asked = self.wait(ttl=1)
         self.pass_time(600)
@@ -53,7 +53,7 @@ class LifetimeTests(LocksTest):
         self.successResultOf(asked)
 
     def test_a_short_ttl_is_renewed_three_times_within_it(self) -> None:
-        """A TTL of a second is renewed three times a second, and nothing else is proposed."""
+        """A TTL of a second takes three renewals a second, and no other proposals."""
         self.get(ttl=3_600)
         self.wait(ttl=1)
         self.replica.proposed.clear()
@@ -63,7 +63,7 @@ class LifetimeTests(LocksTest):
         self.assertGreaterEqual(len(self.replica.proposed), 60 * RENEWALS_PER_TTL * 0.8)
 
     def test_a_long_ttl_is_renewed_seldom(self) -> None:
-        """Is renewed as seldom as that allows."""
+        """The interval between renewals grows with the TTL."""
         self.get(ttl=3_600)
         self.wait(ttl=300)
         self.replica.proposed.clear()
@@ -71,7 +71,7 @@ class LifetimeTests(LocksTest):
         self.assertEqual(len(self.replica.proposed), 10)
 
     def test_one_renewal_is_made_at_a_time(self) -> None:
-        """A cluster that is slow is not asked again before it has answered."""
+        """A slow cluster gets no second renewal before it has answered the first."""
         self.get(ttl=3_600)
         asked = self.wait(ttl=1)
         self.replica.proposed.clear()
@@ -82,7 +82,7 @@ class LifetimeTests(LocksTest):
         self.assertNoResult(asked)
 
     def test_a_ttl_of_zero_ends_at_once(self) -> None:
-        """A TTL of zero is over at once: a free lock is got and gone, and nobody waits for another."""
+        """The client gets a free lock, which is then free again. A client does not wait for a lock that is taken."""
         index = self.get(ttl=0)
         self.clock.advance(0.05)
         self.assertEqual((self.entries(), self.holder()), ([], None))
@@ -94,14 +94,14 @@ class LifetimeTests(LocksTest):
         self.assertEqual(self.replica.proposed, [])
 
     def test_an_entry_of_a_dead_machine_ends_with_its_ttl(self) -> None:
-        """The entry that it kept for somebody is gone when its TTL ends, and not before."""
+        """The entry that the machine kept goes when its TTL ends, and not before."""
         first = self.get(ttl=3_600)
         self.wait(ttl=9)
         _, orphan = self.entries()
         behind = self.wait(ttl=20)
         entry = self.locks._queues[QUEUE].find_waiter(orphan, "")
         assert entry is not None
-        entry._cancel_renewal()  # it does nothing more, as if it were on a machine that is dead
+        entry._cancel_renewal()  # The locks do nothing more, as if they were on a dead machine.
         self.release(first)
         self.pass_time(8.875)
         self.assertEqual(self.entries()[0], orphan)
@@ -111,10 +111,10 @@ class LifetimeTests(LocksTest):
 
 
 class GoneTests(LocksTest):
-    """Clients that go, and entries that do."""
+    """These tests make clients and entries go."""
 
     def test_a_waiting_client_goes(self) -> None:
-        """Its entry is given up at once, and whoever stood behind moves up (spec, "Other client endpoints")."""
+        """Its entry is deleted at once, and the clients behind it move up (spec, "Other client endpoints")."""
         first = self.get()
         gone, other = self.wait(), self.wait()
         gone.cancel()
@@ -128,7 +128,7 @@ class GoneTests(LocksTest):
         self.assert_over()
 
     def test_a_client_goes_before_its_entry_is_created(self) -> None:
-        """The entry that it never saw is given up too."""
+        """The entry that it never saw is deleted too."""
         self.replica.holding = True
         asked = self.ask()
         asked.cancel()
@@ -140,7 +140,7 @@ class GoneTests(LocksTest):
         self.assert_over()
 
     def test_a_client_goes_when_its_turn_comes(self) -> None:
-        """And before it is told: the lock is the next one's."""
+        """The client goes before it is answered, so the next client gets the lock."""
         first = self.get()
         gone, other = self.wait(), self.wait()
         self.successResultOf(ensureDeferred(self.locks.release(EntryReference(QUEUE, first, ""))))
@@ -153,7 +153,7 @@ class GoneTests(LocksTest):
         self.assertEqual(self.entries(), [self.successResultOf(other)])
 
     def test_a_client_goes_before_its_turn_comes(self) -> None:
-        """Nobody tries to give it the lock while its entry is being given up."""
+        """Nothing grants it the lock while its entry is being deleted."""
         first = self.get()
         gone = self.wait()
         self.replica.holding = True
@@ -168,15 +168,17 @@ class GoneTests(LocksTest):
         self.assertEqual(self.entries(), [])
         self.assert_over()
 
-    def test_a_holder_goes(self) -> None:
-        """Nothing happens: it may do with the lock what it wants."""
+    def test_a_holder_may_go(self) -> None:
+        """
+        Nothing happens when a holder's connection ends, since the lock stays with it until it is released or expires.
+        """
         asked = self.ask()
         index = self.successResultOf(asked)
         asked.cancel()
         self.assertEqual(self.entries(), [index])
 
-    def test_a_waiting_entry_is_released(self) -> None:
-        """Its client is told at once that it won't get the lock."""
+    def test_a_waiting_client_hears_that_its_entry_was_released(self) -> None:
+        """Its client hears at once that it will not get the lock."""
         self.get()
         asked = self.wait()
         self.release(self.entries()[1])
@@ -184,8 +186,7 @@ class GoneTests(LocksTest):
         self.assertEqual(len(self.entries()), 1)
         self.assert_over()
 
-    def test_the_queue_is_deleted(self) -> None:
-        """All who wait are told."""
+    def test_waiting_clients_hear_that_the_queue_was_deleted(self) -> None:
         self.get()
         asked = [self.wait() for _ in range(3)]
         self.replica.keyspace.apply(Delete(QUEUE, self.replica.now(), recursive=True))
@@ -194,16 +195,16 @@ class GoneTests(LocksTest):
             self.assert_not_acquired(each, GONE)
         self.assert_over()
 
-    def test_an_entry_goes_unseen(self) -> None:
-        """It is missed at the latest when it is to be renewed."""
+    def test_an_unseen_deletion_is_noticed_at_the_renewal(self) -> None:
+        """The renewal is the latest moment at which the machine notices that an entry is gone."""
         self.get(ttl=3_600)
         asked = self.wait(ttl=3)
         self.patch(self.replica, "propose", lambda _: fail(EtcdError(ErrorCode.KEY_NOT_FOUND, "/k")))
         self.pass_time(1.125)
         self.assert_not_acquired(asked, GONE)
 
-    def test_a_renewal_is_refused(self) -> None:
-        """What nobody expects is told as it is."""
+    def test_a_refused_renewal_is_reported(self) -> None:
+        """The client gets an unexpected error unchanged."""
         self.get(ttl=3_600)
         asked = self.wait(ttl=3)
         self.patch(self.replica, "propose", lambda _: fail(EtcdError(ErrorCode.TTL_NOT_A_NUMBER, "t")))
@@ -212,7 +213,7 @@ class GoneTests(LocksTest):
         self.assert_over()
 
     def test_all_clients_are_sent_away_at_the_stop(self) -> None:
-        """All who wait are told why, and are in the queue no longer."""
+        """All clients that wait learn why, and their entries leave the queue."""
         index = self.get()
         asked = [self.wait(), self.wait(timeout=5)]
         error = EtcdError(ErrorCode.RAFT_INTERNAL, "this machine is stopping")
@@ -222,8 +223,8 @@ class GoneTests(LocksTest):
         self.assertEqual(self.entries(), [index])
         self.assert_over()
 
-    def test_the_replica_stops(self) -> None:
-        """The same when it is the replica that stops first."""
+    def test_all_clients_are_sent_away_when_the_replica_stops(self) -> None:
+        """The same holds when the replica stops first."""
         self.get()
         asked = self.wait()
         error = EtcdError(ErrorCode.RAFT_INTERNAL, "this machine is stopping")
@@ -233,10 +234,10 @@ class GoneTests(LocksTest):
 
 
 class DeposedTests(LocksTest):
-    """A machine that no longer leads."""
+    """These tests are about a machine that stops leading."""
 
     def test_waiting_clients_learn_their_index(self) -> None:
-        """They are told at once which entry they have, and it is left as it is."""
+        """They learn at once which entry they have, and the entry stays as it is."""
         self.get(ttl=3_600)
         asked = [self.wait(), self.wait("me"), self.wait("me"), self.wait(timeout=5)]
         queue = self.entries()
@@ -247,8 +248,8 @@ class DeposedTests(LocksTest):
         self.assertEqual((self.entries(), self.replica.proposed), (queue, []))
         self.assert_over()
 
-    def test_a_client_whose_entry_is_not_created_yet(self) -> None:
-        """Nothing was done: it may be asked for again."""
+    def test_a_client_without_an_entry_may_ask_again(self) -> None:
+        """Nothing was done, so the client may ask again."""
         self.replica.holding = True
         asked = self.ask()
         self.replica.follow()
@@ -258,8 +259,8 @@ class DeposedTests(LocksTest):
         self.assertNotIsInstance(error, LeadershipLostError)
         self.assert_over()
 
-    def test_an_entry_that_is_created_after_all(self) -> None:
-        """What was proposed before is known only then: the entry is there, and the client is told."""
+    def test_an_entry_that_is_created_after_all_is_reported(self) -> None:
+        """The outcome of the earlier proposal is known only then: the entry exists, and its client learns of it."""
         first = self.get()
         self.replica.holding = True
         asked = self.ask()
@@ -270,7 +271,7 @@ class DeposedTests(LocksTest):
         self.assert_over()
 
     def test_an_entry_that_is_created_when_this_machine_leads_again(self) -> None:
-        """The same: whoever asks from then on is not to find two who keep the entry."""
+        """The client still learns of it, so that the entry never has two keepers."""
         first = self.get()
         self.replica.holding = True
         asked = self.ask()
@@ -284,16 +285,16 @@ class DeposedTests(LocksTest):
         self.assertEqual([self.successResultOf(each) for each in again], [index, index])
         self.assert_over()
 
-    def test_a_client_whose_entry_has_an_unknown_outcome(self) -> None:
-        """Whether it is in the queue: the client is told just that."""
+    def test_a_client_hears_that_the_outcome_is_unknown(self) -> None:
+        """The client learns exactly that: its entry may or may not be in the queue."""
         self.replica.holding = True
         asked = self.ask()
         self.replica.fail_held(error := EtcdError(ErrorCode.RAFT_INTERNAL, "whether it was done is unknown"))
         self.assertIs(self.failureResultOf(asked).value, error)
         self.assert_over()
 
-    def test_a_renewal_that_was_not_made(self) -> None:
-        """It is found out then too, if not before."""
+    def test_a_refused_renewal_shows_that_leadership_is_lost(self) -> None:
+        """The machine notices then, if not before."""
         for error in (NotDoneError(), EtcdError(ErrorCode.RAFT_INTERNAL, "whether it was done is unknown")):
             self.get("first", ttl=3_600)
             asked = self.wait(ttl=3)
@@ -314,7 +315,7 @@ class DeposedTests(LocksTest):
         self.failureResultOf(asked, LeadershipLostError)
 
     def test_a_client_goes_too_late(self) -> None:
-        """The entry of one who goes then is left to its TTL, and nobody hears of that."""
+        """Its entry is left to its TTL, and no error comes of that."""
         self.get(ttl=3_600)
         asked = self.wait(ttl=5)
         self.replica.holding = True
@@ -326,16 +327,15 @@ class DeposedTests(LocksTest):
         self.pass_time(5.125)
         self.assertEqual(len(self.entries()), 1)
 
-    def test_this_machine_becomes_a_standby(self) -> None:
-        """Who waited on a machine that stands by is told which entry it has."""
+    def test_clients_of_a_new_standby_learn_their_index(self) -> None:
+        """A client that waited on a machine that becomes a standby learns which entry it has."""
         self.get(ttl=3_600)
         asked = self.wait()
         self.replica.keyspace.hub.end_all()
         self.assertEqual(self.failureResultOf(asked, LeadershipLostError).value.index, self.entries()[1])
         self.assert_over()
 
-    def test_this_machine_does_not_lead(self) -> None:
-        """Nothing is done there."""
+    def test_a_machine_that_does_not_lead_does_nothing(self) -> None:
         index = self.get("me")
         self.replica.follow()
         named = EntryReference(QUEUE, index, "")
@@ -347,7 +347,7 @@ class DeposedTests(LocksTest):
         self.assert_over()
 
     def test_this_machine_leads_again(self) -> None:
-        """It keeps what it is asked to keep, and finds out when it is deposed again."""
+        """The machine keeps the entries that clients ask it to keep, and notices when it stops leading again."""
         first = self.get(ttl=3_600)
         asked = self.wait(ttl=5)
         self.replica.follow()
