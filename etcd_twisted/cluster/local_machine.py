@@ -11,7 +11,7 @@ import uuid
 from twisted.logger import Logger
 
 from etcd_twisted.config import Config
-from etcd_twisted.consensus.members import members_of
+from etcd_twisted.consensus.member_addresses import members_of
 from etcd_twisted.consensus.raft.entries import Configuration, Member
 from etcd_twisted.consensus.recovery import Recovered, come_back, enter_cluster, found_cluster, recover
 from etcd_twisted.consensus.replica import Replica

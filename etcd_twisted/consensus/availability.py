@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from etcd_twisted.consensus.group import Group
+from etcd_twisted.consensus.group_state import GroupState
 from etcd_twisted.errors import EtcdError
 from etcd_twisted.interfaces.cluster import Machine
 from etcd_twisted.waiters import Observers, Waiters
@@ -71,7 +71,7 @@ class Availability:
         self._led.fail(error)
         self._deposed.fail(error)
 
-    def look(self, group: Group) -> None:
+    def look(self, group: GroupState) -> None:
         """Look at the group again: the leader or the group may have changed, or this machine may have caught up."""
         if self.closed is not None:
             return

@@ -15,13 +15,13 @@ from zope.interface import implementer
 from etcd_twisted.consensus.availability import Availability
 from etcd_twisted.consensus.clocks.cluster_time import ClusterTime
 from etcd_twisted.consensus.cluster_keys import CONFIG_KEY, forbidden_machines
-from etcd_twisted.consensus.member import LocalMember
-from etcd_twisted.consensus.peer import RaftPeer
+from etcd_twisted.consensus.cluster_state import ClusterState
+from etcd_twisted.consensus.local_member import LocalMember
 from etcd_twisted.consensus.raft.core import NotLeaderError
 from etcd_twisted.consensus.raft.leader import Timing
+from etcd_twisted.consensus.raft_peer import RaftPeer
 from etcd_twisted.consensus.reconfiguration.changes import MembershipChanges
 from etcd_twisted.consensus.reconfiguration.forbidden import check_name
-from etcd_twisted.consensus.roster import Roster
 from etcd_twisted.errors import EtcdError, NotDoneError
 from etcd_twisted.interfaces import IReplica, OutcomeCallback
 from etcd_twisted.interfaces.cluster import (
@@ -59,13 +59,13 @@ class ReplicaDoors:
         keyspace: KeySpace,
         timing: Timing,
         time: ClusterTime,
-        roster: Roster,
+        cluster: ClusterState,
         availability: Availability,
         peer: RaftPeer,
     ) -> None:
         """
         @param time: the time by which keys expire.
-        @param roster: knows which machines are in the cluster.
+        @param cluster: knows which machines are in the cluster.
         @param availability: knows whether this machine serves, and which machine leads.
         @param peer: the side of the replica that the peer port sees.
         """
@@ -76,7 +76,7 @@ class ReplicaDoors:
         self.peer = peer
         self.now = time.now
         self._time = time
-        self._roster = roster
+        self._cluster = cluster
         self._availability = availability
         self._member: LocalMember | None = None
         """This machine as a member of its group; C{None} while it is not a member."""
@@ -91,12 +91,12 @@ class ReplicaDoors:
     @property
     def standby(self) -> bool:
         """See L{IReplica}."""
-        return self._roster.standby
+        return self._cluster.standby
 
     @property
     def cluster_id(self) -> str:
         """See L{IReplica}."""
-        return self._roster.cluster_id
+        return self._cluster.cluster_id
 
     @property
     def index(self) -> int:
@@ -137,19 +137,19 @@ class ReplicaDoors:
 
     def leader(self) -> Machine | None:
         """See L{IReplica}."""
-        return self._roster.leader()
+        return self._cluster.leader()
 
     def machines(self) -> list[Machine]:
         """See L{IReplica}."""
-        return self._roster.machines()
+        return self._cluster.machines()
 
     def members(self) -> dict[str, Machine]:
         """See L{IReplica}."""
-        return self._roster.members()
+        return self._cluster.members()
 
     def fingerprints(self) -> dict[str, Machine]:
         """See L{IReplica}."""
-        return self._roster.fingerprints()
+        return self._cluster.fingerprints()
 
     def statuses(self) -> dict[str, MachineStatus]:
         """See L{IReplica}."""
@@ -263,7 +263,7 @@ class ReplicaDoors:
 
     def cluster_config(self) -> ClusterConfig:
         """See L{IReplica}."""
-        return self._roster.config()
+        return self._cluster.config()
 
     def configure(self, config: ClusterConfig) -> "Deferred[None]":
         """See L{IReplica}."""

@@ -18,11 +18,11 @@ from twisted.python.failure import Failure
 from etcd_twisted.consensus.availability import Availability
 from etcd_twisted.consensus.background.delivery import Delivery
 from etcd_twisted.consensus.clocks.cluster_time import Clocks
+from etcd_twisted.consensus.cluster_state import ClusterState
 from etcd_twisted.consensus.doors import ReplicaDoors
-from etcd_twisted.consensus.member import LocalMember, ReplicaSettings
-from etcd_twisted.consensus.peer import RaftPeer
+from etcd_twisted.consensus.local_member import LocalMember, ReplicaSettings
+from etcd_twisted.consensus.raft_peer import RaftPeer
 from etcd_twisted.consensus.recovery import Recovered
-from etcd_twisted.consensus.roster import Roster
 from etcd_twisted.consensus.storage.disk_thread import AsyncStorage, DiskThread
 from etcd_twisted.consensus.storage.files import remedy
 from etcd_twisted.consensus.storage.storage import Storage
@@ -61,10 +61,10 @@ class Replica(ReplicaDoors):
         self._ended = Waiters()
         self._standing_by = DeferredLock()
         keyspace = self._new_keyspace()
-        roster = Roster(keyspace, settings.defaults)
+        cluster = ClusterState(keyspace, settings.defaults)
         availability = Availability(clock)
-        peer = RaftPeer(clocks, roster, availability)
-        super().__init__(keyspace, settings.timing, clocks.cluster, roster, availability, peer)
+        peer = RaftPeer(clocks, cluster, availability)
+        super().__init__(keyspace, settings.timing, clocks.cluster, cluster, availability, peer)
 
     @property
     def on_exclusion(self) -> Observers:
@@ -104,7 +104,7 @@ class Replica(ReplicaDoors):
         )
         member.node.failed.addErrback(self._failed, storage, member).addErrback(self._log_unexpected)
         self._availability.begin()
-        self._roster.enter(member.group)
+        self._cluster.enter(member.group)
         self.peer.begin(member)
         member.start()
 
@@ -114,7 +114,7 @@ class Replica(ReplicaDoors):
 
         @param members: the machines by fingerprint.
         """
-        self._roster.recall(cluster_id, members)
+        self._cluster.recall(cluster_id, members)
 
     async def hand_over(self) -> None:
         """
@@ -150,7 +150,7 @@ class Replica(ReplicaDoors):
         self._availability.end()
         if member is not None:
             member.end()
-            self._roster.leave()
+            self._cluster.leave()
             self._is_ending = True
             ensureDeferred(self._end(member)).addBoth(self._has_ended)
         if self._is_ending:
@@ -159,7 +159,7 @@ class Replica(ReplicaDoors):
     async def _end(self, member: LocalMember) -> None:
         await member.settle()
         self.peer.end()
-        self._roster.left()
+        self._cluster.left()
         await member.stop()
 
     def _has_ended(self, result: Failure | None) -> None:
@@ -174,21 +174,21 @@ class Replica(ReplicaDoors):
 
         @param view: the cluster as others describe it. Each call replaces it.
         """
-        self._roster.see(view)
+        self._cluster.see(view)
         await self._standing_by.run(lambda: ensureDeferred(self._stand_by()))
         self._look_from_outside()
 
     async def lose_leader(self) -> None:
         """As a standby, forget which machine leads, but not the machines."""
-        view = self._roster.view
+        view = self._cluster.view
         if view is not None:
             await self.stand_by(msgspec.structs.replace(view, leader=""))
 
     async def _stand_by(self) -> None:
-        roster, availability = self._roster, self._availability
-        if roster.standby:
+        cluster, availability = self._cluster, self._availability
+        if cluster.standby:
             return
-        roster.standby = True
+        cluster.standby = True
         availability.stand_by()
         ended = ensureDeferred(self._end_membership())
         self._look_from_outside()  # those who wait for a leader need not wait for the last answers
@@ -197,7 +197,7 @@ class Replica(ReplicaDoors):
             await self.turn()  # until all watchers have the events from before
         self._delivery.stop()
         self.keyspace.hub.end_all()
-        self.keyspace = roster.keyspace = self._new_keyspace()
+        self.keyspace = cluster.keyspace = self._new_keyspace()
         availability.served_by_others()
 
     def _look_from_outside(self) -> None:

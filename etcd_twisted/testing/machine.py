@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from etcd_twisted.cluster.lifecycle import Lifecycle
 from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import Address
-from etcd_twisted.consensus.member import ReplicaSettings
+from etcd_twisted.consensus.local_member import ReplicaSettings
 from etcd_twisted.consensus.raft.leader import Timing
 from etcd_twisted.consensus.replica import Replica
 from etcd_twisted.consensus.storage.storage import Storage

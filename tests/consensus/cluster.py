@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.cluster.membership_check import MembershipCheck
-from etcd_twisted.consensus.member import LocalMember, ReplicaSettings
+from etcd_twisted.consensus.local_member import LocalMember, ReplicaSettings
 from etcd_twisted.consensus.node import Node
 from etcd_twisted.consensus.proposals.quota import QUOTA_BYTES
 from etcd_twisted.consensus.raft.core import Raft

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from etcd_twisted.consensus.member import ReplicaSettings
+from etcd_twisted.consensus.local_member import ReplicaSettings
 from etcd_twisted.consensus.proposals.quota import QUOTA_BYTES
 from etcd_twisted.consensus.raft.entries import Member
 from etcd_twisted.consensus.recovery import come_back, found_cluster, recover

@@ -17,7 +17,7 @@ from typing import Any
 
 import attrs
 
-from etcd_twisted.consensus.member import LocalMember
+from etcd_twisted.consensus.local_member import LocalMember
 from etcd_twisted.consensus.raft.core import Raft, Role, decode_configuration
 from etcd_twisted.consensus.raft.entries import Entry, EntryKind
 from etcd_twisted.consensus.raft.messages import VoteReply, decode_messages

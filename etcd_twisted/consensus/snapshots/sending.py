@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from etcd_twisted.consensus.group import Group
+from etcd_twisted.consensus.group_state import GroupState
 from etcd_twisted.consensus.raft.entries import SnapshotMetadata
 from etcd_twisted.consensus.storage.disk_thread import AsyncStorage
 from etcd_twisted.errors import StorageError
@@ -121,7 +121,7 @@ class _Sending:
 class SnapshotSender:
     """Sends the newest snapshot to machines that need entries which are no longer in the log."""
 
-    def __init__(self, clock: IReactorTime, disk: AsyncStorage, transport: ITransport, group: Group) -> None:
+    def __init__(self, clock: IReactorTime, disk: AsyncStorage, transport: ITransport, group: GroupState) -> None:
         self._clock = clock
         self._disk = disk
         self._transport = transport

@@ -1,5 +1,7 @@
 """
-The members of a group as L{Machine}s: the names and addresses that clients and other machines know.
+The names and addresses of a group's members, as L{Machine}s, for clients and other machines.
+
+This module must never hold any state.
 """
 
 from collections.abc import Mapping

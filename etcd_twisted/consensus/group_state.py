@@ -8,7 +8,7 @@ import math
 
 from etcd_twisted import __version__
 from etcd_twisted.consensus.clocks.cluster_time import Clocks
-from etcd_twisted.consensus.members import members_of
+from etcd_twisted.consensus.member_addresses import members_of
 from etcd_twisted.consensus.monitoring.statuses import Statuses
 from etcd_twisted.consensus.raft.entries import Configuration, Member
 from etcd_twisted.consensus.raft.state import RaftState, Role
@@ -16,7 +16,7 @@ from etcd_twisted.consensus.state_machine import StateMachine
 from etcd_twisted.interfaces.cluster import Health, Machine, MachineStatus, StatusReport
 
 
-class Group:
+class GroupState:
     """
     The group of one member; see the module.
 
@@ -135,7 +135,7 @@ class Group:
         return Health(self.statuses(), voters, "" if leader is None else leader.name)
 
 
-def report(clocks: Clocks, group: Group | None) -> StatusReport:
+def report(clocks: Clocks, group: GroupState | None) -> StatusReport:
     """
     Returns what this machine tells others about itself.
 

@@ -9,11 +9,11 @@ from zope.interface import implementer
 
 from etcd_twisted.consensus.availability import Availability
 from etcd_twisted.consensus.clocks.cluster_time import Clocks
-from etcd_twisted.consensus.group import report
-from etcd_twisted.consensus.member import LocalMember
+from etcd_twisted.consensus.cluster_state import ClusterState
+from etcd_twisted.consensus.group_state import report
+from etcd_twisted.consensus.local_member import LocalMember
 from etcd_twisted.consensus.raft.core import NotLeaderError
 from etcd_twisted.consensus.raft.messages import MOST_TERMS_AHEAD, decode_messages
-from etcd_twisted.consensus.roster import Roster
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.interfaces import IRaftPeer
 from etcd_twisted.interfaces.cluster import (
@@ -36,7 +36,7 @@ class RaftPeer:
         other members, and pass their answers to L{learn_members}.
     """
 
-    def __init__(self, clocks: Clocks, roster: Roster, availability: Availability) -> None:
+    def __init__(self, clocks: Clocks, cluster: ClusterState, availability: Availability) -> None:
         """
         @param availability: is told when other machines say that this one was removed.
         """
@@ -44,7 +44,7 @@ class RaftPeer:
         self.cluster_id = ""
         self.on_claim: Observers = []
         self._clocks = clocks
-        self._roster = roster
+        self._cluster = cluster
         self._availability = availability
         self._member: LocalMember | None = None
 
@@ -151,20 +151,20 @@ class RaftPeer:
 
     def describe(self) -> ClusterView:
         """See L{IRaftPeer}."""
-        roster = self._roster
-        if roster.view is not None:
-            return roster.view
-        leader = roster.leader()
+        cluster = self._cluster
+        if cluster.view is not None:
+            return cluster.view
+        leader = cluster.leader()
         return ClusterView(
             self.cluster_id,
-            roster.machines(),
+            cluster.machines(),
             "" if leader is None else leader.name,
-            roster.config(),
+            cluster.config(),
             self.configuration_index,
             () if self._member is None else self._member.admissions.fingerprints,
-            {machine.name: each for each, machine in roster.fingerprints().items()},
+            {machine.name: each for each, machine in cluster.fingerprints().items()},
         )
 
     def status(self) -> StatusReport:
         """See L{IRaftPeer}."""
-        return report(self._clocks, self._roster.group)
+        return report(self._clocks, self._cluster.group)

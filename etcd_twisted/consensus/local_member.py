@@ -16,7 +16,7 @@ from etcd_twisted.consensus.background.expirer import Expirer
 from etcd_twisted.consensus.background.timekeeper import Timekeeper
 from etcd_twisted.consensus.clocks.clock_watch import ClockWatch
 from etcd_twisted.consensus.clocks.cluster_time import Clocks
-from etcd_twisted.consensus.group import Group
+from etcd_twisted.consensus.group_state import GroupState
 from etcd_twisted.consensus.messenger import Messenger
 from etcd_twisted.consensus.monitoring.alarm import QuorumAlarm
 from etcd_twisted.consensus.monitoring.election_log import ElectionLog
@@ -148,7 +148,7 @@ class LocalMember:
         self.machine = StateMachine(keyspace, self._time, self._proposals, recovered.snapshot, last_index)
         self._configuration = self.machine.configuration
         self._statuses = Statuses(clocks, transport, election)
-        self.group = Group(cluster_id, self._own, clocks, core, self.machine, self._statuses)
+        self.group = GroupState(cluster_id, self._own, clocks, core, self.machine, self._statuses)
         self._sender = SnapshotSender(clock, disk, transport, self.group)
         self._messenger = Messenger(clock, core, transport, traffic, self._sender)
         self.node = Node(clock, core, disk, self._messenger, self.machine)

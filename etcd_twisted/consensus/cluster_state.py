@@ -1,23 +1,25 @@
 """
-The machines of the cluster and its leader, as this machine knows them. A member knows them from its log, a standby
-from what others say, and a machine that is neither yet from its disk or from the answer to its join request.
+What this machine knows of the cluster: its id, its machines, its leader and its configuration.
 
-The roster must never mix what it knows from one of these sources with what it knows from another.
+A member knows them from its log, a standby from what others say, and a machine that is neither yet from its disk or
+from the answer to its join request.
+
+This module must never mix what it knows from one of these sources with what it knows from another.
 """
 
 from collections.abc import Mapping
 
 from etcd_twisted.consensus.cluster_keys import stored_config
-from etcd_twisted.consensus.group import Group
-from etcd_twisted.consensus.members import in_order
+from etcd_twisted.consensus.group_state import GroupState
+from etcd_twisted.consensus.member_addresses import in_order
 from etcd_twisted.interfaces.cluster import ClusterView, Machine, fingerprinted
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.keyspace.space import KeySpace
 
 
-class Roster:
+class ClusterState:
     """
-    The roster of one machine; see the module.
+    The cluster, as one machine knows it; see the module.
 
     @ivar standby: whether this machine stands by, so that it relies on what others say.
     @ivar group: the group of which this machine is a member; C{None} while it is not a member.
@@ -29,7 +31,7 @@ class Roster:
         @param defaults: the cluster's configuration as long as nobody has set one.
         """
         self.standby = False
-        self.group: Group | None = None
+        self.group: GroupState | None = None
         self.keyspace = keyspace
         self._defaults = defaults
         self._cluster_id = ""
@@ -48,7 +50,7 @@ class Roster:
         self._recalled_cluster_id = cluster_id
         self._recalled = dict(members)
 
-    def enter(self, group: Group) -> None:
+    def enter(self, group: GroupState) -> None:
         """Rely on this machine's own group, as it is a member from here on."""
         self.standby = False
         self.group = group
