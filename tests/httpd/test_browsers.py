@@ -1,5 +1,5 @@
 """
-Web pages of strangers: what a browser may be made to ask is refused before anything is done (spec, section 2).
+Web pages of strangers: the server refuses what they make a browser ask before it does anything (spec, section 2).
 """
 
 import json
@@ -27,7 +27,7 @@ MARKS = ("Origin: http://etcd.example:4001", "Sec-Fetch-Site: none", "Accept-Lan
 
 PROGRAMS = ("", "User-Agent: curl/8.5.0", "User-Agent: python-etcd", "User-Agent: Go-http-client/1.1",
             "User-Agent: x Mozilla/5.0", "Accept: */*", "Referer: http://stranger.example/")  # fmt: skip
-"""Header lines of programs."""
+"""Header lines that programs send."""
 
 NAMES = ("localhost", "LocalHost", "localhost.", "etcd.localhost", "127.0.0.1", "127.8.8.8", "192.0.2.7", "[::1]",
          "[2001:db8::7]", "[2001:DB8:0::7]", "machine0.example", "MACHINE0.example.", "peer.example", "bound.example",
@@ -48,7 +48,7 @@ CONFIG = Config(
 
 
 class PolicyTests(SynchronousTestCase):
-    """What the policy refuses."""
+    """These tests show what the policy refuses."""
 
     policy = BrowserPolicy.of(CONFIG)
 
@@ -73,12 +73,12 @@ class PolicyTests(SynchronousTestCase):
                         self.assertTrue(self.allows(method, f"Host: {name}{port}", mark), name)
 
     def test_a_request_without_a_host_is_accepted(self) -> None:
-        """HTTP/1.0 does not require one, and every browser sends one."""
+        """HTTP/1.0 does not require a host, and every browser sends one."""
         self.assertTrue(self.allows("GET", "Accept-Language: de"))
         self.assertFalse(self.allows("PUT", f"Origin: {STRANGER}"))
 
     def test_the_host_of_an_absolute_target_counts(self) -> None:
-        """So does the host in the header."""
+        """The host in the header counts too."""
         for authority, allowed in ((b"localhost:4001", True), (b"stranger.example", False), (b"", True)):
             self.assertIs(self.allows("GET", "Host: localhost", "Accept-Language: de", authority=authority), allowed)
         self.assertFalse(self.allows("GET", "Host: stranger.example", "Accept-Language: de", authority=b"localhost"))
@@ -91,7 +91,7 @@ class PolicyTests(SynchronousTestCase):
         self.assertTrue(self.allows("GET", *lines[:2]))
 
     def test_pages_of_this_machine_may_change_something(self) -> None:
-        """These are the destination of the request, by any name, and the advertised URLs."""
+        """Such pages have the destination of the request, by any name, or an advertised URL as their origin."""
         for host, origin in (
             ("127.0.0.1:4001", "http://127.0.0.1:4001"),
             ("127.0.0.1:4001", "https://127.0.0.1:4001"),
@@ -138,7 +138,7 @@ class PolicyTests(SynchronousTestCase):
         self.assertFalse(self.allows("PUT", "Host: 127.0.0.1:4001", f"Origin: {OWN}, {STRANGER}"))
 
     def test_a_page_without_tls_may_change_nothing_over_tls(self) -> None:
-        """Anybody on its way could have changed it."""
+        """Anybody on the network path could have changed that page."""
         for origin, allowed in (("http://localhost:4001", False), ("https://localhost:4001", True)):
             self.assertIs(self.allows("PUT", "Host: localhost:4001", f"Origin: {origin}", secure=True), allowed)
         self.assertFalse(self.allows("PUT", "Host: 10.0.0.1", "Origin: http://machine0.example:4001", secure=True))
@@ -154,7 +154,7 @@ class PolicyTests(SynchronousTestCase):
 
     @given(st.binary(max_size=30), st.binary(max_size=30), st.binary(max_size=30))
     def test_no_origin_of_a_stranger_is_let_through(self, host: bytes, origin: bytes, authority: bytes) -> None:
-        """Whatever is sent, the policy has a result."""
+        """The policy has a result for any request."""
         headers = Headers({b"Host": [host], b"Origin": [b"http://stranger.example" + origin]})
         if origin[:1] not in (b":", b""):
             self.assertIsNotNone(self.policy.refusal(b"PUT", headers, authority, False))
@@ -198,9 +198,9 @@ READS = (
 
 class DoorTests(SynchronousTestCase):
     """
-    The client port (spec, "Other client endpoints").
+    These tests are about the client port (spec, "Other client endpoints").
 
-    @cvar kind: by which door requests come in.
+    @cvar kind: the door that requests come in by.
     """
 
     kind: ClassVar[type[Site]] = Site
@@ -246,7 +246,7 @@ class DoorTests(SynchronousTestCase):
                     self.assert_refused(answer, "stranger.example", "--allowed-hosts")
 
     def test_a_standby_refuses_them_too(self) -> None:
-        """It does not redirect them either."""
+        """A standby does not redirect them either."""
         for change in (self.wire.replica.follow, self.wire.replica.stand_by):
             change()
             for path in ("/v2/keys/k?value=v", "/v2/members/12"):
@@ -254,7 +254,7 @@ class DoorTests(SynchronousTestCase):
                 self.assert_refused(self.ask("GET", path, "Host: s.example", "Accept-Language: de"), "--allowed-hosts")
 
     def test_own_pages_allowed_origins_and_programs_are_served(self) -> None:
-        """Origins are allowed by C{--cors}, and programs may use any name."""
+        """C{--cors} allows origins, and programs may use any name."""
         for lines in (
             ("Host: 127.0.0.1:4001", f"Origin: {OWN}", "Sec-Fetch-Site: same-origin", "User-Agent: Mozilla/5.0"),
             ("Host: 127.0.0.1:4001", f"Origin: {ALLOWED}", "Sec-Fetch-Site: cross-site", "User-Agent: Mozilla/5.0"),
@@ -268,7 +268,7 @@ class DoorTests(SynchronousTestCase):
             self.assertIn(self.ask("POST", "/mod/v2/lock/k?ttl=5&timeout=0", *lines).status, (200, 412), lines)
 
     def test_reads_by_pages_of_other_origins_are_answered(self) -> None:
-        """The browser keeps from the page what it may not read."""
+        """The browser keeps the response from a page that may not read it."""
         for method, path in READS:
             if "wait" not in path:
                 answer = self.ask(method, path, "Host: 127.0.0.1:4001", f"Origin: {STRANGER}")
@@ -276,7 +276,7 @@ class DoorTests(SynchronousTestCase):
                 self.assertNotIn("Access-Control-Allow-Origin", answer.headers)
 
     def test_the_connection_of_a_refused_request_stays_open(self) -> None:
-        """The next request on it is served."""
+        """The next request on the connection is answered."""
         channel, transport = self.wire.connect()
         head = b"PUT /v2/keys/k HTTP/1.1\r\nHost: localhost\r\nContent-Length: 7\r\n"
         channel.dataReceived(head + b"Origin: null\r\n\r\nvalue=v" + head + b"\r\nvalue=w")
@@ -285,7 +285,7 @@ class DoorTests(SynchronousTestCase):
         self.assertEqual(self.wire.replica.get("/k").value, "w")
 
     def test_refusals_are_logged(self) -> None:
-        """Each has a line, but there are never thousands, and no request can forge a line."""
+        """Each has a line, but there are never thousands of lines, and no request can forge a line."""
         self.ask("PUT", "/v2/keys/k", "Host: localhost:4001", "Origin: http://x\x1b[1my")
         (line,) = self.log.warnings
         self.assertIn("--cors", line)
@@ -315,6 +315,6 @@ class DoorTests(SynchronousTestCase):
 
 
 class FastDoorTests(DoorTests):
-    """The client port's fast door (spec, "Other client endpoints")."""
+    """The same tests use the client port's fast door (spec, "Other client endpoints")."""
 
     kind = FastSite

@@ -1,5 +1,5 @@
 """
-How a response is sent, without a server around it: also when something goes wrong, or the client has gone.
+How a response is sent without a server around it, including after an error and after the client has gone.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ FIELDS = b"X-Field: 1\r\n"
 
 
 class Connection:
-    """A connection that only remembers what is done to it."""
+    """A connection that only records what is done to it."""
 
     def __init__(self, persistent: bool = True) -> None:
         self.clock = Clock()
@@ -58,7 +58,7 @@ class Connection:
         self.aborted = True
 
     def turn(self) -> None:
-        """Let everything happen that need not wait for a client."""
+        """Makes everything happen that need not wait for a client."""
         while self.clock.getDelayedCalls():
             self.clock.advance(0)
 
@@ -80,7 +80,7 @@ class HandMadeEvents(Events):
         self.cancelled = True
 
     def pause(self) -> None:
-        """What the test sends is sent."""
+        """Does nothing, since the test sends only what it wants to send."""
 
     def resume(self) -> None:
         """See L{pause}."""
@@ -91,7 +91,7 @@ class HandMadeEvents(Events):
 
 
 class ExchangeTest(SynchronousTestCase):
-    """A connection, and answers on it."""
+    """A connection and responses on it."""
 
     def setUp(self) -> None:
         self.connection = Connection()
@@ -102,7 +102,7 @@ class ExchangeTest(SynchronousTestCase):
     def sent(
         self, response: Response, version: bytes = b"HTTP/1.1", head_only: bool = False
     ) -> tuple[list[bytes], bytes]:
-        """The lines of the head, and all that follows it."""
+        """Returns the lines of the head, and all that follows it."""
         exchange = self.exchange(version, head_only)
         exchange.answer(response)
         self.connection.turn()
@@ -113,17 +113,20 @@ class ExchangeTest(SynchronousTestCase):
 
 
 class FramingTests(ExchangeTest):
-    """Where a body ends."""
+    """These tests show where a body ends."""
 
     def test_the_header_line_says_where_the_body_ends(self) -> None:
-        """It has a length, or chunks for a client that understands them. Otherwise the connection ends."""
+        """
+        The response has a length, or chunks if the client understands them. Otherwise the end of the connection is the
+        end.
+        """
         self.assertEqual(framing(b"12345", True), b"Content-Length: 5\r\n")
         self.assertEqual(framing(b"", False), b"Content-Length: 0\r\n")
         self.assertEqual(framing(iter(()), True), b"Transfer-Encoding: chunked\r\n")
         self.assertEqual(framing(HandMadeEvents(True), False), b"")
 
     def test_a_response_is_sent_with_all_header_lines(self) -> None:
-        """These are the status line, the connection's lines, the response's lines and the length."""
+        """They are the status line, the connection's lines, the response's lines and the length."""
         head, body = self.sent(Response(404, FIELDS, b"gone"))
         self.assertEqual(head, [b"HTTP/1.1 404 Not Found", b"Server: x", b"X-Field: 1", b"Content-Length: 4"])
         self.assertEqual(body, b"gone")
@@ -134,7 +137,7 @@ class FramingTests(ExchangeTest):
         self.assertIn(b"Connection: close", head)
 
     def test_each_piece_is_a_chunk(self) -> None:
-        """An empty piece is left out, as it would mean the end."""
+        """An empty piece is left out, since it would mean the end."""
         head, body = self.sent(Response(200, FIELDS, iter((b"ab", b"", b"cde"))))
         self.assertIn(b"Transfer-Encoding: chunked", head)
         self.assertEqual(body, b"2\r\nab\r\n3\r\ncde\r\n0\r\n\r\n")
@@ -158,10 +161,10 @@ class FramingTests(ExchangeTest):
 
 
 class BrokenTests(ExchangeTest):
-    """Errors after the head was sent."""
+    """These errors happen after the head was sent."""
 
     def test_a_body_that_breaks_off_is_not_ended(self) -> None:
-        """The client sees that the body is not complete, as the end of the chunks never comes."""
+        """The end of the chunks never comes, so the client sees that the body is not complete."""
 
         def pieces() -> Iterator[bytes]:
             yield b"ab"
@@ -175,7 +178,7 @@ class BrokenTests(ExchangeTest):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_a_failed_response_ends_the_connection(self) -> None:
-        """Nobody else is affected."""
+        """Other connections are not affected."""
         promised: Deferred[Response] = Deferred()
         self.exchange().answer(promised)
         promised.errback(ZeroDivisionError())
@@ -184,7 +187,7 @@ class BrokenTests(ExchangeTest):
 
 
 class GoneTests(ExchangeTest):
-    """A client that goes before its response comes."""
+    """The client goes before its response comes."""
 
     def test_a_later_response_is_cancelled(self) -> None:
         cancelled: list[Deferred[Response]] = []
@@ -206,7 +209,7 @@ class GoneTests(ExchangeTest):
         self.assertIsNone(events.send)
 
     def test_an_event_for_a_client_that_has_gone_is_dropped(self) -> None:
-        """Whoever sends it may not know yet that the client has gone."""
+        """The sender may not know yet that the client has gone."""
         events = HandMadeEvents(stream=False)
         exchange = self.exchange()
         exchange.answer(Response(200, FIELDS, events))
@@ -218,7 +221,7 @@ class GoneTests(ExchangeTest):
 
 
 class EndedWaitTests(ExchangeTest):
-    """A wait that the server ends."""
+    """The server ends a wait."""
 
     def test_a_wait_ends_with_an_empty_body(self) -> None:
         """The body is complete."""
@@ -232,7 +235,7 @@ class EndedWaitTests(ExchangeTest):
         self.assertEqual(self.connection.done, [exchange])
 
     def test_a_stream_ends_when_no_more_events_can_come(self) -> None:
-        """It ends after the events that have come."""
+        """The stream ends after the events that have come."""
         events = HandMadeEvents(stream=True)
         exchange = self.exchange()
         exchange.answer(Response(200, FIELDS, events))

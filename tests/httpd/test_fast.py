@@ -1,5 +1,5 @@
 """
-The fast door answers whatever is sent as L{Channel} answers it, under the same limits.
+The fast door gives the same responses as L{Channel}, under the same limits.
 """
 
 import re
@@ -58,7 +58,7 @@ VERSIONS = st.sampled_from(["HTTP/1.1"] * 8 + ["HTTP/1.0", "HTTP/2", "http/1.1",
 
 @st.composite
 def requests(draw: st.DrawFn) -> bytes:
-    """A request, seldom a well-formed one for another page."""
+    """Generates a request, which is sometimes malformed or for another page."""
     if draw(st.integers(0, 9)) == 0:
         others = [
             VERSION, b"\r\n" + GET, b"GET /v2/keys HTTP/1.1\n\n", b"\x16\x03\x01", b"x" * 9_000, b"\n" + GET,
@@ -82,10 +82,10 @@ def requests(draw: st.DrawFn) -> bytes:
 
 class Socket(Transport):
     """
-    A transport with what the fast door reads of a TCP connection.
+    A transport with the part of a TCP connection that the fast door reads.
 
     @ivar takes: how many bytes the system takes at once.
-    @ivar refuses: what it answers when it takes none.
+    @ivar refuses: the error when it takes none.
     """
 
     connected = True
@@ -100,7 +100,7 @@ class Socket(Transport):
         channel.write = partial(write_now, cast(Any, self))
 
     def send(self, data: bytes) -> int:
-        """What a system's socket does."""
+        """Takes bytes as a system's socket does."""
         if not self.takes:
             raise self.refuses
         taken = data[: self.takes]
@@ -119,10 +119,10 @@ class Socket(Transport):
 
 
 class EagerTests(SynchronousTestCase):
-    """Answers go to the system at once."""
+    """Responses go to the system at once."""
 
     def test_bytes_are_sent_in_order(self) -> None:
-        """Nothing is sent ahead of what the system has not taken yet."""
+        """Nothing is sent ahead of bytes that the system has not yet taken."""
         wire = Wire(kind=FastSite)
         self.addCleanup(wire.stop)
         channel, _ = wire.connect()
@@ -146,7 +146,7 @@ class EagerTests(SynchronousTestCase):
         self.assertEqual(transport.value(), b"abcdefghijklmno")
 
     def test_what_the_system_does_not_take_is_left_to_the_transport(self) -> None:
-        """The transport tries again, and finds out what is wrong."""
+        """The transport tries again and finds out what is wrong."""
         for refusal in (BlockingIOError(), ConnectionResetError(), BrokenPipeError(), OSError()):
             wire = Wire(kind=FastSite)
             self.addCleanup(wire.stop)
@@ -159,7 +159,7 @@ class EagerTests(SynchronousTestCase):
 
 
 class TogetherTests(SynchronousTestCase):
-    """Answers to requests that came together."""
+    """Requests that came together are answered together."""
 
     def setUp(self) -> None:
         self.wire = Wire(kind=FastSite, most_body=100_000)
@@ -175,14 +175,14 @@ class TogetherTests(SynchronousTestCase):
         self.patch(self.channel, "write", counted)
 
     def receive(self, *requests: bytes) -> list[int]:
-        """How many answers are in each of the pieces that are sent."""
+        """Returns how many responses are in each of the pieces that are sent."""
         self.written.clear()
         self.channel.dataReceived(b"".join(requests))
         self.wire.clock.advance(0)
         return self.written
 
     def test_responses_to_requests_that_came_together_are_sent_together(self) -> None:
-        """At most 32 are."""
+        """At most 32 of them are sent together."""
         self.assertEqual(self.receive(GET), [1])
         self.assertEqual(self.receive(*[GET] * 5), [5])
         self.assertEqual(self.receive(*[GET] * 5, GET[:9]), [5])
@@ -190,7 +190,7 @@ class TogetherTests(SynchronousTestCase):
         self.assertEqual(self.receive(*[GET] * 70), [32, 32, 6])
 
     def test_responses_do_not_wait_for_later_requests(self) -> None:
-        """A request that is answered later, or by the ordinary door, holds up none before it."""
+        """A request that is answered later, or by the ordinary door, delays none of the earlier responses."""
         self.assertEqual(self.receive(GET, GET, put("v"), GET, GET), [2, 1, 2])
         self.assertEqual(self.receive(GET, GET, WATCH), [2, 1])
         self.assertEqual(self.receive(put("w"))[:1], [])
@@ -199,14 +199,14 @@ class TogetherTests(SynchronousTestCase):
         self.assertEqual([answer.status for answer in read_answers(transport.value(), "GET", "GET", "GET")], [200] * 3)
 
     def stall(self, behind: bytes) -> None:
-        """The client sends much at once, then something more, and reads only when all of it has come."""
+        """Makes the client send much at once, then something more, and read only when all of it has arrived."""
         self.receive(put("x" * 1_000))
         self.transport.clear()
         self.transport.room = 3_000
         self.receive(*[GET] * 10, behind)
 
     def test_client_that_does_not_read_and_waits(self) -> None:
-        """The server notices when it goes."""
+        """The server notices when such a client goes."""
         for request in (WATCH, STREAM):
             self.channel, self.transport = self.wire.connect()
             self.stall(request)
@@ -216,7 +216,7 @@ class TogetherTests(SynchronousTestCase):
             self.assertEqual(self.transport.value().count(b"HTTP/1.1 200"), 11)
 
     def test_client_that_does_not_read_and_sends_more(self) -> None:
-        """What it sends waits until it has read, and is then answered in order."""
+        """What the client sends waits until it has read, and is then answered in order."""
         for cut in (9, len(GET) - 1, len(GET)):
             self.channel, self.transport = self.wire.connect()
             self.stall(VERSION[:cut])
@@ -238,7 +238,7 @@ class TogetherTests(SynchronousTestCase):
         self.assertEqual(self.transport.how_lost, "closed")
 
     def test_a_request_that_can_not_be_handled_closes_the_connection(self) -> None:
-        """The client could not know any more which response belongs to which request."""
+        """The client could no longer tell which response belongs to which request."""
         self.receive(WATCH, GET, GET)
         self.patch(self.wire.site, "heads", {})
         self.wire.replica.apply(Set("/k", 0, "v"))
@@ -248,13 +248,13 @@ class TogetherTests(SynchronousTestCase):
         self.assertEqual(self.wire.site.channels, set())
 
     def test_long_responses_are_sent_at_once(self) -> None:
-        """So what waits to be sent is bounded."""
+        """The bytes that wait to be sent are thereby bounded."""
         self.receive(put("x" * 3_000))
         self.assertEqual(self.receive(*[GET] * 3), [1, 1, 1])
 
 
 class Conversation:
-    """One client and one server, by one door."""
+    """A client and a server that talk through one door."""
 
     def __init__(self, kind: type[Site]) -> None:
         self.wire = Wire(kind=kind)
@@ -262,10 +262,10 @@ class Conversation:
 
     def hold(self, data: bytes, cuts: Sequence[int], slow: bool) -> object:
         """
-        Send bytes in pieces.
+        Sends bytes in pieces.
 
         @param slow: whether writes are committed only after each piece.
-        @return: all that can be seen from outside.
+        @return: everything that can be seen from outside.
         """
         replica = self.wire.replica
         start = 0
@@ -288,70 +288,70 @@ class Conversation:
 
 
 class SameAnswersTests(SynchronousTestCase):
-    """Both doors, compared."""
+    """These properties compare the two doors."""
 
     maxDiff = None
 
     @settings(max_examples=examples(300))
     @given(st.lists(requests(), min_size=1, max_size=5), st.lists(st.integers(0, 2_000), max_size=6), st.booleans())
     def test_both_doors_answer_any_requests_alike(self, sent: list[bytes], cuts: list[int], slow: bool) -> None:
-        """They are pipelined, cut anywhere, and well-formed or not."""
+        """The requests are pipelined, cut anywhere, and well-formed or not."""
         data = b"".join(sent)
         ordinary, fast = (Conversation(kind).hold(data, cuts, slow) for kind in (Site, FastSite))
         self.assertEqual(ordinary, fast)
 
 
 class FastBodyTests(test_site.BodyTests):
-    """Bodies, by the fast door."""
+    """The same tests send bodies to the fast door."""
 
     kind = FastSite
 
 
 class FastHeadTests(test_site.HeadTests):
-    """Heads, by the fast door."""
+    """The same tests send heads to the fast door."""
 
     kind = FastSite
 
 
 class FastMalformedTests(test_site.MalformedTests):
-    """Requests that are not HTTP, by the fast door."""
+    """The same tests send malformed requests to the fast door."""
 
     kind = FastSite
 
 
 class FastPersistenceTests(test_site.PersistenceTests):
-    """Several requests, by the fast door."""
+    """The same tests send several requests to the fast door."""
 
     kind = FastSite
 
 
 class FastTimeTests(test_site.TimeTests):
-    """Slow clients, by the fast door."""
+    """The same tests have slow clients at the fast door."""
 
     kind = FastSite
 
 
 class FastBackPressureTests(test_site.BackPressureTests):
-    """Clients that don't read, by the fast door."""
+    """The same tests have clients at the fast door that do not read."""
 
     kind = FastSite
     together = 32
 
 
 class FastGoneTests(test_site.GoneTests):
-    """Clients that go, by the fast door."""
+    """The same tests have clients at the fast door that go."""
 
     kind = FastSite
 
 
 class FastWatchMemoryTests(test_site.WatchMemoryTests):
-    """Watchers, by the fast door."""
+    """The same tests have watchers at the fast door."""
 
     kind = FastSite
 
 
 class DoorTests(SynchronousTestCase):
-    """Which door answers."""
+    """These tests show which door answers."""
 
     def setUp(self) -> None:
         self.wire = Wire(kind=FastSite)
@@ -363,7 +363,7 @@ class DoorTests(SynchronousTestCase):
         self.assertIsInstance(channel, FastChannel if fast else Channel)
 
     def test_common_requests_stay_at_the_fast_door(self) -> None:
-        """So do they however they are cut."""
+        """They stay there wherever they are cut."""
         for request in (put("v"), GET, put(quote("ä")), put("w" * 900), GET + put("v") + GET):
             for piece in (len(request), 1_000, 5, 1):
                 for start in range(0, len(request), piece):
@@ -381,7 +381,7 @@ class DoorTests(SynchronousTestCase):
         self.assertEqual({type(channel) for channel in self.wire.site.channels}, {FastChannel})
 
     def test_a_request_for_another_page_is_handed_over(self) -> None:
-        """It is the last one that the fast door sees on the connection."""
+        """That request is the last one that the fast door sees on the connection."""
         self.channel.dataReceived(GET + VERSION)
         self.assert_fast(False)
         self.channel.dataReceived(GET)
@@ -426,7 +426,7 @@ class DoorTests(SynchronousTestCase):
         self.assertEqual(self.transport.value().count(b"HTTP/1.1 200"), 1_011)
 
     def test_little_is_read_ahead_of_changes(self) -> None:
-        """No more are read while enough of them wait."""
+        """The server reads no further changes while enough of them wait."""
         replica, size = self.wire.replica, len(put("v"))
         replica.holding = True
         self.channel.dataReceived(put("v") * 1_000)
@@ -447,8 +447,8 @@ class DoorTests(SynchronousTestCase):
         self.wire.pass_time(1)
         self.assertEqual(self.transport.how_lost, "closed")
 
-    def test_time_of_the_next_request(self) -> None:
-        """The next request on that connection has the whole time."""
+    def test_the_next_request_has_the_whole_time(self) -> None:
+        """This holds on a connection that was handed over."""
         self.channel.dataReceived(VERSION[:9])
         self.wire.pass_time(9)
         self.channel.dataReceived(VERSION[9:] + GET[:9])

@@ -30,7 +30,7 @@ class HeadsTests(SynchronousTestCase):
                 self.assertEqual(self.heads[block], head, block)
 
     def test_uncommon_header_lines_are_not_understood(self) -> None:
-        """They are rare, or will be refused."""
+        """They are rare or will be refused."""
         for block in (
             b"",
             b"Accept: */*\r\n",

@@ -14,18 +14,20 @@ from etcd_twisted.net.sockets import has_gone
 from tests.wires import GET, WATCH, ServedTest, put
 
 RARE_WATCH = WATCH[:-2] + b"Connection: keep-alive, other\r\n\r\n"
-"""A watch for the ordinary door."""
+"""A watch that the ordinary door serves."""
 
 MANY = 1_000
 MUCH = GET * MANY
-"""More than is read ahead while an answer is waited for."""
+"""More bytes than the server reads ahead while a request waits."""
 
 
 class LeavingTests(ServedTest):
-    """Watchers that go."""
+    """These clients watch, and then go."""
 
     async def leaves(self, watch: bytes, behind: bytes, reset: bool) -> None:
-        """A client watches, sends what is C{behind}, and goes; return when it is forgotten."""
+        """
+        Makes a client watch, send the bytes C{behind}, and go. Returns when the server has forgotten the watcher.
+        """
         hub, gone = self.replica.keyspace.hub, Deferred[None]()
         forget = hub.forget
 
@@ -49,14 +51,14 @@ class LeavingTests(ServedTest):
         forgetting.restore()
 
     async def test_a_watch_ends_when_its_client_goes(self) -> None:
-        """So it does however much the client sent behind the watch, by either door (spec, "Watch")."""
+        """The watch ends however much the client sent behind it, by either door (spec, "Watch")."""
         for watch in (WATCH, RARE_WATCH):
             for behind in (b"", GET, MUCH):
                 for reset in (False, True):
                     await self.leaves(watch, behind, reset)
 
     async def test_a_watcher_that_stays_gets_all_responses(self) -> None:
-        """So it does however much it sent behind the watch."""
+        """It gets them however much it sent behind the watch."""
         for watch in (WATCH, RARE_WATCH):
             looked = Deferred[bool]()
 

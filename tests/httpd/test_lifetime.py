@@ -1,5 +1,5 @@
 """
-The timeouts of a connection, by themselves. That both doors keep them is for the tests of sites to show.
+The timeouts of a connection by themselves. The tests of sites show that both doors keep them.
 """
 
 import attrs
@@ -24,13 +24,13 @@ LIMITS = Limits(
 
 @attrs.define
 class Backlog:
-    """A stream with so much that its client has not read."""
+    """A stream whose client has left so many bytes unread."""
 
     buffered_bytes: int = 0
 
 
 class LifetimeTests(SynchronousTestCase):
-    """One that begins at 100 seconds."""
+    """Each lifetime begins at 100 seconds."""
 
     def setUp(self) -> None:
         self.lifetime = Lifetime(StringTransport(), LIMITS, 100.0)
@@ -47,7 +47,7 @@ class LifetimeTests(SynchronousTestCase):
         self.assert_verdict(Verdict.LATE, 160.0)
 
     def test_a_request_has_to_be_complete_within_the_read_timeout(self) -> None:
-        """More of it does not prolong that; the next request has as long again."""
+        """Further bytes do not prolong that time. The next request has the same time."""
         self.lifetime.begin_request(150.0)
         self.lifetime.begin_request(159.0)
         self.assert_verdict(Verdict.STAYS, 159.9)
@@ -58,7 +58,7 @@ class LifetimeTests(SynchronousTestCase):
         self.assert_verdict(Verdict.LATE, 180.0)
 
     def test_an_answer_may_take_as_long_as_it_takes(self) -> None:
-        """The time for the next request begins when it is complete."""
+        """The time for the next request begins when the response is complete."""
         self.lifetime.begin_request(110.0)
         self.lifetime.end_request()
         self.assert_verdict(Verdict.STAYS, 1e9)
@@ -75,7 +75,10 @@ class LifetimeTests(SynchronousTestCase):
         self.assert_verdict(Verdict.LATE, 113.0)
 
     def test_a_stalled_client_has_to_take_something_within_the_write_timeout(self) -> None:
-        """What its system acknowledges counts, though there is no room for more, and being stalled again does not."""
+        """
+        Bytes that the client's system acknowledges count, although there is no room for more. A second stall changes
+        nothing.
+        """
         self.lifetime.end_request()
         self.lifetime.stall(200.0)
         self.assert_verdict(Verdict.STAYS, 201.0)
@@ -93,14 +96,14 @@ class LifetimeTests(SynchronousTestCase):
         self.assert_verdict(Verdict.STAYS, 1e9)
 
     def test_a_closing_connection_has_to_be_taken_to_its_end(self) -> None:
-        """Nothing else is expected of its client any more."""
+        """The server expects nothing else of the client."""
         self.lifetime.close(150.0)
         self.assert_verdict(Verdict.STAYS, 151.0)
         self.assert_verdict(Verdict.STAYS, 170.9)
         self.assert_verdict(Verdict.ABORTED, 171.0)
 
     def test_a_stream_with_a_large_backlog_has_less_time(self) -> None:
-        """Whatever its client takes meanwhile."""
+        """The limit holds even if the client takes some bytes."""
         self.lifetime.end_request()
         self.lifetime.stall(200.0)
         self.bytes_taken += 1
@@ -110,7 +113,7 @@ class LifetimeTests(SynchronousTestCase):
         self.assert_verdict(Verdict.ABORTED, 201.0, 1_001)
 
     def test_a_held_client_that_has_gone_is_noticed(self) -> None:
-        """A client is asked only while nothing else can show that it has gone."""
+        """The lifetime checks for that only while nothing else can show it."""
         self.gone = True
         self.assert_verdict(Verdict.STAYS, 101.0)
         self.assert_verdict(Verdict.ABORTED, 101.0, held=True)

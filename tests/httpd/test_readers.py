@@ -23,7 +23,7 @@ from tests.wires import RawClient, ServedTest
 
 
 class Taker(Protocol):
-    """Keeps what comes, and takes C{action} then."""
+    """A protocol that keeps what comes, and calls C{action} then."""
 
     def __init__(self) -> None:
         self.came = b""
@@ -39,7 +39,7 @@ class Taker(Protocol):
 
 
 class ReadersTests(SynchronousTestCase):
-    """Real sockets, and a reactor that the test turns."""
+    """These tests use real sockets and a reactor that the test turns."""
 
     def setUp(self) -> None:
         self.reactor = MemoryReactorClock()
@@ -47,7 +47,7 @@ class ReadersTests(SynchronousTestCase):
         self.readers = Readers(self.reactor, self.turns)
 
     def test_one_turn_begins_for_all_connections(self) -> None:
-        """What earlier turns did does not count in it."""
+        """The work of earlier turns does not count in it."""
         left: list[int] = []
 
         def work() -> None:
@@ -74,7 +74,7 @@ class ReadersTests(SynchronousTestCase):
         self.assertEqual(left, [0, 10])
 
     def connect(self) -> tuple[socket.socket, Taker, Connection]:
-        """A client's socket and its connection, which is adopted."""
+        """Returns a client's socket and its connection, which the readers have adopted."""
         with socket.create_server(("127.0.0.1", 0)) as listening:
             client = socket.create_connection(listening.getsockname())
             here, _ = listening.accept()
@@ -95,7 +95,7 @@ class ReadersTests(SynchronousTestCase):
             connection.connectionLost(Failure(ConnectionDone()))
 
     def turn(self) -> None:
-        """Wait until something is to be read, and let it be."""
+        """Waits until there is something to read, and reads it."""
         self.assertEqual(len(select.select([self.readers], [], [], 10)[0]), 1, "nothing came")
         self.readers.doRead()
 
@@ -119,7 +119,7 @@ class ReadersTests(SynchronousTestCase):
         self.assertEqual(self.reactor.getReaders(), [])
 
     def test_a_paused_connection_is_not_read(self) -> None:
-        """Pausing it twice changes nothing, and others are read."""
+        """A second pause changes nothing, and the other connections are read."""
         (client, taker, connection), (other, others, _) = self.connect(), self.connect()
         connection.pauseProducing()
         connection.pauseProducing()
@@ -143,7 +143,7 @@ class ReadersTests(SynchronousTestCase):
         return taker, connection
 
     def find_out(self, connection: Connection) -> None:
-        """Do what the reactor does with a connection that it reads from itself."""
+        """Does what the reactor does with a connection that it reads itself."""
         PosixReactorBase._disconnectSelectable(self.reactor, connection, connection.doRead(), True)
 
     def test_the_end_of_a_connection_is_noticed(self) -> None:
@@ -153,7 +153,7 @@ class ReadersTests(SynchronousTestCase):
         self.assertEqual((taker.lost, self.reactor.getReaders()), ([ConnectionDone], []))
 
     def test_a_reset_connection_is_noticed(self) -> None:
-        """The system tells the reason only once, so the connection has ended then."""
+        """The system reports the reason only once, so the connection has ended then."""
         taker, connection = self.end(reset=True)
         self.find_out(connection)
         self.assertEqual((len(taker.lost), self.reactor.getReaders()), (1, []))
@@ -171,7 +171,7 @@ class ReadersTests(SynchronousTestCase):
         self.assertFalse(connection.connected)
 
     def test_a_connection_closed_by_another_is_not_read(self) -> None:
-        """Both had something to read in the same turn."""
+        """Both connections had something to read in the same turn."""
         (client, taker, connection), (other, others, closed) = self.connect(), self.connect()
         taker.action = lambda: self.close(closed)
         others.action = lambda: self.close(connection)
@@ -184,7 +184,7 @@ class ReadersTests(SynchronousTestCase):
         self.assertEqual(taker.lost + others.lost, [ConnectionDone])
 
     def test_a_failing_connection_is_closed_alone(self) -> None:
-        """The error is logged, and the others go on."""
+        """The error is logged, and the other connections go on."""
         several = [self.connect() for _ in range(3)]
 
         def fail() -> None:
@@ -199,7 +199,7 @@ class ReadersTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_a_connection_that_fails_to_end_is_forgotten(self) -> None:
-        """It is closed all the same, and all others are served, new ones too."""
+        """It is closed all the same, and all other connections are served, new ones too."""
         several = [self.connect() for _ in range(3)]
 
         def fail(_: object = None) -> None:
@@ -242,10 +242,12 @@ class ReadersTests(SynchronousTestCase):
 
 
 class SharedTests(ServedTest):
-    """Connections to a real port."""
+    """These tests have connections to a real port."""
 
     def waiting(self) -> tuple[int, int]:
-        """How many epoll sets the reactor reads from, and how many connections of the port by themselves."""
+        """
+        Returns how many epoll sets the reactor reads from, and how many connections of the port it reads one by one.
+        """
         found = reactor.getReaders()
         return sum(isinstance(each, Readers) for each in found), sum(isinstance(each, Server) for each in found)
 
@@ -256,7 +258,7 @@ class SharedTests(ServedTest):
         self.assertTrue(client.data.startswith(b"HTTP/1.1 200 OK\r\n"))
 
     async def test_connections_of_a_port_share_one_reader(self) -> None:
-        """So do connections on which pages are asked for."""
+        """Connections on which clients ask for pages share it too."""
         self.assertEqual(self.waiting(), (0, 0))
         clients = [await self.connect() for _ in range(3)]
         for path in (b"/v2/keys/", b"/version", b"/v2/keys/"):

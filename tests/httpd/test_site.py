@@ -1,5 +1,5 @@
 """
-The limits of the HTTP server: on a fake clock where time matters, else through sockets.
+The limits of the HTTP server, on a fake clock where time matters and through sockets elsewhere.
 """
 
 import itertools
@@ -24,7 +24,7 @@ class WireTest(SynchronousTestCase):
     """
     A site without sockets, on a fake clock.
 
-    @cvar kind: by which door requests come in.
+    @cvar kind: the door that requests come in by.
     """
 
     kind: ClassVar[type[Site]] = Site
@@ -39,7 +39,7 @@ class WireTest(SynchronousTestCase):
         self.channel.dataReceived(data)
 
     def answers(self, *methods: str) -> list[Answer]:
-        """Everything that was sent, which has to be whole answers."""
+        """Returns everything that was sent, which has to be complete responses."""
         return read_answers(self.transport.value(), *methods)
 
     def answer(self, method: str = "GET") -> Answer:
@@ -50,7 +50,7 @@ class WireTest(SynchronousTestCase):
 
 
 class BodyTests(WireTest):
-    """A body may be 1,000 bytes here."""
+    """A body may be 1,000 bytes long in these tests."""
 
     def test_the_longest_body_is_taken(self) -> None:
         self.send(put("x" * (1_000 - len("value="))))
@@ -58,7 +58,7 @@ class BodyTests(WireTest):
 
     def test_a_body_that_is_too_long_is_refused_before_it_comes(self) -> None:
         """
-        It is refused with 413. What the client goes on sending for a while is thrown away (spec, "Errors").
+        The status is 413. The server reads and drops what the client still sends, for a limited time (spec, "Errors").
         """
         self.send(b"PUT /v2/keys/k HTTP/1.1\r\nHost: x\r\nContent-Length: 1001\r\n\r\n")
         answer = self.answer()
@@ -73,7 +73,7 @@ class BodyTests(WireTest):
         self.assertEqual(self.wire.replica.proposed, [])
 
     def test_a_length_with_too_many_digits_is_refused(self) -> None:
-        """No machine could hold so much."""
+        """No machine could hold so large a body."""
         self.send(b"PUT /v2/keys/k HTTP/1.1\r\nHost: x\r\nContent-Length: " + b"9" * 10_000 + b"\r\n\r\n")
         self.assertEqual(self.answer().status, 413)
 
@@ -84,7 +84,7 @@ class BodyTests(WireTest):
         self.assertEqual(json.loads(self.answer().body)["node"]["value"], "vw")
 
     def test_a_chunked_body_that_is_too_long_is_refused(self) -> None:
-        """It is refused with 413 as soon as it is too long, even if its end is there too."""
+        """The status is 413, and the refusal comes as soon as the body is too long, even if its end is there too."""
         self.send(b"PUT /v2/keys/k HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
         self.send(b"1f4\r\n" + b"x" * 500 + b"\r\n")
         self.assertEqual(self.transport.value(), b"")
@@ -110,10 +110,10 @@ class BodyTests(WireTest):
 
 
 class HeadTests(WireTest):
-    """Request line and headers may be 64 KiB."""
+    """The request line and headers may be 64 KiB long."""
 
     def request(self, size: int, line: bytes = b"X-Filler: %s\r\n") -> bytes:
-        """A request whose head has this size."""
+        """Returns a request whose head has this size."""
         start, end = b"GET /v2/keys/ HTTP/1.1\r\nHost: x\r\n", b"\r\n"
         rest = size - len(start) - len(end)
         lines = line % (b"x" * 1_000)
@@ -128,7 +128,7 @@ class HeadTests(WireTest):
         self.assertEqual(self.answer().status, 200)
 
     def test_a_head_that_is_too_long_is_refused(self) -> None:
-        """It is refused with 431 (spec, "Errors")."""
+        """The status is 431 (spec, "Errors")."""
         self.send(self.request(LONGEST_HEAD_BYTES + 1))
         self.assertEqual(self.answer().status, 431)
         self.assertIn(b"65536 bytes", self.answer().body)
@@ -140,7 +140,7 @@ class HeadTests(WireTest):
         self.assertEqual(self.answer().status, 431)
 
     def test_an_endless_line_is_refused(self) -> None:
-        """It is refused with 431, and nothing of what follows is kept."""
+        """The status is 431, and the server keeps nothing of what follows."""
         self.send(b"GET /v2/keys/")
         for _ in range(65):
             self.send(b"x" * 1_024)
@@ -164,7 +164,7 @@ class HeadTests(WireTest):
 
 
 class MalformedTests(WireTest):
-    """Requests that are not HTTP."""
+    """These requests are not HTTP."""
 
     def assert_refused(self, data: bytes) -> None:
         _, transport = self.channel, self.transport = self.wire.connect()
@@ -173,7 +173,7 @@ class MalformedTests(WireTest):
         self.assertTrue(transport.writes_closed)
 
     def test_malformed_requests_are_refused(self) -> None:
-        """They are refused with 400, and the connection is closed."""
+        """The status is 400, and the server closes the connection."""
         self.assert_refused(b"nonsense\r\n\r\n")
         self.assert_refused(b"\x16\x03\x01\x02\x00\x01\x00\r\n")
         self.assert_refused(b"GET / HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n")
@@ -185,7 +185,7 @@ class MalformedTests(WireTest):
         self.assert_refused(b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n")
 
     def test_bare_line_feeds_are_refused(self) -> None:
-        """They are refused at once, wherever they are, and in JSON if the path is known."""
+        """The refusal comes at once, wherever the line feed is, and is JSON if the path is known."""
         for request in (
             GET.replace(b"\r\n", b"\n"),
             GET.replace(b"\r\nHost", b"\nHost"),
@@ -200,13 +200,13 @@ class MalformedTests(WireTest):
         self.assertEqual(self.answer().headers["Content-Type"], "text/plain; charset=utf-8")
 
     def test_line_feeds_in_bodies_are_accepted(self) -> None:
-        """So are those that come while an earlier request is answered."""
+        """A line feed that comes while an earlier request is answered is accepted too."""
         self.send(b"PUT /v2/keys/k HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nvalue=\n\n\n" + GET)
         _, read = self.answers("PUT", "GET")
         self.assertEqual(json.loads(read.body)["node"]["value"], "\n\n\n")
 
     def test_refusals_are_json_where_a_path_is_known(self) -> None:
-        """No client takes them for success."""
+        """No client takes such a refusal for a success."""
         for request, status in (
             (b"GET /v2/keys/a b HTTP/1.1\r\n", 400),
             (b"PUT /v2/keys/a HTTP/1.1\r\nContent-Length: 1\r\n\r\n", 400),
@@ -222,7 +222,7 @@ class MalformedTests(WireTest):
             self.assertEqual(list(json.loads(answer.body)), ["message"])
 
     def test_raw_bytes_in_a_target_are_like_their_escapes(self) -> None:
-        """This is so in the path and in the query. What is not UTF-8 is error 210 (spec, "Keys")."""
+        """This holds in the path and in the query. Bytes that are not UTF-8 are error 210 (spec, "Keys")."""
         text = "\u96ea \u00e4".encode().replace(b" ", b"")
         self.send(b"PUT /v2/keys/%s?value=%s HTTP/1.1\r\nHost: x\r\n\r\n" % (text, text))
         written = json.loads(self.answer("PUT").body)["node"]
@@ -241,23 +241,26 @@ class MalformedTests(WireTest):
         self.assertEqual(len(self.wire.replica.proposed), 1)
 
     def test_raw_bytes_count_as_what_they_are(self) -> None:
-        """They do not count as their escapes."""
+        """They do not count at the length of their escapes."""
         start, end = b"GET /v2/keys/", b" HTTP/1.1\r\nHost: x\r\n\r\n"
         self.send(start + b"\xc3\xa4" * ((LONGEST_HEAD_BYTES - len(start + end)) // 2) + end)
-        self.wire.clock.pump([0] * 3)  # the key comes back in the error, in pieces
+        self.wire.clock.pump([0] * 3)  # the error has the key, in pieces
         self.assertEqual(self.answer().status, 404)
 
     def test_an_absolute_target_is_understood(self) -> None:
-        """A client that takes the server for a proxy sends one."""
+        """A client that treats the server as a proxy sends one."""
         self.send(b"GET http://x:4001/v2/keys/?recursive=true HTTP/1.1\r\nHost: x\r\n\r\n")
         self.assertEqual(json.loads(self.answer().body)["node"]["key"], "/")
 
 
 class PersistenceTests(WireTest):
-    """Which connections stay open."""
+    """These tests show which connections stay open."""
 
     def test_a_connection_stays_open(self) -> None:
-        """It does until something says otherwise. The server sends its name and the date."""
+        """
+        A connection stays open until a request or response says otherwise. Each response has the server's name and the
+        date.
+        """
         self.send(GET)
         self.send(GET)
         for answer in self.answers("GET", "GET"):
@@ -274,13 +277,13 @@ class PersistenceTests(WireTest):
         self.assertIsNone(self.transport.how_lost)
 
     def test_the_token_close_closes_the_connection(self) -> None:
-        """It may be one of several tokens."""
+        """The header may have several tokens."""
         self.send(GET[:-2] + b"Connection: close, TE\r\n\r\n")
         self.assertEqual(self.answer().headers["Connection"], "close")
         self.assertEqual(self.transport.how_lost, "closed")
 
     def test_http_1_0_has_one_request_and_no_chunks(self) -> None:
-        """It needs no host either."""
+        """The request needs no host either."""
         self.send(b"GET /v2/keys/k?wait=true HTTP/1.0\r\n\r\n")
         channel, _ = self.wire.connect()
         channel.dataReceived(put("v"))
@@ -291,7 +294,7 @@ class PersistenceTests(WireTest):
         self.assertEqual(self.transport.how_lost, "closed")
 
     def test_pipelined_requests_are_answered_in_order(self) -> None:
-        """So they are although the first takes longest, and the next one sees what it changes."""
+        """The order holds although the first request takes longest, and the next request sees its change."""
         self.wire.replica.holding = True
         self.send(put("v") + GET + HEAD + VERSION)
         self.assertEqual(self.transport.value(), b"")
@@ -320,7 +323,7 @@ class PersistenceTests(WireTest):
         self.assertEqual([each.status for each in self.answers("PUT", "GET")], [201, 200])
 
     def test_a_head_request_for_a_watch_does_not_wait(self) -> None:
-        """It ends at once, and the next request is answered."""
+        """The response to C{HEAD} comes at once, and the next request is answered."""
         self.send(WATCH.replace(b"GET", b"HEAD") + VERSION)
         watched, _ = self.answers("HEAD", "GET")
         self.assertEqual((watched.status, watched.headers["X-Etcd-Index"]), (200, "1"))
@@ -328,7 +331,7 @@ class PersistenceTests(WireTest):
 
 
 class TimeTests(WireTest):
-    """Read and write timeouts are 10 seconds here."""
+    """The read and write timeouts are 10 seconds in these tests."""
 
     def test_half_a_request_is_closed_after_the_read_timeout(self) -> None:
         self.send(GET[:20])
@@ -338,7 +341,7 @@ class TimeTests(WireTest):
         self.assertEqual(self.transport.how_lost, "closed")
 
     def test_half_a_request_behind_a_whole_one_has_the_same_time(self) -> None:
-        """The time begins with its first byte."""
+        """The time begins with the request's first byte."""
         for half in (GET[:1], GET[:20]):
             self.channel, self.transport = self.wire.connect()
             self.send(GET + half)
@@ -349,7 +352,7 @@ class TimeTests(WireTest):
             self.assertEqual(self.transport.how_lost, "closed")
 
     def test_a_trickle_of_bytes_does_not_prolong_the_read_timeout(self) -> None:
-        """This is so in the head and in the body."""
+        """This holds in the head and in the body."""
         for request in (GET + b"x", put("v" * 100)):
             self.channel, self.transport = self.wire.connect()
             for byte in request:
@@ -360,7 +363,7 @@ class TimeTests(WireTest):
         self.assertEqual(self.wire.replica.proposed, [])
 
     def test_an_idle_connection_is_closed_after_the_idle_timeout(self) -> None:
-        """This is so before the first request and between two requests."""
+        """This holds before the first request and between two requests."""
         silent, idle = self.transport, self.wire.connect()
         idle[0].dataReceived(GET)
         self.wire.pass_time(int(self.wire.site.limits.idle_timeout_seconds) - 2)
@@ -388,7 +391,7 @@ class TimeTests(WireTest):
         self.assertIsNone(streaming.how_lost)
 
     def test_a_client_that_reads_nothing_is_dropped(self) -> None:
-        """One that takes some of its response in time is not."""
+        """A client that takes some of its response in time keeps its connection."""
         self.send(VERSION)
         connection = self.transport.producer
         connection.pauseProducing()
@@ -401,7 +404,7 @@ class TimeTests(WireTest):
         self.assertEqual(self.transport.how_lost, "aborted")
 
     def test_a_client_that_reads_slowly_stays(self) -> None:
-        """It stays though there is no room for more, until it stops."""
+        """The client stays although there is no room for more, until it stops reading."""
         taken = 0
         self.patch(lifetime, "bytes_taken", lambda _transport: taken)
         self.send(VERSION)
@@ -415,7 +418,7 @@ class TimeTests(WireTest):
         self.assertEqual(self.transport.how_lost, "aborted")
 
     def test_a_client_that_takes_the_end_slowly_stays(self) -> None:
-        """This is so for what is sent last on a connection."""
+        """This holds for the last response on a connection."""
         taken = 0
         self.patch(lifetime, "bytes_taken", lambda _transport: taken)
         self.patch(Transport, "loseConnection", lambda _transport: None)
@@ -440,9 +443,9 @@ class TimeTests(WireTest):
 
 class BackPressureTests(WireTest):
     """
-    A client that is slow costs only itself.
+    A slow client costs only itself.
 
-    @cvar together: how many answers may be sent together.
+    @cvar together: how many responses may be sent together.
     """
 
     together = 1
@@ -458,7 +461,7 @@ class BackPressureTests(WireTest):
         self.wire.clock.advance(0)
 
     def test_a_long_body_is_sent_as_it_is_read(self) -> None:
-        """It is sent piece by piece, and is complete in the end."""
+        """The body is sent piece by piece and is complete in the end."""
         self.write("x" * 1_000_000)
         self.transport.room = 10_000
         self.send(GET)
@@ -474,7 +477,7 @@ class BackPressureTests(WireTest):
         self.assertEqual(len(json.loads(self.answer().body)["node"]["value"]), 1_000_000)
 
     def test_requests_wait_while_responses_are_not_read(self) -> None:
-        """Responses that nobody reads are not made."""
+        """The server does not make a response before the client has read the earlier ones."""
         self.write("x" * 1_000)
         self.transport.room = 3_000
         self.send(GET * 100)
@@ -486,7 +489,7 @@ class BackPressureTests(WireTest):
         self.assertEqual([each.status for each in self.answers(*["GET"] * 100)], [200] * 100)
 
     def test_a_long_event_is_sent_whole(self) -> None:
-        """It is sent like any other body."""
+        """A long event is sent like any other body."""
         self.send(WATCH)
         self.write("x" * 1_000_000)
         self.wire.clock.advance(0)
@@ -511,7 +514,7 @@ class BackPressureTests(WireTest):
         self.assertEqual([call.func for call in self.wire.clock.getDelayedCalls() if call.getTime() == 0], [])
 
     def test_a_slow_stream_keeps_up(self) -> None:
-        """What happens while the client does not read is sent when it does."""
+        """Events that happen while the client does not read are sent when it does."""
         self.send(STREAM)
         self.transport.room = 0
         self.write("1")
@@ -528,7 +531,10 @@ class BackPressureTests(WireTest):
         self.assertEqual([event["node"]["value"] for event in events], ["1", "2", "3", "4"])
 
     def test_a_stream_that_is_not_read_is_cut_off(self) -> None:
-        """It is when too much waits and it has taken nothing for a second. Others don't notice (spec, "Watch")."""
+        """
+        This happens when the backlog is too long and the client has taken nothing for a second. Others do not notice
+        (spec, "Watch").
+        """
         self.send(STREAM)
         other, others = self.wire.connect()
         other.dataReceived(STREAM)
@@ -549,7 +555,7 @@ class BackPressureTests(WireTest):
         self.assertLess(waited, most_waiting + 3 * largest)
 
     def test_a_stream_that_falls_behind_is_cut_off(self) -> None:
-        """It is though its client takes some, since what waits for it is bounded (spec, "Watch")."""
+        """This happens although the client takes some events, since its backlog is bounded (spec, "Watch")."""
         taken = itertools.count()
         self.patch(lifetime, "bytes_taken", lambda _transport: next(taken))
         self.send(STREAM)
@@ -564,10 +570,10 @@ class BackPressureTests(WireTest):
 
 
 class GoneTests(WireTest):
-    """A client that goes away."""
+    """These clients go away."""
 
     def test_a_watcher_that_goes_is_forgotten_at_once(self) -> None:
-        """See the specification, "Watch"."""
+        """No watcher is left in the replica (spec, "Watch")."""
         for request in (WATCH, STREAM):
             channel, transport = self.wire.connect()
             channel.dataReceived(request)
@@ -576,7 +582,7 @@ class GoneTests(WireTest):
             self.assertEqual(self.watchers(), 0)
 
     def test_a_client_may_go_between_event_and_delivery(self) -> None:
-        """It is sent nothing more, and there is no error."""
+        """The server sends nothing more, and no error comes of it."""
         self.send(WATCH)
         writer, _ = self.wire.connect()
         writer.dataReceived(put("v"))
@@ -603,9 +609,9 @@ class GoneTests(WireTest):
 
 class WatchMemoryTests(SynchronousTestCase):
     """
-    What a waiting watcher costs the server, without its socket.
+    These tests measure the server's memory for a waiting watcher, without its socket.
 
-    @cvar kind: by which door it comes in.
+    @cvar kind: the door that the request comes in by.
     """
 
     kind: ClassVar[type[Site]] = Site
@@ -629,7 +635,7 @@ class WatchMemoryTests(SynchronousTestCase):
 
 
 class LogTests(WireTest):
-    """What a site logs."""
+    """These tests show what a site logs."""
 
     def test_starts_and_stops_are_not_logged(self) -> None:
         """An object's address in memory helps nobody."""
@@ -643,7 +649,7 @@ class LogTests(WireTest):
 
 
 class SocketTests(ServedTest):
-    """The same server with real connections."""
+    """The same server has real connections in these tests."""
 
     settings = {"max_request_bytes": 2_000_000}  # noqa: RUF012
 
@@ -654,7 +660,7 @@ class SocketTests(ServedTest):
         self.assertEqual(answer.status, 413)
 
     async def test_a_long_value_goes_there_and_back(self) -> None:
-        """It goes through sockets that take it bit by bit."""
+        """The value passes sockets that take it bit by bit."""
         value = "v" * 1_900_000
         client = await self.connect()
         client.send(put(value))
@@ -666,7 +672,7 @@ class SocketTests(ServedTest):
         self.assertEqual(json.loads(answer.body)["node"]["value"], value)
 
     async def test_the_head_of_a_watch_comes_before_its_event(self) -> None:
-        """It is sent when the watch is accepted (spec, "Watch")."""
+        """The server sends the head when it accepts the watch (spec, "Watch")."""
         watcher, writer = await self.connect(), await self.connect()
         watcher.send(WATCH)
         await watcher.when_ends_with(b"\r\n\r\n")

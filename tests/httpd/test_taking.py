@@ -1,5 +1,5 @@
 """
-Clients that take an answer slowly, or not at all: real sockets, whose buffers are small, on a fake clock.
+Clients that take a response slowly or not at all, with real sockets whose buffers are small, on a fake clock.
 """
 
 import select
@@ -33,23 +33,23 @@ from tests.certificates import Authority
 from tests.wires import GET, STREAM, RawClient, Transport
 
 VALUE = "x" * 6_000_000
-"""Longer than what the server's system keeps for a client, which is some 4 MB."""
+"""More than the server's system buffers for a client, which is some 4 MB."""
 
 RECEIVE_BUFFER = 32_768
-"""How much the client's system keeps for it, in bytes."""
+"""How much the client's system buffers, in bytes."""
 
 SEGMENT = 1_460
-"""How much comes at once, in bytes."""
+"""How much arrives at once, in bytes."""
 
 STEP = 30_000
-"""How much the client takes in nine seconds, in bytes: there is no room for more to be sent in so short a time."""
+"""How much the client takes in nine seconds, in bytes, which makes no room to send more in that time."""
 
 
 class BytesTakenTests(SynchronousTestCase):
-    """What the system knows about a socket."""
+    """The system knows how many bytes the other side has taken."""
 
     def test_what_the_other_side_takes_is_counted(self) -> None:
-        """It is counted before there is room for more."""
+        """They count before there is room for more."""
         with socket.create_server(("127.0.0.1", 0)) as listening:
             client = socket.socket()
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
@@ -80,7 +80,7 @@ class TakingTests(TestCase):
     """
     One client of a port.
 
-    @cvar kind: by which door it comes in.
+    @cvar kind: the door that it comes in by.
     """
 
     timeout = 120
@@ -88,7 +88,7 @@ class TakingTests(TestCase):
     secure: ClassVar[bool] = False
 
     async def setUp(self) -> None:
-        """Serve."""
+        """Serves a port."""
         self.clock = Clock()
         self.replica = FakeReplica(self.clock)
         self.replica.apply(Set("/k", 0, VALUE))
@@ -128,12 +128,12 @@ class TakingTests(TestCase):
         self.replica.stop()
 
     def turn(self) -> "Deferred[None]":
-        """Let the port and the sockets do what they can."""
+        """Lets the port and the sockets do what they can."""
         self.clock.advance(0)
         return deferLater(reactor, 0, lambda: None)
 
     async def take(self, size: int) -> None:
-        """Let the client read so much, and no more. Returns when the port's system knows of it."""
+        """Lets the client read so many bytes and no more. Returns when the port's system knows of it."""
         before = self.acknowledged()
         wanted = len(self.client.data) + size
         self.client.transport.resumeProducing()
@@ -145,26 +145,29 @@ class TakingTests(TestCase):
             await self.turn()
 
     def acknowledged(self) -> int | None:
-        """How much the client's system has acknowledged; C{None} without a connection."""
+        """Returns how many bytes the client's system has acknowledged; C{None} without a connection."""
         return next((bytes_taken(channel.transport) for channel in self.site.channels), None)
 
     async def until_full(self) -> None:
-        """Wait until the port has sent all that there is room for."""
+        """Waits until the port has sent all that there is room for."""
         (channel,) = self.site.channels
         while not channel.lifetime.stalled or select.select([], [tcp_socket(channel.transport)], [], 0)[1]:
             await self.turn()
 
     def channels(self) -> list[object]:
-        """The connection, whatever class serves it."""
+        """Returns the connections, whatever class serves them."""
         return list(self.site.channels)
 
     def pass_time(self, seconds: int) -> None:
-        """Let time go by, second by second."""
+        """Advances the clock second by second."""
         for _ in range(seconds):
             self.clock.advance(1)
 
     async def test_a_client_that_reads_steadily_gets_it_all(self) -> None:
-        """It reads some every nine seconds, and gets it all however long that takes (spec, "Watch")."""
+        """
+        The client reads some bytes every nine seconds and gets the whole response, however long that takes (spec,
+        "Watch").
+        """
         self.client.send(GET[:-2] + b"Connection: close\r\n\r\n")
         await self.take(1)
         await self.until_full()
@@ -175,7 +178,7 @@ class TakingTests(TestCase):
         self.assertTrue(self.client.data.endswith(b"}"))
 
     async def test_a_client_that_stops_reading_is_cut_off(self) -> None:
-        """It is after ten seconds, though it has taken much before."""
+        """The connection ends after ten seconds, although the client has taken much before."""
         self.client.send(GET)
         await self.take(STEP)
         await self.until_full()
@@ -189,7 +192,7 @@ class TakingTests(TestCase):
         self.assertLess(len(self.client.data), len(VALUE))
 
     async def test_a_stream_is_timed_like_any_body(self) -> None:
-        """This is so as long as not too much waits for it."""
+        """This holds while the stream's backlog is short."""
         self.client.send(STREAM)
         await self.take(1)
         self.replica.apply(Set("/k", 0, VALUE))
@@ -204,12 +207,12 @@ class TakingTests(TestCase):
 
 
 class FastTakingTests(TakingTests):
-    """The same by the fast door."""
+    """The same tests use the fast door."""
 
     kind = FastSite
 
 
 class SecureTakingTests(TakingTests):
-    """The same over TLS."""
+    """The same tests use TLS."""
 
     secure = True

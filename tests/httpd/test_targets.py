@@ -1,5 +1,5 @@
 """
-Request targets, in whatever spelling.
+Request targets in any spelling.
 """
 
 from hypothesis import given
@@ -24,10 +24,10 @@ PATHS = st.lists(st.sampled_from([b"/", b"/a", b"/.", b"/..", b"/b%2Fc", b"/%2e"
 
 
 class BelowTests(SynchronousTestCase):
-    """What follows a prefix."""
+    """These tests find what follows a prefix."""
 
     def test_a_prefix_may_be_spelled_in_many_ways(self) -> None:
-        """None of its spellings changes what follows it."""
+        """No spelling of the prefix changes what follows it."""
         for before in (b"", b"/", b"/.", b"//..", b"/v2/..", b"/v2/keyz/../..", b"/%2e", b"/x%2F.."):
             for prefix in (KEYS, b"/v2//keys", b"/%762/keys", b"/v2%2fkeys", b"/v2/./keys"):
                 for rest in (b"", b"/", b"//a//../b%2F%zz", b"?a=/v2/keys", b"/a?b=%2F..//", b"/../x"):
@@ -37,7 +37,7 @@ class BelowTests(SynchronousTestCase):
         self.assertEqual(below(b"/v2/keys%2fa%2Fb", KEYS), b"/a%2Fb")
 
     def test_thousands_of_segments_before_a_prefix_are_not_looked_at(self) -> None:
-        """It makes no difference how many follow the prefix."""
+        """It makes no difference how many segments follow the prefix."""
         self.assertEqual(below(b"//v2/keys" + b"/a" * 10_000, KEYS), b"/a" * 10_000)
         self.assertEqual(below(b"/." * (MOST_SEGMENTS - 2) + b"/v2/keys/a", KEYS), b"/a")
         self.assertIsNone(below(b"/." * (MOST_SEGMENTS - 1) + b"/v2/keys/a", KEYS))
@@ -50,11 +50,11 @@ class BelowTests(SynchronousTestCase):
 
 
 class CleanedTests(SynchronousTestCase):
-    """Paths of pages."""
+    """These tests clean the paths of pages."""
 
     @given(PATHS)
     def test_paths_are_cleaned_like_keys(self, path: bytes) -> None:
-        """Only a slash at the end is treated differently."""
+        """Only a final slash is treated differently."""
         expected = clean(path.replace(b"%2e", b".").replace(b"%2E", b".").decode())
         found = cleaned(path).replace(b"%2e", b".").replace(b"%2E", b".").decode()
         self.assertEqual(found.rstrip("/") or "/", expected)
@@ -66,11 +66,11 @@ class CleanedTests(SynchronousTestCase):
 
 
 class LineTests(SynchronousTestCase):
-    """Request lines."""
+    """These tests read request lines."""
 
     @given(st.binary())
     def test_raw_bytes_of_a_request_line_are_escaped(self, target: bytes) -> None:
-        """Only what is not ASCII is escaped, and only in the target."""
+        """Only bytes that are not ASCII are escaped, and only in the target."""
         target = target.replace(b" ", b"")
         method, escaped, version = with_escapes(b"G\xcb %s HTTP\xcb" % target).split(b" ")
         self.assertEqual((method, version), (b"G\xcb", b"HTTP\xcb"))
@@ -89,7 +89,7 @@ class LineTests(SynchronousTestCase):
             self.assertEqual(target_of(line), target)
 
     def test_an_absolute_target_is_split(self) -> None:
-        """A client that takes the server for a proxy sends one."""
+        """A client that treats the server as a proxy sends one."""
         for target, host, path in (
             (b"http://x:4001/a?b=c://d", b"x:4001", b"/a?b=c://d"),
             (b"http://x", b"x", b"/"),

@@ -1,5 +1,5 @@
 """
-Requests that are logged.
+Requests that are logged at the highest verbosity.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ from tests.wires import Wire, ask
 
 
 class TracingTests(SynchronousTestCase):
-    """A line for each request."""
+    """Each request has a line in the log."""
 
     def setUp(self) -> None:
         self.log = Log(self)
@@ -31,7 +31,7 @@ class TracingTests(SynchronousTestCase):
         ]
 
     def test_requests_for_keys_are_logged(self) -> None:
-        """The line has the request without its query, and how long it took."""
+        """The line has the request without its query, and the time that it took."""
         clock = Clock()
 
         class Slow:
@@ -48,7 +48,7 @@ class TracingTests(SynchronousTestCase):
         self.assertEqual(self.said(), [f"{method} /v2/keys/a%20b: 404 after 250.0 ms" for method in ("GET", "PUT")])
 
     def test_requests_for_pages_are_logged(self) -> None:
-        """So are requests for pages that do not exist."""
+        """A page that does not exist has a line too."""
         wire = Wire()
         self.addCleanup(wire.stop)
         wire.site.resource = TracedPages(wire.site.resource, wire.clock)

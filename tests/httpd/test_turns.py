@@ -1,5 +1,6 @@
 """
-How much is done in a turn of the reactor, whatever is sent at once. The tests count responses, and measure no time.
+How much the server does in a turn of the reactor, whatever clients send at once. The tests count responses and measure
+no time.
 """
 
 import itertools
@@ -30,7 +31,7 @@ LISTING = VERSION.replace(b"/version", b"/v2/keys/d?recursive=true")
 
 
 class TurningClock(Clock):
-    """A clock that is turned like a reactor: what is asked for in a turn comes in the next one."""
+    """A clock that works in turns like a reactor: a call that is scheduled in one turn is made in the next."""
 
     def turn(self) -> None:
         due = [call for call in self.calls if call.getTime() <= self.seconds()]
@@ -42,7 +43,7 @@ class TurningClock(Clock):
 
 
 class TurnsTests(SynchronousTestCase):
-    """The queue."""
+    """These tests are about the queue of requests that wait for a turn."""
 
     def setUp(self) -> None:
         self.clock = TurningClock()
@@ -58,7 +59,7 @@ class TurnsTests(SynchronousTestCase):
 
     @given(st.lists(st.integers(1, 12), max_size=30))
     def test_a_turn_is_bounded(self, works: list[int]) -> None:
-        """It ends with the one that takes the last of its time. All have their turn, in order."""
+        """The turn ends with the request that uses up its time. All requests have their turn, in order."""
         self.setUp()
         for who, work in enumerate(works):
             self.wait(who, work)
@@ -83,7 +84,7 @@ class TurnsTests(SynchronousTestCase):
         self.assertFalse(self.turns.is_busy)
 
     def test_a_wait_can_be_given_up(self) -> None:
-        """Nothing is left in the reactor."""
+        """A request that is cancelled leaves nothing in the reactor."""
         self.wait("a")
         self.wait("b")
         self.turns.give_up("a")
@@ -106,7 +107,7 @@ class PortTests(SynchronousTestCase):
     """
     A port.
 
-    @cvar kind: by which door requests come in.
+    @cvar kind: the door that requests come in by.
     """
 
     kind: ClassVar[type[Site]] = Site
@@ -123,7 +124,7 @@ class PortTests(SynchronousTestCase):
         return sum(transport.value().count(b"HTTP/1.1 ") for transport in transports)
 
     def turns(self, *transports: Transport) -> list[int]:
-        """How many requests are answered in each turn, until there is nothing left to do."""
+        """Returns how many requests are answered in each turn, until there is nothing left to do."""
         counts, before = [self.answered(*transports)], self.answered(*transports)
         while any(call.getTime() <= self.clock.seconds() for call in self.clock.getDelayedCalls()):
             self.clock.turn()
@@ -132,7 +133,7 @@ class PortTests(SynchronousTestCase):
         return counts
 
     def test_few_pages_are_answered_in_a_turn(self) -> None:
-        """This is so for pages of all kinds, and they are answered in order."""
+        """The limit holds for pages of all kinds, and the responses are in order."""
         refused = VERSION.replace(b"GET", b"PUT")
         for request, method in ((VERSION, "GET"), (METRICS, "GET"), (LOCK, "GET"), (refused, "PUT")):
             channel, transport = self.wire.connect()
@@ -142,7 +143,7 @@ class PortTests(SynchronousTestCase):
             self.assertEqual(len(read_answers(transport.value(), *[method] * 100, "GET")), 101)
 
     def test_many_keys_are_answered_in_a_turn(self) -> None:
-        """Their number is bounded, too."""
+        """The number of keys is bounded too."""
         self.channel.dataReceived((GET * 3 + put("v")) * 1_000)
         counts = self.turns(self.transport)
         self.assertLessEqual(max(counts), WORK_PER_TURN + 1)
@@ -159,7 +160,7 @@ class PortTests(SynchronousTestCase):
         self.assertLessEqual(max(counts) * size, (WORK_PER_TURN << BYTES_SHIFT) + size)
 
     def test_few_long_listings_begin_in_a_turn(self) -> None:
-        """All are completed."""
+        """All of the listings are completed."""
         self.replica.apply(*(Set(f"/d/{number}", 0, "x") for number in range(2_000)))
         several = [self.wire.connect() for _ in range(20)]
         for channel, _ in several:
@@ -172,7 +173,7 @@ class PortTests(SynchronousTestCase):
                 self.assertEqual(answer.body.count(b'"value"'), 2_000)
 
     def test_responses_to_head_cost_as_much(self) -> None:
-        """A response that is made and not sent costs what it takes to make it."""
+        """A response without a body takes as much work as one with its body."""
         self.replica.apply(Set("/k", 0, "x" * 500_000), *(Set(f"/d/{number}", 0, "x") for number in range(2_000)))
         long_value, long_listing = HEAD, LISTING.replace(b"GET", b"HEAD")
         for request, work in ((long_value, 500_000 >> BYTES_SHIFT), (long_listing, WORK_OF_LISTING)):
@@ -193,9 +194,9 @@ class PortTests(SynchronousTestCase):
             self.assertEqual(sum(counts), 200)
 
     def test_long_targets_cost_much(self) -> None:
-        """A target with thousands of segments is not looked at any further."""
+        """The server does not examine a target with thousands of segments."""
         targets = (b"/a" * 30_000, b"/%2e" * 15_000, b"/" * 60_000, b"/%2F" * 10_000, b"/x" + b"%2F%41" * 10_000)
-        self.patch(self.wire.site.resource, "render", self.fail)  # no page is asked for the first ones
+        self.patch(self.wire.site.resource, "render", self.fail)  # these reach no page
         for target in targets[:4]:
             channel, transport = self.wire.connect()
             channel.dataReceived(VERSION.replace(b"/version", target))
@@ -210,7 +211,7 @@ class PortTests(SynchronousTestCase):
         self.assertEqual(sum(counts), len(targets))
 
     def test_few_pieces_are_sent_in_a_turn(self) -> None:
-        """This is so however fast the client reads."""
+        """The limit holds however fast the client reads."""
         self.replica.apply(Set("/k", 0, "x" * 3_000_000))
         self.channel.dataReceived(GET)
         sent = [len(self.transport.value())]
@@ -250,7 +251,7 @@ class PortTests(SynchronousTestCase):
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)  # the site's sweep
 
     def test_a_request_that_waits_is_answered_when_the_service_stops(self) -> None:
-        """It counts as under way."""
+        """A request that waits for its turn counts as under way."""
         self.channel.dataReceived(METRICS * 100)
         channel, transport = self.wire.connect()
         channel.dataReceived(GET)
@@ -271,7 +272,7 @@ class PortTests(SynchronousTestCase):
             self.assertEqual(transport.how_lost, "closed", request + behind)
 
     def test_a_request_that_waits_for_its_turn_is_not_late(self) -> None:
-        """If it has come in time, it is answered however long it waits."""
+        """A request that came in time is answered, however long it waits for its turn."""
         channel, transport = self.wire.connect()
         channel.dataReceived(GET[:-2])
         self.clock.rightNow += 9.9
@@ -283,7 +284,7 @@ class PortTests(SynchronousTestCase):
         self.assertEqual(self.answered(transport), 1)
 
     def test_a_request_that_fails_in_its_turn_closes_its_connection(self) -> None:
-        """So its client does not wait for ever."""
+        """The client must not wait for ever."""
         self.channel.dataReceived(METRICS * 10)
         self.patch(self.wire.site.browsers, "refusal", lambda *_: 1 / 0)
         channel, transport = self.wire.connect()
@@ -301,6 +302,6 @@ class PortTests(SynchronousTestCase):
 
 
 class FastPortTests(PortTests):
-    """The same by the fast door."""
+    """The same tests use the fast door."""
 
     kind = FastSite

@@ -1,5 +1,5 @@
 """
-What is counted of how a port is used.
+What a port counts about its usage.
 """
 
 from typing import ClassVar
@@ -17,7 +17,7 @@ REQUESTS = st.lists(st.tuples(st.sampled_from(METHODS) | st.text("AZ", max_size=
 
 
 class UsageTests(SynchronousTestCase):
-    """The counters."""
+    """These tests are about the counters."""
 
     @given(REQUESTS)
     def test_each_request_is_counted_once(self, requests: list[tuple[str, int]]) -> None:
@@ -40,9 +40,9 @@ class UsageTests(SynchronousTestCase):
 
 class PortTests(SynchronousTestCase):
     """
-    What is counted on a port, through the server.
+    These tests read the counters of a port through the server.
 
-    @cvar kind: by which door requests come in.
+    @cvar kind: the door that requests come in by.
     """
 
     kind: ClassVar[type[Site]] = Site
@@ -63,29 +63,29 @@ class PortTests(SynchronousTestCase):
         self.assertEqual(self.usage.requests()["GET", "2xx"], 3)
 
     def test_a_watch_is_counted_when_it_begins(self) -> None:
-        """Its head has been sent."""
+        """The head of the response has been sent by then."""
         channel, _ = self.wire.connect()
         channel.dataReceived(WATCH)
         self.assertEqual(self.usage.requests(), {("GET", "2xx"): 1})
 
     def test_refused_requests_are_counted(self) -> None:
-        """These are what is not a request, and one whose body is too long."""
+        """These are malformed requests and one whose body is too long."""
         for data in (b"nonsense\r\n\r\n", put("x" * 2_000)):
             channel, _ = self.wire.connect()
             channel.dataReceived(data)
         self.assertEqual(self.usage.requests(), {(OTHER, "4xx"): 2})
 
     def test_unknown_methods_are_counted(self) -> None:
-        """They are answered by either door."""
+        """Either door answers them."""
         channel, _ = self.wire.connect()
         channel.dataReceived(VERSION.replace(b"GET", b"BREW") + GET.replace(b"GET", b"BREW"))
         self.assertEqual(self.usage.requests(), {(OTHER, "4xx"): 2})
 
     def test_open_connections_are_counted(self) -> None:
-        """So they are whoever closes them."""
+        """The count is right whichever side closes them."""
         connected = [self.wire.connect() for _ in range(3)]
         self.assertEqual(self.usage.connections, 3)
-        connected[2][0].dataReceived(VERSION)  # which is not for the fast door
+        connected[2][0].dataReceived(VERSION)  # the fast door does not answer it
         self.assertEqual(self.usage.connections, 3)
         connected[0][1].client_goes()
         connected[1][0].abort()
@@ -93,6 +93,6 @@ class PortTests(SynchronousTestCase):
 
 
 class FastPortTests(PortTests):
-    """The same through the fast door, and from there through the other one."""
+    """The same tests use the fast door, which hands some requests to the other one."""
 
     kind = FastSite
