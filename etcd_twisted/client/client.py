@@ -1,0 +1,275 @@
+"""
+The client of the version 2 API, for Twisted programs.
+
+This module must never know how requests are sent, nor how answers are spelt: L{etcd_twisted.client.sender} and
+L{etcd_twisted.client.answers} do.
+"""
+
+import random
+from collections.abc import Callable, Iterable
+
+from treq.client import HTTPClient
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.iweb import IAgent
+
+from etcd_twisted.client import keys
+from etcd_twisted.client.answers import event_of, reading_of
+from etcd_twisted.client.connecting import Connections, Tls, default_reactor
+from etcd_twisted.client.exchange import Exchanges, Request
+from etcd_twisted.client.machines import Machines
+from etcd_twisted.client.results import Event, Reading
+from etcd_twisted.client.sender import Sender, Timeouts
+
+REFRESH_SECONDS = 60.0
+"""How old the list of machines may get before a request has it refreshed."""
+
+
+class Client:
+    """
+    A client of one cluster.
+
+    Each request returns a Deferred, which can be awaited and cancelled. It asks the machines one after the other until
+    one answers, follows redirects to the leader, and waits out elections, for C{timeout_seconds} in all. What may have
+    changed something is not sent twice: it fails with L{OutcomeUnknown}. See L{etcd_twisted.client.errors} for all
+    exceptions; every request may raise those of L{ClientError}.
+
+    A key is a path such as C{/services/web}; its first slash may be left out. Values are text. TTLs are whole seconds.
+    """
+
+    def __init__(
+        self,
+        endpoints: str | Iterable[str] = "http://127.0.0.1:4001",
+        *,
+        reactor: IReactorTime | None = None,
+        agent: IAgent | None = None,
+        credentials: tuple[str, str] | None = None,
+        tls: Tls | None = None,
+        timeouts: Timeouts = Timeouts(),  # noqa: B008  # it is frozen
+        refresh_seconds: float | None = REFRESH_SECONDS,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        """
+        @param endpoints: URLs of machines, such as C{http://10.0.0.1:4001}, or hosts and ports; one is enough, several
+            are safer.
+        @param reactor: C{None} for Twisted's global one.
+        @param agent: what sends requests in place of the network, such as a stub; C{tls} is not used then.
+        @param credentials: a user's name and password.
+        @param tls: the certificates to use with C{https://} endpoints.
+        @param timeouts: how long requests may take.
+        @param refresh_seconds: how old the list of the cluster's machines may get; C{None} to use the endpoints alone.
+        @param chance: returns a random number from 0 to 1.
+        @raise ValueError: an endpoint or a certificate can't be used.
+        """
+        clock = default_reactor() if reactor is None else reactor
+        self._connections: Connections | None = None
+        if agent is None:
+            self._connections = Connections(clock, tls, timeouts.connect_seconds)
+            agent = self._connections.agent
+        machines = Machines(endpoints, chance)
+        self._sender = Sender(
+            clock, Exchanges(HTTPClient(agent), credentials), machines, timeouts, refresh_seconds, chance
+        )
+
+    @property
+    def cluster_id(self) -> str | None:
+        """The id of the cluster, or C{None} while no machine has told it."""
+        return self._sender.cluster_id
+
+    def close(self) -> "Deferred[None]":
+        """
+        End everything: requests under way fail, watches end, and connections are closed. The Deferred fires when
+        nothing is left of them. A closed client can't be used again.
+        """
+        self._sender.close()
+        return succeed(None) if self._connections is None else self._connections.close()
+
+    # Reading
+
+    def get(
+        self,
+        key: str,
+        *,
+        consistent: bool = False,
+        quorum: bool = False,
+        timeout_seconds: float | None = None,
+    ) -> "Deferred[Reading]":
+        """
+        Read a key, or list what is directly in a directory.
+
+        @param consistent: whether to read from the leader, which has the newest value unless it was just replaced.
+        @param quorum: whether to read the newest value for certain, which takes the leader a round trip to a majority.
+            Otherwise the value may be stale.
+        @raise KeyNotFound: the key does not exist.
+        """
+        request = keys.read(key, recursive=False, sort=False, consistent=consistent, quorum=quorum)
+        return self._read(request, timeout_seconds)
+
+    def list(
+        self,
+        directory: str,
+        *,
+        recursive: bool = False,
+        sort: bool = False,
+        consistent: bool = False,
+        quorum: bool = False,
+        timeout_seconds: float | None = None,
+    ) -> "Deferred[Reading]":
+        """
+        List a directory. Hidden nodes, whose names begin with an underscore, are left out.
+
+        @param recursive: whether to list the directories in it too, and so on.
+        @param sort: whether the server sorts each directory. L{Node.in_order} sorts in-order keys, whatever server
+            named them.
+        @param consistent: see L{get}.
+        @param quorum: see L{get}.
+        @raise KeyNotFound: the directory does not exist.
+        """
+        request = keys.read(directory, recursive=recursive, sort=sort, consistent=consistent, quorum=quorum)
+        return self._read(request, timeout_seconds)
+
+    # Writing
+
+    def set(
+        self, key: str, value: str, *, ttl_seconds: int | None = None, timeout_seconds: float | None = None
+    ) -> "Deferred[Event]":
+        """
+        Set a key, whether it exists or not. Missing directories are made.
+
+        @param ttl_seconds: after how many seconds the key expires; C{None} for never.
+        @raise NotAFile: the key is a directory.
+        """
+        return self._write(keys.put(key, {}, ttl_seconds, value), timeout_seconds)
+
+    def create(
+        self, key: str, value: str, *, ttl_seconds: int | None = None, timeout_seconds: float | None = None
+    ) -> "Deferred[Event]":
+        """
+        Set a key that does not exist.
+
+        @raise KeyExists: the key exists.
+        """
+        return self._write(keys.put(key, {"prevExist": "false"}, ttl_seconds, value), timeout_seconds)
+
+    def update(
+        self, key: str, value: str, *, ttl_seconds: int | None = None, timeout_seconds: float | None = None
+    ) -> "Deferred[Event]":
+        """
+        Set a key that exists.
+
+        @param ttl_seconds: after how many seconds the key expires; C{None} for never, even if it had a TTL.
+        @raise KeyNotFound: the key does not exist.
+        """
+        return self._write(keys.put(key, {"prevExist": "true"}, ttl_seconds, value), timeout_seconds)
+
+    def refresh(self, key: str, ttl_seconds: int, *, timeout_seconds: float | None = None) -> "Deferred[Event]":
+        """
+        Have a key expire later than it would, without a change of its value. Watchers do not notice.
+
+        @raise KeyNotFound: the key does not exist any more.
+        """
+        parameters = {"prevExist": "true", "refresh": "true"}
+        return self._write(keys.put(key, parameters, ttl_seconds), timeout_seconds)
+
+    def delete(self, key: str, *, timeout_seconds: float | None = None) -> "Deferred[Event]":
+        """
+        Delete a key.
+
+        @raise KeyNotFound: the key does not exist.
+        @raise NotAFile: the key is a directory; see L{remove_directory}.
+        """
+        return self._write(keys.delete(key, {}), timeout_seconds)
+
+    def compare_and_swap(
+        self,
+        key: str,
+        value: str,
+        *,
+        previous_value: str | None = None,
+        previous_index: int | None = None,
+        ttl_seconds: int | None = None,
+        timeout_seconds: float | None = None,
+    ) -> "Deferred[Event]":
+        """
+        Set a key if it is as expected.
+
+        @param previous_value: the value that the key must have.
+        @param previous_index: the index at which the key must have been modified last.
+        @raise CompareFailed: the key is not as expected.
+        @raise KeyNotFound: the key does not exist.
+        @raise ValueError: neither condition is given.
+        """
+        parameters = keys.Condition(previous_value, previous_index).form()
+        return self._write(keys.put(key, parameters, ttl_seconds, value), timeout_seconds)
+
+    def compare_and_delete(
+        self,
+        key: str,
+        *,
+        previous_value: str | None = None,
+        previous_index: int | None = None,
+        timeout_seconds: float | None = None,
+    ) -> "Deferred[Event]":
+        """
+        Delete a key if it is as expected; see L{compare_and_swap}.
+
+        @raise CompareFailed: the key is not as expected.
+        @raise KeyNotFound: the key does not exist.
+        @raise ValueError: neither condition is given.
+        """
+        return self._write(keys.delete(key, keys.Condition(previous_value, previous_index).form()), timeout_seconds)
+
+    def create_in_order(
+        self, directory: str, value: str, *, ttl_seconds: int | None = None, timeout_seconds: float | None = None
+    ) -> "Deferred[Event]":
+        """
+        Make a key in a directory, with a name that no other key has had. Its C{created_index} is higher than that of
+        every key made before. The directory is made if it does not exist.
+
+        @raise NotADirectory: the directory is a file.
+        """
+        return self._write(keys.post(directory, value, ttl_seconds), timeout_seconds)
+
+    def make_directory(
+        self, directory: str, *, ttl_seconds: int | None = None, timeout_seconds: float | None = None
+    ) -> "Deferred[Event]":
+        """
+        Make a directory that does not exist.
+
+        @param ttl_seconds: after how many seconds the directory expires, with all that is in it; C{None} for never.
+        @raise KeyExists: the directory, or a file of that name, exists.
+        """
+        parameters = {"dir": "true", "prevExist": "false"}
+        return self._write(keys.put(directory, parameters, ttl_seconds), timeout_seconds)
+
+    def update_directory(
+        self, directory: str, *, ttl_seconds: int | None = None, timeout_seconds: float | None = None
+    ) -> "Deferred[Event]":
+        """
+        Change after how many seconds a directory expires.
+
+        @param ttl_seconds: how many; C{None} for never.
+        @raise KeyNotFound: the directory does not exist.
+        """
+        parameters = {"dir": "true", "prevExist": "true"}
+        return self._write(keys.put(directory, parameters, ttl_seconds), timeout_seconds)
+
+    def remove_directory(
+        self, directory: str, *, recursive: bool = False, timeout_seconds: float | None = None
+    ) -> "Deferred[Event]":
+        """
+        Remove a directory.
+
+        @param recursive: whether to remove everything in it too.
+        @raise DirectoryNotEmpty: something is in it, and the removal is not recursive.
+        @raise KeyNotFound: the directory does not exist.
+        """
+        return self._write(keys.delete(directory, {"recursive" if recursive else "dir": "true"}), timeout_seconds)
+
+    def _read(self, request: Request, timeout_seconds: float | None) -> "Deferred[Reading]":
+        self._sender.refresh_if_due()
+        return self._sender.send(request, timeout_seconds).addCallback(reading_of)
+
+    def _write(self, request: Request, timeout_seconds: float | None) -> "Deferred[Event]":
+        self._sender.refresh_if_due()
+        return self._sender.send(request, timeout_seconds).addCallback(event_of)

@@ -1,0 +1,231 @@
+"""
+One request to one machine, and its answer.
+
+Whether a request that fails may have been carried out is decided here, and nowhere else: L{NotSent} says that it was
+not, L{NoAnswer} that nobody knows. This module must never send a request twice, nor follow a redirect.
+"""
+
+import urllib.parse
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
+
+import attrs
+from OpenSSL.SSL import Error as TlsError
+from service_identity import VerificationError
+from treq.client import HTTPClient
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import (
+    ConnectError,
+    ConnectingCancelledError,
+    ConnectionAborted,
+    ConnectionClosed,
+    DNSLookupError,
+)
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.web.client import (
+    RequestGenerationFailed,
+    RequestTransmissionFailed,
+    ResponseDone,
+    ResponseFailed,
+)
+from twisted.web.error import SchemeNotSupported
+from twisted.web.http import PotentialDataLoss
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IResponse
+
+_T = TypeVar("_T")
+
+_FORM = b"application/x-www-form-urlencoded"
+
+_NOT_CONNECTED = (ConnectError, DNSLookupError, SchemeNotSupported)
+"""The agent raises these before there is a connection."""
+
+_BROKEN = (ConnectionClosed, RequestGenerationFailed, RequestTransmissionFailed, ResponseFailed)
+"""The agent raises these when a connection breaks, or carries what is not HTTP."""
+
+
+class NotSent(Exception):
+    """The request did not reach the machine. The text says why."""
+
+
+class NoAnswer(Exception):
+    """The request may have reached the machine, but the answer did not come back. The text says why."""
+
+
+class NotConnected(CancelledError):
+    """The exchange was cancelled before the machine could have got any of it."""
+
+
+@attrs.frozen
+class Request:
+    """
+    A request, as any machine would take it.
+
+    @ivar method: the HTTP method.
+    @ivar target: the path and the query, percent-encoded.
+    @ivar form: what is sent as a form, or C{None} for no body.
+    @ivar json: what is sent as JSON, or C{None}.
+    @ivar changes: whether the request may change something, so that it must not be sent twice.
+    @ivar for_leader: whether followers redirect it to the leader.
+    @ivar accepted: the statuses that are answers to it, beside those of success.
+    """
+
+    method: str
+    target: str
+    form: Mapping[str, str] | None = None
+    json: bytes | None = None
+    changes: bool = False
+    for_leader: bool = False
+    accepted: frozenset[int] = frozenset()
+
+
+@attrs.frozen
+class Answer:
+    """
+    A whole answer.
+
+    @ivar machine: the URL of the machine that gave it.
+    @ivar status: its HTTP status.
+    @ivar headers: its headers.
+    @ivar body: its body.
+    """
+
+    machine: str
+    status: int
+    headers: Headers
+    body: bytes
+
+    def header(self, name: str) -> str | None:
+        """Returns the last value of a header, or C{None} if the answer lacks it."""
+        return header_of(self.headers, name)
+
+
+def header_of(headers: Headers, name: str) -> str | None:
+    """Returns the last value of a header, or C{None} if it is missing."""
+    values = headers.getRawHeaders(name)
+    return values[-1] if values else None
+
+
+class Exchanges:
+    """Sends requests, each to the machine that the caller names."""
+
+    def __init__(self, http: HTTPClient, credentials: tuple[str, str] | None) -> None:
+        """
+        @param http: sends them.
+        @param credentials: a user's name and password, which go with each request.
+        """
+        self._http = http
+        self._credentials = credentials
+
+    async def exchange(self, machine: str, request: Request, read: "Callable[[str, IResponse], Awaitable[_T]]") -> _T:
+        """
+        Send a request, and return what C{read} makes of the answer.
+
+        @param machine: the URL of the machine.
+        @param read: called with C{machine} and the answer, whose body is still to be read.
+        @raise NotSent: the request did not reach the machine.
+        @raise NoAnswer: nobody knows whether the machine has carried it out.
+        @raise CancelledError: the exchange was cancelled; L{NotConnected} if it had not begun.
+        """
+        data, headers = _body(request)
+        try:
+            response = await self._http.request(
+                request.method,
+                machine + request.target,
+                headers=headers,
+                data=data,
+                auth=self._credentials,
+                allow_redirects=False,
+                unbuffered=True,
+            )
+            return await read(machine, response)
+        except ConnectingCancelledError as error:
+            raise NotConnected from error
+        except _NOT_CONNECTED as error:
+            raise NotSent(_reason(error)) from error
+        except _BROKEN as error:
+            if any(isinstance(reason, CancelledError | ConnectionAborted) for reason in _reasons(error)):
+                raise CancelledError from error  # a request of Twisted's fails so only in some of its states
+            if _is_handshake(error):
+                raise NotSent(_reason(error)) from error
+            raise NoAnswer(_reason(error)) from error
+
+
+async def whole(machine: str, response: IResponse) -> Answer:
+    """Returns the answer with its body, as L{Exchanges.exchange} wants it."""
+    body = _Body()
+    response.deliverBody(body)
+    return Answer(machine, response.code, response.headers, await body.read)
+
+
+class _Body(Protocol):
+    """
+    Reads a body to its end. Twisted's C{readBody} can't be cancelled while a body is on its way.
+
+    @ivar read: fires with the body. Cancelling it closes the connection.
+    """
+
+    def __init__(self) -> None:
+        self.read: Deferred[bytes] = Deferred(lambda _: self._give_up())
+        self._data: list[bytes] = []
+
+    def _give_up(self) -> None:
+        if self.transport is not None:
+            self.transport.loseConnection()
+
+    def dataReceived(self, data: bytes) -> None:
+        self._data.append(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self.read.called:
+            return
+        # A body without a length ends with its connection.
+        if reason.check(ResponseDone, PotentialDataLoss):
+            self.read.callback(b"".join(self._data))
+        else:
+            self.read.errback(reason)
+
+
+def _body(request: Request) -> tuple[bytes | None, Headers]:
+    if request.form is not None:
+        return urllib.parse.urlencode(request.form).encode("ascii"), Headers({b"Content-Type": [_FORM]})
+    if request.json is not None:
+        return request.json, Headers({b"Content-Type": [b"application/json"]})
+    return None, Headers()
+
+
+def _reasons(error: BaseException) -> list[BaseException]:
+    """Returns what a failure of the agent is made of."""
+    found: list[BaseException] = []
+    for failure in getattr(error, "reasons", None) or ():
+        found += _reasons(failure.value)
+    return found or [error]
+
+
+def _is_handshake(error: BaseException) -> bool:
+    """
+    Returns whether a connection failed before anything could be sent over it: while TLS was agreed on.
+
+    The agent reports that like any other broken connection, with the reason inside.
+    """
+    return any(
+        isinstance(reason, VerificationError) or (isinstance(reason, TlsError) and _in_handshake(reason))
+        for reason in _reasons(error)
+    )
+
+
+def _in_handshake(error: TlsError) -> bool:
+    texts = [str(part) for each in error.args[0] for part in each] if error.args and error.args[0] else []
+    return any("certificate" in text or "handshake" in text or "wrong version" in text for text in texts)
+
+
+def _reason(error: BaseException) -> str:
+    """Returns why a request failed, in one line."""
+    return "; ".join(dict.fromkeys(_text(reason) for reason in _reasons(error)))
+
+
+def _text(error: BaseException) -> str:
+    if isinstance(error, TlsError) and error.args and error.args[0]:
+        return "TLS: " + ", ".join(each[-1] for each in error.args[0])
+    return " ".join(str(error).split()) or type(error).__name__

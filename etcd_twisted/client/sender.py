@@ -1,0 +1,358 @@
+"""
+Gets a request answered by a cluster: asks one machine after the other, follows redirects to the leader, and waits out
+elections.
+
+What may change something is sent once. It is sent again only if it certainly was not carried out: it did not reach the
+machine, or the machine says so. Otherwise the caller gets L{OutcomeUnknown}. This module must never send credentials
+to an address that is not known to be a machine of the cluster, and never leave a request behind when it is closed.
+"""
+
+import urllib.parse
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+import attrs
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.iweb import IResponse
+
+from etcd_twisted.client.answers import error_of, is_undecided, should_ask_again
+from etcd_twisted.client.errors import (
+    ClientClosed,
+    ClientError,
+    ClusterChanged,
+    ConnectionFailed,
+    OutcomeUnknown,
+    RedirectRefused,
+    RequestTimedOut,
+)
+from etcd_twisted.client.exchange import Answer, Exchanges, NoAnswer, NotConnected, NotSent, Request, header_of, whole
+from etcd_twisted.client.machines import Machines, read_endpoint
+
+_T = TypeVar("_T")
+
+FIRST_PAUSE_SECONDS = 0.02
+"""How long to wait after every machine was asked once, at the most. The pause doubles after each further round."""
+
+LONGEST_PAUSE_SECONDS = 0.5
+
+MACHINES_TARGET = "/v2/machines"
+
+MAX_REDIRECTS = 10
+"""How many redirects are followed before there is a pause: machines may disagree during an election."""
+
+_REDIRECTS = frozenset((301, 302, 307, 308))
+_UNAVAILABLE = 503
+_GATEWAY_FAILURES = frozenset((502, 504))
+"""A proxy answers so when it has lost the machine; the machine may have carried out the request."""
+
+
+@attrs.frozen
+class Timeouts:
+    """
+    How long requests may take.
+
+    @ivar total_seconds: how long a request may take in all, with every machine that is asked, and with its body.
+    @ivar read_attempt_seconds: how long one machine may take over a read before another one is asked. A write is not
+        taken away from a machine that may be carrying it out.
+    @ivar connect_seconds: how long it may take until a connection to a machine is there.
+    """
+
+    total_seconds: float = 5.0
+    read_attempt_seconds: float = 2.0
+    connect_seconds: float = 1.0
+
+
+@attrs.define
+class _Attempts:
+    """
+    What has happened to one request.
+
+    @ivar deadline: the time by which it must be answered.
+    @ivar reasons: why machines have not answered, by machine.
+    @ivar redirects: how many redirects were followed since the last pause.
+    @ivar pause_seconds: how long the next pause is, at the most.
+    """
+
+    deadline: float
+    reasons: dict[str, str] = attrs.field(factory=dict)
+    redirects: int = 0
+    pause_seconds: float = FIRST_PAUSE_SECONDS
+
+    def describe(self) -> str:
+        """Returns why no machine has answered."""
+        return ", ".join(f"{machine}: {reason}" for machine, reason in self.reasons.items()) or "no machine was asked"
+
+
+class _AskAnother(Exception):
+    """The machine can't answer the request, and has not carried it out. The text says why."""
+
+
+class Sender:
+    """
+    Sends requests to the machines of one cluster.
+
+    @ivar machines: the machines.
+    @ivar cluster_id: the id of the cluster, or C{None} while no answer has told it.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        exchanges: Exchanges,
+        machines: Machines,
+        timeouts: Timeouts,
+        refresh_seconds: float | None,
+        chance: Callable[[], float],
+    ) -> None:
+        """
+        @param refresh_seconds: how old the list of machines may get; C{None} to use only the machines that were given.
+        @param chance: returns a random number from 0 to 1, by which pauses differ from client to client.
+        """
+        self.machines = machines
+        self.cluster_id: str | None = None
+        self._clock = clock
+        self._exchanges = exchanges
+        self._timeouts = timeouts
+        self._chance = chance
+        self._refresh_seconds = refresh_seconds
+        self._refresh_due = clock.seconds()
+        self._running: set[Deferred[Any]] = set()
+        self._closed = False
+
+    def send(self, request: Request, timeout_seconds: float | None = None) -> "Deferred[Answer]":
+        """
+        Returns a Deferred that fires with the whole answer. Cancelling it ends the request.
+
+        @param timeout_seconds: how long it may take in all, if not as long as others.
+        @raise ConnectionFailed: (as a failure) no machine has answered, and nothing was changed.
+        @raise OutcomeUnknown: (as a failure) the request may have changed something.
+        @raise ClientError: (as a failure) the cluster answers with an error, or a machine answers what this API does
+            not have.
+        """
+        return self.open(request, whole, timeout_seconds)
+
+    def open(
+        self, request: Request, read: "Callable[[str, IResponse], Awaitable[_T]]", timeout_seconds: float | None = None
+    ) -> "Deferred[_T]":
+        """
+        Like L{send}, with what C{read} makes of an answer that is a success; see L{Exchanges.exchange}.
+        """
+        deferred = Deferred.fromCoroutine(self._send(request, read, timeout_seconds))
+        return self._track(deferred, request)
+
+    def refresh_if_due(self) -> None:
+        """Have the list of machines refreshed while other requests go on, if it is too old."""
+        now = self._clock.seconds()
+        if self._refresh_seconds is None or now < self._refresh_due or self._closed:
+            return
+        self._refresh_due = now + self._refresh_seconds
+        refreshed = self.send(Request("GET", MACHINES_TARGET)).addCallback(self._take_machines)
+        # A list that can't be had is no failure of anybody's request: the machines known so far stay.
+        refreshed.addErrback(lambda failure: failure.trap(ClientError, CancelledError) and None)
+
+    def run(self, deferred: "Deferred[_T]") -> "Deferred[_T]":
+        """Have something that goes on for longer end with a L{ClientClosed} when this is closed."""
+        return self._track(deferred, None)
+
+    def _track(self, deferred: "Deferred[_T]", request: Request | None) -> "Deferred[_T]":
+        def ended(result: "_T | Failure") -> "_T | Failure":
+            self._running.discard(deferred)
+            if self._closed and isinstance(result, Failure) and result.check(CancelledError):
+                if request is not None and request.changes:
+                    return Failure(OutcomeUnknown("the client was closed while the write was under way"))
+                return Failure(_closed())
+            return result
+
+        self._running.add(deferred)
+        deferred.addBoth(ended)
+        return deferred
+
+    def close(self) -> None:
+        """End all requests under way: they fail, and so do later ones."""
+        self._closed = True
+        for deferred in list(self._running):
+            deferred.cancel()
+
+    async def _send(
+        self,
+        request: Request,
+        read: "Callable[[str, IResponse], Awaitable[_T]]",
+        timeout_seconds: float | None,
+    ) -> _T:
+        total_seconds = self._timeouts.total_seconds if timeout_seconds is None else timeout_seconds
+        attempts = _Attempts(self._clock.seconds() + total_seconds)
+        queue = self.machines.order(request.for_leader)
+        while True:
+            if self._closed:
+                raise _closed()
+            if not queue:
+                await self._pause(attempts)
+                queue = self.machines.order(request.for_leader)
+            machine = queue.pop(0)
+            try:
+                answer = await self._attempt(machine, request, read, attempts)
+            except (NotSent, _AskAnother) as error:
+                self.machines.failed(machine)
+                attempts.reasons[machine] = str(error)
+            except NoAnswer as error:
+                self.machines.failed(machine)
+                if request.changes:
+                    raise OutcomeUnknown(f"{machine} has not answered: {error}") from error
+                attempts.reasons[machine] = str(error)
+            else:
+                if not isinstance(answer, _Redirect):
+                    return answer
+                target = await self._redirected(machine, answer, attempts)
+                queue = [target, *(each for each in queue if each != target)]
+
+    async def _pause(self, attempts: _Attempts) -> None:
+        """Wait before all machines are asked again, or fail if there is no time left for that."""
+        seconds = attempts.pause_seconds * (0.5 + 0.5 * self._chance())
+        if self._clock.seconds() + seconds >= attempts.deadline:
+            raise ConnectionFailed(f"no machine has answered: {attempts.describe()}")
+        attempts.pause_seconds = min(LONGEST_PAUSE_SECONDS, 2 * attempts.pause_seconds)
+        attempts.redirects = 0
+        await deferLater(self._clock, seconds)
+
+    async def _attempt(
+        self,
+        machine: str,
+        request: Request,
+        read: "Callable[[str, IResponse], Awaitable[_T]]",
+        attempts: _Attempts,
+    ) -> "_T | _Redirect":
+        remaining = attempts.deadline - self._clock.seconds()
+        if remaining <= 0:
+            raise RequestTimedOut(f"no answer came in time: {attempts.describe()}")
+        seconds = remaining if request.changes else min(remaining, self._timeouts.read_attempt_seconds)
+
+        async def look(machine: str, response: IResponse) -> "_T | _Redirect":
+            self._check_cluster(response)
+            if response.code < 300 or response.code in request.accepted:
+                return await read(machine, response)
+            return self._refused(await whole(machine, response), request)
+
+        return await self._in_time(self._exchanges.exchange(machine, request, look), seconds)
+
+    async def _in_time(self, exchange: "Coroutine[Deferred[Any], Any, _T]", seconds: float) -> _T:
+        """
+        Limit the time of an exchange.
+
+        @raise NotSent: the time was over before there was a connection.
+        @raise NoAnswer: it was over later.
+        """
+        over = False
+
+        def end() -> None:
+            nonlocal over
+            over = True
+            running.cancel()
+
+        running = Deferred.fromCoroutine(exchange)
+        timeout = self._clock.callLater(seconds, end)
+        try:
+            return await running
+        except CancelledError as error:
+            if not over:
+                raise
+            if isinstance(error, NotConnected):
+                raise NotSent(f"no connection within {seconds:.3g} seconds") from error
+            raise NoAnswer(f"no answer within {seconds:.3g} seconds") from error
+        finally:
+            if timeout.active():
+                timeout.cancel()
+
+    def _refused(self, answer: Answer, request: Request) -> "_Redirect":
+        """
+        Take an answer that is no success.
+
+        @raise _AskAnother: the machine has done nothing, and another one may.
+        @raise NoAnswer: it does not tell whether it has done something.
+        @raise ClientError: this is the final answer.
+        """
+        if answer.status in _REDIRECTS:
+            return _Redirect(answer.header("Location") or "")
+        if answer.status == _UNAVAILABLE:
+            raise _AskAnother("the machine can't serve just now (status 503)")
+        if answer.status in _GATEWAY_FAILURES:
+            raise NoAnswer(f"a proxy has lost the machine (status {answer.status})")
+        error = error_of(answer)
+        if should_ask_again(error):
+            raise _AskAnother(str(error))
+        if request.changes and is_undecided(error):
+            raise NoAnswer(str(error))
+        raise error
+
+    def _check_cluster(self, response: IResponse) -> None:
+        found = header_of(response.headers, "X-Etcd-Cluster-Id")
+        if found is None or found == self.cluster_id:
+            return
+        if self.cluster_id is not None:
+            self._log.warn(
+                "A machine answers for the cluster {found}, and earlier answers came from {expected}: the store was"
+                " replaced",
+                found=found,
+                expected=self.cluster_id,
+            )
+            raise ClusterChanged(self.cluster_id, found)
+        self.cluster_id = found
+
+    async def _redirected(self, machine: str, redirect: "_Redirect", attempts: _Attempts) -> str:
+        """
+        Returns the machine to which another one redirects a request.
+
+        @raise RedirectRefused: it is not known to be a machine of the cluster.
+        """
+        attempts.redirects += 1
+        if attempts.redirects > MAX_REDIRECTS:
+            attempts.reasons[machine] = "the machines redirect to each other"
+            await self._pause(attempts)
+        parts = urllib.parse.urlsplit(redirect.location)
+        try:
+            target = read_endpoint(f"{parts.scheme}://{parts.netloc}")
+        except ValueError:
+            raise RedirectRefused(
+                f"{machine} redirects to {redirect.location!r}, which is no URL of a machine"
+            ) from None
+        if target not in self.machines.known():
+            await self._ask_for_machines(machine)
+        if target not in self.machines.known():
+            raise RedirectRefused(
+                f"{machine} redirects to {target}, which it does not list as a machine of the cluster; if it is one,"
+                " add it to the endpoints"
+            )
+        self.machines.leads(target)
+        return target
+
+    async def _ask_for_machines(self, machine: str) -> None:
+        """Ask a machine for the list of machines, and leave the list as it is if there is no answer."""
+        exchange = self._exchanges.exchange(machine, Request("GET", MACHINES_TARGET), whole)
+        try:
+            self._take_machines(await self._in_time(exchange, self._timeouts.read_attempt_seconds))
+        except (NotSent, NoAnswer) as error:
+            self._log.debug("Got no list of machines from {machine}: {reason}", machine=machine, reason=str(error))
+
+    def _take_machines(self, answer: Answer) -> None:
+        if answer.status == 200:
+            self.machines.update(answer.body.decode("utf-8", "replace").split(","))
+
+
+@attrs.frozen
+class _Redirect:
+    """
+    A machine sends the request elsewhere.
+
+    @ivar location: the URL to which it does.
+    """
+
+    location: str
+
+
+def _closed() -> ClientClosed:
+    return ClientClosed("the client is closed: make another one")
