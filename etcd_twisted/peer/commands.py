@@ -57,13 +57,15 @@ class LongBytes(amp.Argument):
 
 
 class StructArgument(LongBytes):
-    """A C{msgspec} structure; unknown fields are ignored."""
+    """
+    A C{msgspec} structure; unknown fields are ignored.
 
-    def __init__(self, kind: type) -> None:
-        """
-        @param kind: the structure's class.
-        """
+    @ivar kind: the structure's class.
+    """
+
+    def __init__(self, kind: type[msgspec.Struct]) -> None:
         super().__init__()
+        self.kind = kind
         self._encode = msgspec.msgpack.Encoder().encode
         self._decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(kind)
 

@@ -2,11 +2,13 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import inspect
 from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.errors import ErrorCode, EtcdError
-from etcd_twisted.interfaces.cluster import JoinRequest
+from etcd_twisted.interfaces.cluster import ClusterView, JoinReply, JoinRequest, Machine, StatusReport
+from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.peer.commands import (
     COMMANDS,
     MAX_CAUSE_CHARACTERS,
@@ -16,10 +18,90 @@ from etcd_twisted.peer.commands import (
     RefusedError,
     SnapshotPiece,
     Status,
+    StructArgument,
 )
 from etcd_twisted.testing.raft_peer import CLUSTER, FIRST, REPORT, SECOND, VIEW
 
+WIRE: dict[bytes, tuple[dict[bytes, str], dict[bytes, str], set[bytes]]] = {
+    b"Hello": (
+        {
+            b"version": "Integer",
+            b"cluster_id": "Unicode",
+            b"sender": "Unicode",
+            b"name": "Unicode",
+            b"configuration_index": "Integer",
+            b"receiver": "Unicode",
+        },
+        {b"machine_id": "Unicode", b"commands": "ListOf String, optional"},
+        {b"IDLE", b"VERSION", b"CLUSTER", b"MACHINE", b"NOT_A_MEMBER"},
+    ),
+    b"Deliver": ({b"payload": "LongBytes", b"more": "Boolean, optional"}, {}, set()),
+    b"OfferSnapshot": (
+        {b"metadata": "LongBytes", b"head": "LongBytes", b"size": "Integer"},
+        {b"offset": "Integer"},
+        {b"SNAPSHOT"},
+    ),
+    b"SnapshotPiece": ({b"offset": "Integer", b"data": "LongBytes"}, {}, {b"SNAPSHOT"}),
+    b"Join": ({b"request": "JoinRequest"}, {b"reply": "JoinReply"}, {b"ETCD_ERROR", b"VERSION"}),
+    b"Leave": ({b"name": "Unicode"}, {}, {b"ETCD_ERROR"}),
+    b"Describe": ({}, {b"view": "ClusterView"}, set()),
+    b"Status": ({}, {b"report": "StatusReport"}, set()),
+}
+"""
+The arguments, the results and the error codes of each command on the wire. Machines of other versions rely on them:
+add optional ones, but never rename or remove any.
+"""
+
+FIELDS: dict[type, list[str]] = {
+    JoinRequest: ["version", "machine_id", "cluster_id", "name", "client_url", "peer_url"],
+    JoinReply: ["cluster_id"],
+    ClusterView: ["cluster_id", "machines", "leader", "config", "configuration_index", "fingerprints", "ids"],
+    Machine: ["name", "client_url", "peer_url"],
+    ClusterConfig: ["activeSize", "removeDelay", "syncInterval"],
+    StatusReport: [
+        "wall_time",
+        "cluster_time",
+        "cluster_time_error",
+        "role",
+        "term",
+        "applied",
+        "version",
+        "uptime",
+        "cluster_term",
+    ],
+}
+"""The fields of each structure in a command, as they are named on the wire. The same holds for them."""
+
 REQUEST = JoinRequest(1, FIRST, "", "machine1", "http://127.0.0.1:4001", "http://127.0.0.1:7001")
+
+
+Listed = list[tuple[bytes, amp.Argument]]
+
+
+def parts_of(command: type[amp.Command]) -> tuple[Listed, Listed]:
+    """Returns the arguments and the results of a command."""
+    return command.arguments, command.response
+
+
+def kind_of(argument: amp.Argument) -> str:
+    """Returns how an argument is written, and whether it may be missing."""
+    if isinstance(argument, StructArgument):
+        name = argument.kind.__name__
+    elif isinstance(argument, amp.ListOf):
+        name = f"ListOf {kind_of(argument.elementType)}"
+    else:
+        name = type(argument).__name__
+    return f"{name}, optional" if argument.optional else name
+
+
+def add_fields(kind: inspect.Type, found: dict[type, list[str]]) -> None:
+    """Adds the names of the fields of a structure and of those within it to C{found}."""
+    if isinstance(kind, inspect.StructType | inspect.DataclassType):
+        found[kind.cls] = [field.encode_name for field in kind.fields]
+        for field in kind.fields:
+            add_fields(field.type, found)
+    elif isinstance(kind, inspect.CollectionType):
+        add_fields(kind.item_type, found)
 
 
 class ArgumentTests(SynchronousTestCase):
@@ -62,6 +144,24 @@ class ArgumentTests(SynchronousTestCase):
         """What they are called on the wire stays."""
         names = {b"Hello", b"Deliver", b"OfferSnapshot", b"SnapshotPiece", b"Join", b"Leave", b"Describe", b"Status"}
         self.assertEqual(set(COMMANDS), names)
+
+    def test_arguments_results_and_errors_stay(self) -> None:
+        """A cluster of mixed versions needs all of them: a renamed class or argument would break it."""
+        found = {}
+        for name, command in COMMANDS.items():
+            arguments, results = ({key: kind_of(each) for key, each in listed} for listed in parts_of(command))
+            found[name] = arguments, results, {*command.errors.values(), *command.fatalErrors.values()}
+        self.assertEqual(found, WIRE)
+
+    def test_fields_of_structures_stay(self) -> None:
+        """Structures go over the wire as maps of their fields."""
+        found: dict[type, list[str]] = {}
+        for command in COMMANDS.values():
+            for listed in parts_of(command):
+                for _, each in listed:
+                    if isinstance(each, StructArgument):
+                        add_fields(inspect.type_info(each.kind), found)
+        self.assertEqual(found, FIELDS)
 
 
 class RefusedTests(SynchronousTestCase):
