@@ -1,4 +1,6 @@
-"""Hosts and ports: what is taken for an address, and how it is written."""
+"""
+Tests of hosts and ports: which texts are addresses, and how addresses are written.
+"""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +19,7 @@ ADDRESSES = st.builds(Address, HOSTS, st.integers(1, 65535))
 
 
 class AddressTests(SynchronousTestCase):
-    """Addresses, from text and back."""
+    """Tests of addresses, from text and back."""
 
     @given(address=ADDRESSES)
     def test_round_trip(self, address: Address) -> None:
@@ -26,7 +28,7 @@ class AddressTests(SynchronousTestCase):
 
     @given(text=st.text(st.sampled_from("aZ0159-_.:[]%/ é"), max_size=12))
     def test_what_is_read_is_printed_alike(self, text: str) -> None:
-        """What is taken for an address is printed as one that means the same."""
+        """Every address that is read is printed as one that means the same."""
         try:
             address = Address.parse(text)
         except ValueError as e:
@@ -47,7 +49,7 @@ class AddressTests(SynchronousTestCase):
             self.assertEqual(address.url("https"), url.replace("http:", "https:"))
 
     def test_reachable(self) -> None:
-        """Whatever stands for all of a computer's addresses leads nobody to it; anything else may."""
+        """An address that stands for all of a computer's addresses can't be reached by others; any other may be."""
         for text, host in [
             ("0.0.0.0:1", "0.0.0.0"),
             ("[::]:1", "[::]"),
@@ -76,7 +78,10 @@ class AddressTests(SynchronousTestCase):
             self.assertIn(remedy, str(self.assertRaises(ValueError, Address.parse, text)))
 
     def test_overlaps(self) -> None:
-        """Same port, and the same host or one that stands for every host of its kind."""
+        """
+        Two addresses overlap if they have the same port, and the same host or one that stands for every host of its
+        kind.
+        """
         for one, two, expected in [
             ("127.0.0.1:1", "127.0.0.1:1", True),
             ("127.0.0.1:1", "127.0.0.1:2", False),
@@ -93,7 +98,7 @@ class AddressTests(SynchronousTestCase):
             self.assertEqual((first.overlaps(second), second.overlaps(first)), (expected, expected), f"{one} {two}")
 
     def test_of_connections(self) -> None:
-        """As people write them."""
+        """The addresses of connections are printed as people write them."""
         for address, text in (
             (IPv4Address("TCP", "127.0.0.1", 7001), "127.0.0.1:7001"),
             (IPv6Address("TCP", "::1", 7001), "[::1]:7001"),
@@ -103,7 +108,7 @@ class AddressTests(SynchronousTestCase):
 
 
 class ListeningTests(SynchronousTestCase):
-    """Where to listen: an address, or an endpoint string."""
+    """Tests of where to listen: an address, or an endpoint string."""
 
     def test_endpoints(self) -> None:
         for text in (
@@ -118,7 +123,7 @@ class ListeningTests(SynchronousTestCase):
 
     @given(address=ADDRESSES)
     def test_addresses(self, address: Address) -> None:
-        """An address is none, whatever its host is called."""
+        """An address is never taken for an endpoint string, whatever its host is called."""
         self.assertEqual(parse_listening(str(address)), BindAddress(address.host, address.port))
         self.assertEqual(parse_listening(f"[{address.host}]" if ":" in address.host else address.host),
                          BindAddress(address.host, None))  # fmt: skip
@@ -134,7 +139,7 @@ class ListeningTests(SynchronousTestCase):
             self.assertIn(remedy, str(self.assertRaises(ValueError, parse_listening, text)))
 
     def test_overlaps(self) -> None:
-        """One socket can't be two ports; what else an endpoint takes can't be told."""
+        """Two ports can't share one socket; what other types of endpoint occupy is unknown."""
         one, other, address = Endpoint("systemd:domain=INET:index=0"), Endpoint("unix:/x"), Address("127.0.0.1", 1)
         self.assertTrue(one.overlaps(Endpoint(one.text)))
         self.assertFalse(one.overlaps(other) or one.overlaps(address) or address.overlaps(one))

@@ -1,4 +1,6 @@
-"""The command line, by itself and under the real C{twistd}."""
+"""
+Tests of the command line, by itself and under the real C{twistd}.
+"""
 
 import io
 import os
@@ -24,14 +26,14 @@ from etcd_twisted.errors import ConfigError
 
 
 def configured(*arguments: str, **environment: str) -> Config:
-    """What a command line amounts to."""
+    """Returns the configuration that a command line results in."""
     options = Options(environment)
     options.parseOptions(arguments)
     return options.config()
 
 
 class ParseTests(SynchronousTestCase):
-    """From arguments to a L{Config}."""
+    """Tests of parsing arguments into a L{Config}."""
 
     def test_no_arguments(self) -> None:
         self.assertEqual(configured(), Config())
@@ -41,7 +43,7 @@ class ParseTests(SynchronousTestCase):
         self.assertEqual(config, Config(name="machine0", snapshot_count=5, watch_history=6))
 
     def test_every_flag_reaches_the_table(self) -> None:
-        """Each flag is taken, and is handed on under its own name and with its own value (spec, "Flags")."""
+        """Each flag is accepted, and is passed on under its own name with its own value (spec, "Flags")."""
         for option in OPTIONS:
             options = Options({})
             if option.form is Form.SWITCH:
@@ -75,7 +77,7 @@ class ParseTests(SynchronousTestCase):
 
 
 class RefusalTests(SynchronousTestCase):
-    """What can't be used ends in one line, by way of L{SystemExit}."""
+    """What can't be used is refused in one line, by way of L{SystemExit}."""
 
     def test_bad_arguments_are_refused(self) -> None:
         for arguments, line in [
@@ -89,7 +91,7 @@ class RefusalTests(SynchronousTestCase):
             self.assertTrue(str(error.code).isprintable(), error.code)
 
     def test_arguments_that_are_not_options(self) -> None:
-        """What is no option at all, or not written as one: the whole line, with its remedy where there is one."""
+        """An argument that is no option, or is not written as one, is refused with its remedy, if there is one."""
         dashes = "; options begin with --, as in --name machine0"
         pair = "give --snapshot or --no-snapshot"
         for arguments, line in [
@@ -109,7 +111,10 @@ class RefusalTests(SynchronousTestCase):
             self.assertTrue(str(error.code).isprintable(), error.code)
 
     def test_did_you_mean(self) -> None:
-        """Letters in another order, other lines between words, one dash as programs in Go take it."""
+        """
+        The error suggests the option that was meant: with swapped letters, underscores for hyphens, or one dash as
+        programs in Go accept.
+        """
         for argument, meant in [
             ("--nmae", "--name"),
             ("--nmae=machine0", "--name"),
@@ -128,7 +133,7 @@ class RefusalTests(SynchronousTestCase):
             self.assertTrue(str(error.code).endswith(f" not recognized; did you mean {meant}?"), error.code)
 
     def test_options_of_twistd(self) -> None:
-        """Its own options stand before the name of the service."""
+        """The options of C{twistd} itself have to stand before the name of the service."""
         for argument in ("-n", "--nodaemon", "--pidfile=x", "--logfile", "-l"):
             options = Options({})
             options.parent = ServerOptions()
@@ -142,7 +147,7 @@ class RefusalTests(SynchronousTestCase):
 
 
 class HelpTests(SynchronousTestCase):
-    """What C{--help} and C{--version} say."""
+    """Tests of what C{--help} and C{--version} print."""
 
     def printed(self, argument: str) -> str:
         output = io.StringIO()
@@ -176,7 +181,7 @@ class PluginTests(SynchronousTestCase):
 
 
 class ProcessTests(SynchronousTestCase):
-    """The real C{twistd}, run from somewhere else than the source tree."""
+    """Tests of the real C{twistd}, run from outside the source tree."""
 
     def twistd(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         directory = Path(self.mktemp())
@@ -194,7 +199,10 @@ class ProcessTests(SynchronousTestCase):
         return result
 
     def test_process_refuses_a_bad_value(self) -> None:
-        """One line on standard error, nothing on standard output, status 1, and nothing on disk."""
+        """
+        The process writes one line to standard error, nothing to standard output and nothing to the disk, and exits
+        with status 1.
+        """
         for arguments, environment, line in [
             (["--snapshot-count", "abc"], {}, "--snapshot-count 'abc': should be a whole number from 1 to "),
             (["--fly"], {}, "option --fly not recognized"),
@@ -207,7 +215,7 @@ class ProcessTests(SynchronousTestCase):
 
     def test_process_refuses_a_certificate_that_does_not_load(self) -> None:
         """
-        Files that can't be used are found out when the machine starts, before it writes or opens anything (spec,
+        Files that can't be used are reported when the machine starts, before it writes or opens anything (spec,
         "Flags").
         """
         for arguments, environment, line in [

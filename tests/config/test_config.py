@@ -1,4 +1,6 @@
-"""What is configured when little is said, and how that is called."""
+"""
+Tests of the defaults of the configuration, and of the names of its settings in errors.
+"""
 
 from pathlib import Path
 
@@ -13,10 +15,10 @@ from tests.values import CLIENTS, HOSTS, PEERS, Sources
 
 
 class DefaultTests(SynchronousTestCase):
-    """What holds when little or nothing is set."""
+    """Tests of what holds when little or nothing is set."""
 
     def test_defaults(self) -> None:
-        """Api, "Running a Single Machine Cluster"."""
+        """The defaults are those of the reference (api, "Running a Single Machine Cluster")."""
         config = load_config({}, {})
         self.assertEqual(config, Config())
         self.assertEqual(config.name, None)
@@ -46,7 +48,7 @@ class DefaultTests(SynchronousTestCase):
         self.assertEqual(config, Config(addr=advertised, peer_addr=peers))
 
     def test_urls_say_whether_ports_speak_tls(self) -> None:
-        """What clients and machines are told says whether the port speaks TLS."""
+        """The URLs given to clients and machines say whether the port speaks TLS."""
         config = Config(addr=Address("a", 1), peer_addr=Address("::1", 2), bind_addr=Address("b", 3))
         self.assertEqual((config.client_url, config.peer_url), ("http://a:1", "http://[::1]:2"))
         flags = {"cert-file": "c", "key-file": "k"}
@@ -57,21 +59,21 @@ class DefaultTests(SynchronousTestCase):
 
     @given(advertised=CLIENTS, host=HOSTS)
     def test_listens_on_advertised_port(self, advertised: Address, host: str) -> None:
-        """An address alone takes the advertised port, also where the two are given in different ways."""
+        """An address without a port takes the advertised port, even if the two are given in different ways."""
         alone = f"[{host}]" if ":" in host else host
         config = load_config({"addr": str(advertised)}, {"ETCD_BIND_ADDR": alone, "ETCD_PEER_BIND_ADDR": alone})
         self.assertEqual(config.bind_addr, Address(host, advertised.port))
         self.assertEqual(config.peer_bind_addr, Address(host, 7001))
 
     def test_unreachable_address_is_refused(self) -> None:
-        """A program that embeds a machine is told too."""
+        """A program that embeds a machine gets the same error."""
         for field, option in (("addr", "--addr"), ("peer_addr", "--peer-addr")):
             error = self.assertRaises(ConfigError, Config, **{field: Address("::", 4001)})
             self.assertTrue(str(error).startswith(f"{option} [::]:4001: should be an address that others can "), error)
 
 
 class SourceTests(SynchronousTestCase):
-    """L{Config.given_as}: how a value was given, as an error has to call it."""
+    """Tests of L{Config.given_as}: how an error names the way in which a value was given."""
 
     def test_each_way_to_give_a_value_is_named(self) -> None:
         file = Sources(self).file("data-dir = 'd'\nwatch_history = 7\nsnapshot-count = 8")
@@ -101,14 +103,14 @@ class SourceTests(SynchronousTestCase):
             self.assertEqual((config.given_as("bind-addr"), config.given_as("peer-bind-addr")), sources)
 
     def test_flags_are_named_without_sources(self) -> None:
-        """A program that makes its own L{Config} is told the flags that would have set it."""
+        """If a program makes its own L{Config}, the error names the flags that would have set the value."""
         config = Config(bind_addr=Address("h", 1), peer_bind_addr=Address("h", 2))
         self.assertEqual(config.given_as("bind-addr"), "--bind-addr")
         self.assertEqual(config.given_as("peer-bind-addr"), "--peer-bind-addr")
         self.assertEqual(config.given_as("addr"), "--addr")
 
     def test_value_is_given_on_one_line(self) -> None:
-        """On one line, whatever it is."""
+        """The value is on one line, whatever it contains."""
         config = load_config({"data-dir": "a\nb"}, {"ETCD_ADDR": "h:1"})
         self.assertEqual(config.given("addr"), "ETCD_ADDR h:1")
         self.assertEqual(config.given("bind-addr"), "ETCD_ADDR h:1")

@@ -1,4 +1,6 @@
-"""What becomes of flags, variables and a TOML file."""
+"""
+Tests of loading flags, variables and a TOML file.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -27,11 +29,14 @@ from tests.values import (
 
 
 class PrecedenceTests(SynchronousTestCase):
-    """Flags over environment over file over defaults, for every option."""
+    """
+    For every option, flags take precedence over the environment, the environment over the file, and the file over
+    defaults.
+    """
 
     @given(data=st.data())
     def test_precedence(self, data: st.DataObject) -> None:
-        """Spec, "Flags"."""
+        """Each source takes precedence over those below it (spec, "Flags")."""
         sources = Sources(self)
         flags: dict[str, str | tuple[str, ...]] = {}
         environment = {}
@@ -143,7 +148,10 @@ BAD_VALUES: dict[str, tuple[str, ...]] = {
 
 
 class BadValueTests(SynchronousTestCase):
-    """A value that can't be used: one line, naming the setting as it was given, the value, and what it should be."""
+    """
+    A value that can't be used is refused in one line, with the setting as it was given, the value, and what it should
+    be.
+    """
 
     def refused(self, flags: Mapping[str, str | tuple[str, ...]], environment: Mapping[str, str]) -> str:
         text = str(self.assertRaises(ConfigError, load_config, flags, environment))
@@ -151,7 +159,7 @@ class BadValueTests(SynchronousTestCase):
         return text
 
     def test_every_option_is_tried(self) -> None:
-        """Spec, "Flags"."""
+        """Every option is tried with a bad value (spec, "Flags")."""
         self.assertEqual(set(BAD_VALUES), {option.name for option in OPTIONS})
 
     def test_bad_flags(self) -> None:
@@ -160,7 +168,7 @@ class BadValueTests(SynchronousTestCase):
                 self.assertIn(f"--{name} {value!r}: should ", self.refused({name: value}, {}))
 
     def test_passwords(self) -> None:
-        """They are not repeated to whoever reads the error."""
+        """Passwords are not repeated in the error."""
         url = "http://u:secret@h/d"
         for error in (self.refused({"discovery": url}, {}), self.refused({}, {"ETCD_DISCOVERY": url})):
             self.assertNotIn("secret", error)
@@ -207,7 +215,7 @@ class BadValueTests(SynchronousTestCase):
         self.assertEqual(load_config({"snapshot-count": ("5", "6")}, {}).snapshot_count, 6)
 
     def test_largest_body(self) -> None:
-        """16 MiB can be had, a byte more is refused with the reason."""
+        """A limit of 16 MiB is accepted, and a byte more is refused with the reason."""
         self.assertEqual(load_config({"max-request-bytes": "16777216"}, {}).max_request_bytes, 16777216)
         self.assertIn(
             "from 1 to 16777216 (16 MiB): a longer one would hold up the leader",
@@ -215,7 +223,7 @@ class BadValueTests(SynchronousTestCase):
         )
 
     def test_shared_port(self) -> None:
-        """Clients and machines can't be given one address; the two settings are named as they were given."""
+        """Clients and machines can't have the same address; the error names both settings as they were given."""
         for flags, environment, message in [
             ({"addr": "h:1", "peer-addr": "h:1"}, {}, "--addr h:1 and --peer-addr h:1"),
             ({}, {"ETCD_ADDR": "127.0.0.1:7001"}, "ETCD_ADDR 127.0.0.1:7001 and --peer-addr 127.0.0.1:7001"),
@@ -235,7 +243,7 @@ class BadValueTests(SynchronousTestCase):
             self.assertEqual(text, f"{message} take the same port; give one of them another")
 
     def test_election_timeout_of_too_few_heartbeats(self) -> None:
-        """A lost heartbeat should be no reason for one; both settings are named as they were given."""
+        """A single lost heartbeat should not cause an election; the error names both settings as they were given."""
         for flags, environment, message in [
             (
                 {"peer-election-timeout": "149"},
@@ -253,7 +261,7 @@ class BadValueTests(SynchronousTestCase):
         self.assertEqual((config.peer_heartbeat_interval, config.peer_election_timeout), (200, 600))
 
     def test_certificates(self) -> None:
-        """A certificate is nothing without its key, nor the key without it, nor an authority without both."""
+        """A certificate needs its key, a key needs its certificate, and an authority needs both."""
         for flags, environment, message in [
             ({"cert-file": "c"}, {}, "--cert-file c needs --key-file too"),
             ({}, {"ETCD_KEY_FILE": "k\n"}, "ETCD_KEY_FILE 'k\\n' needs --cert-file too"),
@@ -270,7 +278,7 @@ class BadValueTests(SynchronousTestCase):
             self.assertEqual(self.refused(flags, environment), message)
 
     def test_peer_addresses(self) -> None:
-        """The one that can't be used is named."""
+        """The error names the address that can't be used."""
         self.assertEqual(
             self.refused({"peers": "a:1, b"}, {}),
             "--peers 'a:1, b': should have a port, as in 127.0.0.1:4001, machine0.example.com:4001 or [::1]:4001,"
@@ -286,7 +294,7 @@ class BadValueTests(SynchronousTestCase):
         value=st.text(st.characters(exclude_categories=[])),
     )
     def test_any_text(self, name: str, value: str) -> None:
-        """Whatever the text, it is taken or refused in one line."""
+        """Any text is either accepted or refused in one line."""
         beside = {other: "f" for group in TOGETHER if name in group for other in group if other != name}
         try:
             load_config({name: value, **beside}, {})
@@ -297,13 +305,13 @@ class BadValueTests(SynchronousTestCase):
 
 
 class FileTests(SynchronousTestCase):
-    """A TOML file that can't be used."""
+    """Tests of a TOML file that can't be used."""
 
     def setUp(self) -> None:
         self.sources = Sources(self)
 
     def refused(self, content: str | bytes) -> str:
-        """What is said of a file with that content, less the file's name."""
+        """Returns the error about a file with that content, without the file's name."""
         file = self.sources.file(content)
         text = str(self.assertRaises(ConfigError, load_config, {"config": file}, {}))
         self.assertTrue(text.isprintable(), text)
@@ -368,12 +376,12 @@ class FileTests(SynchronousTestCase):
         self.assertIn("is not TOML: ", self.refused("name = " + "[" * 100_000))
 
     def test_huge_numbers(self) -> None:
-        """More digits than Python turns into a number or back."""
+        """A number may have more digits than Python converts to a number or back."""
         self.assertIn("is not TOML: ", self.refused("snapshot_count = 1" + "0" * 5000))
         self.assertIn("should be a whole number", self.refused("snapshot_count = 0x1" + "0" * 5000))
 
     def test_unreadable_file(self) -> None:
-        """How the file was given is said, and what to do."""
+        """The error says how the file was given, and what to do."""
         missing = str(self.sources.path / "missing.toml")
         advice = "No such file or directory; give the path of a TOML file, or leave it out"
         for flags, environment, named in [
@@ -393,7 +401,7 @@ class FileTests(SynchronousTestCase):
 
     @given(content=st.binary(max_size=60))
     def test_any_bytes(self, content: bytes) -> None:
-        """Whatever the file holds, it is taken or refused in one line that begins with its name."""
+        """Any content is either accepted or refused in one line that begins with the file's name."""
         file = self.sources.file(content)
         try:
             load_config({"config": file}, {})
@@ -403,10 +411,10 @@ class FileTests(SynchronousTestCase):
 
 
 class VariableTests(SynchronousTestCase):
-    """Variables that nobody reads."""
+    """Tests of environment variables that are not read."""
 
     def test_mistyped_variables(self) -> None:
-        """The nearest is named where one is near."""
+        """The warning names the nearest variable, if one is near."""
         for name, meant in (
             ("ETCD_NMAE", "ETCD_NAME"),
             ("ETCD_DATADIR", "ETCD_DATA_DIR"),
@@ -416,7 +424,7 @@ class VariableTests(SynchronousTestCase):
             self.assertEqual(mistyped_variables({name: ""}), {name: meant})
 
     def test_variables_of_other_programs(self) -> None:
-        """Neither what is read, nor what other programs call theirs."""
+        """There is no warning about variables that are read, or that belong to other programs."""
         known = {option.variable: "" for option in OPTIONS}
         others = ("ETCD_VERSION", "ETCD_PORT", "ETCD_SERVICE_HOST", "ETCD_PORT_4001_TCP_ADDR", "ETCDCTL_API")
         others += ("ETCD_INITIAL_CLUSTER", "ETCD_LISTEN_CLIENT_URLS", "ETCD_TRUSTED_CA_FILE", "PATH", "NAME", "ETCD_")

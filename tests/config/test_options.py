@@ -1,4 +1,6 @@
-"""The table of options, and the page about it."""
+"""
+Tests of the table of options, and of the page about it.
+"""
 
 import os
 import re
@@ -31,7 +33,7 @@ class TableTests(SynchronousTestCase):
         self.assertEqual((option.flag, option.variable, option.key), ("--data-dir", "ETCD_DATA_DIR", "data_dir"))
 
     def test_defaults_can_be_parsed(self) -> None:
-        """A default that the help shows as a value means just that value, when it is given."""
+        """A default that the help shows as a value means just that value when it is given."""
         for option in SETTABLE.values():
             if option.has_literal_default:
                 self.assertEqual(load_config({option.name: option.default}, {}), Config(), option.name)
@@ -63,7 +65,7 @@ class DocumentTests(SynchronousTestCase):
             self.assertTrue(row[4].startswith(re.split("[;:.]|, as", option.help)[0]), f"{row[4]} / {option.help}")
 
     def flags(self, option: Option) -> str:
-        """All the ways to give it."""
+        """Returns all ways to give the option on the command line."""
         if option.letter:
             return f"{option.flag}, -{option.letter}, -{option.letter * 2}"
         return f"{option.flag}, --no-{option.name}" if option.form is Form.SWITCH else option.flag

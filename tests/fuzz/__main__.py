@@ -1,5 +1,6 @@
 """
-Runs the fuzzing: every target or one of them, for so many seconds in all, from a seed; or what failed again.
+Runs the fuzzing: every target or one of them, for so many seconds in all, from a seed; or the example that failed
+before.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from tests.fuzz.targets import TARGETS
 
 
 def main() -> int:
-    """Do what the command line says; returns the exit status."""
+    """Runs what the command line asks for, and returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz")
     parser.add_argument("--engine", choices=["atheris", "hypothesis"], help="the first one if it is installed")
     parser.add_argument("--target", choices=list(TARGETS), help="this one alone")

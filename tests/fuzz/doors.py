@@ -1,6 +1,6 @@
 """
-Both doors of the client port, compared: whatever is sent, however it is cut, and whatever its sender does beside, they
-answer alike and do the same.
+Compares both doors of the client port: whatever is sent, however it is cut, and whatever else the client does, they
+give the same answers and have the same effects.
 """
 
 import re
@@ -34,7 +34,7 @@ _PATHS = re.findall(
 http://x/v2/keys/k http://stranger.example/version
 """,
 )
-"""Without C{/metrics}: it counts what the process did before."""
+"""C{/metrics} is left out because it counts what the process did before."""
 
 _LINES = (
     *("Accept: application/json", "Content-Type: application/json", "Content-Type: application/x-www-form-urlencoded"),
@@ -48,7 +48,7 @@ _STANDINGS = (*["leader"] * 5, "follower", "standby", "lost")
 
 @st.composite
 def _any_page(draw: st.DrawFn) -> bytes:
-    """A request for any page, with any body."""
+    """Generates a request for any page, with any body."""
     method = draw(st.sampled_from(["GET", "GET", "PUT", "PUT", "POST", "DELETE", "HEAD", "OPTIONS"]))
     host = draw(st.sampled_from(["x", "x", "localhost:4001", "[::1]", "stranger.example"]))
     lines = draw(st.lists(st.sampled_from(_LINES), max_size=2))
@@ -64,10 +64,10 @@ class Conversation:
     """
     What two clients do.
 
-    @ivar steps: which of them, and what: bytes that it sends; seconds that go by; C{"go"}, C{"stop reading"} or
+    @ivar steps: which of them acts, and how: bytes that it sends; seconds that pass; or C{"go"}, C{"stop reading"} or
         C{"read"}.
     @ivar slow: whether what they change is committed only after the next step.
-    @ivar standing: what the machine is: C{"leader"}, C{"follower"}, C{"standby"} or C{"lost"}.
+    @ivar standing: the role of the machine: C{"leader"}, C{"follower"}, C{"standby"} or C{"lost"}.
     """
 
     steps: list[tuple[int, bytes | int | str]]
@@ -77,7 +77,7 @@ class Conversation:
 
 @st.composite
 def conversations(draw: st.DrawFn) -> Conversation:
-    """Pipelined, slow, too long, and half closed ones too."""
+    """Generates conversations, including pipelined, slow, too long, and half-closed ones."""
     steps: list[tuple[int, bytes | int | str]] = []
     for client in draw(st.sampled_from([[0], [0], [0, 1], [0, 1, 0]])):
         sent = b"".join(draw(st.lists(requests() | _any_page() | _any_page(), min_size=1, max_size=4)))
@@ -93,7 +93,7 @@ def conversations(draw: st.DrawFn) -> Conversation:
 
 
 class _Transport(Transport):
-    """As forgiving as those of sockets are."""
+    """A transport that accepts the same calls as a socket's."""
 
     def unregisterProducer(self) -> None:
         self.producer = None
@@ -109,18 +109,18 @@ class _Client:
 
     @property
     def can_send(self) -> bool:
-        """Whether somebody would take it."""
+        """Returns whether the other side would receive what is sent."""
         return not self.transport.disconnecting and not self.transport.writes_closed
 
     def read(self) -> None:
-        """Take all that was sent."""
+        """Reads all that was sent."""
         self.transport.room = None
         if not self.transport.disconnecting:
             self.transport.client_reads()
 
     @property
     def seen(self) -> tuple[bytes, str | None, bool]:
-        """What it was sent, and how that ended."""
+        """What it was sent, and how the connection ended."""
         return _DATE.sub(b"", self.transport.value()), self.transport.how_lost, self.transport.writes_closed
 
 
@@ -141,7 +141,7 @@ class _Door:
         self.clients = [_Client(self.wire.site) for _ in range(2)]
 
     def hold(self, conversation: Conversation) -> dict[str, Any]:
-        """Do all of it; what can be seen from outside."""
+        """Runs the whole conversation, and returns what can be seen from outside."""
         for step in conversation.steps:
             self._settle(*step)
             self.replica.holding = conversation.slow
@@ -152,8 +152,8 @@ class _Door:
             client.read()
         self.wire.clock.advance(0)
         self.replica.release()
-        # One door refuses a head at its first bad line, the other one when all of it is there: from then on, the
-        # connection has this long.
+        # One door refuses a head at its first bad line, and the other when the whole head is there. From then on the
+        # connection has this many seconds.
         self.wire.pass_time(ceil(self.wire.site.limits.refused_timeout_seconds) + 1)
         answered = len(self.wire.site.channels)
         self.wire.site.stop(1.0)
@@ -171,10 +171,11 @@ class _Door:
 
     def _settle(self, number: int, what: bytes | int | str) -> None:
         """
-        Let clients read all, and what they sent be answered, but for the one that sends more.
+        Lets the clients read everything and has their requests answered, except those of a client that goes on
+        sending.
 
-        One that reads nothing may be cut off anywhere, and each door lets others go first then: one makes the changes
-        that it sent, the other one waits with them until it reads.
+        A client that reads nothing may be cut off at any point, and each door lets others go first then: one makes the
+        changes that were sent, and the other waits with them until the client reads.
         """
         for each in self.clients:
             if each is not self.clients[number] or not isinstance(what, bytes):
@@ -199,7 +200,7 @@ def _check(conversation: Conversation) -> None:
     for what, seen in ordinary.items():
         assert fast[what] == seen, f"{what}: the ordinary door: {seen!r}; the fast one: {fast[what]!r}"
     answers = b"".join(sent for sent, _, _ in ordinary["answers"])
-    for each in (b"Traceback", b"<html>", b"<html lang=en>"):  # Twisted's and Werkzeug's own; the page's has quotes
+    for each in (b"Traceback", b"<html>", b"<html lang=en>"):  # The pages of Twisted and Werkzeug
         assert each not in answers, answers
     servers, marks = (answers.count(line) for line in (b"\nServer: etcd_twisted\r\n", b"\nX-Content-Type-Options: "))
     assert servers == marks, answers

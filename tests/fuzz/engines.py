@@ -1,8 +1,9 @@
 """
-What tries the examples of a target: hypothesis, in batches that can be repeated, or atheris, where it is installed.
+The engines that try the examples of a target: hypothesis, in batches that can be repeated, or atheris, where it is
+installed.
 
-Hypothesis makes whole examples from the beginning, and the smallest of one that fails: it is what a short run needs.
-Atheris begins with next to nothing and finds its way: it is for hours.
+Hypothesis generates whole examples from the beginning, and shrinks the one that fails, which suits a short run.
+Atheris begins with next to nothing and finds its way, which suits hours.
 """
 
 import importlib.util
@@ -18,10 +19,10 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from tests.fuzz.target import Target
 
 EXAMPLES = 200
-"""How many a batch has. Large ones come late in a batch, and small batches are repeated in less time."""
+"""How many examples a batch has. Large examples come late in a batch, and small batches take less time to repeat."""
 
 LONGEST_EXAMPLE = 1 << 13
-"""Bytes that atheris makes one from."""
+"""From how many bytes atheris makes an example."""
 
 HAS_ATHERIS = importlib.util.find_spec("atheris") is not None
 
@@ -31,12 +32,12 @@ _CORPUS = Path(".fuzz")
 
 def by_hypothesis(target: Target, seconds: float, first: int, examples: int, out: TextIO, shrink: bool = True) -> bool:
     """
-    Try batch after batch until the time is over, one at the least, or until one fails.
+    Tries batch after batch until the time is over or one fails, and at least one.
 
-    @param first: the seed of the first batch; each further one has the next.
-    @param examples: how many a batch has.
+    @param first: the seed of the first batch; each further one has the next seed.
+    @param examples: how many examples a batch has.
     @param shrink: whether to look for the smallest example that fails.
-    @return: whether all went well. If not, C{out} is told what failed and how to repeat it.
+    @return: whether all examples passed. If not, C{out} says what failed and how to repeat it.
     """
     began = time.monotonic()
     number = first
@@ -57,9 +58,9 @@ def by_hypothesis(target: Target, seconds: float, first: int, examples: int, out
 
 def _batch(target: Target, number: int, examples: int, shrink: bool) -> None:
     """
-    Try so many examples; the same ones for the same number.
+    Tries so many examples, which are always the same for the same seed.
 
-    @raise Exception: one fails; it is in the notes.
+    @raise Exception: an example fails; it is in the notes.
     """
 
     @seed(number)
@@ -80,10 +81,11 @@ def _batch(target: Target, number: int, examples: int, shrink: bool) -> None:
 
 def by_atheris(target: Target, seconds: float, first: int, out: TextIO) -> bool:
     """
-    Try examples until the time is over or one fails, beginning with those that reached something in earlier runs.
+    Tries examples until the time is over or one fails, beginning with those that reached something new in earlier
+    runs.
 
     @param first: the seed.
-    @return: whether all went well. If not, C{out} is told what failed and how to repeat it.
+    @return: whether all examples passed. If not, C{out} says what failed and how to repeat it.
     """
     corpus, failures = _CORPUS / target.name, _CORPUS / f"{target.name}-failures"
     for directory in (corpus, failures):
@@ -108,11 +110,11 @@ def by_atheris(target: Target, seconds: float, first: int, out: TextIO) -> bool:
 
 
 def again_by_atheris(target: Target, failed: Path) -> bool:
-    """Try the one example of a file; whether it goes well."""
+    """Tries the one example of a file, and returns whether it passes."""
     return _guided(target.name, "-timeout=0", str(failed)) == 0
 
 
 def _guided(*arguments: str) -> int:
-    """Run L{tests.fuzz.guided}; its status."""
+    """Runs L{tests.fuzz.guided}, and returns its exit status."""
     command = [sys.executable, "-m", "tests.fuzz.guided", *arguments]
     return subprocess.run(command, check=False).returncode

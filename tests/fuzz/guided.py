@@ -1,9 +1,10 @@
 """
-Runs one target by atheris: C{python -m tests.fuzz.guided TARGET} and what libFuzzer takes, in a process of its own.
+Runs one target under atheris: C{python -m tests.fuzz.guided TARGET} and libFuzzer's arguments, in a process of its
+own.
 
-Atheris notes which lines of the program an example reaches, and goes on from those that reach new ones. An example is
-bytes here, from which hypothesis makes what it would else make from chance. A file of such bytes as the last argument
-is tried alone.
+Atheris notes which lines of the program an example reaches, and goes on from those that reach new ones. Here an
+example is bytes that hypothesis uses in place of random choices. A file of such bytes as the last argument is tried
+alone.
 """
 
 import sys

@@ -1,7 +1,8 @@
 """
-The peer port: machines and strangers, with boxes, Raft messages, HTTP and garbage, on several connections at once.
+Fuzzes the peer port: machines and strangers send boxes, Raft messages, HTTP and garbage, on several connections at
+once.
 
-Whatever comes, the port goes on: who asks after all that is answered, and nothing is left of those who have gone.
+Whatever comes, the port keeps working: it answers whoever asks next, and keeps nothing of those who have gone.
 """
 
 from typing import Any
@@ -42,7 +43,7 @@ def _entries(first: int, term: int) -> st.SearchStrategy[tuple[Entry, ...]]:
 
 @st.composite
 def _appends(draw: st.DrawFn) -> Append:
-    """Well-formed ones, so that they are taken; what is not comes from mangled bytes."""
+    """Generates well-formed entries, so that they are accepted; others come from mangled bytes."""
     previous, term = draw(_NUMBERS), draw(_NUMBERS)
     return Append(
         term, draw(_NUMBERS), previous, draw(st.integers(0, term)), draw(_NUMBERS), draw(_entries(previous + 1, term))
@@ -75,7 +76,7 @@ _NAMES = st.sampled_from([*COMMANDS, b"Nothing"])
 
 @st.composite
 def _boxes(draw: st.DrawFn) -> bytes:
-    """A box: a good one, or one with keys and values of any kind."""
+    """Generates a box: a good one, or one with keys and values of any kind."""
     tag = draw(st.sampled_from([b"1", b"2", None]))
     match draw(st.sampled_from(["hello", "deliver", "describe", "any", "any"])):
         case "hello":
@@ -104,7 +105,7 @@ _SETTINGS = ("", '{"activeSize":3}', '{"removeDelay":1,"color":"red"}', '{"syncI
 
 @st.composite
 def _requests(draw: st.DrawFn) -> bytes:
-    """What administrators ask, and web pages of strangers."""
+    """Generates what administrators ask, and what web pages of strangers ask."""
     method, page = draw(st.sampled_from(["GET", "PUT", "DELETE", "POST", "HEAD"])), draw(st.sampled_from(_PAGES))
     body = draw(st.sampled_from(_SETTINGS))
     line = draw(st.sampled_from(["Accept: */*", "Origin: null", "Accept-Language: de", "Connection: close", "bad"]))
@@ -116,7 +117,7 @@ class Step:
     """
     Something that a visitor does.
 
-    @ivar what: bytes that it sends; seconds that go by; or C{"come"}, C{"go"}, C{"stop reading"} or C{"read"}.
+    @ivar what: bytes that it sends; seconds that pass; or C{"come"}, C{"go"}, C{"stop reading"} or C{"read"}.
     """
 
     visitor: int
@@ -125,7 +126,7 @@ class Step:
 
 @st.composite
 def visits(draw: st.DrawFn) -> list[Step]:
-    """What several visitors do, one after the other and mixed."""
+    """Generates what several visitors do, one after the other and interleaved."""
     steps: list[Step] = []
     for _ in range(draw(st.integers(1, 5))):
         visitor = draw(st.integers(0, VISITORS - 1))
@@ -140,7 +141,7 @@ def visits(draw: st.DrawFn) -> list[Step]:
 
 
 class _Raft(FakeRaftPeer):
-    """One that reads messages as the real one does."""
+    """A Raft member that decodes messages as the real one does."""
 
     def received(self, sender: str, payload: bytes) -> None:
         decode_messages(payload)

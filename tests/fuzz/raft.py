@@ -1,6 +1,6 @@
 """
-The Raft core, and what reads its messages: whatever the other machines of a group say, it does not raise, and never
-takes back what it has promised.
+Fuzzes the Raft core and the decoder of its messages: whatever the other machines of a group say, the core does not
+raise, and never takes back what it has promised.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ class History:
     """
     What a machine has in its log, and what happens to it.
 
-    @ivar terms: of its entries.
+    @ivar terms: the terms of its entries.
     """
 
     terms: list[int]
@@ -68,7 +68,7 @@ def _check(history: History) -> None:
 
 
 def _receive(machine: Machine, sender: str, payload: bytes, now: float) -> None:
-    """As a machine of a cluster does; what can't be read is refused in one line."""
+    """Receives a payload as a machine of a cluster does; one that can't be decoded is refused in one line."""
     messages: list[Message] = []
     refusal = "none"
     try:
@@ -112,7 +112,7 @@ class _Promises:
 
     def check(self) -> None:
         """
-        Look again.
+        Compares the machine with what it has promised.
 
         @raise AssertionError: something was taken back.
         """

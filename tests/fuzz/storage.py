@@ -1,9 +1,10 @@
 """
-The data directory, damaged: each file of it flipped, cut off, swapped, gone, or made something that is no file.
+Fuzzes the data directory: each file of it is flipped, cut off, swapped, removed, or replaced by something that is no
+file.
 
-A start is either refused in one line, and then nothing on the disk is another than before; or the machine serves
-everything that was ever acknowledged. Only what can't be told apart from an append that was under way may be missing:
-the end of the log.
+A start either is refused in one line, and then nothing on the disk has changed; or the machine serves everything that
+was ever acknowledged. Only what can't be told apart from an append that was under way may be missing: the end of the
+log.
 """
 
 import atexit
@@ -32,10 +33,10 @@ SEGMENT_BYTES = 400
 SNAPSHOT_COUNT = 12
 WRITES = 32
 HUGE = 1 << 34
-"""Bytes of a file that has none of them on the disk."""
+"""The apparent size, in bytes, of a file that has no bytes on the disk."""
 
 MOST_MEMORY = 1 << 33
-"""Bytes of address space that a start may take."""
+"""How many bytes of address space a start may take."""
 
 _KEPT = 8
 """How many log entries stay beside a snapshot."""
@@ -49,8 +50,8 @@ class Sample:
     """
     A directory that a machine has left.
 
-    @ivar state: what its key space held after each write; the last one is all that was acknowledged.
-    @ivar files: the paths in it of what it is made of.
+    @ivar state: the content of the key space after each write; the last one is all that was acknowledged.
+    @ivar files: the paths of its files in the directory.
     """
 
     path: Path
@@ -66,7 +67,7 @@ def _machine(cluster: Cluster) -> LifecycleMachine:
 
 @contextlib.contextmanager
 def _small_files() -> Iterator[None]:
-    """Have many files in a small directory."""
+    """Makes the machine write many files in a small directory."""
     small = functools.partial(storage.WriteAheadLog, segment_bytes=SEGMENT_BYTES)
     with mock.patch.object(storage, "WriteAheadLog", small), mock.patch.object(raft_log, "TRAILING_ENTRIES", _KEPT):
         yield
@@ -74,7 +75,7 @@ def _small_files() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _little_memory() -> Iterator[None]:
-    """Raise L{MemoryError} in what reads a huge file whole, and not have the computer do it."""
+    """Raises L{MemoryError} in code that reads a huge file whole, so that the computer does not actually do it."""
     before = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, before[1]))
     try:
@@ -85,9 +86,9 @@ def _little_memory() -> Iterator[None]:
 
 def _make(path: Path, prefix: str, crash: bool) -> Sample:
     """
-    Have a machine write.
+    Has a machine write a directory.
 
-    @param crash: whether it was killed at the end.
+    @param crash: whether it is killed at the end.
     """
     path.mkdir(parents=True)
     cluster = Cluster(path, snapshot_count=SNAPSHOT_COUNT)
@@ -112,7 +113,10 @@ def _make(path: Path, prefix: str, crash: bool) -> Sample:
 
 @functools.cache
 def _samples() -> tuple[Sample, Sample, Sample]:
-    """Of a machine that was stopped, of one that was killed, and of another machine; gone with the process."""
+    """
+    Returns the directories of a machine that was stopped, of one that was killed, and of another machine; they are
+    removed at the end of the process.
+    """
     root = Path(tempfile.mkdtemp(prefix="etcd_twisted-fuzz-"))
     atexit.register(shutil.rmtree, root)
     return _make(root / "stopped", "k", False), _make(root / "killed", "k", True), _make(root / "other", "o", False)
@@ -124,8 +128,8 @@ class Damage:
     One thing that is done to a directory.
 
     @ivar how: see L{_damage}.
-    @ivar which: a number that says which file, whatever their number.
-    @ivar where: a part of the file's length, of 1,000.
+    @ivar which: a number that selects a file, however many there are.
+    @ivar where: the position in the file, in thousandths of its length.
     @ivar much: how many bytes, or which other file.
     """
 
@@ -136,7 +140,7 @@ class Damage:
 
 
 _CUTTING = ("cut off", "zero to the end", "remove", "earlier", "empty")
-"""What the end of a log may look like that was being written, or that a disk has lost."""
+"""What the end of a log may look like if it was being written, or if a disk has lost it."""
 
 _HOW = (
     *_CUTTING,
@@ -148,7 +152,7 @@ DAMAGES = st.builds(Damage, st.sampled_from(_HOW), st.integers(0, 63), _THOUSAND
 
 
 def _damage(sample: Sample, path: Path, damage: Damage) -> str:
-    """Do it to the copy of a sample; which file it was done to."""
+    """Damages the copy of a sample, and returns which file was damaged."""
     name = sample.files[damage.which % len(sample.files)]
     victim = path / name
     _change_content(victim, path / sample.files[damage.much % len(sample.files)], damage)
@@ -163,7 +167,7 @@ def _damage(sample: Sample, path: Path, damage: Damage) -> str:
 
 
 def _change_content(victim: Path, other: Path, damage: Damage) -> None:
-    """Change the bytes of a file that has some."""
+    """Changes the bytes of a file that has some."""
     if not victim.is_file() or victim.stat().st_size == HUGE or not (content := victim.read_bytes()):
         return
     at = len(content) * damage.where // 1_000
@@ -190,7 +194,7 @@ def _change_content(victim: Path, other: Path, damage: Damage) -> None:
 
 
 def _replace(victim: Path, source: Path) -> None:
-    """Put another file in the place of one."""
+    """Puts another file in the place of one."""
     if source.is_file():
         _remove(victim)
         victim.parent.mkdir(exist_ok=True)
@@ -198,7 +202,7 @@ def _replace(victim: Path, source: Path) -> None:
 
 
 def _make_special(victim: Path, how: str, aside: Path) -> None:
-    """Put something that is no file in the place of one, or nothing."""
+    """Replaces a file by something that is no file, or removes it."""
     if not victim.parent.is_dir():
         return  # an earlier damage
     if how == "link" and victim.exists():
@@ -228,7 +232,7 @@ def _remove(path: Path) -> None:
 
 
 def _tree(root: Path) -> dict[str, object]:
-    """All that is on the disk, but for what the file of the lock holds: a process's id."""
+    """Returns everything on the disk, except the content of the lock file, which is a process id."""
     seen: dict[str, object] = {}
     for path in sorted(root.rglob("*")):
         status = path.lstat()
@@ -254,7 +258,7 @@ def _check(example: tuple[bool, list[Damage]]) -> None:
             assert refusal.isprintable(), f"{touched}: more than one line: {refusal!r}"
             after = _tree(root)
             if _LOCK not in before:
-                after.pop(_LOCK, None)  # to take it away again could take it from another process that has it by then
+                after.pop(_LOCK, None)  # Removing it again could take it from another process that has it by then.
             changed = [name for name in {**before, **after} if before.get(name) != after.get(name)]
             assert changed == [], f"{touched}: refused ({refusal}), and {changed} changed"
         elif found != sample.state[-1]:
@@ -264,7 +268,7 @@ def _check(example: tuple[bool, list[Damage]]) -> None:
 
 
 def _start(root: Path) -> tuple[str | None, bytes]:
-    """Start a machine; why it refuses to, or what it serves."""
+    """Starts a machine, and returns why it refuses to start, or what it serves."""
     cluster = Cluster(root, snapshot_count=SNAPSHOT_COUNT)
     machine = _machine(cluster)
     with _small_files(), _little_memory():
@@ -280,7 +284,7 @@ def _start(root: Path) -> tuple[str | None, bytes]:
 
 
 def _may_lack_its_end(sample: Sample, touched: list[tuple[str, str]]) -> bool:
-    """Whether the last segment of the log was damaged, though not the whole log is gone."""
+    """Returns whether the last segment of the log was damaged, while some of the log is still there."""
     segments = [name for name in sample.files if name.startswith("log/")]
     return any(name == segments[-1] or (name in segments and how in (*_CUTTING, "swap")) for how, name in touched)
 

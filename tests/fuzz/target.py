@@ -1,5 +1,5 @@
 """
-What is fuzzed: the form of a target, and what all of them use.
+What is fuzzed: the form of a target, and what all targets use.
 """
 
 import signal
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 LONGEST_SECONDS = 20
-"""How long one example may take on a busy machine before it counts as one that hangs."""
+"""How many seconds one example may take on a busy machine before it counts as hanging."""
 
 _MOST_MANGLED = 4
 """How often the bytes of one example are changed."""
@@ -24,8 +24,8 @@ class Target:
     """
     Something that is fuzzed.
 
-    @ivar name: how it is called on the command line.
-    @ivar examples: makes examples.
+    @ivar name: its name on the command line.
+    @ivar examples: generates examples.
     @ivar check: tries one; raises L{AssertionError}, or whatever the program raises that it must not.
     """
 
@@ -34,7 +34,7 @@ class Target:
     check: Callable[[Any], None]
 
     def attempt(self, example: Any) -> None:
-        """Try an example. It must end in time, and nothing may be logged as unexpected."""
+        """Tries an example. It must end in time, and must not log anything unexpected."""
         with _within(LONGEST_SECONDS), _nothing_unexpected():
             self.check(example)
 
@@ -42,9 +42,9 @@ class Target:
 @contextmanager
 def _within(seconds: int) -> Iterator[None]:
     """
-    Raise L{TimeoutError} in what takes longer, though it waits for the system.
+    Raises L{TimeoutError} in code that takes too long, even while it waits for the system.
 
-    @raise TimeoutError: see above.
+    @raise TimeoutError: the time is over.
     """
 
     def late(_signal: int, _frame: FrameType | None) -> None:
@@ -62,9 +62,9 @@ def _within(seconds: int) -> Iterator[None]:
 @contextmanager
 def _nothing_unexpected() -> Iterator[None]:
     """
-    Raise L{AssertionError} when a failure was logged: those are for what nobody expected.
+    Raises L{AssertionError} if a failure was logged, because only what nobody expected is logged as one.
 
-    @raise AssertionError: see above.
+    @raise AssertionError: a failure was logged.
     """
     told: list[str] = []
 
@@ -82,7 +82,7 @@ def _nothing_unexpected() -> Iterator[None]:
 
 @st.composite
 def mangled(draw: st.DrawFn, data: bytes) -> bytes:
-    """Bytes with a few changes: some are flipped, left out, repeated, cut off or put in."""
+    """Returns the bytes with a few changes: some are flipped, removed, repeated, cut off or inserted."""
     for _ in range(draw(st.integers(0, _MOST_MANGLED))):
         start = draw(st.integers(0, len(data)))
         end = min(len(data), start + draw(st.integers(1, 8) | st.integers(1, 300)))
@@ -106,7 +106,7 @@ _SPECIAL = (b"\r\n", b"\n", b"\r\n\r\n", b"\0", b" ", b":", b"%", b"/", b"?", b"
 
 @st.composite
 def pieces(draw: st.DrawFn, data: bytes) -> list[bytes]:
-    """The same bytes, cut into a few pieces anywhere, or into single bytes where they are few."""
+    """Returns the same bytes, cut into a few pieces anywhere, or into single bytes if there are few."""
     if len(data) <= 200 and draw(st.integers(0, 9)) == 0:
         return [data[at : at + 1] for at in range(len(data))]
     places = sorted(draw(st.lists(st.integers(0, len(data)), max_size=5)))

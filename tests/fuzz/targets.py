@@ -1,5 +1,5 @@
 """
-All that is fuzzed, by name.
+All targets of the fuzzing, by name.
 """
 
 from tests.fuzz.doors import DOORS

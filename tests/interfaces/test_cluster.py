@@ -1,5 +1,6 @@
 """
-L{etcd_twisted.interfaces.cluster}: what is set for a whole cluster, and what machines tell of who is in it.
+Tests of L{etcd_twisted.interfaces.cluster}: the configuration of a whole cluster, and what machines say about its
+members.
 """
 
 import json
@@ -34,21 +35,21 @@ INTERVAL = "syncInterval should be a number of seconds from 1 to 86400"
 
 
 class WrittenTests(SynchronousTestCase):
-    """As it is kept and shown."""
+    """Tests of the configuration as it is stored and shown."""
 
-    def test_whole_numbers(self) -> None:
-        """They have no fraction, and fields are in the specification's order."""
+    def test_whole_numbers_have_no_fraction(self) -> None:
+        """Whole numbers have no fraction, and the fields are in the specification's order."""
         self.assertEqual(config_json(ClusterConfig(3)), '{"activeSize":3,"removeDelay":1800,"syncInterval":5}')
         self.assertEqual(config_json(BASE), '{"activeSize":5,"removeDelay":60,"syncInterval":2.5}')
 
     @given(CONFIGS)
-    def test_read_again(self, config: ClusterConfig) -> None:
-        """What is config_json is read."""
+    def test_written_configuration_is_read_again(self, config: ClusterConfig) -> None:
+        """A configuration that was written can be read again."""
         self.assertEqual(read_config(config_json(config), BASE), config)
 
 
 class ReadTests(SynchronousTestCase):
-    """What somebody wants to be set."""
+    """Tests of a configuration that somebody wants to set."""
 
     def read(self, **fields: Any) -> ClusterConfig:
         return read_config(json.dumps(fields), BASE)
@@ -57,26 +58,26 @@ class ReadTests(SynchronousTestCase):
         error = self.assertRaises(EtcdError, read_config, text, BASE)
         self.assertEqual((error.code, error.cause), (code, cause), text)
 
-    def test_all(self) -> None:
-        """Each field is what it was set to."""
+    def test_every_field_can_be_set(self) -> None:
+        """Each field gets the value that it was set to."""
         read = self.read(activeSize=3, removeDelay=1800, syncInterval=5)
         self.assertEqual(read, ClusterConfig(3, 1800.0, 5.0))
         self.assertEqual([type(each) for each in (read.active_size, read.remove_delay)], [int, float])
 
-    def test_some(self) -> None:
-        """The others stay."""
+    def test_fields_that_are_not_set_stay(self) -> None:
+        """The fields that were not set keep their values."""
         self.assertEqual(self.read(), BASE)
         self.assertEqual(self.read(activeSize=9), ClusterConfig(9, 60.0, 2.5))
         self.assertEqual(self.read(removeDelay=2.5), ClusterConfig(5, 2.5, 2.5))
         self.assertEqual(self.read(syncInterval=1), ClusterConfig(5, 60.0, 1.0))
 
-    def test_whole_number_as_a_fraction(self) -> None:
-        """JSON has one kind of number."""
+    def test_whole_number_may_be_a_fraction(self) -> None:
+        """A whole number may be written as a fraction, because JSON has one kind of number."""
         self.assertEqual(self.read(activeSize=7.0), ClusterConfig(7, 60.0, 2.5))
         self.assertEqual(type(self.read(activeSize=7.0).active_size), int)
 
-    def test_below_the_minimum(self) -> None:
-        """It is raised to the minimum, whatever it is (spec, "Admin")."""
+    def test_values_below_the_minimum_are_raised(self) -> None:
+        """A value below the minimum is raised to the minimum, whatever it is (spec, "Admin")."""
         for value in ("2", "0", "-3", "2.0", "-1e300", "-1" + 400 * "0"):
             self.assertEqual(read_config(f'{{"activeSize":{value}}}', BASE), ClusterConfig(3, 60.0, 2.5), value)
         for value in ("1", "1.9", "0", "-2", "-1e300", "-1" + 400 * "0"):
@@ -86,31 +87,31 @@ class ReadTests(SynchronousTestCase):
         raised = self.read(activeSize=1, removeDelay=1, syncInterval=0)
         self.assertEqual([type(each) for each in msgspec.structs.astuple(raised)], [int, float, float])
 
-    def test_above_the_maximum(self) -> None:
-        """It is refused, with the field and its bounds."""
+    def test_values_above_the_maximum_are_refused(self) -> None:
+        """A value above the maximum is refused, with the field and its bounds."""
         for value in ("2147483648", "1e300", "1" + 400 * "0"):
             self.assert_refused(ErrorCode.INVALID_ACTIVE_SIZE, SIZE, f'{{"activeSize":{value}}}')
             self.assert_refused(ErrorCode.STANDBY_REMOVE_DELAY, DELAY, f'{{"removeDelay":{value}}}')
         for value in ("86400.5", "1e300"):
             self.assert_refused(ErrorCode.INVALID_FIELD, INTERVAL, f'{{"syncInterval":{value}}}')
 
-    def test_other_types(self) -> None:
-        """A value that is no number, or no whole one where that is needed."""
+    def test_values_of_other_types_are_refused(self) -> None:
+        """A value that is no number, or no whole number where one is needed, is refused."""
         for value in ('"3"', "true", "null", "[3]", '{"a":3}', "3.5"):
             self.assert_refused(ErrorCode.INVALID_FIELD, SIZE, f'{{"activeSize":{value}}}')
         for value in ('"60"', "false", "null", "[]"):
             self.assert_refused(ErrorCode.INVALID_FIELD, DELAY, f'{{"removeDelay":{value}}}')
             self.assert_refused(ErrorCode.INVALID_FIELD, INTERVAL, f'{{"syncInterval":{value}}}')
 
-    def test_unknown(self) -> None:
-        """Names are exact; a long one is cut."""
+    def test_unknown_fields_are_refused(self) -> None:
+        """Field names are matched exactly, and the error truncates a long one."""
         fields = "is none of activeSize, removeDelay, syncInterval"
         for name in ("activesize", "active_size", "promoteDelay", ""):
             self.assert_refused(ErrorCode.INVALID_FIELD, f"{name} {fields}", f'{{"{name}":3}}')
         self.assert_refused(ErrorCode.INVALID_FIELD, f"{40 * 'x'} {fields}", f'{{"{50_000 * "x"}":3}}')
 
-    def test_several(self) -> None:
-        """All are named, so that one answer is enough to put them right."""
+    def test_all_bad_fields_are_named(self) -> None:
+        """The error names all bad fields, so that one answer is enough to correct them."""
         self.assert_refused(
             ErrorCode.INVALID_ACTIVE_SIZE,
             f"{SIZE}; x is none of activeSize, removeDelay, syncInterval; {DELAY}",
@@ -119,8 +120,8 @@ class ReadTests(SynchronousTestCase):
         many = json.dumps({str(number): number for number in range(4_000)})
         self.assertLess(len(self.assertRaises(EtcdError, read_config, many, BASE).cause), 500)
 
-    def test_no_json_object(self) -> None:
-        """The cause says what is wrong."""
+    def test_what_is_no_json_object_is_refused(self) -> None:
+        """The cause says what is wrong with the text."""
         for text in (b"", b"activeSize=3", b"[3]", b"3", b'{"activeSize":3', b'{"a":"\xff"}', b'{"activeSize":1e400}'):
             error = self.assertRaises(EtcdError, read_config, text, BASE)
             self.assertEqual(error.code, ErrorCode.INVALID_FORM)
@@ -128,8 +129,11 @@ class ReadTests(SynchronousTestCase):
         for text in (10_000 * b'{"a":', 60_000 * b"["):
             self.assertEqual(self.assertRaises(EtcdError, read_config, text, BASE).code, ErrorCode.INVALID_FORM)
 
-    def test_too_long(self) -> None:
-        """It is not decoded, wherever it comes from: a client can write 10 MiB where it is kept."""
+    def test_too_long_text_is_not_decoded(self) -> None:
+        """
+        A text that is too long is not decoded, wherever it comes from: a client can write 10 MiB to the key that holds
+        it.
+        """
         longest = b'{"activeSize":7' + b" " * (MAX_CONFIG_BYTES - 16) + b"}"
         self.assertEqual(read_config(longest, BASE).active_size, 7)
         long = b'{"x":[' + b"[]," * 1_000_000 + b"1]}"
@@ -150,8 +154,8 @@ class ReadTests(SynchronousTestCase):
         ) | st.lists(inner),
         max_leaves=5,
     ))  # fmt: skip
-    def test_anything(self, value: Any) -> None:
-        """A configuration within the bounds, or an error."""
+    def test_any_value_is_within_the_bounds_or_refused(self, value: Any) -> None:
+        """Any value results in a configuration within the bounds, or in an error."""
         try:
             read = read_config(json.dumps(value), BASE)
         except EtcdError:
@@ -163,32 +167,35 @@ class ReadTests(SynchronousTestCase):
 
 
 class StoredTests(SynchronousTestCase):
-    """Where it is kept."""
+    """Tests of the key that holds the configuration."""
 
     def setUp(self) -> None:
         self.keyspace = KeySpace(10, lambda: None)
 
     def test_nobody_has_set_it(self) -> None:
-        """There is none, with other keys around it or without."""
+        """There is no configuration, whether or not there are other keys."""
         self.assertIsNone(stored_config(self.keyspace.root))
         self.keyspace.apply(Set("/_etcd/machines/a", 0, "x"))
         self.assertIsNone(stored_config(self.keyspace.root))
 
-    def test_set(self) -> None:
-        """It is what was config_json."""
+    def test_stored_configuration_is_found(self) -> None:
+        """A configuration that was set is found."""
         self.keyspace.apply(Set(CONFIG_KEY, 0, config_json(BASE)))
         self.assertEqual(stored_config(self.keyspace.root), BASE)
 
-    def test_not_one(self) -> None:
-        """What a client has put there and can't be used changes nothing."""
+    def test_unusable_configuration_is_ignored(self) -> None:
+        """A value that a client has put there and that can't be used changes nothing."""
         for value in ("", "x", '{"activeSize":"3"}', '{"x":3}'):
             self.keyspace.apply(Set(CONFIG_KEY, 0, value))
             self.assertIsNone(stored_config(self.keyspace.root), value)
         self.keyspace.apply(Set(CONFIG_KEY, 0, '{"activeSize":1}'))
         self.assertEqual(stored_config(self.keyspace.root), ClusterConfig(3))
 
-    def test_in_the_way(self) -> None:
-        """Neither does a directory there, nor a file above."""
+    def test_directory_or_file_in_its_place_is_ignored(self) -> None:
+        """
+        A directory in the place of the key, or a file in the place of its parent, means that there is no
+        configuration.
+        """
         self.keyspace.apply(Set(CONFIG_KEY, 0, "", True))
         self.assertIsNone(stored_config(self.keyspace.root))
         other = KeySpace(10, lambda: None)
@@ -197,10 +204,10 @@ class StoredTests(SynchronousTestCase):
 
 
 class ViewTests(SynchronousTestCase):
-    """A cluster as one of its machines sees it."""
+    """Tests of a cluster as one of its machines sees it."""
 
     def test_fingerprints(self) -> None:
-        """They say nothing of the id, and another thing in each cluster."""
+        """A fingerprint reveals nothing of the id, and is different in each cluster."""
         told = {fingerprint(cluster * 16, machine * 16) for cluster in "ab" for machine in "ab"}
         self.assertEqual(len(told), 4)
         for each in told:
@@ -208,7 +215,7 @@ class ViewTests(SynchronousTestCase):
         self.assertEqual(fingerprint("a" * 16, "b" * 16), fingerprint("a" * 16, "b" * 16))
 
     def test_an_older_machine_tells_less(self) -> None:
-        """What it leaves out is nothing; what is sent to it beside is passed over."""
+        """Fields that an older machine leaves out are empty, and it ignores additional fields."""
         older = {"cluster_id": "c" * 16, "machines": [], "leader": "", "config": {}}
         view = msgspec.msgpack.decode(msgspec.msgpack.encode(older), type=ClusterView)
         self.assertEqual((view.configuration_index, view.fingerprints), (0, ()))

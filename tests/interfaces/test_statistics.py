@@ -1,5 +1,5 @@
 """
-What is measured, put together.
+Tests of how measurements are collected.
 """
 
 from itertools import accumulate
@@ -16,11 +16,11 @@ ETCD = tuple(0.001 * 2**step for step in range(14))
 
 
 class DurationsTests(SynchronousTestCase):
-    """A histogram."""
+    """Tests of a histogram."""
 
     @given(SECONDS)
-    def test_counts(self, seconds: list[float]) -> None:
-        """Up to each bound there are as many as there should be, and all have a place."""
+    def test_every_duration_is_counted_in_its_bucket(self, seconds: list[float]) -> None:
+        """Each bucket counts as many durations as it should, and every duration is in one."""
         durations = Durations()
         for each in seconds:
             durations.add(each)
@@ -29,7 +29,7 @@ class DurationsTests(SynchronousTestCase):
         self.assertEqual(everything, len(seconds))
         self.assertAlmostEqual(durations.total, sum(seconds))
 
-    def test_bounds(self) -> None:
-        """They rise, and etcd's are among them, so that its dashboards find theirs."""
+    def test_bounds_rise_and_include_those_of_etcd(self) -> None:
+        """The bounds rise, and include those of etcd, so that its dashboards find them."""
         self.assertEqual(sorted(set(BUCKET_BOUNDS_SECONDS)), list(BUCKET_BOUNDS_SECONDS))
         self.assertLessEqual({f"{bound:g}" for bound in ETCD}, {f"{bound:g}" for bound in BUCKET_BOUNDS_SECONDS})

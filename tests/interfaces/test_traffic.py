@@ -1,5 +1,5 @@
 """
-What goes between machines, counted.
+Tests of how traffic between machines is counted.
 """
 
 import math
@@ -16,14 +16,14 @@ REQUESTS = st.lists(st.tuples(st.floats(0.0, 100.0), st.integers(0, 1_000)))
 
 
 class FlowTests(SynchronousTestCase):
-    """Requests in one direction."""
+    """Tests of requests in one direction."""
 
     def test_nothing(self) -> None:
-        """No rate that could be mistaken for one."""
+        """Without requests there is no rate."""
         self.assertEqual((Flow().count, Flow().rates(5.0)), (0, None))
 
     def test_rates(self) -> None:
-        """Over the time since the first request of the last minute."""
+        """Rates are over the time since the first request of the last minute."""
         flow = Flow()
         for second in range(10):
             flow.add(100.0 + second, 50)
@@ -33,13 +33,13 @@ class FlowTests(SynchronousTestCase):
         self.assertEqual(flow.count, 20)
 
     def test_first_second(self) -> None:
-        """A single request is no thousand in a second."""
+        """A single request is not counted as a thousand in a second."""
         flow = Flow()
         flow.add(5.0, 100)
         self.assertEqual(flow.rates(5.001), (1.0, 100.0))
 
     def test_forgets(self) -> None:
-        """What is older than a minute counts no longer, but is still counted."""
+        """Requests that are older than a minute do not count towards the rate, but do towards the total."""
         flow = Flow()
         flow.add(0.0, 100)
         flow.add(30.0, 100)
@@ -50,7 +50,7 @@ class FlowTests(SynchronousTestCase):
         self.assertEqual(flow.rates(201.0), (1.0, 7.0))
 
     def test_steady(self) -> None:
-        """A heartbeat every 50 ms is 20 requests a second, however long it has gone on; little is kept of it."""
+        """A heartbeat every 50 ms is 20 requests a second, however long it has gone on, and takes little memory."""
         flow = Flow()
         for beat in range(20 * 300):
             flow.add(beat / 20, 30)
@@ -61,7 +61,7 @@ class FlowTests(SynchronousTestCase):
 
     @given(REQUESTS, st.floats(0.0, 200.0))
     def test_any(self, gaps: list[tuple[float, int]], pause: float) -> None:
-        """Nothing is counted twice or lost, and rates stay within what could be."""
+        """Nothing is counted twice or lost, and rates stay within what is possible."""
         flow = Flow()
         now = 0.0
         recent: list[tuple[float, int]] = []
@@ -82,15 +82,15 @@ class FlowTests(SynchronousTestCase):
 
 
 class FollowerTrafficTests(SynchronousTestCase):
-    """A follower's answers."""
+    """Tests of a follower's answers."""
 
     def test_nothing(self) -> None:
-        """All is zero."""
+        """At first everything is zero."""
         traffic = FollowerTraffic()
         self.assertEqual((traffic.success, traffic.fail, traffic.standard_deviation), (0, 0, 0.0))
 
     def test_failures(self) -> None:
-        """They have no latency."""
+        """Failures have no latency."""
         traffic = FollowerTraffic()
         traffic.succeeded(3.0)
         traffic.failed()
@@ -100,7 +100,7 @@ class FollowerTrafficTests(SynchronousTestCase):
 
     @given(LATENCIES)
     def test_latencies(self, latencies: list[float]) -> None:
-        """As if all of them had been kept (api, "Leader Statistics")."""
+        """The figures are those that all latencies would give if they had been kept (api, "Leader Statistics")."""
         traffic = FollowerTraffic()
         for latency in latencies:
             traffic.succeeded(latency)

@@ -1,5 +1,5 @@
 """
-What is said in the log, for tests.
+Collects what is logged, for tests.
 """
 
 from twisted.internet.defer import Deferred
@@ -9,9 +9,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 class Log:
     """
-    Takes note of what is logged until the test's end.
+    Collects what is logged until the end of the test.
 
-    @ivar events: everything.
+    @ivar events: everything that was logged.
     """
 
     def __init__(self, test: SynchronousTestCase) -> None:
@@ -34,7 +34,7 @@ class Log:
         return [formatEvent(event) for event in self.events if event["log_level"] >= LogLevel.warn]
 
     def when_said(self, beginning: str) -> "Deferred[str]":
-        """Fires with the first line from here on that begins with that."""
+        """Returns a Deferred that fires with the first line from now on that begins with that text."""
         said: Deferred[str] = Deferred()
         self._waiting.append((beginning, said))
         return said

@@ -1,5 +1,5 @@
 """
-How the log is written, and where.
+Tests of how and where the log is written.
 """
 
 import io
@@ -26,7 +26,7 @@ TO_A_TERMINAL = {"nodaemon": True}
 
 
 class LogsTest(SynchronousTestCase):
-    """Observers that write to what the test reads."""
+    """A test case whose observers write to a stream that the test reads."""
 
     def setUp(self) -> None:
         self.output = io.StringIO()
@@ -40,7 +40,7 @@ class LogsTest(SynchronousTestCase):
 
 
 class TextTests(LogsTest):
-    """Lines for people."""
+    """Tests of the log as lines of text."""
 
     def test_an_event_is_a_line_of_text(self) -> None:
         """The line has the time, the logger, the level and the message, as Twisted writes it."""
@@ -60,7 +60,7 @@ class TextTests(LogsTest):
 
 
 class JsonTests(LogsTest):
-    """Objects for programs."""
+    """Tests of the log as JSON objects."""
 
     def read(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.lines()]
@@ -119,10 +119,10 @@ class JsonTests(LogsTest):
 
 
 class VerbosityTests(LogsTest):
-    """What is written at all."""
+    """Tests of which events are written."""
 
     def test_verbosity_decides_what_is_written(self) -> None:
-        """More is written of this package than of others, and requests come last."""
+        """More is written of this package than of others, and requests appear only at the highest verbosity."""
         for verbosity, written in ((0, "iIW"), (1, "diIW"), (2, "dirDIhW")):
             self.output.truncate(0)
             self.output.seek(0)
@@ -134,13 +134,13 @@ class VerbosityTests(LogsTest):
             others.debug("D")
             others.info("I")
             client = self.logger("twisted.web.client._HTTP11ClientFactory", verbosity)
-            client.info("h")  # of each connection
+            client.info("h")  # each connection
             client.warn("W")
             self.assertEqual("".join(line[-1] for line in self.lines()), written)
 
 
 class MaskTests(SynchronousTestCase):
-    """Passwords."""
+    """Tests of the masking of passwords."""
 
     def test_passwords_in_urls_are_masked(self) -> None:
         for text, shown in (
@@ -154,7 +154,7 @@ class MaskTests(SynchronousTestCase):
 
 
 class DestinationTests(LogsTest):
-    """Where C{twistd} would write to."""
+    """Tests of where the log goes, under the options of C{twistd}."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -164,7 +164,7 @@ class DestinationTests(LogsTest):
         self.addCleanup(signal.signal, signal.SIGUSR1, before)
 
     def test_the_log_goes_to_a_file(self) -> None:
-        """It does in the foreground and in the background."""
+        """The log goes to the file in the foreground and in the background."""
         for number, nodaemon in enumerate((True, False)):
             file = self.path / f"{number}.log"
             self.logger("etcd_twisted.some", kind="json", logfile=str(file), nodaemon=nodaemon).info("hello")
@@ -189,7 +189,7 @@ class DestinationTests(LogsTest):
         self.assertIn(f"--logfile {self.path}/no/log: can't be written: No such file", str(error.code))
 
     def test_the_log_goes_to_syslog(self) -> None:
-        """Each line has its priority, and JSON is one line."""
+        """Each line has its priority, and a JSON event is one line."""
         sent: list[tuple[int, str]] = []
         opened: list[str] = []
         self.patch(SyslogObserver, "openlog", lambda _self, prefix, *_: opened.append(prefix))
@@ -214,7 +214,7 @@ class DestinationTests(LogsTest):
         self.assertEqual(self.lines(), [])
 
     def test_logging_to_standard_output_is_recognized(self) -> None:
-        """It is the default in the foreground."""
+        """Standard output is the default in the foreground."""
         for twistd, expected in (
             ({"nodaemon": True}, True),
             ({"nodaemon": True, "logfile": "-", "syslog": 0, "logger": None}, True),
@@ -227,7 +227,7 @@ class DestinationTests(LogsTest):
 
 
 class ApplicationTests(LogsTest):
-    """How C{twistd} gets the observer."""
+    """Tests of the observer that C{twistd} gets."""
 
     def application(self, *arguments: str) -> Any:
         options = Options({})
@@ -237,7 +237,7 @@ class ApplicationTests(LogsTest):
         return application
 
     def test_the_application_has_the_configured_observer(self) -> None:
-        """It has it before anything is started."""
+        """The observer is there before anything is started."""
         found = self.application("-v", "--log-format", "json").getComponent(ILogObserver)
         self.assertTrue(verifyObject(ILogObserver, found))
         Logger("etcd_twisted.some", observer=found).debug("hello")
@@ -250,7 +250,7 @@ class ApplicationTests(LogsTest):
         self.assertEqual(application.getComponent(ILogObserver), "mine")
 
     def test_each_v_raises_the_verbosity(self) -> None:
-        """Only the first two count."""
+        """Only the first two C{-v} count."""
         for arguments, verbosity in (
             ((), 0),
             (("-v",), 1),

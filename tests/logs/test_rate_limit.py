@@ -1,5 +1,5 @@
 """
-How many lines one cause may have in the log.
+Tests of the limit on how many lines one cause may have in the log.
 """
 
 from twisted.internet.task import Clock
@@ -10,7 +10,7 @@ from tests.logs.lines import Log
 
 
 class RateLimitedLogTests(SynchronousTestCase):
-    """On a fake clock."""
+    """Tests of the rate limit, on a fake clock."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -18,12 +18,12 @@ class RateLimitedLogTests(SynchronousTestCase):
         self.log = Log(self)
 
     def test_few_are_logged_as_they_are(self) -> None:
-        """Also text that looks like a field of a log format."""
+        """Text that looks like a field of a log format is logged unchanged too."""
         self.limited.warn("a", "Something {is} wrong")
         self.assertEqual(self.log.warnings, ["Something {is} wrong"])
 
     def test_the_last_of_many_says_that_it_is_the_last(self) -> None:
-        """Then nothing more comes for a while."""
+        """After the last line nothing more is logged for a while."""
         for number in range(3 * MOST_LINES_PER_PERIOD):
             self.limited.warn("a", f"line {number}")
         self.assertEqual(len(self.log.warnings), MOST_LINES_PER_PERIOD)

@@ -1,5 +1,5 @@
 """
-Opening ports, and the reasons why one can't be opened.
+Tests of opening ports, and of the reasons given when a port can't be opened.
 """
 
 import errno
@@ -22,7 +22,7 @@ from etcd_twisted.net.listening import ListenAddress, listen
 
 
 class ListenTests(TestCase):
-    """Real ports."""
+    """Tests of L{listen} with addresses; the ports are real."""
 
     async def listen(self, host: str, port: int = 0, given_as: str = "--bind-addr") -> IListeningPort:
         opened = await listen(reactor, ListenAddress(Address(host, port), given_as, "--bind-addr"), Factory())
@@ -51,7 +51,7 @@ class ListenTests(TestCase):
             pass
 
     async def test_a_port_in_use_is_refused_with_the_remedy(self) -> None:
-        """The reason is one line with the setting, the address and the remedy."""
+        """The error is one line with the setting, the address and the remedy."""
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
             text = await self.refused("127.0.0.1", port, "ETCD_ADDR")
@@ -78,10 +78,10 @@ class ListenTests(TestCase):
 
 
 class EndpointTests(TestCase):
-    """Real sockets, of endpoint strings."""
+    """Tests of L{listen} with endpoint strings; the sockets are real."""
 
     def setUp(self) -> None:
-        # Not where trial runs: a socket's path has to be short.
+        # The path of a socket has to be short, so it is not in trial's directory.
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
         self.path = Path(directory.name) / "etcd.sock"
@@ -118,18 +118,18 @@ class EndpointTests(TestCase):
         self.assertIn(os.strerror(errno.ENOENT), await self.refused(f"unix:{self.path}/missing/etcd.sock"))
 
     async def test_a_socket_that_was_not_handed_over_is_reported(self) -> None:
-        """Only a service manager could have opened it."""
+        """Only a service manager can open such a socket."""
         for text in ("systemd:domain=INET:index=0", "systemd:domain=INET:name=clients"):
             self.assertIn("start it through its .socket unit", await self.refused(text))
 
     async def test_strings_that_are_no_endpoints_are_refused(self) -> None:
-        """Each type of endpoint has its own way to fail."""
+        """Each type of endpoint is refused in its own way."""
         for text in ("nonsense:a=b", "systemd:index=0", "systemd:domain=INET", "tcp:port=x=y", "unix:/x:mode=rw"):
             self.assertIn("is not an endpoint that can be listened on (", await self.refused(text))
 
 
 class _RefusingReactor:
-    """Opens no port."""
+    """A reactor that refuses to open a port."""
 
     def __init__(self, code: int) -> None:
         self._code = code
@@ -140,7 +140,7 @@ class _RefusingReactor:
 
 
 class ReasonTests(SynchronousTestCase):
-    """Reasons that not every machine can have."""
+    """Tests of reasons that can't be provoked on every machine."""
 
     def refused(self, code: int) -> str:
         place = ListenAddress(Address("127.0.0.1", 80), "--bind-addr", "--bind-addr")

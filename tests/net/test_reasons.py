@@ -1,4 +1,6 @@
-"""Errors of the network, in a few words."""
+"""
+Tests of the short reasons that network errors are given.
+"""
 
 from OpenSSL.SSL import Error as TlsError
 from service_identity import VerificationError
@@ -13,7 +15,7 @@ from etcd_twisted.net.reasons import reason_of
 
 class ReasonOfTests(SynchronousTestCase):
     def test_each_error_has_a_reason(self) -> None:
-        """It is one line without a period at its end."""
+        """Each reason is one line without a period at its end."""
         for error, text in (
             (ConnectionDone(), "it closed the connection, so it may have been stopped"),
             (main.CONNECTION_DONE, "it closed the connection, so it may have been stopped"),

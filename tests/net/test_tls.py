@@ -1,5 +1,5 @@
 """
-How certificate files are used for TLS, and the errors about files that can't be used.
+Tests of the use of certificate files for TLS, and of the errors about files that can't be used.
 """
 
 import socket
@@ -36,9 +36,9 @@ from tests.certificates import CLIENTS, SERVERS, Authority
 
 class _End(Protocol):
     """
-    One end of a connection: takes what comes, and why it ended.
+    One end of a connection, which notes what it receives and why the connection ended.
 
-    @ivar told: the same, for people.
+    @ivar told: the reason for the end, as text.
     """
 
     transport: Any
@@ -57,7 +57,7 @@ class _End(Protocol):
 
 
 def connect(server_tls: Any, client_tls: Any) -> tuple[_End, _End]:
-    """A server and a client that have said something to each other, if they could."""
+    """Connects a client to a server and has each of them send something, if the handshake succeeds."""
     ends = []
     protocols = []
     for tls, is_client in ((server_tls, False), (client_tls, True)):
@@ -77,20 +77,20 @@ def connect(server_tls: Any, client_tls: Any) -> tuple[_End, _End]:
 
 
 class TlsTest(SynchronousTestCase):
-    """A test with an authority."""
+    """A test case with a certificate authority."""
 
     def setUp(self) -> None:
         self.directory = Path(self.mktemp())
         self.authority = Authority(self.directory)
 
     def files(self, name: str = "machine0", authority: Authority | None = None, **more: Any) -> dict[str, Path]:
-        """The peer port's files, as fields of a configuration."""
+        """Returns the peer port's files, as fields of a configuration."""
         authority = authority or self.authority
         certificate, key = authority.certificate(name, **more)
         return {"peer_cert_file": certificate, "peer_key_file": key, "peer_ca_file": authority.path}
 
     def machines(self, server: dict[str, Path], client: dict[str, Path], host: str = "127.0.0.1") -> tuple[_End, _End]:
-        """One machine that is connected to by another."""
+        """Connects one machine to another."""
         port, speak = peer_port_tls(Config(**server)), tls_for_peers(Config(**client))
         assert port is not None
         assert speak is not None
@@ -98,7 +98,7 @@ class TlsTest(SynchronousTestCase):
 
 
 class NoneTests(SynchronousTestCase):
-    """Without certificates."""
+    """Tests without certificates."""
 
     def test_there_is_no_tls_without_files(self) -> None:
         self.assertIsNone(client_port_tls(Config()))
@@ -107,13 +107,13 @@ class NoneTests(SynchronousTestCase):
 
 
 class MachineTests(TlsTest):
-    """Connections between machines."""
+    """Tests of connections between machines."""
 
     def assert_talked(self, ends: tuple[_End, _End]) -> None:
         self.assertEqual([(end.data, end.reason) for end in ends], [(b"hello", None)] * 2)
 
     def assert_refused(self, ends: tuple[_End, _End]) -> list[str]:
-        """What each end says; neither has taken anything from the other."""
+        """Asserts why each end was closed, and that neither has received anything from the other."""
         for end in ends:
             self.assertIsNotNone(end.reason)
             self.assertEqual(end.data, b"")
@@ -159,7 +159,7 @@ class MachineTests(TlsTest):
         self.assert_talked(self.machines({**files, "peer_cert_file": both, "peer_key_file": both}, self.files("m1")))
 
     def test_a_client_of_another_authority_is_refused(self) -> None:
-        """It is refused whomever it trusts, and both sides learn the reason."""
+        """A client is refused whichever authority it trusts, and both sides learn the reason."""
         other = self.files("machine1", Authority(self.directory, "other"))
         self.assert_refused(self.machines(self.files(), other))
         server, client = self.assert_refused(
@@ -184,7 +184,7 @@ class MachineTests(TlsTest):
         self.assertEqual((server.data, client.data), (b"", b""))
 
     def test_an_expired_certificate_is_refused(self) -> None:
-        """It may be on either side."""
+        """The expired certificate may be on either side."""
         old = self.files("old", expired=True)
         for ends in (self.machines(self.files(), old), reversed(self.machines(old, self.files("m1")))):
             refusing, refused = self.assert_refused(tuple(ends))
@@ -196,7 +196,7 @@ class MachineTests(TlsTest):
             self.assertIn("shown the certificate of CN=old, and says that it has expired: have a new one", refused)
 
     def test_a_certificate_for_another_use_is_refused(self) -> None:
-        """Machines are servers and clients, so a certificate for only one of both is not enough."""
+        """Machines are both servers and clients, so a certificate for only one of these uses is not enough."""
         for usages, ends in (
             (SERVERS, lambda files: self.machines(self.files(), files)),
             (CLIENTS, lambda files: reversed(self.machines(files, self.files("m1")))),
@@ -206,7 +206,7 @@ class MachineTests(TlsTest):
             self.assertIn("shown the certificate of CN=half, and says that it is not for this use", refused)
 
     def test_a_client_without_a_certificate_is_refused(self) -> None:
-        """So it is with either version of TLS."""
+        """The client is refused under TLS 1.2 and under TLS 1.3."""
         for version, told in (
             (TLSVersion.TLSv1_3, "the other side was shown no certificate, and requires one: give this side one"),
             (TLSVersion.TLSv1_2, "the other side was shown no certificate, and requires one: give this side one"),
@@ -234,7 +234,7 @@ class MachineTests(TlsTest):
 
 
 class PortTests(TlsTest):
-    """The port's side alone."""
+    """Tests of the files of each port."""
 
     def test_each_port_has_its_own_files(self) -> None:
         config = Config(**self.files())
@@ -246,7 +246,7 @@ class PortTests(TlsTest):
 
 
 class RefusalTests(TlsTest):
-    """The error is one line: the setting, the name of the file, what is wrong, and the remedy."""
+    """Each error is one line with the setting, the name of the file, what is wrong, and the remedy."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -259,7 +259,7 @@ class RefusalTests(TlsTest):
         self.made = self.directory / "made.pem"
 
     def refused(self, **changed: Path) -> str:
-        """What is said of these files, the same of both ports' and of the client side."""
+        """Returns the error about these files, which is the same for both ports and for the client side."""
         flags = {**self.flags, **{name.replace("_", "-"): str(path) for name, path in changed.items()}}
         text = str(self.assertRaises(ConfigError, client_port_tls, load_config(flags, {})))
         self.assertTrue(text.isprintable(), text)
@@ -326,7 +326,7 @@ class RefusalTests(TlsTest):
         )
 
     def test_the_machines_certificate_has_to_come_first(self) -> None:
-        """Its key is compared with the first certificate."""
+        """The key is compared with the first certificate in the file."""
         middle = Authority(self.directory, "middle", self.authority)
         certificate, key = middle.certificate("machine2")
         first, second, third = (
@@ -338,14 +338,14 @@ class RefusalTests(TlsTest):
         self.assertIn(f"--key-file {key} is not the key of ", self.refused(cert_file=turned, key_file=key))
 
     def test_a_weak_certificate_is_refused(self) -> None:
-        """The error has OpenSSL's reason."""
+        """The error contains OpenSSL's reason."""
         certificate, key = self.authority.certificate("weak", weak=True)
         text = self.refused(cert_file=certificate, key_file=key)
         self.assertTrue(text.startswith(f"--cert-file {certificate}: can't be used: "), text)
         self.assertIn("too small", text)
 
     def test_a_host_that_no_certificate_can_name_is_refused(self) -> None:
-        """It is refused before others fail to connect to it."""
+        """The host is refused before others fail to connect to it."""
         files = self.files()
         config = Config(peer_addr=Address("machine_0", 7001), **files)
         text = str(self.assertRaises(ConfigError, tls_for_peers, config))
@@ -356,7 +356,10 @@ class RefusalTests(TlsTest):
         )
 
     def for_hosts(self, address: str, *hosts: str) -> str | None:
-        """What is said of a certificate for these hosts of a machine at that address, the same of both ports."""
+        """
+        Returns the error about a certificate for these hosts when a machine is at that address, which is the same for
+        both ports.
+        """
         certificate, key = self.authority.certificate("other", hosts)
         said = set[str | None]()
         for make, port in ((client_port_tls, ""), (tls_for_peers, "peer-")):
@@ -372,7 +375,7 @@ class RefusalTests(TlsTest):
         return text
 
     def test_a_certificate_for_another_advertised_host_is_refused(self) -> None:
-        """Nobody who connects to the advertised host would accept it."""
+        """Nobody who connects to the advertised host would accept such a certificate."""
         for address, host, hosts, named in (
             ("127.0.0.1", "127.0.0.1", ("127.0.0.2", "localhost"), "localhost, 127.0.0.2"),
             ("[::1]", "::1", ("127.0.0.1",), "127.0.0.1"),
@@ -403,7 +406,7 @@ class RefusalTests(TlsTest):
             self.assertIsNone(self.for_hosts(address, *hosts))
 
     def test_files_have_to_be_given_together(self) -> None:
-        """This is so also in a configuration that a program makes itself."""
+        """This also holds for a configuration that a program makes itself."""
         for fields, text in (
             ({"cert_file": self.certificate}, f"--cert-file {self.certificate} needs --key-file too"),
             (
@@ -419,7 +422,7 @@ class RefusalTests(TlsTest):
 
 
 class ReasonTests(SynchronousTestCase):
-    """How errors of TLS are described."""
+    """Tests of the descriptions of TLS errors."""
 
     def test_reasons_of_openssl_are_on_one_line(self) -> None:
         error = SSL.Error([("SSL routines", "", "no shared cipher"), ("", "", "other")])
@@ -438,7 +441,7 @@ class StartTests(TlsTest):
     """L{check_peer_certificate} finds what other machines would refuse."""
 
     def refusal(self, files: dict[str, Path], days: float = 0.0) -> str:
-        """What is wrong with a certificate so many days from now."""
+        """Returns what is wrong with a certificate so many days from now."""
         config = Config(**files, sources={"peer-cert-file": "--peer-cert-file"})
         with self.assertRaises(ConfigError) as caught:
             check_peer_certificate(config, datetime.now(UTC) + timedelta(days=days))
@@ -448,7 +451,7 @@ class StartTests(TlsTest):
         return told
 
     def test_a_good_certificate_is_accepted(self) -> None:
-        """So is having none."""
+        """Having no certificate is accepted too."""
         check_peer_certificate(Config(**self.files()))
         check_peer_certificate(Config())
 
@@ -460,7 +463,7 @@ class StartTests(TlsTest):
         self.assertIn("expired at ", self.refusal(self.files(expired=True)))
 
     def test_a_certificate_has_to_be_for_both_uses(self) -> None:
-        """Only where no machine asks others for certificates is one use enough."""
+        """One use is enough only where no machine asks others for certificates."""
         remedy = "machines connect to each other, so have one made with serverAuth and clientAuth"
         for usages, role in ((SERVERS, "client"), (CLIENTS, "server")):
             told = self.refusal(self.files(usages=usages))
@@ -471,7 +474,7 @@ class StartTests(TlsTest):
 
 @implementer(IOpenSSLClientConnectionCreator)
 class _Anything:
-    """Speaks TLS with whatever is there."""
+    """A client that accepts whatever certificate the server has."""
 
     def __init__(self, context: SSL.Context) -> None:
         self._context = context

@@ -1,4 +1,6 @@
-"""How many connections the limit of open files leaves room for."""
+"""
+Tests of how many connections the limit of open files leaves room for.
+"""
 
 import resource
 
@@ -11,7 +13,7 @@ from etcd_twisted.process import file_descriptors
 
 class DescriptorsTests(SynchronousTestCase):
     def limit(self, soft: int, hard: int = resource.RLIM_INFINITY) -> None:
-        """Let the process seem to have these limits of open files."""
+        """Makes the process seem to have these limits of open files."""
 
         def getrlimit(which: int) -> tuple[int, int]:
             self.assertEqual(which, resource.RLIMIT_NOFILE)
@@ -20,12 +22,12 @@ class DescriptorsTests(SynchronousTestCase):
         self.patch(resource, "getrlimit", getrlimit)
 
     def test_an_ordinary_limit_leaves_a_reserve(self) -> None:
-        """The log, the snapshots, the reactor and the peer port may need it."""
+        """The reserve is for the log, the snapshots, the reactor and the peer port."""
         self.limit(1_024)
         self.assertEqual(file_descriptors.client_connections(), 1_024 - 96 - 192)
 
     def test_no_limit_is_a_large_one(self) -> None:
-        """The system writes no limit as -1."""
+        """The system represents the absence of a limit as -1."""
         self.limit(resource.RLIM_INFINITY)
         self.assertGreater(file_descriptors.client_connections(), 1_000_000)
 
@@ -36,7 +38,7 @@ class DescriptorsTests(SynchronousTestCase):
 
     @given(st.integers(304, 1 << 30))
     def test_the_reserve_does_not_depend_on_the_limit(self, soft: int) -> None:
-        """Connections to both ports leave the same number of files to all else."""
+        """Connections to both ports leave the same number of files for everything else."""
         self.limit(soft)
         both_ports = file_descriptors.client_connections() + file_descriptors.PEER_CONNECTIONS
         self.assertEqual(soft - both_ports, file_descriptors.RESERVED_FILES)

@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.process.garbage_collection}.
+Tests of L{etcd_twisted.process.garbage_collection}.
 """
 
 import gc

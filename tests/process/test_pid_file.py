@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.process.pid_file}: which processes are in the way of another one.
+Tests of L{etcd_twisted.process.pid_file}: which processes prevent another one from starting.
 """
 
 import errno
@@ -15,7 +15,7 @@ OWN = str(os.getpid())
 
 
 class PidFileTest(SynchronousTestCase):
-    """A directory for the file, and one that shows processes as C{/proc} does."""
+    """A test case with a directory for the file, and one that shows processes as C{/proc} does."""
 
     def setUp(self) -> None:
         directory = Path(self.mktemp()).resolve()
@@ -25,14 +25,14 @@ class PidFileTest(SynchronousTestCase):
         self.file = PidFile(self.path, self.processes)
 
     def run_process(self, pid: int, *arguments: str) -> Path:
-        """What the system shows of a process."""
+        """Creates what the system shows of a process."""
         shown = self.processes / str(pid)
         shown.mkdir()
         (shown / "cmdline").write_bytes(b"".join(argument.encode() + b"\0" for argument in arguments))
         return shown
 
     def assert_refused(self, words: str) -> None:
-        """The file is as it was, and stays when the process ends."""
+        """Asserts that the file is unchanged, and stays when the process ends."""
         before = self.path.read_bytes()
         error = self.assertRaises(StartError, self.file.write)
         self.assertIn(f"{self.path} {words}", str(error))
@@ -42,7 +42,7 @@ class PidFileTest(SynchronousTestCase):
 
 
 class StaleTests(PidFileTest):
-    """Files that do not prevent a start."""
+    """Tests of files that do not prevent a start."""
 
     def assert_written(self) -> None:
         self.file.write()
@@ -64,7 +64,7 @@ class StaleTests(PidFileTest):
         self.assert_written()
 
     def test_the_file_of_another_program_is_overwritten(self) -> None:
-        """The id may by now be that of any program, or of a zombie."""
+        """The id may by now belong to any program, or to a zombie."""
         for pid, arguments in enumerate(
             (
                 ("/sbin/init",),
@@ -81,7 +81,7 @@ class StaleTests(PidFileTest):
             self.assert_written()
 
     def test_an_empty_file_is_overwritten(self) -> None:
-        """The machine was switched off before the id reached the disk."""
+        """An empty file remains when the computer is switched off before the id reaches the disk."""
         for content in (b"", b"\0" * 5, b"\n"):
             self.path.write_bytes(content)
             self.assert_written()
@@ -93,10 +93,10 @@ class StaleTests(PidFileTest):
 
 
 class RefusalTests(PidFileTest):
-    """Files that prevent a start."""
+    """Tests of files that prevent a start."""
 
     def test_a_running_twistd_prevents_the_start(self) -> None:
-        """It may be run in several ways."""
+        """C{twistd} may be run in several ways."""
         for pid, arguments in enumerate(
             (
                 ("/usr/bin/python3.11", "/usr/bin/twistd", "-n", "etcd"),
@@ -112,7 +112,7 @@ class RefusalTests(PidFileTest):
                 self.assert_refused(f"is that of process {pid}, which runs; ")
 
     def test_a_process_that_can_not_be_seen_prevents_the_start(self) -> None:
-        """It may be C{twistd}, as the system hides the processes of others."""
+        """The process may be C{twistd}, because the system can hide the processes of others."""
 
         def hide(path: Path) -> bytes:
             raise PermissionError(path)

@@ -1,5 +1,6 @@
 """
-L{etcd_twisted.process.systemd}: what a service manager is told. What a whole process tells is in C{tests.processes}.
+Tests of L{etcd_twisted.process.systemd}: what a service manager is sent. What a whole process sends is tested in
+C{tests.processes}.
 """
 
 import socket
@@ -14,7 +15,7 @@ from tests.logs.lines import Log
 
 class ReadinessTests(SynchronousTestCase):
     def setUp(self) -> None:
-        directory = tempfile.TemporaryDirectory()  # a socket's path has to be short
+        directory = tempfile.TemporaryDirectory()  # The path of a socket has to be short.
         self.addCleanup(directory.cleanup)
         self.path = str(Path(directory.name) / "notify")
         self.log = Log(self)
@@ -38,7 +39,7 @@ class ReadinessTests(SynchronousTestCase):
         self.assertEqual(self.log.warnings, [])
 
     def test_a_status_can_assign_nothing(self) -> None:
-        """Whatever it contains, it is sent as one line."""
+        """Whatever a status contains, it is sent as one line."""
         receiver = self.listening(self.path)
         Readiness(self.path).status("failed:\nREADY=1\n")
         self.assertEqual(receiver.recv(1_000), b"STATUS=failed: READY=1")
@@ -49,7 +50,7 @@ class ReadinessTests(SynchronousTestCase):
         self.assertEqual(self.log.warnings, [])
 
     def test_an_address_nobody_listens_on_is_logged(self) -> None:
-        """Nothing else happens."""
+        """The error is logged and has no other effect."""
         for address in (self.path, "@" + self.path, "/" + "x" * 200, "vsock:2:1"):
             Readiness(address).ready("serves")
         self.assertEqual(len(self.log.warnings), 4)
