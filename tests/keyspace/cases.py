@@ -1,4 +1,6 @@
-"""What tests of single commands have in common."""
+"""
+The base class of tests of single commands.
+"""
 
 import json
 
@@ -18,15 +20,15 @@ class SpaceTestCase(SynchronousTestCase):
         self.space = KeySpace()
 
     def given(self, *commands: c.Change) -> None:
-        """A key space after these commands."""
+        """Returns a key space after these commands."""
         self.space = key_space(*commands)
 
     def answer(self, command: c.Change) -> Json:
-        """The answer to a command that succeeds."""
+        """Returns the answer to a command that succeeds."""
         return json.loads(self.space.apply(command).body)
 
     def assertRefused(self, command: c.Change, code: int, cause: str) -> None:
-        """A command fails with an error at the current index, and changes nothing."""
+        """Asserts that a command fails with an error at the current index, and changes nothing."""
         root, index = self.space.root, self.space.index
         self.assertEqual(outcome(self.space, command), (code, cause, index))
         self.assertIs(self.space.root, root)

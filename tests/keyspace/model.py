@@ -1,8 +1,8 @@
 """
-A small key space that is obviously right, for the real one to be held against.
+A small key space that is obviously right, with which the real one is compared.
 
-Written from the specification (spec, section 1): a plain dictionary from whole keys to entries, no tree, and every
-question answered by looking at all of it. Shares the commands with the real one and nothing else.
+It is written from the specification (spec, section 1): a plain dictionary from whole keys to entries, no tree, and
+every question is answered by looking at all of it. It shares the commands with the real key space and nothing else.
 """
 
 import datetime
@@ -24,7 +24,7 @@ Json = dict[str, Any]
 
 @attrs.frozen
 class Entry:
-    """A file, or without a value a directory."""
+    """A file, or a directory if there is no value."""
 
     value: str | None
     created: int
@@ -38,7 +38,7 @@ class Entry:
 
 @attrs.frozen
 class RefusedError(Exception):
-    """The error that a command meets."""
+    """The error that a command results in."""
 
     code: int
     cause: str
@@ -60,18 +60,18 @@ class Seen:
 
 
 def prefixes(key: str) -> list[str]:
-    """The keys from the top down to C{key} itself."""
+    """Returns the keys from the top down to C{key} itself."""
     names = key.split("/")[1:]
     return ["/" + "/".join(names[: n + 1]) for n in range(len(names))]
 
 
 def below(key: str, directory: str) -> bool:
-    """Whether C{key} is somewhere in C{directory}."""
+    """Returns whether C{key} is somewhere in C{directory}."""
     return key != "/" and (directory == "/" or key.startswith(directory + "/"))
 
 
 def show(key: str, entry: Entry, now: int) -> Json:
-    """A node in an answer, without what is in it."""
+    """Returns a node as an answer shows it, without its children."""
     shown: Json = {"key": key}
     if entry.value is not None:
         shown["value"] = entry.value
@@ -89,14 +89,14 @@ def show(key: str, entry: Entry, now: int) -> Json:
 
 
 def place(name: str) -> tuple[int, decimal.Decimal, str]:
-    """Where a name stands in a sorted listing: whole numbers first, by value, then the rest by code point."""
+    """Returns the sort key of a name in a listing: whole numbers come first, by value, then the rest by code point."""
     if name and set(name) <= set("0123456789"):
         return (0, decimal.Decimal(name), name)
     return (1, decimal.Decimal(0), name)
 
 
 def sees(event: Seen, key: str, recursive: bool) -> bool:
-    """Whether a watcher of C{key} sees an event (spec, "Watch")."""
+    """Returns whether a watcher of C{key} sees an event (spec, "Watch")."""
     if event.key == key:
         return True
     if event.gone is not None and below(key, event.gone):
@@ -109,6 +109,8 @@ def sees(event: Seen, key: str, recursive: bool) -> bool:
 
 class Model:
     """
+    The model of the key space.
+
     @ivar index: the key space's index.
     @ivar events: all events that watchers see, oldest first.
     @ivar counts: what C{/v2/stats/store} counts of commands, where it is not 0.
@@ -124,7 +126,7 @@ class Model:
         return min((entry.expires for entry in self.entries.values() if entry.expires is not None), default=None)
 
     def listing(self, key: str, now: int, recursive: bool, ordered: bool) -> Json:
-        """The node of C{GET}; unordered nodes come by key."""
+        """Returns the node of C{GET}; unordered nodes come by key."""
         shown = {"key": "/", "dir": True} if key == "/" else show(key, self.entries[key], now)
         nodes = self._nodes(key, now, recursive, ordered)
         if nodes:
@@ -144,10 +146,10 @@ class Model:
 
     def apply(self, command: commands.Command) -> Json | None:
         """
-        Carry a command out.
+        Carries a command out.
 
         @return: the answer; C{None} for L{commands.Expire}.
-        @raise RefusedError: why it did nothing.
+        @raise RefusedError: the command fails.
         """
         if isinstance(command, commands.SetOrSwap):
             bare = commands.CompareAndSwap(command.key, command.time, command.value, command.expires)
@@ -365,5 +367,5 @@ class Model:
 
 
 def parent(key: str) -> str:
-    """The directory that holds C{key}."""
+    """Returns the key of the directory that holds C{key}."""
     return key[: key.rindex("/")] or "/"

@@ -1,4 +1,6 @@
-"""Carrying commands out, and what came of it in a form that can be compared."""
+"""
+Helpers that carry commands out, and return the outcome in a form that can be compared.
+"""
 
 import json
 from collections.abc import Iterable
@@ -17,7 +19,7 @@ Outcome = tuple[int, str, int] | str | None
 
 
 def outcome(space: KeySpace, command: Command) -> Outcome:
-    """What the key space makes of a command."""
+    """Returns the outcome of a command in the key space."""
     try:
         event = space.apply(command)
     except EtcdError as error:
@@ -26,7 +28,7 @@ def outcome(space: KeySpace, command: Command) -> Outcome:
 
 
 def expected(model: Model, command: Command) -> Outcome:
-    """What the model makes of it."""
+    """Returns the outcome of the command in the model."""
     try:
         answer = model.apply(command)
     except RefusedError as refusal:
@@ -35,17 +37,17 @@ def expected(model: Model, command: Command) -> Outcome:
 
 
 def json_of(event: Event) -> str:
-    """An event's JSON, in the form of C{json.dumps}."""
+    """Returns an event's JSON, in the form of C{json.dumps}."""
     return json.dumps(json.loads(event.body))
 
 
 def run(space: KeySpace, commands: Iterable[Command]) -> list[Outcome]:
-    """What came of each command."""
+    """Returns the outcome of each command."""
     return [outcome(space, command) for command in commands]
 
 
 def key_space(*commands: Command, **settings: Any) -> KeySpace:
-    """A key space after these commands, all of which succeed."""
+    """Returns a key space after these commands, all of which succeed."""
     space = KeySpace(**settings)
     for command in commands:
         space.apply(command)
@@ -53,12 +55,12 @@ def key_space(*commands: Command, **settings: Any) -> KeySpace:
 
 
 def chunks_of(space: KeySpace) -> list[bytes]:
-    """The chunks of its snapshot, without the pauses."""
+    """Returns the chunks of a key space's snapshot, without the pauses."""
     return [chunk for chunk in dump(space.state()) if chunk]
 
 
 def restored(chunks: Iterable[bytes], **settings: Any) -> KeySpace:
-    """The key space that a snapshot's chunks hold."""
+    """Returns the key space that a snapshot's chunks hold."""
     loader = SnapshotLoader()
     for chunk in chunks:
         loader.feed(chunk)
@@ -68,6 +70,6 @@ def restored(chunks: Iterable[bytes], **settings: Any) -> KeySpace:
 
 
 def directory(node: Node) -> Directory:
-    """A node that is a directory."""
+    """Returns a node that is a directory."""
     assert isinstance(node, Directory), node
     return node

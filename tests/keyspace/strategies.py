@@ -1,4 +1,6 @@
-"""What hypothesis makes key spaces of: few names, so that commands meet each other's keys."""
+"""
+The hypothesis strategies of commands: they use few names, so that commands affect each other's keys.
+"""
 
 from typing import Any
 
@@ -77,4 +79,4 @@ _POPULATION = [
     commands.Set("/_", 0, "x"),
 ]
 histories = st.lists(anything, min_size=10, max_size=40).map(lambda some: _POPULATION + some)
-"""Commands for an empty key space, which put a few nodes of each kind into it first."""
+"""Commands for an empty key space, which first put a few nodes of each kind into it."""

@@ -1,4 +1,6 @@
-"""Commands as they stand in the log."""
+"""
+Tests of commands as they are encoded in the log.
+"""
 
 import msgspec
 from hypothesis import given
@@ -11,13 +13,12 @@ from tests.keyspace.strategies import anything
 class EncodingTests(SynchronousTestCase):
     @given(anything)
     def test_every_command_is_decoded_as_it_was_encoded(self, command: c.Command) -> None:
-        """What is decoded is the command that was encoded."""
         again = c.decode_command(c.encode_command(command))
         self.assertEqual(again, command)
         self.assertIs(type(again), type(command))
 
     def test_fields_that_older_commands_lack_get_defaults(self) -> None:
-        """Fields that an older log does not have take their defaults."""
+        """Fields that an older log does not have get their defaults."""
         self.assertEqual(c.decode_command(msgspec.msgpack.encode(["set", "/a", 1])), c.Set("/a", 1))
 
     def test_unknown_commands_are_refused(self) -> None:

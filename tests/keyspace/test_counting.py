@@ -1,5 +1,5 @@
 """
-What a directory holds, counted.
+Tests of the counts of what a directory holds.
 """
 
 from hypothesis import given, settings
@@ -23,7 +23,7 @@ def directory(keyspace: KeySpace, key: str = "/") -> Directory:
 
 
 def naive(directory: Directory, is_hidden: bool = False) -> NodeCount:
-    """The same, counted as one would who may recurse."""
+    """Counts the same with plain recursion."""
     total = NodeCount()
     children: list[tuple[str, Node]] = list(directory.children.items())
     for name, node in children:
@@ -38,10 +38,13 @@ def naive(directory: Directory, is_hidden: bool = False) -> NodeCount:
 
 
 class CountTests(SynchronousTestCase):
-    """See L{count_nodes}."""
+    """Tests of L{count_nodes}."""
 
     def test_keys_directories_and_hidden_nodes_are_counted(self) -> None:
-        """Keys and directories at any depth; what is in a hidden directory is hidden, the directory itself is not."""
+        """
+        Keys and directories at any depth count; what is in a hidden directory counts as hidden, the directory itself
+        does not.
+        """
         keyspace = KeySpace()
         for key in ("/d/k", "/d/e/k", "/d/_h/k", "/d/e/_k", "/other"):
             keyspace.apply(Set(key, 0, "v"))
@@ -54,16 +57,16 @@ class CountTests(SynchronousTestCase):
     @given(st.sets(KEYS))
     @settings(max_examples=examples(50))
     def test_the_count_is_that_of_a_naive_count(self, keys: set[str]) -> None:
-        """As by counting each level."""
+        """The counts are those that plain recursion gives."""
         keyspace = KeySpace()
-        for key in sorted(keys, key=len, reverse=True):  # of two that can't both be keys, the longer one
+        for key in sorted(keys, key=len, reverse=True):  # of two that exclude each other, the longer one
             if not any(other.startswith(key + "/") for other in keys):
                 keyspace.apply(Set(key, 0, "v"))
         root = directory(keyspace)
         self.assertEqual(list(count_nodes(root))[-1], naive(root))
 
     def test_each_step_counts_a_bounded_number_of_nodes(self) -> None:
-        """No step counts more than so many."""
+        """No step counts more than so many nodes."""
         keyspace = KeySpace()
         for number in range(3 * MAX_BATCH_NAMES):
             keyspace.apply(Set(f"/d{number % 7}/{number}", 0, "v"))

@@ -1,6 +1,6 @@
 """
-Very deep keys, as a log or a snapshot of an earlier version may have them: whatever a request line could hold works,
-without recursion and without a path held for each level.
+Tests of very deep keys, as a log or a snapshot of an earlier version may contain them: every key that a request line
+can hold works, without recursion and without a path stored for each level.
 """
 
 import gc
@@ -21,13 +21,16 @@ from tests.keyspace.running import chunks_of, directory, key_space, outcome, res
 DEPTH = 32_000
 KEY = "/a" * DEPTH
 BYTES_A_LEVEL = 1_000
-"""What a level may take: two or three times what a directory does. A path held for each would be 32,000 on average."""
+"""
+How many bytes a level may take: two or three times what a directory does. A path stored for each level would take
+32,000 on average.
+"""
 
 
 class DeepTests(SynchronousTestCase):
     @contextmanager
     def bounded(self, depth: int = DEPTH) -> Iterator[None]:
-        """What is done may take memory for each level, and not for each level of each level."""
+        """Asserts that the work takes memory for each level, and not for each level of each level."""
         tracemalloc.start()
         try:
             yield
@@ -51,14 +54,14 @@ class DeepTests(SynchronousTestCase):
         shallow = b"".join(Listing(False, True, 0).pieces(above, directory(space.get(above))))
         self.assertEqual(json.loads(shallow)["nodes"][0]["key"], KEY)
         pieces = Listing(True, False, 0).pieces("/", space.root)
-        with self.bounded():  # though all of it would be 1 GB
+        with self.bounded():  # All of it would be 1 GB.
             for _ in range(40):
                 next(pieces)
         whole = b"".join(Listing(True, False, 0).pieces("/", key_space(c.Set(KEY[:2_000], 0)).root))
         self.assertEqual(whole.count(b'"key":'), 1_001)
 
     def test_snapshot_of_a_deep_tree(self) -> None:
-        """A deep tree is dumped and loaded, in memory for its names only, and its TTL is where it was."""
+        """A deep tree is dumped and loaded with memory for its names only, and its TTL is kept."""
         space = key_space(c.Set(KEY, 0, "x", expires=5))
         chunks = chunks_of(space)
         with self.bounded():
@@ -68,7 +71,7 @@ class DeepTests(SynchronousTestCase):
         self.assertEqual((again.index, again.next_expiry()), (2, None))
 
     def test_watching_a_deep_key(self) -> None:
-        """Watchers at both ends of a deep key are told of each other's changes."""
+        """Watchers at both ends of a deep key see each other's changes."""
         space = key_space(c.Set(KEY, 0))
         told: list[Event] = []
         space.watch("/a", True, True, None, told.append)
@@ -104,7 +107,9 @@ class DeepTests(SynchronousTestCase):
         self.assertEqual(outcome(space, c.Set(KEY, 0))[:16], '{"action": "set"')
 
     def test_forgetting_the_ttls_of_a_deep_tree(self) -> None:
-        """The TTLs of what went with it are forgotten; on the way down, names are remembered and no paths."""
+        """
+        The TTLs of what was removed with the tree are forgotten; on the way down, only names are stored, and no paths.
+        """
         space = key_space(c.Set(KEY, 0, expires=5), c.Set("/a/b", 0, expires=6))
         space.apply(c.Delete("/a", 0, recursive=True))
         with self.bounded():

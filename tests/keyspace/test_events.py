@@ -1,4 +1,6 @@
-"""What answers say of times, and what events say of themselves."""
+"""
+Tests of times in answers, and of the content of events.
+"""
 
 import datetime
 import fractions
@@ -19,7 +21,7 @@ moments = st.integers(0, LAST_MOMENT)
 
 class TimeTests(SynchronousTestCase):
     def test_times_are_in_rfc_3339(self) -> None:
-        """RFC 3339 with microseconds, always six digits of them, in UTC."""
+        """Times are in RFC 3339 format, in UTC, and always with six digits of microseconds."""
         self.assertEqual(format_time(0), "1970-01-01T00:00:00.000000Z")
         self.assertEqual(format_time(1_386_154_881_874_888), "2013-12-04T11:01:21.874888Z")
         self.assertEqual(format_time(SECOND), "1970-01-01T00:00:01.000000Z")
@@ -27,19 +29,19 @@ class TimeTests(SynchronousTestCase):
 
     @given(moments)
     def test_the_format_of_times_is_exact(self, moment: int) -> None:
-        """What is written is the time, to the microsecond."""
+        """A formatted time is exact to the microsecond."""
         read = datetime.datetime.fromisoformat(format_time(moment))
         epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
         self.assertEqual((read - epoch) // datetime.timedelta(microseconds=1), moment)
 
     def test_remaining_ttl(self) -> None:
-        """Remaining seconds are rounded up; nothing remains of a time that has come (spec, "TTL")."""
+        """Remaining seconds are rounded up, and nothing remains when the time has come (spec, "TTL")."""
         for left, ttl in ((0, 0), (1, 1), (SECOND - 1, 1), (SECOND, 1), (SECOND + 1, 2), (-1, 0), (-5 * SECOND, 0)):
             self.assertEqual(remaining_ttl(10 * SECOND + left, 10 * SECOND), ttl)
 
     @given(moments, moments)
     def test_the_remaining_ttl_is_exact(self, expires: int, now: int) -> None:
-        """Exactly, however large the numbers are."""
+        """The remaining TTL is exact, however large the numbers are."""
         self.assertEqual(remaining_ttl(expires, now), max(0, math.ceil(fractions.Fraction(expires - now, SECOND))))
 
     def test_an_expired_key_has_no_ttl_left(self) -> None:
@@ -50,7 +52,7 @@ class TimeTests(SynchronousTestCase):
 
 class EventTests(SynchronousTestCase):
     def test_the_body_is_compact_json(self) -> None:
-        """Compact JSON, C{action}, C{node}, C{prevNode}, without a newline (spec, "Answers")."""
+        """The body is compact JSON with C{action}, C{node} and C{prevNode}, without a newline (spec, "Answers")."""
         space = key_space(c.Set("/a", 0, "x", expires=SECOND))
         event = space.apply(c.Set("/a", 0, "é<&>\n"))
         self.assertEqual(
@@ -61,13 +63,13 @@ class EventTests(SynchronousTestCase):
         )
 
     def test_an_empty_value_is_shown(self) -> None:
-        """An empty value is a value; a directory has none."""
+        """An empty value is shown as a value; a directory has none."""
         space = key_space()
         self.assertIn(b'"value":""', space.apply(c.Set("/a", 0)).body)
         self.assertNotIn(b'"value"', space.apply(c.Set("/d", 0, "ignored", directory=True)).body)
 
     def test_events_that_create_a_node(self) -> None:
-        """201 for set and create where nothing was, 200 for all else."""
+        """The status is 201 if set or create makes a new node, and 200 otherwise."""
         space = key_space()
         for command, created in (
             (c.Set("/a", 0), True),

@@ -1,6 +1,6 @@
 """
-The last events: who is reading them is not disturbed by what happens meanwhile, and there is a bound to their number
-and to their size.
+Tests of the history of events: a reader is not disturbed by what happens meanwhile, and the number and the size of the
+events are bounded.
 """
 
 import itertools
@@ -23,12 +23,12 @@ from tests.keyspace.strategies import anything
 
 
 def values(events: Iterable[Event]) -> list[str]:
-    """The values that the events set."""
+    """Returns the values that the events set."""
     return [json.loads(event.body)["node"]["value"] for event in events]
 
 
 class HistoryTests(SynchronousTestCase):
-    """Five events on C{/a} are kept, as many as there is room for; a sixth is to come."""
+    """The history has room for five events and holds five on C{/a}; a sixth is to come."""
 
     def setUp(self) -> None:
         space = key_space(*(c.Set("/a", 0, str(number)) for number in range(1, 7)))
@@ -36,7 +36,9 @@ class HistoryTests(SynchronousTestCase):
         self.history = History(5, kept)
 
     def test_reading_is_not_disturbed_by_new_events(self) -> None:
-        """Events that are added, and the ones dropped for them, change nothing for who began to read before."""
+        """
+        Events that are added, and those that are dropped for them, change nothing for a reader that began before.
+        """
         reading = self.history.since(3, "/a", False)
         first = next(reading)
         self.history.add(self.newest)
@@ -44,7 +46,7 @@ class HistoryTests(SynchronousTestCase):
         self.assertEqual((values(self.history), self.history.cleared_index), (["2", "3", "4", "5", "6"], 1))
 
     def test_reading_starts_at_any_index(self) -> None:
-        """From every index on it is the rest, without what touches other keys."""
+        """A reader that starts at any index gets the rest from there on, without what touches other keys."""
         for asked in range(8):
             found = list(self.history.since(asked, "/a", False))
             self.assertEqual([event.index for event in found], list(range(max(asked, 1), 6)))
@@ -55,17 +57,17 @@ limits = st.integers(1, 20 * (EVENT_BYTES + 40))
 
 
 def kept(space: KeySpace) -> tuple[list[int], int]:
-    """The indexes of the events that are kept, and what was cleared before."""
+    """Returns the indexes of the events that are kept, and the index up to which the history is cleared."""
     content = space.state()
     return [event.index for event in content.history], content.cleared_index
 
 
 class SizeTests(SynchronousTestCase):
-    """How large the events may be together."""
+    """Tests of the limit on the total size of the events."""
 
     @given(st.lists(anything, max_size=40), st.integers(1, 30), limits)
     def test_as_many_events_are_kept_as_fit(self, some: list[c.Command], capacity: int, most_bytes: int) -> None:
-        """What is kept follows from the last events alone: as many as fit, and the newest one always."""
+        """Which events are kept depends on the last events alone: as many as fit, and always the newest one."""
         space, all_of_it = KeySpace(capacity, history_bytes=most_bytes), KeySpace(100_000)
         run(space, some)
         run(all_of_it, some)
@@ -78,14 +80,20 @@ class SizeTests(SynchronousTestCase):
 
     @given(st.lists(anything, max_size=40), limits, limits)
     def test_the_same_events_are_kept_after_a_snapshot(self, some: list[c.Command], leaders: int, own: int) -> None:
-        """Who goes on from another machine's snapshot keeps what it would have kept itself, as far as it is there."""
+        """
+        A machine that continues from another machine's snapshot keeps what it would have kept itself, as far as it is
+        there.
+        """
         space, smaller = KeySpace(history_bytes=leaders), KeySpace(history_bytes=min(leaders, own))
         run(space, some)
         run(smaller, some)
         self.assertEqual(kept(restored(chunks_of(space), history_bytes=own)), kept(smaller))
 
     def test_events_that_were_dropped_are_an_error(self) -> None:
-        """Who asks for what was dropped for its size is told what is left, as ever (spec, section 1, "Watch")."""
+        """
+        A request for events that were dropped for their size gets the usual error with what is left (spec, section 1,
+        "Watch").
+        """
         space = KeySpace(history_bytes=3 * (EVENT_BYTES + 2_002))
         for number in range(1, 7):
             space.apply(c.Set("/a", 0, str(number) * 1_000))
@@ -99,18 +107,18 @@ class SizeTests(SynchronousTestCase):
         self.assertEqual(values(told), ["4" * 1_000, "5" * 1_000, "6" * 1_000])
 
     def test_the_newest_event_is_kept_whatever_its_size(self) -> None:
-        """An event that is larger than all may be together is kept until the next one."""
+        """An event that is larger than the limit is kept until the next one."""
         space = key_space(c.Set("/a", 0, "x" * 10_000), c.Set("/b", 0, "y" * 10_000), history_bytes=1_000)
         self.assertEqual(kept(space), ([2], 1))
 
     def test_the_size_of_characters(self) -> None:
-        """A text with others than ASCII's takes up to four bytes a character."""
+        """A text with characters outside ASCII takes up to four bytes a character."""
         for value, size in (("x" * 100, 100), ("x" * 99 + "é", 400), ("😀" * 100, 400)):
             (event,) = key_space(c.Set("/a", 0, value)).state().history
             self.assertEqual(event_bytes(event), EVENT_BYTES + 2 + size)
 
     def test_the_memory_that_a_history_takes(self) -> None:
-        """Large events are held once, and not as the JSON too that was sent when they happened or were asked for."""
+        """Large events are held once, and not also as the JSON that was sent when they happened or were asked for."""
         value = MAX_CACHED_EVENT_BYTES * 4
         tracemalloc.start()
         self.addCleanup(tracemalloc.stop)

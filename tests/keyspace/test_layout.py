@@ -1,4 +1,6 @@
-"""What is on the disk is what docs/storage.md shows, byte for byte."""
+"""
+Tests that the bytes on the disk are those that docs/storage.md shows.
+"""
 
 import json
 import re
@@ -30,20 +32,20 @@ COMMANDS: tuple[c.Command, ...] = (
 
 
 def section(title: str) -> str:
-    """What the page has between this heading and the next one."""
+    """Returns the text of the page between this heading and the next one."""
     found = re.search(rf"^#+ {re.escape(title)}\n(.*?)(?=^#+ |\Z)", _PAGE.read_text(), re.DOTALL | re.MULTILINE)
     assert found is not None, title
     return found[1]
 
 
 def examples(title: str) -> list[bytes]:
-    """The lines of a section's example, as msgpack."""
+    """Returns the lines of a section's example, as msgpack."""
     (block,) = re.findall(r"```json\n(.*?)```", section(title), re.DOTALL)
     return [msgspec.msgpack.encode(json.loads(line)) for line in block.splitlines()]
 
 
 def row(command: type[c.Command]) -> str:
-    """A command's line in the table."""
+    """Returns a command's line in the table."""
     names, defaults = command.__struct_fields__, command.__struct_defaults__
     required = len(names) - len(defaults)
     fields = [f'"{command.__struct_config__.tag}"', *names[:required]]
@@ -55,7 +57,7 @@ def row(command: type[c.Command]) -> str:
 
 class LayoutTests(SynchronousTestCase):
     def test_the_layout_of_commands_is_documented(self) -> None:
-        """A log that was written once can be read for good: a change here needs a new format version."""
+        """A log that was written once can be read for good, so a change here needs a new format version."""
         self.assertEqual(tuple(map(c.decode_command, examples("Commands"))), COMMANDS)
         self.assertEqual(examples("Commands"), [c.encode_command(command) for command in COMMANDS])
 

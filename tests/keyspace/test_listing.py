@@ -1,5 +1,5 @@
 """
-Listings: the JSON of a directory, its order, and that each piece of it is a bounded amount of work.
+Tests of listings: the JSON of a directory, its order, and the bounded amount of work for each piece of it.
 """
 
 import decimal
@@ -28,13 +28,16 @@ def listed(root: Directory, key: str = "/", recursive: bool = True, ordered: boo
 
 
 def names(space: KeySpace, recursive: bool = False) -> list[str]:
-    """The keys of the nodes right below the root, as sorted."""
+    """Returns the keys of the nodes right below the root, as sorted."""
     return [node["key"][1:] for node in json.loads(listed(space.root, recursive=recursive))["nodes"]]
 
 
 class JsonTests(SynchronousTestCase):
     def test_the_fields_of_a_listing(self) -> None:
-        """Compact, with the fields in the reference's order; the root has no indexes, a file no C{nodes}."""
+        """
+        The JSON is compact, with the fields in the reference's order; the root has no indexes, and a file has no
+        C{nodes}.
+        """
         space = key_space(
             c.Set("/d", 0, directory=True, expires=3 * SECOND),
             c.Set("/d/f", 0, "x", expires=2 * SECOND),
@@ -61,7 +64,7 @@ class JsonTests(SynchronousTestCase):
         )
 
     def test_an_empty_directory_has_no_nodes(self) -> None:
-        """An empty directory has no C{nodes}, nor has one with hidden nodes only."""
+        """An empty directory has no C{nodes}, and neither has one with only hidden nodes."""
         space = key_space(c.Set("/d", 0, directory=True), c.Set("/e/_h", 0))
         for key, index in (("/d", b"1"), ("/e", b"2")):
             for recursive in (False, True):
@@ -72,7 +75,7 @@ class JsonTests(SynchronousTestCase):
         self.assertEqual(listed(KeySpace().root), b'{"key":"/","dir":true}')
 
     def test_hidden_nodes_are_left_out(self) -> None:
-        """Hidden nodes are left out, at every level, but for the one that was asked for."""
+        """Hidden nodes are left out at every level, except for the one that was asked for."""
         space = key_space(c.Set("/_d/x", 0), c.Set("/_d/_h", 0), c.Set("/_d/e/_h/z", 0), c.Set("/a_", 0))
         self.assertEqual(names(space), ["a_"])
         self.assertEqual(names(space, recursive=True), ["a_"])
@@ -85,7 +88,7 @@ class JsonTests(SynchronousTestCase):
     def test_pieces_of_any_size_are_the_same_json(
         self, some: list[c.Command], nodes: int, size: int, recursive: bool, ordered: bool
     ) -> None:
-        """However small the pieces, together they are the same JSON as of the tree read in one go."""
+        """However small the pieces are, together they are the JSON of the tree read in one go."""
         space, model = KeySpace(), Model()
         for command in some:
             outcome(space, command)
@@ -98,7 +101,7 @@ class JsonTests(SynchronousTestCase):
         self.assertLessEqual(max(piece.count(b'"key":') for piece in pieces), nodes)
 
     def test_a_listing_shows_the_tree_as_it_was(self) -> None:
-        """What changes while a listing is sent is not in it."""
+        """A change that happens while a listing is sent is not in it."""
         space = key_space(*(c.Set(f"/{number}", 0, "old") for number in range(1_000)))
         wanted = listed(space.root)
         pieces = Listing(True, True, NOW).pieces("/", space.root)
@@ -109,10 +112,10 @@ class JsonTests(SynchronousTestCase):
 
 
 class OrderTests(SynchronousTestCase):
-    """C{sorted=true}: whole numbers first, by value, then the rest by code point."""
+    """With C{sorted=true}, whole numbers come first, by value, then the rest by code point."""
 
     def test_the_order_of_names(self) -> None:
-        """Numbers before capitals before small letters before the rest of the world."""
+        """Numbers come before capitals, capitals before small letters, and those before all other characters."""
         wanted = ["0", "1", "9", "10", "100", "-1", "1.5", "10a", "C", "a", "aa", "b", "é", "٣", "☃"]
         space = key_space(*(c.Set(f"/{name}", 0) for name in sorted(wanted, reverse=True)))
         self.assertEqual(names(space), wanted)
@@ -131,7 +134,7 @@ class OrderTests(SynchronousTestCase):
         self.assertEqual(sorted(["7", "007", "8", "06", "0", "00"], key=sort_key), ["0", "00", "06", "007", "7", "8"])
 
     def test_very_long_numbers_are_sorted_by_value(self) -> None:
-        """Numbers of any length have a value."""
+        """Numbers of any length are sorted by value."""
         ten_thousand = "1" + "0" * 10_000
         self.assertEqual(
             sorted([ten_thousand, "9" * 10_000, "a", "0" * 20_000 + "5"], key=sort_key),
@@ -140,13 +143,13 @@ class OrderTests(SynchronousTestCase):
 
     @given(st.lists(st.from_regex("[0-9]{1,30}", fullmatch=True)), st.lists(st.text(min_size=1)))
     def test_numbers_come_first_and_then_code_points(self, numbers: list[str], texts: list[str]) -> None:
-        """The same order as by exact value, and then as Python's own of text."""
+        """The order is that of the exact values, and then Python's own order of text."""
         rest = [text for text in texts if not (text.isascii() and text.isdigit())]
         wanted = sorted(numbers, key=lambda number: (decimal.Decimal(number), number)) + sorted(rest)
         self.assertEqual(sorted(rest + numbers, key=sort_key), wanted)
 
     def test_a_large_directory_is_sorted_as_a_whole(self) -> None:
-        """A directory that is sorted in several goes is sorted as a whole."""
+        """A directory that is sorted in several steps is sorted as a whole."""
         space = key_space(*(c.Set(f"/{number * 7919 % 5_000}", 0) for number in range(5_000)))
         self.assertEqual(names(space), [str(number) for number in range(5_000)])
 
@@ -167,7 +170,7 @@ class PieceTests(SynchronousTestCase):
     )
 
     def bounded(self, counting: Counting, content: KeySpaceState, ordered: bool) -> int:
-        """Check each piece of a recursive listing; how many there were."""
+        """Checks each piece of a recursive listing, and returns how many there were."""
         sent: list[bytes] = []
         listing = Listing(True, ordered, NOW)
 
@@ -183,7 +186,7 @@ class PieceTests(SynchronousTestCase):
         return len(sent)
 
     def test_a_piece_has_a_bounded_number_of_nodes(self) -> None:
-        """However the nodes are spread over directories, hidden or not, sorted or not."""
+        """A piece is bounded however the nodes are spread over directories, hidden or not, sorted or not."""
         for shape in self.shapes:
             for ordered in (False, True):
                 counting, content = shape()

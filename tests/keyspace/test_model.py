@@ -1,4 +1,6 @@
-"""Any sequence of commands agrees with a small, obviously right model of the key space."""
+"""
+Tests that any sequence of commands agrees with a small, obviously right model of the key space.
+"""
 
 import json
 
@@ -19,7 +21,7 @@ from tests.keyspace.strategies import histories, keys, times
 
 
 def listed(space: KeySpace, key: str, now: int, recursive: bool, ordered: bool) -> Json:
-    """The node that a read of C{key} answers with."""
+    """Returns the node that a read of C{key} answers with."""
     node = space.get(key)
     if not isinstance(node, Directory):
         return json.loads(msgspec.json.encode(view(key, node, now)))
@@ -27,7 +29,7 @@ def listed(space: KeySpace, key: str, now: int, recursive: bool, ordered: bool) 
 
 
 def by_key(node: Json) -> Json:
-    """The same node, with the nodes in it in the order of their keys at every level."""
+    """Returns the same node, with its children sorted by key at every level."""
     if "nodes" in node:
         nodes = sorted((by_key(each) for each in node["nodes"]), key=lambda each: each["key"].rsplit("/", 1)[1])
         return {name: nodes if name == "nodes" else value for name, value in node.items()}
@@ -38,7 +40,9 @@ class ModelTests(SynchronousTestCase):
     @settings(max_examples=examples(150))
     @given(histories)
     def test_answers_errors_and_indexes_are_those_of_the_model(self, commands: list[Command]) -> None:
-        """Each command has the same answer, field by field and in order, or the same error; the index is the same."""
+        """
+        Each command has the same answer, field by field and in order, or the same error, and the index is the same.
+        """
         space, model = KeySpace(), Model()
         for command in commands:
             self.assertEqual(outcome(space, command), expected(model, command))
@@ -87,9 +91,7 @@ class ModelTests(SynchronousTestCase):
     @settings(max_examples=examples(60))
     @given(histories)
     def test_the_next_expiry_is_that_of_the_model(self, commands: list[Command]) -> None:
-        """
-        The next expiry is that of a key which is there, whatever was removed; asking for it changes nothing.
-        """
+        """The next expiry is that of a key that exists, whatever was removed, and asking for it changes nothing."""
         space, unasked, model = KeySpace(), KeySpace(), Model()
         for command in commands:
             self.assertEqual(outcome(space, command), outcome(unasked, command))
@@ -100,7 +102,7 @@ class ModelTests(SynchronousTestCase):
     @settings(max_examples=examples(40))
     @given(histories)
     def test_the_statistics_are_those_of_the_model(self, commands: list[Command]) -> None:
-        """Each command's successes and failures are counted, and each key that expires."""
+        """The successes and failures of each command are counted, and so is each key that expires."""
         space, model = KeySpace(), Model()
         run(space, commands)
         for command in commands:

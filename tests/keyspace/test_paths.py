@@ -1,4 +1,6 @@
-"""Keys as paths (spec, section 1, "Keys")."""
+"""
+Tests of keys as paths (spec, section 1, "Keys").
+"""
 
 import posixpath
 
@@ -27,7 +29,7 @@ cleaned = paths.map(clean)
 
 
 def segments(key: str) -> list[str]:
-    """The segments of a key from the top down; none for the root."""
+    """Returns the segments of a key from the top down; the root has none."""
     return key[1:].split("/") if key != ROOT else []
 
 
@@ -56,12 +58,13 @@ class CleanTests(SynchronousTestCase):
 
     @given(paths)
     def test_cleaning_twice_changes_nothing(self, path: str) -> None:
-        """A clean key is clean."""
         self.assertEqual(clean(clean(path)), clean(path))
 
     @given(paths)
     def test_every_path_becomes_a_clean_key(self, path: str) -> None:
-        """A clean key begins with a slash, and no segment of it is empty, C{.} or C{..}: it never leaves the root."""
+        """
+        A clean key begins with a slash, and no segment of it is empty, C{.} or C{..}, so it never leaves the root.
+        """
         key = clean(path)
         self.assertEqual(key[0], "/")
         self.assertTrue({"", ".", ".."}.isdisjoint(segments(key)), key)
@@ -74,7 +77,7 @@ class CleanTests(SynchronousTestCase):
 
 
 class SizeTests(SynchronousTestCase):
-    """How deep and how long the key of a new node may be."""
+    """Tests of how deep and how long the key of a new node may be."""
 
     def assert_refused(self, cause: str, key: str, in_order: bool = False) -> None:
         error = self.assertRaises(EtcdError, check_size, key, in_order)
@@ -88,7 +91,7 @@ class SizeTests(SynchronousTestCase):
         self.assert_refused("the key that this makes has 257 segments; at most 256 are allowed", deepest, True)
 
     def test_the_length_of_a_new_key_is_limited(self) -> None:
-        """In bytes of UTF-8, whatever the characters; a name in order takes up to 21 more."""
+        """The limit is in bytes of UTF-8, whatever the characters; an in-order name takes up to 21 more."""
         for longest in ("/" + "a" * (MAX_KEY_BYTES - 1), "/a" + "é" * (MAX_KEY_BYTES // 2 - 1)):
             check_size(longest)
             self.assert_refused("the key is 16385 bytes long; at most 16384 are allowed", longest + "a")
@@ -98,7 +101,10 @@ class SizeTests(SynchronousTestCase):
         self.assert_refused(cause, fitting + "a", True)
 
     def test_everyday_keys_are_within_the_limits(self) -> None:
-        """The root is the key of a directory, to be refused where it is changed; the rest is far from the limits."""
+        """
+        The root counts as the key of a directory, which is refused where it is changed; ordinary keys are far from the
+        limits.
+        """
         for key in (ROOT, "/a", "/a/b", "/é" * 100):
             check_size(key)
             check_size(key, in_order=True)
@@ -106,11 +112,11 @@ class SizeTests(SynchronousTestCase):
 
 class RelationTests(SynchronousTestCase):
     def test_joining_a_name_to_a_directory(self) -> None:
-        """A child's key, of the root too."""
+        """Joining gives the child's key, also for a child of the root."""
         self.assertEqual((join("/", "a"), join("/a", "b")), ("/a", "/a/b"))
 
     def test_the_parent_of_a_key(self) -> None:
-        """The directory that holds a key; the root's is the root."""
+        """The parent is the directory that holds a key; the root's parent is the root."""
         self.assertEqual((parent("/a/b"), parent("/a"), parent("/")), ("/a", "/", "/"))
 
     @given(cleaned, st.sampled_from(["a", "_h", "é"]))
@@ -123,7 +129,7 @@ class RelationTests(SynchronousTestCase):
 
     @given(cleaned, cleaned)
     def test_keys_below_a_directory(self, key: str, directory: str) -> None:
-        """A key lies below another if that one's segments, and more, are its first ones."""
+        """A key lies below another one if it begins with that one's segments and has more."""
         first = segments(key)[: len(segments(directory))]
         wanted = first == segments(directory) and len(segments(key)) > len(first)
         self.assertEqual(is_below(key, directory), wanted)
@@ -139,7 +145,7 @@ class RelationTests(SynchronousTestCase):
 
     @given(cleaned)
     def test_a_key_with_all_its_parents(self, key: str) -> None:
-        """A key and all that it lies below, from the bottom up."""
+        """The result is the key and all that it lies below, from the bottom up."""
         names = segments(key)
         above = [ROOT + "/".join(names[:depth]) for depth in range(len(names), -1, -1)]
         self.assertEqual(list(with_parents(key)), above)

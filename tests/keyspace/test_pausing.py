@@ -1,5 +1,5 @@
 """
-Watchers that have no room for a while: L{Watcher.pause} and L{Watcher.resume}.
+Tests of watchers that have no room for a while: L{Watcher.pause} and L{Watcher.resume}.
 """
 
 from hypothesis import given

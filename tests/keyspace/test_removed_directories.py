@@ -1,5 +1,5 @@
 """
-What went with removed directories: each of its TTLs is found, and none but those.
+Tests of what was removed with directories: each TTL in them is found, and no other.
 """
 
 from hypothesis import given
@@ -14,7 +14,7 @@ from tests.keyspace.strategies import anything
 
 
 def with_ttl(above: str, node: Node) -> list[tuple[str, int]]:
-    """Every key below one that has a TTL, with its end."""
+    """Returns every key below a directory that has a TTL, with the time when it ends."""
     found = []
     for name, child in node.children.items() if isinstance(node, Directory) else ():
         key = f"{above}/{name}"
@@ -26,7 +26,7 @@ def with_ttl(above: str, node: Node) -> list[tuple[str, int]]:
 class RemovedDirectoriesTests(SynchronousTestCase):
     @given(st.lists(anything, max_size=40), st.lists(st.integers(0, 5), min_size=1, max_size=10))
     def test_every_ttl_is_found(self, some: list[c.Command], steps: list[int]) -> None:
-        """However it is looked at, a bounded part at a time, and in whatever order the directories came."""
+        """Every TTL is found, in whatever bounded steps and in whatever order the directories came."""
         space = key_space(c.Set("/x/y", 0, expires=1))
         for command in some:
             outcome(space, command)

@@ -1,5 +1,5 @@
 """
-How large the key space is, how many keys and directories it has, and by how much commands make it larger.
+Tests of the size of the key space, of its numbers of keys and directories, and of how much commands add to it.
 """
 
 from hypothesis import given
@@ -16,11 +16,11 @@ from tests.keyspace.running import chunks_of, key_space, outcome, restored, run
 from tests.keyspace.strategies import anything, changes
 
 EXACT = (c.Set, c.Create, c.Update, c.CompareAndSwap, c.SetOrSwap)
-"""What these add is known to the byte; an in-order key may get a shorter name."""
+"""The growth from these commands is known to the byte; an in-order key may get a shorter name."""
 
 
 def recounted(directory: Directory) -> tuple[int, int, int]:
-    """Size, files and directories of what is below a directory, node by node."""
+    """Returns the size, files and directories below a directory, counted node by node."""
     size = files = directories = 0
     for name, node in directory.children.items():
         size += NODE_BYTES + (len(name) if name.isascii() else 4 * len(name))
@@ -39,7 +39,7 @@ def counted(directory: Directory) -> tuple[int, int, int]:
 
 
 def everywhere(node: Node) -> list[Directory]:
-    """A directory and all that are below it."""
+    """Returns a directory and all directories below it."""
     if isinstance(node, File):
         return []
     return [node, *(each for child in node.children.values() for each in everywhere(child))]
@@ -56,7 +56,7 @@ class CountTests(SynchronousTestCase):
 
     @given(st.lists(anything, max_size=50))
     def test_each_directory_knows_what_a_recount_finds(self, some: list[c.Command]) -> None:
-        """Whatever happened, each directory knows what a recount finds, and so it does after a snapshot."""
+        """Whatever happened, each directory knows what a recount finds, also after a snapshot."""
         space = KeySpace()
         for command in some:
             outcome(space, command)
@@ -67,7 +67,7 @@ class CountTests(SynchronousTestCase):
         self.assertEqual(counted(again.root), counted(space.root))
 
     def test_what_counts_as_size(self) -> None:
-        """Hidden nodes count, and directories that were made on the way; the root does not."""
+        """Hidden nodes count, and so do directories that were created as parents; the root does not."""
         space = key_space(c.Set("/a/b/c", 0, "12345"), c.Set("/_h", 0, "é"), c.Set("/d", 0, "", True))
         self.assertEqual(counted(space.root), (5 * NODE_BYTES + 3 + 5 + 2 + 4 + 1, 2, 3))
         space.apply(c.Delete("/a", 0, recursive=True))
@@ -76,7 +76,7 @@ class CountTests(SynchronousTestCase):
         self.assertEqual(counted(space.root), (0, 0, 0))
 
     def test_the_size_of_text(self) -> None:
-        """Four bytes a character are the most that one takes, in UTF-8 and in memory."""
+        """A character takes at most four bytes, in UTF-8 and in memory."""
         for text in ("", "x" * 10, "é", "x😀"):
             self.assertGreaterEqual(text_bytes(text), len(text.encode()))
         self.assertEqual([text_bytes(text) for text in ("", "x" * 10, "é", "x😀")], [0, 10, 4, 8])
@@ -85,7 +85,9 @@ class CountTests(SynchronousTestCase):
 class GrowthTests(SynchronousTestCase):
     @given(st.lists(anything, max_size=30), changes)
     def test_a_command_adds_what_was_foretold(self, some: list[c.Command], command: c.Change) -> None:
-        """A command adds what was said before, or nothing when it fails; and never more than it can at the most."""
+        """
+        A command adds exactly the growth that was predicted, or nothing if it fails, and never more than its maximum.
+        """
         space = KeySpace()
         run(space, some)
         before, said = space.root.size, growth(space.root, command)
@@ -103,7 +105,7 @@ class GrowthTests(SynchronousTestCase):
         self.assertGreaterEqual(most, 0)
 
     def test_examples_of_growth(self) -> None:
-        """What is there already adds nothing again; what fails adds nothing; an index may have 20 digits."""
+        """What exists already adds nothing again, what fails adds nothing, and an index may have 20 digits."""
         space = key_space(c.Set("/a/b", 0, "12345"))
         node = NODE_BYTES
         for command, added in (

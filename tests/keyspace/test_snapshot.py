@@ -1,5 +1,5 @@
 """
-Snapshots: the same content is the same bytes everywhere, and nothing is lost on the way there and back.
+Tests of snapshots: the same content gives the same bytes everywhere, and nothing is lost in a round trip.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ capacities = st.sampled_from([1, 5, 1_000])
 
 
 def retained(space: KeySpace) -> list[str]:
-    """The history, as JSON."""
+    """Returns the history, as JSON."""
     return [json_of(event) for event in space.state().history]
 
 
@@ -42,7 +42,10 @@ class PropertyTests(SynchronousTestCase):
     @settings(max_examples=examples(80))
     @given(histories, capacities)
     def test_a_snapshot_loses_nothing(self, some: Commands, capacity: int) -> None:
-        """Tree, TTLs, index, history, what is missing of it, and counters come back; dumped again it is the same."""
+        """
+        The tree, the TTLs, the index, the history, what is missing of it, and the counters come back, and a second
+        dump is the same.
+        """
         space = KeySpace(capacity)
         run(space, some)
         again = restored(chunks_of(space), history_capacity=capacity)
@@ -56,7 +59,10 @@ class PropertyTests(SynchronousTestCase):
     @settings(max_examples=examples(80))
     @given(histories, st.lists(anything, max_size=30), capacities)
     def test_a_restored_key_space_goes_on_the_same(self, before: Commands, after: Commands, capacity: int) -> None:
-        """A key space restored in the middle behaves like the one that went on: answers, errors, expiry, snapshots."""
+        """
+        A key space that is restored in the middle behaves like the one that went on: answers, errors, expiry,
+        snapshots.
+        """
         space = KeySpace(capacity)
         run(space, before)
         again = restored(chunks_of(space), history_capacity=capacity)
@@ -68,7 +74,7 @@ class PropertyTests(SynchronousTestCase):
     @settings(max_examples=examples(50))
     @given(histories, st.lists(anything, min_size=1, max_size=20))
     def test_a_snapshot_holds_the_state_as_it_was(self, before: Commands, after: Commands) -> None:
-        """What changes while a snapshot is being written is not in it."""
+        """A change that happens while a snapshot is written is not in it."""
         space = KeySpace()
         run(space, before)
         wanted = chunks_of(space)
@@ -94,7 +100,9 @@ class PropertyTests(SynchronousTestCase):
     @settings(max_examples=examples(50))
     @given(histories, capacities)
     def test_restoring_into_a_smaller_history(self, some: Commands, capacity: int) -> None:
-        """A machine that keeps a shorter history than the snapshot holds says from where on it has it."""
+        """
+        A machine that keeps a shorter history than the snapshot holds reports from which index on it has the history.
+        """
         space, shorter = KeySpace(), KeySpace(capacity)
         run(space, some)
         run(shorter, some)
@@ -105,7 +113,7 @@ class PropertyTests(SynchronousTestCase):
     @settings(max_examples=examples(80))
     @given(histories, st.data())
     def test_damaged_chunks_are_refused(self, some: Commands, data: st.DataObject) -> None:
-        """Whatever bytes come, what is raised is a StorageError."""
+        """Any bytes result in a key space or in a L{StorageError}."""
         space = KeySpace()
         run(space, some)
         chunks = chunks_of(space)
@@ -119,7 +127,8 @@ class PropertyTests(SynchronousTestCase):
             again = restored(chunks)
         except StorageError:
             return
-        # What is left may say something else, which only whoever stores the chunks can know; but it is a key space.
+        # What is left may mean something else, which only the code that stores the chunks can know; but it is a key
+        # space.
         self.assertEqual(chunks_of(restored(chunks_of(again))), chunks_of(again))
 
     @settings(max_examples=examples(50))
@@ -169,7 +178,7 @@ class DeterminismTests(SynchronousTestCase):
 
 class RestoreTests(SynchronousTestCase):
     def test_watchers_stay_when_a_snapshot_is_restored(self) -> None:
-        """Who waits goes on waiting, and is told what the snapshot says has happened meanwhile."""
+        """A watcher goes on waiting, and sees what the snapshot says has happened meanwhile."""
         chunks = chunks_of(key_space(c.Set("/a", 0), c.Set("/b", 0), c.Set("/a", 0)))
         space = KeySpace()
         space.apply(c.Set("/a", 0))
@@ -184,7 +193,7 @@ class RestoreTests(SynchronousTestCase):
         self.assertEqual([event.index for event in told], [3, 4])
 
     def test_watchers_end_that_may_have_missed_events(self) -> None:
-        """A history that does not go back far enough can't tell them what has happened meanwhile."""
+        """A history that does not go back far enough can't show them what has happened meanwhile."""
         space = KeySpace()
         ended: list[str] = []
         told: list[Event] = []
@@ -215,7 +224,10 @@ class RestoreTests(SynchronousTestCase):
         self.assertEqual(b"".join(chunks_of(spaces[1])), b"".join(dump(content)))
 
     def test_removed_directories_leave_no_ttl_in_a_snapshot(self) -> None:
-        """A key that went with its directory does not expire, in the key space that went on as in the restored one."""
+        """
+        A key that was removed with its directory expires neither in the restored key space nor in the one that went
+        on.
+        """
         space = key_space(c.Set("/d/a", 0, expires=5 * SECOND), c.Delete("/d", 0, recursive=True), c.Set("/d/a", 0))
         again = restored(chunks_of(space))
         for each in (space, again):
@@ -229,7 +241,7 @@ class RestoreTests(SynchronousTestCase):
 
 
 class MissingChunkTests(SynchronousTestCase):
-    """A snapshot that is not whole is refused, never taken for a smaller one."""
+    """A snapshot that is not whole is refused, never accepted as a smaller one."""
 
     def setUp(self) -> None:
         space = key_space(*(c.Set(f"/{number:04}", 0, "x") for number in range(1_500)), history_capacity=1_600)
@@ -238,22 +250,21 @@ class MissingChunkTests(SynchronousTestCase):
         self.assertGreater(len(self.chunks), 6)
 
     def test_a_missing_chunk_is_noticed(self) -> None:
-        """Each chunk is missed."""
+        """Each chunk is needed."""
         for number in range(len(self.chunks)):
             self.assertRaises(StorageError, restored, self.chunks[:number] + self.chunks[number + 1 :])
 
     def test_a_missing_end_is_noticed(self) -> None:
-        """So is everything behind a chunk."""
+        """A snapshot that ends early is refused, wherever it ends."""
         for number in range(len(self.chunks)):
             self.assertRaises(StorageError, restored, self.chunks[:number])
 
     def test_a_chunk_that_comes_twice_is_noticed(self) -> None:
-        """A chunk that comes twice is refused."""
         for number, chunk in enumerate(self.chunks):
             self.assertRaises(StorageError, restored, [*self.chunks[:number], chunk, *self.chunks[number:]])
 
     def test_chunks_out_of_order_are_noticed(self) -> None:
-        """So are chunks of nodes, or the ends, in another order."""
+        """Chunks of nodes, or ends of directories, in another order are refused."""
         nodes = [number for number, chunk in enumerate(self.chunks) if msgspec.msgpack.decode(chunk)[0] == "nodes"]
         for first, second in [(nodes[0], nodes[1]), (0, 1), (len(self.chunks) - 2, len(self.chunks) - 1)]:
             swapped = list(self.chunks)
@@ -261,37 +272,34 @@ class MissingChunkTests(SynchronousTestCase):
             self.assertRaises(StorageError, restored, swapped)
 
     def test_something_else_is_not_a_snapshot(self) -> None:
-        """What is no chunk is refused, with a word about what it was."""
+        """What is no chunk is refused, with an error that says what it was."""
         for chunk in (b"\xc1", b"{}", msgspec.msgpack.encode(["other", 1]), msgspec.msgpack.encode(["head", "x"])):
             error = self.assertRaises(StorageError, restored, [chunk])
             self.assertIn("the snapshot", str(error))
 
     def test_text_that_is_not_utf8_is_refused(self) -> None:
-        """So is a name that is not UTF-8."""
         chunks = [chunk.replace(b"\xa40042", b"\xa400\xff2") for chunk in self.chunks]
         self.assertNotEqual(chunks, self.chunks)
         self.assertRaises(StorageError, restored, chunks)
 
     def test_more_ends_of_directories_than_beginnings(self) -> None:
-        """So is a directory that ends and never began."""
+        """The end of a directory that never began is refused."""
         chunks = list(self.chunks)
         chunks.insert(-1, msgspec.msgpack.encode(["nodes", [None]]))
         self.assertRaises(StorageError, restored, chunks)
 
     def test_empty_chunks_are_pauses(self) -> None:
-        """Empty chunks say nothing, wherever they are kept."""
+        """Empty chunks mean nothing, wherever they are."""
         with_pauses = [chunk for each in self.chunks for chunk in (b"", each, b"")]
         again = restored(with_pauses, history_capacity=1_600)
         self.assertEqual(chunks_of(again), self.chunks)
 
 
 class PieceTests(SynchronousTestCase):
-    """
-    Each chunk is a bounded amount of work, in nodes and in bytes.
-    """
+    """Each chunk is a bounded amount of work, in nodes and in bytes."""
 
     def assertBounded(self, counting: Counting, steps: Iterator[bytes]) -> int:
-        """No step looks at more than two runs of nodes. How many steps there were."""
+        """Asserts that no step looks at more than two runs of nodes, and returns how many steps there were."""
         number = 0
         for count in looked_at(counting, steps):
             self.assertLessEqual(count, 2_048)
@@ -299,7 +307,7 @@ class PieceTests(SynchronousTestCase):
         return number
 
     def test_a_step_of_dumping_takes_a_bounded_number_of_nodes(self) -> None:
-        """However the nodes are spread over directories."""
+        """A step is bounded however the nodes are spread over directories."""
         for shape in (bush(20, 5_000), bush(4_000, 1), bush(1, 20_000), chain(100, 300), chain(2_000, 3)):
             counting, content = shape
             self.assertBounded(counting, dump(content))
@@ -311,7 +319,7 @@ class PieceTests(SynchronousTestCase):
         self.assertLess(self.assertBounded(counting, dump(content)), 50)
 
     def test_a_chunk_has_a_bounded_number_of_nodes(self) -> None:
-        """No chunk holds more than 1,024 nodes and ends of directories, nor many fewer on the average."""
+        """No chunk holds more than 1,024 nodes and ends of directories, nor many fewer on average."""
         _, content = bush(2_000, 5)
         records = [
             len(part[1]) for part in map(msgspec.msgpack.decode, filter(None, dump(content))) if part[0] == "nodes"
@@ -321,7 +329,7 @@ class PieceTests(SynchronousTestCase):
         self.assertLess(len(records), sum(records) / 400)
 
     def test_a_chunk_has_a_bounded_number_of_bytes(self) -> None:
-        """Long values, and long names, in nodes and in history, go into chunks of their own."""
+        """Long values and long names, in nodes and in the history, go into chunks of their own."""
         long = "x" * 100_000
         space = key_space(*(c.Set(f"/{number}/{long}", 0, long) for number in range(20)))
         sizes = [len(chunk) for chunk in dump(space.state())]

@@ -1,5 +1,6 @@
 """
-The key space, sentence by sentence of the specification (section 1): what each command does, answers and refuses.
+Tests of the key space, sentence by sentence of the specification (section 1): what each command does, answers and
+refuses.
 """
 
 import json
@@ -19,16 +20,14 @@ FULL_DIRECTORY = c.Set("/d/e/f", 0, "x")
 
 class IndexTests(SpaceTestCase):
     def test_each_change_raises_the_index_by_one(self) -> None:
-        """One counter, raised by one by each change that succeeds (spec, "Indexes")."""
+        """There is one counter, which each change that succeeds raises by one (spec, "Indexes")."""
         changes = [A_FILE, A_FILE, c.Update("/f", 0), c.Refresh("/f", 0, 9), c.Delete("/f", 0)]
         for number, command in enumerate(changes):
             self.assertEqual(self.answer(command)["node"]["modifiedIndex"], number + 1)
             self.assertEqual(self.space.index, number + 1)
 
     def test_nothing_else_raises_the_index(self) -> None:
-        """
-        A failed command does not raise it, nor does a read, a watch, or a look for what expires (spec, "Indexes").
-        """
+        """A failed command, a read, a watch and a search for expired keys do not raise the index (spec, "Indexes")."""
         self.given(A_FILE)
         self.assertRefused(c.Delete("/nope", 0), 100, "/nope")
         self.space.get("/f")
@@ -37,7 +36,7 @@ class IndexTests(SpaceTestCase):
         self.assertEqual(self.space.index, 1)
 
     def test_each_expiry_raises_the_index_by_one(self) -> None:
-        """What expires by one command gets an index each."""
+        """Each key that expires by one command gets an index of its own."""
         self.given(*(c.Set(f"/{name}", 0, expires=1) for name in "abc"))
         self.space.apply(c.Expire(1, 10))
         self.assertEqual(self.space.index, 6)
@@ -52,7 +51,7 @@ class SetTests(SpaceTestCase):
         )
 
     def test_set_replaces_a_file(self) -> None:
-        """It replaces a file: new created index, C{prevNode} in the answer, and the old TTL gone."""
+        """A set replaces a file: it has a new created index, C{prevNode} is in the answer, and the old TTL is gone."""
         self.given(c.Set("/f", 0, "old", expires=9 * SECOND))
         self.assertEqual(
             self.answer(c.Set("/f", 2 * SECOND, "new")),
@@ -72,7 +71,7 @@ class SetTests(SpaceTestCase):
         self.assertIsNone(self.space.next_expiry())
 
     def test_set_of_a_directory_replaces_a_file(self) -> None:
-        """With C{dir=true} it turns a file into a directory."""
+        """With C{dir=true} a set turns a file into a directory."""
         self.given(A_FILE)
         answer = self.answer(c.Set("/f", 0, directory=True))
         self.assertEqual(answer["node"], {"key": "/f", "dir": True, "modifiedIndex": 2, "createdIndex": 2})
@@ -80,13 +79,13 @@ class SetTests(SpaceTestCase):
         self.assertEqual(self.answer(c.Set("/f/child", 0))["node"]["key"], "/f/child")
 
     def test_set_does_not_replace_a_directory(self) -> None:
-        """Over a directory, as a file or a directory, it is 102."""
+        """A set over a directory, as a file or a directory, is error 102."""
         self.given(A_DIRECTORY)
         self.assertRefused(c.Set("/d", 0, "x"), 102, "/d")
         self.assertRefused(c.Set("/d", 0, directory=True), 102, "/d")
 
     def test_set_makes_missing_parents(self) -> None:
-        """Missing parents are created, without TTL, with the new index."""
+        """Missing parents are created without TTL, with the new index."""
         self.given(A_FILE)
         self.answer(c.Set("/a/b/c", 0, expires=9))
         for key in ("/a", "/a/b"):
@@ -94,19 +93,18 @@ class SetTests(SpaceTestCase):
             self.assertEqual((node.created, node.modified, node.expires), (2, 2, None))
 
     def test_set_leaves_existing_parents_as_they_are(self) -> None:
-        """Parents that are there keep their indexes and TTLs."""
+        """Existing parents keep their indexes and TTLs."""
         self.given(c.Set("/d", 0, directory=True, expires=9), c.Set("/d/f", 0))
         node = self.space.get("/d")
         self.assertEqual((node.created, node.modified, node.expires), (1, 1, 9))
 
     def test_set_below_a_file_fails(self) -> None:
-        """A parent that is a file is 104 with that parent as cause."""
+        """A parent that is a file is error 104 with that parent as cause."""
         self.given(c.Set("/a/f", 0))
         self.assertRefused(c.Set("/a/f/x", 0), 104, "/a/f")
         self.assertRefused(c.Set("/a/f/x/y", 0, directory=True), 104, "/a/f")
 
     def test_set_of_a_directory_ignores_the_value(self) -> None:
-        """With C{dir=true} a value is ignored."""
         self.assertNotIn("value", self.answer(c.Set("/d", 0, "ignored", directory=True))["node"])
 
     def test_set_with_a_ttl_that_has_ended(self) -> None:
@@ -117,7 +115,7 @@ class SetTests(SpaceTestCase):
         self.assertRefused(c.Delete("/f", 0), 100, "/f")
 
     def test_set_of_the_root_fails(self) -> None:
-        """The root is read-only: 107, cause C{/}, for every command but POST."""
+        """The root is read-only: every command but POST is error 107 with the cause C{/}."""
         for command in (
             c.Set("/", 0, directory=True),
             c.Create("/", 0),
@@ -134,7 +132,7 @@ class SetTests(SpaceTestCase):
 
 class CreateTests(SpaceTestCase):
     def test_create_makes_a_new_node(self) -> None:
-        """It creates what is not there, with its parents."""
+        """A create makes a node that does not exist, with its parents."""
         self.assertEqual(
             self.answer(c.Create("/a/b", 0, "x")),
             {"action": "create", "node": {"key": "/a/b", "value": "x", "modifiedIndex": 1, "createdIndex": 1}},
@@ -142,20 +140,20 @@ class CreateTests(SpaceTestCase):
         self.assertTrue(self.answer(c.Create("/a/d", 0, directory=True))["node"]["dir"])
 
     def test_create_of_an_existing_node_fails(self) -> None:
-        """What is there, file or directory, is 105."""
+        """A create of an existing file or directory is error 105."""
         self.given(A_FILE, A_DIRECTORY)
         self.assertRefused(c.Create("/f", 0, "y"), 105, "/f")
         self.assertRefused(c.Create("/d", 0, directory=True), 105, "/d")
 
     def test_create_below_a_file_fails(self) -> None:
-        """A parent that is a file is 104."""
+        """A parent that is a file is error 104."""
         self.given(A_FILE)
         self.assertRefused(c.Create("/f/x", 0), 104, "/f")
 
 
 class UpdateTests(SpaceTestCase):
     def test_update_of_a_file(self) -> None:
-        """Of a file it changes the value and keeps the created index."""
+        """An update of a file changes the value and keeps the created index."""
         self.given(A_FILE)
         self.assertEqual(
             self.answer(c.Update("/f", 0, "y")),
@@ -167,7 +165,7 @@ class UpdateTests(SpaceTestCase):
         )
 
     def test_update_of_a_ttl(self) -> None:
-        """It changes the TTL too; none makes the file permanent."""
+        """An update changes the TTL too, and makes the file permanent if it has no TTL."""
         self.given(A_FILE)
         self.assertEqual(self.answer(c.Update("/f", 0, "y", expires=3 * SECOND))["node"]["ttl"], 3)
         self.assertNotIn("ttl", self.answer(c.Update("/f", 0, "y"))["node"])
@@ -181,7 +179,7 @@ class UpdateTests(SpaceTestCase):
 
     def test_update_of_a_directory(self) -> None:
         """
-        Of a directory it changes only the TTL; the answer shows the new index, the directory keeps its own.
+        An update of a directory changes only the TTL; the answer shows the new index, and the directory keeps its own.
         """
         self.given(FULL_DIRECTORY)
         self.assertEqual(
@@ -206,13 +204,13 @@ class UpdateTests(SpaceTestCase):
         self.assertIsNone(self.space.get("/d").expires)
 
     def test_update_of_a_directory_with_a_value_fails(self) -> None:
-        """A value that is not empty is 102 for a directory, unless a directory is meant: then it is ignored."""
+        """A value that is not empty is error 102 for a directory, unless C{dir=true} is given; then it is ignored."""
         self.given(A_DIRECTORY)
         self.assertRefused(c.Update("/d", 0, "x"), 102, "/d")
         self.assertEqual(self.answer(c.Update("/d", 0, "x", directory=True))["action"], "update")
 
     def test_update_of_a_directory_that_is_meant(self) -> None:
-        """A file stays one, whatever is meant: it takes the value, be it empty, and the TTL."""
+        """With C{dir=true} a file stays a file, and takes the value, even an empty one, and the TTL."""
         self.given(A_FILE)
         answer = self.answer(c.Update("/f", 0, "y", directory=True, expires=3 * SECOND))
         self.assertEqual((answer["action"], answer["node"]["value"], answer["node"]["ttl"]), ("update", "y", 3))
@@ -221,7 +219,7 @@ class UpdateTests(SpaceTestCase):
         self.assertEqual((self.file("/f").value, self.file("/f").expires), ("", None))
 
     def test_update_of_a_missing_key_fails(self) -> None:
-        """A missing key is 100, with the first key on the way that is missing."""
+        """A missing key is error 100, with the first missing key on the way as cause."""
         self.given(A_DIRECTORY, A_FILE)
         self.assertRefused(c.Update("/d/nope/deeper", 0, "x"), 100, "/d/nope")
         self.assertRefused(c.Update("/f/below", 0, "x"), 104, "/f")
@@ -229,7 +227,7 @@ class UpdateTests(SpaceTestCase):
 
 class RefreshTests(SpaceTestCase):
     def test_refresh_of_a_file(self) -> None:
-        """It changes the TTL and keeps the value."""
+        """A refresh changes the TTL and keeps the value."""
         self.given(A_FILE)
         answer = self.answer(c.Refresh("/f", 0, 3 * SECOND))
         self.assertEqual((answer["action"], answer["node"]["value"], answer["node"]["ttl"]), ("update", "x", 3))
@@ -237,20 +235,20 @@ class RefreshTests(SpaceTestCase):
         self.assertEqual(self.space.next_expiry(), 3 * SECOND)
 
     def test_refresh_of_a_directory(self) -> None:
-        """So for a directory, which keeps what is in it."""
+        """A refresh changes the TTL of a directory, which keeps its children."""
         self.given(FULL_DIRECTORY)
         self.answer(c.Refresh("/d", 0, 3 * SECOND))
         self.assertEqual(self.space.get("/d").expires, 3 * SECOND)
         self.assertEqual(self.file("/d/e/f").value, "x")
 
     def test_refresh_of_a_missing_key_fails(self) -> None:
-        """A missing key is 100."""
+        """A missing key is error 100."""
         self.assertRefused(c.Refresh("/f", 0, 9), 100, "/f")
 
 
 class SetTtlTests(SpaceTestCase):
     def test_set_ttl_of_a_file(self) -> None:
-        """It puts the file anew, with its value and another TTL (spec, "Later additions")."""
+        """The command sets the file again, with its value and another TTL (spec, "Later additions")."""
         self.given(A_FILE)
         self.assertEqual(
             self.answer(c.SetTtl("/f", 0, 3 * SECOND)),
@@ -270,7 +268,7 @@ class SetTtlTests(SpaceTestCase):
         self.assertEqual(self.space.next_expiry(), 3 * SECOND)
 
     def test_set_ttl_of_anything_else_fails(self) -> None:
-        """A missing key is 100, a directory 102, a file on the way 104."""
+        """A missing key is error 100, a directory 102, and a file on the way 104."""
         self.given(A_FILE, A_DIRECTORY)
         self.assertRefused(c.SetTtl("/nope", 0, 9), 100, "/nope")
         self.assertRefused(c.SetTtl("/d", 0, 9), 102, "/d")
@@ -279,7 +277,7 @@ class SetTtlTests(SpaceTestCase):
 
 class SetOrSwapTests(SpaceTestCase):
     def test_set_or_swap_of_a_missing_key_sets(self) -> None:
-        """Where nothing is, it is a set, also of a directory, and counts as one (spec, "PUT")."""
+        """If nothing exists it is a set, also of a directory, and counts as one (spec, "PUT")."""
         alone = json.loads(key_space().apply(c.Set("/a/b", 0, "x", expires=3 * SECOND)).body)
         self.assertEqual(self.answer(c.SetOrSwap("/a/b", 0, "x", expires=3 * SECOND)), alone)
         self.assertTrue(self.answer(c.SetOrSwap("/c", 0, "x", directory=True))["node"]["dir"])
@@ -287,7 +285,7 @@ class SetOrSwapTests(SpaceTestCase):
         self.assertEqual((counts.sets_success, counts.compare_and_swap_success), (2, 0))
 
     def test_set_or_swap_of_a_file_swaps(self) -> None:
-        """A file that is there is swapped: its created index stays."""
+        """An existing file is swapped, so its created index stays."""
         self.given(A_FILE)
         for number in (2, 3):
             answer = self.answer(c.SetOrSwap("/f", 0, "y", directory=number == 3))
@@ -296,13 +294,16 @@ class SetOrSwapTests(SpaceTestCase):
         self.assertEqual(self.space.statistics().compare_and_swap_success, 2)
 
     def test_set_or_swap_of_a_key_out_of_reach_fails(self) -> None:
-        """A directory is 102, a file on the way 104."""
+        """A directory is error 102, and a file on the way 104."""
         self.given(A_FILE, A_DIRECTORY)
         self.assertRefused(c.SetOrSwap("/d", 0, "x"), 102, "/d")
         self.assertRefused(c.SetOrSwap("/f/below", 0, "x"), 104, "/f")
 
     def test_compare_and_swap_without_a_condition_in_an_old_log(self) -> None:
-        """What earlier versions logged for C{prevIndex=0} does what it did then, or the same log gives other trees."""
+        """
+        What earlier versions logged for C{prevIndex=0} does what it did then; otherwise the same log would give other
+        trees.
+        """
         command = c.decode_command(msgspec.msgpack.encode(["cas", "/f", 0, "x", None, None, 0]))
         assert isinstance(command, c.CompareAndSwap)
         self.assertRefused(command, 100, "/f")
@@ -315,7 +316,7 @@ class CompareAndSwapTests(SpaceTestCase):
         return c.CompareAndSwap(key, 0, "y", previous_value=value, previous_index=index)
 
     def test_compare_and_swap_by_value(self) -> None:
-        """A value that is as given is changed; the created index is kept."""
+        """A file that has the given value is changed, and the created index is kept."""
         self.given(A_FILE)
         self.assertEqual(
             self.answer(self.swap("x")),
@@ -327,19 +328,19 @@ class CompareAndSwapTests(SpaceTestCase):
         )
 
     def test_compare_and_swap_by_index(self) -> None:
-        """So is one whose modified index is as given."""
+        """A file that has the given modified index is changed."""
         self.given(A_FILE, A_FILE)
         self.assertEqual(self.answer(self.swap(index=2))["node"]["value"], "y")
 
     def test_compare_and_swap_with_index_zero(self) -> None:
-        """C{prevIndex=0} always passes."""
+        """C{prevIndex=0} always matches."""
         self.given(A_FILE, A_FILE)
         self.assertEqual(self.answer(self.swap(index=0))["node"]["value"], "y")
 
     def test_compare_and_swap_with_a_mismatch_fails(self) -> None:
         """
-        A mismatch is 101, cause C{[given != current]} for the condition that failed, both when both failed, the value
-        first.
+        A mismatch is error 101 with the cause C{[given != current]} for the condition that failed, or for both, the
+        value first.
         """
         self.given(A_FILE)
         self.assertRefused(self.swap("bad"), 101, "[bad != x]")
@@ -349,21 +350,21 @@ class CompareAndSwapTests(SpaceTestCase):
         self.assertRefused(self.swap("bad", 1), 101, "[bad != x]")
 
     def test_compare_and_swap_of_a_missing_key_fails(self) -> None:
-        """A missing key is 100, a file on the way 104, a directory 102, before anything is compared."""
+        """A missing key is error 100, a file on the way 104, and a directory 102, before anything is compared."""
         self.given(A_FILE, A_DIRECTORY)
         self.assertRefused(self.swap("x", key="/nope/deeper"), 100, "/nope")
         self.assertRefused(self.swap("x", key="/f/below"), 104, "/f")
         self.assertRefused(self.swap(index=50, key="/d"), 102, "/d")
 
     def test_compare_and_swap_of_a_ttl(self) -> None:
-        """The TTL is changed with the value; none makes the file permanent."""
+        """The TTL is changed with the value, and the file becomes permanent without a TTL."""
         self.given(A_FILE)
         self.assertEqual(self.answer(c.CompareAndSwap("/f", 0, "y", 3 * SECOND, "x"))["node"]["ttl"], 3)
         self.assertNotIn("ttl", self.answer(self.swap("y"))["node"])
         self.assertIsNone(self.space.next_expiry())
 
     def test_compare_and_swap_without_a_value_refreshes(self) -> None:
-        """Without a value it changes the TTL and keeps the value."""
+        """Without a value the command changes the TTL and keeps the value."""
         self.given(A_FILE)
         answer = self.answer(c.CompareAndSwap("/f", 0, None, 3 * SECOND, "x", 1))
         self.assertEqual(
@@ -382,7 +383,7 @@ class CreateInOrderTests(SpaceTestCase):
         self.assertEqual(self.answer(c.CreateInOrder("/queue", 0, "job"))["node"]["key"], "/queue/4")
 
     def test_in_order_keys_make_missing_parents(self) -> None:
-        """The directory is created when missing."""
+        """The directory is created if it is missing."""
         self.answer(c.CreateInOrder("/a/b", 0, "job"))
         self.assertEqual(self.space.get("/a/b").created, 1)
 
@@ -391,24 +392,24 @@ class CreateInOrderTests(SpaceTestCase):
         self.assertEqual(self.answer(c.CreateInOrder("/", 0, "job"))["node"]["key"], "/1")
 
     def test_in_order_directories(self) -> None:
-        """With C{dir=true} it makes a directory, with a TTL where one is given."""
+        """With C{dir=true} the command makes a directory, with a TTL if one is given."""
         node = self.answer(c.CreateInOrder("/q", 0, directory=True, expires=3 * SECOND))["node"]
         self.assertEqual((node["key"], node["dir"], node["ttl"]), ("/q/1", True, 3))
 
     def test_in_order_keys_below_a_file_fail(self) -> None:
-        """On a file it is 104."""
+        """Below a file it is error 104."""
         self.given(A_FILE)
         self.assertRefused(c.CreateInOrder("/f", 0), 104, "/f")
 
     def test_in_order_keys_whose_name_is_taken_fail(self) -> None:
-        """A name that somebody has taken already is 105."""
+        """A name that exists already is error 105."""
         self.given(c.Set("/q/2", 0))
         self.assertRefused(c.CreateInOrder("/q", 0), 105, "/q/2")
 
 
 class DeleteTests(SpaceTestCase):
     def test_delete_of_a_file(self) -> None:
-        """A file needs no flag. The answer's C{node} has no value; C{prevNode} has it all."""
+        """A file needs no flag. The answer's C{node} has no value; C{prevNode} has everything."""
         self.given(c.Set("/f", 0, "x", expires=3 * SECOND))
         self.assertEqual(
             self.answer(c.Delete("/f", 0)),
@@ -434,7 +435,7 @@ class DeleteTests(SpaceTestCase):
             self.assertNotIn("dir", self.answer(c.Delete("/f", 0, **flags))["node"])
 
     def test_delete_of_an_empty_directory(self) -> None:
-        """An empty directory needs C{dir=true}; the answer's C{node} carries C{dir}."""
+        """An empty directory needs C{dir=true}, and the answer's C{node} has C{dir}."""
         self.given(A_DIRECTORY)
         self.assertRefused(c.Delete("/d", 0), 102, "/d")
         self.assertEqual(
@@ -447,7 +448,7 @@ class DeleteTests(SpaceTestCase):
         )
 
     def test_delete_of_a_full_directory(self) -> None:
-        """A full one needs C{recursive=true}; without a flag it is 102, with only C{dir} 108."""
+        """A full directory needs C{recursive=true}; without a flag it is error 102, with only C{dir} 108."""
         self.given(FULL_DIRECTORY)
         self.assertRefused(c.Delete("/d", 0), 102, "/d")
         self.assertRefused(c.Delete("/d", 0, directory=True), 108, "/d")
@@ -455,7 +456,7 @@ class DeleteTests(SpaceTestCase):
         self.assertRefused(c.Delete("/d/e/f", 0), 100, "/d")
 
     def test_delete_of_a_directory_with_hidden_nodes(self) -> None:
-        """A directory with hidden nodes only is not empty."""
+        """A directory with only hidden nodes is not empty."""
         self.given(c.Set("/d/_h", 0))
         self.assertRefused(c.Delete("/d", 0, directory=True), 108, "/d")
 
@@ -472,7 +473,7 @@ class DeleteTests(SpaceTestCase):
         self.assertEqual((node.created, node.modified), (1, 1))
 
     def test_delete_of_a_missing_key_fails(self) -> None:
-        """A missing key is 100, a file on the way 104."""
+        """A missing key is error 100, and a file on the way 104."""
         self.given(A_FILE)
         self.assertRefused(c.Delete("/nope/deeper", 0, recursive=True), 100, "/nope")
         self.assertRefused(c.Delete("/f/below", 0), 104, "/f")
@@ -480,7 +481,7 @@ class DeleteTests(SpaceTestCase):
 
 class CompareAndDeleteTests(SpaceTestCase):
     def test_compare_and_delete_with_a_match(self) -> None:
-        """A file that is as given is deleted."""
+        """A file that matches is deleted."""
         for conditions in ({"previous_value": "x"}, {"previous_index": 1}, {"previous_index": 0}):
             self.given(A_FILE)
             self.assertEqual(
@@ -494,13 +495,13 @@ class CompareAndDeleteTests(SpaceTestCase):
             self.assertRefused(c.Delete("/f", 0), 100, "/f")
 
     def test_compare_and_delete_with_a_mismatch_fails(self) -> None:
-        """A mismatch is 101."""
+        """A mismatch is error 101."""
         self.given(A_FILE)
         self.assertRefused(c.CompareAndDelete("/f", 0, "two"), 101, "[two != x]")
         self.assertRefused(c.CompareAndDelete("/f", 0, "two", 9), 101, "[two != x] [9 != 1]")
 
     def test_compare_and_delete_of_a_directory_fails(self) -> None:
-        """Files only: 102 on a directory."""
+        """The command deletes files only, and a directory is error 102."""
         self.given(A_DIRECTORY)
         self.assertRefused(c.CompareAndDelete("/d", 0, previous_index=1), 102, "/d")
 
@@ -517,7 +518,7 @@ class GetTests(SpaceTestCase):
 
     def test_get_of_the_root(self) -> None:
         """
-        The root is there before anything was written, and has no indexes (api, "Listing a directory"; spec, "GET").
+        The root exists before anything was written, and has no indexes (api, "Listing a directory"; spec, "GET").
         """
         self.assertEqual((self.space.get("/").created, self.space.get("/").modified), (0, 0))
 

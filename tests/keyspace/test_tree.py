@@ -1,4 +1,7 @@
-"""The persistent tree: a change is seen in the new tree alone, and shares with the old one whatever is off its way."""
+"""
+Tests of the persistent tree: a change is seen in the new tree alone, which shares with the old one whatever is off the
+path.
+"""
 
 from collections.abc import Callable
 
@@ -19,14 +22,14 @@ NEW = File("new", 9, 9)
 
 
 def root_after(commands: list[Command]) -> Directory:
-    """The tree after these commands, some of which may fail."""
+    """Returns the tree after these commands, some of which may fail."""
     space = KeySpace()
     run(space, commands)
     return space.root
 
 
 def nodes(root: Directory) -> dict[str, Node]:
-    """Every node by its key."""
+    """Returns every node by its key."""
     found: dict[str, Node] = {"/": root}
     left = ["/"]
     while left:
@@ -40,7 +43,7 @@ def nodes(root: Directory) -> dict[str, Node]:
 
 
 def told(look: Callable[[], Node]) -> Node | tuple[int, str]:
-    """The node that is found, or the error's code and cause."""
+    """Returns the node that is found, or the error's code and cause."""
     try:
         return look()
     except EtcdError as error:
@@ -48,7 +51,7 @@ def told(look: Callable[[], Node]) -> Node | tuple[int, str]:
 
 
 def fields(node: Node) -> tuple[int, int, int | None]:
-    """What a node says of itself, without what is in it."""
+    """Returns the fields of a node, without its children."""
     return node.created, node.modified, node.expires
 
 
@@ -63,7 +66,7 @@ class WalkTests(SynchronousTestCase):
         self.assertEqual((error.code, error.cause), (code, cause))
 
     def test_looking_up_an_existing_key(self) -> None:
-        """The way to a node has every directory above it, from the root on."""
+        """The path to a node has every directory above it, from the root on."""
         way = tree.look_up(self.root, "/d/e/f")
         self.assertEqual((way.key, way.names, way.node), ("/d/e/f", ["d", "e", "f"], File("x", 2, 2)))
         above = [tree.find(self.root, key) for key in ("/", "/d", "/d/e")]
@@ -71,30 +74,30 @@ class WalkTests(SynchronousTestCase):
         self.assertIs(tree.existing(way), way.node)
 
     def test_looking_up_a_key_with_missing_parents(self) -> None:
-        """The way to what does not exist ends with the last directory that does."""
+        """The path to a key that does not exist ends with the last directory that does."""
         for key, length in (("/d/e/g", 3), ("/d/g/h/i", 2), ("/g", 1), ("/g/h", 1)):
             way = tree.look_up(self.root, key)
             self.assertEqual((len(way.directories), way.node), (length, None), key)
 
     def test_looking_up_a_missing_key(self) -> None:
-        """It is the first key on the way that is said to be missing."""
+        """The error names the first missing key on the path."""
         self.assertRaised(100, "/d/g", "/d/g/h/i")
         self.assertRaised(100, "/d/e/g", "/d/e/g")
         self.assertRaised(100, "/g", "/g/h")
 
     def test_looking_up_a_key_below_a_file(self) -> None:
-        """A file is no way to anything, near or far."""
+        """A file can't be a parent, near or far."""
         self.assertRaised(104, "/d/e/f", "/d/e/f/g")
         self.assertRaised(104, "/d/e/f", "/d/e/f/g/h/i")
 
     def test_looking_up_the_root_fails(self) -> None:
-        """There is no way to change the root."""
+        """No path leads to a change of the root."""
         self.assertRaised(107, "/", "/")
         self.assertIs(tree.find(self.root, "/"), self.root)
 
     @given(histories, keys.filter(lambda key: key != "/"))
     def test_find_agrees_with_looking_up(self, commands: list[Command], key: str) -> None:
-        """Who only reads finds the same node, or is refused in the same words."""
+        """A read finds the same node, or fails with the same error."""
         root = root_after(commands)
         found = told(lambda: tree.find(root, key))
         self.assertEqual(found, told(lambda: tree.existing(tree.look_up(root, key))))
@@ -103,7 +106,7 @@ class WalkTests(SynchronousTestCase):
 class ChangeTests(SynchronousTestCase):
     @given(histories, keys.filter(lambda key: key != "/"))
     def test_putting_a_node_changes_nothing_else(self, commands: list[Command], key: str) -> None:
-        """The node is there, missing parents are made, all else is the very node that it was."""
+        """The node is there, missing parents are created, and every other node is the very same object."""
         root = root_after(commands)
         before = nodes(root)
         try:
@@ -125,7 +128,7 @@ class ChangeTests(SynchronousTestCase):
 
     @given(histories, st.data())
     def test_removing_a_node_changes_nothing_else(self, commands: list[Command], data: st.DataObject) -> None:
-        """The node is gone with all below it, all else is the very node that it was."""
+        """The node is gone with all nodes below it, and every other node is the very same object."""
         root = root_after(commands)
         before = nodes(root)
         there = sorted(before.keys() - {"/"})
@@ -142,7 +145,7 @@ class ChangeTests(SynchronousTestCase):
         self.assertUnchanged(root, before)
 
     def assertUnchanged(self, root: Directory, before: dict[str, Node]) -> None:
-        """Who holds the old root sees what was there before, the very same nodes."""
+        """Asserts that the old root still has the very same nodes as before."""
         now = nodes(root)
         self.assertEqual(set(now), set(before))
         for key, node in before.items():

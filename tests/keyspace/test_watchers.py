@@ -1,8 +1,8 @@
 """
-Who is told of what, and when (spec, section 1, "Watch").
+Tests of which watchers see which events, and when (spec, section 1, "Watch").
 
-History and live watchers see the same events: whoever asks again from the index behind the last event on sees exactly
-what a streaming watcher sees.
+History and live watchers see the same events: a client that asks again from the index after its last event sees
+exactly what a streaming watcher sees.
 """
 
 import functools
@@ -28,18 +28,18 @@ EVERYTHING = 1_000_000
 
 @attrs.frozen
 class Deliver:
-    """Watchers are told of up to so many events."""
+    """Up to so many events are delivered to watchers."""
 
     limit: int
 
 
 @attrs.frozen
 class AskAgain:
-    """A client that was answered comes back."""
+    """A client whose watch was answered asks again."""
 
 
 class Client:
-    """Watches with one-shot watchers, each from the index behind the last event's on."""
+    """Watches with one-shot watchers, each from the index after its last event."""
 
     def __init__(self, space: KeySpace, key: str, recursive: bool, since: int) -> None:
         self.events: list[Event] = []
@@ -64,7 +64,7 @@ def indexes(events: list[Event]) -> list[int]:
 
 
 def model_of(space: KeySpace, some: list[c.Command]) -> Model:
-    """Carries commands out in both the key space and a model, which comes back."""
+    """Carries commands out in both the key space and a model, and returns the model."""
     model = Model()
     for command in some:
         outcome(space, command)
@@ -73,12 +73,12 @@ def model_of(space: KeySpace, some: list[c.Command]) -> Model:
 
 
 def shown(events: list[Seen], key: str, recursive: bool, since: int = 0) -> list[int]:
-    """The indexes of the events that a watcher is to see."""
+    """Returns the indexes of the events that a watcher should see."""
     return [event.index for event in events if event.index >= since and sees(event, key, recursive)]
 
 
 class PropertyTests(SynchronousTestCase):
-    """For any sequence of commands and any watcher."""
+    """Tests with any sequence of commands and any watcher."""
 
     steps = st.lists(
         st.one_of(
@@ -93,8 +93,8 @@ class PropertyTests(SynchronousTestCase):
         self, before: list[c.Command], steps: list[object], key: str, recursive: bool
     ) -> None:
         """
-        A streaming watcher, a client that asks again however late, and the rule applied to all events say the same
-        (api, "Waiting for a change").
+        A streaming watcher, a client that asks again however late, and the rule applied to all events agree (api,
+        "Waiting for a change").
         """
         space, model = KeySpace(), Model()
         for command in before:
@@ -133,8 +133,8 @@ class PropertyTests(SynchronousTestCase):
         self, before: list[c.Command], later: list[c.Command], key: str, recursive: bool, capacity: int
     ) -> None:
         """
-        Who watches on a machine that goes on from another one's snapshot sees what those see who watch there, or is
-        told that it may have missed something.
+        A watcher on a machine that continues from another one's snapshot sees what watchers there see, or learns that
+        it may have missed something.
         """
         behind, ahead = KeySpace(), KeySpace(capacity)
         spaces = (behind, ahead)
@@ -167,8 +167,8 @@ class PropertyTests(SynchronousTestCase):
         self, some: list[c.Command], key: str, recursive: bool, capacity: int
     ) -> None:
         """
-        A watch from an index on is refused if, and only if, an event from there on is not kept any more. The cause
-        names the oldest event kept and the index asked for.
+        A watch from an index on is refused if, and only if, an event from there on is no longer kept. The cause names
+        the oldest event kept and the index asked for.
         """
         space = KeySpace(capacity)
         events = model_of(space, some).events
@@ -191,9 +191,7 @@ class PropertyTests(SynchronousTestCase):
     def test_delivery_is_in_order_and_bounded(
         self, some: list[c.Command], watched: list[tuple[str, bool, bool]], limit: int
     ) -> None:
-        """
-        Watchers are told in the order of the events, no more of them at a time than asked, one-shot watchers once.
-        """
+        """Watchers see the events in order, at most so many at a time, and one-shot watchers see one."""
         space = KeySpace()
         told: list[tuple[int, int]] = []
         for number, (key, recursive, stream) in enumerate(watched):
@@ -220,7 +218,7 @@ class PropertyTests(SynchronousTestCase):
     def test_cancelled_watchers_are_told_nothing(
         self, some: list[c.Command], key: str, recursive: bool, stream: bool, cancelled: int, delivered: int
     ) -> None:
-        """Whatever is queued for a watcher when it is cancelled is not told."""
+        """What is queued for a watcher when it is cancelled is not delivered."""
         space = KeySpace()
         told: list[Event] = []
         watcher = space.watch(key, recursive, stream, None, told.append)
@@ -242,7 +240,7 @@ class PropertyTests(SynchronousTestCase):
     @settings(max_examples=examples(50))
     @given(st.lists(st.one_of(anything, anything, st.builds(Deliver, st.integers(1, 2))), max_size=40))
     def test_wakes_when_deliveries_become_pending(self, steps: list[object]) -> None:
-        """C{wake} is called once for each time that there is something to deliver where nothing was."""
+        """C{wake} is called once whenever there is something to deliver and there was nothing before."""
         woken: list[None] = []
         space = KeySpace(wake=lambda: woken.append(None))
         told: list[Event] = []
@@ -266,12 +264,12 @@ class PropertyTests(SynchronousTestCase):
 
 
 class OneWatcherTests(SynchronousTestCase):
-    """The sentences of the specification, one by one."""
+    """Tests of the sentences of the specification, one by one."""
 
     def told(
         self, before: list[c.Change], key: str, recursive: bool, *then: c.Command, since: int | None = None
     ) -> list[int]:
-        """What a streaming watcher is told that begins after C{before}: the events' indexes."""
+        """Returns the indexes of the events that a streaming watcher sees that begins after C{before}."""
         space = key_space(*before)
         events: list[Event] = []
         space.watch(key, recursive, True, since, events.append)
@@ -280,24 +278,24 @@ class OneWatcherTests(SynchronousTestCase):
         return indexes(events)
 
     def test_a_watcher_sees_the_next_change(self) -> None:
-        """Without an index it is the first event after the current index."""
+        """Without an index the watcher sees the first event after the current index."""
         self.assertEqual(self.told([c.Set("/a", 0), c.Set("/a", 0)], "/a", False, c.Set("/a", 0)), [3])
 
     def test_a_watcher_sees_events_from_an_index_on(self) -> None:
-        """With an index it is the first event from there on, that index included."""
+        """With an index the watcher sees the first event from there on, that index included."""
         self.assertEqual(self.told([c.Set("/a", 0)] * 3, "/a", False, since=2), [2, 3])
 
     def test_a_watcher_sees_no_other_keys(self) -> None:
-        """Events that do not touch the key are passed over, in history and later."""
+        """Events that do not touch the key are skipped, in the history and later."""
         before = [c.Set("/a", 0), c.Set("/ab", 0), c.Set("/b", 0)]
         self.assertEqual(self.told(before, "/a", True, c.Set("/ab", 0), c.Set("/a/b", 0), since=1), [1])
 
     def test_a_watcher_waits_for_a_future_index(self) -> None:
-        """An index in the future is waited for; events before it are not told."""
+        """A watcher waits for an index in the future, and does not see events before it."""
         self.assertEqual(self.told([c.Set("/a", 0)], "/a", False, *[c.Set("/a", 0)] * 4, since=4), [4, 5])
 
     def test_a_recursive_watcher_sees_keys_below(self) -> None:
-        """Only a recursive watcher is told of what is below."""
+        """Only a recursive watcher sees events on keys below."""
         changes = [c.Set("/d/e/f", 0), c.Set("/d/x", 0), c.Set("/other", 0)]
         self.assertEqual(self.told([], "/d", True, *changes), [1, 2])
         self.assertEqual(self.told([], "/d", False, *changes), [])
@@ -326,7 +324,7 @@ class OneWatcherTests(SynchronousTestCase):
         )
 
     def test_a_watcher_sees_no_refresh(self) -> None:
-        """A refresh, also one with a condition, wakes no watcher and leaves a gap in what they see."""
+        """A refresh, also one with a condition, wakes no watcher and leaves a gap in the indexes that they see."""
         refreshes = [
             c.Refresh("/a", 0, 9), c.CompareAndSwap("/a", 0, None, 9), c.SetTtl("/a", 0, 9), c.Refresh("/d", 0, 9)
         ]  # fmt: skip
@@ -335,7 +333,10 @@ class OneWatcherTests(SynchronousTestCase):
         self.assertEqual(self.told([*before, *refreshes], "/", True, c.Set("/a", 0), since=1), [1, 2, 7])
 
     def test_a_watcher_sees_that_its_directory_is_deleted(self) -> None:
-        """Deleting a directory wakes the watchers of everything below it, recursive or not, there or not."""
+        """
+        Deleting a directory wakes the watchers of everything below it, recursive or not, and whether or not their keys
+        exist.
+        """
         for key in ("/d/a", "/d/a/b/c", "/d/nothing", "/d/_hidden"):
             for recursive in (False, True):
                 deletion = c.Delete("/d", 0, recursive=True)
@@ -343,7 +344,7 @@ class OneWatcherTests(SynchronousTestCase):
                 self.assertEqual(self.told([c.Set("/d/a", 0), deletion], key, recursive, since=2), [2])
 
     def test_a_watcher_sees_that_its_directory_expires(self) -> None:
-        """So does its expiry, with the directory's event."""
+        """The expiry of a directory wakes the same watchers, with the directory's event."""
         space = key_space(c.Set("/d", 0, directory=True, expires=5), c.Set("/d/asdf", 0))
         events: list[Event] = []
         space.watch("/d/asdf", False, False, None, events.append)
@@ -359,11 +360,11 @@ class OneWatcherTests(SynchronousTestCase):
         )
 
     def test_a_watcher_below_a_file_sees_no_deletion(self) -> None:
-        """A file that goes wakes nobody who watches below it: there was nothing below it."""
+        """A file that is deleted wakes nobody who watches below it, because there was nothing below it."""
         self.assertEqual(self.told([c.Set("/a", 0)], "/a/b", True, c.Delete("/a", 0, recursive=True)), [])
 
     def test_a_watcher_sees_no_deletion_of_a_neighbor(self) -> None:
-        """A directory whose name another's begins with is not that other's parent."""
+        """A directory whose name begins another one's name is not that one's parent."""
         before: list[c.Change] = [c.Set("/d/a", 0), c.Set("/dd/a", 0)]
         self.assertEqual(self.told(before, "/dd/a", False, c.Delete("/d", 0, recursive=True)), [])
 
@@ -375,12 +376,14 @@ class OneWatcherTests(SynchronousTestCase):
         self.assertEqual(self.told(changes, "/d", True, since=1), [4])
 
     def test_a_watcher_of_a_hidden_directory_sees_what_is_in_it(self) -> None:
-        """Hidden is meant relative to the watched key: below a hidden directory, its watcher sees what is not."""
+        """
+        A key is hidden relative to the watched key, so the watcher of a hidden directory sees the ordinary keys in it.
+        """
         changes = [c.Set("/_d/x", 0), c.Set("/_d/_h", 0), c.Set("/_d/e/y", 0)]
         self.assertEqual(self.told([], "/_d", True, *changes), [1, 3])
 
     def test_a_watcher_below_a_hidden_directory_sees_that_it_is_deleted(self) -> None:
-        """Deleting a hidden directory wakes the watchers below it, not those above."""
+        """Deleting a hidden directory wakes the watchers below it, but not those above."""
         deletion = c.Delete("/d/_h", 0, recursive=True)
         self.assertEqual(self.told([c.Set("/d/_h/x", 0)], "/d/_h/x", False, deletion), [2])
         self.assertEqual(self.told([c.Set("/d/_h/x", 0)], "/d", True, deletion), [])
@@ -390,13 +393,13 @@ class OneWatcherTests(SynchronousTestCase):
         self.assertEqual(self.told([c.Set("/a", 0)], "/", True, c.Create("/a", 0), c.Delete("/b", 0)), [])
 
     def test_a_watcher_sees_that_a_file_becomes_a_directory(self) -> None:
-        """A file that is replaced by a directory is one event on its key."""
+        """A directory that replaces a file is one event on its key."""
         self.assertEqual(self.told([c.Set("/a", 0)], "/a", False, c.Set("/a", 0, directory=True)), [2])
 
 
 class HubTests(SynchronousTestCase):
     def test_nothing_is_delivered_before_watch_returns(self) -> None:
-        """Even what has happened already is told by a delivery, not by the call."""
+        """Even what has happened already is delivered later, not during the call."""
         space = key_space(c.Set("/a", 0))
         told: list[Event] = []
         space.watch("/a", False, False, 1, told.append)
@@ -405,7 +408,7 @@ class HubTests(SynchronousTestCase):
         self.assertEqual(indexes(told), [1])
 
     def test_past_events_wake_whoever_delivers(self) -> None:
-        """C{wake} is called for what has happened already, and not when there is nothing of it."""
+        """C{wake} is called for past events, and not if there are none."""
         woken: list[None] = []
         space = key_space(c.Set("/a", 0), wake=lambda: woken.append(None))
         space.watch("/b", False, False, 1, lambda _: None)
@@ -414,7 +417,7 @@ class HubTests(SynchronousTestCase):
         self.assertEqual(woken, [None])
 
     def test_watchers_are_counted(self) -> None:
-        """A watcher counts until it is told its last event, or is cancelled, however often."""
+        """A watcher counts until it sees its last event or is cancelled, however often."""
         space = KeySpace()
         watchers = [space.watch("/a", False, stream, None, lambda _: None) for stream in (False, True, False)]
         self.assertEqual(space.statistics().watchers, 3)
@@ -429,7 +432,7 @@ class HubTests(SynchronousTestCase):
         self.assertEqual(space.statistics().watchers, 0)
 
     def test_a_watcher_that_another_one_cancels_gets_nothing(self) -> None:
-        """A watcher that another one cancels during the same delivery is told nothing."""
+        """A watcher that another one cancels during the same delivery sees nothing."""
         space = KeySpace()
         told: list[Event] = []
         others: list[Watcher] = []
@@ -440,7 +443,7 @@ class HubTests(SynchronousTestCase):
         self.assertEqual(told, [])
 
     def test_a_watcher_that_is_made_during_delivery(self) -> None:
-        """Whoever is told may watch again at once, and may see the next event at the next delivery."""
+        """A watcher may watch again as soon as it sees an event, and sees the next event at the next delivery."""
         space = key_space(c.Set("/a", 0), c.Set("/a", 0))
         told: list[Event] = []
 
@@ -466,7 +469,7 @@ class HubTests(SynchronousTestCase):
         self.assertIs(told[0].body, event.body)
 
     def test_few_and_many_watchers_see_the_same(self) -> None:
-        """Who is told does not depend on how many others watch."""
+        """What a watcher sees does not depend on how many others watch."""
         for others in (0, 1, 5, 50):
             self.assertEqual(self._told_among(others), ["/", "/a", "/a/b/c"])
 
@@ -481,7 +484,7 @@ class HubTests(SynchronousTestCase):
         return sorted(told)
 
     def test_a_watcher_gets_all_of_the_history(self) -> None:
-        """From index 0 on means from the first change on: with nothing dropped, nothing is missing."""
+        """From index 0 on means from the first change on: if nothing was dropped, nothing is missing."""
         told: list[Event] = []
         KeySpace().watch("/a", False, False, 0, told.append)
         space = key_space(c.Set("/a", 0), c.Set("/a", 0), history_capacity=2)
@@ -494,7 +497,7 @@ class HubTests(SynchronousTestCase):
 
 
 class EndTests(SynchronousTestCase):
-    """What is waited for can't be told here any more."""
+    """Tests of ending all watchers when a machine can no longer serve them."""
 
     def setUp(self) -> None:
         self.space = KeySpace()
@@ -505,13 +508,13 @@ class EndTests(SynchronousTestCase):
         return self.space.watch(key, False, stream, None, self.told.append, lambda: self.ended.append(key))
 
     def test_each_watcher_ends_once(self) -> None:
-        """One that was told what it waited for, or about to be, waits no longer."""
+        """A watcher that has seen its event, or is about to, waits no longer and is not ended."""
         for key in ("/a", "/b", "/b"):
             self.watch(key)
         self.watch("/c", stream=False)
         gone = self.watch("/d")
         gone.cancel()
-        self.space.watch("/e", False, True, None, self.told.append)  # one that does not want to know
+        self.space.watch("/e", False, True, None, self.told.append)  # no callback for its end
         self.space.apply(c.Set("/c", 0))
         self.space.hub.end_all()
         self.space.hub.end_all()
@@ -522,7 +525,7 @@ class EndTests(SynchronousTestCase):
         self.assertEqual([event.node.key for event in self.told], ["/c"])
 
     def test_a_watcher_that_ends_may_cancel_another_one(self) -> None:
-        """Who is told may end others, and begin anew."""
+        """The callback for the end of a watcher may cancel other watchers, and begin new ones."""
         watchers: list[Watcher] = []
 
         def end() -> None:
@@ -536,7 +539,7 @@ class EndTests(SynchronousTestCase):
         self.assertEqual((self.ended, self.space.hub.count), (["one"], 1))
 
     def test_buffered_events_are_forgotten_at_the_end(self) -> None:
-        """A stream that has no room is told no more of what was before."""
+        """A stream that has no room does not see what was buffered before."""
         watcher = self.watch("/a")
         watcher.pause()
         self.space.apply(c.Set("/a", 0))

@@ -1,4 +1,6 @@
-"""Trees of many shapes, that say how much of them is looked at."""
+"""
+Trees of many shapes, which count how many of their nodes are looked at.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,25 +14,24 @@ class Counting:
     """
     Makes directories that count their nodes as they are looked at.
 
-    @ivar nodes: how many were looked at.
+    @ivar nodes: how many nodes were looked at.
     """
 
     def __init__(self) -> None:
         self.nodes = 0
 
     def directory(self, children: dict[str, Node]) -> Directory:
-        """A directory."""
         counted: Any = _Counted(self, children)
         return Directory(counted, 1, 1)
 
     def content(self, children: dict[str, Node]) -> KeySpaceState:
-        """A key space with these nodes below its root and no history."""
+        """Returns a key space with these nodes below its root and no history."""
         root: Any = _Counted(self, children)
         return KeySpaceState(Directory(root), 1, CommandCounts(), (), 0)
 
 
 class _Counted:
-    """The part of a persistent map that is read in order to list what is in it."""
+    """The part of a persistent map that is read in order to list its content."""
 
     def __init__(self, counting: Counting, children: dict[str, Node]) -> None:
         self._counting = counting
@@ -46,7 +47,7 @@ class _Counted:
 
 
 def looked_at(counting: Counting, steps: Iterator[bytes]) -> Iterator[int]:
-    """How many nodes each step looks at."""
+    """Returns how many nodes each step looks at."""
     before = counting.nodes
     for _ in steps:
         yield counting.nodes - before
@@ -56,7 +57,7 @@ def looked_at(counting: Counting, steps: Iterator[bytes]) -> Iterator[int]:
 
 def bush(directories: int, files: int, prefix: str = "") -> tuple[Counting, KeySpaceState]:
     """
-    So many directories with so many files each.
+    Returns so many directories with so many files each.
 
     @param prefix: what the files' names begin with.
     """
@@ -71,7 +72,7 @@ def bush(directories: int, files: int, prefix: str = "") -> tuple[Counting, KeyS
 
 def chain(depth: int, files: int, prefix: str = "") -> tuple[Counting, KeySpaceState]:
     """
-    So many directories, each in the one before, and so many files beside each. The directory comes first.
+    Returns so many directories, each in the one before, and so many files beside each. The directory comes first.
 
     @param prefix: what the files' names begin with.
     """
