@@ -23,8 +23,8 @@ from twisted.trial.unittest import TestCase
 from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import Address
 from etcd_twisted.httpd.browsers import BrowserPolicy, Cors
-from etcd_twisted.httpd.channel import Channel
 from etcd_twisted.httpd.limits import Limits
+from etcd_twisted.httpd.ordinary.channel import Channel
 from etcd_twisted.httpd.site import Site
 from etcd_twisted.httpd.turns import Turns
 from etcd_twisted.httpd.usage import Usage

@@ -21,10 +21,10 @@ from twisted.web.resource import IResource
 from zope.interface import implementer
 
 from etcd_twisted.httpd.browsers import BrowserPolicy, Cors
-from etcd_twisted.httpd.channel import Channel
 from etcd_twisted.httpd.door import Door
 from etcd_twisted.httpd.limits import Limits
-from etcd_twisted.httpd.request import NOSNIFF, PRODUCT, Request
+from etcd_twisted.httpd.ordinary.channel import Channel
+from etcd_twisted.httpd.ordinary.request import NOSNIFF, PRODUCT, Request
 from etcd_twisted.httpd.turns import Turns
 from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.logs.rate_limit import RateLimitedLog

@@ -21,7 +21,6 @@ from etcd_twisted.config import Config
 from etcd_twisted.errors import ErrorCode, EtcdError
 from etcd_twisted.httpd.browsers import BrowserPolicy
 from etcd_twisted.httpd.limits import Limits
-from etcd_twisted.httpd.pages import client_host, new_app, no_such_page, send, tidy
 from etcd_twisted.httpd.responses import JSON, TEXT, Response, json_message
 from etcd_twisted.httpd.site import Site
 from etcd_twisted.interfaces import IReactor, IReplica
@@ -29,6 +28,7 @@ from etcd_twisted.interfaces.cluster import Machine
 from etcd_twisted.interfaces.cluster_config import config_json, read_config
 from etcd_twisted.keyspace.events import format_time
 from etcd_twisted.web import api_responses
+from etcd_twisted.web.klein_pages import client_host, new_app, no_such_page, send, tidy
 from etcd_twisted.web.members import forbid_parameter, removal_note
 from etcd_twisted.web.redirects import (
     MIN_LEADER_WAIT_SECONDS,

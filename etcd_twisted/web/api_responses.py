@@ -11,11 +11,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from etcd_twisted.errors import MESSAGES, ErrorCode, EtcdError, http_status
-from etcd_twisted.httpd.pages import no_such_page
 from etcd_twisted.httpd.responses import JSON, Body, Response
 from etcd_twisted.httpd.targets import unescape
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.keyspace.events import encode_json
+from etcd_twisted.web.klein_pages import no_such_page
 
 
 class _ErrorBody(msgspec.Struct, rename="camel"):

@@ -16,7 +16,6 @@ from twisted.web.resource import Resource
 
 from etcd_twisted import __version__
 from etcd_twisted.errors import ErrorCode, EtcdError
-from etcd_twisted.httpd.pages import client_host, new_app, send, tidy
 from etcd_twisted.httpd.responses import JSON, TEXT, Response, json_message, plain
 from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.interfaces import IReplica
@@ -24,6 +23,7 @@ from etcd_twisted.keyspace.events import encode_json
 from etcd_twisted.web import api_responses
 from etcd_twisted.web.dashboard.files import Files
 from etcd_twisted.web.dashboard.pages import StatusPages
+from etcd_twisted.web.klein_pages import client_host, new_app, send, tidy
 from etcd_twisted.web.members import MembersPage, forbid_parameter
 from etcd_twisted.web.metrics import Metrics
 from etcd_twisted.web.modules.pages import MODULES, NAMES, ModulePages

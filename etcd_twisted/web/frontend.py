@@ -11,9 +11,11 @@ from zope.interface import implementer
 
 from etcd_twisted.config import Config
 from etcd_twisted.frontends import IFrontend
-from etcd_twisted.httpd.browsers import Cors
+from etcd_twisted.httpd.browsers import BrowserPolicy, Cors
 from etcd_twisted.httpd.door import Door
-from etcd_twisted.httpd.service import http_service
+from etcd_twisted.httpd.fast.channel import FastSite
+from etcd_twisted.httpd.limits import Limits
+from etcd_twisted.httpd.site import Site
 from etcd_twisted.httpd.tracing import TracedDoor, TracedPages
 from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.interfaces import IReactor, IReplica
@@ -52,10 +54,13 @@ class HttpFrontend:
         usage = Usage()
         cors = Cors(config.origins, EXPOSED) if config.origins else None
         wait_seconds, tls = leader_wait_seconds(config), client_port_tls(config)
-        connections = file_descriptors.client_connections()
+        limits = Limits.of(config, file_descriptors.client_connections())
         pages = ClientPages(replica, reactor, usage, wait_seconds)
         resource: Resource = pages
         door: Door = KeyEndpoint(replica, reactor, wait_seconds)
         if config.verbosity >= HIGHEST_VERBOSITY:
             resource, door = TracedPages(pages, reactor), TracedDoor(door, reactor)
-        return http_service(reactor, config, address, connections, resource, door, tls, pages.stop, usage, cors)
+        # Below TLS there is no socket to write to at once, and it is the ordinary channel that limits the handshake.
+        kind = FastSite if tls is None else Site
+        site = kind(reactor, resource, door, limits, usage, cors, BrowserPolicy.of(config))
+        return PortService(reactor, address, site, tls, pages.stop)

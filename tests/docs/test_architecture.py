@@ -29,7 +29,7 @@ PACKAGE = SOURCE / "etcd_twisted"
 
 ELSEWHERE = {
     "A PUT": {
-        "httpd/channel.py",  # the ordinary door
+        "httpd/ordinary/channel.py",  # the ordinary door
         "httpd/turns.py",  # when a turn has no time left
         "consensus/reads.py",  # a GET that is confirmed
         "web/writes.py",  # with more than a value

@@ -10,11 +10,11 @@ from typing import Any
 import attrs
 from hypothesis import strategies as st
 
-from etcd_twisted.httpd.fast import FastSite
+from etcd_twisted.httpd.fast.channel import FastSite
 from etcd_twisted.httpd.site import Site
 from etcd_twisted.keyspace.commands import Set
 from tests.fuzz.target import Target, mangled, pieces
-from tests.httpd.test_fast import requests
+from tests.httpd.fast.test_channel import requests
 from tests.wires import Transport, Wire
 
 MOST_BODY = 2_000

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.consensus import recovery
 from etcd_twisted.consensus.raft.follower import Follower
-from etcd_twisted.httpd import fast
+from etcd_twisted.httpd.fast import channel as fast
 from etcd_twisted.peer.connected_machines import ConnectedMachines
 from tests.fuzz.engines import by_hypothesis
 from tests.fuzz.targets import TARGETS

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.httpd.fast import FastSite
+from etcd_twisted.httpd.fast.channel import FastSite
 from etcd_twisted.httpd.site import Site
 from etcd_twisted.httpd.usage import METHODS, OTHER, Usage
 from tests.wires import GET, HEAD, VERSION, WATCH, Wire, put, read_answers

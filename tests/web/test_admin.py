@@ -17,8 +17,8 @@ from etcd_twisted.config.addresses import Address
 from etcd_twisted.consensus.cluster_keys import CONFIG_KEY
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError, StartError
 from etcd_twisted.frontends import IFrontend
-from etcd_twisted.httpd.channel import Channel
 from etcd_twisted.httpd.limits import Limits
+from etcd_twisted.httpd.ordinary.channel import Channel
 from etcd_twisted.httpd.site import Site
 from etcd_twisted.httpd.turns import WORK_OF_PAGE, WORK_PER_TURN
 from etcd_twisted.interfaces.cluster_config import ClusterConfig, config_json

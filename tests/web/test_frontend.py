@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from etcd_twisted.frontends import IFrontend
-from etcd_twisted.httpd.channel import Channel
+from etcd_twisted.httpd.ordinary.channel import Channel
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.net.port import GRACE_SECONDS
 from etcd_twisted.web.frontend import HttpFrontend

@@ -18,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.config import Config
 from etcd_twisted.errors import ConfigError
-from etcd_twisted.httpd.channel import Channel
+from etcd_twisted.httpd.ordinary.channel import Channel
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.net.port import GRACE_SECONDS
 from etcd_twisted.net.secure import SecureFactory

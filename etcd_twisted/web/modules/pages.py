@@ -19,11 +19,11 @@ from werkzeug.exceptions import NotFound
 from werkzeug.routing import BaseConverter
 
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
-from etcd_twisted.httpd.pages import new_app, send
 from etcd_twisted.httpd.responses import TEXT, Response
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.web import api_responses
 from etcd_twisted.web.forms import Parameters, parse
+from etcd_twisted.web.klein_pages import new_app, send
 from etcd_twisted.web.modules import parameters
 from etcd_twisted.web.modules.lock_queue import lock_directory
 from etcd_twisted.web.modules.locks import EntryReference, LockRequest, Locks

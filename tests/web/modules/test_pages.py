@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
-from etcd_twisted.httpd.fast import FastSite
+from etcd_twisted.httpd.fast.channel import FastSite
 from etcd_twisted.httpd.site import Site
 from etcd_twisted.keyspace.commands import CreateInOrder, Delete
 from etcd_twisted.keyspace.events import LAST_MOMENT

@@ -28,13 +28,13 @@ from twisted.web.http_headers import Headers
 from zope.interface import implementer
 
 from etcd_twisted.httpd.browsers import with_fields
-from etcd_twisted.httpd.channel import Channel
 from etcd_twisted.httpd.door import Door, DoorRequest
 from etcd_twisted.httpd.exchange import Exchange, in_one_piece
-from etcd_twisted.httpd.heads import Heads, may_become_common
+from etcd_twisted.httpd.fast.heads import Heads, may_become_common
+from etcd_twisted.httpd.fast.readers import HAS_EPOLL, Readers
+from etcd_twisted.httpd.fast.receive_buffer import READ_AHEAD_BYTES, ReceiveBuffer
 from etcd_twisted.httpd.lifetime import Lifetime, Verdict
-from etcd_twisted.httpd.readers import HAS_EPOLL, Readers
-from etcd_twisted.httpd.receive_buffer import READ_AHEAD_BYTES, ReceiveBuffer
+from etcd_twisted.httpd.ordinary.channel import Channel
 from etcd_twisted.httpd.responses import Response
 from etcd_twisted.httpd.site import Site
 from etcd_twisted.httpd.turns import BYTES_SHIFT

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.httpd import fast
-from etcd_twisted.httpd.channel import Channel
-from etcd_twisted.httpd.fast import LONGEST_COMMON_HEAD_BYTES, FastChannel, FastSite
-from etcd_twisted.httpd.heads import may_become_common
+from etcd_twisted.httpd.fast import channel as fast
+from etcd_twisted.httpd.fast.channel import LONGEST_COMMON_HEAD_BYTES, FastChannel, FastSite
+from etcd_twisted.httpd.fast.heads import may_become_common
+from etcd_twisted.httpd.ordinary.channel import Channel
 from etcd_twisted.httpd.site import Site
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.net.sockets import write_now

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from etcd_twisted.httpd.readers import Readers
+from etcd_twisted.httpd.fast.readers import Readers
 from etcd_twisted.httpd.turns import Turns
 from tests.wires import RawClient, ServedTest
 

@@ -33,7 +33,7 @@ from etcd_twisted.httpd import targets
 from etcd_twisted.httpd.exchange import Exchange
 from etcd_twisted.httpd.lifetime import Lifetime, Verdict
 from etcd_twisted.httpd.limits import LONGEST_HEAD_BYTES
-from etcd_twisted.httpd.request import Request, RequestSite
+from etcd_twisted.httpd.ordinary.request import Request, RequestSite
 from etcd_twisted.httpd.responses import json_message, plain
 from etcd_twisted.httpd.turns import Turns
 from etcd_twisted.httpd.usage import Usage

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.httpd.browsers import BrowserPolicy
-from etcd_twisted.httpd.heads import LONGEST_BLOCK_BYTES, MOST_KNOWN_BLOCKS, Head, Heads
+from etcd_twisted.httpd.fast.heads import LONGEST_BLOCK_BYTES, MOST_KNOWN_BLOCKS, Head, Heads
 
 HOST = b"Host: x\r\n"
 
