@@ -9,7 +9,7 @@ that yet.
 
 from collections.abc import Callable
 
-from etcd_twisted.peer.message_connection import MessageConnection
+from etcd_twisted.peer.connection import MessageConnection
 
 
 class ConnectedMachines:

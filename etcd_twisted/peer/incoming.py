@@ -24,10 +24,9 @@ from twisted.python.failure import Failure
 from etcd_twisted.interfaces import IRaftPeer
 from etcd_twisted.logs.rate_limit import RateLimitedLog
 from etcd_twisted.peer import commands
-from etcd_twisted.peer.boxes import Box
+from etcd_twisted.peer.boxes import MAX_BOX_BYTES, Box
 from etcd_twisted.peer.connected_machines import ConnectedMachines
-from etcd_twisted.peer.message_connection import MessageConnection
-from etcd_twisted.peer.payloads import MAX_BOX_BYTES
+from etcd_twisted.peer.connection import MessageConnection
 from etcd_twisted.peer.responder import Responder, Values
 
 MAX_STRANGER_BOX_BYTES = 1 << 14

@@ -31,8 +31,8 @@ from etcd_twisted.peer.commands import (
     VersionError,
 )
 from etcd_twisted.peer.connected_machines import ConnectedMachines
+from etcd_twisted.peer.connection import MessageConnection
 from etcd_twisted.peer.dialer import Dialer
-from etcd_twisted.peer.message_connection import MessageConnection
 from etcd_twisted.peer.outgoing import CONNECTION_ERRORS, AnswerError, DisconnectedError, OutgoingConnection
 
 REFUSED_PAUSE_SECONDS = 5.0

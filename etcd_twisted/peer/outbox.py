@@ -9,7 +9,7 @@ a short payload because a long one waits: the sender would take it for lost.
 from collections import deque
 from collections.abc import Iterator
 
-from etcd_twisted.peer.payloads import MAX_SHORT_PAYLOAD_BYTES, payload_boxes
+from etcd_twisted.peer.boxes import MAX_SHORT_PAYLOAD_BYTES, payload_boxes
 
 MAX_QUEUED_BYTES = 8 << 20
 """

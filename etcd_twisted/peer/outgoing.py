@@ -14,10 +14,9 @@ from twisted.python.failure import Failure
 
 from etcd_twisted.net.reasons import NETWORK_ERRORS
 from etcd_twisted.net.sockets import UNACKNOWLEDGED_TIMEOUT_SECONDS
-from etcd_twisted.peer.boxes import Box
+from etcd_twisted.peer.boxes import MAX_BOX_BYTES, Box
+from etcd_twisted.peer.connection import MessageConnection
 from etcd_twisted.peer.dialer import PeerUrlError
-from etcd_twisted.peer.message_connection import MessageConnection
-from etcd_twisted.peer.payloads import MAX_BOX_BYTES
 
 
 class DisconnectedError(Exception):

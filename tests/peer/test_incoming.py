@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.interfaces.cluster import JoinReply
 from etcd_twisted.logs.rate_limit import MOST_LINES_PER_PERIOD
+from etcd_twisted.peer.boxes import payload_boxes
 from etcd_twisted.peer.commands import (
     COMMANDS,
     Deliver,
@@ -25,7 +26,6 @@ from etcd_twisted.peer.commands import (
 )
 from etcd_twisted.peer.incoming import MAX_PENDING_REQUESTS, MAX_STRANGER_BOX_BYTES, MAX_STRANGER_REQUESTS
 from etcd_twisted.peer.outbox import MAX_QUEUED_BYTES
-from etcd_twisted.peer.payloads import payload_boxes
 from etcd_twisted.testing.raft_peer import FIRST, REPORT, SECOND, THIRD, VIEW
 from etcd_twisted.testing.replica import OTHER
 from tests.logs.lines import Log

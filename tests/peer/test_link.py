@@ -15,11 +15,11 @@ from zope.interface.verify import verifyObject
 
 from etcd_twisted.interfaces import ITransport
 from etcd_twisted.net.backoff import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS
+from etcd_twisted.peer.boxes import payload_boxes
 from etcd_twisted.peer.commands import COMMANDS, Deliver, Hello, Status
 from etcd_twisted.peer.link import REFUSED_PAUSE_SECONDS
 from etcd_twisted.peer.outbox import MAX_QUEUED_BYTES
 from etcd_twisted.peer.outgoing import OutgoingConnection
-from etcd_twisted.peer.payloads import payload_boxes
 from etcd_twisted.peer.transport import AmpTransport
 from etcd_twisted.testing.raft_peer import CLUSTER, FIRST, REPORT, SECOND, THIRD, FakeRaftPeer
 from tests.logs.lines import Log

@@ -4,9 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.peer.boxes import BoxReader
+from etcd_twisted.peer.boxes import MAX_BOX_BYTES, MAX_SHORT_PAYLOAD_BYTES, BoxReader, PayloadAssembler
 from etcd_twisted.peer.outbox import MAX_QUEUED_BYTES, Outbox
-from etcd_twisted.peer.payloads import MAX_BOX_BYTES, MAX_SHORT_PAYLOAD_BYTES, PayloadAssembler
 
 STEPS = st.lists(st.sampled_from(["add", "ahead", "long", "take"]), max_size=60)
 
