@@ -230,8 +230,22 @@ class JoinTests(MembersTestCase):
         ):
             answer = self.join(cluster, new, **changes)
             self.assertRefused(cluster, answer, ErrorCode.PEER_ADDRESS_EXISTS, f"the address of {other.name}")
-        answer = self.join(cluster, cluster.followers[1], peer_url=other.peer_url)
+        leader, member = cluster.leader, cluster.followers[1]
+        answer = self.join(cluster, member, peer_url=other.peer_url)
         self.assertRefused(cluster, answer, ErrorCode.PEER_ADDRESS_EXISTS, other.peer_url)
+        self.assertEqual(leader.transport.connected[member.id], member.url)
+
+    def test_two_members_move_to_the_same_address_at_once(self) -> None:
+        """The second one is refused, although nobody had the address when it asked: another change was under way."""
+        cluster = self.cluster()
+        cluster.start(5)
+        one, other, *_ = cluster.followers
+        before = self.join(cluster, cluster.add())
+        first = self.join(cluster, one, peer_url="http://peers:9")
+        second = self.join(cluster, other, peer_url="http://peers:9")
+        cluster.finish(before)
+        cluster.finish(first)
+        self.assertRefused(cluster, second, ErrorCode.PEER_ADDRESS_EXISTS, f"the address of {one.machine.name}")
 
     def test_one_of_the_same_name_and_address_that_is_gone(self) -> None:
         cluster = self.cluster()

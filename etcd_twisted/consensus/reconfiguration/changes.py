@@ -106,6 +106,12 @@ class MembershipChanges:
         await self.lock.run(lambda: ensureDeferred(self._join(request)))
 
     def _tell_move(self, request: JoinRequest) -> None:
+        """
+        Tell that a member has moved, before the lock is free: the change that holds it may wait for this very member.
+
+        The address is checked here, as nothing takes back what is told, and again under the lock, as another machine
+        may get the address meanwhile.
+        """
         known = self._configuration.members.get(request.machine_id)
         if self._raft.leadership is None or known is None or known.peer_url == request.peer_url:
             return
