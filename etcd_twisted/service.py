@@ -18,6 +18,8 @@ from twisted.copyright import version as twisted_version
 from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.web.client import Agent
+from twisted.web.iweb import IAgent
 
 from etcd_twisted import __version__
 from etcd_twisted.cluster.client import ClusterClient
@@ -31,7 +33,8 @@ from etcd_twisted.consensus.raft.leader import Timing
 from etcd_twisted.consensus.replica import Replica
 from etcd_twisted.consensus.storage.disk_thread import DiskThread
 from etcd_twisted.consensus.storage.storage import Storage
-from etcd_twisted.frontends import ChosenFrontend, chosen_frontends
+from etcd_twisted.frontends import chosen_frontends
+from etcd_twisted.httpd.agent import OwnAgent, RoutingAgent
 from etcd_twisted.interfaces import IReactor
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.net.sockets import UNACKNOWLEDGED_TIMEOUT_SECONDS
@@ -89,10 +92,16 @@ class EtcdService(Service):
         check_peer_certificate(config)
         timeout_seconds = max(UNACKNOWLEDGED_TIMEOUT_SECONDS, 5 * self.replica.timing.election_timeout_seconds)
         self._transport = AmpTransport(reactor, self.replica.peer, tls, lambda: self.replica.name, timeout_seconds)
+        peer_port = PeerFrontend(self._transport.connected, admin_site).service(reactor, config, {}, self.replica)
+        client_port = HttpFrontend().service(reactor, config, {}, self.replica)
+        chosen = [each.service(reactor, config, options, self.replica) for each, options in chosen_frontends(config)]
         # They are stopped from the last to the first: requests under way need the other machines until the end.
-        peer_frontend = PeerFrontend(self._transport.connected, admin_site)
-        chosen: list[ChosenFrontend] = [(peer_frontend, {}), (HttpFrontend(), {}), *chosen_frontends(config)]
-        self._frontends = [frontend.service(reactor, config, options, self.replica) for frontend, options in chosen]
+        self._frontends: list[IService] = [peer_port, client_port, *chosen]
+        own_ports = {
+            config.client_url: client_port.endpoint(config.addr.port, "the machine's client port"),
+            config.peer_url: peer_port.endpoint(config.peer_addr.port, "the machine's peer port"),
+        }
+        self._own_agent = OwnAgent(reactor, own_ports)
         http = network_http_client(reactor, config.max_retry_attempts)
         self._discovery = configured_discovery(http, config)
         self._registration: Registration | None = None
@@ -107,6 +116,17 @@ class EtcdService(Service):
         self._starting: Deferred[None] = succeed(None)
         self._closing: Deferred[None] | None = None
         self._first_failure: Failure | None = None
+
+    def agent(self, elsewhere: IAgent | None = None) -> IAgent:
+        """
+        Returns an agent for programs that embed this: what they request of this machine, by its client URL or its peer
+        URL, comes to its ports without a socket, and is treated there as any other request. A request that comes while
+        the machine does not run fails with L{twisted.internet.error.ConnectionRefusedError}.
+
+        @param elsewhere: makes all other requests, as when this machine redirects to the leader. C{None} for one that
+            uses the network, closes each connection after its request, and trusts the certificates that browsers do.
+        """
+        return RoutingAgent(self._own_agent, Agent(self._reactor) if elsewhere is None else elsewhere)
 
     def startService(self) -> None:
         """Opens the ports, recovers, and serves; see L{started}."""
@@ -189,6 +209,7 @@ class EtcdService(Service):
                 last_first.push_async_callback(self._writer.stop)
             last_first.push_async_callback(self._transport.stop)
             last_first.push_async_callback(self.replica.stop)
+            last_first.push_async_callback(self._own_agent.stop)
             for frontend in self._listening:
                 last_first.push_async_callback(maybeDeferred, frontend.stopService)
             # Another machine leads before this one closes its ports: clients that come meanwhile are sent there.

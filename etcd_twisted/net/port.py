@@ -15,6 +15,7 @@ from zope.interface import Attribute
 
 from etcd_twisted.interfaces import IReactor
 from etcd_twisted.net.listening import ListenAddress, listen
+from etcd_twisted.net.memory import MemoryEndpoint
 
 GRACE_SECONDS = 5.0
 """How long requests under way may take to be answered when the service stops."""
@@ -72,6 +73,15 @@ class PortService(Service):
         if self._port is None:
             raise RuntimeError("the service does not listen")
         return cast(IPv4Address | IPv6Address, self._port.getHost())
+
+    def endpoint(self, port: int, name: str) -> MemoryEndpoint:
+        """
+        Returns how to connect to what is served from within this process, without a socket and without TLS.
+        Connections are refused unless the port is open, and closed with it.
+
+        @param port: see L{MemoryEndpoint}; likewise C{name}.
+        """
+        return MemoryEndpoint(self._reactor, lambda: None if self._port is None else self._factory, port, name)
 
     def stopService(self) -> "Deferred[None]":
         """Close the port and every connection. Returns a Deferred that fires when nothing is left."""

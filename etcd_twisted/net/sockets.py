@@ -20,6 +20,8 @@ from twisted.internet.interfaces import ITCPTransport, ITransport
 from twisted.internet.tcp import Connection
 from twisted.protocols.policies import ProtocolWrapper
 
+from etcd_twisted.net.memory import MemoryTransport
+
 _KNOWS_BYTES_TAKEN = sys.platform == "linux"
 _BYTES_ACKED = struct.Struct("@120xQ")
 """The position of C{tcpi_bytes_acked} in Linux's C{struct tcp_info}, see linux/tcp.h."""
@@ -58,9 +60,11 @@ def _socket(transport: ITransport | None) -> socket.socket | None:
 
 def bytes_taken(transport: ITransport | None) -> int | None:
     """
-    Returns how many bytes the other side's system has acknowledged on a TCP connection, or None where that can't be
-    known: on other connections, and on systems other than Linux.
+    Returns how many bytes the other side's system has acknowledged on a TCP connection, or its protocol on one in
+    memory. Returns None where that can't be known: on other connections, and for TCP on systems other than Linux.
     """
+    if isinstance(transport, MemoryTransport):
+        return transport.bytes_taken
     handle = tcp_socket(transport)
     if handle is None or handle.fileno() < 0 or not _KNOWS_BYTES_TAKEN:
         return None
@@ -73,6 +77,8 @@ def bytes_taken(transport: ITransport | None) -> int | None:
 
 def has_gone(transport: ITransport | None) -> bool:
     """Returns whether the other side has ended a connection, even if what it sent before has not been read yet."""
+    if isinstance(transport, MemoryTransport):
+        return transport.has_ended
     handle = _socket(transport)
     if handle is None or handle.fileno() < 0:
         return False
