@@ -48,10 +48,22 @@ from etcd_twisted.client.errors import (
     UnexpectedAnswer,
     ValueOrTtlRequired,
     ValueRequired,
+    WatchClosed,
     WatcherCleared,
 )
-from etcd_twisted.client.results import AdminMachine, ClusterConfig, Event, Index, Machine, Node, Reading, Version
+from etcd_twisted.client.results import (
+    AdminMachine,
+    ClusterConfig,
+    Event,
+    HistoryLost,
+    Index,
+    Machine,
+    Node,
+    Reading,
+    Version,
+)
 from etcd_twisted.client.sender import Timeouts
+from etcd_twisted.client.watch import Watch
 
 __all__ = [
     "AdminMachine",
@@ -69,6 +81,7 @@ __all__ = [
     "DuringElection",
     "Event",
     "HistoryCleared",
+    "HistoryLost",
     "Index",
     "IndexAndValue",
     "IndexOrValueRequired",
@@ -105,5 +118,7 @@ __all__ = [
     "ValueOrTtlRequired",
     "ValueRequired",
     "Version",
+    "Watch",
+    "WatchClosed",
     "WatcherCleared",
 ]

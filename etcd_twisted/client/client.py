@@ -20,6 +20,7 @@ from etcd_twisted.client.exchange import Exchanges, Request
 from etcd_twisted.client.machines import Machines
 from etcd_twisted.client.results import Event, Reading
 from etcd_twisted.client.sender import Sender, Timeouts
+from etcd_twisted.client.watch import Watch
 
 REFRESH_SECONDS = 60.0
 """How old the list of machines may get before a request has it refreshed."""
@@ -67,6 +68,8 @@ class Client:
             self._connections = Connections(clock, tls, timeouts.connect_seconds)
             agent = self._connections.agent
         machines = Machines(endpoints, chance)
+        self._clock = clock
+        self._chance = chance
         self._sender = Sender(
             clock, Exchanges(HTTPClient(agent), credentials), machines, timeouts, refresh_seconds, chance
         )
@@ -127,6 +130,20 @@ class Client:
         """
         request = keys.read(directory, recursive=recursive, sort=sort, consistent=consistent, quorum=quorum)
         return self._read(request, timeout_seconds)
+
+    def watch(self, key: str, *, recursive: bool = False, after_index: int | None = None) -> Watch:
+        """
+        Watch a key, or a directory and everything below it. See L{Watch}; close it when it is no longer wanted.
+
+        To see a state and everything that comes after it, read that first, and watch from there::
+
+            reading = await client.list("/services", recursive=True)
+            watch = client.watch("/services", recursive=True, after_index=reading.index.etcd_index)
+
+        @param recursive: whether to watch everything below the key too.
+        @param after_index: the watch begins with the first event after this index; C{None} to begin now.
+        """
+        return Watch(self._clock, self._sender, key, recursive, after_index, self._chance)
 
     # Writing
 

@@ -261,6 +261,10 @@ class ClusterChanged(ClientError):
         self.found = found
 
 
+class WatchClosed(ClientError):
+    """The watch was closed by its owner, and has no more items."""
+
+
 class UnexpectedAnswer(ClientError):
     """
     The answer is none of this API: a proxy's, or that of another program.

@@ -118,6 +118,20 @@ class Event:
 
 
 @attrs.frozen
+class HistoryLost:
+    """
+    An item of a watch: events were lost, since the server keeps only the newest ones. The watch goes on after this
+    state, which holds the outcome of what was lost.
+
+    @ivar node: the node now, with everything below it if the watch is recursive; C{None} if it does not exist.
+    @ivar index: where the machine stood.
+    """
+
+    node: Node | None
+    index: Index
+
+
+@attrs.frozen
 class Machine:
     """
     A machine of the cluster (C{GET /v2/members}).

@@ -72,19 +72,29 @@ class _Attempts:
     What has happened to one request.
 
     @ivar deadline: the time by which it must be answered.
+    @ivar read_seconds: how long one machine may take over it, if it is a read.
     @ivar reasons: why machines have not answered, by machine.
+    @ivar silent: whether a machine took the request, and did not answer.
     @ivar redirects: how many redirects were followed since the last pause.
     @ivar pause_seconds: how long the next pause is, at the most.
     """
 
     deadline: float
+    read_seconds: float
     reasons: dict[str, str] = attrs.field(factory=dict)
+    silent: bool = False
     redirects: int = 0
     pause_seconds: float = FIRST_PAUSE_SECONDS
 
-    def describe(self) -> str:
-        """Returns why no machine has answered."""
-        return ", ".join(f"{machine}: {reason}" for machine, reason in self.reasons.items()) or "no machine was asked"
+    def failure(self) -> ConnectionFailed:
+        """Returns the exception that says why no machine has answered in time."""
+        reasons = ", ".join(f"{machine}: {reason}" for machine, reason in self.reasons.items())
+        kind = RequestTimedOut if self.silent or not reasons else ConnectionFailed
+        return kind(f"no machine has answered: {reasons or 'there was no time'}")
+
+
+class _Silent(NoAnswer):
+    """The machine has the request, and has not answered in time."""
 
 
 class _AskAnother(Exception):
@@ -138,12 +148,18 @@ class Sender:
         return self.open(request, whole, timeout_seconds)
 
     def open(
-        self, request: Request, read: "Callable[[str, IResponse], Awaitable[_T]]", timeout_seconds: float | None = None
+        self,
+        request: Request,
+        read: "Callable[[str, IResponse], Awaitable[_T]]",
+        timeout_seconds: float | None = None,
+        attempt_seconds: float | None = None,
     ) -> "Deferred[_T]":
         """
         Like L{send}, with what C{read} makes of an answer that is a success; see L{Exchanges.exchange}.
+
+        @param attempt_seconds: how long one machine may take over a read, if not as long as others.
         """
-        deferred = Deferred.fromCoroutine(self._send(request, read, timeout_seconds))
+        deferred = Deferred.fromCoroutine(self._send(request, read, timeout_seconds, attempt_seconds))
         return self._track(deferred, request)
 
     def refresh_if_due(self) -> None:
@@ -184,9 +200,12 @@ class Sender:
         request: Request,
         read: "Callable[[str, IResponse], Awaitable[_T]]",
         timeout_seconds: float | None,
+        attempt_seconds: float | None,
     ) -> _T:
         total_seconds = self._timeouts.total_seconds if timeout_seconds is None else timeout_seconds
-        attempts = _Attempts(self._clock.seconds() + total_seconds)
+        if attempt_seconds is None:
+            attempt_seconds = self._timeouts.read_attempt_seconds
+        attempts = _Attempts(self._clock.seconds() + total_seconds, attempt_seconds)
         queue = self.machines.order(request.for_leader)
         while True:
             if self._closed:
@@ -205,6 +224,7 @@ class Sender:
                 if request.changes:
                     raise OutcomeUnknown(f"{machine} has not answered: {error}") from error
                 attempts.reasons[machine] = str(error)
+                attempts.silent = attempts.silent or isinstance(error, _Silent)
             else:
                 if not isinstance(answer, _Redirect):
                     return answer
@@ -215,7 +235,7 @@ class Sender:
         """Wait before all machines are asked again, or fail if there is no time left for that."""
         seconds = attempts.pause_seconds * (0.5 + 0.5 * self._chance())
         if self._clock.seconds() + seconds >= attempts.deadline:
-            raise ConnectionFailed(f"no machine has answered: {attempts.describe()}")
+            raise attempts.failure()
         attempts.pause_seconds = min(LONGEST_PAUSE_SECONDS, 2 * attempts.pause_seconds)
         attempts.redirects = 0
         await deferLater(self._clock, seconds)
@@ -229,8 +249,8 @@ class Sender:
     ) -> "_T | _Redirect":
         remaining = attempts.deadline - self._clock.seconds()
         if remaining <= 0:
-            raise RequestTimedOut(f"no answer came in time: {attempts.describe()}")
-        seconds = remaining if request.changes else min(remaining, self._timeouts.read_attempt_seconds)
+            raise attempts.failure()
+        seconds = remaining if request.changes else min(remaining, attempts.read_seconds)
 
         async def look(machine: str, response: IResponse) -> "_T | _Redirect":
             self._check_cluster(response)
@@ -263,7 +283,7 @@ class Sender:
                 raise
             if isinstance(error, NotConnected):
                 raise NotSent(f"no connection within {seconds:.3g} seconds") from error
-            raise NoAnswer(f"no answer within {seconds:.3g} seconds") from error
+            raise _Silent(f"no answer within {seconds:.3g} seconds") from error
         finally:
             if timeout.active():
                 timeout.cancel()

@@ -1,0 +1,376 @@
+"""
+Watches that miss nothing and repeat nothing.
+
+Rule 1. C{_next_index} is the lowest index of which the consumer has not seen whether anything happened. It grows by
+        events that were taken, and by what a machine says of its own index when it has no event.
+Rule 2. An event with a lower index is a repetition, and is dropped.
+Rule 3. Every connection begins at C{_next_index}. The server has the events since then in its history, or it says that
+        it has not: then the consumer gets a L{HistoryLost} with the state to go on from.
+
+A connection streams events, unless something on the way holds them back; then each is a long poll for one event. A
+quiet one is renewed from time to time, so that its index does not grow too old for the server's history, and so that a
+machine that is cut off is noticed. This module must never keep more than a bounded number of events for a slow
+consumer, and never try again without a pause.
+"""
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.iweb import IResponse
+
+from etcd_twisted.client import keys
+from etcd_twisted.client.answers import decode_event, index_of, reading_of
+from etcd_twisted.client.errors import (
+    ApiError,
+    ClientClosed,
+    ClientError,
+    ConnectionFailed,
+    HistoryCleared,
+    KeyNotFound,
+    RequestTimedOut,
+    WatchClosed,
+    WatcherCleared,
+)
+from etcd_twisted.client.event_stream import EventStream
+from etcd_twisted.client.exchange import Request
+from etcd_twisted.client.results import Event, HistoryLost, Index, Node
+from etcd_twisted.client.sender import FIRST_PAUSE_SECONDS, Sender
+
+RENEW_SECONDS = 30.0
+"""How long a connection may be quiet before another one takes its place."""
+
+MAX_BUFFERED_ITEMS = 100
+"""How many events wait for the consumer before the connection is paused."""
+
+LONGEST_PAUSE_SECONDS = 2.0
+
+
+class Watch:
+    """
+    The changes of a key, or of a directory and everything below it, in order.
+
+    It begins when it is made. Items come from an asynchronous iteration, from L{next}, or from L{for_each}; each is
+    consumed once. While no machine can be reached the watch waits, and goes on later where it was.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        sender: Sender,
+        key: str,
+        recursive: bool,
+        after_index: int | None,
+        chance: Callable[[], float],
+        renew_seconds: float = RENEW_SECONDS,
+        max_buffered_items: int = MAX_BUFFERED_ITEMS,
+    ) -> None:
+        """
+        @param after_index: the watch begins with the first event after this index; C{None} to begin now.
+        @param chance: returns a random number from 0 to 1, by which pauses differ.
+        @param renew_seconds: see L{RENEW_SECONDS}.
+        @param max_buffered_items: see L{MAX_BUFFERED_ITEMS}.
+        """
+        self._clock = clock
+        self._sender = sender
+        self._key = key
+        self._recursive = recursive
+        self._next_index = None if after_index is None else after_index + 1
+        self._chance = chance
+        self._renew_seconds = renew_seconds
+        self._max_buffered_items = max_buffered_items
+        self._items: deque[Event | HistoryLost] = deque()
+        self._waiting: Deferred[Event | HistoryLost] | None = None
+        self._end: Failure | None = None
+        self._stream: EventStream | None = None
+        self._streaming = True
+        self._is_held_back = False
+        self._replays_history = False
+        self._pause_seconds = FIRST_PAUSE_SECONDS
+        self._timer: IDelayedCall | None = None
+        self._history_check: IDelayedCall | None = None
+        self._renewal: Deferred[None] | None = None
+        self._running = sender.run(Deferred.fromCoroutine(self._run()))
+        self._running.addErrback(self._finish)
+
+    # The consumer's side
+
+    def next(self) -> "Deferred[Event | HistoryLost]":
+        """
+        Returns a Deferred that fires with the next item. Cancelling it loses nothing.
+
+        @raise WatchClosed: (as a failure) the watch was closed.
+        @raise ClientClosed: (as a failure) the client was closed.
+        @raise ApiError: (as a failure) the cluster refuses the watch, for want of a right for example.
+        @raise RuntimeError: the one before has not fired yet.
+        """
+        if self._waiting is not None:
+            raise RuntimeError("this watch has one consumer, which waits for an item already")
+        if self._items:
+            item = self._items.popleft()
+            if self._stream is not None and len(self._items) <= self._max_buffered_items // 2:
+                self._stream.resume()
+            return succeed(item)
+        if self._end is not None:
+            return fail(self._end)
+
+        def cancel(_: "Deferred[Event | HistoryLost]") -> None:
+            self._waiting = None
+
+        self._waiting = Deferred(cancel)
+        return self._waiting
+
+    def __aiter__(self) -> "Watch":
+        return self
+
+    async def __anext__(self) -> Event | HistoryLost:
+        try:
+            return await self.next()
+        except WatchClosed:
+            raise StopAsyncIteration from None
+
+    def for_each(self, callback: "Callable[[Event | HistoryLost], object]") -> "Deferred[None]":
+        """
+        Call a function with each item. The next item waits while a Deferred that the function returns has not fired.
+
+        @return: fires when the watch is closed, and fails when the function fails or the watch can't go on. Cancelling
+            it closes the watch.
+        """
+        return Deferred.fromCoroutine(self._for_each(callback))
+
+    async def _for_each(self, callback: "Callable[[Event | HistoryLost], object]") -> None:
+        try:
+            async for item in self:
+                result = callback(item)
+                if isinstance(result, Awaitable):
+                    await result
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """End the watch. What the consumer has not taken yet is dropped."""
+        if self._end is None:
+            self._finish(Failure(WatchClosed("the watch is closed")))
+            self._running.cancel()
+        self._items.clear()
+
+    def _finish(self, reason: Failure) -> None:
+        if self._end is None:
+            self._end = reason
+            self._tidy_up()
+            waiting, self._waiting = self._waiting, None
+            if waiting is not None:
+                waiting.errback(reason)
+
+    def _deliver(self, item: Event | HistoryLost) -> None:
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.callback(item)
+            return
+        self._items.append(item)
+        if self._stream is not None and len(self._items) >= self._max_buffered_items:
+            self._stream.pause()
+
+    # The connections
+
+    async def _run(self) -> None:
+        while self._end is None:
+            try:
+                if self._stream is None:
+                    await self._connect(self._next_index)
+                assert self._stream is not None  # noqa: S101  # _accept has set it
+                await self._until_ended(self._stream)
+            except (HistoryCleared, WatcherCleared):
+                await self._recover()
+            except ClientClosed:
+                raise
+            except ConnectionFailed as error:
+                self._log.debug("Can't watch {key!r} just now: {reason}", key=self._key, reason=str(error))
+                if isinstance(error, RequestTimedOut) and not self._is_held_back:
+                    self._is_held_back = await self._is_read_answered()
+                await self._pause()
+
+    async def _connect(self, wait_index: int | None) -> None:
+        """
+        Make a connection that begins at an index, in place of the one before.
+
+        @raise HistoryCleared: the server does not have the events since then.
+        """
+        query = {"wait": "true"}
+        if self._recursive:
+            query["recursive"] = "true"
+        if wait_index is not None:
+            query["waitIndex"] = str(wait_index)
+        if self._streaming and not self._is_held_back:
+            query["stream"] = "true"
+        seconds = self._renew_seconds if self._is_held_back else None
+
+        async def accept(_: str, response: IResponse) -> None:
+            self._accept(response, wait_index, "stream" in query)
+
+        await self._sender.open(Request("GET", keys.target(self._key, query)), accept, seconds, seconds)
+
+    def _accept(self, response: IResponse, wait_index: int | None, streaming: bool) -> None:
+        index = index_of(response.headers)
+        if wait_index is None:
+            self._next_index = index.etcd_index + 1
+        else:  # what lies between is known to be without events
+            self._next_index = max(wait_index, self._next_index or 0)
+        old = self._stream
+        stream = EventStream(self._take, index, streaming, old is not None, self._clock.seconds())
+        self._stream = stream
+        if old is not None:
+            old.close()
+        self._renew_in(self._renew_seconds)
+        response.deliverBody(stream)
+        if len(self._items) >= self._max_buffered_items:
+            stream.pause()
+
+    async def _until_ended(self, stream: EventStream) -> None:
+        """Wait until a connection has ended, or another one has taken its place."""
+        clean = await stream.ended
+        if self._stream is not stream or self._end is not None:
+            return
+        self._stream = None
+        if clean and not stream.count and stream.index.etcd_index:
+            # The machine had no event up to its index, or it would have sent that.
+            self._next_index = max(self._next_index or 0, stream.index.etcd_index + 1)
+        lived_seconds = self._clock.seconds() - stream.accepted_at
+        if stream.count or lived_seconds > LONGEST_PAUSE_SECONDS:
+            self._pause_seconds = FIRST_PAUSE_SECONDS
+        if not stream.count:
+            await self._pause()
+
+    def _take(self, stream: EventStream, line: bytes) -> None:
+        """Take what a connection has brought."""
+        if stream is not self._stream:
+            return
+        try:
+            event = decode_event(line, stream.index)
+        except ClientError:
+            self._finish(Failure())
+            self._running.cancel()
+            return
+        stream.count += 1
+        stream.active_at = self._clock.seconds()
+        index = event.node.modified_index
+        from_history = index <= stream.index.etcd_index
+        if stream.streaming and from_history:
+            self._check_history(stream)
+        if self._next_index is None or index >= self._next_index:
+            self._next_index = index + 1
+            self._deliver(event)
+
+    def _check_history(self, stream: EventStream) -> None:
+        """
+        Don't trust a stream with the rest of the history before it has shown that it sends more than one event of it:
+        etcd sends the first alone, and nothing after it.
+        """
+        if stream.count > 1:
+            self._replays_history = True
+        elif stream.is_renewal:  # the connection before has not brought this event: something holds it back
+            self._streaming = False
+            stream.close()
+        elif not self._replays_history:
+            self._history_check = self._clock.callLater(0, self._end_unless_replayed, stream)
+
+    def _end_unless_replayed(self, stream: EventStream) -> None:
+        if stream is self._stream and stream.count == 1:
+            stream.close()
+
+    # Quiet connections
+
+    def _renew_in(self, seconds: float) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = self._clock.callLater(seconds, self._renew_if_quiet)
+
+    def _renew_if_quiet(self) -> None:
+        stream = self._stream
+        if stream is None or self._end is not None:
+            return  # the next connection sets the timer
+        quiet_seconds = self._clock.seconds() - stream.active_at
+        if quiet_seconds < self._renew_seconds or stream.is_paused:
+            self._renew_in(max(self._renew_seconds - quiet_seconds, self._renew_seconds / 2))
+            return
+        self._renewal = Deferred.fromCoroutine(self._renew(stream))
+        self._renewal.addErrback(lambda failure: None if failure.check(CancelledError) else self._finish(failure))
+
+    async def _renew(self, stream: EventStream) -> None:
+        """Put another connection in the place of one that has been quiet for long."""
+        next_index = self._next_index or 0
+        try:
+            if stream.index.etcd_index + 1 < next_index:
+                node, index = await self._read_state()
+                if index.etcd_index + 1 < next_index:  # not this machine is behind, the store was replaced
+                    self._next_index = index.etcd_index + 1
+                    self._deliver(HistoryLost(node, index))
+            await self._connect(max(self._next_index or 0, stream.index.etcd_index + 1))
+        except ClientError as error:
+            # Nothing is lost while the old connection lives. The history may well not reach back to its beginning.
+            self._log.debug("Can't renew the watch of {key!r} now: {reason}", key=self._key, reason=str(error))
+            if self._stream is stream:
+                stream.active_at = self._clock.seconds()
+                self._renew_in(self._renew_seconds)
+
+    # Trouble
+
+    async def _recover(self) -> None:
+        """Go on from the present state, since the history does not reach back to where this watch is."""
+        node, index = await self._read_state()
+        unchanged = (
+            node is not None
+            and not (self._recursive or node.directory)
+            and node.modified_index < (self._next_index or 0)
+        )
+        self._next_index = index.etcd_index + 1
+        if not unchanged:
+            self._deliver(HistoryLost(node, index))
+        await self._pause()
+
+    async def _read_state(self) -> tuple[Node | None, Index]:
+        request = keys.read(self._key, recursive=self._recursive, sort=False, consistent=False, quorum=True)
+        while True:
+            try:
+                reading = reading_of(await self._sender.send(request))
+            except KeyNotFound as error:
+                return None, Index(error.index)
+            except ClientClosed:
+                raise
+            except ConnectionFailed:
+                await self._pause()
+            else:
+                return reading.node, reading.index
+
+    async def _is_read_answered(self) -> bool:
+        """Returns whether a machine answers a read, though none answers the watch: then a proxy holds that back."""
+        request = keys.read(self._key, recursive=False, sort=False, consistent=False, quorum=False)
+        try:
+            await self._sender.send(request)
+        except ClientClosed:
+            raise
+        except ConnectionFailed:
+            return False
+        except ApiError:
+            return True
+        return True
+
+    async def _pause(self) -> None:
+        seconds = self._pause_seconds * (0.5 + 0.5 * self._chance())
+        self._pause_seconds = min(LONGEST_PAUSE_SECONDS, 2 * self._pause_seconds)
+        await deferLater(self._clock, seconds)
+
+    def _tidy_up(self) -> None:
+        for timer in (self._timer, self._history_check):
+            if timer is not None and timer.active():
+                timer.cancel()
+        if self._renewal is not None:
+            self._renewal.cancel()
+        if self._stream is not None:
+            self._stream.close()
