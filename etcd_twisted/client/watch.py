@@ -202,6 +202,7 @@ class Watch:
 
         @raise HistoryCleared: the server does not have the events since then.
         """
+        self._check_wanted()
         query = {"wait": "true"}
         if self._recursive:
             query["recursive"] = "true"
@@ -361,7 +362,17 @@ class Watch:
             return True
         return True
 
+    def _check_wanted(self) -> None:
+        """
+        Stop what goes on for the watch if the consumer has closed it meanwhile, out of the call that brought an item.
+
+        @raise CancelledError: the watch has ended.
+        """
+        if self._end is not None:
+            raise CancelledError
+
     async def _pause(self) -> None:
+        self._check_wanted()
         seconds = self._pause_seconds * (0.5 + 0.5 * self._chance())
         self._pause_seconds = min(LONGEST_PAUSE_SECONDS, 2 * self._pause_seconds)
         await deferLater(self._clock, seconds)
