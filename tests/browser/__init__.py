@@ -1,1 +1,3 @@
-"""The dashboard in a real browser: Chromium, driven as a person would, by keys and clicks."""
+"""
+Tests of the dashboard in a real browser: Chromium, driven with keys and clicks as by a person.
+"""

@@ -1,7 +1,7 @@
 """
 Chromium, driven over the WebDriver protocol (W3C WebDriver, section 6.3) by C{treq}, so that the reactor goes on.
 
-Never leaves a process behind: the end of the test ends the browser, and whatever becomes of that, its driver; with the
+Must never leave a process behind: the end of the test ends the browser, and its driver in any case, and with the
 driver's death the kernel ends the browser too.
 """
 
@@ -26,36 +26,36 @@ PROGRAMS = ("chromium", "chromedriver")
 MISSING = [name for name in PROGRAMS if shutil.which(name) is None]
 
 SKIP = f"not installed: {' '.join(MISSING)} (apt-get install chromium chromium-driver)" if MISSING else None
-"""Why there is nothing to be driven."""
+"""The reason why no browser can be driven."""
 
 OFTEN = 0.05
-"""How long to wait until the page is looked at again, in seconds."""
+"""How long to wait before looking at the page again, in seconds."""
 
 PATIENCE = 60.0
-"""How long that goes on, in seconds."""
+"""How long to keep looking, in seconds."""
 
 _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
-"""What an element's id is called (W3C WebDriver, section 12)."""
+"""The name of an element's id (W3C WebDriver, section 12)."""
 
 _QUIET = (
     *("--headless=new", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--no-proxy-server"),
 )
-"""Nothing on a screen, and nothing said to anybody but the page's own server."""
+"""These make the browser show nothing on a screen, and send nothing except to the page's own server."""
 
 KEYS = {"Tab": "\ue004", "Enter": "\ue007", "Escape": "\ue00c", "End": "\ue010", "Home": "\ue011",
         "Left": "\ue012", "Up": "\ue013", "Right": "\ue014", "Down": "\ue015"}  # fmt: skip
-"""Those that write nothing (W3C WebDriver, section 17.4.2)."""
+"""The keys that write no character (W3C WebDriver, section 17.4.2)."""
 
 
 def _sandbox() -> tuple[str, ...]:
-    """What has Chromium do without its sandbox where it can't have one: as root, and without user namespaces."""
+    """Returns the flags for a Chromium that cannot have a sandbox, as for root or without user namespaces."""
     possible = os.geteuid() != 0 and subprocess.run(["unshare", "--user", "true"], check=False).returncode == 0
     return () if possible else ("--no-sandbox",)
 
 
 class BrowserError(Exception):
-    """The driver could not do what it was asked for; the text is its own."""
+    """The driver could not do what it was asked to do. The text is the driver's own."""
 
 
 class Element:
@@ -69,36 +69,36 @@ class Element:
         return await self._browser.command(method, f"/element/{self._name}/{path}", body)
 
     async def click(self) -> None:
-        """Click on its middle, where nothing may be in front of it."""
+        """Clicks on its middle, which no other element may cover."""
         await self._ask("POST", "click", {})
 
     async def type(self, text: str) -> None:
-        """Type into it, behind what it holds."""
+        """Types into it, after its present text."""
         await self._ask("POST", "value", {"text": text})
 
     async def clear(self) -> None:
-        """Have a field be empty."""
+        """Clears a field."""
         await self._ask("POST", "clear", {})
 
     async def text(self) -> str:
-        """What of it can be read on the screen."""
+        """Returns its text as it can be read on the screen."""
         return str(await self._ask("GET", "text"))
 
     async def property(self, name: str) -> Any:
-        """What a script would see."""
+        """Returns a property as a script sees it."""
         return await self._ask("GET", f"property/{name}")
 
     async def role(self) -> str:
-        """What it is to somebody who can't see it."""
+        """Returns its role for a screen reader."""
         return str(await self._ask("GET", "computedrole"))
 
     async def label(self) -> str:
-        """How it is called to somebody who can't see it."""
+        """Returns its name for a screen reader."""
         return str(await self._ask("GET", "computedlabel"))
 
 
 class Browser:
-    """One window. See the module."""
+    """One window of a browser. See the module."""
 
     def __init__(self, test: TestCase) -> None:
         self._test = test
@@ -106,9 +106,9 @@ class Browser:
 
     async def start(self, *flags: str) -> None:
         """
-        Start the driver, and it the browser, with a profile of its own.
+        Starts the driver, which starts the browser with a profile of its own.
 
-        @param flags: further ones of the browser.
+        @param flags: further flags of the browser.
         """
         (port,) = free_ports(1)
         directory = Path(self._test.mktemp()).resolve()
@@ -132,29 +132,29 @@ class Browser:
         return answer
 
     async def command(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        """One command of the protocol, for this window."""
+        """Sends one command of the protocol for this window."""
         return await self._send(method, self._session + path, body)
 
-    # The window
+    # The window.
 
     async def open(self, url: str) -> None:
-        """Go to an address, and wait until all that belongs to it is loaded."""
+        """Goes to an address, and waits until everything on the page is loaded."""
         await self.command("POST", "/url", {"url": url})
 
     async def url(self) -> str:
-        """Where it is."""
+        """Returns the address."""
         return str(await self.command("GET", "/url"))
 
     async def run(self, script: str, *arguments: object) -> Any:
-        """Run the body of a function in the page; what it returns."""
+        """Runs the body of a function in the page, and returns its result."""
         return await self.command("POST", "/execute/sync", {"script": script, "args": arguments})
 
     async def devtools(self, name: str, **parameters: object) -> Any:
-        """One command of the browser's own protocol."""
+        """Sends one command of the browser's own protocol."""
         return await self.command("POST", "/goog/cdp/execute", {"cmd": name, "params": parameters})
 
     async def look(self, width: int, height: int, scheme: str, touch: bool = False) -> None:
-        """Be a screen of this size, of somebody who likes it C{light} or C{dark}."""
+        """Gives the window the size of a screen, and a preference for C{light} or C{dark} colors."""
         await self.devtools(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=touch
         )
@@ -163,19 +163,19 @@ class Browser:
         await self.devtools("Emulation.setEmulatedMedia", features=[feature])
 
     async def picture(self) -> bytes:
-        """The whole page, as a PNG."""
+        """Returns the whole page as a PNG."""
         picture = await self.devtools("Page.captureScreenshot", captureBeyondViewport=True)
         return base64.b64decode(picture["data"])
 
     async def complaints(self) -> list[str]:
-        """What the browser had to say about the page since it was asked last: violations of policies, errors."""
+        """Returns the browser's messages about the page since the last call: violations of policies, and errors."""
         entries = await self.command("POST", "/se/log", {"type": "browser"})
         return [entry["message"] for entry in entries if entry["level"] == "SEVERE"]
 
-    # What is in it
+    # The content.
 
     async def find(self, selector: str) -> Element:
-        """The first element that a CSS selector means, as soon as there is one."""
+        """Returns the first element that a CSS selector matches, as soon as there is one."""
         return await self.until(lambda: self._find(selector), selector)
 
     async def _find(self, selector: str) -> Element | None:
@@ -183,7 +183,7 @@ class Browser:
         return Element(self, found[0][_ELEMENT]) if found else None
 
     async def button(self, words: str) -> Element:
-        """The first button with these words on it that can be seen, as soon as there is one."""
+        """Returns the first visible button with these words, as soon as there is one."""
         script = """
             const seen = [...document.querySelectorAll("button")].filter((button) => button.offsetParent !== null);
             return seen.find((button) => button.textContent === arguments[0]) ?? null;
@@ -196,13 +196,15 @@ class Browser:
         return await self.until(found, f"a button {words!r}")
 
     async def choose(self, selector: str, words: str) -> None:
-        """Choose what a list of choices calls so."""
+        """Chooses the option of this name from a list."""
         script = "return [...document.querySelector(arguments[0]).options].find((each) => each.text === arguments[1])"
         option = await self.run(script, selector, words)
         await Element(self, option[_ELEMENT]).click()
 
     async def press(self, *keys: str) -> None:
-        """Press keys, one after the other, on whatever has the focus: those of L{KEYS} by name, others by letter."""
+        """
+        Presses keys one after the other on the element that has the focus: those of L{KEYS} by name, others by letter.
+        """
         actions = []
         for key in keys:
             value = KEYS.get(key, key)
@@ -210,11 +212,11 @@ class Browser:
         await self.command("POST", "/actions", {"actions": [{"type": "key", "id": "keyboard", "actions": actions}]})
 
     async def text(self, selector: str) -> str:
-        """What of an element can be read on the screen."""
+        """Returns the text of an element as it can be read on the screen."""
         return await (await self.find(selector)).text()
 
     async def shows(self, words: str, selector: str = "body") -> str:
-        """Return when an element's text has these words in it; the text."""
+        """Returns an element's text when it has these words in it."""
 
         async def shown() -> str | None:
             text = await self.text(selector)
@@ -223,7 +225,7 @@ class Browser:
         return await self.until(shown, f"{words!r} in {selector}")
 
     async def until(self, probe: Any, wanted: str) -> Any:
-        """What C{probe} says, as soon as that is not C{None}."""
+        """Returns the result of C{probe} as soon as that is not C{None}."""
         latest = reactor.seconds() + PATIENCE
         while reactor.seconds() < latest:
             try:

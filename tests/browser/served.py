@@ -1,5 +1,5 @@
 """
-The page of a machine that is no more than its key space, so that a test can change the keys behind the page's back.
+The page of a machine that has only a key space, so that a test can change keys without the page.
 """
 
 from typing import ClassVar
@@ -33,7 +33,7 @@ class PageTest(ServedTest):
         return f"http://127.0.0.1:{self.port}/mod/dashboard/"
 
     async def open(self, key: str) -> None:
-        """Show a key."""
+        """Shows a key."""
         await self.browser.open(f"{self.page}#keys{key}")
         way = "\n".join(["/", *filter(None, unquote(key).split("/"))])
 
@@ -44,24 +44,24 @@ class PageTest(ServedTest):
         await self.browser.shows("Type", ".facts")
 
     def set(self, key: str, value: str = "", seconds: float | None = None) -> None:
-        """Set a key as somebody else would."""
+        """Sets a key as another client would."""
         now = self.replica.now()
         self.replica.apply(Set(key, now, value, expires=None if seconds is None else now + int(seconds * 1e6)))
 
     def value(self, key: str) -> str:
-        """What a key holds."""
+        """Returns the value of a key."""
         value: str = self.replica.get(key).value
         return value
 
     async def rows(self) -> list[str]:
-        """The names in the tree that can be seen, from top to bottom."""
+        """Returns the names in the tree that can be seen, from top to bottom."""
         names: list[str] = await self.browser.run(
             "return [...document.querySelectorAll('[role=treeitem] .name')].map((name) => name.textContent)"
         )
         return names
 
     async def until_rows(self, *names: str) -> None:
-        """Return when these are the rows of the tree."""
+        """Returns when these are the rows of the tree."""
 
         async def same() -> bool | None:
             return True if await self.rows() == list(names) else None

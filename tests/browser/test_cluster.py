@@ -1,5 +1,5 @@
 """
-The page of a real cluster, from its start over the death of its leader to a standby's.
+The page of a real cluster, from its start through the death of its leader to a standby.
 """
 
 import re
@@ -13,13 +13,13 @@ PAGE = "/mod/dashboard/"
 
 
 class ClusterTests(TestCase):
-    """One cluster and one window."""
+    """These tests have one cluster and one window."""
 
     timeout = 480
     skip = SKIP
 
-    async def test_life(self) -> None:
-        """In order, as each step goes on from the last one."""
+    async def test_life_of_a_cluster(self) -> None:
+        """Each step goes on from the last one."""
         self.cluster = Cluster(self, 3, "--cluster-active-size", "3")
         await self.cluster.start()
         self.browser = Browser(self)
@@ -30,11 +30,11 @@ class ClusterTests(TestCase):
             await step()
 
     async def _open(self, machine: Member, view: str = "#cluster") -> None:
-        await self.browser.open("about:blank")  # or only the view would be another one
+        await self.browser.open("about:blank")  # otherwise only the view would change
         await self.browser.open(machine.url + PAGE + view)
 
     async def _card(self, machine: Member) -> str:
-        """What the page says of a machine."""
+        """Returns what the page says of a machine."""
         script = """
             const cards = [...document.querySelectorAll(".machine")];
             return cards.find((card) => card.querySelector("h3").firstChild.data === arguments[0])?.innerText ?? "";
@@ -42,7 +42,7 @@ class ClusterTests(TestCase):
         return str(await self.browser.run(script, machine.name))
 
     async def _until_card(self, machine: Member, *words: str) -> None:
-        """Return when it has all of these words in it."""
+        """Returns when a machine's card has all of these words in it."""
 
         async def said() -> bool | None:
             card = await self._card(machine)
@@ -51,7 +51,7 @@ class ClusterTests(TestCase):
         await self.browser.until(said, f"{words} of {machine.name}")
 
     async def _count(self, operation: str) -> int:
-        """How often the page says that something was done."""
+        """Returns how often the page says that something was done."""
         script = """
             const rows = [...document.querySelectorAll(".counts tbody tr")];
             return rows.find((row) => row.cells[0].innerText === arguments[0])?.cells[1].innerText ?? "-1";
@@ -59,7 +59,7 @@ class ClusterTests(TestCase):
         return int((await self.browser.run(script, operation)).replace(",", ""))
 
     async def _leader(self) -> None:
-        """It shows everything: who is there, how the others follow, and what goes on."""
+        """The leader's page shows the machines, how the others follow, and the load."""
         leader = await self.cluster.leader()
         writer = SteadyWriter(self, self.cluster, "/steady")
         await self._open(leader)
@@ -95,7 +95,7 @@ class ClusterTests(TestCase):
         await self.browser.until(counted, "the page has the count of the machine")
 
     async def _follower(self) -> None:
-        """It shows what it knows, and leads to the leader's page, at the same key."""
+        """A follower's page shows what the follower knows, and links to the leader's page, at the same key."""
         leader = await self.cluster.leader()
         follower, other = await self.cluster.followers()
         await self._open(follower)
@@ -123,7 +123,10 @@ class ClusterTests(TestCase):
         self.assertEqual(read.json()["node"]["value"], "new")
 
     async def _leader_killed(self) -> None:
-        """Its own page says that it does not answer any more; all others that it is missing, also in their title."""
+        """
+        The dead leader's page says that it does not answer any more. All others say that it is missing, in their
+        titles too.
+        """
         self.killed = await self.cluster.leader()
         await self._open(self.killed)
         await self.browser.shows("has led for", ".lead")
@@ -141,7 +144,7 @@ class ClusterTests(TestCase):
             self.assertEqual(title, f"⚠ {self.killed.name} does not answer · Cluster · etcd_twisted")
 
     async def _back(self) -> None:
-        """Once it is back, its page goes on by itself, and the leader's says so."""
+        """Once the machine is back, its page goes on by itself, and the leader's page says so."""
         await self.killed.start()
         await self._until_card(self.killed, "follower", "on average")
         await self._open(self.killed)
@@ -156,7 +159,7 @@ class ClusterTests(TestCase):
         await self.browser.until(quiet, "nothing is wrong any more")
 
     async def _majority_killed(self) -> None:
-        """Who is left says so, and what that means; and nothing any more once the others are back."""
+        """The machine that is left says so and what that means, until the others are back."""
         left, other = await self.cluster.followers()
         killed = (await self.cluster.leader(), other)
         await self._open(left)
@@ -173,7 +176,7 @@ class ClusterTests(TestCase):
         await self.browser.until(well, "nothing is wrong any more")
 
     async def _standby(self) -> None:
-        """It has no page of its own: a browser gets the leader's."""
+        """A standby has no page of its own: a browser gets the leader's."""
         standby = self.cluster.add()
         await standby.start()
 

@@ -1,5 +1,5 @@
 """
-The view of the keys, in a browser: walking, reading and changing.
+The view of the keys in a browser: finding, reading and changing keys.
 """
 
 from typing import Any
@@ -10,16 +10,16 @@ from etcd_twisted.testing.replica import OTHER
 from tests.browser.served import PageTest
 
 HOSTILE = ("<img src=x onerror='window.hacked = 1'>", "<script>window.hacked = 1</script>", '"><b>bold</b>')
-"""What would be run or drawn if it were taken for HTML."""
+"""A text that would run or draw something if it were treated as HTML."""
 
 MANY = 10_000
 
 
 class WalkTests(PageTest):
-    """Finding one's way."""
+    """These tests find their way through the keys."""
 
-    async def test_mouse(self) -> None:
-        """A click opens what it is on; one on the arrow opens and closes a directory, and nothing else."""
+    async def test_mouse_opens_keys(self) -> None:
+        """A click on a name opens it. A click on the arrow only opens and closes the directory."""
         for key in ("/b/2", "/b/10", "/b/x", "/a", "/_hidden/k"):
             self.set(key, f"value of {key}")
         await self.open("/")
@@ -34,8 +34,8 @@ class WalkTests(PageTest):
         await (await self.browser.find("[role=treeitem]:nth-child(3) .arrow")).click()
         await self.until_rows("/", "a", "b")
 
-    async def test_keyboard(self) -> None:
-        """From the address to the tree and through it, and into the panel beside it."""
+    async def test_keyboard_opens_keys(self) -> None:
+        """It leads from the address to the tree, through the tree, and into the panel beside it."""
         for key in ("/a", "/b/c", "/b/d"):
             self.set(key, f"value of {key}")
         await self.open("/")
@@ -70,7 +70,7 @@ class WalkTests(PageTest):
         self.assertEqual(sorted(self.value("/b/c")), sorted("value of /b/c!"))
 
     async def _active(self) -> tuple[str, str]:
-        """Which row the tree says is the one that keys go to, and whether the tree has the focus."""
+        """Returns the row that the tree marks as active, and whether the tree has the focus."""
         name, focused = await self.browser.run(
             """
             const tree = document.querySelector("[role=tree]");
@@ -86,8 +86,8 @@ class WalkTests(PageTest):
 
         await self.browser.until(active, f"{name} is active")
 
-    async def test_roles(self) -> None:
-        """What somebody hears who can't see the page."""
+    async def test_roles_describe_the_tree(self) -> None:
+        """A screen reader presents the tree by its roles."""
         self.set("/d/k", "v")
         await self.open("/d/k")
         tree = await self.browser.find("[role=tree]")
@@ -117,8 +117,8 @@ class WalkTests(PageTest):
         self.assertEqual(unnamed, [])
         self.assertEqual(await (await self.browser.find(".panel textarea")).label(), "Value")
 
-    async def test_hidden(self) -> None:
-        """What no listing shows is found by its path, and stays in the tree; what is not there is said to be so."""
+    async def test_hidden_key_is_found_by_its_path(self) -> None:
+        """The key stays in the tree. For a missing key the page says that it is missing."""
         self.set("/_hidden/k", "v")
         await self.open("/")
         await self.until_rows("/")
@@ -134,8 +134,8 @@ class WalkTests(PageTest):
         await path.type("/_hidden/k/below\ue007")
         await self.browser.shows("/_hidden/k is a key, not a directory, so there is nothing in it.")
 
-    async def test_missing(self) -> None:
-        """A key that is not there can be created where it was looked for; by the leader, so others lead to it."""
+    async def test_missing_key_can_be_created(self) -> None:
+        """The leader's page creates it where it was looked for, and other pages link to the leader's."""
         self.replica.register(OTHER)
         self.set("/d/k", "v")
         await self.browser.open(f"{self.page}#keys/d/new/deep%20er")
@@ -154,8 +154,8 @@ class WalkTests(PageTest):
         self.assertEqual(self.value("/d/new/deep er"), "made")
         self.assertNotIn("There is no key", await self.browser.text("#keys"))
 
-    async def test_empty(self) -> None:
-        """Where nothing is stored yet, the page says what to do first, for as long as that is so."""
+    async def test_empty_key_space_has_a_hint(self) -> None:
+        """The page says what to do first, for as long as nothing is stored."""
         await self.open("/")
         command = f"curl -L -X PUT http://127.0.0.1:{self.port}/v2/keys/greeting -d value=hello"
         await self.browser.shows(command, ".panel")
@@ -166,10 +166,10 @@ class WalkTests(PageTest):
         await self.browser.shows("1", ".facts")
         self.assertNotIn("Nothing is stored", await self.browser.text(".panel"))
 
-    async def test_filter(self) -> None:
+    async def test_filter_shows_matching_names(self) -> None:
         """
-        Of what is open, the names that contain a text are left, with what is above and below them, and how many are
-        not is said; a key that is gone to is shown all the same.
+        Of the open rows, those whose names contain the text are left with the rows above and below them, and the page
+        says how many are hidden. A key that the user opens is shown all the same.
         """
         for key in ("/app/Web/host", "/app/db", "/other/web", "/website", "/zoo"):
             self.set(key, "v")
@@ -201,8 +201,8 @@ class WalkTests(PageTest):
         await self.until_rows(*every[:-1], "zoo")
         self.assertEqual(await field.property("value"), "")
 
-    async def test_hostile(self) -> None:
-        """Names and values are shown as they are, and nothing of them is run, nor would anything inline be."""
+    async def test_hostile_names_and_values_are_text(self) -> None:
+        """The page shows them as they are, and runs nothing in them. It would not run inline code either."""
         for number, text in enumerate(HOSTILE):
             self.set(f"/d/{text.replace('/', '')}{number}", text)
         await self.open("/d")
@@ -232,16 +232,16 @@ class WalkTests(PageTest):
         await self.browser.until(refused, "the policy is kept")
         self.assertIsNone(await self.browser.run("return window.hacked ?? null"))
 
-    async def test_hostile_machine(self) -> None:
-        """What anybody may write where machines are registered leads to no page but one of the web."""
+    async def test_hostile_machine_has_no_link(self) -> None:
+        """Anybody may write where machines are registered, but only web addresses become links."""
         self.set("/_etcd/machines/evil", "etcd=javascript://xetcd=javascript:window.hacked=1//&raft=%3Cb%3E")
         await self.browser.open(self.page)
         await self.browser.shows("javascript://x", ".machines")
         links = "return [...document.querySelectorAll('.machine a')].map((link) => link.getAttribute('href'))"
         self.assertEqual(await self.browser.run(links), [None, "http://127.0.0.1:4001/mod/dashboard/"])
 
-    async def test_many(self) -> None:
-        """Of a directory with very many keys, only what can be seen is drawn, and all can be got to."""
+    async def test_large_directory_is_drawn_in_part(self) -> None:
+        """The page draws only the rows that can be seen, and all rows can be reached."""
         self.replica.apply(*(Set(f"/many/key{number:05}", 0, f"value {number}") for number in range(MANY)))
         await self.open("/many")
         await self.browser.shows(f"{MANY:,}", ".facts")
@@ -265,7 +265,7 @@ class WalkTests(PageTest):
 
 
 class ChangeTests(PageTest):
-    """Changing keys."""
+    """These tests change keys."""
 
     async def _write(self, text: str) -> None:
         field = await self.browser.find(".panel textarea")
@@ -275,8 +275,8 @@ class ChangeTests(PageTest):
     async def _value(self) -> Any:
         return await (await self.browser.find(".panel textarea")).property("value")
 
-    async def test_save(self) -> None:
-        """A new value, with the old one's time to live; there is nothing to save as long as nothing was changed."""
+    async def test_save_keeps_the_time_to_live(self) -> None:
+        """A new value has the old one's TTL. There is nothing to save before a change."""
         self.set("/k", "old", seconds=500)
         await self.open("/k")
         save = await self.browser.button("Save")
@@ -291,8 +291,8 @@ class ChangeTests(PageTest):
         (saved,) = self.replica.proposed
         self.assertEqual(saved.previous_index, 2)
 
-    async def test_conflict(self) -> None:
-        """What somebody else has written is never overwritten unseen, whether the page knows of it yet or not."""
+    async def test_conflict_is_shown_before_saving(self) -> None:
+        """Another person's change is never overwritten unseen, whether the page knows of it yet or not."""
         self.set("/k", "old")
         await self.open("/k")
         await self._write("mine")
@@ -312,8 +312,8 @@ class ChangeTests(PageTest):
         await self.browser.shows("Saved", ".said")
         self.assertEqual(self.value("/k"), "mine again")
 
-    async def test_draft(self) -> None:
-        """A text that is not saved is there after a look at something else, even if the key is not."""
+    async def test_draft_is_kept(self) -> None:
+        """A text that is not saved is still there after a look at another key, even if its key is gone."""
         self.set("/k", "old")
         self.set("/other", "x")
         await self.open("/k")
@@ -332,8 +332,8 @@ class ChangeTests(PageTest):
         await self.browser.shows("Saved", ".said")
         self.assertEqual(self.value("/k"), "not saved")
 
-    async def test_line_ends(self) -> None:
-        """A field of a browser knows one kind of them; the value keeps its own."""
+    async def test_line_ends_are_kept(self) -> None:
+        """A text field knows only one kind, but the value keeps its own."""
         self.set("/k", "a\r\nb\r\n")
         await self.open("/k")
         await (await self.browser.find(".panel textarea")).type("c")
@@ -341,8 +341,10 @@ class ChangeTests(PageTest):
         await self.browser.shows("Saved", ".said")
         self.assertEqual(self.value("/k"), "a\r\nb\r\nc")
 
-    async def test_long(self) -> None:
-        """What would make a field stand still is shown in part, and can't be lost by saving that."""
+    async def test_long_value_is_read_only(self) -> None:
+        """
+        The page shows a part of a value that would freeze a text field, and does not let the user save that part.
+        """
         self.set("/k", "x" * 3_000_000)
         await self.open("/k")
         await self.browser.shows("The value has 3,000,000 characters, too many to edit here.", ".panel")
@@ -350,8 +352,8 @@ class ChangeTests(PageTest):
         self.assertTrue(await (await self.browser.find(".panel textarea")).property("readOnly"))
         self.assertTrue(await self.browser.run("return document.querySelector('button.main').hidden"))
 
-    async def test_create(self) -> None:
-        """Each kind of node; never over another one."""
+    async def test_create_each_kind_of_node(self) -> None:
+        """No node replaces another one."""
         self.set("/d/k", "old")
         await self.open("/d")
         await self._create("k", "new")
@@ -382,10 +384,10 @@ class ChangeTests(PageTest):
             await (await self.browser.find("dialog[open] textarea")).type(value)
         await (await self.browser.button("Create")).click()
 
-    async def test_delete(self) -> None:
+    async def test_delete_needs_two_confirmations(self) -> None:
         """
-        Only when a person says so twice; a key only if it is what was seen; a directory with all that is in it, which
-        is counted before, with what no listing shows.
+        A key is deleted only if it is the one that was shown. A directory is deleted with all that is in it, which the
+        page counts first, hidden keys too.
         """
         self.set("/d/k", "old")
         for key in ("/d/e/f", "/d/e/_g/h", "/d/e/_g/i"):
@@ -411,8 +413,8 @@ class ChangeTests(PageTest):
         await (await self.browser.button("Delete…")).click()
         await (await self.browser.button(answer)).click()
 
-    async def test_lifetime(self) -> None:
-        """It is set, runs down before one's eyes, and takes key and directory with it; never ends that."""
+    async def test_time_to_live_can_be_set(self) -> None:
+        """It runs down on the page, and takes key and directory with it; "never" ends that."""
         self.set("/k", "v")
         self.set("/d/e", "v")
         await self.open("/k")
@@ -445,8 +447,8 @@ class ChangeTests(PageTest):
             await field.type(seconds)
         await (await self.browser.button("Save")).click()
 
-    async def test_follower(self) -> None:
-        """Its page shows and watches, changes nothing, and leads to where that can be done."""
+    async def test_follower_changes_nothing(self) -> None:
+        """Its page shows and watches, and links to the leader's page for changes."""
         self.replica.register(OTHER)
         self.set("/a key", "v")
         self.replica.follow()
@@ -461,8 +463,8 @@ class ChangeTests(PageTest):
         self.replica.lead()
         await self.browser.button("Save")
 
-    async def test_not_ready(self) -> None:
-        """A machine that can't read its keys offers no changes, and shows the key as soon as it can."""
+    async def test_page_waits_for_a_readable_copy(self) -> None:
+        """A machine that cannot read its keys offers no changes, and shows the key as soon as it can."""
         self.set("/k", "v")
         self.replica.serving = False
         await self.browser.open(f"{self.page}#keys/k")
@@ -475,8 +477,8 @@ class ChangeTests(PageTest):
         self.assertEqual(await self._value(), "v")
         self.assertTrue(await (await self.browser.find("#keys > .notice.bad")).property("hidden"))
 
-    async def test_overthrown(self) -> None:
-        """A machine that no longer leads says so, and the text stays."""
+    async def test_deposed_leader_keeps_the_text(self) -> None:
+        """The page says that the machine no longer leads, and the text stays."""
         self.replica.register(OTHER)
         self.set("/k", "v")
         await self.open("/k")
@@ -494,7 +496,7 @@ class ChangeTests(PageTest):
 
 
 class WatchTests(PageTest):
-    """Seeing changes as they happen."""
+    """These tests watch changes as they happen."""
 
     async def _watch(self, key: str) -> None:
         await self.open(key)
@@ -507,8 +509,8 @@ class WatchTests(PageTest):
 
         await self.browser.until(counted, f"{count} watchers")
 
-    async def test_directory(self) -> None:
-        """Every change below it, in order, in the list, the tree and the panel, until it is stopped."""
+    async def test_watched_directory_shows_every_change(self) -> None:
+        """Each change below it appears in order in the list, the tree and the panel, until the watch is stopped."""
         self.set("/d/k", "v")
         await self._watch("/d")
         self.set("/d/k", "w")
@@ -534,8 +536,8 @@ class WatchTests(PageTest):
         self.set("/d/late", "x")
         await self.browser.shows("Stopped. 53 changes so far.", ".watched")
 
-    async def test_selected(self) -> None:
-        """A key that is shown changes before one's eyes; a text that is being written stays."""
+    async def test_selected_key_changes_on_the_page(self) -> None:
+        """A text that the user is writing stays."""
         self.set("/k", "v")
         await self._watch("/k")
         self.set("/k", "w")
@@ -550,8 +552,10 @@ class WatchTests(PageTest):
         await self.browser.shows("theirs", ".panel pre")
         self.assertEqual(await (await self.browser.find(".panel textarea")).property("value"), "wait")
 
-    async def test_too_much(self) -> None:
-        """More than the machine remembers: that something is missing is said, and the tree is right all the same."""
+    async def test_missed_events_are_reported(self) -> None:
+        """
+        If the machine no longer has them all, the page says that some are missing, and the tree is right all the same.
+        """
         await self._watch("/")
         self.replica.apply(*(Set(f"/d{number // 1_000}/{number}", 0, "x") for number in range(1_500)))
         await self.browser.shows("some changes are not listed", ".changes")
@@ -559,8 +563,8 @@ class WatchTests(PageTest):
         self.set("/e", "x")
         await self.browser.shows("/e", ".changes")
 
-    async def test_machine_gone(self) -> None:
-        """The page says so, and goes on when it is back."""
+    async def test_machine_that_goes_is_reported(self) -> None:
+        """The page says so, and goes on when the machine is back."""
         self.set("/k", "v")
         await self._watch("/")
         await self.service.stopService()

@@ -1,5 +1,5 @@
 """
-How the page looks on screens of all sizes, by day and by night, and what those get of it who can't see it.
+How the page looks on screens of all sizes, in light and dark colors, and how accessible it is.
 """
 
 import re
@@ -11,17 +11,17 @@ from etcd_twisted.testing.replica import MACHINE, OTHER
 from tests.browser.served import PageTest
 
 LOOKS = (("desktop", 1280, 800), ("tablet", 900, 1024), ("phone", 360, 740))
-"""What the page is looked at with: a name, and the screen's width and height."""
+"""The screens that show the page, each with a name, a width and a height."""
 
 AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
-"""What finds faults in the page for those who can't see it, or not well: L{https://github.com/dequelabs/axe-core}."""
+"""The tool that finds barriers for people with disabilities: L{https://github.com/dequelabs/axe-core}."""
 
 
 class LookTests(PageTest):
-    """On a large screen and on a phone, by day and by night."""
+    """These tests use a large screen and a phone, in light and dark colors."""
 
-    async def test_screens(self) -> None:
-        """Nothing is wider than the screen, nothing to be touched is too small, and dark is dark."""
+    async def test_page_fits_every_screen(self) -> None:
+        """Nothing is wider than the screen, nothing to be touched is too small, and the dark colors are dark."""
         self.replica.register(OTHER)
         name = "a-name-that-goes-on-" * 10
         self.set(f"/{name}/{name}", "x" * 5_000)
@@ -49,8 +49,8 @@ class LookTests(PageTest):
         self.assertGreater(grounds[0], 600, view)
         self.assertLess(grounds[1], 150, view)
 
-    async def test_watch_beside(self) -> None:
-        """What is watched opens where it can be seen, on every screen; on a large one beside the key and the tree."""
+    async def test_watch_opens_in_sight(self) -> None:
+        """This holds on every screen. On a large one the watch opens beside the key and the tree."""
         self.set("/d/k", "v")
         for name, width, height in LOOKS:
             await self.browser.look(width, height, "light", touch=width < 500)
@@ -74,8 +74,8 @@ class LookTests(PageTest):
             self.assertFalse(await self.browser.run("return document.querySelector('.watched').offsetParent"))
 
     @skipUnless(AXE.exists(), "axe-core is not installed: make test-large installs it where npm is")
-    async def test_accessible(self) -> None:
-        """axe-core finds no fault: in any view, while something is watched or wrong, and with a question open."""
+    async def test_page_is_accessible(self) -> None:
+        """axe-core finds no fault in any view, while something is watched or wrong, and with a question open."""
         self.replica.register(OTHER)
         for machine in (MACHINE, OTHER):
             status = MachineStatus(machine.name, machine.name, machine is MACHINE, 0, 12.0, "it is down")

@@ -1,5 +1,5 @@
 """
-The view of the cluster, of a machine that says what a test has it say.
+The view of the cluster, on a machine whose status the test sets.
 """
 
 from typing import Any
@@ -14,10 +14,10 @@ THIRD = Machine("machine2", "http://127.0.0.1:4003", "http://127.0.0.1:7003")
 
 
 class OverviewTests(PageTest):
-    """Figures and graphs."""
+    """These tests are about figures and graphs."""
 
     async def _figures(self) -> list[list[str]]:
-        """What each row of figures is about."""
+        """Returns the label of each row of figures."""
         rows: list[list[str]] = await self.browser.run(
             """
             const named = (row) => [...row.querySelectorAll("dt")].map((name) => name.textContent);
@@ -26,8 +26,10 @@ class OverviewTests(PageTest):
         )
         return rows
 
-    async def test_figures(self) -> None:
-        """What the machine is comes first, then where it is; nothing is shown that it does not tell."""
+    async def test_figures_are_in_order(self) -> None:
+        """
+        The machine's role comes first, then its addresses. The page shows no figure that the machine does not send.
+        """
         await self.browser.open(f"{self.page}#cluster")
         await self.browser.shows(f"Version\n{__version__}", ".figures.first")
         first, more = await self._figures()
@@ -35,8 +37,8 @@ class OverviewTests(PageTest):
         self.assertEqual(more[:3], ["Term", "Key space index", "Raft index"])
         self.assertNotIn("undefined", await self.browser.text("#cluster"))
 
-    async def test_health(self) -> None:
-        """What is wrong stands above every view and in the window's title, as long as it is so."""
+    async def test_problems_are_shown_above_every_view(self) -> None:
+        """They are also in the window's title, as long as they last."""
         self.replica.register(OTHER, THIRD)
         statuses = [
             MachineStatus(each.name, each.name, each is MACHINE, 0, 12.0, "" if each is MACHINE else "it is down")
@@ -73,8 +75,8 @@ class OverviewTests(PageTest):
         await self.browser.shows("The machine did not answer.", "#trouble")
         self.assertEqual(await self.browser.run("return document.title"), "⚠ No answer · Cluster · etcd_twisted")
 
-    async def test_equal_scales(self) -> None:
-        """What is of the same kind is drawn to the same scale: a slow follower looks slower than a fast one."""
+    async def test_graphs_of_a_kind_have_equal_scales(self) -> None:
+        """A slow follower looks slower than a fast one."""
         self.replica.register(OTHER, THIRD)
         for machine, latency in ((OTHER, 3.0), (THIRD, 90.0)):
             self.replica.traffic.followers[machine.name] = FollowerTraffic()

@@ -1,5 +1,5 @@
 """
-What a web page of a stranger can do by the browser of somebody who reaches a machine: nothing (spec, section 2,
+A web page of a stranger can do nothing through the browser of a person who reaches a machine (spec, section 2,
 "Strangers' web pages").
 """
 
@@ -45,7 +45,7 @@ SUBMIT = """
 
 
 class _Page(Resource):
-    """The stranger's."""
+    """The stranger's page."""
 
     isLeaf = True  # noqa: N815  # Twisted's name
 
@@ -77,11 +77,11 @@ class StrangersTest(PageTest):
         self.stranger = f"http://{STRANGER}:{port.getHost().port}/"
 
     async def fetch(self, url: str, **options: object) -> str:
-        """What the page that is open is told."""
+        """Fetches a URL from the open page, and returns the outcome."""
         return str(await self.browser.run(FETCH, url, options))
 
     async def until_refused(self, times: int) -> None:
-        """Return when so many requests were refused."""
+        """Returns when so many requests were refused."""
 
         async def refused() -> bool | None:
             lines = [line for line in self.log.warnings if line.startswith("Refused a browser's request")]
@@ -90,17 +90,17 @@ class StrangersTest(PageTest):
         await self.browser.until(refused, f"{times} requests are refused")
 
     def assert_untouched(self) -> None:
-        """Nothing was written on either port, and nobody waits."""
+        """Asserts that nothing was written on either port, and that no watcher waits."""
         self.assertEqual((self.replica.proposed, self.machine.replica.proposed), ([], []))
         self.assertEqual((self.replica.removed, self.machine.replica.removed), ([], []))
         self.assertEqual(self.replica.keyspace.hub.count, 0)
 
 
 class OtherOriginTests(StrangersTest):
-    """A page of another origin (spec, "Other client endpoints")."""
+    """The page has another origin (spec, "Other client endpoints")."""
 
-    async def test_changes(self) -> None:
-        """However it asks, on whichever port: what the browser does send is refused, and nothing is written."""
+    async def test_page_of_another_origin_changes_nothing(self) -> None:
+        """The server refuses what the browser sends, however the page asks and on whichever port."""
         client, peer = f"http://127.0.0.1:{self.port}", self.machine.url
         await self.browser.open(self.stranger)
         refused = 0
@@ -122,8 +122,8 @@ class OtherOriginTests(StrangersTest):
         await self.until_refused(refused + 1)
         self.assert_untouched()
 
-    async def test_reads(self) -> None:
-        """Nothing that is read gets to the page, not even as a script."""
+    async def test_page_of_another_origin_reads_nothing(self) -> None:
+        """Nothing that the browser fetches gets to the page, not even as a script."""
         self.set("/secret", "1")
         await self.browser.open(self.stranger)
         client = f"http://127.0.0.1:{self.port}"
@@ -147,10 +147,12 @@ class OtherOriginTests(StrangersTest):
 
 
 class ReboundNameTests(StrangersTest):
-    """A stranger's name that leads to the machine, and so makes it one origin (spec, "Other client endpoints")."""
+    """
+    A stranger's name leads to the machine, so the page has the machine's origin (spec, "Other client endpoints").
+    """
 
-    async def test_nothing(self) -> None:
-        """No page is shown, nothing can be read, whatever the page leaves out, and nothing written."""
+    async def test_page_of_a_rebound_name_does_nothing(self) -> None:
+        """The server shows no page to it, and lets it neither read nor write, whatever it leaves out."""
         self.set("/secret", "1")
         self.replica.proposed.clear()
         for base, paths in (
@@ -169,10 +171,10 @@ class ReboundNameTests(StrangersTest):
 
 
 class OwnNameTests(StrangersTest):
-    """The machine's own page, by the machine's own names."""
+    """The page is the machine's own, by the machine's own names."""
 
-    async def test_page_works(self) -> None:
-        """It reads and writes, watches, and is refused nothing."""
+    async def test_own_page_works(self) -> None:
+        """It reads, writes and watches, and nothing is refused."""
         for name in (ALLOWED, "localhost", "127.0.0.1"):
             self.set("/k", "old")
             await self.browser.open("about:blank")

@@ -16,7 +16,7 @@ from tests.conformance.sections import sections_of
 
 class ConformanceTest(TestCase):
     """
-    The tests are made by L{with_scenarios}.
+    L{with_scenarios} makes the tests.
 
     @ivar pool: see L{Player}.
     """
@@ -25,7 +25,7 @@ class ConformanceTest(TestCase):
     pool: HTTPConnectionPool | None = None
 
     async def served(self) -> str:
-        """Start a server of one's own, and say its URL."""
+        """Starts a server, and returns its URL."""
         raise NotImplementedError
 
     async def _conforms(self, scenario: Scenario, transcript: list[Shape | None]) -> None:
@@ -38,7 +38,7 @@ class ConformanceTest(TestCase):
 
 
 def with_scenarios(cls: type[ConformanceTest]) -> type[ConformanceTest]:
-    """Give a class its tests."""
+    """Gives a class its tests."""
     for name, (scenario, transcript) in load().items():
         setattr(cls, "test_" + name.replace("-", "_"), _test(scenario, transcript))
     return cls

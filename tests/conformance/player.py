@@ -1,21 +1,21 @@
 """
-Plays the recorded scenarios against a server, and says where its answers differ from the recorded ones.
+Plays the recorded scenarios against a server, and reports where its answers differ from the recorded ones.
 
-C{scenarios.json} says what to ask, C{transcripts.json} what the reference server answers, or what was ruled to be
-right where the reference has a fault. The steps of a scenario share one key prefix of their own, C{{p}} in a path:
+C{scenarios.json} has the requests, and C{transcripts.json} the answers of the reference server, or the right answers
+where the reference has a fault. The steps of a scenario share one key prefix of their own, C{{p}} in a path:
 
-  - C{do}: one request, its answer compared; with C{start}, one that is left waiting;
-  - C{finish}: the answer of the one that was left waiting;
-  - C{sleep}: so many seconds, for a key to expire in, or for a request that was left waiting to get there. Over as
+  - C{do}: one request, whose answer is compared; with C{start}, one that is left waiting;
+  - C{finish}: the answer of the request that was left waiting;
+  - C{sleep}: a number of seconds in which a key expires or a request that was left waiting arrives. The step ends as
     soon as something happens to the scenario's keys or its lock.
 
-What has to differ from run to run is made the same before the comparison:
+The player replaces what has to differ from run to run before it compares:
 
-  - every index becomes its distance from the index before the scenario (C{+0}, C{+1}, ...), numbers in
-    keys and causes that look like one too; a text that is a number becomes C{<number>};
-  - an expiration becomes C{<time>}, and what can be left of the step's C{ttl} becomes C{<ttl>};
+  - every index becomes its distance from the index before the scenario (C{+0}, C{+1}, ...), as do numbers in keys and
+    causes that look like one; a text that is a number becomes C{<number>};
+  - an expiration becomes C{<time>}, and a possible remainder of the step's C{ttl} becomes C{<ttl>};
   - a directory's nodes are in the order of their keys, unless C{sorted=true} was asked for;
-  - C{*} in a transcript is like anything, and like nothing.
+  - C{*} in a transcript equals anything, and also nothing.
 """
 
 import json
@@ -47,7 +47,7 @@ _LARGEST_IN_KEYS = 10
 
 
 def load() -> dict[str, tuple[Scenario, list[Shape | None]]]:
-    """The scenarios and their transcripts, by name."""
+    """Returns the scenarios and their transcripts, by name."""
     transcripts = json.loads((_HERE / "transcripts.json").read_text())
     scenarios = json.loads((_HERE / "scenarios.json").read_text())
     return {scenario["name"]: (scenario, transcripts[scenario["name"]]) for scenario in scenarios}
@@ -62,7 +62,7 @@ class _Left:
 
 
 class _Body(Protocol):
-    """An answer's body that nobody wants to read, only to know when it ends."""
+    """The body of a response of which only the end matters."""
 
     def __init__(self) -> None:
         self.ended: Deferred[None] = Deferred()
@@ -94,9 +94,9 @@ class Player:
     _waiting: dict[str, _Left] = attrs.field(init=False, factory=dict)
 
     async def play(self, scenario: Scenario) -> list[Shape | None]:
-        """The answers in the shape of a transcript; C{None} for a step that has none to compare."""
+        """Returns the answers in the shape of a transcript; C{None} for a step that has none to compare."""
         while self._first <= _LARGEST_IN_KEYS:
-            # On a fresh server an index could else be taken for a number that is part of a key, or the reverse.
+            # On a fresh server an index could be confused with a number that is part of a key.
             filler = await self._send({"do": "PUT", "path": "/v2/keys/{p}-filler"})
             await readBody(filler)
             self._first = self._seen = index_of(filler)
@@ -150,7 +150,7 @@ class Player:
         return await self._request(step, self.base + path)
 
     def _request(self, step: Step, url: str) -> "Deferred[IResponse]":
-        """Send a step's request, wherever."""
+        """Sends a step's request."""
         headers = Headers()
         for name, value in step.get("headers", {}).items():
             headers.addRawHeader(name, value)
@@ -171,7 +171,7 @@ class Player:
         text = text.replace("{p}", self._prefix)
         return re.sub(r"\{\+(\d+)\}", lambda found: str(self._first + int(found[1])), text)
 
-    # Making answers comparable
+    # How answers become comparable.
 
     def _shape(self, response: IResponse, body: bytes, step: Step) -> Shape:
         headers = response.headers
@@ -227,23 +227,23 @@ class Player:
 
 
 def index_of(response: IResponse) -> int:
-    """The key space's index that an answer tells, 0 for none."""
+    """Returns the key space's index in an answer, or 0 if it has none."""
     return int((response.headers.getRawHeaders("X-Etcd-Index") or ["0"])[0])
 
 
 def left_of(ttl: int, value: int, elapsed: float) -> bool:
     """
-    Whether a TTL may be what is left of one that was given, however long the machine took.
+    Tells whether a TTL may be the remainder of one that was given, however long the machine took.
 
-    @param ttl: what was given, in seconds.
-    @param value: what was answered, in seconds.
+    @param ttl: the TTL that was given, in seconds.
+    @param value: the TTL in the answer, in seconds.
     @param elapsed: for how long it can have run, in seconds.
     """
     return ttl - elapsed <= value <= ttl
 
 
 def differences(wanted: Any, got: Any, where: str = "") -> Iterator[str]:
-    """Where an answer differs from its transcript, a line each."""
+    """Yields the differences of an answer from its transcript, one a line."""
     if wanted == "*":
         return
     if isinstance(wanted, dict) and isinstance(got, dict):

@@ -1,6 +1,6 @@
 """
 Which sections of the specification each recorded scenario shows: those of its page about the API, by their titles, and
-the parts of its section 1 that say more.
+the additional parts of its section 1.
 """
 
 SECTIONS = {
@@ -53,5 +53,5 @@ SECTIONS = {
 
 
 def sections_of(scenario: str) -> list[str]:
-    """The titles, for a scenario's name."""
+    """Returns the titles of the sections that a scenario shows, given its name."""
     return [title for title, scenarios in SECTIONS.items() if scenario in scenarios.split()]

@@ -1,5 +1,5 @@
 """
-The client port against the recorded answers, with a key space behind it and nothing more.
+The client port answers as recorded, with only a key space behind it.
 """
 
 from twisted.internet import reactor
@@ -14,10 +14,13 @@ from tests.conformance.cases import ConformanceTest, with_scenarios
 
 @with_scenarios
 class ClientPortTests(ConformanceTest):
-    """HTTP, the commands and the key space; a connection for each request is none for the fast door."""
+    """
+    The server consists of HTTP, the commands and the key space. Each request has its own connection, so the fast door
+    does not answer.
+    """
 
     async def served(self) -> str:
-        """A client port on a port of its own."""
+        """Starts a client port on a port of its own."""
         replica = FakeReplica(reactor)
         self.addCleanup(replica.stop)
         service = HttpFrontend().service(reactor, Config(bind_addr=Address("127.0.0.1", 0)), {}, replica)
@@ -27,7 +30,7 @@ class ClientPortTests(ConformanceTest):
 
 
 class FastDoorTests(ClientPortTests):
-    """The same over connections that are kept, and so by the fast door."""
+    """The connections are kept, so the fast door answers."""
 
     def setUp(self) -> None:
         self.pool = HTTPConnectionPool(reactor)

@@ -1,5 +1,5 @@
 """
-Each machine of a cluster against the recorded answers, redirects followed.
+Each machine of a cluster answers as recorded, if the client follows redirects.
 """
 
 import json
@@ -21,7 +21,7 @@ _MOST_REDIRECTS = 5
 
 
 class ClusterPlayer(Player):
-    """One who follows redirects, and lets a machine that is behind catch up before asking it."""
+    """A player that follows redirects, and lets a machine catch up before asking it."""
 
     async def _send(self, step: Step) -> IResponse:
         await self._until_caught_up()
@@ -45,7 +45,7 @@ class ClusterPlayer(Player):
 
 
 class ClusterTests(TestCase):
-    """Three machines in one process."""
+    """The server is a cluster of three machines in one process."""
 
     timeout = 480
 
@@ -77,12 +77,11 @@ class ClusterTests(TestCase):
                     found += [f"{name}: {json.dumps(step)}: {line}" for line in differences(wanted, got)]
         self.assertEqual(found, [])
 
-    async def test_leader(self) -> None:
-        """The machine that leads."""
+    async def test_leader_answers_as_recorded(self) -> None:
         (leader,) = [each for each in self.services if each.replica.is_leader]
         await self._conforms(leader)
 
-    async def test_follower(self) -> None:
-        """One that follows: what it can't do itself it sends to the leader."""
+    async def test_follower_answers_as_recorded(self) -> None:
+        """It redirects what it cannot do itself."""
         follower = next(each for each in self.services if not each.replica.is_leader)
         await self._conforms(follower)

@@ -1,5 +1,5 @@
 """
-The player itself: what it takes for the same, and what not.
+The player itself: which differences count.
 """
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -8,15 +8,14 @@ from tests.conformance.player import differences, left_of, load
 
 
 class DifferencesTests(SynchronousTestCase):
-    """The comparison that every conformance test rests on."""
+    """Every conformance test depends on this comparison."""
 
-    def test_same(self) -> None:
-        """Nothing to say."""
+    def test_equal_answers_have_no_differences(self) -> None:
         shape = {"status": 200, "json": {"node": {"nodes": [{"key": "/a"}]}}}
         self.assertEqual(list(differences(shape, shape)), [])
 
-    def test_different(self) -> None:
-        """Each difference with its place: values, missing and additional fields, lists of another length."""
+    def test_each_difference_is_named_with_its_place(self) -> None:
+        """Values may differ, fields may be missing or added, and lists may have other lengths."""
         self.assertEqual(
             list(differences({"a": {"b": 1, "c": 2}, "l": [1]}, {"a": {"b": 2, "d": 3}, "l": [1, 2]})),
             [
@@ -27,12 +26,12 @@ class DifferencesTests(SynchronousTestCase):
             ],
         )
 
-    def test_star(self) -> None:
-        """Like anything, and like nothing."""
+    def test_star_equals_anything(self) -> None:
+        """It even equals nothing."""
         self.assertEqual(list(differences({"a": "*", "b": ["*"]}, {"b": [{"c": 1}]})), [])
 
-    def test_what_is_left(self) -> None:
-        """Of a TTL there is no more left than was given, and what is gone has passed."""
+    def test_ttl_left_is_bounded(self) -> None:
+        """No more is left of a TTL than was given, and the rest has passed."""
         for value, elapsed in ((100, 0.0), (100, 0.5), (100, 7.0), (98, 2.5), (93, 7.0)):
             self.assertTrue(left_of(100, value, elapsed), (value, elapsed))
         for value, elapsed in ((101, 0.0), (99, 0.5), (92, 7.0)):

@@ -1,5 +1,5 @@
 """
-A whole machine against the recorded answers: log, disk and expiry too.
+A whole machine answers as recorded, with its log, disk and expiry.
 """
 
 from tests.conformance.cases import ConformanceTest, with_scenarios
@@ -8,10 +8,10 @@ from tests.processes.machine import Machine
 
 @with_scenarios
 class SingleMachineTests(ConformanceTest):
-    """A cluster of one."""
+    """The server is a cluster of one."""
 
     async def served(self) -> str:
-        """A machine with a data directory of its own."""
+        """Starts a machine with a data directory of its own."""
         machine = Machine(self)
         await machine.embed()
         return machine.url

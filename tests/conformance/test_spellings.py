@@ -1,8 +1,8 @@
 """
-One request, spelled in many ways: however it is put, the answer is the recorded one.
+One request, spelled in many ways: however it is written, the answer is the recorded one.
 
-Clients differ in what they escape, where they put a parameter, how they write a boolean, a header or a base URL. Each
-recorded scenario is played with spellings chosen at random, through either door.
+Clients differ in what they escape, where they put a parameter, and how they write a boolean, a header or a base URL.
+The test plays each recorded scenario with spellings chosen at random, through either door.
 """
 
 import re
@@ -41,7 +41,7 @@ _PART = re.compile(r"%[0-9A-Fa-f]{2}|.", re.DOTALL)
 
 @attrs.frozen
 class _Response:
-    """What L{Player} looks at."""
+    """The part of a response that L{Player} looks at."""
 
     code: int
     headers: Headers
@@ -49,13 +49,13 @@ class _Response:
 
 @attrs.define
 class Speller:
-    """Puts requests into bytes."""
+    """Writes requests as bytes."""
 
     random: Random
 
     def request(self, step: Step, path: str, query: dict[str, str], form: dict[str, str] | None) -> bytes:
         """
-        A step's request.
+        Returns a step's request as bytes.
 
         @param path: percent-encoded.
         @param form: C{None} where the step has no form.
@@ -83,7 +83,7 @@ class Speller:
         return "\r\n".join([*lines, "", ""]).encode("utf-8", "surrogateescape") + body
 
     def _moved(self, query: dict[str, str], form: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
-        """A parameter may stand in the body as well as in the query, if it does not in both."""
+        """Moves parameters between the query and the body, unless one is in both."""
         both = query.keys() & form.keys()
         moved: tuple[dict[str, str], dict[str, str]] = ({}, {})
         for at, parameters in enumerate((query, form)):
@@ -100,7 +100,7 @@ class Speller:
         return before + prefix + "".join(map(self._part, _PART.findall(path[len(known) :])))
 
     def _part(self, part: str) -> str:
-        """A character of a path, or an escape."""
+        """Writes a character of a path, or its escape."""
         if len(part) == 3:
             byte = int(part[1:], 16)
             return self.random.choice((part, part.lower(), chr(0xDC00 + byte) if byte > 0x7F else part))
@@ -121,7 +121,7 @@ class Speller:
             yield f"{quote(name)}={self._text(text)}"
 
     def _text(self, text: str) -> str:
-        """A value, escaped as much as it has to be or more."""
+        """Writes a value with at least the escapes that it needs."""
         escaped = quote(text, safe=self.random.choice(("", "/:~!*'();,")))
         if self.random.random() < 0.5:
             escaped = escaped.replace("%20", "+")
@@ -135,7 +135,7 @@ class SpellingPlayer(Player):
     """
     Plays a scenario without sockets, on a fake clock.
 
-    @ivar wire: who is asked.
+    @ivar wire: the server.
     """
 
     wire: Any = None
@@ -171,14 +171,14 @@ class SpellingPlayer(Player):
         return self._shape(self._response(answer), answer.body, step)
 
     def _ask(self, step: Step) -> Answer:
-        """Ask, on the connection that was used last or on a new one."""
+        """Sends a request on the connection that was used last or on a new one."""
         if self._kept is None or self.speller.random.random() < 0.3:
             self._kept = self.wire.connect()
         channel, transport = self._kept
         transport.clear()
         channel.dataReceived(self._spelled(step))
         while not transport.value() and not transport.disconnecting:
-            self.wire.clock.advance(0.01)  # one who waits for a lock has a timeout
+            self.wire.clock.advance(0.01)  # a client that waits for a lock has a timeout
         self.wire.clock.pump([0.0] * 3)
         (answer,) = read_answers(transport.value(), step["do"])
         if transport.disconnecting or transport.writes_closed:
@@ -201,12 +201,12 @@ class SpellingPlayer(Player):
 
 
 class SpellingTests(SynchronousTestCase):
-    """Every scenario, in any spelling."""
+    """These tests play every scenario in any spelling."""
 
     @settings(max_examples=examples(200))
     @given(st.sampled_from(sorted(SCENARIOS)), st.sampled_from((Site, FastSite)), st.integers(0, 2**32))
-    def test_same_answers(self, name: str, kind: type[Site], seed: int) -> None:
-        """The recorded ones (spec, "Parameters")."""
+    def test_spelling_does_not_change_the_answer(self, name: str, kind: type[Site], seed: int) -> None:
+        """The answers are the recorded ones (spec, "Parameters")."""
         scenario, transcript = SCENARIOS[name]
         wire = Wire(kind=kind)
         try:

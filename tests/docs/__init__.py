@@ -1,1 +1,3 @@
-"""Tests of what the documentation says, against a real process."""
+"""
+Tests of what the documentation says, against real processes.
+"""

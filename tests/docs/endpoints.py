@@ -1,5 +1,5 @@
 """
-All that the client port and the administrators' part of the peer port serve, as they themselves know it.
+The endpoints of the client port and of the administrators' part of the peer port, as the servers know them.
 """
 
 import re
@@ -12,13 +12,13 @@ from etcd_twisted.web.modules.pages import ModulePages
 
 _APPS = (ClientApp, ModulePages, AdminApp)
 _PARTS = {"<member_id>": "ID", "<name>": "NAME", "<rest:name>": "KEY"}
-"""What pages write for a part of a path that differs."""
+"""The word that pages write for a variable part of a path."""
 
 _OF_KEYS = ("GET", "PUT", "POST", "DELETE")
 
 
 def endpoints() -> Iterator[tuple[str, str]]:
-    """Each method and path; where there is C{GET} there is C{HEAD}, which is not told."""
+    """Returns each method and path. C{HEAD} exists wherever C{GET} does, and is left out."""
     for method in _OF_KEYS:
         yield method, f"{KeyEndpoint.prefix.decode()}/KEY"
     for app in _APPS:

@@ -1,7 +1,7 @@
 """
-Answers without what differs from one run to the next: which numbers indexes are, and what time it is.
+Answers without what differs from one run to the next: the values of indexes, and the time.
 
-Which indexes of an answer are the same, and which is higher, is kept; a time has to be one, and a TTL too.
+The order of the indexes of an answer stays, and which of them are equal. A time has to be a time, and a TTL a TTL.
 """
 
 import datetime
@@ -16,14 +16,14 @@ _OLDER_WORDINGS = {
     "Test Failed": "Compare failed",
     "Already exists": "Key already exists",
 }
-"""The specification has both; the ones on the right are sent."""
+"""The specification has both texts; the server sends those on the right."""
 
 
 def normal(answer: Any, exact: bool) -> Any:
     """
-    A decoded answer, for comparison with another.
+    Normalizes a decoded answer, so that it can be compared with another.
 
-    @param exact: whether indexes are left as they are.
+    @param exact: whether indexes stay as they are.
     """
     ranks = {} if exact else {index: f"#{rank}" for rank, index in enumerate(sorted(set(_indexes(answer))))}
     return _normal(answer, ranks)

@@ -1,7 +1,7 @@
 """
-What the pages of the documentation show as code, and what C{make} would do if it were typed.
+The code that pages of the documentation show, and what C{make} would do if it were typed.
 
-Never runs what a page shows: only a test knows where that may happen.
+Must never run what a page shows: only a test knows where that is safe.
 """
 
 import re
@@ -13,12 +13,12 @@ from tests.processes.child import SOURCE, spawn
 
 
 def blocks(page: Path, language: str) -> list[str]:
-    """A page's code of one language."""
+    """Returns the blocks of code in one language on a page."""
     return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
 
 
 async def planned(test: TestCase, command: str) -> str:
-    """What C{make} would do in the source tree; the test fails when it can't."""
+    """Returns what C{make} would do in the source tree. The test fails if it cannot do that."""
     child = spawn(test, ["/bin/sh", "-c", f"{command} --dry-run --no-print-directory"], SOURCE)
     test.assertEqual(await child.when_ended(), 0, f"{command}\n{child.errors}")
     return child.output

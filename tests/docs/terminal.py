@@ -1,8 +1,8 @@
 """
-A terminal in which the commands of a page are typed, in a directory of the test.
+A terminal that types the commands of a page in a directory of the test.
 
-Only the ports are others; everything that is printed is shown with those of the page. Must never pass over a command,
-nor touch anything outside the directory: what is not known to be harmless fails the test.
+Only the ports differ, and the output is shown with the ports of the page. Must never skip a command, nor touch
+anything outside the directory: a command that is not known to be harmless fails the test.
 """
 
 import contextlib
@@ -27,20 +27,22 @@ from tests.processes.cluster import OFTEN, PATIENCE
 from tests.processes.machine import SERVES, STANDS_BY
 
 TYPED = {"curl", "openssl", "kill", "cp", "rm", "mkdir", "touch", "printf", "dd", "ulimit", "wait", "dig"}
-"""Commands that do no more than a test may, as long as they keep to its directory; and all below C{.venv/bin}."""
+"""
+Commands that are harmless as long as they stay in the test's directory. Every program below C{.venv/bin} is one too.
+"""
 
 _ADDRESS = re.compile(r"(?<=127\.0\.0\.1:)\d+|(?<=localhost:)\d+|(?<=\[::1\]:)\d+")
 _OUTSIDE = re.compile(r"(?<![\w./:}])(/(?!dev/|CN=)|~|\.\./)")
 _READ = re.compile(r"curl\b(?!.*(-X ?(PUT|POST|DELETE)|-d |--data|wait=true))")
 _TOOL = re.compile(r"(?<![\w/.-])\.venv/bin/")
 _ELECTION_TIMEOUT = "2000"
-"""So that whoever leads on a page does so on a busy computer too."""
+"""A timeout that lets the leader of a page keep its leadership on a busy computer."""
 
 _PID_FILE = re.compile(r"\$\(cat ([\w./-]+)\)")
 
 
 def _without_settings(words: list[str]) -> list[str]:
-    """The command that C{env} runs, or the one that is typed."""
+    """Returns the command that C{env} runs, or the one that is typed."""
     return list(itertools.dropwhile(lambda word: word == "env" or "=" in word, words))
 
 
@@ -48,8 +50,8 @@ class Terminal:
     """
     Types commands, one after the other.
 
-    A command with a C{&} behind it goes on while others are typed; C{wait} prints what it has printed. A machine that
-    a page starts, and says nothing of its output, goes on until it is killed by its process id.
+    A command that ends with a C{&} runs while others are typed; C{wait} prints its output. A machine that a page
+    starts without showing its output runs until it is killed by its process id.
     """
 
     def __init__(
@@ -58,7 +60,7 @@ class Terminal:
         """
         @param test: its cleanup ends whatever was started.
         @param steps: all that will be typed.
-        @param environment: what there is in the environment beside what others have.
+        @param environment: variables beside those that every command has.
         """
         self._test = test
         self.directory = Path(test.mktemp()).resolve()
@@ -71,7 +73,7 @@ class Terminal:
         self._background: list[ChildProcess] = []
 
     async def take(self, step: Step | File) -> None:
-        """Write a file, or type a command; the test fails when that does not do what the page says."""
+        """Writes a file or types a command; the test fails if the outcome is not what the page says."""
         if isinstance(step, File):
             (self.directory / step.name).write_text(self._translated(step.content))
         else:
@@ -101,12 +103,12 @@ class Terminal:
             await self._run(step)
 
     def _check_installed(self, packages: list[str]) -> None:
-        """What a page has installed, the tests need too, and so it has been installed by that name."""
+        """Checks that the tests' own installation has these packages by the same names."""
         installed = set(re.findall(r"[\w-]+:([\w-]+)", (SOURCE / ".ci" / "run").read_text()))
         self._test.assertLessEqual(set(packages), installed)
 
     def _shell(self, command: str) -> ChildProcess:
-        """Start a command as typed, but for the ports and for where the tools are installed."""
+        """Starts a command as typed, except for the ports and for where the tools are installed."""
         command = self._translated(command)
         tools = shlex.quote(sysconfig.get_path("scripts"))
         command = _TOOL.sub(lambda _: f"{tools}/", command)
@@ -118,24 +120,24 @@ class Terminal:
         return spawn(self._test, ["/bin/sh", "-c", command], self.directory, settings)
 
     def _translated(self, text: str) -> str:
-        """With the ports of this test."""
+        """Returns a text with the ports of this test."""
         for shown, port in self._ports.items():
             text = re.sub(rf"(?<=:){shown}\b", port, text)
         return text
 
     async def _printed(self, command: str, child: ChildProcess) -> str:
-        """What a command printed, that has to succeed."""
+        """Returns what a command printed, which has to succeed."""
         self._test.assertEqual(await child.when_ended(), 0, f"{command}\n{child.output}\n{child.errors}")
         return self._shown(child.output)
 
     def _shown(self, output: str) -> str:
-        """With the page's ports."""
+        """Returns an output with the page's ports."""
         for shown, port in self._ports.items():
             output = re.sub(rf"\b{port}\b", shown, output)
         return output
 
     async def _start(self, command: str) -> None:
-        """Start a machine that the page leaves to itself, and wait until it serves, or knows that it stands by."""
+        """Starts a machine that the page leaves alone, and waits until it serves or knows that it is a standby."""
         child = self._shell(f"exec {command.removesuffix('&')}")
         with contextlib.suppress(ChildEndedError):
             await child.when_printed(SERVES, STANDS_BY)
@@ -143,13 +145,15 @@ class Terminal:
         self._machines[child.pid] = child
 
     async def _begun(self) -> None:
-        """Return when those in the background wait for events; nobody is told of that, so it is asked for."""
+        """
+        Returns when every command in the background waits for events, which only a question to the machine can show.
+        """
         wanted = f'"watchers":{len(self._background)}'
         address = f"http://127.0.0.1:{self._ports['4001']}/v2/stats/store"
         await self._repeat(f"curl -s {address}", lambda output: wanted in output)
 
     async def _kill(self, step: Step) -> None:
-        """The command returns at once, but nobody goes on before the machine has ended."""
+        """Kills a machine, and waits until it has ended, although the command returns at once."""
         found = _PID_FILE.search(step.command)
         self._test.assertIsNotNone(found, f"{step.command} does not say which machine it ends")
         assert found is not None
@@ -159,8 +163,8 @@ class Terminal:
 
     async def _run(self, step: Step) -> None:
         """
-        Run a command to its end. A read is repeated until it shows what it should: what a cluster does by itself,
-        nobody is told of.
+        Runs a command to its end. A read is repeated until it shows what it should, since a cluster announces nothing
+        that it does by itself.
         """
         if step.answer is not None and "twistd" in step.command:
             child = self._shell(step.command)
@@ -173,7 +177,7 @@ class Terminal:
             self._compare(step, await self._printed(step.command, self._shell(step.command)))
 
     async def _repeat(self, command: str, satisfied: Callable[[str], bool]) -> str:
-        """Run a command until it prints what it should, or has had the time to; what it printed at last."""
+        """Runs a command until it prints what it should or time is up. Returns the last output."""
         latest = reactor.seconds() + PATIENCE
         while True:
             output = await self._printed(command, self._shell(command))

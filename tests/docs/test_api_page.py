@@ -1,5 +1,5 @@
 """
-The page about the API has every error and every parameter that there is.
+The page about the API has every error and every parameter.
 """
 
 import ast
@@ -17,7 +17,7 @@ PAGE = SOURCE / "docs" / "api.md"
 
 
 def read_from_forms() -> set[str]:
-    """The parameters that the key endpoint's modules ask a form for."""
+    """Returns the parameters that the key endpoint's modules read from a form."""
     names: set[str] = set()
     for module in (forms, keys, writes):
         for node in ast.walk(ast.parse(inspect.getsource(module))):
@@ -26,7 +26,7 @@ def read_from_forms() -> set[str]:
 
 
 def _asked_for(node: ast.AST) -> list[str]:
-    """C{flag(form, "x")}, C{index(form, "x", ...)}, C{form.get("x")} and C{"x" in form}."""
+    """Finds C{flag(form, "x")}, C{index(form, "x", ...)}, C{form.get("x")} and C{"x" in form}."""
     if isinstance(node, ast.Call) and ast.unparse(node.func) in {"flag", "index", "form.get"}:
         texts = [each.value for each in node.args if isinstance(each, ast.Constant) and isinstance(each.value, str)]
         return texts[:1]
@@ -36,20 +36,20 @@ def _asked_for(node: ast.AST) -> list[str]:
 
 
 class TableTests(SynchronousTestCase):
-    """Its tables."""
+    """These tests read the page's tables."""
 
-    def test_errors(self) -> None:
-        """Each code with its status and its message."""
+    def test_every_error_is_listed(self) -> None:
+        """Each code has its status and its message."""
         shown = re.findall(r"^\| (\d+) \| (\d+) \| (.*) \|$", PAGE.read_text(), re.MULTILINE)
         known = [(str(int(code)), str(http_status(code)), message) for code, message in MESSAGES.items()]
         self.assertEqual(sorted(shown), sorted(known))
 
-    def test_endpoints(self) -> None:
-        """Each path is on it, or on the page of those that have one of their own."""
+    def test_every_endpoint_is_listed(self) -> None:
+        """Each path is on this page or on the page about modules."""
         pages = "".join((SOURCE / "docs" / name).read_text() for name in ("api.md", "modules.md"))
         self.assertEqual([path for _method, path in endpoints() if f"`{path}" not in pages], [])
 
-    def test_parameters(self) -> None:
-        """Each parameter of a key, and no other."""
+    def test_every_parameter_is_listed(self) -> None:
+        """The table has no other parameter."""
         shown = re.findall(r"^\| `(\w+)` \| (?:PUT|POST|DELETE|GET)[A-Z, ]* \|", PAGE.read_text(), re.MULTILINE)
         self.assertEqual(sorted(shown), sorted(read_from_forms()))

@@ -28,14 +28,14 @@ SECTIONS = json.loads(Path(__file__).with_name("api_walkthrough.json").read_text
 
 
 def shape(value: Any) -> Any:
-    """The fields and types of some JSON."""
+    """Returns the fields and types of some JSON."""
     if isinstance(value, dict):
         return {name: shape(each) for name, each in value.items()}
     return type(value).__name__
 
 
 class WalkthroughTests(TestCase):
-    """Every section, one after another."""
+    """The walkthrough takes one section after another."""
 
     timeout = 240
 
@@ -43,24 +43,24 @@ class WalkthroughTests(TestCase):
         skip = "curl is not installed (apt-get install curl)"
 
     async def setUp(self) -> None:
-        """The machine of the page, but for its ports."""
+        """Starts the machine of the page, on other ports."""
         self.machine = Machine(self)
         await self.machine.start("--name", "machine0")
         self.other_terminal: ChildProcess | None = None
 
     def shell(self, command: str) -> ChildProcess:
-        """Start a command as typed."""
+        """Starts a command as typed."""
         command = command.replace("127.0.0.1:4001", f"127.0.0.1:{self.machine.port}")
         return spawn(self, ["/bin/sh", "-c", command], self.machine.directory)
 
     async def printed(self, command: str) -> str:
-        """What a command printed, that has to succeed."""
+        """Returns what a command printed, which has to succeed."""
         child = self.shell(command)
         self.assertEqual(await child.when_ended(), 0, f"{command}\n{child.errors}")
         return child.output
 
-    async def test_every_section(self) -> None:
-        """All that the page says comes true."""
+    async def test_every_section_is_right(self) -> None:
+        """Every answer of the page comes true."""
         for section in SECTIONS:
             for step in section["steps"]:
                 await self._take(step, section.get("exact", False), f"{section['section']}: {step}")

@@ -1,5 +1,6 @@
 """
-C{ARCHITECTURE.md}: what it names exists, its arrows are the linter's, and requests pass the files that it says.
+C{ARCHITECTURE.md}: what it names exists, its arrows are those of the linter, and requests pass through the files that
+it names.
 """
 
 import ast
@@ -35,7 +36,7 @@ ELSEWHERE = {
         "web/writes.py",  # with more than a value
         "web/redirects.py",  # on a machine that does not lead
         "keyspace/watchers.py",  # while somebody watches
-        "keyspace/commands.py",  # declares values, whose code is not Python's
+        "keyspace/commands.py",  # declares values; the code is not Python's
     },
     "A watch": {
         "httpd/limits.py",  # declares values too
@@ -48,7 +49,7 @@ ELSEWHERE = {
         "net/backoff.py",
     },
 }
-"""The files in the sections about requests that a common request does not pass, and why."""
+"""The files in the sections about requests that a common request does not pass through, each with the reason."""
 
 _BLOCK = re.compile(r"^```\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"`([^`\n]+)`")
@@ -57,29 +58,29 @@ _NAME = re.compile(r"[A-Z]\w*[a-z]\w*(\.\w+)?")
 
 
 def spans() -> set[str]:
-    """All that the page sets as code within its sentences."""
+    """Returns everything that the page sets as code within its sentences."""
     return set(_SPAN.findall(_BLOCK.sub("", PAGE.read_text())))
 
 
 def section(title: str) -> str:
-    """The text below a heading."""
+    """Returns the text below a heading."""
     _, _, text = PAGE.read_text().partition(f"\n## {title}\n")
     return text.partition("\n## ")[0]
 
 
 def blocks(title: str) -> list[str]:
-    """The blocks of code in a section."""
+    """Returns the blocks of code in a section."""
     return _BLOCK.findall(section(title))
 
 
 def is_there(path: str) -> bool:
-    """Whether a file or a directory of the source tree has this path, which may begin in the package."""
+    """Tells whether a file or a directory of the source tree has this path, which may begin in the package."""
     found = (SOURCE / path, PACKAGE / path)
     return any(each.is_dir() if path.endswith("/") else each.is_file() for each in found)
 
 
 def tree() -> Iterator[Path]:
-    """What the drawing of the tree has."""
+    """Returns the paths in the drawing of the tree."""
     parents: list[Path] = []
     for line in blocks("The tree")[0].splitlines():
         depth = (len(line) - len(line.lstrip())) // 2
@@ -88,7 +89,7 @@ def tree() -> Iterator[Path]:
 
 
 def names() -> Iterator[str]:
-    """Every class of the package, and CLASS.NAME for all that is defined in one or set on its instances."""
+    """Returns every class of the package, and CLASS.NAME for all that is defined in one or set on its instances."""
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ClassDef):
@@ -97,7 +98,7 @@ def names() -> Iterator[str]:
 
 
 def members(node: ast.ClassDef) -> Iterator[str]:
-    """The names that a class defines, and those of its instances' fields."""
+    """Returns the names that a class defines, and those of its instances' fields."""
     for each in ast.walk(node):
         if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef):
             yield each.name
@@ -108,22 +109,22 @@ def members(node: ast.ClassDef) -> Iterator[str]:
 
 
 class NameTests(SynchronousTestCase):
-    """What the page names."""
+    """These tests look for what the page names."""
 
-    def test_files(self) -> None:
-        """Every file and directory is there."""
+    def test_named_files_exist(self) -> None:
+        """Directories exist too."""
         named = {each for each in spans() if _PATH.fullmatch(each)}
         self.assertGreater(len(named), 50)
         self.assertEqual({each for each in named if not is_there(each)}, set())
 
-    def test_classes(self) -> None:
-        """Every class is defined, and has the method or the field that is named with it."""
+    def test_named_classes_exist(self) -> None:
+        """Each has the method or the field that is named with it."""
         named = {each for each in spans() if _NAME.fullmatch(each)}
         self.assertIn("Node", named)
         self.assertEqual(named - set(names()), set())
 
-    def test_tree(self) -> None:
-        """The drawing of the tree has only what exists, and no room or loose module is left out."""
+    def test_tree_is_complete(self) -> None:
+        """The drawing has only what exists, and leaves out no room or loose module."""
         drawn = set(tree())
         self.assertEqual({path for path in drawn if not (SOURCE / path).exists()}, set())
         rooms = [path.parent for path in PACKAGE.glob("*/__init__.py")]
@@ -131,8 +132,7 @@ class NameTests(SynchronousTestCase):
         modules = [path for path in PACKAGE.glob("*.py") if path.name != "__init__.py"]
         self.assertEqual({path.relative_to(SOURCE) for path in (*rooms, *modules)} - drawn, set())
 
-    def test_arrows(self) -> None:
-        """They are those that the linter holds."""
+    def test_arrows_are_those_of_the_linter(self) -> None:
         contracts = configparser.ConfigParser()
         contracts.read(SOURCE / ".importlinter")
         layers = contracts["importlinter:contract:arrows"]["layers"]
@@ -140,19 +140,19 @@ class NameTests(SynchronousTestCase):
 
 
 class Trace:
-    """Which files of the package are entered, on all threads that are started from now on and on this one."""
+    """Records which files of the package are entered, on this thread and on all threads that start from now on."""
 
     def __init__(self) -> None:
         self._files: set[str] = set()
         self._prefix = f"{PACKAGE}/"
 
     def start(self) -> None:
-        """Begin to look."""
+        """Begins to record."""
         threading.setprofile(self._called)
         sys.setprofile(self._called)
 
     def stop(self) -> None:
-        """Look no more; threads that go on until later still tell what they call."""
+        """Stops recording. Threads that run until later still record what they call."""
         threading.setprofile(None)
         sys.setprofile(None)
 
@@ -167,12 +167,12 @@ class Trace:
 
 
 class RequestTests(TestCase):
-    """What a request passes in a cluster of two machines, both of which are needed for a quorum."""
+    """These tests send requests to a cluster of two machines, both of which a quorum needs."""
 
     timeout = 120
 
     async def setUp(self) -> None:
-        """Start both of them within this process."""
+        """Starts both machines within this process."""
         self.trace = Trace()
         self.trace.start()
         self.addCleanup(self.trace.stop)
@@ -185,7 +185,7 @@ class RequestTests(TestCase):
         await self.client.request("PUT", "/v2/keys/a", {"value": "before"})
 
     async def started(self, number: int, ports: list[int]) -> EtcdService:
-        """A machine that serves."""
+        """Returns a machine that serves."""
         config = Config(
             peer_election_timeout=2_000,  # both wait for one processor
             name=f"machine{number}",
@@ -201,14 +201,14 @@ class RequestTests(TestCase):
         return service
 
     def assert_passed(self, title: str, passed: set[str]) -> None:
-        """The files that a section names are those that were passed, but for those that are rarely on the way."""
+        """Asserts that a request entered the files that a section names, except those that are rarely on its way."""
         named = {each for each in _SPAN.findall(section(title)) if each.endswith(".py")}
         self.assertGreater(len(named), 5)
         self.assertLessEqual(ELSEWHERE[title], named)
         self.assertLessEqual(named - passed, ELSEWHERE[title])
 
-    async def test_put(self) -> None:
-        """A change, on the leader and as it gets to the follower."""
+    async def test_put_passes_the_named_files(self) -> None:
+        """The change goes from the leader to the follower."""
         self.trace.take()
         answer = await self.client.request("PUT", "/v2/keys/a", {"value": "x"})
         self.assertEqual(answer.status, 200)
@@ -216,8 +216,8 @@ class RequestTests(TestCase):
         self.assert_passed("A PUT", passed)
         self.assert_passed("An AppendEntries", passed)
 
-    async def test_watch(self) -> None:
-        """A wait for a change, and the change."""
+    async def test_watch_passes_the_named_files(self) -> None:
+        """The watch waits for a change and gets it."""
         self.trace.take()
         waiting = ensureDeferred(self.client.request("GET", "/v2/keys/a?wait=true"))
         while not self.leader.replica.statistics().watchers:

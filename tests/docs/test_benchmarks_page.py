@@ -1,6 +1,6 @@
 """
-The page about the benchmarks. That its commands are understood is tested with those of all other pages; they are not
-run, as they would take minutes.
+The page about the benchmarks. L{tests.docs.test_pages} shows that its commands are understood. Nothing runs them,
+since they would take minutes.
 """
 
 import re
@@ -19,42 +19,41 @@ BENCHMARKS = [".venv/bin/python", "-m", "benchmarks"]
 
 
 def commands() -> list[list[str]]:
-    """The words of each command on the page."""
+    """Returns the words of each command on the page."""
     return [shlex.split(step.command) for step in steps_of(PAGE) if isinstance(step, Step)]
 
 
 def said(default: object) -> str:
-    """How the page says what an option is when it is not given."""
+    """Returns how the page writes the default of an option."""
     if default is None:
         return "all that are present"
     return " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
 
 
 class CommandTests(TestCase):
-    """What a reader is told to type."""
+    """These tests read the page's commands."""
 
     timeout = 240
 
     if shutil.which("make") is None:
         skip = "make is not installed (apt-get install make)"
 
-    def test_every_work(self) -> None:
-        """Whatever can be measured is shown, and nothing else."""
+    def test_every_benchmark_is_shown(self) -> None:
+        """The page shows no other."""
         measured = [benchmarks.parser().parse_args(words[3:]).work for words in commands() if words[:3] == BENCHMARKS]
         self.assertEqual(set(measured), set(benchmarks.WORK))
 
-    async def test_make(self) -> None:
-        """C{make bench} is what the page says it is the same as."""
+    async def test_make_bench_is_the_command_on_the_page(self) -> None:
         self.assertIn(BENCHMARKS, commands())
         self.assertIn(["make", "bench"], commands())
         self.assertEqual((await planned(self, "make bench")).splitlines()[-1], shlex.join(BENCHMARKS))
 
 
 class OptionTests(SynchronousTestCase):
-    """The table of options."""
+    """These tests read the table of options."""
 
-    def test_defaults(self) -> None:
-        """It has all options with their defaults, and no others."""
+    def test_every_option_is_listed(self) -> None:
+        """Each has its default, and the table has no other option."""
         shown = {}
         for row in re.findall(r"^\| (`--.*) \|$", PAGE.read_text(), re.MULTILINE):
             options, _meaning, defaults = row.split(" | ")

@@ -1,5 +1,5 @@
 """
-The page that says which test covers which part of the API: every test that it names exists, and names the part itself.
+The page that says which test covers which part of the API: every test on it exists, and names its part.
 """
 
 import inspect
@@ -20,13 +20,13 @@ _ROW = re.compile(r"^\| (?P<what>.*) \| `(?P<test>tests\.[\w.]+)` \|$", re.MULTI
 
 
 def covered() -> dict[str, list[tuple[str, str]]]:
-    """The tests of each section, with what they cover."""
+    """Returns the tests of each section, with what they cover."""
     _, *parts = _HEADING.split(PAGE.read_text())
     return {title: _ROW.findall(text) for title, text in zip(parts[::2], parts[1::2], strict=True)}
 
 
 def says(test: str) -> str | None:
-    """What a test, and the class that it is in, say that they are for; C{None} for a test that is not there."""
+    """Returns the docstrings of a test and of its class, or C{None} for a test that does not exist."""
     try:
         documented = (namedAny(test), namedAny(test.rpartition(".")[0]))
     except (AttributeError, ModuleNotFoundError, ObjectNotFound):
@@ -35,33 +35,33 @@ def says(test: str) -> str | None:
 
 
 class CoverageTests(SynchronousTestCase):
-    """Sections and tests."""
+    """These tests compare sections and tests."""
 
-    def test_rows(self) -> None:
-        """Each section has tests, and every row of its table is one."""
+    def test_each_section_has_tests(self) -> None:
+        """Every row of its table names one."""
         sections = covered()
         self.assertGreater(len(sections), 0)
         self.assertEqual([title for title, rows in sections.items() if not rows], [])
         rows = [line for line in PAGE.read_text().splitlines() if line.startswith("| ") and "| test |" not in line]
         self.assertEqual(len(rows), sum(map(len, sections.values())))
 
-    def test_tests(self) -> None:
-        """Each test is there, and names its section."""
+    def test_each_test_names_its_section(self) -> None:
+        """Each test exists."""
         told = [(title, test, says(test)) for title, rows in covered().items() for _what, test in rows]
         self.assertEqual([test for _, test, text in told if text is None], [])
         self.assertEqual([(title, test) for title, test, text in told if f'"{title}"' not in (text or "")], [])
         self.assertEqual([test for _, test, _ in told if not test.rpartition(".")[2].startswith("test")], [])
 
-    def test_endpoints(self) -> None:
-        """Nothing is served that no row is about."""
+    def test_each_endpoint_is_covered(self) -> None:
+        """Every endpoint has a row."""
         page = PAGE.read_text()
         self.assertEqual([each for each in endpoints() if f"`{' '.join(each)}`" not in page], [])
 
-    def test_parameters(self) -> None:
-        """Nor is there a parameter of a key without one."""
+    def test_each_parameter_is_covered(self) -> None:
+        """Every parameter of a key has a row."""
         page = PAGE.read_text()
         self.assertEqual([name for name in read_from_forms() if f"`{name}" not in page], [])
 
-    def test_scenarios(self) -> None:
-        """No recorded scenario is for a section that the page does not have."""
+    def test_each_scenario_is_covered(self) -> None:
+        """The page has a section for every recorded scenario."""
         self.assertEqual(set(SECTIONS) - set(covered()), set())

@@ -1,5 +1,5 @@
 """
-Numbers that pages name in their sentences, where the program has them too.
+Numbers in the sentences of pages are those of the program.
 """
 
 import re
@@ -18,15 +18,15 @@ from tests.processes.child import SOURCE
 
 
 class NumberTests(SynchronousTestCase):
-    """Page by page."""
+    """These tests go page by page."""
 
     def assert_says(self, page: str, *sentences: str) -> None:
         text = " ".join((SOURCE / "docs" / page).read_text().split())
         for sentence in sentences:
             self.assertIn(sentence, text, page)
 
-    def test_upgrading(self) -> None:
-        """The versions of the formats, and the one that is upgraded to."""
+    def test_numbers_of_the_page_about_upgrading(self) -> None:
+        """They are the versions of the formats and of the package."""
         self.assert_says(
             "upgrading.md",
             f"[format version](storage.md#version), now {FORMAT_VERSION}.",
@@ -34,8 +34,8 @@ class NumberTests(SynchronousTestCase):
             f"etcd_twisted {__version__}",
         )
 
-    def test_tuning(self) -> None:
-        """Defaults, and what is set aside."""
+    def test_numbers_of_the_page_about_tuning(self) -> None:
+        """They are defaults and reserved resources."""
         config = Config()
         self.assert_says(
             "tuning.md",
@@ -49,13 +49,13 @@ class NumberTests(SynchronousTestCase):
             f"{RESERVED_FILES + PEER_CONNECTIONS} files are set aside",
         )
 
-    def test_discovery(self) -> None:
-        """How long a registration lasts."""
+    def test_numbers_of_the_page_about_discovery(self) -> None:
+        """A registration lasts a week."""
         self.assertEqual(TTL_SECONDS, 7 * 24 * 3_600)
         self.assert_says("discovery.md", "under its name, for a week,")
 
-    def test_standby(self) -> None:
-        """What the log says is what the page says that it says."""
+    def test_log_lines_of_the_page_about_standbys(self) -> None:
+        """The program has the lines that the page quotes."""
         modules = (SOURCE / "etcd_twisted" / "cluster").glob("*.py")
         source = "".join(module.read_text() for module in modules)
         for line in ("is a standby: it sends everyone to the leader", "is a member now"):

@@ -1,5 +1,5 @@
 """
-Every page of the documentation: what it tells people to type, typed in its order, and its answers compared.
+The commands of every page of the documentation, typed in their order, have the answers that the page shows.
 """
 
 import re
@@ -21,7 +21,7 @@ ELSEWHERE = {
     "docs/systemd.md": "tests.docs.test_systemd_page",
     "docs/examples/dns/README.md": "tests.docs.test_dns_example",
 }
-"""Pages with commands that would change the system, and the tests that type them all the same, somewhere else."""
+"""Pages with commands that would change the system, each with the tests that type them elsewhere."""
 
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _SOURCE_PATH = re.compile(r"`((?:etcd_twisted|docs|tests|benchmarks|deploy|systemd|twisted)/[\w./-]*)`")
@@ -31,13 +31,13 @@ _HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 
 
 def anchors(page: Path) -> set[str]:
-    """What links can point to within a page."""
+    """Returns the targets that links can have within a page."""
     headings = _HEADING.findall(_BLOCK.sub("", page.read_text()))
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 class PageTests(TestCase):
-    """A test for each page; they are made by L{_test}."""
+    """L{_test} makes a test for each page."""
 
     timeout = 360
 
@@ -52,12 +52,12 @@ def _test(page: Path) -> Callable[..., Any]:
         for step in steps:
             await terminal.take(step)
 
-    test.__doc__ = f"All that {page.name} says comes true."
+    test.__doc__ = f"Every command of {page.name} has the output that the page shows."
     return test
 
 
 def _name(page: Path) -> str:
-    """Its path, as a part of a test's name."""
+    """Returns the path of a page as a part of a test's name."""
     return "_".join(page.relative_to(SOURCE).with_suffix("").parts).lower().replace("-", "_")
 
 
@@ -66,10 +66,10 @@ for each in (page for page in PAGES if str(page.relative_to(SOURCE)) not in ELSE
 
 
 class LinkTests(SynchronousTestCase):
-    """Where pages point to."""
+    """These tests follow the references of pages."""
 
-    def test_links(self) -> None:
-        """Every file and heading in this tree is there."""
+    def test_links_have_targets(self) -> None:
+        """Every file and heading in this tree exists."""
         found = 0
         for page in PAGES:
             for link in _LINK.findall(page.read_text()):
@@ -83,26 +83,24 @@ class LinkTests(SynchronousTestCase):
                 found += 1
         self.assertGreater(found, 0)
 
-    def test_source_files(self) -> None:
-        """Every file of this tree that a page names without a link is there."""
+    def test_named_files_exist(self) -> None:
+        """This holds for every file of this tree that a page names without a link."""
         named = [(page.name, path) for page in PAGES for path in _SOURCE_PATH.findall(page.read_text())]
         self.assertIn("README.md", {page for page, _ in named})
         self.assertEqual([(page, path) for page, path in named if not (SOURCE / path).exists()], [])
 
-    def test_metrics(self) -> None:
-        """Every metric that a page names is explained on the page about metrics."""
+    def test_named_metrics_are_explained(self) -> None:
+        """The explanation is on the page about metrics."""
         explained = set(_METRIC.findall((SOURCE / "docs" / "metrics.md").read_text()))
         named = {name for page in PAGES for name in _METRIC.findall(page.read_text())}
         self.assertIn("etcd_twisted_machine_up", named)
         self.assertEqual(named - explained, set())
 
-    def test_elsewhere(self) -> None:
-        """Pages that are not typed here are there, and so are their tests."""
+    def test_pages_that_are_typed_elsewhere_have_tests(self) -> None:
         for page, test in ELSEWHERE.items():
             self.assertIn(SOURCE / page, PAGES)
             self.assertEqual(namedAny(test).PAGE, SOURCE / page)
 
-    def test_index(self) -> None:
-        """The index has every page, once."""
+    def test_index_has_every_page_once(self) -> None:
         named = [link for link in _LINK.findall(INDEX.read_text()) if link.endswith(".md") and "/" not in link]
         self.assertEqual(sorted(named), sorted(page.name for page in INDEX.parent.glob("*.md") if page != INDEX))

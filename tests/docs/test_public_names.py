@@ -1,5 +1,5 @@
 """
-What the pages and the example import: public names alone, as C{docs/frontends.md} lists them.
+What the pages and the example import: only public names, as C{docs/frontends.md} lists them.
 """
 
 import re
@@ -14,9 +14,9 @@ IMPORT = re.compile(r"^ *(?:from|import) (etcd_twisted(?:\.[\w.]+)?)\b", re.MULT
 
 
 class PublicNameTests(SynchronousTestCase):
-    """Nobody is shown how to import what may change."""
+    """No page shows how to import a name that may change."""
 
-    def test_imports(self) -> None:
+    def test_imports_are_public(self) -> None:
         """They come from the packages that the page lists."""
         _, _, text = PAGE.read_text().partition("## What it may import\n")
         public = set(re.findall(r"`(etcd_twisted\.\w+)`", text.partition("\n## ")[0]))

@@ -15,7 +15,7 @@ README = SOURCE / "README.md"
 
 
 class ReadmeTests(TestCase):
-    """Everything in it that can be run."""
+    """These tests run everything in it that can be run."""
 
     timeout = 240
 
@@ -23,16 +23,16 @@ class ReadmeTests(TestCase):
         skip = "make is not installed (apt-get install make)"
 
     def setUp(self) -> None:
-        """A directory, and free ports."""
+        """Makes a directory, and finds free ports."""
         self.machine = Machine(self)
 
-    async def test_make_run(self) -> None:
-        """C{make run} does what the README says it does."""
+    async def test_make_run_starts_a_machine(self) -> None:
+        """The command does what the README says."""
         (command,) = [line for line in "".join(blocks(README, "sh")).splitlines() if "/twistd " in line]
         self.assertEqual((await planned(self, "make run")).splitlines()[-1], command)
 
-    async def test_embedding(self) -> None:
-        """The example of a service inside another program."""
+    async def test_embedding_example_runs(self) -> None:
+        """The example is a service inside another program."""
         (program,) = blocks(README, "python")
         addresses = f'{{"addr": "127.0.0.1:{self.machine.port}", "peer-addr": "127.0.0.1:{self.machine.peer_port}"}}'
         program = program.replace("config import Config\n", "config import load_config\n")

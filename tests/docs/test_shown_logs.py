@@ -1,5 +1,5 @@
 """
-What pages show of logs, and of the stacks of a process: a page can't type a command that prints these.
+What pages show of logs, and of the stacks of a process, which no command of a page can print.
 """
 
 import json
@@ -18,20 +18,20 @@ DEBUGGING = SOURCE / "docs" / "debugging.md"
 
 
 def indented(page: Path, mark: str) -> list[str]:
-    """The lines that a page indents and that have a mark in them."""
+    """Returns the lines that a page indents and that have a mark in them."""
     return [line.strip() for line in page.read_text().splitlines() if line.startswith("    ") and mark in line]
 
 
 class ShownLogTests(TestCase):
-    """A machine whose log is looked into."""
+    """These tests look into the log of a machine."""
 
     timeout = 120
 
     def setUp(self) -> None:
-        """A directory, and free ports."""
+        """Makes a directory, and finds free ports."""
         self.machine = Machine(self)
 
-    async def test_requests(self) -> None:
+    async def test_log_lines_of_requests(self) -> None:
         """With the verbosity that the page about debugging names, the log has its lines about requests."""
         shown = indented(DEBUGGING, "etcd_twisted.requests")
         self.assertEqual(len(shown), 2)
@@ -43,15 +43,17 @@ class ShownLogTests(TestCase):
         for line in shown:
             self.assertRegex(self.machine.child.output, re.sub(r"\d+\\\.\d+", r"[\\d.]+", re.escape(line)))
 
-    async def test_json(self) -> None:
-        """With C{--log-format json} the log has the line that the page about configuration shows, but for the time."""
+    async def test_log_line_in_json(self) -> None:
+        """
+        With C{--log-format json} the log has the line that the page about configuration shows, except for the time.
+        """
         (shown,) = map(json.loads, indented(CONFIGURATION, '"logger"'))
         await self.machine.start("--name", "machine0", "--log-format", "json")
         await self.machine.terminate()
         logged = [json.loads(line) for line in self.machine.child.output.splitlines()]
         self.assertIn(shown | {"time": ""}, [line | {"time": ""} for line in logged])
 
-    async def test_stacks(self) -> None:
+    async def test_stacks_after_abort(self) -> None:
         """A machine that is aborted as the page about debugging says prints the stacks of both of its threads."""
         (start,), (abort,) = indented(DEBUGGING, "twistd -n"), indented(DEBUGGING, "kill")
         variable = start.split()[0]

@@ -1,8 +1,8 @@
 """
-What the page about systemd tells people to type, as far as that goes without systemd: what is installed is installed
-below a directory of the test, and what systemd would start then is started by hand.
+The commands of the page about systemd, as far as they work without systemd. The tests install below a directory of
+their own, and start by hand what systemd would start.
 
-That the package can be installed in a virtual environment of its own is for C{tests.test_packaging} to show.
+L{tests.test_packaging} shows that the package can be installed in a virtual environment of its own.
 """
 
 import re
@@ -33,14 +33,14 @@ class PageTests(TestCase):
         (self.root / UNITS).mkdir(parents=True)
 
     async def run_line(self, line: str) -> None:
-        """Type a command, with the test's directory for the root of the system."""
+        """Types a command, with the test's directory as the root of the system."""
         root = shlex.quote(str(self.root))
         command = re.sub(r" (/etc/\S*)", lambda found: f" {root}{found[1]}", line)
         command = command.replace("systemctl enable --now ", f"systemctl --root={root} enable ")
         child = spawn(self, ["/bin/sh", "-c", command], SOURCE)
         self.assertEqual(await child.when_ended(), 0, f"{command}\n{child.errors}")
 
-    async def test_installed(self) -> None:
+    async def test_units_are_installed(self) -> None:
         """Each unit is installed and enabled under the names that the page gives it."""
         if shutil.which("systemctl") is None:
             self.skipTest("systemctl is not installed (apt-get install systemd)")
@@ -53,8 +53,8 @@ class PageTests(TestCase):
         units = {path.name for path in (self.root / UNITS).iterdir() if path.is_file()}
         self.assertEqual(units, {"etcd-twisted.service", "etcd-twisted@.service", "etcd-twisted.socket"})
 
-    async def test_three_machines(self) -> None:
-        """With the page's settings the template's machines become one cluster."""
+    async def test_three_machines_become_one_cluster(self) -> None:
+        """They run from the template with the page's settings."""
         taken = dict(zip(PORTS, map(str, free_ports(len(PORTS))), strict=True))
         shown = [text for text in blocks(PAGE, "sh") if text.startswith("# /etc/etcd-twisted/etcd-twisted@")]
         states = []

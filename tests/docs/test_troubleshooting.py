@@ -1,5 +1,5 @@
 """
-The page about troubles has every line that the program can print about one: they are looked for in its source.
+The page about trouble has every line that the program can print about it. The test finds these lines in the source.
 """
 
 import ast
@@ -16,18 +16,18 @@ PACKAGE = SOURCE / "etcd_twisted"
 _ERRORS = {"StartError", "ConfigError", "StorageError"}
 _LEVELS = {"info", "warn", "error", "critical", "failure"}
 _SHORTEST = 10
-"""A text without so many characters that are always the same has nothing to be found by."""
+"""How many constant characters a text needs at least, since a shorter one could be found anywhere."""
 
 _INTERNAL = {
     "has not been recovered to its end, or is closed": "a mistake in this program's own use of its log",
     "is empty, though the log was shortened": "likewise",
     "this machine is stopping": "nobody sees it: the process ends",
 }
-"""What no user gets to see, and why."""
+"""The texts that no user sees, with the reason."""
 
 
 def template(node: ast.expr) -> str | None:
-    """A text with a mark for each part that differs; C{None} for what is no text in the source."""
+    """Returns a text with a mark for each part that varies, or C{None} for an expression that is not a text."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return re.sub(r"\{[^}]*\}", "\0", node.value)
     if isinstance(node, ast.JoinedStr):
@@ -36,7 +36,7 @@ def template(node: ast.expr) -> str | None:
 
 
 def is_told(call: ast.Call) -> bool:
-    """Whether a call tells people something: an error that ends a start, or a line in the log."""
+    """Tells whether a call informs people: an error that ends the start, or a line in the log."""
     if isinstance(call.func, ast.Name):
         return call.func.id in _ERRORS
     if isinstance(call.func, ast.Attribute) and call.func.attr in _LEVELS:
@@ -45,13 +45,15 @@ def is_told(call: ast.Call) -> bool:
 
 
 def line_of(call: ast.Call) -> ast.expr:
-    """The argument that is the line. A log that limits its rate is given the cause of the line before it."""
+    """
+    Returns the argument that has the line. For a log that limits its rate, an argument with the cause comes first.
+    """
     limited = isinstance(call.func, ast.Attribute) and call.func.attr != "failure" and len(call.args) > 1
     return call.args[limited]
 
 
 def lines() -> Iterator[tuple[str, str]]:
-    """Where each line comes from, and what in it is always the same and the longest."""
+    """Yields where each line comes from, and its longest constant part."""
     for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and is_told(node) and node.args:
@@ -60,15 +62,14 @@ def lines() -> Iterator[tuple[str, str]]:
 
 
 class LinesTests(SynchronousTestCase):
-    """Every line, and where it is explained."""
+    """These tests look for each line on the page."""
 
-    def test_every_line(self) -> None:
-        """It is on the page."""
+    def test_page_has_every_line(self) -> None:
         page = " ".join(PAGE.read_text().split())
         told = [(place, text) for place, text in lines() if len(text) >= _SHORTEST and text not in _INTERNAL]
         self.assertGreater(len(told), 0)
         self.assertEqual([f"{place}: {text}" for place, text in told if text not in page], [])
 
-    def test_internal(self) -> None:
-        """Those that are left out exist."""
+    def test_internal_lines_exist(self) -> None:
+        """A line that the page may leave out is still in the source."""
         self.assertEqual(set(_INTERNAL) - {text for _, text in lines()}, set())

@@ -1,15 +1,14 @@
 """
-What a page of the documentation tells its reader to type, and what the page says that is answered.
+The commands that a page of the documentation tells its reader to type, and the answers that it shows.
 
 Blocks of C{sh} hold commands, one a line; a block of C{json} right behind one is what its last command prints. Blocks
-of C{console} hold commands behind a C{$}, each with all that it prints below it. A line that ends with a backslash
-goes on in the next one. A block of another language that begins with a comment of nothing but a file's name is what
-the reader has in that file.
+of C{console} hold commands behind a C{$}, each with its output below it. A line that ends with a backslash goes on in
+the next one. A block of another language that begins with a comment of only a file's name is the content of that file.
 
-An answer is compared without what differs from one run to the next: times, durations, what is left of a TTL, rates,
-latencies and counts of Raft's requests, its indexes and terms, counts of reads (which may be repeated here), process
-ids, and ids of machines. JSON is compared as such, so that a page may lay it out. A C{...} stands for anything within
-a line, or within a text of JSON; on a line of its own it stands for any lines. Must never run anything.
+The comparison of answers ignores what differs from one run to the next: times, durations, what is left of a TTL,
+rates, latencies and counts of Raft's requests, its indexes and terms, counts of reads (which may be repeated here),
+process ids, and ids of machines. JSON is compared as such, so that a page may lay it out. A C{...} stands for anything
+within a line, or within a text of JSON; on a line of its own it stands for any lines. Must never run anything.
 """
 
 import json
@@ -40,7 +39,7 @@ _MASKS = [
 
 @attrs.frozen
 class File:
-    """What the reader has in a file."""
+    """A file that the reader has."""
 
     name: str
     content: str
@@ -59,7 +58,7 @@ class Step:
 
 
 def steps(text: str) -> list[Step | File]:
-    """All that a page tells its reader to type, in order."""
+    """Returns all that a page tells its reader to type, in order."""
     found: list[Step | File] = []
     end, language = -1, ""
     for block in _BLOCK.finditer(text):
@@ -81,7 +80,7 @@ def steps_of(page: Path) -> list[Step | File]:
 
 
 def _commands(block: str) -> list[str]:
-    """Without the comments behind them."""
+    """Yields commands without the comments behind them."""
     lines = (_COMMENT.sub("", line).strip() for line in block.replace("\\\n", " ").splitlines())
     return [line for line in lines if line]
 
@@ -99,7 +98,7 @@ def _session(block: str) -> list[Step]:
 
 
 def agrees(shown: str, printed: str) -> bool:
-    """Whether a command printed what a page shows."""
+    """Tells whether a command printed what a page shows."""
     shown, printed = _masked(shown), _masked(printed)
     wanted, got = _decoded(shown), _decoded(printed)
     if wanted is not None and got is not None:
@@ -115,7 +114,7 @@ def _masked(text: str) -> str:
 
 
 def _decoded(text: str) -> Any:
-    """The JSON that a text is; C{None} for one that is none."""
+    """Returns a text decoded from JSON, or C{None} if it is not JSON."""
     try:
         return json.loads(text)
     except ValueError:
