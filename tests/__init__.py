@@ -1,8 +1,8 @@
 """
-The tests, laid out like the package; beside them whole simulated clusters, real processes, clients and a browser.
+The tests, laid out like the package. Beside them are whole simulated clusters, real processes, clients and a browser.
 
-Must never judge by how long anything takes: that is what C{benchmarks} is for. So hypothesis shall not either, neither
-for an example nor for making one.
+Must never judge by how long anything takes, which is the job of C{benchmarks}. Hypothesis therefore has no deadline,
+neither for an example nor for making one.
 """
 
 import os
@@ -10,7 +10,7 @@ import os
 from hypothesis import HealthCheck, settings
 
 _EXAMPLES_PERCENT = int(os.environ.get("EXAMPLES_PERCENT", "40"))
-"""The part of the examples of each property that is tried. C{make properties} tries more."""
+"""The share of each property's examples that is tried. C{make properties} tries more."""
 
 
 def examples(count: int) -> int:

@@ -1,5 +1,5 @@
 """
-Certificates for tests, and the authorities that give them out.
+Certificates for tests, and the authorities that issue them.
 """
 
 import ipaddress
@@ -17,12 +17,12 @@ _DAY = timedelta(days=1)
 BOTH = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
 SERVERS = (ExtendedKeyUsageOID.SERVER_AUTH,)
 CLIENTS = (ExtendedKeyUsageOID.CLIENT_AUTH,)
-"""What a certificate may be used for."""
+"""The purposes that a certificate may have."""
 
 
 class Authority:
     """
-    Gives out certificates, for servers and clients alike.
+    Issues certificates to servers and clients alike.
 
     @ivar path: its own certificate.
     """
@@ -30,7 +30,7 @@ class Authority:
     def __init__(self, directory: Path | str, name: str = "authority", issuer: "Authority | None" = None) -> None:
         """
         @param directory: where all its files go; made if it is not there.
-        @param issuer: the authority that it has its own certificate from; else it signs that itself.
+        @param issuer: the authority that issues its own certificate; without one it signs that itself.
         """
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -63,12 +63,12 @@ class Authority:
         usages: Sequence[x509.ObjectIdentifier] = BOTH,
     ) -> tuple[Path, Path]:
         """
-        Files with a new certificate, the chain behind it (but for the last authority), and its key.
+        Writes a new certificate, followed by its chain except for the last authority, and its key.
 
         @param hosts: the host names and IP addresses that it is for.
-        @param expired: whether its time is over.
+        @param expired: whether it has expired.
         @param weak: whether its key is one that nobody should trust any more.
-        @param usages: what it may be used for.
+        @param usages: the purposes that it has.
         """
         key = rsa.generate_private_key(65537, 1024) if weak else ec.generate_private_key(ec.SECP256R1())
         usage = x509.ExtendedKeyUsage(usages)
@@ -103,7 +103,7 @@ class Authority:
         return builder.sign(self._key, hashes.SHA256())
 
     def _chain(self) -> list[x509.Certificate]:
-        """Its own certificate and those above it, but for the last, which everybody has."""
+        """Returns its own certificate and those above it, except for the last, which everybody has."""
         return [] if self._issuer is None else [self._certificate, *self._issuer._chain()]
 
     def _write(self, name: str, content: bytes) -> Path:

@@ -1,8 +1,8 @@
 """
-Commands for which permissions hold, whoever runs the tests. Never changes what the tests themselves may do.
+Commands that permissions hold for, even if root runs the tests. Never changes what the tests themselves may do.
 """
 
 import os
 
 UNPRIVILEGED = ("setpriv", "--bounding-set=-dac_override", "--") if os.geteuid() == 0 else ()
-"""What to put before a command so that permissions hold for it. Root stays the owner, as it may own the Python too."""
+"""The prefix that makes permissions hold for a command. Root stays the owner, since it may own the Python too."""

@@ -1,4 +1,6 @@
-"""The benchmarks' own arithmetic and reading: a figure that is read wrongly is worse than none."""
+"""
+The benchmarks' own arithmetic and parsing: a figure that is read wrongly is worse than none.
+"""
 
 import argparse
 import contextlib
@@ -109,51 +111,51 @@ tmpfs /srv/shadow tmpfs rw 0 0
 
 
 class ParseTests(SynchronousTestCase):
-    """What is read from wrk's output, recorded from version 4.1."""
+    """These tests parse wrk's output, recorded from version 4.1."""
 
-    def test_milliseconds(self) -> None:
+    def test_milliseconds_are_read(self) -> None:
         self.assertEqual(load.parse(PUT_64), load.Throughput(rate=16757.22, p99=9.72))
 
-    def test_microseconds(self) -> None:
+    def test_microseconds_are_read(self) -> None:
         """wrk picks the unit for each figure by itself."""
         self.assertEqual(load.parse(PUT_1), load.Throughput(rate=2159.94, p99=1.09))
         self.assertEqual(load.parse(PUT_1.replace("1.09ms", "622.00us")).p99, 0.622)
 
-    def test_seconds(self) -> None:
-        """Behind which wrk leaves room."""
+    def test_seconds_are_read(self) -> None:
+        """wrk pads them with a space."""
         self.assertEqual(load.parse(PUT_64.replace("9.72ms", "1.20s ")).p99, 1200.0)
 
-    def test_refused(self) -> None:
-        """Answers that are no success are no figure, however many there were in a second."""
+    def test_refused_requests_are_an_error(self) -> None:
+        """Answers without success are no figure, however many there were in a second."""
         failure = self.assertRaises(BenchmarkError, load.parse, REFUSED)
         self.assertIn("Non-2xx or 3xx responses: 39952", str(failure))
 
-    def test_broken(self) -> None:
+    def test_broken_connections_are_an_error(self) -> None:
         failure = self.assertRaises(BenchmarkError, load.parse, BROKEN)
         self.assertIn("read 8, write 68192", str(failure))
 
-    def test_timeouts(self) -> None:
+    def test_timeouts_are_an_error(self) -> None:
         broken = BROKEN.replace("read 8, write 68192, timeout 0", "read 0, write 0, timeout 3")
         self.assertRaises(BenchmarkError, load.parse, broken)
 
-    def test_silent(self) -> None:
+    def test_silence_is_an_error(self) -> None:
         self.assertRaises(BenchmarkError, load.parse, SILENT)
 
-    def test_foreign(self) -> None:
-        """Output without the figures is shown, not guessed at."""
+    def test_foreign_output_is_shown(self) -> None:
+        """Output without the figures is not interpreted."""
         failure = self.assertRaises(BenchmarkError, load.parse, "unable to connect")
         self.assertIn("unable to connect", str(failure))
 
 
 class TableTests(SynchronousTestCase):
-    """How figures are shown."""
+    """These tests show figures in tables."""
 
     def test_ratio(self) -> None:
         self.assertEqual(tables.ratio(23_000.0, 15_500.0), "1.48")
         self.assertEqual(tables.ratio(0.0, 15_500.0), "0.00")
 
     def test_no_ratio(self) -> None:
-        """Nothing is made up for a figure that is missing, or that nothing can be divided by."""
+        """There is none for a figure that is missing, or for one divided by zero."""
         for ours, theirs in ((None, 1.0), (1.0, None), (1.0, 0.0)):
             self.assertEqual(tables.ratio(ours, theirs), "-")
 
@@ -172,14 +174,14 @@ class TableTests(SynchronousTestCase):
         self.assertEqual(tables.compared(lines, ["ours"]), "             ours\n----------  -----\nmemory, MB  1,234")
 
     @given(st.lists(st.lists(st.text("xyz", min_size=1), min_size=3, max_size=3), min_size=1, max_size=5))
-    def test_aligned(self, rows: list[list[str]]) -> None:
-        """Every line of a table is as long as its rule, and holds its cells in order."""
+    def test_columns_are_aligned(self, rows: list[list[str]]) -> None:
+        """Every line of a table is as long as its rule, and has its cells in order."""
         lines = tables.aligned(rows).splitlines()
         self.assertEqual({len(line) for line in lines}, {len(lines[1])})
         self.assertEqual([line.split() for line in (lines[0], *lines[2:])], rows)
 
-    def test_file_system(self) -> None:
-        """The innermost mount counts, and of two on one place the later."""
+    def test_file_system_is_the_innermost_mount(self) -> None:
+        """Of two mounts in one place the later counts."""
         for place, kind in (
             ("/home/bench", "ext4"),
             ("/run/bench", "tmpfs"),
@@ -191,10 +193,10 @@ class TableTests(SynchronousTestCase):
 
 
 class TurnTests(SynchronousTestCase):
-    """The reactor's turns: written down in one process, read and judged in another."""
+    """One process records the reactor's turns, and another reads and judges them."""
 
-    def test_noted(self) -> None:
-        """Every call is noted, arranges for the next, and is read back as the time since the one before."""
+    def test_calls_are_recorded(self) -> None:
+        """Every call is recorded, schedules the next, and is read back as the time since the one before."""
         clock = Clock()
         notes = turns.Notes(clock)
         notes.note()
@@ -210,8 +212,8 @@ class TurnTests(SynchronousTestCase):
     def test_not_saved(self) -> None:
         self.assertRaises(OSError, turns.read, Path(self.mktemp()))
 
-    def test_longest(self) -> None:
-        """The worst of a window, of each figure by itself; what lies wholly outside does not count."""
+    def test_longest_turn_in_a_window(self) -> None:
+        """Each figure has its own worst turn. A turn wholly outside does not count."""
         noted = [
             turns.Turn(ended=1.0, gap=0.9, cpu=0.8),
             turns.Turn(ended=2.0, gap=0.01, cpu=0.009),
@@ -220,21 +222,20 @@ class TurnTests(SynchronousTestCase):
         ]
         self.assertEqual(stall.longest(noted, stall.Window("", 1.5, 3.0)), stall.Longest(gap=0.02, cpu=0.009))
 
-    def test_edges(self) -> None:
+    def test_turns_at_the_edges_count(self) -> None:
         """A turn that began before the window or ended after it held the reactor inside it as well."""
         noted = [turns.Turn(ended=2.0, gap=0.5, cpu=0.1), turns.Turn(ended=3.4, gap=0.6, cpu=0.2)]
         self.assertEqual(stall.longest(noted, stall.Window("", 1.8, 3.0)), stall.Longest(gap=0.6, cpu=0.2))
 
-    def test_nothing_noted(self) -> None:
-        """No figure is made of nothing."""
+    def test_no_turns_are_an_error(self) -> None:
         noted = [turns.Turn(ended=1.0, gap=0.1, cpu=0.1)]
         self.assertRaises(BenchmarkError, stall.longest, noted, stall.Window("writes", 2.0, 3.0))
 
 
 class GrowthTests(SynchronousTestCase):
-    """What is varied, and how it is shown."""
+    """These tests show what the benchmark varies, and its table."""
 
-    def test_everything(self) -> None:
+    def test_all_shapes_are_measured(self) -> None:
         """All numbers that matter are there, each in the usual shape apart from itself."""
         found = growth.series(1_000_000)
         self.assertEqual([shape.keys for shape in found["keys"]], [1_000, 100_000, 1_000_000])
@@ -244,15 +245,15 @@ class GrowthTests(SynchronousTestCase):
         for what in ("keys", "value", "connections"):
             self.assertIn(growth.Shape(), found[what])
 
-    def test_every_key_once(self) -> None:
-        """A shape has as many keys as it says, and directories of the size that it says."""
+    def test_shape_writes_every_key_once(self) -> None:
+        """A shape has as many keys as it says, in directories of the size that it says."""
         paths = [request.split()[1] for request in growth.Shape(keys=25, children=10).requests()]
         self.assertEqual(len(set(paths)), 25)
         sizes = [sum(path.startswith(b"/v2/keys/grow/d%d/" % each) for path in paths) for each in range(3)]
         self.assertEqual(sizes, [10, 10, 5])
 
-    def test_table(self) -> None:
-        """A shape of two series is a row of each; the ratios are of the same method."""
+    def test_growth_table(self) -> None:
+        """A shape of two series has a row for each, and the ratios are of the same method."""
         shape = growth.Shape()
         varied = {"keys": [shape], "value": [shape]}
         table = growth.table(varied, {shape: (1500.0, 300.0, 1000.0, 400.0)}, ["a", "b"])
@@ -260,8 +261,8 @@ class GrowthTests(SynchronousTestCase):
         figures = ["1,500", "300", "1,000", "400", "1.50", "0.75"]
         self.assertEqual(rows, [["keys", "1,000", *figures], ["value", "64", *figures]])
 
-    def test_failed(self) -> None:
-        """What can't be measured of one server leaves a dash, is told, and costs no other figure."""
+    def test_failed_measurement_leaves_a_dash(self) -> None:
+        """The failure is reported, and costs no other figure."""
 
         def failing(_server: servers.Server, _shape: growth.Shape, method: str, *_often: int) -> float:
             if method == "PUT":
@@ -279,38 +280,36 @@ class GrowthTests(SynchronousTestCase):
 
 
 class FilesTests(SynchronousTestCase):
-    """Limits of open files."""
+    """These tests are about limits of open files."""
 
     def setUp(self) -> None:
         self.set: list[tuple[int, int]] = []
         self.patch(files.resource, "setrlimit", lambda _which, limits: self.set.append(limits))
 
     def limited(self, soft: int, hard: int) -> None:
-        """This process has such limits."""
+        """Gives this process such limits."""
         self.patch(files.resource, "getrlimit", lambda _which: (soft, hard))
 
-    def test_raised(self) -> None:
-        """As far as it is needed, and no hard limit is touched."""
+    def test_limit_is_raised_as_needed(self) -> None:
+        """No hard limit is changed."""
         self.limited(1024, 20_000)
         files.allow(10_000)
         self.assertEqual(self.set, [(10_000 + files.SPARE_FILES, 20_000)])
 
-    def test_enough(self) -> None:
-        """What suffices is left alone."""
+    def test_sufficient_limit_is_left_alone(self) -> None:
         for soft in (20_000, files.resource.RLIM_INFINITY):
             self.limited(soft, files.resource.RLIM_INFINITY)
             files.allow(10_000)
         self.assertEqual(self.set, [])
 
-    def test_forbidden(self) -> None:
-        """The remedy is named."""
+    def test_forbidden_limit_names_the_remedy(self) -> None:
         self.limited(1024, 4096)
         failure = self.assertRaises(BenchmarkError, files.allow, 10_000)
         self.assertIn("ulimit -Hn", str(failure))
 
 
 class RequestTests(SynchronousTestCase):
-    """The requests that the benchmarks send without wrk."""
+    """These tests are about the requests that the benchmarks send without wrk."""
 
     def test_put(self) -> None:
         head, _blank, body = crowd.put("/v2/keys/bench/k1", "x" * 64).partition(b"\r\n\r\n")
@@ -319,7 +318,7 @@ class RequestTests(SynchronousTestCase):
         self.assertTrue(head.startswith(b"PUT /v2/keys/bench/k1 HTTP/1.1\r\n"))
 
     def answered(self, *pieces: bytes) -> crowd.Connection:
-        """A connection whose server has sent something, each piece read by itself, and closed."""
+        """Returns a connection whose server has sent some pieces, each of which is read by itself, and closed."""
         with socket.create_server(("127.0.0.1", 0)) as listening:
             connection = crowd.Connection(listening.getsockname()[1])
             self.addCleanup(connection.close)
@@ -331,7 +330,7 @@ class RequestTests(SynchronousTestCase):
         return connection
 
     def test_answer_in_pieces(self) -> None:
-        """A watch counts as accepted with its headers and as answered with its last chunk, not before."""
+        """A watch counts as accepted with its headers, and as answered with its last chunk."""
         head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
         waiting = self.answered(head)
         self.assertEqual((waiting.accepted, waiting.answered, waiting.body), (1, 0, b""))
@@ -340,14 +339,14 @@ class RequestTests(SynchronousTestCase):
         whole = self.answered(head, b"5\r\nev", b"ent\r\n0\r\n\r\n")
         self.assertEqual((whole.accepted, whole.answered, whole.body), (1, 1, b"event"))
 
-    def test_pipelined_answers(self) -> None:
-        """Each answer counts, however many come at once; the body is the latest one's."""
+    def test_pipelined_answers_all_count(self) -> None:
+        """The body is the latest one's."""
         one, two = (b"HTTP/1.1 201 Created\r\nContent-Length: 1\r\n\r\n%d" % each for each in (1, 2))
         connection = self.answered(one + two)
         self.assertEqual((connection.answered, connection.body), (2, b"2"))
 
-    def test_refused(self) -> None:
-        """An answer that is no success ends the measurement, a redirect too."""
+    def test_unsuccessful_answer_ends_the_measurement(self) -> None:
+        """A redirect does so too."""
         for status in (b"307 Temporary Redirect", b"404 Not Found", b"500 Internal Server Error"):
             refused = b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n\r\n"
             failure = self.assertRaises(BenchmarkError, self.answered, refused)
@@ -359,24 +358,24 @@ class RequestTests(SynchronousTestCase):
 
 
 class CommandLineTests(SynchronousTestCase):
-    """What may be said on the command line."""
+    """These tests are about the command line."""
 
     def test_default(self) -> None:
         options = command_line.parser().parse_args([])
         self.assertEqual((options.work, options.rounds, options.seconds), ("comparison", 5, 5))
         self.assertEqual(tuple(options.connections), (1, 64, 256))
 
-    def test_nothing_to_do(self) -> None:
-        """A number that would measure nothing is refused."""
+    def test_nothing_to_measure_is_refused(self) -> None:
+        """A number of zero would measure nothing."""
         for text in ("0", "-1", "many"):
             self.assertRaises((ValueError, argparse.ArgumentTypeError), command_line.positive, text)
 
 
 class MissingTests(SynchronousTestCase):
-    """What is not installed is named, with the package that brings it, and nothing is measured without it."""
+    """A missing program is named with its package, and nothing is measured without it."""
 
     def run_without(self, missing: str, *arguments: str) -> tuple[int, str, str]:
-        """The status, the output and the errors of a run on a machine without a program."""
+        """Returns the status, the output and the errors of a run on a machine without a program."""
         self.patch(servers.shutil, "which", lambda name: None if name == missing else f"/usr/bin/{name}")
         output, errors = io.StringIO(), io.StringIO()
         self.addCleanup(signal.signal, signal.SIGTERM, signal.getsignal(signal.SIGTERM))
@@ -393,7 +392,7 @@ class MissingTests(SynchronousTestCase):
             self.assertIn("apt-get install wrk", errors)
 
     def test_no_etcd(self) -> None:
-        """This server is measured alone, and who asked for etcd alone is told."""
+        """This server is measured alone. A run that asked only for etcd fails with the reason."""
         self.patch(command_line.comparison, "run", lambda names, *_options: f"measured: {names}")
         status, output, errors = self.run_without("etcd")
         self.assertEqual((status, errors), (0, ""))

@@ -1,4 +1,7 @@
-"""What the benchmarks conclude of clusters: who leads, for how long nobody did, and whether anybody asked for it."""
+"""
+The conclusions that the benchmarks draw about clusters: which machine leads, for how long none did, and whether an
+election was intended.
+"""
 
 import threading
 from collections.abc import Sequence
@@ -37,7 +40,7 @@ LOST = View(leads=False, leader="", term=2, index=7, machines=3)
 
 
 class ViewTests(SynchronousTestCase):
-    """What a machine's answers say, recorded from both kinds."""
+    """These tests read the answers of machines, recorded from both kinds."""
 
     def test_etcd(self) -> None:
         found = clusters.read_view(ETCD, LISTING, MACHINES)
@@ -46,8 +49,8 @@ class ViewTests(SynchronousTestCase):
     def test_etcd_twisted(self) -> None:
         self.assertEqual(clusters.read_view(OURS, LISTING, MACHINES), FOLLOWER)
 
-    def test_refused(self) -> None:
-        """Nothing is read from an answer that is no success."""
+    def test_refused_answers_are_no_view(self) -> None:
+        """Nothing is read from an answer without success."""
         refused = Answer(500, {}, b'{"errorCode":300}')
         for answers in ((refused, LISTING, MACHINES), (OURS, refused, MACHINES), (OURS, LISTING, refused)):
             failure = self.assertRaises(BenchmarkError, clusters.read_view, *answers)
@@ -58,13 +61,13 @@ class ViewTests(SynchronousTestCase):
 
 
 class LeadingTests(SynchronousTestCase):
-    """Machines agree, or they don't."""
+    """These tests show when machines agree on a leader."""
 
     def test_agree(self) -> None:
         self.assertEqual(clusters.leading([FOLLOWER, LEADER, FOLLOWER]), 1)
 
-    def test_differ(self) -> None:
-        """In who leads, in which term, in what they hold, and in who is there."""
+    def test_machines_differ(self) -> None:
+        """They may differ in the leader, the term, the index and the number of machines."""
         behind = View(leads=False, leader="m1", term=2, index=6, machines=3)
         older = View(leads=False, leader="m1", term=1, index=7, machines=3)
         other = View(leads=False, leader="m2", term=2, index=7, machines=3)
@@ -76,17 +79,17 @@ class LeadingTests(SynchronousTestCase):
         self.assertRaises(BenchmarkError, clusters.leading, [LOST, LOST, LOST])
         self.assertRaises(BenchmarkError, clusters.leading, [FOLLOWER, FOLLOWER, FOLLOWER])
 
-    def test_too_few(self) -> None:
-        """Some that agree while one has not joined yet."""
+    def test_too_few_machines(self) -> None:
+        """Some agree while one has not joined yet."""
         two = View(leads=True, leader="m1", term=2, index=7, machines=2)
         self.assertRaises(BenchmarkError, clusters.leading, [two])
 
 
 class FakeServer(Server):
     """
-    A machine that says what it is told to: one view for each time that it is asked, and the last one from then on.
+    A machine whose answers the test sets: one view for each request, and the last one from then on.
 
-    @ivar views: C{None} when it does not answer.
+    @ivar views: the views; an item is C{None} when the machine does not answer.
     """
 
     name = "fake"
@@ -98,7 +101,7 @@ class FakeServer(Server):
 
     def get(self, path: str) -> Answer:
         view = self.views[0]
-        if path == "/v2/machines" and len(self.views) > 1:  # what it is asked last
+        if path == "/v2/machines" and len(self.views) > 1:  # the last thing that it is asked for
             del self.views[0]
         if view is None:
             del self.views[0]
@@ -126,7 +129,7 @@ class FakeServer(Server):
 
 class FakeCluster(Cluster):
     """
-    Three of those.
+    A cluster of three such machines.
 
     @ivar fakes: the same as C{members}.
     """
@@ -144,15 +147,15 @@ class ClusterTests(SynchronousTestCase):
         self.patch(clusters, "SEPARATE_SECONDS", 0.0)
         self.directory = Path(self.mktemp()).resolve()
 
-    def test_agree(self) -> None:
+    def test_machines_agree_at_last(self) -> None:
         """Machines that are silent, without a leader, or behind are asked again."""
         behind = View(leads=True, leader="m1", term=2, index=6, machines=3)
         group = FakeCluster(self.directory, [None, LOST, behind, LEADER])
         self.assertEqual(group.agree(), Leadership(group.members[0], 2))
         self.assertEqual(group.fakes[0].views, [LEADER])
 
-    def test_never(self) -> None:
-        """Not for ever; what they said last is told."""
+    def test_machines_never_agree(self) -> None:
+        """The wait is bounded, and the error has their last views."""
         self.patch(clusters, "START_SECONDS", -1.0)
         group = FakeCluster(self.directory, [LOST])
         failure = self.assertRaises(BenchmarkError, group.agree)
@@ -166,20 +169,19 @@ class ClusterTests(SynchronousTestCase):
         failure = self.assertRaises(BenchmarkError, FakeCluster(self.directory, [None]).terms)
         self.assertIn("m1 of fake does not answer", str(failure))
 
-    def test_joining(self) -> None:
-        """The first of ours is told of nobody, the others of the first."""
+    def test_first_machine_has_no_peers(self) -> None:
+        """The others get the first one as their peer."""
         first, *others = Cluster(EtcdTwisted, self.directory).members
         self.assertNotIn("--peers", first.command())
         for member in others:
             command = member.command()
             self.assertEqual(command[command.index("--peers") + 1], f"127.0.0.1:{first.peer_port}")
 
-    def test_directories(self) -> None:
-        """Each has its own."""
+    def test_each_machine_has_its_directory(self) -> None:
         self.assertEqual(len({member.data for member in Cluster(EtcdTwisted, self.directory).members}), 3)
 
-    def test_static(self) -> None:
-        """Each of etcd's is told of all, by the names that they have."""
+    def test_etcd_machines_know_all(self) -> None:
+        """Each gets the names and addresses of all."""
         self.patch(servers.shutil, "which", lambda program: program)
         members = Cluster(GoEtcd, self.directory).members
         everyone = ",".join(f"{each.machine}=http://127.0.0.1:{each.peer_port}" for each in members)
@@ -190,7 +192,7 @@ class ClusterTests(SynchronousTestCase):
 
 
 class LoadTests(SynchronousTestCase):
-    """Figures of a cluster whose leader is loaded."""
+    """These figures are of a cluster whose leader is loaded."""
 
     FIGURES = load.Throughput(1000.0, 2.0)
 
@@ -207,8 +209,8 @@ class LoadTests(SynchronousTestCase):
         self.assertEqual(cluster.drive(group, Cell("PUT", 64), 1), self.FIGURES)
         self.assertEqual(set(self.urls), {group.members[0].url})
 
-    def test_elected(self) -> None:
-        """There is no figure when there was an election, even one that the same machine won."""
+    def test_election_spoils_the_figure(self) -> None:
+        """There is no figure, even if the same machine won the election."""
         group = FakeCluster(Path(self.mktemp()).resolve(), [LEADER, View(True, "m1", 3, 7, 3)])
         for follower in group.fakes[1:]:
             follower.views = [FOLLOWER, View(False, "m1", 3, 7, 3)]
@@ -221,8 +223,7 @@ class LoadTests(SynchronousTestCase):
             ["PUT, 1 connection", "PUT, 64 connections", "quorum GET, 64 connections"],
         )
 
-    def test_scripts(self) -> None:
-        """There is a script for each kind of load."""
+    def test_each_load_has_a_script(self) -> None:
         self.patch(load, "executable", lambda: "wrk")
         for cell in cluster.cells([1]):
             command = load.command("http://127.0.0.1:1", cell.verb, cell.connections, 1)
@@ -230,13 +231,13 @@ class LoadTests(SynchronousTestCase):
 
 
 class SilenceTests(SynchronousTestCase):
-    """The longest time without a write."""
+    """The figure is the longest time without a write."""
 
     def test_between(self) -> None:
         self.assertAlmostEqual(failover.longest_silence([1.1, 1.2, 1.7, 1.8], 1.0, 2.0), 0.5)
 
-    def test_edges(self) -> None:
-        """From the window's beginning, and to its end; what lies outside does not break it."""
+    def test_silence_at_the_edges(self) -> None:
+        """It may begin with the window, or end with it. A write outside does not interrupt it."""
         self.assertAlmostEqual(failover.longest_silence([0.9, 1.6, 1.9, 2.1], 1.0, 2.0), 0.6)
         self.assertAlmostEqual(failover.longest_silence([0.9, 1.1, 2.1], 1.0, 2.0), 0.9)
 
@@ -244,14 +245,14 @@ class SilenceTests(SynchronousTestCase):
         self.assertEqual(failover.longest_silence([], 1.0, 2.0), 1.0)
 
     @given(st.lists(st.floats(0.0, 10.0), max_size=20))
-    def test_bounds(self, moments: list[float]) -> None:
+    def test_silence_is_bounded(self, moments: list[float]) -> None:
         """It is no longer than the window, and no shorter than if the writes were spread evenly."""
         silence = failover.longest_silence(sorted(moments), 0.0, 10.0)
         self.assertLessEqual(silence, 10.0)
         self.assertGreaterEqual(silence, 10.0 / (len(moments) + 1) - 1e-9)
 
-    def test_table(self) -> None:
-        """The median and the worst of each way to end."""
+    def test_silence_table(self) -> None:
+        """It has the median and the worst of each way to end."""
         ours = {what: [0.1, 0.3, 0.2] for what in failover.ENDS}
         theirs = {what: [2.0, 1.0, 3.0] for what in failover.ENDS}
         _caption, head, _rule, median, longest, *others = failover.table([ours, theirs], ["a", "b"], 3).splitlines()
@@ -263,9 +264,9 @@ class SilenceTests(SynchronousTestCase):
 
 class ScriptedServer:
     """
-    Answers every C{PUT} the same way, until it is told another one.
+    Answers every C{PUT} in the same way, until the test sets another.
 
-    @ivar status: of its answers; none at all when it is C{None}.
+    @ivar status: the status of its answers; C{None} for no answers.
     @ivar location: where a redirect leads.
     """
 
@@ -300,15 +301,15 @@ class ScriptedServer:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """Returns the port that it listens on."""
         return self._server.server_address[1]
 
     def wait(self) -> None:
-        """Until it is closed."""
+        """Waits until it is closed."""
         self._released.wait()
 
     def close(self) -> None:
-        """Stop, and wait for all of its threads."""
+        """Stops, and waits for all of its threads."""
         self._released.set()
         self._server.shutdown()
         self._thread.join()
@@ -316,10 +317,10 @@ class ScriptedServer:
 
 
 class WriterTests(SynchronousTestCase):
-    """The client that writes all the time."""
+    """The client writes all the time."""
 
     def setUp(self) -> None:
-        self.patch(writer, "ATTEMPT_SECONDS", 30.0)  # the machine may be busy with others
+        self.patch(writer, "ATTEMPT_SECONDS", 30.0)  # the machine may be busy with other tests
 
     def scripted(self, status: int | None, location: str = "") -> ScriptedServer:
         server = ScriptedServer(status, location)
@@ -327,13 +328,13 @@ class WriterTests(SynchronousTestCase):
         return server
 
     def first_from(self, port: int, machines: Sequence[ScriptedServer]) -> writer.Writer:
-        """A writer that has begun at the first of the machines, and got an answer of one of them."""
+        """Starts a writer at the first of the machines, and returns when one of them has answered."""
         with writer.Writer([machine.port for machine in machines], machines[0].port) as client:
             client.wait_for(lambda write: write.port == port, 120)
         return client
 
-    def test_keeps_to_one(self) -> None:
-        """As long as it answers; set and create are both acknowledged."""
+    def test_writer_keeps_to_one_machine(self) -> None:
+        """It stays as long as the machine answers. Set and create are both acknowledged."""
         for status in (200, 201):
             one, two = self.scripted(status), self.scripted(status)
             with writer.Writer([two.port, one.port], one.port) as client:
@@ -342,16 +343,16 @@ class WriterTests(SynchronousTestCase):
             moments = [write.at for write in client.acknowledged]
             self.assertEqual(moments, sorted(moments))
 
-    def test_redirect(self) -> None:
-        """Is followed, and is no acknowledgement."""
+    def test_writer_follows_redirects(self) -> None:
+        """A redirect is no acknowledgement."""
         leader = self.scripted(200)
         follower = self.scripted(307, f"http://127.0.0.1:{leader.port}/v2/keys/written")
         other = self.scripted(200)
         client = self.first_from(leader.port, [follower, other, leader])
         self.assertEqual({write.port for write in client.acknowledged}, {leader.port})
 
-    def test_refused(self) -> None:
-        """A machine that says that it can't is left for the next, and so on."""
+    def test_writer_leaves_a_machine_that_refuses(self) -> None:
+        """It goes on to the next, and so on."""
         one, two, three = self.scripted(500), self.scripted(307, "http://127.0.0.1:1/elsewhere"), self.scripted(200)
         self.first_from(three.port, [one, two, three])
 
@@ -360,23 +361,22 @@ class WriterTests(SynchronousTestCase):
         one, two = self.scripted(None), self.scripted(200)
         self.first_from(two.port, [one, two])
 
-    def test_gone(self) -> None:
-        """A redirect to a machine that is gone leads to everybody else, in turn."""
+    def test_writer_leaves_a_redirect_to_a_dead_machine(self) -> None:
+        """It goes on to all the others in turn."""
         gone = self.scripted(200)
         gone.close()
         stale = self.scripted(307, f"http://127.0.0.1:{gone.port}/v2/keys/written")
         three = self.scripted(200)
         self.first_from(three.port, [stale, gone, three])
 
-    def test_nobody(self) -> None:
-        """Nothing is made up when no write comes through."""
+    def test_writer_without_success_has_no_writes(self) -> None:
         one = self.scripted(500)
         with writer.Writer([one.port], one.port) as client:
             self.assertRaises(BenchmarkError, client.wait_for, lambda _write: True, 0.05)
         self.assertEqual(client.acknowledged, [])
 
-    def test_trouble(self) -> None:
-        """What goes wrong with the client itself is told to who started it."""
+    def test_error_of_the_writer_is_raised(self) -> None:
+        """Its owner gets the error."""
 
         def broken(_target: writer.Target, _value: str) -> tuple[int, str]:
             raise ZeroDivisionError
@@ -388,14 +388,14 @@ class WriterTests(SynchronousTestCase):
 
 
 class FakeLoader:
-    """wrk, which has ended."""
+    """A wrk that has ended."""
 
     def poll(self) -> int:
         return 0
 
 
 class ElectionsTests(SynchronousTestCase):
-    """Elections that nobody asked for."""
+    """These tests count elections that were not intended."""
 
     def setUp(self) -> None:
         self.patch(elections, "LOOK_SECONDS", 0.0)
@@ -404,8 +404,8 @@ class ElectionsTests(SynchronousTestCase):
         self.patch(load, "begin", lambda *_options: FakeLoader())
         self.patch(load, "finish", lambda _loader, _seconds: LoadTests.FIGURES)
 
-    def test_counted(self) -> None:
-        """A term that one machine knows was begun, wherever the others are."""
+    def test_election_is_counted(self) -> None:
+        """A term that one machine knows has begun, whatever the others know."""
         self.assertEqual(elections.terms_begun([[2, 2, 2]]), 0)
         self.assertEqual(elections.terms_begun([[2, 1, 2], [2, 2, 2], [2, 2, 2]]), 0)
         self.assertEqual(elections.terms_begun([[2, 2, 2], [2, 5, 2], [5, 5, 2]]), 3)
@@ -414,21 +414,21 @@ class ElectionsTests(SynchronousTestCase):
         group = FakeCluster(Path(self.mktemp()).resolve())
         self.assertEqual(elections.measure(group, 0, 1), elections.Result(0, 0, 1000.0))
 
-    def test_watched(self) -> None:
-        """The machines are asked once more when it is enough, and what they say then counts."""
+    def test_last_views_count(self) -> None:
+        """The machines are asked once more at the end."""
         group = FakeCluster(Path(self.mktemp()).resolve())
         answers = iter([[2, 2, 2], [2, 2, 2], [3, 3, 2]])
         self.patch(group, "terms", lambda: next(answers))
         enough = iter([False, False, True])
         self.assertEqual(elections.watch(group, lambda: next(enough)), 1)
 
-    def test_no_rate(self) -> None:
-        """An election makes the load's figure worthless, whether its requests failed or not."""
+    def test_election_spoils_the_rate(self) -> None:
+        """The load's figure is worthless, whether its requests failed or not."""
         self.assertIsNone(elections.measured_rate(FakeLoader(), 1))
         self.patch(load, "finish", self.fail_load)
         self.assertIsNone(elections.measured_rate(FakeLoader(), 1))
 
-    def test_failed_load(self) -> None:
+    def test_failed_load_is_an_error(self) -> None:
         """Requests that fail without an election are an error."""
         self.patch(load, "finish", self.fail_load)
         self.assertRaises(BenchmarkError, elections.measured_rate, FakeLoader(), 0)

@@ -1,4 +1,6 @@
-"""The one table of the benchmarks: the order of the measurements, the medians, the targets, and what failed."""
+"""
+The one table of the benchmarks: the order of the measurements, the medians, the targets, and the failures.
+"""
 
 import os
 import subprocess
@@ -19,10 +21,10 @@ NAMES = ["etcd_twisted", "etcd"]
 
 
 class OrderTests(SynchronousTestCase):
-    """Who is measured when."""
+    """These tests are about the order of measurements."""
 
-    def test_turns(self) -> None:
-        """The servers alternate, and in the next round the other one is first."""
+    def test_servers_alternate(self) -> None:
+        """In the next round the other server is first."""
         self.assertEqual(
             list(order(["PUT", "GET"], ["a", "b"], 2)),
             [
@@ -32,8 +34,8 @@ class OrderTests(SynchronousTestCase):
         )
 
     @given(st.integers(1, 4), st.integers(1, 3), st.integers(0, 6))
-    def test_fair(self, works: int, names: int, rounds: int) -> None:
-        """Each has each piece of work once a round, right after the others, and is first as often, or once more."""
+    def test_order_is_fair(self, works: int, names: int, rounds: int) -> None:
+        """Each server has each part once a round, right after the other, and is first as often, or once more."""
         turns = list(order(range(works), [str(each) for each in range(names)], rounds))
         self.assertEqual(len(set(turns)), len(turns))
         self.assertEqual(len(turns), works * names * rounds)
@@ -46,7 +48,7 @@ class OrderTests(SynchronousTestCase):
 
 
 class TargetTests(SynchronousTestCase):
-    """Whether a ratio is enough."""
+    """These tests show whether a ratio reaches its target."""
 
     def test_more_is_better(self) -> None:
         target = AtLeast(0.9, 1.2)
@@ -62,13 +64,13 @@ class TargetTests(SynchronousTestCase):
 
 
 class LineTests(SynchronousTestCase):
-    """What is in the table of a whole run, by default."""
+    """These lines are in the table of a whole run by default."""
 
     def setUp(self) -> None:
         self.patch(load, "executable", lambda: "wrk")
 
-    def test_all_targets(self) -> None:
-        """Each line that has a target, with it; and reads at other numbers of connections, without."""
+    def test_all_targets_are_listed(self) -> None:
+        """Each line that has a target is there with it. Reads with other numbers of connections have none."""
         parts = [
             *throughput.parts(throughput.CONNECTIONS, 5),
             *cluster.parts(throughput.CONNECTIONS, 5),
@@ -97,17 +99,17 @@ class LineTests(SynchronousTestCase):
         )
         self.assertEqual(len(lines), 14)
 
-    def test_other_sizes(self) -> None:
-        """Have no targets: a target is of a size."""
+    def test_other_sizes_have_no_targets(self) -> None:
+        """A target holds for one size."""
         for part in (*watchers.parts(10, 1), *keys.parts(10), *throughput.parts([7], 1)):
             self.assertEqual([line.target for line in part.lines], [None] * len(part.lines))
 
 
 class FakePart:
     """
-    Says what it is told to, and fails where that is C{None}.
+    A part with the test's figures, which fails where a figure is C{None}.
 
-    @ivar asked: whom, in order, and in which directory.
+    @ivar asked: the servers that it measured, in order.
     """
 
     def __init__(self, answers: Sequence[float | None], work: str = "work", target: AtLeast | None = None) -> None:
@@ -126,15 +128,15 @@ class FakePart:
 
 
 class RunTests(SynchronousTestCase):
-    """Measuring, and the table."""
+    """These tests measure and make the table."""
 
     def setUp(self) -> None:
         self.directory = Path(self.mktemp()).resolve()
         self.directory.mkdir(parents=True)
         self.patch(servers.GoEtcd, "version", lambda: "etcd 3.4")
 
-    def test_medians(self) -> None:
-        """Each server's own, whatever the order in which it was measured; nothing is left of their data."""
+    def test_medians_are_each_servers_own(self) -> None:
+        """The order of the measurements does not matter, and nothing is left of their data."""
         fake = FakePart([100.0, 80.0, 10.0, 300.0, 200.0, 90.0], target=AtLeast(1.25, 2.0))
         table = comparison.run(NAMES, self.directory, [fake.part], 3)
         self.assertEqual(fake.asked, [*NAMES, *reversed(NAMES), *NAMES])
@@ -148,36 +150,34 @@ class RunTests(SynchronousTestCase):
         fake = FakePart([1.0, 1.0, 1.0, 4.0])
         self.assertIn(" 2/s ", comparison.run(NAMES, self.directory, [fake.part], 2))
 
-    def test_one_table(self) -> None:
-        """All parts are in one, in their order; a line without a target is not judged."""
+    def test_all_parts_are_in_one_table(self) -> None:
+        """They are in their order. A line without a target is not judged."""
         parts = [FakePart([3.0, 2.0], "first").part, FakePart([3.0, 0.0], "second", AtLeast(1.0, 1.0)).part]
         *_heads, first, second = comparison.run(NAMES, self.directory, parts, 1).splitlines()
         self.assertEqual(first.split(), ["first", "3/s", "2/s", "1.50", "-", "-"])
         self.assertEqual(second.split(), ["second", "3/s", "0/s", "-", ">=", "1.00", "(1.00)", "-"])
 
-    def test_one_server(self) -> None:
-        """Has nothing to be compared with."""
+    def test_one_server_has_no_ratio(self) -> None:
         *_heads, row = comparison.run(["etcd"], self.directory, [FakePart([1.0]).part], 1).splitlines()
         self.assertEqual(row.split(), ["work", "1/s"])
 
-    def test_two_figures(self) -> None:
-        """A part may have several lines."""
+    def test_a_part_may_have_two_lines(self) -> None:
         lines = (Line("memory", " MB"), Line("restart", " s", 2))
         part = Part(lines, lambda _name, _directory: (100.0, 0.5))
         *_heads, memory, restart = comparison.run(["etcd"], self.directory, [part], 1).splitlines()
         self.assertEqual(memory.split(), ["memory", "100", "MB"])
         self.assertEqual(restart.split(), ["restart", "0.50", "s"])
 
-    def test_once_more(self) -> None:
-        """What fails is measured once more, and that is told below the table."""
+    def test_failure_is_measured_once_more(self) -> None:
+        """A line below the table says so."""
         fake = FakePart([1.0, None, 2.0])
         *_table, row, failure = comparison.run(NAMES, self.directory, [fake.part], 1).splitlines()
         self.assertEqual(fake.asked, ["etcd_twisted", "etcd", "etcd"])
         self.assertEqual(row.split(), ["work", "1/s", "2/s", "0.50", "-", "-"])
         self.assertIn("round 1: work: etcd: somebody else took the lead", failure)
 
-    def test_twice(self) -> None:
-        """What fails twice in a row is left out of the medians, and that is told, too."""
+    def test_second_failure_is_left_out(self) -> None:
+        """The medians do without it, and a line says so."""
         fake = FakePart([1.0, None, None, 2.0, 4.0, 3.0, 8.0])
         *_table, row, once, twice = comparison.run(NAMES, self.directory, [fake.part], 3).splitlines()
         self.assertEqual(fake.asked, ["etcd_twisted", "etcd", "etcd", "etcd", "etcd_twisted", "etcd_twisted", "etcd"])
@@ -185,8 +185,8 @@ class RunTests(SynchronousTestCase):
         self.assertEqual(once, "measured once more: round 1: work: etcd: somebody else took the lead")
         self.assertEqual(twice, "left out: round 1: work: etcd: somebody else took the lead")
 
-    def test_no_figure(self) -> None:
-        """There is none where each round failed, and no ratio."""
+    def test_no_figure_has_no_ratio(self) -> None:
+        """A line whose rounds all failed has no figure."""
         fake = FakePart([1.0, None, None], target=AtLeast(1.25, 2.0))
         _caption, _head, _rule, row, *_failures = comparison.run(NAMES, self.directory, [fake.part], 1).splitlines()
         self.assertEqual(row.split(), ["work", "1/s", "-", "-", ">=", "1.25", "(2.00)", "-"])
@@ -198,10 +198,9 @@ class RunTests(SynchronousTestCase):
 
 
 class MemoryTests(SynchronousTestCase):
-    """What a server's memory is."""
+    """These tests are about a server's memory."""
 
-    def test_family(self) -> None:
-        """That of processes which it has started counts."""
+    def test_memory_includes_child_processes(self) -> None:
         program = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'print(1, flush=True); input()'])"
         child = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         with child:
@@ -216,8 +215,8 @@ class MemoryTests(SynchronousTestCase):
             self.assertGreater(both, servers._resident_bytes(child.pid))
             child.communicate()
 
-    def test_environment(self) -> None:
-        """Nothing that would make a server something else than what is installed is handed on."""
+    def test_environment_is_not_inherited(self) -> None:
+        """No variable gets to a server that would make it differ from the installed one."""
         for name in ("GOMAXPROCS", "GOGC", "PYTHONDEVMODE", "ETCD_UNSAFE_NO_FSYNC"):
             self.patch(os, "environ", {**os.environ, name: "1"})
         started: list[dict[str, str]] = []

@@ -4,7 +4,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.errors import MESSAGES, ConfigError, ErrorCode, EtcdError, StartError, StorageError, http_status
 
-# As the table in the specification has it.
+# This is the table of the specification.
 TABLE = {
     100: "Key not found",
     101: "Compare failed",
@@ -42,7 +42,7 @@ TABLE = {
 
 class TableTests(SynchronousTestCase):
     def test_messages(self) -> None:
-        """Every code has its message, and there are no others (spec, "Errors")."""
+        """Every code has its message, and there are no other codes (spec, "Errors")."""
         self.assertEqual({int(code): message for code, message in MESSAGES.items()}, TABLE)
         self.assertEqual({int(code) for code in ErrorCode}, set(TABLE))
 
@@ -54,27 +54,27 @@ class TableTests(SynchronousTestCase):
 
 
 class EtcdErrorTests(SynchronousTestCase):
-    def test_text(self) -> None:
-        """Its text says all that a log needs: number, message and cause."""
+    def test_text_has_number_message_and_cause(self) -> None:
+        """A log needs all three."""
         self.assertEqual(str(EtcdError(ErrorCode.KEY_NOT_FOUND, "/a", 5)), "100: Key not found (/a)")
 
     def test_index_may_come_later(self) -> None:
-        """Where it is raised the index may not be known yet."""
+        """Where the error is raised the index may not be known yet."""
         error = EtcdError(ErrorCode.NOT_A_FILE, "/a")
         self.assertEqual(error.index, 0)
         error.index = 7
         self.assertEqual(error.index, 7)
 
-    def test_can_be_raised(self) -> None:
-        """It is an exception like others, and keeps its cause when raised from one."""
+    def test_error_can_be_raised(self) -> None:
+        """It is an exception like others, and keeps its cause when it is raised from one."""
         reason = ValueError("why")
         try:
             raise EtcdError(ErrorCode.RAFT_INTERNAL, "lost") from reason
         except EtcdError as error:
             self.assertIs(error.__cause__, reason)
 
-    def test_is_only_itself(self) -> None:
-        """Like any exception it is equal to itself alone, and may stand in a set, though its index changes."""
+    def test_error_is_equal_only_to_itself(self) -> None:
+        """It may be in a set, although its index changes."""
         error, other = EtcdError(ErrorCode.NOT_A_FILE, "/a"), EtcdError(ErrorCode.NOT_A_FILE, "/a")
         raised = {error}
         error.index = 7
@@ -84,8 +84,8 @@ class EtcdErrorTests(SynchronousTestCase):
 
 
 class StartErrorTests(SynchronousTestCase):
-    def test_kinds(self) -> None:
-        """Whoever starts the service catches one kind of error for bad settings and bad data."""
+    def test_kinds_of_errors(self) -> None:
+        """A program that starts the service catches one kind of error for bad settings and bad data."""
         for kind in (ConfigError, StorageError):
             self.assertTrue(issubclass(kind, StartError))
             self.assertEqual(str(kind("--name: is empty")), "--name: is empty")

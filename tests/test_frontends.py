@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.frontends}: protocols that are plugged in.
+L{etcd_twisted.frontends}: protocols that are plug-ins.
 """
 
 import sys
@@ -49,11 +49,11 @@ class ParseTests(SynchronousTestCase):
             max_size=4,
         ),
     )
-    def test_round_trip(self, name: str, options: dict[str, str]) -> None:
+    def test_frontend_options_are_parsed(self, name: str, options: dict[str, str]) -> None:
         text = ":".join([name, *(f"{option}={value}".replace(":", r"\:") for option, value in options.items())])
         self.assertEqual(parse_frontend(text), (name, options))
 
-    def test_what_is_not_of_the_form(self) -> None:
+    def test_malformed_frontend_is_refused(self) -> None:
         for text, word in [("dns:port", "'port'"), ("dns:=1", "'=1'"), ("", "NAME"), (":a=1", "NAME")]:
             with self.assertRaisesRegex(ConfigError, word):
                 parse_frontend(text)
@@ -68,28 +68,28 @@ class ChosenTests(SynchronousTestCase):
         self.addCleanup(sys.modules.pop, "twisted.plugins.greeter_for_test", None)
         self.addCleanup(getCache, twisted.plugins)
 
-    def test_nobody_asks_for_any(self) -> None:
+    def test_no_frontend_by_default(self) -> None:
         self.assertEqual(chosen_frontends(Config()), [])
 
     def test_a_plugin_is_found_and_given_its_options(self) -> None:
         ((frontend, options),) = chosen_frontends(Config(frontends=("greeter:greeting=hello",)))
         self.assertEqual((frontend.name, options), ("greeter", {"greeting": "hello"}))
 
-    def test_the_service_makes_it_with_the_replica(self) -> None:
+    def test_the_service_makes_the_frontend_with_the_replica(self) -> None:
         clock, config = Clock(), Config(frontends=("greeter:greeting=hello",))
         service = EtcdService(clock, config, self.fail)
         made = service._frontends[-1].made_from
         self.assertEqual(made, (clock, config, {"greeting": "hello"}, service.replica))
 
-    def test_one_that_is_not_installed_is_refused(self) -> None:
+    def test_a_frontend_that_is_not_installed_is_refused(self) -> None:
         with self.assertRaisesRegex(ConfigError, r"--frontend dns:port=53: .*'dns'.*installed are: greeter"):
             chosen_frontends(Config(frontends=("dns:port=53",)))
 
-    def test_it_is_named_as_it_was_given(self) -> None:
+    def test_errors_name_the_frontend_as_it_was_given(self) -> None:
         for text, reason in [("dns:port=53", "no frontend"), ("dns:port", "'port' should be")]:
             with self.assertRaisesRegex(ConfigError, f"^ETCD_FRONTEND {text}: {reason}"):
                 chosen_frontends(load_config({}, {"ETCD_FRONTEND": text}))
 
-    def test_its_refusal_of_an_option_is_the_machines(self) -> None:
+    def test_a_frontend_may_refuse_an_option(self) -> None:
         with self.assertRaisesRegex(ConfigError, "one option, greeting"):
             EtcdService(Clock(), Config(frontends=("greeter:x=1",)), self.fail)

@@ -1,9 +1,9 @@
 """
 The wheel, installed where the source tree is not.
 
-Building and installing it is left to the real tools. Only its dependencies are not downloaded again: the files of the
-distributions that it asks for, and of those that they ask for, are copied from where the tests run. Nothing else is
-there, so that an import of something the wheel does not ask for fails.
+The real tools build and install it. Only its dependencies are not downloaded again: the tests copy the files of the
+distributions that it requires, and of those that these require, from where the tests run. Nothing else is there, so an
+import of something that the wheel does not require fails.
 """
 
 import functools
@@ -30,13 +30,13 @@ PIP = (sys.executable, "-m", "pip", "--quiet")
 
 
 def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run a command from a directory that has nothing to do with the project."""
+    """Runs a command from a directory that has nothing to do with the project."""
     with tempfile.TemporaryDirectory() as directory:
         return subprocess.run(command, cwd=directory, env=ENVIRONMENT, capture_output=True, text=True, check=False)
 
 
 def succeed(*command: str | Path) -> str:
-    """What a command printed, that has to succeed."""
+    """Returns what a command printed, which has to succeed."""
     result = run(*command)
     if result.returncode != 0:
         raise AssertionError(f"{command}: status {result.returncode}\n{result.stdout}\n{result.stderr}")
@@ -44,13 +44,13 @@ def succeed(*command: str | Path) -> str:
 
 
 def files_below(directory: Path) -> set[str]:
-    """The names of all files in a directory, relative to what the directory itself is in."""
+    """Returns the names of all files in a directory, relative to the directory's parent."""
     return {str(path.relative_to(directory.parent)) for path in directory.rglob("*") if path.is_file()}
 
 
 @functools.cache
 def source() -> Path:
-    """A copy of what goes into the wheel: nothing is left in the tree, nothing else in it is needed."""
+    """Returns a copy of what goes into the wheel: nothing is left in the tree, and nothing else in it is needed."""
     copy = Path(tempfile.mkdtemp(dir=Path.cwd()))
     leftovers = shutil.ignore_patterns("__pycache__", "dropin.cache")
     for name in ("etcd_twisted", "twisted"):
@@ -62,7 +62,7 @@ def source() -> Path:
 
 @functools.cache
 def wheel() -> Path:
-    """The wheel, built by the setuptools that is installed."""
+    """Returns the wheel, built by the setuptools that is installed."""
     target = Path(tempfile.mkdtemp(dir=Path.cwd()))
     succeed(*PIP, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", target, source())
     (built,) = target.iterdir()
@@ -71,7 +71,7 @@ def wheel() -> Path:
 
 @functools.cache
 def installation() -> Path:
-    """The C{site-packages} of a virtual environment with the wheel and what it asks for."""
+    """Returns the C{site-packages} of a virtual environment with the wheel and what it requires."""
     environment = Path(tempfile.mkdtemp(dir=Path.cwd()))
     succeed(sys.executable, "-m", "venv", "--without-pip", environment)
     succeed(*PIP, "--python", environment / "bin" / "python", "install", "--no-deps", wheel())
@@ -87,7 +87,7 @@ def installation() -> Path:
 
 
 def dependencies(distribution: metadata.Distribution) -> list[metadata.Distribution]:
-    """What a distribution asks for, and what that asks for, as it is installed where the tests run."""
+    """Returns what a distribution requires, and what that requires, as it is installed where the tests run."""
     wanted = [(distribution, "")]
     found: dict[tuple[str, str], metadata.Distribution] = {}
     while wanted:
@@ -102,7 +102,9 @@ def dependencies(distribution: metadata.Distribution) -> list[metadata.Distribut
 
 
 def copy_files(distribution: metadata.Distribution, site_packages: Path) -> None:
-    """Copy what a distribution has in its own C{site-packages}, compiled too; commands are above it and left out."""
+    """
+    Copies what a distribution has in its own C{site-packages}, compiled files too. Commands are above it and left out.
+    """
     for file in distribution.files or ():
         source_file = Path(str(distribution.locate_file(file)))
         if ".." not in file.parts and source_file.exists():
@@ -112,7 +114,7 @@ def copy_files(distribution: metadata.Distribution, site_packages: Path) -> None
 
 
 class WheelTests(SynchronousTestCase):
-    """What is in the wheel."""
+    """These tests look into the wheel."""
 
     def test_files(self) -> None:
         with zipfile.ZipFile(wheel()) as archive:
@@ -126,8 +128,8 @@ class WheelTests(SynchronousTestCase):
         self.assertEqual(distribution.metadata["License"], "MIT")
         self.assertEqual(distribution.metadata["Description"], (SOURCE / "README.md").read_text())
 
-    def test_lower_bounds(self) -> None:
-        """An environment with something older is refused by pip; what the tests run with is not."""
+    def test_lower_bounds_are_true(self) -> None:
+        """pip refuses an environment with an older version, and accepts the tests' own."""
         (distribution,) = metadata.distributions(name="etcd_twisted", path=[str(installation())])
         asked = [Requirement(each) for each in distribution.requires or ()]
         asked = [each for each in asked if each.marker is None]
@@ -136,16 +138,16 @@ class WheelTests(SynchronousTestCase):
             self.assertEqual([each.operator for each in requirement.specifier], [">="], requirement)
             self.assertIn(metadata.version(requirement.name), requirement.specifier)
 
-    def test_nothing_left(self) -> None:
-        """What was built on the way is not in the tree, where it would go into the next wheel."""
+    def test_build_leaves_nothing_in_the_tree(self) -> None:
+        """A leftover would go into the next wheel."""
         wheel()
         self.assertEqual([path.name for path in source().iterdir() if path.name in {"build", "dist"}], [])
 
 
 class MakefileTests(SynchronousTestCase):
-    """Where the source tree may be."""
+    """The source tree may be in any directory."""
 
-    def test_odd_directory(self) -> None:
+    def test_directory_may_have_any_name(self) -> None:
         """C{pip} finds the constraints that C{make} gives it, whatever the directory is called."""
         program = f"{shlex.quote(sys.executable)} -m pip install --quiet --dry-run --no-index pip"
         for name in ("with two spaces", "100%20 of #1? it's 雪 & (more)"):
@@ -160,7 +162,7 @@ class MakefileTests(SynchronousTestCase):
 
 
 class InstallationTests(SynchronousTestCase):
-    """The wheel, installed."""
+    """These tests use the installed wheel."""
 
     def setUp(self) -> None:
         site_packages = installation()
@@ -171,13 +173,13 @@ class InstallationTests(SynchronousTestCase):
         self.twistd = self.python.with_name("twistd")
 
     def assertHelp(self, result: subprocess.CompletedProcess[str]) -> None:
-        """C{twistd etcd --help} did its work and had nothing to complain about."""
+        """Asserts that C{twistd etcd --help} printed its text and no warnings."""
         self.assertEqual((result.stderr, result.returncode), ("", 0))
         self.assertIn("Usage: twistd [options] etcd [options]", result.stdout)
         self.assertIn("--data-dir DIRECTORY", result.stdout)
 
-    def test_every_module(self) -> None:
-        """Each module is imported from there, and needs nothing that the wheel does not ask for."""
+    def test_every_module_can_be_imported(self) -> None:
+        """It needs nothing that the wheel does not require."""
         modules = [
             name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
             for name in files_below(source() / "etcd_twisted")
@@ -191,8 +193,8 @@ class InstallationTests(SynchronousTestCase):
         self.assertHelp(run(self.twistd, "etcd", "--help"))
         self.assertTrue(self.cache.exists())
 
-    def test_serves(self) -> None:
-        """A machine is started there, and stopped."""
+    def test_installed_machine_serves(self) -> None:
+        """A machine starts and stops."""
         client, peer = free_ports(2)
         with tempfile.TemporaryDirectory() as directory:
             flags = ("--addr", f"127.0.0.1:{client}", "--peer-addr", f"127.0.0.1:{peer}")
@@ -207,7 +209,7 @@ class InstallationTests(SynchronousTestCase):
         self.assertIn("Server Shut Down.", rest)
 
     def test_help_where_nothing_can_be_written(self) -> None:
-        """Twisted can't keep its cache of plugins, does without, and does not complain."""
+        """Twisted cannot keep its cache of plugins, does without it, and prints no warning."""
         self.plugins.chmod(0o555)
         self.addCleanup(self.plugins.chmod, 0o755)
         self.assertHelp(run(*UNPRIVILEGED, self.twistd, "etcd", "--help"))

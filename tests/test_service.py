@@ -24,7 +24,7 @@ ANY_PORT = Address("127.0.0.1", 0)
 
 
 class Frontend(Service):
-    """A frontend and its service, that may fail."""
+    """A frontend and its service, which may fail."""
 
     name = "test"
     starts: "Deferred[None]"
@@ -58,7 +58,7 @@ class ServiceTests(TestCase):
         return EtcdService(reactor, config, self.fatal.append)
 
     def assertClosed(self) -> None:
-        """Nothing runs any more, and the data directory is free; trial looks after the ports."""
+        """Asserts that nothing runs any more, and that the data directory is free. Trial checks the ports."""
         self.assertEqual([thread.name for thread in threading.enumerate() if thread.name == "log-writer"], [])
         module.Storage.open(self.path, "--data-dir").close()
 
@@ -73,8 +73,8 @@ class ServiceTests(TestCase):
             await service.stopService()
             self.assertClosed()
 
-    async def test_keys_expire_by_the_clock_that_it_is_given(self) -> None:
-        """It begins there; how it goes on is the reactor's."""
+    async def test_keys_expire_by_the_given_clock(self) -> None:
+        """The clock sets the time at the start, and the reactor advances it."""
         config = Config(data_dir=self.path, bind_addr=ANY_PORT, peer_bind_addr=ANY_PORT)
         service = EtcdService(reactor, config, self.fatal.append, wall_clock=lambda: 5.0)
         service.startService()
@@ -98,7 +98,7 @@ class ServiceTests(TestCase):
         self.flushLoggedErrors(RuntimeError)
 
     async def test_what_was_started_last_is_stopped_first(self) -> None:
-        """And machines are served at the very last."""
+        """Other machines are served until the very end."""
         stopped: list[str] = []
 
         def noting(name: str, stop: Callable[[], Any]) -> Callable[[], Any]:
@@ -154,7 +154,7 @@ class ServiceTests(TestCase):
         self.assertFalse(self.path.exists())
         self.assertClosed()
 
-    async def test_it_can_be_stopped_before_it_has_started(self) -> None:
+    async def test_a_service_can_be_stopped_before_it_has_started(self) -> None:
         service = self.service()
         service.startService()
         started = self.assertFailure(service.started, CancelledError)
@@ -162,7 +162,7 @@ class ServiceTests(TestCase):
         await started
         self.assertClosed()
 
-    async def test_it_can_be_stopped_while_a_frontend_starts(self) -> None:
+    async def test_a_service_can_be_stopped_while_a_frontend_starts(self) -> None:
         frontend = Frontend(starts=Deferred())
         service = self.service(frontend)
         service.startService()

@@ -1,5 +1,5 @@
 """
-The units in C{systemd/}: as C{systemd-analyze} sees them, and done by hand what they say.
+The units in C{systemd/}, as checked by C{systemd-analyze}, and their commands run by hand.
 """
 
 import shutil
@@ -20,17 +20,17 @@ SERVICE = "etcd-twisted.service"
 SOCKET = "etcd-twisted.socket"
 
 EXPOSURE = 20
-"""What C{systemd-analyze security} may find, in tenths: 15 as it is, of 100 at worst."""
+"""The most that C{systemd-analyze security} may find, in tenths: it now finds 15, of 100 at worst."""
 
 
 class AnalyzeTests(SynchronousTestCase):
-    """What systemd's own checks say."""
+    """These tests use systemd's own checks."""
 
     if shutil.which("systemd-analyze") is None:
         skip = "systemd-analyze is not installed (apt-get install systemd)"
 
     def setUp(self) -> None:
-        """The units as they are installed, but for the program, which is not."""
+        """Copies the units as they are installed, with another program, since the real one is not installed."""
         self.directory = Path(self.mktemp()).resolve()
         self.directory.mkdir()
         text = (UNITS / SERVICE).read_text().replace(PROGRAM, "/bin/true")
@@ -39,7 +39,7 @@ class AnalyzeTests(SynchronousTestCase):
         shutil.copy(UNITS / SOCKET, self.directory)
 
     def analyze(self, *arguments: str) -> str:
-        """What it printed, that has to find nothing wrong."""
+        """Returns what the tool printed, which has to find nothing wrong."""
         command = ["systemd-analyze", *arguments]
         done = subprocess.run(command, cwd=self.directory, capture_output=True, text=True, check=False)
         self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
@@ -52,14 +52,13 @@ class AnalyzeTests(SynchronousTestCase):
         for unit in (SERVICE, "etcd-twisted@machine0.service", SOCKET):
             self.verify(unit)
 
-    def test_it_sees_what_is_wrong(self) -> None:
-        """Or the other tests would show nothing."""
+    def test_errors_are_found(self) -> None:
+        """Otherwise the other tests would show nothing."""
         path = self.directory / SERVICE
         path.write_text(path.read_text().replace("ProtectSystem=strict", "ProtectSystems=strict"))
         self.assertRaises(self.failureException, self.verify, SERVICE)
 
-    def test_drop_ins_of_the_page(self) -> None:
-        """What the page tells to add."""
+    def test_drop_ins_of_the_page_are_valid(self) -> None:
         dropins = self.directory / f"{SERVICE}.d"
         dropins.mkdir()
         for number, text in enumerate(blocks(PAGE, "ini")):
@@ -67,8 +66,8 @@ class AnalyzeTests(SynchronousTestCase):
         self.assertGreater(len(list(dropins.iterdir())), 1)
         self.verify(SERVICE)
 
-    def test_exposure(self) -> None:
-        """The service can do little beside what it is for."""
+    def test_exposure_is_small(self) -> None:
+        """The service can do little beyond its purpose."""
         found = self.analyze(
             "security", "--offline=true", "--no-pager", f"--threshold={EXPOSURE}", str(self.directory / SERVICE)
         )
@@ -76,7 +75,7 @@ class AnalyzeTests(SynchronousTestCase):
 
 
 class ServiceTests(TestCase):
-    """What the service unit says, done as systemd does it."""
+    """These tests do what the service unit says, as systemd would."""
 
     timeout = 240
 
@@ -90,24 +89,24 @@ class ServiceTests(TestCase):
         self.file = "\n".join(addresses)
 
     def launch(self) -> None:
-        """Start its command with its environment."""
+        """Starts its command with its environment."""
         environment = {"NOTIFY_SOCKET": self.manager.address, **self.unit.environment(self.state, self.file)}
         directory = Path(self.unit.expanded(self.unit.value("Service", "WorkingDirectory"), self.state))
         self.machine.child = spawn(self, self.unit.command(TWISTD), directory, environment)
 
-    async def test_its_life(self) -> None:
-        """Its data is where only it may write, it is ready when it serves, and SIGTERM ends it cleanly."""
+    async def test_life_of_the_service(self) -> None:
+        """Only the service may write where its data are. It is ready when it serves, and SIGTERM ends it cleanly."""
         ready = self.manager.when_told("READY")
         self.launch()
         self.assertEqual(self.unit.value("Service", "Type"), "notify")
         self.assertEqual(await ready, f"machine0 serves {self.machine.url}")
         state = self.unit.expanded(self.unit.value("Service", "StateDirectory"), self.state)
         self.assertTrue((self.state / state / "identity.json").exists())
-        self.assertEqual(await self.machine.terminate(), STOPPED)  # which systemd counts as clean, see its exit-status
+        self.assertEqual(await self.machine.terminate(), STOPPED)  # systemd counts this as clean, see its exit-status
         self.assertEqual(self.manager.states(), ["READY", "STOPPING"])
 
     async def test_a_refusal_is_not_repeated_for_ever(self) -> None:
-        """It is a failure, after which systemd starts it again, and not without an end."""
+        """A refusal is a failure, after which systemd starts the service again a limited number of times."""
         self.file += "\nETCD_PEERS_FILE=missing"
         self.launch()
         self.assertEqual(await self.machine.child.when_ended(), 1)
@@ -117,22 +116,20 @@ class ServiceTests(TestCase):
 
 
 class PageTests(SynchronousTestCase):
-    """What the page about them says beside what is run."""
+    """These tests read the page about the units."""
 
-    def test_variables(self) -> None:
-        """Everything that is set can be set."""
+    def test_every_variable_is_an_option(self) -> None:
         settings = [line for text in blocks(PAGE, "sh") for line in text.splitlines() if line.startswith("ETCD_")]
         self.assertGreater(len(settings), 5)
         known = {option.variable for option in OPTIONS}
         self.assertEqual({line.partition("=")[0] for line in settings} - known, set())
 
-    def test_socket(self) -> None:
+    def test_socket_has_the_right_name(self) -> None:
         """The service takes the socket by the name that the socket unit gives it."""
         name = Unit(SOCKET, SOCKET).value("Socket", "FileDescriptorName")
         self.assertIn(f"ETCD_BIND_ADDR=systemd:domain=INET:name={name}\n", blocks(PAGE, "sh"))
 
-    def test_files(self) -> None:
-        """Each settings file is the one that its unit reads."""
+    def test_settings_files_are_those_of_the_units(self) -> None:
         read = Unit(SERVICE, "etcd-twisted.service").value("Service", "EnvironmentFile")
         shown = [text.splitlines()[0] for text in blocks(PAGE, "sh") if text.startswith("# /")]
         for name, line in zip(["", "@machine0", "@machine1", "@machine2"], shown, strict=True):

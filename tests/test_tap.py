@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.tap}: what concerns the process. What a whole process does is in C{tests.processes}.
+L{etcd_twisted.tap}: what concerns the process. C{tests.processes} has the tests of whole processes.
 """
 
 import time
@@ -11,10 +11,10 @@ from etcd_twisted.tap import use_monotonic_time
 
 
 class SomeReactor(ReactorBase):
-    """A reactor that is never run: only its timers matter."""
+    """A reactor that never runs: only its timers matter."""
 
     def installWaker(self) -> None:
-        """Nothing wakes it."""
+        """Does nothing, since nothing wakes it."""
 
 
 class TimeTests(SynchronousTestCase):
@@ -29,10 +29,10 @@ class TimeTests(SynchronousTestCase):
     def call_later(self, delay: float) -> DelayedCall:
         return self.reactor.callLater(delay, self.called.append, f"after {delay}")
 
-    def test_its_time_is_the_wall_clocks_at_first(self) -> None:
+    def test_time_starts_at_the_wall_clock(self) -> None:
         self.assertEqual(self.reactor.seconds(), self.wall)
 
-    def test_what_is_next_is_next_when_the_clock_is_set_back(self) -> None:
+    def test_immediate_calls_survive_a_clock_set_back(self) -> None:
         self.call_later(0)
         self.wall -= 30
         self.reactor.runUntilCurrent()
@@ -48,7 +48,7 @@ class TimeTests(SynchronousTestCase):
         self.reactor.runUntilCurrent()
         self.assertEqual(self.called, ["after 2"])
 
-    def test_a_timer_that_is_reset_does_too(self) -> None:
+    def test_reset_timers_go_by_the_time_that_passes(self) -> None:
         call = self.call_later(10)
         self.wall -= 30
         call.reset(2)

@@ -1,5 +1,5 @@
 """
-Units of systemd, as far as a test needs to read them and can do what they say without systemd.
+Units of systemd, as far as a test reads them and does what they say without systemd.
 """
 
 import re
@@ -10,10 +10,10 @@ from pathlib import Path
 from tests.processes.child import SOURCE
 
 UNITS = SOURCE / "systemd"
-"""Where they are."""
+"""The directory of the units."""
 
 PROGRAM = "/opt/etcd-twisted/bin/twistd"
-"""What they start, that is installed where no test may write."""
+"""The program that they start, which is installed where no test may write."""
 
 
 class Unit:
@@ -36,21 +36,21 @@ class Unit:
                 self._lines.append((section, setting, value))
 
     def values(self, section: str, setting: str) -> list[str]:
-        """All values of a setting."""
+        """Returns all values of a setting."""
         return [value for each, name, value in self._lines if (each, name) == (section, setting)]
 
     def value(self, section: str, setting: str) -> str:
-        """The value of a setting that is there once."""
+        """Returns the value of a setting that is there once."""
         (value,) = self.values(section, setting)
         return value
 
     def expanded(self, text: str, state: Path) -> str:
-        """A text without its specifiers (systemd.unit(5)); the services' data is in C{state}."""
+        """Returns a text with its specifiers (systemd.unit(5)) expanded; the services' data are in C{state}."""
         meanings = {"%N": self._stem, "%i": self._stem.partition("@")[2], "%S": str(state)}
         return re.sub("%.", lambda found: meanings[found[0]], text)
 
     def command(self, twistd: tuple[str, ...]) -> list[str]:
-        """What it starts, with another C{twistd} than the one that is not installed."""
+        """Returns the command that the unit starts, with another C{twistd} than the one that is not installed."""
         program, *arguments = shlex.split(self.value("Service", "ExecStart"))
         if program != PROGRAM:
             raise AssertionError(f"{self.name} starts {program}")
@@ -58,9 +58,9 @@ class Unit:
 
     def environment(self, state: Path, file: str = "") -> Mapping[str, str]:
         """
-        The variables that it is started with.
+        Returns the variables that the command starts with.
 
-        @param file: what is in its C{EnvironmentFile}, which wins.
+        @param file: the content of its C{EnvironmentFile}, which takes precedence.
         """
         given = [each for line in self.values("Service", "Environment") for each in line.split()]
         given = [self.expanded(each, state) for each in given]

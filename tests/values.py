@@ -1,4 +1,6 @@
-"""Values for every option, and how they are written in each of the ways in which they can be given."""
+"""
+Values for every option, and each of the ways in which they can be written.
+"""
 
 import json
 from pathlib import Path
@@ -24,7 +26,7 @@ ORIGINS = st.builds("{}://{}".format, st.sampled_from(["http", "https"]), CLIENT
 NAMES = HOSTS.filter(lambda host: ":" not in host) | st.just("*")
 FRONTENDS = st.from_regex(r"[a-z]{1,8}(:[a-z]{1,5}=[!-~]{1,9}){0,2}", fullmatch=True)
 
-# For each option, values as a TOML file has them. What differs from them in text is in `as_text`.
+# Each option has values as in a TOML file. C{as_text} has those that are written differently as text.
 VALUES: dict[str, st.SearchStrategy[object]] = {
     "name": st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,20}", fullmatch=True),
     "data-dir": TEXTS,
@@ -63,30 +65,32 @@ VALUES: dict[str, st.SearchStrategy[object]] = {
     "frontend": st.lists(FRONTENDS, min_size=1, max_size=3),
 }
 SOURCES = st.sets(st.sampled_from(["file", "environment", "flag"]))
-# Settings that can't be given without each other.
+# These settings have to be given together.
 TOGETHER = [[f"{port}{kind}-file" for kind in ("cert", "key", "ca")] for port in ("", "peer-")]
 SETTABLE = {option.name: option for option in OPTIONS if option.field is not None}
 
 
 def as_text(value: object) -> str:
-    """A value as an environment variable has it."""
+    """Returns a value as an environment variable has it."""
     if isinstance(value, list):
         return " ".join(value)
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def as_flag(value: object) -> str | tuple[str, ...]:
-    """A value as L{load_config} takes it for a flag."""
+    """Returns a value as L{load_config} takes it for a flag."""
     return tuple(value) if isinstance(value, list) else as_text(value)
 
 
 def as_toml(value: object) -> str:
-    """A value as a TOML file has it. JSON's strings, numbers, booleans and lists are TOML's, but for DEL."""
+    """
+    Returns a value as a TOML file has it. JSON's strings, numbers, booleans and lists are TOML's, except for DEL.
+    """
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def as_field(option: Option, value: object) -> object:
-    """A value as L{Config} has it."""
+    """Returns a value as L{Config} has it."""
     texts = value if isinstance(value, list) else [as_text(value)]
     parsed = tuple(option.parse(text) for text in texts)
     if option.form is Form.LIST:
@@ -96,7 +100,7 @@ def as_field(option: Option, value: object) -> object:
 
 class Sources:
     """
-    Somewhere to write TOML files to.
+    A directory for TOML files.
 
     @ivar test: the test that they are for.
     """
@@ -106,7 +110,7 @@ class Sources:
         self.path.mkdir(parents=True)
 
     def file(self, content: str | bytes) -> str:
-        """The path of a file with that content."""
+        """Writes a file with that content, and returns its path."""
         path = self.path / "etcd.toml"
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
         return str(path)

@@ -42,7 +42,7 @@ STREAM = b"GET /v2/keys/k?wait=true&stream=true HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 def put(value: str, key: str = "k", fields: bytes = b"") -> bytes:
-    """A request that sets a key."""
+    """Returns a request that sets a key."""
     body = urlencode({"value": value}).encode()
     return b"PUT /v2/keys/%s HTTP/1.1\r\nHost: x\r\n%sContent-Length: %d\r\n\r\n%s" % (
         key.encode(), fields, len(body), body
@@ -51,7 +51,7 @@ def put(value: str, key: str = "k", fields: bytes = b"") -> bytes:
 
 @attrs.frozen
 class Answer:
-    """An answer as a client sees it."""
+    """A response as a client sees it."""
 
     status: int
     headers: http.client.HTTPMessage
@@ -59,7 +59,7 @@ class Answer:
 
 
 class _Socket:
-    """What L{http.client} reads an answer from."""
+    """The object that L{http.client} reads a response from."""
 
     def __init__(self, file: io.BytesIO) -> None:
         self._file = file
@@ -70,15 +70,15 @@ class _Socket:
 
 def read_answers(data: bytes, *methods: str) -> list[Answer]:
     """
-    The answers in C{data}, one for each of C{methods}, which have to be all there is.
+    Returns the responses in C{data}, one for each of C{methods}, which have to be all there is.
 
-    @raise Exception: an answer is not whole, or something is left over.
+    @raise Exception: a response is not complete, or something is left over.
     """
     file = io.BytesIO(data)
     answers = []
     for method in methods:
         response = http.client.HTTPResponse(_Socket(file), method=method)
-        response.close = lambda: None  # or it would close the file that the next answer is in
+        response.close = lambda: None  # otherwise it would close the file that the next response is in
         response._close_conn = lambda: None
         response.begin()
         body = response.read()
@@ -113,14 +113,14 @@ class Transport(StringTransport):
             self.producer.pauseProducing()
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
-        """As a socket does, which goes through all of it more than once."""
+        """Writes as a socket does, which goes through the data more than once."""
         for each in data:
             if not isinstance(each, bytes):
                 raise TypeError("only bytes can be sent")
         super().writeSequence(data)
 
     def client_reads(self) -> None:
-        """The client takes everything that was sent."""
+        """Makes the client take everything that was sent."""
         self._unread = 0
         if self.producer is not None:
             self.producer.resumeProducing()
@@ -135,7 +135,7 @@ class Transport(StringTransport):
         self.writes_closed = True
 
     def client_goes(self) -> None:
-        """The client closes the connection."""
+        """Makes the client close the connection."""
         self._lost(None, ConnectionDone())
 
     def _lost(self, how: str | None, reason: Exception) -> None:
@@ -146,7 +146,7 @@ class Transport(StringTransport):
 
 
 def connect(site: Site) -> tuple[Channel, Transport]:
-    """A connection to a site without a socket."""
+    """Returns a connection to a site without a socket."""
     channel = site.buildProtocol(None)
     transport = Transport(channel)
     channel.makeConnection(transport)
@@ -154,7 +154,7 @@ def connect(site: Site) -> tuple[Channel, Transport]:
 
 
 def ask(site: Site, path: str, method: str = "GET", fields: str = "") -> Answer:
-    """Send one request on a connection of its own; the answer has to be there at once."""
+    """Sends one request on a connection of its own. The response has to be there at once."""
     channel, transport = connect(site)
     channel.dataReceived(f"{method} {path} HTTP/1.1\r\nHost: x\r\n{fields}\r\n".encode())
     (answer,) = read_answers(transport.value(), method)
@@ -162,9 +162,7 @@ def ask(site: Site, path: str, method: str = "GET", fields: str = "") -> Answer:
 
 
 class Wire:
-    """
-    The client port's site on a fake clock, and connections to it.
-    """
+    """The client port's site on a fake clock, and connections to it."""
 
     def __init__(
         self,
@@ -176,8 +174,8 @@ class Wire:
         work: int = 1 << 40,
     ) -> None:
         """
-        @param kind: by which door requests come in.
-        @param work: how much is done in a turn; for most tests, whatever comes.
+        @param kind: the door that requests come in by.
+        @param work: how much work a turn may do; most tests have no limit.
         @param cors: see L{Site}; so for C{browsers}.
         """
         self.clock = Clock() if replica is None else replica.clock
@@ -199,7 +197,7 @@ class Wire:
         return connect(self.site)
 
     def pass_time(self, seconds: int) -> None:
-        """Let time go by, second by second."""
+        """Advances the clock second by second."""
         for _ in range(seconds):
             self.clock.advance(1)
 
@@ -212,7 +210,7 @@ class RawClient(Protocol):
     A client that sends bytes and collects bytes.
 
     @ivar closed: whether the connection has ended.
-    @ivar reason: why.
+    @ivar reason: why it has ended.
     """
 
     def __init__(self) -> None:
@@ -238,7 +236,7 @@ class RawClient(Protocol):
                 met.callback(None)
 
     def when(self, condition: Callable[[], bool]) -> "Deferred[None]":
-        """Fires when C{condition} is met. The test's own timeout bounds the wait."""
+        """Returns a Deferred that fires when C{condition} is met. The test's own timeout bounds the wait."""
         met: Deferred[None] = Deferred()
         self._waiting.append((condition, met))
         self._look()
@@ -256,7 +254,7 @@ class RawClient(Protocol):
 
 class ServedTest(TestCase):
     """
-    A test with the client port served for real, from a fake replica.
+    A test with the client port on a real socket, over a fake replica.
 
     @ivar tls: how clients speak TLS; C{None} if they don't.
     """
@@ -292,7 +290,7 @@ class ServedTest(TestCase):
         await client.when_closed()
 
     async def ask(self, request: bytes, method: str = "GET") -> Answer:
-        """Send one request on a connection of its own, and read the answer to its end."""
+        """Sends one request on a connection of its own, and reads the response to its end."""
         client = await self.connect()
         client.send(request)
         await client.when_closed()

@@ -1,1 +1,3 @@
-"""The benchmarks, run in short with the foreign programs that they need: C{wrk}, and C{etcd} itself."""
+"""
+The benchmarks, run for a short time with the other programs that they need: C{wrk}, and C{etcd} itself.
+"""

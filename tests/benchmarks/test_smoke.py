@@ -1,6 +1,6 @@
 """
-The benchmarks in short, against real servers: each of them comes to its figures. They load the machine as hard as they
-can, so they are not among the tests of C{make test}.
+Each benchmark comes to its figures in a short run against real servers. They load the machine as hard as they can, so
+they are not among the tests of C{make test}.
 """
 
 import shutil
@@ -29,13 +29,13 @@ NAMES = [servers.EtcdTwisted.name, servers.GoEtcd.name]
 
 
 class ServerTests(SynchronousTestCase):
-    """One short cell against a real server."""
+    """These tests run one short cell against a real server."""
 
     if shutil.which("wrk") is None:
         skip = "wrk is not installed (apt-get install wrk)"
 
     def test_answers(self) -> None:
-        """A few keys, a second for each probe, and so many snapshots that a slow machine takes one in that time."""
+        """The run has a few keys, a second for each probe, and enough snapshots for a slow machine to take one."""
         self.patch(answers, "PROBE_SECONDS", 1)
         table = answers.run([servers.EtcdTwisted.name], Path(self.mktemp()).resolve(), keys=200, snapshot_count=5)
         self.assertIn("200 keys of 64 bytes", table)
@@ -43,7 +43,9 @@ class ServerTests(SynchronousTestCase):
         self.assertGreater(int(snapshots.split()[-1]), 0)
 
     def test_growth(self) -> None:
-        """Few keys in small directories; the script asks for those that were written, and for no others."""
+        """
+        The run has few keys in small directories. The script asks for the keys that were written, and for no others.
+        """
         self.patch(growth, "series", lambda most: {"children": [growth.Shape(most, 3, 5, 2)]})
         directory = Path(self.mktemp()).resolve()
         directory.mkdir(parents=True)
@@ -52,7 +54,7 @@ class ServerTests(SynchronousTestCase):
         self.assertRegex(line, r"^children 3 +[1-9][0-9,]+ +[1-9][0-9,]+$")
 
     def test_scraping(self) -> None:
-        """Both ways of it are measured, and what is scraped is looked at."""
+        """Both ways are measured, and the scraped text is checked."""
         table = scraping.run(Path(self.mktemp()).resolve(), rounds=1, seconds=1, connections=[2])
         cost, _, head, _rule, *lines = table.splitlines()
         self.assertRegex(cost, r"^one scrape of an idle server takes \d+\.\d\d ms of the processor$")
@@ -61,8 +63,8 @@ class ServerTests(SynchronousTestCase):
         for line in lines:
             self.assertRegex(line, r"2 connections +[\d,]+ +[\d,]+ +\d\.\d\d")
 
-    def test_what_can_not_be_scraped(self) -> None:
-        """Is an error, and no figure."""
+    def test_failed_scraping_is_an_error(self) -> None:
+        """There is no figure."""
         with servers.EtcdTwisted(Path(self.mktemp()).resolve()) as server:
             server.start()
             with self.assertRaises(BenchmarkError) as caught, scraping.Scraper(server, 0.001):
@@ -70,7 +72,7 @@ class ServerTests(SynchronousTestCase):
         self.assertIn("the metrics could not be scraped", str(caught.exception))
 
     def test_stall(self) -> None:
-        """Likewise; each window has turns in it."""
+        """Each window has turns in it."""
         self.patch(stall, "PROBE_SECONDS", 1)
         table = stall.run(Path(self.mktemp()).resolve(), keys=200, snapshot_count=5)
         _caption, _head, _rule, *lines = table.splitlines()
@@ -80,13 +82,13 @@ class ServerTests(SynchronousTestCase):
 
 
 class EtcdClusterTests(SynchronousTestCase):
-    """A cluster of real etcd."""
+    """These tests run a cluster of real etcd."""
 
     if shutil.which("etcd") is None:
         skip = "etcd is not installed (apt-get install etcd-server)"
 
-    def test_agree(self) -> None:
-        """Starts, agrees, and agrees again when its leader is gone and back."""
+    def test_etcd_cluster_agrees(self) -> None:
+        """It starts and agrees, and agrees again when its leader has been away."""
         with clusters.started(servers.GoEtcd.name, Path(self.mktemp()).resolve()) as group:
             before = group.agree()
             before.leader.kill()
@@ -95,7 +97,7 @@ class EtcdClusterTests(SynchronousTestCase):
 
 
 class ClusterTests(SynchronousTestCase):
-    """Real machines, a short time each."""
+    """These tests run real machines for a short time."""
 
     if shutil.which("wrk") is None:
         skip = "wrk is not installed (apt-get install wrk)"
@@ -116,13 +118,13 @@ class ClusterTests(SynchronousTestCase):
 
 
 class ComparisonTests(SynchronousTestCase):
-    """Both servers, a short time each."""
+    """These tests run both servers for a short time."""
 
     if shutil.which("wrk") is None or shutil.which("etcd") is None:
         skip = "wrk or etcd is not installed (apt-get install wrk etcd-server)"
 
     def test_every_kind_of_part(self) -> None:
-        """Each figure is taken of each server, and is one."""
+        """Each server has each figure."""
         self.patch(keys, "SETTLE_SECONDS", 0.1)
         directory = Path(self.mktemp()).resolve()
         directory.mkdir(parents=True)

@@ -1,1 +1,3 @@
-"""Tests with clients that other people wrote, against a real process."""
+"""
+Tests with clients that other people wrote, against real processes.
+"""

@@ -1,5 +1,5 @@
 """
-etcdctl, etcd's own command-line tool, as it is in Debian's etcd-client.
+etcdctl, etcd's own command-line tool, from Debian's etcd-client.
 """
 
 import shutil
@@ -14,17 +14,17 @@ from tests.processes.machine import Machine
 ETCDCTL = shutil.which("etcdctl")
 
 PATIENT = ("--timeout", "60s", "--total-timeout", "120s")
-"""How long it waits for an answer: its own 2 and 5 seconds are too short on a busy computer."""
+"""Timeouts for its requests, since its own 2 and 5 seconds are too short on a busy computer."""
 
 REFUSED = 4
-"""Its exit status when the server answers with an error."""
+"""The tool's exit status when the server answers with an error."""
 
 
 class EtcdctlTest(TestCase):
     """
-    Its commands, as somebody would type them.
+    A test that runs its commands as a person would type them.
 
-    @ivar machine: whom it asks.
+    @ivar machine: the machine that the tool asks.
     """
 
     timeout = 240
@@ -34,32 +34,32 @@ class EtcdctlTest(TestCase):
         skip = "etcdctl is not installed (apt-get install etcd-client)"
 
     def start(self, *arguments: str) -> ChildProcess:
-        """Start a command."""
+        """Starts a command."""
         command = [str(ETCDCTL), "--endpoints", self.machine.url, *PATIENT, *arguments]
         return spawn(self, command, self.machine.directory, {"ETCDCTL_API": "2"})
 
     async def run_command(self, *arguments: str) -> str:
-        """What a command printed, that has to succeed."""
+        """Returns what a command printed, which has to succeed."""
         child = self.start(*arguments)
         self.assertEqual((await child.when_ended(), child.errors), (0, ""), arguments)
         return child.output
 
     async def assertRefused(self, error: str, *arguments: str) -> None:
-        """The server refuses a command, and the tool says why."""
+        """Asserts that the server refuses a command, and that the tool says why."""
         child = self.start(*arguments)
         self.assertEqual((await child.when_ended(), child.errors), (REFUSED, f"Error:  {error}\n"), arguments)
 
 
 class KeysTests(EtcdctlTest):
-    """What is done with keys."""
+    """These commands are about keys."""
 
     async def setUp(self) -> None:
-        """One machine."""
+        """Starts one machine."""
         self.machine = Machine(self)
         await self.machine.embed()
 
-    async def test_keys(self) -> None:
-        """C{set}, C{get}, C{mk}, C{update} and C{rm}."""
+    async def test_set_get_mk_update_and_rm(self) -> None:
+        """The commands C{set}, C{get}, C{mk}, C{update} and C{rm} do what they say."""
         self.assertEqual(await self.run_command("set", "/message", "Hello world"), "Hello world\n")
         self.assertEqual(await self.run_command("get", "/message"), "Hello world\n")
         self.assertEqual(await self.run_command("get", "--quorum", "/message"), "Hello world\n")
@@ -70,8 +70,7 @@ class KeysTests(EtcdctlTest):
         self.assertEqual(await self.run_command("rm", "/message"), "PrevNode.Value: Hello etcd\n")
         await self.assertRefused("100: Key not found (/message) [5]", "get", "/message")
 
-    async def test_outputs(self) -> None:
-        """The other formats show the indexes."""
+    async def test_output_formats_show_indexes(self) -> None:
         await self.run_command("set", "/message", "Hello world")
         shown = msgspec.json.decode(await self.run_command("-o", "json", "get", "/message"))
         self.assertEqual(shown["action"], "get")
@@ -80,21 +79,21 @@ class KeysTests(EtcdctlTest):
         self.assertIn("Modified-Index: 2\n", extended)
         self.assertIn("Index: 2\n", extended)
 
-    async def test_users(self) -> None:
-        """What is not served says so, in words that the tool shows (spec, "Other client endpoints")."""
+    async def test_users_are_not_served(self) -> None:
+        """The tool shows the server's explanation (spec, "Other client endpoints")."""
         for command in (("user", "list"), ("user", "get", "root"), ("auth", "enable")):
             child = self.start(*command)
             self.assertNotEqual(await child.when_ended(), 0)
             self.assertIn("Not Found", child.errors, command)
 
-    async def test_in_order(self) -> None:
-        """C{mk --in-order}."""
+    async def test_in_order_keys(self) -> None:
+        """The command is C{mk --in-order}."""
         for value in ("a", "b"):
             self.assertEqual(await self.run_command("mk", "--in-order", "/queue", value), f"{value}\n")
         self.assertEqual(await self.run_command("ls", "--sort", "/queue"), "/queue/2\n/queue/3\n")
 
-    async def test_swap(self) -> None:
-        """C{set} and C{rm} on a condition."""
+    async def test_conditions(self) -> None:
+        """C{set} and C{rm} take conditions."""
         await self.run_command("set", "/key", "one")
         self.assertEqual(await self.run_command("set", "--swap-with-value", "one", "/key", "two"), "two\n")
         self.assertEqual(await self.run_command("set", "--swap-with-index", "3", "/key", "three"), "three\n")
@@ -105,7 +104,7 @@ class KeysTests(EtcdctlTest):
         self.assertEqual(await self.run_command("ls"), "")
 
     async def test_directories(self) -> None:
-        """C{mkdir}, C{setdir}, C{updatedir}, C{ls}, C{rmdir}, and C{rm} of a directory."""
+        """The commands are C{mkdir}, C{setdir}, C{updatedir}, C{ls}, C{rmdir}, and C{rm} of a directory."""
         await self.run_command("mkdir", "/dir")
         await self.assertRefused("105: Key already exists (/dir) [2]", "mkdir", "/dir")
         await self.run_command("setdir", "/dir/empty")
@@ -124,13 +123,13 @@ class KeysTests(EtcdctlTest):
         self.assertEqual(await self.run_command("ls"), "/key\n")
 
     async def test_ttl(self) -> None:
-        """C{set --ttl}; the key goes when its time is over."""
+        """The command is C{set --ttl}, and the key goes when its time is over."""
         await self.run_command("set", "--ttl", "1", "/key", "x")
         expired = await self.run_command("-o", "json", "watch", "--after-index", "2", "/key")
         self.assertEqual(msgspec.json.decode(expired)["action"], "expire")
 
     async def test_watch(self) -> None:
-        """C{watch} ends with the first event, of the future or of the past, or goes on for ever."""
+        """C{watch} ends with the first event, a future or a past one, or goes on for ever."""
         watching = self.start("watch", "--recursive", "/dir")
         await self.machine.when_watched(1)
         await self.run_command("set", "/dir/key", "Hello world")
@@ -156,16 +155,16 @@ class KeysTests(EtcdctlTest):
 
 
 class MembersTests(EtcdctlTest):
-    """What is done with machines, by way of one that does not lead."""
+    """These commands are about machines, and are sent to a follower."""
 
     async def setUp(self) -> None:
-        """A cluster of three."""
+        """Starts a cluster of three."""
         self.cluster = Cluster(self, 3, "--cluster-sync-interval", "3600")
         await self.cluster.start()
         self.machine, self.other = await self.cluster.followers()
 
     async def members(self) -> dict[str, str]:
-        """The ids of the machines by their names, as the tool lists them; each at its addresses."""
+        """Returns the ids of the machines by their names, as the tool lists them, each at its addresses."""
         leader = await self.cluster.leader()
         ids = {}
         for line in (await self.run_command("member", "list")).splitlines():
@@ -180,12 +179,12 @@ class MembersTests(EtcdctlTest):
         return f"peerURLs={machine.peer_url} clientURLs={machine.url}"
 
     async def assertNotDone(self, error: str, *arguments: str) -> None:
-        """The tool says why a change of the members was not made."""
+        """Asserts that a change of the members was not made, and that the tool says why."""
         child = self.start("member", *arguments)
         self.assertEqual((await child.when_ended(), child.errors), (1, error + "\n"), arguments)
 
-    async def test_members(self) -> None:
-        """C{member list}, C{add}, C{update} and C{remove}."""
+    async def test_member_commands(self) -> None:
+        """The commands are C{member list}, C{add}, C{update} and C{remove}."""
         ids = await self.members()
         self.assertEqual(set(ids), {machine.name for machine in self.cluster.machines})
         leader = await self.cluster.leader()
@@ -210,8 +209,8 @@ class MembersTests(EtcdctlTest):
 
         await until(without, "the machine that was asked knows of that")
 
-    async def test_move(self) -> None:
-        """A machine that others are told to look for elsewhere, and that says itself where it is when it is back."""
+    async def test_member_moves(self) -> None:
+        """The other machines look for it elsewhere, and it registers its own addresses when it is back."""
         await self.other.kill()
         old = self.other.peer_url
         self.other.move()
@@ -229,8 +228,8 @@ class MembersTests(EtcdctlTest):
         await self.cluster.agree(self.cluster.machines)
         await self.members()
 
-    async def test_health(self) -> None:
-        """C{cluster-health}: of all machines, of too few, and of none."""
+    async def test_cluster_health(self) -> None:
+        """C{cluster-health} reports all machines, too few, and none."""
         ids = await self.members()
         healthy = "".join(
             f"member {ids[machine.name]} is healthy: got healthy result from {machine.url}\n"

@@ -1,7 +1,7 @@
 """
 python-etcd, the client library that most Python programs use (U{https://pypi.org/project/python-etcd/}).
 
-It blocks, so each call is made in a thread.
+The library blocks, so each call is made in a thread.
 """
 
 import itertools
@@ -20,26 +20,25 @@ HISTORY = 20
 
 
 class PythonEtcdTests(TestCase):
-    """What its documentation shows."""
+    """These tests do what its documentation shows."""
 
     timeout = 240
 
     async def setUp(self) -> None:
-        """One machine, and a client of it."""
+        """Starts one machine and a client of it."""
         self.machine = Machine(self)
         await self.machine.embed(watch_history=HISTORY)
         self.etcd = await self.connect()
 
     async def connect(self) -> Any:
-        """A further client, which asks at once which machines there are."""
+        """Makes a further client, which asks at once which machines there are."""
         return await self.call(etcd.Client, port=self.machine.port, read_timeout=120, allow_reconnect=True)
 
     def call(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> "Deferred[Any]":
-        """Call one of its methods."""
+        """Calls one of its methods."""
         return deferToThread(function, *arguments, **named)
 
-    async def test_values(self) -> None:
-        """Set, get, update and remove a key."""
+    async def test_set_get_update_and_remove_a_key(self) -> None:
         await self.call(self.etcd.set, "/nodes/n1", "one")
         read = await self.call(self.etcd.get, "/nodes/n1")
         self.assertEqual((read.key, read.value, read.dir), ("/nodes/n1", "one", False))
@@ -52,14 +51,12 @@ class PythonEtcdTests(TestCase):
         self.assertEqual((removed.value, removed.modifiedIndex), ("two", 3))
         self.assertFalse(await self.call(self.etcd.__contains__, "/nodes/n1"))
 
-    async def test_unicode(self) -> None:
-        """Keys and values outside ASCII."""
+    async def test_keys_and_values_may_be_unicode(self) -> None:
         await self.call(self.etcd.set, "/\u00fcber/\u96ea", "\u2603 & = +%\n")
         read = await self.call(self.etcd.read, "/\u00fcber", recursive=True)
         self.assertEqual([(each.key, each.value) for each in read.leaves], [("/\u00fcber/\u96ea", "\u2603 & = +%\n")])
 
-    async def test_directories(self) -> None:
-        """Make, list and remove directories."""
+    async def test_make_list_and_remove_directories(self) -> None:
         made = await self.call(self.etcd.write, "/dir", None, dir=True)
         self.assertTrue(made.dir)
         self.assertTrue(made.newKey)
@@ -76,8 +73,7 @@ class PythonEtcdTests(TestCase):
         self.assertEqual((removed.action, removed.dir), ("delete", True))
         await self.assertFailure(self.call(self.etcd.read, "/dir"), etcd.EtcdKeyNotFound)
 
-    async def test_append(self) -> None:
-        """In-order keys."""
+    async def test_append_in_order_keys(self) -> None:
         keys = [
             (await self.call(self.etcd.write, "/queue", value, append=True)).key
             for value in ("first", "second", "third")
@@ -86,8 +82,8 @@ class PythonEtcdTests(TestCase):
         self.assertEqual([each.key for each in listed.leaves], keys)
         self.assertEqual([each.value for each in listed.leaves], ["first", "second", "third"])
 
-    async def test_conditions(self) -> None:
-        """Compare and swap, in all its forms."""
+    async def test_compare_and_swap(self) -> None:
+        """It works in all its forms."""
         await self.call(self.etcd.write, "/key", "one", prevExist=False)
         swapped = await self.call(self.etcd.test_and_set, "/key", "two", "one")
         self.assertEqual((swapped.action, swapped.value), ("compareAndSwap", "two"))
@@ -105,8 +101,8 @@ class PythonEtcdTests(TestCase):
         self.assertEqual((await self.call(self.etcd.get, "/key")).value, "four")
         await self.call(self.etcd.delete, "/key", prevValue="four")
 
-    async def test_errors(self) -> None:
-        """The library's exceptions for the API's errors, with what the server said."""
+    async def test_errors_are_exceptions(self) -> None:
+        """The library has an exception for each of the API's errors, with the server's message."""
         await self.call(self.etcd.set, "/file", "x")
         await self.call(self.etcd.write, "/dir", None, dir=True)
         refused = [
@@ -126,7 +122,7 @@ class PythonEtcdTests(TestCase):
         )
 
     async def test_ttl(self) -> None:
-        """A TTL is set, shown, refreshed, and runs out."""
+        """A TTL is set, shown and refreshed, and runs out."""
         written = await self.call(self.etcd.set, "/key", "x", ttl=100)
         self.assertIn(written.ttl, range(1, 101))
         read = await self.call(self.etcd.get, "/key")
@@ -142,8 +138,8 @@ class PythonEtcdTests(TestCase):
         self.assertEqual((expired.action, expired.key), ("expire", "/key"))
         await self.assertFailure(self.call(self.etcd.get, "/key"), etcd.EtcdKeyNotFound)
 
-    async def test_watch(self) -> None:
-        """Wait for the next event, for one of the past, and for one that does not come."""
+    async def test_watch_waits_for_an_event(self) -> None:
+        """The event may be the next one or a past one, or may not come."""
         watching = self.call(self.etcd.watch, "/dir", recursive=True)
         await self.machine.when_watched(1)
         written = await self.call((await self.connect()).set, "/dir/key", "x")
@@ -154,8 +150,8 @@ class PythonEtcdTests(TestCase):
         await self.assertFailure(self.call(self.etcd.watch, "/dir/key", timeout=0.1), etcd.EtcdWatchTimedOut)
         await self.machine.when_watched(0)
 
-    async def test_eternal_watch(self) -> None:
-        """Every event in order, those of the past and those to come."""
+    async def test_eternal_watch_yields_every_event(self) -> None:
+        """Past and future events come in order."""
         for number in range(3):
             await self.call(self.etcd.set, "/key", str(number))
 
@@ -169,16 +165,19 @@ class PythonEtcdTests(TestCase):
             await self.call(writer.set, "/key", str(number))
         self.assertEqual(await watching, ["0", "1", "2", "3", "4", "5"])
 
-    async def test_forgotten_history(self) -> None:
-        """Who asks for events too old is told so, and where history begins."""
+    async def test_forgotten_history_is_an_error(self) -> None:
+        """A client that asks for events too old learns so, and where the history begins."""
         for number in range(HISTORY + 5):
             await self.call(self.etcd.set, "/key", str(number))
         late = self.call(self.etcd.watch, "/key", index=2)
         raised = await self.assertFailure(late, etcd.EtcdEventIndexCleared)
         self.assertRegex(str(raised), r"the requested history has been cleared \[\d+/2\]")
 
-    async def test_lock(self) -> None:
-        """Its lock, made of in-order keys with a TTL and of watches: one holds it, the other waits."""
+    async def test_lock_has_one_holder(self) -> None:
+        """
+        The library makes its lock of in-order keys with a TTL and of watches: one client holds it, and the other
+        waits.
+        """
         first, second = [etcd.Lock(await self.connect(), "job") for _ in range(2)]
         self.assertTrue(await self.call(first.acquire, lock_ttl=60))
         waiting = self.call(second.acquire, lock_ttl=60)
@@ -189,8 +188,8 @@ class PythonEtcdTests(TestCase):
         self.assertFalse(await self.call(lambda: first.is_acquired))
         await self.call(second.release)
 
-    async def test_machines(self) -> None:
-        """Where to reconnect to, and the store's counters."""
+    async def test_machines_and_counters(self) -> None:
+        """The client lists the machines that it could reconnect to, and the store's counters."""
         self.assertEqual(await self.call(lambda: self.etcd.machines), [self.machine.url])
         before = await self.call(lambda: self.etcd.store_stats)
         await self.call(self.etcd.set, "/key", "x")
@@ -198,13 +197,12 @@ class PythonEtcdTests(TestCase):
         self.assertEqual(after["setsSuccess"], before["setsSuccess"] + 1)
         self.assertEqual((await self.call(lambda: self.etcd.stats))["state"], "leader")
 
-    async def test_version(self) -> None:
-        """It asks for C{/version} without a word of what it takes, and reads JSON."""
+    async def test_version_is_json(self) -> None:
+        """The library asks for C{/version} without an C{Accept} header."""
         self.assertEqual(await self.call(lambda: self.etcd.version), __version__)
         self.assertEqual(await self.call(lambda: self.etcd.cluster_version), __version__)
 
-    async def test_members(self) -> None:
-        """By their ids."""
+    async def test_members_are_listed_by_id(self) -> None:
         members = await self.call(lambda: self.etcd.members)
         (member,) = members.values()
         self.assertEqual(members, {member["id"]: member})

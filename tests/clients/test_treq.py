@@ -1,5 +1,5 @@
 """
-treq, the client that Twisted's programs use: what docs/api.md says of it and redirects.
+treq, the client that Twisted's programs use: what C{docs/api.md} says of it and redirects.
 """
 
 from typing import Any
@@ -20,10 +20,10 @@ from tests.wires import ServedTest
 
 
 class RedirectTests(ServedTest):
-    """A write that comes to a follower."""
+    """A client sends a write to a follower."""
 
     async def setUp(self) -> None:
-        """One machine that follows, one that leads."""
+        """Starts one follower and one leader."""
         await super().setUp()
         self.leader = FakeReplica(reactor)
         self.addCleanup(self.leader.stop)
@@ -34,8 +34,8 @@ class RedirectTests(ServedTest):
         self.replica.follow(Machine("machine1", url, "http://127.0.0.1:7002"))
         self.url = f"http://127.0.0.1:{self.port}/v2/keys/k"
 
-    async def test_fails(self) -> None:
-        """treq follows a 307 of C{GET} alone (spec, "Redirects")."""
+    async def test_write_is_not_redirected(self) -> None:
+        """treq follows a 307 only for C{GET} (spec, "Redirects")."""
         settings: list[dict[str, Any]] = [{}, {"browser_like_redirects": True}]
         for each in settings:
             sent = treq.put(self.url, data={"value": "v"}, agent=Agent(reactor), **each)
@@ -45,8 +45,8 @@ class RedirectTests(ServedTest):
             self.assertEqual(reason.value.status, b"307")
         self.assertEqual((self.replica.proposed, self.leader.proposed), ([], []))
 
-    async def test_what_to_do(self) -> None:
-        """The page's way to write does (spec, "Redirects")."""
+    async def test_documented_write_is_redirected(self) -> None:
+        """The page shows a way to write that follows redirects (spec, "Redirects")."""
         pool = HTTPConnectionPool(reactor, persistent=False)
         (code,) = blocks(SOURCE / "docs" / "api.md", "python")
         names: dict[str, Any] = {}

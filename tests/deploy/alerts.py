@@ -1,13 +1,13 @@
 """
-Figures of clusters that are ill, each with the alert that should fire, and of one that is well.
+Figures of clusters that are ill, each with the alert that should fire, and of one that is healthy.
 
-Series are written as promtool writes them: C{0x10} is 0 eleven times, C{0+5x10} grows by 5 each time.
+Series are in promtool's notation: C{0x10} is 0 eleven times, C{0+5x10} grows by 5 each time.
 """
 
 import attrs
 
 MINUTES = 40
-"""How long each of them goes on; that is long enough for all alerts."""
+"""How long each of them goes on, in minutes: long enough for all alerts."""
 
 
 @attrs.frozen
@@ -23,7 +23,7 @@ class Illness:
 
 
 def _of(name: str, values: str, instance: str = "a:4001", **labels: str) -> dict[str, str]:
-    """One series of a machine of the cluster."""
+    """Returns one series of a machine of the cluster."""
     labels = {"instance": instance, "job": "etcd"} | labels
     written = ",".join(f'{label}="{value}"' for label, value in labels.items())
     return {f"{name}{{{written}}}": values}
@@ -34,7 +34,10 @@ def _steady(value: object) -> str:
 
 
 def _histogram(name: str, quick: int, slow: int) -> dict[str, str]:
-    """Each minute so many that took a millisecond or less, and so many more that took a second."""
+    """
+    Returns a histogram in which, each minute, so many operations took a millisecond or less, and so many more a
+    second.
+    """
     return (
         _of(f"{name}_bucket", f"0+{quick}x{MINUTES}", le="0.001")
         | _of(f"{name}_bucket", f"0+{quick + slow}x{MINUTES}", le="1.024")
@@ -43,7 +46,7 @@ def _histogram(name: str, quick: int, slow: int) -> dict[str, str]:
 
 
 def _machines(name: str, *values: object, instance: str = "a:4001") -> dict[str, str]:
-    """What one machine knows of several, in their order."""
+    """Returns what one machine knows of several machines, in their order."""
     series: dict[str, str] = {}
     for number, value in enumerate(values):
         series |= _of(name, _steady(value), instance, machine=f"machine{number}")
@@ -76,7 +79,7 @@ WELL: dict[str, str] = (
     | _of("process_open_fds", _steady(50))
     | _of("process_max_fds", _steady(1000))
 )
-"""No alert fires."""
+"""The figures of a healthy cluster, on which no alert fires."""
 
 ILL = (
     Illness("MachineDown", _of("up", _steady(0)) | _of("up", _steady(1), "b:4001"), (_A,)),

@@ -1,5 +1,5 @@
 """
-C{deploy/grafana}: what the dashboard asks Prometheus for. Grafana itself is not here to show it.
+C{deploy/grafana}: what the dashboard asks Prometheus for. The tests do without Grafana itself.
 """
 
 import json
@@ -22,15 +22,14 @@ def panels() -> list[dict[str, Any]]:
 
 
 def expressions() -> Iterator[str]:
-    """With values for the variables that Grafana fills in."""
+    """Returns the expressions, with values for the variables that Grafana fills in."""
     for panel in panels():
         for target in panel["targets"]:
             yield target["expr"].replace("$job", "etcd").replace("$__rate_interval", "5m")
 
 
 class DashboardTests(SynchronousTestCase):
-    def test_expressions(self) -> None:
-        """Prometheus understands each of them."""
+    def test_prometheus_understands_each_expression(self) -> None:
         if shutil.which("promtool") is None:
             self.skipTest("promtool is not installed (apt-get install prometheus)")
         rules = [{"record": f"panel:{number}", "expr": expr} for number, expr in enumerate(expressions())]
@@ -42,8 +41,8 @@ class DashboardTests(SynchronousTestCase):
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         self.assertIn(f"{len(rules)} rules found", done.stdout)
 
-    def test_panels(self) -> None:
-        """Each has a number of its own, and none lies upon another."""
+    def test_panels_do_not_overlap(self) -> None:
+        """Each has a number of its own."""
         shown = panels()
         self.assertEqual(len({panel["id"] for panel in shown}), len(shown))
         squares = [
@@ -55,8 +54,7 @@ class DashboardTests(SynchronousTestCase):
         self.assertEqual(len(set(squares)), len(squares))
         self.assertTrue(all(0 <= x < 24 for x, _ in squares))
 
-    def test_variables(self) -> None:
-        """Those that are used are there."""
+    def test_variables_are_defined(self) -> None:
         dashboard = json.loads(DASHBOARD.read_text())
         known = {variable["name"] for variable in dashboard["templating"]["list"]}
         used = set(re.findall(r"\$\{?([a-z]\w*)", json.dumps(dashboard["panels"])))

@@ -1,5 +1,5 @@
 """
-C{deploy/prometheus}: the alerts, as Prometheus's own tool sees them.
+C{deploy/prometheus}: the alerts, as checked by Prometheus's own tool.
 """
 
 import json
@@ -19,7 +19,7 @@ RULES = SOURCE / "deploy" / "prometheus" / "etcd-twisted.rules.yml"
 
 
 def alerts() -> dict[str, tuple[str, str]]:
-    """Each alert's severity and summary."""
+    """Returns each alert's severity and summary."""
     found = {}
     for rule in RULES.read_text().split("- alert: ")[1:]:
         name = rule.splitlines()[0]
@@ -39,8 +39,7 @@ class RulesTests(SynchronousTestCase):
         command = ("promtool", *map(str, arguments))
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
-    def test_rules(self) -> None:
-        """Prometheus would load them."""
+    def test_prometheus_loads_the_rules(self) -> None:
         checked = self.promtool("check", "rules", "--lint=all", "--lint-fatal", RULES)
         self.assertEqual((checked.returncode, checked.stderr), (0, ""))
         self.assertIn(f"{len(alerts())} rules found", checked.stdout)
@@ -59,18 +58,18 @@ class RulesTests(SynchronousTestCase):
         done = self.check(tests)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
-    def test_ill(self) -> None:
+    def test_each_illness_fires_its_alert(self) -> None:
         self.assertFires(_case(illness.series, [illness.alert], illness) for illness in ILL)
 
-    def test_well(self) -> None:
-        """None of them fires on a cluster that is well, which has a figure for each of them."""
+    def test_healthy_cluster_fires_no_alert(self) -> None:
+        """The healthy cluster has a figure for each of them."""
         self.assertFires([_case(WELL, alerts())])
         names = {series.partition("{")[0] for series in WELL}
         for illness in ILL:
             self.assertLessEqual({series.partition("{")[0] for series in illness.series}, names)
 
-    def test_what_is_expected_matters(self) -> None:
-        """Or the other tests would show nothing."""
+    def test_unexpected_alerts_fail_the_check(self) -> None:
+        """Otherwise the other tests would show nothing."""
         done = self.check(_case(illness.series, [illness.alert]) for illness in ILL)
         self.assertEqual(done.returncode, 1)
         unexpected = re.findall(r"alertname: ?(\w+)", done.stdout + done.stderr)
@@ -78,7 +77,7 @@ class RulesTests(SynchronousTestCase):
 
 
 def _case(series: dict[str, str], names: Iterable[str], illness: Illness | None = None) -> dict[str, Any]:
-    """A test as promtool reads it: at the end those alerts fire that the illness says, and no other of these names."""
+    """Returns a test for promtool: at the end the alerts of the illness fire, and no other of these names."""
     fires = () if illness is None else illness.fires
     return {
         "interval": "1m",

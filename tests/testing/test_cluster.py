@@ -1,5 +1,5 @@
 """
-Tests of the simulated cluster: it forms, goes on without a machine, and loses what nobody has synced.
+Tests of the simulated cluster: it forms, goes on without a machine, and loses only what nobody has synced.
 """
 
 import secrets
@@ -20,7 +20,7 @@ class SimulatedClusterTests(SynchronousTestCase):
         return [machine.get(key) for machine in self.cluster.running]
 
     def test_a_cluster_forms(self) -> None:
-        """All machines have what was set; only the leader can set it."""
+        """All machines have what was set, and only the leader can set it."""
         machines = self.cluster.start(3)
         self.assertEqual(list(self.cluster.machines.values()), machines)
         event = self.cluster.put("/key", "value")
@@ -29,8 +29,7 @@ class SimulatedClusterTests(SynchronousTestCase):
         for follower in self.cluster.followers():
             self.failureResultOf(follower.put("/key", "other"), NotDoneError)
 
-    def test_one_machine(self) -> None:
-        """It is a cluster by itself."""
+    def test_one_machine_is_a_cluster(self) -> None:
         (machine,) = self.cluster.start(1)
         self.cluster.put("/key", "value")
         self.assertEqual(machine.get("/key"), "value")
@@ -39,7 +38,7 @@ class SimulatedClusterTests(SynchronousTestCase):
         self.assertEqual(self.assertRaises(EtcdError, machine.get, "/").code, ErrorCode.NOT_A_FILE)
 
     def test_the_leader_is_cut_off(self) -> None:
-        """The others elect another one; when the network is whole again, all agree."""
+        """The others elect a new leader. When the network is whole again, all machines agree."""
         self.cluster.start(3)
         before = self.cluster.await_leader()
         self.cluster.isolate(before)
@@ -51,8 +50,7 @@ class SimulatedClusterTests(SynchronousTestCase):
         self.cluster.settle()
         self.assertEqual(self.values("/key"), ["new"] * 3)
 
-    def test_a_partition(self) -> None:
-        """What only a minority hears of is not acknowledged."""
+    def test_a_minority_acknowledges_nothing(self) -> None:
         self.cluster.start(3)
         leader = self.cluster.await_leader()
         self.cluster.partition([leader], self.cluster.followers())
@@ -67,7 +65,7 @@ class SimulatedClusterTests(SynchronousTestCase):
         self.assertEqual(self.failureResultOf(answer, EtcdError).value.code, ErrorCode.RAFT_INTERNAL)
 
     def test_all_machines_lose_their_power(self) -> None:
-        """What was acknowledged is there when they have come back."""
+        """Every acknowledged write is there when they have come back."""
         machines = self.cluster.start(3)
         self.cluster.put("/key", "value")
         for machine in machines:
@@ -104,16 +102,16 @@ class SimulatedClusterTests(SynchronousTestCase):
         self.assertEqual(follower.get("/key"), "value")
         self.flushLoggedErrors(OSError)
 
-    def test_a_disk_that_was_not_meant_to_fail(self) -> None:
-        """The test is told of a machine that can't go on."""
+    def test_a_disk_fails_unexpectedly(self) -> None:
+        """The test learns of a machine that cannot go on."""
         (machine,) = self.cluster.start(1)
         machine.disk.changes_until_failure = 0
         machine.put("/key", "value").addErrback(lambda _: None)
         self.assertRaises(MachineFailedError, self.cluster.advance, 1.0)
         self.flushLoggedErrors(OSError)
 
-    def test_a_machine_pauses(self) -> None:
-        """It is as if it were cut off, until it goes on."""
+    def test_a_paused_machine_is_cut_off(self) -> None:
+        """It is back as soon as it goes on."""
         self.cluster.start(3)
         leader = self.cluster.await_leader()
         leader.pause()
@@ -124,7 +122,7 @@ class SimulatedClusterTests(SynchronousTestCase):
         self.assertEqual(leader.get("/key"), "value")
 
     def test_keys_expire(self) -> None:
-        """By the simulated clocks, and without waiting."""
+        """The simulated clocks make them expire without waiting."""
         (machine,) = self.cluster.start(1)
         self.cluster.result_of(machine.put("/key", "value", ttl_seconds=3_600))
         self.cluster.advance(3_590)
@@ -133,7 +131,7 @@ class SimulatedClusterTests(SynchronousTestCase):
         self.assertRaises(EtcdError, machine.get, "/key")
 
     def test_the_clock_of_the_code_under_test(self) -> None:
-        """It goes on with the cluster."""
+        """It advances with the cluster."""
         called: list[float] = []
         began = self.cluster.clock.seconds()
         self.cluster.clock.callLater(2.0, lambda: called.append(self.cluster.clock.seconds()))
@@ -142,8 +140,7 @@ class SimulatedClusterTests(SynchronousTestCase):
         self.cluster.advance(1.5)
         self.assertAlmostEqual(called[0], began + 2.0, 2)
 
-    def test_a_supervisor(self) -> None:
-        """It starts a process again that has ended, if there is one."""
+    def test_a_supervisor_starts_a_process_again(self) -> None:
         cluster = self.enterContext(SimulatedCluster(1, Settings(supervised=True)))
         (machine,) = cluster.start(1)
         machine.crash()
@@ -162,8 +159,8 @@ class SeedTests(SynchronousTestCase):
         self.assertEqual(self.digest(1), self.digest(1))
         self.assertNotEqual(self.digest(1), self.digest(2))
 
-    def test_nothing_is_left(self) -> None:
-        """Neither files nor changed functions."""
+    def test_nothing_is_left_behind(self) -> None:
+        """There are neither files nor changed functions."""
         token_hex = secrets.token_hex
         with SimulatedCluster() as cluster:
             cluster.start(1)

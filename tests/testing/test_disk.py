@@ -1,5 +1,5 @@
 """
-Tests of the simulated disks: what was synced is there after a crash, and what was not is lost from some point on.
+Tests of the simulated disks: synced data survive a crash, and other data are lost from some point on.
 """
 
 import errno
@@ -15,7 +15,7 @@ from etcd_twisted.testing.disks import Disks
 
 
 class DiskTests(SynchronousTestCase):
-    """L{Disks} and L{Disk}"""
+    """These tests are about L{Disks} and L{Disk}."""
 
     def setUp(self) -> None:
         self.random = Random(0)
@@ -48,14 +48,14 @@ class DiskTests(SynchronousTestCase):
         self.disks.crash(self.disk)
         self.disk.repair()
 
-    def test_durable(self) -> None:
-        """What was synced, with its name, is there."""
+    def test_synced_file_survives_a_crash(self) -> None:
+        """Its name has to be synced too."""
         self._make_durable(self.file, b"data")
         self._crash()
         self.assertEqual(self.file.read_bytes(), b"data")
 
-    def test_torn_write(self) -> None:
-        """A write that was not synced is there, or not, or in part."""
+    def test_unsynced_write_may_be_torn(self) -> None:
+        """After a crash it is there, or not, or in part."""
         left: Counter[bytes] = Counter()
         for _ in range(100):
             descriptor = self._make_durable(self.file, b"old-")
@@ -66,8 +66,8 @@ class DiskTests(SynchronousTestCase):
         whole = {b"newer"[:kept] + b"old-"[kept:] for kept in range(6)}
         self.assertEqual(set(left), whole)
 
-    def test_torn_append(self) -> None:
-        """So is one behind the end, where there were zeros or nothing."""
+    def test_unsynced_append_may_be_torn(self) -> None:
+        """After a crash there may be zeros or nothing where it was."""
         for allocated, rest in ((0, b""), (10, bytes(10))):
             left = set()
             for _ in range(100):
@@ -82,8 +82,8 @@ class DiskTests(SynchronousTestCase):
             expected = {b"old" + (b"ab"[:kept] + rest[kept:] if rest else b"ab"[:kept]) for kept in range(3)}
             self.assertEqual(left, expected)
 
-    def test_truncation(self) -> None:
-        """What was cut off and not synced may come back."""
+    def test_unsynced_truncation_may_be_undone(self) -> None:
+        """The bytes that were cut off may come back."""
         left = set()
         for _ in range(30):
             descriptor = self._make_durable(self.file, b"data")
@@ -93,8 +93,8 @@ class DiskTests(SynchronousTestCase):
             self.file.unlink()
         self.assertEqual(left, {b"d", b"data"})
 
-    def test_name(self) -> None:
-        """A file whose name was not synced may be gone, though its data were synced."""
+    def test_unsynced_name_may_be_lost(self) -> None:
+        """The file may be gone, although its data were synced."""
         left = set()
         for _ in range(30):
             os.fdatasync(self._make(self.file, b"data"))
@@ -103,8 +103,8 @@ class DiskTests(SynchronousTestCase):
             self.file.unlink(missing_ok=True)
         self.assertEqual(left, {True, False})
 
-    def test_rename_and_removal(self) -> None:
-        """Neither is certain before the directory was synced; what comes back is as it was."""
+    def test_unsynced_rename_and_removal_may_be_undone(self) -> None:
+        """A file that comes back has its former content."""
         other = self.disk.path / "other"
         for change in (lambda: self.file.rename(other), self.file.unlink):
             left = set()
@@ -120,13 +120,13 @@ class DiskTests(SynchronousTestCase):
             self.assertEqual(len(left), 2, left)
             self.assertIn(both, left)
 
-    def test_rename_before_sync(self) -> None:
-        """Who gives a file its name before its data are durable is told."""
+    def test_rename_before_sync_is_an_error(self) -> None:
+        """The data of a file have to be durable before it gets its name."""
         self._make(self.file, b"data")
         self.assertRaises(AssertionError, self.file.rename, self.disk.path / "other")
 
-    def test_fuse(self) -> None:
-        """The machine crashes at the change that was set, and its process changes nothing more."""
+    def test_fuse_crashes_the_machine(self) -> None:
+        """The crash comes at the change that was set, and the process changes nothing more."""
         died: list[bool] = []
         self.disk.died = lambda: died.append(True)
         descriptor = self._make_durable(self.file, b"data")
@@ -139,8 +139,8 @@ class DiskTests(SynchronousTestCase):
         self._crash()
         self.assertIn(self.file.read_bytes(), (b"data", b"Data"))
 
-    def test_after_a_crash(self) -> None:
-        """What a process has left open means nothing to the next one."""
+    def test_open_files_are_useless_after_a_crash(self) -> None:
+        """The next process cannot use them."""
         descriptor = self._make_durable(self.file, b"data")
         self._crash()
         other = os.open(self.file, os.O_RDWR)
@@ -149,8 +149,8 @@ class DiskTests(SynchronousTestCase):
         os.close(descriptor)
         self.assertEqual(os.pread(other, 4, 0), b"data")
 
-    def test_failing(self) -> None:
-        """A call can be made to fail, and all after it."""
+    def test_calls_fail_from_one_on(self) -> None:
+        """A call can fail, and then all later calls fail."""
         descriptor = self._make_durable(self.file, b"data")
         self.disk.changes_until_failure = 1
         os.pwrite(descriptor, b"D", 0)
@@ -158,8 +158,7 @@ class DiskTests(SynchronousTestCase):
             error = self.assertRaises(OSError, os.fsync, descriptor)
             self.assertEqual(error.errno, errno.EIO)
 
-    def test_other_files(self) -> None:
-        """Files of others are none of its business."""
+    def test_other_files_are_left_alone(self) -> None:
         path = Path(self.mktemp())
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
         os.pwrite(descriptor, b"data", 0)
@@ -170,15 +169,14 @@ class DiskTests(SynchronousTestCase):
         path.rename(path.with_suffix(".other"))
         path.with_suffix(".other").unlink()
 
-    def test_erase(self) -> None:
-        """A disk can be lost."""
+    def test_disk_can_be_erased(self) -> None:
         self._make_durable(self.file, b"data")
         self.disks.crash(self.disk)
         self.disks.erase(self.disk)
         self.assertFalse(self.disk.path.exists())
 
-    def test_power_cut(self) -> None:
-        """All is lost that was not synced, but for the names of new files, if those are to be kept."""
+    def test_power_cut_loses_unsynced_data(self) -> None:
+        """A test may keep the names of new files."""
         for keep_names in (False, True):
             old, other = self.disk.path / "old", self.disk.path / "other"
             descriptor = self._make_durable(old, b"old")
@@ -194,7 +192,7 @@ class DiskTests(SynchronousTestCase):
                 (self.disk.path / name).unlink()
 
     def test_one_call_fails(self) -> None:
-        """A write that fails is done in part; the call after it succeeds."""
+        """A write that fails is done in part, and the next call succeeds."""
         descriptor = self._make_durable(self.file, b"data")
         self.disk.calls.clear()
         self.disk.fails_at_call = 2

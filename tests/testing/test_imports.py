@@ -1,5 +1,5 @@
 """
-What importing L{etcd_twisted.testing} does, and does not, to the program that imports it.
+The effects of importing L{etcd_twisted.testing} on the program that imports it.
 """
 
 import subprocess
@@ -12,7 +12,7 @@ from etcd_twisted import testing
 
 class ImportTests(SynchronousTestCase):
     def test_nothing_is_forced_on_the_importer(self) -> None:
-        """Neither a reactor nor a test framework."""
+        """The import brings neither a reactor nor a test framework."""
         unwanted = ["twisted.internet.reactor", "twisted.trial.unittest", "hypothesis", "pytest", "tests"]
         program = f"import sys, etcd_twisted.testing; print([each for each in {unwanted} if each in sys.modules])"
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

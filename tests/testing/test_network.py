@@ -1,5 +1,5 @@
 """
-Tests of the simulated network: what it does to what it carries.
+Tests of the simulated network: what it does to messages.
 """
 
 from collections import Counter
@@ -15,7 +15,7 @@ from etcd_twisted.testing.transport import SimulatedTransport
 
 
 class NetworkTests(SynchronousTestCase):
-    """L{Network} and L{SimulatedTransport}"""
+    """These tests are about L{Network} and L{SimulatedTransport}."""
 
     def setUp(self) -> None:
         self.schedule = Schedule(0)
@@ -50,27 +50,26 @@ class NetworkTests(SynchronousTestCase):
     def _seen(self) -> list[bytes]:
         return [payload for _, payload in self.peers[1].payloads]
 
-    def test_interface(self) -> None:
-        """It is a transport."""
+    def test_transport_implements_its_interface(self) -> None:
         verifyObject(ITransport, self.transport)
 
-    def test_fair_weather(self) -> None:
-        """In fair weather everything comes once, from whom it is, and whoever looks has seen it."""
+    def test_fair_weather_delivers_everything_once(self) -> None:
+        """Each message comes from its sender, and observers have seen it."""
         payloads = self._send(20)
         self.assertEqual(sorted(self._seen()), sorted(payloads))
         self.assertEqual({sender for sender, _ in self.peers[1].payloads}, {self.here})
         self.assertEqual(self.sent, payloads)
 
-    def test_bad_weather(self) -> None:
-        """In bad weather some is lost, some comes twice, and in any order."""
+    def test_bad_weather_loses_and_repeats_messages(self) -> None:
+        """They come in any order."""
         self.network.weather = Weather(loss=0.2, doubling=0.2, late=0.2)
         payloads = self._send(200)
         counts = Counter(self._seen())
         self.assertEqual({counts[payload] for payload in payloads}, {0, 1, 2})
         self.assertNotEqual(self._seen(), sorted(self._seen(), key=int))
 
-    def test_one_way(self) -> None:
-        """What is cut one way is open the other way."""
+    def test_a_link_is_cut_one_way(self) -> None:
+        """It stays open the other way."""
         self.network.cut = {("machine0", "machine1")}
         self._send(5)
         self.other.send(self.here, b"back")
@@ -78,8 +77,8 @@ class NetworkTests(SynchronousTestCase):
         self.assertEqual(self._seen(), [])
         self.assertEqual(self.peers[0].payloads, [(self.there, b"back")])
 
-    def test_heal(self) -> None:
-        """Some of what was sent while a way was cut comes when it is whole again."""
+    def test_a_healed_link_delivers_some_messages(self) -> None:
+        """They were sent while the link was cut."""
         self.network.cut = {("machine0", "machine1")}
         payloads = self._send(20)
         self.network.heal()
@@ -87,14 +86,14 @@ class NetworkTests(SynchronousTestCase):
         self.assertGreater(len(self._seen()), 0)
         self.assertLess(len(self._seen()), len(payloads))
 
-    def test_back(self) -> None:
-        """Who knows no way to a machine answers over the connection that it has made."""
+    def test_answers_go_back_over_a_connection(self) -> None:
+        """A machine that knows no address answers over the connection that the other one has made."""
         self.other.send(self.here, b"answer")
         self._pass()
         self.assertEqual(self.peers[0].payloads, [(self.there, b"answer")])
 
-    def test_nobody_there(self) -> None:
-        """Who can't be reached is said to be unreachable; when it is there again it is found again."""
+    def test_a_missing_machine_is_unreachable(self) -> None:
+        """When it is there again it is found again."""
         self.processes[1].end()
         self._send(1)
         self.assertEqual(self.peers[0].lost[-1], self.there)
@@ -103,21 +102,20 @@ class NetworkTests(SynchronousTestCase):
         self._send(1)
         self.assertEqual(self._seen(), [b"0"])
 
-    def test_dead(self) -> None:
-        """A process that has ended sends nothing."""
+    def test_an_ended_process_sends_nothing(self) -> None:
         self.processes[0].end()
         self._send(1)
         self.assertEqual((self._seen(), self.sent), ([], []))
 
-    def test_excluded(self) -> None:
-        """Who is in the cluster no longer is told so when it connects again."""
+    def test_an_excluded_machine_learns_so(self) -> None:
+        """It learns this when it connects again."""
         self.peers[1].members.clear()
         self._send(1)
         self.assertGreater(self.peers[0].exclusions, 0)
         self.assertEqual(self._seen(), [])
 
-    def test_unconfirmed(self) -> None:
-        """Who is not known yet connects again, until it is."""
+    def test_an_unconfirmed_machine_connects_again(self) -> None:
+        """It goes on until it is confirmed."""
         self.peers[1].members.clear()
         self.peers[1].configuration_index = 0  # it may not have heard of the newest
         self.transport.lose_connections()
@@ -129,8 +127,8 @@ class NetworkTests(SynchronousTestCase):
         self._send(1)
         self.assertEqual(self._seen(), [b"0"])
 
-    def test_snapshot(self) -> None:
-        """A snapshot goes in pieces, and goes on where it ended."""
+    def test_a_snapshot_goes_in_pieces(self) -> None:
+        """It goes on where it was interrupted."""
         data = bytes(range(95))
         self.peers[1].snapshot = data[:20]
         file = FakeSnapshotFile(data)
@@ -140,8 +138,8 @@ class NetworkTests(SynchronousTestCase):
         self.assertEqual(self.peers[1].snapshot, data)
         self.assertTrue(file.closed)
 
-    def test_snapshot_lost(self) -> None:
-        """When the other machine goes away it fails, and the file is closed."""
+    def test_a_snapshot_fails_when_its_receiver_goes(self) -> None:
+        """The file is closed."""
         file = FakeSnapshotFile(bytes(1_000))
         sent = self.transport.send_snapshot(self.there, file)
         self._pass(0.005)

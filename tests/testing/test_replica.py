@@ -13,14 +13,14 @@ from etcd_twisted.testing.raft_peer import FakeRaftPeer, FakeSnapshotFile
 
 
 class FakeReplicaTests(SynchronousTestCase):
-    """The replica."""
+    """These tests are about the replica."""
 
-    def test_interface(self) -> None:
-        """It has all that doors may ask for."""
+    def test_replica_implements_its_interface(self) -> None:
+        """It has everything that doors may ask for."""
         verifyObject(IReplica, FakeReplica(Clock()))
 
     def test_a_standby_has_no_copy(self) -> None:
-        """It ends all watches, still lists the machines, and gets a copy again when it serves."""
+        """A standby ends all watches and still lists the machines. It gets a copy again when it serves."""
         replica = FakeReplica(Clock())
         replica.put("/key", "value")
         machines, ended = replica.machines(), []
@@ -36,8 +36,8 @@ class FakeReplicaTests(SynchronousTestCase):
         self.successResultOf(waiting)
         self.assertEqual((replica.serving, replica.standby), (True, False))
 
-    def test_a_snapshot(self) -> None:
-        """The copy is the other one's from then on, and its keys expire here too."""
+    def test_a_snapshot_replaces_the_copy(self) -> None:
+        """Its keys expire here too."""
         replica, other = FakeReplica(Clock()), FakeReplica(Clock())
         other.put("/key", "value", ttl_seconds=5)
         replica.receive_snapshot_of(other)

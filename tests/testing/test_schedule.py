@@ -11,7 +11,7 @@ from etcd_twisted.testing.schedule import Process, Schedule
 
 
 class ScheduleTests(SynchronousTestCase):
-    """L{Schedule} and L{Process}"""
+    """These tests are about L{Schedule} and L{Process}."""
 
     def setUp(self) -> None:
         self.schedule = Schedule(0)
@@ -22,28 +22,27 @@ class ScheduleTests(SynchronousTestCase):
         for delay in delays:
             self.process.after(delay, kind, self.seen.append, delay)
 
-    def test_in_order(self) -> None:
-        """Things happen in the order of time, and those of one moment in the order in which they were asked for."""
+    def test_calls_are_made_in_order(self) -> None:
+        """They come in the order of time, and those of one moment in the order in which they were scheduled."""
         self._times(3.0, 1.0, 2.0)
         self.schedule.after(1.0, None, "other", self.seen.append, "other")
         self.schedule.run_until(10.0)
         self.assertEqual(self.seen, [1.0, "other", 2.0, 3.0])
         self.assertEqual(self.schedule.now, 10.0)
 
-    def test_until(self) -> None:
-        """What is later than asked for has to wait."""
+    def test_run_until_a_time(self) -> None:
+        """Later calls have to wait."""
         self._times(1.0, 2.0)
         self.assertFalse(self.schedule.run_until(1.5))
         self.assertEqual(self.seen, [1.0])
 
-    def test_until_met(self) -> None:
-        """It ends when a condition is met."""
+    def test_run_until_a_condition(self) -> None:
         self._times(1.0, 2.0)
         self.assertTrue(self.schedule.run_until(9.0, lambda: len(self.seen) == 1))
         self.assertEqual(self.schedule.now, 1.0)
 
-    def test_after_step(self) -> None:
-        """After each step somebody may look at the process that it happened to."""
+    def test_each_step_can_be_observed(self) -> None:
+        """After it a callback may look at the process that it happened to."""
         looked: list[Process | None] = []
         self.schedule.after_step = looked.append
         self._times(1.0)
@@ -51,8 +50,8 @@ class ScheduleTests(SynchronousTestCase):
         self.schedule.run_until(3.0)
         self.assertEqual(looked, [self.process, None])
 
-    def test_end(self) -> None:
-        """What was to happen to a process that has ended does not happen, and it can ask for nothing more."""
+    def test_ended_process_makes_no_calls(self) -> None:
+        """It can schedule nothing more either."""
         self._times(1.0, 3.0)
         self.schedule.at(2.0, None, "end", self.process.end)
         self.schedule.run_until(2.5)
@@ -60,8 +59,8 @@ class ScheduleTests(SynchronousTestCase):
         self.schedule.run_until(9.0)
         self.assertEqual(self.seen, [1.0])
 
-    def test_pause(self) -> None:
-        """Nothing reaches a process that is held up; then come its timers, and then what others have sent."""
+    def test_paused_process_makes_no_calls(self) -> None:
+        """Its timers come after the pause, and then messages from others."""
         self.process.pause()
         self._times(1.0)
         self.process.clock.callLater(2.0, self.seen.append, "timer")
@@ -75,8 +74,8 @@ class ScheduleTests(SynchronousTestCase):
         self.schedule.run_until(3.0)
         self.assertEqual(self.seen, ["timer", 1.0, 0.0])
 
-    def test_speed(self) -> None:
-        """A fast clock shows more, and rings earlier."""
+    def test_fast_clock_is_ahead(self) -> None:
+        """It shows more time, and its timers ring earlier."""
         fast = Process(self.schedule, "machine1", 0.0, 2.0)
         fast.clock.callLater(4.0, self.seen.append, "fast")
         self.process.clock.callLater(3.0, self.seen.append, "slow")
@@ -84,8 +83,8 @@ class ScheduleTests(SynchronousTestCase):
         self.assertEqual(self.seen, ["fast", "slow"])
         self.assertEqual((fast.clock.seconds(), self.process.clock.seconds()), (10.0, 105.0))
 
-    def test_never_early(self) -> None:
-        """When a timer rings, its clock shows its time at the least, however the sums were rounded."""
+    def test_timers_are_never_early(self) -> None:
+        """When a timer rings, its clock shows its time at least, whatever the rounding."""
         process = Process(self.schedule, "machine1", 1 / 3, 1.1)
         clock = process.clock
         for number in range(1_000):
@@ -94,7 +93,7 @@ class ScheduleTests(SynchronousTestCase):
         self.schedule.run_until(1_000.0)
         self.assertEqual(self.seen, [True] * 1_000)
 
-    def test_same_seed(self) -> None:
+    def test_same_seed_has_the_same_digest(self) -> None:
         """The digest tells runs apart."""
         digests = []
         for kind in ("message", "message", "other"):
@@ -107,19 +106,18 @@ class ScheduleTests(SynchronousTestCase):
 
 
 class MachineClockTests(SynchronousTestCase):
-    """L{etcd_twisted.testing.schedule.MachineClock}"""
+    """These tests are about L{etcd_twisted.testing.schedule.MachineClock}."""
 
     def setUp(self) -> None:
         self.schedule = Schedule(0)
         self.clock = Process(self.schedule, "machine0", 100.0, 1.0).clock
         self.seen: list[object] = []
 
-    def test_interface(self) -> None:
-        """It is a reactor's time."""
+    def test_clock_implements_its_interface(self) -> None:
         verifyObject(IReactorTime, self.clock)
 
-    def test_an_endless_loop(self) -> None:
-        """A test in which one event causes the next at once fails, and does not run for ever."""
+    def test_an_endless_loop_fails(self) -> None:
+        """A test in which one event causes the next at once does not run for ever."""
 
         def again() -> None:
             self.schedule.after(0, None, "again", again)
@@ -128,8 +126,8 @@ class MachineClockTests(SynchronousTestCase):
         error = self.assertRaises(AssertionError, self.schedule.run_until, 1.0)
         self.assertIn("events happen at once", str(error))
 
-    def test_delayed_calls(self) -> None:
-        """They are this process's own that are still to be made."""
+    def test_delayed_calls_are_those_of_the_process(self) -> None:
+        """Only calls that are still to be made are listed."""
         process = Process(self.schedule, "machine0", 0.0, 1.0)
         first, second, third = [process.clock.callLater(number, self.seen.append, number) for number in range(3)]
         process.after(1.0, "other", self.seen.append, "other")
@@ -143,8 +141,8 @@ class MachineClockTests(SynchronousTestCase):
         self.assertEqual(process.clock.getDelayedCalls(), [])
         self.assertEqual(len(self.schedule.pending()), 1)
 
-    def test_call(self) -> None:
-        """A call is made in its time, with its arguments."""
+    def test_call_is_made_with_its_arguments(self) -> None:
+        """It comes at its time."""
         call = self.clock.callLater(1.0, lambda *some, **more: self.seen.append((some, more)), 1, two=2)
         self.assertEqual(call.getTime(), 101.0)
         self.assertTrue(call.active())
@@ -153,16 +151,15 @@ class MachineClockTests(SynchronousTestCase):
         self.assertFalse(call.active())
         self.assertRaises(AlreadyCalled, call.cancel)
 
-    def test_cancel(self) -> None:
-        """A call that was cancelled is not made."""
+    def test_cancelled_call_is_not_made(self) -> None:
         call = self.clock.callLater(1.0, self.seen.append, 1)
         call.cancel()
         self.schedule.run_until(2.0)
         self.assertEqual(self.seen, [])
         self.assertRaises(AlreadyCancelled, call.reset, 1.0)
 
-    def test_move(self) -> None:
-        """A call can be put off, and made sooner."""
+    def test_call_can_be_moved(self) -> None:
+        """It can come later or sooner."""
         later = self.clock.callLater(1.0, self.seen.append, "later")
         later.delay(3.0)
         sooner = self.clock.callLater(5.0, self.seen.append, "sooner")

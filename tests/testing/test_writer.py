@@ -1,5 +1,5 @@
 """
-Tests of L{etcd_twisted.testing.writer}: jobs take their time, are done in order, and end with the process.
+Tests of L{etcd_twisted.testing.writer}: jobs take time, run in order, and end with the process.
 """
 
 from functools import partial
@@ -13,7 +13,7 @@ from etcd_twisted.testing.writer import SimulatedWriter
 
 
 class WriterTests(SynchronousTestCase):
-    """L{SimulatedWriter}"""
+    """These tests are about L{SimulatedWriter}."""
 
     def setUp(self) -> None:
         self.schedule = Schedule(0)
@@ -24,8 +24,8 @@ class WriterTests(SynchronousTestCase):
         self.writer = SimulatedWriter(self.process, self.disk)
         self.ran: list[int] = []
 
-    def test_in_order(self) -> None:
-        """Jobs are run one after the other, each takes its time, and what they return comes in their order."""
+    def test_jobs_run_in_order(self) -> None:
+        """Each takes its time, and the results come in the same order."""
         results = [self.writer.submit(partial(int, number)) for number in range(50)]
         told: list[int] = []
         for result in results:
@@ -34,16 +34,15 @@ class WriterTests(SynchronousTestCase):
         self.schedule.run_until(10.0)
         self.assertEqual(told, list(range(50)))
 
-    def test_failure(self) -> None:
-        """What a job raises is its result, and the next one is run all the same."""
+    def test_failed_job_does_not_stop_the_next(self) -> None:
+        """The exception is its result."""
         failed = self.writer.submit(lambda: 1 // 0)
         done = self.writer.submit(lambda: 1)
         self.schedule.run_until(1.0)
         self.failureResultOf(failed, ZeroDivisionError)
         self.assertEqual(self.successResultOf(done), 1)
 
-    def test_stop(self) -> None:
-        """It ends when all is done that was submitted before."""
+    def test_stop_waits_for_submitted_jobs(self) -> None:
         done = self.writer.submit(lambda: 1)
         stopped = self.writer.stop()
         self.failureResultOf(self.writer.submit(lambda: 2))
@@ -52,8 +51,8 @@ class WriterTests(SynchronousTestCase):
         self.successResultOf(stopped)
         self.assertEqual(self.successResultOf(done), 1)
 
-    def test_crash(self) -> None:
-        """What is under way stops somewhere within, or is done; what waits behind it is not begun."""
+    def test_crash_interrupts_a_job(self) -> None:
+        """The job that is running stops somewhere within, or is done. The jobs behind it do not begin."""
 
         def job() -> None:
             for number in range(8):
