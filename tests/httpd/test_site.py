@@ -607,30 +607,20 @@ class GoneTests(WireTest):
         self.assertEqual(len(self.wire.clock.getDelayedCalls()), 1)  # the site's sweep
 
 
-class WatchMemoryTests(SynchronousTestCase):
-    """
-    These tests measure the server's memory for a waiting watcher, without its socket.
-
-    @cvar kind: the door that the request comes in by.
-    """
-
-    kind: ClassVar[type[Site]] = Site
+class WatchMemoryTests(WireTest):
+    """These tests measure the server's memory for a waiting watcher, without its socket."""
 
     def test_a_waiting_watcher_takes_little_memory(self) -> None:
         """The request is gone, with its headers and its content."""
-        wire = Wire(kind=self.kind)
-        self.addCleanup(wire.stop)
         request = WATCH[:-2] + b"User-Agent: %s\r\n\r\n" % (b"x" * 10_000)
-        channels = [wire.site.buildProtocol(None) for _ in range(100)]
-        for channel in channels:
-            channel.makeConnection(Transport(channel))
+        channels = [self.wire.connect()[0] for _ in range(100)]
         tracemalloc.start()
         self.addCleanup(tracemalloc.stop)
         before, _ = tracemalloc.get_traced_memory()
         for channel in channels:
             channel.dataReceived(request)
         after, _ = tracemalloc.get_traced_memory()
-        self.assertEqual(wire.replica.keyspace.hub.count, 100)
+        self.assertEqual(self.watchers(), 100)
         self.assertLess((after - before) / 100, 4_000)
 
 

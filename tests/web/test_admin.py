@@ -4,30 +4,21 @@ The peer port: what administrators see of the cluster, and how they change it.
 
 import itertools
 import json
-import socket
 
-from twisted.internet import reactor
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase, TestCase
-from zope.interface.verify import verifyObject
+from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.config import Config
-from etcd_twisted.config.addresses import Address
 from etcd_twisted.consensus.cluster_keys import CONFIG_KEY
-from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError, StartError
-from etcd_twisted.frontends import IFrontend
+from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.httpd.limits import Limits
 from etcd_twisted.httpd.ordinary.channel import Channel
 from etcd_twisted.httpd.site import Site
 from etcd_twisted.httpd.turns import WORK_OF_PAGE, WORK_PER_TURN
 from etcd_twisted.interfaces.cluster_config import ClusterConfig, config_json
 from etcd_twisted.keyspace.commands import Set
-from etcd_twisted.peer.connected_machines import ConnectedMachines
-from etcd_twisted.peer.frontend import PeerFrontend
-from etcd_twisted.testing.raft_peer import PeerReplica
 from etcd_twisted.testing.replica import MACHINE, OTHER, FakeReplica
-from etcd_twisted.web.admin import AdminPages, admin_site
+from etcd_twisted.web.admin import AdminPages
 from etcd_twisted.web.redirects import MIN_LEADER_WAIT_SECONDS, RETRY_PAUSE_SECONDS
 from tests.wires import Answer, Transport, connect, read_answers
 
@@ -410,20 +401,3 @@ class PortTests(AdminTest):
                 self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assert_error(self.ask(CONFIG, "PUT", "{}"), 500, 300, "an error in the server; its log says more")
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
-
-
-class FrontendTests(TestCase):
-    """These tests are about the frontend itself."""
-
-    def test_frontend_implements_its_interface(self) -> None:
-        verifyObject(IFrontend, PeerFrontend(ConnectedMachines(), admin_site))
-
-    async def test_frontend_listens_where_it_should(self) -> None:
-        """It does not listen where clients are served, and reports an address on which it cannot listen."""
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            config = Config(peer_bind_addr=Address("127.0.0.1", taken.getsockname()[1]))
-            service = PeerFrontend(ConnectedMachines(), admin_site).service(reactor, config, {}, PeerReplica(Clock()))
-            self.addCleanup(service.stopService)
-            with self.assertRaises(StartError) as caught:
-                await service.startService()
-        self.assertTrue(str(caught.exception).startswith(f"--peer-bind-addr {config.peer_bind_addr} "))
