@@ -21,7 +21,7 @@ from twisted.web.resource import IResource
 from zope.interface import implementer
 
 from etcd_twisted.httpd.browsers import BrowserPolicy, Cors
-from etcd_twisted.httpd.door import Door
+from etcd_twisted.httpd.handler import Handler
 from etcd_twisted.httpd.limits import Limits
 from etcd_twisted.httpd.ordinary.channel import Channel
 from etcd_twisted.httpd.ordinary.request import NOSNIFF, PRODUCT, Request
@@ -53,7 +53,7 @@ class Site(server.Site):
     The connections of a port, and what they share.
 
     @ivar channels: the open connections, by whichever door.
-    @ivar door: answers the requests below its prefix; C{None} where there is none.
+    @ivar handler: answers the requests below its prefix; C{None} where there is none.
     @ivar limits: what one client may make the port hold, and for how long.
     @ivar server_fields: the header lines of every answer.
     @ivar rate_limited_log: logs what is wrong with connections.
@@ -76,7 +76,7 @@ class Site(server.Site):
         self,
         clock: IReactorTime,
         resource: IResource,
-        door: Door | None,
+        handler: Handler | None,
         limits: Limits,
         usage: Usage | None = None,
         cors: Cors | None = None,
@@ -88,7 +88,7 @@ class Site(server.Site):
         """
         super().__init__(resource, parsePOSTFormSubmission=False, timeout=None, reactor=clock)
         self.channels: set[SiteConnection] = set()
-        self.door = door
+        self.handler = handler
         self.limits = limits
         self.server_fields = b""
         self.usage = Usage() if usage is None else usage

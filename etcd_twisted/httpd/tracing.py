@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
 
-from etcd_twisted.httpd.door import Door, DoorRequest
+from etcd_twisted.httpd.handler import Handler, ParsedRequest
 from etcd_twisted.httpd.responses import AnyResponse, Response, as_deferred
 from etcd_twisted.httpd.targets import shown
 from etcd_twisted.logs.observers import REQUESTS
@@ -30,23 +30,23 @@ def _log_request(method: bytes, path: bytes, status: int, seconds: float) -> Non
     )
 
 
-class TracedDoor:
-    """A door that logs the requests of another one."""
+class TracedHandler:
+    """A handler that logs the requests of another one."""
 
-    def __init__(self, door: Door, clock: IReactorTime) -> None:
-        self.prefix = door.prefix
-        self._door = door
+    def __init__(self, handler: Handler, clock: IReactorTime) -> None:
+        self.prefix = handler.prefix
+        self._handler = handler
         self._clock = clock
 
-    def handle(self, request: DoorRequest) -> AnyResponse:
-        """See L{Door}."""
+    def handle(self, request: ParsedRequest) -> AnyResponse:
+        """See L{Handler}."""
         began = self._clock.seconds()
-        answer = self._door.handle(request)
+        answer = self._handler.handle(request)
         if isinstance(answer, Response):
             return self._answered(answer, request, began)
         return as_deferred(answer).addCallback(self._answered, request, began)
 
-    def _answered(self, response: Response, request: DoorRequest, began: float) -> Response:
+    def _answered(self, response: Response, request: ParsedRequest, began: float) -> Response:
         _log_request(request.method, self.prefix + request.path, response.status, self._clock.seconds() - began)
         return response
 

@@ -12,11 +12,11 @@ from zope.interface import implementer
 from etcd_twisted.config import Config
 from etcd_twisted.frontends import IFrontend
 from etcd_twisted.httpd.browsers import BrowserPolicy, Cors
-from etcd_twisted.httpd.door import Door
 from etcd_twisted.httpd.fast.channel import FastSite
+from etcd_twisted.httpd.handler import Handler
 from etcd_twisted.httpd.limits import Limits
 from etcd_twisted.httpd.site import Site
-from etcd_twisted.httpd.tracing import TracedDoor, TracedPages
+from etcd_twisted.httpd.tracing import TracedHandler, TracedPages
 from etcd_twisted.httpd.usage import Usage
 from etcd_twisted.interfaces import IReactor, IReplica
 from etcd_twisted.logs.observers import HIGHEST_VERBOSITY
@@ -57,10 +57,10 @@ class HttpFrontend:
         limits = Limits.of(config, file_descriptors.client_connections())
         pages = ClientPages(replica, reactor, usage, wait_seconds)
         resource: Resource = pages
-        door: Door = KeyEndpoint(replica, reactor, wait_seconds)
+        handler: Handler = KeyEndpoint(replica, reactor, wait_seconds)
         if config.verbosity >= HIGHEST_VERBOSITY:
-            resource, door = TracedPages(pages, reactor), TracedDoor(door, reactor)
+            resource, handler = TracedPages(pages, reactor), TracedHandler(handler, reactor)
         # Below TLS there is no socket to write to at once, and it is the ordinary channel that limits the handshake.
         kind = FastSite if tls is None else Site
-        site = kind(reactor, resource, door, limits, usage, cors, BrowserPolicy.of(config))
+        site = kind(reactor, resource, handler, limits, usage, cors, BrowserPolicy.of(config))
         return PortService(reactor, address, site, tls, pages.stop)

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
-from etcd_twisted.httpd.door import DoorRequest
+from etcd_twisted.httpd.handler import ParsedRequest
 from etcd_twisted.httpd.responses import AnyResponse, Events, Later, Response, as_deferred, json_message
 from etcd_twisted.httpd.targets import BadEscapeError, unescape
 from etcd_twisted.interfaces import IReplica
@@ -67,7 +67,7 @@ class KeyEndpoint:
         self._clock = clock
         self._leader = LeaderWait(replica, clock, leader_wait_seconds)
 
-    def handle(self, request: DoorRequest, deadline: float | None = None) -> AnyResponse:
+    def handle(self, request: ParsedRequest, deadline: float | None = None) -> AnyResponse:
         """
         Returns the response to a request, which may be an error.
 
@@ -91,7 +91,7 @@ class KeyEndpoint:
         except Exception:
             return self._failed(Failure())
 
-    def _handled(self, request: DoorRequest, deadline: float | None) -> "Response | Deferred[Response]":
+    def _handled(self, request: ParsedRequest, deadline: float | None) -> "Response | Deferred[Response]":
         answer = self.handle(request, deadline)
         return answer if isinstance(answer, Response) else as_deferred(answer)
 
@@ -108,7 +108,7 @@ class KeyEndpoint:
 
     # What this machine can't serve now
 
-    def _at_leader(self, request: DoorRequest, deadline: float | None) -> "Deferred[Response]":
+    def _at_leader(self, request: ParsedRequest, deadline: float | None) -> "Deferred[Response]":
         """Send the client to the leader, or answer it if this machine leads after all. Waits for a leader first."""
         leader = self._replica.leader()
         if leader is not None and not self._replica.is_leader:
@@ -117,11 +117,11 @@ class KeyEndpoint:
         led = self._leader.until_led(deadline)
         return led.addCallback(lambda until: self._handled(request, until)).addErrback(self._failed)
 
-    def _lost(self, reason: Failure, request: DoorRequest, deadline: float | None) -> "Deferred[Response]":
+    def _lost(self, reason: Failure, request: ParsedRequest, deadline: float | None) -> "Deferred[Response]":
         """Send the client to the new leader, if the change was not made because this machine no longer leads."""
         return self._at_leader(request, deadline) if reason.check(NotDoneError) else succeed(self._failed(reason))
 
-    def _not_serving(self, request: DoorRequest, deadline: float | None) -> "Deferred[Response]":
+    def _not_serving(self, request: ParsedRequest, deadline: float | None) -> "Deferred[Response]":
         """Let a read wait until this machine has a copy that can be read."""
         replica = self._replica
         if replica.standby or (not replica.is_leader and _is_for_leader(parse(request.query))):
@@ -131,7 +131,7 @@ class KeyEndpoint:
         served = serving.addCallback(lambda _: self._handled(request, deadline))
         return served.addErrback(self._not_served, request, deadline)
 
-    def _not_served(self, reason: Failure, request: DoorRequest, deadline: float | None) -> "Deferred[Response]":
+    def _not_served(self, reason: Failure, request: ParsedRequest, deadline: float | None) -> "Deferred[Response]":
         if not reason.check(defer.TimeoutError):
             return succeed(self._failed(reason))
         if self._replica.standby:
@@ -143,7 +143,7 @@ class KeyEndpoint:
 
     # Changing
 
-    def _write(self, request: DoorRequest, deadline: float | None) -> AnyResponse:
+    def _write(self, request: ParsedRequest, deadline: float | None) -> AnyResponse:
         replica = self._replica
         if not replica.is_leader:
             return self._at_leader(request, deadline)
@@ -166,7 +166,7 @@ class KeyEndpoint:
     def _on_outcome(
         self,
         later: Later,
-        request: DoorRequest,
+        request: ParsedRequest,
         deadline: float | None,
         silent: bool,
         outcome: Event | Exception | None,
@@ -190,7 +190,7 @@ class KeyEndpoint:
 
     # Reading
 
-    def _read(self, request: DoorRequest, deadline: float | None) -> AnyResponse:
+    def _read(self, request: ParsedRequest, deadline: float | None) -> AnyResponse:
         replica = self._replica
         if not replica.serving:
             return self._not_serving(request, deadline)
@@ -206,12 +206,12 @@ class KeyEndpoint:
         answer = confirmed.addCallback(lambda _: self._here(request, form))
         return answer.addErrback(self._lost, request, deadline)
 
-    def _here(self, request: DoorRequest, form: Parameters) -> Response:
+    def _here(self, request: ParsedRequest, form: Parameters) -> Response:
         """Read this machine's copy."""
         answer = self._watch if flag(form, "wait") else self._get
         return self._without_events_for_head(request, answer(_key(request.path), form))
 
-    def _without_events_for_head(self, request: DoorRequest, response: Response) -> Response:
+    def _without_events_for_head(self, request: ParsedRequest, response: Response) -> Response:
         """Stops waiting for events if the request is a C{HEAD}, whose response has no body."""
         if request.method == b"HEAD" and isinstance(response.body, Events):
             response.body.cancel()

@@ -9,9 +9,9 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.httpd.door import DoorRequest
+from etcd_twisted.httpd.handler import ParsedRequest
 from etcd_twisted.httpd.responses import Response
-from etcd_twisted.httpd.tracing import TracedDoor, TracedPages
+from etcd_twisted.httpd.tracing import TracedHandler, TracedPages
 from etcd_twisted.logs.observers import REQUESTS
 from tests.logs.lines import Log
 from tests.wires import Wire, ask
@@ -37,14 +37,14 @@ class TracingTests(SynchronousTestCase):
         class Slow:
             prefix = b"/v2/keys"
 
-            def handle(self, request: DoorRequest) -> Any:
+            def handle(self, request: ParsedRequest) -> Any:
                 clock.advance(0.25)
                 answer = Response(404, b"", b"")
                 return succeed(answer) if request.method == b"PUT" else answer
 
-        door = TracedDoor(Slow(), clock)
+        handler = TracedHandler(Slow(), clock)
         for method in (b"GET", b"PUT"):
-            door.handle(DoorRequest(method, b"/a%20b", b"value=secret"))
+            handler.handle(ParsedRequest(method, b"/a%20b", b"value=secret"))
         self.assertEqual(self.said(), [f"{method} /v2/keys/a%20b: 404 after 250.0 ms" for method in ("GET", "PUT")])
 
     def test_requests_for_pages_are_logged(self) -> None:

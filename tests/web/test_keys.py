@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.errors import ErrorCode
-from etcd_twisted.httpd.door import DoorRequest
+from etcd_twisted.httpd.handler import ParsedRequest
 from etcd_twisted.httpd.responses import Response, as_deferred
 from etcd_twisted.keyspace import commands
 from etcd_twisted.keyspace.commands import Change
@@ -39,7 +39,7 @@ class EndpointTest(SynchronousTestCase):
 
     def start(self, method: str, path: str, query: str = "", **form: Any) -> Response | Deferred[Response]:
         body = urlencode({name: str(value) for name, value in form.items()}).encode()
-        answer = self.endpoint.handle(DoorRequest(method.encode(), path.encode(), query.encode(), None, body))
+        answer = self.endpoint.handle(ParsedRequest(method.encode(), path.encode(), query.encode(), None, body))
         return answer if isinstance(answer, Response) else as_deferred(answer)
 
     def ask(self, method: str, path: str, query: str = "", **form: Any) -> Response:
@@ -238,7 +238,7 @@ class CommandTests(EndpointTest):
 
     def test_other_content_type_is_refused(self) -> None:
         """A JSON body is not read as an empty form."""
-        request = DoorRequest(b"PUT", b"/k", b"", b"application/json", b'{"value":"v"}')
+        request = ParsedRequest(b"PUT", b"/k", b"", b"application/json", b'{"value":"v"}')
         cause = "the body is application/json: it should be application/x-www-form-urlencoded"
         self.assert_error(self.endpoint.handle(request), 210, cause)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.httpd.door import DoorRequest
+from etcd_twisted.httpd.handler import ParsedRequest
 from etcd_twisted.httpd.limits import Limits
 from etcd_twisted.httpd.responses import Response, plain
 from etcd_twisted.httpd.site import Site
@@ -33,14 +33,14 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 
 
 class _Noted:
-    """A door that records its requests."""
+    """A handler that records its requests."""
 
     prefix = b"/v2/keys"
 
     def __init__(self) -> None:
-        self.requests: list[DoorRequest] = []
+        self.requests: list[ParsedRequest] = []
 
-    def handle(self, request: DoorRequest) -> Response:
+    def handle(self, request: ParsedRequest) -> Response:
         self.requests.append(request)
         return plain(200, "noted")
 
@@ -75,7 +75,7 @@ class AnyTargetTests(SynchronousTestCase):
         self.assertTrue(location.startswith(OTHER.client_url + "/"), location)
         return location.removeprefix(OTHER.client_url).encode("ascii")
 
-    def asked_for(self, location: bytes) -> DoorRequest:
+    def asked_for(self, location: bytes) -> ParsedRequest:
         """Returns the request as the leader reads it."""
         self.assertEqual(get(self.site, location).status, 200)
         self.site.channels.clear()
@@ -97,7 +97,7 @@ class AnyTargetTests(SynchronousTestCase):
     def test_any_bytes_are_kept(self, path: bytes, query: bytes) -> None:
         """Bytes that cannot stand in a URL are percent-encoded, and mean the same."""
         endpoint = KeyEndpoint(self.wire.replica, self.wire.clock)
-        answer = self.successResultOf(endpoint.handle(DoorRequest(b"GET", path, query)))
+        answer = self.successResultOf(endpoint.handle(ParsedRequest(b"GET", path, query)))
         found = re.fullmatch(rb"Content-Type: [^\r\n]+\r\nLocation: ([\x21-\x7e]+)\r\n", answer.fields)
         assert found is not None, answer.fields
         asked = self.asked_for(found[1].removeprefix(OTHER.client_url.encode()))

@@ -1,9 +1,9 @@
 """
-The fast door: a connection that takes common requests straight to the site's L{Door}.
+The fast door: a connection that takes common requests straight to the site's L{Handler}.
 
 Common is what clients of keys send: HTTP/1.1, a body with a length or none, a connection that stays open. At the first
-request that is not common, or not for the door, the connection is handed over to a L{Channel}, with what has come so
-far. So all rare forms of HTTP, and all refusals, are the channel's alone.
+request that is not common, or not for the handler, the connection is handed over to a L{Channel}, with what has come
+so far. So all rare forms of HTTP, and all refusals, are the channel's alone.
 
 A response is written to the socket at once if nothing waits to be sent. The responses to requests that came together
 are sent together. Connections also wait for requests together (L{Readers}).
@@ -28,11 +28,11 @@ from twisted.web.http_headers import Headers
 from zope.interface import implementer
 
 from etcd_twisted.httpd.browsers import with_fields
-from etcd_twisted.httpd.door import Door, DoorRequest
 from etcd_twisted.httpd.exchange import Exchange, in_one_piece
 from etcd_twisted.httpd.fast.heads import Heads, may_become_common
 from etcd_twisted.httpd.fast.readers import HAS_EPOLL, Readers
 from etcd_twisted.httpd.fast.receive_buffer import READ_AHEAD_BYTES, ReceiveBuffer
+from etcd_twisted.httpd.handler import Handler, ParsedRequest
 from etcd_twisted.httpd.lifetime import Lifetime, Verdict
 from etcd_twisted.httpd.ordinary.channel import Channel
 from etcd_twisted.httpd.responses import Response
@@ -64,20 +64,20 @@ class FastSite(Site):
 
     @ivar heads: what the header lines of common requests say.
     @ivar common_fields: header lines for the responses to common requests, none of which has an C{Origin}.
-    @ivar request_line: matches the request line of a common request for the door. Its groups are the method, the path
-        and the query.
+    @ivar request_line: matches the request line of a common request for the handler. Its groups are the method, the
+        path and the query.
     """
 
-    door: Door
+    handler: Handler
 
     def __init__(self, *args: Any, **kw: Any) -> None:
-        """See L{Site}. A fast site has to have a door."""
+        """See L{Site}. A fast site has to have a handler."""
         super().__init__(*args, **kw)
         self.heads = Heads(self.browsers)
         self._readers: Readers | None = None
         self.common_fields = b"" if self.cors is None else self.cors.fields(Headers())
         methods = rb"[A-Z]+" if self.cors is None else rb"(?!OPTIONS )[A-Z]+"
-        prefix = re.escape(self.door.prefix)
+        prefix = re.escape(self.handler.prefix)
         self.request_line = re.compile(rb"(%s) %s(/[!->@-~]*)?(?:\?([!-~]*))? HTTP/1\.1\r\n" % (methods, prefix))
 
     def connection(self, addr: IAddress | None) -> "FastChannel":
@@ -382,7 +382,7 @@ class FastChannel(Protocol):
         lifetime.receiving = False
         method, path, query = line.groups(b"")
         began = perf_counter()
-        answer = site.door.handle(DoorRequest(method, path, query, head.content_type, data[body:end]))
+        answer = site.handler.handle(ParsedRequest(method, path, query, head.content_type, data[body:end]))
         if site.common_fields:
             answer = with_fields(answer, site.common_fields)
         if isinstance(answer, Response) and (whole := in_one_piece(self, method, answer)) is not None:
@@ -407,7 +407,7 @@ class FastChannel(Protocol):
         """
         Wait for the rest of a head that may become that of a common request; hand over any other.
 
-        @param first_line: the length of the request line if it is there and for the door, else 0.
+        @param first_line: the length of the request line if it is there and for the handler, else 0.
         """
         if first_line:
             lines_end = data.rfind(b"\r\n") + 2

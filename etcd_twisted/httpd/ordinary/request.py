@@ -1,7 +1,7 @@
 """
 A request as L{twisted.web} reads it, and where it goes when it is complete.
 
-A request below the prefix of the site's L{Door} goes straight to the door, and an L{Exchange} sends the response. All
+A request below the prefix of the site's L{Handler} goes straight to it, and an L{Exchange} sends the response. All
 others go to the site's resource. Through Klein, a waiting watcher would take some kilobytes more, and every request
 twice as long.
 
@@ -21,8 +21,8 @@ from twisted.web import server
 from etcd_twisted.config.addresses import address_of
 from etcd_twisted.httpd import targets
 from etcd_twisted.httpd.browsers import BrowserPolicy, Cors, with_fields
-from etcd_twisted.httpd.door import Door, DoorRequest
 from etcd_twisted.httpd.exchange import Exchange, ExchangeConnection
+from etcd_twisted.httpd.handler import Handler, ParsedRequest
 from etcd_twisted.httpd.limits import Limits
 from etcd_twisted.httpd.responses import Response, json_message
 from etcd_twisted.httpd.turns import TARGET_SHIFT, WORK_OF_ORDINARY_REQUEST, WORK_OF_PAGE
@@ -39,14 +39,14 @@ class RequestSite(Protocol):
     """
     What a request asks of its site.
 
-    @ivar door: answers the requests below its prefix; C{None} where there is none.
+    @ivar handler: answers the requests below its prefix; C{None} where there is none.
     @ivar limits: says how long a body may be, among others.
     @ivar cors: tells which pages of other origins may read responses; C{None} where none may.
     @ivar browsers: tells which requests of browsers are refused.
     @ivar rate_limited_log: logs those that are refused.
     """
 
-    door: Door | None
+    handler: Handler | None
     limits: Limits
     cors: Cors | None
     browsers: BrowserPolicy
@@ -83,7 +83,7 @@ class RequestConnection(ExchangeConnection, Protocol):
 
 
 class Request(server.Request):
-    """A request. One for the door is handed on as soon as it is complete."""
+    """A request. One for the handler is handed on as soon as it is complete."""
 
     defaultContentType = b"text/plain; charset=utf-8"  # noqa: N815  # Twisted's name
 
@@ -129,18 +129,18 @@ class Request(server.Request):
         channel = cast(RequestConnection, self.channel)
         channel.turns.spend(WORK_OF_ORDINARY_REQUEST + (len(path) >> TARGET_SHIFT))
         authority, target = targets.split(path)
-        door, cors = channel.site.door, channel.site.cors
+        handler, cors = channel.site.handler, channel.site.cors
         refusal = channel.site.browsers.refusal(command, self.requestHeaders, authority, channel.isSecure())
         if refusal is not None:
             self._refuse(channel, command, version, refusal)
             return
-        rest = None if door is None else targets.below(target, door.prefix)
+        rest = None if handler is None else targets.below(target, handler.prefix)
         if command == b"OPTIONS" and (cors is not None or rest is None):
             # Load balancers send this, with any path, to see whether the server is up.
             options = Response(200, b"", b"") if cors is None else cors.preflight(self.requestHeaders)
             self._begin(channel, command, version).answer(options)
             return
-        if door is None or rest is None:
+        if handler is None or rest is None:
             if targets.is_too_deep(target):
                 self._send(channel, command, version, json_message(404, "Not Found"))
                 return
@@ -152,9 +152,9 @@ class Request(server.Request):
         path, _, query = rest.partition(b"?")
         types = self.requestHeaders.getRawHeaders(b"Content-Type")
         body = cast(BytesIO, self.content).getvalue()
-        request = DoorRequest(command, path, query, types[0] if types else None, body)
+        request = ParsedRequest(command, path, query, types[0] if types else None, body)
         exchange = self._begin(channel, command, version)
-        answer = door.handle(request)
+        answer = handler.handle(request)
         exchange.answer(answer if cors is None else with_fields(answer, cors.fields(self.requestHeaders)))
 
     def _refuse(self, channel: RequestConnection, method: bytes, version: bytes, reason: str) -> None:
@@ -164,7 +164,7 @@ class Request(server.Request):
         self._send(channel, method, version, json_message(403, reason))
 
     def _send(self, channel: RequestConnection, method: bytes, version: bytes, answer: Response) -> None:
-        """Send a response that is neither the door's nor a page's."""
+        """Send a response that is neither the handler's nor a page's."""
         cors = channel.site.cors
         self._begin(channel, method, version).answer(
             answer if cors is None else with_fields(answer, cors.fields(self.requestHeaders))

@@ -1,7 +1,7 @@
 """
 The interface of what serves the requests below one path without a detour through L{twisted.web}'s resources.
 
-This module must never know of connections: a door takes a request, and returns a response.
+This module must never know of connections: a handler takes a request, and returns a response.
 """
 
 from typing import Protocol
@@ -11,11 +11,11 @@ import msgspec
 from etcd_twisted.httpd.responses import AnyResponse
 
 
-class DoorRequest(msgspec.Struct, eq=False):
+class ParsedRequest(msgspec.Struct, eq=False):
     """
     A request as it came.
 
-    @ivar path: what follows the door's prefix, still percent-encoded: empty, or beginning with C{/}.
+    @ivar path: what follows the handler's prefix, still percent-encoded: empty, or beginning with C{/}.
     @ivar query: what follows the C{?}.
     @ivar content_type: C{None} where the request has none.
     """
@@ -27,7 +27,7 @@ class DoorRequest(msgspec.Struct, eq=False):
     body: bytes = b""
 
 
-class Door(Protocol):
+class Handler(Protocol):
     """
     Serves the requests below one path.
 
@@ -36,7 +36,7 @@ class Door(Protocol):
 
     prefix: bytes
 
-    def handle(self, request: DoorRequest) -> AnyResponse:
+    def handle(self, request: ParsedRequest) -> AnyResponse:
         """
         Returns the response to a request, which may be an error.
 
