@@ -29,8 +29,8 @@ from etcd_twisted.cluster.lifecycle import Lifecycle
 from etcd_twisted.cluster.seeds import ConfiguredSeeds
 from etcd_twisted.config import Config
 from etcd_twisted.consensus.local_member import ReplicaSettings
+from etcd_twisted.consensus.participation import Participation
 from etcd_twisted.consensus.raft.leader import Timing
-from etcd_twisted.consensus.replica import Replica
 from etcd_twisted.consensus.storage.disk_thread import DiskThread
 from etcd_twisted.consensus.storage.storage import Storage
 from etcd_twisted.frontends import chosen_frontends
@@ -82,8 +82,9 @@ class EtcdService(Service):
             ClusterConfig(config.cluster_active_size, config.cluster_remove_delay, config.cluster_sync_interval),
             secrets.randbits(64),
         )
-        self.replica = Replica(reactor, wall_clock, settings)
-        self.replica.on_failure.append(fatal)
+        self._participation = participation = Participation(reactor, wall_clock, settings)
+        participation.on_failure.append(fatal)
+        self.replica = participation.replica
         self.started: Deferred[None] = succeed(None)
         self.accepted: Deferred[None] = Deferred()
         self._reactor = reactor
@@ -107,8 +108,8 @@ class EtcdService(Service):
         self._registration: Registration | None = None
         client = ClusterClient(reactor, tls, http)
         self._seeds = ConfiguredSeeds(config, self._discovery, client)
-        self._lifecycle = Lifecycle(reactor, config, self.replica, client, self._transport, self._seeds)
-        self.replica.on_exclusion.append(self._lifecycle.excluded)
+        self._lifecycle = Lifecycle(reactor, config, participation, client, self._transport, self._seeds)
+        participation.on_exclusion.append(self._lifecycle.excluded)
         self.replica.peer.on_claim.append(self._lifecycle.claimed)
         self._listening: list[IService] = []
         self._storage: Storage | None = None
@@ -208,12 +209,12 @@ class EtcdService(Service):
             if self._writer is not None:
                 last_first.push_async_callback(self._writer.stop)
             last_first.push_async_callback(self._transport.stop)
-            last_first.push_async_callback(self.replica.stop)
+            last_first.push_async_callback(self._participation.stop)
             last_first.push_async_callback(self._own_agent.stop)
             for frontend in self._listening:
                 last_first.push_async_callback(maybeDeferred, frontend.stopService)
             # Another machine leads before this one closes its ports: clients that come meanwhile are sent there.
-            last_first.push_async_callback(self.replica.hand_over)
+            last_first.push_async_callback(self._participation.hand_over)
             last_first.callback(self._lifecycle.stop)
             if self._registration is not None:
                 last_first.push_async_callback(self._registration.stop)

@@ -14,6 +14,7 @@ from twisted.internet.task import deferLater
 from etcd_twisted.cluster.joining import ROUND_PAUSE_SECONDS, Joining
 from etcd_twisted.cluster.known_machines import KnownMachines
 from etcd_twisted.cluster.local_machine import LocalMachine
+from etcd_twisted.interfaces import IReplica
 from etcd_twisted.interfaces.cluster import ClusterView
 from etcd_twisted.net.backoff import LONGEST_PAUSE_SECONDS, Backoff
 
@@ -28,10 +29,13 @@ class ExclusionCheck:
     @ivar in_doubt: whether it may have been removed while it was busy with something else.
     """
 
-    def __init__(self, clock: IReactorTime, local: LocalMachine, joining: Joining, known: KnownMachines) -> None:
+    def __init__(
+        self, clock: IReactorTime, local: LocalMachine, replica: IReplica, joining: Joining, known: KnownMachines
+    ) -> None:
         self.in_doubt = False
         self._clock = clock
         self._local = local
+        self._replica = replica
         self._joining = joining
         self._known = known
 
@@ -85,7 +89,7 @@ class ExclusionCheck:
 
         @param ask: has it ask whether it was removed; returns whether anybody could say.
         """
-        replica = self._local.replica
+        replica = self._replica
         while not replica.serving and not replica.standby:
             try:
                 await replica.when_serving().addTimeout(NOT_SERVING_SECONDS, self._clock)

@@ -122,8 +122,7 @@ class Joining:
 
     async def _pause(self, name_taken: bool) -> None:
         """Waits for the next round; if the name is taken, until the leader notices that its owner has died."""
-        election_seconds = self._local.replica.timing.election_timeout_seconds
-        seconds = alive_for(election_seconds) if name_taken else ROUND_PAUSE_SECONDS
+        seconds = alive_for(self._local.election_timeout_seconds) if name_taken else ROUND_PAUSE_SECONDS
         await deferLater(self._clock, seconds, lambda: None)
 
     def _seed_option(self) -> str:
@@ -161,7 +160,7 @@ class Joining:
             raise
         if view.ids:
             own_fingerprint = fingerprint(reply.cluster_id, machine_id)
-            local.replica.recall(reply.cluster_id, {**view.members(), own_fingerprint: own})
+            local.recall(reply.cluster_id, {**view.members(), own_fingerprint: own})
         return reply
 
     def _request(self, machine_id: str, identity: Identity | None) -> JoinRequest:

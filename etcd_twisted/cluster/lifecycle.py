@@ -20,8 +20,8 @@ from etcd_twisted.cluster.local_machine import LocalMachine
 from etcd_twisted.cluster.membership_check import MembershipCheck
 from etcd_twisted.cluster.standby import Standby
 from etcd_twisted.config import Config
+from etcd_twisted.consensus.participation import Participation
 from etcd_twisted.consensus.recovery import Recovered
-from etcd_twisted.consensus.replica import Replica
 from etcd_twisted.consensus.storage.disk_thread import DiskThread
 from etcd_twisted.consensus.storage.storage import Storage
 from etcd_twisted.interfaces import ITransport
@@ -36,16 +36,17 @@ class Lifecycle:
         self,
         clock: IReactorTime,
         config: Config,
-        replica: Replica,
+        participation: Participation,
         client: JoinClient,
         transport: ITransport,
         seeds: SeedSource,
     ) -> None:
-        self.local = local = LocalMachine(config, replica, transport)
+        self._replica = replica = participation.replica
+        self.local = local = LocalMachine(config, participation, transport)
         self.known = known = KnownMachines(clock, replica, config.peer_url, seeds)
         self._joining = joining = Joining(clock, config, client, local, known)
-        self._exclusion = ExclusionCheck(clock, local, joining, known)
-        self._standby = Standby(clock, local, joining, known, self._exclusion)
+        self._exclusion = ExclusionCheck(clock, local, replica, joining, known)
+        self._standby = Standby(clock, local, replica, joining, known, self._exclusion)
         self._membership_check = MembershipCheck(clock, client, replica.peer, config.peer_url, known.of_cluster)
         self._task: Deferred[None] | None = None
         self._stopped = False
@@ -122,7 +123,7 @@ class Lifecycle:
 
     def excluded(self) -> None:
         """This machine may have been removed from the cluster."""
-        if self._stopped or self.local.replica.standby:
+        if self._stopped or self._replica.standby:
             return
         if self._task is None:
             self._run(self._leave_if_excluded())
@@ -146,9 +147,9 @@ class Lifecycle:
         This happens no later than it begins to serve: from then on an administrator may say that it is elsewhere.
         """
         local = self.local
-        if local.replica.standby or local.identity is None:
+        if self._replica.standby or local.identity is None:
             return
-        if local.replica.members().get(local.identity.machine_id) != local.machine:
+        if self._replica.members().get(local.identity.machine_id) != local.machine:
             self.excluded()
 
     # The one task that runs in the background

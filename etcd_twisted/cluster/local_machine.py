@@ -1,5 +1,5 @@
 """
-This machine as a member of a cluster: its identity, its files and its replica.
+This machine as a member of a cluster: its identity, its files and its part in consensus.
 
 This module must never give a machine that is in a cluster another identity, nor write to the disk before it is certain
 to start.
@@ -7,14 +7,15 @@ to start.
 
 import secrets
 import uuid
+from collections.abc import Mapping
 
 from twisted.logger import Logger
 
 from etcd_twisted.config import Config
 from etcd_twisted.consensus.member_addresses import members_of
+from etcd_twisted.consensus.participation import Participation
 from etcd_twisted.consensus.raft.entries import Configuration, Member
 from etcd_twisted.consensus.recovery import Recovered, come_back, enter_cluster, found_cluster, recover
-from etcd_twisted.consensus.replica import Replica
 from etcd_twisted.consensus.storage.data_directory import Identity
 from etcd_twisted.consensus.storage.disk_thread import DiskThread
 from etcd_twisted.consensus.storage.storage import Storage
@@ -28,16 +29,18 @@ class LocalMachine:
 
     @ivar name: its name in the cluster; empty until it is known.
     @ivar identity: its ids; C{None} until it is in a cluster.
-    @ivar replica: its copy of the key space.
+    @ivar election_timeout_seconds: how long a leader may be silent.
     @ivar storage: its files, from L{open} on; closed by whoever opened them.
     """
 
     _log = Logger()
 
-    def __init__(self, config: Config, replica: Replica, transport: ITransport) -> None:
+    def __init__(self, config: Config, participation: Participation, transport: ITransport) -> None:
         self.name = ""
         self.identity: Identity | None = None
-        self.replica = replica
+        self.election_timeout_seconds = participation.replica.timing.election_timeout_seconds
+        self._participation = participation
+        self._replica = participation.replica
         self.storage: Storage | None = None
         self._config = config
         self._transport = transport
@@ -100,16 +103,20 @@ class LocalMachine:
         @raise StartError: it can't be used.
         """
         storage, _ = self._files
-        replica = self.replica
-        recovered = await recover(storage, replica.keyspace, self._config.name, replica.turn, self._recall)
+        keyspace, turn = self._replica.keyspace, self._participation.turn
+        recovered = await recover(storage, keyspace, self._config.name, turn, self._recall)
         self.identity = recovered.identity
         return recovered
 
     def _recall(self, identity: Identity, configuration: Configuration) -> None:
         """Lets clients know of these machines before this one has a leader."""
-        self.replica.name = identity.name
+        self._replica.name = identity.name
         cluster_id = identity.cluster_id
-        self.replica.recall(cluster_id, fingerprinted(cluster_id, members_of(configuration)))
+        self.recall(cluster_id, fingerprinted(cluster_id, members_of(configuration)))
+
+    def recall(self, cluster_id: str, members: Mapping[str, Machine]) -> None:
+        """See L{Participation.recall}."""
+        self._participation.recall(cluster_id, members)
 
     def reopen_files(self) -> None:
         """Opens the files of a standby again."""
@@ -143,12 +150,20 @@ class LocalMachine:
     def _start(self, recovered: Recovered) -> None:
         storage, writer = self._files
         self.identity = recovered.identity
-        self.replica.start(self.machine, storage, writer, recovered, self._transport)
+        self._participation.start(self.machine, storage, writer, recovered, self._transport)
 
     async def stand_by(self, view: ClusterView) -> None:
         """Takes part no longer, and sends everyone to the leader."""
-        self.replica.name = self.name
-        await self.replica.stand_by(view)
+        self._replica.name = self.name
+        await self._participation.stand_by(view)
         if self.storage is not None:
             self.storage.log.close()
         self._log.info("{name} is a standby: it sends everyone to the leader", name=self.name)
+
+    async def follow(self, view: ClusterView) -> None:
+        """Goes by a newer view of the cluster, as a standby."""
+        await self._participation.stand_by(view)
+
+    async def lose_leader(self) -> None:
+        """See L{Participation.lose_leader}."""
+        await self._participation.lose_leader()

@@ -14,6 +14,7 @@ from etcd_twisted.cluster.joining import ROUND_PAUSE_SECONDS, Joining, NotAdmitt
 from etcd_twisted.cluster.known_machines import KnownMachines
 from etcd_twisted.cluster.local_machine import LocalMachine
 from etcd_twisted.errors import StartError
+from etcd_twisted.interfaces import IReplica
 
 
 class Standby:
@@ -25,12 +26,14 @@ class Standby:
         self,
         clock: IReactorTime,
         local: LocalMachine,
+        replica: IReplica,
         joining: Joining,
         known: KnownMachines,
         exclusion: ExclusionCheck,
     ) -> None:
         self._clock = clock
         self._local = local
+        self._replica = replica
         self._joining = joining
         self._known = known
         self._exclusion = exclusion
@@ -39,7 +42,7 @@ class Standby:
 
     async def wait_for_room(self) -> None:
         """Returns when this machine is a member, or L{stop} was called."""
-        replica = self._local.replica
+        replica = self._replica
         pause_seconds = replica.cluster_config().sync_interval
         while replica.standby and not self._stopped:
             await deferLater(self._clock, pause_seconds, lambda: None)
@@ -49,17 +52,16 @@ class Standby:
                 pause_seconds = min(ROUND_PAUSE_SECONDS, replica.cluster_config().sync_interval)
                 continue
             pause_seconds = view.config.sync_interval
-            await replica.stand_by(view)
+            await self._local.follow(view)
             if len(view.machines) < view.config.active_size:
                 await self._try_to_join()
 
     async def _lose_leader(self) -> None:
         """Forgets a leader that can't be found, and looks for machines that know one."""
-        replica = self._local.replica
-        if replica.leader() is not None:
+        if self._replica.leader() is not None:
             name = self._local.name
             self._log.warn("{name} is a standby and finds no leader: it looks for one each second", name=name)
-            await replica.lose_leader()
+            await self._local.lose_leader()
         await self._known.search(self._local.name)
 
     async def _try_to_join(self) -> None:
@@ -78,7 +80,7 @@ class Standby:
         local.enter_cluster(recovered, reply)
         self._known.note_members(recovered)
         await self._exclusion.when_serving(self._exclusion.stand_by_if_excluded)
-        if local.replica.serving:
+        if self._replica.serving:
             own = local.machine
             self._log.info(
                 "{name} is a member now, and serves clients at {client_url} and machines at {peer_url}",

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from etcd_twisted.consensus.cluster_keys import stored_config
 from etcd_twisted.consensus.group_state import GroupState
 from etcd_twisted.consensus.member_addresses import in_order
-from etcd_twisted.interfaces.cluster import ClusterView, Machine, fingerprinted
+from etcd_twisted.interfaces.cluster import ClusterView, Health, Machine, MachineStatus, fingerprinted
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.keyspace.space import KeySpace
 
@@ -108,6 +108,17 @@ class ClusterState:
             return self.view.members()
         members = self.members()
         return fingerprinted(self.cluster_id, members) if members else self._recalled
+
+    def statuses(self) -> dict[str, MachineStatus]:
+        """See L{etcd_twisted.interfaces.IReplica.statuses}."""
+        return {} if self.group is None else self.group.statuses()
+
+    def health(self) -> Health:
+        """See L{etcd_twisted.interfaces.IReplica.health}."""
+        if self.group is not None:
+            return self.group.health()
+        leader = self.leader()
+        return Health({}, frozenset(), "" if leader is None else leader.name)
 
     def config(self) -> ClusterConfig:
         """Returns the cluster's configuration."""

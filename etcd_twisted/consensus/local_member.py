@@ -28,7 +28,7 @@ from etcd_twisted.consensus.proposals.quota import QUOTA_BYTES, Quota
 from etcd_twisted.consensus.raft.core import Raft
 from etcd_twisted.consensus.raft.entries import Member
 from etcd_twisted.consensus.raft.leader import Timing
-from etcd_twisted.consensus.raft.messages import Message
+from etcd_twisted.consensus.raft.messages import MOST_TERMS_AHEAD, Message
 from etcd_twisted.consensus.reconfiguration.admission import Admissions
 from etcd_twisted.consensus.reconfiguration.changes import MembershipChanges, with_member
 from etcd_twisted.consensus.reconfiguration.forbidden import ForbiddenMachines
@@ -95,16 +95,13 @@ def _too_much(keyspace: KeySpace) -> EtcdError:
 
 class LocalMember:
     """
-    This machine as a member; see the module. The doors and the peer port use its public parts directly.
+    This machine as a member; see the module. What others may ask of its parts, they ask of the member.
 
     @ivar raft: the Raft state, to be read only.
-    @ivar node: drives the Raft core.
-    @ivar machine: the state machine to which the log is applied.
+    @ivar machine: the state machine to which the log is applied, to be read only.
     @ivar group: what this machine knows of its group.
-    @ivar proposer: proposes changes of the key space.
     @ivar changes: proposes changes of the group.
-    @ivar admissions: decides whose messages are taken.
-    @ivar receiver: receives the leader's snapshots.
+    @ivar failed: see L{Node}.
     """
 
     def __init__(
@@ -151,29 +148,60 @@ class LocalMember:
         self.group = GroupState(cluster_id, self._own, clocks, core, self.machine, self._statuses)
         self._sender = SnapshotSender(clock, disk, transport, self.group)
         self._messenger = Messenger(clock, core, transport, traffic, self._sender)
-        self.node = Node(clock, core, disk, self._messenger, self.machine)
-        self.proposer = Proposer(
-            core, self.node, keyspace, self._proposals, self._throttle, self._quota, self._statuses
+        self._node = Node(clock, core, disk, self._messenger, self.machine)
+        self._proposer = Proposer(
+            core, self._node, keyspace, self._proposals, self._throttle, self._quota, self._statuses
         )
-        self.receiver = SnapshotReceiver(clock, disk, core, self.node, self.machine, traffic)
-        self._snapshotter = Snapshotter(clock, disk, core, self.node, self.machine, settings.snapshot_count)
-        self.admissions = Admissions(cluster_id, core)
-        forbidden = ForbiddenMachines(cluster_id, core, self.machine, self._time, self.proposer)
+        self._receiver = SnapshotReceiver(clock, disk, core, self._node, self.machine, traffic)
+        self._snapshotter = Snapshotter(clock, disk, core, self._node, self.machine, settings.snapshot_count)
+        self._admissions = Admissions(cluster_id, core)
+        forbidden = ForbiddenMachines(cluster_id, core, self.machine, self._time, self._proposer)
         liveness = Liveness(clock, core, election)
-        self.changes = MembershipChanges(core, self.proposer, keyspace, settings.defaults, forbidden, liveness)
+        self.changes = MembershipChanges(core, self._proposer, keyspace, settings.defaults, forbidden, liveness)
         self._upkeep = MembershipUpkeep(clock, core, self.changes, liveness)
-        self._expirer = Expirer(clocks, self.node, self.machine)
+        self._expirer = Expirer(clocks, self._node, self.machine)
         self._clearing = Clearing(clock, keyspace)
         self._timekeeper = Timekeeper(self._time, core, self.machine, self._proposals, self._throttle, self._statuses)
         self._clock_watch = ClockWatch(clocks, self.group)
         self._alarm = QuorumAlarm(clock, self.group)
         self._election_log = ElectionLog(core, self.group)
         self._clock_watch.on_look.append(self._timekeeper.adjust)
-        self.node.on_applied.append(self._applied)
-        self.node.on_change.append(self._changed)
+        self._node.on_applied.append(self._applied)
+        self._node.on_change.append(self._changed)
         self.changes.on_move.append(self._note_move)
         self._moves: dict[str, tuple[str, str]] = {}
         """By machine id: the peer URL that the group knows, and the one that the machine says it has now."""
+        self._offer_parts()
+
+    def _offer_parts(self) -> None:
+        """
+        Offer what others may ask of a part under a name of this member's own, so that they need not know the parts. A
+        bound method costs no call more than the part's.
+        """
+        self.failed = self._node.failed
+        # For the doors:
+        self.submit = self._proposer.submit
+        self.propose = self._proposer.propose
+        self.confirm_read = self._node.confirm_read
+        self.holds_lease = self._node.holds_lease
+        self.hand_over = self._node.transfer
+        # For the peer port:
+        self.machine_id = self.raft.machine_id
+        self.cluster_id = self.group.cluster_id
+        self.label = self.group.label
+        self.admission = self._admissions.admission
+        self.takes_from = self._admissions.takes_from
+        self.has_unconfirmed = self._admissions.has_unconfirmed
+        self.learn_members = self._admissions.learn_members
+        self.fingerprints = self._admissions.fingerprints
+        self.join = self.changes.join
+        self.snapshot_offered = self._receiver.offered
+        self.snapshot_piece = self._receiver.piece
+
+    @property
+    def configuration_index(self) -> int:
+        """The log index of the newest configuration that this machine knows."""
+        return self.raft.configuration_index
 
     # Its life
 
@@ -181,7 +209,7 @@ class LocalMember:
         """Begin to take part in consensus."""
         self._connect()
         self._clock_watch.start()
-        self.node.start()
+        self._node.start()
 
     def end(self) -> None:
         """Begin to stop: from here on, only those who wait for an answer are told what happens."""
@@ -192,15 +220,15 @@ class LocalMember:
         Return when nobody waits for an answer any more, or the time for that is over. The caller must not have stopped
         the transport yet, as answers come from the other machines.
         """
-        waiting = [self._proposals.when_none(), self.node.when_answered()]
+        waiting = [self._proposals.when_none(), self._node.when_answered()]
         await DeferredList(waiting, consumeErrors=True).addTimeout(self._proposal_timeout_seconds, self._clock)
 
     async def stop(self) -> None:
         """Stop taking part, and return when what is under way is done."""
         self._lead_no_longer()
-        await self.receiver.stop()
-        await self.node.drain()
-        self.node.stop()
+        await self._receiver.stop()
+        await self._node.drain()
+        self._node.stop()
         self._clearing.stop()
         self._lead_no_longer()
         self._proposals.fail(_unknown(self._keyspace))
@@ -230,14 +258,18 @@ class LocalMember:
         Handle messages from another machine.
 
         @param length: the length of all of them on the wire, in bytes.
+        @raise ValueError: one of them has a term that no cluster reaches.
         """
+        furthest = self.raft.term + MOST_TERMS_AHEAD
+        if any(message.term > furthest for message in messages):
+            raise ValueError("no Raft messages: a term that no cluster reaches")
         self._messenger.heard(sender, messages, length)
-        self.node.receive(sender, messages)
+        self._node.receive(sender, messages)
 
     def unreachable(self, machine_id: str) -> None:
         """Note that the last messages to a machine may be lost."""
         self._messenger.lost(machine_id)
-        self.node.unreachable(machine_id)
+        self._node.unreachable(machine_id)
 
     # Events
 
@@ -252,11 +284,11 @@ class LocalMember:
         if keyspace.removed_directories.roots:
             self._clearing.look()
         self._quota.look()
-        if self.receiver.incoming is not None:
-            self.receiver.passed(self.machine.applied_index)
+        if self._receiver.incoming is not None:
+            self._receiver.passed(self.machine.applied_index)
         machine, snapshotter = self.machine, self._snapshotter
         due = machine.applied_index >= snapshotter.due_index or machine.bytes_since_snapshot > snapshotter.due_bytes
-        if due and not self.receiver.installing:
+        if due and not self._receiver.installing:
             snapshotter.take_if_due()
         if machine.configuration is not self._configuration or not self._availability.serving:
             self._configuration = machine.configuration
@@ -318,7 +350,7 @@ class LocalMember:
         configuration, machine_id = raft.configuration, raft.machine_id
         wrong = machine_id in configuration and configuration.members.get(machine_id) != self._own
         if wrong and not raft.is_reconfiguring:
-            self.node.propose_configuration(with_member(configuration, machine_id, self._own))
+            self._node.propose_configuration(with_member(configuration, machine_id, self._own))
 
     # Measurements
 
@@ -335,7 +367,7 @@ class LocalMember:
             self._proposals.pending,
             self._proposals.failed,
             storage.log.syncs,
-            self.node.commits,
+            self._node.commits,
             storage.log.size,
             storage.snapshots.size,
             self._clock_watch.jumps,

@@ -13,7 +13,7 @@ from etcd_twisted.consensus.cluster_state import ClusterState
 from etcd_twisted.consensus.group_state import report
 from etcd_twisted.consensus.local_member import LocalMember
 from etcd_twisted.consensus.raft.core import NotLeaderError
-from etcd_twisted.consensus.raft.messages import MOST_TERMS_AHEAD, decode_messages
+from etcd_twisted.consensus.raft.messages import decode_messages
 from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
 from etcd_twisted.interfaces import IRaftPeer
 from etcd_twisted.interfaces.cluster import (
@@ -50,8 +50,8 @@ class RaftPeer:
 
     def begin(self, member: LocalMember) -> None:
         """Accept messages, as this machine is a member from here on."""
-        self.machine_id = member.raft.machine_id
-        self.cluster_id = member.group.cluster_id
+        self.machine_id = member.machine_id
+        self.cluster_id = member.cluster_id
         self._member = member
 
     def end(self) -> None:
@@ -64,31 +64,29 @@ class RaftPeer:
     @property
     def configuration_index(self) -> int:
         """See L{IRaftPeer}."""
-        return 0 if self._member is None else self._member.raft.configuration_index
+        return 0 if self._member is None else self._member.configuration_index
 
     def admission(self, machine_id: str, configuration_index: int) -> Admission:
         """See L{IRaftPeer}."""
         if self._member is None:
             return Admission.STRANGER
-        admissions = self._member.admissions
-        admission = admissions.judge(machine_id, configuration_index)
+        admission = self._member.admission(machine_id, configuration_index)
         if admission is Admission.UNCONFIRMED:
-            admissions.note_unconfirmed(machine_id, configuration_index)
             for tell in self.on_claim:
                 tell()
         return admission
 
     def has_unconfirmed(self) -> bool:
         """See L{IRaftPeer}."""
-        return self._member is not None and self._member.admissions.has_unconfirmed()
+        return self._member is not None and self._member.has_unconfirmed()
 
     def learn_members(self, view: ClusterView) -> bool:
         """See L{IRaftPeer}."""
-        return self._member is not None and self._member.admissions.learn_members(view)
+        return self._member is not None and self._member.learn_members(view)
 
     def label(self, machine_id: str) -> str:
         """See L{IRaftPeer}."""
-        return f"the machine {machine_id}" if self._member is None else self._member.group.label(machine_id)
+        return f"the machine {machine_id}" if self._member is None else self._member.label(machine_id)
 
     # Messages from others
 
@@ -97,12 +95,9 @@ class RaftPeer:
         member = self._member
         if member is None:
             raise ValueError("this machine takes no part in consensus")
-        if not member.admissions.takes_from(sender):
+        if not member.takes_from(sender):
             raise ValueError("it is no longer in the cluster")
         messages = decode_messages(payload)
-        furthest = member.raft.term + MOST_TERMS_AHEAD
-        if any(message.term > furthest for message in messages):
-            raise ValueError("no Raft messages: a term that no cluster reaches")
         member.receive(sender, messages, len(payload))
 
     def unreachable(self, machine_id: str) -> None:
@@ -117,15 +112,15 @@ class RaftPeer:
 
     def snapshot_offered(self, sender: str, metadata: bytes, head: bytes, size: int) -> "Deferred[int]":
         """See L{IRaftPeer}."""
-        if self._member is None or not self._member.admissions.takes_from(sender):
+        if self._member is None or not self._member.takes_from(sender):
             return fail(ValueError("this machine takes no snapshot of that one"))
-        return self._member.receiver.offered(sender, metadata, head, size)
+        return self._member.snapshot_offered(sender, metadata, head, size)
 
     def snapshot_piece(self, sender: str, offset: int, data: bytes) -> "Deferred[None]":
         """See L{IRaftPeer}."""
-        if self._member is None or not self._member.admissions.takes_from(sender):
+        if self._member is None or not self._member.takes_from(sender):
             return fail(ValueError("this machine takes no snapshot of that one"))
-        return self._member.receiver.piece(sender, offset, data)
+        return self._member.snapshot_piece(sender, offset, data)
 
     def join(self, request: JoinRequest) -> "Deferred[JoinReply]":
         """See L{IRaftPeer}."""
@@ -142,7 +137,7 @@ class RaftPeer:
             cause = f"this is the cluster {cluster_id}, not {request.cluster_id}"
             raise EtcdError(ErrorCode.RAFT_INTERNAL, cause)
         try:
-            await self._member.changes.join(request)
+            await self._member.join(request)
         except (NotDoneError, NotLeaderError):
             raise EtcdError(ErrorCode.RAFT_INTERNAL, "this machine does not lead") from None
         return JoinReply(cluster_id)
@@ -161,7 +156,7 @@ class RaftPeer:
             "" if leader is None else leader.name,
             cluster.config(),
             self.configuration_index,
-            () if self._member is None else self._member.admissions.fingerprints,
+            () if self._member is None else self._member.fingerprints(),
             {machine.name: each for each, machine in cluster.fingerprints().items()},
         )
 

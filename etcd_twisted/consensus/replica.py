@@ -1,226 +1,316 @@
 """
-The replica: one machine's copy of the key space, kept in step with the log, and its life as a member, as a standby and
-while it stops.
+The replica as the doors see it: everything that they may ask for, passed on to the part of this machine that answers.
 
-Everything here runs on the reactor. The replica must never stop before those who wait for an answer have it or the
-time for it is over.
+It must never answer a read from a copy that is older than what this machine has shown before, or report that a change
+was made before it was.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
-import msgspec
-from twisted.internet import defer
-from twisted.internet.defer import Deferred, DeferredLock, ensureDeferred
-from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
+from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from etcd_twisted.consensus.availability import Availability
-from etcd_twisted.consensus.background.delivery import Delivery
-from etcd_twisted.consensus.clocks.cluster_time import Clocks
+from etcd_twisted.consensus.clocks.cluster_time import ClusterTime
+from etcd_twisted.consensus.cluster_keys import CONFIG_KEY, forbidden_machines
 from etcd_twisted.consensus.cluster_state import ClusterState
-from etcd_twisted.consensus.doors import ReplicaDoors
-from etcd_twisted.consensus.local_member import LocalMember, ReplicaSettings
+from etcd_twisted.consensus.local_member import LocalMember
+from etcd_twisted.consensus.raft.core import NotLeaderError
+from etcd_twisted.consensus.raft.leader import Timing
+from etcd_twisted.consensus.raft.state import RaftState
 from etcd_twisted.consensus.raft_peer import RaftPeer
-from etcd_twisted.consensus.recovery import Recovered
-from etcd_twisted.consensus.storage.disk_thread import AsyncStorage, DiskThread
-from etcd_twisted.consensus.storage.files import remedy
-from etcd_twisted.consensus.storage.storage import Storage
-from etcd_twisted.errors import ErrorCode, EtcdError
-from etcd_twisted.interfaces import ITransport
+from etcd_twisted.consensus.reconfiguration.changes import MembershipChanges
+from etcd_twisted.consensus.reconfiguration.forbidden import check_name
+from etcd_twisted.consensus.state_machine import StateMachine
+from etcd_twisted.errors import EtcdError, NotDoneError
+from etcd_twisted.interfaces import IReplica, OutcomeCallback
 from etcd_twisted.interfaces.cluster import (
-    ClusterView,
+    Forbidden,
+    Health,
     Machine,
+    MachineStatus,
+    forbidden_key,
 )
+from etcd_twisted.interfaces.cluster_config import ClusterConfig, config_json
+from etcd_twisted.interfaces.statistics import Measurements, Traffic
+from etcd_twisted.keyspace.commands import Change, Delete, Set
+from etcd_twisted.keyspace.events import Event
+from etcd_twisted.keyspace.nodes import Node
 from etcd_twisted.keyspace.space import KeySpace
-from etcd_twisted.waiters import Observers, Waiters, next_turn
+from etcd_twisted.keyspace.statistics import StoreStatistics
+from etcd_twisted.keyspace.watchers import Watcher
+
+_T = TypeVar("_T")
+
+_MOST_SHIFT_SECONDS = 0.1
+"""The most that the cluster time may have been corrected between the making of a command and its proposal."""
 
 
-class Replica(ReplicaDoors):
+@implementer(IReplica)
+class Replica:
     """
-    The replica of one machine. It serves nobody until it has a leader and all committed entries.
+    See L{IReplica}. It has a method for each of the many things that doors ask for, which is why there are so many.
 
-    @ivar keyspace: the key space, which the caller recovers before L{start}.
-    @ivar peer: the side of the replica that the peer port sees.
-    @ivar on_failure: called with the reason, in one line, when the replica can't continue. The process must end then.
+    @ivar keyspace: this machine's copy of the key space. Its owner, L{etcd_twisted.consensus.participation}, replaces
+        it when this machine becomes a standby.
     """
 
-    _log = Logger()
-
-    def __init__(self, clock: IReactorTime, wall_clock: Callable[[], float], settings: ReplicaSettings) -> None:
-        """
-        @param clock: the clock for delayed calls. It may count from anywhere, and must never be set.
-        @param wall_clock: returns the time of day in seconds since the epoch, from which the cluster time begins and
-            which it approaches. It may be set.
-        """
-        self.on_failure: list[Callable[[str], None]] = []
-        self._clock = clock
-        self._clocks = clocks = Clocks.of(clock, wall_clock)
-        self._settings = settings
-        self._is_ending = False
-        self._ended = Waiters()
-        self._standing_by = DeferredLock()
-        keyspace = self._new_keyspace()
-        cluster = ClusterState(keyspace, settings.defaults)
-        availability = Availability(clock)
-        peer = RaftPeer(clocks, cluster, availability)
-        super().__init__(keyspace, settings.timing, clocks.cluster, cluster, availability, peer)
-
-    @property
-    def on_exclusion(self) -> Observers:
-        """Called when this machine may have been taken out of the cluster, possibly more than once."""
-        return self._availability.on_exclusion
-
-    def _new_keyspace(self) -> KeySpace:
-        """Returns an empty key space, whose events are delivered to its watchers."""
-        settings = self._settings
-        self._delivery = delivery = Delivery(self._clock)
-        keyspace = KeySpace(settings.history_capacity, lambda: delivery.soon(keyspace.hub), settings.history_bytes)
-        return keyspace
-
-    # Its life
-
-    def start(
-        self, machine: Machine, storage: Storage, writer: DiskThread, recovered: Recovered, transport: ITransport
+    def __init__(
+        self,
+        keyspace: KeySpace,
+        timing: Timing,
+        time: ClusterTime,
+        cluster: ClusterState,
+        availability: Availability,
+        peer: RaftPeer,
     ) -> None:
         """
-        Begin to take part in consensus, from what was recovered.
+        @param time: the time by which keys expire.
+        @param cluster: knows which machines are in the cluster.
+        @param availability: knows whether this machine serves, and which machine leads.
+        @param peer: the side of the replica that the peer port sees.
+        """
+        self.name = ""
+        self.keyspace = keyspace
+        self.timing = timing
+        self.traffic = Traffic()
+        self.peer = peer
+        self.now = time.now
+        self._time = time
+        self._cluster = cluster
+        self._availability = availability
+        self._member: LocalMember | None = None
+        """This machine as a member of its group; C{None} while it is not a member."""
+        self._raft: RaftState | None = None
+        """The Raft state of that member."""
+        self._machine: StateMachine | None = None
+        """The state machine of that member."""
 
-        @param machine: the name and the addresses of this machine.
-        @param writer: the thread that does all further work on the storage.
-        """
-        self.name = machine.name
-        disk = AsyncStorage(self._clock, storage, writer)
-        self._member = member = LocalMember(
-            self._clocks,
-            self.keyspace,
-            disk,
-            transport,
-            self.traffic,
-            self._settings,
-            self._availability,
-            recovered,
-            machine,
-        )
-        member.node.failed.addErrback(self._failed, storage, member).addErrback(self._log_unexpected)
-        self._availability.begin()
-        self._cluster.enter(member.group)
-        self.peer.begin(member)
-        member.start()
+    def begin(self, member: LocalMember) -> None:
+        """Answer as this member from here on."""
+        self._member = member
+        self._raft = member.raft
+        self._machine = member.machine
 
-    def recall(self, cluster_id: str, members: Mapping[str, Machine]) -> None:
-        """
-        Name these as the cluster's machines while this one is not a member, or has no group in its log.
+    def end(self) -> None:
+        """Answer without a member from here on."""
+        self._member = self._raft = self._machine = None
 
-        @param members: the machines by fingerprint.
-        """
-        self._cluster.recall(cluster_id, members)
+    # State
 
-    async def hand_over(self) -> None:
-        """
-        Have another machine lead, if this one does and another can. Return when one does, or none will, and those who
-        wait for this one are answered.
-        """
-        member = self._member
+    @property
+    def serving(self) -> bool:
+        """See L{IReplica}."""
+        return self._availability.serving
+
+    @property
+    def standby(self) -> bool:
+        """See L{IReplica}."""
+        return self._cluster.standby
+
+    @property
+    def cluster_id(self) -> str:
+        """See L{IReplica}."""
+        return self._cluster.cluster_id
+
+    @property
+    def index(self) -> int:
+        """See L{IReplica}."""
+        return self.keyspace.index
+
+    @property
+    def raft_index(self) -> int:
+        """See L{IReplica}."""
+        return self._machine.applied_index if self._machine is not None else 0
+
+    @property
+    def term(self) -> int:
+        """See L{IReplica}."""
+        return self._raft.term if self._raft is not None else 0
+
+    @property
+    def is_leader(self) -> bool:
+        """See L{IReplica}."""
+        return self._raft is not None and self._raft.leads_on
+
+    @property
+    def led_seconds(self) -> float:
+        """See L{IReplica}."""
+        return self._availability.led_seconds
+
+    def when_serving(self) -> "Deferred[None]":
+        """See L{IReplica}."""
+        return self._availability.when_serving()
+
+    def when_led(self) -> "Deferred[None]":
+        """See L{IReplica}."""
+        return self._availability.when_led(self.leader() is not None)
+
+    def when_deposed(self) -> "Deferred[None]":
+        """See L{IReplica}."""
+        return self._availability.when_deposed(self.is_leader)
+
+    def leader(self) -> Machine | None:
+        """See L{IReplica}."""
+        return self._cluster.leader()
+
+    def machines(self) -> list[Machine]:
+        """See L{IReplica}."""
+        return self._cluster.machines()
+
+    def members(self) -> dict[str, Machine]:
+        """See L{IReplica}."""
+        return self._cluster.members()
+
+    def fingerprints(self) -> dict[str, Machine]:
+        """See L{IReplica}."""
+        return self._cluster.fingerprints()
+
+    def statuses(self) -> dict[str, MachineStatus]:
+        """See L{IReplica}."""
+        return self._cluster.statuses()
+
+    def health(self) -> Health:
+        """See L{IReplica}."""
+        return self._cluster.health()
+
+    def get(self, key: str) -> Node:
+        """See L{IReplica}."""
+        return self.keyspace.get(key)
+
+    def statistics(self) -> StoreStatistics:
+        """See L{IReplica}."""
+        return self.keyspace.statistics()
+
+    def measurements(self) -> Measurements:
+        """See L{IReplica}."""
+        leader_changes = self._availability.leader_changes
+        if self._member is None:
+            return Measurements(leader_changes=leader_changes)
+        return self._member.measurements(leader_changes)
+
+    def watch(
+        self,
+        key: str,
+        recursive: bool,
+        stream: bool,
+        since: int | None,
+        deliver: Callable[[Event], None],
+        end: Callable[[], None] | None = None,
+    ) -> Watcher:
+        """See L{IReplica}."""
+        return self.keyspace.watch(key, recursive, stream, since, deliver, end)
+
+    def confirm_reads(self) -> "Deferred[None]":
+        """See L{IReplica}."""
+        member = self._leading_member
         if member is None:
-            return
-        if member.raft.leads_on and member.node.transfer():
-            self._log.info("{name} hands the lead over", name=self.name)
-            await self._await_another()
-        if not member.raft.leads_on:
-            await member.settle()
+            return self._when_leading(self.confirm_reads)
+        return member.confirm_read().addErrback(self._unconfirmed)
 
-    async def _await_another(self) -> None:
-        handed_over = self.when_led()
-        handed_over.addTimeout(2 * self.timing.election_timeout_seconds, self._clock)
+    def _unconfirmed(self, failure: Failure) -> None:
+        failure.trap(NotLeaderError)
+        raise self._availability.closed or NotDoneError("this machine no longer leads")
+
+    def confirm_recent(self) -> "Deferred[None]":
+        """See L{IReplica}."""
+        member = self._member
+        if member is not None and self._availability.closed is None and member.holds_lease():
+            return succeed(None)
+        return self.confirm_reads()
+
+    # Changes
+
+    @property
+    def _leading_member(self) -> LocalMember | None:
+        """This machine as a member, if it leads and still answers; otherwise C{None}."""
+        raft = self._raft
+        if raft is None or self._availability.closed is not None or not raft.leads_on:
+            return None
+        return self._member
+
+    def submit(self, command: Change, on_outcome: OutcomeCallback) -> bool:
+        """See L{IReplica}."""
+        member = self._member
+        if member is None or self._availability.closed is not None:
+            return False
+        return member.submit(command, on_outcome)
+
+    def propose(self, command: Change) -> "Deferred[Event]":
+        """See L{IReplica}."""
+        return self._propose(command, always=False)
+
+    def _propose(self, command: Change, always: bool) -> "Deferred[Event]":
+        """
+        Propose a command.
+
+        @param always: whether the change may exceed the quota.
+        """
+        member = self._leading_member
+        if member is None:
+            ahead = self._time.ahead
+            return self._when_leading(lambda: self._propose_after_wait(command, always, ahead))
+        return member.propose(command, always)
+
+    def _propose_after_wait(self, command: Change, always: bool, ahead: float) -> "Deferred[Event]":
+        """
+        Propose a command that was made before this machine led.
+
+        @param ahead: how far the cluster time was ahead of the clock then, in seconds. If that was wrong, the times in
+            the command are wrong too, and its caller has to make it again.
+        """
+        if abs(self._time.ahead - ahead) > _MOST_SHIFT_SECONDS:
+            return fail(NotDoneError("this machine did not know the time by which keys expire; ask again"))
+        return self._propose(command, always)
+
+    def _when_leading(self, go_on: Callable[[], "Deferred[_T]"]) -> "Deferred[_T]":
+        """Wait for a leader, and then call C{go_on} if this machine is the leader."""
+
+        def led(_: None) -> "Deferred[_T]":
+            if not self.is_leader:
+                raise NotDoneError("another machine leads")
+            return go_on()
+
+        return self.when_led().addCallback(led)
+
+    def cluster_config(self) -> ClusterConfig:
+        """See L{IReplica}."""
+        return self._cluster.config()
+
+    def configure(self, config: ClusterConfig) -> "Deferred[None]":
+        """See L{IReplica}."""
+        changed = self._propose(Set(CONFIG_KEY, self.now(), config_json(config)), always=True)
+        return changed.addCallback(lambda _: None)
+
+    def remove(self, name: str, forbidden_by: str | None = None) -> "Deferred[None]":
+        """See L{IReplica}."""
+        if forbidden_by is not None:
+            return ensureDeferred(self._change_group(lambda changes: changes.forbid(name, forbidden_by)))
+        return ensureDeferred(self._change_group(lambda changes: changes.remove(name)))
+
+    def forbidden(self) -> list[Forbidden]:
+        """See L{IReplica}."""
+        return forbidden_machines(self.keyspace.root)
+
+    def allow(self, name: str) -> "Deferred[None]":
+        """See L{IReplica}."""
         try:
-            await handed_over
-        except (defer.TimeoutError, EtcdError):
-            self._log.warn("No other machine took over")
+            check_name(name)
+        except EtcdError as error:
+            return fail(error)
+        return self.propose(Delete(forbidden_key(name), self.now())).addCallback(lambda _: None)
 
-    async def stop(self) -> None:
-        """Refuse new requests, and return when those under way are done."""
-        self._availability.close(EtcdError(ErrorCode.RAFT_INTERNAL, "this machine is stopping", self.index))
-        await self._end_membership()
-        self._delivery.stop()  # not before: while much waits to be delivered, nothing is applied
+    def move(self, machine_id: str, peer_url: str) -> "Deferred[None]":
+        """See L{IReplica}."""
+        return ensureDeferred(self._change_group(lambda changes: changes.move(machine_id, peer_url)))
 
-    async def _end_membership(self) -> None:
-        """End the membership, and return when it has ended. It ends even if the caller is cancelled."""
-        member, self._member = self._member, None
-        self._availability.end()
-        if member is not None:
-            member.end()
-            self._cluster.leave()
-            self._is_ending = True
-            ensureDeferred(self._end(member)).addBoth(self._has_ended)
-        if self._is_ending:
-            await self._ended.wait()
-
-    async def _end(self, member: LocalMember) -> None:
-        await member.settle()
-        self.peer.end()
-        self._cluster.left()
-        await member.stop()
-
-    def _has_ended(self, result: Failure | None) -> None:
-        self._is_ending = False
-        if result is not None:
-            self._log.failure("This machine's part in consensus did not end in order", result)
-        self._ended.fire()
-
-    async def stand_by(self, view: ClusterView) -> None:
-        """
-        Take part no longer and drop the copy, as others serve. Watchers are told that no more events will come.
-
-        @param view: the cluster as others describe it. Each call replaces it.
-        """
-        self._cluster.see(view)
-        await self._standing_by.run(lambda: ensureDeferred(self._stand_by()))
-        self._look_from_outside()
-
-    async def lose_leader(self) -> None:
-        """As a standby, forget which machine leads, but not the machines."""
-        view = self._cluster.view
-        if view is not None:
-            await self.stand_by(msgspec.structs.replace(view, leader=""))
-
-    async def _stand_by(self) -> None:
-        cluster, availability = self._cluster, self._availability
-        if cluster.standby:
-            return
-        cluster.standby = True
-        availability.stand_by()
-        ended = ensureDeferred(self._end_membership())
-        self._look_from_outside()  # those who wait for a leader need not wait for the last answers
-        await ended
-        while self.keyspace.hub.backlog and availability.closed is None:
-            await self.turn()  # until all watchers have the events from before
-        self._delivery.stop()
-        self.keyspace.hub.end_all()
-        self.keyspace = cluster.keyspace = self._new_keyspace()
-        availability.served_by_others()
-
-    def _look_from_outside(self) -> None:
-        self._availability.look_from_outside(self.leader(), self.name)
-
-    def turn(self) -> "Deferred[None]":
-        """Returns a Deferred that fires in the next turn of the reactor."""
-        return next_turn(self._clock)
-
-    def _failed(self, failure: Failure, storage: Storage, member: LocalMember) -> None:
-        self._log.failure("This machine can't go on", failure)
-        reason = f"this machine can't go on: {failure.getErrorMessage()}; its log says more"
-        if isinstance(failure.value, OSError):
-            path, problem = storage.directory.path, failure.value.strerror
-            reason = f"--data-dir {path} failed: {problem}; {remedy(failure.value)}, then start this machine again"
-        error = EtcdError(ErrorCode.RAFT_INTERNAL, f"{reason}; whether the write was done is unknown", self.index)
-        for tell in self.on_failure:
-            try:
-                tell(reason)
-            except Exception as problem:  # the others, and the clients that wait, have to be told all the same
-                self._log_unexpected(Failure(problem))
-        self._availability.close(error)
-        member.fail(error)
-
-    def _log_unexpected(self, failure: Failure) -> None:
-        self._log.failure("Not everybody could be told that this machine can't go on", failure)
+    async def _change_group(self, change: Callable[[MembershipChanges], Awaitable[None]]) -> None:
+        member = self._member
+        if member is None or not self.is_leader:
+            raise NotDoneError("another machine leads")
+        try:
+            await change(member.changes)
+        except NotLeaderError:
+            raise NotDoneError("another machine leads") from None

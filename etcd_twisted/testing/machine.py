@@ -15,6 +15,7 @@ from etcd_twisted.cluster.lifecycle import Lifecycle
 from etcd_twisted.config import Config
 from etcd_twisted.config.addresses import Address
 from etcd_twisted.consensus.local_member import ReplicaSettings
+from etcd_twisted.consensus.participation import Participation
 from etcd_twisted.consensus.raft.leader import Timing
 from etcd_twisted.consensus.replica import Replica
 from etcd_twisted.consensus.storage.storage import Storage
@@ -86,7 +87,7 @@ class _Running:
     def __init__(self, machine: "SimulatedMachine") -> None:
         world = machine.world
         self.process = process = Process(world.schedule, machine.name, machine.clock_start, machine.speed)
-        self.replica = Replica(
+        self.participation = participation = Participation(
             process.clock,
             machine.wall_clock,
             ReplicaSettings(
@@ -97,11 +98,12 @@ class _Running:
                 seed=world.schedule.random.getrandbits(32),
             ),
         )
-        self.replica.on_failure.append(machine.disk_failed)
+        participation.on_failure.append(machine.disk_failed)
+        self.replica = participation.replica
         self.transport = SimulatedTransport(world.network, process, machine.host, self.replica.peer, world.sent)
         peers = SimulatedPeers(world.network, process)
-        self.lifecycle = Lifecycle(process.clock, machine.config, self.replica, peers, self.transport, machine)
-        self.replica.on_exclusion.append(self.lifecycle.excluded)
+        self.lifecycle = Lifecycle(process.clock, machine.config, participation, peers, self.transport, machine)
+        participation.on_exclusion.append(self.lifecycle.excluded)
         self.replica.peer.on_claim.append(self.lifecycle.claimed)
         self.writer = SimulatedWriter(process, machine.disk)
         self.storage: Storage | None = None
@@ -330,8 +332,8 @@ class SimulatedMachine:
     async def _end_in_order(running: _Running) -> None:
         """Ends a process as L{etcd_twisted.service.EtcdService} does."""
         running.lifecycle.stop()
-        await running.replica.hand_over()
-        await running.replica.stop()
+        await running.participation.hand_over()
+        await running.participation.stop()
         running.transport.connect({})
         await running.writer.stop()
         storage = running.lifecycle.storage or running.storage

@@ -50,7 +50,7 @@ class LifecycleMachine(ClusterMachine):
     def _begin(self) -> None:
         self.machine = Machine(self.config.name or "", self.config.client_url, self.config.peer_url)
         super()._begin()
-        self.lifecycle = Lifecycle(self.clock, self.config, self.replica, self.peers, self.transport, self)
+        self.lifecycle = Lifecycle(self.clock, self.config, self.participation, self.peers, self.transport, self)
 
     async def find(self, name: str) -> list[str]:
         """See L{etcd_twisted.cluster.known_machines.SeedSource}."""
@@ -76,7 +76,7 @@ class LifecycleMachine(ClusterMachine):
 
     async def _stop(self) -> None:
         self.lifecycle.stop()
-        await self.replica.hand_over()
+        await self.participation.hand_over()
         await super()._stop()
 
     def close_files(self) -> None:

@@ -4,7 +4,7 @@ Which machines a machine lists while it knows no leader (spec, section 2): those
 
 from twisted.internet.defer import Deferred, ensureDeferred
 
-from etcd_twisted.consensus.replica import Replica
+from etcd_twisted.consensus.participation import Participation
 from etcd_twisted.interfaces.cluster import fingerprint
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from tests.cluster.machines import SYNC_INTERVAL_SECONDS, LifecycleMachine, LifecycleTestCase
@@ -65,12 +65,12 @@ class RestartedTests(KnownMachinesTest):
         reading = three[0]
         seen: list[int] = []
 
-        def look(replica: Replica) -> "Deferred[None]":
-            seen.append(len(replica.machines()) if replica._member is None else 0)
-            return turn(replica)
+        def look(participation: Participation) -> "Deferred[None]":
+            seen.append(len(participation.replica.machines()) if participation._member is None else 0)
+            return turn(participation)
 
-        turn = Replica.turn
-        self.patch(Replica, "turn", look)
+        turn = Participation.turn
+        self.patch(Participation, "turn", look)
         reading.restart()
         self.group.run(1.0)
         self.assertIn(3, seen)
@@ -129,7 +129,7 @@ class StandbyTests(KnownMachinesTest):
         """Is told as soon as there is one."""
         three = self.three()
         standby = self.start(three[0])
-        self.group.finish(ensureDeferred(standby.replica.lose_leader()))
+        self.group.finish(ensureDeferred(standby.participation.lose_leader()))
         led = standby.replica.when_led()
         self.group.run(0.1)
         self.assertNoResult(led)

@@ -42,7 +42,7 @@ class StandbyTests(LifecycleTestCase):
     def test_standby_learns_of_a_new_leader(self) -> None:
         standby = self.full()
         leader = self.group.leader
-        self.group.finish(ensureDeferred(leader.replica.hand_over()))
+        self.group.finish(ensureDeferred(leader.participation.hand_over()))
         self.group.run(SYNC_INTERVAL_SECONDS + 0.1)
         self.assertEqual(standby.replica.leader(), self.group.leader.machine)
         self.assertIsNot(self.group.leader, leader)
@@ -201,7 +201,7 @@ class ExcludedTests(LifecycleTestCase):
         self.group.run_until(lambda: not gone.leads)
         waiting = gone.set("/b")
         self.assertNoResult(unknown)
-        ensureDeferred(gone.replica.stand_by(self.group.leader.peer.describe()))
+        ensureDeferred(gone.participation.stand_by(self.group.leader.peer.describe()))
         self.assertNoResult(unknown)
         self.failureResultOf(waiting, NotDoneError)
         self.group.run(PATIENCE + 0.1)

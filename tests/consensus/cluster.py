@@ -13,12 +13,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from etcd_twisted.cluster.membership_check import MembershipCheck
 from etcd_twisted.consensus.local_member import LocalMember, ReplicaSettings
 from etcd_twisted.consensus.node import Node
+from etcd_twisted.consensus.participation import Participation
 from etcd_twisted.consensus.proposals.quota import QUOTA_BYTES
 from etcd_twisted.consensus.raft.core import Raft
 from etcd_twisted.consensus.raft.entries import Member
 from etcd_twisted.consensus.raft.leader import Timing
 from etcd_twisted.consensus.recovery import Recovered, come_back, enter_cluster, found_cluster, recover
-from etcd_twisted.consensus.replica import Replica
 from etcd_twisted.consensus.storage.data_directory import Identity
 from etcd_twisted.consensus.storage.storage import Storage
 from etcd_twisted.interfaces import IRaftPeer
@@ -70,7 +70,7 @@ class ClusterMachine:
         self.clock = self.process.clock
         self.host = cluster.network.host(self.url)
         self.disk = PromptWriter(self.process)
-        self.replica = Replica(
+        self.participation = Participation(
             self.clock,
             lambda: START + cluster.schedule.now + self.wall_ahead,
             ReplicaSettings(
@@ -82,8 +82,9 @@ class ClusterMachine:
                 seed=self.number,
             ),
         )
-        self.replica.on_failure.append(self.fatal.append)
-        self.replica.on_exclusion.append(self._note_excluded)
+        self.replica = self.participation.replica
+        self.participation.on_failure.append(self.fatal.append)
+        self.participation.on_exclusion.append(self._note_excluded)
         self.replica.peer.on_claim.append(self._note_claimed)
         self.peers = SimulatedPeers(cluster.network, self.process)
         self.membership_check = MembershipCheck(self.clock, self.peers, self.replica.peer, self.url, self._known)
@@ -116,14 +117,14 @@ class ClusterMachine:
     @property
     def member(self) -> LocalMember:
         """Its part in the group."""
-        member = self.replica._member
+        member = self.participation._member
         assert member is not None
         return member
 
     @property
     def node(self) -> Node:
         """What runs its core."""
-        return self.member.node
+        return self.member._node
 
     @property
     def raft(self) -> Raft:
@@ -172,12 +173,12 @@ class ClusterMachine:
 
     async def _start(self) -> None:
         self.storage = Storage.open(self.path, "--data-dir")
-        recovered = await recover(self.storage, self.replica.keyspace, None, self.replica.turn)
+        recovered = await recover(self.storage, self.replica.keyspace, None, self.participation.turn)
         if recovered.identity is None:
             await self._become_member(recovered)
         else:
             come_back(self.storage, recovered)
-        self.replica.start(self.machine, self.storage, self.disk, recovered, self.transport)
+        self.participation.start(self.machine, self.storage, self.disk, recovered, self.transport)
         await self.replica.when_serving()
 
     async def _become_member(self, recovered: Recovered) -> None:
@@ -196,7 +197,7 @@ class ClusterMachine:
         return ensureDeferred(self._stop())
 
     async def _stop(self) -> None:
-        await self.replica.stop()
+        await self.participation.stop()
         while self.disk.jobs:  # a writer that is stopped does what it was given
             self.disk.run_one()
         self.close_files()

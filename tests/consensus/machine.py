@@ -13,10 +13,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from etcd_twisted.consensus.local_member import ReplicaSettings
+from etcd_twisted.consensus.participation import Participation
 from etcd_twisted.consensus.proposals.quota import QUOTA_BYTES
 from etcd_twisted.consensus.raft.entries import Member
 from etcd_twisted.consensus.recovery import come_back, found_cluster, recover
-from etcd_twisted.consensus.replica import Replica
 from etcd_twisted.consensus.storage.data_directory import Identity
 from etcd_twisted.consensus.storage.storage import Storage
 from etcd_twisted.interfaces import ISnapshotFile, ITransport
@@ -80,8 +80,9 @@ class TestMachine:
         self.fatal: list[str] = []
         self.wall_ahead = 0.0
         settings = ReplicaSettings(history, snapshot_count=snapshot_count, quota_bytes=quota_bytes)
-        self.replica = Replica(self.clock, self.wall_clock, settings)
-        self.replica.on_failure.append(self.fatal.append)
+        self.participation = Participation(self.clock, self.wall_clock, settings)
+        self.replica = self.participation.replica
+        self.participation.on_failure.append(self.fatal.append)
         self.storage = Storage.open(path, "--data-dir")
         self.started = ensureDeferred(self._start())
         self.started.addErrback(self._close_after_failure)
@@ -95,12 +96,12 @@ class TestMachine:
         return failure
 
     async def _start(self) -> None:
-        recovered = await recover(self.storage, self.replica.keyspace, self.name, self.replica.turn)
+        recovered = await recover(self.storage, self.replica.keyspace, self.name, self.participation.turn)
         if recovered.identity is None:
             found_cluster(self.storage, recovered, IDENTITY, MEMBER)
         else:
             come_back(self.storage, recovered)
-        self.replica.start(MACHINE, self.storage, self.writer, recovered, NobodyElse())
+        self.participation.start(MACHINE, self.storage, self.writer, recovered, NobodyElse())
 
     def settle(self) -> None:
         """Let everything happen that can happen without time going by."""
@@ -114,7 +115,7 @@ class TestMachine:
 
     def stop(self) -> None:
         """Stop in order."""
-        stopped = ensureDeferred(self.replica.stop())
+        stopped = ensureDeferred(self.participation.stop())
         self.settle()
         assert stopped.called
         stopped.addErrback(lambda failure: failure.raiseException())

@@ -21,7 +21,7 @@ class HandOverTests(ClusterTestCase):
         cluster.start(3)
         leader = cluster.leader
         under_way = [leader.set(f"/k{number}", "1") for number in range(10)]
-        handed_over = ensureDeferred(leader.replica.hand_over())
+        handed_over = ensureDeferred(leader.participation.hand_over())
         waits = leader.set("/late", "1")
         before = cluster.clock.seconds()
         cluster.finish(handed_over)
@@ -37,13 +37,13 @@ class HandOverTests(ClusterTestCase):
     def test_who_is_alone_does_not_wait(self) -> None:
         cluster = self.cluster()
         machine = cluster.start(1)[0]
-        self.successResultOf(ensureDeferred(machine.replica.hand_over()))
+        self.successResultOf(ensureDeferred(machine.participation.hand_over()))
         self.assertTrue(machine.leads)
 
     def test_a_follower_has_nothing_to_hand_over(self) -> None:
         cluster = self.cluster()
         cluster.start(3)
-        self.successResultOf(ensureDeferred(cluster.followers[0].replica.hand_over()))
+        self.successResultOf(ensureDeferred(cluster.followers[0].participation.hand_over()))
 
     def test_when_no_other_can_it_leads_on_and_keys_expire(self) -> None:
         cluster = self.cluster()
@@ -53,7 +53,7 @@ class HandOverTests(ClusterTestCase):
         cluster.run(0.2)
         other.disk.held = True  # it has not the last entry, and won't have it
         under_way = leader.set("/b", "1")
-        handed_over = ensureDeferred(leader.replica.hand_over())
+        handed_over = ensureDeferred(leader.participation.hand_over())
         cluster.run(TIMING.election_timeout_seconds + TIMING.heartbeat_seconds)
         self.successResultOf(handed_over)
         self.assertTrue(leader.leads)
@@ -69,7 +69,7 @@ class HandOverTests(ClusterTestCase):
         for follower in followers:
             follower.disk.held = True
         under_way = leader.set("/a", "1")
-        stopped = ensureDeferred(leader.replica.stop())
+        stopped = ensureDeferred(leader.participation.stop())
         cluster.run(0.05)
         self.assertNoResult(stopped)
         for follower in followers:
@@ -84,7 +84,7 @@ class HandOverTests(ClusterTestCase):
         for follower in cluster.followers:
             follower.disk.held = True
         under_way = leader.set("/a", "1")
-        stopped = ensureDeferred(leader.replica.stop())
+        stopped = ensureDeferred(leader.participation.stop())
         cluster.run(PATIENCE + 0.01)
         self.successResultOf(stopped)
         self.assertIn("unknown", self.failureResultOf(under_way, EtcdError).value.cause)
@@ -101,7 +101,7 @@ class StopTests(ClusterTestCase):
         for _ in range(200):
             machine.replica.watch("/", True, True, None, lambda _event: None)
         answers = [machine.set(f"/k{number}") for number in range(200)]
-        stopped = ensureDeferred(machine.replica.stop())
+        stopped = ensureDeferred(machine.participation.stop())
         cluster.finish(stopped)
         for answer in answers:
             self.successResultOf(answer)
@@ -113,7 +113,7 @@ class StopTests(ClusterTestCase):
         machine = cluster.start(1)[0]
         stopping: list[Deferred[None]] = []
         answers = [machine.set("/a"), machine.set("/b")]
-        answers[0].addCallback(lambda _: stopping.append(ensureDeferred(machine.replica.stop())))
+        answers[0].addCallback(lambda _: stopping.append(ensureDeferred(machine.participation.stop())))
         cluster.run(0.1)
         self.successResultOf(stopping[0])
         self.successResultOf(answers[1])
@@ -124,7 +124,7 @@ class StopTests(ClusterTestCase):
         cluster = self.cluster()
         machine = cluster.start(1)[0]
         answer = machine.set("/a", "", machine.replica.now() + 10**9)
-        stopped = ensureDeferred(machine.replica.stop())
+        stopped = ensureDeferred(machine.participation.stop())
         cluster.finish(stopped)
         self.successResultOf(answer)
         self.assertEqual(machine.clock.getDelayedCalls(), [])
@@ -134,7 +134,7 @@ class StopTests(ClusterTestCase):
         cluster.start(2)
         leader = cluster.leader
         leader.set("/a").addErrback(lambda failure: failure.trap(EtcdError))
-        first, second = (ensureDeferred(leader.replica.stop()) for _ in range(2))
+        first, second = (ensureDeferred(leader.participation.stop()) for _ in range(2))
         self.assertNoResult(second)
         cluster.finish(first)
         self.successResultOf(second)
@@ -160,10 +160,10 @@ class StopTests(ClusterTestCase):
             follower.disk.held = True
         leader.set("/a").addErrback(lambda failure: failure.trap(EtcdError))
         view = leader.replica.peer.describe()
-        standing_by = ensureDeferred(leader.replica.stand_by(view))
+        standing_by = ensureDeferred(leader.participation.stand_by(view))
         standing_by.cancel()
         self.failureResultOf(standing_by)
-        stopped = ensureDeferred(leader.replica.stop())
+        stopped = ensureDeferred(leader.participation.stop())
         self.assertNoResult(stopped)
         cluster.finish(stopped)
         self.assertEqual(leader.clock.getDelayedCalls(), [])
@@ -172,7 +172,7 @@ class StopTests(ClusterTestCase):
 class StandByTests(ClusterTestCase):
     def stand_by(self, cluster: Cluster, machine: ClusterMachine) -> ClusterView:
         view = cluster.leader.replica.peer.describe()
-        cluster.finish(ensureDeferred(machine.replica.stand_by(view)))
+        cluster.finish(ensureDeferred(machine.participation.stand_by(view)))
         return view
 
     def test_it_has_no_copy_and_knows_the_leader(self) -> None:
@@ -206,7 +206,7 @@ class StandByTests(ClusterTestCase):
         ended: list[str] = []
 
         def first_of_all(_event: Event) -> None:
-            standing_by.append(ensureDeferred(machine.replica.stand_by(view)))
+            standing_by.append(ensureDeferred(machine.participation.stand_by(view)))
 
         machine.replica.watch("/a", False, False, None, first_of_all, lambda: ended.append("first"))
         for _ in range(300):  # so many that they are not all told in one turn
@@ -238,11 +238,11 @@ class StandByTests(ClusterTestCase):
         cluster.start(3)
         machine = cluster.followers[0]
         view = cluster.leader.replica.peer.describe()
-        first, second = (ensureDeferred(machine.replica.stand_by(view)) for _ in range(2))
+        first, second = (ensureDeferred(machine.participation.stand_by(view)) for _ in range(2))
         cluster.finish(first)
         cluster.finish(second)
         keyspace = machine.replica.keyspace
-        cluster.finish(ensureDeferred(machine.replica.stand_by(view)))
+        cluster.finish(ensureDeferred(machine.participation.stand_by(view)))
         self.assertIs(machine.replica.keyspace, keyspace)
 
     def test_a_new_leader_is_noted_with_each_view(self) -> None:
@@ -251,7 +251,7 @@ class StandByTests(ClusterTestCase):
         machine = cluster.followers[0]
         self.stand_by(cluster, machine)
         leader = cluster.leader
-        cluster.finish(ensureDeferred(leader.replica.hand_over()))
+        cluster.finish(ensureDeferred(leader.participation.hand_over()))
         cluster.await_leader()
         self.stand_by(cluster, machine)
         self.assertEqual(machine.replica.leader(), cluster.leader.machine)
@@ -263,10 +263,10 @@ class StandByTests(ClusterTestCase):
         machine = cluster.followers[0]
         view = cluster.leader.replica.peer.describe()
         nobody = ClusterView(view.cluster_id, view.machines, "", view.config)
-        cluster.finish(ensureDeferred(machine.replica.stand_by(nobody)))
+        cluster.finish(ensureDeferred(machine.participation.stand_by(nobody)))
         answer = machine.set("/a")
         self.assertNoResult(answer)
-        cluster.finish(ensureDeferred(machine.replica.stand_by(view)))
+        cluster.finish(ensureDeferred(machine.participation.stand_by(view)))
         self.failureResultOf(answer, NotDoneError)
 
     def test_writes_under_way_are_answered(self) -> None:
@@ -295,7 +295,7 @@ class DeposedTests(ClusterTestCase):
         given_up.cancel()
         cluster.run(1.0)
         self.assertNoResult(deposed)
-        cluster.finish(ensureDeferred(leader.replica.hand_over()))
+        cluster.finish(ensureDeferred(leader.participation.hand_over()))
         self.successResultOf(deposed)
         self.assertFalse(leader.leads)
 
@@ -313,7 +313,7 @@ class DeposedTests(ClusterTestCase):
         cluster.start(2)
         leader = cluster.leader
         deposed = leader.replica.when_deposed()
-        cluster.finish(ensureDeferred(leader.replica.stand_by(leader.replica.peer.describe())))
+        cluster.finish(ensureDeferred(leader.participation.stand_by(leader.replica.peer.describe())))
         self.successResultOf(deposed)
         self.successResultOf(leader.replica.when_deposed())
 

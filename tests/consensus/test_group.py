@@ -48,7 +48,7 @@ class StartTests(ClusterTestCase):
         for machine in machines:
             machine.replica.watch("/a", False, True, None, lambda _event: None)
         for machine in [*cluster.followers, cluster.leader]:
-            stopped = ensureDeferred(machine.replica.stop())
+            stopped = ensureDeferred(machine.participation.stop())
             cluster.finish(stopped)
             self.assertEqual(machine.clock.getDelayedCalls(), [])
             self.assertEqual(machine.transport.connected, {})
@@ -458,7 +458,7 @@ class AdmissionTests(ClusterTestCase):
         peer = leader.replica.peer
         for number in range(1_000):
             peer.admission(f"{number:016x}", number)
-        admissions = leader.member.admissions
+        admissions = leader.member._admissions
         self.assertEqual(admissions._confirmed, {})
         self.assertLess(len(admissions._unconfirmed), 100)
         for number in range(1, 1_001):
@@ -531,7 +531,9 @@ class MembershipTests(ClusterTestCase):
         gone = cluster.leader
         view = gone.replica.peer.describe()
         standing_by: list[Deferred[None]] = []
-        gone.replica.on_exclusion.append(lambda: standing_by.append(ensureDeferred(gone.replica.stand_by(view))))
+        gone.participation.on_exclusion.append(
+            lambda: standing_by.append(ensureDeferred(gone.participation.stand_by(view)))
+        )
         removed = gone.replica.remove(gone.machine.name)
         cluster.finish(removed)
         cluster.run_until(lambda: any(each.called for each in standing_by))

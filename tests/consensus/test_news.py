@@ -78,7 +78,7 @@ class NewsTests(ClusterTestCase):
         cluster = self.three()
         old = cluster.leader
         self.said()
-        cluster.finish(ensureDeferred(old.replica.hand_over()))
+        cluster.finish(ensureDeferred(old.participation.hand_over()))
         cluster.settle()
         said = self.said()
         self.assertEqual(said[0], f"{old.machine.name} hands the lead over")

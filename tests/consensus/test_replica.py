@@ -158,11 +158,11 @@ class ReadTests(ReplicaTestCase):
             machine.set(f"/k{number}").addErrback(lambda failure: failure.trap(EtcdError))
         machine.clock.advance(0)
         member = machine.replica._member
-        self.patch(member.node, "_wake", lambda: None)  # the reactor has not come to the rest of the entries yet
+        self.patch(member._node, "_wake", lambda: None)  # the reactor has not come to the rest of the entries yet
         machine.writer.run_one()
         self.assertLess(member.machine.applied_index, member.raft.commit_index)
         confirmed = machine.replica.confirm_reads()
-        member.node.fail(Failure(OSError(5, "Input/output error")))
+        member._node.fail(Failure(OSError(5, "Input/output error")))
         error = self.failureResultOf(confirmed, EtcdError).value
         self.assertEqual(error.code, ErrorCode.RAFT_INTERNAL)
         self.assertIn("Input/output error", error.cause)
@@ -224,7 +224,7 @@ class StopTests(ReplicaTestCase):
     def test_writes_under_way_finish_and_new_ones_are_refused(self) -> None:
         machine = self.machine()
         under_way = machine.set("/a", "1")
-        stopped = ensureDeferred(machine.replica.stop())
+        stopped = ensureDeferred(machine.participation.stop())
         self.assertNoResult(stopped)
         refused = machine.set("/b", "1")
         machine.settle()
@@ -247,7 +247,7 @@ class StopTests(ReplicaTestCase):
     def test_a_disk_that_fails_during_the_stop_does_not_hold_it_up(self) -> None:
         machine = self.machine()
         under_way = machine.set("/a", "1")
-        stopped = ensureDeferred(machine.replica.stop())
+        stopped = ensureDeferred(machine.participation.stop())
         machine.writer.failing = OSError(5, "Input/output error")
         machine.settle()
         self.successResultOf(stopped)

@@ -195,7 +195,7 @@ class WriteTests(ReplicaTestCase):
         def broken(_reason: str) -> None:
             raise RuntimeError("a mistake")
 
-        machine.replica.on_failure.insert(0, broken)
+        machine.participation.on_failure.insert(0, broken)
         answer = machine.set("/a", "1")
         machine.writer.failing = OSError(28, "No space left on device")
         machine.settle()

@@ -307,4 +307,4 @@ class ClusterStatusesTests(ClusterTestCase):
 
 
 def _stand_by(machine: ClusterMachine) -> "Deferred[None]":
-    return Deferred.fromCoroutine(machine.replica.stand_by(machine.replica.peer.describe()))
+    return Deferred.fromCoroutine(machine.participation.stand_by(machine.replica.peer.describe()))

@@ -53,7 +53,7 @@ class TransferTestCase(ClusterTestCase):
 
     def part(self, machine: ClusterMachine) -> int:
         """How much of a snapshot is there."""
-        incoming = machine.member.receiver.incoming
+        incoming = machine.member._receiver.incoming
         return 0 if incoming is None else incoming.file.length
 
     def await_member(self, cluster: Cluster, late: ClusterMachine) -> None:
@@ -63,7 +63,7 @@ class TransferTestCase(ClusterTestCase):
     def await_file(self, cluster: Cluster, late: ClusterMachine) -> IncomingSnapshot:
         """Wait until a file begins to come."""
         self.await_member(cluster, late)
-        receiver = late.member.receiver
+        receiver = late.member._receiver
         cluster.run_until(lambda: receiver.incoming is not None)
         assert receiver.incoming is not None
         return receiver.incoming.file
@@ -212,7 +212,7 @@ class InterruptedTests(TransferTestCase):
         late.restart()
         self.await_file(cluster, late)
         cluster.run_until(lambda: self.part(late) > 200)
-        receiver = late.member.receiver
+        receiver = late.member._receiver
         incoming = receiver.incoming
         assert incoming is not None
         create = late.storage.snapshots.create(incoming.offer.snapshot)
@@ -244,7 +244,7 @@ class InterruptedTests(TransferTestCase):
         cluster, late = self.behind()
         late.restart().addErrback(lambda failure: failure.trap(EtcdError))
         self.await_member(cluster, late)
-        cluster.run_until(lambda: late.member.receiver.installing)
+        cluster.run_until(lambda: late.member._receiver.installing)
         late.stop()
         self.assertEqual(late.replica.index, 0)
         self.assertEqual(late.clock.getDelayedCalls(), [])
@@ -264,7 +264,7 @@ class InterruptedTests(TransferTestCase):
     def test_the_leader_is_no_leader_any_more(self) -> None:
         cluster, late = self.behind()
         leader = cluster.leader
-        self.interrupt_at(cluster, 2_000, lambda: ensureDeferred(leader.replica.hand_over()))
+        self.interrupt_at(cluster, 2_000, lambda: ensureDeferred(leader.participation.hand_over()))
         late.restart()
         cluster.run_until(lambda: 2_000 in self.offsets)
         cluster.run(0.05)

@@ -23,9 +23,10 @@ class Admissions:
         self._unconfirmed: dict[str, int] = {}
         """By id: the index of the configuration that the machine claims to be in."""
 
-    @property
     def fingerprints(self) -> tuple[str, ...]:
-        """The fingerprints of the machines that are members, or were until changes that may not be committed."""
+        """
+        Returns the fingerprints of the machines that are members, or were until changes that may not be committed.
+        """
         return tuple(sorted(fingerprint(self._cluster_id, each) for each in self._raft.members))
 
     def takes_from(self, machine_id: str) -> bool:
@@ -35,22 +36,25 @@ class Admissions:
         confirmed = self._confirmed.get(fingerprint(self._cluster_id, machine_id), 0)
         return confirmed > self._raft.settled_configuration_index
 
-    def judge(self, machine_id: str, configuration_index: int) -> Admission:
-        """See L{etcd_twisted.interfaces.IRaftPeer.admission}."""
+    def admission(self, machine_id: str, configuration_index: int) -> Admission:
+        """
+        See L{etcd_twisted.interfaces.IRaftPeer.admission}. A machine that no member has confirmed yet is remembered.
+        """
+        admission = self._judge(machine_id, configuration_index)
+        if admission is Admission.UNCONFIRMED and len(self._unconfirmed) < _MAX_MACHINES:
+            self._unconfirmed[machine_id] = configuration_index
+        return admission
+
+    def _judge(self, machine_id: str, configuration_index: int) -> Admission:
         if self.takes_from(machine_id):
             return Admission.MEMBER
         known = configuration_index <= self._raft.settled_configuration_index
         return Admission.STRANGER if known else Admission.UNCONFIRMED
 
-    def note_unconfirmed(self, machine_id: str, configuration_index: int) -> None:
-        """Remember a machine that no member has confirmed yet."""
-        if len(self._unconfirmed) < _MAX_MACHINES:
-            self._unconfirmed[machine_id] = configuration_index
-
     def has_unconfirmed(self) -> bool:
         """See L{etcd_twisted.interfaces.IRaftPeer.has_unconfirmed}."""
         unconfirmed, self._unconfirmed = self._unconfirmed, {}
-        return any(self.judge(*each) is Admission.UNCONFIRMED for each in unconfirmed.items())
+        return any(self._judge(*each) is Admission.UNCONFIRMED for each in unconfirmed.items())
 
     def learn_members(self, view: ClusterView) -> bool:
         """See L{etcd_twisted.interfaces.IRaftPeer.learn_members}."""

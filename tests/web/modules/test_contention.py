@@ -273,7 +273,7 @@ class ContentionTests(ClusterTestCase):
         contest = self.contest(9)
         self.after(contest, 5)
         leader = contest.cluster.leader
-        handed_over = ensureDeferred(leader.replica.hand_over())
+        handed_over = ensureDeferred(leader.participation.hand_over())
         contest.cluster.finish(handed_over)
         self.assertEqual(contest.locks(leader)._queues, {})
         self.assert_fair(contest)
