@@ -127,5 +127,5 @@ class StorageError(StartError):
     """The data directory can't be used or trusted. The text names the file, and the offset if there is one."""
 
 
-class NotDoneError(Exception):
-    """The change was not made and never will be, so that it is safe to ask for it again."""
+class RequestDroppedError(Exception):
+    """Nothing was changed by the request and nothing will be, so that it is safe to make it again."""

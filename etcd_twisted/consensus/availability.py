@@ -80,7 +80,7 @@ class Availability:
         self._note_leader(leader, group.name, raft.term)
         if leader is None and self._exclusion_check is None:
             self._exclusion_check = self._clock.callLater(LEADERLESS_SECONDS, self._check_exclusion)
-        if not raft.leads_on:
+        if not raft.accepts_proposals:
             self._deposed.fire()
         if not self.serving and group.is_caught_up and raft.has_vote:
             self.serving = True

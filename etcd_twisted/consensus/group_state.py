@@ -78,7 +78,7 @@ class GroupState:
     def role(self) -> str:
         """The role of this machine in one word; see L{StatusReport}."""
         raft = self.raft
-        if raft.leads_on:
+        if raft.accepts_proposals:
             return "leader"
         if raft.machine_id not in raft.configuration.voters:
             return "learner"
@@ -113,7 +113,7 @@ class GroupState:
     def leader(self) -> Machine | None:
         """Returns the leader, or C{None} while none is known."""
         raft = self.raft
-        if raft.leader is None or (raft.leadership is not None and not raft.leads_on):
+        if raft.leader is None or (raft.leadership is not None and not raft.accepts_proposals):
             return None
         member = raft.configuration.members.get(raft.leader)
         return None if member is None else Machine(member.name, member.client_url, member.peer_url)

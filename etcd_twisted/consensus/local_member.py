@@ -40,7 +40,7 @@ from etcd_twisted.consensus.snapshots.sending import SnapshotSender
 from etcd_twisted.consensus.snapshots.taking import Snapshotter
 from etcd_twisted.consensus.state_machine import StateMachine
 from etcd_twisted.consensus.storage.disk_thread import AsyncStorage
-from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
+from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
 from etcd_twisted.interfaces import ITransport
 from etcd_twisted.interfaces.cluster import Machine
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
@@ -232,7 +232,7 @@ class LocalMember:
         self._clearing.stop()
         self._lead_no_longer()
         self._proposals.fail(_unknown(self._keyspace))
-        self._throttle.refuse(NotDoneError("this machine is stopping"))
+        self._throttle.refuse(RequestDroppedError("this machine is stopping"))
         self._statuses.stop()
         self._clock_watch.stop()
         self._timekeeper.stop()
@@ -277,7 +277,7 @@ class LocalMember:
         """Act on entries that were applied. This runs once for each batch, so it has to be short."""
         keyspace = self._keyspace
         expires = bool(keyspace.ttls) or self._expirer.timer is not None
-        if (expires or self._throttle.waiting_bytes) and self.raft.leads_on:
+        if (expires or self._throttle.waiting_bytes) and self.raft.accepts_proposals:
             if expires:
                 self._expirer.look()
             self._throttle.admit()
@@ -307,12 +307,12 @@ class LocalMember:
         else:
             self._proposals.leads_no_longer()
             self._lead_no_longer()
-        if raft.leads_on:
+        if raft.accepts_proposals:
             self._expirer.look()
             self._correct_own_entry()
         else:
             self._expirer.stop()  # proposals of a leader that is handing over would be lost
-            self._throttle.refuse(NotDoneError("this machine no longer leads"))
+            self._throttle.refuse(RequestDroppedError("this machine no longer leads"))
         self._tell_availability()
         self._alarm.look()
 

@@ -129,10 +129,10 @@ class Participation:
         if member is None:
             return
         raft = member.raft
-        if raft.leads_on and member.hand_over():
+        if raft.accepts_proposals and member.hand_over():
             self._log.info("{name} hands the lead over", name=self.replica.name)
             await self._await_another()
-        if not raft.leads_on:
+        if not raft.accepts_proposals:
             await member.settle()
 
     async def _await_another(self) -> None:

@@ -14,7 +14,7 @@ from etcd_twisted.consensus.group_state import report
 from etcd_twisted.consensus.local_member import LocalMember
 from etcd_twisted.consensus.raft.core import NotLeaderError
 from etcd_twisted.consensus.raft.messages import decode_messages
-from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
+from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
 from etcd_twisted.interfaces import IRaftPeer
 from etcd_twisted.interfaces.cluster import (
     PROTOCOL_VERSION,
@@ -138,7 +138,7 @@ class RaftPeer:
             raise EtcdError(ErrorCode.RAFT_INTERNAL, cause)
         try:
             await self._member.join(request)
-        except (NotDoneError, NotLeaderError):
+        except (RequestDroppedError, NotLeaderError):
             raise EtcdError(ErrorCode.RAFT_INTERNAL, "this machine does not lead") from None
         return JoinReply(cluster_id)
 

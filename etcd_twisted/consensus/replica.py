@@ -24,7 +24,7 @@ from etcd_twisted.consensus.raft_peer import RaftPeer
 from etcd_twisted.consensus.reconfiguration.changes import MembershipChanges
 from etcd_twisted.consensus.reconfiguration.forbidden import check_name
 from etcd_twisted.consensus.state_machine import StateMachine
-from etcd_twisted.errors import EtcdError, NotDoneError
+from etcd_twisted.errors import EtcdError, RequestDroppedError
 from etcd_twisted.interfaces import IReplica, OutcomeCallback
 from etcd_twisted.interfaces.cluster import (
     Forbidden,
@@ -133,7 +133,7 @@ class Replica:
     @property
     def is_leader(self) -> bool:
         """See L{IReplica}."""
-        return self._raft is not None and self._raft.leads_on
+        return self._raft is not None and self._raft.accepts_proposals
 
     @property
     def led_seconds(self) -> float:
@@ -212,7 +212,7 @@ class Replica:
 
     def _unconfirmed(self, failure: Failure) -> None:
         failure.trap(NotLeaderError)
-        raise self._availability.closed or NotDoneError("this machine no longer leads")
+        raise self._availability.closed or RequestDroppedError("this machine no longer leads")
 
     def confirm_recent(self) -> "Deferred[None]":
         """See L{IReplica}."""
@@ -227,7 +227,7 @@ class Replica:
     def _leading_member(self) -> LocalMember | None:
         """This machine as a member, if it leads and still answers; otherwise C{None}."""
         raft = self._raft
-        if raft is None or self._availability.closed is not None or not raft.leads_on:
+        if raft is None or self._availability.closed is not None or not raft.accepts_proposals:
             return None
         return self._member
 
@@ -262,7 +262,7 @@ class Replica:
             the command are wrong too, and its caller has to make it again.
         """
         if abs(self._time.ahead - ahead) > _MOST_SHIFT_SECONDS:
-            return fail(NotDoneError("this machine did not know the time by which keys expire; ask again"))
+            return fail(RequestDroppedError("this machine did not know the time by which keys expire; ask again"))
         return self._propose(command, always)
 
     def _when_leading(self, go_on: Callable[[], "Deferred[_T]"]) -> "Deferred[_T]":
@@ -270,7 +270,7 @@ class Replica:
 
         def led(_: None) -> "Deferred[_T]":
             if not self.is_leader:
-                raise NotDoneError("another machine leads")
+                raise RequestDroppedError("another machine leads")
             return go_on()
 
         return self.when_led().addCallback(led)
@@ -309,8 +309,8 @@ class Replica:
     async def _change_group(self, change: Callable[[MembershipChanges], Awaitable[None]]) -> None:
         member = self._member
         if member is None or not self.is_leader:
-            raise NotDoneError("another machine leads")
+            raise RequestDroppedError("another machine leads")
         try:
             await change(member.changes)
         except NotLeaderError:
-            raise NotDoneError("another machine leads") from None
+            raise RequestDroppedError("another machine leads") from None

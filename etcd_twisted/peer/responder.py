@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.protocols import amp
 
-from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
+from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
 from etcd_twisted.interfaces import IRaftPeer, IReplica
 from etcd_twisted.interfaces.cluster import NAME, PROTOCOL_VERSION, Admission, JoinRequest
 from etcd_twisted.peer import commands
@@ -124,7 +124,7 @@ class Responder:
             await self._replica.remove(name)
         except EtcdError as error:
             raise commands.RefusedError.carrying(error) from error
-        except NotDoneError as error:
+        except RequestDroppedError as error:
             not_now = EtcdError(ErrorCode.RAFT_INTERNAL, str(error), self._replica.index)
             raise commands.RefusedError.carrying(not_now) from error
         return {}

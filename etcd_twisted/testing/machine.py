@@ -204,7 +204,7 @@ class SimulatedMachine:
         Set a key through this machine, which has to lead.
 
         @return: see L{etcd_twisted.interfaces.IReplica.propose}. It fails with a
-            L{etcd_twisted.errors.NotDoneError} if another machine leads.
+            L{etcd_twisted.errors.RequestDroppedError} if another machine leads.
         """
         replica = self._running_replica()
         expires = None if ttl_seconds is None else replica.now() + ttl_seconds * 1_000_000

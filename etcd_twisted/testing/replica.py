@@ -17,7 +17,7 @@ from zope.interface import implementer
 
 from etcd_twisted.consensus.cluster_keys import CONFIG_KEY, forbidden_machines, stored_config
 from etcd_twisted.consensus.proposals.proposer import encoded
-from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
+from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
 from etcd_twisted.interfaces import IReplica, OutcomeCallback
 from etcd_twisted.interfaces.cluster import (
     DIRECTORY,
@@ -327,7 +327,7 @@ class FakeReplica:
     def _when_leading(self, go_on: Callable[[], "Deferred[Any]"]) -> "Deferred[Any]":
         """Does what only a leader can: at once, or when it is released."""
         if not self.is_leader:
-            return fail(NotDoneError("another machine leads"))
+            return fail(RequestDroppedError("another machine leads"))
         if not self.holding:
             return go_on()
         done: Deferred[Any] = Deferred()

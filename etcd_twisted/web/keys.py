@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
+from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
 from etcd_twisted.httpd.handler import ParsedRequest
 from etcd_twisted.httpd.responses import AnyResponse, Events, Later, Response, as_deferred, json_message
 from etcd_twisted.httpd.targets import BadEscapeError, unescape
@@ -119,7 +119,9 @@ class KeyEndpoint:
 
     def _lost(self, reason: Failure, request: ParsedRequest, deadline: float | None) -> "Deferred[Response]":
         """Send the client to the new leader, if the change was not made because this machine no longer leads."""
-        return self._at_leader(request, deadline) if reason.check(NotDoneError) else succeed(self._failed(reason))
+        return (
+            self._at_leader(request, deadline) if reason.check(RequestDroppedError) else succeed(self._failed(reason))
+        )
 
     def _not_serving(self, request: ParsedRequest, deadline: float | None) -> "Deferred[Response]":
         """Let a read wait until this machine has a copy that can be read."""

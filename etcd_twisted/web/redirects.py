@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from etcd_twisted.config import Config
-from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
+from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
 from etcd_twisted.httpd.responses import Response, plain
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.interfaces.cluster import Machine
@@ -99,7 +99,7 @@ class LeaderWait:
         """
         Make a change if this machine leads, or send the client to the leader.
 
-        @param change: makes the change. It may raise L{NotDoneError}.
+        @param change: makes the change. It may raise L{RequestDroppedError}.
         @param refer: returns the response that sends the client to a machine.
         @raise EtcdError: there is no leader in time.
         """
@@ -108,7 +108,7 @@ class LeaderWait:
             if self._replica.is_leader:
                 try:
                     return await change()
-                except NotDoneError:
+                except RequestDroppedError:
                     self._log.info("This machine no longer leads: a change is the next leader's")
             leader = self._replica.leader()
             if leader is not None and not self._replica.is_leader:

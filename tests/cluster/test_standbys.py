@@ -11,7 +11,7 @@ from etcd_twisted.cluster.joining import ROUND_PAUSE_SECONDS
 from etcd_twisted.consensus.reconfiguration.liveness import ALIVE_SECONDS
 from etcd_twisted.consensus.recovery import Recovered
 from etcd_twisted.consensus.storage.storage import Storage
-from etcd_twisted.errors import EtcdError, NotDoneError
+from etcd_twisted.errors import EtcdError, RequestDroppedError
 from etcd_twisted.interfaces.cluster import ClusterView
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.keyspace.events import Event
@@ -35,7 +35,7 @@ class StandbyTests(LifecycleTestCase):
         self.assertEqual(replica.name, "machine4")
         self.assertEqual(replica.leader(), self.group.leader.machine)
         self.assertEqual(len(replica.machines()), 3)
-        self.failureResultOf(standby.set("/a"), NotDoneError)
+        self.failureResultOf(standby.set("/a"), RequestDroppedError)
         self.assertEqual(self.members(), ["machine1", "machine2", "machine3"])
         self.assertFalse((standby.path / "identity.json").exists())
 
@@ -180,7 +180,7 @@ class ExcludedTests(LifecycleTestCase):
         self.group.finish(removing)
         self.assertLess(self.group.clock.seconds() - before, 0.2)
         self.assertGreater(len(told), 10)
-        self.assertEqual([each for each in told if not isinstance(each, NotDoneError)], [])
+        self.assertEqual([each for each in told if not isinstance(each, RequestDroppedError)], [])
         self.assertEqual(gone.replica.leader(), self.group.leader.machine)
 
     def test_writes_before_a_leader_removes_itself_are_done(self) -> None:
@@ -203,7 +203,7 @@ class ExcludedTests(LifecycleTestCase):
         self.assertNoResult(unknown)
         ensureDeferred(gone.participation.stand_by(self.group.leader.peer.describe()))
         self.assertNoResult(unknown)
-        self.failureResultOf(waiting, NotDoneError)
+        self.failureResultOf(waiting, RequestDroppedError)
         self.group.run(PATIENCE + 0.1)
         self.failureResultOf(unknown, EtcdError)
 

@@ -26,7 +26,7 @@ class Group:
         self.raft = self
         self.known_leader: Machine | None = None
         self.term = 1
-        self.leads_on = self.is_caught_up = self.has_vote = self.is_reconfiguring = False
+        self.accepts_proposals = self.is_caught_up = self.has_vote = self.is_reconfiguring = False
         self.configuration = Configuration(("1", "2"))
 
     def leader(self) -> Machine | None:
@@ -67,11 +67,11 @@ class AvailabilityTests(SynchronousTestCase):
         self.successResultOf(self.availability.when_led(True))
 
     def test_who_waits_for_the_end_of_its_lead_hears_of_that(self) -> None:
-        self.look(known_leader=OWN, leads_on=True)
+        self.look(known_leader=OWN, accepts_proposals=True)
         deposed = self.availability.when_deposed(True)
         self.look()
         self.assertNoResult(deposed)
-        self.look(known_leader=None, leads_on=False)
+        self.look(known_leader=None, accepts_proposals=False)
         self.successResultOf(deposed)
 
     def test_each_leader_of_each_term_is_counted_once(self) -> None:

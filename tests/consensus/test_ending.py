@@ -4,7 +4,7 @@ How a machine ends its part in a group: it hands over, stops, or stands by.
 
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 
-from etcd_twisted.errors import EtcdError, NotDoneError
+from etcd_twisted.errors import EtcdError, RequestDroppedError
 from etcd_twisted.interfaces.cluster import Admission, ClusterView
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.keyspace.events import Event
@@ -28,7 +28,7 @@ class HandOverTests(ClusterTestCase):
         self.assertLess(cluster.clock.seconds() - before, 0.1)
         self.assertFalse(leader.leads)
         self.assertNotEqual(leader.replica.leader(), None)
-        self.failureResultOf(waits, NotDoneError)
+        self.failureResultOf(waits, RequestDroppedError)
         for answer in under_way:
             self.successResultOf(answer)
         leader.stop()
@@ -191,7 +191,7 @@ class StandByTests(ClusterTestCase):
         self.assertEqual(replica.peer.describe(), view)
         self.assertRaises(EtcdError, replica.get, "/a")
         for refused in (machine.set("/b"), replica.confirm_reads(), replica.confirm_recent()):
-            self.failureResultOf(refused, NotDoneError)
+            self.failureResultOf(refused, RequestDroppedError)
         self.assertEqual(machine.clock.getDelayedCalls(), [])
         self.assertEqual(replica.peer.admission(cluster.leader.id, 100), Admission.STRANGER)
         self.assertRaises(ValueError, replica.peer.received, cluster.leader.id, b"\x90")
@@ -267,7 +267,7 @@ class StandByTests(ClusterTestCase):
         answer = machine.set("/a")
         self.assertNoResult(answer)
         cluster.finish(ensureDeferred(machine.participation.stand_by(view)))
-        self.failureResultOf(answer, NotDoneError)
+        self.failureResultOf(answer, RequestDroppedError)
 
     def test_writes_under_way_are_answered(self) -> None:
         cluster = self.cluster()

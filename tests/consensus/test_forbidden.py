@@ -7,7 +7,7 @@ import attrs
 from etcd_twisted.consensus.cluster_keys import forbidden_machines
 from etcd_twisted.consensus.raft.core import NotLeaderError
 from etcd_twisted.consensus.storage.storage import Storage
-from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
+from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
 from etcd_twisted.interfaces.cluster import FORBIDDEN, Forbidden
 from etcd_twisted.keyspace.commands import Set
 from etcd_twisted.keyspace.space import KeySpace
@@ -79,7 +79,7 @@ class ForbiddenTests(LifecycleTestCase):
 
         name, before = self.gone.machine.name, self.group.leader
         patch = self.patch(before.member.changes, "take_out", lose_lead)
-        with self.assertRaises(NotDoneError):
+        with self.assertRaises(RequestDroppedError):
             self.forbid(name)
         patch.restore()
         before.node.transfer()

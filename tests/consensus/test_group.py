@@ -15,7 +15,7 @@ from etcd_twisted.consensus.raft.entries import Configuration, Entry, EntryKind,
 from etcd_twisted.consensus.raft.messages import MOST_TERMS_AHEAD, Append, encode_messages
 from etcd_twisted.consensus.storage.data_directory import Identity
 from etcd_twisted.consensus.storage.storage import Storage
-from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
+from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
 from etcd_twisted.interfaces.cluster import Admission, ClusterView, fingerprint
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.keyspace.events import Event
@@ -83,8 +83,8 @@ class StartTests(ClusterTestCase):
                 self.assertEqual(self.successResultOf(answer).node.key, f"/{machine.number}")
                 self.successResultOf(read)
             else:
-                self.failureResultOf(answer, NotDoneError)
-                self.failureResultOf(read, NotDoneError)
+                self.failureResultOf(answer, RequestDroppedError)
+                self.failureResultOf(read, RequestDroppedError)
 
     def test_who_is_far_behind_serves_nobody_before_it_has_the_snapshot(self) -> None:
         """Heartbeats go on while the snapshot comes: they must not make it believe that it has everything."""
@@ -174,7 +174,7 @@ class FollowerTests(ClusterTestCase):
             follower.replica.configure(ClusterConfig()),
             follower.replica.remove("machine1"),
         ):
-            self.failureResultOf(refused, NotDoneError)
+            self.failureResultOf(refused, RequestDroppedError)
         cluster.run(0.2)
         self.assertEqual(cluster.leader.replica.raft_index, logged)
 
@@ -233,7 +233,7 @@ class LostLeadershipTests(ClusterTestCase):
         cluster.network.heal()
         cluster.run(0.5)
         for answer in answers:
-            self.failureResultOf(answer, NotDoneError)
+            self.failureResultOf(answer, RequestDroppedError)
         self.assertSame(cluster)
         self.assertRaises(EtcdError, leader.replica.get, "/lost0")
 
@@ -260,7 +260,7 @@ class LostLeadershipTests(ClusterTestCase):
         cluster.network.isolate(leader.url)
         read = leader.replica.confirm_reads()
         cluster.run_until(lambda: not leader.leads)
-        self.failureResultOf(read, NotDoneError)
+        self.failureResultOf(read, RequestDroppedError)
 
     def test_many_that_wait_are_told_though_one_goes_away_when_told(self) -> None:
         cluster = self.cluster()
@@ -300,7 +300,7 @@ class ReadTests(ClusterTestCase):
         read = leader.replica.confirm_recent()
         self.assertNoResult(read)
         cluster.run(2 * TIMING.election_timeout_seconds)
-        self.failureResultOf(read, NotDoneError)
+        self.failureResultOf(read, RequestDroppedError)
 
     def test_a_deposed_leader_shows_nothing_that_is_too_old(self) -> None:
         """At no time is a lease held here while another machine has taken a write (api, "Read from the Master")."""

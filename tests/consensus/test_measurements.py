@@ -6,7 +6,7 @@ from twisted.internet.defer import Deferred
 
 from etcd_twisted.consensus.raft import log as raft_log
 from etcd_twisted.consensus.storage.disk_thread import SLOW_APPEND_SECONDS
-from etcd_twisted.errors import EtcdError, NotDoneError
+from etcd_twisted.errors import EtcdError, RequestDroppedError
 from etcd_twisted.interfaces.statistics import PeerTraffic
 from tests.consensus.cluster import LATENCY, Cluster, ClusterMachine, ClusterTestCase
 from tests.logs.lines import Log
@@ -73,7 +73,7 @@ class LogTests(MeasurementsTest):
         old = self.leader
         counted = sum(old.replica.measurements().commits.counts)
         self.group.network.isolate(old.url)
-        lost = old.set("/lost").addErrback(lambda failure: failure.trap(EtcdError, NotDoneError))
+        lost = old.set("/lost").addErrback(lambda failure: failure.trap(EtcdError, RequestDroppedError))
         self.group.run_until(lambda: any(each.leads for each in self.group.up if each is not old))
         self.group.network.heal()
         self.group.finish(lost)

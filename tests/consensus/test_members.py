@@ -14,7 +14,7 @@ from etcd_twisted.consensus.raft.leader import Timing
 from etcd_twisted.consensus.reconfiguration import upkeep
 from etcd_twisted.consensus.reconfiguration.changes import with_member, with_voter, without
 from etcd_twisted.consensus.reconfiguration.liveness import ALIVE_SECONDS
-from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
+from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from tests.consensus import cluster as module
 from tests.consensus.cluster import Cluster, ClusterMachine, ClusterTestCase
@@ -213,7 +213,7 @@ class JoinTests(MembersTestCase):
             (leader.id, "http://peers:9", ErrorCode.INVALID_FIELD, "start it with another --peer-addr to move it"),
         ):
             self.assertRefused(cluster, leader.replica.move(machine_id, url), code, words)
-        with self.assertRaises(NotDoneError):
+        with self.assertRaises(RequestDroppedError):
             cluster.finish(one.replica.move(other.id, "http://peers:9"))
 
     def test_another_machine_has_an_address(self) -> None:
@@ -444,7 +444,7 @@ class RemoveTests(MembersTestCase):
         cluster.finish(cluster.leader.set("/a"))
         cluster.network.heal()
         cluster.run(0.5)
-        self.failureResultOf(answer, NotDoneError)
+        self.failureResultOf(answer, RequestDroppedError)
         self.assertIn(gone.id, leader.raft.configuration)
         self.assertIn(gone.id, leader.transport.connected)
 

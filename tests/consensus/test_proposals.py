@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.consensus.proposals.pending import Proposal, Proposals, outcome_callback
 from etcd_twisted.consensus.raft.entries import Entry, EntryKind
-from etcd_twisted.errors import NotDoneError
+from etcd_twisted.errors import RequestDroppedError
 from etcd_twisted.keyspace.commands import Change, Set
 from etcd_twisted.keyspace.growth import MAX_GROWTH_PER_BYTE, MAX_GROWTH_PER_COMMAND
 from etcd_twisted.waiters import Waiters
@@ -53,7 +53,7 @@ class ProposalsTests(SynchronousTestCase):
         """Once that one is committed, this one never will be."""
         answer = self.add(5)
         self.assertIsNone(self.proposals.take(entry(5, 2)))
-        self.failureResultOf(answer, NotDoneError)
+        self.failureResultOf(answer, RequestDroppedError)
 
     def test_another_proposal_in_its_place(self) -> None:
         """It is in this machine's log no longer, but may be in another one's, which may win yet."""
@@ -80,7 +80,7 @@ class ProposalsTests(SynchronousTestCase):
         self.proposals.leads_no_longer()
         self.assertIsNotNone(self.proposals.take(entry(5, 1)))
         self.assertIsNone(self.proposals.take(entry(6, 2)))
-        self.failureResultOf(second, NotDoneError)
+        self.failureResultOf(second, RequestDroppedError)
         self.clock.advance(PATIENCE)
         self.assertNoResult(first)  # the one who took it answers
 

@@ -12,7 +12,7 @@ from etcd_twisted.consensus.proposals import proposer as module
 from etcd_twisted.consensus.proposals.pending import Proposal, Proposals
 from etcd_twisted.consensus.proposals.proposer import LONGEST_WAIT_SECONDS, MOST_BYTES, MOST_WAITING_BYTES, Throttle
 from etcd_twisted.consensus.raft.entries import Entry, EntryKind
-from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
+from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
 from tests.consensus.cluster import ClusterTestCase
 from tests.consensus.machine import TestMachine
 
@@ -109,7 +109,7 @@ class ThrottleTests(SynchronousTestCase):
     def test_nobody_can_be_let_in(self) -> None:
         self.propose(1, MOST_BYTES + 1)
         waiting = [self.throttle.wait(1) for _ in range(2)]
-        error = NotDoneError()
+        error = RequestDroppedError()
         self.throttle.refuse(error)
         for each in waiting:
             self.assertIs(self.failureResultOf(each).value, error)
@@ -191,7 +191,7 @@ class ClusterTests(ClusterTestCase):
         answers = [old.set(f"/{number}", 200 * "x") for number in range(6)]
         cluster.run_until(lambda: not old.leads)
         for answer in answers[3:]:
-            self.failureResultOf(answer, NotDoneError)
+            self.failureResultOf(answer, RequestDroppedError)
         for answer in answers[:3]:
             self.assertNoResult(answer)
         cluster.run_until(lambda: answers[0].called)

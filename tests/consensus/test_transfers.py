@@ -15,7 +15,7 @@ from etcd_twisted.consensus.recovery import come_back, recover
 from etcd_twisted.consensus.snapshots.sending import PAUSE_SECONDS
 from etcd_twisted.consensus.storage.snapshot_files import IncomingSnapshot, SnapshotWriter
 from etcd_twisted.consensus.storage.storage import Storage
-from etcd_twisted.errors import EtcdError, NotDoneError
+from etcd_twisted.errors import EtcdError, RequestDroppedError
 from etcd_twisted.keyspace.commands import Set, encode_command
 from etcd_twisted.keyspace.events import Event
 from etcd_twisted.keyspace.snapshot import dump
@@ -320,7 +320,7 @@ class CrashTests(TransferTestCase):
             late = cluster.leader
             cluster.network.isolate(late.url)
             for number in range(5 * COUNT):
-                late.set(f"/void{number}").addErrback(lambda failure: failure.trap(EtcdError, NotDoneError))
+                late.set(f"/void{number}").addErrback(lambda failure: failure.trap(EtcdError, RequestDroppedError))
             cluster.run(1.0)
             self.write(cluster, 3 * COUNT)
             self.assertGreater(late.raft.last_index, cluster.leader.raft.last_index)

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
+from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
 from etcd_twisted.interfaces.cluster import JoinReply
 from etcd_twisted.logs.rate_limit import MOST_LINES_PER_PERIOD
 from etcd_twisted.peer.boxes import payload_boxes
@@ -302,7 +302,7 @@ class StrangerTests(IncomingTest):
         self.assertEqual(visit.ask(Leave, name=OTHER.name), {amp.ANSWER: b"1"})
         self.assertEqual(self.served.replica.removed, [OTHER.name])
         self.assertEqual(self.error(visit.ask(Leave, name="machine7")).code, ErrorCode.KEY_NOT_FOUND)
-        self.raft.failing = NotDoneError("another machine leads")
+        self.raft.failing = RequestDroppedError("another machine leads")
         error = self.error(visit.ask(Leave, name=OTHER.name))
         self.assertEqual((error.code, error.cause), (ErrorCode.RAFT_INTERNAL, "another machine leads"))
 

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
 from etcd_twisted.consensus.replica import Replica
-from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
+from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
 from etcd_twisted.keyspace.commands import (
     Change,
     CompareAndDelete,
@@ -357,7 +357,7 @@ class Watching:
 
     def _watch(self, number: int, machine: SimulatedMachine, replica: Replica) -> None:
         if number != self._tries or not replica.serving:
-            raise NotDoneError
+            raise RequestDroppedError
         since = self._next
         try:
             self._watcher = replica.watch(
@@ -368,13 +368,13 @@ class Watching:
                 raise
             self.gaps.append((since, error.index))
             self._next = error.index + 1
-            raise NotDoneError from error
+            raise RequestDroppedError from error
         self._at, self._replica = machine.process, replica
 
     def _answered(self, number: int, result: Any) -> None:
         if number != self._tries:
             return
-        if isinstance(result, Failure) and not result.check(NotDoneError):
+        if isinstance(result, Failure) and not result.check(RequestDroppedError):
             self._world.broken(result.value)
         elif isinstance(result, Failure) or self._at is None:
             self._later()
@@ -399,7 +399,7 @@ class _ElsewhereError(Exception):
 
 def _hint(failure: Failure, replica: Replica) -> Failure:
     """What a redirect would say."""
-    if not failure.check(NotDoneError):
+    if not failure.check(RequestDroppedError):
         return failure
     leader = replica.leader()
     return Failure(_ElsewhereError("" if leader is None or leader.name == replica.name else leader.name))

@@ -11,7 +11,7 @@ from typing import Protocol
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from etcd_twisted.errors import EtcdError, NotDoneError
+from etcd_twisted.errors import EtcdError, RequestDroppedError
 from etcd_twisted.interfaces.cluster_config import ClusterConfig
 from etcd_twisted.testing.machine import SimulatedMachine
 from etcd_twisted.testing.network import Network, Weather
@@ -273,7 +273,7 @@ class Faults:
 
     def _watch_over(self, done: "Deferred[None]") -> None:
         """It may be refused, and what came of it may be unknown."""
-        done.addErrback(lambda failure: failure.trap(EtcdError, NotDoneError) and None)
+        done.addErrback(lambda failure: failure.trap(EtcdError, RequestDroppedError) and None)
         done.addErrback(self._unexpected)
 
     def _unexpected(self, failure: Failure) -> None:

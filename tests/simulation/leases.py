@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 
 from etcd_twisted.consensus.clocks.cluster_time import SLEW, Inheritance
 from etcd_twisted.consensus.replica import Replica
-from etcd_twisted.errors import EtcdError, NotDoneError
+from etcd_twisted.errors import EtcdError, RequestDroppedError
 from etcd_twisted.keyspace import tree
 from etcd_twisted.keyspace.commands import Create
 from etcd_twisted.keyspace.events import Event
@@ -198,7 +198,7 @@ class LeaseClient:
 
     def _put(self, key: str, ttl: float, replica: Replica) -> "Deferred[Event]":
         if not replica.is_leader:
-            raise NotDoneError
+            raise RequestDroppedError
         now = replica.now()
         self._world.leases.granted(key, ttl, self._world.schedule.now)
         time = now // 65_536 * 65_536 - 1  # as no other client has it
@@ -206,5 +206,5 @@ class LeaseClient:
 
     def _answered(self, result: object) -> None:
         """What became of it is in the log."""
-        if isinstance(result, Failure) and not result.check(EtcdError, NotDoneError):
+        if isinstance(result, Failure) and not result.check(EtcdError, RequestDroppedError):
             self._world.broken(result.value)

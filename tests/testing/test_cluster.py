@@ -7,7 +7,7 @@ import secrets
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
+from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
 from etcd_twisted.testing.cluster import SimulatedCluster
 from etcd_twisted.testing.machine import MachineFailedError, Settings
 
@@ -27,7 +27,7 @@ class SimulatedClusterTests(SynchronousTestCase):
         self.assertEqual((event.node.key, event.node.value), ("/key", "value"))
         self.assertEqual(self.values("/key"), ["value"] * 3)
         for follower in self.cluster.followers():
-            self.failureResultOf(follower.put("/key", "other"), NotDoneError)
+            self.failureResultOf(follower.put("/key", "other"), RequestDroppedError)
 
     def test_one_machine_is_a_cluster(self) -> None:
         (machine,) = self.cluster.start(1)

@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from etcd_twisted.consensus.cluster_keys import CONFIG_KEY
-from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
+from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
 from etcd_twisted.httpd.limits import Limits
 from etcd_twisted.httpd.ordinary.channel import Channel
 from etcd_twisted.httpd.site import Site
@@ -325,7 +325,7 @@ class ElsewhereTests(AdminTest):
             self.replica.holding = True
             _, transport = self.begin(method, path, body)
             self.replica.follow()
-            self.replica.fail_held(NotDoneError())
+            self.replica.fail_held(RequestDroppedError())
             self.assert_redirected(self.answer_to(transport, method), path)
 
     def test_leader_without_a_quorum_keeps_nobody_for_ever(self) -> None:
@@ -333,7 +333,7 @@ class ElsewhereTests(AdminTest):
 
         def nothing(name: str, _: str | None) -> "Deferred[None]":
             asked.append(name)
-            return fail(NotDoneError())
+            return fail(RequestDroppedError())
 
         self.patch(self.replica, "remove", nothing)
         _, transport = self.begin("DELETE", "/v2/admin/machines/machine1")

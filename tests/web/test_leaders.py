@@ -6,7 +6,7 @@ import itertools
 
 from twisted.internet.defer import Deferred, fail
 
-from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
+from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
 from etcd_twisted.httpd.responses import Response
 from etcd_twisted.keyspace import commands
 from etcd_twisted.keyspace.commands import Change
@@ -185,7 +185,7 @@ class LostTests(LeaderTest):
             self.replica.holding = True
             answer = self.begin("GET", "/k", query)
             self.replica.lose_leader()
-            self.replica.fail_held(NotDoneError("this machine no longer leads"))
+            self.replica.fail_held(RequestDroppedError("this machine no longer leads"))
             self.assertNoResult(answer)
             self.replica.follow()
             self.assert_redirected(self.successResultOf(answer), query, "/k")
@@ -194,13 +194,13 @@ class LostTests(LeaderTest):
     def test_reads_are_confirmed_again(self) -> None:
         """If this machine leads again it confirms the read first."""
         answer = self.begin("GET", "/k", "quorum=true")
-        self.replica.fail_held(NotDoneError())
+        self.replica.fail_held(RequestDroppedError())
         self.clock.advance(RETRY_PAUSE_SECONDS)
         self.assertEqual(self.json(self.successResultOf(answer))["node"]["value"], "v")
         self.replica.holding = True
         answer = self.begin("GET", "/k", "quorum=true")
         self.replica.lose_leader()
-        self.replica.fail_held(NotDoneError())
+        self.replica.fail_held(RequestDroppedError())
         self.replica.holding = True
         self.replica.lead()
         self.assertNoResult(answer)
@@ -212,7 +212,7 @@ class LostTests(LeaderTest):
         """The client repeats them there."""
         answer = self.begin("PUT", "/k", "prevIndex=2")
         self.replica.follow()
-        self.replica.fail_held(NotDoneError())
+        self.replica.fail_held(RequestDroppedError())
         self.assert_redirected(self.successResultOf(answer), "prevIndex=2", "/k")
 
     def test_writes_that_were_not_done_wait_for_a_leader(self) -> None:
@@ -220,7 +220,7 @@ class LostTests(LeaderTest):
         answer = self.begin("PUT", "/k")
         other = self.begin("PUT", "/k")
         self.replica.lose_leader()
-        self.replica.fail_held(NotDoneError())
+        self.replica.fail_held(RequestDroppedError())
         self.clock.advance(MIN_LEADER_WAIT_SECONDS / 2)
         self.assertNoResult(answer)
         answer.cancel()
@@ -233,7 +233,7 @@ class LostTests(LeaderTest):
         """If this machine leads again it proposes them once more, with the same meaning."""
         answer = self.begin("POST", "/q")
         self.replica.lose_leader()
-        self.replica.fail_held(NotDoneError())
+        self.replica.fail_held(RequestDroppedError())
         self.replica.lead()
         self.assertEqual(self.successResultOf(answer).status, 201)
         first, second = self.replica.proposed
@@ -244,7 +244,7 @@ class LostTests(LeaderTest):
         answer = self.begin("PUT", "/k")
         answer.cancel()
         self.replica.lose_leader()
-        self.replica.fail_held(NotDoneError())
+        self.replica.fail_held(RequestDroppedError())
         self.replica.lead()
         self.clock.advance(MIN_LEADER_WAIT_SECONDS)
         self.assertEqual(len(self.replica.proposed), 1)
@@ -265,7 +265,7 @@ class LostTests(LeaderTest):
         while waited < MIN_LEADER_WAIT_SECONDS:
             self.assertNoResult(answer)
             self.replica.lose_leader()
-            self.replica.fail_held(NotDoneError())
+            self.replica.fail_held(RequestDroppedError())
             self.clock.advance(MIN_LEADER_WAIT_SECONDS / 4)
             waited += MIN_LEADER_WAIT_SECONDS / 4
             self.replica.holding = True
@@ -279,7 +279,7 @@ class LostTests(LeaderTest):
 
         def nothing(command: Change) -> "Deferred[Event]":
             proposed.append(command)
-            return fail(NotDoneError())
+            return fail(RequestDroppedError())
 
         self.patch(self.replica, "propose", nothing)
         answer = self.begin("PUT", "/k")

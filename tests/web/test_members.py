@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
+from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
 from etcd_twisted.interfaces.cluster import fingerprint
 from etcd_twisted.testing.replica import CLUSTER_ID, MACHINE, OTHER
 from etcd_twisted.web.redirects import MIN_LEADER_WAIT_SECONDS
@@ -233,7 +233,7 @@ class ElsewhereTests(MembersTest):
         self.replica.holding = True
         transport = self.begin("DELETE", f"{MEMBERS}/{FIRST}")
         self.replica.follow()
-        self.replica.fail_held(NotDoneError())
+        self.replica.fail_held(RequestDroppedError())
         self.assertEqual(self.answer_to(transport, "DELETE").status, 307)
 
     def test_standby_redirects_everything(self) -> None:

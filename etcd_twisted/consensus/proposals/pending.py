@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from etcd_twisted.consensus.raft.entries import Entry
-from etcd_twisted.errors import NotDoneError
+from etcd_twisted.errors import RequestDroppedError
 from etcd_twisted.interfaces import OutcomeCallback
 from etcd_twisted.keyspace.commands import Change
 from etcd_twisted.keyspace.events import Event
@@ -146,7 +146,7 @@ class Proposals:
         if self._none.waiting and not self._proposals:
             self._none.fire()
         if proposal.term != entry.term:
-            self._fail(proposal, NotDoneError())
+            self._fail(proposal, RequestDroppedError())
             return None
         return proposal
 

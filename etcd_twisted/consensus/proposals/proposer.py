@@ -155,7 +155,7 @@ class Proposer:
 
     def submit(self, command: Change, on_outcome: OutcomeCallback) -> bool:
         """See L{etcd_twisted.interfaces.IReplica.submit}."""
-        if not self._raft.leads_on:
+        if not self._raft.accepts_proposals:
             return False
         if isinstance(command, NEWER_COMMANDS):
             command = self._for_all_versions(command)

@@ -83,7 +83,7 @@ class RaftState:
         return self.leadership is not None and self.log.commit_index >= self.leadership.starts
 
     @property
-    def leads_on(self) -> bool:
+    def accepts_proposals(self) -> bool:
         """
         Whether this machine leads, knows what is committed, and continues to lead. A leader that is handing over, or
         is being taken out of the group, might not learn the outcome of a proposal.

@@ -1,8 +1,8 @@
 """
 Locks: who gets one, keeps it and releases it (api, "Lock Module"; spec, section 2).
 
-Everything is done by the machine that leads. On any other machine it fails with L{NotDoneError}, and nothing was done.
-This module must never know of HTTP.
+Everything is done by the machine that leads. On any other machine it fails with L{RequestDroppedError}, and nothing
+was done. This module must never know of HTTP.
 """
 
 from collections.abc import Iterable
@@ -72,7 +72,8 @@ class Locks:
 
         @return: the index of the entry that holds the lock.
         @raise EtcdError: 101 if the lock is not acquired.
-        @raise NotDoneError: this machine does not lead; L{LeadershipLostError} if it did, and there is an entry.
+        @raise RequestDroppedError: this machine does not lead; L{LeadershipLostError} if it did, and there is an
+            entry.
         """
         timeout_seconds = request.timeout_seconds
         deadline = None if timeout_seconds is None else self._clock.seconds() + timeout_seconds
@@ -113,7 +114,7 @@ class Locks:
         Renew the TTL of an entry, which keeps its position in the queue.
 
         @raise EtcdError: 100 if there is no such entry.
-        @raise NotDoneError: this machine does not lead.
+        @raise RequestDroppedError: this machine does not lead.
         """
         index = await self._find(entry)
         now = self._replica.now()
@@ -132,7 +133,7 @@ class Locks:
         Returns the index and the value of the entry that holds a lock, or C{None} if nobody holds it.
 
         @raise EtcdError: 100 if nobody has ever asked for this lock.
-        @raise NotDoneError: this machine does not lead.
+        @raise RequestDroppedError: this machine does not lead.
         """
         await self._replica.confirm_reads()
         index = self._first(directory)

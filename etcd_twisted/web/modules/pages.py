@@ -18,7 +18,7 @@ from twisted.web.iweb import IRequest
 from werkzeug.exceptions import NotFound
 from werkzeug.routing import BaseConverter
 
-from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
+from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
 from etcd_twisted.httpd.responses import TEXT, Response
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.web import api_responses
@@ -182,7 +182,7 @@ class ModulePages:
                     return await work(index)
             except LeadershipLostError as lost:
                 index, deadline = lost.index, None
-            except NotDoneError:
+            except RequestDroppedError:
                 pass  # the next leader does it
             leader = replica.leader()
             if leader is not None and not replica.is_leader:

@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
+from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
 from etcd_twisted.interfaces import IReplica
 from etcd_twisted.keyspace.commands import CreateInOrder, Delete, Refresh
 from etcd_twisted.keyspace.events import Event
@@ -28,7 +28,7 @@ RENEWALS_PER_TTL = 3
 _SECOND = 1_000_000
 
 
-class LeadershipLostError(NotDoneError):
+class LeadershipLostError(RequestDroppedError):
     """
     This machine no longer leads, and so can't keep a waiter. Its entry stays in the queue until its TTL ends.
 
@@ -162,8 +162,8 @@ class Waiter:
         """
         Wait until the lock is granted. Fires with the index of the entry. Cancelling it means that the client is gone.
 
-        Errbacks with an L{EtcdError}, which is 101 when the lock is not acquired; or with L{NotDoneError} when this
-        machine no longer leads, and with L{LeadershipLostError} if the entry is in the queue.
+        Errbacks with an L{EtcdError}, which is 101 when the lock is not acquired; or with L{RequestDroppedError} when
+        this machine no longer leads, and with L{LeadershipLostError} if the entry is in the queue.
 
         @param deadline: until when to wait, by the clock. It has no effect before the entry is in the queue.
         """
@@ -252,7 +252,7 @@ class Waiter:
         code = reason.value.code if isinstance(reason.value, EtcdError) else None
         if code == ErrorCode.KEY_NOT_FOUND:
             self.entry_removed()
-        elif code == ErrorCode.RAFT_INTERNAL or reason.check(NotDoneError):
+        elif code == ErrorCode.RAFT_INTERNAL or reason.check(RequestDroppedError):
             self.leadership_lost()
         else:
             self._end()
@@ -359,4 +359,4 @@ def _fail(granted: "Deferred[int]", error: EtcdError) -> None:
 
 def _leave_to_ttl(reason: Failure) -> None:
     """Ignore that an entry could not be deleted: its TTL ends, or it is gone already."""
-    reason.trap(EtcdError, NotDoneError)
+    reason.trap(EtcdError, RequestDroppedError)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.python.failure import Failure
 
-from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
+from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
 from etcd_twisted.web.modules.lock_queue import LockQueue, lock_directory, read_queue
 from etcd_twisted.web.modules.locks import EntryReference, LockRequest, Locks
 from etcd_twisted.web.modules.waiter import LeadershipLostError
@@ -133,7 +133,7 @@ class Contender:
         if isinstance(error, LeadershipLostError):
             self._index = error.index
             self.entries.add(error.index)
-        elif not isinstance(error, NotDoneError):
+        elif not isinstance(error, RequestDroppedError):
             reason.trap(EtcdError)
             if error.code != ErrorCode.RAFT_INTERNAL:
                 reason.raiseException()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
+from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
 from etcd_twisted.httpd.fast.channel import FastSite
 from etcd_twisted.httpd.site import Site
 from etcd_twisted.keyspace.commands import CreateInOrder, Delete
@@ -429,7 +429,7 @@ class ElsewhereTests(PagesTest):
         def nothing() -> None:
             nonlocal asked_for
             asked_for += 1
-            raise NotDoneError
+            raise RequestDroppedError
 
         self.patch(self.replica, "confirm_reads", nothing)
         asked = self.start("GET")

@@ -4,7 +4,7 @@ Locks without HTTP: how long entries last, and what happens when clients, entrie
 
 from twisted.internet.defer import ensureDeferred, fail
 
-from etcd_twisted.errors import ErrorCode, EtcdError, NotDoneError
+from etcd_twisted.errors import ErrorCode, EtcdError, RequestDroppedError
 from etcd_twisted.keyspace.commands import CreateInOrder, Delete, Refresh
 from etcd_twisted.web.modules.lock_queue import entry_key
 from etcd_twisted.web.modules.locks import EntryReference
@@ -254,8 +254,8 @@ class DeposedTests(LocksTest):
         asked = self.ask()
         self.replica.follow()
         self.assertNoResult(asked)
-        self.replica.fail_held(NotDoneError())
-        error = self.failureResultOf(asked, NotDoneError).value
+        self.replica.fail_held(RequestDroppedError())
+        error = self.failureResultOf(asked, RequestDroppedError).value
         self.assertNotIsInstance(error, LeadershipLostError)
         self.assert_over()
 
@@ -295,7 +295,7 @@ class DeposedTests(LocksTest):
 
     def test_a_refused_renewal_shows_that_leadership_is_lost(self) -> None:
         """The machine notices then, if not before."""
-        for error in (NotDoneError(), EtcdError(ErrorCode.RAFT_INTERNAL, "whether it was done is unknown")):
+        for error in (RequestDroppedError(), EtcdError(ErrorCode.RAFT_INTERNAL, "whether it was done is unknown")):
             self.get("first", ttl=3_600)
             asked = self.wait(ttl=3)
             self.replica.holding = True
@@ -311,7 +311,7 @@ class DeposedTests(LocksTest):
         self.replica.holding = True
         self.replica.keyspace.apply(Delete(entry_key(QUEUE, first), 0))
         self.clock.advance(0)
-        self.replica.fail_held(NotDoneError())
+        self.replica.fail_held(RequestDroppedError())
         self.failureResultOf(asked, LeadershipLostError)
 
     def test_a_client_goes_too_late(self) -> None:
@@ -321,7 +321,7 @@ class DeposedTests(LocksTest):
         self.replica.holding = True
         asked.cancel()
         self.failureResultOf(asked)
-        self.replica.fail_held(NotDoneError())
+        self.replica.fail_held(RequestDroppedError())
         self.assertEqual(len(self.entries()), 2)
         self.assertEqual(self.locks._queues, {})
         self.pass_time(5.125)
@@ -340,9 +340,9 @@ class DeposedTests(LocksTest):
         self.replica.follow()
         named = EntryReference(QUEUE, index, "")
         for work in (self.locks.renew(named, 5), self.locks.release(named), self.locks.holder(QUEUE)):
-            self.failureResultOf(ensureDeferred(work), NotDoneError)
+            self.failureResultOf(ensureDeferred(work), RequestDroppedError)
         for asked in (self.ask(), self.ask("me"), self.ask(timeout=0), self.ask(index=index)):
-            self.failureResultOf(asked, NotDoneError)
+            self.failureResultOf(asked, RequestDroppedError)
         self.assertEqual(self.entries(), [index])
         self.assert_over()
 
