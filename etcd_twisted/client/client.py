@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Iterable
 
 from treq.client import HTTPClient
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, DeferredSemaphore, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.iweb import IAgent
 
@@ -20,7 +20,7 @@ from etcd_twisted.client.exchange import Exchanges, Request
 from etcd_twisted.client.machines import Machines
 from etcd_twisted.client.results import Event, Reading
 from etcd_twisted.client.sender import Sender, Timeouts
-from etcd_twisted.client.watch import Watch
+from etcd_twisted.client.watch import MAX_OPENINGS, Watch
 
 REFRESH_SECONDS = 60.0
 """How old the list of machines may get before a request has it refreshed."""
@@ -70,6 +70,7 @@ class Client:
         machines = Machines(endpoints, chance)
         self._clock = clock
         self._chance = chance
+        self._openings = DeferredSemaphore(MAX_OPENINGS)
         self._sender = Sender(
             clock, Exchanges(HTTPClient(agent), credentials), machines, timeouts, refresh_seconds, chance
         )
@@ -143,7 +144,7 @@ class Client:
         @param recursive: whether to watch everything below the key too.
         @param after_index: the watch begins with the first event after this index; C{None} to begin now.
         """
-        return Watch(self._clock, self._sender, key, recursive, after_index, self._chance)
+        return Watch(self._clock, self._sender, key, recursive, after_index, self._chance, self._openings)
 
     # Writing
 

@@ -16,7 +16,7 @@ consumer, and never try again without a pause.
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -44,6 +44,9 @@ from etcd_twisted.client.sender import FIRST_PAUSE_SECONDS, Sender
 RENEW_SECONDS = 30.0
 """How long a connection may be quiet before another one takes its place."""
 
+MAX_OPENINGS = 50
+"""How many watches of a client make a connection at a time."""
+
 MAX_BUFFERED_ITEMS = 100
 """How many events wait for the consumer before the connection is paused."""
 
@@ -68,12 +71,15 @@ class Watch:
         recursive: bool,
         after_index: int | None,
         chance: Callable[[], float],
+        openings: DeferredSemaphore,
         renew_seconds: float = RENEW_SECONDS,
         max_buffered_items: int = MAX_BUFFERED_ITEMS,
     ) -> None:
         """
         @param after_index: the watch begins with the first event after this index; C{None} to begin now.
         @param chance: returns a random number from 0 to 1, by which pauses differ.
+        @param openings: limits how many watches of the client make a connection at a time: when a machine ends, all of
+            its watches do.
         @param renew_seconds: see L{RENEW_SECONDS}.
         @param max_buffered_items: see L{MAX_BUFFERED_ITEMS}.
         """
@@ -83,6 +89,7 @@ class Watch:
         self._recursive = recursive
         self._next_index = None if after_index is None else after_index + 1
         self._chance = chance
+        self._openings = openings
         self._renew_seconds = renew_seconds
         self._max_buffered_items = max_buffered_items
         self._items: deque[Event | HistoryLost] = deque()
@@ -215,7 +222,11 @@ class Watch:
         async def accept(_: str, response: IResponse) -> None:
             self._accept(response, wait_index, "stream" in query)
 
-        await self._sender.open(Request("GET", keys.target(self._key, query)), accept, seconds, seconds)
+        await self._openings.acquire()
+        try:
+            await self._sender.open(Request("GET", keys.target(self._key, query)), accept, seconds, seconds)
+        finally:
+            self._openings.release()
 
     def _accept(self, response: IResponse, wait_index: int | None, streaming: bool) -> None:
         index = index_of(response.headers)
