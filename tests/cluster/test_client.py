@@ -12,7 +12,7 @@ from tests.wires import ServedTest
 
 
 class ClientPortTests(ServedTest):
-    """A machine answers, but this is its port for clients."""
+    """Tests of the explanation when a machine answers at the URL, but with its port for clients."""
 
     async def explained(self, url: str) -> str:
         peers = ClusterClient(reactor, None, networked(), describe_timeout_seconds=0.5)
@@ -28,7 +28,7 @@ class ClientPortTests(ServedTest):
         self.assertEqual(await self.explained(url), expected)
 
     async def test_client_port_under_another_name_lists_all_peer_ports(self) -> None:
-        """It may be any of the machines, so all are named."""
+        """The port may belong to any of the machines, so the explanation names all of them."""
         self.replica.register(OTHER)
         url = f"http://localhost:{self.port}"
         expected, _, peers = (await self.explained(url)).partition("; the peer ports are ")

@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.cluster.discovery}: which machine is the first, what the others find, and bad directories.
+Tests of L{etcd_twisted.cluster.discovery}: which machine is the first, what the others find, and bad directories.
 """
 
 from pathlib import Path
@@ -31,7 +31,7 @@ THIRD = "https://machine2.example.com:7003"
 
 
 class FindTests(ServedTest):
-    """With this project's own client port."""
+    """Tests of discovery with this project's own client port."""
 
     def discovery(self, key: str = "/discovery/token") -> Discovery:
         return Discovery(networked(), f"http://127.0.0.1:{self.port}/v2/keys{key}")
@@ -44,15 +44,17 @@ class FindTests(ServedTest):
 
     async def test_machines_find_those_that_came_before(self) -> None:
         """
-        The first one finds nobody, each other one those that came before it; nobody finds itself or the state (spec,
-        "Discovery").
+        The first machine finds nobody, and each other one finds those that came before it; nobody finds itself or the
+        state key (spec, "Discovery").
         """
         self.assertEqual(await self.discovery().find("machine0", FIRST), [])
         self.assertEqual(await self.discovery().find("machine1", SECOND), [FIRST])
         self.assertEqual(set(await self.discovery().find("machine2", THIRD)), {FIRST, SECOND})
 
     async def test_registration_lasts_a_week(self) -> None:
-        """The key is the name, its value the peer URL, and it goes after a week (spec, "Discovery")."""
+        """
+        The key is the machine's name, its value is the peer URL, and it expires after a week (spec, "Discovery").
+        """
         await self.discovery().find("machine0", FIRST)
         node = self.replica.get("/discovery/token/machine0")
         self.assertEqual(node.value, FIRST)
@@ -61,7 +63,7 @@ class FindTests(ServedTest):
         self.assertIsNone(self.replica.get("/discovery/token/_state").expires)
 
     async def test_one_of_many_is_the_first_and_found_by_all(self) -> None:
-        """One is the first, and every other one finds it."""
+        """One machine is the first, and every other one finds it."""
         urls = {f"machine{number}": f"http://127.0.0.1:{7000 + number}" for number in range(8)}
         found = await gatherResults([ensureDeferred(self.discovery().find(name, url)) for name, url in urls.items()])
         (first,) = [url for url, peers in zip(urls.values(), found, strict=True) if not peers]
@@ -70,14 +72,16 @@ class FindTests(ServedTest):
             self.assertNotIn(url, peers)
 
     async def test_machine_that_lost_its_data_finds_the_others(self) -> None:
-        """A machine that lost its data finds the others, but not itself: neither by its name nor by its address."""
+        """A machine that lost its data finds the others, but not itself, neither by its name nor by its address."""
         await self.discovery().find("machine0", FIRST)
         await self.discovery().find("machine1", SECOND)
         self.assertEqual(await self.discovery().find("machine0", FIRST), [SECOND])
         self.assertEqual(await self.discovery().find("renamed", FIRST), [SECOND])
 
     async def test_machine_of_a_cluster_finds_and_changes_nothing(self) -> None:
-        """A machine that has been of a cluster looks, and changes nothing: not even when it would be the first."""
+        """
+        A machine that has been a member of a cluster only reads, and changes nothing even if it would be the first.
+        """
         discovery = self.discovery()
         self.replica.keyspace.apply(Set("/discovery/token", 0, directory=True))
         self.assertEqual(await discovery.find_again("machine1", SECOND), [])
@@ -90,7 +94,7 @@ class FindTests(ServedTest):
         self.assertEqual(self.replica.proposed, proposed)
 
     async def test_used_directory_is_refused(self) -> None:
-        """A cluster was started and nobody of it is left: this machine is not its first one."""
+        """A cluster was started and none of its machines is left, so this machine is not its first one."""
         self.replica.keyspace.apply(Set("/discovery/token/_state", 0, "started"))
         url = f"http://127.0.0.1:{self.port}/v2/keys/discovery/token"
         self.assertEqual(
@@ -100,7 +104,7 @@ class FindTests(ServedTest):
         )
 
     async def test_keys_that_are_no_machines_are_ignored(self) -> None:
-        """Directories, and values that are no peer URLs, are passed over; those of etcd 0.4 are not."""
+        """Directories, and values that are no peer URLs, are ignored; the values of etcd 0.4 are not."""
         directory = "/discovery/token"
         for name, value in (("a", "nonsense"), ("b", "http://nobody"), ("c", ""), ("d", "http://[::1:1"),
                             ("e", "http://0.0.0.0:7001"),
@@ -111,7 +115,7 @@ class FindTests(ServedTest):
         self.assertEqual(set(await self.discovery().find("machine1", SECOND)), {FIRST, THIRD})
 
     async def test_what_is_no_directory_is_refused(self) -> None:
-        """The other cluster's own words, and the remedy."""
+        """The error has the other cluster's own message and the remedy."""
         self.replica.keyspace.apply(Set("/file", 0, "value"))
         remedy = "give the URL of a directory, as in http://127.0.0.1:4001/v2/keys/discovery/TOKEN"
         text = await self.refusal(self.discovery("/file"))
@@ -121,7 +125,6 @@ class FindTests(ServedTest):
         self.assertIn("error 102: Not a file (/full/machine1)", await self.refusal(self.discovery("/full")))
 
     async def test_server_without_such_a_page_is_refused(self) -> None:
-        """A server that knows no such page."""
         discovery = Discovery(networked(), f"http://127.0.0.1:{self.port}/elsewhere", "ETCD_DISCOVERY")
         self.assertIn(
             f"ETCD_DISCOVERY http://127.0.0.1:{self.port}/elsewhere can't be used: "
@@ -130,14 +133,14 @@ class FindTests(ServedTest):
         )
 
     async def test_hidden_name_is_refused(self) -> None:
-        """A name that would not be listed, and might be the state's."""
+        """A hidden name would not be listed, and might be that of the state key."""
         text = await self.refusal(self.discovery(), "_state")
         self.assertIn("it does not list names that begin with '_': give another --name than _state", text)
         self.assertEqual(self.replica.proposed, [])
 
 
 class StrangerTests(ServersTest):
-    """What is at the URL, is no etcd."""
+    """Tests with something at the URL that is not etcd."""
 
     async def refusal(self, url: str, attempts: int = 1) -> str:
         with self.assertRaises(StartError) as caught:
@@ -148,7 +151,7 @@ class StrangerTests(ServersTest):
         return text
 
     async def test_unreachable_directory_is_refused(self) -> None:
-        """The reason and the remedy."""
+        """The error has the reason and the remedy."""
         (port,) = free_ports(1)
         text = await self.refusal(f"http://127.0.0.1:{port}/v2/keys/d", attempts=2)
         self.assertIn("refused", text)
@@ -158,11 +161,10 @@ class StrangerTests(ServersTest):
         self.assertEqual(str(caught.exception), text)
 
     async def test_unknown_host_is_refused(self) -> None:
-        """A name that nothing has."""
         await self.refusal(f"http://{'.'.join(['a' * 63] * 3)}.invalid:4001/v2/keys/d")
 
     async def test_tls_on_one_side_is_refused(self) -> None:
-        """On one side alone, or with a certificate that nobody trusts."""
+        """TLS on one side alone, or with a certificate that nobody trusts, is refused."""
         authority = Authority(Path(self.mktemp()))
         certificate, key = authority.certificate("directory")
         options = PrivateCertificate.loadPEM(certificate.read_bytes() + key.read_bytes()).options()
@@ -175,7 +177,7 @@ class StrangerTests(ServersTest):
             self.assertNotIn("SSL routines", await self.refusal(url))
 
     async def test_other_json_is_refused(self) -> None:
-        """HTTP, and JSON, but not of this API."""
+        """JSON over HTTP that is not from this API is refused."""
         for body in (b"", b"<html>", b"[]", b'{"node":1}', b'{"action":"set"}', b"\xff", b"[" * 100_000,
                      b'{"node":' + b'{"nodes":[' * 10_000):  # fmt: skip
             for status in (200, 412):
@@ -184,10 +186,10 @@ class StrangerTests(ServersTest):
 
 
 class RedirectTests(ServedTest, ServersTest):
-    """A machine of the other cluster that sends writes, and reads that must not be stale, to its leader."""
+    """The other cluster's machine redirects writes, and reads that must not be stale, to its leader."""
 
     async def test_redirects_to_the_leader_are_followed(self) -> None:
-        """What is found is what the leader knows."""
+        """The machine finds what the leader knows."""
         redirected = []
 
         def answer(request: Any) -> Said:
@@ -203,10 +205,12 @@ class RedirectTests(ServedTest, ServersTest):
 
 
 class LostAnswerTests(SynchronousTestCase):
-    """The other cluster does what it is told, and its answer gets lost."""
+    """The other cluster carries out a request, and its answer is lost."""
 
     def test_lost_response_to_the_state_still_makes_a_first_machine(self) -> None:
-        """The one that made the state is the first machine, though it is told that the state is there already."""
+        """
+        The machine that made the state key is the first machine, even if the answer is that the key exists already.
+        """
         clock = Clock()
         states: list[str] = []
 
@@ -230,7 +234,7 @@ class LostAnswerTests(SynchronousTestCase):
 
 
 class RegistrationTests(SynchronousTestCase):
-    """A machine stays registered while it runs."""
+    """Tests that a machine stays registered while it runs."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -247,7 +251,7 @@ class RegistrationTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_registration_is_refreshed_daily(self) -> None:
-        """The first time a day after it was registered, then each day (spec, "Discovery")."""
+        """The registration is refreshed a day after it was made, and then every day (spec, "Discovery")."""
         self.registration.start(REFRESH_SECONDS)
         self.clock.advance(REFRESH_SECONDS - 1)
         self.assertEqual(self.http.asked, [])
@@ -265,7 +269,7 @@ class RegistrationTests(SynchronousTestCase):
         self.stop()
 
     def test_failed_registration_is_tried_again(self) -> None:
-        """It is tried again soon, and nobody is stopped by it."""
+        """A failed registration is tried again soon, and nobody has to wait for it."""
         self.works = False
         self.registration.start(0.0)
         self.clock.advance(0)
@@ -279,7 +283,7 @@ class RegistrationTests(SynchronousTestCase):
         self.stop()
 
     def test_registration_is_stopped_during_a_request(self) -> None:
-        """What is asked is given up."""
+        """Stopping cancels the request."""
         self.http.answer = lambda *_: Deferred()
         self.registration.start(0.0)
         self.clock.advance(0)
@@ -289,7 +293,7 @@ class RegistrationTests(SynchronousTestCase):
 
 
 class UrlTests(SynchronousTestCase):
-    """What can't be a directory is found out without asking."""
+    """Tests that a URL that can't be a directory is refused without a request."""
 
     def test_bad_directory_urls_are_refused(self) -> None:
         bad = [

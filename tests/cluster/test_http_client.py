@@ -1,5 +1,6 @@
 """
-L{etcd_twisted.cluster.http_client}: servers that are broken, slow, elsewhere or missing, and cancelled requests.
+Tests of L{etcd_twisted.cluster.http_client}: servers that are broken, slow, elsewhere or missing, and cancelled
+requests.
 """
 
 from typing import Any
@@ -18,10 +19,10 @@ FORM = {"value": "a b&c"}
 
 
 class FaultTests(ServersTest):
-    """Over real connections."""
+    """Tests over real connections."""
 
     async def reason(self, url: str, **limits: Any) -> str:
-        """Why there was no answer."""
+        """Returns the reason why there was no response."""
         with self.assertRaises(NoResponseError) as caught:
             await networked(**limits).request("PUT", url, FORM)
         self.assertEqual(len(str(caught.exception).splitlines()), 1)
@@ -32,18 +33,18 @@ class FaultTests(ServersTest):
         self.assertIn("refused", await self.reason(f"http://127.0.0.1:{port}/", attempts=3))
 
     async def test_garbage_is_no_response(self) -> None:
-        """Bytes that are no HTTP, half a head, half a body, and nothing at all."""
+        """Bytes that are not HTTP, half a head, half a body, and nothing at all do not count as a response."""
         half = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"
         for words in (b"\0\0\0garbage\r\n\r\n", b"HTTP/1.1 200", half, b""):
             await self.reason(self.say(words), attempts=2)
 
     async def test_server_without_tls_is_no_response(self) -> None:
-        """A server that speaks HTTP where TLS was asked for."""
+        """The client uses TLS, and the server speaks plain HTTP."""
         url = self.say(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         self.assertIn("TLS: ", await self.reason(url.replace("http", "https")))
 
     async def test_attempts_are_limited(self) -> None:
-        """It is tried so often and no more; the reason is what was said last."""
+        """The client makes so many attempts and no more, and the reason is that of the last one."""
         asked = []
 
         def answer(request: Any) -> Said:
@@ -55,7 +56,7 @@ class FaultTests(ServersTest):
         self.assertEqual(len(asked), 3)
 
     async def test_later_attempt_succeeds(self) -> None:
-        """An answer that comes in the end is as good as any."""
+        """A response to a later attempt is as good as one to the first."""
         asked = []
 
         def answer(request: Any) -> Said:
@@ -65,7 +66,7 @@ class FaultTests(ServersTest):
         self.assertEqual((await networked(attempts=3).request("GET", self.answer_with(answer))).body, b"fine")
 
     async def test_slow_response_times_out(self) -> None:
-        """Neither the head of an answer nor its end is waited for without end."""
+        """The client limits the time for the head of a response, and for its body."""
         for words in (b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"):
 
             class Slow(Protocol):
@@ -76,7 +77,7 @@ class FaultTests(ServersTest):
             self.assertEqual(reason, "no answer within 0.05 seconds")
 
     async def test_endless_response_is_cut(self) -> None:
-        """An answer that is too long is not read to its end."""
+        """A response that is too long is not read to its end."""
 
         class Endless(Protocol):
             def dataReceived(self, _data: bytes) -> None:
@@ -94,10 +95,10 @@ class FaultTests(ServersTest):
 
 
 class RedirectTests(ServersTest):
-    """Answers that send to another place."""
+    """Tests of redirects."""
 
     async def test_redirects_keep_method_and_body(self) -> None:
-        """With method, query and body, from one to the next."""
+        """Each redirected request has the same method, query and body."""
         asked = []
 
         def last(request: Any) -> Said:
@@ -125,7 +126,7 @@ class RedirectTests(ServersTest):
         self.assertEqual(len(asked), MAX_REDIRECTS + 1)
 
     async def test_redirect_to_no_server_is_refused(self) -> None:
-        """To what is no server."""
+        """A redirect to a URL that is no server is refused."""
         for location in ("file:///etc/passwd", "http://[", "http://a b/", "http://x:0/", "http://a:b@x/", "ftp://x/"):
             url = self.answer_with(lambda _, location=location: (307, {"Location": location}, b""))
             with self.assertRaises(NoResponseError) as caught:
@@ -133,13 +134,13 @@ class RedirectTests(ServersTest):
             self.assertEqual(str(caught.exception), f"it redirects to {location!r}, which is no URL of a server")
 
     async def test_redirect_without_a_location_is_returned(self) -> None:
-        """Whoever asked has to see what to make of it."""
+        """The caller decides what to do with such a response."""
         answer = await networked().request("PUT", self.answer_with(lambda _: (307, {}, b"")), FORM)
         self.assertEqual(answer.status, 307)
 
 
 class PauseTests(SynchronousTestCase):
-    """Between tries."""
+    """Tests of the pauses between attempts."""
 
     def test_pauses_double(self) -> None:
         clock = Clock()
@@ -155,7 +156,7 @@ class PauseTests(SynchronousTestCase):
         self.assertEqual(clock.getDelayedCalls(), [])
 
     def test_cancelled_request_leaves_nothing(self) -> None:
-        """A machine that is stopped meanwhile leaves nothing, whatever it waits for."""
+        """Cancelling leaves nothing behind, whatever the request waits for."""
         for answer in (lambda *_: fail(RefusedError()), lambda *_: Deferred()):
             clock = Clock()
             asking = ensureDeferred(RetryingHttpClient(clock, Scripted(answer), 4).request("GET", "http://x/"))
@@ -165,7 +166,7 @@ class PauseTests(SynchronousTestCase):
 
 
 class CancelTests(ServersTest):
-    """A machine that is stopped while it asks for real."""
+    """Tests of a machine that is stopped during a request over a real connection."""
 
     async def _cancelled(self, words: bytes) -> None:
         asked: Deferred[None] = Deferred()
@@ -188,7 +189,7 @@ class CancelTests(ServersTest):
         await gone
 
     async def test_request_is_cancelled_before_the_head(self) -> None:
-        """It is over at once, with that for a reason and not for another try."""
+        """The request ends at once, with the cancellation as the reason, and is not tried again."""
         await self._cancelled(b"")
 
     async def test_request_is_cancelled_in_the_body(self) -> None:

@@ -1,5 +1,5 @@
 """
-Whom a machine that has moved tells where it is.
+Tests of which machines are sent the new address of a machine that has moved.
 """
 
 from types import SimpleNamespace
@@ -26,13 +26,11 @@ class StubClient:
     """
     Machines that all name the same leader, or none.
 
-    @ivar asked: the peer URLs that got the request of a machine, in order.
+    @ivar asked: the peer URLs that received a machine's request, in order.
     """
 
     def __init__(self, leader: str, leads: str) -> None:
-        """
-        @param leads: the peer URL of the machine that leads, whether the others know it or not.
-        """
+        """@param leads: the peer URL of the machine that leads, whether or not the others know it."""
         self.asked: list[str] = []
         self._leader = leader
         self._leads = leads
@@ -63,11 +61,11 @@ class AnnounceTests(SynchronousTestCase):
         self.assertEqual(client.asked, ["http://two:7001"])
 
     def test_all_are_told_while_none_names_a_leader(self) -> None:
-        """One of them may lead, and need to reach this machine before it can say so."""
+        """One of them may lead, and may have to reach this machine before it can say so."""
         client = StubClient("", "http://two:7001")
         self.assertTrue(self.announce(client))
         self.assertEqual(client.asked, ["http://one:7001", "http://two:7001"])
 
-    def test_nobody_leads(self) -> None:
+    def test_announcing_fails_while_nobody_leads(self) -> None:
         client = StubClient("", "")
         self.assertFalse(self.announce(client))

@@ -1,5 +1,5 @@
 """
-Which machines a machine lists while it knows no leader (spec, section 2): those that it knew last.
+Tests of which machines a machine lists while it knows no leader (spec, section 2): those that it knew last.
 """
 
 from twisted.internet.defer import Deferred, ensureDeferred
@@ -12,7 +12,7 @@ from tests.cluster.machines import SYNC_INTERVAL_SECONDS, LifecycleMachine, Life
 
 class KnownMachinesTest(LifecycleTestCase):
     def assert_knows(self, machine: LifecycleMachine, *others: LifecycleMachine) -> None:
-        """By name, and by the ids that clients are shown."""
+        """Asserts which machines it knows, by name, and by the ids that clients are shown."""
         expected = [each.machine for each in others]
         replica = machine.replica
         self.assertIsNone(replica.leader())
@@ -27,10 +27,12 @@ class KnownMachinesTest(LifecycleTestCase):
 
 
 class RestartedTests(KnownMachinesTest):
-    """A machine that comes back and finds nobody."""
+    """Tests of a machine that comes back and finds no other."""
 
     def test_restarted_machine_knows_others_from_its_log(self) -> None:
-        """There is no snapshot, and nobody says what of the log is committed (spec, "Other client endpoints")."""
+        """
+        There is no snapshot, and nothing says which part of the log is committed (spec, "Other client endpoints").
+        """
         three = self.three()
         self.crash_all()
         three[1].restart()
@@ -38,7 +40,7 @@ class RestartedTests(KnownMachinesTest):
         self.assert_knows(three[1], *three)
 
     def test_restarted_machine_knows_others_from_its_snapshot(self) -> None:
-        """One of those that the snapshot knows has moved since."""
+        """One of the machines that the snapshot knows has moved since."""
         self.group.snapshot_count = 10
         three = self.three()
         for number in range(30):
@@ -56,9 +58,12 @@ class RestartedTests(KnownMachinesTest):
         self.assert_knows(other, *three)
 
     def test_restarted_machine_knows_others_while_it_reads(self) -> None:
-        """As soon as it comes to the newest group on the disk, and not only when it is done."""
+        """
+        The machine knows the others as soon as it reads the newest configuration on the disk, and not only when it has
+        read everything.
+        """
         three = self.three()
-        for number in range(300):  # a record each, and some are read in a turn
+        for number in range(300):  # a record each, some of which are read in a turn
             self.group.finish(self.group.leader.set(f"/{number}"))
         self.group.settle()
         self.crash_all()
@@ -76,7 +81,7 @@ class RestartedTests(KnownMachinesTest):
         self.assertIn(3, seen)
 
     def test_joined_machine_knows_others_before_it_has_a_log(self) -> None:
-        """It tells of those that the leader knew, and of itself."""
+        """The machine lists those that the leader knew, and itself."""
         first, second, _ = self.three()
         self.group.finish(self.group.leader.replica.configure(ClusterConfig(4, sync_interval=SYNC_INTERVAL_SECONDS)))
         joining = self.add(first, second)
@@ -91,10 +96,13 @@ class RestartedTests(KnownMachinesTest):
 
 
 class StandbyTests(KnownMachinesTest):
-    """A machine that has no copy."""
+    """Tests of a machine that has no copy of the data."""
 
     def test_standby_that_lost_its_leader_knows_the_others(self) -> None:
-        """It sends nobody to one that does not answer, and tells whom it knew; then it finds the next one soon."""
+        """
+        The standby redirects nobody to a leader that does not answer, and lists the machines that it knew; then it
+        finds the next leader soon.
+        """
         three = self.three()
         standby = self.start(three[0])
         self.crash_all_but(standby)
@@ -112,7 +120,7 @@ class StandbyTests(KnownMachinesTest):
                 machine.crash()
 
     def test_removed_machine_that_comes_back_alone_knows_others(self) -> None:
-        """It may be of the cluster, as far as it knows."""
+        """As far as it knows, it may still be a member of the cluster."""
         self.group.defaults = ClusterConfig(active_size=3, sync_interval=60.0)
         three = self.three()
         gone = self.group.followers[0]
@@ -126,7 +134,7 @@ class StandbyTests(KnownMachinesTest):
         self.assertLessEqual({each.name for each in gone.replica.machines()}, {each.machine.name for each in three})
 
     def test_standby_tells_who_waits_for_a_leader(self) -> None:
-        """Is told as soon as there is one."""
+        """A request for the leader is answered as soon as there is one."""
         three = self.three()
         standby = self.start(three[0])
         self.group.finish(ensureDeferred(standby.participation.lose_leader()))

@@ -1,6 +1,6 @@
 """
-L{etcd_twisted.cluster.lifecycle}: machines from their first start on, with real replicas and disks, and a network in
-memory.
+Tests of L{etcd_twisted.cluster.lifecycle}: machines from their first start on, with real replicas and disks, and a
+network in memory.
 """
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -35,10 +35,10 @@ class FirstTests(LifecycleTestCase):
         self.assertEqual(first.clock.getDelayedCalls(), [])
         self.group.finish(first.restart())
         self.assertEqual((first.value("/a"), first.identity), ("1", identity))
-        self.assertEqual(first.sought, ["machine1"])  # what is in the directory comes first
+        self.assertEqual(first.sought, ["machine1"])  # What is in the directory comes first.
 
     def test_first_machine_comes_back_although_others_are_named_now(self) -> None:
-        """Spec, "Joining"."""
+        """Its own data decides, not the seeds (spec, "Joining")."""
         first = self.start()
         first.stop()
         first.seeds = ["http://peers:9"]
@@ -73,7 +73,7 @@ class FirstTests(LifecycleTestCase):
         self.assertEqual(self.members(), ["other"])
 
     def test_first_machine_comes_back_with_another_address(self) -> None:
-        """Alone, it has nobody to tell but itself."""
+        """A machine that is alone has to announce its address to nobody but itself."""
         first = self.start()
         first.stop()
         first.configure(9, "machine1")
@@ -85,7 +85,7 @@ class FirstTests(LifecycleTestCase):
 
 class JoiningTests(LifecycleTestCase):
     def test_machine_joins_the_cluster_of_its_seeds(self) -> None:
-        """Spec, "Joining"."""
+        """The machine is admitted, gets the data and becomes a member (spec, "Joining")."""
         first, second, third = self.three()
         self.assertEqual(self.members(), ["machine1", "machine2", "machine3"])
         for machine in (second, third):
@@ -175,7 +175,7 @@ class JoiningTests(LifecycleTestCase):
         self.assertEqual(len(third.raft.configuration.voters), 3)
 
     def test_machine_that_lost_its_data_joins_anew_at_once(self) -> None:
-        """The others take it for alive yet: it waits until they don't."""
+        """The others still believe that it is alive, so it waits until they don't."""
         first, second, _ = self.three()
         for force in (False, True):
             before = second.identity["machine_id"]
@@ -193,7 +193,7 @@ class JoiningTests(LifecycleTestCase):
         self.group.finish(self.group.leader.set("/a", "1"))
         self.group.settle()
         second.stop()
-        stranger = self.add(first, name="machine2", port=7)  # who takes its name meanwhile
+        stranger = self.add(first, name="machine2", port=7)  # This machine takes its name meanwhile.
         self.group.run(ALIVE_SECONDS + 0.1)
         self.group.finish(stranger.start())
         for name, seeds in (("machine2", [first.url]), ("other", ["http://nobody:7"])):
@@ -207,11 +207,11 @@ class JoiningTests(LifecycleTestCase):
             second.crash()
 
     def log_of(self, machine: LifecycleMachine) -> dict[str, bytes]:
-        """What is in the files of its log."""
+        """Returns the content of its log files."""
         return {path.name: path.read_bytes() for path in sorted((machine.path / "log").iterdir())}
 
     def test_force_does_not_read_damaged_files(self) -> None:
-        """It is not even read."""
+        """A damaged file is not even read."""
         first, second, _ = self.three()
         second.crash()
         for path in (second.path / "log").iterdir():
@@ -248,7 +248,9 @@ class JoiningTests(LifecycleTestCase):
         self.assertEqual(self.members(), ["machine1", "machine2"])
 
     def test_admitted_machine_comes_back_elsewhere_before_it_has_a_log(self) -> None:
-        """It is a member, though it is known at an address where it is not any more: it says so, and gets the log."""
+        """
+        The machine is a member, but known at an address that it has left: it announces the new one, and gets the log.
+        """
         first, second = self.start(), None
         for number in (2, 3):
             second = self.add(first)
@@ -263,7 +265,10 @@ class JoiningTests(LifecycleTestCase):
         self.assertEqual(self.members(), ["machine1", "machine2", "machine3"])
 
     def test_old_data_of_a_machine_that_began_anew_stands_by(self) -> None:
-        """Another machine of its name and address has begun anew meanwhile: this one is none of the cluster's."""
+        """
+        Another machine of the same name and address has begun anew meanwhile, so this one is no longer a member of the
+        cluster.
+        """
         _, second, _ = self.three()
         second.crash()
         data, second.path = second.path, second.path.with_name("empty")
@@ -274,7 +279,10 @@ class JoiningTests(LifecycleTestCase):
         self.assertTrue(second.replica.standby)
 
     def test_old_data_that_comes_back_elsewhere_stands_by(self) -> None:
-        """It would have its address noted, and is refused as another has its name: it stands by all the same."""
+        """
+        The machine announces its new address and is refused because another machine has its name, but it stands by all
+        the same.
+        """
         first, second, _ = self.three()
         second.crash()
         old = self.add(first, name="machine2", port=9)
@@ -285,7 +293,7 @@ class JoiningTests(LifecycleTestCase):
         self.assertTrue(second.is_member)
 
     def test_machine_joins_although_a_reply_is_lost(self) -> None:
-        """It asks again, and is in already."""
+        """The machine asks again, and is a member already."""
         first = self.start()
         second = self.add(first)
         lost: list[int] = []
@@ -325,7 +333,7 @@ class ComingBackTests(LifecycleTestCase):
         self.assertEqual(self.members(), ["machine1", "machine2", "machine3"])
 
     def test_machine_that_moved_is_found(self) -> None:
-        """It tells the leader, so that others find it (spec, "Joining")."""
+        """The machine announces its address to the leader, so that others find it (spec, "Joining")."""
         first, second, third = self.three()
         second.stop()
         second.configure(9, "machine2")
@@ -348,7 +356,7 @@ class ComingBackTests(LifecycleTestCase):
         self.group.run_until(lambda: all(leader.machine in each.replica.machines() for each in (first, second, third)))
 
     def test_move_is_announced_again_if_its_entry_is_lost(self) -> None:
-        """Its own log said at the start that others know where it is; what is committed does not."""
+        """Its own log said at the start that others know its address, but the committed log does not."""
         machines = self.three()
         moved = self._give_up_address(machines)
         self.group.finish(moved.restart())
@@ -356,7 +364,10 @@ class ComingBackTests(LifecycleTestCase):
         self._assert_found(moved, machines)
 
     def test_move_is_announced_again_if_a_snapshot_is_needed(self) -> None:
-        """Which nobody can send to where it is, so that it never learns from its log that others don't know that."""
+        """
+        Nobody can send the snapshot to its new address, so the machine can't learn from its log that others don't know
+        the address.
+        """
         self.patch(raft_log, "TRAILING_ENTRIES", 2)
         self.group.snapshot_count = 5
         machines = self.three()
@@ -369,7 +380,7 @@ class ComingBackTests(LifecycleTestCase):
 
     def _give_up_address(self, machines: list[LifecycleMachine]) -> LifecycleMachine:
         """
-        A machine has moved and leads, and is cut off when only its own log says where it is. Others lead then.
+        Has a machine move, lead, and be cut off while only its own log has its new address. Others lead then.
 
         @return: the machine, which is down.
         """
@@ -378,14 +389,17 @@ class ComingBackTests(LifecycleTestCase):
         self.group.run_until(lambda: moved.raft.configuration.members[machine_id].peer_url == moved.url)
         self.group.network.isolate(moved.url)
         self.group.run_until(lambda: moved.raft.is_settled)
-        self.group.run(0.1)  # until what it has sent is lost
+        self.group.run(0.1)  # Whatever the machine has sent by then is lost.
         moved.crash()
         self.group.network.heal()
         self.group.await_leader()
         return moved
 
     def _moves_and_leads(self, moving: LifecycleMachine, port: int) -> bool:
-        """All machines come back, one of them elsewhere; whether that one leads before others know where it is."""
+        """
+        Restarts all machines, one of them at a new address, and returns whether that one leads before others know its
+        address.
+        """
         self.group.settle()
         for machine in self.group.up:
             machine.crash()
@@ -402,7 +416,7 @@ class ComingBackTests(LifecycleTestCase):
         self.assertIsNone(moved.lifecycle._task)
 
     def test_machine_that_moved_back_is_found(self) -> None:
-        """Others were told of another address, and its log says nothing of that yet."""
+        """The others have another address of the machine, and its own log does not know of that yet."""
         machines = self.three()
         leader = self.group.leader
         moved = next(machine for machine in machines if machine is not leader)
@@ -422,7 +436,7 @@ class ComingBackTests(LifecycleTestCase):
         self._assert_found(moved, machines)
 
     def test_announcement_goes_on_until_it_is_stopped(self) -> None:
-        """It goes on to tell, until it is stopped."""
+        """The machine keeps announcing its address until it is stopped."""
         machines = self.three()
         for machine in machines:
             machine.stop()
@@ -436,13 +450,17 @@ class ComingBackTests(LifecycleTestCase):
 
 
 class AwayTests(LifecycleTestCase):
-    """A machine that was away while others came and went accepts those that it does not know, if its own say so."""
+    """
+    A machine that was away while others came and went accepts new members if the machines that it knows confirm them.
+    """
 
     def setUp(self) -> None:
         self.group = self.cluster(defaults=ClusterConfig(active_size=9, sync_interval=1_000.0))
 
     def exchange(self) -> tuple[LifecycleMachine, list[LifecycleMachine], list[LifecycleMachine]]:
-        """One that is away meanwhile, those that were taken out, and those that came."""
+        """
+        Replaces machines while one is away, and returns that one, those that were removed, and those that were added.
+        """
         self.three()
         away, other = self.group.followers
         leader = self.group.leader
@@ -459,7 +477,7 @@ class AwayTests(LifecycleTestCase):
         return away, [other, leader], new
 
     def test_machine_that_was_away_learns_of_new_members_from_standbys(self) -> None:
-        """They have been told by their leader who is in the cluster."""
+        """The standbys know from their leader who is in the cluster."""
         away, _, new = self.exchange()
         self.group.finish(away.restart())
         self.group.run_until(lambda: all(each.is_member for each in (away, *new)))
@@ -467,7 +485,10 @@ class AwayTests(LifecycleTestCase):
         self.assertEqual(len(self.members()), 3)
 
     def test_machine_that_was_away_votes_for_a_new_member(self) -> None:
-        """Its vote is needed for the next one, and it gives it to a machine that it does not know."""
+        """
+        The vote of the machine that was away is needed for the next leader, and goes to a machine that it does not
+        know.
+        """
         away, _, new = self.exchange()
         leader = self.group.leader
         leader.crash()
@@ -477,7 +498,9 @@ class AwayTests(LifecycleTestCase):
         self.assertEqual(away.value("/a"), "1")
 
     def test_machine_that_was_away_ignores_strangers(self) -> None:
-        """Then a stranger is not heard, whatever it says; when one of them is back it goes on."""
+        """
+        The machine accepts nothing that a stranger says; when one of the machines that it knows is back, it goes on.
+        """
         away, gone, new = self.exchange()
         for machine in gone:
             machine.crash()
@@ -492,7 +515,7 @@ class AwayTests(LifecycleTestCase):
         self.group.run_until(lambda: all(each.is_member for each in (away, *new)))
 
     def test_machine_that_was_away_asks_its_seeds(self) -> None:
-        """Nobody that it knows is there: it asks those that it is told of, and begins no cluster of its own."""
+        """None of the machines that it knows is there: it asks its seeds, and does not begin a cluster of its own."""
         away, gone, new = self.exchange()
         for machine in gone:
             machine.crash()
@@ -503,7 +526,7 @@ class AwayTests(LifecycleTestCase):
         self.assertEqual((away.value("/a"), away.sought, set(away.sought_again)), ("1", [], {away.machine.name}))
 
     def test_machine_that_was_away_and_moved_is_found(self) -> None:
-        """Then the leader does not find it: it tells one that it is told of."""
+        """The leader does not know its new address, so the machine announces it to a seed."""
         away, gone, new = self.exchange()
         for machine in gone:
             machine.crash()
@@ -525,7 +548,7 @@ class AwayTests(LifecycleTestCase):
         self.assertEqual(away.replica.leader(), self.group.leader.machine)
 
     def test_machine_that_was_away_without_seeds_goes_on_searching(self) -> None:
-        """It goes on to look, but not all the time, and never begins a cluster."""
+        """The machine keeps looking for others, but not all the time, and never begins a cluster."""
         away, gone, _ = self.exchange()
         for machine in gone:
             machine.crash()
@@ -540,7 +563,7 @@ class AwayTests(LifecycleTestCase):
         self.assertEqual(away.clock.getDelayedCalls(), [])
 
     def test_number_of_known_addresses_is_bounded(self) -> None:
-        """Of those that it is told of, the latest first."""
+        """The machine keeps the addresses that it received last."""
         first = self.start()
         for number in range(MAX_KNOWN_URLS * 2):
             first.lifecycle.known.note([f"http://peers:{number}"])
@@ -548,7 +571,7 @@ class AwayTests(LifecycleTestCase):
         self.assertEqual(len(first.lifecycle.known.urls), MAX_KNOWN_URLS)
 
     def test_stranger_changes_nothing(self) -> None:
-        """It knows the ids of cluster and machine, and says to be of a configuration far ahead."""
+        """The stranger knows the ids of cluster and machine, and claims to have a much newer configuration."""
         self.three()
         leader = self.group.leader
         term = leader.replica.term

@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.cluster.membership_check}: which machines are asked about an unknown one, and how often.
+Tests of L{etcd_twisted.cluster.membership_check}: which machines are asked about an unknown one, and how often.
 """
 
 from typing import cast
@@ -25,10 +25,10 @@ def view_of(index: int, *urls: str) -> ClusterView:
 
 class Others:
     """
-    Machines that are asked, and this machine's Raft member, which takes what they say.
+    Machines that are asked, and this machine's Raft member, which learns from their answers.
 
-    @ivar views: what each says; who is not here does not answer.
-    @ivar held: those who do not say it yet.
+    @ivar views: what each machine answers; a machine that is not here does not answer.
+    @ivar held: the machines whose answers are delayed.
     @ivar in_doubt: whether there still is an unconfirmed machine.
     """
 
@@ -71,7 +71,7 @@ class MembershipCheckTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_known_machines_are_asked_at_once(self) -> None:
-        """Nobody has to wait for one that does not answer."""
+        """No machine has to wait for one that does not answer."""
         self.others.held["a"] = Deferred()
         self.others.views["b"] = view_of(11)
         self.membership_check.ask()
@@ -81,7 +81,10 @@ class MembershipCheckTests(SynchronousTestCase):
         self.assertEqual(self.others.told, [view_of(11)])
 
     def test_new_members_are_asked_too(self) -> None:
-        """But not this machine, nor anyone twice, nor those that one names who knows no more."""
+        """
+        This machine itself is not asked, no machine is asked twice, and neither are those that a machine names whose
+        view is older.
+        """
         self.known = ["a", "b", "own"]
         self.others.views = {"a": view_of(11, "b", "c", "own"), "b": view_of(10, "x"), "c": view_of(12, "a", "d", "e")}
         self.others.views["e"] = EtcdError(ErrorCode.RAFT_INTERNAL, "no")
@@ -91,7 +94,7 @@ class MembershipCheckTests(SynchronousTestCase):
         self.assertEqual(self.log.warnings, [])
 
     def test_number_of_asked_machines_is_bounded(self) -> None:
-        """Though each names another one."""
+        """The number is bounded even if each machine names another one."""
         self.known = ["0"]
         self.others.views = {str(number): view_of(11, str(number + 1)) for number in range(1_000)}
         self.membership_check.ask()
@@ -110,7 +113,7 @@ class MembershipCheckTests(SynchronousTestCase):
         self.clock.advance(ROUND_INTERVAL_SECONDS)
 
     def test_unconfirmed_machine_is_logged(self) -> None:
-        """That is worth a line, with what can be done, but not a thousand lines."""
+        """The doubt is logged once with the remedy, and not a thousand times."""
         self.others.views["a"] = view_of(10)
         for _ in range(100):
             self.membership_check.ask()
@@ -124,14 +127,14 @@ class MembershipCheckTests(SynchronousTestCase):
         self.clock.advance(ROUND_INTERVAL_SECONDS)
 
     def test_machine_that_is_known_meanwhile_is_not_logged(self) -> None:
-        """Of one that was in doubt it has learnt by itself meanwhile: that is worth no line."""
+        """The machine has learned of the one in doubt by itself, so nothing is logged."""
         self.others.in_doubt = False
         self.membership_check.ask()
         self.clock.advance(ROUND_INTERVAL_SECONDS)
         self.assertEqual(self.log.warnings, [])
 
     def test_internal_error_is_logged_and_others_are_asked_again(self) -> None:
-        """It is said, and next time others are asked again."""
+        """The error is logged, and others are asked next time."""
         self.others.views["a"] = ZeroDivisionError("broken")
         self.membership_check.ask()
         self.assertEqual(len(self.flushLoggedErrors()), 1)

@@ -1,5 +1,5 @@
 """
-The machines that a new one is told of.
+Tests of the seeds that a new machine is given by C{--peers} and C{--peers-file}.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ def addresses(*texts: str) -> tuple[Address, ...]:
 
 
 class SeedsTests(SynchronousTestCase):
-    """Both options together."""
+    """Tests of both options together."""
 
     def file(self, text: str | bytes) -> Path:
         path = Path(self.mktemp())
@@ -27,32 +27,32 @@ class SeedsTests(SynchronousTestCase):
         return path
 
     def test_no_machines_are_named(self) -> None:
-        """A machine that is told of none, or of itself alone, has none."""
+        """A machine that is given no seeds, or itself alone, has none."""
         self.assertEqual(named_machines(Config()), [])
         self.assertEqual(named_machines(Config(peers=(OWN,), peers_file=self.file("127.0.0.1:7001"))), [])
 
     def test_peers_come_before_the_peers_file(self) -> None:
-        """Those of the flag first, each once, without this machine."""
+        """The addresses of the flag come first, each once, and without this machine."""
         path = self.file("c:7001\nb:7002,d:7001\n127.0.0.1:7001\na:7001\n")
         config = Config(peers=addresses("b:7001", "a:7001", "127.0.0.1:7001", "b:7001"), peers_file=path)
         urls = [f"http://{each}" for each in ("b:7001", "a:7001", "c:7001", "b:7002", "d:7001")]
         self.assertEqual(named_machines(config), urls)
 
     def test_same_machine_counts_once(self) -> None:
-        """However a host is written."""
+        """A host counts as the same however it is written."""
         peers = addresses("Machine1.example.com.:7001", "machine1.example.com:7001", "[::0:1]:7001", "[::1]:7001")
         config = Config(peer_addr=Address("machine0", 7001), peers=(*peers, *addresses("MACHINE0:7001")))
         self.assertEqual(named_machines(config), ["http://Machine1.example.com.:7001", "http://[::1]:7001"])
 
     def test_urls_have_the_scheme_of_this_machine(self) -> None:
-        """That of this machine's own peer port."""
+        """The scheme of the URLs is that of this machine's own peer port."""
         certificate = Path("machine0.pem")
         config = Config(peers=addresses("a:7001"), peer_cert_file=certificate, peer_key_file=certificate)
         self.assertEqual(named_machines(config), ["https://a:7001"])
 
 
 class PeersFileTests(SynchronousTestCase):
-    """The file alone."""
+    """Tests of the file alone."""
 
     def read(self, text: str | bytes) -> tuple[Address, ...]:
         self.path = Path(self.mktemp())
@@ -67,7 +67,7 @@ class PeersFileTests(SynchronousTestCase):
         return rest
 
     def test_peers_file_with_commas_lines_and_comments(self) -> None:
-        """Commas, lines, or both, with room and comments anywhere."""
+        """Addresses may be separated by commas, line breaks or both, with spaces and comments anywhere."""
         wanted = addresses("a:1", "[::1]:2", "127.0.0.1:3")
         for text in (
             "a:1,[::1]:2,127.0.0.1:3",
@@ -79,7 +79,7 @@ class PeersFileTests(SynchronousTestCase):
             self.assertEqual(self.read(text), wanted)
 
     def test_bad_address_is_refused_with_its_line(self) -> None:
-        """The line is named, and what is wrong there."""
+        """The error names the line, and what is wrong in it."""
         self.assertEqual(
             self.refusal("a:1\n\n# b\nc:2, d"),
             "line 4: 'd': should have a port, as in 127.0.0.1:4001, machine0.example.com:4001 or [::1]:4001",
@@ -88,7 +88,7 @@ class PeersFileTests(SynchronousTestCase):
         self.assertTrue(self.refusal("a:1 b:2").startswith("line 1: 'a:1 b:2': "))
 
     def test_empty_peers_file_is_refused(self) -> None:
-        """A machine that should join somebody, but is told of nobody, would start a cluster of its own."""
+        """A machine that should join a cluster, but is given no addresses, would start a cluster of its own."""
         for text in ("", "\n", "# a:1\n", " , \n"):
             self.assertTrue(self.refusal(text).startswith("has no address in it; "))
 
@@ -96,7 +96,7 @@ class PeersFileTests(SynchronousTestCase):
         self.assertEqual(self.refusal(b"a:1\n\xff"), "is not UTF-8 text, at byte 4; save it as UTF-8")
 
     def test_unreadable_peers_file_is_refused(self) -> None:
-        """What the system says, and what to do."""
+        """The error has the system's reason and the remedy."""
         for path, told in ((Path(self.mktemp()), "No such file or directory"), (Path("/"), "Is a directory")):
             with self.assertRaises(ConfigError) as caught:
                 read_peers_file(path, "--peers-file")

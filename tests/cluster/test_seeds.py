@@ -1,5 +1,5 @@
 """
-L{etcd_twisted.cluster.seeds}: which seeds a machine has.
+Tests of L{etcd_twisted.cluster.seeds}: which seeds a machine has.
 """
 
 from pathlib import Path
@@ -66,12 +66,12 @@ class ConfiguredSeedsTests(SynchronousTestCase):
         return self.successResultOf(ensureDeferred(seeds.find_again("machine0")))
 
     def test_no_seeds_for_the_first_machine(self) -> None:
-        """It is the first machine, and asks nobody."""
+        """The first machine asks nobody."""
         seeds = self.seeds()
         self.assertEqual((self.find(seeds), self.find_again(seeds), self.described), ([], [], []))
 
     def test_discovery_comes_first(self) -> None:
-        """And those that are named beside it behind what is found there (spec, "Joining")."""
+        """The seeds that are configured follow those that discovery finds (spec, "Joining")."""
         seeds = self.seeds(self.discovery, peers=(PEER,))
         self.assertEqual(self.find(seeds), ["http://discovered:7001", PEER.url()])
         self.assertEqual(self.discovery.asked, [("find", "machine0", OWN.url())])
@@ -79,7 +79,7 @@ class ConfiguredSeedsTests(SynchronousTestCase):
         self.assertEqual((self.described, self.log.warnings), ([], []))
 
     def test_failing_discovery_is_a_warning_or_the_end(self) -> None:
-        """One warning if others are named, or it is the reason why this machine does not start."""
+        """The problem is logged as a warning if other seeds are configured, and prevents the start otherwise."""
         self.discovery.problem = "broken"
         seeds = self.seeds(self.discovery, peers=(PEER,))
         self.assertEqual(self.find(seeds), [PEER.url()])
@@ -92,7 +92,10 @@ class ConfiguredSeedsTests(SynchronousTestCase):
         self.assertEqual(self.log.warnings, ["broken"])
 
     def test_first_in_the_directory_joins_a_named_cluster(self) -> None:
-        """It begins, although others are named, who wait for it; but not if one of them has a cluster already."""
+        """
+        The machine begins a cluster although seeds are configured that wait for it, unless one of them has a cluster
+        already.
+        """
         self.discovery.found = []
         other = Address("127.0.0.1", 7003)
         seeds = self.seeds(self.discovery, peers=(PEER, other))
@@ -104,7 +107,7 @@ class ConfiguredSeedsTests(SynchronousTestCase):
         self.assertEqual(set(self.described), {PEER.url(), other.url()})
 
     def test_own_address_alone_may_be_another_machine(self) -> None:
-        """Another cluster's machine may be there."""
+        """A machine of another cluster may be at this machine's own address."""
         seeds = self.seeds(peers=(OWN,))
         self.assertEqual(self.find(seeds), [])
         self.views[OWN.url()] = ClusterView("", [], "", ClusterConfig())
@@ -113,14 +116,14 @@ class ConfiguredSeedsTests(SynchronousTestCase):
         self.assertEqual(self.find(seeds), [OWN.url()])
 
     def test_find_again_uses_all_sources(self) -> None:
-        """One that was of a cluster takes whatever there is, and is registered by nobody."""
+        """A machine that was a member of a cluster uses all sources, and registers nothing."""
         seeds = self.seeds(self.discovery, peers=(PEER, OWN))
         self.assertEqual(self.find_again(seeds), ["http://discovered:7001", PEER.url()])
         self.assertEqual(self.discovery.asked, [("find again", "machine0", OWN.url())])
         self.assertEqual((seeds.registration_due_seconds, self.described), (0.0, []))
 
     def test_find_again_logs_a_problem_once(self) -> None:
-        """If the directory can't be used that is said, once, and others are found all the same."""
+        """A problem with the directory is logged once, and the other sources are used all the same."""
         seeds = self.seeds(self.discovery, peers=(PEER,))
         for problem in ("the directory is broken", "it is broken otherwise"):
             self.discovery.problem = problem
@@ -131,5 +134,5 @@ class ConfiguredSeedsTests(SynchronousTestCase):
         self.assertEqual(self.log.warnings, ["the directory is broken", "it is broken otherwise"])
 
     def test_unusable_peers_file_is_refused_at_once(self) -> None:
-        """That is known before anything is asked."""
+        """The file is refused before anything is asked."""
         self.assertRaises(ConfigError, self.seeds, peers_file=Path(self.mktemp()))

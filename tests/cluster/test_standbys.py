@@ -1,6 +1,6 @@
 """
-L{etcd_twisted.cluster.standby} and L{etcd_twisted.cluster.exclusion}: machines for which the cluster has no room, or
-no longer has.
+Tests of L{etcd_twisted.cluster.standby} and L{etcd_twisted.cluster.exclusion}: machines for which the cluster has no
+room, or no longer has.
 """
 
 from pathlib import Path
@@ -27,7 +27,7 @@ class StandbyTests(LifecycleTestCase):
         return self.start(self.first)
 
     def test_machine_stands_by_if_there_is_no_room(self) -> None:
-        """Spec, "Joining"."""
+        """The machine has no copy of the data, and knows the leader (spec, "Joining")."""
         standby = self.full()
         replica = standby.replica
         self.assertTrue(replica.standby)
@@ -48,7 +48,7 @@ class StandbyTests(LifecycleTestCase):
         self.assertIsNot(self.group.leader, leader)
 
     def test_standby_joins_when_there_is_room(self) -> None:
-        """Api, "Set Cluster Config"; spec, "Standby"."""
+        """A larger C{activeSize} makes room for it (api, "Set Cluster Config"; spec, "Standby")."""
         standby = self.full()
         self.group.finish(self.group.leader.set("/a", "1"))
         self.group.finish(self.group.leader.replica.configure(ClusterConfig(4, sync_interval=SYNC_INTERVAL_SECONDS)))
@@ -69,7 +69,7 @@ class StandbyTests(LifecycleTestCase):
         self.third.crash()
         self.group.run_until(lambda: standby.is_member, 20.0)
         self.assertEqual(self.members(), ["machine1", "machine2", "machine4"])
-        self.group.finish(self.third.restart(), 30.0)  # and that one stands by
+        self.group.finish(self.third.restart(), 30.0)  # The silent machine stands by.
         self.assertTrue(self.third.replica.standby)
 
     def test_one_of_two_standbys_joins(self) -> None:
@@ -91,7 +91,9 @@ class StandbyTests(LifecycleTestCase):
         self.group.run_until(lambda: standby.is_member, 30.0)
 
     def test_standby_that_is_refused_goes_on_standing_by(self) -> None:
-        """A machine of its name has joined meanwhile: it goes on standing by, and does not read its files in vain."""
+        """
+        Another machine has taken its name meanwhile: it goes on standing by, and does not read its files for nothing.
+        """
         standby = self.full()
         recovered: list[int] = []
         recover = standby.lifecycle.local.recover
@@ -138,7 +140,7 @@ class StandbyTests(LifecycleTestCase):
 
 class ExcludedTests(LifecycleTestCase):
     def test_removed_machine_stands_by_and_joins_again(self) -> None:
-        """It uses the same directory, and joins at its next check (spec, "Standby")."""
+        """The machine uses the same directory, and joins at its next check (spec, "Standby")."""
         _, second, third = self.three()
         self.group.finish(self.group.leader.set("/a", "1"))
         self.group.settle()
@@ -167,7 +169,10 @@ class ExcludedTests(LifecycleTestCase):
         self.group.run_until(lambda: gone.is_member, 2 * SYNC_INTERVAL_SECONDS)
 
     def test_clients_of_a_leader_that_removes_itself_are_sent_on(self) -> None:
-        """This is so before, after and while it waits for one: no client waits in vain or gets an unknown outcome."""
+        """
+        Clients are redirected before, during and after the removal, so that none waits for nothing or gets an unknown
+        outcome.
+        """
         self.three()
         gone = self.group.leader
         told: list[object] = []
@@ -192,7 +197,7 @@ class ExcludedTests(LifecycleTestCase):
         self.assertEqual(self.group.await_leader().value("/4"), "")
 
     def test_unknown_outcome_keeps_no_other_client_waiting(self) -> None:
-        """A write of unknown outcome takes a while; other clients are sent on meanwhile."""
+        """A write of unknown outcome takes a while, and other clients are redirected meanwhile."""
         self.three()
         gone = self.group.leader
         self.group.network.isolate(gone.url)
@@ -257,7 +262,7 @@ class ExcludedTests(LifecycleTestCase):
         self.assertNotEqual(gone.is_member, gone.replica.standby)
 
     def test_machine_is_removed_while_it_is_busy(self) -> None:
-        """Nobody may tell it again: it checks once the other work is done."""
+        """The machine may not be informed again, so it checks once the other work is done."""
         self.three()
         gone = self.group.leader
         assert isinstance(gone, LifecycleMachine)
@@ -301,7 +306,7 @@ class ExcludedTests(LifecycleTestCase):
                 machine.crash()
 
     def test_views_of_another_cluster_do_not_count(self) -> None:
-        """Another cluster answers at the addresses: what it says does not count."""
+        """Another cluster answers at the addresses, and what it says does not count."""
         first, _, _ = self.three()
         gone = self.group.followers[0]
         assert isinstance(gone, LifecycleMachine)
@@ -317,7 +322,7 @@ class ExcludedTests(LifecycleTestCase):
 
 
 class FilesTests(LifecycleTestCase):
-    """A machine unlocks its directory, whatever becomes of it."""
+    """A machine unlocks its directory, whatever happens to it."""
 
     def test_standby_and_promoted_machine_unlock_their_directories(self) -> None:
         first = self.start()

@@ -20,7 +20,7 @@ def _say(line: str) -> None:
 
 
 def _replay(seed: int) -> int:
-    """Run one seed, and tell all of it."""
+    """Runs one seed, and prints its whole story."""
     try:
         _say(str(Cluster(seed, _say).run()))
     except Violation as violation:
@@ -30,7 +30,7 @@ def _replay(seed: int) -> int:
 
 
 def _run_all(first: int, count: int) -> int:
-    """Run seeds, with a dot for each that goes well."""
+    """Runs seeds, and prints a dot for each that passes."""
     began = time.monotonic()
     failed: list[int] = []
     steps = operations = elections = 0
@@ -55,7 +55,7 @@ def _run_all(first: int, count: int) -> int:
 
 
 def main() -> int:
-    """Do what the command line says; returns the exit status."""
+    """Runs what the command line asks for, and returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation")
     parser.add_argument("--seeds", type=int, default=200, help="how many to run")
     parser.add_argument("--first", type=int, default=0, help="the first of them")

@@ -1,8 +1,8 @@
 """
-Clients of the cluster: they write, read and watch, each at its own pace, and note what they were told.
+Clients of the cluster: they write, read and watch, each at its own pace, and record the answers.
 
-They reach machines over a network of their own, as far as these are up; a request or an answer may be lost there too.
-Must never look into a machine otherwise than a protocol that serves clients does.
+They reach the machines that are up over a network of their own, which may lose a request or an answer too. They must
+never look into a machine otherwise than a protocol that serves clients does.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ from tests.simulation.history import Operation, Outcome, Read
 from tests.simulation.linearizability import NEVER
 
 _PATIENCE = 6.0
-"""Seconds after which a client gives a request up."""
+"""The number of seconds after which a client gives a request up."""
 
 _TRIES = 8
 """How many machines a client tries, one after the other, until one takes its request."""
@@ -42,17 +42,17 @@ _SECOND = 1_000_000
 
 
 class Machines(Protocol):
-    """What those are in who ask machines."""
+    """What clients need that send requests to machines."""
 
     schedule: Schedule
     machines: dict[str, SimulatedMachine]
 
     def broken(self, problem: BaseException | None) -> None:
-        """Something happened that must never be."""
+        """Something happened that must never happen."""
 
 
 class World(Machines, Protocol):
-    """What clients are in."""
+    """What clients need."""
 
     operations: list[Operation]
 
@@ -61,13 +61,13 @@ class World(Machines, Protocol):
 
 
 class Link:
-    """The way between clients and machines."""
+    """The network between clients and machines."""
 
     def __init__(self, world: Machines) -> None:
         self.world = world
 
     def delay(self) -> float:
-        """How long it takes."""
+        """Returns how long a request or an answer takes."""
         random = self.world.schedule.random
         return random.uniform(0.0002, 0.002) if random.random() < 0.97 else random.uniform(0.01, 0.3)
 
@@ -75,10 +75,10 @@ class Link:
         self, machine: SimulatedMachine, handle: Callable[[Replica], Any], answered: Callable[[Any], None]
     ) -> None:
         """
-        Have a machine do something.
+        Sends a request to a machine.
 
-        @param answered: called with what came of it, a Failure included; with C{None} when nobody was there. Not at
-            all when that is not known.
+        @param answered: called with the outcome, which may be a Failure, or with C{None} if nobody was there. It is
+            not called if the outcome is unknown.
         """
         self.world.schedule.after(self.delay(), None, "request", self._arrive, machine, handle, answered)
 
@@ -107,14 +107,14 @@ Make = Callable[[int, int], Change]
 
 class Client:
     """
-    One who asks for one thing after the other.
+    A client that makes one request after the other.
 
-    @ivar stopped: whether it asks for nothing more.
+    @ivar stopped: whether it makes no more requests.
     """
 
     def __init__(self, world: World, name: str, keys: list[str], pause: float) -> None:
         """
-        @param keys: what it works on.
+        @param keys: the keys that it works on.
         @param pause: how long it waits between requests, about, in seconds.
         """
         self.stopped = False
@@ -143,17 +143,17 @@ class Client:
             self._tries = 0
             self._ask(self._choose())
 
-    # What it asks for
+    # Requests
 
     def _choose(self) -> Make | Read:
         raise NotImplementedError
 
     def _value(self, number: int) -> str:
-        """A value that there is only once, now and then a long one."""
+        """Returns a unique value, now and then a long one."""
         return f"v{number}" + "-" * (self._random.randrange(1_000) if self._random.random() < 0.1 else 0)
 
     def _ask(self, make: Make | Read) -> None:
-        """Have it done, as another operation each time: one that was not done before may be done now."""
+        """Makes the request, as another operation each time: one that was not done before may be done now."""
         if self.stopped:
             return
         machine = self._machine()
@@ -183,7 +183,7 @@ class Client:
             self._world.lease_used()
         return confirmed.addCallback(lambda _: _found(replica, read.key)).addErrback(_hint, replica)
 
-    # What it is told
+    # Answers
 
     def _give_up(self, operation: Operation) -> None:
         if self._waits_for is operation:
@@ -193,7 +193,7 @@ class Client:
 
     def _answered(self, operation: Operation, make: Make | Read, result: Any) -> None:
         if self._waits_for is not operation:
-            return  # it has given up, and will never know
+            return  # It has given up, and will never know.
         self._waits_for = None
         self._note(operation, result)
         if operation.outcome is Outcome.NOT_DONE and self._tries < _TRIES:
@@ -219,7 +219,7 @@ class Client:
 
     def _note_failure(self, operation: Operation, error: BaseException | None) -> None:
         if error is not None:
-            error.__traceback__ = error.__context__ = None  # they would keep whole machines
+            error.__traceback__ = error.__context__ = None  # They would keep whole machines in memory.
         if isinstance(error, _ElsewhereError):
             operation.outcome = Outcome.NOT_DONE
             self._leader = error.leader
@@ -233,7 +233,7 @@ class Client:
             self._world.broken(error)
 
     def _learn(self, operation: Operation) -> None:
-        """Know more about a key."""
+        """Learns more about a key."""
         if isinstance(operation.node, File):
             self._believed[operation.key] = operation.node.value
         elif operation.event is not None:
@@ -246,7 +246,7 @@ class Client:
 
 
 class KeyClient(Client):
-    """Changes and reads files in all ways, which others use too."""
+    """Changes and reads files in all ways, which other clients use too."""
 
     def _choose(self) -> Make | Read:
         key = self._random.choice(self._keys)
@@ -270,7 +270,7 @@ class KeyClient(Client):
 
 
 class TemporaryClient(Client):
-    """Puts files that go after a while, and looks whether they are there."""
+    """Puts files that expire after a while, and looks whether they are there."""
 
     def _choose(self) -> Make | Read:
         key = self._random.choice(self._keys)
@@ -281,7 +281,7 @@ class TemporaryClient(Client):
 
 
 class QueueClient(Client):
-    """Puts files into directories in order, takes some out, and lists them."""
+    """Puts in-order files into directories, takes some out, and lists them."""
 
     def _choose(self) -> Make | Read:
         key = self._random.choice(self._keys)
@@ -301,10 +301,10 @@ class QueueClient(Client):
 
 class Watching:
     """
-    One who watches everything below a key, from the beginning on, at one machine after the other.
+    A client that watches everything below a key, from the beginning on, at one machine after the other.
 
-    @ivar seen: the events, as they came.
-    @ivar gaps: the indexes up to which it was told that events may have been missed.
+    @ivar seen: the events, in the order of their arrival.
+    @ivar gaps: the indexes up to which it may have missed events, according to a machine.
     """
 
     def __init__(self, world: World, name: str, key: str) -> None:
@@ -332,7 +332,7 @@ class Watching:
 
     @property
     def reached(self) -> int:
-        """The index up to which it has seen everything; 0 while it listens nowhere, or is still to be told of more."""
+        """The index up to which it has seen everything; 0 while it watches nowhere, or still has events to receive."""
         replica = self._replica
         if self._at is None or not self._at.alive or replica is None or replica.keyspace.hub.backlog:
             return 0
@@ -349,7 +349,7 @@ class Watching:
         self._world.schedule.after(self._random.uniform(0.01, 0.3), None, "watcher", self._try)
 
     def _move(self, number: int) -> None:
-        """Go to another machine, whether or not this one is still there."""
+        """Goes to another machine, whether or not this one is still there."""
         if number == self._tries:
             if self._watcher is not None and self._at is not None:
                 self._watcher.cancel()
@@ -390,7 +390,7 @@ class Watching:
 
 
 class _ElsewhereError(Exception):
-    """It was not done: another machine leads, maybe."""
+    """The request was not carried out: another machine may lead."""
 
     def __init__(self, leader: str) -> None:
         super().__init__(leader)
@@ -398,7 +398,7 @@ class _ElsewhereError(Exception):
 
 
 def _hint(failure: Failure, replica: Replica) -> Failure:
-    """What a redirect would say."""
+    """Returns the leader that a redirect would name."""
     if not failure.check(RequestDroppedError):
         return failure
     leader = replica.leader()
@@ -406,7 +406,7 @@ def _hint(failure: Failure, replica: Replica) -> Failure:
 
 
 def _change(operation: Operation, make: Make, replica: Replica) -> "Deferred[Event]":
-    """Make a change as of now: its time tells it from others, and says when a key expires."""
+    """Makes a change as of now: its time makes it unique, and determines when a key expires."""
     command = make(operation.number, replica.now() // 65_536 * 65_536 - 65_536 + operation.number)
     operation.request = command
     return replica.propose(command).addErrback(_hint, replica)

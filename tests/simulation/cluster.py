@@ -1,8 +1,8 @@
 """
-One run: a cluster, its clients, what goes wrong, and the checks, all from one seed.
+One run: a cluster, its clients, the faults and the checks, all from one seed.
 
-It begins with a cluster that forms. Then things go wrong for a while. Then they do so no longer, and the cluster has
-to be whole again before long, and everybody told the truth.
+A run begins with a cluster that forms. Then there are faults for a while. Then they stop, and before long the cluster
+has to be whole again, and every client has to have the right answers.
 """
 
 import contextlib
@@ -36,16 +36,16 @@ from tests.simulation.reference import Reference
 from tests.simulation.verdicts import check_history, check_watching
 
 _FORMS = 20.0
-"""Seconds within which a cluster has to form."""
+"""The number of seconds within which a cluster has to form."""
 
 _RECOVERS = 40.0
-"""Seconds within which everything has to be well again."""
+"""The number of seconds within which the cluster has to recover."""
 
 
 @attrs.frozen
 class Report:
     """
-    What a run was like.
+    The result of a run.
 
     @ivar digest: of all that happened; the same for the same seed.
     @ivar seconds: how long it took, by the simulated clock.
@@ -69,16 +69,16 @@ class Report:
 
 class Cluster(SimulatedCluster):
     """
-    See the module.
+    One run.
 
     @ivar machines: by name, in the order in which they came.
-    @ivar story: what happened that is worth telling, each with its time.
+    @ivar story: the notable things that happened, each with its time.
     """
 
     def __init__(self, seed: int, tell: Callable[[str], None] | None = None, **changes: Any) -> None:
         """
         @param tell: called with each line of the story.
-        @param changes: what is to be otherwise than in the seed's own L{Plan}.
+        @param changes: what differs from the seed's own L{Plan}.
         """
         super().__init__(seed)
         self.seed = seed
@@ -95,10 +95,10 @@ class Cluster(SimulatedCluster):
         self._faults: Faults | None = None
         self._leaders = 0
 
-    # What those in it ask for
+    # What machines, clients and faults call
 
     def tell(self, text: str) -> None:
-        """Something worth telling has happened."""
+        """Adds a line to the story."""
         if self._tell is not None:
             self._tell(f"{self.schedule.now:10.6f} {text}")
 
@@ -124,7 +124,7 @@ class Cluster(SimulatedCluster):
             self.broken(violation)
 
     def leader(self) -> SimulatedMachine | None:
-        """One that leads, of the newest term, if any does."""
+        """The leader of the newest term, or None if no machine leads."""
         leading = [(core.term, each) for each in self.machines.values() if (core := self._core(each)) and core.leads]
         return max(leading, key=lambda each: each[0])[1] if leading else None
 
@@ -139,12 +139,12 @@ class Cluster(SimulatedCluster):
         return {configuration.members[each].name for each in configuration.voters}
 
     def addresses_known(self) -> bool:
-        """Whether all machines are where everybody looks for them."""
+        """Whether all machines are at the addresses that the others have."""
         known = {member.name: member.peer_url for member in self.reference.configuration.members.values()}
         return all(known.get(each.name) == each.config.peer_url for each in self.machines.values())
 
     def add_machine(self) -> None:
-        """Another machine comes, if there is one."""
+        """Adds a machine, if there is another one."""
         if len(self.machines) >= self.plan.machines + 2:
             return
         random, plan = self.schedule.random, self.plan
@@ -174,11 +174,11 @@ class Cluster(SimulatedCluster):
         if self._faults is not None:
             self._faults.elected(self.machines[process.name])
 
-    # A run
+    # The run
 
     def run(self) -> Report:
         """
-        From the beginning to the end.
+        Runs from the beginning to the end.
 
         @raise Violation: something was not as it has to be.
         """
@@ -200,7 +200,7 @@ class Cluster(SimulatedCluster):
         )
 
     def _attempt(self) -> str | None:
-        """What was not as it has to be, in words: an exception would keep everything that it went through."""
+        """Returns the violation, as text: an exception would keep in memory everything that it went through."""
         try:
             self._form()
             faults = self._go_wrong()
@@ -228,7 +228,7 @@ class Cluster(SimulatedCluster):
 
     def _wait(self, what: str, most: float, met: Callable[[], bool]) -> None:
         """
-        Let time go by until something is so.
+        Lets time pass until the condition holds.
 
         @raise Violation: it took too long.
         """
@@ -263,7 +263,7 @@ class Cluster(SimulatedCluster):
             self.tell(f"the cluster of {self.plan.machines} has formed")
 
     def _is_whole(self) -> bool:
-        """Whether every machine is a voter that has everything, or a standby for which there is no place."""
+        """Whether every machine is a voter that has everything, or a standby for which there is no room."""
         configuration = self.reference.configuration
         leader = self.leader()
         if configuration.learners or leader is None or leader.replica is None:
@@ -333,7 +333,7 @@ _TOLD = (Outcome.DONE, Outcome.REFUSED)
 
 @implementer(ILogObserver)
 class _LogObserver:
-    """Takes every failure in the log for one, but for those of disks that are meant to fail."""
+    """Collects every failure in the log, except those of disks that fail on purpose."""
 
     def __init__(self, broken: Callable[[BaseException | None], None]) -> None:
         self._broken = broken
@@ -348,7 +348,7 @@ class _LogObserver:
 @contextlib.contextmanager
 def small_limits(batch: int | None) -> Iterator[None]:
     """
-    Make limits small that are reached by much load only.
+    Makes limits small that only much load reaches.
 
     @param batch: how many entries go into one message; C{None} to leave the limits as they are.
     """

@@ -1,8 +1,8 @@
 """
-What goes wrong, and when: drawn from the seed.
+The faults and their times, drawn from the seed.
 
-Must never make a cluster lose what it was promised to keep: only one machine may lose its disk, and only while all
-others are there.
+They must never make a cluster lose what it was promised to keep: only one machine may lose its disk, and only while
+all others are there.
 """
 
 from collections.abc import Callable
@@ -20,29 +20,29 @@ from tests.simulation.plan import Plan
 
 
 class World(Protocol):
-    """What things go wrong in."""
+    """What the faults need."""
 
     schedule: Schedule
     network: Network
     machines: dict[str, SimulatedMachine]
 
     def tell(self, text: str) -> None:
-        """Something worth telling has happened."""
+        """Adds a line to the story."""
 
     def add_machine(self) -> None:
-        """Another machine comes, if there is one."""
+        """Adds a machine, if there is another one."""
 
     def leader(self) -> SimulatedMachine | None:
-        """One that leads, if any does."""
+        """The machine that leads, or None if no machine leads."""
 
     def addresses_known(self) -> bool:
-        """Whether all machines are where everybody looks for them."""
+        """Whether all machines are at the addresses that the others have."""
 
     def voters(self) -> set[str]:
         """The names of the machines that have a vote, as far as it is committed."""
 
     def broken(self, problem: BaseException | None) -> None:
-        """Something happened that must never be."""
+        """Something happened that must never happen."""
 
 
 Fault = Callable[[], None]
@@ -50,9 +50,9 @@ Fault = Callable[[], None]
 
 class Faults:
     """
-    One after the other, at random, until it is told to stop.
+    Random faults, one after the other, until they are stopped.
 
-    @ivar stopped: whether nothing new goes wrong.
+    @ivar stopped: whether no new fault begins.
     """
 
     def __init__(self, world: World, plan: Plan) -> None:
@@ -89,7 +89,7 @@ class Faults:
         self._stay_away(machine)
 
     def _stay_away(self, machine: SimulatedMachine) -> None:
-        """Now and then a machine stays away so long that others go on without it."""
+        """Now and then a machine stays away so long that the others continue without it."""
         if self._random.random() < 0.3:
             machine.wanted = False
             self._after(0.5, 6.0, machine.start)
@@ -101,14 +101,14 @@ class Faults:
             self._stay_away(leader)
 
     def _curse_leaders(self) -> None:
-        """For a while no leader lasts: that is when logs come to differ."""
+        """For a while no leader lasts, so that logs diverge."""
         self._cursed_until = self._world.schedule.now + self._random.uniform(1.0, 5.0)
         leader = self._world.leader()
         if leader is not None:
             self.elected(leader)
 
     def elected(self, leader: SimulatedMachine) -> None:
-        """A machine leads from here on."""
+        """Called when a machine becomes the leader."""
         if self._world.schedule.now >= self._cursed_until or self.stopped:
             return
         delay = self._random.choice([0.0, 0.002, 0.02])
@@ -120,7 +120,7 @@ class Faults:
             self._after(0.0, delay, self._cut, ways, f"{leader.name}, which leads, is not heard")
 
     def _crash_in_a_write(self) -> None:
-        """The machine is gone after some more calls of its disk."""
+        """The machine crashes after some more calls of its disk."""
         machine = self._world.leader() if self._random.random() < 0.5 else self._some_machine()
         if machine is not None and machine.is_up:
             machine.disk.changes_until_crash = self._random.randrange(self._random.choice([4, 30]))
@@ -130,7 +130,7 @@ class Faults:
             machine.crash()
 
     def _restart(self) -> None:
-        """In order, as for a new version."""
+        """Restarts machines in order, as for a new version."""
         machine = self._world.leader() if self._random.random() < 0.7 else self._some_machine()
         if machine is not None:
             machine.stop()
@@ -157,7 +157,7 @@ class Faults:
             process.resume()
 
     def _move(self) -> None:
-        """A machine comes back elsewhere, one after the other."""
+        """Machines come back at new addresses, one after the other."""
         if self._world.addresses_known():
             self._some_machine().move()
 
@@ -173,7 +173,7 @@ class Faults:
             self._after(0.1, 2.0, setattr, writer, "slowness", 1.0)
 
     def _fail_disk(self) -> None:
-        """A call fails; the machine is to end then, and finds its disk whole when it is started again."""
+        """A call fails; the machine should end then, and finds its disk whole when it is started again."""
         machine = self._some_machine()
         if machine.is_up and not machine.disk_fails:
             self._world.tell(f"the disk of {machine.name} is about to fail")
@@ -182,8 +182,8 @@ class Faults:
 
     def _lose_disk(self) -> None:
         """
-        A machine comes back without anything, once, while all others are there. Not while any might be taken out:
-        the group that is left would need this one.
+        A machine comes back with an empty disk, once, while all others are there. This does not happen while any
+        machine might be removed, because the remaining group would need this one.
         """
         machine = self._some_machine()
         voters = self._world.voters()
@@ -192,7 +192,7 @@ class Faults:
         if self._lost_disk or not others_go_on or self._group_may_shrink:
             return
         if machine.is_first:
-            return  # it was not told of others, and would begin a cluster of its own
+            return  # It does not know the others yet, and would begin a cluster of its own.
         self._lost_disk = True
         self._world.tell(f"{machine.name} loses its disk")
         machine.erase()
@@ -272,7 +272,7 @@ class Faults:
         leader.process.after(0, "configure", lambda: self._watch_over(replica.configure(config)))
 
     def _watch_over(self, done: "Deferred[None]") -> None:
-        """It may be refused, and what came of it may be unknown."""
+        """Watches a change of the group, which may be refused, and whose outcome may be unknown."""
         done.addErrback(lambda failure: failure.trap(EtcdError, RequestDroppedError) and None)
         done.addErrback(self._unexpected)
 
@@ -282,10 +282,10 @@ class Faults:
     def _add(self) -> None:
         self._world.add_machine()
 
-    # The end of it
+    # The end of the faults
 
     def stop(self) -> None:
-        """Nothing goes wrong any more, and what is wrong is put right."""
+        """Ends all faults and repairs what is broken."""
         self.stopped = True
         world = self._world
         world.network.weather = Weather()

@@ -1,7 +1,7 @@
 """
-What clients asked for and what they were told: the history that has to be linearizable.
+The requests of clients and their answers: the history that has to be linearizable.
 
-Must never be written by anybody but those who asked.
+Only the clients that made the requests may write it.
 """
 
 import enum
@@ -27,16 +27,16 @@ from tests.simulation.linearizability import IMPOSSIBLE, NEVER, Step
 
 @enum.unique
 class Outcome(enum.Enum):
-    """What a client was told."""
+    """What a client learned of the outcome."""
 
     DONE = "done"
-    """It was done; for a read, what is there."""
+    """The request was carried out; for a read, this is what is there."""
     REFUSED = "refused"
-    """The key space refused it, and was not changed."""
+    """The key space refused the request, and was not changed."""
     NOT_DONE = "not done"
-    """It was not done and won't be."""
+    """The request was not carried out and won't be."""
     UNKNOWN = "unknown"
-    """Nothing, or that nothing is known."""
+    """There was no answer, or the answer was that the outcome is unknown."""
 
 
 @attrs.frozen
@@ -54,12 +54,12 @@ class Read:
 @attrs.define(eq=False)
 class Operation:
     """
-    What a client asked for.
+    A client's request and its outcome.
 
     @ivar number: another one for each operation.
     @ivar called: when it was called.
     @ivar answered: when it was answered; never, if its outcome is unknown.
-    @ivar event: what a change made.
+    @ivar event: the event of a change.
     @ivar node: what a read found; C{None} for nothing.
     @ivar error: why it was refused.
     @ivar index: the key space's index that came with the answer.
@@ -78,7 +78,7 @@ class Operation:
 
     @property
     def key(self) -> str:
-        """The key that it is about: of a file that was made in order, that file's."""
+        """The key that the operation is about; for an in-order file, that file's."""
         in_order = isinstance(self.request, CreateInOrder) and self.event is not None
         return self.event.node.key if in_order and self.event is not None else self.request.key
 
@@ -88,14 +88,14 @@ class Operation:
         return f"#{self.number} {self.client} {when} {self.request} {self.outcome.value}: {told}"
 
 
-# What one key is: C{None} for nothing, or its value.
+# The state of one key is its value, or None if it does not exist.
 
 
 def steps_of(operations: list[Operation]) -> list[Step]:
     """
-    One key's operations, as steps between its values.
+    Returns one key's operations, as steps between its values.
 
-    A change with a TTL may be undone by itself some time after.
+    A change with a TTL may be undone by itself some time later.
     """
     steps = []
     for operation in operations:
@@ -113,7 +113,7 @@ def steps_of(operations: list[Operation]) -> list[Step]:
 
 
 class _Expiry:
-    """A value that goes when its time is over."""
+    """The expiry of a value."""
 
     def __init__(self, value: str | None) -> None:
         self._value = value
@@ -123,7 +123,7 @@ class _Expiry:
 
 
 class _Effect:
-    """What an operation does to its key, and when it can't have gone as it went."""
+    """The effect of an operation on its key, which fails if the operation can't have had its outcome."""
 
     def __init__(self, operation: Operation) -> None:
         self._operation = operation
@@ -152,7 +152,7 @@ class _Effect:
         return self._may_do(state)
 
     def _may_do(self, state: Hashable) -> Hashable:
-        """The value after it, when nothing but the request is known."""
+        """Returns the value after the operation if nothing but the request is known."""
         request = self._operation.request
         match request:
             case Set():
@@ -195,6 +195,6 @@ def _value(node: Node | None) -> str | None:
 
 
 def is_about_one_file(operation: Operation) -> bool:
-    """Whether it is about one file that is known, and not about what is in a directory."""
+    """Returns whether the operation is about one known file, and not about the content of a directory."""
     unknown = isinstance(operation.request, CreateInOrder) and operation.event is None
     return not unknown and not isinstance(operation.node, Directory)

@@ -7,10 +7,10 @@ What has to be true after every step, whatever happens (Raft paper, figure 3).
   - Leader completeness: a leader has all that was committed in terms before its own.
   - State machine safety: every machine's key space is what the committed log makes of it, at whatever index it is.
 
-And of this implementation: a group changes by one voter at a time; no two machines hold a lease at once; what a
-machine has shown, it never goes behind.
+This implementation adds: a group changes by one voter at a time; no two machines hold a lease at once; and a machine
+never goes back behind what it has shown.
 
-Must never be lenient, nor ask a machine to do anything.
+The checks must never be lenient, nor ask a machine to do anything.
 """
 
 from typing import Any
@@ -27,21 +27,21 @@ from tests.simulation.reference import Reference
 
 
 class Violation(AssertionError):  # noqa: N818
-    """Something that must never be was so."""
+    """An invariant was violated."""
 
 
 def member_of(replica: Replica) -> LocalMember | None:
-    """A replica's part in the group, while it takes part."""
+    """Returns a replica's Raft member, while it takes part."""
     return replica._member
 
 
 @attrs.define
 class _Seen:
     """
-    What was looked at of one process.
+    What was last seen of one process.
 
-    @ivar summary: what changes whenever there is something to look at.
-    @ivar log: the entries that were looked at, by index.
+    @ivar summary: changes whenever there is something to check.
+    @ivar log: the entries that were checked, by index.
     """
 
     member: LocalMember | None = None
@@ -56,16 +56,14 @@ class _Seen:
 
 class Invariants:
     """
-    Looks at each machine after each of its steps.
+    Checks each machine after each of its steps.
 
     @ivar reference: what is committed.
     @ivar leaders: who led, by term.
     """
 
     def __init__(self, reference: Reference, leases_hold: bool) -> None:
-        """
-        @param leases_hold: whether the clocks are near enough to each other.
-        """
+        """@param leases_hold: whether the clocks are near enough to each other."""
         self.reference = reference
         self.leaders: dict[int, str] = {}
         self._leases_hold = leases_hold
@@ -81,9 +79,9 @@ class Invariants:
 
     def check(self, process: Process, replica: Replica) -> None:
         """
-        Look at a machine.
+        Checks a machine.
 
-        @raise Violation: as said.
+        @raise Violation: an invariant was violated.
         """
         member = member_of(replica)
         if member is None:
@@ -106,9 +104,9 @@ class Invariants:
 
     def check_core(self, core: Raft) -> None:
         """
-        Look at a core that nothing drives but a test.
+        Checks a core that only a test drives.
 
-        @raise Violation: as said.
+        @raise Violation: an invariant was violated.
         """
         self._check_core(core, self._seen.setdefault(core, _Seen()))
 
@@ -138,7 +136,7 @@ class Invariants:
         seen.last = log.last_index
 
     def _check_replaced(self, core: Raft, seen: _Seen, kept: int) -> None:
-        """Everything behind C{kept} has made place for other entries, or for a snapshot."""
+        """Checks that everything after C{kept} was replaced by other entries or by a snapshot."""
         if core.role is Role.LEADER and seen.led == core.term:
             raise Violation(f"{core.machine_id} leads in term {core.term} and replaced entry {kept + 1}")
         if kept + 1 <= min(seen.commit, core.log.last_index) and kept + 1 >= core.log.first_index:
@@ -174,7 +172,7 @@ class Invariants:
             self._check_complete(core)
 
     def _check_complete(self, core: Raft) -> None:
-        """By log matching, who has the last of them has all."""
+        """By log matching, a leader that has the last of them has all."""
         for index, term in reversed(self._committed_in):
             if term < core.term:
                 entry = self.reference.entries[index - 1]
@@ -187,7 +185,7 @@ class Invariants:
     def _check_configuration(self, core: Raft, entry: Entry) -> None:
         known = [each for index, each in core.log.configurations if index < entry.index]
         if not known:
-            return  # the snapshot has it
+            return  # The snapshot has it.
         before, after = known[-1], decode_configuration(entry.data)
         if len(set(before.voters) ^ set(after.voters)) > 1 and before.voters:
             raise Violation(f"{core.machine_id}: entry {entry.index} makes {after.voters} of {before.voters}")
@@ -235,7 +233,7 @@ class Invariants:
     # What is sent
 
     def check_sent(self, sender: str, receiver: str, payload: bytes) -> None:
-        """Look at messages that a machine sends."""
+        """Checks messages that a machine sends."""
         if b"voted" not in payload:
             return
         for message in decode_messages(payload):

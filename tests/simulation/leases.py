@@ -1,14 +1,14 @@
 """
-Keys with a TTL, and whether they end in time, counted in the time of the simulation, which no machine knows.
+Checks whether keys with a TTL end in time, by the simulation's own time, which no machine knows.
 
-  - None ends earlier than its TTL after it was granted, by a clock as fast as the fastest one.
-  - None ends much later than its TTL, as long as there is a leader.
+  - No key ends earlier than its TTL after it was granted, by a clock as fast as the fastest one.
+  - No key ends much later than its TTL, as long as there is a leader.
 
-Both but for what the readings of the leader's clock may be wrong by, see
-L{etcd_twisted.consensus.clocks.cluster_time}. A machine that takes the lead without having heard of the leader's time
-may end what was granted before early; never can it have a key live for longer than its TTL from then on.
+Both allow for the error of the readings of the leader's clock, see L{etcd_twisted.consensus.clocks.cluster_time}. A
+machine that takes the lead without having heard the leader's time may end early what was granted before; it must never
+let a key live longer than its TTL from then on.
 
-Must never be lenient beyond that.
+The checks must never be more lenient than that.
 """
 
 from functools import partial
@@ -32,10 +32,10 @@ from tests.simulation.reference import Reference
 DIRECTORY = "/leases"
 
 PROMPT = 0.2
-"""Within how many seconds of its end a key is to be gone, and how exact the checks are."""
+"""Within how many seconds of its end a key has to be gone, and how exact the checks are."""
 
 LATE = 6.0
-"""Seconds that a leader may need to have a key removed that has ended: others may not hear it, or its disk is slow."""
+"""How many seconds a leader may need to remove a key that has ended: others may not hear it, or its disk is slow."""
 
 _SECOND = 1_000_000
 
@@ -47,7 +47,7 @@ class _Lease:
 
     @ivar granted: when the leader took the request.
     @ivar ttl: seconds.
-    @ivar slack: what the readings of the clocks may have been wrong by until then, in all.
+    @ivar slack: the total error of the readings of the clocks until then, at most.
     """
 
     key: str
@@ -59,15 +59,13 @@ class _Lease:
 
 class Leases:
     """
-    The checks.
+    The checks of leases.
 
     @ivar judged: how many keys have ended that could have ended too early or too late.
     """
 
     def __init__(self, reference: Reference, spread: float) -> None:
-        """
-        @param spread: how much faster than the slowest clock another one may be.
-        """
+        """@param spread: how much faster than the slowest clock another one may be."""
         self.judged = 0
         self._reference = reference
         self._spread = spread
@@ -89,7 +87,7 @@ class Leases:
 
     def taken_over(self, term: int, inherited: Inheritance, now: float) -> None:
         """
-        A machine leads.
+        A machine takes the lead.
 
         @param inherited: what it knew of the cluster time.
         """
@@ -98,12 +96,12 @@ class Leases:
         if error is None or inherited.term < self._anew_term:
             self._begun_anew, self._anew_term = now, term
         else:
-            # The error is that of clocks that hardly drift: these here do, for as long as the reading is old.
+            # The error is that of clocks that hardly drift, but these do, for as long as the reading is old.
             self._slack += error * self._spread + inherited.age_seconds * (self._spread - 1.0)
 
     def look(self, now: float) -> None:
         """
-        Look at what is committed since the last time.
+        Checks what was committed since the last call.
 
         @raise Violation: a key has ended too early or too late.
         """
@@ -144,7 +142,7 @@ class Leases:
 
     def check_none_left(self, since: float, now: float) -> None:
         """
-        @param since: since when nothing goes wrong.
+        @param since: when the faults ended.
         @raise Violation: a key should have ended.
         """
         for key in self.waiting:
@@ -152,28 +150,26 @@ class Leases:
 
 
 class World(Machines, Protocol):
-    """What the client is in."""
+    """What the client needs."""
 
     leases: Leases
 
     def leader(self) -> SimulatedMachine | None:
-        """One that leads, if any does."""
+        """The machine that leads, or None if no machine leads."""
 
     def broken(self, problem: BaseException | None) -> None:
-        """Something happened that must never be."""
+        """Something happened that must never happen."""
 
 
 class LeaseClient:
     """
-    One who puts keys with a TTL, as the door for clients does.
+    A client that puts keys with a TTL, as the client port does.
 
     @ivar stopped: whether it puts no more.
     """
 
     def __init__(self, world: World, pause: float) -> None:
-        """
-        @param pause: how long it waits between requests, about, in seconds.
-        """
+        """@param pause: how long it waits between requests, about, in seconds."""
         self.stopped = False
         self._world = world
         self._link = Link(world)
@@ -201,10 +197,10 @@ class LeaseClient:
             raise RequestDroppedError
         now = replica.now()
         self._world.leases.granted(key, ttl, self._world.schedule.now)
-        time = now // 65_536 * 65_536 - 1  # as no other client has it
+        time = now // 65_536 * 65_536 - 1  # No other client has this time.
         return replica.propose(Create(key, time, "", False, now + int(ttl * _SECOND)))
 
     def _answered(self, result: object) -> None:
-        """What became of it is in the log."""
+        """The log has the outcome."""
         if isinstance(result, Failure) and not result.check(EtcdError, RequestDroppedError):
             self._world.broken(result.value)

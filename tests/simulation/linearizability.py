@@ -1,8 +1,8 @@
 """
-Whether a history is linearizable: whether each operation can have had its effect at one moment between its call and
-its answer (Herlihy and Wing, 1990).
+Decides whether a history is linearizable: whether each operation can have had its effect at one moment between its
+call and its answer (Herlihy and Wing, 1990).
 
-The search is Wing and Gong's, with Lowe's memory of what was tried in vain. Must never know what an operation is:
+The search is Wing and Gong's, with Lowe's memory of what was tried in vain. It must never know what an operation is:
 only when it was, and what it does to a state.
 """
 
@@ -13,7 +13,7 @@ import attrs
 NEVER = float("inf")
 
 IMPOSSIBLE = object()
-"""What L{Step.apply} gives when the operation can't have gone as it went in that state."""
+"""The result of L{Step.apply} if the operation can't have had its outcome in that state."""
 
 
 @attrs.frozen
@@ -39,10 +39,10 @@ class _TooMuchError(Exception):
 
 def linearizable(steps: Sequence[Step], initial: Hashable, most: int = 2_000_000) -> bool:
     """
-    Whether there is an order.
+    Returns whether there is an order.
 
     @param initial: the state at the beginning.
-    @param most: how many states to look at, at the most.
+    @param most: how many states to try at most.
     @raise RuntimeError: there were more.
     """
     ordered = sorted(steps, key=lambda step: step.called)
@@ -56,8 +56,8 @@ class _Search:
     """
     Goes through the orders depth first.
 
-    A place in it is which operations have had their effect, as a set of bits, and the state. As the operations stand
-    in the order of their calls, those before C{first} are all done.
+    A position in the search is the set of operations that have had their effect, as bits, and the state. Because the
+    operations are in the order of their calls, all those before C{first} are done.
     """
 
     def __init__(self, steps: list[Step], most: int) -> None:
@@ -81,13 +81,16 @@ class _Search:
         return False
 
     def _onward(self, done: int, state: Hashable) -> list[tuple[int, Hashable]]:
-        """The places one operation further, the one that was answered first at the end: it is tried first."""
+        """
+        Returns the positions one operation further; the operation that was answered first comes last, so that it is
+        tried first.
+        """
         onward: list[tuple[float, int, Hashable]] = []
         first_answer = NEVER
         for at in range(_trailing_ones(done), len(self._steps)):
             step = self._steps[at]
             if step.called > first_answer:
-                break  # another one was over before it began, and so were all before that
+                break  # Another operation was over before this one began, and before all that follow.
             if done >> at & 1:
                 continue
             first_answer = min(first_answer, step.answered)

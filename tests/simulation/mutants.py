@@ -1,7 +1,7 @@
 """
 Cores with one rule broken each, as one might break it by mistake: the checks have to find every one of them.
 
-Must never be used by anything but tests.
+Only tests may use this module.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ class VotesTwice(Raft):
 
 
 class CommitsOldTerms(Raft):
-    """Commits by counting what it has from terms before its own (Raft paper, figure 8)."""
+    """Commits by counting the copies of entries from terms before its own (Raft paper, figure 8)."""
 
     def _commit(self, now: float) -> None:
         leadership = self.leadership
@@ -41,17 +41,17 @@ class CommitsOldTerms(Raft):
 
 
 def votes_twice() -> contextlib.AbstractContextManager[object]:
-    """A vote is granted twice in a term."""
+    """Grants a vote twice in a term."""
     return mock.patch.object(member, "Raft", VotesTwice)
 
 
 def commits_old_terms() -> contextlib.AbstractContextManager[object]:
-    """An entry of an old term is committed by counting."""
+    """Commits an entry of an old term by counting."""
     return mock.patch.object(member, "Raft", CommitsOldTerms)
 
 
 def acknowledges_before_the_sync() -> contextlib.AbstractContextManager[object]:
-    """What is not on the disk yet counts as if it were."""
+    """Counts what is not on the disk yet as if it were."""
 
     def append(self: AsyncStorage, record: Record) -> "Deferred[None]":
         self.run(self.storage.log.append, record)
@@ -61,12 +61,12 @@ def acknowledges_before_the_sync() -> contextlib.AbstractContextManager[object]:
 
 
 def reads_under_a_lapsed_lease() -> contextlib.AbstractContextManager[object]:
-    """A leader believes that it has a lease as long as it believes that it leads."""
+    """Makes a leader believe that it has a lease as long as it believes that it leads."""
     return mock.patch.object(Leader, "holds_lease", return_value=True)
 
 
 def reads_without_asking() -> contextlib.AbstractContextManager[object]:
-    """A leader answers reads without having been confirmed."""
+    """Makes a leader answer reads without confirmation of its leadership."""
 
     def confirmed_reads(self: Leader) -> list[int]:
         tokens = [token for token, _ in self._reads]
@@ -77,7 +77,7 @@ def reads_without_asking() -> contextlib.AbstractContextManager[object]:
 
 
 def leads_by_its_own_clock() -> contextlib.AbstractContextManager[object]:
-    """Who takes the lead has keys expire by its own wall clock."""
+    """Makes a new leader expire keys by its own wall clock."""
     lead = ClusterTime.lead
 
     def lead_anew(self: ClusterTime, term: int) -> None:
@@ -89,7 +89,7 @@ def leads_by_its_own_clock() -> contextlib.AbstractContextManager[object]:
 
 
 def follows_a_clock_that_is_set() -> contextlib.AbstractContextManager[object]:
-    """A leader has keys expire by its wall clock, whenever that is set."""
+    """Makes a leader expire keys by its wall clock, whenever that is set."""
 
     def adjust(self: ClusterTime, is_free: bool) -> None:  # noqa: ARG001  # as it is called
         if self._leads:
@@ -113,5 +113,5 @@ MUTANTS: list[Mutant] = [
 
 @contextlib.contextmanager
 def nothing_broken() -> Iterator[None]:
-    """As it is."""
+    """Breaks nothing."""
     yield

@@ -1,8 +1,8 @@
 """
-What a run is to be like, drawn from its seed: how large, how fast, how much goes wrong and what.
+The parameters of a run, drawn from its seed: how large and fast it is, how many faults there are, and of which kinds.
 
-Few kinds of faults at a time find more than all kinds always; so each run has its own. Must never depend on anything
-but the seed.
+Few kinds of faults at a time find more than all kinds always, so each run has its own. A plan must never depend on
+anything but the seed.
 """
 
 from random import Random
@@ -36,13 +36,13 @@ KINDS = (
 """All kinds of faults, by the names of the methods of L{tests.simulation.faults.Faults} that make them."""
 
 LEASES_HOLD = 1.3
-"""How much faster than another one a clock may be, and leases still hold."""
+"""How much faster than another one a clock may be while leases still hold."""
 
 
 @attrs.frozen
 class Plan:
     """
-    See the module.
+    The parameters of a run.
 
     @ivar machines: how many there are at the beginning.
     @ivar spread: how much faster than the slowest clock another one may be.
@@ -54,10 +54,10 @@ class Plan:
     @ivar keys: how many keys clients share.
     @ivar clients: how many change and read these.
     @ivar client_pause: how long they wait between requests, about, in seconds.
-    @ivar kinds: what goes wrong.
-    @ivar fault_pause: how long nothing goes wrong, about, in seconds.
-    @ivar forms_first: whether nothing goes wrong before the cluster has formed.
-    @ivar trouble: for how many seconds things go wrong.
+    @ivar kinds: the kinds of faults.
+    @ivar fault_pause: how long it takes from one fault to the next, about, in seconds.
+    @ivar forms_first: whether there are no faults before the cluster has formed.
+    @ivar trouble: for how many seconds there are faults.
     """
 
     machines: int
@@ -81,7 +81,7 @@ class Plan:
 
     @classmethod
     def draw(cls, random: Random) -> Self:
-        """A plan for a run."""
+        """Returns a plan for a run."""
         return cls(
             machines=random.choice([3, 5]),
             spread=random.choice([1.0, 1.0, 1.1, LEASES_HOLD, 3.0]),

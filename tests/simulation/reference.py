@@ -1,8 +1,8 @@
 """
-What the committed log means: the key space that every machine has to have, entry by entry.
+The meaning of the committed log: the key space that every machine has to have, entry by entry.
 
-Built by applying each entry once, when the first machine knows that it is committed. Must never be told anything but
-the log.
+It is built by applying each entry once, when the first machine knows that it is committed, and must never depend on
+anything but the log.
 """
 
 import contextlib
@@ -22,12 +22,12 @@ _EVERYTHING = 1 << 30
 
 class Reference:
     """
-    The log, and what came of it.
+    The log, and its effects.
 
     @ivar entries: the committed ones, from index 1 on.
     @ivar states: the key space's index and tree after each of them, from index 0 on.
     @ivar roots: the tree at each of the key space's indexes at which one can see it.
-    @ivar commands: what the entries were, and what came of them, by log index.
+    @ivar commands: the commands in the entries, and their outcomes, by log index.
     @ivar configuration: the group as of the last entry.
     """
 
@@ -50,11 +50,11 @@ class Reference:
         return self._keyspace.index
 
     def state(self) -> KeySpaceState:
-        """The key space as it is, with all that ever happened."""
+        """The current key space, with its whole history."""
         return self._keyspace.state()
 
     def commit(self, entry: Entry) -> None:
-        """Take the next entry."""
+        """Applies the next entry."""
         self.entries.append(entry)
         if entry.kind is EntryKind.COMMAND:
             self._apply(entry)
@@ -68,7 +68,7 @@ class Reference:
         try:
             result: Event | EtcdError | None = self._keyspace.apply(command)
         except EtcdError as error:
-            error.__traceback__ = None  # it would keep the machine that is looked at
+            error.__traceback__ = None  # The traceback would keep the machine in memory.
             result = error
         self.commands[entry.index] = (command, result)
 

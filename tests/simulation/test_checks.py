@@ -1,5 +1,5 @@
 """
-Tests that the checks find what they look for: each is shown what must never be.
+Tests that the checks find what they look for: each is shown a violation.
 """
 
 from typing import Any
@@ -44,12 +44,12 @@ _GROUP = Configuration(tuple(_MEMBERS), (), _MEMBERS)
 
 
 def command(index: int, term: int, change: Command) -> Entry:
-    """A log entry that holds a change."""
+    """Returns a log entry that holds a change."""
     return Entry(index, term, EntryKind.COMMAND, encode_command(change))
 
 
 class InvariantsTests(SynchronousTestCase):
-    """L{Invariants}, shown bare cores into which things are put that no core would do."""
+    """L{Invariants} finds violations in bare cores that the test has manipulated."""
 
     def setUp(self) -> None:
         self.invariants = Invariants(Reference(), leases_hold=True)
@@ -75,69 +75,69 @@ class InvariantsTests(SynchronousTestCase):
         core._enter(term, core.machine_id)
         core._lead(0.0)
 
-    def test_two_leaders(self) -> None:
-        """One leader a term."""
+    def test_two_leaders_are_found(self) -> None:
+        """A term has one leader."""
         self._lead(self.a, 2)
         self.invariants.check_core(self.a)
         self._lead(self.b, 2)
         self._violates("both lead in term 2", self.b)
 
-    def test_term_goes_back(self) -> None:
+    def test_decreasing_term_is_found(self) -> None:
         """Terms only grow."""
         self._lead(self.a, 5)
         self.invariants.check_core(self.a)
         self.a.term = 4
         self._violates("went back from term 5", self.a)
 
-    def test_logs_do_not_match(self) -> None:
-        """One entry for an index and a term."""
+    def test_logs_that_do_not_match_are_found(self) -> None:
+        """There is one entry for an index and a term."""
         self._append(self.a, command(2, 2, Set("/k", 0, "one")))
         self.b._enter(2)
         self.b.log.extend([command(2, 2, Set("/k", 0, "other"))])
         self._violates("another machine has", self.b)
 
-    def test_what_is_before_does_not_match(self) -> None:
-        """And one entry before it."""
+    def test_earlier_entries_that_do_not_match_are_found(self) -> None:
+        """The entries before a matching entry match too."""
         self._append(self.a, command(2, 2, Set("/k", 0)), command(3, 3, Set("/k", 0)), term=3)
         self.b._enter(3)
         self.b.log.extend([command(2, 3, Set("/k", 0)), command(3, 3, Set("/k", 0))])
         self._violates("another machine has", self.b)
 
-    def test_leader_replaces(self) -> None:
+    def test_leader_that_replaces_entries_is_found(self) -> None:
         """A leader replaces nothing in its log."""
         self._lead(self.a, 2)
         self.invariants.check_core(self.a)
         self.a.log.extend([Entry(1, 2, EntryKind.EMPTY, b"")])
         self._violates("leads in term 2 and replaced", self.a)
 
-    def test_committed_is_replaced(self) -> None:
-        """Nobody replaces what is committed."""
+    def test_replaced_committed_entry_is_found(self) -> None:
+        """No machine replaces what is committed."""
         self._append(self.a, command(2, 2, Set("/k", 0)), commit=2)
         self.a._enter(3)
         self.a.log.extend([command(2, 3, Set("/k", 0))])
         self._violates("replaced entry 2", self.a)
 
-    def test_commit_goes_back(self) -> None:
-        """What is committed stays so."""
+    def test_decreasing_commit_index_is_found(self) -> None:
+        """A commit index never goes back."""
         self._append(self.a, command(2, 2, Set("/k", 0)), commit=2)
         self.a.log.commit_index = 1
         self._violates("went back from commit index 2", self.a)
 
-    def test_other_entry_is_committed(self) -> None:
-        """At one index one entry is committed."""
+    def test_two_committed_entries_at_one_index_are_found(self) -> None:
+        """One entry is committed at each index."""
         self._append(self.a, command(2, 2, Set("/k", 0)), commit=2)
         self.b._enter(3)
         self.b.log.extend([command(2, 3, Set("/k", 0))])
         self.b.log.commit_index = 2
         self._violates("was committed there", self.b)
 
-    def test_leader_lacks_what_is_committed(self) -> None:
-        """Who leads has all that was committed in terms before."""
+    def test_leader_without_committed_entries_is_found(self) -> None:
+        """A leader has all that was committed in earlier terms."""
         self._append(self.a, command(2, 2, Set("/k", 0)), commit=2)
         self._lead(self.b, 3)
         self._violates("leads in term 3 without", self.b)
 
-    def test_two_voters_at_once(self) -> None:
+    def test_change_by_two_voters_is_found(self) -> None:
         """A group changes by one voter at a time."""
         alone = encode_configuration(Configuration(("a",), (), _MEMBERS))
         entry = Entry(2, 2, EntryKind.CONFIGURATION, alone)
@@ -145,8 +145,8 @@ class InvariantsTests(SynchronousTestCase):
         self.a.log.extend([entry])
         self._violates("makes ('a',)", self.a)
 
-    def test_vote_twice(self) -> None:
-        """One vote a term; saying it again is no other one, and what would be is none."""
+    def test_two_votes_in_a_term_are_found(self) -> None:
+        """A term has one vote: the same vote may be repeated, and a pre-vote is not a vote."""
         votes = [("b", VoteReply(2, True)), ("b", VoteReply(2, True)), ("c", VoteReply(2, True, pre=True))]
         for receiver, vote in [*votes, ("c", VoteReply(2, False)), ("c", VoteReply(3, True))]:
             self.invariants.check_sent("a", receiver, encode_messages([vote]))
@@ -157,7 +157,7 @@ class InvariantsTests(SynchronousTestCase):
 
 @attrs.define
 class _Watching:
-    """As much of a L{tests.simulation.clients.Watching} as is looked at."""
+    """The part of L{tests.simulation.clients.Watching} that is checked."""
 
     seen: list[Event]
     key: str = "/"
@@ -166,7 +166,7 @@ class _Watching:
 
 
 class VerdictsTests(SynchronousTestCase):
-    """L{check_history} and L{check_watching}"""
+    """L{check_history} and L{check_watching} find wrong answers."""
 
     def setUp(self) -> None:
         self.reference = Reference()
@@ -174,14 +174,14 @@ class VerdictsTests(SynchronousTestCase):
         self.operations: list[Operation] = []
 
     def _log(self, change: Change) -> Event:
-        """Have a change made."""
+        """Adds a change to the log."""
         self.reference.commit(command(self.reference.length + 1, 1, change))
         result = self.reference.commands[self.reference.length][1]
         assert isinstance(result, Event)
         return result
 
     def _told(self, request: Change | Read, outcome: Outcome = Outcome.DONE, **what: Any) -> Operation:
-        """Somebody has asked for something, was told a second later what became of it, and rests for another one."""
+        """Adds an operation whose answer comes a second later, after which the client rests for another second."""
         called = self.clock.seconds()
         self.clock.advance(1.0)
         operation = Operation(len(self.operations), "client", request, called, self.clock.seconds(), outcome, **what)
@@ -196,7 +196,7 @@ class VerdictsTests(SynchronousTestCase):
         return event
 
     def _read(self, value: str, index: int) -> None:
-        """Somebody reads what was written at an index."""
+        """Adds a read of what was written at an index."""
         self._told(Read("/k", lease=True), node=File(value, index, index), index=index)
 
     def _check(self, leases_hold: bool = True) -> None:
@@ -206,8 +206,8 @@ class VerdictsTests(SynchronousTestCase):
         error = self.assertRaises(Violation, self._check)
         self.assertIn(words, str(error))
 
-    def test_truth(self) -> None:
-        """What is true passes."""
+    def test_correct_history_passes(self) -> None:
+        """A correct history passes."""
         self._read_nothing()
         event = self._set("a")
         self._read("a", event.index)
@@ -220,21 +220,21 @@ class VerdictsTests(SynchronousTestCase):
     def _read_nothing(self) -> None:
         self._told(Read("/k", lease=False), node=None, index=0)
 
-    def test_lost(self) -> None:
+    def test_lost_write_is_found(self) -> None:
         """What was done is in the log."""
         event = self._set("a")
         change = Set("/k", 100, "b")
         self._told(change, event=event, index=event.index)
         self._violates("in the log: []")
 
-    def test_done_twice(self) -> None:
-        """Once."""
+    def test_write_that_is_done_twice_is_found(self) -> None:
+        """What was done is in the log only once."""
         self._set("a")
         self._log(Set("/k", 0, "a"))
         self._violates("done 2 times")
 
-    def test_done_otherwise(self) -> None:
-        """As it was told."""
+    def test_wrong_outcome_is_found(self) -> None:
+        """What was done has the outcome that the client got."""
         change = Set("/k", 0, "a")
         event = self._log(change)
         self._log(Set("/k", 1, "b"))
@@ -242,14 +242,14 @@ class VerdictsTests(SynchronousTestCase):
         self._told(change, event=other, index=event.index)
         self._violates("in the log:")
 
-    def test_not_done_and_done(self) -> None:
-        """What was said not to be done never is."""
+    def test_write_that_was_reported_as_not_done_is_found(self) -> None:
+        """What was reported as not done is never done."""
         change = Set("/k", 0, "a")
         self._told(change, Outcome.NOT_DONE)
         self._log(change)
         self._violates("and it was done")
 
-    def test_refused_for_nothing(self) -> None:
+    def test_wrong_refusal_is_found(self) -> None:
         """What was refused was refused in the log."""
         change = Set("/k", 0, "a")
         self._log(change)
@@ -257,27 +257,27 @@ class VerdictsTests(SynchronousTestCase):
         self._told(change, Outcome.REFUSED, error=error, index=1)
         self._violates("in the log:")
 
-    def test_wrong_read(self) -> None:
-        """What was read was there."""
+    def test_wrong_read_is_found(self) -> None:
+        """A read returns what was there."""
         self._set("a")
         self._read("b", 1)
         self._violates("at index 1 there is")
 
-    def test_index_from_nowhere(self) -> None:
-        """At an index that there was."""
+    def test_index_that_does_not_exist_is_found(self) -> None:
+        """The index of a read exists."""
         self._set("a")
         self._read("a", 7)
         self._violates("was never seen")
 
-    def test_stale_read(self) -> None:
-        """And was still there when it was asked for."""
+    def test_stale_read_is_found(self) -> None:
+        """A read returns what was still there when it was called."""
         first = self._set("a")
         self._set("b")
         self._read("a", first.index)
         self._violates("comes after it")
 
     def test_leases_do_not_hold(self) -> None:
-        """Where clocks are too far apart, nothing is said of reads by leases."""
+        """If clocks are too far apart, reads by leases are not checked."""
         first = self._set("a")
         self._set("b")
         self._read("a", first.index)
@@ -299,7 +299,7 @@ class VerdictsTests(SynchronousTestCase):
         self.patch(self.reference, "roots", _Lying(self.reference.roots, self.operations))
         self._violates("is not linearizable")
 
-    def test_watcher(self) -> None:
+    def test_watcher_that_misses_or_repeats_events_is_found(self) -> None:
         """A watcher sees everything, once, in order, and nothing else."""
         events = [self._log(Set(key, 0)) for key in ("/a", "/b", "/c")]
         check_watching(self.reference, _Watching(events), 1_000)
@@ -308,8 +308,8 @@ class VerdictsTests(SynchronousTestCase):
             self.assertRaises(Violation, check_watching, self.reference, _Watching(seen), 1_000)
         self.assertRaises(Violation, check_watching, self.reference, _Watching(events, key="/b"), 1_000)
 
-    def test_gap(self) -> None:
-        """It may have missed what it was told that it missed, and only when that may be."""
+    def test_gap_without_a_reason_is_found(self) -> None:
+        """A watcher may miss only what it was notified of missing, and only if that is possible."""
         events = [self._log(Set("/a", number)) for number in range(3)]
         gap = _Watching(events[2:], gaps=[(1, 2)])
         check_watching(self.reference, gap, 2)
@@ -317,19 +317,19 @@ class VerdictsTests(SynchronousTestCase):
 
 
 class LeasesTests(SynchronousTestCase):
-    """L{Leases}, told of keys that end when they should not."""
+    """L{Leases} finds keys that end when they should not."""
 
     def setUp(self) -> None:
         self.reference = Reference()
         self.leases = Leases(self.reference, 1.0)
 
     def _log(self, change: Command, now: float, term: int = 1) -> None:
-        """Have a change made at that time."""
+        """Adds a change at that time."""
         self.reference.commit(command(self.reference.length + 1, term, change))
         self.leases.look(now)
 
     def _grant(self, now: float, ttl: int = 10) -> None:
-        """Have a key put that is to last so long."""
+        """Grants a key with that TTL."""
         self.leases.granted("/leases/1", ttl, now)
         self._log(Create("/leases/1", 0, "", False, int((now + ttl) * 1e6)), now)
 
@@ -339,8 +339,8 @@ class LeasesTests(SynchronousTestCase):
     def _violates(self, words: str, now: float, term: int = 1) -> None:
         self.assertIn(words, str(self.assertRaises(Violation, self._end, now, term)))
 
-    def test_in_time(self) -> None:
-        """It ends when it should, which is looked at once."""
+    def test_key_that_ends_in_time_passes(self) -> None:
+        """A key that ends in time passes, and is counted once."""
         self.leases.taken_over(1, Inheritance(), 0.0)
         self._grant(1.0)
         self.assertEqual(self.leases.waiting, ["/leases/1"])
@@ -349,33 +349,33 @@ class LeasesTests(SynchronousTestCase):
         self.assertEqual((self.leases.waiting, self.leases.judged), ([], 1))
         self._end(20.0)
 
-    def test_early(self) -> None:
-        """Earlier than that."""
+    def test_key_that_ends_early_is_found(self) -> None:
+        """A key must not end early."""
         self.leases.taken_over(1, Inheritance(), 0.0)
         self._grant(1.0)
         self._violates("ends too early", 10.0)
 
-    def test_late(self) -> None:
-        """Or much later, although there was a leader."""
+    def test_key_that_ends_late_is_found(self) -> None:
+        """A key must not end much later while there is a leader."""
         self.leases.taken_over(1, Inheritance(), 0.0)
         self._grant(1.0)
         self._violates("ends too late", 20.0)
 
-    def test_not_at_all(self) -> None:
-        """Or never."""
+    def test_key_that_never_ends_is_found(self) -> None:
+        """A key must not stay forever."""
         self._grant(1.0)
         self.assertRaises(Violation, self.leases.check_none_left, 0.0, 30.0)
         self.leases.check_none_left(29.0, 30.0)
 
-    def test_no_leader(self) -> None:
-        """Who takes over late can't have it end in time."""
+    def test_late_leader_may_end_a_key_late(self) -> None:
+        """A leader that takes over late can't end a key in time."""
         self.leases.taken_over(1, Inheritance(), 0.0)
         self._grant(1.0)
         self.leases.taken_over(2, Inheritance(1, 0.1), 30.0)
         self._end(31.0, term=2)
 
-    def test_readings(self) -> None:
-        """What a leader may have read wrong does not count, and no more than that."""
+    def test_error_of_readings_is_tolerated(self) -> None:
+        """The error of a leader's readings is tolerated, and no more than that."""
         self.leases.taken_over(1, Inheritance(), 0.0)
         self._grant(1.0)
         self.leases.taken_over(2, Inheritance(1, 1.0), 2.0)
@@ -387,8 +387,8 @@ class LeasesTests(SynchronousTestCase):
         self._end(10.0, term=2)
         self.assertEqual(self.leases.judged, 1)
 
-    def test_old_reading(self) -> None:
-        """By as much as clocks may drift apart while a reading gets old, a key may end early, and by no more."""
+    def test_age_of_a_reading_is_tolerated(self) -> None:
+        """A key may end early by as much as clocks drift apart while a reading ages, and by no more."""
         for age_seconds, is_too_early in ((9.0, True), (11.0, False)):
             self.setUp()
             self.leases = Leases(self.reference, 1.3)
@@ -400,8 +400,8 @@ class LeasesTests(SynchronousTestCase):
             else:
                 self._end(5.5, term=2)
 
-    def test_unknown_time(self) -> None:
-        """A leader that knew of no time may end what was granted before early; what it grants itself it may not."""
+    def test_leader_without_the_time_may_end_keys_early(self) -> None:
+        """A leader that did not know the time may end early what was granted before, but not what it grants itself."""
         for inherited in (Inheritance(), Inheritance(1, 0.001)):
             self.setUp()
             self.leases.taken_over(1, Inheritance(), 0.0)
@@ -415,7 +415,7 @@ class LeasesTests(SynchronousTestCase):
 
 
 class _Lying(dict[int, Any]):
-    """Trees that always hold what was read."""
+    """Trees by index that always hold what was read."""
 
     def __init__(self, roots: dict[int, Any], operations: list[Operation]) -> None:
         super().__init__(roots)

@@ -1,5 +1,5 @@
 """
-Runs a few seeds; C{make simulate} runs many. And holds the simulation itself to its promise: one seed, one run.
+Runs a few seeds, while C{make simulate} runs many, and checks that one seed always gives the same run.
 """
 
 import os
@@ -18,27 +18,27 @@ from tests.simulation.plan import KINDS
 
 _SEEDS = 4
 _SMALL = 20
-"""A seed that takes little time."""
+"""A seed whose run takes little time."""
 
 _MOST = 60
-"""How many seeds are tried until one fails, with a broken core."""
+"""How many seeds are tried at most until one fails with a broken core."""
 
 
 class SimulationTests(SynchronousTestCase):
-    """L{Cluster}"""
+    """Tests of L{Cluster}."""
 
     def tearDown(self) -> None:
-        """Disks fail here, and machines say so in their logs; L{Cluster} has looked at every one of these."""
+        """Disks fail here, and machines log that; L{Cluster} has checked all of these log events."""
         self.flushLoggedErrors()
 
     def test_seeds(self) -> None:
-        """Whatever goes wrong, nothing is lost and nobody is told what is not so."""
+        """Whatever the faults are, nothing is lost and every answer is correct."""
         for seed in range(_SEEDS):
             report = Cluster(seed).run()
             self.assertGreater(report.done, 0)
 
     def test_everything_goes_wrong(self) -> None:
-        """So too when all kinds of things go wrong in one run."""
+        """All kinds of faults in one run do no harm either."""
         Cluster(1_000, kinds=KINDS, fault_pause=0.2, machines=5).run()
 
     def test_same_seed_same_run(self) -> None:
@@ -50,7 +50,7 @@ class SimulationTests(SynchronousTestCase):
         self.assertNotEqual(reports[0].digest, Cluster(4).run().digest)
 
     def test_same_seed_same_run_in_every_process(self) -> None:
-        """So too in a process that has its own order of sets, and has run nothing before."""
+        """The same holds for a process with its own order of sets, which has run nothing before."""
         here = str(Cluster(_SMALL).run())
         story = subprocess.run(
             [sys.executable, "-m", "tests.simulation", "--seed", str(_SMALL)],
@@ -80,7 +80,7 @@ class SimulationTests(SynchronousTestCase):
         return ""
 
     def test_leaves_nothing(self) -> None:
-        """After a run the system's calls are its own again, and no files are left."""
+        """After a run the system's calls are restored, and no files are left."""
         cluster = Cluster(5)
         with mock.patch("os.fsync") as fsync:
             cluster.run()

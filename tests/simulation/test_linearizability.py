@@ -1,5 +1,5 @@
 """
-Tests of the checker: it has to find an order where there is one, and none where there is none.
+Tests that the checker finds an order if there is one, and none otherwise.
 """
 
 import itertools
@@ -12,22 +12,22 @@ from tests.simulation.linearizability import IMPOSSIBLE, NEVER, Step, linearizab
 
 
 def write(value: str, called: float, answered: float, optional: bool = False) -> Step:
-    """A register is set."""
+    """Sets a register."""
     return Step(called, answered, lambda _: value, optional)
 
 
 def read(value: str | None, called: float, answered: float) -> Step:
-    """A register is read, and has a value."""
+    """Reads a value from a register."""
     return Step(called, answered, lambda state: state if state == value else IMPOSSIBLE)
 
 
 def swap(old: str | None, new: str, called: float, answered: float, optional: bool = False) -> Step:
-    """A register is set, if it has a value."""
+    """Sets a register if it has a value."""
     return Step(called, answered, lambda state: new if state == old else IMPOSSIBLE, optional)
 
 
 class LinearizabilityTests(SynchronousTestCase):
-    """L{linearizable}"""
+    """Tests of L{linearizable}."""
 
     def test_nothing(self) -> None:
         """A history in which nothing happened is linearizable."""
@@ -38,46 +38,46 @@ class LinearizabilityTests(SynchronousTestCase):
         self.assertTrue(linearizable([write("a", 0, 1), read("a", 2, 3)], None))
 
     def test_stale_read(self) -> None:
-        """A read that begins after a write has ended can't see what was before."""
+        """A read that begins after a write has ended can't see the value before."""
         self.assertFalse(linearizable([write("a", 0, 1), read(None, 2, 3)], None))
 
     def test_concurrent_read_sees_either(self) -> None:
-        """A read at the same time as a write sees what was before, or what is after."""
+        """A read at the same time as a write sees the value before or after it."""
         for seen in (None, "a"):
             self.assertTrue(linearizable([write("a", 0, 3), read(seen, 1, 2)], None))
 
     def test_reads_do_not_go_back(self) -> None:
-        """Once one has seen a write, who reads later sees it too, though the write is not over."""
+        """Once a read has seen a write, later reads see it too, even if the write is not over."""
         history = [write("a", 0, 9), read("a", 1, 2), read(None, 3, 4)]
         self.assertFalse(linearizable(history, None))
         self.assertTrue(linearizable([history[0], read(None, 1, 2), read("a", 3, 4)], None))
 
     def test_value_from_nowhere(self) -> None:
-        """Nobody reads what nobody has written."""
+        """A read can't return a value that was never written."""
         self.assertFalse(linearizable([write("a", 0, 1), read("b", 0, 3)], None))
 
     def test_unknown_outcome(self) -> None:
-        """A write of which nothing was heard was done at any time after it was called, or never."""
+        """A write without an answer was done at any time after it was called, or never."""
         unknown = write("a", 0, NEVER, optional=True)
         for seen in ([None, None], [None, "a"], ["a", "a"]):
             self.assertTrue(linearizable([unknown, read(seen[0], 1, 2), read(seen[1], 3, 4)], None), seen)
         self.assertFalse(linearizable([unknown, read("a", 1, 2), read(None, 3, 4)], None))
 
     def test_not_before_it_was_called(self) -> None:
-        """It was not done before it was called."""
+        """An operation was not done before it was called."""
         self.assertFalse(linearizable([read("a", 0, 1), write("a", 2, NEVER, optional=True)], None))
 
     def test_two_winners(self) -> None:
-        """Of two that replace the same value, one comes too late."""
+        """Of two operations that replace the same value, one comes too late."""
         self.assertFalse(linearizable([swap(None, "a", 0, 5), swap(None, "b", 0, 5)], None))
         self.assertTrue(linearizable([swap(None, "a", 0, 5), swap("a", "b", 0, 5)], None))
 
     def test_lost_update(self) -> None:
-        """What was replaced was there."""
+        """An operation can only replace a value that was there."""
         self.assertFalse(linearizable([write("a", 0, 1), swap(None, "b", 2, 3)], None))
 
     def test_order_of_several(self) -> None:
-        """Two that read two writes in different orders can't both be right."""
+        """Two clients that read two writes in different orders can't both be right."""
         writes = [write("a", 0, 10), write("b", 0, 10)]
         one = [read("a", 1, 2), read("b", 3, 4)]
         other = [read("b", 5, 6), read("a", 7, 8)]
@@ -85,7 +85,7 @@ class LinearizabilityTests(SynchronousTestCase):
         self.assertFalse(linearizable([*writes, *one, *other], None))
 
     def test_against_all_orders(self) -> None:
-        """For small histories of all kinds it says what trying all orders says."""
+        """For small histories of all kinds the checker agrees with trying all orders."""
         outcomes = [self._compare(Random(seed)) for seed in range(400)]
         self.assertGreater(outcomes.count(True), 50)
         self.assertGreater(outcomes.count(False), 50)
@@ -111,7 +111,7 @@ class LinearizabilityTests(SynchronousTestCase):
                 return read(random.choice(values), called, answered)
 
     def test_many(self) -> None:
-        """A long history of many at a time is looked through before long."""
+        """A long history with many operations at a time is checked quickly."""
         random = Random(1)
         steps, state, now = [], None, 0.0
         for number in range(150):
@@ -126,13 +126,15 @@ class LinearizabilityTests(SynchronousTestCase):
         self.assertFalse(linearizable([*steps, read("v0", now + 9, now + 10)], None))
 
     def test_too_many(self) -> None:
-        """A history that can't be looked through is no success."""
+        """A history that is too long to check is no success."""
         steps = [write(str(number), 0, 1) for number in range(20)]
         self.assertRaises(RuntimeError, linearizable, [*steps, read("x", 2, 3)], None, most=1_000)
 
 
 def _orders(steps: list[Step]) -> list[tuple[Step, ...]]:
-    """All orders of all that were done, which are the ones that needed to be and any of the others."""
+    """
+    Returns all orders of the operations that were done: those that must have been, with any of the optional ones.
+    """
     needed = [each for each in steps if not each.optional]
     others = [each for each in steps if each.optional]
     return [

@@ -1,5 +1,5 @@
 """
-Tests that the checks can fail: cores with one rule broken each are found out.
+Tests that the checks can fail: they find cores with one rule broken each.
 """
 
 from collections.abc import Callable
@@ -39,10 +39,10 @@ _MOST_SEEDS = 60
 
 
 class BrokenClusterTests(SynchronousTestCase):
-    """Whole clusters of broken machines, where what matters to the rule goes wrong."""
+    """Tests with whole clusters of broken machines, with the faults that matter to the rule."""
 
     def _find(self, broken: AbstractContextManager[object], expected: str, **plan: Any) -> None:
-        """Run seeds until one finds something, which has to be what is expected."""
+        """Runs seeds until one finds a violation, which has to be the expected one."""
         with broken:
             for seed in range(_MOST_SEEDS):
                 try:
@@ -54,12 +54,12 @@ class BrokenClusterTests(SynchronousTestCase):
         self.fail(f"nothing was found by {_MOST_SEEDS} seeds")
 
     def test_vote_granted_twice(self) -> None:
-        """Who votes for two machines in one term is seen."""
+        """A machine that votes for two machines in one term is found."""
         kinds = ("curse_leaders", "crash_leader", "cut_one_way")
         self._find(votes_twice(), "votes for|both lead", machines=5, kinds=kinds, fault_pause=0.2, client_pause=0.3)
 
     def test_acknowledgement_before_the_sync(self) -> None:
-        """What was acknowledged and not synced is missed after a crash."""
+        """What was acknowledged and not synced is missing after a crash."""
         kinds = ("crash_all", "crash", "crash_leader", "slow_disk")
         consequences = (
             "without Entry", "both lead", "votes for", "was committed", "another machine has", "lost what", "replaced",
@@ -69,35 +69,35 @@ class BrokenClusterTests(SynchronousTestCase):
         self._find(acknowledges_before_the_sync(), expected, kinds=kinds, fault_pause=0.2)
 
     def test_lapsed_lease(self) -> None:
-        """Who believes in a lease for too long is seen holding it together with another leader."""
+        """A leader that believes in its lease for too long is found when another leader has a lease too."""
         kinds = ("isolate", "hold_up_leader")
         self._find(reads_under_a_lapsed_lease(), "hold a lease", kinds=kinds, spread=1.0, fault_pause=0.5)
 
     def test_stale_read_under_a_lapsed_lease(self) -> None:
-        """Were that not looked at, what clients read would show it."""
+        """If leases themselves are not checked, the reads of clients reveal the fault."""
         self.patch(Invariants, "check_leases", lambda *_: None)
         kinds = ("isolate", "hold_up_leader")
         self._find(reads_under_a_lapsed_lease(), "comes after it", kinds=kinds, spread=1.0, fault_pause=0.5)
 
     def test_reads_that_were_not_confirmed(self) -> None:
-        """A leader that does not ask whether it still leads answers with what is old."""
+        """A leader that does not confirm its leadership answers with old data."""
         kinds = ("isolate", "hold_up_leader")
         self._find(reads_without_asking(), "comes after it", kinds=kinds, fault_pause=0.5, client_pause=0.1)
 
     def test_own_clock_of_a_leader(self) -> None:
-        """A leader that goes by its own wall clock ends leases early, or late."""
+        """A leader that uses its own wall clock ends leases early, or late."""
         kinds = ("crash_leader", "isolate")
         expected = "ends too early|ends too late"
         self._find(leads_by_its_own_clock(), expected, kinds=kinds, spread=1.0, clocks=3600.0, fault_pause=0.5)
 
     def test_clock_of_a_leader_that_is_set(self) -> None:
-        """So does one whose wall clock is set, if it minds that."""
+        """A leader that follows its wall clock when that is set ends leases early, or late."""
         expected = "ends too early|ends too late"
         self._find(follows_a_clock_that_is_set(), expected, kinds=("set_clock",), spread=1.0, clocks=60.0)
 
 
 class _Group:
-    """Five bare cores, between which only those messages pass that a test lets pass. What is to be durable is so."""
+    """Five bare cores, between which only those messages pass that a test allows. Whatever has to be durable is."""
 
     def __init__(self, kind: type[Raft]) -> None:
         self.now = 0.0
@@ -112,7 +112,7 @@ class _Group:
             self.cores[name] = kind(name, HardState(1, ""), log, Timing(), seed, self.now)
 
     def _settle(self) -> None:
-        """Have every core persist what it has to, collect what it sends, and look at it."""
+        """Has every core persist what it has to, collects what it sends, and checks it."""
         for name, core in self.cores.items():
             while (record := core.to_persist()) is not None:
                 core.persisted(record, self.now)
@@ -126,7 +126,7 @@ class _Group:
         until: Callable[[], bool] = lambda: False,
         lost: Callable[[Message], bool] = lambda _: False,
     ) -> None:
-        """Let messages pass between a machine and some others, as long as there are any; all else is lost."""
+        """Lets messages pass between a machine and some others, as long as there are any; all others are lost."""
         self._settle()
         while self._out and not until():
             sender, receiver, message = self._out.pop(0)
@@ -137,10 +137,10 @@ class _Group:
         self._out.clear()
 
     def elect(self, candidate: str, *voters: str) -> None:
-        """Have a machine elected; what it sends as a leader is lost."""
+        """Has a machine elected; what it sends as a leader is lost."""
         core = self.cores[candidate]
         before = core.term
-        for _ in range(5):  # it may believe that it leads, or have to be told of a later term
+        for _ in range(5):  # It may believe that it leads, or may have to learn a later term.
             self.now += 10.0
             core.tick(self.now)
             self.talk(candidate, *voters, until=lambda: core.role is Role.LEADER and core.term > before)
@@ -150,7 +150,7 @@ class _Group:
 
 
 class FigureEightTests(SynchronousTestCase):
-    """What is shown in figure 8 of the Raft paper."""
+    """Tests of the situation in figure 8 of the Raft paper."""
 
     def _play(self, kind: type[Raft]) -> None:
         self.patch(leader, "_BATCH_ENTRIES", 1)
@@ -161,7 +161,7 @@ class FigureEightTests(SynchronousTestCase):
         group.talk("s1", "s2", "s3", "s4", "s5")
         index = first.propose(encode_command(Set("/k", 0, "of the first leader")))
         group.talk("s1", "s2", until=lambda: group.cores["s2"].last_index == index)  # (a)
-        group.elect("s5", "s3", "s4")  # (b): its own entry is on its own disk alone
+        group.elect("s5", "s3", "s4")  # (b): its own entry is only on its own disk
         group.elect("s1", "s2", "s3", "s4")  # (c)
         self.assertEqual((first.term_at(index), first.last_index), (2, index + 1))
         group.now += 1.0
@@ -170,10 +170,10 @@ class FigureEightTests(SynchronousTestCase):
         group.elect("s5", "s3", "s4")  # (d)
 
     def test_as_it_should_be(self) -> None:
-        """What a majority has of a term before is not committed by that, so nothing is lost."""
+        """A majority that has an entry of an earlier term does not commit it, so nothing committed is lost."""
         self._play(Raft)
 
     def test_commit_of_an_old_term(self) -> None:
-        """Who commits by counting what is of a term before loses it to the next leader."""
+        """A leader that commits an entry of an earlier term by counting loses it to the next leader."""
         error = self.assertRaises(Violation, self._play, CommitsOldTerms)
         self.assertIn("without Entry", str(error))

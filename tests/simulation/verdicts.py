@@ -1,8 +1,7 @@
 """
 What has to be true of a whole history at its end.
 
-  - What a client was told is what became of its request in the log; what was done is there once, what was not done
-    never.
+  - Each answer agrees with the log: what was done is there once, and what was not done never.
   - There is an order of all operations that agrees with the log and with real time.
   - Each key's history is linearizable, whatever the log says.
   - A watcher has seen every event that it should see, once, in order.
@@ -26,10 +25,10 @@ _LOOKED_FOR = (Outcome.DONE, Outcome.REFUSED)
 
 def check_history(reference: Reference, operations: list[Operation], leases_hold: bool) -> None:
     """
-    Hold what clients were told against the log, and against time.
+    Checks the answers to clients against the log, and against time.
 
-    @param leases_hold: whether what was read by a lease has to be right.
-    @raise Violation: as said.
+    @param leases_hold: whether reads by a lease have to be right.
+    @raise Violation: an answer was wrong.
     """
     judged = [each for each in operations if leases_hold or not _is_by_lease(each)]
     logged = _check_logged(reference, judged)
@@ -46,7 +45,8 @@ def _is_by_lease(operation: Operation) -> bool:
 
 def _check_logged(reference: Reference, operations: list[Operation]) -> set[int]:
     """
-    What was done is in the log once, with the outcome that was told; what was not done never.
+    Checks that what was done is in the log once, with the outcome that the client got, and that what was not done is
+    not.
 
     @return: the numbers of the operations that are in the log.
     """
@@ -130,7 +130,7 @@ def _check_keys(operations: list[Operation], logged: set[int]) -> None:
 
 
 class Watched(Protocol):
-    """What somebody has watched, see L{tests.simulation.clients.Watching}."""
+    """What a client has watched, see L{tests.simulation.clients.Watching}."""
 
     key: str
     name: str
@@ -140,7 +140,7 @@ class Watched(Protocol):
 
 def check_watching(reference: Reference, watching: Watched, kept: int) -> None:
     """
-    Hold what a watcher has seen against what happened.
+    Checks what a watcher has seen against what happened.
 
     @param kept: how many events a machine keeps for watchers.
     """
