@@ -24,12 +24,10 @@ from tests.wires import RawClient
 
 
 class MachineOnSockets:
-    """One machine."""
+    """A machine on real sockets."""
 
     def __init__(self, machine_id: str, name: str, **settings: Any) -> None:
-        """
-        @param settings: a certificate and what belongs to it, as in the configuration; none for no TLS.
-        """
+        """@param settings: a certificate and what belongs to it, as in the configuration; none for no TLS."""
         self.raft = FakeRaftPeer(machine_id)
         self.replica = PeerReplica(reactor, self.raft)
         tls = tls_for_peers(Config(**settings))
@@ -68,7 +66,7 @@ class MachineOnSockets:
 
 
 class MachinesTest(TestCase):
-    """A test with two machines."""
+    """A test case with two machines."""
 
     timeout = 240
 
@@ -88,7 +86,7 @@ class MachinesTest(TestCase):
         self.first.transport.connect({SECOND: self.second.url})
 
     async def when_it_comes(self, payload: bytes) -> None:
-        """Sends from the first machine to the second, over and over, until the payload comes."""
+        """Sends from the first machine to the second, over and over, until the payload arrives."""
         come = self.second.raft.when(lambda: (FIRST, payload) in self.second.raft.payloads)
         while not come.called:
             self.first.transport.send(SECOND, payload)

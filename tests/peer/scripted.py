@@ -1,5 +1,5 @@
 """
-HTTP servers and an HTTP client that do what a function says.
+HTTP servers and an HTTP client whose answers come from a function.
 """
 
 import json
@@ -25,14 +25,14 @@ Said = tuple[int, dict[str, str], bytes]
 
 
 def networked(attempts: int = 1, timeout_seconds: float = 20.0) -> RetryingHttpClient:
-    """Returns a client that loses no time between its attempts."""
+    """Returns a client that does not pause between its attempts."""
     return RetryingHttpClient(
         reactor, HTTPClient(Agent(reactor)), attempts, timeout_seconds, first_pause_seconds=0.001
     )
 
 
 class _Page(Resource):
-    """Answers every request as a function says."""
+    """Answers every request with the result of a function."""
 
     isLeaf = True  # noqa: N815  # Twisted's name
 
@@ -50,22 +50,22 @@ class _Page(Resource):
 
 
 class ServersTest(TestCase):
-    """A test with servers of its own, on free ports."""
+    """A test case with servers of its own, on free ports."""
 
     timeout = 240
 
     def serve(self, factory: Factory) -> str:
-        """The URL of a server."""
+        """Starts a server, and returns its URL."""
         port = reactor.listenTCP(0, factory, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         return f"http://127.0.0.1:{port.getHost().port}"
 
     def answer_with(self, answer: Callable[[Any], Said]) -> str:
-        """The URL of an HTTP server."""
+        """Starts an HTTP server, and returns its URL."""
         return self.serve(Site(_Page(answer)))
 
     def say(self, words: bytes) -> str:
-        """The URL of a server that says the same to whatever comes, and goes."""
+        """Starts a server that answers whatever it receives with the same bytes and closes, and returns its URL."""
 
         class Saying(Protocol):
             def dataReceived(self, _data: bytes) -> None:
@@ -84,13 +84,13 @@ class Response:
         self._body = json.dumps(body).encode()
 
     def deliverBody(self, protocol: Protocol) -> None:
-        """All of it, at once."""
+        """Delivers the whole body at once."""
         protocol.dataReceived(self._body)
         protocol.connectionLost(Failure(ResponseDone()))
 
 
 def done(key: str, value: str) -> Deferred[Response]:
-    """What an etcd answers when it has set a key."""
+    """Returns the answer of an etcd that has set a key."""
     return succeed(Response(200, {"action": "set", "node": {"key": key, "value": value}}))
 
 
@@ -109,7 +109,7 @@ class Scripted:
     def request(
         self, method: str, url: str, data: dict[str, str] | None, allow_redirects: bool, unbuffered: bool
     ) -> Deferred[Response]:
-        """What treq's client does."""
+        """Makes a request, as treq's client does."""
         assert unbuffered
         assert not allow_redirects
         parts = urlsplit(url)

@@ -1,4 +1,7 @@
-"""AMP boxes: what is read is what Twisted's parser reads, however it comes, and never too much of it."""
+"""
+Tests of AMP boxes: they are read as Twisted's parser reads them, in whatever pieces they come, and never with more
+memory than is allowed.
+"""
 
 import itertools
 
@@ -27,7 +30,7 @@ EDGES = (0, 1, 65_534, 65_535, 65_536, 2 * 65_535, 2 * 65_535 + 1, LARGEST - 1, 
 
 
 def split(data: bytes, cuts: list[int]) -> list[bytes]:
-    """The same bytes in pieces."""
+    """Returns the same bytes in pieces."""
     places = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
     return [data[start:end] for start, end in itertools.pairwise(places)]
 
@@ -40,7 +43,6 @@ def payload_of(length: int) -> bytes:
 class ReaderTests(SynchronousTestCase):
     @given(BOXES, st.lists(st.integers(0, 1 << 16), max_size=10))
     def test_boxes_come_out_wherever_the_stream_is_cut(self, boxes: list[dict[bytes, bytes]], cuts: list[int]) -> None:
-        """Boxes come out as they went in, wherever the stream is cut."""
         reader = BoxReader(1 << 20)
         stream = b"".join(amp.AmpBox(box).serialize() for box in boxes)
         read = [box for piece in split(stream, cuts) for box in reader.read(piece)]
@@ -50,7 +52,7 @@ class ReaderTests(SynchronousTestCase):
 
     @given(st.lists(st.binary(max_size=200), max_size=20), st.integers(2, 300))
     def test_any_bytes_are_read_within_limits(self, pieces: list[bytes], most: int) -> None:
-        """Any bytes are boxes, or no boxes; and no more is held than is allowed."""
+        """Any bytes are read as boxes or refused, and no more is held than is allowed."""
         reader = BoxReader(most)
         try:
             for piece in pieces:
@@ -61,7 +63,7 @@ class ReaderTests(SynchronousTestCase):
             self.assertNotIn("\n", str(error))
 
     def test_incomplete_box_is_noticed(self) -> None:
-        """It is known when a box is not complete."""
+        """The reader knows whether a box is incomplete."""
         stream = amp.AmpBox({b"key": b"value"}).serialize()
         for end in range(1, len(stream)):
             reader = BoxReader(100)
@@ -69,14 +71,12 @@ class ReaderTests(SynchronousTestCase):
             self.assertTrue(reader.has_part, end)
 
     def test_too_large_box_is_refused_before_its_value(self) -> None:
-        """A box that would be too large is refused before its value has come."""
         reader = BoxReader(100)
         with self.assertRaises(BoxError) as caught:
             list(reader.read(b"\x00\x03key\xff\xff"))
         self.assertEqual(str(caught.exception), "a box of more than 100 bytes")
 
     def test_earlier_values_count_towards_the_size_of_a_box(self) -> None:
-        """What came before counts."""
         reader = BoxReader(50)
         item = b"\x00\x01%c\x00\x0a" + b"x" * 10
         self.assertEqual(list(reader.read(item % b"a" + item % b"b" + item % b"c")), [])
@@ -84,7 +84,7 @@ class ReaderTests(SynchronousTestCase):
             list(reader.read(item % b"d"))
 
     def test_limit_can_be_raised_for_the_next_box(self) -> None:
-        """The limit can be raised by what a box says, for the next."""
+        """What a box says can raise the limit for the next one."""
         reader = BoxReader(20)
         small, large = amp.AmpBox({b"a": b""}).serialize(), amp.AmpBox({b"a": b"x" * 50}).serialize()
         read = []
@@ -94,7 +94,7 @@ class ReaderTests(SynchronousTestCase):
         self.assertEqual(read, [{b"a": b""}, {b"a": b"x" * 50}])
 
     def test_number_of_keys_is_limited(self) -> None:
-        """The number of keys is limited: each takes memory of its own."""
+        """The number of keys is limited because each takes memory of its own."""
         reader = BoxReader(1 << 20)
         box = {b"%d" % number: b"" for number in range(MAX_KEYS)}
         self.assertEqual(list(reader.read(amp.AmpBox(box).serialize())), [box])
@@ -103,7 +103,7 @@ class ReaderTests(SynchronousTestCase):
             list(reader.read(amp.AmpBox(box).serialize()))
 
     def test_too_long_key_is_refused(self) -> None:
-        """A key of more than 255 bytes is none."""
+        """A key of more than 255 bytes is refused."""
         with self.assertRaises(BoxError):
             list(BoxReader(1 << 20).read(b"\x01\x00" + b"x" * 256))
 

@@ -1,4 +1,6 @@
-"""Asking one thing of a machine, on real sockets."""
+"""
+Tests of single requests to a machine, on real sockets.
+"""
 
 from typing import Any
 
@@ -24,7 +26,7 @@ from tests.wires import RawClient
 
 
 class ClientTests(MachinesTest):
-    """The client, and the port it asks."""
+    """Tests of the client, and of the port that it sends requests to."""
 
     async def setUp(self) -> None:
         await super().setUp()
@@ -36,29 +38,25 @@ class ClientTests(MachinesTest):
         return str(error)
 
     async def test_describe_returns_the_view(self) -> None:
-        """Who is in the cluster."""
+        """The view says who is in the cluster."""
         self.assertEqual(await self.client.describe(self.first.url), VIEW)
 
     async def test_join_returns_the_reply(self) -> None:
-        """To be taken in."""
         self.assertEqual(await self.client.join(self.first.url, REQUEST), JoinReply(CLUSTER))
         self.assertEqual(self.first.raft.joins, [REQUEST])
 
     async def test_refused_join_raises_the_same_error(self) -> None:
-        """The error is the one that was raised there."""
         self.first.raft.failing = EtcdError(ErrorCode.PEER_ADDRESS_EXISTS, "http://127.0.0.1:7001", 7)
         error = await self.assertFailure(ensureDeferred(self.client.join(self.first.url, REQUEST)), EtcdError)
         self.assertEqual((error.code, error.cause, error.index), (109, "http://127.0.0.1:7001", 7))
 
     async def test_join_in_another_protocol_version_is_refused(self) -> None:
-        """Another version of the protocol is spoken there."""
         log = Log(self)
         request = type(REQUEST)(2, FIRST, "", "machine1", "http://127.0.0.1:1", "http://127.0.0.1:2")
         error = await self.assertFailure(ensureDeferred(self.client.join(self.first.url, request)), EtcdError)
         self.assertEqual((error.code, len(log.warnings)), (ErrorCode.RAFT_INTERNAL, 1))
 
     async def test_leave_removes_a_machine(self) -> None:
-        """To take a machine out."""
         self.first.replica.register(OTHER)
         await self.client.leave(self.first.url, OTHER.name)
         self.assertEqual(self.first.replica.removed, [OTHER.name])
@@ -66,7 +64,7 @@ class ClientTests(MachinesTest):
         self.assertEqual(error.code, ErrorCode.KEY_NOT_FOUND)
 
     async def test_machine_that_does_not_listen_is_unreachable(self) -> None:
-        """Nobody listens, or the URL is none."""
+        """A machine is unreachable if nobody listens, or if the URL is bad."""
         await self.first.close_port()
         text = await self.unreachable(self.client.describe(self.first.url))
         self.assertIn(f"{self.first.url} can't be asked: the connection was refused", text)
@@ -76,7 +74,7 @@ class ClientTests(MachinesTest):
         self.assertIn("TLS, for which this machine has no certificate", text)
 
     async def answering(self, data: bytes) -> str:
-        """The URL of something that is no machine, and says C{data}."""
+        """Returns the URL of a server that is no machine and sends C{data}."""
         factory = Factory.forProtocol(RawClient)
         factory.noisy = False
         built = factory.buildProtocol
@@ -92,18 +90,17 @@ class ClientTests(MachinesTest):
         return Address("127.0.0.1", port.getHost().port).url()
 
     async def test_server_that_is_not_a_machine_is_unreachable(self) -> None:
-        """Something else is there."""
         for data in (b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x00\x00", b"\x00\x07_answer\x00\x011\x00\x00"):
             await self.unreachable(self.client.describe(await self.answering(data)))
 
     async def test_silent_machine_is_given_up(self) -> None:
-        """Something that says nothing is not waited for for ever."""
+        """The client does not wait for ever for a server that sends nothing."""
         impatient = PeerClient(reactor, None, describe_timeout_seconds=0.05)
         text = await self.unreachable(impatient.describe(await self.answering(b"")))
         self.assertTrue(text.endswith("can't be asked: no answer in time"), text)
 
     async def test_request_is_cancelled(self) -> None:
-        """Who asked wants no answer any more; nothing is left."""
+        """A cancelled request leaves nothing behind."""
         self.first.raft.holding = Deferred()
         asked = ensureDeferred(self.client.join(self.first.url, REQUEST))
         await self.first.raft.when(lambda: self.first.raft.joins == [REQUEST])
@@ -112,14 +109,14 @@ class ClientTests(MachinesTest):
         self.first.raft.holding.callback(JoinReply(CLUSTER))
 
     async def test_request_is_cancelled_before_it_is_connected(self) -> None:
-        """Likewise before it is connected."""
+        """A request that is cancelled before it is connected leaves nothing behind."""
         asked = ensureDeferred(self.client.describe(self.first.url))
         asked.cancel()
         await self.assertFailure(asked, CancelledError)
 
 
 class TwistedTests(MachinesTest):
-    """Twisted's own AMP understands the port, and is understood."""
+    """Twisted's own AMP understands the port, and the port understands it."""
 
     async def setUp(self) -> None:
         await super().setUp()
@@ -137,14 +134,13 @@ class TwistedTests(MachinesTest):
         self.addCleanup(lambda: self.amp.transport and self.amp.transport.abortConnection())
 
     async def test_twisted_amp_understands_answers_and_errors(self) -> None:
-        """Answers and errors."""
         self.assertEqual(await self.amp.callRemote(Describe), {"view": VIEW})
         self.first.raft.failing = EtcdError(ErrorCode.NO_MORE_PEER, "machine1", 7)
         error = await self.assertFailure(self.amp.callRemote(Join, request=REQUEST), RefusedError)
         self.assertEqual(error.error().code, ErrorCode.NO_MORE_PEER)
 
     async def test_twisted_amp_can_send_messages(self) -> None:
-        """A member could be written with nothing else."""
+        """A member could be written with Twisted's AMP alone."""
         answer = await self.amp.callRemote(Hello, **HELLO)
         self.assertEqual(answer, {"machine_id": FIRST, "commands": list(COMMANDS)})
         come = self.first.raft.when(lambda: len(self.first.raft.payloads) == 3)

@@ -1,4 +1,6 @@
-"""The peer port as it is served: both protocols on one real socket."""
+"""
+Tests of the peer port as it is served: both protocols on one real socket.
+"""
 
 import json
 import socket
@@ -28,14 +30,13 @@ MACHINES = b"GET /v2/admin/machines HTTP/1.1\r\nHost: x\r\nConnection: close\r\n
 
 
 class FrontendTests(TestCase):
-    """The frontend itself."""
+    """Tests of the frontend itself."""
 
     def test_peer_frontend_provides_its_interface(self) -> None:
-        """It is one."""
         verifyObject(IFrontend, PeerFrontend(ConnectedMachines(), admin_site))
 
     async def test_peer_port_listens_where_configured(self) -> None:
-        """Not where clients are served; and says so where it can't."""
+        """The peer port does not listen where clients are served, and the error says so if it can't listen."""
         with socket.create_server(("127.0.0.1", 0)) as taken:
             config = Config(peer_bind_addr=Address("127.0.0.1", taken.getsockname()[1]))
             service = PeerFrontend(ConnectedMachines(), admin_site).service(reactor, config, {}, PeerReplica(Clock()))
@@ -46,7 +47,7 @@ class FrontendTests(TestCase):
 
 
 class ServedTests(MachinesTest):
-    """What comes over a real socket."""
+    """Tests over a real socket."""
 
     async def ask(self, request: bytes) -> Answer:
         visitor = await self.raw(self.first)
@@ -56,20 +57,19 @@ class ServedTests(MachinesTest):
         return answer
 
     async def test_peer_port_serves_both_protocols_side_by_side(self) -> None:
-        """Administrators and machines, side by side."""
         answer = await self.ask(MACHINES)
         self.assertEqual([each["name"] for each in json.loads(answer.body)], ["machine0"])
         self.assertEqual(await PeerClient(reactor, None).describe(self.first.url), VIEW)
 
     async def test_standby_serves_machines_but_no_administrators(self) -> None:
-        """A standby has nothing for administrators, and tells machines where the others are."""
+        """A standby has no pages for administrators, but tells machines where the others are."""
         self.first.replica.stand_by()
         self.assertEqual((await self.ask(MACHINES)).status, 404)
         self.assertEqual(await PeerClient(reactor, None).describe(self.first.url), VIEW)
 
     async def test_administrators_may_use_browsers(self) -> None:
         """
-        Administrators with browsers, by the machine's own names, and no stranger's page (spec, "Other client
+        Browsers may use the machine's own names, but a stranger's page may not use the port (spec, "Other client
         endpoints").
         """
         for lines, status in (
@@ -91,7 +91,7 @@ class ServedTests(MachinesTest):
         self.assertEqual(self.first.replica.removed, ["machine0"])
 
     async def lines_about(self, *pieces: bytes) -> list[str]:
-        """What is logged about a stranger that sends something and waits until it is cut off."""
+        """Returns what is logged about a stranger that sends something and waits until it is disconnected."""
         log = Log(self)
         visitor = await self.raw(self.first)
         host: Any = visitor.transport.getHost()
@@ -103,7 +103,7 @@ class ServedTests(MachinesTest):
         return [line.partition(f":{host.port}: ")[2] for line in log.warnings]
 
     async def test_garbage_is_logged_and_others_do_not_notice(self) -> None:
-        """A line, and the end; others don't notice."""
+        """The stranger is disconnected with a log line, and other connections go on."""
         self.connect()
         await self.when_it_comes(b"before")
         tls = await self.lines_about(b"\x16\x03\x01\x02\x00\x01")
@@ -114,26 +114,23 @@ class ServedTests(MachinesTest):
         self.assertEqual(await self.lines_about(b"\x00" * 1_000), ["a box without a command"])
         self.assertEqual(await self.lines_about(b"\x00\x01" + b"\xff" * 70_000), ["a box of more than 16384 bytes"])
         await self.when_it_comes(b"after")
-        self.assertEqual(len(self.first.raft.lost), 1)  # before it was connected
+        self.assertEqual(len(self.first.raft.lost), 1)  # reported before the connection was made
 
     async def test_strangers_are_refused_with_a_line(self) -> None:
-        """One of another cluster, and one of the future."""
+        """A machine of another cluster and one with a later protocol are refused."""
         lines = await self.lines_about(question(Hello, **{**HELLO, "cluster_id": "d" * 16}))
         self.assertEqual(lines, [f"this machine is not in the cluster '{'d' * 16}'"])
         lines = await self.lines_about(question(Hello, **{**HELLO, "version": 1_000_000}))
         self.assertEqual(lines, ["version 1 of the protocol is spoken here, not 1000000"])
 
     async def test_half_a_box_is_logged_if_the_rest_is_late(self) -> None:
-        """A line when the rest does not come in time."""
         lines = await self.lines_about(question(Hello, **HELLO)[:-10])
         self.assertEqual(lines, ["half a box, and not the rest of it within 1 s"])
 
     async def test_silent_connection_is_closed_without_a_line(self) -> None:
-        """No line for one that sends nothing."""
         self.assertEqual(await self.lines_about(), [])
 
     async def test_port_that_stops_closes_its_connections(self) -> None:
-        """A port that stops closes what is open on it."""
         visitors = [await self.raw(self.first) for _ in range(3)]
         visitors[1].send(question(Hello, **HELLO))
         visitors[2].send(b"GET /")

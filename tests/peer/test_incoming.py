@@ -1,4 +1,6 @@
-"""What the peer port answers to machines and strangers, and what it does about those that send something else."""
+"""
+Tests of the peer port's answers to machines and strangers, and of what it does about bad input.
+"""
 
 from typing import Any
 
@@ -41,7 +43,7 @@ class IncomingTest(SynchronousTestCase):
         self.log = Log(self)
 
     def assert_refused(self, visit: Visit, reason: str) -> None:
-        """One line, with where it comes from and why; and the connection is gone."""
+        """Asserts that one line with the origin and the reason is logged, and that the connection is closed."""
         self.assertTrue(visit.lost)
         self.assertEqual(len(self.log.warnings), 1, self.log.warnings)
         (line,) = self.log.warnings
@@ -52,10 +54,10 @@ class IncomingTest(SynchronousTestCase):
 
 
 class HelloTests(IncomingTest):
-    """Who is heard."""
+    """Tests of which machines are admitted."""
 
     def refusal(self, **changes: Any) -> tuple[str, str]:
-        """The code and the text of the error that a L{Hello} meets."""
+        """Returns the code and the text of the error that a L{Hello} results in."""
         visit = self.served.visit()
         answer = visit.ask(Hello, **{**HELLO, **changes})
         self.assertEqual(answer[amp.ERROR], b"1")
@@ -64,7 +66,7 @@ class HelloTests(IncomingTest):
         return answer[amp.ERROR_CODE].decode(), answer[amp.ERROR_DESCRIPTION].decode()
 
     def test_member_is_admitted(self) -> None:
-        """A member is told who this is, and its messages are taken."""
+        """A member learns which machine this is, and its messages are accepted."""
         visit = self.served.visit()
         answer = visit.ask(Hello, **HELLO)
         self.assertEqual((answer[amp.ANSWER], answer[b"machine_id"]), (b"1", FIRST.encode()))
@@ -74,12 +76,12 @@ class HelloTests(IncomingTest):
         self.assertFalse(visit.lost or self.log.warnings)
 
     def test_messages_may_come_with_the_hello(self) -> None:
-        """They may come with the L{Hello}, in one piece."""
+        """The messages may come in one piece with the L{Hello}."""
         self.served.visit().send(question(Hello, **HELLO) + next(payload_boxes(b"x" * 100_000)))
         self.assertEqual(self.raft.payloads, [(SECOND, b"x" * 100_000)])
 
     def test_member_of_a_newer_configuration_waits_for_confirmation(self) -> None:
-        """One that says to be of a newer configuration is not heard before others say so: it may ask again."""
+        """A machine that claims a newer configuration is not admitted before others confirm it, but may ask again."""
         visit = self.served.visit()
         newer = {**HELLO, "sender": THIRD, "configuration_index": 2}
         self.assertEqual(visit.ask(Hello, **newer)[amp.ERROR_CODE], b"IDLE")
@@ -89,44 +91,45 @@ class HelloTests(IncomingTest):
         self.assertFalse(visit.lost)
 
     def test_messages_of_an_unconfirmed_machine_are_refused(self) -> None:
-        """They are a stranger's."""
+        """They are treated like a stranger's."""
         visit = self.served.visit()
         visit.ask(Hello, **{**HELLO, "sender": THIRD, "configuration_index": 1 << 40})
         visit.send(next(payload_boxes(b"one")))
         self.assertEqual((visit.lost, self.raft.payloads), (True, []))
 
     def test_hello_in_another_protocol_version_is_refused(self) -> None:
-        """A protocol of the future."""
         refused = ("VERSION", "version 1 of the protocol is spoken here, not 2")
         self.assertEqual(self.refusal(version=2), refused)
 
     def test_hello_of_another_cluster_is_refused(self) -> None:
-        """A machine of another cluster (spec, "Membership safety")."""
+        """The refusal names the other cluster (spec, "Membership safety")."""
         self.assertEqual(self.refusal(cluster_id="d" * 16)[0], "CLUSTER")
 
     def test_hello_for_another_machine_is_refused(self) -> None:
-        """One that expects another machine here, whose address this one has now."""
+        """The other machine's address may now be this one's."""
         self.assertEqual(self.refusal(receiver=THIRD)[0], "MACHINE")
 
     def test_hello_of_the_machine_itself_is_refused(self) -> None:
-        """Its own address, or a copy of it; and ids that are none."""
+        """
+        The sender has this machine's id, or a bad one: this machine has connected to its own address, or has a copy.
+        """
         self.assertEqual(self.refusal(sender=FIRST)[0], "MACHINE")
         self.log.events.clear()
         self.assertEqual(self.refusal(sender="a\nb" * 1_000)[0], "MACHINE")
 
     def test_hello_of_a_machine_that_is_not_a_member_is_refused(self) -> None:
-        """One that was removed, or never was one (spec, "Membership safety")."""
+        """The sender was removed, or never was a member (spec, "Membership safety")."""
         self.assertEqual(self.refusal(sender=THIRD)[0], "NOT_A_MEMBER")
 
     def test_hello_to_a_machine_without_a_part_in_consensus(self) -> None:
-        """This machine takes no part: it starts, or is a standby. That is nothing to write about."""
+        """This machine is starting or is a standby, which is not worth a log line."""
         self.raft.machine_id = ""
         visit = self.served.visit()
         self.assertEqual(visit.ask(Hello, **HELLO)[amp.ERROR_CODE], b"IDLE")
         self.assertEqual((len(self.served.connected), self.log.warnings), (0, []))
 
     def test_second_machine_on_a_connection_is_refused(self) -> None:
-        """A connection is one machine's."""
+        """A connection belongs to one machine."""
         self.raft.members.add(THIRD)
         visit = self.served.admitted()
         self.assertEqual(visit.ask(Hello, **HELLO)[b"machine_id"], FIRST.encode())
@@ -134,7 +137,6 @@ class HelloTests(IncomingTest):
         self.assertTrue(visit.lost)
 
     def test_newer_connection_replaces_the_older_one(self) -> None:
-        """A newer connection of a machine takes the place of the older one."""
         older = self.served.admitted()
         newer = self.served.admitted()
         self.assertEqual((older.lost, newer.lost, len(self.served.connected)), (True, False, 1))
@@ -145,7 +147,7 @@ class HelloTests(IncomingTest):
         self.assertFalse(self.served.answer(SECOND, b"answer"))
 
     def test_log_lines_have_the_name_of_the_machine(self) -> None:
-        """What a machine is called is in the lines about it, unless that would not be one line."""
+        """The lines about a machine have its name, unless that contains a line break."""
         for name, shown in (("machine2", "machine2 at"), ("a\nb", f"{SECOND} at")):
             visit = self.served.visit()
             visit.ask(Hello, **{**HELLO, "name": name})
@@ -154,20 +156,20 @@ class HelloTests(IncomingTest):
 
 
 class MemberTests(IncomingTest):
-    """What members send."""
+    """Tests of what members send."""
 
     def setUp(self) -> None:
         super().setUp()
         self.visit = self.served.admitted()
 
     def test_wrong_messages_end_the_connection(self) -> None:
-        """What Raft does not take ends the connection, and nothing behind it is heard."""
+        """A payload that Raft does not accept ends the connection, and nothing after it is read."""
         self.visit.send(next(payload_boxes(b"wrong")) + next(payload_boxes(b"right")))
         self.assert_refused(self.visit, "no Raft messages: wrong")
         self.assertEqual(self.raft.payloads, [])
 
     def test_snapshot_is_received_piece_by_piece(self) -> None:
-        """Offered, sent, and answered piece by piece."""
+        """The snapshot is offered and sent piece by piece, and each piece is answered."""
         offer = self.visit.ask(OfferSnapshot, metadata=b"m", head=b"h", size=200_003)
         self.assertEqual(offer[b"offset"], b"0")
         self.assertEqual(self.raft.offers, [(SECOND, b"m", b"h", 200_003)])
@@ -176,11 +178,11 @@ class MemberTests(IncomingTest):
         self.assertEqual(self.raft.snapshot, b"x" * 200_000 + b"end")
 
     def test_member_gets_the_status(self) -> None:
-        """How this machine is."""
+        """The answer is the status of this machine."""
         self.assertEqual(Status.parseResponse(self.visit.ask(Status), None), {"report": REPORT})
 
     def test_sender_of_a_refused_snapshot_is_told_why(self) -> None:
-        """The sender is told why, and the connection goes on."""
+        """The sender learns the reason, and the connection stays open."""
         self.assertEqual(self.visit.ask(SnapshotPiece, offset=7, data=b"x")[amp.ERROR_CODE], b"SNAPSHOT")
         self.raft.failing = OSError("no space left")
         answer = self.visit.ask(OfferSnapshot, metadata=b"m", head=b"h", size=2)
@@ -188,7 +190,7 @@ class MemberTests(IncomingTest):
         self.assertFalse(self.visit.lost or self.log.warnings)
 
     def test_messages_come_between_snapshot_pieces(self) -> None:
-        """A heartbeat is heard while a piece is being written."""
+        """A heartbeat is handled while a piece is being written."""
         self.raft.holding = Deferred()
         self.visit.send(question(SnapshotPiece, offset=0, data=b"x") + next(payload_boxes(b"heartbeat")))
         self.assertEqual(self.raft.payloads, [(SECOND, b"heartbeat")])
@@ -197,12 +199,12 @@ class MemberTests(IncomingTest):
         self.assertEqual(self.visit.boxes(), [{amp.ANSWER: b"1"}])
 
     def test_silent_member_stays_connected(self) -> None:
-        """A member has nothing to say for hours."""
+        """A member may send nothing for hours."""
         self.served.pass_time(10_000)
         self.assertFalse(self.visit.lost)
 
     def test_members_half_a_box_has_a_time_limit(self) -> None:
-        """The rest has to come in time; a long one that trickles may take longer."""
+        """The rest of a box has to come in time, but a long one that trickles may take longer."""
         box = next(payload_boxes(b"x" * 60_000))
         for start in range(0, 30_000, 1_000):
             self.visit.send(box[start : start + 1_000])
@@ -212,13 +214,13 @@ class MemberTests(IncomingTest):
         self.assert_refused(self.visit, "half a box, and not the rest of it within 10 s")
 
     def test_members_half_a_payload_has_a_time_limit(self) -> None:
-        """Likewise when whole boxes are missing."""
+        """The same limit applies when whole boxes are missing."""
         self.visit.send(next(payload_boxes(b"x" * (3 << 20))))
         self.served.pass_time(12)
         self.assert_refused(self.visit, "half a box")
 
     def test_member_that_does_not_read_is_given_up(self) -> None:
-        """One that takes no answers is not sent ever more, and given up."""
+        """The queue of answers is bounded, and a member that does not read them is disconnected."""
         self.visit.transport.room = 1_000
         sent = 0
         while self.served.answer(SECOND, b"x" * 100_000):
@@ -230,7 +232,7 @@ class MemberTests(IncomingTest):
         self.assertEqual(self.raft.lost, [SECOND])
 
     def test_member_that_reads_late_gets_all_in_order(self) -> None:
-        """What waited comes in order."""
+        """The answers that were queued come in order."""
         self.visit.transport.room = 1_000
         payloads = [b"%d" % number * 500 for number in range(100)]
         for payload in payloads:
@@ -242,7 +244,7 @@ class MemberTests(IncomingTest):
         self.assertEqual(come, payloads)
 
     def test_lost_connection_makes_the_member_unreachable(self) -> None:
-        """What was sent to it may be lost with the connection; when nothing was, nothing is."""
+        """What was sent to the member may be lost with the connection; if nothing was sent, nothing is lost."""
         self.visit.transport.client_goes()
         self.assertEqual(self.raft.lost, [])
         visit = self.served.admitted()
@@ -251,7 +253,6 @@ class MemberTests(IncomingTest):
         self.assertEqual(self.raft.lost, [SECOND])
 
     def test_pending_requests_are_bounded(self) -> None:
-        """Questions that wait are bounded."""
         self.raft.holding = Deferred()
         for _ in range(MAX_PENDING_REQUESTS):
             self.visit.send(question(Join, request=REQUEST))
@@ -262,25 +263,24 @@ class MemberTests(IncomingTest):
 
 
 class StrangerTests(IncomingTest):
-    """What others may ask."""
+    """Tests of what strangers may ask."""
 
     def error(self, answer: amp.AmpBox) -> EtcdError:
         self.assertEqual(answer[amp.ERROR_CODE], b"ETCD_ERROR")
         return RefusedError(answer[amp.ERROR_DESCRIPTION].decode()).error()
 
     def test_stranger_gets_the_view(self) -> None:
-        """Who is in the cluster."""
+        """The view says who is in the cluster."""
         answer = self.served.visit().ask(Describe)
         self.assertEqual(Describe.parseResponse(answer, None), {"view": VIEW})
 
     def test_stranger_may_join(self) -> None:
-        """To be taken in."""
         answer = self.served.visit().ask(Join, request=REQUEST)
         self.assertEqual(Join.parseResponse(answer, None), {"reply": JoinReply(self.raft.cluster_id)})
         self.assertEqual(self.raft.joins, [REQUEST])
 
     def test_refused_join_carries_the_error_over(self) -> None:
-        """The error is carried over, and the connection goes on."""
+        """The error is carried over, and the connection stays open."""
         self.raft.failing = EtcdError(ErrorCode.NO_MORE_PEER, "machine1", 7)
         visit = self.served.visit()
         error = self.error(visit.ask(Join, request=REQUEST))
@@ -288,7 +288,7 @@ class StrangerTests(IncomingTest):
         self.assertFalse(visit.lost or self.log.warnings)
 
     def test_strangers_join_in_another_version_is_refused(self) -> None:
-        """A request in another version of the protocol (spec, "Joining")."""
+        """The request has another version of the protocol (spec, "Joining")."""
         visit = self.served.visit()
         answer = visit.ask(Join, request=type(REQUEST)(2, FIRST, "", "machine1", "http://a:1", "http://b:1"))
         self.assertEqual(answer[amp.ERROR_CODE], b"VERSION")
@@ -296,7 +296,7 @@ class StrangerTests(IncomingTest):
         self.assertEqual(self.raft.joins, [])
 
     def test_stranger_may_remove_a_machine(self) -> None:
-        """To take a machine out, if this one can."""
+        """A stranger may have a machine removed if this machine can do that."""
         self.served.replica.register(OTHER)
         visit = self.served.visit()
         self.assertEqual(visit.ask(Leave, name=OTHER.name), {amp.ANSWER: b"1"})
@@ -307,7 +307,7 @@ class StrangerTests(IncomingTest):
         self.assertEqual((error.code, error.cause), (ErrorCode.RAFT_INTERNAL, "another machine leads"))
 
     def test_request_without_an_answer(self) -> None:
-        """Nobody has to be told."""
+        """A request may ask for no answer."""
         visit = self.served.visit()
         visit.send(question(Join, tag=None, request=REQUEST))
         visit.send(question(Leave, tag=None, name="machine7"))
@@ -315,7 +315,7 @@ class StrangerTests(IncomingTest):
         self.assertEqual(self.raft.joins, [REQUEST])
 
     def test_internal_error_is_logged_and_not_told(self) -> None:
-        """A fault of this machine's own is logged as one, and the other side is told nothing of it."""
+        """The error is logged as one of this machine, and the other side gets none of its details."""
         self.raft.failing = ZeroDivisionError("secret")
         visit = self.served.visit()
         answer = visit.ask(Join, request=REQUEST)
@@ -324,20 +324,18 @@ class StrangerTests(IncomingTest):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_standby_says_where_the_others_are(self) -> None:
-        """Whoever asks a standby is told where the others are."""
         self.raft.machine_id = self.raft.cluster_id = ""
         self.served.replica.stand_by()
         self.assertEqual(Describe.parseResponse(self.served.visit().ask(Describe), None), {"view": VIEW})
 
     def test_strangers_messages_are_refused(self) -> None:
-        """Messages of nobody."""
         visit = self.served.visit()
         visit.send(next(payload_boxes(b"x")))
         self.assert_refused(visit, "messages before it said who it is")
         self.assertEqual(self.raft.payloads, [])
 
     def test_strangers_requests_for_members_are_refused(self) -> None:
-        """Snapshots of nobody, and what nobody needs to know."""
+        """Strangers can't send snapshots or ask for the status."""
         for index, box in enumerate(
             (
                 question(OfferSnapshot, metadata=b"", head=b"", size=1),
@@ -352,7 +350,7 @@ class StrangerTests(IncomingTest):
         self.assertEqual((self.raft.offers, self.raft.snapshot), ([], b""))
 
     def test_strangers_requests_are_limited(self) -> None:
-        """One connection is for a few."""
+        """A connection may make only a few requests."""
         visit = self.served.visit()
         visit.send(question(Describe) * MAX_STRANGER_REQUESTS)
         self.assertFalse(visit.lost)
@@ -360,7 +358,7 @@ class StrangerTests(IncomingTest):
         self.assert_refused(visit, "more than 32 requests")
 
     def test_stranger_that_does_not_read_is_not_read(self) -> None:
-        """Nothing is read from one that takes no answers."""
+        """Nothing is read from a stranger that does not read the answers."""
         visit = self.served.visit()
         visit.transport.room = 10
         visit.send(question(Describe))
@@ -370,10 +368,10 @@ class StrangerTests(IncomingTest):
 
 
 class BadPeerTests(IncomingTest):
-    """Whatever else comes."""
+    """Tests of any other input."""
 
     def test_garbage_is_logged(self) -> None:
-        """A line each."""
+        """Each kind of garbage results in one log line."""
         cases = {
             b"\x00\x00": "a box without a command",
             b"\x00\xff" + b"x" * 255 + b"\xff\xff": "a box of more than 16384 bytes",
@@ -392,7 +390,6 @@ class BadPeerTests(IncomingTest):
             self.log.events.clear()
 
     def test_half_a_box_and_the_end_is_logged(self) -> None:
-        """A line too."""
         visit = self.served.visit()
         visit.send(question(Hello, **HELLO)[:-10])
         visit.transport.client_goes()
@@ -400,7 +397,7 @@ class BadPeerTests(IncomingTest):
         self.assertIn("from 192.168.1.1:54321: half a box, and the end", self.log.warnings[0])
 
     def test_strangers_half_a_box_has_a_time_limit(self) -> None:
-        """However it trickles, a stranger's box has to come in time."""
+        """A stranger's box has to come in time, even if it trickles."""
         visit = self.served.visit()
         for byte in question(Hello, **HELLO)[:20]:
             visit.send(bytes([byte]))
@@ -408,7 +405,7 @@ class BadPeerTests(IncomingTest):
         self.assert_refused(visit, "half a box, and not the rest of it within 10 s")
 
     def test_silent_stranger_is_closed_without_a_line(self) -> None:
-        """One that asks nothing more has to go; that is nothing to write about."""
+        """A stranger that asks nothing more is disconnected, which is not worth a log line."""
         visit = self.served.visit()
         visit.ask(Describe)
         self.served.pass_time(int(TIMEOUT) + 1)
@@ -416,7 +413,7 @@ class BadPeerTests(IncomingTest):
         self.assertEqual(self.log.warnings, [])
 
     def test_stranger_may_be_silent_while_it_waits(self) -> None:
-        """Who waits may be silent, until the answer and for a while after it."""
+        """A stranger may be silent until the answer comes, and for a while after it."""
         self.raft.holding = Deferred()
         visit = self.served.visit()
         visit.send(question(Join, request=REQUEST))
@@ -430,7 +427,7 @@ class BadPeerTests(IncomingTest):
         self.assertTrue(visit.lost)
 
     def test_stranger_leaves_before_its_answer(self) -> None:
-        """The answer is for nobody."""
+        """The answer is dropped."""
         self.raft.holding = Deferred()
         visit = self.served.visit()
         visit.send(question(Join, request=REQUEST))
@@ -439,7 +436,7 @@ class BadPeerTests(IncomingTest):
         self.assertEqual(self.log.warnings, [])
 
     def test_flood_makes_few_lines(self) -> None:
-        """A thousand of the same make a few lines, and others have theirs."""
+        """A thousand of the same bad inputs result in a few lines, and other causes get lines of their own."""
         for _ in range(1_000):
             self.served.visit().send(b"\x00\x00")
         self.assertEqual(len(self.log.warnings), MOST_LINES_PER_PERIOD)
@@ -452,7 +449,9 @@ class BadPeerTests(IncomingTest):
 
     @given(st.lists(st.binary(min_size=1, max_size=300), min_size=1, max_size=5), st.booleans())
     def test_any_bytes_of_anybody_do_no_harm(self, pieces: list[bytes], member: bool) -> None:
-        """Whatever comes: no traceback, nothing left behind, and nobody is heard who should not be."""
+        """
+        Any input results in no traceback, leaves nothing behind, and admits no machine that should not be admitted.
+        """
         served = Served()
         try:
             visit = served.admitted() if member else served.visit()
@@ -474,7 +473,7 @@ class BadPeerTests(IncomingTest):
 
     @given(st.data())
     def test_boxes_with_a_few_wrong_bytes_do_no_harm(self, data: st.DataObject) -> None:
-        """Boxes that are right but for some bytes."""
+        """Boxes with a few wrong bytes do no harm either."""
         right = [question(Hello, **HELLO), question(Join, request=REQUEST), question(Describe),
                  next(payload_boxes(b"x" * 20)), question(OfferSnapshot, metadata=b"m", head=b"h", size=3),
                  question(Deliver, payload=b"x", more=True),

@@ -1,4 +1,6 @@
-"""Requests of strangers that are checked."""
+"""
+Tests of how strangers' requests are checked.
+"""
 
 import msgspec
 from twisted.trial.unittest import SynchronousTestCase
@@ -12,7 +14,7 @@ from tests.peer.test_commands import REQUEST
 
 class JoinTests(SynchronousTestCase):
     def test_good_join_requests_pass(self) -> None:
-        """What machines send."""
+        """The requests that machines send are accepted."""
         for changes in (
             {},
             {"cluster_id": CLUSTER},
@@ -22,7 +24,7 @@ class JoinTests(SynchronousTestCase):
             check_join(msgspec.structs.replace(REQUEST, **changes))
 
     def test_bad_join_requests_are_refused(self) -> None:
-        """What would not be a machine's, with what is wrong."""
+        """A request that no machine would make is refused, with what is wrong."""
         for field, value in (
             ("machine_id", ""),
             ("machine_id", "../../../../etc/"),
@@ -47,14 +49,13 @@ class JoinTests(SynchronousTestCase):
 
 class UrlTests(SynchronousTestCase):
     def test_peer_urls_are_read(self) -> None:
-        """With TLS or without."""
+        """A URL may be with TLS or without."""
         secure, address = read_peer_url("http://127.0.0.1:7001")
         self.assertEqual((secure, str(address)), (False, "127.0.0.1:7001"))
         secure, address = read_peer_url("https://[::1]:7001/")
         self.assertEqual((secure, str(address)), (True, "[::1]:7001"))
 
     def test_bad_peer_urls_are_refused(self) -> None:
-        """What is none says so."""
         for url in ("", "http://", "http://127.0.0.1", "http://[::1:7001", "ftp://127.0.0.1:21", "http://a:b:c"):
             with self.assertRaises(PeerUrlError):
                 read_peer_url(url)

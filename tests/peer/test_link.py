@@ -1,4 +1,7 @@
-"""The way to one other machine, on a fake clock: when it is tried, what is dropped, and who is told."""
+"""
+Tests of the connection to one other machine, on a fake clock: when attempts are made, which messages are dropped, and
+what is reported.
+"""
 
 from typing import Any
 
@@ -30,7 +33,7 @@ CALLED = "the one of id 2"
 
 
 class Other:
-    """The other machine's end of a connection that this one has made."""
+    """The other machine's end of a connection that this machine has made."""
 
     def __init__(self, factory: Any) -> None:
         protocol = factory.buildProtocol(None)
@@ -39,28 +42,28 @@ class Other:
         protocol.makeConnection(self.transport)
 
     def boxes(self) -> list[amp.AmpBox]:
-        """What has come since the last time."""
+        """Returns the boxes that have come since the last call."""
         read: list[amp.AmpBox] = amp.parseString(self.transport.value())
         self.transport.clear()
         return read
 
     def payloads(self) -> list[bytes]:
-        """The payloads that have come since the last time."""
+        """Returns the payloads that have come since the last call."""
         return [Deliver.parseArguments(box, None)["payload"] for box in self.boxes()]
 
     def answer(self, machine_id: str = SECOND) -> dict[str, Any]:
-        """Take the greeting, and say who this is."""
+        """Accepts the greeting, and says which machine this is."""
         (hello,) = self.boxes()
         self.send({amp.ANSWER: hello[amp.ASK], b"machine_id": machine_id.encode()})
         return Hello.parseArguments(hello, None)
 
     def refuse(self, code: bytes, text: bytes = b"no") -> None:
-        """Do not take the greeting."""
+        """Refuses the greeting."""
         (hello,) = self.boxes()
         self.send({amp.ERROR: hello[amp.ASK], amp.ERROR_CODE: code, amp.ERROR_DESCRIPTION: text})
 
     def send(self, box: dict[bytes, bytes]) -> None:
-        """Send a box."""
+        """Sends a box."""
         self.protocol.dataReceived(amp.AmpBox(box).serialize())
 
 
@@ -79,16 +82,16 @@ class LinkTest(SynchronousTestCase):
         return len(self.reactor.tcpClients)
 
     def get_nowhere(self) -> None:
-        """The last attempt is a failure."""
+        """Makes the last attempt fail."""
         factory = self.reactor.tcpClients[-1][2]
         factory.clientConnectionFailed(None, Failure(RefusedByHostError()))
 
     def succeed(self) -> Other:
-        """The last attempt is a success."""
+        """Makes the last attempt succeed."""
         return Other(self.reactor.tcpClients[-1][2])
 
     def connected(self) -> Other:
-        """A machine that is connected and known."""
+        """Returns a machine that is connected and identified."""
         self.connect()
         other = self.succeed()
         other.answer()
@@ -103,14 +106,13 @@ class LinkTest(SynchronousTestCase):
 
 
 class AttemptTests(LinkTest):
-    """When a machine is tried."""
+    """Tests of when attempts to connect are made."""
 
     def test_transport_provides_its_interface(self) -> None:
-        """It is one."""
         verifyObject(ITransport, self.transport)
 
     def test_hello_is_sent_at_once(self) -> None:
-        """At once, and with all that the other machine has to know."""
+        """The hello has everything that the other machine has to know."""
         self.connect()
         host, port, *_ = self.reactor.tcpClients[0]
         self.assertEqual((host, port), ("127.0.0.1", 7002))
@@ -121,7 +123,7 @@ class AttemptTests(LinkTest):
         self.assertEqual(self.log.warnings, [])
 
     def test_attempts_become_rarer(self) -> None:
-        """Soon, then less often, but at least every second; and with one line about it."""
+        """Attempts come soon, then less often, but at least once a second, and one line is logged about them."""
         self.connect()
         pauses = []
         for _ in range(10):
@@ -137,7 +139,7 @@ class AttemptTests(LinkTest):
         self.assertEqual(self.log.warnings, [f"Can't connect to {CALLED}: {reason}; trying again"])
 
     def test_lost_connection_is_made_again(self) -> None:
-        """A connection that is lost is made again at once-ish."""
+        """A lost connection is made again almost at once."""
         other = self.connected()
         self.pass_time(2)
         other.transport.client_goes()
@@ -146,7 +148,7 @@ class AttemptTests(LinkTest):
         self.assertEqual(self.attempts, 2)
 
     def test_log_says_that_a_machine_is_gone_and_back(self) -> None:
-        """A line names the machine that is gone, says what may have happened, and one says when it is back."""
+        """One line names the machine that is gone and what may have happened, and another one says when it is back."""
         other = self.connected()
         self.pass_time(2)
         other.transport.client_goes()
@@ -160,7 +162,7 @@ class AttemptTests(LinkTest):
         self.successResultOf(back)
 
     def test_connection_that_is_lost_at_once_is_not_retried_at_once(self) -> None:
-        """One that is lost as soon as it is made is not made a hundred times a second."""
+        """A connection that is lost as soon as it is made is not made a hundred times a second."""
         self.connect()
         for _ in range(8):
             other = self.succeed()
@@ -171,7 +173,7 @@ class AttemptTests(LinkTest):
         self.succeed().answer()
 
     def test_hello_without_an_answer_times_out(self) -> None:
-        """A machine that does not say who it is is given up."""
+        """A machine that does not answer the hello is disconnected."""
         self.connect()
         other = self.succeed()
         self.pass_time(3)
@@ -180,7 +182,7 @@ class AttemptTests(LinkTest):
         self.assertEqual(self.attempts, 2)
 
     def test_unexpected_machine_gets_nothing(self) -> None:
-        """One that is another one than is expected gets nothing."""
+        """A machine other than the expected one is sent nothing."""
         self.connect()
         other = self.succeed()
         other.answer(THIRD)
@@ -189,7 +191,7 @@ class AttemptTests(LinkTest):
         self.assertEqual((other.boxes(), self.raft.lost), ([], [SECOND]))
 
     def test_garbage_instead_of_an_answer_ends_the_attempt(self) -> None:
-        """One that is no machine."""
+        """Whatever answers is no machine."""
         for data in (b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x00\x00", b"\x00\x07_answer\x00\x011\x00\x00",
                      b"\x00\x06_error\x00\x011\x00\x00", next(payload_boxes(b"x"))):  # fmt: skip
             self.connect()
@@ -202,7 +204,7 @@ class AttemptTests(LinkTest):
 
     @given(st.lists(st.binary(min_size=1, max_size=300), max_size=5), st.booleans())
     def test_any_bytes_from_the_other_side_do_no_harm(self, pieces: list[bytes], zero: bool) -> None:
-        """Whatever comes instead of an answer or behind it: no traceback, and nothing is left."""
+        """Any bytes instead of an answer or after it cause no traceback, and leave nothing behind."""
         self.connect()
         other = self.succeed()
         if zero:
@@ -215,7 +217,7 @@ class AttemptTests(LinkTest):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_refused_machine_tries_less_often(self) -> None:
-        """A machine that wants nothing of this one is asked again, but not so often."""
+        """A machine that refuses this one is tried again, but not so often."""
         for code in (b"VERSION", b"CLUSTER", b"MACHINE"):
             self.connect()
             self.succeed().refuse(code)
@@ -230,20 +232,20 @@ class AttemptTests(LinkTest):
         self.assertEqual(self.raft.exclusions, 0)
 
     def test_removed_machine_is_told(self) -> None:
-        """When this machine was removed, it is told."""
+        """This machine learns that it was removed."""
         self.connect()
         self.succeed().refuse(b"NOT_A_MEMBER")
         self.assertEqual(self.raft.exclusions, 1)
 
     def test_idle_machine_is_tried_again_soon(self) -> None:
-        """A machine that takes no part yet is tried again soon."""
+        """A machine that does not take part in consensus yet is tried again soon."""
         self.connect()
         self.succeed().refuse(b"IDLE")
         self.reactor.advance(FIRST_PAUSE_SECONDS)
         self.assertEqual((self.attempts, self.log.warnings), (2, []))
 
     def test_machine_that_has_connected_is_tried_at_once(self) -> None:
-        """A machine that has connected itself is there: no need to wait."""
+        """A machine that has made a connection itself is there, so there is no need to wait."""
         self.connect()
         for _ in range(10):
             self.get_nowhere()
@@ -257,7 +259,7 @@ class AttemptTests(LinkTest):
         self.assertEqual(self.attempts, attempts + 1)
 
     def test_internal_error_of_a_link_is_logged(self) -> None:
-        """A fault here is logged as one, and not the end of it."""
+        """The error is logged as one of this machine, and the link goes on."""
 
         def broken() -> None:
             raise ZeroDivisionError
@@ -270,7 +272,7 @@ class AttemptTests(LinkTest):
         self.succeed().answer()
 
     def test_unusable_url_is_logged_and_not_tried(self) -> None:
-        """One line, and no attempt."""
+        """One line is logged, and no attempt is made."""
         urls = ("nonsense", "http://127.0.0.1", "ftp://127.0.0.1:21", "http://[::1:7", "https://127.0.0.1:7002")
         for url in urls:
             self.transport.connect({SECOND: url})
@@ -278,16 +280,15 @@ class AttemptTests(LinkTest):
         self.assertIn("asks for TLS, for which this machine has no certificate", self.log.warnings[-1])
 
     def test_ipv6_address_is_dialed(self) -> None:
-        """IPv6."""
         self.transport.connect({SECOND: "http://[::1]:7002"})
         self.assertEqual(self.reactor.tcpClients[0][:2], ("::1", 7002))
 
 
 class StatusTests(LinkTest):
-    """How the other machine is asked how it is."""
+    """Tests of requests for another machine's status."""
 
     def known(self, commands: list[bytes] | None) -> Other:
-        """A machine that is connected, and says which commands it knows."""
+        """Returns a machine that is connected, and says which commands it knows."""
         self.connect()
         other = self.succeed()
         (hello,) = other.boxes()
@@ -296,7 +297,6 @@ class StatusTests(LinkTest):
         return other
 
     def test_status_is_answered(self) -> None:
-        """It says how it is."""
         other = self.known(list(COMMANDS))
         asked = self.transport.ask_status(SECOND)
         (box,) = other.boxes()
@@ -305,7 +305,7 @@ class StatusTests(LinkTest):
         self.assertEqual(self.successResultOf(asked), REPORT)
 
     def test_older_version_is_not_asked_for_its_status(self) -> None:
-        """It is not asked what it does not know: it would close the connection. It knows the rest."""
+        """An older machine would close the connection at a command that it does not know; everything else works."""
         for commands in (None, [b"Hello", b"Deliver"]):
             other = self.known(commands)
             self.assertIsNone(self.successResultOf(self.transport.ask_status(SECOND)))
@@ -314,7 +314,7 @@ class StatusTests(LinkTest):
         self.assertEqual(self.log.warnings, [])
 
     def test_status_fails_if_the_connection_is_lost(self) -> None:
-        """The connection ends before it answers."""
+        """The request fails if the connection ends before the answer."""
         other = self.known(list(COMMANDS))
         asked = self.transport.ask_status(SECOND)
         other.protocol.connectionLost(Failure(ConnectionLost()))
@@ -323,7 +323,7 @@ class StatusTests(LinkTest):
         self.failureResultOf(self.transport.ask_status(THIRD), ConnectionError)
 
     def test_status_fails_with_why_there_is_no_connection(self) -> None:
-        """It is told why there is no connection."""
+        """The error says why there is no connection."""
         self.connect()
         self.get_nowhere()
         problem = self.failureResultOf(self.transport.ask_status(SECOND), ConnectionError).getErrorMessage()
@@ -331,7 +331,7 @@ class StatusTests(LinkTest):
         self.assertIn(f": {problem}; trying again", line)
 
     def test_late_status_after_a_cancelled_request_is_harmless(self) -> None:
-        """An answer that nobody waits for any more is no reason to close the connection."""
+        """An answer that nobody waits for any more does not close the connection."""
         other = self.known(list(COMMANDS))
         asked = self.transport.ask_status(SECOND)
         asked.cancel()
@@ -341,17 +341,17 @@ class StatusTests(LinkTest):
         self.assertIsNone(other.transport.how_lost)
 
     def test_machine_that_only_connected_itself_has_no_status(self) -> None:
-        """Who has only connected by itself is there, and can't be asked."""
+        """A machine that has only made a connection itself is there, but can't be sent requests."""
         self.connect()
         self.transport.connected.add(SECOND, OutgoingConnection(self.reactor))
         self.assertIsNone(self.successResultOf(self.transport.ask_status(SECOND)))
 
 
 class MessageTests(LinkTest):
-    """What goes, and what is dropped."""
+    """Tests of which messages are sent, and which are dropped."""
 
     def test_messages_go_in_order(self) -> None:
-        """To the machine that is meant."""
+        """The messages go to the machine that they are for."""
         other = self.connected()
         for number in range(10):
             self.transport.send(SECOND, b"%d" % number)
@@ -359,7 +359,7 @@ class MessageTests(LinkTest):
         self.assertEqual(self.raft.lost, [])
 
     def test_messages_come_back_on_the_same_connection(self) -> None:
-        """A machine that does not know the way here may use it."""
+        """A machine that does not know this machine's address may answer on the connection."""
         other = self.connected()
         other.protocol.dataReceived(next(payload_boxes(b"answer")))
         self.assertEqual(self.raft.payloads, [(SECOND, b"answer")])
@@ -369,7 +369,7 @@ class MessageTests(LinkTest):
         self.assertEqual(self.log.warnings, [line])
 
     def test_messages_before_the_hello_are_dropped(self) -> None:
-        """What is sent before is dropped, and said once."""
+        """Messages before the hello are dropped, which is reported once."""
         self.connect()
         self.transport.send(SECOND, b"one")
         self.transport.send(SECOND, b"two")
@@ -381,7 +381,7 @@ class MessageTests(LinkTest):
         self.assertEqual(other.payloads(), [b"three"])
 
     def test_each_burst_of_drops_is_reported(self) -> None:
-        """When something went between them."""
+        """Drops are reported again if a message was sent since the last report."""
         other = self.connected()
         for count in range(1, 4):
             self.transport.send(SECOND, b"sent")
@@ -394,7 +394,7 @@ class MessageTests(LinkTest):
             other.answer()
 
     def test_lost_connection_reports_the_last_messages(self) -> None:
-        """What was sent last may be lost with the connection; when nothing was, nothing is."""
+        """The messages that were sent last may be lost with the connection; if none were sent, none are lost."""
         self.connected().transport.client_goes()
         self.assertEqual(self.raft.lost, [])
         self.reactor.advance(1)
@@ -405,7 +405,9 @@ class MessageTests(LinkTest):
         self.assertEqual(self.raft.lost, [SECOND])
 
     def test_link_to_a_machine_that_does_not_read_is_given_up(self) -> None:
-        """A bounded number of bytes waits, then messages are dropped; after a while the connection is given up."""
+        """
+        A bounded number of bytes is queued, then messages are dropped, and after a while the connection is closed.
+        """
         other = self.connected()
         other.transport.room = 10_000
         for _ in range(300):
@@ -419,7 +421,7 @@ class MessageTests(LinkTest):
         self.assertIn("it has read nothing for 5 seconds", self.log.warnings[0])
 
     def test_slow_reader_gets_all_in_order(self) -> None:
-        """What waited comes in order, and the connection stays however long it takes."""
+        """What was queued comes in order, and the connection stays open however long it takes."""
         other = self.connected()
         other.transport.room = 10_000
         sent = [b"%d " % number * 5_000 for number in range(100)]
@@ -435,8 +437,8 @@ class MessageTests(LinkTest):
 
     def test_long_payload_is_taken_whole(self) -> None:
         """
-        One that is on its way does not count, and one behind it is taken whole when little waits. While it waits,
-        short ones are not lost: who sent it would begin anew.
+        A payload that is being sent does not count, and one behind it is accepted whole when little is queued. Short
+        ones are not lost meanwhile, because their sender would begin anew.
         """
         other = self.connected()
         other.transport.room = 10_000
@@ -453,7 +455,7 @@ class MessageTests(LinkTest):
         self.assertTrue(come == long + b"y" + long + b"z")
 
     def test_heartbeat_goes_ahead_of_a_long_payload(self) -> None:
-        """A heartbeat goes between the boxes of a long payload, and of what waits behind that."""
+        """A heartbeat goes between the boxes of a long payload, and ahead of what is queued behind that."""
         other = self.connected()
         other.transport.room = 10_000
         self.transport.send(SECOND, b"x" * 1_000_000)
@@ -466,23 +468,22 @@ class MessageTests(LinkTest):
         self.assertEqual([come.index(b"beat"), come.index(b"y")], [1, len(come) - 1])
 
     def test_heartbeat_without_a_connection_is_lost(self) -> None:
-        """It can be lost like everything else."""
+        """A heartbeat can be lost like every other message."""
         self.connect()
         self.transport.send_ahead(SECOND, b"beat")
         self.transport.send_ahead(THIRD, b"beat")
         self.assertEqual(self.raft.lost, [SECOND, THIRD])
 
     def test_unknown_machine_gets_no_messages(self) -> None:
-        """A machine that is not known and not here can't be sent anything."""
+        """A machine whose address is unknown and that is not connected can't be sent anything."""
         self.transport.send(THIRD, b"x")
         self.assertEqual(self.raft.lost, [THIRD])
 
 
 class EndTests(LinkTest):
-    """What becomes of a link that is not needed any more."""
+    """Tests of links that are no longer needed."""
 
     def test_machine_with_a_new_url_is_dialed_there(self) -> None:
-        """A machine with a new address is tried there."""
         other = self.connected()
         self.transport.connect({SECOND: "http://127.0.0.1:7003"})
         self.assertEqual(other.transport.how_lost, "closed")
@@ -490,7 +491,6 @@ class EndTests(LinkTest):
         self.succeed().answer()
 
     def test_machine_with_the_same_url_keeps_its_connection(self) -> None:
-        """Nothing changes for one that stays."""
         other = self.connected()
         self.connect()
         self.transport.connect({SECOND: URL, THIRD: "http://127.0.0.1:7003"})
@@ -498,7 +498,10 @@ class EndTests(LinkTest):
         self.assertEqual(self.attempts, 2)
 
     def test_stopped_link_sends_what_waits(self) -> None:
-        """A connection is closed when everything is out: the last message may be the one that hands over."""
+        """
+        A connection is closed when everything is sent, because the last message may be the one that transfers the
+        leadership.
+        """
         other = self.connected()
         other.transport.room = 10
         self.transport.send(SECOND, b"x" * 100)
@@ -508,7 +511,7 @@ class EndTests(LinkTest):
         self.assertEqual(other.transport.how_lost, "closed")
 
     def test_link_can_be_stopped_at_any_time(self) -> None:
-        """Nothing is left, in whatever state it is."""
+        """A link leaves nothing behind, in whatever state it is stopped."""
 
         def trying() -> None:
             self.connect()

@@ -1,4 +1,6 @@
-"""What waits for a machine, and in which order it goes."""
+"""
+Tests of the queue of payloads for a machine, and of their order.
+"""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +19,7 @@ class OutboxTests(SynchronousTestCase):
         self.come: list[bytes] = []
 
     def take(self) -> bool:
-        """Take a box; whether there was one."""
+        """Takes a box, and returns whether there was one."""
         box = self.outbox.take()
         for each in self.reader.read(box or b""):
             payload = self.assembly.take(each)
@@ -30,7 +32,9 @@ class OutboxTests(SynchronousTestCase):
 
     @given(STEPS)
     def test_payloads_leave_in_order(self, steps: list[str]) -> None:
-        """Of each kind in the order of their coming, whole; those that go ahead before all that is not begun."""
+        """
+        Each kind of payload leaves whole and in order; those that go ahead precede all others that are not begun.
+        """
         self.setUp()
         added: list[bytes] = []
         hurried: list[bytes] = []
@@ -52,7 +56,7 @@ class OutboxTests(SynchronousTestCase):
         self.assertEqual(self.outbox.queued_bytes, 0)
 
     def test_long_payload_does_not_go_ahead(self) -> None:
-        """Only what takes one box can go between those of another."""
+        """Only a payload of one box can go between the boxes of another."""
         long = [b"a" * (2 * MAX_SHORT_PAYLOAD_BYTES), b"b" * (2 * MAX_SHORT_PAYLOAD_BYTES)]
         self.outbox.add(long[0])
         self.outbox.add_ahead(long[1])
@@ -60,7 +64,7 @@ class OutboxTests(SynchronousTestCase):
         self.assertTrue(self.come == long)
 
     def test_long_payloads_are_bounded(self) -> None:
-        """So much waits and one payload more; the one on its way does not count."""
+        """The queue takes payloads up to the bound and one more; the one being sent does not count."""
         long = b"x" * (2 * MAX_QUEUED_BYTES)
         self.assertTrue(self.outbox.add(long))
         self.assertFalse(self.outbox.add(long))
@@ -70,7 +74,10 @@ class OutboxTests(SynchronousTestCase):
         self.assertTrue(self.outbox.add(long))
 
     def test_short_payloads_are_bounded_by_themselves(self) -> None:
-        """They are dropped when too many of them wait, whichever way they go, and not because a long one does."""
+        """
+        Short payloads are dropped if too many of them are queued, whichever way they go, but not because of a long
+        one.
+        """
         long, short = b"x" * (2 * MAX_QUEUED_BYTES), b"y" * MAX_SHORT_PAYLOAD_BYTES
         self.outbox.add(long)
         self.take()
@@ -87,7 +94,7 @@ class OutboxTests(SynchronousTestCase):
         self.assertTrue(self.outbox.add(b"z"))
 
     def test_cleared_outbox_is_empty(self) -> None:
-        """Nothing is left, not even of the payload that is on its way."""
+        """Clearing also removes the payload that is being sent."""
         self.outbox.add(b"x" * (20 * MAX_SHORT_PAYLOAD_BYTES))
         self.outbox.add(b"y")
         self.take()

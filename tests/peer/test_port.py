@@ -1,4 +1,6 @@
-"""One port for two protocols, and who gets a place on it."""
+"""
+Tests of one port for two protocols, and of the limits on its connections.
+"""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,21 +34,21 @@ class PortTest(SynchronousTestCase):
 
 
 class ProtocolTests(PortTest):
-    """Told apart by the first byte."""
+    """The protocols are told apart by the first byte."""
 
     def test_zero_begins_amp(self) -> None:
-        """A zero (spec, "One port, two protocols")."""
+        """The first byte of AMP is a zero (spec, "One port, two protocols")."""
         self.assertIn(b"view", self.served.visit().ask(Describe))
 
     def test_letter_begins_http(self) -> None:
-        """A letter (spec, "One port, two protocols")."""
+        """The first byte of HTTP is a letter (spec, "One port, two protocols")."""
         visit = self.served.visit()
         visit.send(MACHINES)
         self.assertEqual(self.status(visit), 200)
         self.assertEqual(len(self.served.port.connections), 0)
 
     def test_first_bytes_may_come_one_by_one(self) -> None:
-        """Both may come slowly."""
+        """The first bytes of both protocols may come slowly."""
         http, amp = self.served.visit(), self.served.visit()
         for byte in MACHINES:
             http.send(bytes([byte]))
@@ -56,13 +58,12 @@ class ProtocolTests(PortTest):
         self.assertEqual(len(amp.boxes()), 1)
 
     def test_bad_http_is_answered_as_such(self) -> None:
-        """A letter, and no HTTP behind it, is answered as such."""
+        """A letter that is not followed by HTTP gets an HTTP error."""
         visit = self.served.visit()
         visit.send(b"Garbage\r\n\r\n")
         self.assertEqual(self.status(visit), 400)
 
     def test_standby_has_no_pages(self) -> None:
-        """A standby has nothing for administrators."""
         self.served.replica.stand_by()
         visit = self.served.visit()
         visit.send(MACHINES)
@@ -70,7 +71,7 @@ class ProtocolTests(PortTest):
 
     @given(st.binary(min_size=1, max_size=50))
     def test_other_first_bytes_are_closed_with_a_line(self, data: bytes) -> None:
-        """Everything else is closed, with a line."""
+        """Any other first byte closes the connection with a log line."""
         first = data[:1]
         if first == b"\x00" or first.isalpha():
             return
@@ -85,7 +86,7 @@ class ProtocolTests(PortTest):
         self.assertEqual(len(self.served.port.connections), 0)
 
     def test_connection_without_a_byte_is_closed(self) -> None:
-        """A connection on which nothing comes is closed; that is nothing to write about."""
+        """A connection on which nothing comes is closed without a log line."""
         visit = self.served.visit()
         self.served.pass_time(int(TIMEOUT) - 1)
         self.assertFalse(visit.lost)
@@ -94,7 +95,7 @@ class ProtocolTests(PortTest):
         self.assertEqual(len(self.served.port.connections), 0)
 
     def test_failed_tls_handshake_is_logged(self) -> None:
-        """Who has no good certificate is named, and why."""
+        """The log names the machine without a good certificate, and the reason."""
         self.served.port.buildProtocol(None)
         visit = self.served.visit()
         reason = Failure(TlsError([("SSL routines", "", "peer did not return a certificate")]))
@@ -114,10 +115,10 @@ class ProtocolTests(PortTest):
 
 
 class LimitTests(PortTest):
-    """Who gets one."""
+    """Tests of which connections are kept when there are too many."""
 
     def test_oldest_stranger_makes_room(self) -> None:
-        """The oldest has to go when there are too many."""
+        """The oldest stranger is disconnected when there are too many."""
         visits = [self.served.visit() for _ in range(MAX_STRANGERS)]
         self.assertFalse(any(visit.lost for visit in visits))
         newest = self.served.visit()
@@ -125,20 +126,20 @@ class LimitTests(PortTest):
         self.assertEqual(len(self.log.warnings), 1)
 
     def test_members_come_in_among_many_strangers(self) -> None:
-        """However many strangers there are."""
+        """A member is admitted however many strangers there are."""
         for _ in range(2 * MAX_STRANGERS):
             self.served.visit()
         self.assertEqual(self.served.visit().ask(Hello, **HELLO)[b"machine_id"], FIRST.encode())
 
     def test_members_stay_among_many_strangers(self) -> None:
-        """However many come after them."""
+        """A member stays connected however many strangers come after it."""
         member = self.served.admitted()
         for _ in range(2 * MAX_CONNECTIONS):
             self.served.visit()
         self.assertFalse(member.lost)
 
     def test_waiting_strangers_stay(self) -> None:
-        """When all of them wait for an answer, nobody else is let in."""
+        """While all strangers wait for an answer, no further one is admitted."""
         self.served.raft.holding = Deferred()
         visits = [self.served.visit() for _ in range(MAX_STRANGERS)]
         for visit in visits:
@@ -148,13 +149,13 @@ class LimitTests(PortTest):
         self.served.raft.holding.callback(JoinReply(""))
 
     def test_administrators_do_not_count_as_strangers(self) -> None:
-        """They have places of their own."""
+        """Administrators have a limit of their own."""
         for _ in range(2 * MAX_STRANGERS):
             self.served.visit().send(b"G")
         self.assertIn(b"view", self.served.visit().ask(Describe))
 
     def test_too_many_administrators_are_closed(self) -> None:
-        """One too many is closed."""
+        """An administrator beyond the limit is disconnected."""
         visits = [self.served.visit() for _ in range(11)]
         for visit in visits:
             visit.send(b"GET")
@@ -162,10 +163,9 @@ class LimitTests(PortTest):
 
 
 class StopTests(PortTest):
-    """The port is closed."""
+    """Tests of closing the port."""
 
     def test_stopped_port_closes_every_connection(self) -> None:
-        """Every connection goes, whatever it is."""
         member = self.served.admitted()
         silent, asking, http = (self.served.visit() for _ in range(3))
         self.served.raft.holding = Deferred()
@@ -180,7 +180,6 @@ class StopTests(PortTest):
         self.served.raft.holding.callback(JoinReply(""))
 
     def test_member_that_does_not_close_is_cut_off(self) -> None:
-        """It is cut off."""
         member = self.served.admitted()
         member.transport.loseConnection = lambda: None
         stopped = self.served.port.stop(5.0)
@@ -190,7 +189,7 @@ class StopTests(PortTest):
         self.assertEqual(member.transport.how_lost, "aborted")
 
     def test_stop_waits_for_a_connection_that_closes_itself(self) -> None:
-        """One that goes by itself is waited for as well."""
+        """Stopping also waits for a connection that closes by itself."""
         member = self.served.admitted()
         member.transport.loseConnection = lambda: None
         stopped = self.served.port.stop(5.0)

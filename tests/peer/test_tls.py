@@ -1,4 +1,7 @@
-"""Machines that speak TLS with each other: both protocols are inside it, and nobody comes in without a certificate."""
+"""
+Tests of machines that use TLS with each other: both protocols are inside it, and nobody is admitted without a
+certificate.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -35,12 +38,12 @@ class TlsTest(MachinesTest):
         self.second = await self.machine(SECOND, "machine2", **self.files(self.authority, "machine2"))
 
     def files(self, authority: Authority, name: str, **kind: Any) -> dict[str, Path | None]:
-        """The files of a machine that trusts the authority."""
+        """Returns the files of a machine that trusts the authority."""
         certificate, key = authority.certificate(name, **kind)
         return {"peer_cert_file": certificate, "peer_key_file": key, "peer_ca_file": self.authority.path}
 
     async def secure(self, machine: MachineOnSockets, **files: Path | None) -> RawClient:
-        """A stranger's connection that speaks TLS."""
+        """Returns a stranger's connection that uses TLS."""
         tls = tls_for_peers(Config(**files))
         creator = tls("127.0.0.1") if tls is not None else None
         endpoint = wrapClientTLS(creator, TCP4ClientEndpoint(reactor, "127.0.0.1", machine.address.port))
@@ -50,10 +53,10 @@ class TlsTest(MachinesTest):
 
 
 class TogetherTests(TlsTest):
-    """Machines with good certificates."""
+    """Tests of machines with good certificates."""
 
-    async def test_messages_over_tls(self) -> None:
-        """As without, of any size."""
+    async def test_messages_are_sent_over_tls(self) -> None:
+        """Messages of any size are sent as without TLS."""
         self.connect()
         self.second.transport.connect({FIRST: self.first.url})
         await self.when_it_comes(b"hello")
@@ -61,20 +64,20 @@ class TogetherTests(TlsTest):
         self.second.transport.send(FIRST, b"hello to you")
         await self.first.raft.when(lambda: (SECOND, b"hello to you") in self.first.raft.payloads)
 
-    async def test_snapshot_over_tls(self) -> None:
-        """In pieces."""
+    async def test_snapshot_is_sent_over_tls(self) -> None:
+        """A snapshot is sent in pieces."""
         self.connect()
         await self.when_it_comes(b"hello")
         content = bytes(range(256)) * 4_000
         await self.first.transport.send_snapshot(SECOND, FakeSnapshotFile(content))
         self.assertTrue(self.second.raft.snapshot == content)
 
-    async def test_requests_over_tls(self) -> None:
-        """Who is in the cluster."""
+    async def test_requests_are_answered_over_tls(self) -> None:
+        """The view says who is in the cluster."""
         self.assertEqual(await self.first.client.describe(self.second.url), VIEW)
 
-    async def test_administrators_over_tls(self) -> None:
-        """They are inside TLS too (spec, "One port, two protocols")."""
+    async def test_administrators_are_served_over_tls(self) -> None:
+        """Administrators use TLS too (spec, "One port, two protocols")."""
         client = await self.secure(self.first, **self.files(self.authority, "administrator"))
         client.send(MACHINES)
         await client.when_closed()
@@ -82,7 +85,7 @@ class TogetherTests(TlsTest):
         self.assertEqual(answer.status, 200)
 
     async def test_alpn_offers_http(self) -> None:
-        """As curl and browsers do: they are told HTTP/1.1, and answered."""
+        """Clients that offer protocols as curl and browsers do get HTTP/1.1."""
         tls = tls_for_peers(Config(**self.files(self.authority, "client")))
         assert tls is not None
         endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", self.first.address.port)
@@ -93,8 +96,7 @@ class TogetherTests(TlsTest):
         (answer,) = read_answers(client.data, "GET")
         self.assertEqual(answer.status, 200)
 
-    async def test_machine_returns_over_tls(self) -> None:
-        """A machine returns."""
+    async def test_machine_that_returns_is_found_over_tls(self) -> None:
         self.connect()
         await self.when_it_comes(b"before")
         await self.second.close_port()
@@ -103,14 +105,14 @@ class TogetherTests(TlsTest):
 
 
 class RefusedTests(TlsTest):
-    """Others are refused before a byte of either protocol is read."""
+    """Other connections are refused before a byte of either protocol is read."""
 
     async def unreachable(self, machine: MachineOnSockets) -> str:
         error = await self.assertFailure(ensureDeferred(machine.client.describe(self.first.url)), UnreachableError)
         return str(error)
 
     async def test_machine_without_tls_is_refused(self) -> None:
-        """A machine that speaks plainly."""
+        """A machine that uses no TLS is refused."""
         said = self.log.when_said("TLS with 127.0.0.1:")
         plain = await self.raw(self.first)
         plain.send(question(Describe))
@@ -119,7 +121,6 @@ class RefusedTests(TlsTest):
         self.assertIn("failed: ", await said)
 
     async def test_machine_without_a_certificate_is_refused(self) -> None:
-        """One that shows none."""
         said = self.log.when_said("TLS with 127.0.0.1:")
         options = CertificateOptions(verify=False)
         options.getContext().set_verify(SSL.VERIFY_NONE, lambda *_: True)
@@ -132,7 +133,7 @@ class RefusedTests(TlsTest):
         self.assertIn("failed: the other side shows no certificate: give it one of", await said)
 
     async def test_certificate_of_another_authority_is_refused(self) -> None:
-        """One whose certificate is from somebody else; it can't send messages either."""
+        """The machine can't send messages either."""
         other = Authority(self.mktemp())
         stranger = await self.machine(SECOND, "machine2", **self.files(other, "machine2"))
         said = self.log.when_said("TLS with 127.0.0.1:")
@@ -145,35 +146,34 @@ class RefusedTests(TlsTest):
         self.assertEqual(self.first.raft.payloads, [])
 
     async def test_expired_certificate_is_refused(self) -> None:
-        """One whose certificate was good once."""
         stranger = await self.machine(SECOND, "machine2", **self.files(self.authority, "old", expired=True))
         said = self.log.when_said("TLS with 127.0.0.1:")
         await self.unreachable(stranger)
         self.assertIn("failed: the other side's certificate of CN=old expired at ", await said)
 
     async def test_certificate_of_another_host_is_refused(self) -> None:
-        """A machine whose certificate is for another host is not sent anything."""
+        """Nothing is sent to a machine whose certificate is for another host."""
         files = self.files(self.authority, "other", hosts=("10.0.0.1",))
         stranger = await self.machine(SECOND, "machine2", **files, peer_addr=Address("10.0.0.1", 7001))
         error = await self.assertFailure(ensureDeferred(self.first.client.describe(stranger.url)), UnreachableError)
         self.assertIn("can't be asked: TLS: the certificate of CN=other is for another host, 10.0.0.1: ", str(error))
 
     async def test_machine_that_should_speak_tls_gets_nothing(self) -> None:
-        """A machine that should speak TLS, and does not."""
+        """Nothing is sent to a machine that should use TLS, and does not."""
         plain = await self.machine(SECOND, "machine2")
         url = plain.address.url("https")
         error = await self.assertFailure(ensureDeferred(self.first.client.describe(url)), UnreachableError)
         self.assertIn("can't be asked: ", str(error))
 
     async def test_connection_without_a_handshake_is_closed_with_a_line(self) -> None:
-        """One that says nothing is closed, with a line."""
+        """A connection that sends nothing is closed with a log line."""
         said = self.log.when_said("TLS with 127.0.0.1:")
         silent = await self.raw(self.first)
         await silent.when_closed()
         self.assertTrue((await said).endswith("failed: no handshake within 1 s"))
 
     async def test_silent_connection_after_the_handshake_is_closed(self) -> None:
-        """One that says nothing after the handshake is closed, without."""
+        """A connection that sends nothing after the handshake is closed without a log line."""
         client = await self.secure(self.first, **self.files(self.authority, "silent"))
         await client.when_closed()
         self.assertEqual(self.log.warnings, [])
@@ -188,12 +188,12 @@ class RefusedTests(TlsTest):
             await garbage.when_closed()
         await deferLater(reactor, 0, lambda: None)
         await self.when_it_comes(b"after")
-        self.assertEqual(len(self.first.raft.lost), 1)  # before it was connected
+        self.assertEqual(len(self.first.raft.lost), 1)  # reported before the connection was made
 
 
 @implementer(IOpenSSLClientConnectionCreator)
 class _Asking:
-    """Asks for HTTP/2, and else HTTP/1.1."""
+    """A client that offers HTTP/2, and HTTP/1.1 as the second choice."""
 
     def __init__(self, creator: IOpenSSLClientConnectionCreator) -> None:
         self._creator = creator
@@ -206,7 +206,7 @@ class _Asking:
 
 @implementer(IOpenSSLClientConnectionCreator)
 class _Anything:
-    """Speaks TLS with whatever is there."""
+    """A client that accepts whatever certificate the server has."""
 
     def __init__(self, context: SSL.Context) -> None:
         self._context = context

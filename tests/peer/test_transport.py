@@ -1,4 +1,6 @@
-"""The transport between two machines, on real sockets."""
+"""
+Tests of the transport between two machines, on real sockets.
+"""
 
 import socket
 
@@ -16,10 +18,10 @@ from tests.peer.machines import MachinesTest, Relay
 
 
 class MessageTests(MachinesTest):
-    """Messages."""
+    """Tests of messages."""
 
     async def test_messages_go_both_ways(self) -> None:
-        """Each machine over its own connection."""
+        """Each machine sends over its own connection."""
         self.connect()
         self.second.transport.connect({FIRST: self.first.url})
         await self.when_it_comes(b"hello")
@@ -27,14 +29,14 @@ class MessageTests(MachinesTest):
         await self.first.raft.when(lambda: (SECOND, b"hello to you") in self.first.raft.payloads)
 
     async def test_machine_without_addresses_answers_on_the_connection(self) -> None:
-        """A machine that knows nobody's address answers over the connection it was called on."""
+        """A machine that knows nobody's address answers over the connection that the other one made."""
         self.connect()
         await self.when_it_comes(b"hello")
         self.second.transport.send(FIRST, b"answer")
         await self.first.raft.when(lambda: self.first.raft.payloads == [(SECOND, b"answer")])
 
     async def test_messages_go_in_the_same_turn(self) -> None:
-        """What the system has room for is not kept for the next turn of the reactor; the order stays."""
+        """What the system has room for is not kept for the next turn of the reactor, and the order stays."""
         self.connect()
         await self.when_it_comes(b"hello")
         connection = self.first.transport._links[SECOND].connection
@@ -50,7 +52,7 @@ class MessageTests(MachinesTest):
         self.assertTrue([each for _, each in self.second.raft.payloads if each != b"hello"] == sent)
 
     async def test_messages_of_all_sizes_come_in_order(self) -> None:
-        """In order, and not changed."""
+        """The messages come unchanged."""
         self.connect()
         await self.when_it_comes(b"hello")
         sizes = [0, 1, 200, 65_535, 65_536, 200_000, 3, 1 << 20, (1 << 20) + 7, 20 << 20, 5]
@@ -63,14 +65,14 @@ class MessageTests(MachinesTest):
         await come
         payloads = [payload for _, payload in self.second.raft.payloads if payload != b"hello"]
         self.assertTrue(payloads == sent)
-        self.assertEqual(self.first.raft.lost, [SECOND])  # before it was connected
+        self.assertEqual(self.first.raft.lost, [SECOND])  # reported before the connection was made
 
     def _waits_for_little(self) -> bool:
         connection = self.first.transport._links[SECOND].connection
         return connection is not None and connection._outbox.queued_bytes < 1_000_000
 
     async def test_machine_at_a_foreign_address_gets_nothing(self) -> None:
-        """A machine that has the address of another one is sent nothing."""
+        """Nothing is sent to a machine that now has the address of another one."""
         log = Log(self)
         self.second.raft.machine_id = THIRD
         self.connect()
@@ -81,7 +83,6 @@ class MessageTests(MachinesTest):
         self.assertEqual(len(log.warnings), 2, log.warnings)
 
     async def test_machine_that_was_removed_is_told(self) -> None:
-        """A machine that is no member any more is told."""
         self.connect()
         await self.when_it_comes(b"hello")
         self.second.raft.members.remove(FIRST)
@@ -91,10 +92,9 @@ class MessageTests(MachinesTest):
 
 
 class ReconnectTests(MachinesTest):
-    """Connections that are lost."""
+    """Tests of lost connections."""
 
     async def test_machine_that_returns_is_found(self) -> None:
-        """It is found again."""
         self.connect()
         await self.when_it_comes(b"before")
         lost = self.first.raft.when(lambda: len(self.first.raft.lost) > 1)
@@ -106,7 +106,7 @@ class ReconnectTests(MachinesTest):
         self.assertNotIn((FIRST, b"dropped"), self.second.raft.payloads)
 
     async def test_machine_that_returns_and_connects_is_answered_at_once(self) -> None:
-        """It is answered as soon as it has called itself, however long this machine would have waited."""
+        """The machine is answered as soon as it has connected, however long this machine would have paused."""
         self.connect()
         self.second.transport.connect({FIRST: self.first.url})
         await self.when_it_comes(b"before")
@@ -125,7 +125,6 @@ class ReconnectTests(MachinesTest):
         await answered
 
     async def test_machine_is_found_at_its_new_address(self) -> None:
-        """A machine is sent to at its new address."""
         self.connect()
         await self.when_it_comes(b"before")
         relay = Relay(self.second.address)
@@ -135,7 +134,7 @@ class ReconnectTests(MachinesTest):
         self.assertEqual(relay.connections, 1)
 
     async def test_cut_connection_is_made_again(self) -> None:
-        """A connection that was cut is made again at once-ish."""
+        """A connection that was cut is made again almost at once."""
         relay = Relay(self.second.address)
         self.addCleanup(relay.stop)
         self.first.transport.connect({SECOND: await relay.start()})
@@ -145,7 +144,7 @@ class ReconnectTests(MachinesTest):
         self.assertEqual(relay.connections, 2)
 
     async def test_connection_that_swallows_everything_is_given_up(self) -> None:
-        """A connection on which nothing is taken any more costs bounded memory, and is given up."""
+        """A connection that accepts no more bytes costs bounded memory, and is closed."""
         relay = Relay(self.second.address)
         self.addCleanup(relay.stop)
         self.first.transport.connect({SECOND: await relay.start()})
@@ -166,10 +165,9 @@ class ReconnectTests(MachinesTest):
 
 
 class StatusTests(MachinesTest):
-    """How a machine is asked how it is."""
+    """Tests of requests for another machine's status."""
 
     async def test_status_is_answered_until_the_machine_is_gone(self) -> None:
-        """It says so, until it is gone."""
         self.connect()
         await self.when_it_comes(b"hello")
         self.assertEqual(await self.first.transport.ask_status(SECOND), REPORT)
@@ -180,10 +178,10 @@ class StatusTests(MachinesTest):
 
 
 class SocketTests(MachinesTest):
-    """What the system is told."""
+    """Tests of socket options."""
 
     async def test_socket_options_are_set(self) -> None:
-        """Small messages go at once, and a connection without a word from the other side ends soon."""
+        """Small messages go at once, and a connection ends soon if the other side is silent."""
         self.connect()
         await self.when_it_comes(b"hello")
         seen = 0
@@ -198,7 +196,7 @@ class SocketTests(MachinesTest):
 
 
 class SnapshotTests(MachinesTest):
-    """Snapshots."""
+    """Tests of snapshots."""
 
     CONTENT = bytes(range(256)) * (5 * SNAPSHOT_PIECE_BYTES // 256) + b"the end"
 
@@ -212,27 +210,26 @@ class SnapshotTests(MachinesTest):
         return self.first.transport.send_snapshot(SECOND, self.file)
 
     async def test_snapshot_is_sent_whole(self) -> None:
-        """In pieces, and closed at the end."""
+        """The file is sent in pieces, and closed at the end."""
         await self.send()
         self.assertTrue(self.second.raft.snapshot == self.CONTENT)
         self.assertEqual((self.file.closed, self.file.reads), (1, 6))
         self.assertEqual(self.second.raft.offers, [(FIRST, b"metadata", self.CONTENT[:16], len(self.CONTENT))])
 
     async def test_rest_of_a_snapshot_is_sent(self) -> None:
-        """What is there is not sent again."""
+        """What the receiver has already is not sent again."""
         self.second.raft.snapshot = self.CONTENT[: 3 * SNAPSHOT_PIECE_BYTES + 5]
         await self.send()
         self.assertTrue(self.second.raft.snapshot == self.CONTENT)
         self.assertEqual(self.file.reads, 2 + 1)
 
     async def test_complete_snapshot_is_not_sent_again(self) -> None:
-        """Nothing has to be sent."""
         self.second.raft.snapshot = self.CONTENT
         await self.send()
         self.assertEqual((self.file.closed, self.file.reads), (1, 0))
 
     async def test_messages_go_between_the_pieces_of_a_snapshot(self) -> None:
-        """A message does not wait for a piece that is being written, nor for those to come."""
+        """A message does not wait for the piece that is being written, nor for later ones."""
         self.second.raft.holding = Deferred()
         first_piece = self.second.raft.when(lambda: len(self.second.raft.snapshot) == SNAPSHOT_PIECE_BYTES)
         sent = self.send()
@@ -244,13 +241,12 @@ class SnapshotTests(MachinesTest):
         await sent
 
     async def test_refused_snapshot_says_why(self) -> None:
-        """The sender is told why."""
         self.second.raft.failing = ValueError("another snapshot is being taken")
         error = await self.assertFailure(self.send(), SnapshotError)
         self.assertEqual((str(error), self.file.closed), ("another snapshot is being taken", 1))
 
     async def test_snapshot_goes_on_after_a_lost_connection(self) -> None:
-        """The sender is told when the connection is lost, and goes on with the next one."""
+        """The sender learns that the connection is lost, and continues on the next one."""
         self.second.raft.holding = Deferred()
         first_piece = self.second.raft.when(lambda: len(self.second.raft.snapshot) == SNAPSHOT_PIECE_BYTES)
         sent = self.assertFailure(self.send(), DisconnectedError)
@@ -267,7 +263,7 @@ class SnapshotTests(MachinesTest):
         self.assertTrue(self.second.raft.snapshot == self.CONTENT)
 
     async def test_cancelled_snapshot_keeps_the_connection(self) -> None:
-        """It is given up, and the connection stays."""
+        """The transfer is cancelled, and the connection stays open."""
         self.second.raft.holding = Deferred()
         first_piece = self.second.raft.when(lambda: len(self.second.raft.snapshot) == SNAPSHOT_PIECE_BYTES)
         sent = self.send()
@@ -280,7 +276,7 @@ class SnapshotTests(MachinesTest):
         self.assertEqual(len(self.second.raft.snapshot), SNAPSHOT_PIECE_BYTES)
 
     async def test_snapshot_to_an_unknown_machine_fails(self) -> None:
-        """To a machine that is not connected, or not known."""
+        """A machine that is not connected, or not known, can't be sent a snapshot."""
         for machine_id in (THIRD, SECOND):
             self.first.transport.connect({})
             file = FakeSnapshotFile(self.CONTENT)
@@ -293,7 +289,7 @@ class SnapshotTests(MachinesTest):
         await self.assertFailure(self.send(), EOFError)
 
     async def test_offer_beyond_the_end_of_a_snapshot_is_an_error(self) -> None:
-        """A machine that has more than there is."""
+        """The machine claims to have more than there is."""
         self.second.raft.snapshot = b"x" * (len(self.CONTENT) + 1)
         await self.assertFailure(self.send(), AnswerError)
         self.assertEqual(self.file.closed, 1)

@@ -68,7 +68,7 @@ class Visit:
         return box
 
     def boxes(self) -> list[amp.AmpBox]:
-        """The boxes that have come since the last time."""
+        """Returns the boxes that have come since the last call."""
         boxes: list[amp.AmpBox] = amp.parseString(self.transport.value())
         self.transport.clear()
         return boxes
@@ -95,25 +95,25 @@ class Served:
         self.port.startFactory()
 
     def answer(self, machine_id: str, payload: bytes) -> bool:
-        """Send a payload to a machine that has connected; whether it is taken."""
+        """Sends a payload to a machine that has connected, and returns whether it is accepted."""
         connection = self.connected.connection(machine_id)
         return connection is not None and connection.deliver(payload)
 
     def visit(self) -> Visit:
-        """Connect."""
+        """Connects to the port."""
         return Visit(self.port)
 
     def admitted(self, sender: str = SECOND) -> Visit:
-        """Connect as a member."""
+        """Connects to the port as a member."""
         visit = self.visit()
         assert visit.ask(Hello, **{**HELLO, "sender": sender})[b"machine_id"] == FIRST.encode()
         return visit
 
     def pass_time(self, seconds: int) -> None:
-        """Let time go by, second by second."""
+        """Lets time pass, second by second."""
         for _ in range(seconds):
             self.clock.advance(1)
 
     def stop(self) -> None:
-        """Leave nothing in the reactor."""
+        """Leaves nothing in the reactor."""
         self.replica.stop()

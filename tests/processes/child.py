@@ -1,5 +1,5 @@
 """
-ChildProcess processes that end with their test.
+Child processes that end with their test.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ def spawn(
     environment: Mapping[str, str] | None = None,
     descriptors: Mapping[int, int] | None = None,
 ) -> ChildProcess:
-    """See L{child_process.spawn}; the end of the test ends the process."""
+    """Starts a process (see L{child_process.spawn}) that the end of the test ends."""
     child = child_process.spawn(reactor, command, directory, environment, descriptors)
     test.addCleanup(child.stop)
     return child

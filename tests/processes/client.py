@@ -1,5 +1,5 @@
 """
-A client that decides nothing: it says what was answered, and raises when nothing was. It goes where it is sent only if
+A client that decides nothing: it returns what was answered, and raises when nothing was. It follows redirects only if
 it was made for that.
 """
 
@@ -26,25 +26,25 @@ GONE = (ConnectError, ConnectionClosed, PartialDownloadError, RequestTransmissio
 """
 What a request raises when the server goes away before it has answered: before it is there, before it has the whole
 request, before the head of the answer, or before its end. L{Client}'s pool gives out no connection that is known to be
-closed, so that there is no request that was not begun.
+closed, so every request is at least begun.
 """
 
 
 @attrs.frozen
 class Answer:
-    """An HTTP answer, complete."""
+    """A complete HTTP answer."""
 
     status: int
     headers: Headers
     body: bytes
 
     def json(self) -> Any:
-        """The body, decoded."""
+        """Returns the decoded body."""
         return msgspec.json.decode(self.body)
 
     @property
     def location(self) -> str:
-        """Where it sends whoever asked."""
+        """The URL to which a redirect leads."""
         (location,) = self.headers.getRawHeaders("Location", [])
         return location
 
@@ -62,13 +62,13 @@ class Answer:
 
 
 class Client:
-    """Talks to one port over connections that it keeps."""
+    """Sends requests to one port over connections that it keeps."""
 
     def __init__(self, url: str, redirects: int = 0, tls: IPolicyForHTTPS | None = None) -> None:
         """
         @param url: scheme, host and port.
         @param redirects: how many redirects to follow, one after the other.
-        @param tls: whom to trust, and what to show; for C{https}.
+        @param tls: whom to trust, and which certificate to show; for C{https}.
         """
         self._url = url
         self._redirects = redirects
@@ -79,12 +79,12 @@ class Client:
         self._http = HTTPClient(agent)
 
     async def begin(self, method: str, path: str, form: Mapping[str, str] | bytes | None = None) -> IResponse:
-        """Ask, once, and wait for the head of the answer; its C{content()} has to be called."""
+        """Sends a request once and waits for the head of the answer, whose C{content()} has to be called."""
         response: IResponse = await self._http.request(method, self._url + path, data=form, allow_redirects=False)
         return response
 
     async def request(self, method: str, path: str, form: Mapping[str, str] | bytes | None = None) -> Answer:
-        """Ask, once, and wait for the whole answer."""
+        """Sends a request once and waits for the whole answer."""
         response = await self.begin(method, path, form)
         answer = Answer(response.code, response.headers, await response.content())
         for _ in range(self._redirects):
@@ -95,24 +95,24 @@ class Client:
         return answer
 
     def close(self) -> "Deferred[None]":
-        """Close the connections; none may have a request on it."""
+        """Closes the connections, none of which may have a request on it."""
         closed: Deferred[None] = self._pool.closeCachedConnections()
         return closed
 
-    # The API, for short
+    # Shortcuts for the API
 
     async def get(self, key: str, query: str = "") -> Answer:
-        """Read a key."""
+        """Reads a key."""
         return await self.request("GET", f"/v2/keys{key}{query}")
 
     async def put(self, key: str, **form: str) -> Answer:
-        """Write a key."""
+        """Writes a key."""
         return await self.request("PUT", f"/v2/keys{key}", form)
 
     async def post(self, key: str, **form: str) -> Answer:
-        """Make an in-order key in a directory."""
+        """Makes an in-order key in a directory."""
         return await self.request("POST", f"/v2/keys{key}", form)
 
     async def delete(self, key: str, query: str = "") -> Answer:
-        """Remove a key."""
+        """Removes a key."""
         return await self.request("DELETE", f"/v2/keys{key}{query}")

@@ -1,7 +1,7 @@
 """
-C{twistd} as it is, on a computer whose clock is an hour ahead.
+Runs C{twistd} unchanged, on a computer whose clock is an hour ahead.
 
-To be run as C{python -m tests.processes.clock_ahead} and what C{twistd} takes.
+It is run as C{python -m tests.processes.clock_ahead} with the arguments of C{twistd}.
 """
 
 import time
@@ -9,11 +9,11 @@ import time
 from twisted.scripts.twistd import run
 
 AHEAD = 3600
-"""Seconds."""
+"""How many seconds the clock is ahead."""
 
 
 def install() -> None:
-    """Replace the time of day; the reactor has taken it already, and is given a time of its own."""
+    """Replaces the time of day; the reactor has a reference to the old one already, and gets the new one too."""
     right = time.time
     time.time = lambda: right() + AHEAD
 

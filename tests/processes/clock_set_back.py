@@ -1,8 +1,8 @@
 """
-C{twistd} as it is, but the system's clock is set back by a minute at the worst time: when something was just put off
-to the next turn of the reactor, for the first time after a C{SIGUSR1}.
+Runs C{twistd} unchanged, but sets the system's clock back by a minute at the worst time: when something was just
+delayed to the next turn of the reactor, for the first time after a C{SIGUSR1}.
 
-To be run as C{python -m tests.processes.clock_set_back} and what C{twistd} takes.
+It is run as C{python -m tests.processes.clock_set_back} with the arguments of C{twistd}.
 """
 
 import os
@@ -14,17 +14,17 @@ from twisted.internet.base import ReactorBase
 from twisted.scripts.twistd import run
 
 STEP = 60
-"""By how much the clock is set back, in seconds."""
+"""By how many seconds the clock is set back."""
 
 READY = "The clock is about to be set back"
-"""What the process writes when it has the signal."""
+"""What the process writes when it has received the signal."""
 
 DONE = "The clock was set back"
-"""What it writes afterwards."""
+"""What the process writes when the clock was set back."""
 
 
 def say(text: str) -> None:
-    """Write a line, from wherever this is called."""
+    """Writes a line, from wherever this is called."""
     os.write(1, f"{text}\n".encode())
 
 
@@ -38,23 +38,23 @@ class Clock:
         self._ready = False
 
     def install(self) -> None:
-        """Replace the time of day, also in Twisted's reactors, which have taken it already."""
+        """Replaces the time of day, also in Twisted's reactors, which have a reference to the old one already."""
         time.time = self.time
         ReactorBase.seconds = staticmethod(self.time)
         ReactorBase.callLater = lambda *arguments, **named: self.call_later(*arguments, **named)  # noqa: PLW0108 - it binds the reactor
         signal.signal(signal.SIGUSR1, self.get_ready)
 
     def time(self) -> float:
-        """The time of day."""
+        """Returns the time of day."""
         return self._time() - self._behind
 
     def get_ready(self, _signal: int, _frame: object) -> None:
-        """The next time is the worst time."""
+        """Marks the next delayed call as the worst time."""
         self._ready = True
         say(READY)
 
     def call_later(self, reactor: Any, delay: float, *arguments: Any, **named: Any) -> Any:
-        """Put something off, and set the clock back if it is time."""
+        """Delays a call, and sets the clock back if this is the worst time."""
         call = self._call_later(reactor, delay, *arguments, **named)
         if self._ready and delay == 0:
             self._ready = False

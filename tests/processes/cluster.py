@@ -1,7 +1,8 @@
 """
 Several machines as processes, and what their users see of them.
 
-What a cluster does by itself, nobody is told of: it is asked for until it is so, and only so long.
+Nobody is notified of what a cluster does by itself, so the helpers poll until the expected state is there or a time
+limit is reached.
 """
 
 from collections.abc import Awaitable, Callable
@@ -28,24 +29,26 @@ from tests.processes.machine import FOREGROUND, TWISTD, Machine
 _T = TypeVar("_T")
 
 OFTEN = 0.05
-"""How long to wait until it is asked again, in seconds."""
+"""The number of seconds between two polls."""
 
 PATIENCE = 60.0
-"""How long that goes on, in seconds."""
+"""The number of seconds after which polling gives up."""
 
 STEADY = ("--peer-election-timeout", "1000")
-"""Who leads is to change only when a test has it so, and not because a machine was kept waiting for the processor."""
+"""
+The leader changes only when a test makes it change, and not because a machine was kept waiting for the processor.
+"""
 
 REDIRECTS = 3
-"""To the leader; and on, if another one has taken over meanwhile."""
+"""One redirect leads to the leader, and others follow if another machine has taken over meanwhile."""
 
 
 async def until(probe: Callable[[], Awaitable[_T | None]], wanted: str) -> _T:
     """
-    What C{probe} says, as soon as that is not C{None}. Until then it may also raise one of L{GONE}, or find that what
-    it asserts is not so yet.
+    Returns the result of C{probe} as soon as that is not C{None}. Until then C{probe} may also raise one of L{GONE},
+    or an C{AssertionError} because the expected state is not there yet.
 
-    @param wanted: what is waited for, for whoever reads that it did not come.
+    @param wanted: what is waited for, for the reader of the error that it did not come.
     """
     told: object = None
     latest = reactor.seconds() + PATIENCE
@@ -64,30 +67,28 @@ async def until(probe: Callable[[], Awaitable[_T | None]], wanted: str) -> _T:
 
 @implementer(IPolicyForHTTPS)
 class Credentials:
-    """Whom a client trusts, and what it has to show."""
+    """Whom a client trusts, and the certificate that it shows."""
 
     def __init__(self, trusted: Authority, certificate: tuple[Path, Path] | None = None) -> None:
-        """
-        @param certificate: the files of a certificate and its key; C{None} for a client without.
-        """
+        """@param certificate: the files of a certificate and its key; C{None} for a client without one."""
         self._trusted = trustRootFromCertificates([Certificate.loadPEM(trusted.path.read_bytes())])
         self._own = None
         if certificate is not None:
             self._own = PrivateCertificate.loadPEM(b"".join(path.read_bytes() for path in certificate))
 
     def creatorForNetloc(self, host: bytes, _port: int) -> object:
-        """What a connection to a server needs."""
+        """Returns what a connection to a server needs."""
         return optionsForClientTLS(host.decode(), trustRoot=self._trusted, clientCertificate=self._own)
 
 
 class Member(Machine):
     """
-    A machine that has a name, and is told of others.
+    A machine that has a name and is given others.
 
     @ivar user: a client of its client port that follows redirects, as C{curl -L} does.
-    @ivar admin: one of its peer port.
-    @ivar others: those that it is told of when it starts.
-    @ivar flags: what it is always told beside.
+    @ivar admin: a client of its peer port.
+    @ivar others: the machines that it is given when it starts.
+    @ivar flags: further flags that it is always given.
     """
 
     user: Client
@@ -102,34 +103,34 @@ class Member(Machine):
         test.addCleanup(self._keep_words)
 
     def _keep_words(self) -> None:
-        """Leave what its processes said beside their data, for whoever has to find out why a test failed."""
+        """Keeps the output of its processes beside their data, to help find out why a test failed."""
         words = [text for child in self._children for text in (child.output, child.errors)]
         (self.directory / f"{self.name}.log").write_text("".join(words))
 
     @property
     def url(self) -> str:
-        """Where clients find it."""
+        """The URL for clients."""
         return f"{self.scheme}://127.0.0.1:{self.port}"
 
     @property
     def peer_url(self) -> str:
-        """Where machines and administrators find it."""
+        """The URL for machines and administrators."""
         return f"{self.peer_scheme}://127.0.0.1:{self.peer_port}"
 
     def arguments(self) -> list[str]:
-        """The flags that it always has."""
+        """Returns the flags that it always has."""
         return [*super().arguments(), *map(str, self.flags)]
 
     def launch(
         self, *flags: str | Path, program: tuple[str, ...] = TWISTD, twistd: tuple[str, ...] = FOREGROUND
     ) -> ChildProcess:
-        """Start the process, and leave it to the caller what becomes of it."""
+        """Starts the process, and leaves it to the caller what becomes of it."""
         child = super().launch(*flags, program=program, twistd=twistd)
         self._children.append(child)
         return child
 
     async def launch_alone(self) -> None:
-        """Start the process, and wait until it answers whoever asks which machines there are."""
+        """Starts the process, and waits until it answers the question which machines there are."""
         self.launch()
         self.client = self.connect(self.url)
         self._connect_others()
@@ -140,7 +141,7 @@ class Member(Machine):
         await until(answers, f"{self.name} tells of machines")
 
     async def start(self, *flags: str | Path, program: tuple[str, ...] = TWISTD) -> None:
-        """Start the process, and wait until it serves, or sends its users to others."""
+        """Starts the process, and waits until it serves clients or redirects them to others."""
         await super().start(*flags, program=program)
         self._connect_others()
 
@@ -149,14 +150,15 @@ class Member(Machine):
         self.admin = self.connect(self.peer_url, REDIRECTS)
 
     def connect(self, url: str, redirects: int = 0) -> Client:
-        """A client that the end of the test closes."""
+        """Returns a client that the end of the test closes."""
         client = Client(url, redirects, self.tls)
         self._test.addCleanup(client.close)
         return client
 
     def secure(self, authority: Authority, peers: bool = True) -> None:
         """
-        Serve with TLS, to those that have a certificate of the same authority; not to machines, if C{peers} is false.
+        Serves with TLS clients that have a certificate of the same authority, and also machines unless C{peers} is
+        false.
         """
         certificate, key = authority.certificate(self.name)
         self.flags += ("--cert-file", certificate, "--key-file", key, "--ca-file", authority.path)
@@ -166,27 +168,27 @@ class Member(Machine):
         self.tls = Credentials(authority, (certificate, key))
 
     def move(self) -> None:
-        """Be somewhere else when it starts again."""
+        """Moves to other ports at the next start."""
         self.port, self.peer_port = free_ports(2)
 
     async def administer(self, method: str, path: str, settings: dict[str, object] | None = None) -> Answer:
-        """Ask its peer port."""
+        """Sends a request to its peer port."""
         body = None if settings is None else msgspec.json.encode(settings)
         return await self.admin.request(method, f"/v2/admin/{path}", body)
 
     async def machines(self) -> list[str]:
-        """The client URLs that it tells of, the leader's first."""
+        """Returns the client URLs that it lists, the leader's first."""
         answer = await self.client.request("GET", "/v2/machines")
         self._test.assertEqual(answer.status, 200, answer)
         return answer.body.decode().split(", ")
 
     async def leader_url(self) -> str | None:
-        """The peer URL of the machine that leads, as this one knows."""
+        """Returns the peer URL of the leader, as this machine knows it."""
         answer = await self.client.request("GET", "/v2/leader")
         return answer.body.decode() if answer.status == 200 else None
 
     async def keys(self) -> dict[str, tuple[str, int]]:
-        """The value and the index of every key in its copy."""
+        """Returns the value and the index of every key in its copy."""
         answer = await self.client.get("/", "?recursive=true")
         self._test.assertEqual(answer.status, 200, answer)
         return {node["key"]: (node["value"], node["modifiedIndex"]) for node in leaves(answer.json()["node"])}
@@ -194,14 +196,14 @@ class Member(Machine):
 
 class Cluster:
     """
-    Machines that are meant to be of one cluster.
+    Machines that should form one cluster.
 
     @ivar machines: all of them, whether they run or not.
     """
 
     def __init__(self, test: TestCase, size: int, *flags: str | Path) -> None:
         """
-        @param flags: what each machine is always told, beside L{STEADY} unless it has these in it.
+        @param flags: the flags that each machine is always given, in addition to L{STEADY} unless they set the same.
         """
         self._test = test
         self._flags = (*STEADY, *flags)
@@ -210,7 +212,7 @@ class Cluster:
             self.add()
 
     def add(self) -> Member:
-        """One more machine, that is told of those that are there."""
+        """Adds a machine that is given those that are there."""
         machine = Member(self._test, f"machine{len(self.machines)}", *self._flags)
         machine.others = list(self.machines)
         self.machines.append(machine)
@@ -218,11 +220,11 @@ class Cluster:
 
     @property
     def running(self) -> list[Member]:
-        """Those whose processes run."""
+        """The machines whose processes run."""
         return [machine for machine in self.machines if machine.is_running]
 
     async def start(self) -> None:
-        """The first machine alone, then all others at once."""
+        """Starts the first machine alone, then all others at once."""
         first, *others = self.machines
         await first.start()
         for machine in others:
@@ -231,7 +233,7 @@ class Cluster:
         await self.agree(self.machines)
 
     async def agree(self, members: list[Member]) -> None:
-        """Return when each of these says that they are the cluster, and that the same one leads."""
+        """Waits until each of these machines lists them as the members, with the same leader."""
         urls = {machine.url for machine in members}
 
         async def agreed() -> bool | None:
@@ -246,7 +248,7 @@ class Cluster:
         await until(agreed, f"the cluster is {', '.join(machine.name for machine in members)}")
 
     async def leader(self) -> Member:
-        """The machine that all that run and know of a leader take for theirs, and that runs."""
+        """Returns the machine that runs and that all running machines with a leader take for it."""
 
         async def found() -> Member | None:
             told = {await machine.leader_url() for machine in self.running} - {None}
@@ -256,13 +258,13 @@ class Cluster:
         return await until(found, "there is a leader")
 
     async def followers(self) -> list[Member]:
-        """The running machines that do not lead."""
+        """Returns the running machines that do not lead."""
         leader = await self.leader()
         return [machine for machine in self.running if machine is not leader]
 
     async def converge(self, *members: Member) -> dict[str, tuple[str, int]]:
         """
-        The keys, when all copies are the same.
+        Waits until all copies are the same, and returns the keys.
 
         @param members: the machines that have copies; all that run, if none is named.
         """
@@ -276,7 +278,7 @@ class Cluster:
         return await until(converged, "all copies are the same")
 
     async def put(self, key: str, value: str) -> None:
-        """Set a key through any machine, and again until that is acknowledged."""
+        """Sets a key through any machine, and repeats that until it is acknowledged."""
         for turn in range(6_000):
             if await self.try_to_put(turn, key, value):
                 return
@@ -285,7 +287,7 @@ class Cluster:
 
     async def try_to_put(self, turn: int, key: str, value: str) -> bool:
         """
-        Set a key through the machine whose turn it is; whether that is acknowledged.
+        Sets a key through the machine whose turn it is, and returns whether that is acknowledged.
 
         @raise AssertionError: there was an answer that no client should get.
         """
@@ -298,35 +300,35 @@ class Cluster:
             return False
         if answer.status in {200, 201}:
             return True
-        if answer.status != 307:  # as it is when the leader changes while the client is sent about
+        if answer.status != 307:  # normal if the leader changes while the client follows redirects
             self._test.assertEqual(answer.status, 500, answer)
             self._test.assertIn(answer.json()["errorCode"], (300, 301))
         return False
 
     async def kill(self, *machines: Member) -> None:
-        """End processes as crashes would, at the same moment."""
+        """Kills processes at the same moment, as crashes would."""
         await together(machine.kill() for machine in machines)
 
 
 async def together(work: Any) -> list[Any]:
-    """Have several things done at once; what each returned."""
+    """Runs several coroutines at once, and returns their results."""
     results: list[Any] = await gatherResults([ensureDeferred(each) for each in work], consumeErrors=True)
     return results
 
 
 class SteadyWriter:
     """
-    Sets one key after the other, through each machine in turn, and again until that is acknowledged.
+    Sets one key after the other, through each machine in turn, and repeats each until it is acknowledged.
 
-    @ivar acknowledged: what was.
-    @ivar refused: how often it was not.
+    @ivar acknowledged: the keys that were acknowledged.
+    @ivar refused: how many attempts were not.
     """
 
     def __init__(self, test: TestCase, cluster: Cluster, directory: str) -> None:
         """
-        Begin.
+        Starts writing.
 
-        @param test: its cleanup ends it.
+        @param test: its cleanup stops the writer.
         """
         self.acknowledged: dict[str, str] = {}
         self.refused = 0
@@ -339,12 +341,12 @@ class SteadyWriter:
         test.addCleanup(self._give_up)
 
     async def stop(self) -> None:
-        """End with the next key that is acknowledged."""
+        """Stops after the next key that is acknowledged."""
         self._stopping = True
         await self._writing
 
     def _give_up(self) -> None:
-        """End at once. A request that is cancelled fails as if the machine were gone."""
+        """Stops at once. A request that is cancelled fails as if the machine were gone."""
         self._stopping = self._given_up = True
         self._writing.cancel()
 
@@ -381,11 +383,11 @@ class SteadyWriter:
                 self._goals.append((goal, reached))
 
     def reached(self, more: int) -> "Deferred[None]":
-        """Fires when so many more are acknowledged."""
+        """Returns a Deferred that fires when so many more keys are acknowledged."""
         reached: Deferred[None] = Deferred()
         self._goals.append((len(self.acknowledged) + more, reached))
         return reached
 
     def lost(self, keys: dict[str, tuple[str, int]]) -> list[str]:
-        """What was acknowledged and is not among these keys."""
+        """Returns what was acknowledged and is not among these keys."""
         return [key for key, value in self.acknowledged.items() if keys.get(key, ("", 0))[0] != value]

@@ -1,4 +1,6 @@
-"""What is looked at in each test of a cluster of real processes."""
+"""
+What each test of a cluster of real processes checks.
+"""
 
 from twisted.trial.unittest import TestCase
 
@@ -7,12 +9,12 @@ from tests.processes.cluster import Cluster, Member, until
 
 
 class ClusterTest(TestCase):
-    """What is looked at in each of them."""
+    """The base class of tests of a cluster of real processes."""
 
     timeout = 240
 
     async def assert_refused(self, child: ChildProcess, *words: str) -> None:
-        """A process ends by itself, and says why in one line."""
+        """Asserts that a process ends by itself, and gives the reason in one line."""
         self.assertEqual(await child.when_ended(), 1, child.output)
         self.assertEqual(len(child.errors.splitlines()), 1, child.errors)
         for each in ("twistd etcd: ", *words):
@@ -20,8 +22,8 @@ class ClusterTest(TestCase):
 
     async def assert_standby(self, machine: Member, cluster: Cluster) -> None:
         """
-        A machine without a copy sends every client to the leader, but for those who ask about itself, and has nothing
-        to say to administrators.
+        Asserts that a machine without a copy redirects every client to the leader, except requests about the machine
+        itself, and has no pages for administrators.
         """
 
         async def stands_by() -> bool:
@@ -44,12 +46,12 @@ class ClusterTest(TestCase):
         await machine.child.when_printed("is a standby")
 
     async def configure(self, machine: Member, **settings: float) -> None:
-        """Set something for the whole cluster, through any member."""
+        """Sets a field of the cluster's configuration, through any member."""
         wanted = {"activeSize": 9, "removeDelay": 1800, "syncInterval": 1, **settings}
         answer = await machine.administer("PUT", "config", wanted)
         self.assertEqual((answer.status, answer.json()), (200, wanted), answer)
 
     def assert_clean_end(self, machine: Member) -> None:
-        """A process that was asked to end had nothing to complain about."""
+        """Asserts that a process that was asked to end logged no problem."""
         self.assertEqual(machine.child.errors, "")
         self.assertNotIn("Traceback", machine.child.output)

@@ -1,8 +1,9 @@
 """
-C{twistd} as it is, but on a disk that fails: one sync hangs for a while and then raises, and nothing written since the
-one before is kept. Whoever was told meanwhile that a write was done was told too early.
+Runs C{twistd} unchanged, but on a disk that fails: one sync hangs for a while and then raises, and nothing written
+since the sync before is kept. A write that is acknowledged meanwhile is acknowledged too early.
 
-To be run as C{python -m tests.processes.failing_sync SYNCS} and what C{twistd} takes: so many C{fdatasync} work.
+It is run as C{python -m tests.processes.failing_sync SYNCS} with the arguments of C{twistd}; so many calls of
+C{fdatasync} succeed.
 """
 
 import errno
@@ -14,7 +15,7 @@ from collections.abc import Callable
 from twisted.scripts.twistd import run
 
 STALL = 0.2
-"""How long the failing sync hangs, in seconds."""
+"""How many seconds the failing sync hangs."""
 
 
 class FailingDisk:
@@ -28,19 +29,19 @@ class FailingDisk:
         self._unsynced: list[tuple[int, int, int]] = []
 
     def install(self) -> None:
-        """Replace the calls of L{os}."""
+        """Replaces the calls of L{os}."""
         os.pwrite = self.pwrite
         os.fdatasync = self.fdatasync
         os.fsync = self.fsync
 
     def pwrite(self, descriptor: int, data: bytes, offset: int) -> int:
-        """Write, and remember what was written."""
+        """Writes, and remembers what was written."""
         length = self._write(descriptor, data, offset)
         self._unsynced.append((descriptor, length, offset))
         return length
 
     def fdatasync(self, descriptor: int) -> None:
-        """Sync, or lose what was written."""
+        """Syncs, or loses what was written."""
         if self._syncs == 0:
             threading.Event().wait(STALL)
             for written, length, offset in self._unsynced:
@@ -52,7 +53,7 @@ class FailingDisk:
         self._forget(descriptor)
 
     def fsync(self, descriptor: int) -> None:
-        """Sync: only C{fdatasync} fails, so that a number says which."""
+        """Syncs: only C{fdatasync} fails, so that a number determines which call."""
         self._sync_all(descriptor)
         self._forget(descriptor)
 

@@ -1,9 +1,9 @@
 """
-What writers know of the key space: what they were told was done, and what they asked for without being told.
+What writers know of the key space: what was acknowledged, and what they asked for without an answer.
 
-Each key belongs to one writer, which asks for one thing at a time. So after a crash a key must hold what its writer
-was told last, or what it asked for after that. A L{Ledger} compares this with the key space, and lives as long as the
-data directory does.
+Each key belongs to one writer, which makes one request at a time. So after a crash a key must hold what was
+acknowledged last, or what its writer asked for after that. A L{Ledger} compares this with the key space, and lives as
+long as the data directory does.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from tests.processes.client import Client
 
 DELETED: Literal[None] = None
-"""What a key holds that is not there."""
+"""The value of a key that does not exist."""
 
 _NOTHING = object()
 
@@ -36,7 +36,7 @@ class Known:
     """
     What is known of one key.
 
-    @ivar held: what it held when that was last told.
+    @ivar held: its value when the last request was answered.
     @ivar asked: the value that was asked for since, or L{DELETED}.
     """
 
@@ -44,7 +44,7 @@ class Known:
     asked: object = _NOTHING
 
     def explains(self, found: Held | None) -> bool:
-        """Whether the key may hold this."""
+        """Returns whether the key may have this value."""
         if found == self.held:
             return True
         if found is None:
@@ -73,35 +73,35 @@ class Ledger:
     _floor: int = 0
     _goals: list[tuple[int, "Deferred[None]"]] = attrs.Factory(list)
 
-    # While writers are at work
+    # While the writers run
 
     def reached(self, more: int) -> "Deferred[None]":
-        """Fires when so many more writes are acknowledged."""
+        """Returns a Deferred that fires when so many more writes are acknowledged."""
         reached: Deferred[None] = Deferred()
         self._goals.append((self.told + more, reached))
         return reached
 
     def held(self, key: str) -> Held | None:
-        """What a key holds, as its writer knows."""
+        """Returns the value of a key, as its writer knows."""
         known = self.keys.get(key)
         return known.held if known is not None else None
 
     def ask(self, key: str, value: str | None) -> None:
-        """A writer is about to ask for this."""
+        """Records a request that a writer is about to make."""
         self.keys.setdefault(key, Known()).asked = value
 
     def tell(self, key: str, value: str | None, index: int) -> None:
-        """A writer was told that what it asked for was done."""
+        """Records that a writer's request was acknowledged."""
         self._take_index(index, key)
         self.keys[key] = Known(None if value is None else Held(value, index))
         self._count()
 
     def ask_in_order(self, value: str) -> None:
-        """A writer is about to ask for an in-order key."""
+        """Records that a writer is about to ask for an in-order key."""
         self.posted[value] = None
 
     def tell_in_order(self, value: str, key: str, index: int) -> None:
-        """A writer was told which in-order key it got."""
+        """Records which in-order key a writer got."""
         self._take_index(index, key)
         if key != f"{QUEUE}/{index}":
             self.problems.append(f"the in-order key of index {index} is {key}")
@@ -129,10 +129,10 @@ class Ledger:
 
     async def compare(self, client: Client) -> None:
         """
-        Note as L{problems} what the key space should have and has not, or the other way round; what is found of
-        things asked for counts as told from then on.
+        Records as L{problems} the differences from the key space; requests without an answer that were carried out
+        count as acknowledged from then on.
 
-        @param client: talks to a machine that has started again.
+        @param client: a client of a machine that has started again.
         """
         answer = await client.get("/", "?recursive=true")
         self._compare(answer.json()["node"], answer.index)
@@ -153,7 +153,7 @@ class Ledger:
         self.problems.extend(f"nobody wrote {node}" for node in found.values())
 
     def _settle_posted(self, found: dict[str, Any]) -> None:
-        """The in-order keys that nobody was told of: each is there once or not at all, and then never will be."""
+        """Settles the in-order keys without an answer: each is there once or not at all, and then never will be."""
         for key, node in found.items():
             if key.startswith(QUEUE) and key not in self.keys and self.posted.get(node["value"], key) is None:
                 self.posted[node["value"]] = key
@@ -170,7 +170,7 @@ class Ledger:
 
 
 def leaves(node: Any) -> Iterator[Any]:
-    """All keys at and below a node."""
+    """Returns all keys at and below a node."""
     if not node.get("dir"):
         yield node
     for child in node.get("nodes", ()):

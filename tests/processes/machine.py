@@ -28,10 +28,10 @@ __all__ = ["FOREGROUND", "SERVES", "STANDS_BY", "STOPPED", "TWISTD", "Machine"]
 
 class Machine(MachineProcess):
     """
-    A machine of a test, whose cleanup ends whatever was started.
+    A machine of a test, whose cleanup ends every process that was started.
 
     @ivar pid_file: where its process id is, if C{twistd} is told so.
-    @ivar client: talks to the client port, since the last start.
+    @ivar client: a client of the client port, since the last start.
     """
 
     client: Client
@@ -56,8 +56,8 @@ class Machine(MachineProcess):
 
     async def embed(self, **settings: Any) -> None:
         """
-        Serve within this process, as in a program that embeds the service, until the test ends. That starts in a small
-        part of the time that a process takes.
+        Serves within this process, as a program that embeds the service does, until the test ends. This takes a small
+        part of the time that starting a process takes.
 
         @param settings: fields of the L{Config}.
         """
@@ -75,13 +75,13 @@ class Machine(MachineProcess):
         self.client = self.connect(self.url)
 
     def connect(self, url: str) -> Client:
-        """A client that the end of the test closes."""
+        """Returns a client that the end of the test closes."""
         client = Client(url)
         self._test.addCleanup(client.close)
         return client
 
     async def when_watched(self, watchers: int) -> None:
-        """Return when exactly so many wait for events; nobody is told of that, so it is asked for until it is so."""
+        """Waits until exactly so many watchers wait for events; nobody is notified of that, so this polls."""
         for _ in range(6_000):
             statistics = (await self.client.request("GET", "/v2/stats/store")).json()
             if statistics["watchers"] == watchers:

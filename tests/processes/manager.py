@@ -1,5 +1,5 @@
 """
-A service manager that only listens: it is told by the processes that it is named to how far they are (sd_notify(3)).
+A service manager that only listens: processes that have its address send it their state (sd_notify(3)).
 """
 
 import tempfile
@@ -14,17 +14,15 @@ from twisted.trial.unittest import TestCase
 
 class Manager(DatagramProtocol):
     """
-    Listens until the test's end.
+    Listens until the end of the test.
 
     @ivar address: where, as C{NOTIFY_SOCKET} has it.
-    @ivar told: what it was told, in order; each a dictionary of what was assigned.
+    @ivar told: the messages that it has received, in order; each is a dictionary of what was assigned.
     """
 
     def __init__(self, test: TestCase, abstract: bool = False) -> None:
-        """
-        @param abstract: whether at a name that is no file.
-        """
-        directory = tempfile.TemporaryDirectory()  # a socket's path has to be short
+        """@param abstract: whether to listen at a name that is no file."""
+        directory = tempfile.TemporaryDirectory()  # The path of a socket has to be short.
         test.addCleanup(directory.cleanup)
         path = str(Path(directory.name) / "notify")
         self.address = "@" + path if abstract else path
@@ -34,17 +32,17 @@ class Manager(DatagramProtocol):
         test.addCleanup(port.stopListening)
 
     def states(self) -> list[str]:
-        """What it was told but for what is for people."""
+        """The messages without what is for people."""
         return [name for message in self.told for name in message if name != "STATUS"]
 
     def when_told(self, name: str) -> "Deferred[str]":
-        """Fires with the status that came with the first message from here on that assigns C{name}."""
+        """Returns a Deferred that fires with the status in the first message from now on that assigns C{name}."""
         told: Deferred[str] = Deferred()
         self._waiting.append((name, told))
         return told
 
     def datagramReceived(self, datagram: bytes, _address: Any) -> None:
-        """A process tells something."""
+        """A process sends a message."""
         message = dict(line.split("=", 1) for line in datagram.decode().splitlines())
         self.told.append(message)
         for entry in list(self._waiting):

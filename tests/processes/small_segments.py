@@ -1,7 +1,7 @@
 """
-C{twistd} as it is, but for segments of the log so small that many are begun and deleted in a few seconds.
+Runs C{twistd} unchanged, but with segments of the log so small that many are begun and deleted in a few seconds.
 
-To be run as C{python -m tests.processes.small_segments BYTES} and what C{twistd} takes.
+It is run as C{python -m tests.processes.small_segments BYTES} with the arguments of C{twistd}.
 """
 
 import functools

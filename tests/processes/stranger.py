@@ -22,16 +22,14 @@ class Stranger:
     """
 
     def __init__(self, test: TestCase, pid: int) -> None:
-        """
-        @param test: its cleanup ends the process.
-        """
+        """@param test: its cleanup ends the process."""
         self.ended: Deferred[None] = Deferred()
         self._descriptor = os.pidfd_open(pid)
         reactor.addReader(self)
         test.addCleanup(self._end)
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal."""
+        """Sends the process a signal."""
         signal.pidfd_send_signal(self._descriptor, number)
 
     async def _end(self) -> None:
@@ -41,15 +39,15 @@ class Stranger:
         os.close(self._descriptor)
 
     def fileno(self) -> int:
-        """For the reactor."""
+        """Returns the descriptor, for the reactor."""
         return self._descriptor
 
     def logPrefix(self) -> str:
-        """For the reactor."""
+        """Returns the name in logs, for the reactor."""
         return "stranger"
 
     def doRead(self) -> None:
-        """The descriptor can be read once the process has ended."""
+        """The process has ended, because the descriptor can be read."""
         reactor.removeReader(self)
         self.ended.callback(None)
 

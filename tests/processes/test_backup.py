@@ -1,5 +1,5 @@
 """
-Copies of data directories, put back: what the page about backups promises of a whole cluster.
+Tests of restored copies of data directories: what the page about backups promises of a whole cluster.
 """
 
 import shutil
@@ -11,13 +11,13 @@ from tests.processes.machine import STOPPED
 
 
 class WholeClusterTests(TestCase):
-    """The directories of all machines, copied while none of them ran."""
+    """The directories of all machines are copied while none of them runs."""
 
     timeout = 240
 
-    async def test_majority(self) -> None:
+    async def test_majority_is_restored(self) -> None:
         """
-        Two of three are put back, and what was done since the copy is forgotten. The third comes with an empty
+        Two of three directories are restored, and what was done since the copy is lost. The third machine has an empty
         directory.
         """
         cluster = Cluster(self, 3)
@@ -44,8 +44,8 @@ class WholeClusterTests(TestCase):
         keys = {key: value for key, (value, _) in (await cluster.converge()).items() if not key.startswith("/_")}
         self.assertEqual(keys, {"/before": "kept", "/again": "written"})
 
-    async def test_one(self) -> None:
-        """The directory of one of three waits for a majority, and serves nobody."""
+    async def test_one_of_three_waits_for_a_majority(self) -> None:
+        """A machine whose directory alone is restored waits for a majority, and serves nobody."""
         cluster = Cluster(self, 3)
         await cluster.start()
         machine = cluster.machines[0]

@@ -1,5 +1,6 @@
 """
-Who a cluster of real processes keeps out: strangers, machines that it can't take, and those without a certificate.
+Tests of whom a cluster of real processes keeps out: strangers, machines that it can't accept, and those without a
+certificate.
 """
 
 import json
@@ -23,10 +24,10 @@ from tests.processes.clustered import ClusterTest
 
 
 class StrangerTests(ClusterTest):
-    """Machines that others do not know, or not yet, on a peer port without C{--peer-ca-file}."""
+    """Tests of machines that others do not know, or not yet, on a peer port without C{--peer-ca-file}."""
 
-    async def test_impostor(self) -> None:
-        """One that knows the ids of cluster and machine, and says to be of a configuration far ahead."""
+    async def test_impostor_is_not_admitted(self) -> None:
+        """The impostor knows the ids of cluster and machine, and claims to have a much newer configuration."""
         cluster = Cluster(self, 3)
         await cluster.start()
         leader = await cluster.leader()
@@ -56,10 +57,10 @@ class StrangerTests(ClusterTest):
             await machine.child.when_printed("no other confirms it")
             self.assertNotIn("Traceback", machine.child.output)
 
-    async def test_exchanged(self) -> None:
+    async def test_machine_that_was_away_accepts_confirmed_members(self) -> None:
         """
-        It knows none of those that are in the cluster when it is back, and they can't go on without it. Those that it
-        knows say who these are.
+        A machine comes back and knows none of the new members, which can't go on without it. The machines that it
+        knows confirm them.
         """
         away, _, new = await self._exchange()
         away.others = []
@@ -68,8 +69,8 @@ class StrangerTests(ClusterTest):
         self.assertIn(await self.cluster.leader(), (away, *new))
         await self.cluster.put("/voted", "x")
 
-    async def test_nobody_left(self) -> None:
-        """Those that it knows are gone for good, and it has moved: it asks those that it is told of."""
+    async def test_machine_that_knows_nobody_left_asks_its_seeds(self) -> None:
+        """The machines that it knows are gone for good, and it has moved: it asks the seeds that it is given."""
         away, gone, new = await self._exchange()
         await self.cluster.kill(*gone)
         away.others = [new[1]]
@@ -78,9 +79,9 @@ class StrangerTests(ClusterTest):
 
     async def _exchange(self) -> tuple[Member, list[Member], list[Member]]:
         """
-        A machine is away while the leader and another one are exchanged.
+        Replaces the leader and another machine while one is away.
 
-        @return: the one that is away, those that were taken out, and those that came.
+        @return: the one that is away, those that were removed, and those that were added.
         """
         self.cluster = cluster = Cluster(self, 3)
         await cluster.start()
@@ -107,10 +108,10 @@ class StrangerTests(ClusterTest):
 
 
 class RefusalTests(ClusterTest):
-    """A machine that a cluster can't take says so in one line, and ends."""
+    """A machine that a cluster can't accept says so in one line, and ends."""
 
-    async def test_refused(self) -> None:
-        """Each for its own reason; the cluster goes on, and takes the one that is put right."""
+    async def test_machines_are_refused_with_the_reason(self) -> None:
+        """Each machine is refused for its own reason; the cluster goes on, and accepts the one that is corrected."""
         cluster = Cluster(self, 1)
         (first,) = cluster.machines
         await first.start()
@@ -151,10 +152,10 @@ class RefusalTests(ClusterTest):
 
 
 class TlsTests(ClusterTest):
-    """Both ports with TLS, for those that have a certificate of one authority."""
+    """Both ports use TLS and accept only certificates of one authority."""
 
     async def setUp(self) -> None:
-        """Two authorities, and a cluster of the one."""
+        """Creates two authorities, and a cluster of the first."""
         self.directory = Path(self.mktemp()).resolve()
         self.authority = Authority(self.directory / "good")
         self.other = Authority(self.directory / "other")
@@ -163,13 +164,15 @@ class TlsTests(ClusterTest):
             machine.secure(self.authority)
         await self.cluster.start()
 
-    async def test_tls(self) -> None:
-        """In order."""
+    async def test_only_certificates_of_the_authority_are_accepted(self) -> None:
+        """The steps depend on each other, so they run in order."""
         for step in (self._good, self._bad_clients, self._bad_server, self._bad_machines):
             await step()
 
     async def _good(self) -> None:
-        """Clients and administrators with a certificate are served, and are sent from machine to machine with TLS."""
+        """
+        Clients and administrators with a certificate are served, and are redirected from machine to machine with TLS.
+        """
         leader = await self.cluster.leader()
         for machine in self.cluster.machines:
             self.assertEqual((await machine.user.put(f"/{machine.name}", value="x")).status, 201)
@@ -185,7 +188,9 @@ class TlsTests(ClusterTest):
         await self.assertFailure(ensureDeferred(client.request("PUT", path)), *GONE)
 
     async def _bad_clients(self) -> None:
-        """Without a certificate, with one of another authority, with an old one, or without TLS."""
+        """
+        A client without a certificate, with one of another authority, with an expired one, or without TLS is refused.
+        """
         leader = await self.cluster.leader()
         old = self.authority.certificate("old", expired=True)
         stranger = self.other.certificate("stranger")
@@ -196,7 +201,7 @@ class TlsTests(ClusterTest):
         self.assertEqual((await leader.client.get("/bad")).status, 404)
 
     async def _bad_server(self) -> None:
-        """A client that trusts another authority speaks with none of the machines."""
+        """A client that trusts another authority refuses all of the machines."""
         for url in (self.cluster.machines[0].url, self.cluster.machines[0].peer_url):
             await self._refused(url, Credentials(self.other, self.authority.certificate("client")))
 
@@ -205,8 +210,8 @@ class TlsTests(ClusterTest):
 
     async def _bad_machines(self) -> None:
         """
-        With a certificate of another authority, or without TLS among machines, none is taken into the cluster; one
-        whose certificate is of no use does not start.
+        A machine with a certificate of another authority, or without TLS between machines, can't join the cluster; one
+        whose certificate can't be used does not start.
         """
         stranger, plain, lost = (self.cluster.add() for _ in range(3))
         stranger.secure(self.other)

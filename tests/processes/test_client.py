@@ -1,5 +1,5 @@
 """
-The client of these tests: whenever the server goes away, what is raised is one of L{GONE}.
+Tests of the client of these tests: whenever the server goes away, it raises one of L{GONE}.
 """
 
 from twisted.internet import reactor
@@ -14,19 +14,19 @@ MORE_THAN_BUFFERS_HOLD = "x" * (1 << 25)
 
 
 class Leaving(Protocol):
-    """A server that has something to say to the first bytes that it sees, and is gone."""
+    """A server that sends something when the first bytes arrive, and closes the connection."""
 
     def __init__(self, words: bytes) -> None:
         self._words = words
 
     def dataReceived(self, _data: bytes) -> None:
-        """Leave, and leave the rest of the request unread."""
+        """Closes the connection, and leaves the rest of the request unread."""
         self.transport.write(self._words)
         self.transport.loseConnection()
 
 
 class GoneTests(TestCase):
-    """A request ends whenever its server does."""
+    """A request fails whenever its server goes away."""
 
     timeout = 240
 
@@ -42,23 +42,23 @@ class GoneTests(TestCase):
         self.addCleanup(server.stopListening)
         await self._gone(server.getHost().port, value)
 
-    async def test_nobody_there(self) -> None:
+    async def test_server_is_not_there(self) -> None:
         (port,) = free_ports(1)
         await self._gone(port, "short")
 
-    async def test_in_the_request(self) -> None:
-        """There is more of the request than the server took."""
+    async def test_server_goes_in_the_request(self) -> None:
+        """The server goes away before it has read the whole request."""
         await self._left(b"", MORE_THAN_BUFFERS_HOLD)
 
-    async def test_no_answer(self) -> None:
+    async def test_server_goes_before_the_answer(self) -> None:
         await self._left(b"")
 
-    async def test_in_the_head(self) -> None:
+    async def test_server_goes_in_the_head(self) -> None:
         await self._left(b"HTTP/1.1 200 OK\r\nContent-Le")
 
-    async def test_in_the_body(self) -> None:
+    async def test_server_goes_in_the_body(self) -> None:
         await self._left(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfive.")
 
-    async def test_in_a_chunk(self) -> None:
+    async def test_server_goes_before_the_last_chunk(self) -> None:
         """An answer in chunks has no last one."""
         await self._left(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfive.\r\n")

@@ -1,5 +1,5 @@
 """
-The system's clock is set back while a machine serves, and clocks of machines that differ.
+Tests of a system clock that is set back while a machine serves, and of machines whose clocks differ.
 """
 
 import os
@@ -16,12 +16,12 @@ from tests.processes.machine import STOPPED, Machine
 
 
 class SetBackTests(TestCase):
-    """Nobody waits for the clock to make up for it."""
+    """Nothing waits for the clock to catch up."""
 
     timeout = 240
 
-    async def test_set_back(self) -> None:
-        """Writes are answered, who waits is told, and a key that is written afterwards expires."""
+    async def test_machine_serves_while_the_clock_is_set_back(self) -> None:
+        """Writes are answered, watchers see events, and a key that is written afterwards expires."""
         machine = Machine(self)
         await machine.start(program=(sys.executable, "-m", "tests.processes.clock_set_back"))
         told = ensureDeferred(machine.client.get("/a", "?wait=true"))
@@ -47,15 +47,15 @@ class DifferentClocksTests(TestCase):
     timeout = 240
 
     async def _clock_ahead(self, machine: Member, other: Member) -> float | None:
-        """How far the clock of another machine is ahead, as one says; C{None} when it can't tell."""
+        """Returns how far ahead the clock of another machine is, according to one; C{None} while that is unknown."""
         page = (await machine.client.request("GET", "/metrics")).body.decode()
         name = f'etcd_twisted_machine_clock_ahead_seconds{{machine="{other.name}"}} '
         return next((float(line[len(name) :]) for line in page.splitlines() if line.startswith(name)), None)
 
-    async def test_an_hour_ahead(self) -> None:
+    async def test_clocks_that_are_an_hour_ahead_change_no_ttl(self) -> None:
         """
-        Each machine knows how far the others are ahead, and warns. When one that is ahead takes the lead, a key has
-        its TTL left, and it ends in time; and those that are left know that the first one is gone.
+        Each machine knows how far the others are ahead, and warns. When one that is ahead takes the lead, a key keeps
+        its TTL and ends in time, and the machines that are left know that the first one is gone.
         """
         cluster = Cluster(self, 3)
         first, *others = cluster.machines

@@ -1,5 +1,5 @@
 """
-Clusters of real processes, through every step that their users and administrators take them (api, "Clustering").
+Tests of clusters of real processes, through every step that their users and administrators take (api, "Clustering").
 """
 
 import json
@@ -15,20 +15,22 @@ from tests.processes.clustered import ClusterTest
 from tests.processes.machine import SERVES, STOPPED
 
 WRITERS, WRITES, WRITTEN = 8, 28, 100_000
-"""How many write how often and how much, so that no machine has it all in the part of its log that it keeps."""
+"""
+How many writers write how often and how much, so that no machine has all of it in the part of its log that it keeps.
+"""
 
 LATER = ("--cluster-sync-interval", "8")
-"""A standby takes no place before it was seen that it has none."""
+"""A standby does not join before the test has seen that it stands by."""
 
 SOON = ("--cluster-sync-interval", "1")
-"""A standby looks for a place as often as it may."""
+"""A standby checks for room as often as is allowed."""
 
 
 class ThreeMachinesTests(ClusterTest):
     """One cluster from its start through the deaths of its leaders."""
 
-    async def test_life(self) -> None:
-        """In order, as each step goes on from the last one."""
+    async def test_cluster_outlives_its_leaders(self) -> None:
+        """Each step continues from the last one."""
         self.cluster = Cluster(self, 3)
         await self.cluster.start()
         for step in (self._one_view, self._redirects, self._writes):
@@ -37,7 +39,7 @@ class ThreeMachinesTests(ClusterTest):
             await step()
 
     async def _one_view(self) -> None:
-        """Every machine tells the same of the cluster, at both ports."""
+        """Every machine gives the same view of the cluster, at both ports."""
         leader = await self.cluster.leader()
         for machine in self.cluster.machines:
             self.assertEqual((await machine.machines())[0], leader.url)
@@ -60,7 +62,7 @@ class ThreeMachinesTests(ClusterTest):
             self.assertEqual((await machine.client.request("GET", "/health")).json(), {"health": "true"})
 
     async def _redirects(self) -> None:
-        """A follower sends those on who need the leader, and answers all others itself."""
+        """A follower redirects requests that need the leader, and answers all others itself."""
         leader = await self.cluster.leader()
         for follower in await self.cluster.followers():
             for method, path in (
@@ -98,7 +100,7 @@ class ThreeMachinesTests(ClusterTest):
                 self.assertEqual(local.json()["node"], answer.json()["node"])
 
     async def _leader_killed(self) -> None:
-        """Another machine takes over, and all that was acknowledged is there; the dead one gets it when it is back."""
+        """Another machine takes over with all that was acknowledged, and the dead one gets it when it is back."""
         writer = SteadyWriter(self, self.cluster, "/killed")
         await writer.reached(30)
         leader = await self.cluster.leader()
@@ -112,7 +114,7 @@ class ThreeMachinesTests(ClusterTest):
         await self.cluster.agree(self.cluster.machines)
 
     async def _leader_stopped(self) -> None:
-        """A leader that is asked to end hands over first: the others can be written to at once."""
+        """A leader that is asked to end transfers the leadership first, so the others accept writes at once."""
         writer = SteadyWriter(self, self.cluster, "/stopped")
         await writer.reached(30)
         leader = await self.cluster.leader()
@@ -125,7 +127,7 @@ class ThreeMachinesTests(ClusterTest):
         self.assertEqual(writer.lost(await self.cluster.converge()), [])
 
     async def _all_killed(self) -> None:
-        """In the middle of writes. All data is there when they are back."""
+        """All machines are killed in the middle of writes, and all data is there when they are back."""
         writer = SteadyWriter(self, self.cluster, "/all")
         await writer.reached(30)
         before = await self.cluster.machines[0].keys()
@@ -142,7 +144,7 @@ class ThreeMachinesTests(ClusterTest):
         await self.cluster.agree(self.cluster.machines)
 
     async def _alone(self, machine: Member) -> None:
-        """Start a machine that finds no other: it tells of all that it knew, at once, and of no leader."""
+        """Starts a machine that finds no other: it lists at once all machines that it knew, and no leader."""
         await machine.launch_alone()
         urls = sorted(each.url for each in self.cluster.machines)
         self.assertEqual(sorted(await machine.machines()), urls)
@@ -155,17 +157,17 @@ class ThreeMachinesTests(ClusterTest):
 
 
 class ChangeTests(ClusterTest):
-    """Machines that were away, have moved, or are taken out."""
+    """Tests of machines that were away, have moved, or are removed."""
 
-    async def test_changes(self) -> None:
-        """In order."""
+    async def test_machines_go_away_move_and_are_removed(self) -> None:
+        """Each step continues from the last one."""
         self.cluster = Cluster(self, 3, "--snapshot-count", "50", *LATER)
         await self.cluster.start()
         for step in (self._away, self._moved, self._removed, self._begun_anew):
             await step()
 
     async def _away(self) -> None:
-        """One that comes back when the others have compacted their logs gets a snapshot."""
+        """A machine that comes back when the others have compacted their logs gets a snapshot."""
         away, _ = await self.cluster.followers()
         await away.kill()
 
@@ -175,7 +177,10 @@ class ChangeTests(ClusterTest):
                 await self.cluster.put(f"/away/{writer}/{number % 4}", value)
 
         async def compacted() -> bool | None:
-            """More than is kept beside a snapshot is older than the leader's last one, which a write makes due."""
+            """
+            Waits until more is older than the leader's last snapshot, which a write makes due, than is kept beside
+            one.
+            """
             await self.cluster.put("/compacted", "x")
             leader = await self.cluster.leader()
             taken = re.findall(r"Took a snapshot at log index (\d+)", leader.child.output)
@@ -195,7 +200,7 @@ class ChangeTests(ClusterTest):
         self.assertEqual(waited.json(), written.json())
 
     async def _moved(self) -> None:
-        """One that comes back with other addresses tells all others of them."""
+        """A machine that comes back with other addresses announces them to all others."""
         moving, _ = await self.cluster.followers()
         before = moving.url, moving.peer_url
         self.assertEqual(await moving.terminate(), STOPPED)
@@ -211,7 +216,7 @@ class ChangeTests(ClusterTest):
 
     async def _removed(self) -> None:
         """
-        By an administrator, at a machine that does not lead: the machine is a standby, and takes its place again.
+        An administrator removes a machine by a request to a follower; the machine becomes a standby, and joins again.
         """
         removed, asked = await self.cluster.followers()
         answer = await asked.administer("DELETE", f"machines/{removed.name}")
@@ -226,7 +231,10 @@ class ChangeTests(ClusterTest):
         self.assertEqual((await self.cluster.converge())["/removed"][0], "by a standby")
 
     async def _begun_anew(self) -> None:
-        """One forgets what it has, and is back so soon that the others take it for alive; then it has all again."""
+        """
+        A machine drops its data and is back so soon that the others still believe that it is alive; then it gets all
+        data again.
+        """
         anew, _ = await self.cluster.followers()
         before = json.loads((anew.data / "identity.json").read_text())
         await anew.kill()
@@ -239,10 +247,13 @@ class ChangeTests(ClusterTest):
 
 
 class StandbyTests(ClusterTest):
-    """A cluster has as many machines as it should have."""
+    """A cluster has as many machines as C{activeSize} says."""
 
-    async def test_active_size(self) -> None:
-        """What becomes of a machine too many, and of one too few; in order (api, "Set Cluster Config")."""
+    async def test_cluster_has_its_active_size(self) -> None:
+        """
+        A cluster with a machine too many or too few gets the right number; each step continues from the last one (api,
+        "Set Cluster Config").
+        """
         self.cluster = cluster = Cluster(self, 3, *SOON)
         await cluster.start()
         *_, follower = await cluster.followers()
@@ -260,14 +271,14 @@ class StandbyTests(ClusterTest):
         return True
 
     async def _more(self) -> None:
-        """A place is free: the standby takes it, and has all data."""
+        """The standby fills the free place, and has all data."""
         await self.standby.user.put("/more", value="written before")
         await self.configure(await self.cluster.leader(), activeSize=4)
         await self.cluster.agree(self.cluster.machines)
         self.assertEqual((await self.cluster.converge())["/more"][0], "written before")
 
     async def _fewer(self) -> None:
-        """There is one too many: one that does not lead becomes a standby."""
+        """If there is one machine too many, a follower becomes a standby."""
         leader = await self.cluster.leader()
         await self.configure(leader, activeSize=3)
         members = await self._three()
@@ -276,7 +287,7 @@ class StandbyTests(ClusterTest):
         await self.assert_standby(self.standby, self.cluster)
 
     async def _three(self) -> list[Member]:
-        """The members, when there are three."""
+        """Returns the members when there are three."""
 
         async def three() -> list[Member] | None:
             answer = await self.cluster.running[0].user.request("GET", "/v2/machines")
@@ -288,7 +299,10 @@ class StandbyTests(ClusterTest):
         return members
 
     async def _silent(self) -> None:
-        """A dead machine is taken out after a while, and the standby takes its place; it finds none later."""
+        """
+        A dead machine is removed after a while, the standby joins in its place, and there is no room for the dead one
+        later.
+        """
         leader = await self.cluster.leader()
         dead, *_ = [each for each in self.cluster.machines if each is not leader and each is not self.standby]
         await self.configure(leader, activeSize=3, removeDelay=2)
@@ -301,8 +315,8 @@ class StandbyTests(ClusterTest):
 
     async def _leader_removed(self) -> None:
         """
-        By an administrator. Another machine leads, and whoever asks the old one is sent there: none waits in vain. Who
-        looks first takes the place.
+        An administrator removes the leader. Another machine leads, and requests to the old one are redirected there,
+        so that none waits for nothing. The standby that checks first joins.
         """
         leader = await self.cluster.leader()
         removing = ensureDeferred(leader.administer("DELETE", f"machines/{leader.name}"))
@@ -321,10 +335,10 @@ class StandbyTests(ClusterTest):
 
 
 class LargeValueTests(ClusterTest):
-    """What takes long to send."""
+    """Tests of values that take long to send."""
 
-    async def test_largest(self) -> None:
-        """A value as long as is ever allowed comes to all machines, over and over."""
+    async def test_largest_values_reach_all_machines(self) -> None:
+        """A value of the maximum length reaches all machines, over and over."""
         cluster = Cluster(self, 3, "--max-request-bytes", str(16 << 20))
         await cluster.start()
         value = "x" * ((16 << 20) - len("value="))
@@ -342,10 +356,12 @@ class LargeValueTests(ClusterTest):
 
 
 class FiveMachinesTests(ClusterTest):
-    """Two of five may die."""
+    """Two of five machines may die."""
 
-    async def test_two_dead(self) -> None:
-        """The leader among them, at the same moment; with a third one, nothing is acknowledged any more."""
+    async def test_two_of_five_may_die(self) -> None:
+        """
+        The leader and another machine die at the same moment; when a third one dies, nothing is acknowledged any more.
+        """
         cluster = Cluster(self, 5)
         await cluster.start()
         writer = SteadyWriter(self, cluster, "/five")
@@ -363,7 +379,7 @@ class FiveMachinesTests(ClusterTest):
         self.assertEqual(writer.lost(await cluster.converge()), [])
 
     async def _no_leader(self, machine: Member) -> None:
-        """A machine sends nobody to a leader that is not there, and acknowledges nothing."""
+        """Asserts that a machine redirects nobody to a leader that is not there, and acknowledges nothing."""
         acknowledged = []
 
         async def refused() -> bool:
@@ -379,12 +395,12 @@ class FiveMachinesTests(ClusterTest):
 
 
 class DiscoveryTests(ClusterTest):
-    """Machines that know of a directory of another cluster."""
+    """Tests of machines that use a discovery directory of another cluster."""
 
-    async def test_three_at_once(self) -> None:
+    async def test_three_machines_find_each_other_at_once(self) -> None:
         """
-        One of them is the first, although two are told of the others too; the directory is not needed any more once
-        they are a cluster (spec, "Discovery"), nor by one that comes later and is told of others (spec, "Joining").
+        One of them is the first, although two are given the others too; the directory is not needed once they are a
+        cluster (spec, "Discovery"), nor by a machine that comes later and is given others (spec, "Joining").
         """
         service = Member(self, "discovery")
         await service.start()

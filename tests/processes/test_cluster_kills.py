@@ -1,8 +1,8 @@
 """
-What a cluster acknowledged is there, whichever of its machines are killed, and whenever.
+Tests that what a cluster acknowledged is there, whichever of its machines are killed, and whenever.
 
-C{KILL_ROUNDS} says how often to kill, C{KILL_SEED} repeats the choices of a run that failed, as far as the timing of
-real processes can be repeated.
+C{KILL_ROUNDS} says how often to kill, and C{KILL_SEED} repeats the choices of a run that failed, as far as the timing
+of real processes can be repeated.
 """
 
 import os
@@ -18,21 +18,19 @@ SEED = int(os.environ.get("KILL_SEED") or random.SystemRandom().getrandbits(32))
 
 WRITERS = 8
 HASTY = ("--peer-election-timeout", "200")
-"""The default: elections that nobody asked for may come at any time here."""
+"""The default timeout, because elections may happen at any time here."""
 
 PROGRESSES = (5, 40)
-"""The least and the most that one of them has acknowledged before the next kill."""
+"""The least and the most that one writer has acknowledged before the next kill."""
 
 
 class ClusterKillTests(TestCase):
-    """C{kill -9} of one, two or all of three machines, over and over under load."""
+    """One, two or all of three machines are killed by C{kill -9}, over and over under load."""
 
     timeout = 240 + 60 * ROUNDS
 
     async def test_nothing_lost(self) -> None:
-        """
-        Snapshots are taken all the time, so that some kills come while one is taken or sent.
-        """
+        """Snapshots are taken all the time, so that some kills come while one is taken or sent."""
         print(f"KILL_SEED={SEED}", file=sys.__stdout__)
         chance = random.Random(SEED)
         cluster = Cluster(self, 3, "--snapshot-count", "50", *HASTY)
@@ -55,7 +53,7 @@ class ClusterKillTests(TestCase):
         await together(victim.start() for victim in victims)
 
     async def _victims(self, cluster: Cluster, chance: random.Random) -> list[Member]:
-        """The leader, or some."""
+        """Returns the leader, or some machines."""
         if chance.random() < 0.5:
             return [await cluster.leader()]
         return chance.sample(cluster.machines, chance.randint(1, len(cluster.machines)))

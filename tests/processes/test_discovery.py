@@ -1,5 +1,5 @@
 """
-A directory of etcd itself, for discovery.
+Tests of discovery with a directory in etcd itself.
 """
 
 import shutil
@@ -19,11 +19,11 @@ from tests.processes.machine import Machine
 ETCD = shutil.which("etcd")
 
 OUTPUT = ("/bin/sh", "-c", 'exec "$@" 2>&1', "sh")
-"""Has a command write to its standard output what it would write to its standard error."""
+"""Makes a command write to its standard output what it would write to its standard error."""
 
 
 class EtcdTests(TestCase):
-    """etcd, as it is in Debian's etcd-server, with version 2 of the API switched on."""
+    """Tests with etcd from Debian's etcd-server, with version 2 of the API switched on."""
 
     timeout = 240
 
@@ -31,7 +31,7 @@ class EtcdTests(TestCase):
         skip = "etcd is not installed (apt-get install etcd-server)"
 
     async def setUp(self) -> None:
-        """One etcd."""
+        """Starts one etcd."""
         directory = Machine(self).directory
         port, peer_port = free_ports(2)
         self.url, peer_url = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{peer_port}"
@@ -42,12 +42,12 @@ class EtcdTests(TestCase):
         await child.when_printed("ready to serve client requests")
 
     def discovery(self, path: str) -> Discovery:
-        """A machine's view of a directory there."""
+        """Returns a machine's discovery in a directory there."""
         network: IReactor = reactor
         return Discovery(network_http_client(network, attempts=1), self.url + path)
 
-    async def test_three_machines(self) -> None:
-        """One is the first, the others find it, and their registrations go after a week."""
+    async def test_three_machines_find_each_other(self) -> None:
+        """One machine is the first, the others find it, and their registrations expire after a week."""
         urls = [f"http://127.0.0.1:{port}" for port in (7001, 7002, 7003)]
         found = await gatherResults(
             [
@@ -63,8 +63,8 @@ class EtcdTests(TestCase):
         self.assertEqual(listed.keys(), set(urls))
         self.assertTrue(all(604_700 < ttl <= 604_800 for ttl in listed.values()), listed)
 
-    async def test_no_directory(self) -> None:
-        """What etcd answers is told."""
+    async def test_missing_directory_is_refused(self) -> None:
+        """The error has etcd's answer."""
         await self.discovery("/v2/keys/discovery/token").find("machine0", "http://127.0.0.1:7001")
         for path, told in (
             ("/v2/keys/discovery/token/machine0", "error 104: Not a directory (/discovery/token/machine0)"),

@@ -1,7 +1,7 @@
 """
-What was acknowledged is there after C{kill -9}, whenever it comes.
+Tests that what was acknowledged is there after C{kill -9}, whenever it comes.
 
-C{KILL_ROUNDS} says how often to kill, C{KILL_SEED} repeats the moments and values of a run that failed, as far as
+C{KILL_ROUNDS} says how often to kill, and C{KILL_SEED} repeats the moments and values of a run that failed, as far as
 the timing of real processes can be repeated.
 """
 
@@ -26,11 +26,11 @@ PROGRESSES = (150, 600)
 """The least and the most writes to see before a kill."""
 
 LONGEST_DELAY = 0.1
-"""How long after the last of these a kill may come, in seconds."""
+"""How many seconds after the last of these writes a kill may come."""
 
 
 class KillTests(TestCase):
-    """C{kill -9} under load, over and over in the same directory."""
+    """A machine is killed by C{kill -9} under load, over and over in the same directory."""
 
     timeout = 240 + 60 * ROUNDS
 
@@ -38,8 +38,8 @@ class KillTests(TestCase):
         """
         Every acknowledged write is there, nothing is there that nobody asked for, and no index comes twice.
 
-        Snapshots are taken all the time. In every other round the log's segments are small, so that the kill may
-        come while one is begun or deleted.
+        Snapshots are taken all the time. In every other round the log's segments are small, so that the kill may come
+        while one is begun or deleted.
         """
         print(f"KILL_SEED={SEED}", file=sys.__stdout__)
         chance = random.Random(SEED)

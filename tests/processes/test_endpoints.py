@@ -1,5 +1,5 @@
 """
-Machines that listen on what an endpoint string says: a socket that a service manager has opened, or a Unix socket.
+Tests of machines that listen on an endpoint string: a socket that a service manager has opened, or a Unix socket.
 """
 
 import json
@@ -16,22 +16,22 @@ from tests.processes.child import ChildProcess, spawn
 from tests.processes.machine import FOREGROUND, SERVES, STOPPED, TWISTD, Machine
 
 ACTIVATED = ("/bin/sh", "-c", 'export LISTEN_PID=$$; exec "$@"', "sh")
-"""Runs a command as systemd does: it finds its own process id in its environment (sd_listen_fds(3))."""
+"""Runs a command as systemd does: the command finds its own process id in its environment (sd_listen_fds(3))."""
 
 
 class InheritedTests(TestCase):
-    """A socket that was open before the machine was there, and is when it is gone."""
+    """A socket is open before the machine is there, and after it is gone."""
 
     timeout = 240
 
     def setUp(self) -> None:
         self.machine = Machine(self)
-        # By a connection to this port the test would wait for ever, were it not the one that the machine serves.
+        # If another process served this port, a connection to it would wait for ever.
         self.socket = socket.create_server(("127.0.0.1", self.machine.port))
         self.addCleanup(self.socket.close)
 
     def launch(self, endpoint: str) -> ChildProcess:
-        """Start the machine with the socket."""
+        """Starts the machine with the socket."""
         command = [*ACTIVATED, *TWISTD, *FOREGROUND, "etcd", *self.machine.arguments(), "--bind-addr", endpoint]
         environment = {"LISTEN_FDS": "1", "LISTEN_FDNAMES": "clients"}
         descriptors = {3: self.socket.fileno()}
@@ -49,7 +49,7 @@ class InheritedTests(TestCase):
             self.assertEqual(await self.machine.terminate(), STOPPED)
             client = self.machine.connect(self.machine.url)
 
-    async def test_not_handed_over(self) -> None:
+    async def test_start_without_the_socket_is_refused(self) -> None:
         """Nothing is opened instead, and nothing is written."""
         child = self.launch("systemd:domain=INET:name=other")
         self.assertEqual(await child.when_ended(), 1)
@@ -62,7 +62,7 @@ class InheritedTests(TestCase):
 
 
 class UnixTests(TestCase):
-    """Files that can be connected to."""
+    """Tests of files that can be connected to."""
 
     timeout = 240
 
@@ -70,7 +70,7 @@ class UnixTests(TestCase):
         skip = "curl is not installed (apt-get install curl)"
 
     def setUp(self) -> None:
-        directory = tempfile.TemporaryDirectory()  # a socket's path has to be short
+        directory = tempfile.TemporaryDirectory()  # The path of a socket has to be short.
         self.addCleanup(directory.cleanup)
         self.directory = Path(directory.name)
         self.clients, self.machines = self.directory / "clients", self.directory / "machines"
@@ -82,14 +82,14 @@ class UnixTests(TestCase):
         await self.machine.child.when_printed(SERVES)
 
     async def asked(self, path: Path, url: str, *flags: str | Path) -> str:
-        """What is answered there."""
+        """Returns the answer on the socket."""
         command = ["/usr/bin/env", "curl", "--silent", "--show-error", "--fail", "--unix-socket", path, *flags, url]
         child = spawn(self, command, Path.cwd())
         self.assertEqual(await child.when_ended(), 0, child.errors)
         json.loads(child.output)
         return child.output
 
-    async def test_both_ports(self) -> None:
+    async def test_both_ports_are_served_on_unix_sockets(self) -> None:
         """Clients and administrators are served as they are over TCP; afterwards the files are gone."""
         await self.start()
         self.assertIn("/_etcd/machines/m", await self.asked(self.clients, "http://localhost/v2/keys/_etcd/machines"))
@@ -98,16 +98,16 @@ class UnixTests(TestCase):
         self.assertEqual(list(self.directory.iterdir()), [])
         self.assertNotIn("Error", self.machine.child.output)
 
-    async def test_files_of_the_dead(self) -> None:
-        """What a machine that was killed has left is in nobody's way."""
+    async def test_files_of_a_killed_machine_are_replaced(self) -> None:
+        """The files of a machine that was killed do not prevent a start."""
         await self.start()
         await self.machine.kill()
         self.assertTrue(self.clients.is_socket())
         await self.start()
         await self.asked(self.clients, "http://localhost/v2/keys/")
 
-    async def test_secure(self) -> None:
-        """With the port's certificate."""
+    async def test_unix_sockets_may_use_tls(self) -> None:
+        """TLS on a Unix socket uses the port's certificate."""
         authority = Authority(self.machine.directory / "certificates")
         certificate, key = authority.certificate("m")
         await self.start("--cert-file", certificate, "--key-file", key)

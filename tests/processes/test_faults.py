@@ -1,7 +1,8 @@
 """
-A disk that is full, that fails, or that gives back other bytes than it was given; more clients than files.
+Tests of a disk that is full, that fails, or that returns other bytes than were written, and of more clients than
+files.
 
-The machine may end, and then says why; what it acknowledged is there when the disk is well again.
+The machine may end, and then gives the reason; what it acknowledged is there when the disk works again.
 """
 
 import errno
@@ -32,7 +33,7 @@ LIMITED = (
     "import os, resource, sys; size = int(sys.argv[1]);"
     "resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)); os.execv(sys.argv[2], sys.argv[2:])",
 )
-"""What to put before a command to limit the size of its files; the number of bytes comes between."""
+"""The prefix of a command that limits the size of its files; the number of bytes comes between."""
 
 FEW_FILES = (
     sys.executable,
@@ -40,24 +41,24 @@ FEW_FILES = (
     "import os, resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (512, 512));"
     "os.execv(sys.argv[1], sys.argv[1:])",
 )
-"""What to put before a command so that it can have only 256 files open, connections among them."""
+"""The prefix of a command that allows it only 256 open files, connections among them."""
 
 MIB = 1 << 20
 
 
 def last_line(text: str) -> str:
-    """The last line of what a process wrote."""
+    """Returns the last line that a process wrote."""
     return text.splitlines()[-1]
 
 
 class FailingTests(TestCase):
-    """The disk takes no more while 64 writers are at work."""
+    """The disk accepts no more writes while 64 writers run."""
 
     timeout = 240
 
     async def run_until_it_fails(self, machine: Machine, reason: str, program: tuple[str, ...] = TWISTD) -> Ledger:
         """
-        Run a machine until its disk fails: it ends with status 1, and its last words are why.
+        Runs a machine until its disk fails: it ends with status 1, and the last line of its output gives the reason.
 
         @return: what its writers know.
         """
@@ -73,7 +74,7 @@ class FailingTests(TestCase):
         return ledger
 
     async def recover(self, machine: Machine, ledger: Ledger) -> None:
-        """Start a machine whose disk is well again: it has what it acknowledged, and goes on."""
+        """Starts a machine whose disk works again: it has what it acknowledged, and goes on."""
         await machine.start()
         await ledger.compare(machine.client)
         self.assertEqual(ledger.problems, [])
@@ -81,14 +82,14 @@ class FailingTests(TestCase):
         self.assertEqual(answer.status, 201)
         self.assertEqual(await machine.terminate(), STOPPED)
 
-    async def test_file_too_large(self) -> None:
-        """The system's limit on the size of files."""
+    async def test_too_large_file_is_fatal(self) -> None:
+        """The system's limit on the size of files ends the machine."""
         machine = Machine(self)
         ledger = await self.run_until_it_fails(machine, os.strerror(errno.EFBIG), (*LIMITED, str(6 * MIB), *TWISTD))
         await self.recover(machine, ledger)
 
-    async def test_disk_full(self) -> None:
-        """A file system without any space left."""
+    async def test_full_disk_is_fatal(self) -> None:
+        """A file system without any space left ends the machine."""
         machine = Machine(self)
         small = await self.mounted(machine, "6m")
         ledger = await self.run_until_it_fails(machine, os.strerror(errno.ENOSPC))
@@ -97,10 +98,10 @@ class FailingTests(TestCase):
         await self.recover(machine, ledger)
 
     async def mounted(self, machine: Machine, size: str) -> Path:
-        """Have a machine's data on a file system of its own; where that is mounted."""
+        """Puts a machine's data on a file system of its own, and returns where that is mounted."""
         mount = shutil.which("mount")
         if os.geteuid() != 0 or mount is None:
-            raise SkipTest("only root can mount a small file system; test_file_too_large does not need one")
+            raise SkipTest("only root can mount a small file system; test_too_large_file_is_fatal does not need one")
         small = machine.directory / "small"
         small.mkdir()
         options = ("-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(small))
@@ -112,13 +113,13 @@ class FailingTests(TestCase):
         return small
 
     async def remount(self, small: Path, options: str) -> None:
-        """Change a file system's options."""
+        """Changes a file system's options."""
         mount = shutil.which("mount") or ""
         _, errors, status = await getProcessOutputAndValue(mount, ("-o", f"remount,{options}", str(small)))
         self.assertEqual((errors, status), (b"", 0))
 
-    async def test_cannot_begin(self) -> None:
-        """A disk that is too full, and one that can't be written: each has its remedy, told once."""
+    async def test_start_on_an_unusable_disk_is_refused(self) -> None:
+        """A disk that is too full and one that can't be written have different remedies, each given once."""
         machine = Machine(self)
         small = await self.mounted(machine, "2m")
         await self.refused(machine, small, "no space left on its disk (the log allocates 4 MiB at a time); make room")
@@ -133,7 +134,7 @@ class FailingTests(TestCase):
         await self.refused(machine, small, read_only)
 
     async def refused(self, machine: Machine, small: Path, words: str) -> None:
-        """A start is refused in one line, and changes nothing."""
+        """Asserts that a start is refused in one line, and changes nothing."""
         before = listing(small)
         child = machine.launch()
         self.assertEqual(await child.when_ended(), 1)
@@ -143,14 +144,14 @@ class FailingTests(TestCase):
         self.assertNotIn("Traceback", child.output)
         self.assertEqual(listing(small), before)
 
-    async def test_failed_sync(self) -> None:
-        """A sync that fails: nothing is acknowledged that was not synced, and what was written is lost."""
+    async def test_failed_sync_acknowledges_nothing(self) -> None:
+        """Nothing is acknowledged that was not synced, and what was written is lost."""
         machine = Machine(self)
         program = (sys.executable, "-m", "tests.processes.failing_sync", "100")
         ledger = await self.run_until_it_fails(machine, os.strerror(errno.EIO), program)
         await self.recover(machine, ledger)
 
-    async def test_failed_sync_of_one_write(self) -> None:
+    async def test_failed_sync_of_one_write_does_not_acknowledge_it(self) -> None:
         """The one write that waits for the sync is not acknowledged, and does not come back."""
         machine = Machine(self)
         await machine.start(program=(sys.executable, "-m", "tests.processes.failing_sync", "8"))
@@ -180,7 +181,7 @@ class DamageTests(TestCase):
     timeout = 240
 
     async def setUp(self) -> None:
-        """A machine with ten keys in its log, stopped."""
+        """Makes a machine with ten keys in its log, and stops it."""
         self.machine = Machine(self)
         await self.machine.start()
         for number in range(10):
@@ -189,8 +190,8 @@ class DamageTests(TestCase):
         (self.segment,) = self.machine.data.glob("log/*.log")
         self.written = self.segment.read_bytes()
 
-    async def test_torn_tail(self) -> None:
-        """A last record without its end is cut off, and the log says so; all before it is there."""
+    async def test_torn_tail_is_cut_off(self) -> None:
+        """An incomplete last record is cut off, and the log says so; all records before it are there."""
         os.truncate(self.segment, len(self.written) - 3)
         await self.machine.start()
         cut = re.search(
@@ -207,8 +208,8 @@ class DamageTests(TestCase):
         self.assertNotIn("unfinished append", self.machine.child.output)
         self.assertEqual((await self.machine.client.get("/9")).json()["node"]["value"], "again")
 
-    async def test_unfinished_append(self) -> None:
-        """What a killed process began to append is cut off, and nothing that was acknowledged with it."""
+    async def test_unfinished_append_is_cut_off(self) -> None:
+        """What a killed process began to append is cut off, and nothing that was acknowledged is lost with it."""
         with self.segment.open("ab") as file:
             file.write(b"\xe7\xcd\x92\x02half a frame")
         await self.machine.start()
@@ -216,13 +217,15 @@ class DamageTests(TestCase):
         listing = await self.machine.client.get("/", "?sorted=true")
         self.assertEqual(len(listing.json()["node"]["nodes"]), 10)
 
-    async def test_flipped_bit(self) -> None:
-        """Damage before the last record is refused in one line with the file and the offset; nothing is touched."""
+    async def test_flipped_bit_is_refused(self) -> None:
+        """
+        Damage before the last record is refused in one line with the file and the offset, and nothing is changed.
+        """
         for position in (len(self.written) // 2, self.written.rindex(b"x" * 50) - 100):
             await self._refuses(self.segment, position, longest_frame=150)
 
-    async def test_flipped_bit_in_snapshot(self) -> None:
-        """So is damage in a snapshot: the log that it stands for is gone."""
+    async def test_flipped_bit_in_a_snapshot_is_refused(self) -> None:
+        """Damage in a snapshot is refused too, because the log that it replaced is gone."""
         await self.machine.start("--snapshot-count", "5")
         for number in range(20):
             await self.machine.client.put(f"/more/{number}", value="y" * 50)
@@ -243,15 +246,15 @@ class DamageTests(TestCase):
         self.assertIsNotNone(named, child.errors)
         self.assertLessEqual(int(named[1]), position)
         self.assertGreater(int(named[1]), position - longest_frame)
-        self.assertNotIn("is damaged", child.output)  # it is told once
+        self.assertNotIn("is damaged", child.output)  # The error is given once.
         self.assertEqual(path.read_bytes(), damaged)
 
 
 class Visitor(Protocol):
     """
-    A connection that asks once and then stays open without a word.
+    A connection that makes one request and then stays open and silent.
 
-    @ivar told: fires with whether it was answered; if not, it was closed instead.
+    @ivar told: fires with whether the request was answered; if not, the connection was closed instead.
     @ivar gone: fires when it is closed.
     """
 
@@ -261,29 +264,29 @@ class Visitor(Protocol):
         self._answer = bytearray()
 
     def connectionMade(self) -> None:
-        """Ask."""
+        """Sends the request."""
         self.transport.write(b"GET /version HTTP/1.1\r\nHost: machine\r\n\r\n")
 
     def dataReceived(self, data: bytes) -> None:
-        """An answer, or a part of one."""
+        """Receives an answer, or a part of one."""
         self._answer += data
         if b"\r\n\r\n" in self._answer and not self.told.called:
             self.told.callback(self._answer.startswith(b"HTTP/1.1 200 "))
 
     def connectionLost(self, _reason: Failure = connectionDone) -> None:
-        """It was closed, by whichever side."""
+        """The connection was closed, by whichever side."""
         if not self.told.called:
             self.told.callback(False)
         self.gone.callback(None)
 
 
 class DescriptorTests(TestCase):
-    """More clients than the process may have files open."""
+    """There are more clients than the process may have open files."""
 
     timeout = 240
 
     async def visit(self, machine: Machine) -> tuple[Visitor, bool]:
-        """A new connection, and whether it is served."""
+        """Returns a new connection, and whether it is served."""
         endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", machine.port)
         visitor: Visitor = await connectProtocol(endpoint, Visitor())
         self.addCleanup(lambda: visitor.gone)
@@ -292,8 +295,8 @@ class DescriptorTests(TestCase):
 
     async def test_log_and_snapshots_go_on(self) -> None:
         """
-        Connections that are too many are closed at once. Those that were there before are served, and the log and the
-        snapshots have the files that they need; when the others are gone, new ones are served again.
+        Connections beyond the limit are closed at once. Earlier ones are served, and the log and the snapshots have
+        the files that they need; when the others are gone, new connections are served again.
         """
         machine = Machine(self)
         await machine.start("--snapshot-count", "50", program=(*FEW_FILES, *TWISTD))

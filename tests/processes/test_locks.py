@@ -1,5 +1,5 @@
 """
-Locks on machines as processes, and what becomes of those who wait when the one that leads ends.
+Tests of locks on machines as processes, and of the clients that wait when the leader ends.
 """
 
 from twisted.internet import reactor
@@ -19,9 +19,9 @@ LONG = "60"
 
 class Contender:
     """
-    A client that wants the lock until it has it: it goes where it is sent, and asks another machine if that is gone.
+    A client that tries to get the lock until it has it: it follows redirects, and asks another machine if one is gone.
 
-    @ivar places: the indexes of the places that it has had in line.
+    @ivar places: the indexes of its keys in the queue.
     @ivar has_it: fires with the index.
     """
 
@@ -38,7 +38,7 @@ class Contender:
             try:
                 answer = await machines[turn % len(machines)].user.request("POST", LOCK, self._form)
             except GONE:
-                if self.gone:  # a request that is cancelled fails like this
+                if self.gone:  # A request that is cancelled fails like this.
                     raise CancelledError from None
                 answer = None
             if answer is not None and answer.status == 200:
@@ -49,14 +49,14 @@ class Contender:
         raise AssertionError(f"{self.value!r} never got the lock")
 
     def vanish(self) -> None:
-        """Close the connection without a word."""
+        """Closes the connection without a word."""
         self.gone = True
         self.has_it.addErrback(lambda reason: reason.trap(CancelledError, *GONE))
         self.has_it.cancel()
 
 
 class LockTests(TestCase):
-    """Three machines."""
+    """Tests with three machines."""
 
     timeout = 240
 
@@ -77,14 +77,14 @@ class LockTests(TestCase):
         return contender
 
     async def line(self) -> dict[int, str]:
-        """The places in line, in order, as the leader has them."""
+        """Returns the indexes in the queue, in order, as the leader has them."""
         leader = await self.cluster.leader()
         answer = await leader.client.get(LINE, "?quorum=true&sorted=true")
         nodes = answer.json()["node"].get("nodes", []) if answer.status == 200 else []
         return {int(node["key"].rpartition("/")[2]): node["value"] for node in nodes}
 
     async def stand_in_line(self, count: int) -> dict[int, str]:
-        """The line, when it has so many places."""
+        """Returns the queue when it has so many entries."""
 
         async def there() -> dict[int, str] | None:
             line = await self.line()
@@ -93,7 +93,7 @@ class LockTests(TestCase):
         return await until(there, f"{count} are in line")
 
     async def release(self, index: int) -> None:
-        """Give a place back, however often that has to be said."""
+        """Releases an index, and repeats that until it is acknowledged."""
 
         async def released() -> Answer | None:
             answer = await self.cluster.running[0].user.request("DELETE", f"{LOCK}?index={index}")
@@ -101,10 +101,10 @@ class LockTests(TestCase):
 
         await until(released, f"{index} is released")
 
-    async def test_leader_killed(self) -> None:
+    async def test_waiting_clients_get_the_lock_after_a_killed_leader(self) -> None:
         """
-        Of fifty a third vanishes, one half before the leader is killed and one with it: the others get the lock one
-        after the other, each at the place that it has had from the beginning.
+        Of fifty clients a third vanishes, one half before the leader is killed and one half with it: the others get
+        the lock one after the other, each at the index that it has had from the beginning.
         """
         held = await self.contend("first").has_it
         contenders = [self.contend(f"contender {number}", ttl="20") for number in range(CONTENDERS)]
@@ -128,8 +128,10 @@ class LockTests(TestCase):
         await self.release(held)
         await self.stand_in_line(0)
 
-    async def test_leader_stopped(self) -> None:
-        """Who waits is sent to the next leader with the place that it has, though it has given it no name."""
+    async def test_waiting_clients_are_redirected_by_a_stopped_leader(self) -> None:
+        """
+        A waiting client is redirected to the next leader with the index that it has, even if it has given no name.
+        """
         held = await self.contend().has_it
         waiting = [self.contend() for _ in range(5)]
         line = await self.stand_in_line(6)
@@ -142,8 +144,8 @@ class LockTests(TestCase):
             del waiting[position]
         self.assertEqual(await self.line(), {held: ""})
 
-    async def test_machine_dies(self) -> None:
-        """A place that it kept for a client that does not come back is gone when its TTL ends."""
+    async def test_entry_of_a_lost_client_expires(self) -> None:
+        """The entry of a client that does not come back is gone when its TTL ends."""
         holder = await self.contend().has_it
         orphan = self.contend("orphan", ttl="6")
         await self.stand_in_line(2)
@@ -155,8 +157,8 @@ class LockTests(TestCase):
         index = await behind.has_it
         self.assertEqual(await self.line(), {index: "behind"})
 
-    async def test_holder_dies(self) -> None:
-        """One who has the lock and does not renew it loses it, whatever becomes of the machines."""
+    async def test_lost_holder_loses_the_lock(self) -> None:
+        """A client that has the lock and does not renew it loses it, whatever happens to the machines."""
         await self.contend("holder", ttl="6").has_it
         behind = self.contend("behind")
         await self.stand_in_line(2)
@@ -164,8 +166,8 @@ class LockTests(TestCase):
         index = await behind.has_it
         self.assertEqual(await self.line(), {index: "behind"})
 
-    async def test_any_machine(self) -> None:
-        """Whichever is asked, the same is done."""
+    async def test_any_machine_serves_locks(self) -> None:
+        """Every machine gives the same result."""
         for machine in self.cluster.machines:
             await self._use(machine)
 

@@ -1,5 +1,5 @@
 """
-The log of a whole process: what it says from its start to its end, and where that goes.
+Tests of the log of a whole process: what it contains from start to end, and where it goes.
 """
 
 import json
@@ -15,7 +15,7 @@ from tests.processes.machine import FOREGROUND, STOPPED, Machine
 
 
 class LogTests(TestCase):
-    """One machine, asked a little and stopped."""
+    """Tests of one machine that gets a few requests and is stopped."""
 
     timeout = 240
 
@@ -23,12 +23,12 @@ class LogTests(TestCase):
         self.machine = Machine(self)
 
     async def use(self) -> None:
-        """Ask something, and stop."""
+        """Makes a few requests, and stops the machine."""
         await self.machine.client.put("/k", value="secret")
         self.assertEqual(await self.machine.terminate(), STOPPED)
 
     def in_order(self, said: str, *lines: str) -> None:
-        """All of these are said, once each and in their order."""
+        """Asserts that each of these is logged once, and in this order."""
         at = 0
         for line in lines:
             self.assertEqual(said.count(line), 1, f"{line!r} in {said}")
@@ -36,7 +36,7 @@ class LogTests(TestCase):
             at = said.index(line)
 
     async def test_what_an_operator_has_to_know(self) -> None:
-        """The life of a machine, and nothing of what its clients do."""
+        """The log has the life of a machine, and nothing of what its clients do."""
         await self.machine.start("--name", "machine0")
         await self.use()
         said = self.machine.child.output
@@ -53,8 +53,8 @@ class LogTests(TestCase):
         self.assertNotIn("/v2/keys", said)
         self.assertNotIn("#debug", said)
 
-    async def test_everything(self) -> None:
-        """Each request, without what is in it."""
+    async def test_requests_are_logged_when_asked_for(self) -> None:
+        """The log has each request, without its content."""
         await self.machine.start("-vv")
         await self.machine.client.get("/none", "?wait=maybe")
         await self.machine.client.request("GET", "/version")
@@ -66,7 +66,7 @@ class LogTests(TestCase):
         self.assertNotIn("secret", said)
         self.assertNotIn("maybe", said)
 
-    async def test_json(self) -> None:
+    async def test_every_line_is_a_json_object(self) -> None:
         """Every line is an object."""
         await self.machine.start("--name", "machine0", "--log-format", "json")
         await self.use()
@@ -80,8 +80,8 @@ class LogTests(TestCase):
         self.assertEqual(led["fields"], {"leader": "machine0", "term": 2})
         self.assertEqual(lines[-1]["message"], "Server Shut Down.")
 
-    async def test_file(self) -> None:
-        """C{twistd}'s own option says where it goes, a signal begins it anew; nothing is left for standard output."""
+    async def test_log_goes_to_a_file_and_is_rotated(self) -> None:
+        """The log goes where C{twistd}'s own option says, and a signal rotates it; nothing goes to standard output."""
         file = self.machine.directory / "etcd.log"
         self.machine.launch(
             *("--name", "machine0", "--log-format", "json"), twistd=(*FOREGROUND, "--logfile", str(file))

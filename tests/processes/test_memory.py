@@ -1,7 +1,7 @@
 """
-How much memory the processes of a cluster take for what clients send, and how large they let the key space become.
+Tests of the memory that the processes of a cluster take for what clients send, and of the limit on the key space.
 
-The bounds are generous: what is found here is a cost that grows faster than what is sent, and not a few megabytes.
+The bounds are generous: these tests find a cost that grows faster than what is sent, not a few megabytes.
 """
 
 import re
@@ -17,7 +17,7 @@ MIB = 1 << 20
 
 
 def peak_bytes(machine: Machine) -> int:
-    """The most that a machine's process has had in memory, ever."""
+    """Returns the most memory that a machine's process has ever had."""
     status = Path(f"/proc/{machine.child.pid}/status").read_text()
     found = re.search(r"^VmHWM:\s*(\d+) kB$", status, re.MULTILINE)
     assert found is not None, status
@@ -25,7 +25,7 @@ def peak_bytes(machine: Machine) -> int:
 
 
 class MemoryTests(TestCase):
-    """Three machines, each of which has all that is written."""
+    """Tests of three machines, each of which has all that is written."""
 
     timeout = 240
 
@@ -36,13 +36,16 @@ class MemoryTests(TestCase):
         self.before = {machine: peak_bytes(machine) for machine in self.cluster.machines}
 
     async def assert_grown(self, most_bytes: int) -> None:
-        """No machine has ever had so much more than at the beginning."""
+        """Asserts that no machine has ever had so much more memory than at the beginning."""
         await self.cluster.converge()
         for machine in self.cluster.machines:
             self.assertLess(peak_bytes(machine) - self.before[machine], most_bytes, machine.name)
 
-    async def test_deep_keys(self) -> None:
-        """What is too deep is refused; what just isn't costs what its directories do, listed and removed too."""
+    async def test_deep_keys_take_bounded_memory(self) -> None:
+        """
+        A key that is too deep is refused, and the deepest allowed one costs what its directories do, also when it is
+        listed and removed.
+        """
         client = self.leader.client
         for _ in range(5):
             answer = await client.put("/a" * 31_000, value="x")
@@ -57,8 +60,10 @@ class MemoryTests(TestCase):
             self.assertEqual((await client.request("DELETE", f"/v2/keys/{number}?recursive=true")).status, 200)
         await self.assert_grown(100 * MIB)
 
-    async def test_large_values(self) -> None:
-        """Values that follow each other take what the history and the log may have, and not what all of them had."""
+    async def test_large_values_take_bounded_memory(self) -> None:
+        """
+        Consecutive values take as much memory as the history and the log may have, and not as much as all of them had.
+        """
         for number in range(25):
             answer = await self.leader.client.put("/large", value=f"{number:04}" * MIB)
             self.assertIn(answer.status, (200, 201))
@@ -68,12 +73,15 @@ class MemoryTests(TestCase):
 
 
 class QuotaTests(TestCase):
-    """As users and operators meet it."""
+    """Tests of the quota as users and operators see it."""
 
     timeout = 240
 
-    async def test_full(self) -> None:
-        """Writes are refused until something is deleted, whoever leads; each machine knows, after a restart too."""
+    async def test_writes_are_refused_until_something_is_deleted(self) -> None:
+        """
+        Writes are refused until something is deleted, whichever machine leads; each machine knows that, also after a
+        restart.
+        """
         cluster = Cluster(self, 3, *STEADY, "--quota-bytes", str(MIB))
         await cluster.start()
         leader = await cluster.leader()

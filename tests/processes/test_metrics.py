@@ -1,5 +1,5 @@
 """
-The metrics of a real cluster, against what was done to it.
+Tests of the metrics of a real cluster, against what was done to it.
 """
 
 import re
@@ -14,11 +14,11 @@ from tests.processes.cluster import Cluster, Member, until
 WRITES = 30
 
 Values = dict[str, float]
-"""What a page says, by the name and the labels of each line."""
+"""The values on a page, by the name and the labels of each line."""
 
 
 class MetricsTests(TestCase):
-    """Three machines."""
+    """Tests with three machines."""
 
     timeout = 240
 
@@ -36,7 +36,7 @@ class MetricsTests(TestCase):
                 values[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
         return values
 
-    async def test_load(self) -> None:
+    async def test_load_is_counted(self) -> None:
         """Writes are counted where they are made, answered, synced and sent."""
         leader, followers = await self.cluster.leader(), await self.cluster.followers()
         before = {machine: await self.values(machine) for machine in self.cluster.machines}
@@ -66,8 +66,8 @@ class MetricsTests(TestCase):
             self.assertGreater(grown[follower][received], WRITES * 1_000)
             self.assertEqual(grown[follower]["etcd_twisted_server_commit_duration_seconds_count"], 0)
 
-    async def test_shipped(self) -> None:
-        """Every figure that the shipped alerts and the dashboard ask for is there on each machine that was used."""
+    async def test_metrics_of_shipped_files_exist(self) -> None:
+        """Every metric that the shipped alerts and the dashboard use is there on each machine that was used."""
         leader = await self.cluster.leader()
         self.assertEqual((await leader.client.put("/k", value="v")).status, 201)
         for machine in self.cluster.machines:
@@ -84,8 +84,8 @@ class MetricsTests(TestCase):
         for machine in self.cluster.machines:
             await until(lambda machine=machine: served(machine), f"{machine.name} has all of {sorted(asked)}")
 
-    async def test_new_leader(self) -> None:
-        """Those that are left have seen one more, and one of them is it."""
+    async def test_new_leader_is_counted(self) -> None:
+        """The machines that are left count one change of leader, and one of them is the new leader."""
         leader, followers = await self.cluster.leader(), await self.cluster.followers()
         before = [await self.values(machine) for machine in followers]
         self.assertEqual([values["etcd_server_is_leader"] for values in before], [0, 0])

@@ -1,5 +1,5 @@
 """
-What a machine's log says when the others die, and when they are back.
+Tests of what a machine's log says when the others die, and when they are back.
 """
 
 from twisted.trial.unittest import TestCase
@@ -8,12 +8,15 @@ from tests.processes.cluster import Cluster
 
 
 class QuorumLogTests(TestCase):
-    """Three processes, of which two are killed."""
+    """Two of three processes are killed."""
 
     timeout = 240
 
-    async def test_majority_killed(self) -> None:
-        """The one that is left says at once who is missing, and what that means; and when it is over."""
+    async def test_loss_of_the_majority_is_logged(self) -> None:
+        """
+        The machine that is left logs at once which machines are missing and what that means, and later that it is
+        over.
+        """
         cluster = Cluster(self, 3)
         await cluster.start()
         left, *others = await cluster.followers()

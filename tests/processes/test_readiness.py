@@ -1,5 +1,5 @@
 """
-What a machine tells the service manager that started it, and when.
+Tests of what a machine sends to the service manager that started it, and when.
 """
 
 from twisted.trial.unittest import TestCase
@@ -17,8 +17,11 @@ class ReadinessTests(TestCase):
         machine.child = spawn(self, command, machine.directory, {"NOTIFY_SOCKET": manager.address})
         return machine.child
 
-    async def test_a_life(self) -> None:
-        """It is ready once, when it serves, and stops once; the manager may listen at a path or an abstract name."""
+    async def test_machine_is_ready_once_and_stops_once(self) -> None:
+        """
+        The machine is ready once, when it serves, and stops once; the manager may listen at a path or an abstract
+        name.
+        """
         for abstract in (False, True):
             machine, manager = Machine(self), Manager(self, abstract)
             ready, stopping = manager.when_told("READY"), manager.when_told("STOPPING")
@@ -30,8 +33,8 @@ class ReadinessTests(TestCase):
             self.assertEqual(manager.states(), ["READY", "STOPPING"])
             self.assertIn("does not serve yet", manager.told[0]["STATUS"])
 
-    async def test_not_before_it_serves(self) -> None:
-        """One of two waits for the other, though it listens and answers that it has no leader."""
+    async def test_machine_is_not_ready_before_it_serves(self) -> None:
+        """One of two machines waits for the other, although it listens and answers that it has no leader."""
         machines = [Machine(self), Machine(self)]
         await machines[0].start("--name", "machine0")
         await machines[1].start("--name", "machine1", "--peers", f"127.0.0.1:{machines[0].peer_port}")
@@ -48,14 +51,14 @@ class ReadinessTests(TestCase):
         await ready
         await machines[0].child.when_printed(SERVES)
 
-    async def test_refused_start(self) -> None:
-        """It is never ready, and the manager is told why."""
+    async def test_refused_start_sends_the_reason(self) -> None:
+        """The machine is never ready, and the manager gets the reason."""
         machine, other, manager = Machine(self), Machine(self), Manager(self)
         await other.start()
         machine.data = other.data
         refused = self.launch(machine, manager)
         self.assertEqual(await refused.when_ended(), 1)
-        while len(manager.told) < 2:  # what it has sent is there, but may not have been read yet
+        while len(manager.told) < 2:  # What it has sent is there, but may not have been read yet.
             await manager.when_told("STATUS")
         self.assertEqual(manager.states(), [])
         self.assertEqual(f"twistd etcd: {manager.told[-1]['STATUS']}\n", refused.errors)

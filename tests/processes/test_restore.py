@@ -1,5 +1,6 @@
 """
-C{restore.py} of the page about backups: what etcd itself lists is written into a machine, and back into etcd.
+Tests of C{restore.py} of the page about backups: a listing of etcd itself is written into a machine, and back into
+etcd.
 """
 
 import json
@@ -19,20 +20,20 @@ from tests.processes.machine import Machine
 
 RECORDED = Path(__file__).with_name("etcd-3.4-listing.json")
 """
-What etcd 3.4 (Debian's, with C{--enable-v2}) answers to C{GET /v2/keys/?recursive=true}: directories in directories
-and empty ones, keys and directories with a TTL, in-order keys, an empty value, values and names of other alphabets and
+The answer of etcd 3.4 (Debian's, with C{--enable-v2}) to C{GET /v2/keys/?recursive=true}: nested and empty
+directories, keys and directories with a TTL, in-order keys, an empty value, values and names in other alphabets and
 with characters that mean something in a URL. It had hidden keys too, which it does not list.
 """
 
 LONGEST = 600
-"""How many seconds of a TTL may be gone once it is restored and read again."""
+"""How many seconds of a TTL may pass until it is restored and read again."""
 
 Keys = dict[str, tuple[str | None, int | None]]
-"""The value of each key, C{None} of a directory, and what is left of its TTL."""
+"""The value of each key, C{None} for a directory, and its remaining TTL."""
 
 
 def keys(node: dict[str, Any]) -> Keys:
-    """All below the root of a listing."""
+    """Returns all nodes below the root of a listing."""
     found: Keys = {}
     for child in node.get("nodes", []):
         found[child["key"]] = (None if child.get("dir") else child["value"], child.get("ttl"))
@@ -50,7 +51,7 @@ class RestoreTests(TestCase):
         (self.directory / "restore.py").write_text(script)
 
     async def restore(self, url: str, listing: bytes) -> Keys:
-        """What is listed after a listing was written."""
+        """Writes a listing, and returns what is listed afterwards."""
         (self.directory / "keys.json").write_bytes(listing)
         child = spawn(self, [sys.executable, "restore.py", url, "keys.json"], self.directory)
         self.assertEqual((await child.when_ended(), child.errors), (0, ""))
@@ -64,7 +65,7 @@ class RestoreTests(TestCase):
         return answer.body
 
     def assertRestored(self, found: Keys, recorded: Keys) -> None:
-        """The same keys and values, with TTLs that are a little shorter."""
+        """Asserts that there are the same keys and values, with slightly shorter TTLs."""
         self.assertEqual({key: value for key, (value, _) in found.items()}, {k: v for k, (v, _) in recorded.items()})
         for key, (_, before) in recorded.items():
             after = found[key][1]
@@ -73,8 +74,8 @@ class RestoreTests(TestCase):
             else:
                 self.assertTrue(before - LONGEST < (after or 0) <= before, f"{key}: {after} of {before}")
 
-    async def test_recorded(self) -> None:
-        """What was recorded has a root without a key."""
+    async def test_recorded_listing_is_restored(self) -> None:
+        """The root of the recorded listing has no key."""
         listing = RECORDED.read_bytes()
         recorded = keys(json.loads(listing)["node"])
         self.assertNotIn("key", json.loads(listing)["node"])
@@ -83,8 +84,8 @@ class RestoreTests(TestCase):
         await machine.start()
         self.assertRestored(await self.restore(machine.url, listing), recorded)
 
-    async def test_there_and_back(self) -> None:
-        """From a machine into the real etcd, and from that into a machine."""
+    async def test_listings_are_restored_into_etcd_and_back(self) -> None:
+        """The keys go from a machine into the real etcd, and from that into a machine."""
         etcd = shutil.which("etcd")
         if etcd is None:
             self.skipTest("etcd is not installed (apt-get install etcd-server)")

@@ -1,5 +1,5 @@
 """
-How a machine starts, refuses to start, and stops.
+Tests of how a machine starts, refuses to start, and stops.
 """
 
 import os
@@ -27,11 +27,11 @@ from tests.processes.stranger import Stranger
 
 
 class FirstStartTests(TestCase):
-    """A machine with nothing but defaults for all that is not an address or a directory."""
+    """A machine has the defaults for everything except addresses and directories."""
 
     timeout = 240
 
-    async def test_first_index(self) -> None:
+    async def test_first_index_is_2(self) -> None:
         """Registering the machine took index 1 (api, "Setting the value of a key")."""
         machine = Machine(self)
         await machine.start()
@@ -46,8 +46,8 @@ class FirstStartTests(TestCase):
             },
         )
 
-    async def test_peer_port(self) -> None:
-        """Administrators are told about the machine at the peer port."""
+    async def test_peer_port_serves_administrators(self) -> None:
+        """Administrators get the data of the machine at the peer port."""
         machine = Machine(self)
         await machine.start("--name", "machine0")
         answer = await machine.connect(machine.peer_url).request("GET", "/v2/admin/machines")
@@ -57,7 +57,7 @@ class FirstStartTests(TestCase):
             [{"clientURL": machine.url, "name": "machine0", "peerURL": machine.peer_url, "state": "leader"}],
         )
 
-    async def test_help(self) -> None:
+    async def test_help_needs_nothing(self) -> None:
         """C{--help} needs nothing and leaves nothing."""
         directory = Path(self.mktemp()).resolve()
         directory.mkdir()
@@ -68,19 +68,19 @@ class FirstStartTests(TestCase):
 
 
 class RefusalTests(TestCase):
-    """What can't be is refused with one line and status 1, before anything is changed on disk."""
+    """A start that is impossible is refused with one line and status 1, before anything is changed on disk."""
 
     timeout = 240
 
     async def assertRefused(self, child: ChildProcess, *words: str) -> None:
-        """The process ends by itself and says why."""
+        """Asserts that the process ends by itself and gives the reason."""
         self.assertEqual(await child.when_ended(), 1)
         self.assertEqual(len(child.errors.splitlines()), 1, child.errors)
         self.assertTrue(child.errors.startswith("twistd etcd: "), child.errors)
         for each in words:
             self.assertIn(each, child.errors)
 
-    async def _portTaken(self, machine: Machine, port: int, option: str, *flags: str) -> None:
+    async def _assert_port_taken(self, machine: Machine, port: int, option: str, *flags: str) -> None:
         taken = reactor.listenTCP(port, Factory.forProtocol(Protocol), interface="127.0.0.1")
         self.addCleanup(taken.stopListening)
         pid_file = machine.directory / "machine.pid"
@@ -88,67 +88,67 @@ class RefusalTests(TestCase):
         await self.assertRefused(child, f"{option} 127.0.0.1:{port}", "another program uses it")
         self.assertEqual(list(machine.directory.iterdir()), [])
 
-    async def test_client_port_taken(self) -> None:
-        """Spec, "Flags"."""
+    async def test_taken_client_port_is_refused(self) -> None:
+        """The port of another process is refused (spec, "Flags")."""
         machine = Machine(self)
-        await self._portTaken(machine, machine.port, "--addr")
+        await self._assert_port_taken(machine, machine.port, "--addr")
 
-    async def test_peer_port_taken(self) -> None:
+    async def test_taken_peer_port_is_refused(self) -> None:
         machine = Machine(self)
-        await self._portTaken(machine, machine.peer_port, "--peer-addr")
+        await self._assert_port_taken(machine, machine.peer_port, "--peer-addr")
 
-    async def test_other_port_taken(self) -> None:
-        """The option that is named is the one that says where to listen."""
+    async def test_taken_bind_address_is_refused(self) -> None:
+        """The error names the option that says where to listen."""
         machine = Machine(self)
         (port,) = free_ports(1)
-        await self._portTaken(machine, port, "--bind-addr", "--bind-addr", f"127.0.0.1:{port}")
+        await self._assert_port_taken(machine, port, "--bind-addr", "--bind-addr", f"127.0.0.1:{port}")
 
-    async def _refusedAsDaemon(self, machine: Machine, flags: tuple[str, ...], words: str) -> None:
+    async def _assert_refused_as_daemon(self, machine: Machine, flags: tuple[str, ...], words: str) -> None:
         log = machine.directory / "machine.log"
         child = machine.launch(*flags, twistd=(f"--pidfile={machine.directory / 'machine.pid'}", f"--logfile={log}"))
         await self.assertRefused(child, words)
         self.assertEqual(list(machine.directory.iterdir()), [log])
         self.assertIn(child.errors.removeprefix("twistd etcd: "), log.read_text())
 
-    async def test_port_taken_as_daemon(self) -> None:
+    async def test_daemon_refuses_a_taken_port(self) -> None:
         """The command fails with the whole line, the log has it too, and no other file is left."""
         machine = Machine(self)
         taken = reactor.listenTCP(machine.peer_port, Factory.forProtocol(Protocol), interface="127.0.0.1")
         self.addCleanup(taken.stopListening)
-        await self._refusedAsDaemon(machine, (), f"--peer-addr 127.0.0.1:{machine.peer_port}")
+        await self._assert_refused_as_daemon(machine, (), f"--peer-addr 127.0.0.1:{machine.peer_port}")
 
-    async def test_bad_frontend_as_daemon(self) -> None:
-        """Likewise for what is found out before any port is opened."""
-        await self._refusedAsDaemon(Machine(self), ("--frontend", "nonsense"), "--frontend nonsense")
+    async def test_daemon_refuses_a_bad_frontend(self) -> None:
+        """The same holds for an error that is found before any port is opened."""
+        await self._assert_refused_as_daemon(Machine(self), ("--frontend", "nonsense"), "--frontend nonsense")
 
-    async def test_directory_in_use_as_daemon(self) -> None:
-        """Likewise for what is found out after the ports were opened."""
+    async def test_daemon_refuses_a_directory_in_use(self) -> None:
+        """The same holds for an error that is found after the ports were opened."""
         machine, second = Machine(self), Machine(self)
         await machine.start()
         second.data = machine.data
-        await self._refusedAsDaemon(second, (), f"is in use by process {machine.child.pid}")
+        await self._assert_refused_as_daemon(second, (), f"is in use by process {machine.child.pid}")
 
-    async def test_nobody_to_join_as_daemon(self) -> None:
-        """Likewise for what is found out only after others were asked."""
+    async def test_daemon_refuses_to_start_without_a_cluster_to_join(self) -> None:
+        """The same holds for an error that is found only after others were asked."""
         (nowhere,) = free_ports(1)
         flags = ("--peers", f"127.0.0.1:{nowhere}", "--max-retry-attempts", "1")
-        await self._refusedAsDaemon(Machine(self), flags, "no cluster admits this machine")
+        await self._assert_refused_as_daemon(Machine(self), flags, "no cluster admits this machine")
 
-    async def test_killed_as_daemon(self) -> None:
-        """Who waits for one that looks for its cluster does not wait for ever."""
-        child, daemon = await self._startSeekingDaemon()
+    async def test_command_ends_when_its_daemon_is_killed(self) -> None:
+        """A user who waits for a daemon that looks for its cluster does not wait for ever."""
+        child, daemon = await self._start_daemon_without_a_cluster()
         daemon.signal(signal.SIGKILL)
         await self.assertRefused(child, "ended without a reason")
 
-    async def test_interrupt_while_a_daemon_starts(self) -> None:
-        """Control-C ends the waiting, and not what goes on in the background: that is said."""
-        child, daemon = await self._startSeekingDaemon()
+    async def test_interrupt_ends_the_command_and_not_the_daemon(self) -> None:
+        """Control-C ends the waiting, and not the process in the background, as a message says."""
+        child, daemon = await self._start_daemon_without_a_cluster()
         child.signal(signal.SIGINT)
         await self.assertRefused(child, "goes on in the background")
         self.assertFalse(daemon.ended.called)
 
-    async def _startSeekingDaemon(self) -> tuple[ChildProcess, Stranger]:
-        """The command, which waits, and the process in the background, which finds nobody to join."""
+    async def _start_daemon_without_a_cluster(self) -> tuple[ChildProcess, Stranger]:
+        """Starts the command, which waits, and the process in the background, which finds no cluster to join."""
         machine = Machine(self)
         (nowhere,) = free_ports(1)
         flags = ("--peers", f"127.0.0.1:{nowhere}", "--max-retry-attempts", "1000")
@@ -161,7 +161,7 @@ class RefusalTests(TestCase):
         self.assertIsNone(child.status)
         return child, daemon
 
-    async def test_told_once(self) -> None:
+    async def test_error_is_reported_once(self) -> None:
         """What is on standard error is not also in a log that goes to the same terminal."""
         machine = Machine(self)
         (nowhere,) = free_ports(1)
@@ -170,8 +170,8 @@ class RefusalTests(TestCase):
             await self.assertRefused(child, flags[0])
             self.assertNotIn(child.errors.removeprefix("twistd etcd: ").strip(), child.output)
 
-    async def test_mistyped_variable(self) -> None:
-        """It is warned of, and no more than that."""
+    async def test_mistyped_variable_is_a_warning(self) -> None:
+        """The variable causes a warning, and nothing more."""
         machine = Machine(self)
         program = ("/usr/bin/env", "ETCD_NMAE=a", "ETCD_VERSION=3", *TWISTD)
         child = machine.launch("--frontend", "nonsense", program=program)
@@ -179,8 +179,11 @@ class RefusalTests(TestCase):
         warnings = [line.partition("#warn] ")[2] for line in child.output.splitlines() if "#warn] " in line]
         self.assertEqual(warnings, ["ETCD_NMAE sets nothing; did you mean ETCD_NAME?"])
 
-    async def test_working_directory_not_writable(self) -> None:
-        """Neither in the foreground, where C{twistd} has its pid file there, nor as a daemon, which logs there too."""
+    async def test_working_directory_that_is_not_writable_is_refused(self) -> None:
+        """
+        The start is refused in the foreground, where C{twistd} has its pid file there, and as a daemon, which logs
+        there too.
+        """
         machine = Machine(self)
         machine.directory.chmod(0o555)
         self.addCleanup(machine.directory.chmod, 0o755)
@@ -193,14 +196,14 @@ class RefusalTests(TestCase):
             await self.assertRefused(machine.launch(program=program, twistd=twistd), words)
         self.assertEqual(list(machine.directory.iterdir()), [])
 
-    async def test_no_working_directory(self) -> None:
-        """One that C{twistd} is told to run in."""
+    async def test_missing_working_directory_is_refused(self) -> None:
+        """The missing directory is the one in which C{twistd} should run."""
         machine = Machine(self)
         refused = machine.launch(twistd=("-n", "--rundir", "nowhere"))
         await self.assertRefused(refused, "--rundir nowhere: is no directory that this user may enter")
 
-    async def test_directory_in_use(self) -> None:
-        """The process that has it goes on (spec, "Flags")."""
+    async def test_directory_in_use_is_refused(self) -> None:
+        """The process that uses the directory goes on (spec, "Flags")."""
         machine = Machine(self)
         await machine.start()
         second = Machine(self)
@@ -209,8 +212,8 @@ class RefusalTests(TestCase):
         await self.assertRefused(second.launch(), holder)
         self.assertEqual((await machine.client.put("/message", value="still here")).status, 201)
 
-    async def test_directory_not_writable(self) -> None:
-        """Neither one that is there, nor one that would have to be made (spec, "Flags")."""
+    async def test_directory_that_is_not_writable_is_refused(self) -> None:
+        """The start is refused whether the directory exists or would have to be made (spec, "Flags")."""
         machine, other = Machine(self), Machine(self)
         machine.data.mkdir(mode=0o555)
         other.directory.chmod(0o555)
@@ -221,14 +224,14 @@ class RefusalTests(TestCase):
             await self.assertRefused(refused, f"--data-dir {each.data} can't be used", "not writable")
         self.assertEqual(list(machine.data.iterdir()), [])
 
-    async def test_file_in_its_place(self) -> None:
+    async def test_file_in_place_of_the_directory_is_refused(self) -> None:
         machine = Machine(self)
         machine.data.write_text("something else")
         await self.assertRefused(machine.launch(), f"--data-dir {machine.data} can't be used", "not a directory")
         self.assertEqual(machine.data.read_text(), "something else")
 
-    async def test_bad_values(self) -> None:
-        """The flag is named as it was given."""
+    async def test_bad_values_are_refused(self) -> None:
+        """The error names the flag as it was given."""
         machine = Machine(self)
         bad = [
             ("--snapshot-count", "abc"),
@@ -242,8 +245,8 @@ class RefusalTests(TestCase):
         await gatherResults(refused, consumeErrors=True)
         self.assertFalse(machine.data.exists())
 
-    async def test_nothing_is_tidied_up(self) -> None:
-        """A torn end of the log and the process id of the last start stay, when the identity is missing."""
+    async def test_refused_start_tidies_nothing_up(self) -> None:
+        """A torn end of the log and the process id of the last start stay if the identity is missing."""
         machine = Machine(self)
         await machine.start("--snapshot-count", "5")
         for number in range(20):
@@ -264,8 +267,8 @@ class RefusalTests(TestCase):
         await self.assertRefused(machine.launch(), f"{machine.data / 'log'}: the log is gone: restore it")
         self.assertEqual(listing(machine.data), before)
 
-    async def test_nobody_to_join(self) -> None:
-        """No cluster answers, or the file that should say where one is can't be read."""
+    async def test_start_without_a_cluster_to_join_is_refused(self) -> None:
+        """No cluster answers, or the file with the addresses can't be read."""
         (nowhere,) = free_ports(1)
         missing = "missing.txt"
         for flags, words in (
@@ -278,13 +281,13 @@ class RefusalTests(TestCase):
             self.assertEqual(list(machine.directory.iterdir()), [])
         (machine.data / "log").mkdir(parents=True)
         (machine.data / "lock").write_bytes(b"1\n")
-        (machine.data / "log" / f"{1:020}.log").write_bytes(bytes(1000))  # a start that was cut short has left it
+        (machine.data / "log" / f"{1:020}.log").write_bytes(bytes(1000))  # Left by a start that was interrupted.
         before = listing(machine.data)
         await self.assertRefused(machine.launch("--peers-file", missing), missing)
         self.assertEqual(listing(machine.data), before)
 
-    async def test_forced_in_vain(self) -> None:
-        """What was to be forgotten is still there when the start is refused for what could be seen beforehand."""
+    async def test_refused_start_with_force_drops_nothing(self) -> None:
+        """The data that should be dropped is still there if the start is refused for what could be seen beforehand."""
         machine = Machine(self)
         await machine.start()
         await machine.client.put("/message", value="kept")
@@ -294,8 +297,8 @@ class RefusalTests(TestCase):
         await machine.start()
         self.assertEqual((await machine.client.get("/message")).json()["node"]["value"], "kept")
 
-    async def test_bad_certificates(self) -> None:
-        """One that does not load, and one for another host, for either port."""
+    async def test_bad_certificates_are_refused(self) -> None:
+        """A certificate that does not load, and one for another host, are refused for either port."""
         directory = Path(self.mktemp()).resolve()
         authority = Authority(directory)
         certificate, key = authority.certificate("machine0", ["machine0.example.com"])
@@ -311,7 +314,7 @@ class RefusalTests(TestCase):
 
 
 class RestartTests(TestCase):
-    """What a machine is after it was stopped and started again."""
+    """Tests of a machine that was stopped and is started again."""
 
     timeout = 240
 
@@ -321,9 +324,10 @@ class RestartTests(TestCase):
         name: str = described["name"]
         return name
 
-    async def test_keeps_data_and_name(self) -> None:
+    async def test_machine_keeps_its_data_and_name(self) -> None:
         """
-        A machine that was not named keeps the name that it gave itself (api, "Running a Single Machine Cluster").
+        A machine that was not given a name keeps the name that it gave itself (api, "Running a Single Machine
+        Cluster").
         """
         machine = Machine(self)
         await machine.start()
@@ -337,7 +341,7 @@ class RestartTests(TestCase):
         self.assertEqual(read.index, written.index)
         self.assertEqual(await self._name(machine), name)
 
-    async def test_other_name(self) -> None:
+    async def test_another_name_is_refused(self) -> None:
         """A directory belongs to the machine that it was made for."""
         machine = Machine(self)
         await machine.start("--name", "machine0")
@@ -350,8 +354,8 @@ class RestartTests(TestCase):
         await machine.start()
         self.assertEqual(await self._name(machine), "machine0")
 
-    async def test_other_addresses(self) -> None:
-        """A machine that moves to other ports says so."""
+    async def test_moved_machine_lists_its_new_address(self) -> None:
+        """A machine that moves to other ports lists its new address."""
         machine = Machine(self)
         await machine.start("--name", "machine0")
         self.assertEqual(await machine.terminate(), STOPPED)
@@ -367,10 +371,8 @@ class StopTests(TestCase):
 
     timeout = 240
 
-    async def test_under_load(self) -> None:
-        """
-        Writers are answered or cut off, those who wait for events get no event or are cut off, and nothing is lost.
-        """
+    async def test_machine_stops_under_load(self) -> None:
+        """Writers are answered or disconnected, watchers get no event or are disconnected, and nothing is lost."""
         machine = Machine(self)
         ledger = Ledger()
         await machine.start("--snapshot-count", "100")
@@ -394,8 +396,8 @@ class StopTests(TestCase):
         await ledger.compare(machine.client)
         self.assertEqual(ledger.problems, [])
 
-    async def test_half_a_request(self) -> None:
-        """A client that does not finish its request holds nobody up."""
+    async def test_half_a_request_does_not_delay_the_stop(self) -> None:
+        """A client that does not finish its request delays nobody."""
         machine = Machine(self)
         await machine.start()
         half = Half()
@@ -405,21 +407,19 @@ class StopTests(TestCase):
         self.assertEqual(await machine.terminate(), STOPPED)
         await half.lost
 
-    async def test_interrupt(self) -> None:
-        """Control-C, as in a terminal."""
+    async def test_interrupt_stops_the_machine(self) -> None:
+        """Control-C in a terminal ends the machine."""
         machine = Machine(self)
         await machine.start()
         machine.child.signal(signal.SIGINT)
         self.assertEqual(await machine.child.when_ended(), -signal.SIGINT)
         self.assertIn("Server Shut Down.", machine.child.output)
 
-    async def test_daemon(self) -> None:
-        """
-        In the background: it serves as soon as the command returns, and its process id is in its file until it ends.
-        """
+    async def test_daemon_serves_and_stops(self) -> None:
+        """The daemon serves as soon as the command returns, and its process id is in its file until it ends."""
         machine = Machine(self)
         log = machine.directory / "machine.log"
-        daemon = await self._startDaemon(machine)
+        daemon = await self._start_daemon(machine)
         client = machine.connect(machine.url)
         self.assertEqual((await client.put("/message", value="Hello world")).index, 2)
         modes = {machine.data.stat().st_mode & 0o077, machine.pid_file.stat().st_mode & 0o077}
@@ -431,18 +431,18 @@ class StopTests(TestCase):
         await machine.start()
         self.assertEqual((await machine.client.get("/message")).json()["node"]["value"], "Hello world")
 
-    async def test_daemon_without_a_majority(self) -> None:
+    async def test_daemon_starts_without_a_majority(self) -> None:
         """The command does not wait for the other machines, which the same script may be about to start."""
         machines = [Machine(self), Machine(self)]
         await machines[0].start("--name", "machine0")
         await machines[1].start("--name", "machine1", "--peers", f"127.0.0.1:{machines[0].peer_port}")
         for machine in machines:
             await machine.kill()
-        await self._startDaemon(machines[0])
+        await self._start_daemon(machines[0])
         answer = await machines[0].connect(machines[0].url).request("GET", "/health")
         self.assertEqual(answer.status, 503)
 
-    async def _startDaemon(self, machine: Machine) -> Stranger:
+    async def _start_daemon(self, machine: Machine) -> Stranger:
         child = machine.launch(twistd=(f"--pidfile={machine.pid_file}", f"--logfile={machine.directory}/machine.log"))
         status = await child.when_ended()
         self.assertEqual((status, child.errors), (0, ""))
@@ -450,11 +450,11 @@ class StopTests(TestCase):
 
 
 class PidFileTests(TestCase):
-    """What is in the file that says which process runs. All else is in C{tests.process.test_pid_file}."""
+    """Tests of the file that says which process runs. Other cases are in C{tests.process.test_pid_file}."""
 
     timeout = 240
 
-    async def test_other_process(self) -> None:
+    async def test_id_of_another_program_is_overwritten(self) -> None:
         """The id is that of a process that runs, but not this program, as in a container that was killed."""
         machine = Machine(self)
         for pid in (1, os.getpid()):
@@ -465,8 +465,8 @@ class PidFileTests(TestCase):
             self.assertEqual(await machine.terminate(), STOPPED)
             self.assertFalse(machine.pid_file.exists())
 
-    async def test_running(self) -> None:
-        """Another of the same file goes on, and keeps its file."""
+    async def test_running_machine_keeps_its_file(self) -> None:
+        """The process with the same file goes on, and keeps its file."""
         machine, second = Machine(self), Machine(self)
         machine.launch(twistd=("-n", f"--pidfile={machine.pid_file}"))
         await machine.child.when_printed(SERVES)
@@ -485,5 +485,5 @@ class Half(Protocol):
         self.lost: Deferred[None] = Deferred()
 
     def connectionLost(self, _reason: object = None) -> None:
-        """The server has closed it."""
+        """The server has closed the connection."""
         self.lost.callback(None)

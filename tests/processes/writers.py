@@ -1,5 +1,5 @@
 """
-Writers that go on until the machine goes away, and enter into a ledger what they ask for and what they are told.
+Writers that go on until the machine goes away, and record in a ledger what they ask for and what is acknowledged.
 """
 
 import random
@@ -14,7 +14,7 @@ COUNT = 64
 
 
 class Writer:
-    """One writer, with keys of its own; a subclass says what it does with them."""
+    """A writer with keys of its own; a subclass decides what it does with them."""
 
     def __init__(self, ledger: Ledger, client: Client, number: int, chance: random.Random, most_words: int) -> None:
         self.ledger = ledger
@@ -25,7 +25,7 @@ class Writer:
         self._index = 0
 
     async def run(self) -> None:
-        """Write until nobody answers, or the machine says that it is stopping."""
+        """Writes until nobody answers, or the machine says that it is stopping."""
         try:
             while await self.step():
                 pass
@@ -33,15 +33,15 @@ class Writer:
             return
 
     async def step(self) -> bool:
-        """Write once; whether it was done."""
+        """Writes once, and returns whether that was done."""
         raise NotImplementedError
 
     def value(self) -> str:
-        """A value that nobody else writes."""
+        """Returns a value that nobody else writes."""
         return f"{self.chance.getrandbits(64):016x}" * self.chance.randint(1, self._most_words)
 
     def done(self, answer: Answer) -> Any:
-        """The answer to a write that was done; C{None} when the machine says that its outcome is unknown."""
+        """Returns the answer to a write that was done, or C{None} if the machine says that its outcome is unknown."""
         told = answer.json()
         if answer.status == 500 and told["errorCode"] == 300:
             return None
@@ -54,7 +54,7 @@ class Writer:
         return told
 
     async def put(self, key: str, **conditions: str) -> bool:
-        """Set a key of its own."""
+        """Sets a key of its own."""
         value = self.value()
         self.ledger.ask(key, value)
         told = self.done(await self.client.put(key, value=value, **conditions))
@@ -68,15 +68,15 @@ class Setter(Writer):
     """Sets one of several keys."""
 
     async def step(self) -> bool:
-        """Set one."""
+        """Sets one key."""
         return await self.put(f"/set/{self.number}/{self.chance.randrange(8)}")
 
 
 class Swapper(Writer):
-    """Changes one key, if it is still what it was."""
+    """Changes one key, if it has not changed since."""
 
     async def step(self) -> bool:
-        """Create it or swap it."""
+        """Creates the key or swaps it."""
         key = f"/swap/{self.number}"
         held = self.ledger.held(key)
         if held is None:
@@ -88,7 +88,7 @@ class Poster(Writer):
     """Makes in-order keys in a directory that all share."""
 
     async def step(self) -> bool:
-        """Make one."""
+        """Makes one key."""
         value = self.value()
         self.ledger.ask_in_order(value)
         told = self.done(await self.client.post(QUEUE, value=value))
@@ -103,7 +103,7 @@ class Deleter(Writer):
     """Deletes keys that it has set before."""
 
     async def step(self) -> bool:
-        """Set a key that is not there, delete one that is."""
+        """Sets a key that is not there, or deletes one that is."""
         key = f"/delete/{self.number}/{self.chance.randrange(4)}"
         held = self.ledger.held(key)
         if held is None:
@@ -122,7 +122,7 @@ _KINDS = (Setter, Swapper, Poster, Deleter)
 
 def write(ledger: Ledger, client: Client, chance: random.Random, most_words: int = 40) -> "Deferred[Any]":
     """
-    Set L{COUNT} writers to work; fires when all have ended.
+    Starts L{COUNT} writers, and returns a Deferred that fires when all have ended.
 
     @param most_words: the longest value, in words of 16 bytes.
     """
