@@ -36,7 +36,7 @@ def split(data: bytes, cuts: list[int]) -> list[bytes]:
 
 
 def payload_of(length: int) -> bytes:
-    """Bytes that are not the same everywhere."""
+    """Returns bytes that are not the same everywhere."""
     return (b"%d," % length + bytes(range(256))) * (length // 256 + 1)
 
 
@@ -118,21 +118,21 @@ class PayloadTests(SynchronousTestCase):
                 payload = assembly.take(box)
                 if payload is not None:
                     come.append(payload)
-        self.assertTrue(come == payloads)  # a difference would be megabytes of text
+        self.assertTrue(come == payloads)  # The message of assertEqual would be megabytes of text.
         self.assertFalse(assembly.has_part or reader.has_part)
 
     @given(st.lists(st.binary(max_size=1_000), max_size=20), st.integers(1, 500))
-    def test_short_payloads_in_any_pieces(self, payloads: list[bytes], piece: int) -> None:
-        """In order, cut anywhere."""
+    def test_short_payloads_come_through_in_any_pieces(self, payloads: list[bytes], piece: int) -> None:
+        """The payloads come in order, wherever the stream is cut."""
         self.assert_comes(payloads, piece)
 
     @given(st.lists(st.sampled_from(EDGES) | st.integers(0, 3 * PAYLOAD_BYTES_PER_BOX), min_size=1, max_size=3))
-    def test_payloads_of_any_length(self, lengths: list[int]) -> None:
-        """Whatever fits into one value, one box or several."""
+    def test_payloads_of_any_length_come_through(self, lengths: list[int]) -> None:
+        """A payload may fit into one value, one box or several."""
         self.assert_comes([payload_of(length)[:length] for length in lengths])
 
     def test_twisted_reads_the_boxes(self) -> None:
-        """They are AMP: Twisted's own parser understands each of them."""
+        """Twisted's own AMP parser understands each of the boxes."""
         for length in EDGES:
             payload = payload_of(length)[:length]
             parts = []
@@ -144,8 +144,7 @@ class PayloadTests(SynchronousTestCase):
             more = [True] * (len(parts) - 1) + [False] if is_split else [None]
             self.assertEqual([part["more"] for part in parts], more)
 
-    def test_short_payload_between_the_boxes_of_a_long_one(self) -> None:
-        """A short payload may come between the boxes of a long one."""
+    def test_short_payload_may_come_between_the_boxes_of_a_long_one(self) -> None:
         assembly, reader = PayloadAssembler(), BoxReader(MAX_BOX_BYTES)
         long = payload_of(2 * PAYLOAD_BYTES_PER_BOX)
         first, *others = payload_boxes(long)
@@ -154,7 +153,7 @@ class PayloadTests(SynchronousTestCase):
         self.assertTrue(come == [b"short", long])
 
     def test_too_long_payload_is_refused(self) -> None:
-        """What would take too much memory is refused, however it is split."""
+        """A payload that would take too much memory is refused, however it is split."""
         assembly = PayloadAssembler(max_payload_bytes=100)
         more = {b"_command": b"Deliver", b"payload": b"x" * 60, b"more": b"True"}
         self.assertIs(assembly.take(more), None)
@@ -163,7 +162,6 @@ class PayloadTests(SynchronousTestCase):
             assembly.take(more)
 
     def test_boxes_without_a_payload_are_refused(self) -> None:
-        """Boxes that are none."""
         for rest in ({}, {b"x": b""}, {b"payload": b"", b"more": b"?"}):
             with self.assertRaises(BoxError):
                 PayloadAssembler().take({b"_command": b"Deliver", **rest})
