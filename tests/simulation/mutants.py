@@ -10,7 +10,7 @@ from unittest import mock
 
 from twisted.internet.defer import Deferred, succeed
 
-from etcd_twisted.consensus import member
+from etcd_twisted.consensus import local_member
 from etcd_twisted.consensus.clocks.cluster_time import ClusterTime
 from etcd_twisted.consensus.raft.core import Raft
 from etcd_twisted.consensus.raft.entries import HardState, Record
@@ -42,12 +42,12 @@ class CommitsOldTerms(Raft):
 
 def votes_twice() -> contextlib.AbstractContextManager[object]:
     """Grants a vote twice in a term."""
-    return mock.patch.object(member, "Raft", VotesTwice)
+    return mock.patch.object(local_member, "Raft", VotesTwice)
 
 
 def commits_old_terms() -> contextlib.AbstractContextManager[object]:
     """Commits an entry of an old term by counting."""
-    return mock.patch.object(member, "Raft", CommitsOldTerms)
+    return mock.patch.object(local_member, "Raft", CommitsOldTerms)
 
 
 def acknowledges_before_the_sync() -> contextlib.AbstractContextManager[object]:
